@@ -1,0 +1,117 @@
+"""The command line: arguments in, an exit code out. 0 is success, 1 failure, 2 wrong use.
+
+Each command imports what it needs when it is run, so that `--help` is quick and the image, which
+lacks the laptop mode, has no broken command line.
+"""
+
+import argparse
+import asyncio
+import platform
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Final
+
+from trainingjob_operator import __version__
+from trainingjob_operator.constants import API_VERSION
+from trainingjob_operator.errors import SettingsError
+
+SUCCESS: Final = 0
+FAILURE: Final = 1
+WRONG_USE: Final = 2
+
+_NEEDS_SANDBOX: Final = (
+    "trainingjob: the laptop mode is not installed; install it with "
+    "pip install 'trainingjob-operator[sandbox]'"
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] in (["run"], ["sandbox"]):
+        return _laptop(arguments)
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except SettingsError as error:
+        print(f"trainingjob: {error}", file=sys.stderr)  # noqa: T201 - the answer to the user
+        return WRONG_USE
+    except KeyboardInterrupt:
+        return FAILURE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="trainingjob",
+        description="Training jobs on Kubernetes: apply a TrainingJob, get pods, see it finish.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    operator = commands.add_parser("operator", help="run the operator (what the container runs)")
+    operator.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
+    operator.add_argument("--context", help="context of the kubeconfig")
+    operator.set_defaults(run=_operator)
+    # These two parse their own arguments; here they are only for `--help`.
+    commands.add_parser("run", help="run a TrainingJob on this machine, without a cluster")
+    commands.add_parser("sandbox", help="`sandbox up`: an API server and a node on this machine")
+    crd = commands.add_parser("crd", help="print the CustomResourceDefinitions")
+    crd.set_defaults(run=_crd)
+    version = commands.add_parser("version", help="print the versions of everything that matters")
+    version.set_defaults(run=_version)
+    return parser
+
+
+def _operator(parsed: argparse.Namespace) -> int:
+    from trainingjob_operator import runtime  # noqa: PLC0415 - see the module's docstring
+    from trainingjob_operator.logs import configure_logging  # noqa: PLC0415
+    from trainingjob_operator.settings import (  # noqa: PLC0415
+        Settings,
+        kubeconfig_from_environment,
+    )
+
+    settings = Settings.from_environment()
+    configure_logging(settings.logging.format, settings.logging.level)
+    asyncio.run(
+        runtime.run(
+            settings,
+            kubeconfig=parsed.kubeconfig or kubeconfig_from_environment(),
+            context=parsed.context,
+        )
+    )
+    return SUCCESS
+
+
+def _crd(_: argparse.Namespace) -> int:
+    from trainingjob_operator.api.crd import render_yaml  # noqa: PLC0415
+
+    sys.stdout.write(render_yaml())
+    return SUCCESS
+
+
+def _version(_: argparse.Namespace) -> int:
+    lines = {
+        "trainingjob-operator": __version__,
+        "API": API_VERSION,
+        "Python": platform.python_version(),
+        "kopf": metadata.version("kopf"),
+        "kubernetes client": metadata.version("kubernetes"),
+    }
+    sys.stdout.write("".join(f"{name}: {value}\n" for name, value in lines.items()))
+    return SUCCESS
+
+
+def _laptop(arguments: list[str]) -> int:
+    try:
+        if arguments[0] == "run":
+            from trainingjob_sandbox.run import run_command  # noqa: PLC0415
+
+            return run_command(arguments[1:])
+        from trainingjob_sandbox.starter import sandbox_command  # noqa: PLC0415
+
+        return sandbox_command(arguments[1:])
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing in {"trainingjob_sandbox", "cel", "jsonpatch", "jsonschema", "rich"}:
+            print(_NEEDS_SANDBOX, file=sys.stderr)  # noqa: T201 - the answer to the user
+            return WRONG_USE
+        raise

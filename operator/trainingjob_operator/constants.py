@@ -1,0 +1,111 @@
+"""Names that other programs rely on: the API's group, labels, annotations, reasons and limits.
+
+Everything here is part of the public interface. Rename nothing without a new API version.
+"""
+
+from typing import Final
+
+GROUP: Final = "trainingjob.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+KIND_TRAINING_JOB: Final = "TrainingJob"
+PLURAL_TRAINING_JOBS: Final = "trainingjobs"
+KIND_RETENTION_POLICY: Final = "RetentionPolicy"
+PLURAL_RETENTION_POLICIES: Final = "retentionpolicies"
+
+# --- labels and annotations ------------------------------------------------------------------
+
+LABEL_JOB_NAME: Final = f"{GROUP}/job-name"
+"""On pods and Services: the name of the job they belong to. The pod watch selects on it."""
+
+LABEL_JOB_UID: Final = f"{GROUP}/job-uid"
+"""On pods: the uid of the job. Names can be taken again, uids cannot."""
+
+LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+"""On pods: the attempt they belong to, counted from 0."""
+
+LABEL_INDEX: Final = f"{GROUP}/index"
+"""On pods: the rank of the pod among the job's nodes, counted from 0."""
+
+ANNOTATION_TEMPLATE_HASH: Final = f"{GROUP}/template-hash"
+"""On pods: a digest of the manifest they were made from; a pod is adopted only if it is equal."""
+
+ANNOTATION_KEEP: Final = f"{GROUP}/keep"
+"""On a job: holds the job and its files whatever the retention policies say."""
+
+FINALIZER_RECORD: Final = f"{GROUP}/record"
+"""On a job: its record is owed to the database; the job may not vanish before it is stored."""
+
+FINALIZER_RETENTION: Final = f"{GROUP}/retention"
+"""kopf's own finalizer, told apart from ours: kopf removes the one it is told is its own from
+objects that have no handler needing it."""
+
+# --- the pod template ------------------------------------------------------------------------
+
+MAIN_CONTAINER: Final = "trainer"
+"""The container whose exit decides; a template with one container may call it anything."""
+
+JOB_DIR_MOUNT: Final = "/training"
+"""Where the job's own directory is mounted when `spec.logs.volume` is true."""
+
+RENDEZVOUS_PORT: Final = 29500
+"""Port on which rank 0 is met, torch.distributed's own default."""
+
+# --- limits of the API -----------------------------------------------------------------------
+
+MAX_NODES: Final = 1000
+MAX_NAME_LENGTH: Final = 63
+"""A job's name is an RFC 1035 label, because names of pods and Services are made from it."""
+
+MAX_CONDITIONS: Final = 16
+MAX_MESSAGE_BYTES: Final = 1024
+"""Messages of conditions and events are cut to this many bytes of UTF-8."""
+
+# --- conditions ------------------------------------------------------------------------------
+
+CONDITION_PODS_READY: Final = "PodsReady"
+CONDITION_SUSPENDED: Final = "Suspended"
+CONDITION_RESTARTING: Final = "Restarting"
+CONDITION_COMPLETE: Final = "Complete"
+CONDITION_FAILED: Final = "Failed"
+CONDITION_CANCELLED: Final = "Cancelled"
+CONDITION_FINISHED: Final = "Finished"
+
+TERMINAL_CONDITIONS: Final = (CONDITION_COMPLETE, CONDITION_FAILED, CONDITION_CANCELLED)
+"""Exactly one of them becomes true, once, and never changes back."""
+
+# --- reasons ---------------------------------------------------------------------------------
+
+REASON_PODS_READY: Final = "PodsReady"
+REASON_PODS_NOT_READY: Final = "PodsNotReady"
+REASON_QUEUED: Final = "Queued"
+REASON_UNSCHEDULABLE: Final = "Unschedulable"
+REASON_IMAGE_PULL: Final = "ImagePull"
+REASON_QUOTA_EXCEEDED: Final = "QuotaExceeded"
+REASON_FORBIDDEN: Final = "Forbidden"
+REASON_POD_NAME_CONFLICT: Final = "PodNameConflict"
+REASON_SERVICE_NAME_CONFLICT: Final = "ServiceNameConflict"
+
+REASON_SUSPENDED: Final = "Suspended"
+REASON_RESUMED: Final = "Resumed"
+
+REASON_POD_FAILED: Final = "PodFailed"
+REASON_EVICTED: Final = "Evicted"
+REASON_NODE_LOST: Final = "NodeLost"
+REASON_POD_LOST: Final = "PodLost"
+REASON_RESTARTED: Final = "Restarted"
+"""The next attempt has started: the condition `Restarting` went back to false."""
+
+REASON_COMPLETIONS_REACHED: Final = "CompletionsReached"
+REASON_BACKOFF_LIMIT_EXCEEDED: Final = "BackoffLimitExceeded"
+REASON_DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
+REASON_PRE_RUNNING_DEADLINE_EXCEEDED: Final = "PreRunningDeadlineExceeded"
+REASON_POD_FAILURE_POLICY: Final = "PodFailurePolicy"
+REASON_INVALID_POD_TEMPLATE: Final = "InvalidPodTemplate"
+REASON_INVALID_SPEC: Final = "InvalidSpec"
+"""The object got past the schema and cannot be understood: an old CRD, a hand in the store."""
+
+REASON_STOPPED: Final = "Stopped"
+REASON_TERMINATED: Final = "Terminated"
+REASON_DELETED: Final = "Deleted"

@@ -1,0 +1,39 @@
+"""Which pods go: when a job is finished (`cleanPodPolicy`), and when an attempt is taken down."""
+
+from collections.abc import Iterable
+
+from trainingjob_operator.constants import (
+    CONDITION_FAILED,
+    REASON_DEADLINE_EXCEEDED,
+)
+from trainingjob_operator.core.decision import DeletePod
+from trainingjob_operator.core.job import JobStatus
+from trainingjob_operator.core.pod import PodView
+
+
+def deletions(pods: Iterable[PodView], *, grace_s: int | None = None) -> tuple[DeletePod, ...]:
+    """Delete these pods; one that is being deleted already only if it shall go faster."""
+    return tuple(
+        DeletePod(name=p.name, uid=p.uid, grace_s=grace_s)
+        for p in pods
+        if not p.deleting or (grace_s is not None and (p.grace_s or 0) > grace_s)
+    )
+
+
+def pods_to_clean(
+    status: JobStatus, clean_pod_policy: str, pods: tuple[PodView, ...]
+) -> tuple[DeletePod, ...]:
+    """The pods that go when the job is finished.
+
+    `All`: all of them; `Running`: those that have not ended; `None`: none, but pods of earlier
+    attempts never stay, and a job whose deadline is over does not run on.
+    """
+    deadline = status.condition(CONDITION_FAILED)
+    overdue = deadline is not None and deadline.reason == REASON_DEADLINE_EXCEEDED
+    match clean_pod_policy:
+        case "All":
+            return deletions(pods)
+        case "None" if not overdue:
+            return deletions(p for p in pods if p.attempt != status.attempt)
+        case _:
+            return deletions(p for p in pods if not p.is_terminal or p.attempt != status.attempt)

@@ -1,0 +1,102 @@
+"""What a decision is made from and what comes out of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.pod import PodView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the operator's settings say; all durations in seconds.
+
+    Attributes:
+        restart_backoff_s: wait before the first restart; doubles with each further one.
+        restart_backoff_cap_s: the longest wait before a restart.
+    """
+
+    restart_backoff_s: float = 1.0
+    restart_backoff_cap_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """The API server's last refusal to create something of a job.
+
+    Attributes:
+        reason, message: what becomes of it in the condition `PodsReady`.
+        retry_at: when to ask again; a permanent fault is not asked about more than once a minute.
+        fatal: the very request is wrong, and no patience mends it.
+    """
+
+    reason: str
+    message: str
+    retry_at: datetime
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A job and its surroundings as they were seen at one moment.
+
+    Attributes:
+        pods: the pods that the job controls, of every attempt.
+        vanished: ranks of the current attempt whose pods are known to be gone unfinished.
+        done: ranks of the current attempt that had completed when their pods went.
+        refusal: the last refusal while it stands.
+        pods_are_live: the pods were read from the API just now, so absence can be believed.
+    """
+
+    job: JobView
+    pods: tuple[PodView, ...] = ()
+    vanished: frozenset[int] = frozenset()
+    done: frozenset[int] = frozenset()
+    refusal: Refusal | None = None
+    pods_are_live: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletePod:
+    """Delete this very pod.
+
+    Attributes:
+        grace_s: grace period in seconds; None: the pod's own.
+    """
+
+    name: str
+    uid: str
+    grace_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a job, for `kubectl describe`."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to do about one job now.
+
+    The order is part of the contract: ranks in `create` are created first (their names are
+    deterministic, so a crash before the status is written creates nothing twice), then the
+    decision is made anew with what came of it; `status` is written; and only then, as a
+    consequence of what status says, the pods in `delete` are deleted.
+
+    Attributes:
+        create: ranks of `status.attempt` to create.
+        look_again_at: when the next decision is due if nothing happens before.
+        needs_live_pods: the decision rests on the absence of pods; read them from the API and
+            decide again before anything is recorded.
+    """
+
+    status: JobStatus
+    create: tuple[int, ...] = ()
+    delete: tuple[DeletePod, ...] = ()
+    events: tuple[Event, ...] = ()
+    look_again_at: datetime | None = None
+    needs_live_pods: bool = False

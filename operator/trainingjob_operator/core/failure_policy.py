@@ -1,0 +1,40 @@
+"""`spec.podFailurePolicy`: what the failure of one pod means for its job.
+
+Rules are read in order and the first that matches decides, as in batch/v1. Without a match a
+failure counts towards `backoffLimit`, and a disruption does not.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+
+from trainingjob_operator.core.job import FailurePolicyRule
+from trainingjob_operator.core.pod import PodPhase, PodView
+
+
+class Verdict(Enum):
+    """What to do about a failed pod."""
+
+    FAIL_JOB = "FailJob"
+    IGNORE = "Ignore"
+    COUNT = "Count"
+
+
+def judge(pod: PodView, rules: Sequence[FailurePolicyRule]) -> tuple[Verdict, int | None]:
+    """The verdict on one pod, and the number of the rule that gave it (None: the default)."""
+    if pod.phase is PodPhase.FAILED:
+        for number, rule in enumerate(rules):
+            if _matches(rule, pod):
+                return Verdict(rule.action), number
+    return (Verdict.IGNORE if pod.is_disrupted else Verdict.COUNT), None
+
+
+def _matches(rule: FailurePolicyRule, pod: PodView) -> bool:
+    if rule.operator is not None:
+        return any(_code_matches(rule, end.container, end.exit_code) for end in pod.exits)
+    return any(condition in rule.conditions for condition in pod.conditions)
+
+
+def _code_matches(rule: FailurePolicyRule, container: str, code: int) -> bool:
+    if code == 0 or (rule.container is not None and rule.container != container):
+        return False
+    return (code in rule.values) == (rule.operator == "In")

@@ -1,0 +1,179 @@
+"""What the operator remembers of a TrainingJob: small frozen values, never the pod template.
+
+The template comes from a live read whenever pods are made from it, so that the index stays small
+and nothing is started from a stale copy.
+"""
+
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import NamedTuple
+
+from trainingjob_operator.constants import (
+    CONDITION_FINISHED,
+    TERMINAL_CONDITIONS,
+)
+
+
+class JobKey(NamedTuple):
+    """The address of a job. Two jobs can have one address, one after the other: compare uids."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One metav1.Condition.
+
+    Attributes:
+        last_transition_time: when `status` last flipped, whole seconds, UTC.
+        observed_generation: the generation of the spec that it speaks of.
+    """
+
+    type: str
+    status: bool
+    reason: str
+    message: str
+    last_transition_time: datetime
+    observed_generation: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shutdown:
+    """A request to stop, latched: once in status it holds whatever becomes of the spec."""
+
+    mode: str
+    requested_at: datetime
+    requested_by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """The status of a job as the operator writes it; see `api.md` for each field's meaning.
+
+    Attributes:
+        launched_attempt: the last attempt of which every pod was created; None before the first.
+        completed_indexes: ranks that are done in the current attempt, in batch/v1's format.
+        exit_code: of the rank that decided the outcome.
+    """
+
+    phase: str = ""
+    conditions: tuple[Condition, ...] = ()
+    start_time: datetime | None = None
+    completion_time: datetime | None = None
+    observed_generation: int = 0
+    attempt: int = 0
+    launched_attempt: int | None = None
+    restarts: int = 0
+    disruptions: int = 0
+    active: int = 0
+    ready: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    terminating: int = 0
+    completed_indexes: str = ""
+    shutdown: Shutdown | None = None
+    exit_code: int | None = None
+    record_state: str | None = None
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of this type, or None."""
+        return next((c for c in self.conditions if c.type == kind), None)
+
+    def is_true(self, kind: str) -> bool:
+        """Whether the condition of this type is there and true."""
+        found = self.condition(kind)
+        return found is not None and found.status
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether one of the terminal conditions is true."""
+        return any(self.is_true(kind) for kind in TERMINAL_CONDITIONS)
+
+    @property
+    def outcome(self) -> Condition | None:
+        """The condition `Finished` while it is true; its reason is the terminal one's."""
+        found = self.condition(CONDITION_FINISHED)
+        return found if found is not None and found.status else None
+
+
+COUNTERS = frozenset({"active", "ready", "succeeded", "failed", "terminating"})
+"""Fields of JobStatus that follow the pods one by one, and can wait a second to be written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailurePolicyRule:
+    """One rule of `spec.podFailurePolicy`, in batch/v1's shape.
+
+    Attributes:
+        action: `FailJob`, `Ignore` or `Count`.
+        container: name of the container whose exit code counts; None: any.
+        operator: `In` or `NotIn`, for exit codes; None for a rule on conditions.
+        values: the exit codes.
+        conditions: pairs of (type, status) of pod conditions, any of which matches.
+    """
+
+    action: str
+    container: str | None = None
+    operator: str | None = None
+    values: frozenset[int] = frozenset()
+    conditions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What of `spec` the decisions need; all durations in seconds."""
+
+    num_nodes: int = 1
+    backoff_limit: int = 3
+    suspend: bool = False
+    shutdown: str | None = None
+    active_deadline_s: int | None = None
+    pre_running_deadline_s: int | None = None
+    clean_pod_policy: str = "Running"
+    managed_by: str | None = None
+    failure_rules: tuple[FailurePolicyRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A job as it was last seen.
+
+    Attributes:
+        invalid: why `spec` cannot be understood; None when it can. `spec` then has defaults.
+        shutdown_by: the field manager that set `spec.shutdown`, as far as the API server tells.
+    """
+
+    key: JobKey
+    uid: str
+    resource_version: str
+    generation: int
+    created_at: datetime
+    spec: JobSpec = field(default_factory=JobSpec)
+    status: JobStatus = field(default_factory=JobStatus)
+    invalid: str | None = None
+    deleting: bool = False
+    finalizers: tuple[str, ...] = ()
+    shutdown_by: str = ""
+
+
+def changed_fields(old: JobStatus, new: JobStatus) -> frozenset[str]:
+    """The names of the fields in which two statuses differ."""
+    return frozenset(f.name for f in fields(new) if getattr(old, f.name) != getattr(new, f.name))
+
+
+def is_newer(version: str, than: str) -> bool:
+    """Whether a resourceVersion comes after another one.
+
+    Resource versions of one kind are whole numbers that grow (Kubernetes documents them as
+    comparable since 1.35). One that is no number is taken as newer: better one pass too many
+    than an update that is never seen.
+    """
+    try:
+        return int(version) > int(than)
+    except ValueError:
+        return version != than

@@ -1,0 +1,191 @@
+"""The pods and the Service of a job, as plain dicts: objects out, nothing else.
+
+Plain dicts, because the API server judges a user's pod template, not the version of a client's
+models: a field that this operator does not know goes through untouched.
+"""
+
+import copy
+import hashlib
+import json
+from collections.abc import Collection
+from typing import Any
+
+from trainingjob_operator.api import TrainingJobSpec
+from trainingjob_operator.constants import (
+    ANNOTATION_TEMPLATE_HASH,
+    API_VERSION,
+    JOB_DIR_MOUNT,
+    KIND_TRAINING_JOB,
+    LABEL_ATTEMPT,
+    LABEL_INDEX,
+    LABEL_JOB_NAME,
+    LABEL_JOB_UID,
+    MAIN_CONTAINER,
+    RENDEZVOUS_PORT,
+)
+from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.naming import owner_prefix, pod_name
+from trainingjob_operator.core.rank_env import Rank, rank_variables
+from trainingjob_operator.core.rawread import items, mapping
+
+_JOB_DIR_VOLUME = "trainingjob-dir"
+
+
+def owner_reference(job: JobView) -> dict[str, Any]:
+    """The controller reference by which the cluster removes what belonged to a job that is gone."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND_TRAINING_JOB,
+        "name": job.key.name,
+        "uid": job.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def service_manifest(job: JobView) -> dict[str, Any]:
+    """The headless Service under which the ranks of a job have host names.
+
+    It answers for pods that are not ready yet: ranks must find each other before they are ready.
+    """
+    name = owner_prefix(job.key.name, job.uid)
+    labels = {LABEL_JOB_NAME: job.key.name, LABEL_JOB_UID: job.uid}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": name,
+            "namespace": job.key.namespace,
+            "labels": labels,
+            "ownerReferences": [owner_reference(job)],
+        },
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": labels,
+            "ports": [{"name": "rendezvous", "port": RENDEZVOUS_PORT}],
+        },
+    }
+
+
+def pod_manifest(
+    job: JobView, spec: TrainingJobSpec, index: int, *, accelerators: Collection[str] = ()
+) -> dict[str, Any]:
+    """The pod of one rank in the job's current attempt.
+
+    Args:
+        job: the job, whose `status.attempt` is the attempt.
+        spec: the job's spec, just read: it holds the template.
+        index: the rank, from 0.
+        accelerators: names of resources that count as accelerators beside `*/gpu`.
+    """
+    template = copy.deepcopy(spec.template)
+    pod_spec = mapping(template.get("spec"))
+    metadata = mapping(template.get("metadata"))
+    attempt = job.status.attempt
+    name = pod_name(job.key.name, job.uid, attempt, index)
+    pod_spec["restartPolicy"] = "Never"
+    pod_spec["enableServiceLinks"] = False
+    if spec.num_nodes > 1:
+        pod_spec["hostname"] = name
+        pod_spec["subdomain"] = owner_prefix(job.key.name, job.uid)
+    if spec.logs.volume and spec.logs.claim_name:
+        _mount_job_dir(pod_spec, spec.logs.claim_name, job.uid)
+    _set_variables(pod_spec, _variables(job, spec, index, accelerators))
+    manifest: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": job.key.namespace,
+            "labels": mapping(metadata.get("labels"))
+            | {
+                LABEL_JOB_NAME: job.key.name,
+                LABEL_JOB_UID: job.uid,
+                LABEL_ATTEMPT: str(attempt),
+                LABEL_INDEX: str(index),
+            },
+            "annotations": dict(mapping(metadata.get("annotations"))),
+            "ownerReferences": [owner_reference(job)],
+        },
+        "spec": pod_spec,
+    }
+    manifest["metadata"]["annotations"][ANNOTATION_TEMPLATE_HASH] = manifest_hash(manifest)
+    return manifest
+
+
+def manifest_hash(manifest: dict[str, Any]) -> str:
+    """A digest of a manifest that does not depend on the order of keys; 16 hex digits."""
+    canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+def main_container(pod_spec: dict[str, Any]) -> dict[str, Any]:
+    """The container called `trainer`, or the first one."""
+    containers = items(pod_spec.get("containers"))
+    named = (c for c in containers if c.get("name") == MAIN_CONTAINER)
+    return next(named, containers[0] if containers else {})
+
+
+def procs_per_node(spec: TrainingJobSpec, accelerators: Collection[str] = ()) -> int:
+    """Processes that the user's launcher starts in each pod.
+
+    What the job says; for Torch else the main container's accelerator limit; else 1.
+    """
+    if spec.num_proc_per_node is not None:
+        return spec.num_proc_per_node
+    if spec.framework != "Torch":
+        return 1
+    resources = mapping(main_container(mapping(spec.template.get("spec"))).get("resources"))
+    for resource, amount in mapping(resources.get("limits")).items():
+        if resource.endswith("/gpu") or resource in accelerators:
+            try:
+                return max(int(amount), 1)
+            except (TypeError, ValueError):
+                continue  # the API server refuses fractions of extended resources
+    return 1
+
+
+def _hosts(job: JobView, spec: TrainingJobSpec) -> tuple[str, ...]:
+    """Host names of all ranks.
+
+    With one rank there is no Service: the pod's own host name resolves inside the pod.
+    """
+    key, attempt = job.key, job.status.attempt
+    names = [pod_name(key.name, job.uid, attempt, i) for i in range(spec.num_nodes)]
+    if spec.num_nodes == 1:
+        return (names[0],)
+    domain = f"{owner_prefix(key.name, job.uid)}.{key.namespace}.svc"
+    return tuple(f"{name}.{domain}" for name in names)
+
+
+def _variables(
+    job: JobView, spec: TrainingJobSpec, index: int, accelerators: Collection[str]
+) -> dict[str, str]:
+    rank = Rank(index=index, hosts=_hosts(job, spec), procs=procs_per_node(spec, accelerators))
+    return {
+        "TRAININGJOB_NAME": job.key.name,
+        "TRAININGJOB_UID": job.uid,
+        "TRAININGJOB_ATTEMPT": str(job.status.attempt),
+        "TRAININGJOB_DIR": JOB_DIR_MOUNT if spec.logs.volume else "",
+        **rank_variables(spec.framework, rank),
+    }
+
+
+def _set_variables(pod_spec: dict[str, Any], variables: dict[str, str]) -> None:
+    """Put ours before the user's, so that the user's own values can refer to them: `$(RANK)`."""
+    ours = [{"name": name, "value": value} for name, value in variables.items()]
+    for kind in ("initContainers", "containers"):
+        for container in items(pod_spec.get(kind)):
+            theirs = [e for e in items(container.get("env")) if e.get("name") not in variables]
+            container["env"] = ours + theirs
+
+
+def _mount_job_dir(pod_spec: dict[str, Any], claim_name: str, uid: str) -> None:
+    pod_spec["volumes"] = [
+        *items(pod_spec.get("volumes")),
+        {"name": _JOB_DIR_VOLUME, "persistentVolumeClaim": {"claimName": claim_name}},
+    ]
+    mount = {"name": _JOB_DIR_VOLUME, "mountPath": JOB_DIR_MOUNT, "subPath": f"job_{uid}"}
+    for container in items(pod_spec.get("containers")):
+        container["volumeMounts"] = [*items(container.get("volumeMounts")), mount]

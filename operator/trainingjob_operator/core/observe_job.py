@@ -1,0 +1,202 @@
+"""From a TrainingJob as the API server sends it to what the operator remembers of it, and back."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from trainingjob_operator.api import TrainingJobSpec
+from trainingjob_operator.api.validation import parse_spec
+from trainingjob_operator.constants import MAX_CONDITIONS, MAX_NAME_LENGTH
+from trainingjob_operator.core.job import (
+    Condition,
+    FailurePolicyRule,
+    JobKey,
+    JobSpec,
+    JobStatus,
+    JobView,
+    Shutdown,
+)
+from trainingjob_operator.core.rawread import items, mapping, text, time, time_text, whole
+from trainingjob_operator.errors import InvalidSpecError
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def job_view(raw: dict[str, Any]) -> JobView:
+    """Read a TrainingJob. Whatever its spec and status hold, a view comes back.
+
+    A spec that cannot be understood makes a view whose `invalid` says why, so that the fault
+    becomes a condition on that one job.
+    """
+    metadata = mapping(raw.get("metadata"))
+    spec, invalid = JobSpec(), None
+    try:
+        spec = _spec_view(parse_spec(raw.get("spec")))
+    except InvalidSpecError as error:
+        invalid = str(error)
+    if len(text(metadata.get("name"))) > MAX_NAME_LENGTH:
+        invalid = (
+            f"metadata.name: must be at most {MAX_NAME_LENGTH} characters; "
+            "create the job again under a shorter name"
+        )
+    return JobView(
+        key=JobKey(text(metadata.get("namespace")), text(metadata.get("name"))),
+        uid=text(metadata.get("uid")),
+        resource_version=text(metadata.get("resourceVersion")),
+        generation=whole(metadata.get("generation")),
+        created_at=time(metadata.get("creationTimestamp")) or _EPOCH,
+        spec=spec,
+        status=status_view(mapping(raw.get("status"))),
+        invalid=invalid,
+        deleting="deletionTimestamp" in metadata,
+        finalizers=tuple(f for f in metadata.get("finalizers") or () if isinstance(f, str)),
+        shutdown_by=_field_manager_of_shutdown(metadata) if spec.shutdown else "",
+    )
+
+
+def _spec_view(spec: TrainingJobSpec) -> JobSpec:
+    policy = spec.pod_failure_policy
+    return JobSpec(
+        num_nodes=spec.num_nodes,
+        backoff_limit=spec.backoff_limit,
+        suspend=spec.suspend,
+        shutdown=spec.shutdown,
+        active_deadline_s=spec.active_deadline_seconds,
+        pre_running_deadline_s=spec.pre_running_deadline_seconds,
+        clean_pod_policy=spec.clean_pod_policy,
+        managed_by=spec.managed_by,
+        failure_rules=tuple(
+            FailurePolicyRule(
+                action=rule.action,
+                container=rule.on_exit_codes.container_name if rule.on_exit_codes else None,
+                operator=rule.on_exit_codes.operator if rule.on_exit_codes else None,
+                values=frozenset(rule.on_exit_codes.values) if rule.on_exit_codes else frozenset(),
+                conditions=tuple((c.type, c.status) for c in rule.on_pod_conditions or ()),
+            )
+            for rule in (policy.rules if policy is not None else ())
+        ),
+    )
+
+
+def _field_manager_of_shutdown(metadata: dict[str, Any]) -> str:
+    """Who set `spec.shutdown`: the API server records the manager of every field."""
+    for entry in items(metadata.get("managedFields")):
+        owned = mapping(mapping(entry.get("fieldsV1")).get("f:spec"))
+        if "f:shutdown" in owned:
+            return text(entry.get("manager"))
+    return ""
+
+
+def status_view(raw: dict[str, Any]) -> JobStatus:
+    """Read a status; what is not understood is as if it were absent."""
+    launched = raw.get("launchedAttempt")
+    exit_code = raw.get("exitCode")
+    return JobStatus(
+        phase=text(raw.get("phase")),
+        conditions=tuple(
+            condition
+            for entry in items(raw.get("conditions"))[:MAX_CONDITIONS]
+            if (condition := _condition(entry)) is not None
+        ),
+        start_time=time(raw.get("startTime")),
+        completion_time=time(raw.get("completionTime")),
+        observed_generation=whole(raw.get("observedGeneration")),
+        attempt=max(whole(raw.get("attempt")), 0),
+        launched_attempt=launched if isinstance(launched, int) else None,
+        restarts=max(whole(raw.get("restarts")), 0),
+        disruptions=max(whole(raw.get("disruptions")), 0),
+        active=whole(raw.get("active")),
+        ready=whole(raw.get("ready")),
+        succeeded=whole(raw.get("succeeded")),
+        failed=whole(raw.get("failed")),
+        terminating=whole(raw.get("terminating")),
+        completed_indexes=text(raw.get("completedIndexes")),
+        shutdown=_shutdown(mapping(raw.get("shutdown"))),
+        exit_code=exit_code if isinstance(exit_code, int) else None,
+        record_state=text(raw.get("recordState")) or None,
+    )
+
+
+def _condition(raw: dict[str, Any]) -> Condition | None:
+    changed = time(raw.get("lastTransitionTime"))
+    if changed is None or not text(raw.get("type")):
+        return None
+    return Condition(
+        type=text(raw.get("type")),
+        status=raw.get("status") == "True",
+        reason=text(raw.get("reason")),
+        message=text(raw.get("message")),
+        last_transition_time=changed,
+        observed_generation=whole(raw.get("observedGeneration")),
+    )
+
+
+def _shutdown(raw: dict[str, Any]) -> Shutdown | None:
+    requested_at = time(raw.get("requestedAt"))
+    if requested_at is None or raw.get("mode") not in {"Stop", "Terminate"}:
+        return None
+    return Shutdown(
+        mode=text(raw.get("mode")),
+        requested_at=requested_at,
+        requested_by=text(raw.get("requestedBy")),
+        reason=text(raw.get("reason")),
+    )
+
+
+def status_document(status: JobStatus) -> dict[str, Any]:
+    """Write a status as the API has it. Fields that are not set are absent."""
+    document: dict[str, Any] = {
+        "phase": status.phase,
+        "conditions": [_condition_document(c) for c in status.conditions],
+        "observedGeneration": status.observed_generation,
+        "attempt": status.attempt,
+        "restarts": status.restarts,
+        "disruptions": status.disruptions,
+        "active": status.active,
+        "ready": status.ready,
+        "succeeded": status.succeeded,
+        "failed": status.failed,
+        "terminating": status.terminating,
+        "completedIndexes": status.completed_indexes,
+    }
+    optional: dict[str, Any] = {
+        "startTime": status.start_time and time_text(status.start_time),
+        "completionTime": status.completion_time and time_text(status.completion_time),
+        "launchedAttempt": status.launched_attempt,
+        "shutdown": status.shutdown and _shutdown_document(status.shutdown),
+        "exitCode": status.exit_code,
+        "recordState": status.record_state,
+    }
+    return document | {name: value for name, value in optional.items() if value is not None}
+
+
+def _condition_document(condition: Condition) -> dict[str, Any]:
+    return {
+        "type": condition.type,
+        "status": "True" if condition.status else "False",
+        "reason": condition.reason,
+        "message": condition.message,
+        "lastTransitionTime": time_text(condition.last_transition_time),
+        "observedGeneration": condition.observed_generation,
+    }
+
+
+def _shutdown_document(shutdown: Shutdown) -> dict[str, Any]:
+    document = {"mode": shutdown.mode, "requestedAt": time_text(shutdown.requested_at)}
+    if shutdown.requested_by:
+        document["requestedBy"] = shutdown.requested_by
+    if shutdown.reason:
+        document["reason"] = shutdown.reason
+    return document
+
+
+def status_patch(old: JobStatus, new: JobStatus) -> dict[str, Any]:
+    """The merge patch of `status` that leads from one to the other; empty when they are equal.
+
+    Fields that only another version of the operator knows are not touched.
+    """
+    # The first write writes everything: a zero in a column says more than a gap.
+    before = status_document(old) if old.phase else {}
+    after = status_document(new)
+    patch = {name: value for name, value in after.items() if before.get(name) != value}
+    patch.update({name: None for name in before if name not in after})
+    return patch

@@ -1,0 +1,179 @@
+"""From a pod as the API server sends it to the few facts that decisions are made of."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from trainingjob_operator.constants import (
+    ANNOTATION_TEMPLATE_HASH,
+    KIND_TRAINING_JOB,
+    LABEL_ATTEMPT,
+    LABEL_INDEX,
+    LABEL_JOB_NAME,
+    MAIN_CONTAINER,
+    REASON_UNSCHEDULABLE,
+)
+from trainingjob_operator.core.pod import ContainerExit, PodPhase, PodView
+from trainingjob_operator.core.rawread import items, mapping, text, time, whole
+from trainingjob_operator.core.text import one_line
+
+_MAX_CONDITIONS = 32
+_MAX_CONTAINERS = 32
+
+
+def pod_view(raw: dict[str, Any]) -> PodView | None:
+    """Read a pod; None if it is no rank of a TrainingJob (its labels or its owner are not ours).
+
+    Labels can be set by anybody. Whose pod it is, its controller reference says.
+    """
+    metadata = mapping(raw.get("metadata"))
+    labels = mapping(metadata.get("labels"))
+    owner_uid = _controller_uid(metadata)
+    try:
+        attempt, index = int(labels[LABEL_ATTEMPT]), int(labels[LABEL_INDEX])
+    except (KeyError, TypeError, ValueError):
+        return None
+    if not owner_uid or not text(labels.get(LABEL_JOB_NAME)):
+        return None
+    status = mapping(raw.get("status"))
+    containers = items(status.get("containerStatuses"))[:_MAX_CONTAINERS]
+    initial = items(status.get("initContainerStatuses"))[:_MAX_CONTAINERS]
+    conditions = items(status.get("conditions"))[:_MAX_CONDITIONS]
+    phase = _phase(status)
+    exits = _exits(initial + containers)
+    reason, message = _why(status, containers + initial) if phase is PodPhase.FAILED else ("", "")
+    waiting_reason, waiting_message = _waiting(initial + containers)
+    return PodView(
+        namespace=text(metadata.get("namespace")),
+        name=text(metadata.get("name")),
+        uid=text(metadata.get("uid")),
+        resource_version=text(metadata.get("resourceVersion")),
+        job_name=text(labels.get(LABEL_JOB_NAME)),
+        owner_uid=owner_uid,
+        attempt=attempt,
+        index=index,
+        phase=phase,
+        ready=_condition(conditions, "Ready").get("status") == "True",
+        deleting="deletionTimestamp" in metadata,
+        grace_s=_grace(metadata),
+        stop_requested_at=_stop_requested_at(metadata, conditions),
+        finished_at=_finished_at(containers) if phase in _TERMINAL else None,
+        disruption=_disruption(status, conditions),
+        exit_code=_exit_code(exits) if phase in _TERMINAL else None,
+        exits=exits if phase is PodPhase.FAILED else (),
+        reason=reason,
+        message=message,
+        waiting_reason=waiting_reason,
+        waiting_message=waiting_message,
+        unschedulable=_unschedulable(conditions),
+        conditions=tuple((text(c.get("type")), text(c.get("status"))) for c in conditions),
+        template_hash=text(mapping(metadata.get("annotations")).get(ANNOTATION_TEMPLATE_HASH)),
+    )
+
+
+_TERMINAL = frozenset({PodPhase.SUCCEEDED, PodPhase.FAILED})
+
+
+def _controller_uid(metadata: dict[str, Any]) -> str:
+    for reference in items(metadata.get("ownerReferences")):
+        if reference.get("controller") is True and reference.get("kind") == KIND_TRAINING_JOB:
+            return text(reference.get("uid"))
+    return ""
+
+
+def _grace(metadata: dict[str, Any]) -> int | None:
+    if "deletionTimestamp" not in metadata:
+        return None
+    return whole(metadata.get("deletionGracePeriodSeconds"))
+
+
+def _phase(status: dict[str, Any]) -> PodPhase:
+    try:
+        return PodPhase(status.get("phase", PodPhase.PENDING))
+    except ValueError:
+        return PodPhase.UNKNOWN
+
+
+def _condition(conditions: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    return next((c for c in conditions if c.get("type") == kind), {})
+
+
+def _stop_requested_at(
+    metadata: dict[str, Any], conditions: list[dict[str, Any]]
+) -> datetime | None:
+    """The earlier of the deletion's request and the disruption's announcement.
+
+    `deletionTimestamp` is when the grace period ends, not when it began.
+    """
+    times = []
+    if ends := time(metadata.get("deletionTimestamp")):
+        times.append(ends - timedelta(seconds=_grace(metadata) or 0))
+    target = _condition(conditions, "DisruptionTarget")
+    announced = time(target.get("lastTransitionTime"))
+    if target.get("status") == "True" and announced:
+        times.append(announced)
+    return min(times, default=None)
+
+
+def _finished_at(containers: list[dict[str, Any]]) -> datetime | None:
+    ends = (time(_terminated(c).get("finishedAt")) for c in containers)
+    return max((end for end in ends if end is not None), default=None)
+
+
+def _terminated(container: dict[str, Any]) -> dict[str, Any]:
+    return mapping(mapping(container.get("state")).get("terminated"))
+
+
+def _exits(containers: list[dict[str, Any]]) -> tuple[ContainerExit, ...]:
+    return tuple(
+        ContainerExit(container=text(c.get("name")), exit_code=whole(ended.get("exitCode")))
+        for c in containers
+        if (ended := _terminated(c))
+    )
+
+
+def _exit_code(exits: tuple[ContainerExit, ...]) -> int | None:
+    """The main container's exit code, unless another one's failure is why the pod failed."""
+    for end in exits:
+        if end.container == MAIN_CONTAINER:
+            return end.exit_code
+    failed = (end.exit_code for end in exits if end.exit_code)
+    return next(failed, exits[-1].exit_code if exits else None)
+
+
+def _disruption(status: dict[str, Any], conditions: list[dict[str, Any]]) -> str:
+    """Why the cluster took the pod away: a reason, or "" if it did not.
+
+    Pods evicted by a kubelet under pressure carry only the reason `Evicted` on old nodes.
+    """
+    target = _condition(conditions, "DisruptionTarget")
+    if target.get("status") == "True":
+        return text(target.get("reason")) or "DisruptionTarget"
+    reason = text(status.get("reason"))
+    return reason if reason in {"Evicted", "NodeLost", "NodeShutdown", "Shutdown"} else ""
+
+
+def _why(status: dict[str, Any], containers: list[dict[str, Any]]) -> tuple[str, str]:
+    """Reason and message of a failed pod: its own words first, else those of what failed in it."""
+    if text(status.get("reason")):
+        return text(status["reason"]), one_line(text(status.get("message")))
+    for container in containers:
+        ended = _terminated(container)
+        if whole(ended.get("exitCode")):
+            return text(ended.get("reason")), one_line(text(ended.get("message")))
+    return "", one_line(text(status.get("message")))
+
+
+def _waiting(containers: list[dict[str, Any]]) -> tuple[str, str]:
+    for container in containers:
+        waiting = mapping(mapping(container.get("state")).get("waiting"))
+        reason = text(waiting.get("reason"))
+        if reason not in {"", "PodInitializing", "ContainerCreating"}:
+            return reason, one_line(text(waiting.get("message")))
+    return "", ""
+
+
+def _unschedulable(conditions: list[dict[str, Any]]) -> str:
+    scheduled = _condition(conditions, "PodScheduled")
+    if scheduled.get("status") != "False" or scheduled.get("reason") != REASON_UNSCHEDULABLE:
+        return ""
+    return one_line(text(scheduled.get("message"))) or "no node fits"

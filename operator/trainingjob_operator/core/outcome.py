@@ -1,0 +1,180 @@
+"""How an attempt ends: completed, failed, disrupted, or out of time."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from trainingjob_operator.constants import (
+    CONDITION_COMPLETE,
+    CONDITION_FAILED,
+    REASON_BACKOFF_LIMIT_EXCEEDED,
+    REASON_COMPLETIONS_REACHED,
+    REASON_DEADLINE_EXCEEDED,
+    REASON_EVICTED,
+    REASON_INVALID_POD_TEMPLATE,
+    REASON_INVALID_SPEC,
+    REASON_NODE_LOST,
+    REASON_POD_FAILED,
+    REASON_POD_FAILURE_POLICY,
+    REASON_POD_LOST,
+    REASON_PRE_RUNNING_DEADLINE_EXCEEDED,
+)
+from trainingjob_operator.core.deadlines import active_deadline, pre_running_deadline
+from trainingjob_operator.core.decision import Plan
+from trainingjob_operator.core.failure_policy import Verdict, judge
+from trainingjob_operator.core.indexes import format_indexes
+from trainingjob_operator.core.pod import PodPhase, PodView
+from trainingjob_operator.core.situation import Situation
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+_NODE_LOST_REASONS: Final = frozenset({"DeletionByTaintManager", "NodeLost"})
+
+
+def when_invalid(s: Situation) -> Plan | None:
+    """A spec that cannot be understood fails its own job, and no other."""
+    if s.job.invalid is None:
+        return None
+    return s.finish(CONDITION_FAILED, reason=REASON_INVALID_SPEC, message=s.job.invalid)
+
+
+def when_refused(s: Situation) -> Plan | None:
+    """The API server says that the pod itself is wrong: no patience mends it."""
+    refusal = s.seen.refusal
+    if refusal is None or not refusal.fatal:
+        return None
+    return s.finish(CONDITION_FAILED, reason=REASON_INVALID_POD_TEMPLATE, message=refusal.message)
+
+
+def when_complete(s: Situation) -> Plan | None:
+    """Every rank is done."""
+    if not s.ranks.is_complete:
+        return None
+    nodes = s.ranks.nodes
+    return s.finish(
+        CONDITION_COMPLETE,
+        reason=REASON_COMPLETIONS_REACHED,
+        message="the rank completed" if nodes == 1 else f"all {nodes} ranks completed",
+        exit_code=0,
+    )
+
+
+def when_failed(s: Situation) -> Plan | None:
+    """A rank failed: all ranks restart as one, until `backoffLimit` is spent.
+
+    A disruption outweighs the failures beside it: when one rank is drained, the others lose their
+    peer and fail of that. Only a rule that fails the job comes before it.
+    """
+    judged = [(pod, *judge(pod, s.spec.failure_rules)) for pod in _failed_pods(s)]
+    for pod, verdict, rule in judged:
+        if verdict is Verdict.FAIL_JOB:
+            return s.finish(
+                CONDITION_FAILED,
+                reason=REASON_POD_FAILURE_POLICY,
+                message=f"{_describe(pod)}; rule {rule} of podFailurePolicy fails the job",
+                exit_code=pod.exit_code,
+            )
+    taken_away = any(pod.phase is not PodPhase.FAILED for pod in s.ranks.disrupted)
+    if not judged or taken_away or any(verdict is Verdict.IGNORE for _, verdict, _ in judged):
+        return None
+    culprit = _first([pod for pod, _, _ in judged])
+    return _spend_a_try(
+        s,
+        reason=REASON_POD_FAILED,
+        out_of_tries=REASON_BACKOFF_LIMIT_EXCEEDED,
+        message=_describe(culprit),
+        exit_code=culprit.exit_code,
+    )
+
+
+def when_disrupted(s: Situation) -> Plan | None:
+    """A rank was taken away: all ranks restart as one, and no try is spent.
+
+    That a pod is absent is believed only of a fresh look: a watch can lag or have a gap.
+    """
+    gone = [*_failed_pods(s), *s.ranks.disrupted]
+    if gone:
+        pod = _first(gone)
+        return s.restart(
+            counted=False, reason=_disruption_reason(pod), message=_describe(pod, taken_away=True)
+        )
+    if not s.ranks.lost:
+        return None
+    if not s.seen.pods_are_live:
+        return Plan(status=s.seen.job.status, needs_live_pods=True)
+    ranks = format_indexes(s.ranks.lost)
+    return s.restart(
+        counted=False, reason=REASON_POD_LOST, message=f"the pod of rank {ranks} is gone"
+    )
+
+
+def when_overdue(s: Situation) -> Plan | None:
+    """One of the job's deadlines is over."""
+    if _is_over(active_deadline(s.job, s.status), s.now):
+        return s.finish(
+            CONDITION_FAILED,
+            reason=REASON_DEADLINE_EXCEEDED,
+            message=f"the job was active for longer than {s.spec.active_deadline_s} s "
+            "(spec.activeDeadlineSeconds)",
+        )
+    if _is_over(pre_running_deadline(s.job, s.status, s.ranks), s.now):
+        return _spend_a_try(
+            s,
+            reason=REASON_PRE_RUNNING_DEADLINE_EXCEEDED,
+            out_of_tries=REASON_PRE_RUNNING_DEADLINE_EXCEEDED,
+            message=f"not every rank ran within {s.spec.pre_running_deadline_s} s "
+            "(spec.preRunningDeadlineSeconds)",
+        )
+    return None
+
+
+def _is_over(deadline: datetime | None, now: datetime) -> bool:
+    return deadline is not None and now >= deadline
+
+
+def _spend_a_try(
+    s: Situation, *, reason: str, out_of_tries: str, message: str, exit_code: int | None = None
+) -> Plan:
+    spent, limit = s.status.restarts, s.spec.backoff_limit
+    if spent < limit:
+        return s.restart(counted=True, reason=reason, message=message)
+    return s.finish(
+        CONDITION_FAILED,
+        reason=out_of_tries,
+        message=f"{message}; no restart left of backoffLimit {limit}",
+        exit_code=exit_code,
+    )
+
+
+def _failed_pods(s: Situation) -> list[PodView]:
+    return [
+        pod
+        for pod in s.ranks.current
+        if pod.phase is PodPhase.FAILED and pod.index not in s.ranks.completed
+    ]
+
+
+def _first(pods: Sequence[PodView]) -> PodView:
+    """The pod that went first, as far as the containers' times tell; then the lowest rank."""
+    return min(pods, key=lambda p: (p.finished_at or _NEVER, p.index))
+
+
+def _disruption_reason(pod: PodView) -> str:
+    if pod.disruption in _NODE_LOST_REASONS:
+        return REASON_NODE_LOST
+    if pod.disruption:
+        return REASON_EVICTED
+    return REASON_POD_LOST if pod.deleting else REASON_POD_FAILED
+
+
+def _describe(pod: PodView, *, taken_away: bool = False) -> str:
+    who = f"rank {pod.index} (pod {pod.name})"
+    if taken_away and pod.disruption:
+        what = f"was taken away ({pod.disruption})"
+    elif taken_away and pod.deleting:
+        what = "was deleted"
+    elif pod.exit_code is not None:
+        what = f"exited with code {pod.exit_code}"
+    else:
+        what = "failed"
+    why = ": ".join(part for part in (pod.reason, pod.message) if part)
+    return f"{who} {what}" + (f" ({why})" if why else "")

@@ -1,0 +1,133 @@
+"""The decision about one job: what its status becomes, which pods come and which go.
+
+A purely computational function. Each step below is one policy in a file of its own; they are
+asked in order, and the first that has an answer decides. The order is the meaning:
+
+1. what is finished stays finished;
+2. success comes before all else, as it means: finished before it was asked to stop;
+3. whoever wants the job to end (deletion, shutdown) comes before whatever befalls its pods;
+4. a failure is counted before a suspension takes the failed pods away;
+5. a suspension comes before disruptions: the pods that it takes down are no news;
+6. a lost rank comes before the deadlines: it looks like one that has never run.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from trainingjob_operator.constants import GROUP
+from trainingjob_operator.core.cleanup import pods_to_clean
+from trainingjob_operator.core.deadlines import active_deadline, pre_running_deadline
+from trainingjob_operator.core.decision import Observation, Plan, Policy
+from trainingjob_operator.core.indexes import format_indexes
+from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.outcome import (
+    when_complete,
+    when_disrupted,
+    when_failed,
+    when_invalid,
+    when_overdue,
+    when_refused,
+)
+from trainingjob_operator.core.phase import derive_phase
+from trainingjob_operator.core.pod import PodPhase
+from trainingjob_operator.core.ranks import sort_ranks
+from trainingjob_operator.core.situation import Situation
+from trainingjob_operator.core.start import run_attempt
+from trainingjob_operator.core.stopping import when_deleted, when_shut_down
+from trainingjob_operator.core.suspension import when_suspended
+from trainingjob_operator.core.transitions import events_between
+
+MANAGER: Final = f"{GROUP}/trainingjob-operator"
+"""The value of `spec.managedBy` that means us, as its absence does."""
+
+
+def plan(seen: Observation, policy: Policy, *, now: datetime) -> Plan:
+    """Decide about one job.
+
+    Deterministic and without side effects. Applying a plan and planning again without any change
+    of the pods yields the same status, nothing to create and nothing to delete.
+    """
+    job = seen.job
+    if not is_ours(job):
+        return Plan(status=job.status)
+    seen = replace(seen, pods=tuple(pod for pod in seen.pods if pod.owner_uid == job.uid))
+    ranks = sort_ranks(seen)
+    done = replace(job.status, completed_indexes=format_indexes(ranks.completed))
+    situation = Situation(seen=seen, ranks=ranks, status=done, policy=policy, now=now)
+    decided = next(
+        (answer for step in _STEPS if (answer := step(situation)) is not None), None
+    ) or run_attempt(situation)
+    if decided.needs_live_pods:
+        return decided
+    status = _summarise(decided.status, situation)
+    return replace(
+        decided,
+        status=status,
+        events=events_between(job.status, status),
+        look_again_at=_look_again_at(decided, status, situation),
+    )
+
+
+def is_ours(job: JobView) -> bool:
+    """Whether this operator is the one that manages the job."""
+    return job.spec.managed_by in {None, MANAGER}
+
+
+def _when_finished(s: Situation) -> Plan | None:
+    if not s.status.is_finished:
+        return None
+    # Whatever becomes of its pods now, what was decided stays.
+    status = replace(s.status, completed_indexes=s.job.status.completed_indexes)
+    return Plan(status=status, delete=pods_to_clean(status, s.spec.clean_pod_policy, s.seen.pods))
+
+
+_STEPS: Final[tuple[Callable[[Situation], Plan | None], ...]] = (
+    _when_finished,
+    when_invalid,
+    when_complete,
+    when_deleted,
+    when_shut_down,
+    when_failed,
+    when_refused,
+    when_suspended,
+    when_disrupted,
+    when_overdue,
+)
+
+
+def _summarise(status: JobStatus, s: Situation) -> JobStatus:
+    """Count the pods and derive the phase.
+
+    What a finished job counted as succeeded and failed is history: it stays when its pods go.
+    """
+    running = [pod for pod in s.seen.pods if not pod.is_terminal]
+    status = replace(
+        status,
+        observed_generation=s.job.generation,
+        active=sum(not pod.deleting for pod in running),
+        terminating=sum(pod.deleting for pod in running),
+        ready=len(s.ranks.ready),
+    )
+    if not s.job.status.is_finished:
+        failed = sum(pod.phase is PodPhase.FAILED for pod in s.ranks.current)
+        status = replace(status, succeeded=len(s.ranks.completed), failed=failed)
+    started = s.ranks.all_started
+    if status.attempt != s.job.status.attempt:  # the next attempt has no pods yet
+        status, started = replace(status, ready=0, succeeded=0, failed=0), False
+    stopping = status.shutdown is not None or s.job.deleting
+    return replace(status, phase=derive_phase(status, stopping=stopping, all_started=started))
+
+
+def _look_again_at(decided: Plan, status: JobStatus, s: Situation) -> datetime | None:
+    """The next moment at which the answer changes without any event."""
+    if status.is_finished:
+        return None
+    due = [decided.look_again_at]
+    if status.attempt != s.job.status.attempt and not s.seen.pods:
+        due.append(s.now)  # nothing of the old attempt is left whose end could wake us
+    if not s.spec.suspend:
+        due.append(active_deadline(s.job, status))
+        due.append(pre_running_deadline(s.job, status, s.ranks))
+    return min((moment for moment in due if moment is not None), default=None)

@@ -1,0 +1,91 @@
+"""What the operator remembers of a pod: under a kilobyte, and nothing that a user can make grow."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class PodPhase(StrEnum):
+    """`status.phase` of a pod."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerExit:
+    """How one container of a pod ended."""
+
+    container: str
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodView:
+    """A pod as it was last seen.
+
+    Attributes:
+        owner_uid: uid of its controller; a pod without one, or with another's, is not ours.
+        grace_s: seconds that its deletion gives it; None while it is not being deleted.
+        stop_requested_at: when its deletion or disruption was requested; None while nobody did.
+        finished_at: when its last container ended; None while one runs.
+        disruption: reason of its true `DisruptionTarget` condition, else "".
+        exit_code: of the main container, once it has ended; else of the first that failed.
+        exits: how its containers ended, for the failure policy; empty unless the pod failed.
+        reason, message: why the pod is in its phase: the pod's own, or its containers'.
+        waiting_reason: why a container waits (`ImagePullBackOff`, ...), with `waiting_message`.
+        unschedulable: the scheduler's message while it finds no node, else "".
+        conditions: pairs of (type, status) of its conditions, for the failure policy.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    job_name: str
+    owner_uid: str
+    attempt: int
+    index: int
+    phase: PodPhase = PodPhase.PENDING
+    ready: bool = False
+    deleting: bool = False
+    grace_s: int | None = None
+    stop_requested_at: datetime | None = None
+    finished_at: datetime | None = None
+    disruption: str = ""
+    exit_code: int | None = None
+    exits: tuple[ContainerExit, ...] = ()
+    reason: str = ""
+    message: str = ""
+    waiting_reason: str = ""
+    waiting_message: str = ""
+    unschedulable: str = ""
+    conditions: tuple[tuple[str, str], ...] = ()
+    template_hash: str = ""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether its phase is final: nothing of it runs, nothing will."""
+        return self.phase in {PodPhase.SUCCEEDED, PodPhase.FAILED}
+
+    @property
+    def has_completed(self) -> bool:
+        """Whether it succeeded before anybody asked it to stop.
+
+        A trainer that traps SIGTERM and exits 0 did not complete its rank. The API's times are
+        whole seconds; within the same second the doubt goes against success, because a rank that
+        runs twice loses time, and one that is taken for done loses the training.
+        """
+        if self.phase is not PodPhase.SUCCEEDED:
+            return False
+        if self.stop_requested_at is None:
+            return True
+        return self.finished_at is not None and self.finished_at < self.stop_requested_at
+
+    @property
+    def is_disrupted(self) -> bool:
+        """Whether somebody took it away: deletion, eviction, preemption, a lost node."""
+        return (self.deleting or bool(self.disruption)) and not self.has_completed

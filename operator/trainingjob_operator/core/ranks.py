@@ -1,0 +1,75 @@
+"""The pods of a job in named buckets, so that decisions read as sentences."""
+
+from dataclasses import dataclass
+
+from trainingjob_operator.core.decision import Observation
+from trainingjob_operator.core.indexes import parse_indexes
+from trainingjob_operator.core.pod import PodPhase, PodView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """The ranks of the current attempt, and what is left of others.
+
+    Attributes:
+        nodes: how many ranks the job has.
+        current: pods of the current attempt, in rank order.
+        stale: pods of every other attempt.
+        completed: ranks that are done.
+        disrupted: pods that were taken away.
+        lost: ranks without a pod that had one: absent from a launched attempt, or seen to go.
+        missing: ranks without a pod that are not done.
+    """
+
+    nodes: int
+    current: tuple[PodView, ...]
+    stale: tuple[PodView, ...]
+    completed: frozenset[int]
+    disrupted: tuple[PodView, ...]
+    lost: frozenset[int]
+    missing: frozenset[int]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every rank is done."""
+        return len(self.completed) == self.nodes
+
+    @property
+    def all_started(self) -> bool:
+        """Whether every rank is done or its pod has left Pending (it never goes back)."""
+        started = {p.index for p in self.current if p.phase is not PodPhase.PENDING}
+        return len(started | self.completed) == self.nodes
+
+    @property
+    def ready(self) -> frozenset[int]:
+        """Ranks whose pod runs and is ready."""
+        return frozenset(
+            p.index
+            for p in self.current
+            if p.ready and p.phase is PodPhase.RUNNING and not p.deleting
+        )
+
+
+def sort_ranks(seen: Observation) -> Ranks:
+    """Sort the observed pods into their buckets. A pod of a rank the job has not is stale."""
+    status, nodes = seen.job.status, seen.job.spec.num_nodes
+    current = tuple(
+        sorted(
+            (p for p in seen.pods if p.attempt == status.attempt and 0 <= p.index < nodes),
+            key=lambda p: p.index,
+        )
+    )
+    here = {p.index for p in current}
+    recorded = {i for i in parse_indexes(status.completed_indexes) | seen.done if i < nodes}
+    completed = frozenset(recorded | {p.index for p in current if p.has_completed})
+    missing = frozenset(range(nodes)) - here - completed
+    launched = status.launched_attempt == status.attempt
+    return Ranks(
+        nodes=nodes,
+        current=current,
+        stale=tuple(p for p in seen.pods if p not in current),
+        completed=completed,
+        disrupted=tuple(p for p in current if p.is_disrupted and p.index not in completed),
+        lost=missing if launched else missing & seen.vanished,
+        missing=missing,
+    )

@@ -1,0 +1,45 @@
+"""Reading untyped objects without trusting them: a wrong type is an absent value.
+
+The API server checks the metadata and, while its CRD is ours, the rest. What reaches the operator
+past that (an older CRD, an edited status, a hand in the store) must neither crash it nor be
+believed.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """The value if it is a dict, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: object) -> list[dict[str, Any]]:
+    """The dicts among the value's items if it is a list, else none."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def text(value: object) -> str:
+    """The value if it is a string, else the empty string."""
+    return value if isinstance(value, str) else ""
+
+
+def whole(value: object, default: int = 0) -> int:
+    """The value if it is a whole number (and no bool), else the default."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def time(value: object) -> datetime | None:
+    """An RFC 3339 time as an aware UTC datetime, or None."""
+    if not isinstance(value, str):
+        return None
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return parsed.astimezone(UTC) if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
+
+
+def time_text(value: datetime) -> str:
+    """A time as metav1.Time writes it: RFC 3339, UTC, whole seconds."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

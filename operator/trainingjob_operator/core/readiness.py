@@ -1,0 +1,74 @@
+"""The condition `PodsReady`: do all ranks run, and if not, what is in the way."""
+
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from trainingjob_operator.constants import (
+    CONDITION_PODS_READY,
+    REASON_IMAGE_PULL,
+    REASON_PODS_NOT_READY,
+    REASON_PODS_READY,
+    REASON_UNSCHEDULABLE,
+)
+from trainingjob_operator.core.conditions import set_condition
+from trainingjob_operator.core.decision import Refusal
+from trainingjob_operator.core.job import JobStatus
+from trainingjob_operator.core.ranks import Ranks
+
+_IMAGE_REASONS: Final = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+"""Waiting reasons of the kubelet that mean: this image does not come."""
+
+
+class Readiness(NamedTuple):
+    """Whether the ranks are ready, and why not."""
+
+    ready: bool
+    reason: str
+    message: str
+
+
+def judge_readiness(ranks: Ranks, refusal: Refusal | None) -> Readiness:
+    """The most helpful thing to say about why ranks do not run, the first cause first."""
+    if refusal is not None:
+        return Readiness(ready=False, reason=refusal.reason, message=refusal.message)
+    for pod in ranks.current:
+        if pod.unschedulable:
+            return Readiness(False, REASON_UNSCHEDULABLE, f"rank {pod.index}: {pod.unschedulable}")
+    for pod in ranks.current:
+        if pod.waiting_reason and not pod.is_terminal:
+            reason = (
+                REASON_IMAGE_PULL
+                if pod.waiting_reason in _IMAGE_REASONS
+                else REASON_PODS_NOT_READY
+            )
+            message = f"rank {pod.index}: {pod.waiting_reason}: {pod.waiting_message}"
+            return Readiness(False, reason, message)
+    ready = len(ranks.ready)
+    if ready and ready + len(ranks.completed) == ranks.nodes:
+        return Readiness(True, REASON_PODS_READY, f"all {ranks.nodes} ranks run or have completed")
+    return Readiness(False, REASON_PODS_NOT_READY, "not every rank runs and is ready")
+
+
+def set_readiness(
+    status: JobStatus, readiness: Readiness, *, now: datetime, generation: int
+) -> JobStatus:
+    """Write the judgement into the condition."""
+    return set_condition(
+        status,
+        CONDITION_PODS_READY,
+        to=readiness.ready,
+        reason=readiness.reason,
+        message=readiness.message,
+        now=now,
+        generation=generation,
+    )

@@ -1,0 +1,35 @@
+"""Starting and following an attempt: nothing of it starts before the last one is gone."""
+
+from dataclasses import replace
+
+from trainingjob_operator.core.cleanup import deletions
+from trainingjob_operator.core.decision import Plan
+from trainingjob_operator.core.readiness import judge_readiness, set_readiness
+from trainingjob_operator.core.restart import may_start_at
+from trainingjob_operator.core.situation import Situation
+from trainingjob_operator.core.suspension import resumed
+
+
+def run_attempt(s: Situation) -> Plan:
+    """Create what is missing of the current attempt, and say how it does."""
+    s = resumed(s)
+    if s.ranks.stale:
+        waiting = s.not_ready("pods of an earlier attempt have not gone yet")
+        return Plan(status=waiting.status, delete=deletions(s.ranks.stale))
+    if (due := may_start_at(s.status, s.policy)) is not None and s.now < due:
+        return Plan(status=s.status, look_again_at=due)
+    if s.ranks.current:
+        s = s.no_restart_pending(f"attempt {s.status.attempt} has started")
+        s = s.having(replace(s.status, start_time=s.status.start_time or s.now))
+    if not s.ranks.missing:
+        s = s.having(replace(s.status, launched_attempt=s.status.attempt))
+    refusal = s.seen.refusal if s.ranks.missing else None
+    status = set_readiness(
+        s.status,
+        judge_readiness(s.ranks, refusal),
+        now=s.now,
+        generation=s.job.generation,
+    )
+    if refusal is not None and s.now < refusal.retry_at:
+        return Plan(status=status, look_again_at=refusal.retry_at)
+    return Plan(status=status, create=tuple(sorted(s.ranks.missing)))

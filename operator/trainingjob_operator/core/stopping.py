@@ -1,0 +1,74 @@
+"""Stopping on purpose: `spec.shutdown`, and the deletion of a job that runs."""
+
+from dataclasses import replace
+from typing import Final
+
+from trainingjob_operator.constants import (
+    CONDITION_CANCELLED,
+    REASON_DELETED,
+    REASON_STOPPED,
+    REASON_TERMINATED,
+)
+from trainingjob_operator.core.cleanup import deletions
+from trainingjob_operator.core.decision import Plan
+from trainingjob_operator.core.job import Shutdown
+from trainingjob_operator.core.situation import Situation
+
+STOP: Final = "Stop"
+TERMINATE: Final = "Terminate"
+
+_AT_ONCE_S: Final = 1
+"""Grace period of `Terminate`. Not 0: a forced deletion frees the pod's name while its processes
+may still run, and then two pods of one job could run side by side."""
+
+_ORPHAN_FINALIZER: Final = "orphan"
+
+
+def when_deleted(s: Situation) -> Plan | None:
+    """A job that is being deleted starts nothing; its pods end gracefully; then it is cancelled.
+
+    With `--cascade=orphan` its user asked for the pods to stay: they are left alone.
+    """
+    if not s.job.deleting:
+        return None
+    if _ORPHAN_FINALIZER in s.job.finalizers:
+        return Plan(status=s.status)
+    return _stop(s, reason=REASON_DELETED, message="the job was deleted", grace_s=None)
+
+
+def when_shut_down(s: Situation) -> Plan | None:
+    """A shutdown is latched when it is first seen; from then on the job can only end.
+
+    Removing the field later changes nothing, so a GitOps tool that reverts it does no harm.
+    """
+    latched = _latch(s)
+    if latched is None:
+        return None
+    terminate = latched.mode == TERMINATE
+    return _stop(
+        s.having(replace(s.status, shutdown=latched)),
+        reason=REASON_TERMINATED if terminate else REASON_STOPPED,
+        message=f"spec.shutdown was set to {latched.mode}",
+        grace_s=_AT_ONCE_S if terminate else None,
+    )
+
+
+def _latch(s: Situation) -> Shutdown | None:
+    asked, latched = s.spec.shutdown, s.status.shutdown
+    if latched is None and asked is not None:
+        return Shutdown(mode=asked, requested_at=s.now, requested_by=s.job.shutdown_by)
+    if latched is not None and asked == TERMINATE and latched.mode == STOP:
+        return replace(latched, mode=TERMINATE)
+    return latched
+
+
+def _stop(s: Situation, *, reason: str, message: str, grace_s: int | None) -> Plan:
+    """Take down what runs; when nothing does any more, the job is cancelled."""
+    running = [pod for pod in s.seen.pods if not pod.is_terminal]
+    if running:
+        waiting = s.no_restart_pending("the job is stopping").not_ready("the job is stopping")
+        return Plan(status=waiting.status, delete=deletions(running, grace_s=grace_s))
+    codes = (pod.exit_code for pod in s.ranks.current if pod.exit_code is not None)
+    return s.finish(
+        CONDITION_CANCELLED, reason=reason, message=message, exit_code=next(codes, None)
+    )

@@ -1,0 +1,23 @@
+"""Text from outside, made safe to store and to print: bounded, and on one line."""
+
+from trainingjob_operator.constants import MAX_MESSAGE_BYTES
+
+_ELLIPSIS = "..."
+
+
+def cut(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
+    """Cut a text to `limit` bytes of UTF-8, never inside a character, and say that it was cut."""
+    raw = text.encode("utf-8", "backslashreplace")
+    if len(raw) <= limit:
+        return raw.decode("utf-8")
+    return raw[: limit - len(_ELLIPSIS)].decode("utf-8", "ignore") + _ELLIPSIS
+
+
+def one_line(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
+    """The text with control characters made visible, so that it cannot forge a log line."""
+    # The slice bounds the work: nobody reads the tail of a megabyte.
+    safe = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
+        for c in text[: limit * 2]
+    )
+    return cut(safe, limit)

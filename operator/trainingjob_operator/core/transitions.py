@@ -1,0 +1,54 @@
+"""The events that a change of status is worth: one for each condition that flipped or changed."""
+
+from typing import Final
+
+from trainingjob_operator.constants import (
+    CONDITION_FAILED,
+    CONDITION_FINISHED,
+    CONDITION_PODS_READY,
+    CONDITION_RESTARTING,
+    REASON_PODS_NOT_READY,
+)
+from trainingjob_operator.core.decision import Event
+from trainingjob_operator.core.job import Condition, JobStatus
+
+_WARNINGS: Final = frozenset({CONDITION_FAILED, CONDITION_RESTARTING})
+_ATTEMPT_STARTED: Final = "AttemptStarted"
+_STOPPING: Final = "Stopping"
+
+
+def events_between(old: JobStatus, new: JobStatus) -> tuple[Event, ...]:
+    """What to tell the user of a job about the step from one status to the next."""
+    events = []
+    if new.launched_attempt is not None and new.launched_attempt != old.launched_attempt:
+        message = f"all pods of attempt {new.launched_attempt} are created"
+        events.append(Event(reason=_ATTEMPT_STARTED, message=message))
+    if new.shutdown is not None and new.shutdown != old.shutdown:
+        events.append(Event(reason=_STOPPING, message=f"shutdown: {new.shutdown.mode}"))
+    events.extend(
+        Event(reason=c.reason, message=c.message, warning=_is_warning(c))
+        for c in new.conditions
+        if _is_news(old.condition(c.type), c)
+    )
+    return tuple(events)
+
+
+def _is_news(old: Condition | None, new: Condition) -> bool:
+    """Whether a condition says something that its user should hear of."""
+    if new.type == CONDITION_FINISHED:
+        return False  # says what the terminal condition says
+    if new.type == CONDITION_PODS_READY:
+        # Only what is in the way: `PodsNotReady` is how every job begins and ends.
+        obstacle = not new.status and new.reason != REASON_PODS_NOT_READY
+        return obstacle and (old is None or old.reason != new.reason)
+    if new.type == CONDITION_RESTARTING and not new.status:
+        return False  # `AttemptStarted` says it
+    if old is None or old.status != new.status:
+        return True
+    return old.last_transition_time != new.last_transition_time
+
+
+def _is_warning(condition: Condition) -> bool:
+    return condition.type == CONDITION_PODS_READY or (
+        condition.status and condition.type in _WARNINGS
+    )

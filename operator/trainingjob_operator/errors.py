@@ -1,0 +1,94 @@
+"""The errors of the operator, each with the policy that goes with it.
+
+* OperatorError
+  + InvalidSpecError      the object cannot be understood; not retried until it changes
+  + SettingsError         the environment is wrong; the process exits with 2
+  + KubernetesError       the API server refused or did not answer
+    - ConflictError       409: what we saw is stale, or a name is taken; look again
+    - AlreadyExistsError  409 on create: the name is taken; look whose it is
+    - GoneError           410: the list's continue token or the watch's version has expired
+    - ForbiddenError      403 that is not a quota: ask again at most once a minute
+    - QuotaExceededError  403 from a quota: ask again at most once a minute
+    - InvalidError        400/413/422: this very request can never pass
+    - ThrottledError      429: ask again after `retry_after_s`
+    - UnavailableError    5xx, time-outs, broken connections: ask again with back-off
+
+Absence is not an error: a 404 on a read, a delete or a patch is `None`.
+"""
+
+from typing import ClassVar
+
+
+class OperatorError(Exception):
+    """Base of everything the operator raises on purpose."""
+
+
+class InvalidSpecError(OperatorError):
+    """A TrainingJob cannot be understood. The message says which field and what to write."""
+
+
+class SettingsError(OperatorError):
+    """A setting is wrong. The message names the variable and what it takes."""
+
+
+class KubernetesError(OperatorError):
+    """The Kubernetes API refused a request or did not answer it.
+
+    Attributes:
+        status: the HTTP status, or 0 when no answer came.
+        reason: the machine-readable reason of the Status object, or a word of ours.
+        message: the server's message, for people.
+    """
+
+    permanent: ClassVar[bool] = False
+    """Whether the same request would be refused again for as long as nothing else changes."""
+
+    def __init__(self, message: str, *, status: int = 0, reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+class ConflictError(KubernetesError):
+    """The object changed since it was read, or a precondition did not hold."""
+
+
+class AlreadyExistsError(KubernetesError):
+    """An object of that name is already there."""
+
+
+class GoneError(KubernetesError):
+    """The resource version or the continue token has expired: list again from the start."""
+
+
+class ForbiddenError(KubernetesError):
+    """Access or admission control said no."""
+
+    permanent = True
+
+
+class QuotaExceededError(ForbiddenError):
+    """A ResourceQuota has no room left."""
+
+
+class InvalidError(KubernetesError):
+    """The request itself is wrong and will never pass as it is."""
+
+    permanent = True
+
+
+class ThrottledError(KubernetesError):
+    """The server asked for patience.
+
+    Attributes:
+        retry_after_s: seconds to wait before the next request, at least.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float, status: int = 429) -> None:
+        super().__init__(message, status=status, reason="TooManyRequests")
+        self.retry_after_s = retry_after_s
+
+
+class UnavailableError(KubernetesError):
+    """No usable answer: a time-out, a broken connection or a server error."""

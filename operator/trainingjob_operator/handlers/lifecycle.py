@@ -1,0 +1,105 @@
+"""kopf's settings, its log-in, and the moments at which our own parts start and stop."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+import kopf
+
+from trainingjob_operator.constants import FINALIZER_RETENTION, GROUP, LABEL_JOB_NAME
+
+_LIST_PAGE: Final = 500
+_SERVER_TIMEOUT_S: Final = 600
+_REQUEST_TIMEOUT_S: Final = 30
+_BURST_WORKER_IDLE_S: Final = 0.5
+
+
+class ServerAccess(Protocol):
+    """How kopf reaches the API server: as we do."""
+
+    @property
+    def server(self) -> str:
+        """The API server's address."""
+        ...
+
+    @property
+    def configuration(self) -> Any:
+        """The client's configuration, for its certificates."""
+        ...
+
+    async def bearer_token(self) -> str | None:
+        """The token to send, or None."""
+        ...
+
+
+def operator_settings() -> kopf.OperatorSettings:
+    """What kopf does, set explicitly, each for a reason."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False  # our own recorder is bounded and merges
+    # kopf removes the finalizer that it is told is its own from objects which no handler needs it
+    # for: it must not be the record's.
+    settings.persistence.finalizer = FINALIZER_RETENTION
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
+    settings.watching.label_selectors["v1", "pods"] = LABEL_JOB_NAME
+    settings.watching.chunk_size = _LIST_PAGE
+    # A watch that is silently dead is noticed by missing bookmarks after 70 s (kopf's default);
+    # the server ends every watch after ten minutes all the same. A whole number: it is sent.
+    settings.watching.server_timeout = _SERVER_TIMEOUT_S
+    settings.networking.request_timeout = _REQUEST_TIMEOUT_S
+    settings.networking.error_backoffs = _ForeverBackoffs()
+    # kopf holds a task for each object that had an event; short idleness keeps bursts small.
+    # No worker_limit: a slot is held until its worker idles, and our own queue bounds the work.
+    settings.queueing.idle_timeout = _BURST_WORKER_IDLE_S
+    settings.queueing.exit_timeout = 0.5
+    return settings
+
+
+class _ForeverBackoffs:
+    """Seconds between kopf's tries to reach the API server, without an end.
+
+    kopf gives up after the last one, and its watchers with it. An API server that is down for an
+    hour is no reason to exit: the process would only be restarted, forget, and try the same.
+    """
+
+    def __iter__(self) -> Any:
+        yield from (0.2, 0.5, 1.0, 1.0, 2.0)
+        while True:
+            yield 3.0
+
+
+def register_login(registry: kopf.OperatorRegistry, access: ServerAccess) -> None:
+    """Let kopf in with our own connection; it asks again when the server answers 401."""
+
+    @kopf.on.login(registry=registry, id="login")
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        configuration = access.configuration
+        return kopf.ConnectionInfo(
+            server=access.server,
+            ca_path=configuration.ssl_ca_cert,
+            ca_data=configuration.ca_cert_data,
+            insecure=not configuration.verify_ssl,
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+            token=await access.bearer_token(),
+        )
+
+
+def register_lifecycle(
+    registry: kopf.OperatorRegistry,
+    *,
+    start: Callable[[], Awaitable[None]],
+    stop: Callable[[], Awaitable[None]],
+) -> None:
+    """Run `start` before anything is watched, and `stop` after the last event was handled.
+
+    Our tasks have to be born and to end inside: when kopf leaves, it cancels every task of its
+    loop that is younger than itself.
+    """
+
+    @kopf.on.startup(registry=registry, id="start")
+    async def on_startup(**_: Any) -> None:
+        await start()
+
+    @kopf.on.cleanup(registry=registry, id="stop")
+    async def on_cleanup(**_: Any) -> None:
+        await stop()

@@ -1,0 +1,66 @@
+"""How to reach the API server: the kubeconfig, or the service account of the pod we run in."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from kubernetes.aio import config as kubeconfig
+from kubernetes.aio.client import Configuration
+
+from trainingjob_operator.errors import SettingsError
+
+_SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_POOL_SIZE: Final = 32
+"""Connections to the API server; more workers than this would wait for one another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A configured client and what it was configured from.
+
+    Attributes:
+        namespace: of the service account, else of the kubeconfig's context, else `default`.
+    """
+
+    configuration: Configuration
+    namespace: str
+
+    @property
+    def server(self) -> str:
+        """The API server's address."""
+        return str(self.configuration.host)
+
+    async def bearer_token(self) -> str | None:
+        """The token to send, re-read from its file when that is due; None without one."""
+        header = await self.configuration.get_api_key_with_prefix("BearerToken")
+        return header.split(" ", 1)[-1] if header else None
+
+
+async def connect(kubeconfig_path: str | None = None, context: str | None = None) -> Connection:
+    """Find the API server as kubectl does: the file named, the usual file, the service account.
+
+    Raises:
+        SettingsError: there is neither, or what there is cannot be read.
+    """
+    configuration = Configuration()
+    configuration.connection_pool_maxsize = _POOL_SIZE
+    path = Path(kubeconfig_path) if kubeconfig_path else Path.home() / ".kube" / "config"
+    try:
+        if kubeconfig_path or context or path.exists():
+            loader = await kubeconfig.load_kube_config(
+                config_file=str(path), context=context, client_configuration=configuration
+            )
+            namespace = _context_namespace(loader.current_context)
+        else:
+            kubeconfig.load_incluster_config(client_configuration=configuration)
+            namespace = (_SERVICE_ACCOUNT / "namespace").read_text().strip()
+    except (kubeconfig.ConfigException, OSError) as error:
+        raise SettingsError(
+            f"cannot find the Kubernetes API server ({error}); name a kubeconfig with "
+            "--kubeconfig or KUBECONFIG, or run in a pod with a service account"
+        ) from error
+    return Connection(configuration, namespace or "default")
+
+
+def _context_namespace(context: dict[str, Any]) -> str:
+    return str((context.get("context") or {}).get("namespace") or "")

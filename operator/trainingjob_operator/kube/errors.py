@@ -1,0 +1,70 @@
+"""From what the API server answered to our own errors, in one place."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from trainingjob_operator.core.text import one_line
+from trainingjob_operator.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    ForbiddenError,
+    GoneError,
+    InvalidError,
+    KubernetesError,
+    QuotaExceededError,
+    ThrottledError,
+    UnavailableError,
+)
+
+NOT_FOUND: Final = 404
+
+_DEFAULT_RETRY_AFTER_S: Final = 1.0
+_MAX_RETRY_AFTER_S: Final = 60.0
+
+_BY_STATUS: Final[Mapping[int, type[KubernetesError]]] = {
+    400: InvalidError,
+    403: ForbiddenError,
+    405: InvalidError,
+    410: GoneError,
+    413: InvalidError,
+    415: InvalidError,
+    422: InvalidError,
+}
+
+
+def error_from(status: int, headers: Mapping[str, str], body: bytes) -> KubernetesError:
+    """The error that an answer of 400 or more means.
+
+    The body is a Status object, if the API server wrote it; a proxy in between writes what it
+    likes.
+    """
+    document = _status_object(body)
+    reason = str(document.get("reason") or "")
+    message = one_line(str(document.get("message") or body[:500].decode("utf-8", "replace")))
+    message = message or f"HTTP {status}"
+    if status == 429:  # noqa: PLR2004 - HTTP's own number
+        return ThrottledError(message, retry_after_s=_retry_after(headers))
+    if status == 409:  # noqa: PLR2004 - HTTP's own number
+        kind = AlreadyExistsError if reason == "AlreadyExists" else ConflictError
+        return kind(message, status=status, reason=reason)
+    if status == 403 and "exceeded quota" in message:  # noqa: PLR2004 - HTTP's own number
+        return QuotaExceededError(message, status=status, reason=reason)
+    kind_of = _BY_STATUS.get(status, UnavailableError)
+    return kind_of(message, status=status, reason=reason)
+
+
+def _status_object(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    try:
+        asked = float(headers.get("Retry-After", _DEFAULT_RETRY_AFTER_S))
+    except ValueError:  # a date: no API server sends one
+        asked = _DEFAULT_RETRY_AFTER_S
+    return min(max(asked, 0.0), _MAX_RETRY_AFTER_S)

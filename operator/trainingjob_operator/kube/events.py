@@ -1,0 +1,116 @@
+"""A bounded recorder of Kubernetes Events: said once, in the background, and never in the way.
+
+kopf's own posting neither merges nor limits, and works only inside its handlers.
+
+Bounds: `QUEUE_SIZE` events wait to be sent, and what does not fit is dropped and counted (an event
+is a courtesy; the truth is in status). The same thing said again of the same job within
+`REPEAT_AFTER_S` is not sent; `MEMORY_SIZE` such memories are kept, the oldest goes first.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from datetime import datetime
+from typing import Any, Final, Protocol
+from uuid import uuid4
+
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.constants import API_VERSION, KIND_TRAINING_JOB
+from trainingjob_operator.core.decision import Event
+from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.rawread import time_text
+from trainingjob_operator.core.text import cut
+from trainingjob_operator.errors import KubernetesError
+
+QUEUE_SIZE: Final = 1000
+MEMORY_SIZE: Final = 2000
+REPEAT_AFTER_S: Final = 600.0
+
+_COMPONENT: Final = "trainingjob-operator"
+_logger = logging.getLogger(__name__)
+
+
+class EventWriter(Protocol):
+    """What the recorder needs of the gateway."""
+
+    async def create_event(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Create an Event."""
+        ...
+
+
+class EventRecorder:
+    """Takes events in at once and sends them one after the other."""
+
+    def __init__(self, writer: EventWriter, clock: Clock) -> None:
+        self._writer: Final = writer
+        self._clock: Final = clock
+        self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUE_SIZE)
+        self._said: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self.dropped_total = 0
+
+    def record(self, job: JobView, event: Event) -> None:
+        """Say something about a job, unless it was just said. Never waits, never fails."""
+        if self._was_just_said((job.uid, event.reason, event.message)):
+            return
+        try:
+            self._queue.put_nowait(event_manifest(job, event, self._clock.now()))
+        except asyncio.QueueFull:
+            self.dropped_total += 1
+
+    async def run(self) -> None:
+        """Send what was recorded, until cancelled. An event that is refused is dropped."""
+        while True:
+            manifest = await self._queue.get()
+            try:
+                await self._writer.create_event(manifest)
+            except KubernetesError as error:
+                self.dropped_total += 1
+                _logger.debug("event %s was not taken: %s", manifest["reason"], error)
+
+    async def flush(self, timeout_s: float) -> None:
+        """Send what is left, for so many seconds at most. Call it after `run` has ended."""
+        with contextlib.suppress(TimeoutError, KubernetesError):
+            async with asyncio.timeout(timeout_s):
+                while not self._queue.empty():
+                    await self._writer.create_event(self._queue.get_nowait())
+
+    def _was_just_said(self, what: tuple[str, str, str]) -> bool:
+        now = self._clock.monotonic()
+        said_at = self._said.get(what)
+        if said_at is not None and now - said_at < REPEAT_AFTER_S:
+            return True
+        self._said[what] = now
+        self._said.move_to_end(what)
+        if len(self._said) > MEMORY_SIZE:
+            self._said.popitem(last=False)
+        return False
+
+
+def event_manifest(job: JobView, event: Event, now: datetime) -> dict[str, Any]:
+    """The core/v1 Event about a job, which `kubectl describe` shows."""
+    at = time_text(now)
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{job.key.name[:200]}.{uuid4().hex[:16]}",
+            "namespace": job.key.namespace,
+        },
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": KIND_TRAINING_JOB,
+            "namespace": job.key.namespace,
+            "name": job.key.name,
+            "uid": job.uid,
+            "resourceVersion": job.resource_version,
+        },
+        "type": "Warning" if event.warning else "Normal",
+        "reason": event.reason,
+        "message": cut(event.message),
+        "source": {"component": _COMPONENT},
+        "reportingComponent": _COMPONENT,
+        "firstTimestamp": at,
+        "lastTimestamp": at,
+        "count": 1,
+    }

@@ -1,0 +1,233 @@
+"""Every call that the operator makes of the Kubernetes API, one method a call, dicts in and out.
+
+Raw dicts rather than the client's models: those cost ten times the CPU, and refuse on our side
+pod templates that the API server takes.
+
+A 404 is `None`, everything else from 400 up is one of our errors. Each call has a total deadline,
+from the connection to the last byte of the body: the client's own default is none, and one silent
+server would hold a worker for ever.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import aiohttp
+from kubernetes.aio.client import ApiClient
+
+from trainingjob_operator.constants import API_VERSION, LABEL_JOB_NAME, PLURAL_TRAINING_JOBS
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.errors import GoneError, UnavailableError
+from trainingjob_operator.kube.connection import Connection
+from trainingjob_operator.kube.errors import NOT_FOUND, error_from
+
+_MERGE_PATCH: Final = "application/merge-patch+json"
+_PAGE_SIZE: Final = 500
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list.
+
+    Attributes:
+        items: the objects.
+        resource_version: of the list as a whole, the same for all of its pages.
+    """
+
+    items: list[Object]
+    resource_version: str
+
+
+class Gateway:
+    """The operator's calls, through the official client's transport and authentication."""
+
+    def __init__(
+        self, connection: Connection, *, timeout_s: float, user_agent: str = "trainingjob-operator"
+    ) -> None:
+        """Prepare the calls; nothing is sent yet.
+
+        Args:
+            connection: where to and as whom.
+            timeout_s: total deadline of each call, in seconds.
+            user_agent: how the API server's logs name us.
+        """
+        self._client: Final = ApiClient(connection.configuration)
+        self._client.user_agent = user_agent
+        self._timeout_s: Final = timeout_s
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    # --- jobs ---------------------------------------------------------------------------------
+
+    async def get_job(self, key: JobKey) -> Object | None:
+        """Read a TrainingJob, live."""
+        return await self._call("GET", _jobs_path(key.namespace, key.name))
+
+    def list_jobs(self, namespace: str | None) -> AsyncIterator[Page]:
+        """List the TrainingJobs of a namespace, or of all, live and in pages."""
+        return self._pages(_jobs_path(namespace), {})
+
+    async def patch_job_status(self, key: JobKey, patch: Object) -> Object | None:
+        """Merge-patch the status of a TrainingJob; preconditions stand in the patch's metadata.
+
+        Raises:
+            ConflictError: the job has changed since, or is another one.
+        """
+        path = f"{_jobs_path(key.namespace, key.name)}/status"
+        return await self._call("PATCH", path, body=patch, content_type=_MERGE_PATCH)
+
+    # --- pods ---------------------------------------------------------------------------------
+
+    async def get_pod(self, namespace: str, name: str) -> Object | None:
+        """Read a pod, live."""
+        return await self._call("GET", _core_path(namespace, "pods", name))
+
+    def list_pods(
+        self, namespace: str | None, *, selector: str = LABEL_JOB_NAME
+    ) -> AsyncIterator[Page]:
+        """List pods with these labels in a namespace, or in all, live and in pages."""
+        return self._pages(_core_path(namespace, "pods"), {"labelSelector": selector})
+
+    async def create_pod(self, manifest: Object) -> Object:
+        """Create a pod.
+
+        Raises:
+            AlreadyExistsError: the name is taken; look whose it is.
+            QuotaExceededError, ForbiddenError, InvalidError: refused, each in its way.
+        """
+        return await self._create("pods", manifest)
+
+    async def delete_pod(
+        self, namespace: str, name: str, *, uid: str, grace_s: int | None = None
+    ) -> None:
+        """Delete this very pod; one that is gone already is fine.
+
+        Raises:
+            ConflictError: the name belongs to another pod by now.
+        """
+        options: Object = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid},
+        }
+        if grace_s is not None:
+            options["gracePeriodSeconds"] = grace_s
+        await self._call("DELETE", _core_path(namespace, "pods", name), body=options)
+
+    # --- services and events ------------------------------------------------------------------
+
+    async def get_service(self, namespace: str, name: str) -> Object | None:
+        """Read a Service, live."""
+        return await self._call("GET", _core_path(namespace, "services", name))
+
+    async def create_service(self, manifest: Object) -> Object:
+        """Create a Service.
+
+        Raises:
+            AlreadyExistsError: the name is taken; look whose it is.
+        """
+        return await self._create("services", manifest)
+
+    async def create_event(self, manifest: Object) -> Object:
+        """Create an Event."""
+        return await self._create("events", manifest)
+
+    # --- transport ----------------------------------------------------------------------------
+
+    async def _create(self, plural: str, manifest: Object) -> Object:
+        path = _core_path(manifest["metadata"]["namespace"], plural)
+        created = await self._call("POST", path, body=manifest)
+        if created is None:  # the namespace, or the kind, is not there
+            raise UnavailableError(f"404 on POST {path}", status=NOT_FOUND, reason="NotFound")
+        return created
+
+    async def _pages(self, path: str, query: dict[str, str]) -> AsyncIterator[Page]:
+        """All pages of a list, of one moment in time.
+
+        Raises:
+            GoneError: the list took so long that its next page has expired; start again.
+        """
+        token = ""
+        while True:
+            paging = {"limit": str(_PAGE_SIZE)} | ({"continue": token} if token else {})
+            document = await self._call("GET", path, query=query | paging)
+            if document is None:
+                if token:
+                    raise GoneError(f"{path} disappeared in the middle of a list", status=404)
+                yield Page([], "0")
+                return
+            metadata = document.get("metadata") or {}
+            yield Page(document.get("items") or [], str(metadata.get("resourceVersion") or "0"))
+            token = str(metadata.get("continue") or "")
+            if not token:
+                return
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Object | None = None,
+        query: dict[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Object | None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                request = await self._client.param_serialize(
+                    method,
+                    path,
+                    query_params=list((query or {}).items()),
+                    header_params={"Accept": "application/json", "Content-Type": content_type},
+                    body=body,
+                    auth_settings=["BearerToken"],
+                )
+                response = await self._client.call_api(*request, _request_timeout=self._timeout_s)
+                data: bytes = await response.read()
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"no answer within {self._timeout_s:g} s to {method} {path}", reason="Timeout"
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UnavailableError(
+                f"{type(error).__name__} on {method} {path}: {error}", reason="ConnectionFailed"
+            ) from error
+        if response.status == NOT_FOUND:
+            return None
+        if response.status >= 400:  # noqa: PLR2004 - HTTP's own number
+            raise error_from(response.status, response.headers, data)
+        return _document(data, method, path)
+
+
+def _document(data: bytes, method: str, path: str) -> Object:
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise UnavailableError(f"{method} {path} was not answered in JSON") from error
+    if not isinstance(document, dict):
+        raise UnavailableError(f"{method} {path} was not answered with an object")
+    return document
+
+
+def _jobs_path(namespace: str | None, name: str = "") -> str:
+    return _path(f"/apis/{API_VERSION}", namespace, PLURAL_TRAINING_JOBS, name)
+
+
+def _core_path(namespace: str | None, plural: str, name: str = "") -> str:
+    return _path("/api/v1", namespace, plural, name)
+
+
+def _path(prefix: str, namespace: str | None, plural: str, name: str) -> str:
+    scope = f"/namespaces/{namespace}" if namespace is not None else ""
+    return f"{prefix}{scope}/{plural}" + (f"/{name}" if name else "")

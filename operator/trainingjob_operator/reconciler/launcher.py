@@ -1,0 +1,164 @@
+"""Creating what an attempt needs: the Service, then the pods, and reading what is refused."""
+
+import asyncio
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from trainingjob_operator.api import TrainingJobSpec
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.constants import (
+    ANNOTATION_TEMPLATE_HASH,
+    REASON_FORBIDDEN,
+    REASON_INVALID_POD_TEMPLATE,
+    REASON_POD_NAME_CONFLICT,
+    REASON_QUOTA_EXCEEDED,
+    REASON_SERVICE_NAME_CONFLICT,
+)
+from trainingjob_operator.core.decision import Refusal
+from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.manifests import pod_manifest, service_manifest
+from trainingjob_operator.core.observe_pod import pod_view
+from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.rawread import items, mapping
+from trainingjob_operator.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    KubernetesError,
+    QuotaExceededError,
+)
+from trainingjob_operator.reconciler.ports import Cluster
+from trainingjob_operator.stores.job_index import JobEntry, JobIndex
+
+ASK_AGAIN_S: Final = 60.0
+"""A permanent fault (quota, admission, a taken name) is not asked about more often than this."""
+
+_MAX_BATCH: Final = 16
+
+
+class Launcher:
+    """Creates Services and pods, and puts what it created into the index at once.
+
+    The index must know our own writes before the watch echoes them: a pass in between would
+    create everything again.
+    """
+
+    def __init__(
+        self, cluster: Cluster, index: JobIndex, clock: Clock, *, accelerators: Collection[str]
+    ) -> None:
+        self._cluster: Final = cluster
+        self._index: Final = index
+        self._clock: Final = clock
+        self._accelerators: Final = frozenset(accelerators)
+
+    async def launch(
+        self, entry: JobEntry, job: JobView, spec: TrainingJobSpec, ranks: tuple[int, ...]
+    ) -> None:
+        """Create the pods of these ranks; the entry notes a refusal, or that there is none.
+
+        Args:
+            entry: where notes go.
+            job: the job, read live.
+            spec: its spec, of the same read.
+            ranks: which ranks to create.
+
+        Raises:
+            KubernetesError: a fault that passes by itself; what was created is in the index.
+        """
+        entry.refusal = None
+        if spec.num_nodes > 1 and not entry.has_service:
+            entry.refusal = await self._create_service(job)
+            entry.has_service = entry.refusal is None
+        todo, size = list(ranks), 1
+        # Slow start, as batch/v1 does: what is refused is refused once, not a thousand times.
+        while todo and entry.refusal is None:
+            batch, todo = todo[:size], todo[size:]
+            size = min(size * 2, _MAX_BATCH)
+            results = await asyncio.gather(
+                *(self._create_pod(job, spec, rank) for rank in batch), return_exceptions=True
+            )
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+                entry.refusal = entry.refusal or result
+
+    async def _create_service(self, job: JobView) -> Refusal | None:
+        manifest = service_manifest(job)
+        namespace, name = job.key.namespace, manifest["metadata"]["name"]
+        try:
+            await self._cluster.create_service(manifest)
+        except AlreadyExistsError as error:
+            found = await self._cluster.get_service(namespace, name)
+            if found is None:
+                raise ConflictError(f"Service {name} came and went") from error
+            if not _is_owned_by(found, job.uid):
+                return self._refuse(
+                    REASON_SERVICE_NAME_CONFLICT,
+                    f"Service {name} is there already and is not this job's; delete or rename it",
+                )
+        except (ForbiddenError, InvalidError) as error:
+            return self._refuse_for(error)
+        return None
+
+    async def _create_pod(self, job: JobView, spec: TrainingJobSpec, rank: int) -> Refusal | None:
+        manifest = pod_manifest(job, spec, rank, accelerators=self._accelerators)
+        try:
+            created = await self._cluster.create_pod(manifest)
+        except AlreadyExistsError:
+            return await self._adopt(job, manifest)
+        except (ForbiddenError, InvalidError) as error:
+            return self._refuse_for(error)
+        if (pod := pod_view(created)) is not None:
+            self._index.observe_pod(pod)
+        return None
+
+    async def _adopt(self, job: JobView, manifest: dict[str, Any]) -> Refusal | None:
+        """The name is taken: by our own pod, whose creation we never heard of, or by another's.
+
+        A pod of ours that is terminating goes into the index as it is: it was disrupted.
+        """
+        metadata = manifest["metadata"]
+        found = await self._cluster.get_pod(metadata["namespace"], metadata["name"])
+        if found is None:
+            raise ConflictError(f"pod {metadata['name']} came and went")
+        pod = pod_view(found)
+        if pod is None or pod.owner_uid != job.uid:
+            return self._refuse(
+                REASON_POD_NAME_CONFLICT,
+                f"pod {metadata['name']} is there already and is not this job's; delete it",
+            )
+        if not _is_same(pod, metadata):
+            return self._refuse(
+                REASON_POD_NAME_CONFLICT,
+                f"pod {pod.name} was made from another template; delete it",
+            )
+        self._index.observe_pod(pod)
+        return None
+
+    def _refuse_for(self, error: KubernetesError) -> Refusal:
+        if isinstance(error, QuotaExceededError):
+            return self._refuse(REASON_QUOTA_EXCEEDED, error.message)
+        if isinstance(error, InvalidError):
+            return self._refuse(REASON_INVALID_POD_TEMPLATE, error.message, fatal=True)
+        return self._refuse(REASON_FORBIDDEN, error.message)
+
+    def _refuse(self, reason: str, message: str, *, fatal: bool = False) -> Refusal:
+        return Refusal(
+            reason=reason, message=message, retry_at=_in(self._clock.now()), fatal=fatal
+        )
+
+
+def _in(now: datetime) -> datetime:
+    return now + timedelta(seconds=ASK_AGAIN_S)
+
+
+def _is_owned_by(raw: dict[str, Any], uid: str) -> bool:
+    references = items(mapping(raw.get("metadata")).get("ownerReferences"))
+    return any(ref.get("controller") is True and ref.get("uid") == uid for ref in references)
+
+
+def _is_same(pod: PodView, metadata: dict[str, Any]) -> bool:
+    wanted: str = metadata["annotations"][ANNOTATION_TEMPLATE_HASH]
+    return pod.deleting or pod.template_hash == wanted

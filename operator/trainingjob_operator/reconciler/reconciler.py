@@ -1,0 +1,233 @@
+"""One pass over one job: observe, decide, record, act.
+
+1. Observe what the index knows of the job and its pods.
+2. Decide with one pure function.
+3. If pods are missing: read the job live, create them, and decide again with what came of it.
+   Only creation may come before its status write, because the names of pods are deterministic.
+4. Record the decision in one status write, only if it differs.
+5. Act, that is delete pods, only as a consequence of what status says by then.
+
+A key is worked on by one worker at a time; the index can change at every await, so that every
+decision is made and its status write prepared between two of them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection
+from typing import Any, Final
+
+from trainingjob_operator.api.validation import parse_spec
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.constants import REASON_QUEUED
+from trainingjob_operator.core.decision import DeletePod, Observation, Plan, Policy
+from trainingjob_operator.core.job import COUNTERS, JobKey, JobView, changed_fields
+from trainingjob_operator.core.naming import pod_selector
+from trainingjob_operator.core.observe_job import job_view, status_patch
+from trainingjob_operator.core.observe_pod import pod_view
+from trainingjob_operator.core.plan import is_ours, plan
+from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.readiness import Readiness, set_readiness
+from trainingjob_operator.errors import ConflictError
+from trainingjob_operator.reconciler.launcher import Launcher
+from trainingjob_operator.reconciler.ports import Cluster, Recorder
+from trainingjob_operator.stores.job_index import JobEntry, JobIndex
+
+AT_ONCE: Final = 0.0
+COUNTERS_EVERY_S: Final = 1.0
+"""When nothing but counters differ, a job's status is written at most this often: a thousand ranks
+that become ready one by one are a few writes, not a thousand."""
+
+_MAX_DELETES_AT_ONCE: Final = 16
+_logger = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Moves one job at a time towards its spec. Knows nothing of kopf and of queues."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        index: JobIndex,
+        events: Recorder,
+        clock: Clock,
+        policy: Policy,
+        accelerators: Collection[str] = (),
+    ) -> None:
+        self._cluster: Final = cluster
+        self._index: Final = index
+        self._events: Final = events
+        self._clock: Final = clock
+        self._policy: Final = policy
+        self._launcher: Final = Launcher(cluster, index, clock, accelerators=accelerators)
+
+    async def reconcile(self, key: JobKey) -> float | None:
+        """Make one pass.
+
+        Returns:
+            In how many seconds the next one is due if nothing happens before; None: no need.
+
+        Raises:
+            KubernetesError: the pass could not be finished; make another one later.
+        """
+        entry = self._index.get(key)
+        if entry is None:
+            return await self._admit(key)
+        if not entry.pods_known:
+            await self._read_pods(entry)
+        decided = self._decide(entry)
+        if decided.needs_live_pods:
+            await self._read_pods(entry)
+            decided = self._decide(entry, pods_are_live=True)
+        if decided.create:
+            if not await self._create(entry):
+                return AT_ONCE
+            decided = self._decide(entry)
+        if self._index.get(key) is not entry:
+            return AT_ONCE  # replaced by a namesake meanwhile
+        if decided.create and entry.refusal is None:
+            return AT_ONCE  # the job changed while pods were created
+        return await self._record_and_act(entry, decided)
+
+    def _decide(self, entry: JobEntry, *, pods_are_live: bool = False) -> Plan:
+        seen = Observation(
+            job=entry.job,
+            pods=tuple(entry.pods.values()),
+            vanished=frozenset(entry.vanished),
+            done=frozenset(entry.done),
+            refusal=entry.refusal,
+            pods_are_live=pods_are_live,
+        )
+        return plan(seen, self._policy, now=self._clock.now())
+
+    async def _create(self, entry: JobEntry) -> bool:
+        """Create what is missing, from a template just read. False: the job has changed; look again.
+
+        The live read keeps a stale picture from starting anything: a job that was suspended,
+        stopped or deleted a moment ago is seen as that.
+        """
+        raw = await self._read_job(entry.job)
+        if raw is None or self._index.get(entry.job.key) is not entry:
+            return False
+        live = job_view(raw)
+        if live.resource_version != entry.job.resource_version or live.invalid is not None:
+            return False
+        decided = self._decide(entry)
+        if decided.create:
+            await self._launcher.launch(entry, live, parse_spec(raw["spec"]), decided.create)
+        return True
+
+    async def _record_and_act(self, entry: JobEntry, decided: Plan) -> float | None:
+        job, key = entry.job, entry.job.key
+        changed = changed_fields(job.status, decided.status)
+        wait = entry.written_at + COUNTERS_EVERY_S - self._clock.monotonic()
+        if changed and changed <= COUNTERS and wait > 0 and not decided.delete:
+            return wait
+        if changed:
+            if not await self._record(entry, decided):
+                return AT_ONCE
+        elif decided.delete:
+            raw = await self._read_job(job)
+            if raw is None or job_view(raw).resource_version != job.resource_version:
+                return AT_ONCE
+        await self._delete(key, decided.delete)
+        if decided.look_again_at is None:
+            return None
+        return max((decided.look_again_at - self._clock.now()).total_seconds(), AT_ONCE)
+
+    async def _record(self, entry: JobEntry, decided: Plan) -> bool:
+        """Write the status that was decided. False: the job changed meanwhile; look again."""
+        job = entry.job
+        try:
+            answer = await self._cluster.patch_job_status(
+                job.key, _status_write(job, status_patch(job.status, decided.status))
+            )
+        except ConflictError:
+            await self._read_job(job)
+            return False
+        if answer is None:
+            self._index.forget_job(job.key, job.uid)
+            return False
+        entry.written_at = self._clock.monotonic()
+        self._index.observe_job(job_view(answer))
+        _log_transition(job, decided)
+        for event in decided.events:
+            self._events.record(job, event)
+        return True
+
+    async def _delete(self, key: JobKey, victims: tuple[DeletePod, ...]) -> None:
+        for start in range(0, len(victims), _MAX_DELETES_AT_ONCE):
+            batch = victims[start : start + _MAX_DELETES_AT_ONCE]
+            await asyncio.gather(*(self._delete_pod(key, victim) for victim in batch))
+
+    async def _delete_pod(self, key: JobKey, victim: DeletePod) -> None:
+        try:
+            await self._cluster.delete_pod(
+                key.namespace, victim.name, uid=victim.uid, grace_s=victim.grace_s
+            )
+        except ConflictError:
+            return  # the name belongs to another pod by now: this one is gone
+        self._index.mark_deleting(key, victim.uid, victim.name)
+
+    async def _read_job(self, job: JobView) -> dict[str, Any] | None:
+        """Read a job live, and let the index know; None if it is gone or another one by now."""
+        raw = await self._cluster.get_job(job.key)
+        if raw is None:
+            self._index.forget_job(job.key, job.uid)
+            return None
+        live = job_view(raw)
+        self._index.observe_job(live)
+        return raw if live.uid == job.uid else None
+
+    async def _read_pods(self, entry: JobEntry) -> None:
+        """Read all pods of a job live, and let the index know."""
+        pods: list[PodView] = []
+        version = "0"
+        pages = self._cluster.list_pods(
+            entry.job.key.namespace, selector=pod_selector(entry.job.key.name)
+        )
+        async for page in pages:
+            version = page.resource_version
+            pods += (pod for raw in page.items if (pod := pod_view(raw)) is not None)
+        mine = [pod for pod in pods if pod.owner_uid == entry.job.uid]
+        self._index.replace_pods(entry.job.key, entry.job.uid, mine, version)
+
+    async def _admit(self, key: JobKey) -> float | None:
+        """A job that is not in the index: gone, or turned away. If there is room now, take it in.
+
+        Otherwise it waits, visibly; the resync offers it again.
+        """
+        raw = await self._cluster.get_job(key)
+        if raw is None:
+            return None
+        job = job_view(raw)
+        if not is_ours(job) or job.status.is_finished:
+            return None
+        if self._index.observe_job(job):
+            return AT_ONCE
+        full = f"the operator follows {self._index.max_jobs} live jobs, which is its limit"
+        status = set_readiness(
+            job.status,
+            Readiness(ready=False, reason=REASON_QUEUED, message=full),
+            now=self._clock.now(),
+            generation=job.generation,
+        )
+        if patch := status_patch(job.status, status):
+            await self._cluster.patch_job_status(key, _status_write(job, patch))
+        return None
+
+
+def _status_write(job: JobView, patch: dict[str, Any]) -> dict[str, Any]:
+    """A status patch that takes effect only on the very version it was decided on."""
+    return {
+        "metadata": {"uid": job.uid, "resourceVersion": job.resource_version},
+        "status": patch,
+    }
+
+
+def _log_transition(job: JobView, decided: Plan) -> None:
+    old, new = job.status, decided.status
+    if old.phase != new.phase or old.attempt != new.attempt:
+        _logger.info(
+            "job %s: %s -> %s (attempt %d)", job.key, old.phase or "new", new.phase, new.attempt
+        )

@@ -1,0 +1,160 @@
+"""The anti-entropy pass: list everything, compare by uid, repair the index.
+
+A watch that lost its place (HTTP 410) never reports what vanished in the gap, and events can be
+lost in more ways than one. The index is therefore compared with complete lists: at the start,
+before anything is decided; every few minutes; and soon after a gap was noticed.
+
+Jobs are listed before pods. A launched attempt whose pods are absent means lost ranks, and pods
+that were created before the job said "launched" are in a list that is read after it.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.job import JobKey, JobView, is_newer
+from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.observe_pod import pod_view
+from trainingjob_operator.core.plan import is_ours
+from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.errors import KubernetesError
+from trainingjob_operator.reconciler.ports import Cluster
+from trainingjob_operator.reconciler.work_queue import WorkQueue
+from trainingjob_operator.stores.job_index import JobEntry, JobIndex
+
+_GAP_DEBOUNCE_S: Final = 1.0
+_RETRY_S: Final = 2.0
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What to list, and how much of the past to keep in memory.
+
+    Attributes:
+        namespaces: the namespaces to list; None alone stands for all of them.
+        retention_s: finished jobs older than this do not come back into the index.
+    """
+
+    namespaces: Sequence[str | None]
+    retention_s: float
+
+
+class Resync:
+    """Compares the index with the API server's lists."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        index: JobIndex,
+        queue: WorkQueue[JobKey],
+        clock: Clock,
+        scope: Scope,
+        interval_s: float,
+    ) -> None:
+        self._cluster: Final = cluster
+        self._index: Final = index
+        self._queue: Final = queue
+        self._clock: Final = clock
+        self._scope: Final = scope
+        self._interval_s: Final = interval_s
+        self._gap: Final = asyncio.Event()
+        self.runs_total = 0
+        self.phantoms_total = 0
+
+    def request(self) -> None:
+        """Ask for a pass soon: the watch had a gap."""
+        self._gap.set()
+
+    async def run_until_done(self) -> None:
+        """Make one pass, again and again until it succeeds: nothing may be decided before."""
+        while not await self._try():  # noqa: ASYNC110 - nobody else can say that it is done
+            await asyncio.sleep(_RETRY_S)
+
+    async def run(self) -> None:
+        """Make a pass every interval and soon after every gap, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(self._interval_s):
+                    await self._gap.wait()
+                # Events of one relist come in a bunch; let them all in first.
+                await asyncio.sleep(_GAP_DEBOUNCE_S)
+            except TimeoutError:
+                pass
+            self._gap.clear()
+            if not await self._try():
+                self._gap.set()
+                await asyncio.sleep(_RETRY_S)
+
+    async def _try(self) -> bool:
+        try:
+            for namespace in self._scope.namespaces:
+                await self._compare(namespace)
+        except KubernetesError as error:
+            _logger.warning("cannot list jobs and pods: %s; trying again", error)
+            return False
+        self.runs_total += 1
+        return True
+
+    async def _compare(self, namespace: str | None) -> None:
+        jobs, version = await self._list_jobs(namespace)
+        pods, pods_version = await self._list_pods(namespace)
+        for entry in self._index:
+            if namespace is not None and entry.job.key.namespace != namespace:
+                continue
+            if entry.job.uid in jobs:
+                mine = pods.get(entry.job.uid, [])
+                self._index.replace_pods(entry.job.key, entry.job.uid, mine, pods_version)
+                if not entry.job.status.is_finished or mine:
+                    self._queue.add(entry.job.key)
+            else:
+                self._forget_phantom(entry, version)
+
+    async def _list_jobs(self, namespace: str | None) -> tuple[set[str], str]:
+        """Take all jobs in; their uids, and the version of the list."""
+        uids: set[str] = set()
+        version = "0"
+        async for page in self._cluster.list_jobs(namespace):
+            version = page.resource_version
+            for raw in page.items:
+                job = job_view(raw)
+                uids.add(job.uid)
+                if self._is_wanted(job) and not self._index.observe_job(job):
+                    self._queue.add(job.key)  # turned away: it says so in its status
+        return uids, version
+
+    def _is_wanted(self, job: JobView) -> bool:
+        if not is_ours(job):
+            return False
+        if job.key in self._index or not job.status.is_finished:
+            return True
+        ended = job.status.completion_time
+        return ended is None or self._clock.now() - ended < timedelta(
+            seconds=self._scope.retention_s
+        )
+
+    async def _list_pods(self, namespace: str | None) -> tuple[dict[str, list[PodView]], str]:
+        """All pods of jobs, by the uid of their job, and the version of the list."""
+        pods: defaultdict[str, list[PodView]] = defaultdict(list)
+        version = "0"
+        async for page in self._cluster.list_pods(namespace):
+            version = page.resource_version
+            for raw in page.items:
+                if (pod := pod_view(raw)) is not None:
+                    pods[pod.owner_uid].append(pod)
+        return pods, version
+
+    def _forget_phantom(self, entry: JobEntry, version: str) -> None:
+        """Remove a job that the list lacks, unless it is newer than the list."""
+        if is_newer(entry.job.resource_version, version):
+            return
+        if self._index.forget_job(entry.job.key, entry.job.uid):
+            self._queue.drop(entry.job.key)
+            self.phantoms_total += 1
+            _logger.info("job %s vanished while the watch was not looking", entry.job.key)

@@ -1,0 +1,123 @@
+"""A work queue of keys, in the manner of client-go's.
+
+* A key that waits is not queued twice: ten events are one pass.
+* A key is never worked on twice at once; what comes meanwhile is one more pass afterwards.
+* A key that fails comes back after a wait that doubles; success forgets the failures.
+* A key on hold is not worked on before the hold is over, whatever comes in: the answer to a
+  permanent fault, about which a stream of events must not ask again and again.
+
+Bound: one entry for each distinct key, and keys are dropped with their jobs (`drop`).
+"""
+
+import asyncio
+import random
+from typing import Final, Generic, TypeVar
+
+K = TypeVar("K")
+
+
+class WorkQueue(Generic[K]):
+    """Keys to work on, each once at a time. To be used from one event loop."""
+
+    def __init__(self, *, base_s: float = 0.1, cap_s: float = 60.0) -> None:
+        """Make an empty queue.
+
+        Args:
+            base_s: seconds to wait after the first failure of a key.
+            cap_s: the longest wait after a failure, in seconds.
+        """
+        self._base_s: Final = base_s
+        self._cap_s: Final = cap_s
+        self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._queued: set[K] = set()
+        self._running: set[K] = set()
+        self._dirty: set[K] = set()
+        self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._failures: dict[K, int] = {}
+        self._held: set[K] = set()
+
+    def __len__(self) -> int:
+        """Keys that are waiting, in work, or due later."""
+        return len(self._queued | self._running | self._timers.keys())
+
+    @property
+    def depth(self) -> int:
+        """Keys that are due now and not yet in work."""
+        return len(self._queued)
+
+    def add(self, key: K) -> None:
+        """Work on this key as soon as possible."""
+        if key in self._held:
+            return  # its appointment stands
+        if key in self._running:
+            self._dirty.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._ready.put_nowait(key)
+
+    def add_after(self, key: K, delay_s: float) -> None:
+        """Work on this key in so many seconds; an earlier appointment stands."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + max(delay_s, 0.0)
+        appointed = self._timers.get(key)
+        if appointed is not None:
+            if appointed.when() <= due:
+                return
+            appointed.cancel()
+        self._timers[key] = loop.call_at(due, self._fire, key)
+
+    def retry(self, key: K, *, at_least_s: float = 0.0) -> float:
+        """Work on a key that failed again, later with every failure in a row.
+
+        Returns:
+            The wait in seconds, with some jitter so that keys that failed together part.
+        """
+        count = self._failures[key] = self._failures.get(key, 0) + 1
+        wait = min(self._cap_s, self._base_s * 2.0 ** min(count - 1, 32))
+        wait = max(at_least_s, wait) * random.uniform(1.0, 1.25)  # noqa: S311 - not a secret
+        self.add_after(key, wait)
+        return wait
+
+    def hold(self, key: K, delay_s: float) -> None:
+        """Work on this key in so many seconds and not before; call it while working on it."""
+        if (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
+        self._held.add(key)
+        self._dirty.discard(key)
+        self._timers[key] = asyncio.get_running_loop().call_later(delay_s, self._fire, key)
+
+    def forget_failures(self, key: K) -> None:
+        """The key was worked on with success: the next failure is a first one."""
+        self._failures.pop(key, None)
+
+    def drop(self, key: K) -> None:
+        """The object is gone: leave nothing of the key behind but a pass that waits already."""
+        self._failures.pop(key, None)
+        self._held.discard(key)
+        if (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
+
+    async def get(self) -> K:
+        """The next key; call `done` with it afterwards."""
+        key = await self._ready.get()
+        self._queued.discard(key)
+        self._running.add(key)
+        return key
+
+    def done(self, key: K) -> None:
+        """The work on this key is over, for better or worse."""
+        self._running.discard(key)
+        if key in self._dirty:
+            self._dirty.discard(key)
+            self.add(key)
+
+    def close(self) -> None:
+        """Cancel all appointments."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _fire(self, key: K) -> None:
+        self._timers.pop(key, None)
+        self._held.discard(key)
+        self.add(key)

@@ -1,0 +1,136 @@
+"""The composition root: builds everything once, starts it, and stops it in reverse order."""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+import kopf
+
+from trainingjob_operator.clock import Clock, SystemClock
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.handlers.lifecycle import (
+    operator_settings,
+    register_lifecycle,
+    register_login,
+)
+from trainingjob_operator.handlers.watch import register_watches
+from trainingjob_operator.kube.connection import Connection, connect
+from trainingjob_operator.kube.events import EventRecorder
+from trainingjob_operator.kube.gateway import Gateway
+from trainingjob_operator.reconciler.intake import Intake
+from trainingjob_operator.reconciler.reconciler import Reconciler
+from trainingjob_operator.reconciler.resync import Resync, Scope
+from trainingjob_operator.reconciler.work_queue import WorkQueue
+from trainingjob_operator.reconciler.workers import Workers
+from trainingjob_operator.settings import Settings
+from trainingjob_operator.stores.job_index import JobIndex
+from trainingjob_operator.web import WebServer
+
+_EVENTS_FLUSH_S: Final = 0.5
+_logger = logging.getLogger(__name__)
+
+
+class Operator:
+    """Everything that runs in one operator process, wired together."""
+
+    def __init__(
+        self, settings: Settings, connection: Connection, *, clock: Clock | None = None
+    ) -> None:
+        """Build the parts; nothing runs and nothing is sent yet."""
+        clock = clock or SystemClock()
+        namespaces = settings.namespaces or (None,)
+        self.settings: Final = settings
+        self.connection: Final = connection
+        self.gateway: Final = Gateway(connection, timeout_s=settings.kubernetes.timeout)
+        self.index: Final = JobIndex(settings.index.max_jobs)
+        self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
+        self.events: Final = EventRecorder(self.gateway, clock)
+        self.reconciler: Final = Reconciler(
+            cluster=self.gateway,
+            index=self.index,
+            events=self.events,
+            clock=clock,
+            policy=settings.policy,
+            accelerators=settings.reconciler.accelerators,
+        )
+        self.workers: Final = Workers(
+            self.queue, self.reconciler.reconcile, count=settings.reconciler.workers
+        )
+        self.resync: Final = Resync(
+            cluster=self.gateway,
+            index=self.index,
+            queue=self.queue,
+            clock=clock,
+            scope=Scope(namespaces=namespaces, retention_s=settings.index.retention),
+            interval_s=settings.reconciler.resync_interval,
+        )
+        self.intake: Final = Intake(self.index, self.queue, self.resync.request)
+        self.web: Final = WebServer(
+            settings.web.address, healthy=self.what_ails, ready=self.what_is_missing
+        )
+        self.is_stopping = False
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    async def run(self, *, stop: asyncio.Event | None = None) -> None:
+        """Run until SIGTERM, SIGINT, or until `stop` is set."""
+        address = await self.web.start()
+        _logger.info("probes are served on %s", address)
+        registry = kopf.OperatorRegistry()
+        register_login(registry, self.connection)
+        register_lifecycle(registry, start=self._start, stop=self._stop)
+        register_watches(registry, self.intake)
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=operator_settings(),
+                standalone=True,
+                clusterwide=not self.settings.namespaces,
+                namespaces=self.settings.namespaces,
+                stop_flag=stop,
+            )
+        finally:
+            await self.web.stop()
+            await self.gateway.close()
+
+    def what_ails(self) -> str | None:
+        """What is wrong with this process, for `/healthz`."""
+        if self.resync.runs_total and not self.is_stopping and not self.workers.are_alive:
+            return "a worker has died"
+        return None
+
+    def what_is_missing(self) -> str | None:
+        """What keeps this process from its work, for `/readyz`."""
+        if self.is_stopping:
+            return "stopping"
+        if not self.resync.runs_total:
+            return "the first list of jobs and pods is not complete"
+        return self.what_ails()
+
+    async def _start(self) -> None:
+        """Fill the index, then start deciding: nothing may be concluded from half a picture."""
+        await self.resync.run_until_done()
+        _logger.info("following %d jobs; watching for more", len(self.index))
+        self.workers.start()
+        self._tasks = [
+            asyncio.create_task(self.resync.run(), name="resync"),
+            asyncio.create_task(self.events.run(), name="events"),
+        ]
+
+    async def _stop(self) -> None:
+        self.is_stopping = True
+        await self.workers.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.events.flush(_EVENTS_FLUSH_S)
+
+
+async def run(settings: Settings, *, kubeconfig: str | None, context: str | None) -> None:
+    """Find the API server and run the operator until it is told to stop.
+
+    Raises:
+        SettingsError: there is no API server to be found, or the web address is taken.
+    """
+    connection = await connect(kubeconfig, context)
+    _logger.info("the API server is %s", connection.server)
+    await Operator(settings, connection).run()

@@ -1,0 +1,220 @@
+"""Settings: the only reader of the environment.
+
+Each is a variable `TRAININGJOB_<GROUP>__<NAME>`, or a key of the YAML file that
+`TRAININGJOB_CONFIG` names; a variable wins over the file. Durations take seconds or `90s`, `15m`,
+`24h`, `7d`.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from trainingjob_operator.core.decision import Policy
+from trainingjob_operator.errors import SettingsError
+
+PREFIX: Final = "TRAININGJOB_"
+CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"
+_NESTED: Final = "__"
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(value: object) -> object:
+    """Seconds from `600`, `90s`, `15m`, `24h` or `7d`; anything else is passed on to be refused."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
+    if match is None:
+        raise ValueError("must be seconds or a number with s, m, h or d, like 90s, 15m, 24h, 7d")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _split_commas(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(parse_duration)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
+
+
+class KubernetesSettings(_Group):
+    """How the API server is spoken to."""
+
+    timeout: Seconds = Field(default=15.0, ge=1, le=300)
+    """Total deadline of one call, in seconds. Half a minute of silence is a fault, not patience."""
+
+
+class ReconcilerSettings(_Group):
+    """How jobs are worked on."""
+
+    workers: int = Field(default=8, ge=1, le=64)
+    """Jobs worked on at once. More only help while the API server is slow to answer."""
+
+    resync_interval: Seconds = Field(default=300.0, ge=1, le=86400)
+    """Seconds between two complete comparisons of the index with the cluster."""
+
+    accelerators: Names = ()
+    """Resources that count as accelerators beside those whose name ends in `/gpu`; comma list."""
+
+
+class RestartSettings(_Group):
+    """How long a job waits before it starts again."""
+
+    backoff: Seconds = Field(default=1.0, ge=0, le=3600)
+    """Seconds before the first restart; doubles with each further restart or disruption."""
+
+    backoff_cap: Seconds = Field(default=60.0, ge=0, le=86400)
+    """The longest wait before a restart, in seconds."""
+
+
+class IndexSettings(_Group):
+    """How much the operator remembers."""
+
+    max_jobs: int = Field(default=20_000, ge=1, le=1_000_000)
+    """Jobs in the index. At the limit finished ones go first; then new jobs wait, visibly."""
+
+    retention: Seconds = Field(default=3600.0, ge=0)
+    """Seconds for which a finished job stays in the index; then its object alone remembers it."""
+
+
+class WebSettings(_Group):
+    """Where `/healthz` and `/readyz` are served."""
+
+    address: str = Field(default="0.0.0.0:8080", pattern=r"^[^:]*:\d{1,5}$")
+    """`host:port`; port 0 takes a free one."""
+
+
+class LoggingSettings(_Group):
+    """What is logged, and how."""
+
+    format: Literal["json", "console"] | None = None
+    """`json`: one object a line; `console`: for people. Unset: console on a terminal, else json."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe level that is logged."""
+
+
+class Settings(_Group):
+    """All settings, in the order of the chart's values."""
+
+    namespaces: Names = ()
+    """Namespaces to watch, comma list. Empty: all."""
+
+    operator_namespace: str | None = None
+    """Where the operator lives. Unset: the service account's or the kubeconfig's, else `default`."""
+
+    cluster_name: str = Field(default="default", min_length=1, max_length=253)
+    """What the records call this cluster."""
+
+    kubernetes: KubernetesSettings = KubernetesSettings()
+    reconciler: ReconcilerSettings = ReconcilerSettings()
+    restart: RestartSettings = RestartSettings()
+    index: IndexSettings = IndexSettings()
+    web: WebSettings = WebSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+    @property
+    def policy(self) -> Policy:
+        """What the decisions need of these settings."""
+        return Policy(
+            restart_backoff_s=self.restart.backoff, restart_backoff_cap_s=self.restart.backoff_cap
+        )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read the settings from the environment and the file that it names.
+
+        Raises:
+            SettingsError: a variable or key is unknown or has a wrong value; the message names it
+                and says what it takes.
+        """
+        variables = os.environ if environment is None else environment
+        document = _file(variables.get(CONFIG_VARIABLE))
+        for name, value in variables.items():
+            _put(document, name, value)
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from error
+
+
+def kubeconfig_from_environment(environment: Mapping[str, str] | None = None) -> str | None:
+    """The kubeconfig that KUBECONFIG names, if it names one."""
+    variables = os.environ if environment is None else environment
+    return variables.get("KUBECONFIG") or None
+
+
+def _file(path: str | None) -> dict[str, Any]:
+    if not path:
+        return {}
+    try:
+        document = yaml.safe_load(Path(path).read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"{CONFIG_VARIABLE}: cannot read {path}: {error}") from error
+    if not isinstance(document, dict):
+        raise SettingsError(f"{CONFIG_VARIABLE}: {path} must hold a mapping of settings")
+    return document
+
+
+def _put(document: dict[str, Any], name: str, value: str) -> None:
+    """Put one variable into the document, if it is one of ours.
+
+    Names with `__` are ours alone, so an unknown one is an error. Others may be anybody's:
+    Kubernetes injects TRAININGJOB_..._SERVICE_HOST for a Service of such a name.
+    """
+    if not name.startswith(PREFIX):
+        return
+    path = name.removeprefix(PREFIX).lower().split(_NESTED)
+    if len(path) == 1:
+        if path[0] in _top_level_values():
+            document[path[0]] = value
+        return
+    group = Settings.model_fields.get(path[0])
+    model = group.annotation if group is not None else None
+    known = isinstance(model, type) and issubclass(model, _Group) and path[1] in model.model_fields
+    if len(path) != 2 or not known:  # noqa: PLR2004 - group and name
+        near = difflib.get_close_matches(name, list(variable_names()), n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise SettingsError(f"{name} is no setting of this version{hint}")
+    section = document.setdefault(path[0], {})
+    if not isinstance(section, dict):
+        raise SettingsError(f"{CONFIG_VARIABLE}: `{path[0]}` must be a mapping")
+    section[path[1]] = value
+
+
+def _top_level_values() -> set[str]:
+    return {
+        name
+        for name, field in Settings.model_fields.items()
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, _Group))
+    }
+
+
+def variable_names() -> Iterable[str]:
+    """The names of all variables that are understood."""
+    yield from (PREFIX + name.upper() for name in _top_level_values())
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Group):
+            for inner in field.annotation.model_fields:
+                yield f"{PREFIX}{name}{_NESTED}{inner}".upper()
+
+
+def _explain(error: ValidationError) -> str:
+    sentences = []
+    for fault in error.errors(include_url=False, include_input=False):
+        name = PREFIX + _NESTED.join(str(part) for part in fault["loc"]).upper()
+        sentences.append(f"{name}: {fault['msg'].removeprefix('Value error, ')}")
+    return "; ".join(sentences)

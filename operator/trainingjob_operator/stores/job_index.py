@@ -1,0 +1,213 @@
+"""The bounded index of jobs and their pods: the operator's picture of the cluster.
+
+Every method is synchronous, so that nobody sees it half changed: between two awaits the picture
+is consistent, and no locking is needed.
+
+Bound: `max_jobs` entries. At the limit a finished job goes first (its object in the cluster still
+is the truth); a live one is never forgotten to make room; a new job is turned away and has to
+wait. A job has at most a few pods a rank, of which at most `MAX_PODS_PER_JOB` are kept.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from trainingjob_operator.constants import MAX_NODES
+from trainingjob_operator.core.decision import Refusal
+from trainingjob_operator.core.job import JobKey, JobView, is_newer
+from trainingjob_operator.core.pod import PodView
+
+MAX_PODS_PER_JOB: Final = 4 * MAX_NODES
+"""Room for two attempts at once and as many strays; only forged pods can exceed it."""
+
+
+@dataclass(slots=True)
+class JobEntry:
+    """What is known of one job. Belongs to the index; others read it, and set the notes below.
+
+    Attributes:
+        vanished: ranks of the current attempt whose pods were seen to go unfinished.
+        done: ranks of the current attempt that had completed when their pods were seen to go.
+        pods_known: the pods were listed, or there can be none yet; otherwise they must be read
+            from the API before anything is concluded from their absence.
+        refusal: note of the reconciler: the API's last refusal to create something.
+        has_service: note of the reconciler: the headless Service is there.
+        written_at: note of the reconciler: monotonic time of the last status write.
+        announced: uids of the job and the pods that the watch has delivered so far.
+    """
+
+    job: JobView
+    pods: dict[str, PodView] = field(default_factory=dict)
+    vanished: set[int] = field(default_factory=set)
+    done: set[int] = field(default_factory=set)
+    pods_known: bool = False
+    refusal: Refusal | None = None
+    has_service: bool = False
+    written_at: float = float("-inf")
+    announced: set[str] = field(default_factory=set)
+
+
+class JobIndex:
+    """Jobs by key. A key is taken by one uid at a time; a namesake replaces its predecessor."""
+
+    def __init__(self, max_jobs: int) -> None:
+        if max_jobs < 1:
+            raise ValueError("max_jobs must be at least 1")
+        self.max_jobs: Final = max_jobs
+        self._entries: dict[JobKey, JobEntry] = {}
+        self._finished: OrderedDict[JobKey, None] = OrderedDict()
+        self.evicted_total = 0
+        self.refused_total = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: JobKey) -> bool:
+        return key in self._entries
+
+    def __iter__(self) -> Iterator[JobEntry]:
+        """All entries, as they are at the start of the iteration."""
+        return iter(tuple(self._entries.values()))
+
+    def get(self, key: JobKey) -> JobEntry | None:
+        """The entry of a job, or None."""
+        return self._entries.get(key)
+
+    def observe_job(self, job: JobView) -> bool:
+        """Take in a job as it was just seen; older news than the index has are ignored.
+
+        Returns:
+            Whether the job is in the index now. False: the index is full of live jobs.
+        """
+        entry = self._entries.get(job.key)
+        if entry is None:
+            return self._admit(job)
+        if entry.job.uid != job.uid:
+            if is_newer(job.resource_version, entry.job.resource_version):
+                self._remove(job.key)
+                return self._admit(job)
+            return True
+        if is_newer(job.resource_version, entry.job.resource_version):
+            if entry.job.status.attempt != job.status.attempt:
+                entry.vanished.clear()
+                entry.done.clear()
+            entry.job = job
+            self._note_finished(job)
+        return True
+
+    def forget_job(self, key: JobKey, uid: str) -> bool:
+        """Remove a job that is gone, if it is this very one.
+
+        The uid decides: news of the end of the old may come after news of its namesake's birth.
+        """
+        entry = self._entries.get(key)
+        if entry is None or entry.job.uid != uid:
+            return False
+        self._remove(key)
+        return True
+
+    def observe_pod(self, pod: PodView) -> bool:
+        """Take in a pod as it was just seen.
+
+        Returns:
+            Whether anything changed that a decision could depend on.
+        """
+        entry = self._owner_of(pod)
+        if entry is None:
+            return False
+        known = entry.pods.get(pod.name)
+        if known is not None and not is_newer(pod.resource_version, known.resource_version):
+            return False
+        if known is None and (len(entry.pods) >= MAX_PODS_PER_JOB or _is_late(pod, entry)):
+            return False
+        entry.pods[pod.name] = pod
+        return known is None or pod != replace(known, resource_version=pod.resource_version)
+
+    def forget_pod(self, pod: PodView) -> bool:
+        """Remove a pod that is gone, if it is this very one, and remember that it was there."""
+        entry = self._owner_of(pod)
+        if entry is None:
+            return False
+        known = entry.pods.get(pod.name)
+        if known is not None and known.uid != pod.uid:
+            return False
+        entry.pods.pop(pod.name, None)
+        entry.announced.discard(pod.uid)
+        if pod.attempt == entry.job.status.attempt:
+            # The last news of a pod, which comes with its end, can be that it had completed.
+            completed = pod.has_completed or (known is not None and known.has_completed)
+            (entry.done if completed else entry.vanished).add(pod.index)
+        return True
+
+    def replace_pods(self, key: JobKey, uid: str, pods: list[PodView], version: str) -> None:
+        """Take in a complete list of a job's pods, read at this resourceVersion.
+
+        Pods that the list lacks are gone, unless they are newer than the list.
+        """
+        entry = self._entries.get(key)
+        if entry is None or entry.job.uid != uid:
+            return
+        listed = {pod.uid for pod in pods}
+        for known in tuple(entry.pods.values()):
+            if known.uid not in listed and not is_newer(known.resource_version, version):
+                self.forget_pod(known)
+        for pod in pods:
+            self.observe_pod(pod)
+        entry.pods_known = True
+
+    def mark_deleting(self, key: JobKey, uid: str, name: str) -> None:
+        """Note that we asked for a pod's deletion, so that it is not asked for again meanwhile."""
+        entry = self._entries.get(key)
+        pod = entry.pods.get(name) if entry is not None else None
+        if entry is not None and pod is not None and pod.uid == uid:
+            entry.pods[name] = replace(pod, deleting=True)
+
+    def announce(self, key: JobKey, uid: str) -> bool:
+        """Note that the watch delivered this object (the job of this key, or one of its pods).
+
+        Returns:
+            Whether it had delivered it before.
+        """
+        entry = self._entries.get(key)
+        if entry is None:
+            return False
+        if uid in entry.announced:
+            return True
+        if len(entry.announced) <= MAX_PODS_PER_JOB:
+            entry.announced.add(uid)
+        return False
+
+    def _owner_of(self, pod: PodView) -> JobEntry | None:
+        entry = self._entries.get(JobKey(pod.namespace, pod.job_name))
+        return entry if entry is not None and entry.job.uid == pod.owner_uid else None
+
+    def _admit(self, job: JobView) -> bool:
+        if len(self._entries) >= self.max_jobs:
+            if not self._finished:
+                self.refused_total += 1
+                return False
+            oldest = next(iter(self._finished))
+            self._remove(oldest)
+            self.evicted_total += 1
+        never_started = job.status.attempt == 0 and job.status.launched_attempt is None
+        self._entries[job.key] = JobEntry(job=job, pods_known=never_started)
+        self._note_finished(job)
+        return True
+
+    def _remove(self, key: JobKey) -> None:
+        del self._entries[key]
+        self._finished.pop(key, None)
+
+    def _note_finished(self, job: JobView) -> None:
+        if job.status.is_finished:
+            self._finished.setdefault(job.key, None)
+
+
+def _is_late(pod: PodView, entry: JobEntry) -> bool:
+    """Whether this is news of a pod whose end was seen already.
+
+    The race: our POST is answered slowly, and the pod's ADDED and DELETED overtake the answer. No
+    rank is created twice in one attempt, so the answer can only be about the one that is gone.
+    """
+    return pod.attempt == entry.job.status.attempt and pod.index in entry.vanished | entry.done

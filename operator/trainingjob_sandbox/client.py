@@ -1,0 +1,297 @@
+"""A small asynchronous Kubernetes API client: what the node, the starter and the laptop UI need.
+
+It speaks plain HTTP verbs on plain paths and plain dicts, keeps one connection pool, and puts a
+time limit on every call. It is not a general client: no exec, no discovery, no auth plugins.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import aiohttp
+
+from trainingjob_sandbox.kubeconfig import Credentials, load_kubeconfig
+
+Object = dict[str, Any]
+Change = Literal["ADDED", "MODIFIED", "DELETED"]
+PatchType = Literal["merge", "json", "strategic"]
+
+_CALL_TIMEOUT_S: Final = 30.0
+_WATCH_S: Final = 300
+_PAGE: Final = 500
+_BACKOFF_S: Final = (0.1, 5.0)
+_MAX_LINE: Final = 8 * 1024 * 1024
+"""Longest watch event in bytes: etcd's limit is 1.5 MiB per object, JSON escapes make it longer."""
+
+_PATCH_TYPES: Final[Mapping[PatchType, str]] = {
+    "merge": "application/merge-patch+json",
+    "json": "application/json-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+}
+_GONE: Final = 410
+_CHANGES: Final[Mapping[str, Change]] = {
+    "ADDED": "ADDED",
+    "MODIFIED": "MODIFIED",
+    "DELETED": "DELETED",
+}
+
+
+class ApiError(Exception):
+    """The API server refused a request, or did not answer it.
+
+    Attributes:
+        status: the HTTP status; 0 when no usable answer came.
+        reason: the machine-readable reason of the Status object, e.g. `AlreadyExists`.
+        message: the server's sentence, for people.
+    """
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{message} ({status} {reason})")
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+    @property
+    def not_found(self) -> bool:
+        """Whether the object is not there."""
+        return self.status == 404  # noqa: PLR2004 - an HTTP status is its own name
+
+    @property
+    def conflict(self) -> bool:
+        """Whether a precondition did not hold, or the name is taken."""
+        return self.status == 409  # noqa: PLR2004 - an HTTP status is its own name
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the same request would be refused again for as long as nothing else changes."""
+        return self.status in {400, 403, 404, 405, 409, 413, 415, 422}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Everything there is right now: what was seen before and is not in here is gone."""
+
+    items: list[Object]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One object changed after the last `Listed`."""
+
+    type: Change
+    object: Object
+
+
+class ApiClient:
+    """A connection pool to one API server. Use it as an async context manager."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.credentials = credentials
+        self._ssl = credentials.ssl_context()
+        self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def from_kubeconfig(cls, path: Path, context: str | None = None) -> Self:
+        """A client for the kubeconfig's current (or the named) context.
+
+        Raises:
+            KubeconfigError: the file cannot be used.
+        """
+        return cls(load_kubeconfig(path, context))
+
+    async def __aenter__(self) -> Self:
+        headers = {"Accept": "application/json", "User-Agent": "trainingjob-sandbox"}
+        if self.credentials.token:
+            headers["Authorization"] = f"Bearer {self.credentials.token}"
+        self._session = aiohttp.ClientSession(
+            headers=headers,
+            connector=aiohttp.TCPConnector(ssl=self._ssl or True, limit=64),
+            timeout=aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S),
+            read_bufsize=256 * 1024,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(self, path: str) -> Object:
+        """Read one object."""
+        return await self._call("GET", path)
+
+    async def list(
+        self, path: str, *, label_selector: str = "", field_selector: str = ""
+    ) -> tuple[list[Object], str]:
+        """Read a collection page by page: its objects, and the version to watch from."""
+        items: list[Object] = []
+        query = _selectors(label_selector, field_selector) | {"limit": str(_PAGE)}
+        while True:
+            page = await self._call("GET", path, query=query)
+            items += page.get("items") or []
+            metadata = page.get("metadata") or {}
+            if not metadata.get("continue"):
+                return items, str(metadata.get("resourceVersion", ""))
+            query["continue"] = metadata["continue"]
+
+    async def create(self, path: str, body: Object) -> Object:
+        """Create an object in the collection `path`."""
+        return await self._call("POST", path, body=body)
+
+    async def patch(
+        self, path: str, body: Object | list[Object], *, patch_type: PatchType = "merge"
+    ) -> Object:
+        """Change an object or its subresource."""
+        return await self._call("PATCH", path, body=body, content_type=_PATCH_TYPES[patch_type])
+
+    async def delete(
+        self, path: str, *, uid: str = "", grace_period_s: int | None = None
+    ) -> Object:
+        """Delete an object; with `uid` only if it is still that very object."""
+        options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        if grace_period_s is not None:
+            options["gracePeriodSeconds"] = grace_period_s
+        return await self._call("DELETE", path, body=options)
+
+    async def watch(
+        self, path: str, *, label_selector: str = "", field_selector: str = ""
+    ) -> AsyncIterator[Listed | Changed]:
+        """Follow a collection for ever: first a `Listed`, then every change as it comes.
+
+        A broken connection is taken up again where it broke, with back-off; when the server has
+        forgotten that place (410), another `Listed` follows.
+        """
+        selectors = _selectors(label_selector, field_selector)
+        version = ""
+        delay_s = _BACKOFF_S[0]
+        while True:
+            try:
+                if not version:
+                    items, version = await self.list(
+                        path, label_selector=label_selector, field_selector=field_selector
+                    )
+                    yield Listed(items)
+                async for event in self._stream(path, selectors, version):
+                    metadata = (event.get("object") or {}).get("metadata") or {}
+                    version = metadata.get("resourceVersion") or version
+                    delay_s = _BACKOFF_S[0]
+                    if change := _CHANGES.get(event["type"]):
+                        yield Changed(change, event["object"])
+            except ApiError as error:
+                if error.status == _GONE:
+                    version = ""
+                    continue
+            # Jitter, because the node's watches all break together when the server goes.
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+            delay_s = min(delay_s * 2, _BACKOFF_S[1])
+
+    async def _stream(
+        self, path: str, selectors: Mapping[str, str], version: str
+    ) -> AsyncIterator[Object]:
+        """The events of one watch request, bookmarks too. An ERROR event raises `ApiError`."""
+        query = {
+            **selectors,
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(_WATCH_S),
+        }
+        # The server ends the watch; the client's own limit is for a server that fell silent.
+        timeout = aiohttp.ClientTimeout(total=_WATCH_S + _CALL_TIMEOUT_S, sock_connect=10)
+        try:
+            async with self._http.get(self._url(path), params=query, timeout=timeout) as response:
+                await _raise_for_status(response)
+                async for line in _lines(response.content):
+                    event: Object = json.loads(line)
+                    if event.get("type") == "ERROR":
+                        raise _error(event.get("object") or {}, default_status=500)
+                    yield event
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise ApiError(0, "Unavailable", f"watch {path}: {_sentence(error)}") from error
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | list[Object] | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {} if body is None else {"Content-Type": content_type}
+        try:
+            async with self._http.request(
+                method, self._url(path), params=query, data=data, headers=headers
+            ) as response:
+                await _raise_for_status(response)
+                answer = json.loads(await response.read())
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise ApiError(0, "Unavailable", f"{method} {path}: {_sentence(error)}") from error
+        return answer if isinstance(answer, dict) else {}
+
+    @property
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("use the client as an async context manager")
+        return self._session
+
+    def _url(self, path: str) -> str:
+        return self.credentials.server + path
+
+
+def _selectors(label_selector: str, field_selector: str) -> dict[str, str]:
+    given = {"labelSelector": label_selector, "fieldSelector": field_selector}
+    return {key: value for key, value in given.items() if value}
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length up to the limit; aiohttp's own iteration stops at its buffer's size."""
+    pending = bytearray()
+    async for chunk in stream.iter_any():
+        pending += chunk
+        *complete, rest = pending.split(b"\n")
+        for line in complete:
+            if line:
+                yield bytes(line)
+        pending = bytearray(rest)
+        if len(pending) > _MAX_LINE:
+            raise ValueError(f"a watch event is longer than {_MAX_LINE} bytes")
+
+
+async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
+    if response.ok:
+        return
+    raw = await response.read()
+    try:
+        status = json.loads(raw)
+    except ValueError:
+        status = {"message": raw[:500].decode("utf-8", "replace")}
+    if not isinstance(status, dict):
+        status = {"message": str(status)[:500]}
+    status["code"] = response.status
+    raise _error(status, default_status=response.status)
+
+
+def _error(status: Object, *, default_status: int) -> ApiError:
+    return ApiError(
+        int(status.get("code") or default_status),
+        str(status.get("reason") or "Unknown"),
+        str(status.get("message") or "no reason given"),
+    )
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong; time-outs have no words of their own."""
+    return str(error) or type(error).__name__

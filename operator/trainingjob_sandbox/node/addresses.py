@@ -1,0 +1,87 @@
+"""An address for every rank: pods share this machine's network, so each gets a loopback address.
+
+Linux answers on all of 127.0.0.0/8; the node hands out 127.64.0.1 onwards, the lowest free one
+first. Ranks speak of each other by host name before all of them run, so an address belongs to a
+pod's name, from the first time anybody mentions it, until no pod of that attempt is left.
+
+Two jobs can both listen on port 29500 if each binds to its own address. A program that binds to
+all addresses takes the port on the whole machine; only a network of its own would change that.
+"""
+
+import heapq
+import ipaddress
+import re
+import sys
+from typing import Final
+
+_FIRST: Final = int(ipaddress.IPv4Address("127.64.0.1"))
+_LAST: Final = int(ipaddress.IPv4Address("127.127.255.254"))
+_RANK: Final = re.compile(r"(?P<gang>(?P<owner>.+)-\d+)-\d+")
+_SHARED: Final = "127.0.0.1"
+
+
+class AddressBook:
+    """Addresses by pod name. Bounded by the gangs that have a pod on this node."""
+
+    def __init__(self, *, own_addresses: bool = sys.platform == "linux") -> None:
+        self._own_addresses = own_addresses
+        self._names: dict[tuple[str, str], dict[str, int]] = {}
+        """(namespace, gang) -> pod name -> address."""
+
+        self._pods: dict[tuple[str, str], set[str]] = {}
+        """(namespace, gang) -> uids of the pods that hold it."""
+
+        self._free: list[int] = []
+        self._next = _FIRST
+
+    def __len__(self) -> int:
+        return sum(map(len, self._names.values()))
+
+    def hold(self, namespace: str, name: str, uid: str) -> str:
+        """The address of a pod that starts here; it is kept until `release`."""
+        self._pods.setdefault((namespace, _gang(name)), set()).add(uid)
+        return self._address(namespace, name)
+
+    def release(self, namespace: str, name: str, uid: str) -> None:
+        """The pod is gone; with the last of its gang all the gang's addresses are free again."""
+        key = (namespace, _gang(name))
+        holders = self._pods.get(key, set())
+        holders.discard(uid)
+        if holders:
+            return
+        self._pods.pop(key, None)
+        for address in self._names.pop(key, {}).values():
+            heapq.heappush(self._free, address)
+
+    def resolve(self, namespace: str, name: str, text: str) -> str:
+        """Replace host names of the ranks of this pod's attempt by their addresses."""
+        match = _RANK.fullmatch(name)
+        if match is None or match["gang"] not in text:
+            return text
+        owner, domain = re.escape(match["owner"]), re.escape(namespace)
+        host = re.compile(
+            rf"(?<![\w.-])({re.escape(match['gang'])}-\d+)"
+            rf"(\.{owner}(\.{domain}(\.svc(\.cluster\.local)?)?)?)?\.?(?![\w.-])"
+        )
+        return host.sub(lambda found: self._address(namespace, found[1]), text)
+
+    def _address(self, namespace: str, name: str) -> str:
+        if not self._own_addresses:
+            return _SHARED
+        names = self._names.setdefault((namespace, _gang(name)), {})
+        if name not in names:
+            names[name] = self._take()
+        return str(ipaddress.IPv4Address(names[name]))
+
+    def _take(self) -> int:
+        if self._free:
+            return heapq.heappop(self._free)
+        if self._next > _LAST:
+            raise RuntimeError("no loopback address is left")
+        self._next += 1
+        return self._next - 1
+
+
+def _gang(name: str) -> str:
+    match = _RANK.fullmatch(name)
+    return match["gang"] if match else name

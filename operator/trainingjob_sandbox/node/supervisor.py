@@ -1,0 +1,333 @@
+"""The process above one container: it starts it, asks it to stop, and leaves nothing of it behind.
+
+A program of its own, one per run of a container. Orphans of the container become its children
+(`PR_SET_CHILD_SUBREAPER`), so that even a process that forked twice and took a session of its own
+is found and killed. That needs no right, no cgroup and no pid namespace: it works inside a
+container and as a user, and `ps` shows the same pids inside and outside. When the node dies,
+however it dies, the control pipe ends and everything is killed. Only a SIGKILL of the supervisor
+itself can leave grandchildren behind; nothing but a person sends that.
+
+Protocol: on standard input a first line of JSON (a `Launch`), then any number of lines
+`stop <seconds>`; end of file kills at once. On the descriptor given as the argument, lines of
+JSON: `started`, then `exited`, or `failed` alone. Standard output and error are the container's.
+"""
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from trainingjob_sandbox.node.mounts import Mount, Mounter, enter_namespace
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_SWEEP_S: Final = 0.01
+_POLL_S: Final = 0.05
+_MAX_LAUNCH: Final = 32 * 1024 * 1024
+START_ERROR_CODE: Final = 128
+"""What container runtimes report for a program that could not be started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What to run.
+
+    Attributes:
+        argv: program and arguments.
+        env: the whole environment.
+        directory: the working directory; made if it is missing and the namespace allows it.
+        scratch: a folder that is the process's own, and stays reachable whatever is mounted.
+        isolated: whether to take a mount namespace; without one `mounts` must be empty.
+        mounts: what appears where.
+    """
+
+    argv: list[str]
+    env: dict[str, str]
+    directory: str
+    scratch: str
+    isolated: bool
+    mounts: list[Mount] = field(default_factory=list)
+
+    def to_json(self) -> bytes:
+        """One line of JSON with its newline."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, line: bytes) -> "Launch":
+        """The opposite of `to_json`."""
+        raw: dict[str, Any] = json.loads(line)
+        raw["mounts"] = [Mount(**mount) for mount in raw["mounts"]]
+        return cls(**raw)
+
+
+class StartError(Exception):
+    """The container could not be started. The message says why and what helps."""
+
+
+class Control:
+    """The node's end of the line: commands as they come, and its death."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.closed = False
+        self._buffer = bytearray()
+
+    def first_line(self) -> bytes:
+        """Wait for one whole line."""
+        while b"\n" not in self._buffer:
+            if not self._read() or len(self._buffer) > _MAX_LAUNCH:
+                raise StartError("the node went away before it said what to run")
+        return self._take_line()
+
+    def commands(self) -> Iterator[str]:
+        """Read what is there now, and give every whole line of it."""
+        self._read()
+        while b"\n" in self._buffer:
+            yield self._take_line().decode("ascii", "replace")
+
+    def close(self) -> None:
+        """Act as if the node had gone: a signal to the supervisor must not orphan anything."""
+        self.closed = True
+
+    def _read(self) -> bool:
+        chunk = os.read(self.descriptor, 65536)
+        self._buffer += chunk
+        self.closed = self.closed or not chunk
+        return not self.closed
+
+    def _take_line(self) -> bytes:
+        line, _, rest = bytes(self._buffer).partition(b"\n")
+        self._buffer = bytearray(rest)
+        return line
+
+
+class Supervisor:
+    """Runs one container until nothing of it is left."""
+
+    def __init__(self, control: Control, wake: int) -> None:
+        self._control = control
+        self._wake = wake
+        self._main = 0
+        self._status: int | None = None
+        self._deadline: float | None = None
+        """Monotonic seconds at which everything is killed; None: nobody asked it to stop."""
+
+    def start(self, launch: Launch) -> int:
+        """Prepare what the container sees and start its main process; its pid.
+
+        Raises:
+            StartError: a mount or the program cannot be had.
+        """
+        directory = _prepare(launch)
+        try:
+            process = subprocess.Popen(
+                launch.argv,
+                cwd=directory,
+                env=launch.env,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
+            )
+        except OSError as error:
+            raise StartError(_exec_message(launch, error)) from error
+        process.returncode = 0  # reaped here, with everything else; Popen must not try to
+        self._main = process.pid
+        return self._main
+
+    def wait(self) -> int:
+        """Serve commands until the container has ended; its exit code, 128 + n for signal n."""
+        poll = select.poll()
+        poll.register(self._control.descriptor, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        while not self._over():
+            ready = dict(poll.poll(_milliseconds(self._deadline)))
+            if self._wake in ready:
+                os.read(self._wake, 4096)
+            if self._control.descriptor in ready:
+                self._obey()
+            _reap_into(self._note)
+        self._kill_everything()
+        assert self._status is not None
+        return _exit_code(self._status)
+
+    def _over(self) -> bool:
+        """Whether it is time to kill what is left.
+
+        A container ends with its main process. One exception: a shell that died of our SIGTERM
+        instead of passing it on; what it ran has been asked meanwhile, and has the rest of the
+        grace period to go in peace.
+        """
+        if self._control.closed:
+            return True
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return True
+        if self._status is None:
+            return False
+        asked = self._deadline is not None and os.WIFSIGNALED(self._status)
+        return not (asked and any(_descendants()))
+
+    def _obey(self) -> None:
+        for command in self._control.commands():
+            word, _, seconds = command.partition(" ")
+            if word == "stop":
+                self._stop(float(seconds))
+
+    def _stop(self, grace_s: float) -> None:
+        """SIGTERM to the main process, as a kubelet does; a later, shorter grace wins."""
+        first = self._deadline is None
+        wanted = time.monotonic() + grace_s
+        self._deadline = wanted if self._deadline is None else min(self._deadline, wanted)
+        if first and self._status is None:
+            _signal(self._main, signal.SIGTERM)
+
+    def _note(self, pid: int, status: int) -> None:
+        if pid != self._main:
+            return
+        self._status = status
+        if self._deadline is not None and os.WIFSIGNALED(status):
+            for descendant in _descendants():
+                _signal(descendant, signal.SIGTERM)
+
+    def _kill_everything(self) -> None:
+        """SIGKILL until no child is left: whoever forked meanwhile is found in the next round."""
+        while True:
+            for pid in [*_descendants(), *([] if self._status is not None else [self._main])]:
+                _signal(pid, signal.SIGKILL)
+            if not _reap_into(self._note):
+                return
+            time.sleep(_SWEEP_S)
+
+
+def _prepare(launch: Launch) -> str:
+    """Make the container's view of the files; the folder to start in."""
+    if not launch.isolated:
+        if not os.path.isdir(launch.directory):
+            raise StartError(f"the working directory {launch.directory} does not exist")
+        return launch.directory
+    try:
+        enter_namespace()
+        mounter = Mounter()
+        scratch = os.open(launch.scratch, os.O_PATH | os.O_CLOEXEC)
+        mounter.apply(launch.mounts)
+        for wanted in (launch.scratch, launch.directory):
+            if not os.path.isdir(wanted):
+                mounter.apply([Mount(f"/proc/self/fd/{scratch}", wanted)])
+        os.close(scratch)
+    except OSError as error:
+        raise StartError(f"cannot mount {error.filename}: {error.strerror}") from error
+    return launch.directory
+
+
+def _exec_message(launch: Launch, error: OSError) -> str:
+    program = launch.argv[0]
+    if error.errno == errno.ENOENT and error.filename == program:
+        return f"exec: {program!r}: not found on this machine; images are not pulled here"
+    return f"exec: {program!r}: {error.strerror}"
+
+
+def _die_with_parent() -> None:
+    """In the container's main process: SIGKILL when the supervisor is killed."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), 0, 0, 0)
+
+
+def _reap_into(note: Any) -> bool:  # noqa: ANN401 - a bound method of two integers
+    """Collect every child that has ended; False when there is no child at all."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        if pid == 0:
+            return True
+        note(pid, status)
+
+
+def _descendants() -> list[int]:
+    """Every living process below this one, by one look at /proc."""
+    children: dict[int, list[int]] = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir("/proc") as processes:
+        for entry in processes:
+            if entry.name.isdigit() and (parent := _parent(entry.name)):
+                children.setdefault(parent, []).append(int(entry.name))
+    found: list[int] = []
+    waiting = [os.getpid()]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def _parent(pid: str) -> int:
+    """The parent's pid; 0 if the process has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123 - thousands of these
+            # The name, in parentheses, may hold anything; the fields after it may not.
+            state, parent, *_ = stat.read().rpartition(b")")[2].split()
+    except (OSError, ValueError):
+        return 0
+    return 0 if state in {b"Z", b"X"} else int(parent)
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _milliseconds(deadline: float | None) -> float | None:
+    """How long to sleep at most: until the deadline, and not long when others are to go."""
+    if deadline is None:
+        return None
+    return max(min(deadline - time.monotonic(), _POLL_S), 0) * 1000
+
+
+def _exit_code(status: int) -> int:
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def main(argv: list[str]) -> int:
+    """Run one container; see the module's docstring for the protocol."""
+    report = os.dup(int(argv[0]))
+    os.close(int(argv[0]))
+    control = Control(os.dup(0))
+    wake, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)  # noqa: FBT003 - its only argument
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: control.close())
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+    def tell(**event: Any) -> None:  # noqa: ANN401 - JSON
+        with contextlib.suppress(BrokenPipeError):
+            os.write(report, json.dumps(event).encode() + b"\n")
+
+    supervisor = Supervisor(control, wake)
+    try:
+        pid = supervisor.start(Launch.from_json(control.first_line()))
+    except StartError as error:
+        tell(event="failed", code=START_ERROR_CODE, message=str(error))
+        return 1
+    tell(event="started", pid=pid, at=time.time())
+    code = supervisor.wait()
+    tell(event="exited", code=code, at=time.time())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
