@@ -7,7 +7,7 @@ time limit on every call. It is not a general client: no exec, no discovery, no 
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -148,7 +148,7 @@ class ApiClient:
         return await self._call("POST", path, body=body)
 
     async def patch(
-        self, path: str, body: Object | list[Object], *, patch_type: PatchType = "merge"
+        self, path: str, body: Object | Sequence[Object], *, patch_type: PatchType = "merge"
     ) -> Object:
         """Change an object or its subresource."""
         return await self._call("PATCH", path, body=body, content_type=_PATCH_TYPES[patch_type])
@@ -226,7 +226,7 @@ class ApiClient:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Object | list[Object] | None = None,
+        body: Object | Sequence[Object] | None = None,
         content_type: str = "application/json",
     ) -> Object:
         data = None if body is None else json.dumps(body).encode()

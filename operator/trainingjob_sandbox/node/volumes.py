@@ -22,6 +22,7 @@ from trainingjob_sandbox.node.mounts import Mount
 from trainingjob_sandbox.node.names import Object
 
 _DEFAULT_MODE: Final = 0o644
+_WITH_CONTENT: Final = frozenset({"configMap", "secret", "projected", "downwardAPI"})
 _HOST_PATH_TYPES: Final[Mapping[str, Callable[[int], bool]]] = {
     "Directory": stat.S_ISDIR,
     "DirectoryOrCreate": stat.S_ISDIR,
@@ -120,16 +121,16 @@ class Volumes:
                 self._read_only.add(volume["name"])
         elif host := volume.get("hostPath"):
             return _host_path(host)
-        elif not {"emptyDir", "configMap", "secret", "projected", "downwardAPI"} & set(volume):
-            kind = next((key for key in volume if key != "name"), "nothing")
+        elif unknown := set(volume) - {"name", "emptyDir"} - _WITH_CONTENT:
             raise VolumeError(
-                f"volume {volume['name']!r} is of kind {kind}, which the sandbox does not have; "
-                "use emptyDir, hostPath, persistentVolumeClaim, configMap or secret"
+                f"volume {volume['name']!r} is of kind {min(unknown)}, which the sandbox does not "
+                "have; use emptyDir, hostPath, persistentVolumeClaim, configMap or secret"
             )
+        if not (_within(self._scratch, path) or _within(self._root / "claims", path)):
+            raise VolumeError(f"volume {volume['name']!r}: its name leaves the node's folder")
         path.mkdir(parents=True, exist_ok=True)
-        if files := self._files(volume, sources):
-            _write(path, files)
-        if {"configMap", "secret", "projected", "downwardAPI"} & set(volume):
+        if _WITH_CONTENT & set(volume):
+            _write(path, self._files(volume, sources))
             self._read_only.add(volume["name"])
         return path
 

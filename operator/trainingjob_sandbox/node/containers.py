@@ -1,0 +1,214 @@
+"""What is known of each container, and the pod status that follows from it. Pure: no IO."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from trainingjob_sandbox.node.names import LOOPBACK, Object
+
+RestartPolicy = Literal["Never", "OnFailure", "Always"]
+Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
+
+TERMINAL: Final = frozenset({"Succeeded", "Failed"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How one run of a container ended."""
+
+    exit_code: int
+    reason: str
+    message: str
+    started_at: datetime | None
+    finished_at: datetime
+    container_id: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Container:
+    """One container's state, past runs included as far as its status shows them."""
+
+    name: str
+    image: str
+    init: bool = False
+    waiting: tuple[str, str] | None = ("ContainerCreating", "")
+    started_at: datetime | None = None
+    ended: Ended | None = None
+    last: Ended | None = None
+    restarts: int = 0
+    container_id: str = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return self.waiting is None and self.ended is None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the last run ended with 0."""
+        return self.ended is not None and self.ended.exit_code == 0
+
+    def status(self) -> Object:
+        """Its entry in `containerStatuses`."""
+        ready = self.succeeded if self.init else self.running
+        status: Object = {
+            "name": self.name,
+            "image": self.image,
+            "imageID": "",
+            "ready": ready,
+            "started": self.running,
+            "restartCount": self.restarts,
+            "state": self._state(),
+            "lastState": {"terminated": _terminated(self.last)} if self.last else {},
+        }
+        if self.container_id:
+            status["containerID"] = self.container_id
+        return status
+
+    def _state(self) -> Object:
+        if self.waiting is not None:
+            reason, message = self.waiting
+            return {"waiting": {"reason": reason} | ({"message": message} if message else {})}
+        if self.ended is not None:
+            return {"terminated": _terminated(self.ended)}
+        return {"running": {"startedAt": timestamp(self.started_at)}}
+
+
+@dataclass(slots=True, kw_only=True)
+class PodState:
+    """A pod as this node knows it.
+
+    Attributes:
+        containers: the ordinary ones.
+        init: the init containers.
+        policy: the pod's restart policy.
+        started_at: when the node took the pod on.
+        ip: its address; "" before it has one.
+        reason: why the node ended the pod, e.g. `DeadlineExceeded`; "" if it did not.
+        message: the same for people.
+        disruption: reason and message of the condition `DisruptionTarget`, if the node sets it.
+    """
+
+    containers: list[Container]
+    init: list[Container]
+    policy: RestartPolicy
+    started_at: datetime
+    ip: str = ""
+    reason: str = ""
+    message: str = ""
+    disruption: tuple[str, str] | None = None
+    stopping: bool = field(default=False)
+
+    @property
+    def initialized(self) -> bool:
+        """Whether every init container has done its work."""
+        return all(container.succeeded for container in self.init)
+
+    def phase(self) -> Phase:
+        """The pod's phase, by a kubelet's rules."""
+        if self.reason and not any(c.running for c in [*self.init, *self.containers]):
+            return "Failed"
+        if not self.initialized:
+            last = next(c for c in self.init if not c.succeeded)
+            final = self.policy == "Never" or self.stopping
+            return "Failed" if last.ended is not None and final else "Pending"
+        if any(c.waiting is not None and c.last is None for c in self.containers):
+            return "Pending"
+        if all(c.ended is not None for c in self.containers):
+            return self._phase_when_all_ended()
+        return "Running"
+
+    def _phase_when_all_ended(self) -> Phase:
+        if self.policy == "Always" and not self.stopping:
+            return "Running"
+        if all(c.succeeded for c in self.containers):
+            return "Succeeded"
+        return "Failed" if self.policy == "Never" or self.stopping else "Running"
+
+    def status(self, now: datetime, before: Object) -> Object:
+        """The whole status.
+
+        Args:
+            now: time of conditions that have changed.
+            before: the status as the API server has it: conditions that are others' stay, and
+                transition times change only with what they are about.
+        """
+        phase = self.phase()
+        status: Object = {
+            "phase": phase,
+            "hostIP": LOOPBACK,
+            "hostIPs": [{"ip": LOOPBACK}],
+            "startTime": timestamp(self.started_at),
+            "qosClass": before.get("qosClass") or "BestEffort",
+            "conditions": self._conditions(phase, now, before.get("conditions") or []),
+            "containerStatuses": [c.status() for c in self.containers],
+        }
+        if self.ip:
+            status |= {"podIP": self.ip, "podIPs": [{"ip": self.ip}]}
+        if self.init:
+            status["initContainerStatuses"] = [c.status() for c in self.init]
+        if self.reason:
+            status |= {"reason": self.reason, "message": self.message}
+        return status
+
+    def _conditions(self, phase: Phase, now: datetime, before: Iterable[Object]) -> list[Object]:
+        done = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(phase, "")
+        unready = [c.name for c in self.containers if not c.running]
+        why = done or "ContainersNotReady"
+        message = "" if done else f"containers with unready status: [{' '.join(unready)}]"
+        ready = not unready and phase == "Running"
+        wanted = [
+            _condition("PodScheduled", status=True),
+            _condition(
+                "Initialized",
+                status=self.initialized,
+                reason="" if self.initialized else "ContainersNotInitialized",
+            ),
+            _condition("ContainersReady", status=ready, reason=why, message=message),
+            _condition("Ready", status=ready, reason=why, message=message),
+        ]
+        if self.disruption is not None:
+            reason, text = self.disruption
+            wanted.append(
+                _condition("DisruptionTarget", status=True, reason=reason, message=text)
+            )
+        return _merged(before, wanted, now)
+
+
+def _condition(kind: str, *, status: bool, reason: str = "", message: str = "") -> Object:
+    condition = {"type": kind, "status": "True" if status else "False"}
+    # Ready needs no reason to be; being unready does. A disruption always has one.
+    if reason and (not status or kind == "DisruptionTarget"):
+        condition |= {"reason": reason} | ({"message": message} if message else {})
+    return condition
+
+
+def _merged(before: Iterable[Object], wanted: Sequence[Object], now: datetime) -> list[Object]:
+    known = {condition.get("type"): condition for condition in before}
+    for condition in wanted:
+        old: Any = known.get(condition["type"]) or {}
+        same = old.get("status") == condition["status"] and old.get("lastTransitionTime")
+        since = old["lastTransitionTime"] if same else timestamp(now)
+        known[condition["type"]] = condition | {"lastTransitionTime": since}
+    return list(known.values())
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """RFC 3339 in UTC, whole seconds, as Kubernetes writes it."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _terminated(ended: Ended) -> Object:
+    state: Object = {
+        "exitCode": ended.exit_code,
+        "reason": ended.reason,
+        "startedAt": timestamp(ended.started_at or ended.finished_at),
+        "finishedAt": timestamp(ended.finished_at),
+        "containerID": ended.container_id,
+    }
+    if ended.message:
+        state["message"] = ended.message
+    return state

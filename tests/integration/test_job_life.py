@@ -1,0 +1,339 @@
+"""The life of a job, by an operator that runs as a process; the test plays the node's part."""
+
+import asyncio
+from typing import Any
+
+from tests.support.api import Api, condition
+from tests.support.builders import make_job
+from tests.support.operator import OperatorProcess
+
+Object = dict[str, Any]
+
+
+def environment(pod: Object) -> dict[str, str]:
+    return {e["name"]: e.get("value", "") for e in pod["spec"]["containers"][0]["env"]}
+
+
+def names(pods: list[Object]) -> list[str]:
+    return [pod["metadata"]["name"] for pod in pods]
+
+
+async def start_all(api: Api, job: str, count: int, attempt: int = 0) -> list[Object]:
+    pods = await api.wait_for_pods(job, count, attempt=attempt)
+    for pod in pods:
+        await api.start_pod(pod)
+    await api.wait_for_phase(job, "Running")
+    return pods
+
+
+async def test_a_job_of_one_pod_runs_and_completes(operator: OperatorProcess, api: Api) -> None:
+    job = await api.apply(make_job("one"))
+
+    [pod] = await api.wait_for_pods("one", 1)
+    uid8 = job["metadata"]["uid"][:8]
+    assert names([pod]) == [f"one-{uid8}-0-0"]
+    assert pod["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
+    assert pod["spec"]["restartPolicy"] == "Never"
+    assert pod["spec"]["enableServiceLinks"] is False
+    assert environment(pod)["TRAININGJOB_NAME"] == "one"
+    pending = await api.wait_for_job("one", lambda s: s.get("launchedAttempt") == 0)
+    assert pending["phase"] == "Pending"
+    assert (pending["active"], pending["restarts"], pending["attempt"]) == (1, 0, 0)
+    assert condition(pending, "PodsReady")["status"] == "False"
+
+    await api.start_pod(pod)
+    running = await api.wait_for_phase("one", "Running")
+    assert condition(running, "PodsReady")["reason"] == "PodsReady"
+    assert running["startTime"]
+
+    await api.finish_pod(pod)
+    done = await api.wait_for_phase("one", "Succeeded")
+    assert condition(done, "Complete")["reason"] == "CompletionsReached"
+    assert condition(done, "Finished")["status"] == "True"
+    assert (done["exitCode"], done["completedIndexes"], done["succeeded"]) == (0, "0", 1)
+    assert done["completionTime"]
+    assert names(await api.pods("one")) == names([pod])  # cleanPodPolicy Running: it has ended
+
+
+async def test_the_ranks_of_a_torch_job_find_each_other(
+    operator: OperatorProcess, api: Api
+) -> None:
+    job = await api.apply(make_job("pair", nodes=2, framework="Torch"))
+
+    pods = await api.wait_for_pods("pair", 2)
+    service = f"pair-{job['metadata']['uid'][:8]}"
+    master = f"{service}-0-0.{service}.{api.namespace}.svc"
+    for rank, pod in enumerate(pods):
+        variables = environment(pod)
+        assert variables["MASTER_ADDR"] == master
+        assert variables["MASTER_PORT"] == "29500"
+        assert (variables["RANK"], variables["WORLD_SIZE"]) == (str(rank), "2")
+        assert variables["PET_NODE_RANK"] == str(rank)
+        assert pod["spec"]["hostname"] == pod["metadata"]["name"]
+        assert pod["spec"]["subdomain"] == service
+    found = await api.client.get(f"/api/v1/namespaces/{api.namespace}/services/{service}")
+    assert found["spec"]["clusterIP"] == "None"
+    assert found["spec"]["publishNotReadyAddresses"] is True
+
+
+async def test_a_failed_rank_restarts_all_ranks_as_one(
+    operator: OperatorProcess, api: Api
+) -> None:
+    await api.apply(make_job("again", nodes=2))
+    first = await start_all(api, "again", 2)
+
+    await api.finish_pod(first[1], 3, message="out of luck")
+
+    second = await start_all(api, "again", 2, attempt=1)
+    assert names(await api.pods("again")) == names(second)
+    status = await api.job("again")
+    assert status["status"]["restarts"] == 1
+    assert status["status"]["disruptions"] == 0
+    for pod in second:
+        await api.finish_pod(pod)
+    done = await api.wait_for_phase("again", "Succeeded")
+    assert (done["attempt"], done["completedIndexes"]) == (1, "0-1")
+
+
+async def test_a_job_without_restarts_left_fails_with_code_and_message(
+    operator: OperatorProcess, api: Api
+) -> None:
+    await api.apply(make_job("broken", nodes=2, backoff_limit=0))
+    pods = await start_all(api, "broken", 2)
+
+    await api.finish_pod(pods[1], 3, message="out of luck")
+
+    failed = await api.wait_for_phase("broken", "Failed")
+    outcome = condition(failed, "Failed")
+    assert outcome["reason"] == "BackoffLimitExceeded"
+    assert "rank 1" in outcome["message"]
+    assert "exited with code 3" in outcome["message"]
+    assert "out of luck" in outcome["message"]
+    assert failed["exitCode"] == 3
+    left = await api.wait_for_pods("broken", 1)  # the one that ran is cleaned up
+    assert names(left) == names(pods[1:])
+
+
+async def test_a_suspended_job_has_no_pods_and_resumes_as_a_new_attempt(
+    operator: OperatorProcess, api: Api
+) -> None:
+    await api.apply(make_job("pause", nodes=2))
+    await start_all(api, "pause", 2)
+
+    await api.patch_job("pause", {"spec": {"suspend": True}})
+    suspended = await api.wait_for_phase("pause", "Suspended")
+    await api.wait_for_pods("pause", 0)
+    assert condition(suspended, "Suspended")["status"] == "True"
+    assert "startTime" not in suspended
+
+    await api.patch_job("pause", {"spec": {"suspend": False}})
+    pods = await start_all(api, "pause", 2, attempt=1)
+    assert [p["metadata"]["labels"]["trainingjob.dev/attempt"] for p in pods] == ["1", "1"]
+    resumed = (await api.job("pause"))["status"]
+    assert condition(resumed, "Suspended")["reason"] == "Resumed"
+    assert (resumed["restarts"], resumed["disruptions"]) == (0, 0)
+
+
+async def test_a_job_created_suspended_starts_with_attempt_zero(
+    operator: OperatorProcess, api: Api
+) -> None:
+    await api.apply(make_job("later", suspend=True))
+    await api.wait_for_phase("later", "Suspended")
+    assert await api.pods("later") == []
+
+    await api.patch_job("later", {"spec": {"suspend": False}})
+
+    await api.wait_for_pods("later", 1, attempt=0)
+
+
+async def test_stop_ends_a_job_as_cancelled_and_stays_latched(
+    operator: OperatorProcess, api: Api
+) -> None:
+    await api.apply(make_job("stop", nodes=2))
+    await start_all(api, "stop", 2)
+
+    await api.patch_job("stop", {"spec": {"shutdown": "Stop"}})
+    latched = await api.wait_for_job("stop", lambda s: bool(s.get("shutdown")))
+    await api.patch_job("stop", {"spec": {"shutdown": None}})
+
+    cancelled = await api.wait_for_phase("stop", "Cancelled")
+    assert latched["shutdown"]["mode"] == "Stop"
+    assert cancelled["shutdown"] == latched["shutdown"]
+    assert condition(cancelled, "Cancelled")["reason"] == "Stopped"
+    assert condition(cancelled, "Finished")["reason"] == "Stopped"
+    assert await api.pods("stop") == []
+
+
+async def test_terminate_ends_a_job_at_once(operator: OperatorProcess, api: Api) -> None:
+    await api.apply(make_job("term"))
+    await start_all(api, "term", 1)
+
+    await api.patch_job("term", {"spec": {"shutdown": "Terminate"}})
+
+    cancelled = await api.wait_for_phase("term", "Cancelled")
+    assert condition(cancelled, "Cancelled")["reason"] == "Terminated"
+
+
+async def test_a_deleted_job_takes_its_pods_along(operator: OperatorProcess, api: Api) -> None:
+    await api.apply(make_job("gone", nodes=2))
+    await start_all(api, "gone", 2)
+
+    await api.delete_job("gone")
+
+    await api.wait_for_pods("gone", 0)
+    assert await api.job_is_gone("gone")
+
+
+async def test_a_job_of_the_same_name_starts_afresh(operator: OperatorProcess, api: Api) -> None:
+    old = await api.apply(make_job("twin"))
+    await start_all(api, "twin", 1)
+
+    await api.delete_job("twin")
+    new = await api.apply(make_job("twin"))
+
+    uid8 = new["metadata"]["uid"][:8]
+    async with asyncio.timeout(20):
+        while names(await api.pods("twin")) != [f"twin-{uid8}-0-0"]:
+            await asyncio.sleep(0.05)
+    assert old["metadata"]["uid"] != new["metadata"]["uid"]
+    assert (await api.job("twin"))["status"]["attempt"] == 0
+
+
+async def test_a_lost_rank_restarts_the_gang_and_spends_no_try(
+    operator: OperatorProcess, api: Api
+) -> None:
+    await api.apply(make_job("lost", nodes=2, backoff_limit=0))
+    first = await start_all(api, "lost", 2)
+
+    await api.delete_pod(first[0], grace_s=0)
+
+    await start_all(api, "lost", 2, attempt=1)
+    status = (await api.job("lost"))["status"]
+    assert (status["restarts"], status["disruptions"], status["attempt"]) == (0, 1, 1)
+
+
+async def test_what_keeps_a_pod_from_running_is_said_in_a_condition(
+    operator: OperatorProcess, api: Api
+) -> None:
+    await api.apply(make_job("stuck"))
+    [pod] = await api.wait_for_pods("stuck", 1)
+    no_node = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+    }
+    await api.set_pod_status(pod, {"conditions": [no_node]})
+
+    status = await api.wait_for_job(
+        "stuck", lambda s: condition(s, "PodsReady").get("reason") == "Unschedulable"
+    )
+    assert "Insufficient nvidia.com/gpu" in condition(status, "PodsReady")["message"]
+
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    container = {
+        "name": "trainer",
+        "image": "x",
+        "imageID": "",
+        "ready": False,
+        "restartCount": 0,
+        "state": waiting,
+    }
+    await api.set_pod_status(pod, {"conditions": [], "containerStatuses": [container]})
+
+    status = await api.wait_for_job(
+        "stuck", lambda s: condition(s, "PodsReady").get("reason") == "ImagePull"
+    )
+    assert "no such image" in condition(status, "PodsReady")["message"]
+    assert status["phase"] == "Pending"
+
+
+async def test_a_full_quota_leaves_the_job_pending_and_is_not_asked_about_again_and_again(
+    operator: OperatorProcess, api: Api
+) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "none"},
+        "spec": {"hard": {"pods": "0"}},
+    }
+    path = f"/api/v1/namespaces/{api.namespace}/resourcequotas"
+    await api.client.create(path, quota)
+    async with asyncio.timeout(20):
+        while not (await api.client.get(f"{path}/none")).get("status", {}).get("hard"):
+            await asyncio.sleep(0.05)
+
+    await api.apply(make_job("queue", nodes=2))
+
+    status = await api.wait_for_job(
+        "queue", lambda s: condition(s, "PodsReady").get("reason") == "QuotaExceeded"
+    )
+    assert "exceeded quota: none" in condition(status, "PodsReady")["message"]
+    assert status["phase"] == "Pending"
+    assert "startTime" not in status
+    assert await api.pods("queue") == []
+
+
+async def test_a_pod_that_the_api_server_refuses_for_good_fails_its_job(
+    operator: OperatorProcess, api: Api
+) -> None:
+    job = make_job("invalid")
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    container["volumeMounts"] = [{"name": "no-such-volume", "mountPath": "/data"}]
+    await api.apply(job)
+
+    failed = await api.wait_for_phase("invalid", "Failed", patience_s=5)
+
+    assert condition(failed, "Failed")["reason"] == "InvalidPodTemplate"
+    assert "no-such-volume" in condition(failed, "Failed")["message"]
+
+
+async def test_a_pod_of_somebody_else_under_our_name_is_left_alone(
+    operator: OperatorProcess, api: Api
+) -> None:
+    job = await api.apply(make_job("mine", suspend=True))
+    name = f"mine-{job['metadata']['uid'][:8]}-0-0"
+    foreign = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {"containers": [{"name": "c", "image": "x"}]},
+    }
+    await api.client.create(f"/api/v1/namespaces/{api.namespace}/pods", foreign)
+
+    await api.patch_job("mine", {"spec": {"suspend": False}})
+
+    status = await api.wait_for_job(
+        "mine", lambda s: condition(s, "PodsReady").get("reason") == "PodNameConflict"
+    )
+    assert name in condition(status, "PodsReady")["message"]
+    pod = await api.client.get(f"/api/v1/namespaces/{api.namespace}/pods/{name}")
+    assert "deletionTimestamp" not in pod["metadata"]
+
+
+async def test_another_controllers_job_is_left_alone(operator: OperatorProcess, api: Api) -> None:
+    await api.apply(make_job("theirs", managedBy="kueue.x-k8s.io/multikueue"))
+    await api.apply(make_job("ours"))
+
+    await api.wait_for_pods("ours", 1)  # events come in order: theirs was seen before
+    assert await api.pods("theirs") == []
+    assert (await api.job("theirs")).get("status") in (None, {})
+
+
+async def test_every_step_of_a_job_is_an_event(operator: OperatorProcess, api: Api) -> None:
+    await api.apply(make_job("story", backoff_limit=1))
+    [pod] = await start_all(api, "story", 1)
+    await api.finish_pod(pod, 1)
+    [pod] = await start_all(api, "story", 1, attempt=1)
+    await api.finish_pod(pod)
+    await api.wait_for_phase("story", "Succeeded")
+
+    async with asyncio.timeout(10):
+        while len(events := await api.events("story")) < 4:
+            await asyncio.sleep(0.05)
+    kinds = {(e["reason"], e["type"]) for e in events}
+    assert kinds == {
+        ("AttemptStarted", "Normal"),
+        ("PodFailed", "Warning"),
+        ("CompletionsReached", "Normal"),
+    }
