@@ -1,0 +1,70 @@
+# `make` shows what there is. Everything happens in a virtual environment below this folder.
+
+VENV   ?= .venv
+# The first Python that is new enough; name another with `make PYTHON=... TARGET`.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+UV     := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --quiet --no-header --upgrade
+
+.DEFAULT_GOAL := help
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@$(MAKE) --no-print-directory -s python-is-there
+
+demo: $(VENV)/.ready ## run a real TrainingJob on this machine, from apply to its end
+	$(BIN)/trainingjob run manifests/samples/digits.yaml
+
+test: $(VENV)/.ready-dev ## run all tests
+	$(BIN)/python -m pytest
+
+test-unit: $(VENV)/.ready-dev ## run the tests that need nothing but the code, in seconds
+	$(BIN)/python -m pytest tests/unit tests/contract tests/test_layout.py
+
+lint: $(VENV)/.ready-dev ## check style, import direction and generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python hack/generate.py --check
+
+typecheck: $(VENV)/.ready-dev ## check types
+	$(BIN)/mypy
+
+format: $(VENV)/.ready-dev ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: $(VENV)/.ready-dev ## write the CRDs in manifests/ anew from the models
+	$(BIN)/python hack/generate.py
+
+lock: $(VENV)/.ready-dev ## resolve the dependencies anew
+	$(BIN)/$(UV) --extra sandbox --group build --output-file requirements.lock
+	$(BIN)/$(UV) --extra sandbox --group dev --output-file requirements-dev.lock
+
+clean: ## remove the virtual environment and all caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+python-is-there:
+	@test -n '$(PYTHON)' || { \
+	echo 'trainingjob: Python 3.11 or newer with venv is missing; on Debian or Ubuntu type:'; \
+	echo '    apt-get install python3 python3-venv'; exit 1; }
+
+$(VENV)/bin/python: | python-is-there
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo 'installing into $(VENV); this takes a minute the first time'
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	@echo 'installing into $(VENV); this takes a minute the first time'
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $(VENV)/.ready $@
+
+.PHONY: help demo test test-unit lint typecheck format generate lock clean python-is-there
