@@ -113,12 +113,6 @@ class Settings(_Group):
     namespaces: Names = ()
     """Namespaces to watch, comma list. Empty: all."""
 
-    operator_namespace: str | None = None
-    """Where the operator lives. Unset: the service account's or the kubeconfig's, else `default`."""
-
-    cluster_name: str = Field(default="default", min_length=1, max_length=253)
-    """What the records call this cluster."""
-
     kubernetes: KubernetesSettings = KubernetesSettings()
     reconciler: ReconcilerSettings = ReconcilerSettings()
     restart: RestartSettings = RestartSettings()

@@ -70,8 +70,9 @@ def _root_schema(model: type[BaseModel]) -> dict[str, Any]:
     properties = schema["properties"]
     for name in ("apiVersion", "kind"):
         properties[name] = {"description": properties[name]["description"], "type": "string"}
-    # The API server has a schema of its own for metadata and allows no other here.
-    properties["metadata"] = {"type": "object"}
+    # The API server has a schema of its own for metadata. All it allows here is to speak of the
+    # name, and without that a rule could not point at it.
+    properties["metadata"] = {"type": "object", "properties": {"name": {"type": "string"}}}
     return schema
 
 

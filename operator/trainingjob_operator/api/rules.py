@@ -57,6 +57,7 @@ JOB_NAME: Final = Rule(
         "metadata.name must start with a lower-case letter, end with a letter or digit, and hold "
         f"only lower-case letters, digits and '-', at most {MAX_NAME_LENGTH} characters"
     ),
+    field_path=".metadata.name",
 )
 
 _SETTLED: Final = (
@@ -189,4 +190,5 @@ VARIABLE_IS_FREE: Final = Rule(
 POLICY_NAME: Final = Rule(
     rule="self.metadata.name == 'default'",
     message="metadata.name must be default: a namespace has one retention policy",
+    field_path=".metadata.name",
 )

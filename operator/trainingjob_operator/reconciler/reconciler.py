@@ -85,8 +85,8 @@ class Reconciler:
             decided = self._decide(entry)
         if self._index.get(key) is not entry:
             return AT_ONCE  # replaced by a namesake meanwhile
-        if decided.create and entry.refusal is None:
-            return AT_ONCE  # the job changed while pods were created
+        if decided.needs_live_pods or (decided.create and entry.refusal is None):
+            return AT_ONCE  # the job or its pods changed while pods were created
         return await self._record_and_act(entry, decided)
 
     def _decide(self, entry: JobEntry, *, pods_are_live: bool = False) -> Plan:

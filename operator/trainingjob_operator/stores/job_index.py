@@ -92,6 +92,7 @@ class JobIndex:
             if entry.job.status.attempt != job.status.attempt:
                 entry.vanished.clear()
                 entry.done.clear()
+                entry.has_service = False  # somebody may have deleted it since
             entry.job = job
             self._note_finished(job)
         return True

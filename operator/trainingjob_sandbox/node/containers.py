@@ -170,9 +170,7 @@ class PodState:
         ]
         if self.disruption is not None:
             reason, text = self.disruption
-            wanted.append(
-                _condition("DisruptionTarget", status=True, reason=reason, message=text)
-            )
+            wanted.append(_condition("DisruptionTarget", status=True, reason=reason, message=text))
         return _merged(before, wanted, now)
 
 

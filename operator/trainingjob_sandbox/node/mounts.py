@@ -9,6 +9,8 @@ mount path is made there. The processes see the folder they know plus one entry;
 folder is never written to. What they create directly in a shadowed folder goes with them.
 """
 
+# ruff: noqa: PTH - descriptors and /proc paths, in a process that must start fast
+
 import ctypes
 import errno
 import os
@@ -61,7 +63,7 @@ def enter_namespace() -> None:
             ("uid_map", f"{uid} {uid} 1"),
             ("gid_map", f"{gid} {gid} 1"),
         ):
-            with open(f"/proc/self/{file}", "w", encoding="ascii") as out:  # noqa: PTH123 - start-up time
+            with open(f"/proc/self/{file}", "w", encoding="ascii") as out:
                 out.write(text)
     # Slave, not private: a disk that is mounted later still shows, and ours stay here.
     _mount(None, "/", None, _MS_SLAVE | _MS_REC)

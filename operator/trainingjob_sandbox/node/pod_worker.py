@@ -126,7 +126,7 @@ class PodWorker:
                 self._state.reason, self._state.message = "NotSupported", refused
             else:
                 await self._run_in_order()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a bug must show in the pod, not hang it
             _LOG.exception("pod %s/%s", self._namespace, self._name)
             self._stop(0)
             self._state.reason, self._state.message = "NodeError", str(error)
@@ -159,9 +159,7 @@ class PodWorker:
                 if not container.succeeded:
                     return
             async with asyncio.TaskGroup() as group:
-                for container, raw in zip(
-                    self._state.containers, spec["containers"], strict=True
-                ):
+                for container, raw in zip(self._state.containers, spec["containers"], strict=True):
                     group.create_task(self._run_container(container, raw))
         finally:
             await note
@@ -172,7 +170,7 @@ class PodWorker:
             began = time.monotonic()
             await self._run_once(container, raw)
             if container.ended is None or not self._restarts(container):
-                return
+                break
             if time.monotonic() - began > _HEALTHY_RUN_S:
                 delay_s = _CRASH_BACKOFF_S[0]
             text = f"back-off {delay_s:.0f}s restarting failed container={container.name}"
@@ -181,6 +179,8 @@ class PodWorker:
             self._reporter.mark()
             await self._pause(delay_s)
             delay_s = min(delay_s * 2, _CRASH_BACKOFF_S[1])
+        # Whoever follows the log has seen all of it; only a stop or the last run comes here.
+        self._log(container.name).close()
 
     async def _run_once(self, container: Container, raw: Object) -> None:
         """One run, from its configuration to its end; no run at all if a stop comes first."""
@@ -211,9 +211,7 @@ class PodWorker:
         finally:
             self._processes.discard(process)
 
-    async def _launch(
-        self, container: Container, raw: Object, termination: Path
-    ) -> Launch | None:
+    async def _launch(self, container: Container, raw: Object, termination: Path) -> Launch | None:
         """What to run, once everything it refers to is there; None if a stop comes first."""
         delay_s = _CONFIG_RETRY_S[0]
         while not self._stopping.is_set():

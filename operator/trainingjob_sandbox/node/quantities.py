@@ -14,7 +14,7 @@ _FACTORS: Final[Mapping[str, Decimal]] = {
 }
 
 
-def parse(quantity: Any) -> Decimal:  # noqa: ANN401 - the API takes numbers and strings
+def parse(quantity: Any) -> Decimal:
     """The number that a quantity stands for.
 
     Raises:

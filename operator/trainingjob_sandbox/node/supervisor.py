@@ -12,6 +12,8 @@ Protocol: on standard input a first line of JSON (a `Launch`), then any number o
 JSON: `started`, then `exited`, or `failed` alone. Standard output and error are the container's.
 """
 
+# ruff: noqa: PTH - descriptors and /proc paths, in a process that must start fast
+
 import contextlib
 import ctypes
 import errno
@@ -244,7 +246,7 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), 0, 0, 0)
 
 
-def _reap_into(note: Any) -> bool:  # noqa: ANN401 - a bound method of two integers
+def _reap_into(note: Any) -> bool:
     """Collect every child that has ended; False when there is no child at all."""
     while True:
         try:
@@ -275,7 +277,7 @@ def _descendants() -> list[int]:
 def _parent(pid: str) -> int:
     """The parent's pid; 0 if the process has ended."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123 - thousands of these
+        with open(f"/proc/{pid}/stat", "rb") as stat:
             # The name, in parentheses, may hold anything; the fields after it may not.
             state, parent, *_ = stat.read().rpartition(b")")[2].split()
     except (OSError, ValueError):
@@ -306,14 +308,14 @@ def main(argv: list[str]) -> int:
     os.close(int(argv[0]))
     control = Control(os.dup(0))
     wake, wake_write = os.pipe()
-    os.set_blocking(wake_write, False)  # noqa: FBT003 - its only argument
+    os.set_blocking(wake_write, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: control.close())
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
-    def tell(**event: Any) -> None:  # noqa: ANN401 - JSON
+    def tell(**event: Any) -> None:
         with contextlib.suppress(BrokenPipeError):
             os.write(report, json.dumps(event).encode() + b"\n")
 

@@ -11,9 +11,7 @@ _MAX_LOG: Final = 2048
 _MAX_LOG_LINES: Final = 80
 
 
-def termination_message(
-    container: Object, exit_code: int, file: Path | None, log: LogFile
-) -> str:
+def termination_message(container: Object, exit_code: int, file: Path | None, log: LogFile) -> str:
     """At most 4096 bytes of the file; with `FallbackToLogsOnError` the last 2048 of the log."""
     message = b""
     if file is not None and file.is_file():

@@ -4,7 +4,6 @@ Under the node's root: `pods/<uid>/volumes/<name>` goes with the pod, `claims/<n
 stays. Content of ConfigMaps and Secrets is what it was when the pod started; it is not refreshed.
 """
 
-import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -174,7 +173,7 @@ class Volumes:
         return files
 
 
-def _walk(value: Any) -> Iterator[Object]:  # noqa: ANN401 - JSON
+def _walk(value: Any) -> Iterator[Object]:
     if isinstance(value, dict):
         yield value
         for below in value.values():
@@ -243,6 +242,7 @@ def _host_path(host: Object) -> Path:
         path.touch(mode=0o644)
     if not path.exists():
         raise VolumeError(f"hostPath {path} does not exist")
-    if kind and not _HOST_PATH_TYPES.get(kind, lambda _: False)(os.stat(path).st_mode):
+    is_kind = _HOST_PATH_TYPES.get(kind)
+    if kind and not (is_kind and is_kind(path.stat().st_mode)):
         raise VolumeError(f"hostPath type check failed: {path} is not a {kind}")
     return path
