@@ -13,6 +13,8 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
+Schema = dict[str, Any]
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 TARGET: Final = ROOT / "operator/trainingjob_operator/api/data/pod_template.json"
 ROOT_SCHEMA: Final = "io.k8s.api.core.v1.PodTemplateSpec"
@@ -26,12 +28,12 @@ KEPT: Final = (
     "x-kubernetes-list-map-keys",
     "x-kubernetes-map-type",
 )
-QUANTITY: Final = {
+QUANTITY: Final[Schema] = {
     "x-kubernetes-int-or-string": True,
     "pattern": r"^[+-]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$",
 }
-INT_OR_STRING: Final = {"x-kubernetes-int-or-string": True}
-OPAQUE: Final = {
+INT_OR_STRING: Final[Schema] = {"x-kubernetes-int-or-string": True}
+OPAQUE: Final[dict[str, Schema]] = {
     "io.k8s.apimachinery.pkg.api.resource.Quantity": QUANTITY,
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": INT_OR_STRING,
 }
@@ -43,8 +45,6 @@ NOT_IN_TEMPLATES: Final = ("ephemeralContainers",)
 """A pod cannot be created with them."""
 
 _SENTENCE_END: Final = re.compile(r"(?<!e\.g)(?<!i\.e)(?<!etc)\.\s+(?=[A-Z\"'`])|\s*\n")
-
-Schema = dict[str, Any]
 
 
 def first_sentence(text: str) -> str:

@@ -106,9 +106,12 @@ def _laptop(arguments: list[str]) -> int:
             from trainingjob_sandbox.run import run_command  # noqa: PLC0415
 
             return run_command(arguments[1:])
-        from trainingjob_sandbox.starter import sandbox_command  # noqa: PLC0415
+        from trainingjob_sandbox.starter import up  # noqa: PLC0415
 
-        return sandbox_command(arguments[1:])
+        if arguments[1:2] != ["up"]:
+            print("usage: trainingjob sandbox up [--help]", file=sys.stderr)  # noqa: T201
+            return WRONG_USE
+        return up(arguments[2:])
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
         if missing in {"trainingjob_sandbox", "cel", "jsonpatch", "jsonschema", "rich"}:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from typing import Any, Final
 
+import aiohttp
 import kopf
 
 from trainingjob_operator.clock import Clock, SystemClock
@@ -17,6 +18,7 @@ from trainingjob_operator.handlers.watch import register_watches
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.events import EventRecorder
 from trainingjob_operator.kube.gateway import Gateway
+from trainingjob_operator.kube.relists import RelistTrace
 from trainingjob_operator.reconciler.intake import Intake
 from trainingjob_operator.reconciler.reconciler import Reconciler
 from trainingjob_operator.reconciler.resync import Resync, Scope
@@ -64,7 +66,8 @@ class Operator:
             scope=Scope(namespaces=namespaces, retention_s=settings.index.retention),
             interval_s=settings.reconciler.resync_interval,
         )
-        self.intake: Final = Intake(self.index, self.queue, self.resync.request)
+        self.intake: Final = Intake(self.index, self.queue)
+        self.relists: Final = RelistTrace(self.resync.request)
         self.web: Final = WebServer(
             settings.web.address, healthy=self.what_ails, ready=self.what_is_missing
         )
@@ -76,7 +79,7 @@ class Operator:
         address = await self.web.start()
         _logger.info("probes are served on %s", address)
         registry = kopf.OperatorRegistry()
-        register_login(registry, self.connection)
+        register_login(registry, server=self.connection.server, open_session=self._open_session)
         register_lifecycle(registry, start=self._start, stop=self._stop)
         register_watches(registry, self.intake)
         try:
@@ -91,6 +94,9 @@ class Operator:
         finally:
             await self.web.stop()
             await self.gateway.close()
+
+    async def _open_session(self) -> aiohttp.ClientSession:
+        return await self.connection.open_session(self.relists.config)
 
     def what_ails(self) -> str | None:
         """What is wrong with this process, for `/healthz`."""

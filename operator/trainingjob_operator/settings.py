@@ -86,7 +86,7 @@ class IndexSettings(_Group):
     max_jobs: int = Field(default=20_000, ge=1, le=1_000_000)
     """Jobs in the index. At the limit finished ones go first; then new jobs wait, visibly."""
 
-    retention: Seconds = Field(default=3600.0, ge=0)
+    retention: Seconds = Field(default=3600.0, ge=0, le=31_536_000)
     """Seconds for which a finished job stays in the index; then its object alone remembers it."""
 
 
@@ -155,8 +155,8 @@ def _file(path: str | None) -> dict[str, Any]:
     if not path:
         return {}
     try:
-        document = yaml.safe_load(Path(path).read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
+        document = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{CONFIG_VARIABLE}: cannot read {path}: {error}") from error
     if not isinstance(document, dict):
         raise SettingsError(f"{CONFIG_VARIABLE}: {path} must hold a mapping of settings")

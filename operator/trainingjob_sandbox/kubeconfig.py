@@ -103,7 +103,7 @@ def _content(section: dict[str, Any], key: str, path: Path) -> bytes:
         if inline := section.get(f"{key}-data"):
             return base64.b64decode(inline, validate=True)
         if file := section.get(key):
-            return (path.parent / file).read_bytes()
+            return Path(path.parent / str(file)).read_bytes()
     except (binascii.Error, ValueError, OSError) as error:
         raise KubeconfigError(f"{path}: {key}: {error}") from error
     return b""

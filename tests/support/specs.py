@@ -248,9 +248,7 @@ def _shape_cases() -> list[Case]:
         "a suspended job": (_suspended(), ""),
     }
     return [
-        _update(
-            f"{field} of {state}", old, _set(**{field: value}), refusal.format(field=field)
-        )
+        _update(f"{field} of {state}", old, _set(**{field: value}), refusal.format(field=field))
         for state, (old, refusal) in states.items()
         for field, value in _SHAPE.items()
     ]
@@ -276,9 +274,7 @@ _UPDATES: Final = (
         _set(shutdown="Stop"),
         "cannot go back from Terminate to Stop",
     ),
-    _update(
-        "managedBy set", _FRESH, _set(managedBy="example.com/mine"), "managedBy is set when"
-    ),
+    _update("managedBy set", _FRESH, _set(managedBy="example.com/mine"), "managedBy is set when"),
     _update(
         "managedBy changed",
         make_job(managedBy="example.com/mine"),

@@ -36,7 +36,8 @@ class WireModel(BaseModel):
     """A part of an object as the API server sends it.
 
     Tolerant of what it does not know (a newer CRD), strict about what it does: no text or float
-    passes for a whole number. Null means absent, as for the API server.
+    passes for a whole number. Null means absent, as for the API server. Lists become tuples, and
+    are given up at the first bad item, because there may be a million of them.
     """
 
     model_config = ConfigDict(
@@ -114,6 +115,7 @@ Conditions = Annotated[
     tuple[Condition, ...],
     Field(
         strict=False,
+        fail_fast=True,
         max_length=MAX_CONDITIONS,
         json_schema_extra=schema_extra(list_type="map", list_map_keys=["type"]),
     ),

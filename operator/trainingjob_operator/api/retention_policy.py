@@ -15,7 +15,7 @@ from trainingjob_operator.api.meta import (
     WireModel,
     schema_extra,
 )
-from trainingjob_operator.constants import API_VERSION, KIND_RETENTION_POLICY
+from trainingjob_operator.constants import KIND_RETENTION_POLICY
 
 _History = Annotated[int, Field(ge=0, le=100_000, json_schema_extra={"format": "int32"})]
 
@@ -41,8 +41,7 @@ class RetentionLogs(WireModel):
 
 
 class RetentionPolicySpec(WireModel):
-    """How long finished jobs and their files are kept. What is absent is inherited: from the
-    policy in the operator's namespace, then from the operator's settings."""  # noqa: D205, D209 - one sentence more than a line holds
+    """How long finished jobs and their files are kept."""
 
     ttl_seconds_after_finished: Seconds | None = None
     """Seconds after which a finished job is deleted, once its record is stored. A job's own
@@ -131,12 +130,14 @@ class RetentionPolicyStatus(WireModel):
 
 
 class RetentionPolicy(WireModel):
-    """How long the finished jobs of a namespace are kept. The one in the operator's namespace
-    rules all namespaces that have none."""  # noqa: D205, D209 - one sentence more than a line holds
+    """How long the finished jobs of a namespace are kept.
+
+    The one in the operator's namespace rules all namespaces that have none.
+    """
 
     model_config = ConfigDict(json_schema_extra=schema_extra(rules.POLICY_NAME))
 
-    api_version: Literal["trainingjob.dev/v1alpha1"] = API_VERSION
+    api_version: Literal["trainingjob.dev/v1alpha1"] = "trainingjob.dev/v1alpha1"
     """The version of the schema that this object is written in: trainingjob.dev/v1alpha1."""
 
     kind: Literal["RetentionPolicy"] = KIND_RETENTION_POLICY

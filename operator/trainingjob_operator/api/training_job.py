@@ -13,7 +13,7 @@ from trainingjob_operator.api.meta import (
     schema_extra,
 )
 from trainingjob_operator.api.training_job_status import TrainingJobStatus
-from trainingjob_operator.constants import API_VERSION, KIND_TRAINING_JOB, MAX_NODES
+from trainingjob_operator.constants import KIND_TRAINING_JOB, MAX_NODES
 
 Framework = Literal["Plain", "Torch", "JAX", "TensorFlow", "XGBoost"]
 ShutdownMode = Literal["Stop", "Terminate"]
@@ -42,6 +42,7 @@ class OnExitCodes(WireModel):
         ],
         Field(
             strict=False,
+            fail_fast=True,
             min_length=1,
             max_length=255,
             json_schema_extra=schema_extra(list_type="set"),
@@ -90,6 +91,7 @@ class PodFailurePolicyRule(WireModel):
             tuple[OnPodCondition, ...],
             Field(
                 strict=False,
+                fail_fast=True,
                 min_length=1,
                 max_length=20,
                 json_schema_extra=schema_extra(list_type="atomic"),
@@ -113,6 +115,7 @@ class PodFailurePolicy(WireModel):
         tuple[PodFailurePolicyRule, ...],
         Field(
             strict=False,
+            fail_fast=True,
             max_length=20,
             json_schema_extra=schema_extra(list_type="atomic"),
         ),
@@ -230,7 +233,7 @@ class TrainingJob(WireModel):
         json_schema_extra=schema_extra(rules.JOB_NAME, *rules.SHAPE_IS_IMMUTABLE)
     )
 
-    api_version: Literal["trainingjob.dev/v1alpha1"] = API_VERSION
+    api_version: Literal["trainingjob.dev/v1alpha1"] = "trainingjob.dev/v1alpha1"
     """The version of the schema that this object is written in: trainingjob.dev/v1alpha1."""
 
     kind: Literal["TrainingJob"] = KIND_TRAINING_JOB

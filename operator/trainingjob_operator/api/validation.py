@@ -4,6 +4,7 @@ The API server has checked almost every spec that arrives here. The rest was sto
 CRD, or by a hand in the store; it must cost one job its start, not the operator its life.
 """
 
+import json
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -21,6 +22,9 @@ MAX_VALUES: Final = 100_000
 
 _MAX_ECHO: Final = 40
 """Characters of the user's own text that a message repeats."""
+
+_MAX_BITS: Final = 64
+"""Longer numbers are slow to print, and Python refuses the longest."""
 
 _MAX_MESSAGE: Final = 400
 
@@ -63,12 +67,8 @@ def _message(errors: list[ErrorDetails]) -> str:
 
 def _below(node: Schema, step: int | str) -> Schema | None:
     """The schema of a field or an item; None where the schema ends (a template's inside)."""
-    found: Schema | None
-    if isinstance(step, int):
-        found = node.get("items")
-    else:
-        found = node.get("properties", {}).get(step)
-    return found
+    below: Schema | None = node.get("items" if isinstance(step, int) else "properties")
+    return below if isinstance(step, int) or below is None else below.get(step)
 
 
 def _complaint(error: ErrorDetails, node: Schema) -> str:
@@ -100,23 +100,21 @@ def _expectation(node: Schema) -> str:
 def _echo(value: object) -> str:
     """A hint at what was found: short, printable, and never the work of walking it."""
     match value:
-        case bool():
-            return str(value).lower()
-        case int() if value.bit_length() <= 64:  # noqa: PLR2004 - longer ones are slow to print
-            return str(value)
-        case int():
-            return "a number that large"
-        case float():
-            return str(value)
+        case None | bool():
+            found = json.dumps(value)
+        case int() if value.bit_length() > _MAX_BITS:
+            found = "a number that large"
+        case int() | float():
+            found = str(value)
         case str():
-            cut = ascii(value[:_MAX_ECHO])
-            return cut if len(value) <= _MAX_ECHO else f"{cut}..."
+            found = ascii(value[:_MAX_ECHO]) + ("..." if len(value) > _MAX_ECHO else "")
         case list() | tuple():
-            return f"a list of {len(value)}"
+            found = f"a list of {len(value)}"
         case dict():
-            return "an object"
+            found = "an object"
         case _:
-            return "null" if value is None else "this"
+            found = "this"
+    return found
 
 
 def _check_size(template: dict[str, Any]) -> None:

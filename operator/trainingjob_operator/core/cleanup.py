@@ -1,14 +1,18 @@
 """Which pods go: when a job is finished (`cleanPodPolicy`), and when an attempt is taken down."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from trainingjob_operator.constants import (
     CONDITION_FAILED,
     REASON_DEADLINE_EXCEEDED,
+    REASON_PRE_RUNNING_DEADLINE_EXCEEDED,
 )
 from trainingjob_operator.core.decision import DeletePod
 from trainingjob_operator.core.job import JobStatus
 from trainingjob_operator.core.pod import PodView
+
+_OUT_OF_TIME: Final = frozenset({REASON_DEADLINE_EXCEEDED, REASON_PRE_RUNNING_DEADLINE_EXCEEDED})
 
 
 def deletions(pods: Iterable[PodView], *, grace_s: int | None = None) -> tuple[DeletePod, ...]:
@@ -29,7 +33,7 @@ def pods_to_clean(
     attempts never stay, and a job whose deadline is over does not run on.
     """
     deadline = status.condition(CONDITION_FAILED)
-    overdue = deadline is not None and deadline.reason == REASON_DEADLINE_EXCEEDED
+    overdue = deadline is not None and deadline.reason in _OUT_OF_TIME
     match clean_pod_policy:
         case "All":
             return deletions(pods)

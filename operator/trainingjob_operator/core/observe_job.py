@@ -15,7 +15,16 @@ from trainingjob_operator.core.job import (
     JobView,
     Shutdown,
 )
-from trainingjob_operator.core.rawread import items, mapping, text, time, time_text, whole
+from trainingjob_operator.core.rawread import (
+    items,
+    mapping,
+    text,
+    texts,
+    time,
+    time_text,
+    whole,
+    whole_or_none,
+)
 from trainingjob_operator.errors import InvalidSpecError
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,7 +57,7 @@ def job_view(raw: dict[str, Any]) -> JobView:
         status=status_view(mapping(raw.get("status"))),
         invalid=invalid,
         deleting="deletionTimestamp" in metadata,
-        finalizers=tuple(f for f in metadata.get("finalizers") or () if isinstance(f, str)),
+        finalizers=texts(metadata.get("finalizers")),
         shutdown_by=_field_manager_of_shutdown(metadata) if spec.shutdown else "",
     )
 
@@ -88,8 +97,6 @@ def _field_manager_of_shutdown(metadata: dict[str, Any]) -> str:
 
 def status_view(raw: dict[str, Any]) -> JobStatus:
     """Read a status; what is not understood is as if it were absent."""
-    launched = raw.get("launchedAttempt")
-    exit_code = raw.get("exitCode")
     return JobStatus(
         phase=text(raw.get("phase")),
         conditions=tuple(
@@ -101,7 +108,7 @@ def status_view(raw: dict[str, Any]) -> JobStatus:
         completion_time=time(raw.get("completionTime")),
         observed_generation=whole(raw.get("observedGeneration")),
         attempt=max(whole(raw.get("attempt")), 0),
-        launched_attempt=launched if isinstance(launched, int) else None,
+        launched_attempt=whole_or_none(raw.get("launchedAttempt")),
         restarts=max(whole(raw.get("restarts")), 0),
         disruptions=max(whole(raw.get("disruptions")), 0),
         active=whole(raw.get("active")),
@@ -111,7 +118,7 @@ def status_view(raw: dict[str, Any]) -> JobStatus:
         terminating=whole(raw.get("terminating")),
         completed_indexes=text(raw.get("completedIndexes")),
         shutdown=_shutdown(mapping(raw.get("shutdown"))),
-        exit_code=exit_code if isinstance(exit_code, int) else None,
+        exit_code=whole_or_none(raw.get("exitCode")),
         record_state=text(raw.get("recordState")) or None,
     )
 
@@ -132,7 +139,7 @@ def _condition(raw: dict[str, Any]) -> Condition | None:
 
 def _shutdown(raw: dict[str, Any]) -> Shutdown | None:
     requested_at = time(raw.get("requestedAt"))
-    if requested_at is None or raw.get("mode") not in {"Stop", "Terminate"}:
+    if requested_at is None or text(raw.get("mode")) not in {"Stop", "Terminate"}:
         return None
     return Shutdown(
         mode=text(raw.get("mode")),

@@ -18,6 +18,7 @@ from trainingjob_operator.core.text import one_line
 
 _MAX_CONDITIONS = 32
 _MAX_CONTAINERS = 32
+_MAX_GRACE_S = 2**31 - 1
 
 
 def pod_view(raw: dict[str, Any]) -> PodView | None:
@@ -29,8 +30,8 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
     labels = mapping(metadata.get("labels"))
     owner_uid = _controller_uid(metadata)
     try:
-        attempt, index = int(labels[LABEL_ATTEMPT]), int(labels[LABEL_INDEX])
-    except (KeyError, TypeError, ValueError):
+        attempt, index = (int(text(labels.get(name))) for name in (LABEL_ATTEMPT, LABEL_INDEX))
+    except ValueError:
         return None
     if not owner_uid or not text(labels.get(LABEL_JOB_NAME)):
         return None
@@ -58,7 +59,7 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         stop_requested_at=_stop_requested_at(metadata, conditions),
         finished_at=_finished_at(containers) if phase in _TERMINAL else None,
         disruption=_disruption(status, conditions),
-        exit_code=_exit_code(exits) if phase in _TERMINAL else None,
+        exit_code=_exit_code(phase, _exits(containers + initial)),
         exits=exits if phase is PodPhase.FAILED else (),
         reason=reason,
         message=message,
@@ -83,7 +84,7 @@ def _controller_uid(metadata: dict[str, Any]) -> str:
 def _grace(metadata: dict[str, Any]) -> int | None:
     if "deletionTimestamp" not in metadata:
         return None
-    return whole(metadata.get("deletionGracePeriodSeconds"))
+    return min(max(whole(metadata.get("deletionGracePeriodSeconds")), 0), _MAX_GRACE_S)
 
 
 def _phase(status: dict[str, Any]) -> PodPhase:
@@ -131,13 +132,17 @@ def _exits(containers: list[dict[str, Any]]) -> tuple[ContainerExit, ...]:
     )
 
 
-def _exit_code(exits: tuple[ContainerExit, ...]) -> int | None:
-    """The main container's exit code, unless another one's failure is why the pod failed."""
-    for end in exits:
-        if end.container == MAIN_CONTAINER:
-            return end.exit_code
-    failed = (end.exit_code for end in exits if end.exit_code)
-    return next(failed, exits[-1].exit_code if exits else None)
+def _exit_code(phase: PodPhase, exits: tuple[ContainerExit, ...]) -> int | None:
+    """The main container's exit code, unless another one's failure is why the pod failed.
+
+    A sidecar may end with any code once the main container has succeeded.
+    """
+    if phase not in _TERMINAL or not exits:
+        return None
+    if phase is PodPhase.SUCCEEDED:
+        return 0
+    main_first = sorted(exits, key=lambda end: end.container != MAIN_CONTAINER)
+    return next((end.exit_code for end in main_first if end.exit_code), 0)
 
 
 def _disruption(status: dict[str, Any], conditions: list[dict[str, Any]]) -> str:

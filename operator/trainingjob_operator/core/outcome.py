@@ -62,7 +62,8 @@ def when_failed(s: Situation) -> Plan | None:
     """A rank failed: all ranks restart as one, until `backoffLimit` is spent.
 
     A disruption outweighs the failures beside it: when one rank is drained, the others lose their
-    peer and fail of that. Only a rule that fails the job comes before it.
+    peer and fail of that, even if we look only when its pod is gone. Only a rule that fails the
+    job comes before it.
     """
     judged = [(pod, *judge(pod, s.spec.failure_rules)) for pod in _failed_pods(s)]
     for pod, verdict, rule in judged:
@@ -74,7 +75,12 @@ def when_failed(s: Situation) -> Plan | None:
                 exit_code=pod.exit_code,
             )
     taken_away = any(pod.phase is not PodPhase.FAILED for pod in s.ranks.disrupted)
-    if not judged or taken_away or any(verdict is Verdict.IGNORE for _, verdict, _ in judged):
+    if (
+        not judged
+        or taken_away
+        or s.ranks.lost
+        or any(verdict is Verdict.IGNORE for _, verdict, _ in judged)
+    ):
         return None
     culprit = _first([pod for pod, _, _ in judged])
     return _spend_a_try(
@@ -91,7 +97,9 @@ def when_disrupted(s: Situation) -> Plan | None:
 
     That a pod is absent is believed only of a fresh look: a watch can lag or have a gap.
     """
-    gone = [*_failed_pods(s), *s.ranks.disrupted]
+    gone: Sequence[PodView] = s.ranks.disrupted
+    if not gone and not s.ranks.lost:
+        gone = _failed_pods(s)  # which podFailurePolicy ignores
     if gone:
         pod = _first(gone)
         return s.restart(

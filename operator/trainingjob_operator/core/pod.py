@@ -33,7 +33,8 @@ class PodView:
         stop_requested_at: when its deletion or disruption was requested; None while nobody did.
         finished_at: when its last container ended; None while one runs.
         disruption: reason of its true `DisruptionTarget` condition, else "".
-        exit_code: of the main container, once it has ended; else of the first that failed.
+        exit_code: of the main container, once the pod has ended; of the first container that
+            failed if the main one did not.
         exits: how its containers ended, for the failure policy; empty unless the pod failed.
         reason, message: why the pod is in its phase: the pod's own, or its containers'.
         waiting_reason: why a container waits (`ImagePullBackOff`, ...), with `waiting_message`.

@@ -6,7 +6,10 @@ believed.
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+_FIRST_YEAR: Final = 1970
+_END_OF_YEARS: Final = 9000
 
 
 def mapping(value: object) -> dict[str, Any]:
@@ -24,20 +27,36 @@ def text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def texts(value: object) -> tuple[str, ...]:
+    """The strings among the value's items if it is a list, else none."""
+    return tuple(v for v in value if isinstance(v, str)) if isinstance(value, list) else ()
+
+
+def whole_or_none(value: object) -> int | None:
+    """The value if it is a whole number (and no bool), else None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def whole(value: object, default: int = 0) -> int:
     """The value if it is a whole number (and no bool), else the default."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
+    found = whole_or_none(value)
+    return default if found is None else found
 
 
 def time(value: object) -> datetime | None:
-    """An RFC 3339 time as an aware UTC datetime, or None."""
+    """An RFC 3339 time as an aware UTC datetime, or None.
+
+    None, too, outside the years that a cluster can have seen, so that a deadline can be added to
+    any time without leaving what a datetime can hold.
+    """
     if not isinstance(value, str):
         return None
     try:
         parsed = datetime.fromisoformat(value)
-    except ValueError:
+        parsed = parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return parsed.astimezone(UTC) if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
+    return parsed if _FIRST_YEAR <= parsed.year < _END_OF_YEARS else None
 
 
 def time_text(value: datetime) -> str:

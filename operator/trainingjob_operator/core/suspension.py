@@ -23,8 +23,8 @@ def when_suspended(s: Situation) -> Plan | None:
     if not s.spec.suspend:
         return None
     status = s.status
-    has_started = status.launched_attempt == status.attempt
-    if has_started or s.ranks.current or s.seen.vanished:
+    launched = status.launched_attempt == status.attempt
+    if launched or s.ranks.current or s.ranks.completed or s.seen.vanished:
         status = new_attempt(status)
     held = (
         s.having(replace(status, start_time=None))

@@ -1,8 +1,9 @@
 """kopf's settings, its log-in, and the moments at which our own parts start and stop."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+import aiohttp
 import kopf
 
 from trainingjob_operator.constants import FINALIZER_RETENTION, GROUP, LABEL_JOB_NAME
@@ -13,22 +14,8 @@ _REQUEST_TIMEOUT_S: Final = 30
 _BURST_WORKER_IDLE_S: Final = 0.5
 
 
-class ServerAccess(Protocol):
-    """How kopf reaches the API server: as we do."""
-
-    @property
-    def server(self) -> str:
-        """The API server's address."""
-        ...
-
-    @property
-    def configuration(self) -> Any:
-        """The client's configuration, for its certificates."""
-        ...
-
-    async def bearer_token(self) -> str | None:
-        """The token to send, or None."""
-        ...
+OpenSession = Callable[[], Awaitable[aiohttp.ClientSession]]
+"""Opens a session that may talk to the API server, with a token that is good now."""
 
 
 def operator_settings() -> kopf.OperatorSettings:
@@ -67,21 +54,14 @@ class _ForeverBackoffs:
             yield 3.0
 
 
-def register_login(registry: kopf.OperatorRegistry, access: ServerAccess) -> None:
-    """Let kopf in with our own connection; it asks again when the server answers 401."""
+def register_login(
+    registry: kopf.OperatorRegistry, *, server: str, open_session: OpenSession
+) -> None:
+    """Let kopf in through our own session; it asks for another one when the server answers 401."""
 
     @kopf.on.login(registry=registry, id="login")
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        configuration = access.configuration
-        return kopf.ConnectionInfo(
-            server=access.server,
-            ca_path=configuration.ssl_ca_cert,
-            ca_data=configuration.ca_cert_data,
-            insecure=not configuration.verify_ssl,
-            certificate_path=configuration.cert_file,
-            private_key_path=configuration.key_file,
-            token=await access.bearer_token(),
-        )
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        return kopf.AiohttpSession(server=server, aiohttp_session=await open_session())
 
 
 def register_lifecycle(

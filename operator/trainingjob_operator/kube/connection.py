@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 from kubernetes.aio import config as kubeconfig
 from kubernetes.aio.client import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
 
 from trainingjob_operator.errors import SettingsError
 
@@ -30,7 +32,24 @@ class Connection:
         """The API server's address."""
         return str(self.configuration.host)
 
-    async def bearer_token(self) -> str | None:
+    async def open_session(self, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
+        """A session of our own for a library that speaks HTTP itself; the caller closes it.
+
+        It is good for as long as the token is: when that is refused, open another one.
+        """
+        configuration = self.configuration
+        token = await self._bearer_token()
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=RESTClientObject(configuration).ssl_context
+            ),
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            proxy=configuration.proxy or None,
+            trust_env=True,
+            trace_configs=list(traces),
+        )
+
+    async def _bearer_token(self) -> str | None:
         """The token to send, re-read from its file when that is due; None without one."""
         header = await self.configuration.get_api_key_with_prefix("BearerToken")
         return header.split(" ", 1)[-1] if header else None

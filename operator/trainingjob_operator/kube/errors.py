@@ -1,6 +1,7 @@
 """From what the API server answered to our own errors, in one place."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -66,5 +67,7 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     try:
         asked = float(headers.get("Retry-After", _DEFAULT_RETRY_AFTER_S))
     except ValueError:  # a date: no API server sends one
+        asked = _DEFAULT_RETRY_AFTER_S
+    if math.isnan(asked):  # compares with nothing, and a timer set to it never fires
         asked = _DEFAULT_RETRY_AFTER_S
     return min(max(asked, 0.0), _MAX_RETRY_AFTER_S)

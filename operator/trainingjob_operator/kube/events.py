@@ -15,7 +15,6 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
-from trainingjob_operator.clock import Clock
 from trainingjob_operator.constants import API_VERSION, KIND_TRAINING_JOB
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobView
@@ -36,6 +35,18 @@ class EventWriter(Protocol):
 
     async def create_event(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """Create an Event."""
+        ...
+
+
+class Clock(Protocol):
+    """What the recorder needs of the clock."""
+
+    def now(self) -> datetime:
+        """The wall clock, aware."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
         ...
 
 
@@ -61,19 +72,21 @@ class EventRecorder:
     async def run(self) -> None:
         """Send what was recorded, until cancelled. An event that is refused is dropped."""
         while True:
-            manifest = await self._queue.get()
-            try:
-                await self._writer.create_event(manifest)
-            except KubernetesError as error:
-                self.dropped_total += 1
-                _logger.debug("event %s was not taken: %s", manifest["reason"], error)
+            await self._send(await self._queue.get())
 
     async def flush(self, timeout_s: float) -> None:
         """Send what is left, for so many seconds at most. Call it after `run` has ended."""
-        with contextlib.suppress(TimeoutError, KubernetesError):
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not self._queue.empty():
-                    await self._writer.create_event(self._queue.get_nowait())
+                    await self._send(self._queue.get_nowait())
+
+    async def _send(self, manifest: dict[str, Any]) -> None:
+        try:
+            await self._writer.create_event(manifest)
+        except KubernetesError as error:
+            self.dropped_total += 1
+            _logger.debug("event %s was not taken: %s", manifest["reason"], error)
 
     def _was_just_said(self, what: tuple[str, str, str]) -> bool:
         now = self._clock.monotonic()

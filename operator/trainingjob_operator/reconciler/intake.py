@@ -1,6 +1,5 @@
 """Where watch events come in: into the index, and their job's key onto the queue. Nothing else."""
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from trainingjob_operator.core.job import JobKey, is_newer
@@ -14,19 +13,11 @@ DELETED: Final = "DELETED"
 
 
 class Intake:
-    """Takes in what the watch delivers, in whatever order it comes.
+    """Takes in what the watch delivers, in whatever order it comes."""
 
-    A type of None means that the watch listed its objects: at the start, or because it had lost
-    its place. An object that comes so for a second time tells of a gap, in which ends of other
-    objects may have gone unreported; `on_gap` is called then.
-    """
-
-    def __init__(
-        self, index: JobIndex, queue: WorkQueue[JobKey], on_gap: Callable[[], None]
-    ) -> None:
+    def __init__(self, index: JobIndex, queue: WorkQueue[JobKey]) -> None:
         self._index: Final = index
         self._queue: Final = queue
-        self._on_gap: Final = on_gap
 
     def job_event(self, kind: str | None, raw: dict[str, Any]) -> None:
         """A TrainingJob was listed (None), ADDED, MODIFIED or DELETED."""
@@ -41,23 +32,12 @@ class Intake:
         if known is None or is_newer(job.resource_version, known.job.resource_version):
             self._index.observe_job(job)
             self._queue.add(job.key)
-        self._note_gap(kind, job.key, job.uid)
 
     def pod_event(self, kind: str | None, raw: dict[str, Any]) -> None:
         """A pod with our label was listed (None), ADDED, MODIFIED or DELETED."""
         pod = pod_view(raw)
         if pod is None:
             return
-        key = JobKey(pod.namespace, pod.job_name)
-        if kind == DELETED:
-            changed = self._index.forget_pod(pod)
-        else:
-            changed = self._index.observe_pod(pod)
-            self._note_gap(kind, key, pod.uid)
-        if changed:
-            self._queue.add(key)
-
-    def _note_gap(self, kind: str | None, key: JobKey, uid: str) -> None:
-        announced_before = self._index.announce(key, uid)
-        if kind is None and announced_before:
-            self._on_gap()
+        take_in = self._index.forget_pod if kind == DELETED else self._index.observe_pod
+        if take_in(pod):
+            self._queue.add(JobKey(pod.namespace, pod.job_name))

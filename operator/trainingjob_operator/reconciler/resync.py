@@ -1,8 +1,9 @@
 """The anti-entropy pass: list everything, compare by uid, repair the index.
 
-A watch that lost its place (HTTP 410) never reports what vanished in the gap, and events can be
-lost in more ways than one. The index is therefore compared with complete lists: at the start,
-before anything is decided; every few minutes; and soon after a gap was noticed.
+A watch that had to list anew (at its start, or because it lost its place: HTTP 410) never reports
+what vanished before, and events can be lost in more ways than one. The index is therefore compared
+with complete lists: at the start, before anything is decided; soon after a watch was opened behind
+a list; and every few minutes.
 
 Jobs are listed before pods. A launched attempt whose pods are absent means lost ranks, and pods
 that were created before the job said "launched" are in a list that is read after it.
@@ -27,7 +28,7 @@ from trainingjob_operator.reconciler.ports import Cluster
 from trainingjob_operator.reconciler.work_queue import WorkQueue
 from trainingjob_operator.stores.job_index import JobEntry, JobIndex
 
-_GAP_DEBOUNCE_S: Final = 1.0
+_DEBOUNCE_S: Final = 0.5
 _RETRY_S: Final = 2.0
 _logger = logging.getLogger(__name__)
 
@@ -64,13 +65,13 @@ class Resync:
         self._clock: Final = clock
         self._scope: Final = scope
         self._interval_s: Final = interval_s
-        self._gap: Final = asyncio.Event()
+        self._requested: Final = asyncio.Event()
         self.runs_total = 0
         self.phantoms_total = 0
 
     def request(self) -> None:
-        """Ask for a pass soon: the watch had a gap."""
-        self._gap.set()
+        """Ask for a pass soon: a watch was opened, and what vanished before goes unreported."""
+        self._requested.set()
 
     async def run_until_done(self) -> None:
         """Make one pass, again and again until it succeeds: nothing may be decided before."""
@@ -78,18 +79,18 @@ class Resync:
             await asyncio.sleep(_RETRY_S)
 
     async def run(self) -> None:
-        """Make a pass every interval and soon after every gap, until cancelled."""
+        """Make a pass every interval and whenever one is asked for, until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(self._interval_s):
-                    await self._gap.wait()
-                # Events of one relist come in a bunch; let them all in first.
-                await asyncio.sleep(_GAP_DEBOUNCE_S)
+                    await self._requested.wait()
+                # Watches of several resources are opened together: one pass for all of them.
+                await asyncio.sleep(_DEBOUNCE_S)
             except TimeoutError:
                 pass
-            self._gap.clear()
+            self._requested.clear()
             if not await self._try():
-                self._gap.set()
+                self._requested.set()
                 await asyncio.sleep(_RETRY_S)
 
     async def _try(self) -> bool:

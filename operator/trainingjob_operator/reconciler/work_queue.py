@@ -24,7 +24,7 @@ class WorkQueue(Generic[K]):
 
         Args:
             base_s: seconds to wait after the first failure of a key.
-            cap_s: the longest wait after a failure, in seconds.
+            cap_s: the longest wait after a failure, in seconds, without the jitter.
         """
         self._base_s: Final = base_s
         self._cap_s: Final = cap_s
@@ -56,7 +56,9 @@ class WorkQueue(Generic[K]):
             self._ready.put_nowait(key)
 
     def add_after(self, key: K, delay_s: float) -> None:
-        """Work on this key in so many seconds; an earlier appointment stands."""
+        """Work on this key in so many seconds; an earlier appointment stands, and so does a hold."""
+        if key in self._held:
+            return
         loop = asyncio.get_running_loop()
         due = loop.time() + max(delay_s, 0.0)
         appointed = self._timers.get(key)

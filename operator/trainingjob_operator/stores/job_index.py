@@ -34,7 +34,6 @@ class JobEntry:
         refusal: note of the reconciler: the API's last refusal to create something.
         has_service: note of the reconciler: the headless Service is there.
         written_at: note of the reconciler: monotonic time of the last status write.
-        announced: uids of the job and the pods that the watch has delivered so far.
     """
 
     job: JobView
@@ -45,7 +44,6 @@ class JobEntry:
     refusal: Refusal | None = None
     has_service: bool = False
     written_at: float = float("-inf")
-    announced: set[str] = field(default_factory=set)
 
 
 class JobIndex:
@@ -134,7 +132,6 @@ class JobIndex:
         if known is not None and known.uid != pod.uid:
             return False
         entry.pods.pop(pod.name, None)
-        entry.announced.discard(pod.uid)
         if pod.attempt == entry.job.status.attempt:
             # The last news of a pod, which comes with its end, can be that it had completed.
             completed = pod.has_completed or (known is not None and known.has_completed)
@@ -163,21 +160,6 @@ class JobIndex:
         pod = entry.pods.get(name) if entry is not None else None
         if entry is not None and pod is not None and pod.uid == uid:
             entry.pods[name] = replace(pod, deleting=True)
-
-    def announce(self, key: JobKey, uid: str) -> bool:
-        """Note that the watch delivered this object (the job of this key, or one of its pods).
-
-        Returns:
-            Whether it had delivered it before.
-        """
-        entry = self._entries.get(key)
-        if entry is None:
-            return False
-        if uid in entry.announced:
-            return True
-        if len(entry.announced) <= MAX_PODS_PER_JOB:
-            entry.announced.add(uid)
-        return False
 
     def _owner_of(self, pod: PodView) -> JobEntry | None:
         entry = self._entries.get(JobKey(pod.namespace, pod.job_name))

@@ -12,6 +12,7 @@ Matcher = Callable[[Mapping[str, Any]], bool]
 
 _TOKEN: Final = re.compile(r"\s*(==|!=|=|!|>|<|,|\(|\)|[A-Za-z0-9_./-]+)")
 _OPERATORS: Final = ("in", "notin", "=", "==", "!=", "gt", "lt")
+_COMPARISONS: Final = {"=": "in", "==": "in", "!=": "notin", ">": "gt", "<": "lt"}
 
 
 def everything(obj: Mapping[str, Any]) -> bool:
@@ -26,17 +27,19 @@ class _Requirement:
     values: frozenset[str] = frozenset()
 
     def holds(self, labels: Mapping[str, str]) -> bool:
-        present = self.key in labels
+        label = labels.get(self.key)
         match self.operator:
             case "exists":
-                return present
+                return label is not None
             case "!":
-                return not present
+                return label is None
             case "in":
-                return present and labels[self.key] in self.values
+                return label in self.values
             case "notin":
-                return not present or labels[self.key] not in self.values
-        return present and _compare(labels[self.key], self.operator, next(iter(self.values)))
+                return label not in self.values
+            case _:
+                bound = next(iter(self.values))
+                return label is not None and _compare(label, self.operator, bound)
 
 
 def _compare(label: str, operator: str, bound: str) -> bool:
@@ -79,20 +82,14 @@ class _Parser:
         if not self.tokens or self.tokens[0] == ",":
             return _Requirement(key, "exists")
         operator = self.tokens.pop(0)
-        match operator:
-            case "=" | "==":
-                return _Requirement(key, "in", frozenset({self._value()}))
-            case "!=":
-                return _Requirement(key, "notin", frozenset({self._value()}))
-            case ">" | "<":
-                return _Requirement(
-                    key, "gt" if operator == ">" else "lt", frozenset({self._value()})
-                )
-            case "in" | "notin":
-                return _Requirement(key, operator, self._values())
-        raise errors.bad_request(
-            f"unable to parse requirement: found '{operator}', expected: {', '.join(_OPERATORS)}"
-        )
+        if operator in ("in", "notin"):
+            return _Requirement(key, operator, self._values())
+        if operator not in _COMPARISONS:
+            expected = ", ".join(_OPERATORS)
+            raise errors.bad_request(
+                f"unable to parse requirement: found '{operator}', expected: {expected}"
+            )
+        return _Requirement(key, _COMPARISONS[operator], frozenset({self._value()}))
 
     def _values(self) -> frozenset[str]:
         self._expect("(", "'('")

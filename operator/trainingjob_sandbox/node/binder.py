@@ -5,6 +5,7 @@ two processors; only what could never fit is held back, in a scheduler's words.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -82,12 +83,10 @@ class Binder:
     async def run(self) -> None:
         """Bind until cancelled; what could not be bound is tried again every two seconds."""
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(
                     self._news.wait(), timeout=_RETRY_S if self._waiting else None
                 )
-            except TimeoutError:
-                pass
             self._news.clear()
             for uid, pod in list(self._waiting.items()):
                 try:

@@ -49,6 +49,16 @@ class Container:
         """Whether the last run ended with 0."""
         return self.ended is not None and self.ended.exit_code == 0
 
+    def started(self, at: datetime) -> None:
+        """A run is under way."""
+        self.restarts += 1 if self.last else 0
+        self.waiting, self.started_at = None, at
+
+    def crashed(self, back_off: str) -> None:
+        """The last run is to be followed by another one, later."""
+        self.last, self.ended = self.ended, None
+        self.waiting = ("CrashLoopBackOff", back_off)
+
     def status(self) -> Object:
         """Its entry in `containerStatuses`."""
         ready = self.succeeded if self.init else self.running

@@ -43,6 +43,12 @@ class Workspace:
     path: str
     isolated: bool
 
+    def prepare(self) -> None:
+        """Make the folder, and an empty termination message."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        self.termination.parent.mkdir(parents=True, exist_ok=True)
+        self.termination.write_bytes(b"")
+
 
 def build_launch(
     pod: Object,

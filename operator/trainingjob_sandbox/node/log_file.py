@@ -94,10 +94,6 @@ class LogFile:
             self._out.close()
             self._wake()
 
-    def belongs_to(self, folder: Path) -> bool:
-        """Whether the log lies below this folder."""
-        return self._path.is_relative_to(folder)
-
     def _between(self, start: int, end: int) -> bytes:
         parts = bytearray()
         while start < end:

@@ -12,7 +12,8 @@ Protocol: on standard input a first line of JSON (a `Launch`), then any number o
 JSON: `started`, then `exited`, or `failed` alone. Standard output and error are the container's.
 """
 
-# ruff: noqa: PTH - descriptors and /proc paths, in a process that must start fast
+# Descriptors, /proc paths and a start that must be fast: os, not pathlib.
+# ruff: noqa: PTH112, PTH123
 
 import contextlib
 import ctypes

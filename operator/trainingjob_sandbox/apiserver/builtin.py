@@ -1,0 +1,215 @@
+"""The built-in kinds that the sandbox serves."""
+
+from typing import Final
+
+from trainingjob_sandbox.apiserver import events_view
+from trainingjob_sandbox.apiserver.crds import CrdStrategy
+from trainingjob_sandbox.apiserver.names import Identity
+from trainingjob_sandbox.apiserver.pods import PodStrategy
+from trainingjob_sandbox.apiserver.resources import ALL_VERBS, Resource
+from trainingjob_sandbox.apiserver.selectors import FieldPaths
+from trainingjob_sandbox.apiserver.storage import CollectionId
+from trainingjob_sandbox.apiserver.strategies import (
+    DataStrategy,
+    EventStrategy,
+    LeaseStrategy,
+    NamespaceStrategy,
+    NodeStrategy,
+    QuotaStrategy,
+    ReturnedStrategy,
+    ServiceStrategy,
+)
+
+NAMESPACES: Final = CollectionId("", "namespaces")
+PODS: Final = CollectionId("", "pods")
+NODES: Final = CollectionId("", "nodes")
+QUOTAS: Final = CollectionId("", "resourcequotas")
+CRDS: Final = CollectionId("apiextensions.k8s.io", "customresourcedefinitions")
+
+FIRST_NAMESPACES: Final = ("default", "kube-system")
+
+_STATUS: Final = {"status": ("get", "patch", "update")}
+
+
+def _paths(*fields: str, under: str = "", found_under: str = "") -> FieldPaths:
+    return {
+        f"{under}{field}": tuple(f"{found_under or under}{field}".split(".")) for field in fields
+    }
+
+
+_INVOLVED: Final = (
+    "kind",
+    "namespace",
+    "name",
+    "uid",
+    "apiVersion",
+    "resourceVersion",
+    "fieldPath",
+)
+_EVENT_FIELDS: Final = {
+    **_paths(*_INVOLVED, under="involvedObject."),
+    **_paths("reason", "reportingComponent", "type"),
+    "source": ("source", "component"),
+}
+
+
+def _only_name_and_namespace(field: str) -> str:
+    return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+
+
+def _core(kind: str, plural: str, **features: object) -> Resource:
+    return _builtin("", "v1", kind, plural, **features)
+
+
+def _builtin(group: str, version: str, kind: str, plural: str, **features: object) -> Resource:
+    return Resource(
+        identity=Identity(group, version, kind, plural),
+        singular=kind.lower(),
+        **features,  # type: ignore[arg-type]
+    )
+
+
+def builtin_resources() -> list[Resource]:
+    """Return a fresh set of the built-in resources; some strategies have a state of their own."""
+    return [
+        _core(
+            "Namespace",
+            "namespaces",
+            namespaced=False,
+            short_names=("ns",),
+            subresources=_STATUS,
+            verbs=tuple(verb for verb in ALL_VERBS if verb != "deletecollection"),
+            strategy=NamespaceStrategy(),
+            field_paths=_paths("status.phase"),
+            description="A scope for names.",
+        ),
+        _core(
+            "Pod",
+            "pods",
+            short_names=("po",),
+            categories=("all",),
+            subresources={
+                **_STATUS,
+                "log": ("get",),
+                "binding": ("create",),
+                "eviction": ("create",),
+            },
+            strategy=PodStrategy(),
+            field_paths=_paths(
+                "spec.nodeName",
+                "spec.restartPolicy",
+                "spec.schedulerName",
+                "spec.serviceAccountName",
+                "status.phase",
+                "status.podIP",
+            ),
+            description="Containers that run together on one node.",
+        ),
+        _core(
+            "Node",
+            "nodes",
+            namespaced=False,
+            short_names=("no",),
+            subresources=_STATUS,
+            strategy=NodeStrategy(),
+            field_paths=_paths("spec.unschedulable"),
+            description="A machine that runs pods.",
+        ),
+        _core(
+            "Event",
+            "events",
+            short_names=("ev",),
+            strategy=EventStrategy(),
+            field_paths=_EVENT_FIELDS,
+            description="Something that happened to an object.",
+        ),
+        _builtin(
+            "events.k8s.io",
+            "v1",
+            "Event",
+            "events",
+            short_names=("ev",),
+            strategy=EventStrategy(),
+            field_paths={
+                **_EVENT_FIELDS,
+                **_paths(*_INVOLVED, under="regarding.", found_under="involvedObject."),
+                "reportingController": ("reportingComponent",),
+            },
+            view=events_view.VIEW,
+            stored_as=CollectionId("", "events"),
+            description="Something that happened to an object.",
+        ),
+        _core(
+            "ConfigMap",
+            "configmaps",
+            short_names=("cm",),
+            strategy=DataStrategy(),
+            unknown_field=_only_name_and_namespace,
+            description="Configuration, as keys and values.",
+        ),
+        _core(
+            "Secret",
+            "secrets",
+            strategy=DataStrategy(),
+            field_paths=_paths("type"),
+            description="Secret data, as keys and values in base64.",
+        ),
+        _core(
+            "Service",
+            "services",
+            short_names=("svc",),
+            categories=("all",),
+            subresources=_STATUS,
+            strategy=ServiceStrategy(),
+            field_paths=_paths("spec.clusterIP", "spec.type"),
+            description="A name for a set of pods.",
+        ),
+        _core(
+            "ServiceAccount",
+            "serviceaccounts",
+            short_names=("sa",),
+            strategy=ReturnedStrategy(),
+            unknown_field=_only_name_and_namespace,
+            description="An identity for pods.",
+        ),
+        _core(
+            "PersistentVolumeClaim",
+            "persistentvolumeclaims",
+            short_names=("pvc",),
+            subresources=_STATUS,
+            strategy=ReturnedStrategy(),
+            unknown_field=_only_name_and_namespace,
+            description="A claim to storage that outlives pods.",
+        ),
+        _core(
+            "ResourceQuota",
+            "resourcequotas",
+            short_names=("quota",),
+            subresources=_STATUS,
+            strategy=QuotaStrategy(),
+            unknown_field=_only_name_and_namespace,
+            description="How much a namespace may use.",
+        ),
+        _builtin(
+            "coordination.k8s.io",
+            "v1",
+            "Lease",
+            "leases",
+            strategy=LeaseStrategy(),
+            unknown_field=_only_name_and_namespace,
+            description="A right that one holder has for a time.",
+        ),
+        _builtin(
+            CRDS.group,
+            "v1",
+            "CustomResourceDefinition",
+            CRDS.plural,
+            namespaced=False,
+            short_names=("crd", "crds"),
+            categories=("api-extensions",),
+            subresources=_STATUS,
+            strategy=CrdStrategy(),
+            unknown_field=_only_name_and_namespace,
+            description="A kind of objects that the cluster is taught.",
+        ),
+    ]

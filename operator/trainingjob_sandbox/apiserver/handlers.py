@@ -1,0 +1,444 @@
+"""The verbs: from a request for a resource to its answer."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from aiohttp import web
+
+from trainingjob_sandbox.apiserver import bodies, errors, patching
+from trainingjob_sandbox.apiserver.clock import now
+from trainingjob_sandbox.apiserver.deletion import DeleteOptions
+from trainingjob_sandbox.apiserver.errors import ApiError
+from trainingjob_sandbox.apiserver.paging import Snapshots, Token
+from trainingjob_sandbox.apiserver.podlogs import PodLogs
+from trainingjob_sandbox.apiserver.pods import is_finished, set_condition
+from trainingjob_sandbox.apiserver.requests import Call
+from trainingjob_sandbox.apiserver.resources import Resource, copy_json
+from trainingjob_sandbox.apiserver.storage import JsonObject, Stored, encode
+from trainingjob_sandbox.apiserver.store import Store, WriteOptions
+from trainingjob_sandbox.apiserver.strategic import strategic_merge
+from trainingjob_sandbox.apiserver.tables import table
+from trainingjob_sandbox.apiserver.watch import Watch, WatchOptions
+
+DEFAULT_WATCH_S: Final = 1800.0
+"""How long a watch lasts if the client does not say."""
+
+_CREATED: Final = 201
+_APPLY_REFUSED: Final = (
+    "server-side apply is not served by the sandbox, which does not track who owns which field: "
+    "use `kubectl apply` without --server-side, a merge patch or a JSON patch"
+)
+
+
+def reply(obj: object, status: int = 200, warnings: list[str] | None = None) -> web.Response:
+    """Answer with JSON, already encoded or not."""
+    body = obj if isinstance(obj, bytes) else encode(obj)
+    response = web.Response(body=body, status=status, content_type="application/json")
+    for warning in warnings or ():
+        escaped = warning.replace("\\", "\\\\").replace('"', '\\"')
+        response.headers.add("Warning", f'299 - "{escaped}"')
+    return response
+
+
+class Handlers:
+    """Answers requests for resources.
+
+    Args:
+        store: the objects.
+        bookmark_interval_s: how often watchers are told how far they are.
+    """
+
+    def __init__(self, store: Store, *, bookmark_interval_s: float) -> None:
+        self.store = store
+        self.snapshots = Snapshots()
+        self.logs = PodLogs(store)
+        self._bookmark_interval_s = bookmark_interval_s
+
+    async def handle(self, request: web.Request, call: Call) -> web.StreamResponse:
+        """Answer a request.
+
+        Raises:
+            ApiError: it is refused.
+        """
+        path, verb = call.path, call.record.verb
+        if path.subresource:
+            verbs = call.resource.subresources.get(path.subresource)
+            if verbs is None:
+                raise errors.no_such_resource()
+            if verb not in verbs:
+                raise errors.method_not_allowed()
+            if path.subresource != "status":
+                return await self._subresource(request, call)
+        elif verb not in call.resource.verbs:
+            raise errors.method_not_allowed()
+        if verb == "watch":
+            return await self._watch(request, call)
+        answer: Callable[[Call], web.Response] = getattr(self, f"_{verb}")
+        return answer(call)
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def _get(self, call: Call) -> web.Response:
+        stored = self.store.find(call.resource, call.path.name, call.path.namespace)
+        return self._object(call, stored.obj, stored)
+
+    def _object(
+        self,
+        call: Call,
+        obj: JsonObject,
+        stored: Stored | None = None,
+        *,
+        status: int = 200,
+        warnings: list[str] | None = None,
+    ) -> web.Response:
+        """Answer with one object, as the client wants to see it."""
+        if call.as_table:
+            metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
+            return reply(
+                table(call.resource, [obj], metadata=metadata, now=now(), include=call.include),
+                status,
+                warnings,
+            )
+        if call.resource.view is not None:
+            return reply(call.resource.view.encode(obj), status, warnings)
+        return reply(stored.encoded if stored else obj, status, warnings)
+
+    def _list(self, call: Call) -> web.Response:
+        selected, limit = call.selected(), call.integer("limit")
+        revision, objects, after = self._state(call)
+        chosen = [
+            stored
+            for stored in objects
+            if (after is None or stored.key > after) and selected(stored.obj)
+        ]
+        metadata: JsonObject = {"resourceVersion": str(revision)}
+        if limit and len(chosen) > limit:
+            page = chosen[:limit]
+            self.snapshots.take(call.resource.where, revision, objects)
+            metadata["continue"] = Token(revision, page[-1].key).encode()
+            if not call.query.get("labelSelector") and not call.query.get("fieldSelector"):
+                metadata["remainingItemCount"] = len(chosen) - limit
+            chosen = page
+        if call.as_table:
+            objs = [stored.obj for stored in chosen]
+            return reply(
+                table(call.resource, objs, metadata=metadata, now=now(), include=call.include)
+            )
+        return reply(_encode_list(call.resource, chosen, metadata))
+
+    def _state(self, call: Call) -> tuple[int, list[Stored], Any]:
+        """Return which state of the collection to list, and after which key."""
+        where, storage = call.resource.where, self.store.storage
+        asked = call.query.get("resourceVersion", "")
+        if call.query.get("continue"):
+            if asked not in ("", "0"):
+                raise errors.bad_request(
+                    "specifying resource version is not allowed when using continue"
+                )
+            token = Token.decode(call.query["continue"])
+            return token.revision, self.snapshots.recall(where, token.revision), token.after
+        revision = _revision(asked)
+        if revision > storage.revision:
+            raise _too_large(revision, storage.revision)
+        exact = call.query.get("resourceVersionMatch") == "Exact"
+        if exact and revision != storage.revision:
+            raise errors.expired(f"The resourceVersion for the provided list is too old: {asked}")
+        return storage.revision, storage.collection(where).sorted(), None
+
+    async def _watch(self, request: web.Request, call: Call) -> web.StreamResponse:
+        options = self._watch_options(call)
+        watch = Watch(self.store.storage, call.resource, options)
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        call.record.status = response.status
+        await response.prepare(request)
+        async for lines in watch.lines():
+            await response.write(lines)
+        await response.write_eof()
+        return response
+
+    def _watch_options(self, call: Call) -> WatchOptions:
+        initial = call.query.get("sendInitialEvents")
+        if initial and call.query.get("resourceVersionMatch") != "NotOlderThan":
+            raise errors.invalid_options(
+                "ListOptions",
+                errors.forbidden_field(
+                    "resourceVersionMatch",
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                ),
+            )
+        bookmarks = call.flag("allowWatchBookmarks")
+        wanted = call.flag("sendInitialEvents")
+        return WatchOptions(
+            selected=call.selected(),
+            revision=0 if wanted else _revision(call.query.get("resourceVersion", "")),
+            timeout_s=float(call.integer("timeoutSeconds") or DEFAULT_WATCH_S),
+            bookmark_interval_s=self._bookmark_interval_s if bookmarks else None,
+            initial_events_end=wanted and bookmarks,
+            as_table=call.as_table,
+            include=call.include,
+        )
+
+    # --- writing ---------------------------------------------------------------------------
+
+    def _create(self, call: Call) -> web.Response:
+        body, repeated = self._body(call)
+        if call.path.name:
+            raise errors.method_not_allowed()
+        options = call.write_options(repeated)
+        obj = self.store.create(
+            call.resource, body, namespace=call.path.namespace, options=options
+        )
+        return self._object(call, obj, status=_CREATED, warnings=self._warnings(call, options))
+
+    def _update(self, call: Call) -> web.Response:
+        body, repeated = self._body(call)
+        options = call.write_options(repeated)
+        obj = self._change(call, lambda _: body, options)
+        return self._object(call, obj, warnings=self._warnings(call, options))
+
+    def _patch(self, call: Call) -> web.Response:
+        apply = self._patcher(call)
+        patch, _ = bodies.parse(call.body, "application/json", call.resource.identity.kind)
+        options = call.write_options()
+        view = call.resource.view
+
+        def change(obj: JsonObject) -> Mapping[str, Any]:
+            patched = apply(obj if view is None else view.encode(obj), patch)
+            if not isinstance(patched, dict) or not isinstance(patched.get("metadata", {}), dict):
+                raise errors.bad_request("the patch leaves no object")
+            self._check_names(call, patched)
+            return patched
+
+        obj = self._change(call, change, options)
+        return self._object(call, obj, warnings=self._warnings(call, options))
+
+    def _change(
+        self,
+        call: Call,
+        change: Callable[[JsonObject], Mapping[str, Any]],
+        options: WriteOptions,
+    ) -> JsonObject:
+        return self.store.update(
+            call.resource,
+            call.path.name,
+            change,
+            namespace=call.path.namespace,
+            subresource=call.path.subresource,
+            options=options,
+        )
+
+    @staticmethod
+    def _patcher(call: Call) -> Callable[[Any, Any], Any]:
+        accepted = [patching.JSON_PATCH, patching.MERGE_PATCH]
+        if not call.resource.custom:
+            accepted.append(patching.STRATEGIC_MERGE_PATCH)
+        if call.content_type in patching.APPLY_PATCHES:
+            raise ApiError(415, "UnsupportedMediaType", _APPLY_REFUSED)
+        if call.content_type not in accepted:
+            raise ApiError(
+                415,
+                "UnsupportedMediaType",
+                "the body of the request was in an unknown format - accepted media types "
+                f"include: {', '.join(accepted)}",
+            )
+        return {
+            patching.JSON_PATCH: patching.json_patch,
+            patching.MERGE_PATCH: patching.merge,
+            patching.STRATEGIC_MERGE_PATCH: strategic_merge,
+        }[call.content_type]
+
+    def _delete(self, call: Call) -> web.Response:
+        options = DeleteOptions.read(self._options_body(call), call.query)
+        name = call.path.name
+        deletion = self.store.delete(call.resource, name, call.path.namespace, options)
+        if not deletion.gone or call.resource.strategy.returns_deleted:
+            return self._object(call, deletion.obj)
+        identity = call.resource.identity
+        details = {
+            "name": name,
+            "group": identity.group,
+            "kind": identity.plural,
+            "uid": deletion.obj["metadata"]["uid"],
+        }
+        return reply(
+            {
+                "kind": "Status",
+                "apiVersion": "v1",
+                "metadata": {},
+                "status": "Success",
+                "details": {key: value for key, value in details.items() if value},
+            }
+        )
+
+    def _deletecollection(self, call: Call) -> web.Response:
+        options = DeleteOptions.read(self._options_body(call), call.query)
+        selected, storage = call.selected(), self.store.storage
+        chosen = [
+            stored
+            for stored in storage.collection(call.resource.where).sorted()
+            if selected(stored.obj)
+        ]
+        for stored in chosen:
+            self.store.delete(call.resource, stored.key.name, stored.key.namespace, options)
+        metadata: JsonObject = {"resourceVersion": str(storage.revision)}
+        return reply(_encode_list(call.resource, chosen, metadata))
+
+    # --- subresources ----------------------------------------------------------------------
+
+    async def _subresource(self, request: web.Request, call: Call) -> web.StreamResponse:
+        namespace, name = call.path.namespace, call.path.name
+        match call.path.subresource:
+            case "log":
+                return await self.logs.serve(request, namespace, name, call.query)
+            case "binding":
+                self._bind(call)
+            case _:
+                self._evict(call)
+        return reply(
+            {
+                "kind": "Status",
+                "apiVersion": "v1",
+                "metadata": {},
+                "status": "Success",
+                "code": _CREATED,
+            },
+            _CREATED,
+        )
+
+    def _bind(self, call: Call) -> None:
+        """Put a pod on a node, once."""
+        body, _ = bodies.parse(call.body, call.content_type, "Binding")
+        node = ((body or {}).get("target") or {}).get("name")
+        if not node:
+            raise errors.bad_request("target.name: Required value")
+        stored = self.store.find(call.resource, call.path.name, call.path.namespace)
+        bound = stored.obj["spec"].get("nodeName")
+        if bound or stored.metadata.get("deletionTimestamp"):
+            problem = (
+                f'already assigned to node "{bound}"'
+                if bound
+                else "being deleted, cannot be bound"
+            )
+            raise errors.conflict(
+                call.resource.identity,
+                stored.key.name,
+                f"pod {stored.key.name} is {problem}",
+                what="pods/binding",
+            )
+        pod = copy_json(stored.obj)
+        pod["spec"]["nodeName"] = node
+        set_condition(pod, "PodScheduled")
+        self.store.settle(call.resource, stored, pod)
+
+    def _evict(self, call: Call) -> None:
+        """Delete a pod, and let it say that it was disrupted."""
+        body, _ = bodies.parse(call.body, call.content_type, "Eviction")
+        options = DeleteOptions.read((body or {}).get("deleteOptions") or {}, call.query)
+        name, namespace = call.path.name, call.path.namespace
+        stored = self.store.find(call.resource, name, namespace)
+        options.check(call.resource.identity, stored)
+        if not options.dry_run and not is_finished(stored.obj):
+            pod = copy_json(stored.obj)
+            set_condition(
+                pod, "DisruptionTarget", "EvictionByEvictionAPI", "Eviction API: evicting"
+            )
+            self.store.settle(call.resource, stored, pod)
+        self.store.delete(
+            call.resource,
+            name,
+            namespace,
+            DeleteOptions(grace_seconds=options.grace_seconds, dry_run=options.dry_run),
+        )
+
+    # --- bodies ----------------------------------------------------------------------------
+
+    def _body(self, call: Call) -> tuple[JsonObject, list[str]]:
+        kind = call.resource.identity.kind
+        body, repeated = bodies.parse(call.body, call.content_type, kind)
+        if not isinstance(body, dict):
+            raise errors.bad_request(
+                f"the object provided is unrecognized (must be of type {kind}): "
+                "couldn't get version/kind; json parse error: it is no object"
+            )
+        self._check_names(call, body)
+        return body, repeated
+
+    @staticmethod
+    def _check_names(call: Call, obj: Mapping[str, Any]) -> None:
+        """Make sure that an object is where its path says."""
+        metadata = obj.get("metadata") or {}
+        if not isinstance(metadata, dict):
+            raise errors.bad_request("metadata: it is no object")
+        name, namespace = metadata.get("name"), metadata.get("namespace")
+        if call.path.name and name not in (None, "", call.path.name):
+            raise errors.bad_request(
+                f"the name of the object ({name}) does not match the name on the URL "
+                f"({call.path.name})"
+            )
+        if call.path.namespace and namespace not in (None, "", call.path.namespace):
+            raise errors.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the "
+                "request"
+            )
+
+    @staticmethod
+    def _options_body(call: Call) -> JsonObject:
+        if not call.body:
+            return {}
+        body, _ = bodies.parse(call.body, call.content_type, "DeleteOptions")
+        if not isinstance(body, dict):
+            raise errors.bad_request("the body of a deletion must be DeleteOptions")
+        return body
+
+    @staticmethod
+    def _warnings(call: Call, options: WriteOptions) -> list[str]:
+        if call.query.get("fieldValidation") == "Ignore":
+            return []
+        unknown = [f'unknown field "{path}"' for path in options.unknown]
+        return unknown + [f'duplicate field "{path}"' for path in options.repeated]
+
+
+def _revision(text: str) -> int:
+    if not text:
+        return 0
+    try:
+        return int(text)
+    except ValueError as error:
+        raise errors.bad_request(f'resourceVersion: Invalid value: "{text}"') from error
+
+
+def _too_large(asked: int, current: int) -> ApiError:
+    return ApiError(
+        504,
+        "Timeout",
+        f"Timeout: Too large resource version: {asked}, current: {current}",
+        details={
+            "causes": [
+                {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+            ],
+            "retryAfterSeconds": 1,
+        },
+        retry_after_s=1,
+    )
+
+
+def _encode_list(resource: Resource, objects: list[Stored], metadata: JsonObject) -> bytes:
+    """Write a list; every object in it is encoded at most once in its life."""
+    identity = resource.identity
+    if resource.view is not None:
+        items = [encode(resource.view.encode(stored.obj)) for stored in objects]
+    elif resource.custom:
+        items = [stored.encoded for stored in objects]
+    else:
+        # As on the real server, what the list says its items do not repeat.
+        head = encode({"apiVersion": identity.api_version, "kind": identity.kind})[:-1] + b","
+        items = [
+            b"{" + stored.encoded[len(head) :]
+            if stored.encoded.startswith(head)
+            else stored.encoded
+            for stored in objects
+        ]
+    start = encode(
+        {"kind": resource.kind_of_list, "apiVersion": identity.api_version, "metadata": metadata}
+    )
+    return start[:-1] + b',"items":[' + b",".join(items) + b"]}"

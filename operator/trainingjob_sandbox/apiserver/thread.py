@@ -1,0 +1,156 @@
+"""The server in a thread and an event loop of its own.
+
+kopf ends every task that is younger than itself in its loop, and tests block theirs: neither may
+share a loop with the server.
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, overload
+
+import yaml
+
+from trainingjob_sandbox.apiserver.faults import RequestRecord
+from trainingjob_sandbox.apiserver.server import ApiServer
+
+T = TypeVar("T")
+
+CALL_TIMEOUT_S: Final = 30.0
+
+
+def kubeconfig(url: str, *, user: str = "admin", namespace: str = "default") -> str:
+    """Return a kubeconfig for the server at a URL.
+
+    Args:
+        url: the server's.
+        user: who to be; it goes into the server's log of requests.
+        namespace: the namespace that is meant when none is named.
+    """
+    name = "sandbox"
+    context = {"cluster": name, "user": user, "namespace": namespace}
+    return yaml.safe_dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": name, "cluster": {"server": url}}],
+            "users": [{"name": user, "user": {"token": user}}],
+            "contexts": [{"name": name, "context": context}],
+            "current-context": name,
+        },
+        sort_keys=False,
+    )
+
+
+class ApiServerThread:
+    """An `ApiServer` that runs beside the caller; a context manager.
+
+    Args:
+        crds: definitions that are there from the start.
+        host: the address to listen on.
+        port: the port; 0 takes a free one.
+        bookmark_interval_s: how often watchers are told how far they are.
+        history: how many changes each kind remembers for watches that resume.
+
+    Attributes:
+        server: the server; touch it through `call` only, while the thread runs.
+    """
+
+    def __init__(
+        self,
+        crds: Iterable[Mapping[str, Any]] = (),
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        bookmark_interval_s: float = 60.0,
+        history: int = 10_000,
+    ) -> None:
+        self.server = ApiServer(crds, bookmark_interval_s=bookmark_interval_s, history=history)
+        self._host = host
+        self._port = port
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="apiserver", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Where the server is."""
+        return self.server.url
+
+    @property
+    def port(self) -> int:
+        """The server's port."""
+        return self.server.port
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            self.start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Listen again after `stop`, on the same port, with the same objects."""
+        self.call(lambda server: server.start(self._host, self._port))
+
+    def stop(self) -> None:
+        """Stop listening and break all connections."""
+        self.call(lambda server: server.stop())
+
+    def close(self) -> None:
+        """Stop, and end the thread."""
+        try:
+            self.stop()
+        finally:
+            self._end()
+
+    @overload
+    def call(self, function: Callable[[ApiServer], Coroutine[Any, Any, T]]) -> T: ...
+
+    @overload
+    def call(self, function: Callable[[ApiServer], T]) -> T: ...
+
+    def call(self, function: Callable[[ApiServer], Any]) -> Any:
+        """Run a function in the server's loop and return what it returns, awaited if need be.
+
+        Raises:
+            TimeoutError: it took longer than half a minute.
+        """
+
+        async def run() -> Any:
+            result = function(self.server)
+            return await result if isinstance(result, Awaitable) else result
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(CALL_TIMEOUT_S)
+
+    def requests(self) -> list[RequestRecord]:
+        """Return a snapshot of the requests so far, oldest first."""
+        return self.call(lambda server: list(server.requests))
+
+    def write_kubeconfig(
+        self, path: Path | str, *, user: str = "admin", namespace: str = "default"
+    ) -> Path:
+        """Write a kubeconfig for kubectl and clients, and return its path."""
+        target = Path(path)
+        target.write_text(kubeconfig(self.url, user=user, namespace=namespace), encoding="utf-8")
+        return target
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        self._loop.close()
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CALL_TIMEOUT_S)

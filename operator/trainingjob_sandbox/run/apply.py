@@ -1,0 +1,66 @@
+"""Creates the objects of a file in a fresh sandbox, and explains the server's refusals."""
+
+import re
+from typing import Final, Protocol
+
+from trainingjob_sandbox.client import ApiError
+from trainingjob_sandbox.run.documents import Document, Documents, InputError, Object
+
+_FIELD_ERRORS: Final = (
+    "Invalid value|Required value|Unsupported value|Duplicate value|Forbidden|Too long|Too many"
+    "|Not found|Internal error"
+)
+"""How each cause in a refusal begins after its field: the API's own fixed list."""
+
+_BETWEEN_CAUSES: Final = re.compile(rf", (?=[^ ]+: (?:{_FIELD_ERRORS}))")
+_INVALID: Final = re.compile(r"is invalid: \[?(?P<causes>.*?)\]?$", re.DOTALL)
+
+
+class Creator(Protocol):
+    """What this needs of an API client."""
+
+    async def create(self, path: str, body: Object) -> Object:
+        """Create an object in the collection `path`."""
+
+
+async def apply(client: Creator, documents: Documents) -> Object:
+    """Create everything, the job last; returns the job as the server keeps it.
+
+    Raises:
+        InputError: the server refused an object; a line for each cause.
+        ApiError: the server did not answer.
+    """
+    for namespace in documents.namespaces:
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+        try:
+            await client.create("/api/v1/namespaces", body)
+        except ApiError as error:
+            if not error.conflict:  # `default` is always there
+                raise _refused("Namespace", namespace, error) from error
+    for document in documents.others:
+        await _create(client, document)
+    return await _create(client, documents.job)
+
+
+async def _create(client: Creator, document: Document) -> Object:
+    try:
+        # Strict, as kubectl does: a misspelt field is an error, not silently left out.
+        path = f"{document.collection}?fieldValidation=Strict"
+        return await client.create(path, document.body)
+    except ApiError as error:
+        raise _refused(document.body["kind"], document.name, error) from error
+
+
+def _refused(kind: str, name: str, error: ApiError) -> Exception:
+    if not error.permanent:
+        return error
+    return InputError("\n".join(f"{kind} {name}: {cause}" for cause in causes(error.message)))
+
+
+def causes(message: str) -> list[str]:
+    """The causes in the message of a refusal, each in one line; the message where it names none."""
+    found = _INVALID.search(message)
+    text = " ".join((found["causes"] if found else message).split())
+    # The last cause may be that rules were not checked because of the others.
+    listed = [cause for cause in _BETWEEN_CAUSES.split(text) if not cause.startswith("<nil>")]
+    return listed or [text]

@@ -1,0 +1,146 @@
+"""The processes behind a run: the sandbox and the operator. Started, watched and stopped here.
+
+Both die with this process, whatever way it ends, and neither sees the terminal's Ctrl-C: the order
+in which things stop is ours.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from trainingjob_sandbox.run import tether
+from trainingjob_sandbox.run.workspace import Workspace
+
+_INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "SYSTEMROOT")
+"""No proxy, no kubeconfig and no setting of another operator may find its way in."""
+
+_OPERATOR_SETTINGS: Final = {
+    "TRAININGJOB_WEB__ADDRESS": "127.0.0.1:0",
+    "TRAININGJOB_LOGGING__FORMAT": "json",
+}
+_STOP_S: Final = {"operator": 10.0, "sandbox": 45.0}
+"""Seconds to stop in before a process is killed; the sandbox gives pods up to 30 s of them."""
+
+_SECOND_SIGNAL_S: Final = 0.5
+_SIGNALS: Final = 10
+_LOG_LINES: Final = 15
+
+
+class ChildError(Exception):
+    """The sandbox or the operator ended by itself. The message ends with the end of its log."""
+
+
+class Children:
+    """Both processes; stopped in reverse order when the context is left.
+
+    Attributes:
+        at_once: set to true, nobody is given time any more when the context is left.
+        failure: is done when one of them ends by itself; its exception is a `ChildError`.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._processes: dict[str, Process] = {}
+        self._watchers: list[asyncio.Task[None]] = []
+        self.at_once = False
+
+    async def __aenter__(self) -> Self:
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self.failure.cancel():
+            self.failure.exception()  # it has been told, or something worse has happened
+        for watcher in self._watchers:
+            watcher.cancel()
+        for name in reversed(self._processes):
+            await self._stop(name)
+
+    async def start_sandbox(self) -> Path:
+        """Start the sandbox; returns its kubeconfig when everything in it is ready.
+
+        Raises:
+            ChildError: it ended instead.
+        """
+        root = self._workspace.folder / "sandbox"
+        process = await self._start(
+            "sandbox",
+            ["-m", "trainingjob_sandbox", "up", "--root", str(root), "--die-with-parent"],
+        )
+        assert process.stdout is not None
+        line = (await process.stdout.readline()).decode().strip()
+        if not line:
+            raise ChildError(await self._obituary("sandbox"))
+        return Path(line)
+
+    async def start_operator(self, kubeconfig: Path) -> None:
+        """Start the operator; it takes up jobs that were there before it."""
+        await self._start(
+            "operator",
+            ["-m", "trainingjob_operator", "operator"],
+            KUBECONFIG=str(kubeconfig),
+            **_OPERATOR_SETTINGS,
+        )
+
+    def log_file(self, name: str) -> Path:
+        """Where a process's own log is."""
+        return self._workspace.folder / f"{name}.log"
+
+    async def _start(self, name: str, arguments: Sequence[str], **variables: str) -> Process:
+        inherited = {key: os.environ[key] for key in _INHERITED if key in os.environ}
+        with self.log_file(name).open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", tether.__file__, str(os.getpid())),
+                *(sys.executable, "-P", *arguments),
+                env=inherited | variables,
+                stdin=DEVNULL,
+                stdout=PIPE if name == "sandbox" else log,
+                stderr=log,
+                pass_fds=[self._workspace.lifeline],
+                start_new_session=True,
+            )
+        self._processes[name] = process
+        self._watchers.append(asyncio.create_task(self._watch(name), name=f"watch {name}"))
+        return process
+
+    async def _watch(self, name: str) -> None:
+        await self._processes[name].wait()
+        if not self.failure.done():
+            self.failure.set_exception(ChildError(await self._obituary(name)))
+
+    async def _obituary(self, name: str) -> str:
+        code = await self._processes[name].wait()
+        lines = self.log_file(name).read_text("utf-8", "replace").splitlines()[-_LOG_LINES:]
+        return "\n  ".join(
+            [f"the {name} ended early (exit code {code}); the end of its log:", *lines]
+        )
+
+    async def _stop(self, name: str) -> None:
+        process = self._processes[name]
+        # The first signal to the sandbox lets pods use their grace, the second one ends them.
+        patience = [_SECOND_SIGNAL_S] * _SIGNALS if self.at_once else [_STOP_S[name]]
+        for seconds in patience:
+            _send(process, signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), seconds)
+                return
+        _send(process, signal.SIGKILL)
+        await process.wait()
+
+
+def _send(process: Process, number: signal.Signals) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)

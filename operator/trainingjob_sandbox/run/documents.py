@@ -1,0 +1,131 @@
+"""Reads the file of `trainingjob run`: exactly one TrainingJob, and what it needs beside it.
+
+Reads and sorts only; whether the objects are valid is the API server's to say.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+Object = dict[str, Any]
+
+JOBS_PREFIX: Final = "/apis/trainingjob.dev/v1alpha1"
+_JOB: Final = ("trainingjob.dev/v1alpha1", "TrainingJob")
+_DEFAULT_NAMESPACE: Final = "default"
+
+_NAMESPACED: Final = {
+    _JOB: f"{JOBS_PREFIX}/namespaces/{{}}/trainingjobs",
+    ("trainingjob.dev/v1alpha1", "RetentionPolicy"): (
+        f"{JOBS_PREFIX}/namespaces/{{}}/retentionpolicies"
+    ),
+    ("v1", "ConfigMap"): "/api/v1/namespaces/{}/configmaps",
+    ("v1", "PersistentVolumeClaim"): "/api/v1/namespaces/{}/persistentvolumeclaims",
+    ("v1", "ResourceQuota"): "/api/v1/namespaces/{}/resourcequotas",
+    ("v1", "Secret"): "/api/v1/namespaces/{}/secrets",
+    ("v1", "Service"): "/api/v1/namespaces/{}/services",
+    ("v1", "ServiceAccount"): "/api/v1/namespaces/{}/serviceaccounts",
+}
+_NAMESPACE: Final = ("v1", "Namespace")
+
+
+class InputError(Exception):
+    """What the user gave cannot be run. One line of the message for each thing to mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One object of the file, and the collection that it belongs to."""
+
+    collection: str
+    body: Object
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.body["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+        return str(self.body["metadata"]["namespace"])
+
+    @property
+    def path(self) -> str:
+        """Where it is once it has been created."""
+        return f"{self.collection}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """A file that can be run.
+
+    Attributes:
+        namespaces: those that the objects live in, each once, in the order of the file.
+        others: what the job needs, in the order of the file.
+        job: the one TrainingJob.
+    """
+
+    namespaces: list[str]
+    others: list[Document]
+    job: Document
+
+
+def read_documents(text: str) -> Documents:
+    """Sort the objects of a YAML or JSON text; those without a namespace go to `default`.
+
+    Raises:
+        InputError: no YAML, a kind that a run cannot use, or not exactly one TrainingJob.
+    """
+    try:
+        parsed = list(yaml.safe_load_all(text))
+    except yaml.YAMLError as error:
+        raise InputError(f"this is not YAML: {_in_one_line(str(error))}") from error
+    namespaces: dict[str, None] = {}
+    jobs: list[Document] = []
+    others: list[Document] = []
+    for number, body in enumerate(_objects(parsed), start=1):
+        kind = _kind(body, number)
+        if kind == _NAMESPACE:
+            namespaces[body["metadata"]["name"]] = None
+            continue
+        namespace = body["metadata"].setdefault("namespace", _DEFAULT_NAMESPACE)
+        namespaces[namespace] = None
+        document = Document(_NAMESPACED[kind].format(namespace), body)
+        (jobs if kind == _JOB else others).append(document)
+    if len(jobs) != 1:
+        names = f" ({', '.join(job.name for job in jobs)})" if jobs else ""
+        raise InputError(
+            f"`run` takes exactly one TrainingJob, and there are {len(jobs)} in here{names}"
+        )
+    return Documents(list(namespaces), others, jobs[0])
+
+
+def _objects(parsed: Iterable[object]) -> Iterator[Object]:
+    for number, body in enumerate(parsed, start=1):
+        if body is None:  # nothing between two separators
+            continue
+        if not isinstance(body, dict):
+            raise InputError(f"document {number} is no Kubernetes object but {body!r:.60}")
+        yield body
+
+
+def _kind(body: Object, number: int) -> tuple[str, str]:
+    kind = (str(body.get("apiVersion")), str(body.get("kind")))
+    if kind not in _NAMESPACED and kind != _NAMESPACE:
+        known = ", ".join(["Namespace", *(name for _, name in _NAMESPACED)])
+        raise InputError(
+            f"document {number} is {' '.join(kind)!r:.120}, which `run` cannot use: it takes {known}"
+        )
+    metadata = body.get("metadata")
+    named = isinstance(metadata, dict) and isinstance(metadata.get("name"), str)
+    if not named or not body["metadata"]["name"]:
+        raise InputError(f"document {number} ({kind[1]}) has no metadata.name")
+    if not isinstance(body["metadata"].get("namespace", ""), str):
+        raise InputError(f"document {number} ({kind[1]}): metadata.namespace must be a text")
+    return kind
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,205 @@
+"""Follows one job to its end: watches it and its pods, and shows what they write, every line once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Final, Protocol
+
+from trainingjob_sandbox.client import Changed, Listed
+from trainingjob_sandbox.run.pod_logs import LogsError
+from trainingjob_sandbox.run.screen import Screen
+from trainingjob_sandbox.run.text import Lines
+from trainingjob_sandbox.run.view import (
+    LABEL_JOB_UID,
+    JobView,
+    Object,
+    attempt_of,
+    main_container,
+    main_state,
+    rank_of,
+    view_job,
+)
+
+_AGAIN_S: Final = 0.1
+_TICK_S: Final = 0.5
+_DRAIN_S: Final = 40.0
+"""How long output is waited for once the job is finished: the longest usual grace period, and some
+seconds. Ranks that are being stopped may have last words."""
+
+_TRIES_AFTER_END: Final = 5
+
+
+class Client(Protocol):
+    """What this needs of an API client."""
+
+    async def list(
+        self, path: str, *, label_selector: str = "", field_selector: str = ""
+    ) -> tuple[list[Object], str]:
+        """Read a collection."""
+
+    def watch(
+        self, path: str, *, label_selector: str = "", field_selector: str = ""
+    ) -> AsyncIterator[Listed | Changed]:
+        """Follow a collection."""
+
+
+class Logs(Protocol):
+    """What this needs to read logs."""
+
+    def stream(self, namespace: str, pod: str, container: str) -> AsyncIterator[bytes]:
+        """A container's output from its start to its end; raises LogsError before that."""
+
+
+class JobFollower:
+    """Follows one job. Its methods belong to one event loop."""
+
+    def __init__(self, client: Client, logs: Logs, screen: Screen, *, job: Object) -> None:
+        """Prepare to follow.
+
+        Args:
+            client: of the API server.
+            logs: of the same.
+            screen: where the job is shown.
+            job: as it was created; its `metadata` says which one it is.
+        """
+        metadata = job["metadata"]
+        self._client = client
+        self._logs = logs
+        self._screen = screen
+        self._job = job
+        self._namespace = metadata["namespace"]
+        self._pods_path = f"/api/v1/namespaces/{self._namespace}/pods"
+        self._pods_selector = f"{LABEL_JOB_UID}={metadata['uid']}"
+        self._pods: dict[str, Object] = {}
+        self._gone: set[str] = set()
+        """Uids of pods that were deleted; what was last seen of them is still shown."""
+        self._readers: dict[str, asyncio.Task[None]] = {}
+        self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._deleted = False
+
+    async def run(self) -> JobView:
+        """Follow the job until it is finished and everything it wrote has been shown."""
+        tasks = [
+            asyncio.create_task(self._watch_job(), name="watch the job"),
+            asyncio.create_task(self._watch_pods(), name="watch the pods"),
+            asyncio.create_task(self._tick(), name="tick"),
+        ]
+        for task in tasks:
+            task.add_done_callback(self._fail)
+        try:
+            await self._finished
+            await self._drain()
+        finally:
+            tasks += self._readers.values()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        view = self._view()
+        self._screen.show(view)
+        return view
+
+    async def _watch_job(self) -> None:
+        metadata = self._job["metadata"]
+        path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{self._namespace}/trainingjobs"
+        selector = f"metadata.name={metadata['name']}"
+        async for event in self._client.watch(path, field_selector=selector):
+            jobs = event.items if isinstance(event, Listed) else [event.object]
+            for job in jobs:
+                if job["metadata"]["uid"] == metadata["uid"]:
+                    self._job = job
+            is_there = any(job["metadata"]["uid"] == metadata["uid"] for job in jobs)
+            deleted = isinstance(event, Changed) and event.type == "DELETED"
+            self._deleted = self._deleted or deleted or not is_there
+            self._show()
+
+    async def _watch_pods(self) -> None:
+        async for event in self._client.watch(self._pods_path, label_selector=self._pods_selector):
+            if isinstance(event, Listed):
+                self._take_all(event.items)
+            else:
+                self._take(event.object)
+                if event.type == "DELETED":
+                    self._gone.add(event.object["metadata"]["uid"])
+            self._show()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._screen.tick()
+
+    def _take_all(self, pods: list[Object]) -> None:
+        self._gone |= self._pods.keys() - {pod["metadata"]["uid"] for pod in pods}
+        for pod in pods:
+            self._take(pod)
+
+    def _take(self, pod: Object) -> None:
+        """Remember a pod; read its log from when its main container has started."""
+        uid = pod["metadata"]["uid"]
+        self._pods[uid] = pod
+        state, _ = main_state(pod)
+        if state != "waiting" and uid not in self._readers:
+            reader = asyncio.create_task(
+                self._read_log(pod), name=f"log of {pod['metadata']['name']}"
+            )
+            reader.add_done_callback(self._fail)
+            self._readers[uid] = reader
+        # Only the latest two attempts are of interest; a job may be restarted a hundred times.
+        latest = max(map(attempt_of, self._pods.values()))
+        for old in [u for u, p in self._pods.items() if attempt_of(p) < latest - 1]:
+            del self._pods[old]
+            self._gone.discard(old)
+
+    def _view(self) -> JobView:
+        view = view_job(self._job, self._pods.values())
+        if self._deleted and not view.outcome:
+            return replace(view, phase="Cancelled", outcome="Cancelled", reason="Deleted")
+        return view
+
+    def _show(self) -> None:
+        view = self._view()
+        self._screen.show(view)
+        if view.outcome and not self._finished.done():
+            self._finished.set_result(None)
+
+    def _fail(self, task: "asyncio.Task[None]") -> None:
+        """When one of the tasks fails, following the job has failed."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._finished.done():
+            self._finished.set_exception(error)
+
+    async def _drain(self) -> None:
+        """Wait for the last words of every rank."""
+        # The two watches are independent: the job's end may be known before its last pod is.
+        pods, _ = await self._client.list(self._pods_path, label_selector=self._pods_selector)
+        self._take_all(pods)
+        if self._readers:
+            done, _ = await asyncio.wait(self._readers.values(), timeout=_DRAIN_S)
+            for reader in done:
+                reader.result()
+
+    async def _read_log(self, pod: Object) -> None:
+        """Show a pod's output; a broken stream is taken up where it broke."""
+        metadata, container, lines = pod["metadata"], main_container(pod), Lines()
+        rank, seen, failures = rank_of(pod), 0, 0
+        while failures < _TRIES_AFTER_END:
+            ended = self._has_ended(metadata["uid"])
+            skip = seen
+            try:
+                stream = self._logs.stream(self._namespace, metadata["name"], container)
+                async for chunk in stream:
+                    fresh, skip = chunk[skip:], max(0, skip - len(chunk))
+                    seen += len(fresh)
+                    for line in lines.feed(fresh):
+                        self._screen.log(rank, line)
+            except LogsError:
+                failures += ended
+            else:
+                if ended or self._has_ended(metadata["uid"]):
+                    break
+            await asyncio.sleep(_AGAIN_S)
+        for line in lines.end():
+            self._screen.log(rank, line)
+
+    def _has_ended(self, uid: str) -> bool:
+        pod = self._pods.get(uid)
+        return pod is None or uid in self._gone or main_state(pod)[0] == "terminated"

@@ -1,0 +1,150 @@
+"""One run from the first process to the last: starts, applies, follows, cancels, stops."""
+
+import asyncio
+import signal
+import time
+from typing import Any, Final
+
+from trainingjob_sandbox.client import ApiClient, ApiError
+from trainingjob_sandbox.run.apply import apply
+from trainingjob_sandbox.run.children import Children
+from trainingjob_sandbox.run.documents import Documents, Object
+from trainingjob_sandbox.run.follow import JobFollower
+from trainingjob_sandbox.run.pod_logs import PodLogs
+from trainingjob_sandbox.run.screen import Screen
+from trainingjob_sandbox.run.view import JobView, summary
+from trainingjob_sandbox.run.workspace import Workspace
+
+COMPLETE: Final = 0
+FAILED: Final = 1
+CANCELLED: Final = 130
+_EXIT_CODES: Final = {"Complete": COMPLETE, "Failed": FAILED, "Cancelled": CANCELLED}
+
+_DEFAULT_GRACE_S: Final = 30
+_CANCEL_MARGIN_S: Final = 30
+
+
+class Interrupts:
+    """Ctrl-C, SIGTERM and SIGHUP: the first cancels the job, the next one ends everything.
+
+    Attributes:
+        cancel: the job is to be cancelled.
+        stop: everything is to end at once.
+        has_job: whether there is a job that can be cancelled; without one the first is enough.
+    """
+
+    def __init__(self) -> None:
+        self.cancel = asyncio.Event()
+        self.stop = asyncio.Event()
+        self.has_job = False
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self.interrupt)
+
+    def interrupt(self) -> None:
+        """One more signal."""
+        if self.has_job and not self.cancel.is_set():
+            self.cancel.set()
+        else:
+            self.stop.set()
+
+
+class Session:
+    """Runs one file's objects in a sandbox of their own."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        screen: Screen,
+        workspace: Workspace,
+        *,
+        timeout_s: float | None,
+    ) -> None:
+        self._documents = documents
+        self._screen = screen
+        self._workspace = workspace
+        self._timeout_s = timeout_s
+        self._timed_out = False
+
+    async def run(self) -> int:
+        """The exit code, when everything has stopped.
+
+        Raises:
+            InputError: the server refused an object of the file.
+            ChildError: the sandbox or the operator ended by itself.
+            ApiError: the sandbox does not answer.
+        """
+        interrupts = Interrupts()
+        async with Children(self._workspace) as children:
+            job = asyncio.create_task(self._run_job(children, interrupts), name="job")
+            stop = asyncio.create_task(interrupts.stop.wait(), name="stop")
+            try:
+                ends: list[asyncio.Future[Any]] = [job, stop, children.failure]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                if children.failure.done():
+                    children.failure.result()
+                if not job.done():
+                    children.at_once = True
+                    self._screen.say("interrupted: stopping everything at once")
+                    return FAILED if self._timed_out else CANCELLED
+                return job.result()
+            except BaseException:
+                children.at_once = True
+                raise
+            finally:
+                await _end(job, stop)
+
+    async def _run_job(self, children: Children, interrupts: Interrupts) -> int:
+        self._screen.say("starting an API server, a node and the operator on this machine")
+        kubeconfig = await children.start_sandbox()
+        await children.start_operator(kubeconfig)
+        self._screen.say(f"ready for: kubectl --kubeconfig {kubeconfig} get trainingjobs")
+        async with (
+            ApiClient.from_kubeconfig(kubeconfig) as client,
+            PodLogs(client.credentials) as logs,
+        ):
+            job = await apply(client, self._documents)
+            interrupts.has_job = True
+            started = time.monotonic()
+            follower = JobFollower(client, logs, self._screen, job=job)
+            canceller = asyncio.create_task(self._cancel(client, job, interrupts), name="cancel")
+            try:
+                view = await follower.run()
+            finally:
+                await _end(canceller)
+        return self._finish(view, time.monotonic() - started)
+
+    async def _cancel(self, client: ApiClient, job: Object, interrupts: Interrupts) -> None:
+        """When asked to, or out of time, stop the job; when it does not stop, stop everything."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await interrupts.cancel.wait()
+        except TimeoutError:
+            self._timed_out = True
+            interrupts.cancel.set()
+            self._screen.say(f"not finished after {self._timeout_s:g} s: stopping the job")
+        else:
+            self._screen.say("stopping the job; interrupt again to stop everything at once")
+        try:
+            await client.patch(self._documents.job.path, {"spec": {"shutdown": "Stop"}})
+        except ApiError as error:
+            self._screen.say(f"the job cannot be stopped: {error.message}")
+        else:
+            pod = job["spec"]["template"]["spec"]
+            await asyncio.sleep(
+                pod.get("terminationGracePeriodSeconds", _DEFAULT_GRACE_S) + _CANCEL_MARGIN_S
+            )
+        interrupts.stop.set()
+
+    def _finish(self, view: JobView, seconds: float) -> int:
+        self._screen.close()  # the last words come last
+        for line in summary(view, seconds=seconds):
+            self._screen.say(line)
+        code = _EXIT_CODES[view.outcome]
+        return FAILED if self._timed_out and code == CANCELLED else code
+
+
+async def _end(*tasks: "asyncio.Task[object]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

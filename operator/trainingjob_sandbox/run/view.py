@@ -1,0 +1,222 @@
+"""What a person wants to know of a running job: objects of the API in, a small value out.
+
+Pure functions over raw objects. How a view is drawn is `plain` and `live`; where the objects come
+from is `follow`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+Object = dict[str, Any]
+
+LABEL_JOB_UID: Final = "trainingjob.dev/job-uid"
+_LABEL_ATTEMPT: Final = "trainingjob.dev/attempt"
+_LABEL_INDEX: Final = "trainingjob.dev/index"
+_MAIN_CONTAINER: Final = "trainer"
+_OUTCOMES: Final = ("Complete", "Failed", "Cancelled")
+_USUAL_WAITS: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
+"""Reasons of a waiting container that pass by themselves: nothing to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankView:
+    """One rank of the current attempt.
+
+    Attributes:
+        pod: its pod's name; "" while or after there is none.
+        phase: the pod's phase, or what keeps it from its next one.
+        exit_code: of its main container, once that has ended.
+        started: when its pod was started, or created.
+        ended: when its main container ended.
+        trouble: why it does not start, where that needs someone to act.
+    """
+
+    rank: int
+    pod: str = ""
+    phase: str = "Waiting"
+    exit_code: int | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """The job at one moment.
+
+    Attributes:
+        phase: `Pending`, `Running`, ... as in the job's status.
+        attempt: of the ranks shown, from 0.
+        ranks: all of them, in order.
+        troubles: sentences about what keeps the job from running, each once.
+        outcome: `Complete`, `Failed` or `Cancelled` when it is finished, else "".
+        reason: of the outcome, as one word.
+        message: of the outcome, as a sentence.
+        exit_code: of the rank that decided the outcome.
+    """
+
+    name: str
+    phase: str = "Pending"
+    attempt: int = 0
+    restarts: int = 0
+    ranks: tuple[RankView, ...] = ()
+    troubles: tuple[str, ...] = ()
+    outcome: str = ""
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+
+
+def view_job(job: Object, pods: Iterable[Object]) -> JobView:
+    """The view of a job and those of its pods that there are."""
+    spec, status = job.get("spec") or {}, job.get("status") or {}
+    conditions = {c["type"]: c for c in status.get("conditions") or []}
+    outcome = next((name for name in _OUTCOMES if _is_true(conditions, name)), "")
+    decided = conditions.get(outcome, {})
+    mine = [pod for pod in pods if belongs_to(pod, job)]
+    # Pods are created before the status says so, and it says so before the old ones are gone.
+    attempt = max([status.get("attempt") or 0, *map(attempt_of, mine)])
+    ranks = _ranks(spec, status, [pod for pod in mine if attempt_of(pod) == attempt])
+    return JobView(
+        name=job["metadata"]["name"],
+        phase=status.get("phase") or "Pending",
+        attempt=attempt,
+        restarts=status.get("restarts") or 0,
+        ranks=ranks,
+        troubles=() if outcome else tuple(dict.fromkeys(_troubles(conditions, ranks))),
+        outcome=outcome,
+        reason=decided.get("reason") or "",
+        message=decided.get("message") or "",
+        exit_code=status.get("exitCode"),
+    )
+
+
+def belongs_to(pod: Object, job: Object) -> bool:
+    """Whether the pod is labelled as the job's."""
+    return _labels(pod).get(LABEL_JOB_UID) == str(job["metadata"]["uid"])
+
+
+def rank_of(pod: Object) -> int:
+    """The rank of a job's pod among its nodes."""
+    return int(_labels(pod).get(_LABEL_INDEX, "0"))
+
+
+def attempt_of(pod: Object) -> int:
+    """The attempt that a job's pod belongs to."""
+    return int(_labels(pod).get(_LABEL_ATTEMPT, "0"))
+
+
+def main_container(pod: Object) -> str:
+    """The name of the container whose output is the rank's."""
+    names = [container["name"] for container in pod["spec"]["containers"]]
+    return _MAIN_CONTAINER if _MAIN_CONTAINER in names else names[0]
+
+
+def main_state(pod: Object) -> tuple[str, Object]:
+    """`waiting`, `running` or `terminated`, and what is said about it."""
+    name = main_container(pod)
+    for container in (pod.get("status") or {}).get("containerStatuses") or []:
+        if container["name"] == name:
+            return next(iter((container.get("state") or {}).items()), ("waiting", {}))
+    return "waiting", {}
+
+
+def changes(before: JobView, after: JobView) -> Iterator[str]:
+    """What happened between two views of a job, a sentence each."""
+    if after.attempt != before.attempt:
+        yield f"attempt {after.attempt} starts"
+    if after.phase != before.phase:
+        yield after.phase
+    for trouble in after.troubles:
+        if trouble not in before.troubles:
+            yield trouble
+    known: Mapping[str, RankView] = {rank.pod: rank for rank in before.ranks}
+    for rank in after.ranks:
+        was = known.get(rank.pod)
+        if rank.exit_code is not None and (was is None or was.exit_code is None):
+            yield f"rank {rank.rank} ended with exit code {rank.exit_code}"
+
+
+def summary(view: JobView, *, seconds: float) -> list[str]:
+    """The last words about a finished job, a line each."""
+    tries = view.attempt + 1
+    facts = [
+        f"{tries} attempt{'s' if tries > 1 else ''}",
+        f"{seconds:.1f} s",
+    ]
+    if view.exit_code is not None:
+        facts.insert(0, f"exit code {view.exit_code}")
+    return [
+        f"{view.name} {view.outcome}: {view.reason}",
+        *([f"  {view.message}"] if view.message else []),
+        f"  {', '.join(facts)}",
+    ]
+
+
+def _ranks(spec: Object, status: Object, pods: Iterable[Object]) -> tuple[RankView, ...]:
+    by_rank = {rank_of(pod): pod for pod in pods}
+    done = parse_indexes(status.get("completedIndexes") or "")
+    views = []
+    for rank in range(spec.get("numNodes") or 1):
+        if pod := by_rank.get(rank):
+            views.append(_rank(rank, pod))
+        else:
+            views.append(RankView(rank, phase="Succeeded" if rank in done else "Waiting"))
+    return tuple(views)
+
+
+def _rank(rank: int, pod: Object) -> RankView:
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    state, detail = main_state(pod)
+    reason = detail.get("reason") or "" if state == "waiting" else ""
+    trouble = ""
+    if reason not in _USUAL_WAITS:
+        trouble = f"rank {rank}: {reason}: {detail.get('message') or 'no message'}"
+    ended = state == "terminated"
+    phase = status.get("phase") or "Pending"
+    if metadata.get("deletionTimestamp") and not ended:
+        phase = "Terminating"
+    elif trouble:
+        phase = reason
+    return RankView(
+        rank=rank,
+        pod=metadata["name"],
+        phase=phase,
+        exit_code=detail.get("exitCode") if ended else None,
+        started=_time(status.get("startTime") or metadata.get("creationTimestamp")),
+        ended=_time(detail.get("finishedAt")) if ended else None,
+        trouble=trouble,
+    )
+
+
+def _troubles(conditions: Mapping[str, Object], ranks: Iterable[RankView]) -> Iterator[str]:
+    ready = conditions.get("PodsReady") or {}
+    if ready.get("status") == "False" and ready.get("reason") != "PodsNotReady":
+        yield f"{ready['reason']}: {ready.get('message') or 'no message'}"
+    if _is_true(conditions, "Restarting"):
+        restarting = conditions["Restarting"]
+        yield f"{restarting['reason']}: {restarting.get('message') or 'the next attempt follows'}"
+    yield from (rank.trouble for rank in ranks if rank.trouble)
+
+
+def parse_indexes(text: str) -> frozenset[int]:
+    """The numbers in `0,2-5`, the format of `status.completedIndexes`."""
+    found: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        found.update(range(int(first), int(last or first) + 1))
+    return frozenset(found)
+
+
+def _is_true(conditions: Mapping[str, Object], name: str) -> bool:
+    return (conditions.get(name) or {}).get("status") == "True"
+
+
+def _labels(pod: Object) -> Mapping[str, str]:
+    return pod["metadata"].get("labels") or {}
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

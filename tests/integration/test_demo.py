@@ -1,0 +1,374 @@
+"""`trainingjob run` as its users run it: a process, its output, its exit code, and what it leaves."""
+
+import ctypes
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.builders import make_job
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="the sandbox's node needs Linux: namespaces, /proc"
+)
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 90.0
+PR_SET_CHILD_SUBREAPER = 36
+
+STOPS_WHEN_ASKED = """
+import signal, sys, time
+def stop(number, frame):
+    print("last words", flush=True)
+    sys.exit(3)
+signal.signal(signal.SIGTERM, stop)
+print("hello", flush=True)
+time.sleep(1000)
+"""
+NEVER_STOPS = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("hello", flush=True)
+time.sleep(1000)
+"""
+CHATTERS = """
+import time
+while True:
+    print("hello", flush=True)
+    time.sleep(0.1)
+"""
+FAILS = """
+import os, sys
+print("attempt", os.environ["TRAININGJOB_ATTEMPT"])
+print("no learning rate is good enough")
+sys.exit(7)
+"""
+
+
+class Run:
+    """One `trainingjob run`, its output read line by line."""
+
+    def __init__(self, tmp: Path, *arguments: str) -> None:
+        self.tmp = tmp
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "trainingjob_operator", "run", *arguments],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.output = ""
+        self._watchdog = threading.Timer(PATIENCE_S, self.process.kill)
+        self._watchdog.start()
+
+    def until(self, wanted: str) -> None:
+        """Read on until a line holds this; the end coming first is a failure."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+            if wanted in line:
+                return
+        raise AssertionError(f"{wanted!r} never came:\n{self.output}")
+
+    def finish(self) -> int:
+        """Read to the end; returns the exit code."""
+        assert self.process.stdout is not None
+        self.output += self.process.stdout.read()
+        return self.process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def close(self) -> None:
+        self._watchdog.cancel()
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+StartRun = Callable[..., Run]
+
+
+@pytest.fixture
+def tmp(tmp_path: Path) -> Path:
+    """The folder for temporary files of the run, which must be empty when it has ended."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def nothing_is_left(tmp: Path) -> Iterator[None]:
+    """However the run ends: no process of it and no file is there some seconds later."""
+    prctl = ctypes.CDLL(None).prctl
+    # Whatever loses its parent becomes our child, so that nothing can hide.
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    before = _descendants()
+    yield
+    try:
+        _until(lambda: not (_descendants() - before), lambda: _describe(_descendants() - before))
+        _until(lambda: not list(tmp.iterdir()), lambda: str(list(tmp.rglob("*"))[:20]))
+    finally:
+        prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+@pytest.fixture
+def start(tmp: Path, nothing_is_left: None) -> Iterator[StartRun]:
+    runs: list[Run] = []
+
+    def start_run(*arguments: str | Path) -> Run:
+        runs.append(Run(tmp, *map(str, arguments)))
+        return runs[-1]
+
+    yield start_run
+    for run in runs:
+        run.close()
+
+
+def _descendants() -> set[int]:
+    """The living ones; those that ended as our adopted children are buried."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        pid = int(stat.parent.name)
+        if state != "Z":
+            parents[pid] = int(parent)
+        elif int(parent) == os.getpid():
+            os.waitpid(pid, os.WNOHANG)
+    found: set[int] = set()
+    while (
+        more := {pid for pid, parent in parents.items() if parent in {os.getpid(), *found}} - found
+    ):
+        found |= more
+    return found
+
+
+def _describe(pids: set[int]) -> str:
+    lines = []
+    for pid in pids:
+        try:
+            lines.append(f"{pid}: {Path(f'/proc/{pid}/cmdline').read_text()}")
+        except FileNotFoundError:
+            continue
+    return "\n".join(lines)
+
+
+def _until(condition: Callable[[], bool], what: Callable[[], str], patience_s: float = 45) -> None:
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.1)
+
+
+def _file(folder: Path, source: str, **keywords: Any) -> Path:
+    job = make_job("tried", namespace="default", command=["python", "-c", source], **keywords)
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(job))
+    return path
+
+
+def test_the_digits_sample_trains_on_two_ranks_and_completes(start: StartRun) -> None:
+    run = start(ROOT / "manifests" / "samples" / "digits.yaml")
+
+    code = run.finish()
+
+    assert code == 0, run.output
+    for rank in (0, 1):
+        assert f"[{rank}] rank {rank} of 2, meeting at" in run.output
+        assert f"[{rank}] done: all 2 ranks have equal weights" in run.output
+    accuracies = re.findall(r"\[0\] epoch \d/8 .* held-out accuracy ([\d.]+)", run.output)
+    assert len(accuracies) == 8
+    assert float(accuracies[-1]) >= 0.9
+    assert len(set(re.findall(r"weights ([0-9a-f]{64})", run.output))) == 1
+    assert "digits Complete: CompletionsReached" in run.output
+    assert run.output.index("done: all") < run.output.index("digits Complete")
+    assert "\x1b" not in run.output
+
+
+def test_a_sample_runs_by_its_name(start: StartRun) -> None:
+    run = start("--sample", "plain")
+
+    assert run.finish() == 0, run.output
+    assert run.output.count("[0] hello from a training job\n") == 1
+
+
+def test_a_failing_job_shows_the_last_words_of_every_attempt(
+    start: StartRun, tmp_path: Path
+) -> None:
+    run = start(_file(tmp_path, FAILS, backoff_limit=1))
+
+    assert run.finish() == 1, run.output
+    for attempt in (0, 1):
+        assert run.output.count(f"[0] attempt {attempt}\n") == 1
+    assert run.output.count("[0] no learning rate is good enough\n") == 2
+    assert "tried Failed: BackoffLimitExceeded" in run.output
+    assert "exit code 7, 2 attempts" in run.output
+
+
+def test_a_job_that_the_server_refuses_is_bad_input(start: StartRun, tmp_path: Path) -> None:
+    run = start(_file(tmp_path, "", nodes=0, framework="Torhc", backofLimit=3))
+
+    assert run.finish() == 2, run.output
+    complaints = [line for line in run.output.splitlines() if line.startswith("trainingjob run: ")]
+    assert complaints
+    assert all(line.startswith("trainingjob run: TrainingJob tried: ") for line in complaints)
+    assert "Traceback" not in run.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_cancels_the_job_and_lets_it_say_its_last_words(
+    start: StartRun, tmp_path: Path, number: signal.Signals
+) -> None:
+    run = start(_file(tmp_path, STOPS_WHEN_ASKED, nodes=2))
+    for _ in range(2):
+        run.until("] hello")
+
+    run.send(number)
+
+    assert run.finish() == 130, run.output
+    for rank in (0, 1):
+        assert run.output.count(f"[{rank}] last words\n") == 1
+    assert "tried Cancelled: Stopped" in run.output
+
+
+def test_a_second_interrupt_ends_everything_at_once(start: StartRun, tmp_path: Path) -> None:
+    run = start(_file(tmp_path, NEVER_STOPS))
+    run.until("] hello")
+    run.send(signal.SIGINT)
+    run.until("Stopping")
+    started = time.monotonic()
+
+    run.send(signal.SIGINT)
+
+    assert run.finish() == 130, run.output
+    assert time.monotonic() - started < 15
+
+
+def test_an_interrupt_before_there_is_a_job_ends_everything(start: StartRun) -> None:
+    run = start("--sample", "digits")
+    run.until("starting")
+
+    run.send(signal.SIGINT)
+
+    assert run.finish() == 130, run.output
+
+
+def test_after_a_kill_nothing_is_left(start: StartRun, tmp_path: Path) -> None:
+    run = start(_file(tmp_path, STOPS_WHEN_ASKED, nodes=2))
+    run.until("] hello")
+
+    run.send(signal.SIGKILL)
+
+    assert run.finish() == -signal.SIGKILL
+
+
+def test_a_reader_that_goes_away_ends_the_run(start: StartRun, tmp_path: Path) -> None:
+    run = start(_file(tmp_path, CHATTERS))
+    run.until("] hello")
+    assert run.process.stdout is not None
+
+    run.process.stdout.close()
+
+    assert run.process.wait() == 1
+
+
+@pytest.mark.parametrize("victim", ["trainingjob_operator operator", "trainingjob_sandbox up"])
+def test_when_the_operator_or_the_sandbox_dies_the_end_of_its_log_is_shown(
+    start: StartRun, tmp_path: Path, victim: str
+) -> None:
+    run = start(_file(tmp_path, STOPS_WHEN_ASKED))
+    run.until("] hello")
+    [pid] = [
+        pid
+        for pid in _descendants()
+        if victim in Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    ]
+
+    os.kill(pid, signal.SIGKILL)
+
+    assert run.finish() == 1, run.output
+    name = victim.partition(" ")[0].removeprefix("trainingjob_")
+    assert f"the {name} ended early (exit code -9); the end of its log:" in run.output
+    assert "Traceback" not in run.output
+
+
+def test_a_job_that_fits_nowhere_says_why(start: StartRun, tmp_path: Path) -> None:
+    path = _file(tmp_path, "")
+    job = yaml.safe_load(path.read_text())
+    job["spec"]["template"]["spec"]["nodeSelector"] = {"gpu": "h100"}
+    path.write_text(yaml.safe_dump(job))
+    run = start(path)
+    run.until("Unschedulable: ")
+
+    run.send(signal.SIGINT)
+
+    assert run.finish() == 130, run.output
+
+
+def test_a_job_that_takes_too_long_is_stopped_and_has_failed(
+    start: StartRun, tmp_path: Path
+) -> None:
+    run = start(_file(tmp_path, STOPS_WHEN_ASKED), "--timeout", "6")
+
+    assert run.finish() == 1, run.output
+    assert "not finished after 6 s" in run.output
+    assert "tried Cancelled: Stopped" in run.output
+
+
+def test_the_work_folder_is_kept_when_asked_for(start: StartRun, tmp: Path) -> None:
+    run = start("--sample", "plain", "--keep")
+
+    assert run.finish() == 0, run.output
+    [folder] = tmp.iterdir()
+    assert f"kept: {folder.resolve()}" in run.output
+    assert (folder / "operator.log").stat().st_size > 0
+    subprocess.run(["rm", "-r", str(folder)], check=True)
+
+
+def test_on_a_terminal_ranks_are_drawn_and_the_terminal_is_given_back(
+    tmp: Path, nothing_is_left: None
+) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainingjob_operator", "run", "--sample", "plain"],
+        env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp), "TERM": "xterm", "COLUMNS": "100"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    watchdog = threading.Timer(PATIENCE_S, process.kill)
+    watchdog.start()
+    text = _read_terminal(ours)
+    code = process.wait()
+    watchdog.cancel()
+
+    assert code == 0, text
+    assert "hello from a training job" in text
+    assert re.search(r"0.*plain-[0-9a-f]{8}-0-0.*Succeeded.*0", text)
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h")  # the cursor is back
+
+
+def _read_terminal(descriptor: int) -> str:
+    data = b""
+    with os.fdopen(descriptor, "rb", buffering=0) as terminal:
+        while True:
+            try:
+                data += terminal.read(4096)
+            except OSError:  # how Linux says that the other side is closed
+                return data.decode()

@@ -1,0 +1,225 @@
+"""What the operator does when the API server, the network or the watch fails it."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.api import Api, ApiServerUnderTest, condition
+from tests.support.builders import make_job
+from tests.support.operator import OperatorProcess
+from tests.support.proxy import Fault, FaultProxy, Seen
+
+
+@pytest.fixture
+def proxy(api_server: ApiServerUnderTest, tmp_path: Path) -> Iterator[FaultProxy]:
+    with FaultProxy(api_server.kubeconfig, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def operator(proxy: FaultProxy, api: Api, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """An operator behind the proxy, which follows the test's namespace alone."""
+    process = OperatorProcess(
+        proxy.kubeconfig,
+        tmp_path / "operator.log",
+        TRAININGJOB_NAMESPACES=api.namespace,
+        TRAININGJOB_KUBERNETES__TIMEOUT="2s",
+        TRAININGJOB_RESTART__BACKOFF="0",
+    )
+    with process:
+        process.wait_until_ready()
+        yield process
+
+
+def creates_pod(seen: Seen) -> bool:
+    return str(seen) == "create pods"
+
+
+def patches_status(seen: Seen) -> bool:
+    return str(seen) == "patch trainingjobs/status"
+
+
+async def run_to_the_end(api: Api, name: str, attempt: int = 0) -> None:
+    [pod] = await api.wait_for_pods(name, 1, attempt=attempt)
+    await api.start_pod(pod)
+    await api.finish_pod(pod)
+    await api.wait_for_phase(name, "Succeeded")
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_a_sick_api_server_fails_no_job(
+    operator: OperatorProcess, proxy: FaultProxy, api: Api, status: int
+) -> None:
+    proxy.add(Fault(creates_pod, status=status, times=2))
+    fault = proxy.add(Fault(patches_status, status=status, times=2))
+
+    await api.apply(make_job("sick"))
+
+    await run_to_the_end(api, "sick")
+    assert fault.hits == 2
+    final = (await api.job("sick"))["status"]
+    assert (final["attempt"], final["restarts"], final["disruptions"]) == (0, 0, 0)
+
+
+async def test_retry_after_is_honoured(
+    operator: OperatorProcess, proxy: FaultProxy, api: Api
+) -> None:
+    throttled: list[float] = []
+    fault = proxy.add(
+        Fault(
+            lambda seen: creates_pod(seen) and not throttled.append(time.monotonic()),  # type: ignore[func-returns-value]
+            status=429,
+            reason="TooManyRequests",
+            headers={"Retry-After": "2"},
+        )
+    )
+
+    await api.apply(make_job("patient"))
+
+    await run_to_the_end(api, "patient")
+    assert fault.hits == 1
+    assert throttled[1] - throttled[0] >= 2.0
+
+
+async def test_an_answer_that_is_lost_creates_no_second_pod(
+    operator: OperatorProcess, proxy: FaultProxy, api: Api
+) -> None:
+    fault = proxy.add(Fault(creates_pod, after=lambda: None))
+
+    await api.apply(make_job("echo", nodes=2))
+
+    pods = await api.wait_for_pods("echo", 2)
+    for pod in pods:
+        await api.start_pod(pod)
+    await api.wait_for_phase("echo", "Running")
+    assert fault.hits == 1
+    assert [p["metadata"]["uid"] for p in await api.pods("echo")] == [
+        p["metadata"]["uid"] for p in pods
+    ]
+
+
+async def test_a_conflict_is_resolved_by_looking_again(
+    operator: OperatorProcess, proxy: FaultProxy, api: Api
+) -> None:
+    fault = proxy.add(Fault(patches_status, status=409, reason="Conflict", times=3))
+
+    await api.apply(make_job("conflict"))
+
+    await run_to_the_end(api, "conflict")
+    assert fault.hits == 3
+
+
+async def test_a_request_that_hangs_holds_up_no_other_job(
+    operator: OperatorProcess, proxy: FaultProxy, api: Api
+) -> None:
+    await api.apply(make_job("slow", suspend=True))
+    await api.wait_for_phase("slow", "Suspended")
+    proxy.add(Fault(lambda seen: str(seen) == "get trainingjobs" and seen.name == "slow", hang=True))
+
+    await api.patch_job("slow", {"spec": {"suspend": False}})
+    await api.apply(make_job("quick"))
+
+    await run_to_the_end(api, "quick")
+    await run_to_the_end(api, "slow")  # its own time-out over, it is tried again
+
+
+async def test_a_permanent_refusal_is_not_asked_about_again_and_again(
+    operator: OperatorProcess, proxy: FaultProxy, api: Api
+) -> None:
+    fault = proxy.add(
+        Fault(creates_pod, status=403, reason="Forbidden", message="webhook says no", times=None)
+    )
+
+    await api.apply(make_job("denied", nodes=8))
+    status = await api.wait_for_job(
+        "denied", lambda s: condition(s, "PodsReady").get("reason") == "Forbidden"
+    )
+    assert "webhook says no" in condition(status, "PodsReady")["message"]
+    for number in range(20):  # events of all kinds must not lead to another try
+        await api.patch_job("denied", {"metadata": {"labels": {"touched": str(number)}}})
+    await api.apply(make_job("witness", suspend=True))
+    await api.wait_for_phase("witness", "Suspended")
+
+    assert fault.hits == 1
+
+
+async def test_the_operator_catches_up_after_an_outage_of_the_api_server(
+    operator: OperatorProcess, proxy: FaultProxy, api: Api
+) -> None:
+    await api.apply(make_job("before"))
+    [pod] = await api.wait_for_pods("before", 1)
+    await api.wait_for_job("before", lambda s: s.get("launchedAttempt") == 0)
+
+    proxy.stop()
+    await api.start_pod(pod)
+    await api.finish_pod(pod)
+    await api.apply(make_job("during"))
+    await asyncio.sleep(3)  # the outage itself
+    proxy.start()
+
+    begun = time.monotonic()
+    await api.wait_for_phase("before", "Succeeded")
+    await api.wait_for_pods("during", 1)
+    assert time.monotonic() - begun < 10
+    assert operator.is_running
+    assert operator.probe("/healthz")[0] == 200
+
+
+async def test_what_vanished_while_the_watch_was_not_looking_is_noticed(
+    operator: OperatorProcess, proxy: FaultProxy, api: Api
+) -> None:
+    await api.apply(make_job("gap", nodes=2))
+    await api.apply(make_job("doomed"))
+    await api.wait_for_pods("doomed", 1)
+    pods = await api.wait_for_pods("gap", 2)
+    for pod in pods:
+        await api.start_pod(pod)
+    await api.wait_for_phase("gap", "Running")
+
+    # The watches break; a pod and a job vanish; the watches' places are gone (410) when they are
+    # back. Lists are held back until then, so that kopf cannot look in between.
+    held = proxy.add(
+        Fault(lambda seen: seen.verb in {"watch", "list"}, before=lambda: None, times=None)
+    )
+    proxy.drop_watches()
+    await api.delete_pod(pods[0], grace_s=0)
+    await api.delete_job("doomed")
+    gone = Fault(lambda seen: seen.verb == "watch", status=410, reason="Expired", times=4)
+    proxy.faults[:] = [gone]
+
+    await api.wait_for_pods("gap", 2, attempt=1)
+    assert gone.hits == 4
+    assert held.hits > 0
+    assert (await api.job("gap"))["status"]["disruptions"] == 1
+    async with asyncio.timeout(10):
+        while "doomed vanished" not in operator.log():
+            await asyncio.sleep(0.05)
+
+
+async def test_a_broken_watch_ends_the_process_so_that_it_is_started_again(
+    operator: OperatorProcess, proxy: FaultProxy, api: Api
+) -> None:
+    proxy.add(Fault(lambda seen: str(seen) == "watch pods", status=500, reason="InternalError"))
+
+    proxy.drop_watches()
+
+    assert await asyncio.to_thread(operator.wait_for_exit, 60) == 1
+
+
+async def test_sigterm_in_the_middle_of_work_ends_in_two_seconds_with_success(
+    operator: OperatorProcess, proxy: FaultProxy, api: Api
+) -> None:
+    proxy.add(Fault(creates_pod, delay_s=1.5, times=None))
+    for number in range(20):
+        await api.apply(make_job(f"busy-{number}"))
+    async with asyncio.timeout(10):
+        while proxy.count("create pods") < 8:
+            await asyncio.sleep(0.01)
+
+    code, seconds = await asyncio.to_thread(operator.terminate)
+
+    assert code == 0
+    assert seconds < 2.0

@@ -1,0 +1,620 @@
+"""The node with a real API (the sandbox's) and real processes."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.unit.sandbox.node.processes import eventually, processes_mentioning
+from trainingjob_sandbox.client import ApiClient, ApiError, Changed, Listed
+from trainingjob_sandbox.node.names import NONCE_VARIABLE
+from trainingjob_sandbox.starter import Sandbox
+
+Object = dict[str, Any]
+PODS = "/api/v1/namespaces/default/pods"
+WAIT_S = 20
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="pods as processes are for Linux: no namespaces here"
+)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(grace_s=5) as running:
+        root = str(running.root)
+        yield running
+    assert not processes_mentioning(root)
+    assert not Path(root).exists()
+
+
+@pytest.fixture
+async def client(sandbox: Sandbox) -> AsyncIterator[ApiClient]:
+    async with ApiClient.from_kubeconfig(sandbox.kubeconfig) as connected:
+        yield connected
+        pods, _ = await connected.list(PODS)
+        for pod in pods:
+            await delete(connected, pod["metadata"]["name"], grace_s=0)
+        await eventually(lambda: not processes_mentioning(str(sandbox.root / "pods")))
+
+
+def owner(uid: str) -> Object:
+    return {
+        "apiVersion": "trainingjob.dev/v1alpha1",
+        "kind": "TrainingJob",
+        "name": "job",
+        "uid": uid,
+        "controller": True,
+    }
+
+
+def pod(command: list[str] | str, *, name: str = "", uid: str = "", **container: Any) -> Object:
+    """A pod of one container; a `command` of one string is for the shell."""
+    uid = uid or str(uuid.uuid4())
+    argv = ["sh", "-c", command] if isinstance(command, str) else command
+    spec = {k: container.pop(k) for k in list(container) if k in POD_FIELDS}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name or f"job-{uid[:8]}-0-0",
+            "labels": {"trainingjob.dev/job-uid": uid},
+            "ownerReferences": [owner(uid)],
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            "containers": [
+                {"name": "trainer", "image": "example/none:1", "command": argv, **container}
+            ],
+            **spec,
+        },
+    }
+
+
+POD_FIELDS = {
+    "volumes",
+    "initContainers",
+    "restartPolicy",
+    "activeDeadlineSeconds",
+    "terminationGracePeriodSeconds",
+    "nodeSelector",
+    "nodeName",
+    "tolerations",
+}
+
+
+async def create(client: ApiClient, what: Object) -> str:
+    return str((await client.create(PODS, what))["metadata"]["name"])
+
+
+async def delete(client: ApiClient, name: str, *, grace_s: int | None = None) -> None:
+    try:
+        await client.delete(f"{PODS}/{name}", grace_period_s=grace_s)
+    except ApiError as error:
+        if not error.not_found:
+            raise
+
+
+async def wait_for(
+    client: ApiClient, name: str, holds: Callable[[Object], object], *, within_s: float = WAIT_S
+) -> Object:
+    """The pod as soon as this holds of its status; watched, not polled."""
+    last: Object = {}
+    try:
+        async with asyncio.timeout(within_s):
+            async for news in client.watch(PODS, field_selector=f"metadata.name={name}"):
+                found = news.items if isinstance(news, Listed) else [news.object]
+                for last in found:
+                    if holds(last.get("status") or {}):
+                        return last
+    except TimeoutError:
+        pytest.fail(f"{name} did not get there: {last.get('status')}")
+    raise AssertionError("a watch does not end")
+
+
+async def wait_gone(client: ApiClient, name: str, *, within_s: float = WAIT_S) -> None:
+    async with asyncio.timeout(within_s):
+        async for news in client.watch(PODS, field_selector=f"metadata.name={name}"):
+            match news:
+                case Listed([]) | Changed("DELETED", _):
+                    return
+
+
+def over(status: Object) -> bool:
+    return status.get("phase") in {"Succeeded", "Failed"}
+
+
+def running(status: Object) -> bool:
+    return status.get("phase") == "Running"
+
+
+def terminated(found: Object, container: int = 0) -> Object:
+    state: Object = found["status"]["containerStatuses"][container]["state"]["terminated"]
+    return state
+
+
+async def finish(client: ApiClient, what: Object) -> Object:
+    return await wait_for(client, await create(client, what), over)
+
+
+async def logs(client: ApiClient, name: str, container: str = "trainer", **query: str) -> str:
+    """What the node's own endpoint says."""
+    [node], _ = await client.list("/api/v1/nodes")
+    port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
+    url = f"http://127.0.0.1:{port}/containerLogs/default/{name}/{container}"
+    async with aiohttp.ClientSession() as session, session.get(url, params=query) as response:
+        assert response.status == 200, await response.text()
+        return await response.text()
+
+
+# --- the node ------------------------------------------------------------------------------------
+
+
+async def test_the_node_is_ready_tainted_and_renews_its_lease(client: ApiClient) -> None:
+    [node], _ = await client.list("/api/v1/nodes")
+    name = node["metadata"]["name"]
+
+    ready = next(c for c in node["status"]["conditions"] if c["type"] == "Ready")
+    assert ready["status"] == "True"
+    assert node["spec"]["taints"] == [
+        {"key": "trainingjob.dev/sandbox", "value": "", "effect": "NoSchedule"}
+    ]
+    assert node["metadata"]["labels"]["kubernetes.io/hostname"] == name
+    assert set(node["status"]["capacity"]) >= {"cpu", "memory", "pods"}
+    lease = await client.get(
+        f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}"
+    )
+    assert lease["spec"]["holderIdentity"] == name
+
+
+# --- ends ----------------------------------------------------------------------------------------
+
+
+async def test_a_pod_that_succeeds(client: ApiClient) -> None:
+    found = await finish(client, pod("exit 0"))
+
+    status = found["status"]
+    assert status["phase"] == "Succeeded"
+    assert status["podIP"].startswith("127.")
+    assert status["hostIP"] == "127.0.0.1"
+    assert terminated(found)["reason"] == "Completed"
+    assert terminated(found)["finishedAt"] >= terminated(found)["startedAt"]
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 3", 3), ("kill -KILL $$$$", 137)])
+async def test_a_pod_that_fails_shows_its_exit_code(
+    client: ApiClient, script: str, code: int
+) -> None:
+    found = await finish(client, pod(script))
+
+    assert found["status"]["phase"] == "Failed"
+    assert terminated(found)["exitCode"] == code
+    assert terminated(found)["reason"] == "Error"
+
+
+async def test_the_termination_message_is_what_the_container_wrote(client: ApiClient) -> None:
+    found = await finish(client, pod("echo learning rate too high > /dev/termination-log; exit 1"))
+
+    assert terminated(found)["message"] == "learning rate too high\n"
+
+
+async def test_the_termination_message_may_come_from_the_log(client: ApiClient) -> None:
+    what = pod(
+        "echo out of patience >&2; exit 1", terminationMessagePolicy="FallbackToLogsOnError"
+    )
+
+    assert terminated(await finish(client, what))["message"] == "out of patience\n"
+
+
+async def test_the_termination_message_is_bounded(client: ApiClient) -> None:
+    found = await finish(
+        client, pod("head -c 10000 /dev/zero | tr '\\0' x > /dev/termination-log")
+    )
+
+    assert terminated(found)["message"] == "x" * 4096
+
+
+async def test_a_container_without_a_command_says_what_to_write(client: ApiClient) -> None:
+    what = pod([])
+    del what["spec"]["containers"][0]["command"]
+
+    found = await finish(client, what)
+
+    assert terminated(found)["reason"] == "StartError"
+    assert "write `command` in the pod template" in terminated(found)["message"]
+
+
+async def test_a_deadline_ends_the_pod(client: ApiClient) -> None:
+    found = await finish(client, pod("sleep 600", activeDeadlineSeconds=1))
+
+    assert found["status"]["reason"] == "DeadlineExceeded"
+    assert terminated(found)["exitCode"] == 143
+
+
+# --- what it runs --------------------------------------------------------------------------------
+
+
+async def test_a_script_from_a_configmap_runs_at_its_mount_path(client: ApiClient) -> None:
+    script = "import os; print(__file__, os.environ['WHO'], os.environ['RANK_PLUS'])"
+    await client.create(
+        "/api/v1/namespaces/default/configmaps",
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "code"},
+            "data": {"train.py": script, "who": "digits"},
+        },
+    )
+    what = pod(
+        ["python", "/opt/tj-code/$(FILE)"],
+        env=[
+            {"name": "RANK", "value": "4"},
+            {"name": "RANK_PLUS", "value": "$(RANK)+1 $(NONE)"},
+            {"name": "FILE", "value": "train.py"},
+            {"name": "WHO", "valueFrom": {"configMapKeyRef": {"name": "code", "key": "who"}}},
+        ],
+        volumes=[{"name": "code", "configMap": {"name": "code"}}],
+        volumeMounts=[{"name": "code", "mountPath": "/opt/tj-code"}],
+    )
+
+    found = await finish(client, what)
+
+    name = found["metadata"]["name"]
+    assert await logs(client, name) == "/opt/tj-code/train.py digits 4+1 $(NONE)\n"
+    assert found["status"]["phase"] == "Succeeded"
+    assert not Path("/opt/tj-code").exists()
+
+
+async def test_a_pod_waits_for_a_configmap_and_starts_when_it_appears(client: ApiClient) -> None:
+    env = [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "late", "key": "x"}}}]
+    name = await create(client, pod("echo $X", env=env))
+
+    found = await wait_for(
+        client, name, lambda s: "configmap" in str(s.get("containerStatuses")), within_s=5
+    )
+    waiting = found["status"]["containerStatuses"][0]["state"]["waiting"]
+    assert waiting == {
+        "reason": "CreateContainerConfigError",
+        "message": 'configmap "late" not found',
+    }
+
+    await client.create(
+        "/api/v1/namespaces/default/configmaps",
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "late"},
+            "data": {"x": "here"},
+        },
+    )
+    await wait_for(client, name, over)
+    assert await logs(client, name) == "here\n"
+
+
+async def test_init_containers_run_first_and_leave_their_files(client: ApiClient) -> None:
+    mount = {"volumeMounts": [{"name": "work", "mountPath": "/tj-work"}]}
+    init = [
+        {"name": f"step-{i}", "image": "i", "command": ["sh", "-c", script], **mount}
+        for i, script in enumerate(
+            ["echo 1 > /tj-work/a", "cat /tj-work/a; mv /tj-work/a /tj-work/b"]
+        )
+    ]
+    what = pod(
+        "cat /tj-work/b", initContainers=init, volumes=[{"name": "work", "emptyDir": {}}], **mount
+    )
+
+    found = await finish(client, what)
+
+    assert found["status"]["phase"] == "Succeeded"
+    assert [
+        c["state"]["terminated"]["exitCode"] for c in found["status"]["initContainerStatuses"]
+    ] == [0, 0]
+    assert await logs(client, found["metadata"]["name"]) == "1\n"
+
+
+async def test_a_failed_init_container_fails_the_pod(client: ApiClient) -> None:
+    init = [{"name": "check", "image": "i", "command": ["sh", "-c", "exit 9"]}]
+
+    found = await finish(client, pod("echo never", initContainers=init))
+
+    assert found["status"]["phase"] == "Failed"
+    assert found["status"]["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 9
+    assert "waiting" in found["status"]["containerStatuses"][0]["state"]
+
+
+async def test_a_claim_outlives_its_pods(client: ApiClient, sandbox: Sandbox) -> None:
+    await client.create(
+        "/api/v1/namespaces/default/persistentvolumeclaims",
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "data"},
+            "spec": {
+                "accessModes": ["ReadWriteMany"],
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        },
+    )
+    what = pod(
+        "echo saved > /training/model",
+        volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}],
+        volumeMounts=[{"name": "v", "mountPath": "/training", "subPath": "job_1"}],
+    )
+
+    assert (await finish(client, what))["status"]["phase"] == "Succeeded"
+
+    assert (sandbox.root / "claims/default/data/job_1/model").read_text() == "saved\n"
+
+
+async def test_a_container_restarts_where_the_policy_says_so(client: ApiClient) -> None:
+    name = await create(client, pod("exit 1", restartPolicy="OnFailure"))
+
+    found = await wait_for(client, name, lambda s: "CrashLoopBackOff" in str(s))
+
+    state = found["status"]["containerStatuses"][0]
+    assert found["status"]["phase"] == "Running"
+    assert state["lastState"]["terminated"]["exitCode"] == 1
+
+
+# --- stops ---------------------------------------------------------------------------------------
+
+
+async def test_a_deleted_pod_gets_sigterm_and_its_last_word_is_kept_until_it_is_gone(
+    client: ApiClient, sandbox: Sandbox
+) -> None:
+    script = (
+        "trap 'echo saved > /training/stop; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    )
+    what = pod(
+        script,
+        volumes=[{"name": "v", "hostPath": {"path": str(sandbox.root)}}],
+        volumeMounts=[{"name": "v", "mountPath": "/training"}],
+    )
+    name = await create(client, what)
+    await wait_for(client, name, running)
+    await logs_contain(client, name, "up")
+
+    await delete(client, name)
+    await wait_gone(client, name)
+
+    assert (sandbox.root / "stop").read_text() == "saved\n"
+    assert not processes_mentioning(str(sandbox.root / "pods"))
+
+
+async def logs_contain(client: ApiClient, name: str, text: str) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while text not in await logs(client, name):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_pod_that_ignores_sigterm_is_killed_with_all_its_daemons(
+    client: ApiClient, sandbox: Sandbox
+) -> None:
+    script = (
+        "trap '' TERM; (setsid sh -c 'sleep 600 & echo daemon' &) ; while :; do sleep 0.05; done"
+    )
+    name = await create(client, pod(script))
+    await wait_for(client, name, running)
+    await logs_contain(client, name, "daemon")
+    began = time.monotonic()
+
+    await delete(client, name, grace_s=1)
+    await wait_gone(client, name)
+
+    assert 0.9 < time.monotonic() - began < 10
+    assert not processes_mentioning(str(sandbox.root / "pods"))
+
+
+async def test_a_shorter_grace_wins(client: ApiClient) -> None:
+    name = await create(client, pod("trap '' TERM; echo up; while :; do sleep 0.05; done"))
+    await wait_for(client, name, running)
+    await logs_contain(client, name, "up")
+
+    await delete(client, name, grace_s=300)
+    await delete(client, name, grace_s=1)
+
+    await wait_gone(client, name, within_s=10)
+
+
+async def test_a_pod_that_is_forced_away_is_killed_at_once(
+    client: ApiClient, sandbox: Sandbox
+) -> None:
+    name = await create(client, pod("trap '' TERM; while :; do sleep 0.05; done"))
+    await wait_for(client, name, running)
+
+    await delete(client, name, grace_s=0)
+
+    await eventually(lambda: not processes_mentioning(str(sandbox.root / "pods")))
+    await eventually(lambda: not any((sandbox.root / "pods").iterdir()))
+
+
+# --- logs ----------------------------------------------------------------------------------------
+
+
+async def test_logs_can_be_cut_at_both_ends(client: ApiClient) -> None:
+    name = (await finish(client, pod("seq 1 100")))["metadata"]["name"]
+
+    assert await logs(client, name) == "".join(f"{i}\n" for i in range(1, 101))
+    assert await logs(client, name, tailLines="2") == "99\n100\n"
+    assert await logs(client, name, limitBytes="5") == "1\n2\n3"
+    assert await logs(client, name, tailLines="0") == ""
+
+
+async def test_logs_are_followed_to_the_end(client: ApiClient) -> None:
+    name = await create(client, pod("echo one; sleep 0.5; echo two"))
+    await wait_for(client, name, lambda s: running(s) or over(s))
+
+    assert await logs(client, name, follow="true") == "one\ntwo\n"
+
+
+# --- ranks ---------------------------------------------------------------------------------------
+
+MEET = """
+import os, socket, sys
+address = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+job, rank = os.environ["JOB"], os.environ["RANK"]
+if rank == "0":
+    with socket.create_server(address) as server:
+        peer, _ = server.accept()
+        with peer:
+            heard = peer.recv(100).decode()
+            peer.sendall(b"go")
+    print(heard, flush=True)
+    sys.exit(heard != f"{job} rank 1")
+while True:
+    try:
+        with socket.create_connection(address, timeout=10) as server:
+            server.sendall(f"{job} rank {rank}".encode())
+            sys.exit(server.recv(2) != b"go")
+    except ConnectionRefusedError:
+        pass
+"""
+
+
+async def test_two_jobs_meet_on_the_same_port_at_once(client: ApiClient) -> None:
+    names = []
+    for rank in (1, 0):  # rank 1 first: it must know rank 0's address before rank 0 runs
+        for uid in ("aaaaaaaa-job", "bbbbbbbb-job"):
+            owner_name = f"job-{uid[:8]}"
+            env = {
+                "JOB": uid,
+                "RANK": str(rank),
+                "MASTER_ADDR": f"{owner_name}-0-0.{owner_name}.default.svc",
+                "MASTER_PORT": "29500",
+            }
+            what = pod(
+                ["python3", "-c", MEET],
+                name=f"{owner_name}-0-{rank}",
+                uid=uid,
+                env=[{"name": key, "value": value} for key, value in env.items()],
+            )
+            names.append(await create(client, what))
+
+    found = [await wait_for(client, name, over) for name in names]
+
+    assert [one["status"]["phase"] for one in found] == ["Succeeded"] * 4
+    assert len({one["status"]["podIP"] for one in found}) == 4
+
+
+# --- what it does not run ------------------------------------------------------------------------
+
+
+async def test_a_pod_of_nobody_is_refused_with_a_reason(client: ApiClient) -> None:
+    [node], _ = await client.list("/api/v1/nodes")
+    what = pod("echo run", name="foreign", nodeName=node["metadata"]["name"])
+    del what["metadata"]["ownerReferences"]
+
+    found = await finish(client, what)
+
+    assert found["status"]["reason"] == "NodeRefused"
+    assert "TrainingJobs only" in found["status"]["message"]
+
+
+async def test_a_pod_whose_owner_is_another_job_is_not_even_bound(client: ApiClient) -> None:
+    what = pod("echo run", name="claimed")
+    what["metadata"]["ownerReferences"] = [owner("another-uid")]
+    await create(client, what)
+    # A pod that comes later is served: the first one was seen and left alone.
+    await finish(client, pod("exit 0"))
+
+    assert "nodeName" not in (await client.get(f"{PODS}/claimed"))["spec"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"resources": {"limits": {"cpu": "10000"}}}, "1 Insufficient cpu."),
+        ({"resources": {"limits": {"nvidia.com/gpu": 1}}}, "1 Insufficient nvidia.com/gpu."),
+        ({"nodeSelector": {"gpu": "yes"}}, "didn't match Pod's node affinity/selector."),
+        (
+            {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "none"}}]},
+            'persistentvolumeclaim "none" not found.',
+        ),
+    ],
+)
+async def test_a_pod_that_can_never_fit_says_so(
+    client: ApiClient, spec: Object, message: str
+) -> None:
+    name = await create(client, pod("exit 0", **spec))
+
+    found = await wait_for(client, name, lambda s: "Unschedulable" in str(s))
+
+    assert found["status"]["phase"] == "Pending"
+    [scheduled] = [c for c in found["status"]["conditions"] if c["type"] == "PodScheduled"]
+    assert scheduled["status"] == "False"
+    assert scheduled["message"].startswith("0/1 nodes are available: ")
+    assert scheduled["message"].endswith(message)
+
+
+# --- other nodes ---------------------------------------------------------------------------------
+
+
+def node_process(sandbox: Sandbox, root: Path, nonce: str, *more: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "trainingjob_sandbox.node"),
+            *("--kubeconfig", str(sandbox.kubeconfig), "--root", str(root), "--name", "second"),
+            *more,
+        ],
+        env={"PATH": os.environ["PATH"], NONCE_VARIABLE: nonce},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("nonce", ["", "0" * 32])
+def test_a_node_refuses_a_cluster_that_does_not_carry_its_nonce(
+    sandbox: Sandbox, tmp_path: Path, nonce: str
+) -> None:
+    with node_process(sandbox, tmp_path / "root", nonce) as node:
+        output, errors = node.communicate(timeout=30)
+
+    assert node.returncode == 1
+    assert output == ""
+    [line] = errors.splitlines()
+    assert "no pod will be run on this machine" in line
+    assert not (tmp_path / "root").exists()
+
+
+async def test_nothing_survives_a_killed_node_and_its_successor_says_so(
+    client: ApiClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    mark = await client.get("/api/v1/namespaces/kube-system/configmaps/trainingjob-sandbox")
+    nonce = mark["data"]["nonce"]
+    root = tmp_path / "root"
+    script = "(setsid sleep 600 &); echo up; while :; do sleep 0.05; done"
+    with node_process(sandbox, root, nonce) as node:
+        assert node.stdout is not None
+        assert await asyncio.to_thread(node.stdout.readline) == "ready\n"
+        name = await create(client, pod(script, nodeName="second"))
+        await wait_for(client, name, running)
+        assert processes_mentioning(str(root / "pods"))
+
+        node.kill()
+        node.communicate()
+
+    await eventually(lambda: not processes_mentioning(str(root)))
+    with node_process(sandbox, root, nonce) as node:
+        found = await wait_for(client, name, over)
+        assert terminated(found)["reason"] == "ContainerStatusUnknown"
+        assert terminated(found)["exitCode"] == 137
+
+        node.send_signal(signal.SIGTERM)
+        _, errors = node.communicate(timeout=30)
+
+    assert node.returncode == 0, errors
+    second = await client.get("/api/v1/nodes/second")
+    ready = next(c for c in second["status"]["conditions"] if c["type"] == "Ready")
+    assert ready["status"] == "False"
+    await client.delete("/api/v1/nodes/second")

@@ -1,0 +1,197 @@
+"""The sandbox as a program: how it comes up, and that it takes everything along when it ends."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.unit.sandbox.node.processes import eventually, processes_mentioning
+from trainingjob_sandbox.client import ApiClient
+from trainingjob_sandbox.starter import Sandbox
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="pods as processes are for Linux: no /proc here"
+)
+
+COMMAND = [sys.executable, "-m", "trainingjob_sandbox", "up"]
+STUBBORN = "trap '' TERM; while :; do sleep 0.05; done"
+UID = "0a1b2c3d-0000"
+
+
+@contextmanager
+def up(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
+    """A sandbox that is up, and its kubeconfig; ended for sure."""
+    with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, Path(process.stdout.readline().rstrip("\n"))
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+async def run_pod(kubeconfig: Path, script: str, *, grace_s: int = 30) -> None:
+    """Start a pod and wait until it runs."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "job-0a1b2c3d-0-0",
+            "labels": {"trainingjob.dev/job-uid": UID},
+            "ownerReferences": [
+                {
+                    "apiVersion": "trainingjob.dev/v1alpha1",
+                    "kind": "TrainingJob",
+                    "name": "job",
+                    "uid": UID,
+                    "controller": True,
+                }
+            ],
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": grace_s,
+            "containers": [{"name": "trainer", "image": "i", "command": ["sh", "-c", script]}],
+        },
+    }
+    pods = "/api/v1/namespaces/default/pods"
+    async with ApiClient.from_kubeconfig(kubeconfig) as client:
+        await client.create(pods, pod)
+        while (await client.get(f"{pods}/job-0a1b2c3d-0-0"))["status"]["phase"] != "Running":
+            await asyncio.sleep(0.02)
+
+
+async def test_the_first_line_is_the_kubeconfig_of_a_sandbox_that_is_ready() -> None:
+    with up() as (process, kubeconfig):
+        assert kubeconfig.is_absolute()
+        assert kubeconfig.stat().st_mode & 0o777 == 0o600
+        async with ApiClient.from_kubeconfig(kubeconfig) as client:
+            [node], _ = await client.list("/api/v1/nodes")
+            crds, _ = await client.list("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
+        ready = next(c for c in node["status"]["conditions"] if c["type"] == "Ready")
+        assert ready["status"] == "True"
+        assert {crd["spec"]["names"]["kind"] for crd in crds} == {"TrainingJob", "RetentionPolicy"}
+
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=20)
+
+    assert (process.returncode, rest) == (0, "")
+    assert not kubeconfig.parent.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_pods_end_with_the_sandbox(number: signal.Signals) -> None:
+    with up() as (process, kubeconfig):
+        await run_pod(kubeconfig, "(setsid sleep 600 &); exec sleep 600")
+        assert processes_mentioning(str(kubeconfig.parent))
+
+        process.send_signal(number)
+        process.communicate(timeout=20)
+
+    assert process.returncode == 0
+    assert not processes_mentioning(str(kubeconfig.parent))
+
+
+async def test_pods_get_their_grace_and_no_more() -> None:
+    with up("--grace", "30") as (process, kubeconfig):
+        await run_pod(kubeconfig, STUBBORN, grace_s=1)
+        began = time.monotonic()
+
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+
+    assert 0.9 < time.monotonic() - began < 10
+    assert not processes_mentioning(str(kubeconfig.parent))
+
+
+async def test_a_second_ctrl_c_ends_the_pods_at_once() -> None:
+    with up("--grace", "600") as (process, kubeconfig):
+        await run_pod(kubeconfig, STUBBORN, grace_s=600)
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(10) == 0
+    assert not processes_mentioning(str(kubeconfig.parent))
+
+
+async def test_a_killed_sandbox_leaves_no_process() -> None:
+    with up() as (process, kubeconfig):
+        root = kubeconfig.parent
+        await run_pod(kubeconfig, "trap '' TERM; (setsid sleep 600 &); while :; do sleep 1; done")
+
+        process.kill()
+        process.communicate()
+
+        await eventually(lambda: not processes_mentioning(str(root)))
+    shutil.rmtree(root)
+
+
+async def test_a_given_root_is_kept_without_the_pods_scratch(tmp_path: Path) -> None:
+    with up("--root", str(tmp_path / "root")) as (process, kubeconfig):
+        assert kubeconfig == tmp_path / "root" / "kubeconfig"
+        await run_pod(kubeconfig, "exec sleep 600")
+
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+
+    assert [path.name for path in (tmp_path / "root").iterdir()] == ["node.log"]
+
+
+async def test_it_dies_with_its_parent_when_asked_to(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE)\n"
+        "print(child.pid, child.stdout.readline().decode(), end='', flush=True)\n"
+        "input()\n"
+    )
+    root = tmp_path / "root"
+    arguments = [*COMMAND, "--die-with-parent", "--root", str(root)]
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with parent:
+        assert parent.stdout is not None
+        pid, _, kubeconfig = parent.stdout.readline().partition(" ")
+        await run_pod(Path(kubeconfig.strip()), "exec sleep 600")
+
+        parent.kill()
+        parent.wait()
+
+    await eventually(lambda: not Path(f"/proc/{pid}").exists())
+    assert not processes_mentioning(str(root))
+
+
+async def test_a_sandbox_is_a_context_manager() -> None:
+    with Sandbox() as sandbox:
+        assert sandbox.kubeconfig.parent == sandbox.root
+        async with ApiClient.from_kubeconfig(sandbox.kubeconfig) as client:
+            await client.list("/apis/trainingjob.dev/v1alpha1/trainingjobs")
+
+    assert not sandbox.root.exists()
+
+
+def test_wrong_use_is_said() -> None:
+    wrong = subprocess.run(
+        [sys.executable, "-m", "trainingjob_sandbox", "down"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"]},
+    )
+
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("usage: python -m trainingjob_sandbox up")

@@ -1,0 +1,306 @@
+"""A proxy between the operator and the API server, which breaks what a test tells it to.
+
+It stands before a real API server as well as before ours, so the same faults hit both.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import aiohttp
+import yaml
+from aiohttp import web
+
+from trainingjob_sandbox.kubeconfig import load_kubeconfig
+
+T = TypeVar("T")
+_RESOURCE = re.compile(
+    r"^/(?:api/v1|apis/[^/]+/[^/]+)(?:/namespaces/[^/]+(?=/[^/]))?/(?P<resource>[^/]+)"
+    r"(?:/(?P<name>[^/]+))?(?:/(?P<subresource>[^/]+))?$"
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request of the operator.
+
+    Attributes:
+        verb: `get`, `list`, `watch`, `create`, `patch`, `delete` or `update`.
+        resource: the plural, with the subresource behind a slash.
+    """
+
+    verb: str
+    resource: str
+    name: str
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes a job or a pod: what a crash can fall between."""
+        return self.verb in {"create", "patch", "delete", "update"} and self.resource != "events"
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}"
+
+
+Hook = Callable[[], None]
+Match = Callable[[Seen], bool]
+
+
+@dataclass
+class Fault:
+    """What goes wrong with requests that match.
+
+    Attributes:
+        match: which requests.
+        skip: so many matching requests go through first.
+        times: so many then go wrong; None: all.
+        status: answered instead of asking the server, with `headers` and a Status body.
+        delay_s: wait before going on.
+        before: called, and the connection is reset, before the server has the request.
+        after: called, and the connection is reset, after the server has acted.
+        hang: never answer.
+    """
+
+    match: Match
+    skip: int = 0
+    times: int | None = 1
+    status: int | None = None
+    reason: str = ""
+    message: str = "staged"
+    headers: dict[str, str] = field(default_factory=dict)
+    delay_s: float = 0.0
+    before: Hook | None = None
+    after: Hook | None = None
+    hang: bool = False
+    hits: int = 0
+
+    def takes(self, seen: Seen) -> bool:
+        """Whether this request goes wrong; counts it."""
+        if not self.match(seen):
+            return False
+        if self.skip > 0:
+            self.skip -= 1
+            return False
+        if self.times is not None and self.hits >= self.times:
+            return False
+        self.hits += 1
+        return True
+
+
+class FaultProxy:
+    """Runs in a thread and loop of its own. `faults` and `seen` may be used from the test."""
+
+    def __init__(self, upstream_kubeconfig: Path, folder: Path) -> None:
+        self._credentials = load_kubeconfig(upstream_kubeconfig)
+        self.kubeconfig = folder / "proxy.kubeconfig"
+        self.faults: list[Fault] = []
+        self.seen: list[Seen] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._watches: set[asyncio.Task[Any]] = set()
+        self._session: aiohttp.ClientSession | None = None
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._run(self._open())
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._run(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def add(self, fault: Fault) -> Fault:
+        """Let this go wrong from now on."""
+        self.faults.append(fault)
+        return fault
+
+    def count(self, *kinds: str) -> int:
+        """How many requests of these kinds (`create pods`) were made."""
+        return sum(str(seen) in kinds for seen in tuple(self.seen))
+
+    def start(self) -> None:
+        """Listen, on the same port as before."""
+        self._run(self._listen())
+
+    def stop(self) -> None:
+        """Stop listening and break all connections, as an API server that dies does."""
+        self._run(self._unlisten())
+
+    def drop_watches(self) -> None:
+        """Break the connections of all watches."""
+        self._run(self._drop())
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    async def _open(self) -> None:
+        headers = {}
+        if self._credentials.token:
+            headers["Authorization"] = f"Bearer {self._credentials.token}"
+        self._session = aiohttp.ClientSession(
+            headers=headers,
+            connector=aiohttp.TCPConnector(ssl=self._credentials.ssl_context() or True, limit=0),
+            timeout=aiohttp.ClientTimeout(total=None),
+            auto_decompress=False,
+        )
+
+    async def _close(self) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+    async def _listen(self) -> None:
+        app = web.Application(client_max_size=32 * 2**20)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(
+            app, handle_signals=False, access_log=None, shutdown_timeout=0.01
+        )
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
+        self._port = self._runner.addresses[0][1]
+        self._write_kubeconfig()
+
+    async def _unlisten(self) -> None:
+        await self._drop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _drop(self) -> None:
+        for task in tuple(self._watches):
+            task.cancel()
+        await asyncio.sleep(0)
+
+    def _write_kubeconfig(self) -> None:
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{self._port}"}}],
+            "users": [{"name": "u", "user": {}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "c",
+        }
+        self.kubeconfig.write_text(yaml.safe_dump(config))
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        seen = _seen(request)
+        self.seen.append(seen)
+        fault = next((fault for fault in self.faults if fault.takes(seen)), None)
+        if fault is None:
+            return await self._forward(request, watch=seen.verb == "watch")
+        if fault.hang:
+            await asyncio.sleep(3600)
+        await asyncio.sleep(fault.delay_s)
+        if fault.status is not None:
+            return _watch_error(fault) if seen.verb == "watch" else _status(fault)
+        if fault.before is not None:
+            return _reset(request, fault.before)
+        if fault.after is not None:
+            await self._ask(request)
+            return _reset(request, fault.after)
+        return await self._forward(request, watch=seen.verb == "watch")
+
+    async def _ask(self, request: web.Request) -> tuple[int, dict[str, str], bytes]:
+        async with self._upstream(request, await request.read()) as answer:
+            return answer.status, _headers(answer.headers), await answer.read()
+
+    async def _forward(self, request: web.Request, *, watch: bool) -> web.StreamResponse:
+        if not watch:
+            status, headers, body = await self._ask(request)
+            return web.Response(status=status, headers=headers, body=body)
+        task = asyncio.current_task()
+        assert task is not None
+        self._watches.add(task)
+        try:
+            return await self._stream(request)
+        finally:
+            self._watches.discard(task)
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        async with self._upstream(request, b"") as answer:
+            response = web.StreamResponse(
+                status=answer.status, headers=_headers(answer.headers)
+            )
+            await response.prepare(request)
+            with contextlib.suppress(ConnectionError, aiohttp.ClientError):
+                async for chunk in answer.content.iter_any():
+                    await response.write(chunk)
+            return response
+
+    def _upstream(
+        self, request: web.Request, body: bytes
+    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        assert self._session is not None
+        passed = {"Accept", "Content-Type", "User-Agent"}
+        headers = {name: value for name, value in request.headers.items() if name in passed}
+        url = self._credentials.server.rstrip("/") + request.raw_path
+        return self._session.request(
+            request.method, aiohttp.client.URL(url, encoded=True), headers=headers, data=body or None
+        )
+
+
+def _seen(request: web.Request) -> Seen:
+    found = _RESOURCE.match(request.path)
+    if found is None:
+        return Seen("get", request.path, "")
+    name = found["name"] or ""
+    resource = found["resource"] + (f"/{found['subresource']}" if found["subresource"] else "")
+    verbs = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+    verb = verbs.get(request.method, "get" if name else "list")
+    if verb == "list" and request.query.get("watch") in {"true", "1"}:
+        verb = "watch"
+    return Seen(verb, resource, name)
+
+
+def _status(fault: Fault) -> web.Response:
+    body = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "code": fault.status,
+        "reason": fault.reason,
+        "message": fault.message,
+    }
+    return web.Response(
+        status=fault.status or 500,
+        headers={"Content-Type": "application/json", **fault.headers},
+        body=json.dumps(body).encode(),
+    )
+
+
+def _watch_error(fault: Fault) -> web.Response:
+    """A watch says what is wrong in an event: its answer has begun with 200 by then."""
+    status = {"kind": "Status", "code": fault.status, "reason": fault.reason}
+    body = json.dumps({"type": "ERROR", "object": status | {"message": fault.message}})
+    return web.Response(body=f"{body}\n".encode(), content_type="application/json")
+
+
+def _reset(request: web.Request, hook: Hook) -> web.Response:
+    hook()
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)
+
+
+def _headers(headers: Any) -> dict[str, str]:
+    passed = {"Content-Type", "Content-Encoding", "Retry-After"}
+    return {name: value for name, value in headers.items() if name in passed}
+
+

@@ -1,0 +1,76 @@
+"""Arguments in, an exit code and one clear line out; nothing is started for bad input."""
+
+from pathlib import Path
+
+import pytest
+
+from trainingjob_sandbox.run import command, run_command
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("bad input must be found before anything starts")
+
+    monkeypatch.setattr(command, "Workspace", refuse)
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err
+
+
+def test_a_file_that_is_not_there_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "missing.yaml"
+
+    assert run_command([str(missing)]) == 2
+    assert complaint(capsys).startswith(f"trainingjob run: cannot read {missing}: ")
+
+
+def test_a_file_without_a_job_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.yaml").touch()
+
+    assert run_command([str(tmp_path / "empty.yaml")]) == 2
+    assert complaint(capsys) == (
+        "trainingjob run: `run` takes exactly one TrainingJob, and there are 0 in here\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "want"),
+    [
+        pytest.param([], "FILE --sample is required", id="nothing"),
+        pytest.param(["a.yaml", "--sample", "digits"], "not allowed with argument", id="both"),
+        pytest.param(["--sample", "nonsense"], "choose from digits, ", id="unknown-sample"),
+        pytest.param(["a.yaml", "--timeout", "soon"], "'soon' is no time", id="no-time"),
+        pytest.param(["a.yaml", "--timeout", "0"], "'0' is no time", id="no-time-at-all"),
+    ],
+)
+def test_wrong_use_is_explained(
+    arguments: list[str], want: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run_command(arguments)
+
+    assert want in complaint(capsys).replace("'digits'", "digits")
+
+
+def test_without_the_extra_the_missing_module_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: None if name == "rich" else object())
+
+    with pytest.raises(ModuleNotFoundError) as missing:
+        run_command(["a.yaml"])
+
+    assert missing.value.name == "rich"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90.0), ("1.5s", 1.5), ("15m", 900.0), ("2h", 7200.0)]
+)
+def test_times_are_taken_as_the_operators_settings_take_them(text: str, seconds: float) -> None:
+    assert command._duration(text) == seconds

@@ -1,0 +1,75 @@
+"""Which files can be run, and what is said about the others."""
+
+import json
+
+import pytest
+import yaml
+
+from tests.support.builders import make_job
+from trainingjob_sandbox.run.documents import InputError, read_documents
+
+CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "source"}}
+NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ml"}}
+
+
+def text(*documents: object) -> str:
+    return str(yaml.safe_dump_all(documents))
+
+
+def test_the_job_and_what_it_needs_are_told_apart() -> None:
+    documents = read_documents(text(make_job("mnist"), CONFIG_MAP))
+
+    assert documents.job.path == (
+        "/apis/trainingjob.dev/v1alpha1/namespaces/ml/trainingjobs/mnist"
+    )
+    assert [other.path for other in documents.others] == [
+        "/api/v1/namespaces/default/configmaps/source"
+    ]
+
+
+def test_every_namespace_is_named_once_in_the_order_of_the_file() -> None:
+    assert read_documents(text(CONFIG_MAP, NAMESPACE, make_job())).namespaces == ["default", "ml"]
+
+
+def test_json_and_empty_documents_are_taken() -> None:
+    assert read_documents("---\n---\n" + json.dumps(make_job("mnist"))).job.name == "mnist"
+
+
+@pytest.mark.parametrize(
+    ("given", "want"),
+    [
+        pytest.param(text(CONFIG_MAP), "exactly one TrainingJob, and there are 0", id="no-job"),
+        pytest.param(
+            text(make_job("a"), make_job("b")), "there are 2 in here (a, b)", id="two-jobs"
+        ),
+        pytest.param("", "exactly one TrainingJob", id="empty"),
+        pytest.param("a: [", "this is not YAML: while parsing", id="no-yaml"),
+        pytest.param("just text", "document 1 is no Kubernetes object", id="text"),
+        pytest.param(
+            text({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}}),
+            "document 1 is 'apps/v1 Deployment', which `run` cannot use",
+            id="unknown-kind",
+        ),
+        pytest.param(
+            text({"apiVersion": "v1", "kind": "ConfigMap"}),
+            "document 1 (ConfigMap) has no metadata.name",
+            id="no-metadata",
+        ),
+        pytest.param(
+            text({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": 3}}),
+            "document 1 (Namespace) has no metadata.name",
+            id="name-is-a-number",
+        ),
+        pytest.param(
+            text({**CONFIG_MAP, "metadata": {"name": "x", "namespace": 3}}),
+            "metadata.namespace must be a text",
+            id="namespace-is-a-number",
+        ),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_one_line(given: str, want: str) -> None:
+    with pytest.raises(InputError) as refused:
+        read_documents(given)
+
+    assert want in str(refused.value)
+    assert "\n" not in str(refused.value)

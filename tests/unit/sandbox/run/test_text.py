@@ -1,0 +1,52 @@
+"""Bytes of any program in, lines that can be shown anywhere out."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainingjob_sandbox.run.text import Lines, printable
+
+
+def test_lines_may_come_in_any_pieces() -> None:
+    lines = Lines()
+
+    assert lines.feed(b"epo") == []
+    assert lines.feed(b"ch 1\nepoch 2\nep") == ["epoch 1", "epoch 2"]
+    assert lines.end() == ["ep"]
+    assert lines.end() == []
+
+
+def test_a_line_without_an_end_is_shown_in_pieces_of_bounded_size() -> None:
+    lines = Lines()
+
+    shown = lines.feed(b"x" * 200_000)
+
+    assert [len(line) for line in shown] == [65536] * 3
+    assert "".join([*shown, *lines.end()]) == "x" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("line", "want"),
+    [
+        pytest.param(b"\x1b[1;32mgreen\x1b[0m", "green", id="colours"),
+        pytest.param(b"\x1b]0;title\x07text", "text", id="window-title"),
+        pytest.param(b" 10%\r 50%\r100%", "100%", id="progress-bar"),
+        pytest.param(b"windows\r", "windows", id="carriage-return-at-the-end"),
+        pytest.param(b"a\tb\x08c\x00", "a\tbc", id="control-characters"),
+        pytest.param("Verlust ↓ ✓".encode(), "Verlust ↓ ✓", id="unicode"),
+        pytest.param(b"\xff\xfe", "��", id="no-utf-8"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_taken_out(line: bytes, want: str) -> None:
+    assert printable(line) == want
+
+
+@given(st.binary(), st.integers(1, 20))
+def test_cutting_into_pieces_changes_nothing(data: bytes, size: int) -> None:
+    lines, whole = Lines(), Lines()
+
+    pieces = [data[i : i + size] for i in range(0, len(data), size)]
+    got = [line for piece in pieces for line in lines.feed(piece)] + lines.end()
+
+    assert got == whole.feed(data) + whole.end()
+    assert not any(character < " " and character != "\t" for line in got for character in line)
