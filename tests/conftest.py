@@ -72,11 +72,14 @@ async def own_api(own_api_server: ApiServerUnderTest) -> AsyncIterator[Api]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def operator(
     api_server: ApiServerUnderTest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OperatorProcess]:
-    """The operator as its users run it: a process of its own, following every namespace."""
+    """The operator as its users run it: a process of its own, following every namespace.
+
+    It ends with its module: others run operators of their own, and two would hide each other.
+    """
     folder = tmp_path_factory.mktemp("operator")
     with OperatorProcess(api_server.kubeconfig, folder / "operator.log") as process:
         process.wait_until_ready()

@@ -25,7 +25,7 @@ from typing import Final, Self
 
 from trainingjob_operator.api.crd import retention_policy_crd, training_job_crd
 from trainingjob_sandbox.apiserver import ApiServerThread
-from trainingjob_sandbox.client import ApiClient
+from trainingjob_sandbox.client import ApiClient, ApiError
 from trainingjob_sandbox.node.mark import plant
 from trainingjob_sandbox.node.names import NONCE_VARIABLE
 
@@ -188,7 +188,7 @@ def up(argv: list[str] | None = None) -> int:
             sys.stdout.write(f"{sandbox.kubeconfig}\n")
             sys.stdout.flush()
             stop.wait()
-    except (SandboxError, OSError) as error:
+    except (SandboxError, ApiError, OSError) as error:
         sys.stderr.write(f"trainingjob sandbox up: {error}\n")
         return 1
     return 0

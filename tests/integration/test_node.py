@@ -1,12 +1,15 @@
 """The node with a real API (the sandbox's) and real processes."""
 
+# A test has its loop to itself: blocking it harms nobody.
+# ruff: noqa: ASYNC240
+
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from trainingjob_sandbox.starter import Sandbox
 
 Object = dict[str, Any]
 PODS = "/api/v1/namespaces/default/pods"
+JOBS = "/apis/trainingjob.dev/v1alpha1/namespaces/default/trainingjobs"
 WAIT_S = 20
 
 pytestmark = pytest.mark.skipif(
@@ -41,35 +45,51 @@ def sandbox() -> Iterator[Sandbox]:
 async def client(sandbox: Sandbox) -> AsyncIterator[ApiClient]:
     async with ApiClient.from_kubeconfig(sandbox.kubeconfig) as connected:
         yield connected
-        pods, _ = await connected.list(PODS)
-        for pod in pods:
-            await delete(connected, pod["metadata"]["name"], grace_s=0)
+        for name in [item["metadata"]["name"] for item in (await connected.list(PODS))[0]]:
+            await delete(connected, name, grace_s=0)
+        for job in (await connected.list(JOBS))[0]:
+            await connected.delete(f"{JOBS}/{job['metadata']['name']}")
         await eventually(lambda: not processes_mentioning(str(sandbox.root / "pods")))
 
 
-def owner(uid: str) -> Object:
-    return {
+async def create_job(client: ApiClient) -> Object:
+    """A TrainingJob that nobody reconciles: pods need an owner, or they are collected."""
+    template = {"spec": {"containers": [{"name": "trainer", "image": "i"}]}}
+    job = {
         "apiVersion": "trainingjob.dev/v1alpha1",
         "kind": "TrainingJob",
-        "name": "job",
-        "uid": uid,
+        "metadata": {"generateName": "job-"},
+        "spec": {"template": template},
+    }
+    metadata: Object = (await client.create(JOBS, job))["metadata"]
+    return metadata
+
+
+def owned(pod: Object, job: Object, *, rank: int = 0) -> Object:
+    """The pod as the operator would have made it for a rank of that job."""
+    owner = {
+        "apiVersion": "trainingjob.dev/v1alpha1",
+        "kind": "TrainingJob",
+        "name": job["name"],
+        "uid": job["uid"],
         "controller": True,
     }
+    metadata = {
+        "name": f"{job['name']}-{job['uid'][:8]}-0-{rank}",
+        "labels": {"trainingjob.dev/job-uid": job["uid"]},
+        "ownerReferences": [owner],
+    }
+    return pod | {"metadata": metadata}
 
 
-def pod(command: list[str] | str, *, name: str = "", uid: str = "", **container: Any) -> Object:
+def pod(command: list[str] | str, **fields: Any) -> Object:
     """A pod of one container; a `command` of one string is for the shell."""
-    uid = uid or str(uuid.uuid4())
     argv = ["sh", "-c", command] if isinstance(command, str) else command
-    spec = {k: container.pop(k) for k in list(container) if k in POD_FIELDS}
+    container = {key: value for key, value in fields.items() if key not in POD_FIELDS}
+    spec = {key: value for key, value in fields.items() if key in POD_FIELDS}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {
-            "name": name or f"job-{uid[:8]}-0-0",
-            "labels": {"trainingjob.dev/job-uid": uid},
-            "ownerReferences": [owner(uid)],
-        },
         "spec": {
             "restartPolicy": "Never",
             "containers": [
@@ -93,6 +113,9 @@ POD_FIELDS = {
 
 
 async def create(client: ApiClient, what: Object) -> str:
+    """Create a pod, for a job of its own unless it has metadata; its name."""
+    if "metadata" not in what:
+        what = owned(what, await create_job(client))
     return str((await client.create(PODS, what))["metadata"]["name"])
 
 
@@ -127,6 +150,8 @@ async def wait_gone(client: ApiClient, name: str, *, within_s: float = WAIT_S) -
             match news:
                 case Listed([]) | Changed("DELETED", _):
                     return
+                case _:
+                    pass
 
 
 def over(status: Object) -> bool:
@@ -240,6 +265,23 @@ async def test_a_deadline_ends_the_pod(client: ApiClient) -> None:
     assert terminated(found)["exitCode"] == 143
 
 
+async def test_a_condition_of_somebody_else_is_not_overwritten(client: ApiClient) -> None:
+    name = await create(client, pod("while [ ! -e $HOME/go ]; do sleep 0.05; done"))
+    seen = await wait_for(client, name, running)
+    target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+    # As the eviction API does it: the condition, then the deletion.
+    await client.patch(
+        f"{PODS}/{name}/status",
+        {"status": {"conditions": [*seen["status"]["conditions"], target]}},
+    )
+
+    await delete(client, name, grace_s=5)
+
+    found = await wait_for(client, name, over)
+    assert target in found["status"]["conditions"]
+    assert terminated(found)["exitCode"] == 143
+
+
 # --- what it runs --------------------------------------------------------------------------------
 
 
@@ -301,7 +343,7 @@ async def test_a_pod_waits_for_a_configmap_and_starts_when_it_appears(client: Ap
 
 
 async def test_init_containers_run_first_and_leave_their_files(client: ApiClient) -> None:
-    mount = {"volumeMounts": [{"name": "work", "mountPath": "/tj-work"}]}
+    mount: Object = {"volumeMounts": [{"name": "work", "mountPath": "/tj-work"}]}
     init = [
         {"name": f"step-{i}", "image": "i", "command": ["sh", "-c", script], **mount}
         for i, script in enumerate(
@@ -392,7 +434,7 @@ async def test_a_deleted_pod_gets_sigterm_and_its_last_word_is_kept_until_it_is_
 
 async def logs_contain(client: ApiClient, name: str, text: str) -> None:
     async with asyncio.timeout(WAIT_S):
-        while text not in await logs(client, name):
+        while text not in await logs(client, name):  # noqa: ASYNC110 - the answer is another process's
             await asyncio.sleep(0.02)
 
 
@@ -456,6 +498,26 @@ async def test_logs_are_followed_to_the_end(client: ApiClient) -> None:
     assert await logs(client, name, follow="true") == "one\ntwo\n"
 
 
+async def test_kubectl_follows_a_log_through_the_api_server(
+    client: ApiClient, sandbox: Sandbox
+) -> None:
+    kubectl = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which(
+        "kubectl"
+    )
+    if kubectl is None:
+        pytest.skip("kubectl is neither beside this Python nor on PATH")
+    name = await create(client, pod("echo one; sleep 0.5; echo two"))
+    await wait_for(client, name, running)
+
+    process = await asyncio.create_subprocess_exec(
+        *(kubectl, "--kubeconfig", str(sandbox.kubeconfig), "logs", "-f", name),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    text, _ = await asyncio.wait_for(process.communicate(), WAIT_S)
+
+    assert text == b"one\ntwo\n"
+
+
 # --- ranks ---------------------------------------------------------------------------------------
 
 MEET = """
@@ -481,23 +543,20 @@ while True:
 
 
 async def test_two_jobs_meet_on_the_same_port_at_once(client: ApiClient) -> None:
+    jobs = [await create_job(client) for _ in range(2)]
     names = []
     for rank in (1, 0):  # rank 1 first: it must know rank 0's address before rank 0 runs
-        for uid in ("aaaaaaaa-job", "bbbbbbbb-job"):
-            owner_name = f"job-{uid[:8]}"
+        for job in jobs:
+            service = f"{job['name']}-{job['uid'][:8]}"
             env = {
-                "JOB": uid,
+                "JOB": job["name"],
                 "RANK": str(rank),
-                "MASTER_ADDR": f"{owner_name}-0-0.{owner_name}.default.svc",
+                "MASTER_ADDR": f"{service}-0-0.{service}.default.svc",
                 "MASTER_PORT": "29500",
             }
-            what = pod(
-                ["python3", "-c", MEET],
-                name=f"{owner_name}-0-{rank}",
-                uid=uid,
-                env=[{"name": key, "value": value} for key, value in env.items()],
-            )
-            names.append(await create(client, what))
+            variables = [{"name": key, "value": value} for key, value in env.items()]
+            what = pod(["python3", "-c", MEET], env=variables)
+            names.append(await create(client, owned(what, job, rank=rank)))
 
     found = [await wait_for(client, name, over) for name in names]
 
@@ -510,23 +569,22 @@ async def test_two_jobs_meet_on_the_same_port_at_once(client: ApiClient) -> None
 
 async def test_a_pod_of_nobody_is_refused_with_a_reason(client: ApiClient) -> None:
     [node], _ = await client.list("/api/v1/nodes")
-    what = pod("echo run", name="foreign", nodeName=node["metadata"]["name"])
-    del what["metadata"]["ownerReferences"]
+    what = pod("echo run", nodeName=node["metadata"]["name"])
 
-    found = await finish(client, what)
+    found = await finish(client, what | {"metadata": {"name": "foreign"}})
 
     assert found["status"]["reason"] == "NodeRefused"
     assert "TrainingJobs only" in found["status"]["message"]
 
 
-async def test_a_pod_whose_owner_is_another_job_is_not_even_bound(client: ApiClient) -> None:
-    what = pod("echo run", name="claimed")
-    what["metadata"]["ownerReferences"] = [owner("another-uid")]
-    await create(client, what)
+async def test_a_pod_with_the_label_of_another_job_is_not_even_bound(client: ApiClient) -> None:
+    what = owned(pod("echo run"), await create_job(client))
+    what["metadata"]["labels"] = {"trainingjob.dev/job-uid": (await create_job(client))["uid"]}
+    name = await create(client, what)
     # A pod that comes later is served: the first one was seen and left alone.
     await finish(client, pod("exit 0"))
 
-    assert "nodeName" not in (await client.get(f"{PODS}/claimed"))["spec"]
+    assert "nodeName" not in (await client.get(f"{PODS}/{name}"))["spec"]
 
 
 @pytest.mark.parametrize(

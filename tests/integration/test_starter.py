@@ -1,9 +1,13 @@
 """The sandbox as a program: how it comes up, and that it takes everything along when it ends."""
 
+# A test has its loop to itself: blocking it harms nobody.
+# ruff: noqa: ASYNC220
+
 import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,7 +27,6 @@ pytestmark = pytest.mark.skipif(
 
 COMMAND = [sys.executable, "-m", "trainingjob_sandbox", "up"]
 STUBBORN = "trap '' TERM; while :; do sleep 0.05; done"
-UID = "0a1b2c3d-0000"
 
 
 @contextmanager
@@ -40,32 +43,35 @@ def up(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
 
 async def run_pod(kubeconfig: Path, script: str, *, grace_s: int = 30) -> None:
     """Start a pod and wait until it runs."""
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": "job-0a1b2c3d-0-0",
-            "labels": {"trainingjob.dev/job-uid": UID},
-            "ownerReferences": [
-                {
-                    "apiVersion": "trainingjob.dev/v1alpha1",
-                    "kind": "TrainingJob",
-                    "name": "job",
-                    "uid": UID,
-                    "controller": True,
-                }
-            ],
-        },
-        "spec": {
-            "restartPolicy": "Never",
-            "terminationGracePeriodSeconds": grace_s,
-            "containers": [{"name": "trainer", "image": "i", "command": ["sh", "-c", script]}],
-        },
+    api, jobs = "/apis/trainingjob.dev/v1alpha1", "namespaces/default/trainingjobs"
+    container = {"name": "trainer", "image": "i", "command": ["sh", "-c", script]}
+    job = {
+        "apiVersion": "trainingjob.dev/v1alpha1",
+        "kind": "TrainingJob",
+        "metadata": {"name": "job"},
+        "spec": {"template": {"spec": {"containers": [container]}}},
     }
-    pods = "/api/v1/namespaces/default/pods"
     async with ApiClient.from_kubeconfig(kubeconfig) as client:
-        await client.create(pods, pod)
-        while (await client.get(f"{pods}/job-0a1b2c3d-0-0"))["status"]["phase"] != "Running":
+        # Nobody reconciles the job; without it the pod would be collected.
+        uid = (await client.create(f"{api}/{jobs}", job))["metadata"]["uid"]
+        reference = {"apiVersion": job["apiVersion"], "kind": "TrainingJob", "name": "job"}
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": f"job-{uid[:8]}-0-0",
+                "labels": {"trainingjob.dev/job-uid": uid},
+                "ownerReferences": [{**reference, "uid": uid, "controller": True}],
+            },
+            "spec": {
+                "restartPolicy": "Never",
+                "terminationGracePeriodSeconds": grace_s,
+                "containers": [container],
+            },
+        }
+        pods = "/api/v1/namespaces/default/pods"
+        path = f"{pods}/{(await client.create(pods, pod))['metadata']['name']}"
+        while (await client.get(path))["status"]["phase"] != "Running":  # noqa: ASYNC110 - the answer is another process's
             await asyncio.sleep(0.02)
 
 
@@ -182,6 +188,19 @@ async def test_a_sandbox_is_a_context_manager() -> None:
             await client.list("/apis/trainingjob.dev/v1alpha1/trainingjobs")
 
     assert not sandbox.root.exists()
+
+
+def test_a_port_that_is_taken_is_said_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        failed = subprocess.run(
+            [*COMMAND, "--port", str(port)], capture_output=True, text=True, check=False
+        )
+
+    assert (failed.returncode, failed.stdout) == (1, "")
+    [line] = failed.stderr.splitlines()
+    assert line.startswith("trainingjob sandbox up: ")
+    assert str(port) in line
 
 
 def test_wrong_use_is_said() -> None:

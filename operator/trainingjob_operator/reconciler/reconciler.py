@@ -14,6 +14,7 @@ decision is made and its status write prepared between two of them.
 import asyncio
 import logging
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, Final
 
 from trainingjob_operator.api.validation import parse_spec
@@ -207,7 +208,7 @@ class Reconciler:
             return AT_ONCE
         full = f"the operator follows {self._index.max_jobs} live jobs, which is its limit"
         status = set_readiness(
-            job.status,
+            replace(job.status, phase=job.status.phase or "Pending"),
             Readiness(ready=False, reason=REASON_QUEUED, message=full),
             now=self._clock.now(),
             generation=job.generation,

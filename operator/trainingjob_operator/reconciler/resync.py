@@ -118,22 +118,32 @@ class Resync:
                 self._forget_phantom(entry, version)
 
     async def _list_jobs(self, namespace: str | None) -> tuple[set[str], str]:
-        """Take all jobs in; their uids, and the version of the list."""
+        """Take all jobs in; their uids, and the version of the list.
+
+        Lists are in the order of names. Jobs that are new are taken in oldest first, so that the
+        oldest gets the room that there is.
+        """
         uids: set[str] = set()
+        newcomers: list[JobView] = []
         version = "0"
         async for page in self._cluster.list_jobs(namespace):
             version = page.resource_version
             for raw in page.items:
                 job = job_view(raw)
                 uids.add(job.uid)
-                if self._is_wanted(job) and not self._index.observe_job(job):
-                    self._queue.add(job.key)  # turned away: it says so in its status
+                if job.key in self._index:
+                    self._index.observe_job(job)
+                elif self._is_wanted(job):
+                    newcomers.append(job)
+        for job in sorted(newcomers, key=lambda job: (job.created_at, job.key)):
+            if not self._index.observe_job(job):
+                self._queue.add(job.key)  # turned away: it says so in its status
         return uids, version
 
     def _is_wanted(self, job: JobView) -> bool:
         if not is_ours(job):
             return False
-        if job.key in self._index or not job.status.is_finished:
+        if not job.status.is_finished:
             return True
         ended = job.status.completion_time
         return ended is None or self._clock.now() - ended < timedelta(

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from trainingjob_sandbox.apiserver import protobuf
 from trainingjob_sandbox.apiserver.errors import ApiError, bad_request
 
 
@@ -28,6 +29,8 @@ def parse(body: bytes, content_type: str, expected: str = "") -> tuple[Any, list
     Raises:
         ApiError: 400, it cannot be read; 415, its media type is not supported.
     """
+    if content_type == protobuf.MEDIA_TYPE:
+        return protobuf.decode(body), []
     if content_type not in ("", "application/json", "application/yaml"):
         # Patches come here as JSON as well; what kind of patch was decided before.
         raise ApiError(

@@ -10,6 +10,7 @@ from trainingjob_sandbox.apiserver.resources import ALL_VERBS, Resource
 from trainingjob_sandbox.apiserver.selectors import FieldPaths
 from trainingjob_sandbox.apiserver.storage import CollectionId
 from trainingjob_sandbox.apiserver.strategies import (
+    ClaimStrategy,
     DataStrategy,
     EventStrategy,
     LeaseStrategy,
@@ -17,6 +18,7 @@ from trainingjob_sandbox.apiserver.strategies import (
     NodeStrategy,
     QuotaStrategy,
     ReturnedStrategy,
+    SecretStrategy,
     ServiceStrategy,
 )
 
@@ -150,7 +152,7 @@ def builtin_resources() -> list[Resource]:
         _core(
             "Secret",
             "secrets",
-            strategy=DataStrategy(),
+            strategy=SecretStrategy(),
             field_paths=_paths("type"),
             description="Secret data, as keys and values in base64.",
         ),
@@ -177,7 +179,7 @@ def builtin_resources() -> list[Resource]:
             "persistentvolumeclaims",
             short_names=("pvc",),
             subresources=_STATUS,
-            strategy=ReturnedStrategy(),
+            strategy=ClaimStrategy(),
             unknown_field=_only_name_and_namespace,
             description="A claim to storage that outlives pods.",
         ),

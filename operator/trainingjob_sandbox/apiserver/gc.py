@@ -52,7 +52,8 @@ class GarbageCollector:
         self._places[event.new.uid] = place
         for owner in _owner_uids(event.new):
             self._dependents.setdefault(owner, set()).add(place)
-            if owner not in self._places:
+            known = self._places.get(owner)
+            if known is None or known.key.namespace not in ("", place.key.namespace):
                 self._enqueue(self.check_dependent, place)
         if {FOREGROUND, ORPHAN} & set(event.new.metadata.get("finalizers") or ()):
             self._enqueue(self.check_owner, place)

@@ -1,27 +1,23 @@
 """The verbs: from a request for a resource to its answer."""
 
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 
 from aiohttp import web
 
-from trainingjob_sandbox.apiserver import bodies, errors, patching
+from trainingjob_sandbox.apiserver import bodies, errors, patching, pod_actions
 from trainingjob_sandbox.apiserver.clock import now
 from trainingjob_sandbox.apiserver.deletion import DeleteOptions
 from trainingjob_sandbox.apiserver.errors import ApiError
-from trainingjob_sandbox.apiserver.paging import Snapshots, Token
+from trainingjob_sandbox.apiserver.lists import Lists, encode_list, watch_options
 from trainingjob_sandbox.apiserver.podlogs import PodLogs
-from trainingjob_sandbox.apiserver.pods import is_finished, set_condition
 from trainingjob_sandbox.apiserver.requests import Call
-from trainingjob_sandbox.apiserver.resources import Resource, copy_json
 from trainingjob_sandbox.apiserver.storage import JsonObject, Stored, encode
 from trainingjob_sandbox.apiserver.store import Store, WriteOptions
 from trainingjob_sandbox.apiserver.strategic import strategic_merge
 from trainingjob_sandbox.apiserver.tables import table
-from trainingjob_sandbox.apiserver.watch import Watch, WatchOptions
-
-DEFAULT_WATCH_S: Final = 1800.0
-"""How long a watch lasts if the client does not say."""
+from trainingjob_sandbox.apiserver.watch import Watch
 
 _CREATED: Final = 201
 _APPLY_REFUSED: Final = (
@@ -50,7 +46,7 @@ class Handlers:
 
     def __init__(self, store: Store, *, bookmark_interval_s: float) -> None:
         self.store = store
-        self.snapshots = Snapshots()
+        self.lists = Lists(store.storage)
         self.logs = PodLogs(store)
         self._bookmark_interval_s = bookmark_interval_s
 
@@ -104,79 +100,25 @@ class Handlers:
         return reply(stored.encoded if stored else obj, status, warnings)
 
     def _list(self, call: Call) -> web.Response:
-        selected, limit = call.selected(), call.integer("limit")
-        revision, objects, after = self._state(call)
-        chosen = [
-            stored
-            for stored in objects
-            if (after is None or stored.key > after) and selected(stored.obj)
-        ]
-        metadata: JsonObject = {"resourceVersion": str(revision)}
-        if limit and len(chosen) > limit:
-            page = chosen[:limit]
-            self.snapshots.take(call.resource.where, revision, objects)
-            metadata["continue"] = Token(revision, page[-1].key).encode()
-            if not call.query.get("labelSelector") and not call.query.get("fieldSelector"):
-                metadata["remainingItemCount"] = len(chosen) - limit
-            chosen = page
+        page, metadata = self.lists.page(call)
         if call.as_table:
-            objs = [stored.obj for stored in chosen]
+            objs = [stored.obj for stored in page]
             return reply(
                 table(call.resource, objs, metadata=metadata, now=now(), include=call.include)
             )
-        return reply(_encode_list(call.resource, chosen, metadata))
-
-    def _state(self, call: Call) -> tuple[int, list[Stored], Any]:
-        """Return which state of the collection to list, and after which key."""
-        where, storage = call.resource.where, self.store.storage
-        asked = call.query.get("resourceVersion", "")
-        if call.query.get("continue"):
-            if asked not in ("", "0"):
-                raise errors.bad_request(
-                    "specifying resource version is not allowed when using continue"
-                )
-            token = Token.decode(call.query["continue"])
-            return token.revision, self.snapshots.recall(where, token.revision), token.after
-        revision = _revision(asked)
-        if revision > storage.revision:
-            raise _too_large(revision, storage.revision)
-        exact = call.query.get("resourceVersionMatch") == "Exact"
-        if exact and revision != storage.revision:
-            raise errors.expired(f"The resourceVersion for the provided list is too old: {asked}")
-        return storage.revision, storage.collection(where).sorted(), None
+        return reply(encode_list(call.resource, page, metadata))
 
     async def _watch(self, request: web.Request, call: Call) -> web.StreamResponse:
-        options = self._watch_options(call)
+        options = watch_options(call, self._bookmark_interval_s)
         watch = Watch(self.store.storage, call.resource, options)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         call.record.status = response.status
         await response.prepare(request)
-        async for lines in watch.lines():
-            await response.write(lines)
+        async with aclosing(watch.lines()) as stream:
+            async for lines in stream:
+                await response.write(lines)
         await response.write_eof()
         return response
-
-    def _watch_options(self, call: Call) -> WatchOptions:
-        initial = call.query.get("sendInitialEvents")
-        if initial and call.query.get("resourceVersionMatch") != "NotOlderThan":
-            raise errors.invalid_options(
-                "ListOptions",
-                errors.forbidden_field(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                ),
-            )
-        bookmarks = call.flag("allowWatchBookmarks")
-        wanted = call.flag("sendInitialEvents")
-        return WatchOptions(
-            selected=call.selected(),
-            revision=0 if wanted else _revision(call.query.get("resourceVersion", "")),
-            timeout_s=float(call.integer("timeoutSeconds") or DEFAULT_WATCH_S),
-            bookmark_interval_s=self._bookmark_interval_s if bookmarks else None,
-            initial_events_end=wanted and bookmarks,
-            as_table=call.as_table,
-            include=call.include,
-        )
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -281,7 +223,7 @@ class Handlers:
         for stored in chosen:
             self.store.delete(call.resource, stored.key.name, stored.key.namespace, options)
         metadata: JsonObject = {"resourceVersion": str(storage.revision)}
-        return reply(_encode_list(call.resource, chosen, metadata))
+        return reply(encode_list(call.resource, chosen, metadata))
 
     # --- subresources ----------------------------------------------------------------------
 
@@ -291,9 +233,9 @@ class Handlers:
             case "log":
                 return await self.logs.serve(request, namespace, name, call.query)
             case "binding":
-                self._bind(call)
+                pod_actions.bind(self.store, call)
             case _:
-                self._evict(call)
+                pod_actions.evict(self.store, call)
         return reply(
             {
                 "kind": "Status",
@@ -303,51 +245,6 @@ class Handlers:
                 "code": _CREATED,
             },
             _CREATED,
-        )
-
-    def _bind(self, call: Call) -> None:
-        """Put a pod on a node, once."""
-        body, _ = bodies.parse(call.body, call.content_type, "Binding")
-        node = ((body or {}).get("target") or {}).get("name")
-        if not node:
-            raise errors.bad_request("target.name: Required value")
-        stored = self.store.find(call.resource, call.path.name, call.path.namespace)
-        bound = stored.obj["spec"].get("nodeName")
-        if bound or stored.metadata.get("deletionTimestamp"):
-            problem = (
-                f'already assigned to node "{bound}"'
-                if bound
-                else "being deleted, cannot be bound"
-            )
-            raise errors.conflict(
-                call.resource.identity,
-                stored.key.name,
-                f"pod {stored.key.name} is {problem}",
-                what="pods/binding",
-            )
-        pod = copy_json(stored.obj)
-        pod["spec"]["nodeName"] = node
-        set_condition(pod, "PodScheduled")
-        self.store.settle(call.resource, stored, pod)
-
-    def _evict(self, call: Call) -> None:
-        """Delete a pod, and let it say that it was disrupted."""
-        body, _ = bodies.parse(call.body, call.content_type, "Eviction")
-        options = DeleteOptions.read((body or {}).get("deleteOptions") or {}, call.query)
-        name, namespace = call.path.name, call.path.namespace
-        stored = self.store.find(call.resource, name, namespace)
-        options.check(call.resource.identity, stored)
-        if not options.dry_run and not is_finished(stored.obj):
-            pod = copy_json(stored.obj)
-            set_condition(
-                pod, "DisruptionTarget", "EvictionByEvictionAPI", "Eviction API: evicting"
-            )
-            self.store.settle(call.resource, stored, pod)
-        self.store.delete(
-            call.resource,
-            name,
-            namespace,
-            DeleteOptions(grace_seconds=options.grace_seconds, dry_run=options.dry_run),
         )
 
     # --- bodies ----------------------------------------------------------------------------
@@ -396,49 +293,3 @@ class Handlers:
             return []
         unknown = [f'unknown field "{path}"' for path in options.unknown]
         return unknown + [f'duplicate field "{path}"' for path in options.repeated]
-
-
-def _revision(text: str) -> int:
-    if not text:
-        return 0
-    try:
-        return int(text)
-    except ValueError as error:
-        raise errors.bad_request(f'resourceVersion: Invalid value: "{text}"') from error
-
-
-def _too_large(asked: int, current: int) -> ApiError:
-    return ApiError(
-        504,
-        "Timeout",
-        f"Timeout: Too large resource version: {asked}, current: {current}",
-        details={
-            "causes": [
-                {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
-            ],
-            "retryAfterSeconds": 1,
-        },
-        retry_after_s=1,
-    )
-
-
-def _encode_list(resource: Resource, objects: list[Stored], metadata: JsonObject) -> bytes:
-    """Write a list; every object in it is encoded at most once in its life."""
-    identity = resource.identity
-    if resource.view is not None:
-        items = [encode(resource.view.encode(stored.obj)) for stored in objects]
-    elif resource.custom:
-        items = [stored.encoded for stored in objects]
-    else:
-        # As on the real server, what the list says its items do not repeat.
-        head = encode({"apiVersion": identity.api_version, "kind": identity.kind})[:-1] + b","
-        items = [
-            b"{" + stored.encoded[len(head) :]
-            if stored.encoded.startswith(head)
-            else stored.encoded
-            for stored in objects
-        ]
-    start = encode(
-        {"kind": resource.kind_of_list, "apiVersion": identity.api_version, "metadata": metadata}
-    )
-    return start[:-1] + b',"items":[' + b",".join(items) + b"]}"

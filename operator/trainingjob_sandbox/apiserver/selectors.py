@@ -72,6 +72,8 @@ class _Parser:
             requirements.append(self._requirement())
             if self.tokens:
                 self._expect(",", "',' or 'end of string'")
+                if not self.tokens:
+                    raise errors.bad_request("found '', expected: identifier after ','")
         return requirements
 
     def _requirement(self) -> _Requirement:

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -31,9 +32,12 @@ from trainingjob_sandbox.apiserver.requests import Call, Path, check_acceptable,
 from trainingjob_sandbox.apiserver.storage import JsonObject, Storage
 from trainingjob_sandbox.apiserver.store import Store
 
+_log = logging.getLogger(__name__)
+
 MAX_BODY_BYTES: Final = 3 * 1024 * 1024
 
 _HEALTH: Final = frozenset({"healthz", "livez", "readyz"})
+_CLIENT_GONE: Final = 499
 _SHUTDOWN_S: Final = 0.2
 
 
@@ -125,7 +129,7 @@ class ApiServer:
 
     def expire_continue_tokens(self) -> None:
         """Let every list that is under way in pages get 410."""
-        self._handlers.snapshots.clear()
+        self._handlers.lists.snapshots.clear()
 
     def drop_watches(self, resource: str | None = None) -> None:
         """End all watches, or those of one resource, as a restart of a real server would."""
@@ -150,6 +154,13 @@ class ApiServer:
             response = await self._answer(request, path, record)
         except ApiError as error:
             response = _refusal(error)
+        except ConnectionError:
+            # The client left while it was answered.
+            response = web.Response(status=_CLIENT_GONE)
+        except Exception:  # noqa: BLE001 - the last resort of every request
+            # A fault of our own: the client gets an answer that it understands, the log the rest.
+            _log.exception("%s %s failed", request.method, request.path_qs)
+            response = _refusal(ApiError(500, "InternalError", "the sandbox failed, see its log"))
         record.status = record.status or response.status
         return response
 
@@ -267,7 +278,7 @@ async def _strike(
         case Reset():
             if request.transport is not None:
                 request.transport.abort()
-            return web.Response(status=499)
+            return web.Response(status=_CLIENT_GONE)
         case Respond():
             retry_after = effect.retry_after_s
             error = ApiError(

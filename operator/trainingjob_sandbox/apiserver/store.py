@@ -5,7 +5,7 @@ What follows from a write later (garbage collection, emptying a namespace) is `c
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainingjob_sandbox.apiserver import admission, builtin, errors, metadata
@@ -295,23 +295,12 @@ class Store:
         if version and version != old.metadata["resourceVersion"]:
             raise errors.conflict(resource.identity, old.key.name)
         if not version and not resource.strategy.unconditional_update:
-            identity = resource.identity
             cause = errors.invalid_value(
                 "metadata.resourceVersion", 0, "must be specified for an update"
             )
-            raise errors.ApiError(
-                422,
-                "Invalid",
-                f'{identity.qualified_plural} "{old.key.name}" is invalid: {cause}',
-                details={
-                    "name": old.key.name,
-                    "group": identity.group,
-                    "kind": identity.plural,
-                    "causes": [
-                        {"reason": cause.reason, "message": cause.message, "field": cause.field}
-                    ],
-                },
-            )
+            # This one error names the plural where all others name the kind.
+            plural = replace(resource.identity, kind=resource.identity.plural)
+            raise errors.invalid(plural, old.key.name, [cause])
 
     @staticmethod
     def _only_status(resource: Resource, new: JsonObject, old: Stored) -> JsonObject:

@@ -1,5 +1,6 @@
 """What the server does for the simple built-in kinds: namespaces, Services, nodes, quotas."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -104,13 +105,37 @@ class DataStrategy(Strategy):
         """Count the bytes of the data."""
         size = sum(
             len(str(value))
-            for field in ("data", "binaryData", "stringData")
+            for field in ("data", "binaryData")
             for value in (new.get(field) or {}).values()
         )
         if size <= MAX_DATA_BYTES:
             return []
         message = f"Too long: may not be more than {MAX_DATA_BYTES} bytes"
         return [Cause("data", message, "FieldValueTooLong")]
+
+
+class SecretStrategy(DataStrategy):
+    """Secrets may be written in plain text, and are kept in base64."""
+
+    def decode(self, obj: Mapping[str, Any], unknown: list[str]) -> JsonObject:
+        """Return a copy with `stringData` moved into `data`."""
+        secret = super().decode(obj, unknown)
+        secret.setdefault("type", "Opaque")
+        plain = secret.pop("stringData", None) or {}
+        if plain:
+            coded = {key: b64encode(str(text).encode()).decode() for key, text in plain.items()}
+            secret["data"] = {**(secret.get("data") or {}), **coded}
+        return secret
+
+
+class ClaimStrategy(Strategy):
+    """Claims wait for a volume; nothing here binds them."""
+
+    returns_deleted = True
+
+    def prepare_create(self, obj: JsonObject) -> None:
+        """Start unbound."""
+        obj["status"] = {"phase": "Pending"}
 
 
 class EventStrategy(Strategy):

@@ -7,12 +7,13 @@ lists again, instead of being remembered for.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from trainingjob_sandbox.apiserver import errors
 from trainingjob_sandbox.apiserver.clock import now
+from trainingjob_sandbox.apiserver.errors import ApiError
 from trainingjob_sandbox.apiserver.resources import Resource
 from trainingjob_sandbox.apiserver.selectors import Matcher
 from trainingjob_sandbox.apiserver.storage import (
@@ -71,15 +72,15 @@ class Subscription:
         if self.ended:
             return
         if len(self._pending) >= self._limit:
+            self._pending.clear()
             self.end()
             return
         self._pending.append(event)
         self._wake.set()
 
     def end(self) -> None:
-        """Expect no more."""
+        """Expect no more than what is queued."""
         self.ended = True
-        self._pending.clear()
         self._wake.set()
 
     def close(self) -> None:
@@ -114,24 +115,28 @@ class Watch:
         self._options = options
         self._headings = True
 
-    async def lines(self) -> AsyncIterator[bytes]:
+    async def lines(self) -> AsyncGenerator[bytes]:
         """Yield what to send, several lines at once where there are several."""
         options, loop = self._options, asyncio.get_running_loop()
         collection = self._storage.collection(self._resource.where)
         subscription = Subscription(collection)
         try:
             # From here to the first `await` nothing can change, so nothing is missed or seen twice.
-            start = self._start(collection)
-            yield start
+            oldest = self._storage.oldest(self._resource.where)
+            if 0 < options.revision < oldest:
+                yield _error(errors.too_old(options.revision, oldest))
+                return
+            yield self._start(collection)
             end = loop.time() + options.timeout_s
             interval = options.bookmark_interval_s
             due = loop.time() + interval if interval is not None else end
-            while not subscription.ended and loop.time() < end:
+            while loop.time() < end:
                 events = await subscription.take(max(min(due, end) - loop.time(), 0))
-                chunk = b"".join(line for event in events for line in self._show(event))
-                if chunk:
-                    yield chunk
-                if interval is not None and not events and loop.time() >= min(due, end):
+                if events:
+                    yield b"".join(line for event in events for line in self._show(event))
+                elif subscription.ended:
+                    break
+                elif interval is not None and loop.time() >= min(due, end):
                     # Only with nothing pending is everything up to this revision delivered.
                     due = loop.time() + interval
                     yield self._bookmark()
@@ -140,15 +145,8 @@ class Watch:
 
     def _start(self, collection: Collection) -> bytes:
         """Return what comes first: what is there, or what has happened since."""
-        revision = self._options.revision
-        if revision:
-            oldest = self._storage.oldest(self._resource.where)
-            if revision < oldest:
-                return (
-                    encode({"type": "ERROR", "object": errors.too_old(revision, oldest).status})
-                    + b"\n"
-                )
-            missed = collection.since(revision)
+        if self._options.revision:
+            missed = collection.since(self._options.revision)
             return b"".join(line for event in missed for line in self._show(event))
         there = [
             self._line("ADDED", stored)
@@ -208,3 +206,8 @@ class Watch:
         if self._options.as_table:
             obj = table(self._resource, [], metadata=metadata, now=now(), headings=False)
         return encode({"type": "BOOKMARK", "object": obj}) + b"\n"
+
+
+def _error(error: ApiError) -> bytes:
+    """Return a refusal as a watcher is told that has an answer already."""
+    return encode({"type": "ERROR", "object": error.status}) + b"\n"

@@ -150,7 +150,6 @@ class PodState:
             "hostIP": LOOPBACK,
             "hostIPs": [{"ip": LOOPBACK}],
             "startTime": timestamp(self.started_at),
-            "qosClass": before.get("qosClass") or "BestEffort",
             "conditions": self._conditions(phase, now, before.get("conditions") or []),
             "containerStatuses": [c.status() for c in self.containers],
         }

@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from trainingjob_sandbox.client import ApiClient, ApiError
 from trainingjob_sandbox.node.addresses import AddressBook
+from trainingjob_sandbox.node.containers import timestamp
 from trainingjob_sandbox.node.environment import Sources
 from trainingjob_sandbox.node.log_file import LogFile
 from trainingjob_sandbox.node.names import Object
@@ -62,7 +64,7 @@ class Host:
 
     async def event(self, pod: Object, reason: str, message: str) -> None:
         """Write one Event about a pod. Events are courtesy: a refusal is logged, not raised."""
-        metadata = pod["metadata"]
+        metadata, now = pod["metadata"], timestamp(datetime.now(UTC))
         event = {
             "apiVersion": "v1",
             "kind": "Event",
@@ -74,6 +76,8 @@ class Host:
             "reason": reason,
             "message": message,
             "count": 1,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
             "source": {"component": "trainingjob-sandbox", "host": self.name},
             "reportingComponent": "trainingjob.dev/sandbox",
             "reportingInstance": self.name,

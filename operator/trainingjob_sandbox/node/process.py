@@ -47,6 +47,8 @@ class ContainerProcess:
         self._output = asyncio.create_task(_copy(process, log), name="container-output")
         self.started_at: datetime | None = None
         self.pid = 0
+        self._unread: dict[str, Any] | None = None
+        """What came instead of `started`, kept for `wait`."""
 
     @classmethod
     async def start(
@@ -118,8 +120,6 @@ class ContainerProcess:
         line = await self._report.readline()
         event: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
         return event
-
-    _unread: dict[str, Any] | None = None
 
     def _tell(self, data: bytes) -> None:
         assert self._process.stdin is not None

@@ -1,5 +1,8 @@
 """Containers as processes: how they end, how they are stopped, and that nothing stays behind."""
 
+# A test has its loop to itself: blocking it harms nobody.
+# ruff: noqa: ASYNC220, ASYNC240
+
 import asyncio
 import os
 import signal

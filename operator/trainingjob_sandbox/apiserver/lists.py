@@ -1,0 +1,153 @@
+"""What a list or a watch shows: which state of a collection, which part of it, and how encoded."""
+
+from typing import Final, NamedTuple
+
+from trainingjob_sandbox.apiserver import errors
+from trainingjob_sandbox.apiserver.errors import ApiError
+from trainingjob_sandbox.apiserver.paging import Snapshots, Token
+from trainingjob_sandbox.apiserver.requests import Call
+from trainingjob_sandbox.apiserver.resources import Resource
+from trainingjob_sandbox.apiserver.storage import JsonObject, Key, Storage, Stored, encode
+from trainingjob_sandbox.apiserver.watch import WatchOptions
+
+DEFAULT_WATCH_S: Final = 1800.0
+"""How long a watch lasts if the client does not say."""
+
+
+class _State(NamedTuple):
+    """A collection at a revision, and after which key to list it."""
+
+    revision: int
+    objects: list[Stored]
+    after: Key | None
+
+
+class Lists:
+    """Answers lists, in pages if the client wants them.
+
+    Args:
+        storage: what is listed.
+
+    Attributes:
+        snapshots: what the lists under way are reading.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self.snapshots = Snapshots()
+
+    def page(self, call: Call) -> tuple[list[Stored], JsonObject]:
+        """Return the objects that a list shows, and the list's metadata.
+
+        Raises:
+            ApiError: 400, the query cannot be read; 410, the state it asks for is forgotten; 504,
+                that state is yet to come.
+        """
+        selected, limit = call.selected(), call.integer("limit")
+        state = self._state(call)
+        chosen = [
+            stored
+            for stored in state.objects
+            if (state.after is None or stored.key > state.after) and selected(stored.obj)
+        ]
+        metadata: JsonObject = {"resourceVersion": str(state.revision)}
+        if limit and len(chosen) > limit:
+            page = chosen[:limit]
+            self.snapshots.take(call.resource.where, state.revision, state.objects)
+            metadata["continue"] = Token(state.revision, page[-1].key).encode()
+            # With a selector the real server does not know how many are left, either.
+            if not call.query.get("labelSelector") and not call.query.get("fieldSelector"):
+                metadata["remainingItemCount"] = len(chosen) - limit
+            chosen = page
+        return chosen, metadata
+
+    def _state(self, call: Call) -> _State:
+        where, asked = call.resource.where, call.query.get("resourceVersion", "")
+        if call.query.get("continue"):
+            if asked not in ("", "0"):
+                raise errors.bad_request(
+                    "specifying resource version is not allowed when using continue"
+                )
+            token = Token.decode(call.query["continue"])
+            objects = self.snapshots.recall(where, token.revision)
+            return _State(token.revision, objects, token.after)
+        revision, current = _revision(asked), self._storage.revision
+        if revision > current:
+            raise _too_large(revision, current)
+        if call.query.get("resourceVersionMatch") == "Exact" and revision != current:
+            raise errors.expired(f"The resourceVersion for the provided list is too old: {asked}")
+        return _State(current, self._storage.collection(where).sorted(), None)
+
+
+def watch_options(call: Call, bookmark_interval_s: float) -> WatchOptions:
+    """Read what a client wants to watch.
+
+    Raises:
+        ApiError: 400 or 422, the query cannot be read.
+    """
+    initial = call.query.get("sendInitialEvents")
+    if initial and call.query.get("resourceVersionMatch") != "NotOlderThan":
+        raise errors.invalid_options(
+            "ListOptions",
+            errors.forbidden_field(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ),
+        )
+    bookmarks = call.flag("allowWatchBookmarks")
+    wanted = call.flag("sendInitialEvents")
+    return WatchOptions(
+        selected=call.selected(),
+        revision=0 if wanted else _revision(call.query.get("resourceVersion", "")),
+        timeout_s=float(call.integer("timeoutSeconds") or DEFAULT_WATCH_S),
+        bookmark_interval_s=bookmark_interval_s if bookmarks else None,
+        initial_events_end=wanted and bookmarks,
+        as_table=call.as_table,
+        include=call.include,
+    )
+
+
+def _revision(text: str) -> int:
+    if not text:
+        return 0
+    try:
+        return int(text)
+    except ValueError as error:
+        raise errors.bad_request(f'resourceVersion: Invalid value: "{text}"') from error
+
+
+def _too_large(asked: int, current: int) -> ApiError:
+    return ApiError(
+        504,
+        "Timeout",
+        f"Timeout: Too large resource version: {asked}, current: {current}",
+        details={
+            "causes": [
+                {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+            ],
+            "retryAfterSeconds": 1,
+        },
+        retry_after_s=1,
+    )
+
+
+def encode_list(resource: Resource, objects: list[Stored], metadata: JsonObject) -> bytes:
+    """Write a list; every object in it is encoded at most once in its life."""
+    identity = resource.identity
+    if resource.view is not None:
+        items = [encode(resource.view.encode(stored.obj)) for stored in objects]
+    elif resource.custom:
+        items = [stored.encoded for stored in objects]
+    else:
+        # As on the real server, what the list says its items do not repeat.
+        head = encode({"apiVersion": identity.api_version, "kind": identity.kind})[:-1] + b","
+        items = [
+            b"{" + stored.encoded[len(head) :]
+            if stored.encoded.startswith(head)
+            else stored.encoded
+            for stored in objects
+        ]
+    start = encode(
+        {"kind": resource.kind_of_list, "apiVersion": identity.api_version, "metadata": metadata}
+    )
+    return start[:-1] + b',"items":[' + b",".join(items) + b"]}"

@@ -1,0 +1,137 @@
+"""A hundred jobs that no schema would let through neither delay a healthy one nor crash anything."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api, ApiServerUnderTest, condition
+from tests.support.builders import make_job
+from tests.support.operator import OperatorProcess
+
+pytestmark = pytest.mark.sandbox_only
+"""They are put into the store past its validation: a real API server lets nobody do that."""
+
+Object = dict[str, Any]
+DELAY_S = 2.0
+
+
+def deep(levels: int) -> Object:
+    value: Object = {}
+    for _ in range(levels):
+        value = {"nested": value}
+    return value
+
+
+def spec(**fields: Any) -> Object:
+    return {**make_job()["spec"], **fields}
+
+
+def template(**fields: Any) -> Object:
+    return spec(template={"spec": {"containers": [{"name": "c", "image": "x", **fields}]}})
+
+
+POISON: dict[str, Callable[[], Any]] = {
+    "no-spec": lambda: None,
+    "spec-is-text": lambda: "train",
+    "spec-is-a-list": lambda: [1, 2, 3],
+    "no-template": dict,
+    "template-is-text": lambda: spec(template="x"),
+    "template-is-deep": lambda: spec(template=deep(400)),
+    "containers-is-a-number": lambda: spec(template={"spec": {"containers": 7}}),
+    "nodes-are-negative": lambda: spec(numNodes=-3),
+    "nodes-are-nan": lambda: spec(numNodes=float("nan")),
+    "nodes-are-infinite": lambda: spec(numNodes=float("inf")),
+    "nodes-are-a-million": lambda: spec(numNodes=10**6),
+    "nodes-are-text": lambda: spec(numNodes="two"),
+    "nodes-are-true": lambda: spec(numNodes=True),
+    "backoff-is-a-fraction": lambda: spec(backoffLimit=1.5),
+    "deadline-is-huge": lambda: spec(activeDeadlineSeconds=10**30),
+    "framework-is-unicode": lambda: spec(framework="Tørch \u202e\x00\x1b[31m"),
+    "shutdown-is-a-list": lambda: spec(shutdown=["Stop"]),
+    "policy-is-nonsense": lambda: spec(podFailurePolicy={"rules": [{"action": 3}]}),
+    "logs-is-text": lambda: spec(logs="please"),
+    "a-megabyte": lambda: spec(framework="x" * 10**6),
+}
+
+UNWRITABLE = frozenset({"no-spec", "spec-is-text", "spec-is-a-list", "no-template", "nodes-are-nan"})
+"""Of these not even the status can be written: the CRD's own rules of immutability cannot be
+evaluated on such a spec (a NaN is not equal to itself), so the server refuses every write."""
+
+
+@pytest.fixture
+def operator(own_api_server: ApiServerUnderTest, tmp_path: Path) -> Iterator[OperatorProcess]:
+    with OperatorProcess(own_api_server.kubeconfig, tmp_path / "operator.log") as process:
+        process.wait_until_ready()
+        yield process
+
+
+def put_raw(server: ApiServerUnderTest, name: str, spec: Any) -> None:
+    job = {**make_job(name), "spec": spec}
+    server.inside.call(lambda inside: inside.store.put_raw(job))
+
+
+async def test_poisoned_jobs_fail_alone(
+    operator: OperatorProcess, own_api_server: ApiServerUnderTest, own_api: Api
+) -> None:
+    for copy in range(5):
+        for name, poison in POISON.items():
+            put_raw(own_api_server, f"{name}-{copy}", poison())
+    begun = time.monotonic()
+    await own_api.apply(make_job("healthy"))
+
+    await own_api.wait_for_pods("healthy", 1, patience_s=DELAY_S)
+
+    for copy in range(5):
+        for name in POISON.keys() - UNWRITABLE:
+            status = await own_api.wait_for_phase(f"{name}-{copy}", "Failed", patience_s=DELAY_S)
+            outcome = condition(status, "Failed")
+            assert outcome["reason"] in {"InvalidSpec", "InvalidPodTemplate"}
+            assert "spec" in outcome["message"]
+            assert len(outcome["message"].encode()) <= 1024
+    log = operator.log()
+    for copy in range(5):
+        for name in UNWRITABLE:  # said once, and not tried again before a minute is over
+            assert log.count(f"job ml/{name}-{copy}: ") == 1
+    assert time.monotonic() - begun < 20
+    assert operator.is_running
+    assert operator.probe("/healthz")[0] == 200
+    assert "Traceback" not in operator.log()
+
+
+async def test_a_name_too_long_for_a_pod_is_refused_without_a_hot_loop(
+    operator: OperatorProcess, own_api_server: ApiServerUnderTest, own_api: Api
+) -> None:
+    put_raw(own_api_server, "n" * 300, make_job()["spec"])
+    await own_api.apply(make_job("witness"))
+
+    await own_api.wait_for_pods("witness", 1)
+
+    assert operator.log().count("at most 63 characters") == 1
+
+
+async def test_an_invalid_pod_template_fails_alone(
+    operator: OperatorProcess, own_api_server: ApiServerUnderTest, own_api: Api
+) -> None:
+    put_raw(own_api_server, "odd", template(name=None))
+
+    status = await own_api.wait_for_phase("odd", "Failed", patience_s=DELAY_S)
+
+    assert condition(status, "Failed")["reason"] in {"InvalidPodTemplate", "InvalidSpec"}
+
+
+async def test_garbage_in_the_status_is_not_believed(
+    operator: OperatorProcess, own_api_server: ApiServerUnderTest, own_api: Api
+) -> None:
+    job = make_job("edited")
+    job["status"] = {"attempt": "seven", "conditions": "none", "completedIndexes": "0-999999999"}
+    own_api_server.inside.call(lambda inside: inside.store.put_raw(job))
+
+    async with asyncio.timeout(DELAY_S):
+        while not (await own_api.job("edited")).get("status", {}).get("observedGeneration"):
+            await asyncio.sleep(0.02)
+
+    assert operator.is_running
