@@ -117,7 +117,9 @@ async def test_a_request_that_hangs_holds_up_no_other_job(
 ) -> None:
     await api.apply(make_job("slow", suspend=True))
     await api.wait_for_phase("slow", "Suspended")
-    proxy.add(Fault(lambda seen: str(seen) == "get trainingjobs" and seen.name == "slow", hang=True))
+    proxy.add(
+        Fault(lambda seen: str(seen) == "get trainingjobs" and seen.name == "slow", hang=True)
+    )
 
     await api.patch_job("slow", {"spec": {"suspend": False}})
     await api.apply(make_job("quick"))

@@ -434,7 +434,7 @@ async def test_a_deleted_pod_gets_sigterm_and_its_last_word_is_kept_until_it_is_
 
 async def logs_contain(client: ApiClient, name: str, text: str) -> None:
     async with asyncio.timeout(WAIT_S):
-        while text not in await logs(client, name):  # noqa: ASYNC110 - the answer is another process's
+        while text not in await logs(client, name):
             await asyncio.sleep(0.02)
 
 

@@ -57,7 +57,9 @@ POISON: dict[str, Callable[[], Any]] = {
     "a-megabyte": lambda: spec(framework="x" * 10**6),
 }
 
-UNWRITABLE = frozenset({"no-spec", "spec-is-text", "spec-is-a-list", "no-template", "nodes-are-nan"})
+UNWRITABLE = frozenset(
+    {"no-spec", "spec-is-text", "spec-is-a-list", "no-template", "nodes-are-nan"}
+)
 """Of these not even the status can be written: the CRD's own rules of immutability cannot be
 evaluated on such a spec (a NaN is not equal to itself), so the server refuses every write."""
 

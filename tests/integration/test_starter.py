@@ -71,7 +71,7 @@ async def run_pod(kubeconfig: Path, script: str, *, grace_s: int = 30) -> None:
         }
         pods = "/api/v1/namespaces/default/pods"
         path = f"{pods}/{(await client.create(pods, pod))['metadata']['name']}"
-        while (await client.get(path))["status"]["phase"] != "Running":  # noqa: ASYNC110 - the answer is another process's
+        while (await client.get(path))["status"]["phase"] != "Running":
             await asyncio.sleep(0.02)
 
 

@@ -684,6 +684,8 @@ class Kubelet:
                 self._cluster.run_pod(pod)
                 self._ends_at[uid] = now + self._run_s
             elif phase == "Running" and now >= self._ends_at.get(uid, now):
-                attempt, rank = (pod["metadata"]["labels"][k] for k in (LABEL_ATTEMPT, LABEL_INDEX))
+                attempt, rank = (
+                    pod["metadata"]["labels"][k] for k in (LABEL_ATTEMPT, LABEL_INDEX)
+                )
                 if (code := self._script(int(attempt), int(rank))) is not None:
                     self._cluster.finish_pod(pod, code)

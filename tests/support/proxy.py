@@ -8,7 +8,7 @@ import contextlib
 import json
 import re
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 import aiohttp
 import yaml
 from aiohttp import web
+from yarl import URL
 
 from trainingjob_sandbox.kubeconfig import load_kubeconfig
 
@@ -235,9 +236,7 @@ class FaultProxy:
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         async with self._upstream(request, b"") as answer:
-            response = web.StreamResponse(
-                status=answer.status, headers=_headers(answer.headers)
-            )
+            response = web.StreamResponse(status=answer.status, headers=_headers(answer.headers))
             await response.prepare(request)
             with contextlib.suppress(ConnectionError, aiohttp.ClientError):
                 async for chunk in answer.content.iter_any():
@@ -252,7 +251,7 @@ class FaultProxy:
         headers = {name: value for name, value in request.headers.items() if name in passed}
         url = self._credentials.server.rstrip("/") + request.raw_path
         return self._session.request(
-            request.method, aiohttp.client.URL(url, encoded=True), headers=headers, data=body or None
+            request.method, URL(url, encoded=True), headers=headers, data=body or None
         )
 
 
@@ -302,5 +301,3 @@ def _reset(request: web.Request, hook: Hook) -> web.Response:
 def _headers(headers: Any) -> dict[str, str]:
     passed = {"Content-Type", "Content-Encoding", "Retry-After"}
     return {name: value for name, value in headers.items() if name in passed}
-
-

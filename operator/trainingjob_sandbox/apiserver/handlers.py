@@ -135,7 +135,17 @@ class Handlers:
     def _update(self, call: Call) -> web.Response:
         body, repeated = self._body(call)
         options = call.write_options(repeated)
-        obj = self._change(call, lambda _: body, options)
+        metadata = {
+            **(body.get("metadata") or {}),
+            "name": call.path.name,
+            "namespace": call.path.namespace,
+        }
+        obj = self.store.replace(
+            call.resource,
+            {**body, "metadata": metadata},
+            subresource=call.path.subresource,
+            options=options,
+        )
         return self._object(call, obj, warnings=self._warnings(call, options))
 
     def _patch(self, call: Call) -> web.Response:
@@ -151,16 +161,7 @@ class Handlers:
             self._check_names(call, patched)
             return patched
 
-        obj = self._change(call, change, options)
-        return self._object(call, obj, warnings=self._warnings(call, options))
-
-    def _change(
-        self,
-        call: Call,
-        change: Callable[[JsonObject], Mapping[str, Any]],
-        options: WriteOptions,
-    ) -> JsonObject:
-        return self.store.update(
+        obj = self.store.update(
             call.resource,
             call.path.name,
             change,
@@ -168,6 +169,7 @@ class Handlers:
             subresource=call.path.subresource,
             options=options,
         )
+        return self._object(call, obj, warnings=self._warnings(call, options))
 
     @staticmethod
     def _patcher(call: Call) -> Callable[[Any, Any], Any]:

@@ -74,6 +74,12 @@ class Lists:
         revision, current = _revision(asked), self._storage.revision
         if revision > current:
             raise _too_large(revision, current)
+        if call.query.get("resourceVersionMatch") and not asked:
+            cause = errors.forbidden_field(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            )
+            raise errors.invalid_options("ListOptions", cause)
         if call.query.get("resourceVersionMatch") == "Exact" and revision != current:
             raise errors.expired(f"The resourceVersion for the provided list is too old: {asked}")
         return _State(current, self._storage.collection(where).sorted(), None)
@@ -113,7 +119,10 @@ def _revision(text: str) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise errors.bad_request(f'resourceVersion: Invalid value: "{text}"') from error
+        raise errors.bad_request(
+            f'invalid resource version: resourceVersion: Invalid value: "{text}": '
+            f'strconv.ParseUint: parsing "{text}": invalid syntax'
+        ) from error
 
 
 def _too_large(asked: int, current: int) -> ApiError:

@@ -122,8 +122,7 @@ class Call:
             return int(text)
         except ValueError as error:
             raise errors.bad_request(
-                f'{name}: Invalid value: "{text}": strconv.ParseInt: parsing "{text}": '
-                "invalid syntax"
+                f'strconv.ParseInt: parsing "{text}": invalid syntax'
             ) from error
 
     def selected(self) -> Matcher:

@@ -137,7 +137,7 @@ class Store:
     ) -> JsonObject:
         """Replace an object, or only its status.
 
-        With a `resourceVersion` in it, only if that is still the stored one.
+        With a `resourceVersion` or a `uid` in it, only if that is still the stored one.
 
         Returns:
             The object as it was stored; read it, do not change it.
@@ -148,6 +148,12 @@ class Store:
         resource = self._resource(named)
         meta = obj.get("metadata") or {}
         old = self.find(resource, meta.get("name", ""), meta.get("namespace") or "default")
+        uid = meta.get("uid")
+        if uid and uid != old.uid:
+            message = (
+                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.uid}"
+            )
+            raise errors.conflict(resource.identity, old.key.name, message)
         return self._write(resource, old, obj, subresource, options or WriteOptions())
 
     def update(

@@ -80,6 +80,16 @@ def _is_date(value: object) -> bool:
     return not isinstance(value, str) or bool(date.fromisoformat(value))
 
 
+@_formats.checks("int32")
+def _is_int32(value: object) -> bool:
+    return not isinstance(value, int) or -(2**31) <= value < 2**31
+
+
+@_formats.checks("int64")
+def _is_int64(value: object) -> bool:
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
+
+
 @_formats.checks("duration")
 def _is_duration(value: object) -> bool:
     return not isinstance(value, str) or _GO_DURATION.fullmatch(value) is not None
@@ -199,11 +209,10 @@ class _Problem:
         match self.keyword:
             case "required":
                 return self._required()
-            case "type":
-                types = ",".join(name for name in self.limit if name != "null")
-                return self._wrong_type(types, quote(type_name(self._value)))
-            case "format":
-                return self._wrong_type(self.limit, quote(self._value))
+            case "type" | "format" if self.keyword == "type" or isinstance(self._value, str):
+                return self._wrong_type()
+            case "format" | "oneOf" | "anyOf" | "not":
+                return self._of_no_field()
             case "enum":
                 return unsupported(self._field(), self._value, self.limit)
             case "maxLength" | "maxItems" | "maxProperties":
@@ -218,6 +227,17 @@ class _Problem:
         count = len(self._value)
         message = f"Too many: {count}: must have at most {self.limit} items"
         return Cause(self._field(), message, "FieldValueTooMany")
+
+    def _of_no_field(self) -> Cause:
+        """The few errors that the real server blames on the whole object."""
+        field = self._field()
+        messages = {
+            "oneOf": f'"{field}" must validate one and only one schema (oneOf)',
+            "anyOf": f'"{field}" must validate at least one schema (anyOf)',
+            "not": f'"{field}" must not validate the schema (not)',
+            "format": f"Checked value must be of type integer with format {self.limit} in {field}",
+        }
+        return Cause(ROOT, f'Invalid value: "": {messages[self.keyword]}')
 
     def _out_of_bounds(self) -> Cause:
         shown = len(self._value) if self.keyword in ("minItems", "minProperties") else self._value
@@ -236,7 +256,12 @@ class _Problem:
         name = missing[1] if missing else str(self.limit)
         return required(field_path((*self.path, name)))
 
-    def _wrong_type(self, wanted: str, shown: str) -> Cause:
+    def _wrong_type(self) -> Cause:
+        if self.keyword == "type":
+            wanted = ",".join(name for name in self.limit if name != "null")
+            shown = quote(type_name(self._value))
+        else:
+            wanted, shown = self.limit, quote(self._value)
         field = self._field()
         return Cause(
             field,

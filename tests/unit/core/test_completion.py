@@ -52,7 +52,7 @@ def test_a_rank_that_completed_while_another_runs_is_remembered_in_status() -> N
     assert decided.status.completed_indexes == "1"
     assert decided.status.succeeded == 1
     assert not decided.status.is_finished
-    assert decided.create == decided.delete == ()
+    assert (decided.create, decided.delete) == ((), ())
 
 
 @pytest.mark.parametrize(

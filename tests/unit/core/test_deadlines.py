@@ -80,9 +80,6 @@ def test_a_job_without_a_start_has_no_active_deadline() -> None:
     [
         pytest.param([], CREATED_S, id="from the job's creation"),
         pytest.param(
-            [make_condition(CONDITION_RESTARTING, since_s=-30)], -30, id="from a restart"
-        ),
-        pytest.param(
             [make_condition(CONDITION_RESTARTING, status=False, since_s=-20)],
             -20,
             id="from the end of a restart's wait",
@@ -150,7 +147,7 @@ def test_the_job_is_failed_by_its_pre_running_deadline_when_no_try_is_left() -> 
     ],
 )
 def test_the_pre_running_deadline_is_met_once_every_rank_has_run(status: object) -> None:
-    job = make_view(status, nodes=2, pre_running_deadline_s=60)  # type: ignore[arg-type] - parametrised
+    job = make_view(status, nodes=2, pre_running_deadline_s=60)  # type: ignore[arg-type]
     pods = [make_pod(0, ready=False), make_pod(1)][: 1 if job.status.completed_indexes else 2]
 
     decided = decide(job, *pods)

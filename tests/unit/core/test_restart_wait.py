@@ -54,7 +54,7 @@ def test_the_wait_doubles_with_every_restart_and_disruption_up_to_a_cap(
     ],
 )
 def test_without_a_pending_restart_nothing_is_waited_for(status: object) -> None:
-    assert may_start_at(status, Policy()) is None  # type: ignore[arg-type] - parametrised
+    assert may_start_at(status, Policy()) is None  # type: ignore[arg-type]
 
 
 def test_pods_come_when_the_wait_is_over_and_not_before() -> None:

@@ -184,7 +184,7 @@ def test_a_job_that_is_deleted_while_it_runs_takes_its_pods_down_gracefully() ->
 def test_a_deleted_job_without_running_pods_is_cancelled_and_starts_nothing(
     pods: list[object],
 ) -> None:
-    decided = decide(make_view(nodes=2, deleting=True), *pods)  # type: ignore[arg-type] - parametrised
+    decided = decide(make_view(nodes=2, deleting=True), *pods)  # type: ignore[arg-type]
 
     outcome = decided.status.condition(CONDITION_CANCELLED)
     assert outcome is not None

@@ -74,11 +74,11 @@ def test_the_attempt_goes_up_again_if_one_more_of_it_had_begun(seen: dict[str, o
     status = make_status(SUSPENDED, attempt=1, launched_attempt=0)
     pods = seen.pop("pods", ())
 
-    decided = decide(make_view(status, suspend=True, nodes=2), *pods, **seen)  # type: ignore[misc] - parametrised
+    decided = decide(make_view(status, suspend=True, nodes=2), *pods, **seen)  # type: ignore[misc, arg-type]
 
     assert decided.status.attempt == 2
     assert decided.status.completed_indexes == ""
-    assert len(decided.delete) == len(pods)  # type: ignore[arg-type] - parametrised
+    assert len(decided.delete) == len(pods)  # type: ignore[arg-type]
 
 
 def test_a_resume_creates_all_ranks_of_the_new_attempt() -> None:
@@ -101,7 +101,7 @@ def test_a_resume_waits_for_the_pods_of_the_last_attempt() -> None:
 
     decided = decide(make_view(status, nodes=2), deleting(make_pod(0, attempt=0)))
 
-    assert decided.create == decided.delete == ()
+    assert (decided.create, decided.delete) == ((), ())
     assert not decided.status.is_true(CONDITION_SUSPENDED)
 
 
@@ -146,7 +146,7 @@ def test_a_failure_is_counted_before_a_suspension_takes_the_pod_away() -> None:
     ],
 )
 def test_a_pod_that_is_taken_away_beside_a_suspension_is_no_disruption(pods: list[object]) -> None:
-    decided = decide(make_view(LAUNCHED, nodes=2, suspend=True), *pods)  # type: ignore[arg-type] - parametrised
+    decided = decide(make_view(LAUNCHED, nodes=2, suspend=True), *pods)  # type: ignore[arg-type]
 
     assert decided.status.is_true(CONDITION_SUSPENDED)
     assert (decided.status.attempt, decided.status.disruptions) == (1, 0)

@@ -88,7 +88,7 @@ SCENARIOS = [
         runs_for_ever,
         {"phase": "Cancelled", "attempt": 0, "restarts": 0, "disruptions": 0},
         pods=0,
-        user={8: lambda c: c.edit_job(shutdown="Stop"), 9: lambda c: c.edit_job(shutdown=None)},
+        user={8: lambda c: c.edit_job(shutdown="Stop"), 12: lambda c: c.edit_job(shutdown=None)},
     ),
     Scenario(
         "it loses a rank",
@@ -102,7 +102,7 @@ SCENARIOS = [
         runs_for_ever,
         {"phase": "Running", "attempt": 1, "restarts": 0, "disruptions": 1},
         pods=2,
-        user={8: lambda c: (c.evict_pod(c.pod(0, 0)), c.finish_pod(c.pod(0, 1), 1))},
+        user={8: lambda c: [c.evict_pod(c.pod(0, 0)), c.finish_pod(c.pod(0, 1), 1)]},  # type: ignore[func-returns-value]
     ),
     Scenario(
         "one rank is done and its pod removed before the other one fails",

@@ -100,5 +100,5 @@ class Client:
 async def until(condition: Any) -> None:
     """Wait until something holds."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - conditions of all kinds, none with an event
+        while not condition():
             await asyncio.sleep(0.001)

@@ -343,6 +343,7 @@ async def test_items_of_built_in_kinds_do_not_repeat_what_the_list_says(client: 
         ("resourceVersion=0", 200),
         ("resourceVersion=99999999", 504),
         ("resourceVersion=1&resourceVersionMatch=Exact", 410),
+        ("resourceVersionMatch=Exact", 422),
         ("resourceVersion=abc", 400),
         ("limit=abc", 400),
         ("continue=xxx", 400),

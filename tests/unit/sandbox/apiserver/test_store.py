@@ -212,7 +212,17 @@ def test_another_uid_is_refused(cluster: Cluster) -> None:
         cluster.store.update("widgets", "a", other_uid)
 
 
-def test_the_uid_in_a_status_write_of_a_custom_object_is_ignored(cluster: Cluster) -> None:
+@pytest.mark.parametrize("subresource", ["", "status"])
+def test_a_namesake_is_not_replaced(cluster: Cluster, subresource: str) -> None:
+    stored = cluster.store.create("widgets", widget("a"))
+    namesake = {**stored, "metadata": {**meta(stored), "uid": "other"}}
+
+    with pytest.raises(ApiError, match="UID in precondition: other") as caught:
+        cluster.store.replace("widgets", namesake, subresource=subresource)
+    assert caught.value.code == 409
+
+
+def test_the_uid_in_a_status_patch_of_a_custom_object_is_ignored(cluster: Cluster) -> None:
     """Surprising, and so on a real 1.37.2 server: only the resourceVersion protects a status."""
     cluster.store.create("widgets", widget("a"))
 

@@ -112,6 +112,28 @@ def refusal(cluster: Cluster, obj: Object, **options: Any) -> ApiError:
             {"template": "x"},
             f'[spec.template: Invalid value: "string": spec.template in body must be of type object: "string"{MORE}',
         ),
+        (
+            {"small": 3_000_000_000},
+            (
+                '<nil>: Invalid value: "": Checked value must be of type integer with format int32 '
+                "in spec.small"
+            ),
+        ),
+        (
+            {"small": 7},
+            '<nil>: Invalid value: "": "spec.small" must not validate the schema (not)',
+        ),
+        (
+            {"either": {"a": 1, "b": 2}},
+            (
+                '<nil>: Invalid value: "": "spec.either" must validate one and only one schema '
+                "(oneOf)"
+            ),
+        ),
+        (
+            {"either": {"b": 1}},
+            '<nil>: Invalid value: "": "spec.either" must validate at least one schema (anyOf)',
+        ),
         ({"mode": "bad"}, "spec.mode: Forbidden: mode is bad"),
         ({"numNodes": 950}, "spec: Invalid value: too many"),
     ],

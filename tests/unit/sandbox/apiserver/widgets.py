@@ -42,6 +42,13 @@ SCHEMA: Object = {
                 },
                 "mode": {"type": "string", "enum": ["A", "B", "bad"]},
                 "name": {"type": "string", "pattern": "^[a-z]+$", "minLength": 2, "maxLength": 5},
+                "small": {"type": "integer", "format": "int32", "not": {"enum": [7]}},
+                "either": {
+                    "type": "object",
+                    "x-kubernetes-preserve-unknown-fields": True,
+                    "oneOf": [{"required": ["a"]}, {"required": ["b"]}],
+                    "anyOf": [{"required": ["a"]}, {"required": ["c"]}],
+                },
                 "port": {"x-kubernetes-int-or-string": True},
                 "when": {"type": "string", "format": "date-time"},
                 "maybe": {"type": "string", "nullable": True},
