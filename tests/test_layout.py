@@ -1,0 +1,85 @@
+"""The tree is what ARCHITECTURE.md says it is."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainingjob_operator import constants
+from trainingjob_operator.settings import variable_names
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted((ROOT / "operator").rglob("*.py"))
+
+
+def imports(module: Path) -> set[str]:
+    """The top-level names of what a module imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def importers(prefix: str) -> set[str]:
+    """The modules that import something below this name, relative to `operator/`."""
+    return {
+        str(module.relative_to(ROOT / "operator"))
+        for module in MODULES
+        if any(name.split(".")[0] == prefix for name in imports(module))
+    }
+
+
+def test_no_package_shadows_the_standard_operator_module() -> None:
+    assert not (ROOT / "operator" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(ROOT)))
+def test_every_module_says_what_it_is_for(module: Path) -> None:
+    assert ast.get_docstring(ast.parse(module.read_text()))
+
+
+def test_imports_point_one_way() -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_only_kube_imports_the_kubernetes_client() -> None:
+    assert all(name.startswith("trainingjob_operator/kube/") for name in importers("kubernetes"))
+
+
+def test_only_the_edges_import_kopf() -> None:
+    edges = ("trainingjob_operator/handlers/", "trainingjob_operator/runtime.py")
+    assert all(name.startswith(edges) for name in importers("kopf"))
+
+
+def test_only_the_command_line_knows_the_sandbox() -> None:
+    outside = {n for n in importers("trainingjob_sandbox") if n.startswith("trainingjob_operator")}
+    assert outside == {"trainingjob_operator/cli.py"}
+
+
+def test_the_sandbox_knows_nothing_of_the_operator_but_the_api() -> None:
+    for module in MODULES:
+        if module.is_relative_to(ROOT / "operator" / "trainingjob_sandbox"):
+            ours = {n for n in imports(module) if n.startswith("trainingjob_operator")}
+            assert all(n.startswith("trainingjob_operator.api") for n in ours), module
+
+
+def test_the_core_performs_no_io() -> None:
+    forbidden = {"asyncio", "kopf", "kubernetes", "logging", "os", "time", "aiohttp"}
+    for folder in ("api", "core", "stores"):
+        for module in (ROOT / "operator" / "trainingjob_operator" / folder).rglob("*.py"):
+            assert not {name.split(".")[0] for name in imports(module)} & forbidden, module
+
+
+def test_the_reference_names_every_setting_and_every_reason() -> None:
+    reference = (ROOT / "docs" / "reference.md").read_text()
+    names = set(variable_names()) | {
+        value for name, value in vars(constants).items() if name.startswith("REASON_")
+    }
+    assert sorted(name for name in names if name not in reference) == []

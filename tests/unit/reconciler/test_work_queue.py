@@ -1,0 +1,72 @@
+"""The work queue: one pass for many events, never two at once, patience where it is due."""
+
+import asyncio
+
+from trainingjob_operator.reconciler.work_queue import WorkQueue
+
+
+async def test_ten_events_are_one_pass() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for _ in range(10):
+        queue.add("a")
+    assert await queue.get() == "a"
+    queue.done("a")
+    assert (queue.depth, len(queue)) == (0, 0)
+
+
+async def test_a_key_is_never_worked_on_twice_at_once() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    await queue.get()
+    queue.add("a")
+    queue.add("a")
+    assert queue.depth == 0  # it waits until the first pass is over
+    queue.done("a")
+    assert queue.depth == 1
+
+
+async def test_the_earliest_appointment_stands() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add_after("a", 3600)
+    queue.add_after("a", 0)
+    queue.add_after("a", 3600)
+    assert await asyncio.wait_for(queue.get(), 5) == "a"
+
+
+async def test_failures_in_a_row_wait_longer_and_success_forgets_them() -> None:
+    queue: WorkQueue[str] = WorkQueue(base_s=1.0, cap_s=8.0)
+    waits = [queue.retry("a") for _ in range(6)]
+    assert all(1.0 * 2**n <= wait <= 1.25 * 2**n for n, wait in enumerate(waits[:4]))
+    assert all(8.0 <= wait <= 10.0 for wait in waits[3:])
+    queue.forget_failures("a")
+    assert queue.retry("a") <= 1.25
+    queue.close()
+
+
+async def test_a_key_on_hold_waits_whatever_comes() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    await queue.get()
+    queue.hold("a", 3600)
+    queue.add("a")
+    queue.done("a")
+    queue.add("a")
+    assert (queue.depth, len(queue)) == (0, 1)
+    queue.close()
+
+
+async def test_a_hold_ends_by_itself() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    await queue.get()
+    queue.hold("a", 0.01)
+    queue.done("a")
+    assert await asyncio.wait_for(queue.get(), 5) == "a"
+
+
+async def test_a_dropped_key_leaves_nothing_behind() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.retry("a")
+    queue.add_after("a", 3600)
+    queue.drop("a")
+    assert len(queue) == 0

@@ -1,0 +1,160 @@
+"""The index: bounded, and never set back by older news."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from trainingjob_operator.core.job import Condition, JobKey, JobStatus, JobView
+from trainingjob_operator.core.pod import PodPhase, PodView
+from trainingjob_operator.stores.job_index import JobIndex
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+KEY = JobKey("ml", "mnist")
+
+
+def job(
+    name: str = "mnist",
+    *,
+    uid: str = "",
+    version: int = 1,
+    finished: bool = False,
+    attempt: int = 0,
+) -> JobView:
+    ended = Condition(
+        type="Complete", status=True, reason="x", message="", last_transition_time=NOW
+    )
+    return JobView(
+        key=JobKey("ml", name),
+        uid=uid or f"uid-of-{name}",
+        resource_version=str(version),
+        generation=1,
+        created_at=NOW,
+        status=JobStatus(conditions=(ended,) if finished else (), attempt=attempt),
+    )
+
+
+def pod(index: int = 0, *, version: int = 1, uid: str = "", attempt: int = 0) -> PodView:
+    return PodView(
+        namespace="ml",
+        name=f"mnist-{attempt}-{index}",
+        uid=uid or f"pod-{attempt}-{index}",
+        resource_version=str(version),
+        job_name="mnist",
+        owner_uid="uid-of-mnist",
+        attempt=attempt,
+        index=index,
+    )
+
+
+def test_the_index_never_holds_more_jobs_than_its_maximum() -> None:
+    index = JobIndex(3)
+    for number in range(10):
+        index.observe_job(job(f"job-{number}", finished=True))
+    assert len(index) == 3
+    assert index.evicted_total == 7
+
+
+def test_the_oldest_finished_job_makes_room_and_a_live_one_never_does() -> None:
+    index = JobIndex(3)
+    index.observe_job(job("live"))
+    index.observe_job(job("old", finished=True))
+    index.observe_job(job("new", finished=True))
+
+    assert index.observe_job(job("next"))
+    assert JobKey("ml", "old") not in index
+    assert JobKey("ml", "live") in index
+
+
+def test_a_full_index_of_live_jobs_turns_new_ones_away() -> None:
+    index = JobIndex(2)
+    index.observe_job(job("a"))
+    index.observe_job(job("b"))
+
+    assert not index.observe_job(job("c"))
+    assert (len(index), index.refused_total) == (2, 1)
+    assert index.observe_job(job("a", version=2))  # one that is in is still followed
+
+
+def test_older_news_change_nothing() -> None:
+    index = JobIndex(3)
+    index.observe_job(job(version=10, attempt=1))
+    index.observe_job(job(version=9, attempt=0))
+    entry = index.get(KEY)
+    assert entry is not None
+    assert entry.job.status.attempt == 1
+
+
+def test_the_end_of_the_old_does_not_remove_its_namesake() -> None:
+    index = JobIndex(3)
+    index.observe_job(job(uid="old", version=1))
+    index.observe_job(job(uid="new", version=5))
+
+    assert not index.forget_job(KEY, "old")
+    entry = index.get(KEY)
+    assert entry is not None
+    assert entry.job.uid == "new"
+
+
+def test_a_pod_of_another_uid_is_not_taken_in() -> None:
+    index = JobIndex(3)
+    index.observe_job(job())
+    assert not index.observe_pod(replace(pod(), owner_uid="somebody-else"))
+
+
+def test_only_a_change_that_matters_is_a_change() -> None:
+    index = JobIndex(3)
+    index.observe_job(job())
+    assert index.observe_pod(pod(version=1))
+    assert not index.observe_pod(pod(version=2))
+    assert index.observe_pod(replace(pod(version=3), phase=PodPhase.RUNNING))
+    assert not index.observe_pod(pod(version=2))
+
+
+@pytest.mark.parametrize("completed", [True, False])
+def test_a_pod_that_goes_is_remembered_as_what_it_was(*, completed: bool) -> None:
+    index = JobIndex(3)
+    index.observe_job(job())
+    index.observe_pod(pod())
+    phase = PodPhase.SUCCEEDED if completed else PodPhase.RUNNING
+    index.forget_pod(replace(pod(version=2), phase=phase))
+    entry = index.get(KEY)
+    assert entry is not None
+    assert (entry.done, entry.vanished) == (({0}, set()) if completed else (set(), {0}))
+
+
+def test_a_late_answer_to_our_post_does_not_bring_a_pod_back() -> None:
+    index = JobIndex(3)
+    index.observe_job(job())
+    index.observe_pod(pod(version=1))
+    index.forget_pod(pod(version=2))
+
+    assert not index.observe_pod(pod(version=1))
+    entry = index.get(KEY)
+    assert entry is not None
+    assert entry.pods == {}
+
+
+def test_a_list_removes_what_it_lacks_unless_that_is_newer() -> None:
+    index = JobIndex(3)
+    index.observe_job(job())
+    index.observe_pod(pod(0, version=5))
+    index.observe_pod(pod(1, version=50))
+
+    index.replace_pods(KEY, "uid-of-mnist", [pod(2, version=7)], "20")
+
+    entry = index.get(KEY)
+    assert entry is not None
+    assert sorted(p.index for p in entry.pods.values()) == [1, 2]
+    assert entry.vanished == {0}
+
+
+def test_a_new_attempt_forgets_what_went_in_the_last() -> None:
+    index = JobIndex(3)
+    index.observe_job(job(version=1))
+    index.observe_pod(pod())
+    index.forget_pod(pod(version=2))
+    index.observe_job(job(version=3, attempt=1))
+    entry = index.get(KEY)
+    assert entry is not None
+    assert entry.vanished == set()

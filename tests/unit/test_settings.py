@@ -1,0 +1,59 @@
+"""Settings: what is understood, and what is said of what is not."""
+
+from pathlib import Path
+
+import pytest
+
+from trainingjob_operator.errors import SettingsError
+from trainingjob_operator.settings import Settings, variable_names
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("24h", 86400)]
+)
+def test_durations_take_units(text: str, seconds: int) -> None:
+    settings = Settings.from_environment({"TRAININGJOB_RECONCILER__RESYNC_INTERVAL": text})
+    assert settings.reconciler.resync_interval == seconds
+
+
+def test_a_comma_list_names_the_namespaces() -> None:
+    settings = Settings.from_environment({"TRAININGJOB_NAMESPACES": "ml, research,"})
+    assert settings.namespaces == ("ml", "research")
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"TRAININGJOB_INDEX__MAX_JOB": "5"}, "did you mean TRAININGJOB_INDEX__MAX_JOBS?"),
+        ({"TRAININGJOB_INDEX__MAX_JOBS": "many"}, "TRAININGJOB_INDEX__MAX_JOBS: "),
+        ({"TRAININGJOB_INDEX__MAX_JOBS": "0"}, "greater than or equal to 1"),
+        ({"TRAININGJOB_KUBERNETES__TIMEOUT": "soon"}, "like 90s, 15m, 24h, 7d"),
+        ({"TRAININGJOB_LOGGING__FORMAT": "xml"}, "'json' or 'console'"),
+        ({"TRAININGJOB_CONFIG": "/no/such/file"}, "cannot read /no/such/file"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_it_takes(
+    variables: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment(variables)
+    assert sentence in str(caught.value)
+
+
+def test_variables_of_others_are_left_alone() -> None:
+    Settings.from_environment({"TRAININGJOB_OPERATOR_SERVICE_HOST": "10.0.0.7", "PATH": "/bin"})
+
+
+def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("index: {max_jobs: 7, retention: 2h}\n")
+    settings = Settings.from_environment(
+        {"TRAININGJOB_CONFIG": str(path), "TRAININGJOB_INDEX__MAX_JOBS": "9"}
+    )
+    assert (settings.index.max_jobs, settings.index.retention) == (9, 7200)
+
+
+def test_every_variable_is_listed_once() -> None:
+    names = list(variable_names())
+    assert len(names) == len(set(names))
+    assert "TRAININGJOB_RESTART__BACKOFF_CAP" in names
