@@ -85,6 +85,11 @@ def invalid_value(field: str, value: object, message: str) -> Cause:
     return Cause(field, f"Invalid value: {quote(value)}: {message}")
 
 
+def missing_reference(field: str, value: object) -> Cause:
+    """Say that a field names something that is not there."""
+    return Cause(field, f"Not found: {quote(value)}", "FieldValueNotFound")
+
+
 def duplicate(field: str, value: object) -> Cause:
     """Say that an element of a list occurs twice."""
     return Cause(field, f"Duplicate value: {quote(value)}", "FieldValueDuplicate")

@@ -11,6 +11,7 @@ from trainingjob_sandbox.apiserver.errors import (
     duplicate,
     forbidden_field,
     invalid_value,
+    missing_reference,
     required,
     unsupported,
 )
@@ -162,7 +163,9 @@ def _validate_spec(spec: Mapping[str, Any]) -> Iterator[Cause]:
     seen: set[str] = set()
     for field in _CONTAINER_LISTS:
         for index, container in enumerate(spec.get(field) or []):
-            yield from _validate_container(container, f"spec.{field}[{index}]", seen)
+            path = f"spec.{field}[{index}]"
+            yield from _validate_container(container, path, seen)
+            yield from _validate_mounts(container, path, spec)
     policy = spec["restartPolicy"]
     if policy not in RESTART_POLICIES:
         yield unsupported("spec.restartPolicy", policy, RESTART_POLICIES)
@@ -185,6 +188,15 @@ def _validate_container(
     for index, variable in enumerate(container.get("env") or []):
         if not variable.get("name"):
             yield required(f"{path}.env[{index}].name")
+
+
+def _validate_mounts(
+    container: Mapping[str, Any], path: str, spec: Mapping[str, Any]
+) -> Iterator[Cause]:
+    volumes = {volume.get("name") for volume in spec.get("volumes") or []}
+    for index, mount in enumerate(container.get("volumeMounts") or []):
+        if mount.get("name") not in volumes:
+            yield missing_reference(f"{path}.volumeMounts[{index}].name", mount.get("name"))
 
 
 def _check_containers(containers: Any, path: str) -> None:
