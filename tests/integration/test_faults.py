@@ -214,7 +214,7 @@ async def test_a_broken_watch_ends_the_process_so_that_it_is_started_again(
 
     proxy.drop_watches()
 
-    assert await asyncio.to_thread(operator.wait_for_exit, 60) == 1
+    assert await asyncio.to_thread(operator.wait_for_exit, 30) != 0
 
 
 async def test_sigterm_in_the_middle_of_work_ends_in_two_seconds_with_success(

@@ -12,6 +12,7 @@ _LIST_PAGE: Final = 500
 _SERVER_TIMEOUT_S: Final = 600
 _REQUEST_TIMEOUT_S: Final = 30
 _BURST_WORKER_IDLE_S: Final = 0.5
+_END_AT_LAST_S: Final = 8.0
 
 
 OpenSession = Callable[[], Awaitable[aiohttp.ClientSession]]
@@ -38,6 +39,9 @@ def operator_settings() -> kopf.OperatorSettings:
     # No worker_limit: a slot is held until its worker idles, and our own queue bounds the work.
     settings.queueing.idle_timeout = _BURST_WORKER_IDLE_S
     settings.queueing.exit_timeout = 0.5
+    # kopf can hang at its end: a watch that fails while another one logs in leaves that one waiting
+    # for an answer that nobody gives. A process that does nothing must not live; it kills itself.
+    settings.process.ultimate_exiting_timeout = _END_AT_LAST_S
     return settings
 
 
