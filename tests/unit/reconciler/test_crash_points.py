@@ -34,7 +34,7 @@ from trainingjob_operator.constants import (
     TERMINAL_CONDITIONS,
 )
 
-THE_END_S = 120.0
+THE_END_S = 60.0
 DOWNTIME_S = 1.5
 Object = dict[str, Any]
 
