@@ -1,0 +1,139 @@
+"""The in-memory twin of the gateway and the real one, over HTTP, behave alike."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api
+from tests.support.builders import make_job
+from tests.support.clock import FakeClock
+from tests.support.cluster import FakeCluster
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.errors import AlreadyExistsError, ConflictError
+from trainingjob_operator.kube.connection import connect
+from trainingjob_operator.kube.gateway import Gateway
+from trainingjob_operator.reconciler.ports import Cluster
+
+Object = dict[str, Any]
+
+
+@dataclass
+class Subject:
+    """A cluster under test, and how a user of it applies a job."""
+
+    cluster: Cluster
+    namespace: str
+    apply: Callable[[Object], Awaitable[Object]]
+
+    def key(self, name: str) -> JobKey:
+        return JobKey(self.namespace, name)
+
+    def pod(self, name: str, job: str = "mnist") -> Object:
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": name,
+                "namespace": self.namespace,
+                "labels": {"trainingjob.dev/job-name": job},
+            },
+            "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]},
+        }
+
+    async def pods(self, selector: str) -> list[str]:
+        pages = self.cluster.list_pods(self.namespace, selector=selector)
+        return sorted([pod["metadata"]["name"] async for page in pages for pod in page.items])
+
+
+@pytest.fixture(params=["twin", "gateway"])
+async def subject(request: pytest.FixtureRequest, api: Api) -> AsyncIterator[Subject]:
+    if request.param == "twin":
+        twin = FakeCluster(FakeClock())
+
+        async def apply(job: Object) -> Object:
+            return twin.create_job(job)
+
+        yield Subject(twin, "ml", apply)
+        return
+    connection = await connect(str(api.server.kubeconfig))
+    async with Gateway(connection, timeout_s=10) as gateway:
+        yield Subject(gateway, api.namespace, api.apply)
+
+
+async def test_what_is_not_there_is_none(subject: Subject) -> None:
+    assert await subject.cluster.get_job(subject.key("absent")) is None
+    assert await subject.cluster.get_pod(subject.namespace, "absent") is None
+    assert await subject.cluster.get_service(subject.namespace, "absent") is None
+
+
+async def test_a_name_is_taken_once(subject: Subject) -> None:
+    created = await subject.cluster.create_pod(subject.pod("one"))
+    with pytest.raises(AlreadyExistsError):
+        await subject.cluster.create_pod(subject.pod("one"))
+    found = await subject.cluster.get_pod(subject.namespace, "one")
+    assert found is not None
+    assert found["metadata"]["uid"] == created["metadata"]["uid"]
+
+
+async def test_only_the_very_pod_is_deleted(subject: Subject) -> None:
+    created = await subject.cluster.create_pod(subject.pod("one"))
+    with pytest.raises(ConflictError):
+        await subject.cluster.delete_pod(subject.namespace, "one", uid="another")
+
+    uid = created["metadata"]["uid"]
+    await subject.cluster.delete_pod(subject.namespace, "one", uid=uid)
+    assert await subject.cluster.get_pod(subject.namespace, "one") is None
+    await subject.cluster.delete_pod(subject.namespace, "one", uid=uid)  # gone already: fine
+
+
+async def test_lists_are_selected_by_label(subject: Subject) -> None:
+    await subject.cluster.create_pod(subject.pod("one", job="a"))
+    await subject.cluster.create_pod(subject.pod("two", job="b"))
+
+    assert await subject.pods("trainingjob.dev/job-name") == ["one", "two"]
+    assert await subject.pods("trainingjob.dev/job-name=b") == ["two"]
+
+
+async def test_jobs_are_listed_with_the_version_of_the_list(subject: Subject) -> None:
+    job = await subject.apply(make_job("listed"))
+    pages = [page async for page in subject.cluster.list_jobs(subject.namespace)]
+    assert [j["metadata"]["name"] for page in pages for j in page.items] == ["listed"]
+    assert int(pages[-1].resource_version) >= int(job["metadata"]["resourceVersion"])
+
+
+async def test_a_status_is_written_only_on_the_version_it_was_decided_on(
+    subject: Subject,
+) -> None:
+    job = await subject.apply(make_job("written"))
+    seen = {key: job["metadata"][key] for key in ("uid", "resourceVersion")}
+    patch = {"metadata": seen, "status": {"phase": "Pending", "attempt": 0}}
+
+    written = await subject.cluster.patch_job_status(subject.key("written"), patch)
+    assert written is not None
+    assert written["status"]["phase"] == "Pending"
+    assert written["spec"] == job["spec"]
+    with pytest.raises(ConflictError):
+        await subject.cluster.patch_job_status(subject.key("written"), patch)
+    assert await subject.cluster.patch_job_status(subject.key("absent"), patch) is None
+
+
+async def test_a_null_removes_a_field_of_the_status(subject: Subject) -> None:
+    job = await subject.apply(make_job("reset"))
+    key = subject.key("reset")
+
+    async def write(version: str, status: Object) -> Object:
+        metadata = {"uid": job["metadata"]["uid"], "resourceVersion": version}
+        answer = await subject.cluster.patch_job_status(
+            key, {"metadata": metadata, "status": status}
+        )
+        assert answer is not None
+        return answer
+
+    first = await write(
+        job["metadata"]["resourceVersion"],
+        {"phase": "Pending", "startTime": "2026-01-01T00:00:00Z"},
+    )
+    second = await write(first["metadata"]["resourceVersion"], {"startTime": None})
+    assert "startTime" not in second["status"]
