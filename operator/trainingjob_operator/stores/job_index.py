@@ -29,6 +29,8 @@ class JobEntry:
     Attributes:
         vanished: ranks of the current attempt whose pods were seen to go unfinished.
         done: ranks of the current attempt that had completed when their pods were seen to go.
+        gone: uids of the last pods that were seen to go. Late news of one (our POST answered after
+            its end, a list read before it) must not bring it back.
         pods_known: the pods were listed, or there can be none yet; otherwise they must be read
             from the API before anything is concluded from their absence.
         refusal: note of the reconciler: the API's last refusal to create something.
@@ -40,6 +42,7 @@ class JobEntry:
     pods: dict[str, PodView] = field(default_factory=dict)
     vanished: set[int] = field(default_factory=set)
     done: set[int] = field(default_factory=set)
+    gone: dict[str, None] = field(default_factory=dict)
     pods_known: bool = False
     refusal: Refusal | None = None
     has_service: bool = False
@@ -118,7 +121,7 @@ class JobIndex:
         known = entry.pods.get(pod.name)
         if known is not None and not is_newer(pod.resource_version, known.resource_version):
             return False
-        if known is None and (len(entry.pods) >= MAX_PODS_PER_JOB or _is_late(pod, entry)):
+        if known is None and (len(entry.pods) >= MAX_PODS_PER_JOB or pod.uid in entry.gone):
             return False
         entry.pods[pod.name] = pod
         return known is None or pod != replace(known, resource_version=pod.resource_version)
@@ -132,6 +135,9 @@ class JobIndex:
         if known is not None and known.uid != pod.uid:
             return False
         entry.pods.pop(pod.name, None)
+        entry.gone[pod.uid] = None
+        if len(entry.gone) > MAX_PODS_PER_JOB:
+            del entry.gone[next(iter(entry.gone))]
         if pod.attempt == entry.job.status.attempt:
             # The last news of a pod, which comes with its end, can be that it had completed.
             completed = pod.has_completed or (known is not None and known.has_completed)
@@ -185,12 +191,3 @@ class JobIndex:
     def _note_finished(self, job: JobView) -> None:
         if job.status.is_finished:
             self._finished.setdefault(job.key, None)
-
-
-def _is_late(pod: PodView, entry: JobEntry) -> bool:
-    """Whether this is news of a pod whose end was seen already.
-
-    The race: our POST is answered slowly, and the pod's ADDED and DELETED overtake the answer. No
-    rank is created twice in one attempt, so the answer can only be about the one that is gone.
-    """
-    return pod.attempt == entry.job.status.attempt and pod.index in entry.vanished | entry.done

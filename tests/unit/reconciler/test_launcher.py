@@ -37,9 +37,7 @@ class Launch:
         self._job = job_view(self._raw)
         self._nodes = nodes
         self.index.observe_job(self._job)
-        self._launcher = Launcher(
-            self.cluster, self.index, self.cluster.clock, accelerators=()
-        )
+        self._launcher = Launcher(self.cluster, self.index, self.cluster.clock, accelerators=())
 
     @property
     def entry(self) -> JobEntry:

@@ -1,6 +1,7 @@
 """What the workers do about each way in which a pass can end."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -137,7 +138,7 @@ def test_a_fault_that_passes_is_tried_again_with_waits_that_double_up_to_a_minut
             bench.queue.add(KEY)
             await asyncio.sleep(600)
         made = bench.passes[KEY]
-        waits = [late - early for early, late in zip(made, made[1:], strict=False)]
+        waits = [late - early for early, late in itertools.pairwise(made)]
         for number, wait in enumerate(waits):
             least = min(60.0, 0.1 * 2**number)
             assert least <= wait <= least * 1.25 + 0.001

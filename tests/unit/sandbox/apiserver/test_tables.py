@@ -168,7 +168,7 @@ def with_status(**status: Any) -> Object:
     return {**obj, "status": status}
 
 
-def container(ready: bool = False, restarts: int = 0, **state: Any) -> Object:  # noqa: FBT001, FBT002 - a table of states
+def container(ready: bool = False, restarts: int = 0, **state: Any) -> Object:  # noqa: FBT002 - a table of states
     return {"name": "c", "ready": ready, "restartCount": restarts, "state": state}
 
 
