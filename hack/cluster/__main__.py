@@ -1,0 +1,64 @@
+"""`python -m hack.cluster`: a real control plane for a developer, or for the tests.
+
+build   build the programs into the cache, once
+ready   exit 0 when the programs are there, 1 when not
+up      start a control plane, print the path of its kubeconfig, stop it at Ctrl-C
+"""
+
+import argparse
+import contextlib
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from hack.cluster.assets import AssetsError, build, find, say
+from hack.cluster.control_plane import ControlPlane
+from hack.cluster.process import StartError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do what is asked for; the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.command == "build":
+            sys.stdout.write(f"{build()}\n")
+        elif arguments.command == "ready":
+            return 0 if find() is not None else 1
+        else:
+            _up(arguments.root)
+    except (AssetsError, StartError) as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m hack.cluster", description="A real control plane on this machine."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("build", help="build the programs into the cache, once")
+    commands.add_parser("ready", help="exit 0 when the programs are there")
+    up = commands.add_parser("up", help="start a control plane; Ctrl-C ends it")
+    up.add_argument("--root", type=Path, help="its folder, kept; default: a temporary one")
+    return parser
+
+
+def _up(root: Path | None) -> None:
+    assets = build()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        tempfile.TemporaryDirectory(prefix="control-plane-") as scratch,
+    ):
+        say("starting etcd, API server, controllers and scheduler")
+        with ControlPlane(assets, root or Path(scratch) / "state") as plane:
+            sys.stdout.write(f"{plane.kubeconfig}\n")
+            sys.stdout.flush()
+            say(f"ready: export KUBECONFIG={plane.kubeconfig} (Ctrl-C here ends it)")
+            signal.pause()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,272 @@
+"""A real Kubernetes control plane on the loopback addresses of this machine.
+
+etcd, kube-apiserver, kube-controller-manager and kube-scheduler as processes, each with its log in
+a file; RBAC and the audit log are on, as on a user's cluster. There is no kubelet: pods stay
+Pending until a node (ours of processes, or kwok's pretence) takes them.
+"""
+
+import contextlib
+import json
+import socket
+import ssl
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import yaml
+
+from hack.cluster.pki import SERVICE_ADDRESS, Authority
+from hack.cluster.process import Program
+
+_PATIENCE_S: Final = 60.0
+_AUDIT_POLICY: Final = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    # One line for each request, when it has been answered.
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata"}],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What may differ between control planes.
+
+    Attributes:
+        scheduler: whether there is one; without it pods wait for whoever binds them.
+        durable: whether etcd waits for the disk, as it does in earnest. Tests need no such
+            promise, a bench does.
+        api_server, controllers: further flags.
+        scheduler_qps: the scheduler's own limit of requests per second.
+    """
+
+    scheduler: bool = True
+    durable: bool = False
+    api_server: tuple[str, ...] = ()
+    controllers: tuple[str, ...] = ()
+    scheduler_qps: int = 500
+
+
+class ControlPlane:
+    """A running control plane, as a context manager. Enter it in the main thread.
+
+    Attributes:
+        root: its folder, with `audit.log` and the log of each program.
+        server: the API server's URL.
+        kubeconfig: lets the administrator in.
+        authority: signs further certificates, for users (`kubeconfig_for`) and for nodes.
+    """
+
+    def __init__(self, assets: Path, root: Path, options: Options | None = None) -> None:
+        """Prepare a control plane; nothing is started before it is entered.
+
+        Args:
+            assets: the folder with the programs (`hack.cluster.assets`).
+            root: its folder, which must not hold another one's state.
+            options: what may differ.
+        """
+        self._assets: Final = assets
+        self._options: Final = options or Options()
+        self._programs: Final[dict[str, Program]] = {}
+        self.root: Final = root
+        self.kubeconfig: Final = root / "kubeconfig"
+        self.audit_log: Final = root / "audit.log"
+
+    def __enter__(self) -> Self:
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.authority = Authority(self.root / "pki")
+        self._etcd_port, self._etcd_peer_port, port = _free_ports(3)
+        self.server = f"https://127.0.0.1:{port}"
+        self._port = port
+        self._admin = self.authority.client("admin", group="system:masters")
+        self.authority.kubeconfig(self.kubeconfig, self.server, self._admin)
+        self._accounts = self.authority.server("service-accounts")
+        self._serving = self.authority.server(
+            "kube-apiserver", SERVICE_ADDRESS, "kubernetes.default.svc"
+        )
+        try:
+            self._start_etcd()
+            self.start_api_server()
+            self._start_controllers()
+            if self._options.scheduler:
+                self._start_scheduler()
+            self._wait_for_default_account()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop everything, the API server before etcd: the other way round it hangs a minute."""
+        for name in reversed(list(self._programs)):
+            self._programs.pop(name).stop()
+
+    # --- what a test does to it ----------------------------------------------------------------
+
+    def pid(self, program: str) -> int:
+        """The process id of `etcd`, `kube-apiserver`, ..."""
+        return self._programs[program].pid
+
+    def stop_api_server(self) -> None:
+        """Stop the API server; its state and its address stay."""
+        self._programs.pop("kube-apiserver").stop()
+
+    def start_api_server(self) -> None:
+        """Start the API server at the address that it has had from the beginning."""
+        self._start("kube-apiserver", *self._api_server_flags())
+        self._programs["kube-apiserver"].wait_until(
+            lambda: self._answers("/readyz"), patience_s=_PATIENCE_S
+        )
+
+    def compact(self) -> int:
+        """Throw away etcd's history: what was watched from an earlier version is 410 now.
+
+        Returns:
+            The revision up to which it is gone.
+        """
+        found = self._etcd("/v3/kv/range", {"key": "AA=="})
+        revision = int(found["header"]["revision"])
+        self._etcd("/v3/kv/compaction", {"revision": str(revision), "physical": True})
+        return revision
+
+    def kubeconfig_for(self, user: str, *, group: str | None = None) -> Path:
+        """A kubeconfig for a user whom only a client certificate makes known."""
+        path = self.root / f"{user.replace(':', '-')}.kubeconfig"
+        return self.authority.kubeconfig(
+            path, self.server, self.authority.client(user, group=group)
+        )
+
+    def request(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """GET, or POST with a body, as the administrator.
+
+        Raises:
+            OSError: nobody answers, or (`urllib.error.HTTPError`) the server refuses.
+        """
+        request = urllib.request.Request(
+            self.server + path,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=5, context=self._tls()) as answer:
+            found = answer.read()
+        return dict(json.loads(found)) if found.startswith(b"{") else {}
+
+    # --- the programs --------------------------------------------------------------------------
+
+    def _start(self, name: str, *flags: str) -> None:
+        self._programs[name] = Program([self._assets / name, *flags], self.root / f"{name}.log")
+
+    def _start_etcd(self) -> None:
+        client = f"http://127.0.0.1:{self._etcd_port}"
+        peer = f"http://127.0.0.1:{self._etcd_peer_port}"
+        self._start(
+            "etcd",
+            f"--data-dir={self.root / 'etcd'}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            "--log-level=warn",
+            *(() if self._options.durable else ("--unsafe-no-fsync",)),
+        )
+
+    def _api_server_flags(self) -> list[str]:
+        policy = self.root / "audit-policy.yaml"
+        policy.write_text(yaml.safe_dump(_AUDIT_POLICY))
+        return [
+            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={self._port}",
+            f"--tls-cert-file={self._serving.certificate}",
+            f"--tls-private-key-file={self._serving.key}",
+            f"--client-ca-file={self.authority.certificate}",
+            f"--service-account-key-file={self._accounts.key}",
+            f"--service-account-signing-key-file={self._accounts.key}",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-cluster-ip-range={SERVICE_ADDRESS}/24",
+            "--authorization-mode=Node,RBAC",
+            "--endpoint-reconciler-type=none",
+            f"--audit-log-path={self.audit_log}",
+            f"--audit-policy-file={policy}",
+            # How `kubectl logs` gets to a node.
+            f"--kubelet-client-certificate={self._admin.certificate}",
+            f"--kubelet-client-key={self._admin.key}",
+            "--kubelet-preferred-address-types=InternalIP",
+            *self._options.api_server,
+        ]
+
+    def _start_controllers(self) -> None:
+        kubeconfig = self.kubeconfig_for("system:kube-controller-manager")
+        self._start(
+            "kube-controller-manager",
+            f"--kubeconfig={kubeconfig}",
+            f"--service-account-private-key-file={self._accounts.key}",
+            f"--root-ca-file={self.authority.certificate}",
+            # Without it the Job controller is forbidden to write jobs/status.
+            "--use-service-account-credentials",
+            "--leader-elect=false",
+            "--secure-port=0",
+            *self._options.controllers,
+        )
+
+    def _start_scheduler(self) -> None:
+        kubeconfig = self.kubeconfig_for("system:kube-scheduler")
+        config = self.root / "scheduler.yaml"
+        qps = self._options.scheduler_qps
+        client = {"kubeconfig": str(kubeconfig), "qps": qps, "burst": 2 * qps}
+        config.write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "kubescheduler.config.k8s.io/v1",
+                    "kind": "KubeSchedulerConfiguration",
+                    "leaderElection": {"leaderElect": False},
+                    "clientConnection": client,
+                }
+            )
+        )
+        self._start("kube-scheduler", f"--config={config}", "--secure-port=0")
+
+    # --- whether it is up ----------------------------------------------------------------------
+
+    def _wait_for_default_account(self) -> None:
+        """The last thing to appear: without it no pod is admitted."""
+        self._programs["kube-controller-manager"].wait_until(
+            lambda: self._answers("/api/v1/namespaces/default/serviceaccounts/default"),
+            patience_s=_PATIENCE_S,
+        )
+
+    def _answers(self, path: str) -> bool:
+        with contextlib.suppress(OSError):
+            self.request(path)
+            return True
+        return False
+
+    def _tls(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(self.authority.certificate))
+        context.load_cert_chain(self._admin.certificate, self._admin.key)
+        return context
+
+    def _etcd(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Speak to etcd through its JSON gateway, as `etcdctl` would through gRPC."""
+        url = f"http://127.0.0.1:{self._etcd_port}{path}"
+        request = urllib.request.Request(url, data=json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return dict(json.loads(answer.read()))
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on right now, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
