@@ -8,20 +8,35 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV     := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --quiet --no-header --upgrade
 
+REAL_TESTS := $(wildcard tests/contract tests/integration tests/real tests/charts)
+
 .DEFAULT_GOAL := help
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@$(MAKE) --no-print-directory -s python-is-there
 
 demo: $(VENV)/.ready ## run a real TrainingJob on this machine, from apply to its end
 	$(BIN)/trainingjob run manifests/samples/digits.yaml
 
-test: $(VENV)/.ready-dev ## run all tests
+test: test-sandbox ## run all tests; those on a real control plane too if it is built
+	@if $(BIN)/python -m hack.cluster ready; then $(MAKE) --no-print-directory test-real; else \
+	echo 'not run: the tests on a real Kubernetes control plane; `make test-real` builds it and runs them'; fi
+
+test-sandbox: $(VENV)/.ready-dev ## run the tests that need no real control plane
 	$(BIN)/python -m pytest
+
+test-real: cluster-build ## run the tests on a real control plane, built when it is not there yet
+	$(BIN)/python -m pytest --server=real $(REAL_TESTS)
 
 test-unit: $(VENV)/.ready-dev ## run the tests that need nothing but the code, in seconds
 	$(BIN)/python -m pytest tests/unit tests/contract tests/test_layout.py
+
+cluster: $(VENV)/.ready-dev ## start a real control plane and print its kubeconfig; Ctrl-C ends it
+	@$(BIN)/python -m hack.cluster up
+
+cluster-build: $(VENV)/.ready-dev ## build the real control plane from Go modules, once for all clones
+	@$(BIN)/python -m hack.cluster build
 
 lint: $(VENV)/.ready-dev ## check style, import direction and generated files
 	$(BIN)/ruff check .
@@ -67,4 +82,4 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.ready $@
 
-.PHONY: help demo test test-unit lint typecheck format generate lock clean python-is-there
+.PHONY: help demo test test-sandbox test-real test-unit cluster cluster-build lint typecheck format generate lock clean python-is-there

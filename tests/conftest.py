@@ -7,10 +7,14 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.api import Api, ApiServerUnderTest, real_api_server, sandbox_api_server
+from hack.cluster import assets
+from hack.cluster.control_plane import ControlPlane
+from tests.support.api import Api, ApiServerUnderTest, sandbox_api_server
 from tests.support.operator import OperatorProcess
+from tests.support.real import install_crds
 
 REAL_KUBECONFIG = "TRAININGJOB_TEST_KUBECONFIG"
+NOT_RUN = pytest.StashKey[dict[str, int]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,22 +22,64 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--server",
         choices=("sandbox", "real"),
         default="sandbox",
-        help="the API server of the integration tests: our sandbox's, or a real one "
-        f"(its kubeconfig in {REAL_KUBECONFIG})",
+        help="the API server of the tests that speak to one: our sandbox's, or a real control "
+        f"plane started for them (or another cluster: its kubeconfig in {REAL_KUBECONFIG})",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sandbox_only: stages what only the sandbox lets be staged")
+    config.addinivalue_line("markers", "real_only: shows what only a real control plane can show")
+    config.stash[NOT_RUN] = {}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--server") != "real":
-        return
-    skip = pytest.mark.skip(reason="stages a fault inside the server: only with --server=sandbox")
+    """Leave out what the chosen server cannot show; the summary says how much that was.
+
+    A real server is for the tests that speak to the server under test; the others have nothing to
+    learn from it.
+    """
+    real = config.getoption("--server") == "real"
+    left_out: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if item.get_closest_marker("sandbox_only"):
-            item.add_marker(skip)
+        if reason := _why_not(item, real=real):
+            left_out.setdefault(reason, []).append(item)
+    gone = {item for group in left_out.values() for item in group}
+    config.stash[NOT_RUN] = {reason: len(group) for reason, group in left_out.items()}
+    config.hook.pytest_deselected(items=list(gone))
+    items[:] = [item for item in items if item not in gone]
+
+
+def _why_not(item: pytest.Item, *, real: bool) -> str | None:
+    if not real:
+        if item.get_closest_marker("real_only"):
+            return "show what only a real control plane can: `make test-real` builds and runs it"
+        return None
+    if item.get_closest_marker("sandbox_only"):
+        return "stage what only the sandbox lets be staged: `make test-sandbox` runs them"
+    if item.get_closest_marker("real_only") or "api_server" in getattr(item, "fixturenames", ()):
+        return None
+    return "do not depend on the API server: `make test-sandbox` runs them"
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for reason, count in config.stash[NOT_RUN].items():
+        terminalreporter.write_line(f"not run: {count} tests that {reason}")
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A real control plane of these tests' own, with both CRDs."""
+    if REAL_KUBECONFIG in os.environ:
+        pytest.skip(f"needs a control plane of its own, not the cluster of {REAL_KUBECONFIG}")
+    built = assets.find()
+    if built is None:
+        pytest.fail("the control plane is not built: `make cluster-build` does it, once")
+    with ControlPlane(built, tmp_path_factory.mktemp("control-plane") / "state") as plane:
+        install_crds(plane.kubeconfig)
+        yield plane
 
 
 @pytest.fixture(scope="session")
@@ -41,14 +87,14 @@ def api_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ApiServerUnderTest]:
     """One API server with both CRDs, for tests that keep to their own namespace."""
-    if request.config.getoption("--server") == "real":
-        path = os.environ.get(REAL_KUBECONFIG)
-        if not path:
-            pytest.fail(f"--server=real needs a kubeconfig in {REAL_KUBECONFIG}")
-        yield real_api_server(Path(path))
-    else:
+    if request.config.getoption("--server") == "sandbox":
         with sandbox_api_server(tmp_path_factory.mktemp("api-server")) as server:
             yield server
+    elif REAL_KUBECONFIG in os.environ:
+        yield ApiServerUnderTest(Path(os.environ[REAL_KUBECONFIG]))
+    else:
+        plane: ControlPlane = request.getfixturevalue("control_plane")
+        yield ApiServerUnderTest(plane.kubeconfig, plane=plane)
 
 
 @pytest.fixture

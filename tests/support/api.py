@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from hack.cluster.control_plane import ControlPlane
 from trainingjob_operator.api.crd import retention_policy_crd, training_job_crd
 from trainingjob_sandbox.apiserver import ApiServerThread
 from trainingjob_sandbox.client import ApiClient, ApiError
@@ -22,22 +23,20 @@ class ApiServerUnderTest:
     """Where the API server is.
 
     Attributes:
+        kubeconfig: lets the administrator in.
         sandbox: the server itself when it is ours, for tests that stage its faults.
+        plane: the control plane when it is a real one that these tests started.
     """
 
     kubeconfig: Path
     sandbox: ApiServerThread | None = None
+    plane: ControlPlane | None = None
 
     @property
     def inside(self) -> ApiServerThread:
         """The sandbox's server."""
         assert self.sandbox is not None
         return self.sandbox
-
-
-def real_api_server(kubeconfig: Path) -> ApiServerUnderTest:
-    """A real API server, which has our CRDs already."""
-    return ApiServerUnderTest(kubeconfig)
 
 
 @contextmanager
