@@ -26,6 +26,7 @@ from trainingjob_operator.reconciler.work_queue import WorkQueue
 from trainingjob_operator.reconciler.workers import Workers
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.stores.job_index import JobIndex
+from trainingjob_operator.stores.spec_cache import SpecCache
 from trainingjob_operator.web import WebServer
 
 _EVENTS_FLUSH_S: Final = 0.5
@@ -46,10 +47,12 @@ class Operator:
         self.gateway: Final = Gateway(connection, timeout_s=settings.kubernetes.timeout)
         self.index: Final = JobIndex(settings.index.max_jobs)
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
+        self.specs: Final = SpecCache()
         self.events: Final = EventRecorder(self.gateway, clock)
         self.reconciler: Final = Reconciler(
             cluster=self.gateway,
             index=self.index,
+            specs=self.specs,
             events=self.events,
             clock=clock,
             policy=settings.policy,
@@ -66,7 +69,7 @@ class Operator:
             scope=Scope(namespaces=namespaces, retention_s=settings.index.retention),
             interval_s=settings.reconciler.resync_interval,
         )
-        self.intake: Final = Intake(self.index, self.queue)
+        self.intake: Final = Intake(self.index, self.specs, self.queue, clock)
         self.relists: Final = RelistTrace(self.resync.request)
         self.web: Final = WebServer(
             settings.web.address, healthy=self.what_ails, ready=self.what_is_missing

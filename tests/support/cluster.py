@@ -44,6 +44,7 @@ from trainingjob_operator.reconciler.resync import Resync, Scope
 from trainingjob_operator.reconciler.work_queue import WorkQueue
 from trainingjob_operator.reconciler.workers import Workers
 from trainingjob_operator.stores.job_index import JobIndex
+from trainingjob_operator.stores.spec_cache import SpecCache
 
 P = ParamSpec("P")
 Object = dict[str, Any]
@@ -318,6 +319,11 @@ class FakeCluster:
         return self._create("", kind, manifest)
 
     # --- the scripted kubelet -----------------------------------------------------------------
+
+    def refuse_to_schedule(self, pod: Object, message: str) -> None:
+        """The scheduler finds no node for the pod."""
+        said = {"reason": "Unschedulable", "message": message}
+        self._set_pod(pod, extra=[{"type": "PodScheduled", "status": "False", **said}])
 
     def run_pod(self, pod: Object) -> None:
         """The pod is bound to a node, runs and is ready."""
@@ -607,10 +613,12 @@ class OperatorLife:
         self.cluster: Final = cluster
         self.index: Final = JobIndex(max_jobs)
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
+        self.specs: Final = SpecCache()
         self.recorded: Final = Recorded()
         self.reconciler: Final = Reconciler(
             cluster=cluster,
             index=self.index,
+            specs=self.specs,
             events=self.recorded,
             clock=cluster.clock,
             policy=Policy(),
@@ -624,7 +632,7 @@ class OperatorLife:
             scope=Scope(namespaces=(None,), retention_s=3600.0),
             interval_s=interval_s,
         )
-        self.intake: Final = Intake(self.index, self.queue)
+        self.intake: Final = Intake(self.index, self.specs, self.queue, cluster.clock)
         self._resyncing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:

@@ -101,10 +101,6 @@ class JobStatus:
         return found if found is not None and found.status else None
 
 
-COUNTERS = frozenset({"active", "ready", "succeeded", "failed", "terminating"})
-"""Fields of JobStatus that follow the pods one by one, and can wait a second to be written."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailurePolicyRule:
     """One rule of `spec.podFailurePolicy`, in batch/v1's shape.

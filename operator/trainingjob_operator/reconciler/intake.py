@@ -2,22 +2,29 @@
 
 from typing import Any, Final
 
-from trainingjob_operator.core.job import JobKey, is_newer
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.job import JobKey, JobView, is_newer
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.reconciler.work_queue import WorkQueue
 from trainingjob_operator.stores.job_index import JobIndex
+from trainingjob_operator.stores.spec_cache import SpecCache
 
+ADDED: Final = "ADDED"
 DELETED: Final = "DELETED"
 
 
 class Intake:
     """Takes in what the watch delivers, in whatever order it comes."""
 
-    def __init__(self, index: JobIndex, queue: WorkQueue[JobKey]) -> None:
+    def __init__(
+        self, index: JobIndex, specs: SpecCache, queue: WorkQueue[JobKey], clock: Clock
+    ) -> None:
         self._index: Final = index
+        self._specs: Final = specs
         self._queue: Final = queue
+        self._clock: Final = clock
 
     def job_event(self, kind: str | None, raw: dict[str, Any]) -> None:
         """A TrainingJob was listed (None), ADDED, MODIFIED or DELETED."""
@@ -25,12 +32,14 @@ class Intake:
         if kind == DELETED:
             if self._index.forget_job(job.key, job.uid):
                 self._queue.drop(job.key)
+                self._specs.drop(job.key)
             return
         if not is_ours(job):
             return
         known = self._index.get(job.key)
         if known is None or is_newer(job.resource_version, known.job.resource_version):
-            self._index.observe_job(job)
+            if self._index.observe_job(job) and kind == ADDED and _will_start(job):
+                self._specs.put(job, raw["spec"], now=self._clock.monotonic())
             self._queue.add(job.key)
 
     def pod_event(self, kind: str | None, raw: dict[str, Any]) -> None:
@@ -41,3 +50,11 @@ class Intake:
         take_in = self._index.forget_pod if kind == DELETED else self._index.observe_pod
         if take_in(pod):
             self._queue.add(JobKey(pod.namespace, pod.job_name))
+
+
+def _will_start(job: JobView) -> bool:
+    """Whether the job is new, and nothing keeps its first pods from being created."""
+    status = job.status
+    is_new = status.attempt == 0 and status.launched_attempt is None and not status.conditions
+    is_wanted = not (job.deleting or job.spec.suspend or job.spec.shutdown)
+    return is_new and is_wanted and job.invalid is None

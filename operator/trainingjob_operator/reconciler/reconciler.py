@@ -21,22 +21,23 @@ from trainingjob_operator.api.validation import parse_spec
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.constants import REASON_QUEUED
 from trainingjob_operator.core.decision import DeletePod, Observation, Plan, Policy
-from trainingjob_operator.core.job import COUNTERS, JobKey, JobView, changed_fields
+from trainingjob_operator.core.job import JobKey, JobView, changed_fields
 from trainingjob_operator.core.naming import pod_selector
 from trainingjob_operator.core.observe_job import job_view, status_patch
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours, plan
 from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.progress import is_mere_progress
 from trainingjob_operator.core.readiness import Readiness, set_readiness
 from trainingjob_operator.errors import ConflictError
 from trainingjob_operator.reconciler.launcher import Launcher
 from trainingjob_operator.reconciler.ports import Cluster, Recorder
 from trainingjob_operator.stores.job_index import JobEntry, JobIndex
+from trainingjob_operator.stores.spec_cache import SpecCache
 
 AT_ONCE: Final = 0.0
-COUNTERS_EVERY_S: Final = 1.0
-"""When nothing but counters differ, a job's status is written at most this often: a thousand ranks
-that become ready one by one are a few writes, not a thousand."""
+PROGRESS_EVERY_S: Final = 1.0
+"""Mere progress is written so many seconds after a job's last status write, and not before."""
 
 _MAX_DELETES_AT_ONCE: Final = 16
 _logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Reconciler:
         *,
         cluster: Cluster,
         index: JobIndex,
+        specs: SpecCache,
         events: Recorder,
         clock: Clock,
         policy: Policy,
@@ -57,6 +59,7 @@ class Reconciler:
     ) -> None:
         self._cluster: Final = cluster
         self._index: Final = index
+        self._specs: Final = specs
         self._events: Final = events
         self._clock: Final = clock
         self._policy: Final = policy
@@ -81,7 +84,7 @@ class Reconciler:
             await self._read_pods(entry)
             decided = self._decide(entry, pods_are_live=True)
         if decided.create:
-            if not await self._create(entry):
+            if not await self._create(entry, decided):
                 return AT_ONCE
             decided = self._decide(entry)
         if self._index.get(key) is not entry:
@@ -101,28 +104,33 @@ class Reconciler:
         )
         return plan(seen, self._policy, now=self._clock.now())
 
-    async def _create(self, entry: JobEntry) -> bool:
-        """Create what is missing, from a template just read. False: the job has changed; look again.
+    async def _create(self, entry: JobEntry, decided: Plan) -> bool:
+        """Create what is missing. False: the job has changed; look again.
 
-        The live read keeps a stale picture from starting anything: a job that was suspended,
-        stopped or deleted a moment ago is seen as that.
+        A job that the watch has just announced starts from what the watch brought. Every other
+        start reads the job live, which keeps a stale picture from starting anything: a job that
+        was suspended, stopped or deleted a moment ago is seen as that.
         """
-        raw = await self._read_job(entry.job)
-        if raw is None or self._index.get(entry.job.key) is not entry:
-            return False
-        live = job_view(raw)
-        if live.resource_version != entry.job.resource_version or live.invalid is not None:
-            return False
-        decided = self._decide(entry)
+        job = entry.job
+        spec = self._specs.take(job, now=self._clock.monotonic())
+        if spec is None:
+            raw = await self._read_job(job)
+            if raw is None or self._index.get(job.key) is not entry:
+                return False
+            live = job_view(raw)
+            if live.resource_version != entry.job.resource_version or live.invalid is not None:
+                return False
+            job, spec, decided = live, raw["spec"], self._decide(entry)
         if decided.create:
-            await self._launcher.launch(entry, live, parse_spec(raw["spec"]), decided.create)
+            await self._launcher.launch(entry, job, parse_spec(spec), decided.create)
         return True
 
     async def _record_and_act(self, entry: JobEntry, decided: Plan) -> float | None:
         job, key = entry.job, entry.job.key
         changed = changed_fields(job.status, decided.status)
-        wait = entry.written_at + COUNTERS_EVERY_S - self._clock.monotonic()
-        if changed and changed <= COUNTERS and wait > 0 and not decided.delete:
+        wait = entry.written_at + PROGRESS_EVERY_S - self._clock.monotonic()
+        can_wait = wait > 0 and not decided.delete and is_mere_progress(job.status, decided.status)
+        if changed and can_wait:
             return wait
         if changed:
             if not await self._record(entry, decided):
