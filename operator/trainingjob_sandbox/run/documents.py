@@ -3,6 +3,7 @@
 Reads and sorts only; whether the objects are valid is the API server's to say.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -32,6 +33,16 @@ _NAMESPACE: Final = ("v1", "Namespace")
 
 class InputError(Exception):
     """What the user gave cannot be run. One line of the message for each thing to mend."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML as kubectl does: what looks like a date is a text, as everything is in JSON."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +90,8 @@ def read_documents(text: str) -> Documents:
         InputError: no YAML, a kind that a run cannot use, or not exactly one TrainingJob.
     """
     try:
-        parsed = list(yaml.safe_load_all(text))
-    except yaml.YAMLError as error:
+        parsed = list(yaml.load_all(text, _Loader))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"this is not YAML: {_in_one_line(str(error))}") from error
     namespaces: dict[str, None] = {}
     jobs: list[Document] = []
@@ -108,6 +119,10 @@ def _objects(parsed: Iterable[object]) -> Iterator[Object]:
             continue
         if not isinstance(body, dict):
             raise InputError(f"document {number} is no Kubernetes object but {body!r:.60}")
+        try:
+            json.dumps(body, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"document {number} cannot be written as JSON: {error}") from error
         yield body
 
 

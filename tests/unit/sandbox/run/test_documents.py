@@ -35,9 +35,22 @@ def test_json_and_empty_documents_are_taken() -> None:
     assert read_documents("---\n---\n" + json.dumps(make_job("mnist"))).job.name == "mnist"
 
 
+@pytest.mark.parametrize("day", ["2024-01-31", "2024-99-99", "2024-01-31T10:00:00Z"])
+def test_what_looks_like_a_date_is_a_text_as_kubectl_takes_it(day: str) -> None:
+    job = yaml.safe_dump(make_job()).replace("name: ", f"annotations: {{day: {day}}}\n  name: ", 1)
+
+    annotations = read_documents(job).job.body["metadata"]["annotations"]
+
+    assert annotations == {"day": day}
+
+
 @pytest.mark.parametrize(
     ("given", "want"),
     [
+        pytest.param("a: !!binary aGk=", "document 1 cannot be written as JSON", id="bytes"),
+        pytest.param("a: .nan", "document 1 cannot be written as JSON", id="not-a-number"),
+        pytest.param("a: &a [*a]", "document 1 cannot be written as JSON", id="circle"),
+        pytest.param("a: !!int x", "this is not YAML", id="no-number"),
         pytest.param(text(CONFIG_MAP), "exactly one TrainingJob, and there are 0", id="no-job"),
         pytest.param(
             text(make_job("a"), make_job("b")), "there are 2 in here (a, b)", id="two-jobs"
