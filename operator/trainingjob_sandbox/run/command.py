@@ -14,7 +14,7 @@ from trainingjob_sandbox.client import ApiError
 from trainingjob_sandbox.run.children import ChildError
 from trainingjob_sandbox.run.documents import Documents, InputError, read_documents
 from trainingjob_sandbox.run.screen import open_screen
-from trainingjob_sandbox.run.session import FAILED, Session
+from trainingjob_sandbox.run.session import CANCELLED, FAILED, Session
 from trainingjob_sandbox.run.workspace import Workspace
 from trainingjob_sandbox.samples import sample_names, sample_path
 
@@ -41,6 +41,8 @@ def run_command(argv: Sequence[str]) -> int:
     try:
         documents = _read(arguments)
         return _run(documents, arguments)
+    except KeyboardInterrupt:  # while nothing runs yet, or any more
+        return CANCELLED
     except InputError as error:
         return _complain(error, WRONG_USE)
     except (ChildError, ApiError, OSError) as error:
@@ -63,16 +65,16 @@ def _run(documents: Documents, arguments: argparse.Namespace) -> int:
 
 
 def _read(arguments: argparse.Namespace) -> Documents:
-    if arguments.sample is not None:
-        path = sample_path(arguments.sample)
-    elif arguments.file == "-":
-        return read_documents(sys.stdin.read())
-    else:
-        path = Path(arguments.file)
+    sample = arguments.sample
+    path = Path(arguments.file) if sample is None else sample_path(sample)
     try:
-        text = path.read_text("utf-8")
+        # Kubernetes' files are UTF-8, whatever the terminal speaks.
+        is_stdin = arguments.file == "-"
+        text = (sys.stdin.buffer.read() if is_stdin else path.read_bytes()).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+        name = "standard input" if is_stdin else path
+        reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8: {error}"
+        raise InputError(f"cannot read {name}: {reason}") from error
     return read_documents(text)
 
 

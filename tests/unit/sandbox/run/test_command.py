@@ -1,6 +1,9 @@
 """Arguments in, an exit code and one clear line out; nothing is started for bad input."""
 
+import io
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,6 +42,35 @@ def test_a_file_without_a_job_is_refused_in_one_line(
     assert complaint(capsys) == (
         "trainingjob run: `run` takes exactly one TrainingJob, and there are 0 in here\n"
     )
+
+
+@pytest.mark.parametrize("from_stdin", [True, False])
+def test_what_is_not_utf_8_is_refused_in_one_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    from_stdin: bool,
+) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"a: \xe9\n")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"a: \xe9\n")))
+
+    assert run_command(["-" if from_stdin else str(tmp_path / "latin.yaml")]) == 2
+    [line] = complaint(capsys).splitlines()
+    assert "cannot read " + ("standard input" if from_stdin else str(tmp_path)) in line
+    assert "it is not UTF-8" in line
+
+
+def test_an_interrupt_while_the_file_is_read_is_no_crash(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read=interrupted)))
+
+    assert run_command(["-"]) == 130
+    assert complaint(capsys) == ""
 
 
 @pytest.mark.parametrize(
