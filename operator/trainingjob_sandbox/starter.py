@@ -28,6 +28,7 @@ from trainingjob_sandbox.apiserver import ApiServerThread
 from trainingjob_sandbox.client import ApiClient, ApiError
 from trainingjob_sandbox.node.mark import plant
 from trainingjob_sandbox.node.names import NONCE_VARIABLE
+from trainingjob_sandbox.root import claim, lock
 
 _LOG: Final = logging.getLogger(__name__)
 _READY_S: Final = 30.0
@@ -100,11 +101,12 @@ class Sandbox:
             self._node.terminate()
 
     def _make_root(self, stack: contextlib.ExitStack) -> Path:
-        if self._given_root is not None:
-            self._given_root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return self._given_root.resolve()
-        root = Path(tempfile.mkdtemp(prefix="trainingjob-"))
-        stack.callback(shutil.rmtree, root, ignore_errors=True)
+        root = self._given_root
+        if root is None:
+            root = Path(tempfile.mkdtemp(prefix="trainingjob-"))
+            stack.callback(shutil.rmtree, root, ignore_errors=True)
+        claim(root)
+        stack.callback(os.close, lock(root))
         return root.resolve()
 
     def _start_node(self, kubeconfig: Path, nonce: str) -> None:
@@ -238,7 +240,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Start an API server and a node on this machine; print the kubeconfig's path.",
     )
     parser.add_argument("--port", type=int, default=0, help="the API server's; default: any free")
-    parser.add_argument("--root", type=Path, help="its folder, kept; default: a temporary one")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        help="its folder, new or an earlier sandbox's; kept; default: a temporary one",
+    )
     parser.add_argument(
         "--grace", type=float, default=_GRACE_S, help="seconds pods get at the end, at most"
     )

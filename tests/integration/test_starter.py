@@ -151,7 +151,38 @@ async def test_a_given_root_is_kept_without_the_pods_scratch(tmp_path: Path) -> 
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
 
-    assert [path.name for path in (tmp_path / "root").iterdir()] == ["node.log"]
+    left = sorted(path.name for path in (tmp_path / "root").iterdir())
+    assert left == [".trainingjob-sandbox", "node.log"]
+    with up("--root", str(tmp_path / "root")) as (_, again):
+        assert again == kubeconfig
+
+
+def refused(root: Path) -> str:
+    """What a sandbox says that must not start in this folder."""
+    started = subprocess.run(
+        [*COMMAND, "--root", str(root)], capture_output=True, text=True, check=False, timeout=20
+    )
+    assert (started.returncode, started.stdout) == (1, "")
+    [line] = started.stderr.splitlines()
+    return line
+
+
+def test_a_folder_of_the_users_own_is_refused_and_left_alone(tmp_path: Path) -> None:
+    manifest = tmp_path / "pods" / "mine.yaml"
+    manifest.parent.mkdir()
+    manifest.touch()
+
+    assert f"{tmp_path} is not empty and no sandbox's folder" in refused(tmp_path)
+
+    assert manifest.exists()
+
+
+async def test_a_second_sandbox_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with up("--root", str(tmp_path / "root")) as (_, kubeconfig):
+        assert "another sandbox runs in" in refused(tmp_path / "root")
+
+        async with ApiClient.from_kubeconfig(kubeconfig) as client:
+            assert len((await client.list("/api/v1/nodes"))[0]) == 1
 
 
 async def test_it_dies_with_its_parent_when_asked_to(tmp_path: Path) -> None:

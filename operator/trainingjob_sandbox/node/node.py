@@ -18,6 +18,7 @@ from trainingjob_sandbox.node.names import TAINT, Object, refusal
 from trainingjob_sandbox.node.pod_worker import PodWorker
 from trainingjob_sandbox.node.registration import Registration
 from trainingjob_sandbox.node.reporter import pod_path
+from trainingjob_sandbox.root import claim
 
 _LOG: Final = logging.getLogger(__name__)
 _LAST_WORD_S: Final = 3.0
@@ -56,12 +57,13 @@ class Node:
         Raises:
             MarkError: the cluster does not carry our nonce. Nothing has been touched then.
             RegistrationError: the node's name is taken.
+            RootError: the folder is in other use.
             ApiError: the API server refused, or did not answer.
         """
         await verify(self._client, nonce)
+        claim(self._root)
         # What an earlier node has left here has no processes any more.
         await asyncio.to_thread(shutil.rmtree, self._root / "pods", ignore_errors=True)
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._host = Host(
             name=self._name,
             root=self._root,
