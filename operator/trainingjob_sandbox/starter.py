@@ -34,6 +34,7 @@ _LOG: Final = logging.getLogger(__name__)
 _READY_S: Final = 30.0
 _STOP_MARGIN_S: Final = 10.0
 _GRACE_S: Final = 30.0
+_LOG_LINES: Final = 10
 _PR_SET_PDEATHSIG: Final = 1
 _KUBECONFIG: Final = "kubeconfig"
 _NODE_VARIABLES: Final = ("PATH", "LANG", "SYSTEMROOT")
@@ -94,6 +95,31 @@ class Sandbox:
         traceback: TracebackType | None,
     ) -> None:
         self._stack.close()
+
+    def wait(self, stop: int) -> None:
+        """Wait until there is something to read from a descriptor.
+
+        Raises:
+            SandboxError: the node ended before that. Without it every pod would stay pending.
+        """
+        node = self._node
+        assert node is not None
+        assert node.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(stop, selectors.EVENT_READ)
+            selector.register(node.stdout, selectors.EVENT_READ)
+            while stop not in {key.fd for key, _ in selector.select()}:
+                # Its output is of no interest; its end is the node's. None: nothing there yet.
+                if node.stdout.read(4096) == b"":
+                    code = node.wait()
+                    raise SandboxError(f"the node ended by itself, exit code {code}{self._tail()}")
+
+    def _tail(self) -> str:
+        """The end of the node's log, to be put after a sentence."""
+        with contextlib.suppress(OSError):
+            lines = (self.root / "node.log").read_text("utf-8", "replace").splitlines()
+            return "; the end of its log:\n  " + "\n  ".join(lines[-_LOG_LINES:])
+        return ""
 
     def hurry(self) -> None:
         """While it is being left: kill the pods at once instead of waiting for their grace."""
@@ -189,7 +215,7 @@ def up(argv: list[str] | None = None) -> int:
         with _stop_signals(sandbox) as stop, sandbox:
             sys.stdout.write(f"{sandbox.kubeconfig}\n")
             sys.stdout.flush()
-            stop.wait()
+            sandbox.wait(stop.descriptor)
     except (SandboxError, ApiError, OSError) as error:
         sys.stderr.write(f"trainingjob sandbox up: {error}\n")
         return 1
@@ -197,12 +223,16 @@ def up(argv: list[str] | None = None) -> int:
 
 
 class _Stop:
-    """The first signal ends the wait; every later one hurries the end."""
+    """The first signal ends the wait; every later one hurries the end.
+
+    Attributes:
+        descriptor: can be read from once a signal has come.
+    """
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self._asked = False
-        self._read, self._write = os.pipe()
+        self.descriptor, self._write = os.pipe()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Be a signal handler."""
@@ -212,13 +242,9 @@ class _Stop:
             self._asked = True
             os.write(self._write, b"x")
 
-    def wait(self) -> None:
-        """Wait for the first signal; at once if it has come already."""
-        os.read(self._read, 1)
-
     def close(self) -> None:
         """Give the descriptors back."""
-        os.close(self._read)
+        os.close(self.descriptor)
         os.close(self._write)
 
 

@@ -1,7 +1,7 @@
 """The sandbox as a program: how it comes up, and that it takes everything along when it ends."""
 
 # A test has its loop to itself: blocking it harms nobody.
-# ruff: noqa: ASYNC220
+# ruff: noqa: ASYNC220, ASYNC240
 
 import asyncio
 import os
@@ -32,7 +32,9 @@ STUBBORN = "trap '' TERM; while :; do sleep 0.05; done"
 @contextmanager
 def up(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
     """A sandbox that is up, and its kubeconfig; ended for sure."""
-    with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             yield process, Path(process.stdout.readline().rstrip("\n"))
@@ -141,6 +143,21 @@ async def test_a_killed_sandbox_leaves_no_process() -> None:
 
         await eventually(lambda: not processes_mentioning(str(root)))
     shutil.rmtree(root)
+
+
+async def test_it_ends_when_its_node_does() -> None:
+    with up() as (process, kubeconfig):
+        root = str(kubeconfig.parent)
+        await run_pod(kubeconfig, "trap '' TERM; (setsid sleep 600 &); exec sleep 600")
+
+        for pid in processes_mentioning(root):
+            if b"trainingjob_sandbox.node\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+        _, said = process.communicate(timeout=20)
+
+    assert process.returncode == 1
+    assert "the node ended by itself, exit code -9; the end of its log:" in said
+    await eventually(lambda: not processes_mentioning(root))
 
 
 async def test_a_given_root_is_kept_without_the_pods_scratch(tmp_path: Path) -> None:

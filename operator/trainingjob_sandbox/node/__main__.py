@@ -21,6 +21,7 @@ from trainingjob_sandbox.node.names import NONCE_VARIABLE
 from trainingjob_sandbox.node.node import Node
 from trainingjob_sandbox.node.registration import RegistrationError, default_name
 
+_LOG: Final = logging.getLogger(__name__)
 _GRACE_S: Final = 30.0
 _LOG_BYTES: Final = 1024 * 1024
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -84,9 +85,16 @@ async def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         running = asyncio.create_task(node.run())
-        grace_s = await stops.get()
+        asked = asyncio.create_task(stops.get())
+        await asyncio.wait([running, asked], return_when=asyncio.FIRST_COMPLETED)
+        # A node that no longer follows its pods must not look alive.
+        broken = running.done()
+        grace_s = arguments.grace if broken else asked.result()
         running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        asked.cancel()
+        [error] = await asyncio.gather(running, return_exceptions=True)
+        if broken:
+            _LOG.error("the node cannot go on", exc_info=error)
         stopping = asyncio.create_task(node.stop(grace_s))
         # A second stop is an order to hurry; the first one's grace no longer counts.
         hurry = asyncio.create_task(stops.get())
@@ -95,7 +103,7 @@ async def _run(arguments: argparse.Namespace) -> int:
             node.kill()
         await stopping
         hurry.cancel()
-    return 0
+    return 1 if broken else 0
 
 
 def _listen_for_stops(stops: "asyncio.Queue[float]", grace_s: float, *, lifeline: bool) -> None:
