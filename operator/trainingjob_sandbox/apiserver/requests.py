@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
 from trainingjob_sandbox.apiserver import errors
@@ -171,6 +172,35 @@ def _wants_table(accept: str) -> bool:
         if media_type == "application/json":
             return "as=Table" in parameters
     return False
+
+
+def check_no_browser(headers: Mapping[str, str]) -> None:
+    """Keep web pages out: a job that one of them creates would run with the user's rights.
+
+    A browser lets any page send a POST to loopback, and names the page in `Origin`. A page whose
+    host name was made to point to loopback sends that name. Kubernetes' clients do neither.
+
+    Args:
+        headers: the request's, by lower-case name.
+
+    Raises:
+        ApiError: 403, it comes from a web page.
+    """
+    host = headers.get("host", "").lower()
+    name = host.rpartition("]")[0].lstrip("[") if "]" in host else host.partition(":")[0]
+    if "origin" not in headers and (name in ("", "localhost") or _is_address(name)):
+        return
+    raise errors.ApiError(
+        403, "Forbidden", "the sandbox answers no web pages: use its address, and no browser"
+    )
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def check_acceptable(accept: str) -> None:

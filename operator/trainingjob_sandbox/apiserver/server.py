@@ -28,7 +28,13 @@ from trainingjob_sandbox.apiserver.faults import (
 )
 from trainingjob_sandbox.apiserver.handlers import Handlers, reply
 from trainingjob_sandbox.apiserver.registry import SERVER_VERSION, Registry
-from trainingjob_sandbox.apiserver.requests import Call, Path, check_acceptable, verb
+from trainingjob_sandbox.apiserver.requests import (
+    Call,
+    Path,
+    check_acceptable,
+    check_no_browser,
+    verb,
+)
 from trainingjob_sandbox.apiserver.storage import JsonObject, Storage
 from trainingjob_sandbox.apiserver.store import Store
 
@@ -206,11 +212,12 @@ class ApiServer:
     async def _dispatch(
         self, request: web.Request, path: Path, record: RequestRecord, body: bytes
     ) -> web.StreamResponse:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        check_no_browser(headers)
         if not path.plural:
             return self._about(request, path)
-        check_acceptable(request.headers.get("Accept", ""))
+        check_acceptable(headers.get("accept", ""))
         resource = self._registry.find(path.group, path.version, path.plural)
-        headers = {name.lower(): value for name, value in request.headers.items()}
         call = Call(record, resource, path, request.query, headers, body)
         return await self._handlers.handle(request, call)
 

@@ -254,6 +254,26 @@ async def test_a_collection_is_deleted_as_far_as_it_is_selected(client: Client) 
     assert [item["metadata"]["name"] for item in left] == ["b"]
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"Origin": "https://evil.example"}, id="cross-origin"),
+        pytest.param({"Origin": "null"}, id="opaque-origin"),
+        pytest.param({"Host": "evil.example:8080"}, id="rebound-name"),
+    ],
+)
+async def test_a_web_page_cannot_create_anything(client: Client, headers: dict[str, str]) -> None:
+    refused = await client.post(WIDGETS, widget("w"), headers=headers)
+
+    assert (refused.status, refused.body["reason"]) == (403, "Forbidden")
+    assert (await client.get(f"{WIDGETS}/w")).status == 404
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:80", "localhost", "LOCALHOST:8001", "[::1]:80"])
+async def test_loopback_has_several_names(client: Client, host: str) -> None:
+    assert (await client.get(WIDGETS, Host=host)).status == 200
+
+
 async def test_only_json_is_spoken(client: Client) -> None:
     assert (await client.get(PODS, Accept="text/html")).status == 406
     assert (await client.get(PODS, Accept="application/vnd.kubernetes.protobuf")).status == 406
