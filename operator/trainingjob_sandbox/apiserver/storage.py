@@ -149,10 +149,10 @@ class Collection:
         subscribers: who is told of every event.
     """
 
-    def __init__(self, history: int) -> None:
+    def __init__(self, history: int, forgotten: int = 0) -> None:
         self.objects: dict[Key, Stored] = {}
         self.history: deque[Event] = deque(maxlen=history)
-        self.forgotten = 0
+        self.forgotten = forgotten
         self.subscribers: set[Subscriber] = set()
 
     def sorted(self, namespace: str | None = None) -> list[Stored]:
@@ -196,17 +196,21 @@ class Storage:
         self.collections: dict[CollectionId, Collection] = {}
         self.observers: list[Observer] = []
         self._history = history
+        self._dropped: dict[CollectionId, int] = {}
+        """When a collection was dropped that may come back. One entry for each kind there ever was."""
 
     def collection(self, where: CollectionId) -> Collection:
         """Return a collection, an empty one if it is new."""
         if where not in self.collections:
-            self.collections[where] = Collection(self._history)
+            # A watch from before the drop has missed the end of everything that was in it.
+            self.collections[where] = Collection(self._history, self._dropped.pop(where, 0))
         return self.collections[where]
 
     def drop(self, where: CollectionId) -> None:
         """Forget a collection and end its watches."""
         collection = self.collections.pop(where, None)
         if collection is not None:
+            self._dropped[where] = self.revision
             for subscriber in tuple(collection.subscribers):
                 subscriber.end()
 

@@ -6,6 +6,7 @@ import pytest
 from tests.unit.sandbox.apiserver.http import TABLE, Client, until
 from tests.unit.sandbox.apiserver.widgets import (
     CONFIG_MAPS,
+    CRD,
     MERGE,
     PODS,
     WIDGETS,
@@ -196,6 +197,25 @@ async def test_a_watch_of_a_kind_that_goes_ends(client: Client) -> None:
             "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.dev"
         )
         assert [event["type"] for event in await stream.rest()] == ["ADDED", "DELETED"]
+
+
+async def test_a_watch_from_before_its_kind_went_and_came_back_starts_over(
+    server: ApiServer, client: Client
+) -> None:
+    await client.post(WIDGETS, widget("w"))
+    before = await revision(client)
+    server.store.delete("customresourcedefinitions", "widgets.example.dev")
+    await until(lambda: "widgets.example.dev" not in names_of_crds(server))
+    server.store.create("customresourcedefinitions", CRD)
+
+    async with client.watch(WIDGETS, f"resourceVersion={before}") as stream:
+        [error] = await stream.rest()
+
+    assert (error["type"], error["object"]["code"]) == ("ERROR", 410)
+
+
+def names_of_crds(server: ApiServer) -> list[str]:
+    return [crd["metadata"]["name"] for crd in server.store.list("customresourcedefinitions")]
 
 
 async def test_a_watch_can_be_a_table_whose_headings_come_once(client: Client) -> None:
