@@ -24,6 +24,7 @@ from trainingjob_sandbox.apiserver.strategies import (
 
 NAMESPACES: Final = CollectionId("", "namespaces")
 PODS: Final = CollectionId("", "pods")
+EVENTS: Final = CollectionId("", "events")
 NODES: Final = CollectionId("", "nodes")
 QUOTAS: Final = CollectionId("", "resourcequotas")
 CRDS: Final = CollectionId("apiextensions.k8s.io", "customresourcedefinitions")
@@ -138,7 +139,7 @@ def builtin_resources() -> list[Resource]:
                 "reportingController": ("reportingComponent",),
             },
             view=events_view.VIEW,
-            stored_as=CollectionId("", "events"),
+            stored_as=EVENTS,
             description="Something that happened to an object.",
         ),
         _core(

@@ -1,11 +1,12 @@
 """What follows from a write, a moment later, as from the controllers of a real cluster.
 
 Owned objects go with their owners, namespaces are emptied, definitions take their objects along,
-quotas are counted. Work is queued by the storage's events and done in small slices, so that the
+quotas are counted, old events are forgotten. Work is queued by the storage's events and done in small slices, so that the
 deletion of a thousand objects does not hold up the server.
 """
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final
 
 from trainingjob_sandbox.apiserver import builtin
@@ -19,6 +20,9 @@ from trainingjob_sandbox.apiserver.store import Store
 
 SLICE: Final = 100
 """Pieces of work done before others get their turn."""
+
+MAX_EVENTS: Final = 10_000
+"""Events that are kept; the oldest tenth goes at once. A real server keeps them for an hour."""
 
 Defer = Callable[[Callable[[], None]], object]
 """Takes a function to be called soon, such as a loop's `call_soon`."""
@@ -80,6 +84,9 @@ class Controllers:
         namespace = event.new.key.namespace
         if where == builtin.CRDS:
             self._definition_changed(event)
+        elif where == builtin.EVENTS and event.type == "ADDED":
+            if len(self._store.storage.collection(where).objects) > MAX_EVENTS:
+                self.enqueue(self._forget_events, where)
         elif where == builtin.QUOTAS:
             self._limited.add(namespace)
         elif where == builtin.NAMESPACES and event.type != "DELETED":
@@ -121,6 +128,15 @@ class Controllers:
                 options = DeleteOptions(uid=stored.uid)
                 self._store.delete(resource, key.name, key.namespace, options)
         return bool(collection.sorted(namespace))
+
+    # --- events --------------------------------------------------------------------------------
+
+    def _forget_events(self, where: CollectionId) -> None:
+        """Remove the events that were created first, down to nine tenths of the limit."""
+        objects = self._store.storage.collection(where).objects
+        too_many = max(len(objects) - MAX_EVENTS * 9 // 10, 0)
+        for key in list(islice(objects, too_many)):
+            self._store.storage.remove(where, key)
 
     # --- definitions ---------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from tests.unit.sandbox.apiserver.widgets import (
     pod,
     widget,
 )
-from trainingjob_sandbox.apiserver import ApiError
+from trainingjob_sandbox.apiserver import ApiError, controllers
 from trainingjob_sandbox.apiserver.deletion import DeleteOptions
 
 
@@ -288,3 +288,22 @@ def test_a_quota_tells_what_is_used(cluster: Cluster) -> None:
 def test_a_quota_that_is_no_number_is_invalid(cluster: Cluster) -> None:
     with pytest.raises(ApiError, match=r"spec.hard.pods: Invalid value"):
         cluster.store.create("resourcequotas", quota(pods="many"))
+
+
+# --- events ----------------------------------------------------------------------------------
+
+
+def test_of_too_many_events_the_oldest_go(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controllers, "MAX_EVENTS", 10)
+    sizes = []
+    for number in range(25):
+        event = {"metadata": {"name": f"e{number:02}"}, "involvedObject": {"namespace": "default"}}
+        cluster.store.create("events", event)
+        cluster.settle()
+        sizes.append(len(names(cluster, "events")))
+
+    assert max(sizes) == 10
+    assert names(cluster, "events") == [f"e{number:02}" for number in range(16, 25)]
+    assert ("DELETED", "e00") in cluster.events
