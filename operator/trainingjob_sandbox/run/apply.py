@@ -15,6 +15,9 @@ _FIELD_ERRORS: Final = (
 _BETWEEN_CAUSES: Final = re.compile(rf", (?=[^ ]+: (?:{_FIELD_ERRORS}))")
 _INVALID: Final = re.compile(r"is invalid: \[?(?P<causes>.*?)\]?$", re.DOTALL)
 
+_UNQUOTED: Final = re.compile(r'must be of type (?:\w+,)*string: "(?:number|integer|boolean)"$')
+"""`cpu: 0.5`, `value: 1`: YAML takes for a number or a truth value what the API has as text."""
+
 
 class Creator(Protocol):
     """What this needs of an API client."""
@@ -63,4 +66,4 @@ def causes(message: str) -> list[str]:
     text = " ".join((found["causes"] if found else message).split())
     # The last cause may be that rules were not checked because of the others.
     listed = [cause for cause in _BETWEEN_CAUSES.split(text) if not cause.startswith("<nil>")]
-    return listed or [text]
+    return [f"{c}; write it in quotes" if _UNQUOTED.search(c) else c for c in listed or [text]]

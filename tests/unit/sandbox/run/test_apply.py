@@ -95,6 +95,19 @@ async def test_a_server_that_does_not_answer_is_not_the_users_mistake() -> None:
             ["spec.a: Required value"],
             id="rules-that-were-not-checked",
         ),
+        pytest.param(
+            'X "x" is invalid: [spec.cpu: Invalid value: "number": spec.cpu in body must be of '
+            'type integer,string: "number", spec.b: Invalid value: "string": spec.b in body must '
+            'be of type integer: "string"]',
+            [
+                (
+                    'spec.cpu: Invalid value: "number": spec.cpu in body must be of type '
+                    'integer,string: "number"; write it in quotes'
+                ),
+                'spec.b: Invalid value: "string": spec.b in body must be of type integer: "string"',
+            ],
+            id="a-text-without-quotes",
+        ),
     ],
 )
 def test_causes_are_one_line_each(message: str, want: list[str]) -> None:
