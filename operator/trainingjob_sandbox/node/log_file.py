@@ -40,13 +40,16 @@ class LogFile:
         return self._end
 
     def write(self, data: bytes) -> None:
-        """Append; may drop the oldest half."""
+        """Append; may drop the oldest half.
+
+        Raises:
+            OSError: the disk is full; the rest of the data is not in the log.
+        """
         for offset in range(0, len(data), self._half):
             part = data[offset : offset + self._half]
             if self._end - self._start + len(part) > self._half:
                 self._rotate()
-            self._out.write(part)
-            self._end += len(part)
+            self._end += self._out.write(part)
         self._wake()
 
     def read(self, position: int, limit: int = _BLOCK) -> tuple[bytes, int]:
@@ -104,9 +107,13 @@ class LogFile:
         return bytes(parts)
 
     def _rotate(self) -> None:
+        # Opened before anything is given up: it may fail, and the next write tries again.
+        new = self._path.with_name(self._path.name + ".new")
+        out = new.open("wb", buffering=0)
         self._out.close()
         self._path.replace(self._older)
-        self._out = self._path.open("wb", buffering=0)
+        new.replace(self._path)
+        self._out = out
         self._older_start, self._start = self._start, self._end
 
     def _wake(self) -> None:

@@ -7,6 +7,7 @@ the control pipe, and copies the output into a bounded file.
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from typing import Any, Final
 from trainingjob_sandbox.node.log_file import LogFile
 from trainingjob_sandbox.node.supervisor import START_ERROR_CODE, Launch
 
+_LOG: Final = logging.getLogger(__name__)
 _KILLED: Final = 137
 _CHUNK: Final = 64 * 1024
 
@@ -129,8 +131,15 @@ class ContainerProcess:
 
 async def _copy(process: asyncio.subprocess.Process, log: LogFile) -> None:
     assert process.stdout is not None
+    lost = False
     while chunk := await process.stdout.read(_CHUNK):
-        log.write(chunk)
+        try:
+            log.write(chunk)
+        except OSError as error:
+            # A full disk costs the output, not the program: it would wait for its reader for ever.
+            if not lost:
+                lost = True
+                _LOG.warning("output of process %d is lost: %s", process.pid, error)
 
 
 def _time(event: Mapping[str, Any]) -> datetime:

@@ -92,6 +92,16 @@ async def test_output_and_errors_go_to_the_log_in_order(tmp_path: Path) -> None:
         assert output(log) == "one\ntwo\nthree\n"
 
 
+async def test_a_full_disk_costs_the_output_and_not_the_program(tmp_path: Path) -> None:
+    (tmp_path / "log").symlink_to("/dev/full")
+    more_than_a_pipe_holds = launch(tmp_path, ["sh", "-c", "head -c 1000000 /dev/zero; exit 3"])
+
+    async with started(more_than_a_pipe_holds, tmp_path) as (process, log):
+        assert (await asyncio.wait_for(process.wait(), 10)).code == 3
+
+        assert log.end == 0
+
+
 async def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     async with started(launch(tmp_path, ["no-such-program"]), tmp_path) as (process, _):
         end = await process.wait()
