@@ -142,6 +142,8 @@ class Supervisor:
             )
         except OSError as error:
             raise StartError(_exec_message(launch, error)) from error
+        except ValueError as error:  # no system call takes a NUL, or a variable called `a=b`
+            raise StartError(f"exec: command, directory or variables: {error}") from error
         process.returncode = 0  # reaped here, with everything else; Popen must not try to
         self._main = process.pid
         return self._main

@@ -113,6 +113,17 @@ async def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
         )
 
 
+async def test_what_no_system_call_takes_is_said(tmp_path: Path) -> None:
+    binary = launch(tmp_path, ["true"])
+    binary.env["KEY"] = "from a \0 Secret"
+
+    async with started(binary, tmp_path) as (process, _):
+        end = await process.wait()
+
+        assert (end.code, process.started_at) == (128, None)
+        assert "embedded null byte" in end.start_error
+
+
 async def test_a_stop_is_a_sigterm_first(tmp_path: Path) -> None:
     code = (
         "import signal, sys, time\n"
