@@ -107,8 +107,10 @@ class PodLogs:
             if response is None:
                 message = f'Get "{url}": {error}'
                 raise ApiError(500, "InternalError", message) from error
-            # Half of the log is sent: all one can still do is break off.
-            response.force_close()
+            # Half of the log is sent: an orderly end would say that it was all.
+            if request.transport is not None:
+                request.transport.abort()
+            return response
         await response.write_eof()
         return response
 

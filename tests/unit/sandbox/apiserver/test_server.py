@@ -490,6 +490,24 @@ async def test_a_log_comes_from_the_node_as_it_grows(client: Client) -> None:
     assert asked == [("/containerLogs/default/p/c", "follow=true&tailLines=5")]
 
 
+async def test_a_log_that_breaks_off_does_not_look_complete(client: Client) -> None:
+    async def log(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"one\n")
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    async with kubelet(log) as port:
+        await client.post("/api/v1/nodes", node(port))
+        await client.post(PODS, pod("p", nodeName="n"))
+        async with client.session.get(f"{PODS}/p/log?follow=true") as response:
+            assert await response.content.readline() == b"one\n"
+            with pytest.raises(aiohttp.ClientError):
+                await response.content.read()
+
+
 async def test_a_log_whose_node_does_not_answer_is_an_error(
     client: Client, unused_tcp_port: int
 ) -> None:
