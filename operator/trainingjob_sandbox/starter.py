@@ -37,8 +37,8 @@ _GRACE_S: Final = 30.0
 _LOG_LINES: Final = 10
 _PR_SET_PDEATHSIG: Final = 1
 _KUBECONFIG: Final = "kubeconfig"
-_NODE_VARIABLES: Final = ("PATH", "LANG", "SYSTEMROOT")
-"""What the node inherits. Its pods get its PATH and nothing else of it."""
+_NODE_VARIABLES: Final = ("PATH", "LANG", "HOME", "PYTHONPATH", "PYTHONUSERBASE", "SYSTEMROOT")
+"""What the node inherits; some of it may be where our package is found. Its pods get its PATH and nothing else of it."""
 
 
 class SandboxError(Exception):

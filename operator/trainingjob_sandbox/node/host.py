@@ -5,7 +5,6 @@ import base64
 import binascii
 import logging
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from trainingjob_sandbox.node.containers import timestamp
 from trainingjob_sandbox.node.environment import Sources
 from trainingjob_sandbox.node.log_file import LogFile
 from trainingjob_sandbox.node.names import Object
+from trainingjob_sandbox.node.programs import own_program
 from trainingjob_sandbox.node.volumes import references
 
 _MAX_PODS: Final = 110
@@ -108,10 +108,7 @@ def machine_capacity() -> dict[str, str]:
 async def can_mount() -> bool:
     """Try once, in a process of its own, whether mount paths can be made real here."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",
-        "-m",
-        "trainingjob_sandbox.node.mounts",
+        *own_program("trainingjob_sandbox.node.mounts"),
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )

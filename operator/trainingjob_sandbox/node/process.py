@@ -9,13 +9,13 @@ import contextlib
 import json
 import logging
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from trainingjob_sandbox.node.log_file import LogFile
+from trainingjob_sandbox.node.programs import own_program
 from trainingjob_sandbox.node.supervisor import START_ERROR_CODE, Launch
 
 _LOG: Final = logging.getLogger(__name__)
@@ -66,11 +66,7 @@ class ContainerProcess:
         read, write = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",
-                "-m",
-                "trainingjob_sandbox.node.supervisor",
-                str(write),
+                *own_program("trainingjob_sandbox.node.supervisor", str(write)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,

@@ -18,7 +18,9 @@ from typing import Final, Self
 from trainingjob_sandbox.run import tether
 from trainingjob_sandbox.run.workspace import Workspace
 
-_INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "SYSTEMROOT")
+_INHERITED: Final = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "PYTHONUSERBASE", "SYSTEMROOT"),
+)
 """No proxy, no kubeconfig and no setting of another operator may find its way in."""
 
 _OPERATOR_SETTINGS: Final = {

@@ -20,6 +20,7 @@ from trainingjob_sandbox.node.host import can_mount
 from trainingjob_sandbox.node.log_file import LogFile
 from trainingjob_sandbox.node.mounts import Mount
 from trainingjob_sandbox.node.process import ContainerProcess
+from trainingjob_sandbox.node.programs import own_program
 from trainingjob_sandbox.node.supervisor import Launch
 
 DAEMON = (
@@ -232,7 +233,7 @@ async def test_nothing_survives_the_node(tmp_path: Path) -> None:
     line = launch(tmp_path, python(DAEMON + "time.sleep(600)", str(pid_file))).to_json()
     read, write = os.pipe()
     node = subprocess.Popen(
-        [sys.executable, "-I", "-m", "trainingjob_sandbox.node.supervisor", str(write)],
+        own_program("trainingjob_sandbox.node.supervisor", str(write)),
         stdin=subprocess.PIPE,
         pass_fds=(write,),
         env={"HOME": str(tmp_path)},

@@ -1,0 +1,34 @@
+"""Modules of ours as processes, wherever we are installed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import trainingjob_sandbox
+
+RUN = (
+    "import subprocess, sys\n"
+    "from trainingjob_sandbox.node.programs import own_program\n"
+    "command = own_program('trainingjob_sandbox.node.supervisor', 'no descriptor')\n"
+    "print(subprocess.run(command, stderr=subprocess.PIPE, text=True).stderr)\n"
+)
+
+
+def test_they_are_found_where_only_a_variable_says_where_we_are(tmp_path: Path) -> None:
+    package = Path(trainingjob_sandbox.__file__).parent
+    shutil.copytree(package, tmp_path / "packages" / package.name)
+
+    # Without site-packages, as if nothing of ours were installed.
+    answer = subprocess.run(
+        [sys.executable, "-S", "-c", RUN],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path / "packages")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    # The supervisor's own complaint, from the copy.
+    assert "invalid literal for int() with base 10: 'no descriptor'" in answer.stdout
+    assert str(tmp_path / "packages") in answer.stdout
