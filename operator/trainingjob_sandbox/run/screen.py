@@ -2,6 +2,7 @@
 
 import sys
 import time
+from io import TextIOWrapper
 from typing import Protocol, TextIO
 
 from trainingjob_sandbox.run.view import JobView, changes
@@ -62,6 +63,9 @@ class PlainScreen:
 
 def open_screen() -> Screen:
     """A live view on a terminal that can draw one, else lines."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A rank may write what the user's terminal cannot show: no reason to stop.
+        sys.stdout.reconfigure(errors="replace")
     if sys.stdout.isatty():
         from rich.console import Console  # noqa: PLC0415 - lines need no rich
 

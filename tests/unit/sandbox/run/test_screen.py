@@ -2,12 +2,14 @@
 
 import io
 import re
+import sys
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from rich.console import Console
 
 from trainingjob_sandbox.run.live import LiveScreen, picture
-from trainingjob_sandbox.run.screen import PlainScreen
+from trainingjob_sandbox.run.screen import PlainScreen, open_screen
 from trainingjob_sandbox.run.view import JobView, RankView
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -36,6 +38,15 @@ def drawn(view: JobView, *, width: int = 100) -> str:
     console.print(picture(view, now=NOW))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
+
+
+def test_what_the_terminal_cannot_show_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
+
+    open_screen().log(0, "h\xe9llo \N{SNOWMAN}")
+
+    assert written.getvalue() == b"[0] h\xe9llo ?\n"
 
 
 def test_plain_lines_carry_seconds_or_a_rank_and_no_escape_codes() -> None:
