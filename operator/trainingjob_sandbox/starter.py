@@ -11,7 +11,6 @@ import ctypes
 import logging
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from trainingjob_sandbox.client import ApiClient, ApiError
 from trainingjob_sandbox.node.mark import plant
 from trainingjob_sandbox.node.names import NONCE_VARIABLE
 from trainingjob_sandbox.root import claim, lock
+from trainingjob_sandbox.trees import remove_tree
 
 _LOG: Final = logging.getLogger(__name__)
 _READY_S: Final = 30.0
@@ -130,7 +130,7 @@ class Sandbox:
         root = self._given_root
         if root is None:
             root = Path(tempfile.mkdtemp(prefix="trainingjob-"))
-            stack.callback(shutil.rmtree, root, ignore_errors=True)
+            stack.callback(remove_tree, root)
         claim(root)
         stack.callback(os.close, lock(root))
         return root.resolve()
@@ -172,7 +172,7 @@ class Sandbox:
             node.wait()
         node.stdin.close()
         node.stdout.close()
-        shutil.rmtree(self.root / "pods", ignore_errors=True)
+        remove_tree(self.root / "pods")
 
 
 def _in_a_loop_of_its_own(work: Coroutine[None, None, str]) -> str:

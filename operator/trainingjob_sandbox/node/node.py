@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import shutil
 import ssl
 from collections.abc import Coroutine
 from pathlib import Path
@@ -19,6 +18,7 @@ from trainingjob_sandbox.node.pod_worker import PodWorker
 from trainingjob_sandbox.node.registration import Registration
 from trainingjob_sandbox.node.reporter import pod_path
 from trainingjob_sandbox.root import claim
+from trainingjob_sandbox.trees import remove_tree
 
 _LOG: Final = logging.getLogger(__name__)
 _LAST_WORD_S: Final = 3.0
@@ -63,7 +63,7 @@ class Node:
         await verify(self._client, nonce)
         claim(self._root)
         # What an earlier node has left here has no processes any more.
-        await asyncio.to_thread(shutil.rmtree, self._root / "pods", ignore_errors=True)
+        await asyncio.to_thread(remove_tree, self._root / "pods")
         self._host = Host(
             name=self._name,
             root=self._root,

@@ -7,7 +7,6 @@ container is ready while it runs. Sidecars (init containers that restart always)
 
 import asyncio
 import logging
-import shutil
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,6 +18,7 @@ from trainingjob_sandbox.node.host import Host
 from trainingjob_sandbox.node.names import LOOPBACK, Object
 from trainingjob_sandbox.node.reporter import StatusReporter, pod_path
 from trainingjob_sandbox.node.volumes import Volumes
+from trainingjob_sandbox.trees import remove_tree
 
 _LOG: Final = logging.getLogger(__name__)
 _DEFAULT_GRACE_S: Final = 30.0
@@ -216,7 +216,7 @@ class PodWorker:
         for runner in self._runners:
             await runner.forget()
         self._host.addresses.release(self._namespace, self._name, self._uid)
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, self._folder)
 
 
 def _container(raw: Object, *, init: bool = False) -> Container:
