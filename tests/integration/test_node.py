@@ -577,11 +577,30 @@ async def test_a_pod_of_nobody_is_refused_with_a_reason(client: ApiClient) -> No
     assert "TrainingJobs only" in found["status"]["message"]
 
 
+async def test_a_pod_of_nobody_stays_pending_and_kubectl_describe_says_why(
+    client: ApiClient,
+) -> None:
+    what = pod("echo run") | {"metadata": {"name": "foreign-and-free"}}
+    name = await create(client, what)
+
+    found = await wait_for(client, name, lambda s: "Unschedulable" in str(s))
+    await finish(client, pod("exit 0"))  # by then its event is written, too
+    events, _ = await client.list(
+        "/api/v1/namespaces/default/events", field_selector=f"involvedObject.name={name}"
+    )
+
+    assert found["status"]["phase"] == "Pending"
+    assert "nodeName" not in found["spec"]
+    [event] = events
+    assert event["reason"] == "FailedScheduling"
+    assert "TrainingJobs only" in event["message"]
+
+
 async def test_a_pod_with_the_label_of_another_job_is_not_even_bound(client: ApiClient) -> None:
     what = owned(pod("echo run"), await create_job(client))
     what["metadata"]["labels"] = {"trainingjob.dev/job-uid": (await create_job(client))["uid"]}
     name = await create(client, what)
-    # A pod that comes later is served: the first one was seen and left alone.
+    # A pod that comes later is served: the first one was seen and not bound.
     await finish(client, pod("exit 0"))
 
     assert "nodeName" not in (await client.get(f"{PODS}/{name}"))["spec"]

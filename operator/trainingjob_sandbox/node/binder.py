@@ -7,7 +7,7 @@ two processors; only what could never fit is held back, in a scheduler's words.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,6 +20,9 @@ from trainingjob_sandbox.node.volumes import claims
 
 _LOG: Final = logging.getLogger(__name__)
 _RETRY_S: Final = 2.0
+
+Tell = Callable[[Object, str, str], Awaitable[None]]
+"""Writes an Event: pod, reason, message."""
 
 
 def unfit(
@@ -51,7 +54,9 @@ class Binder:
         node: str,
         capacity: Mapping[str, str],
         labels: Mapping[str, str],
+        tell: Tell,
     ) -> None:
+        self._tell = tell
         self._client = client
         self._node = node
         self._capacity = capacity
@@ -68,7 +73,6 @@ class Binder:
             or spec.get("schedulingGates")
             or "deletionTimestamp" in pod["metadata"]
             or status.get("phase") in TERMINAL
-            or refusal(pod)
         )
         if wanted:
             self._waiting[uid] = pod
@@ -99,7 +103,11 @@ class Binder:
                         _LOG.warning("bind %s: %s", pod["metadata"]["name"], error)
 
     async def _try(self, pod: Object) -> bool:
-        why = unfit(pod["spec"], self._capacity, self._labels) or await self._missing_claim(pod)
+        why = (
+            refusal(pod)
+            or unfit(pod["spec"], self._capacity, self._labels)
+            or await self._missing_claim(pod)
+        )
         if why:
             await self._say_unschedulable(pod, why)
             return False
@@ -152,3 +160,5 @@ class Binder:
         )
         if metadata["uid"] in self._waiting:
             self._waiting[metadata["uid"]] = changed
+        # `kubectl describe` shows events, and no messages of conditions.
+        await self._tell(pod, "FailedScheduling", message)

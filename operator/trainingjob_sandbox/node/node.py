@@ -79,7 +79,9 @@ class Node:
         )
         await self._registration.register()
         labels = {"kubernetes.io/hostname": self._name, TAINT: "true"}
-        self._binder = Binder(self._client, self._name, self._host.capacity, labels)
+        self._binder = Binder(
+            self._client, self._name, self._host.capacity, labels, self._host.event
+        )
         self._background = [asyncio.create_task(self._registration.keep_alive())]
         if self._bind:
             self._background.append(asyncio.create_task(self._binder.run()))
