@@ -259,6 +259,21 @@ def test_a_second_interrupt_ends_everything_at_once(start: StartRun, tmp_path: P
     assert time.monotonic() - started < 15
 
 
+def test_an_interrupt_of_a_finished_jobs_last_words_leaves_its_outcome(
+    start: StartRun, tmp_path: Path
+) -> None:
+    rank_0_fails = "import os, sys\nif os.environ['RANK'] == '0': sys.exit(7)\n" + NEVER_STOPS
+    run = start(_file(tmp_path, rank_0_fails, nodes=2, framework="Torch", backoff_limit=0))
+    run.until("tried: Failed")
+    started = time.monotonic()
+
+    run.send(signal.SIGINT)
+
+    assert run.finish() == 1, run.output
+    assert "tried Failed: BackoffLimitExceeded" in run.output
+    assert time.monotonic() - started < 15
+
+
 def test_an_interrupt_before_there_is_a_job_ends_everything(start: StartRun) -> None:
     run = start("--sample", "digits")
     run.until("starting")

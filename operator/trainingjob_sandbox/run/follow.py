@@ -94,7 +94,7 @@ class JobFollower:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        view = self._view()
+        view = self.view()
         self._screen.show(view)
         return view
 
@@ -149,14 +149,20 @@ class JobFollower:
             del self._pods[old]
             self._gone.discard(old)
 
-    def _view(self) -> JobView:
+    @property
+    def finished(self) -> bool:
+        """Whether the job's outcome is known; its ranks may still have something to say."""
+        return bool(self.view().outcome)
+
+    def view(self) -> JobView:
+        """The job as it was last seen."""
         view = view_job(self._job, self._pods.values())
         if self._deleted and not view.outcome:
             return replace(view, phase="Cancelled", outcome="Cancelled", reason="Deleted")
         return view
 
     def _show(self) -> None:
-        view = self._view()
+        view = self.view()
         self._screen.show(view)
         if view.outcome and not self._finished.done():
             self._finished.set_result(None)

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from trainingjob_sandbox.client import ApiClient, ApiError
@@ -31,19 +32,20 @@ class Interrupts:
         cancel: the job is to be cancelled.
         stop: everything is to end at once.
         has_job: whether there is a job that can be cancelled; without one the first is enough.
+            A job that is finished cannot be: what is waited for are the last words of its ranks.
     """
 
     def __init__(self) -> None:
         self.cancel = asyncio.Event()
         self.stop = asyncio.Event()
-        self.has_job = False
+        self.has_job: Callable[[], bool] = lambda: False
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.interrupt)
 
     def interrupt(self) -> None:
         """One more signal."""
-        if self.has_job and not self.cancel.is_set():
+        if self.has_job() and not self.cancel.is_set():
             self.cancel.set()
         else:
             self.stop.set()
@@ -65,6 +67,8 @@ class Session:
         self._workspace = workspace
         self._timeout_s = timeout_s
         self._timed_out = False
+        self._follower: JobFollower | None = None
+        self._started = 0.0
 
     async def run(self) -> int:
         """The exit code, when everything has stopped.
@@ -86,6 +90,8 @@ class Session:
                 if not job.done():
                     children.at_once = True
                     self._screen.say("interrupted: stopping everything at once")
+                    if self._follower is not None and self._follower.finished:
+                        return self._finish(self._follower.view())
                     return FAILED if self._timed_out else CANCELLED
                 return job.result()
             except BaseException:
@@ -104,15 +110,16 @@ class Session:
             PodLogs(client.credentials) as logs,
         ):
             job = await apply(client, self._documents)
-            interrupts.has_job = True
-            started = time.monotonic()
+            self._started = time.monotonic()
             follower = JobFollower(client, logs, self._screen, job=job)
+            interrupts.has_job = lambda: not follower.finished
+            self._follower = follower
             canceller = asyncio.create_task(self._cancel(client, job, interrupts), name="cancel")
             try:
                 view = await follower.run()
             finally:
                 await _end(canceller)
-        return self._finish(view, time.monotonic() - started)
+        return self._finish(view)
 
     async def _cancel(self, client: ApiClient, job: Object, interrupts: Interrupts) -> None:
         """When asked to, or out of time, stop the job; when it does not stop, stop everything."""
@@ -136,9 +143,9 @@ class Session:
             )
         interrupts.stop.set()
 
-    def _finish(self, view: JobView, seconds: float) -> int:
+    def _finish(self, view: JobView) -> int:
         self._screen.close()  # the last words come last
-        for line in summary(view, seconds=seconds):
+        for line in summary(view, seconds=time.monotonic() - self._started):
             self._screen.say(line)
         code = _EXIT_CODES[view.outcome]
         return FAILED if self._timed_out and code == CANCELLED else code
