@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         help="YAML with one TrainingJob and the ConfigMaps, Secrets, ... that it needs; - for stdin",
     )
     source.add_argument("--sample", choices=sample_names(), help="a job that comes with us")
-    parser.add_argument("--keep", action="store_true", help="leave the work folder and say where")
+    parser.add_argument("--keep", action="store_true", help="leave logs and claims, and say where")
     parser.add_argument(
         "--timeout",
         type=_duration,
