@@ -74,7 +74,10 @@ class Sandbox:
             self.root = self._make_root(stack)
             self.kubeconfig = self.root / _KUBECONFIG
             crds = [training_job_crd(), retention_policy_crd()]
-            api = stack.enter_context(ApiServerThread(crds, port=self._port))
+            # Clients may outlive a sandbox, to find the next one at the same address. They take
+            # lower versions than they have seen for old news, so versions grow with the time.
+            first = time.time_ns() // 1000
+            api = stack.enter_context(ApiServerThread(crds, port=self._port, first_revision=first))
             # Named apart until the node is up: whoever finds the file may rely on everything.
             draft = self.root / f".{_KUBECONFIG}"
             draft.unlink(missing_ok=True)

@@ -238,6 +238,21 @@ async def test_a_sandbox_is_a_context_manager() -> None:
     assert not sandbox.root.exists()
 
 
+async def test_versions_grow_from_one_sandbox_to_the_next() -> None:
+    jobs = "/apis/trainingjob.dev/v1alpha1/trainingjobs"
+    with Sandbox() as sandbox:
+        async with ApiClient.from_kubeconfig(sandbox.kubeconfig) as client:
+            _, before = await client.list(jobs)
+
+    with Sandbox() as sandbox:
+        async with ApiClient.from_kubeconfig(sandbox.kubeconfig) as client:
+            _, after = await client.list(jobs)
+            resumed = await client.get(f"{jobs}?watch=true&resourceVersion={before}")
+
+    assert int(after) > int(before)
+    assert (resumed["type"], resumed["object"]["code"]) == ("ERROR", 410)
+
+
 def test_a_port_that_is_taken_is_said_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

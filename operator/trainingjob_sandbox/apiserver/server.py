@@ -35,7 +35,7 @@ from trainingjob_sandbox.apiserver.requests import (
     check_no_browser,
     verb,
 )
-from trainingjob_sandbox.apiserver.storage import JsonObject, Storage
+from trainingjob_sandbox.apiserver.storage import FIRST_REVISION, JsonObject, Storage
 from trainingjob_sandbox.apiserver.store import Store
 
 _log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class ApiServer:
         crds: definitions that are there from the start.
         bookmark_interval_s: how often watchers are told how far they are.
         history: how many changes each kind remembers for watches that resume.
+        first_revision: where `resourceVersion` begins.
 
     Attributes:
         store: the objects, to look at and to change without HTTP.
@@ -73,8 +74,9 @@ class ApiServer:
         *,
         bookmark_interval_s: float = 60.0,
         history: int = 10_000,
+        first_revision: int = FIRST_REVISION,
     ) -> None:
-        self._storage = Storage(history)
+        self._storage = Storage(history, first_revision)
         self._registry = Registry(builtin.builtin_resources())
         self.store = Store(self._storage, self._registry)
         self._controllers = Controllers(self.store, self._defer)

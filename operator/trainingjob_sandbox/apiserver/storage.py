@@ -188,11 +188,12 @@ class Storage:
 
     Args:
         history: how many events each collection remembers for watches that resume.
+        first_revision: where to begin; whatever is older has been forgotten.
     """
 
-    def __init__(self, history: int) -> None:
-        self.revision = FIRST_REVISION
-        self.compacted = 0
+    def __init__(self, history: int, first_revision: int = FIRST_REVISION) -> None:
+        self.revision = first_revision
+        self.compacted = first_revision
         self.collections: dict[CollectionId, Collection] = {}
         self.observers: list[Observer] = []
         self._history = history

@@ -15,6 +15,7 @@ import yaml
 
 from trainingjob_sandbox.apiserver.faults import RequestRecord
 from trainingjob_sandbox.apiserver.server import ApiServer
+from trainingjob_sandbox.apiserver.storage import FIRST_REVISION
 
 T = TypeVar("T")
 
@@ -53,6 +54,7 @@ class ApiServerThread:
         port: the port; 0 takes a free one.
         bookmark_interval_s: how often watchers are told how far they are.
         history: how many changes each kind remembers for watches that resume.
+        first_revision: where `resourceVersion` begins.
 
     Attributes:
         server: the server; touch it through `call` only, while the thread runs.
@@ -66,8 +68,14 @@ class ApiServerThread:
         port: int = 0,
         bookmark_interval_s: float = 60.0,
         history: int = 10_000,
+        first_revision: int = FIRST_REVISION,
     ) -> None:
-        self.server = ApiServer(crds, bookmark_interval_s=bookmark_interval_s, history=history)
+        self.server = ApiServer(
+            crds,
+            bookmark_interval_s=bookmark_interval_s,
+            history=history,
+            first_revision=first_revision,
+        )
         self._host = host
         self._port = port
         self._loop = asyncio.new_event_loop()
