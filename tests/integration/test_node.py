@@ -596,6 +596,14 @@ async def test_a_pod_of_nobody_stays_pending_and_kubectl_describe_says_why(
     assert "TrainingJobs only" in event["message"]
 
 
+async def test_a_pod_that_makes_no_sense_holds_up_no_other(client: ApiClient) -> None:
+    name = await create(client, pod("exit 0", nodeSelector="not a map"))
+
+    await finish(client, pod("exit 0"))
+
+    assert "nodeName" not in (await client.get(f"{PODS}/{name}"))["spec"]
+
+
 async def test_a_pod_with_the_label_of_another_job_is_not_even_bound(client: ApiClient) -> None:
     what = owned(pod("echo run"), await create_job(client))
     what["metadata"]["labels"] = {"trainingjob.dev/job-uid": (await create_job(client))["uid"]}

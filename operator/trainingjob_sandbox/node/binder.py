@@ -101,6 +101,9 @@ class Binder:
                         self._waiting.pop(uid, None)
                     else:
                         _LOG.warning("bind %s: %s", pod["metadata"]["name"], error)
+                except Exception:  # noqa: BLE001 - one pod's nonsense must not hold up all others
+                    _LOG.exception("bind %s", pod["metadata"]["name"])
+                    self._waiting.pop(uid, None)
 
     async def _try(self, pod: Object) -> bool:
         why = (
