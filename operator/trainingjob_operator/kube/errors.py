@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -33,6 +34,16 @@ _BY_STATUS: Final[Mapping[int, type[KubernetesError]]] = {
     422: InvalidError,
 }
 
+_ADMISSION_SAYS_NO: Final = re.compile(
+    r"admission webhook \".*\" denied the request|ValidatingAdmissionPolicy '.*' denied request"
+)
+"""How the API server words a refusal by somebody's admission rule, whatever its status.
+
+A webhook that names no status makes it 400, and a ValidatingAdmissionPolicy that names no reason
+422 (k8s.io/apiserver: `webhook/errors.ToStatusErr`, `policy/validating`). Neither means that the
+request can never pass: rules change.
+"""
+
 
 def error_from(status: int, headers: Mapping[str, str], body: bytes) -> KubernetesError:
     """The error that an answer of 400 or more means.
@@ -52,6 +63,11 @@ def error_from(status: int, headers: Mapping[str, str], body: bytes) -> Kubernet
     if status == 403 and "exceeded quota" in message:  # noqa: PLR2004 - HTTP's own number
         return QuotaExceededError(message, status=status, reason=reason)
     kind_of = _BY_STATUS.get(status, UnavailableError)
+    if _ADMISSION_SAYS_NO.search(message) and status < 500:  # noqa: PLR2004 - HTTP's own number
+        kind_of = ForbiddenError
+    elif kind_of is InvalidError and document.get("kind") != "Status":
+        # A proxy's own words. A job must not fail because something in between is broken.
+        kind_of = UnavailableError
     return kind_of(message, status=status, reason=reason)
 
 
