@@ -45,8 +45,8 @@ class Operator:
         self.settings: Final = settings
         self.connection: Final = connection
         self.gateway: Final = Gateway(connection, timeout_s=settings.kubernetes.timeout)
-        self.index: Final = JobIndex(settings.index.max_jobs)
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
+        self.index: Final = JobIndex(settings.index.max_jobs, on_turn=self.queue.add)
         self.specs: Final = SpecCache()
         self.events: Final = EventRecorder(self.gateway, clock)
         self.reconciler: Final = Reconciler(

@@ -608,11 +608,16 @@ class OperatorLife:
     """
 
     def __init__(
-        self, cluster: FakeCluster, *, max_jobs: int = 100, interval_s: float = 300.0
+        self,
+        cluster: FakeCluster,
+        *,
+        max_jobs: int = 100,
+        interval_s: float = 300.0,
+        namespaces: tuple[str | None, ...] = (None,),
     ) -> None:
         self.cluster: Final = cluster
-        self.index: Final = JobIndex(max_jobs)
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
+        self.index: Final = JobIndex(max_jobs, on_turn=self.queue.add)
         self.specs: Final = SpecCache()
         self.recorded: Final = Recorded()
         self.reconciler: Final = Reconciler(
@@ -629,7 +634,7 @@ class OperatorLife:
             index=self.index,
             queue=self.queue,
             clock=cluster.clock,
-            scope=Scope(namespaces=(None,), retention_s=3600.0),
+            scope=Scope(namespaces=namespaces, retention_s=3600.0),
             interval_s=interval_s,
         )
         self.intake: Final = Intake(self.index, self.specs, self.queue, cluster.clock)

@@ -8,6 +8,7 @@ from trainingjob_operator.constants import (
     REASON_IMAGE_PULL,
     REASON_PODS_NOT_READY,
     REASON_PODS_READY,
+    REASON_QUEUED,
     REASON_UNSCHEDULABLE,
 )
 from trainingjob_operator.core.conditions import set_condition
@@ -72,3 +73,9 @@ def set_readiness(
         now=now,
         generation=generation,
     )
+
+
+def says_queued(status: JobStatus) -> bool:
+    """Whether the status says already that the job waits for room."""
+    said = status.condition(CONDITION_PODS_READY)
+    return said is not None and said.reason == REASON_QUEUED

@@ -7,6 +7,7 @@ from trainingjob_operator.core.job import JobKey, JobView, is_newer
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours
+from trainingjob_operator.core.readiness import says_queued
 from trainingjob_operator.reconciler.work_queue import WorkQueue
 from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.spec_cache import SpecCache
@@ -38,9 +39,11 @@ class Intake:
             return
         known = self._index.get(job.key)
         if known is None or is_newer(job.resource_version, known.job.resource_version):
-            if self._index.observe_job(job) and kind == ADDED and _will_start(job):
+            is_in = self._index.observe_job(job)
+            if is_in and kind == ADDED and _will_start(job):
                 self._specs.put(job, raw["spec"], now=self._clock.monotonic())
-            self._queue.add(job.key)
+            if is_in or not says_queued(job.status):
+                self._queue.add(job.key)
 
     def pod_event(self, kind: str | None, raw: dict[str, Any]) -> None:
         """A pod with our label was listed (None), ADDED, MODIFIED or DELETED."""

@@ -202,15 +202,17 @@ class Reconciler:
         self._index.replace_pods(entry.job.key, entry.job.uid, mine, version)
 
     async def _admit(self, key: JobKey) -> float | None:
-        """A job that is not in the index: gone, or turned away. If there is room now, take it in.
+        """A job that is not in the index: gone, or turned away. If it is its turn, take it in.
 
-        Otherwise it waits, visibly; the resync offers it again.
+        Otherwise it waits, visibly, until the index says that there is room.
         """
         raw = await self._cluster.get_job(key)
         if raw is None:
+            self._index.stop_waiting(key)
             return None
         job = job_view(raw)
         if not is_ours(job) or job.status.is_finished:
+            self._index.stop_waiting(key)
             return None
         if self._index.observe_job(job):
             return AT_ONCE

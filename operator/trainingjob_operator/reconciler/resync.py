@@ -23,6 +23,7 @@ from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.readiness import says_queued
 from trainingjob_operator.errors import KubernetesError
 from trainingjob_operator.reconciler.ports import Cluster
 from trainingjob_operator.reconciler.work_queue import WorkQueue
@@ -44,6 +45,15 @@ class Scope:
 
     namespaces: Sequence[str | None]
     retention_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Jobs:
+    """What a list of jobs says: their uids, those that the index lacks, the list's version."""
+
+    uids: set[str]
+    newcomers: list[JobView]
+    version: str
 
 
 class Resync:
@@ -95,34 +105,39 @@ class Resync:
 
     async def _try(self) -> bool:
         try:
-            for namespace in self._scope.namespaces:
-                await self._compare(namespace)
+            await self._compare()
         except KubernetesError as error:
             _logger.warning("cannot list jobs and pods: %s; trying again", error)
             return False
         self.runs_total += 1
         return True
 
-    async def _compare(self, namespace: str | None) -> None:
-        jobs, version = await self._list_jobs(namespace)
+    async def _compare(self) -> None:
+        listed = {ns: await self._list_jobs(ns) for ns in self._scope.namespaces}
+        # Lists are in the order of names; the room that there is belongs to the oldest, of
+        # whatever namespace.
+        newcomers = [job for jobs in listed.values() for job in jobs.newcomers]
+        for job in sorted(newcomers, key=lambda job: (job.created_at, job.key)):
+            if not self._index.observe_job(job) and not says_queued(job.status):
+                self._queue.add(job.key)  # turned away: it says so in its status
+        for namespace, jobs in listed.items():
+            await self._compare_pods(namespace, jobs)
+
+    async def _compare_pods(self, namespace: str | None, jobs: _Jobs) -> None:
         pods, pods_version = await self._list_pods(namespace)
         for entry in self._index:
             if namespace is not None and entry.job.key.namespace != namespace:
                 continue
-            if entry.job.uid in jobs:
+            if entry.job.uid in jobs.uids:
                 mine = pods.get(entry.job.uid, [])
                 self._index.replace_pods(entry.job.key, entry.job.uid, mine, pods_version)
                 if not entry.job.status.is_finished or mine:
                     self._queue.add(entry.job.key)
             else:
-                self._forget_phantom(entry, version)
+                self._forget_phantom(entry, jobs.version)
 
-    async def _list_jobs(self, namespace: str | None) -> tuple[set[str], str]:
-        """Take all jobs in; their uids, and the version of the list.
-
-        Lists are in the order of names. Jobs that are new are taken in oldest first, so that the
-        oldest gets the room that there is.
-        """
+    async def _list_jobs(self, namespace: str | None) -> _Jobs:
+        """List all jobs, and take in what is new about those that the index has."""
         uids: set[str] = set()
         newcomers: list[JobView] = []
         version = "0"
@@ -135,10 +150,7 @@ class Resync:
                     self._index.observe_job(job)
                 elif self._is_wanted(job):
                     newcomers.append(job)
-        for job in sorted(newcomers, key=lambda job: (job.created_at, job.key)):
-            if not self._index.observe_job(job):
-                self._queue.add(job.key)  # turned away: it says so in its status
-        return uids, version
+        return _Jobs(uids=uids, newcomers=newcomers, version=version)
 
     def _is_wanted(self, job: JobView) -> bool:
         if not is_ours(job):

@@ -5,11 +5,12 @@ is consistent, and no locking is needed.
 
 Bound: `max_jobs` entries. At the limit a finished job goes first (its object in the cluster still
 is the truth); a live one is never forgotten to make room; a new job is turned away and has to
-wait. A job has at most a few pods a rank, of which at most `MAX_PODS_PER_JOB` are kept.
+wait in line (`waiting_line`). A job has at most a few pods a rank, of which at most
+`MAX_PODS_PER_JOB` are kept.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -17,6 +18,7 @@ from trainingjob_operator.constants import MAX_NODES
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobKey, JobView, is_newer
 from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.stores.waiting_line import WaitingLine
 
 MAX_PODS_PER_JOB: Final = 4 * MAX_NODES
 """Room for two attempts at once and as many strays; only forged pods can exceed it."""
@@ -52,10 +54,21 @@ class JobEntry:
 class JobIndex:
     """Jobs by key. A key is taken by one uid at a time; a namesake replaces its predecessor."""
 
-    def __init__(self, max_jobs: int) -> None:
+    def __init__(
+        self, max_jobs: int, *, on_turn: Callable[[JobKey], None] = lambda key: None
+    ) -> None:
+        """Make an empty index.
+
+        Args:
+            max_jobs: the most entries it holds.
+            on_turn: called with the key of the job that has waited longest when there is room for
+                it: read it and offer it again. Called again for as long as it waits.
+        """
         if max_jobs < 1:
             raise ValueError("max_jobs must be at least 1")
         self.max_jobs: Final = max_jobs
+        self.waiting: Final = WaitingLine()
+        self._on_turn: Final = on_turn
         self._entries: dict[JobKey, JobEntry] = {}
         self._finished: OrderedDict[JobKey, None] = OrderedDict()
         self.evicted_total = 0
@@ -79,7 +92,8 @@ class JobIndex:
         """Take in a job as it was just seen; older news than the index has are ignored.
 
         Returns:
-            Whether the job is in the index now. False: the index is full of live jobs.
+            Whether the job is in the index now. False: the index is full of live jobs, or jobs
+            that are older wait for the room that there is.
         """
         entry = self._entries.get(job.key)
         if entry is None:
@@ -99,15 +113,23 @@ class JobIndex:
         return True
 
     def forget_job(self, key: JobKey, uid: str) -> bool:
-        """Remove a job that is gone, if it is this very one.
+        """Remove a job that is gone, if it is this very one, from the index or from the line.
 
         The uid decides: news of the end of the old may come after news of its namesake's birth.
         """
         entry = self._entries.get(key)
         if entry is None or entry.job.uid != uid:
-            return False
+            return self.stop_waiting(key, uid)
         self._remove(key)
+        self._call_next()
         return True
+
+    def stop_waiting(self, key: JobKey, uid: str | None = None) -> bool:
+        """Take a job (of this uid) out of the line: it is gone, or wants no room any more."""
+        was_waiting = self.waiting.leave(key, uid)
+        if was_waiting:
+            self._call_next()
+        return was_waiting
 
     def observe_pod(self, pod: PodView) -> bool:
         """Take in a pod as it was just seen.
@@ -172,22 +194,40 @@ class JobIndex:
         return entry if entry is not None and entry.job.uid == pod.owner_uid else None
 
     def _admit(self, job: JobView) -> bool:
+        if not self._may_enter(job):
+            self.refused_total += 1
+            if not job.status.is_finished:
+                self.waiting.join(job)
+            self._call_next()
+            return False
         if len(self._entries) >= self.max_jobs:
-            if not self._finished:
-                self.refused_total += 1
-                return False
-            oldest = next(iter(self._finished))
-            self._remove(oldest)
+            self._remove(next(iter(self._finished)))
             self.evicted_total += 1
         never_started = job.status.attempt == 0 and job.status.launched_attempt is None
         self._entries[job.key] = JobEntry(job=job, pods_known=never_started)
+        self.waiting.leave(job.key)
         self._note_finished(job)
+        self._call_next()
         return True
+
+    def _may_enter(self, job: JobView) -> bool:
+        return self._has_room and not self.waiting.has_before(job)
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._entries) < self.max_jobs or bool(self._finished)
+
+    def _call_next(self) -> None:
+        """Tell whose turn it is. Nobody younger is let in before."""
+        first = self.waiting.first
+        if first is not None and self._has_room:
+            self._on_turn(first)
 
     def _remove(self, key: JobKey) -> None:
         del self._entries[key]
         self._finished.pop(key, None)
 
     def _note_finished(self, job: JobView) -> None:
-        if job.status.is_finished:
-            self._finished.setdefault(job.key, None)
+        if job.status.is_finished and job.key not in self._finished:
+            self._finished[job.key] = None
+            self._call_next()

@@ -920,23 +920,69 @@ async def test_a_job_for_which_the_index_has_no_room_waits_visibly() -> None:
 
 
 @leaping_time
-async def test_a_waiting_job_is_admitted_when_room_is_made() -> None:
+async def test_a_waiting_job_is_admitted_as_soon_as_a_job_has_finished() -> None:
     cluster = new_cluster()
-    async with operated(cluster, max_jobs=1, interval_s=60.0):
+    async with operated(cluster, max_jobs=1):
         for name in ("first", "second"):
             cluster.create_job(make_job(name))
-        await asyncio.sleep(130)
-    assert cluster.status("second")["phase"] == "Succeeded"
+        await asyncio.sleep(30)
+    assert cluster.status("second")["phase"] == "Succeeded", "long before a resync"
 
 
 @leaping_time
 async def test_of_the_waiting_jobs_the_oldest_is_admitted_first() -> None:
     cluster = new_cluster()
-    async with operated(cluster, lambda attempt, rank: None, max_jobs=1, interval_s=60.0):
-        for name in ("running", "older", "newer"):
+    async with operated(cluster, lambda attempt, rank: None, max_jobs=1):
+        for name in ("running", "z-older", "a-newer"):
+            cluster.create_job(make_job(name))
+            await asyncio.sleep(2)
+        cluster.edit_job("a-newer", backoffLimit=1)
+        cluster.delete_job("running")
+        await asyncio.sleep(5)
+    assert cluster.status("z-older")["phase"] == "Running"
+    assert conditions(cluster, "a-newer")["PodsReady"] == ("False", "Queued")
+
+
+@leaping_time
+async def test_a_job_that_comes_when_room_is_made_does_not_jump_the_line() -> None:
+    cluster = new_cluster()
+    async with operated(cluster, lambda attempt, rank: None, max_jobs=1):
+        for name in ("running", "waiting"):
             cluster.create_job(make_job(name))
             await asyncio.sleep(2)
         cluster.delete_job("running")
-        await asyncio.sleep(70)
-    assert cluster.status("older")["phase"] == "Running"
-    assert conditions(cluster, "newer")["PodsReady"] == ("False", "Queued")
+        cluster.create_job(make_job("latecomer"))
+        await asyncio.sleep(5)
+    assert cluster.status("waiting")["phase"] == "Running"
+    assert conditions(cluster, "latecomer")["PodsReady"] == ("False", "Queued")
+
+
+@leaping_time
+async def test_a_job_that_went_while_it_waited_holds_up_nobody() -> None:
+    cluster = new_cluster()
+    async with operated(cluster, lambda attempt, rank: None, max_jobs=1) as life:
+        for name in ("running", "told", "untold", "last"):
+            cluster.create_job(make_job(name))
+            await asyncio.sleep(2)
+        cluster.delete_job("told")
+        await echo()
+        cluster.job_watch.hold()
+        cluster.delete_job("untold")
+        cluster.job_watch.drop()
+        cluster.job_watch.release()
+        cluster.delete_job("running")
+        await asyncio.sleep(5)
+        assert len(life.index.waiting) == 0
+    assert cluster.status("last")["phase"] == "Running"
+
+
+@leaping_time
+async def test_jobs_that_wait_and_say_so_cost_no_requests_but_the_resyncs_lists() -> None:
+    cluster = new_cluster()
+    async with operated(cluster, lambda attempt, rank: None, max_jobs=1, interval_s=60.0):
+        for number in range(20):
+            cluster.create_job(make_job(f"job-{number}"))
+        await asyncio.sleep(30)
+        cluster.calls.clear()
+        await asyncio.sleep(600)
+    assert set(methods(cluster)) == {"list_jobs", "list_pods"}

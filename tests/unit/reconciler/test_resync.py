@@ -221,3 +221,15 @@ async def test_a_list_older_than_a_pods_end_does_not_hold_up_the_next_attempt() 
     while await life.reconciler.reconcile(KEY) == 0:
         await asyncio.sleep(0.01)
     assert cluster.status()["launchedAttempt"] == 1
+
+
+@leaping_time
+async def test_the_room_that_there_is_goes_to_the_oldest_of_all_namespaces() -> None:
+    cluster = FakeCluster(LoopClock(), namespaces=("a", "b"))
+    for name, namespace in (("oldest", "b"), ("newer", "a"), ("newest", "b")):
+        cluster.create_job(make_job(name, namespace=namespace))
+        await asyncio.sleep(1)
+    life = OperatorLife(cluster, max_jobs=1, namespaces=("a", "b"))
+    await life.resync.run_until_done()
+    assert [one.job.key.name for one in life.index] == ["oldest"]
+    assert life.index.waiting.first == JobKey("a", "newer")
