@@ -228,6 +228,8 @@ class JobIndex:
         self._finished.pop(key, None)
 
     def _note_finished(self, job: JobView) -> None:
-        if job.status.is_finished and job.key not in self._finished:
+        if not job.status.is_finished:
+            self._finished.pop(job.key, None)  # somebody edited its status: it lives
+        elif job.key not in self._finished:
             self._finished[job.key] = None
             self._call_next()

@@ -66,6 +66,14 @@ def test_the_oldest_finished_job_makes_room_and_a_live_one_never_does() -> None:
     assert JobKey("ml", "live") in index
 
 
+def test_a_job_that_was_edited_back_to_life_is_a_live_one() -> None:
+    index = JobIndex(1)
+    index.observe_job(job("first", version=1, finished=True))
+    index.observe_job(job("first", version=2))
+    assert not index.observe_job(job("second"))
+    assert JobKey("ml", "first") in index
+
+
 def test_a_full_index_of_live_jobs_turns_new_ones_away() -> None:
     index = JobIndex(2)
     index.observe_job(job("a"))
