@@ -38,6 +38,8 @@ class Intake:
         if not is_ours(job):
             return
         known = self._index.get(job.key)
+        if known is None and job.status.is_finished:
+            return  # kopf lists all that ever were; the resync knows which of them are still of use
         if known is None or is_newer(job.resource_version, known.job.resource_version):
             is_in = self._index.observe_job(job)
             if is_in and kind == ADDED and _will_start(job):

@@ -40,7 +40,8 @@ class Scope:
 
     Attributes:
         namespaces: the namespaces to list; None alone stands for all of them.
-        retention_s: finished jobs older than this do not come back into the index.
+        retention_s: jobs that finished longer ago do not come back into the index, unless they
+            left pods that run.
     """
 
     namespaces: Sequence[str | None]
@@ -117,11 +118,21 @@ class Resync:
         # Lists are in the order of names; the room that there is belongs to the oldest, of
         # whatever namespace.
         newcomers = [job for jobs in listed.values() for job in jobs.newcomers]
-        for job in sorted(newcomers, key=lambda job: (job.created_at, job.key)):
-            if not self._index.observe_job(job) and not says_queued(job.status):
-                self._queue.add(job.key)  # turned away: it says so in its status
+        for job in sorted(newcomers, key=lambda j: (j.status.is_finished, j.created_at, j.key)):
+            self._take_in(job)
         for namespace, jobs in listed.items():
             await self._compare_pods(namespace, jobs)
+
+    def _take_in(self, job: JobView) -> None:
+        """Put a job into the index. One that is over gets a free place, or none.
+
+        Taken in at another's cost, jobs that are over would throw each other out at every pass.
+        """
+        if job.status.is_finished:
+            if len(self._index) < self._index.max_jobs or _has_pods_left(job):
+                self._index.observe_job(job)
+        elif not self._index.observe_job(job) and not says_queued(job.status):
+            self._queue.add(job.key)  # turned away: it says so in its status
 
     async def _compare_pods(self, namespace: str | None, jobs: _Jobs) -> None:
         pods, pods_version = await self._list_pods(namespace)
@@ -155,7 +166,7 @@ class Resync:
     def _is_wanted(self, job: JobView) -> bool:
         if not is_ours(job):
             return False
-        if not job.status.is_finished:
+        if not job.status.is_finished or _has_pods_left(job):
             return True
         ended = job.status.completion_time
         return ended is None or self._clock.now() - ended < timedelta(
@@ -181,3 +192,8 @@ class Resync:
             self._queue.drop(entry.job.key)
             self.phantoms_total += 1
             _logger.info("job %s vanished while the watch was not looking", entry.job.key)
+
+
+def _has_pods_left(job: JobView) -> bool:
+    """Whether pods of it ran when its status was written last: they may have to be taken down."""
+    return job.status.active + job.status.terminating > 0

@@ -159,6 +159,63 @@ async def test_finished_jobs_of_long_ago_do_not_come_back() -> None:
     assert KEY not in old.index
 
 
+async def finished(*names: str, exit_code: int = 0) -> FakeCluster:
+    """A cluster in which these jobs are over, and no operator runs."""
+    cluster = new_cluster(*names)
+    async with OperatorLife(cluster):
+        await asyncio.sleep(1)
+        for pod in cluster.pods():
+            cluster.run_pod(pod)
+            cluster.finish_pod(pod, exit_code)
+        await asyncio.sleep(2)
+    assert all(job["status"]["phase"] == "Succeeded" for job in cluster.jobs())
+    return cluster
+
+
+@leaping_time
+async def test_finished_jobs_of_long_ago_cost_a_restarted_operator_nothing_but_lists() -> None:
+    cluster = await finished(*(f"job-{n}" for n in range(9)))
+    await asyncio.sleep(7200)
+    cluster.calls.clear()
+    async with OperatorLife(cluster) as life:
+        await asyncio.sleep(10)
+        assert len(life.index) == 0
+    assert Counter(call.method for call in cluster.calls) == {"list_jobs": 2, "list_pods": 2}
+
+
+@leaping_time
+async def test_finished_jobs_do_not_throw_each_other_out_at_every_pass() -> None:
+    cluster = await finished("a", "b", "c")
+    async with OperatorLife(cluster, max_jobs=2, interval_s=60.0) as life:
+        await asyncio.sleep(600)
+        assert life.index.evicted_total == 0
+        cluster.create_job(make_job("new"))
+        await asyncio.sleep(600)
+        assert life.index.evicted_total == 1
+        assert JobKey("ml", "new") in life.index
+
+
+@leaping_time
+async def test_pods_that_a_job_left_behind_long_ago_are_taken_down() -> None:
+    cluster = new_cluster("mnist")
+    async with OperatorLife(cluster):
+        await asyncio.sleep(1)
+        cluster.run_pod(cluster.pod())
+        await asyncio.sleep(2)
+        cluster.fail_next("delete_pod", UnavailableError("503"), times=1000)
+        cluster.edit_job(activeDeadlineSeconds=4)
+        await asyncio.sleep(10)
+    assert cluster.status()["phase"] == "Failed"
+    await asyncio.sleep(7200)
+    cluster._faults.clear()
+    async with OperatorLife(cluster):
+        await asyncio.sleep(1)
+        cluster.reap()
+        await asyncio.sleep(5)
+    assert cluster.pods() == []
+    assert cluster.status()["terminating"] == 0
+
+
 @leaping_time
 async def test_another_controllers_job_is_left_alone() -> None:
     cluster = new_cluster()
