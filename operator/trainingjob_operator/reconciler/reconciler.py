@@ -21,6 +21,7 @@ from trainingjob_operator.api.validation import parse_spec
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.constants import REASON_QUEUED
 from trainingjob_operator.core.decision import DeletePod, Observation, Plan, Policy
+from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobKey, JobView, changed_fields
 from trainingjob_operator.core.naming import pod_selector
 from trainingjob_operator.core.observe_job import job_view, status_patch
@@ -89,8 +90,12 @@ class Reconciler:
             decided = self._decide(entry)
         if self._index.get(key) is not entry:
             return AT_ONCE  # replaced by a namesake meanwhile
-        if decided.needs_live_pods or (decided.create and entry.refusal is None):
-            return AT_ONCE  # the job or its pods changed while pods were created
+        if decided.needs_live_pods:
+            return AT_ONCE  # a pod went while others were created
+        if decided.create and entry.refusal is None:
+            # Created, or so we were told: somebody alters our pods. At once would be for ever.
+            ranks = format_indexes(decided.create)
+            raise ConflictError(f"ranks {ranks} were created and are not there")
         return await self._record_and_act(entry, decided)
 
     def _decide(self, entry: JobEntry, *, pods_are_live: bool = False) -> Plan:
@@ -152,7 +157,9 @@ class Reconciler:
                 job.key, _status_write(job, status_patch(job.status, decided.status))
             )
         except ConflictError:
-            await self._read_job(job)
+            raw = await self._read_job(job)
+            if raw is not None and job_view(raw).resource_version == job.resource_version:
+                raise  # nothing has changed: looking again at once would go on for ever
             return False
         if answer is None:
             self._index.forget_job(job.key, job.uid)

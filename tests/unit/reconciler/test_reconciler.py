@@ -903,6 +903,34 @@ async def test_a_sick_api_server_fails_no_job() -> None:
     assert (status["phase"], status["restarts"], status["attempt"]) == ("Succeeded", 0, 0)
 
 
+@leaping_time
+async def test_a_conflict_that_never_ends_is_no_hot_loop() -> None:
+    cluster = new_cluster()
+    conflict = ConflictError("changed, or so it says", status=409)
+    cluster.fail_next("patch_job_status", conflict, times=10_000)
+    async with operated(cluster):
+        cluster.create_job(make_job())
+        await asyncio.sleep(300)
+    assert 5 < methods(cluster).count("patch_job_status") < 30
+
+
+@leaping_time
+async def test_a_pod_whose_labels_somebody_alters_makes_no_hot_loop() -> None:
+    cluster = new_cluster()
+    create_pod = cluster.create_pod
+
+    async def create_as_rank_0(manifest: Object) -> Object:
+        manifest["metadata"]["labels"]["trainingjob.dev/index"] = "0"
+        return await create_pod(manifest)
+
+    cluster.create_pod = create_as_rank_0  # type: ignore[method-assign]
+    async with operated(cluster, lambda attempt, rank: None):
+        cluster.create_job(make_job(nodes=2))
+        await asyncio.sleep(300)
+    assert len(cluster.pods()) == 2
+    assert methods(cluster).count("create_pod") < 30
+
+
 # --- rule 13: the index is bounded ------------------------------------------------------------
 
 
