@@ -30,7 +30,7 @@ from trainingjob_operator.core.plan import is_ours, plan
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.progress import is_mere_progress
 from trainingjob_operator.core.readiness import Readiness, set_readiness
-from trainingjob_operator.errors import ConflictError
+from trainingjob_operator.errors import ConflictError, KubernetesError
 from trainingjob_operator.reconciler.launcher import Launcher
 from trainingjob_operator.reconciler.ports import Cluster, Recorder
 from trainingjob_operator.stores.job_index import JobEntry, JobIndex
@@ -172,9 +172,19 @@ class Reconciler:
         return True
 
     async def _delete(self, key: JobKey, victims: tuple[DeletePod, ...]) -> None:
+        """Delete these pods. One that may not be deleted does not keep the others alive."""
+        refused: KubernetesError | None = None
         for start in range(0, len(victims), _MAX_DELETES_AT_ONCE):
             batch = victims[start : start + _MAX_DELETES_AT_ONCE]
-            await asyncio.gather(*(self._delete_pod(key, victim) for victim in batch))
+            results = await asyncio.gather(
+                *(self._delete_pod(key, victim) for victim in batch), return_exceptions=True
+            )
+            for error in (result for result in results if result is not None):
+                if not isinstance(error, KubernetesError) or not error.permanent:
+                    raise error
+                refused = error
+        if refused is not None:
+            raise refused
 
     async def _delete_pod(self, key: JobKey, victim: DeletePod) -> None:
         try:

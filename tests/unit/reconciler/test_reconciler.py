@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import pytest
+
 from tests.support.builders import make_job
 from tests.support.cluster import FakeCluster, Kubelet, LoopClock, OperatorLife, leaping_time
 from trainingjob_operator.constants import ANNOTATION_TEMPLATE_HASH
@@ -270,6 +272,43 @@ async def test_a_deletion_that_failed_is_repeated_only_after_a_live_read() -> No
     cluster.calls.clear()
     await life.reconciler.reconcile(KEY)
     assert methods(cluster) == ["get_job", "delete_pod"]
+
+
+@leaping_time
+async def test_a_pod_that_may_not_be_deleted_does_not_keep_the_others_alive() -> None:
+    cluster = new_cluster()
+    life = await running(cluster, nodes=40)
+    cluster.fail_next("delete_pod", ForbiddenError("protected by somebody's webhook", status=403))
+    cluster.edit_job(shutdown="Stop")
+    with pytest.raises(ForbiddenError):
+        await settle(life)
+    await echo()
+    stopping = ["deletionTimestamp" in pod["metadata"] for pod in cluster.pods()]
+    assert stopping.count(False) == 1
+
+
+@leaping_time
+async def test_a_deletion_that_fails_leaves_no_other_one_on_its_way() -> None:
+    cluster = new_cluster()
+    life = await running(cluster, nodes=4)
+    delete_pod, under_way = cluster.delete_pod, 0
+
+    async def delete_slowly(namespace: str, name: str, **options: Any) -> None:
+        nonlocal under_way
+        under_way += 1
+        if not name.endswith("-0"):
+            await asyncio.sleep(5)
+        try:
+            await delete_pod(namespace, name, **options)
+        finally:
+            under_way -= 1
+
+    cluster.delete_pod = delete_slowly  # type: ignore[method-assign]
+    cluster.fail_next("delete_pod", OUTAGE)
+    cluster.edit_job(shutdown="Stop")
+    with pytest.raises(UnavailableError):
+        await settle(life)
+    assert under_way == 0
 
 
 @leaping_time
