@@ -103,9 +103,12 @@ class Operator:
 
     def what_ails(self) -> str | None:
         """What is wrong with this process, for `/healthz`."""
-        if self.resync.runs_total and not self.is_stopping and not self.workers.are_alive:
+        if self.is_stopping or not self.resync.runs_total:
+            return None
+        if not self.workers.are_alive:
             return "a worker has died"
-        return None
+        dead = [task.get_name() for task in self._tasks if task.done()]
+        return f"a task has died: {', '.join(dead)}" if dead else None
 
     def what_is_missing(self) -> str | None:
         """What keeps this process from its work, for `/readyz`."""

@@ -100,7 +100,14 @@ class Resync:
             except TimeoutError:
                 pass
             self._requested.clear()
-            if not await self._try():
+            try:
+                is_done = await self._try()
+            except Exception:
+                # One object that we do not understand must not end the repair of all the others,
+                # and what fails for good must not list everything every two seconds.
+                _logger.exception("the resync failed; this is a bug; the next one is as usual")
+                continue
+            if not is_done:
                 self._requested.set()
                 await asyncio.sleep(_RETRY_S)
 

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 
 from tests.support.builders import make_job
 from tests.support.cluster import FakeCluster, LoopClock, OperatorLife, leaping_time
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import GoneError, UnavailableError
+from trainingjob_operator.kube.gateway import Page
 from trainingjob_operator.stores.job_index import JobEntry
 
 KEY = JobKey("ml", "mnist")
@@ -290,3 +292,24 @@ async def test_the_room_that_there_is_goes_to_the_oldest_of_all_namespaces() -> 
     await life.resync.run_until_done()
     assert [one.job.key.name for one in life.index] == ["oldest"]
     assert life.index.waiting.first == JobKey("a", "newer")
+
+
+@leaping_time
+async def test_a_bug_in_one_pass_ends_neither_the_resync_nor_lists_everything_in_a_loop() -> None:
+    cluster = new_cluster("mnist")
+    async with OperatorLife(cluster, interval_s=100.0) as life:
+        await asyncio.sleep(50)
+        list_pods, failures = cluster.list_pods, 0
+
+        def fail(namespace: str | None, *, selector: str = "") -> AsyncIterator[Page]:
+            nonlocal failures
+            failures += 1
+            raise ZeroDivisionError("a bug")
+
+        cluster.list_pods = fail  # type: ignore[method-assign]
+        await asyncio.sleep(300)
+        assert failures == 3
+        cluster.list_pods = list_pods  # type: ignore[method-assign]
+        before = life.resync.runs_total
+        await asyncio.sleep(100)
+        assert life.resync.runs_total == before + 1

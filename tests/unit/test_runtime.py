@@ -1,0 +1,58 @@
+"""The process as its probes see it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from kubernetes.aio.client import Configuration
+
+from trainingjob_operator.kube.connection import Connection
+from trainingjob_operator.runtime import Operator
+from trainingjob_operator.settings import Settings
+
+
+@pytest.fixture
+async def operator() -> AsyncIterator[Operator]:
+    """An operator whose first list is complete, without an API server."""
+    operator = Operator(Settings(), Connection(Configuration(), "default"))
+
+    async def at_once() -> None:
+        operator.resync.runs_total += 1
+
+    operator.resync.run_until_done = at_once  # type: ignore[method-assign]
+    yield operator
+    await operator._stop()
+    await operator.gateway.close()
+
+
+async def test_a_process_is_ready_when_its_first_list_is_complete(operator: Operator) -> None:
+    assert operator.what_ails() is None
+    assert operator.what_is_missing() == "the first list of jobs and pods is not complete"
+    await operator._start()
+    assert operator.what_ails() is None
+    assert operator.what_is_missing() is None
+
+
+@pytest.mark.parametrize("name", ["resync", "events"])
+async def test_a_task_that_has_died_is_told_by_both_probes(operator: Operator, name: str) -> None:
+    await operator._start()
+    victim = next(task for task in operator._tasks if task.get_name() == name)
+    victim.cancel()
+    await asyncio.wait([victim])
+    assert operator.what_ails() == f"a task has died: {name}"
+    assert operator.what_is_missing() == f"a task has died: {name}"
+
+
+async def test_a_worker_that_has_died_is_told(operator: Operator) -> None:
+    await operator._start()
+    victim = operator.workers._tasks[0]
+    victim.cancel()
+    await asyncio.wait([victim])
+    assert operator.what_ails() == "a worker has died"
+
+
+async def test_a_process_that_stops_is_well_but_not_ready(operator: Operator) -> None:
+    await operator._start()
+    await operator._stop()
+    assert operator.what_ails() is None
+    assert operator.what_is_missing() == "stopping"
