@@ -20,7 +20,7 @@ from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.rawread import time_text
 from trainingjob_operator.core.text import cut
-from trainingjob_operator.errors import KubernetesError
+from trainingjob_operator.errors import KubernetesError, ThrottledError
 
 QUEUE_SIZE: Final = 1000
 MEMORY_SIZE: Final = 2000
@@ -62,15 +62,20 @@ class EventRecorder:
 
     def record(self, job: JobView, event: Event) -> None:
         """Say something about a job, unless it was just said. Never waits, never fails."""
-        if self._was_just_said((job.uid, event.reason, event.message)):
+        what = (job.uid, event.reason, event.message)
+        if self._was_just_said(what):
             return
         try:
             self._queue.put_nowait(event_manifest(job, event, self._clock.now()))
         except asyncio.QueueFull:
             self.dropped_total += 1
+            del self._said[what]  # it was not said
 
     async def run(self) -> None:
-        """Send what was recorded, until cancelled. An event that is refused is dropped."""
+        """Send what was recorded, until cancelled. An event that is refused is dropped.
+
+        A server that asks for patience gets it: the next event waits for as long.
+        """
         while True:
             await self._send(await self._queue.get())
 
@@ -87,6 +92,11 @@ class EventRecorder:
         except KubernetesError as error:
             self.dropped_total += 1
             _logger.debug("event %s was not taken: %s", manifest["reason"], error)
+            if isinstance(error, ThrottledError):
+                await asyncio.sleep(error.retry_after_s)
+        except Exception:
+            self.dropped_total += 1
+            _logger.exception("event %s was not sent; this is a bug", manifest["reason"])
 
     def _was_just_said(self, what: tuple[str, str, str]) -> bool:
         now = self._clock.monotonic()
