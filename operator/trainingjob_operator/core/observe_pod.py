@@ -19,6 +19,7 @@ from trainingjob_operator.core.text import one_line
 _MAX_CONDITIONS = 32
 _MAX_CONTAINERS = 32
 _MAX_GRACE_S = 2**31 - 1
+_MAX_REASON_BYTES = 128
 
 
 def pod_view(raw: dict[str, Any]) -> PodView | None:
@@ -152,7 +153,7 @@ def _disruption(status: dict[str, Any], conditions: list[dict[str, Any]]) -> str
     """
     target = _condition(conditions, "DisruptionTarget")
     if target.get("status") == "True":
-        return text(target.get("reason")) or "DisruptionTarget"
+        return _word(target.get("reason")) or "DisruptionTarget"
     reason = text(status.get("reason"))
     return reason if reason in {"Evicted", "NodeLost", "NodeShutdown", "Shutdown"} else ""
 
@@ -160,18 +161,18 @@ def _disruption(status: dict[str, Any], conditions: list[dict[str, Any]]) -> str
 def _why(status: dict[str, Any], containers: list[dict[str, Any]]) -> tuple[str, str]:
     """Reason and message of a failed pod: its own words first, else those of what failed in it."""
     if text(status.get("reason")):
-        return text(status["reason"]), one_line(text(status.get("message")))
+        return _word(status["reason"]), one_line(text(status.get("message")))
     for container in containers:
         ended = _terminated(container)
         if whole(ended.get("exitCode")):
-            return text(ended.get("reason")), one_line(text(ended.get("message")))
+            return _word(ended.get("reason")), one_line(text(ended.get("message")))
     return "", one_line(text(status.get("message")))
 
 
 def _waiting(containers: list[dict[str, Any]]) -> tuple[str, str]:
     for container in containers:
         waiting = mapping(mapping(container.get("state")).get("waiting"))
-        reason = text(waiting.get("reason"))
+        reason = _word(waiting.get("reason"))
         if reason not in {"", "PodInitializing", "ContainerCreating"}:
             return reason, one_line(text(waiting.get("message")))
     return "", ""
@@ -182,3 +183,8 @@ def _unschedulable(conditions: list[dict[str, Any]]) -> str:
     if scheduled.get("status") != "False" or scheduled.get("reason") != REASON_UNSCHEDULABLE:
         return ""
     return one_line(text(scheduled.get("message"))) or "no node fits"
+
+
+def _word(value: object) -> str:
+    """A reason. Nothing checks the one of a container; it goes into our messages all the same."""
+    return one_line(text(value), _MAX_REASON_BYTES)
