@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from trainingjob_operator.core.decision import Policy
 from trainingjob_operator.errors import SettingsError
@@ -21,6 +21,8 @@ from trainingjob_operator.errors import SettingsError
 PREFIX: Final = "TRAININGJOB_"
 CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"
 _NESTED: Final = "__"
+_MAX_PORT: Final = 65535
+_MAX_ECHO: Final = 63
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -38,6 +40,24 @@ def _split_commas(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+def _check_address(value: str) -> str:
+    match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]*):([0-9]{1,5})", value)
+    if match is None or int(match[1]) > _MAX_PORT:
+        raise ValueError(f"must be host:port with a port up to {_MAX_PORT}, like 0.0.0.0:8080")
+    return value
+
+
+def _check_namespaces(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Whole names: kopf takes patterns, and a list of all jobs of a pattern is always empty."""
+    for value in values:
+        if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", value):
+            raise ValueError(
+                f"{value[:_MAX_ECHO]!r} is no name of a namespace; write whole names with commas "
+                "in between, or leave it empty for all"
+            )
+    return tuple(dict.fromkeys(values))
 
 
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
@@ -93,8 +113,8 @@ class IndexSettings(_Group):
 class WebSettings(_Group):
     """Where `/healthz` and `/readyz` are served."""
 
-    address: str = Field(default="0.0.0.0:8080", pattern=r"^[^:]*:\d{1,5}$")
-    """`host:port`; port 0 takes a free one."""
+    address: Annotated[str, AfterValidator(_check_address)] = "0.0.0.0:8080"
+    """`host:port`, as in `[::]:8080`; without a host every address, port 0: a free one."""
 
 
 class LoggingSettings(_Group):
@@ -110,7 +130,7 @@ class LoggingSettings(_Group):
 class Settings(_Group):
     """All settings, in the order of the chart's values."""
 
-    namespaces: Names = ()
+    namespaces: Annotated[Names, AfterValidator(_check_namespaces)] = ()
     """Namespaces to watch, comma list. Empty: all."""
 
     kubernetes: KubernetesSettings = KubernetesSettings()

@@ -18,7 +18,7 @@ class WebServer:
 
     def __init__(self, address: str, *, healthy: Check, ready: Check) -> None:
         host, _, port = address.rpartition(":")
-        self._host: Final = host or None
+        self._host: Final = host.strip("[]") or None
         self._port: Final = int(port)
         app = web.Application()
         app.router.add_get("/healthz", _probe(healthy))
