@@ -6,6 +6,7 @@ lacks the laptop mode, has no broken command line.
 
 import argparse
 import asyncio
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ SUCCESS: Final = 0
 FAILURE: Final = 1
 WRONG_USE: Final = 2
 
+_SANDBOX_USAGE: Final = (
+    "usage: trainingjob sandbox up [OPTIONS]; `trainingjob sandbox up --help` tells them"
+)
 _NEEDS_SANDBOX: Final = (
     "trainingjob: the laptop mode is not installed; install it with "
     "pip install 'trainingjob-operator[sandbox]'"
@@ -33,12 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _laptop(arguments)
     parsed = _parser().parse_args(arguments)
     try:
-        return int(parsed.run(parsed))
+        code = int(parsed.run(parsed))
+        sys.stdout.flush()
     except SettingsError as error:
         print(f"trainingjob: {error}", file=sys.stderr)  # noqa: T201 - the answer to the user
         return WRONG_USE
+    except BrokenPipeError:
+        # The reader has seen enough (`trainingjob crd | head`). What is left to be flushed at our
+        # end must go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
     except KeyboardInterrupt:
         return FAILURE
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,13 +119,16 @@ def _laptop(arguments: list[str]) -> int:
             return run_command(arguments[1:])
         from trainingjob_sandbox.starter import up  # noqa: PLC0415
 
-        if arguments[1:2] != ["up"]:
-            print("usage: trainingjob sandbox up [--help]", file=sys.stderr)  # noqa: T201
-            return WRONG_USE
-        return up(arguments[2:])
+        return up(arguments[2:]) if arguments[1:2] == ["up"] else _sandbox_usage(arguments[1:])
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
         if missing in {"trainingjob_sandbox", "cel", "jsonpatch", "jsonschema", "rich"}:
             print(_NEEDS_SANDBOX, file=sys.stderr)  # noqa: T201 - the answer to the user
             return WRONG_USE
         raise
+
+
+def _sandbox_usage(arguments: list[str]) -> int:
+    asked_for = arguments in (["-h"], ["--help"])
+    print(_SANDBOX_USAGE, file=sys.stdout if asked_for else sys.stderr)
+    return SUCCESS if asked_for else WRONG_USE

@@ -9,6 +9,7 @@ import kopf
 
 from trainingjob_operator.clock import Clock, SystemClock
 from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.errors import SettingsError
 from trainingjob_operator.handlers.lifecycle import (
     operator_settings,
     register_lifecycle,
@@ -78,14 +79,17 @@ class Operator:
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def run(self, *, stop: asyncio.Event | None = None) -> None:
-        """Run until SIGTERM, SIGINT, or until `stop` is set."""
-        address = await self.web.start()
-        _logger.info("probes are served on %s", address)
+        """Run until SIGTERM, SIGINT, or until `stop` is set.
+
+        Raises:
+            SettingsError: the web address cannot be taken.
+        """
         registry = kopf.OperatorRegistry()
         register_login(registry, server=self.connection.server, open_session=self._open_session)
         register_lifecycle(registry, start=self._start, stop=self._stop)
         register_watches(registry, self.intake)
         try:
+            _logger.info("probes are served on %s", await self._serve_probes())
             await kopf.operator(
                 registry=registry,
                 settings=operator_settings(),
@@ -97,6 +101,15 @@ class Operator:
         finally:
             await self.web.stop()
             await self.gateway.close()
+
+    async def _serve_probes(self) -> str:
+        try:
+            return await self.web.start()
+        except OSError as error:
+            raise SettingsError(
+                f"TRAININGJOB_WEB__ADDRESS: cannot serve on {self.settings.web.address} "
+                f"({error.strerror or error}); set a host:port that is free, as in 0.0.0.0:8081"
+            ) from error
 
     async def _open_session(self) -> aiohttp.ClientSession:
         return await self.connection.open_session(self.relists.config)

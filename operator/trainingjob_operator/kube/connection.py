@@ -9,9 +9,11 @@ from kubernetes.aio import config as kubeconfig
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
+from trainingjob_operator.core.text import cut
 from trainingjob_operator.errors import SettingsError
 
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_MAX_ERROR_BYTES: Final = 300
 _POOL_SIZE: Final = 32
 """Connections to the API server; more workers than this would wait for one another."""
 
@@ -73,12 +75,23 @@ async def connect(kubeconfig_path: str | None = None, context: str | None = None
         else:
             kubeconfig.load_incluster_config(client_configuration=configuration)
             namespace = (_SERVICE_ACCOUNT / "namespace").read_text().strip()
+        RESTClientObject(configuration)  # reads the certificates, as every client will
     except (kubeconfig.ConfigException, OSError) as error:
         raise SettingsError(
-            f"cannot find the Kubernetes API server ({error}); name a kubeconfig with "
+            f"cannot find the Kubernetes API server ({_brief(error)}); name a kubeconfig with "
             "--kubeconfig or KUBECONFIG, or run in a pod with a service account"
         ) from error
+    except Exception as error:
+        # The client's loader trusts the file: what is wrong with it comes out as anything.
+        raise SettingsError(
+            f"{path} cannot be understood ({_brief(error)}); try `kubectl --kubeconfig {path} "
+            "version`, and name another one with --kubeconfig or KUBECONFIG"
+        ) from error
     return Connection(configuration, namespace or "default")
+
+
+def _brief(error: Exception) -> str:
+    return cut(" ".join(str(error).split()) or type(error).__name__, _MAX_ERROR_BYTES)
 
 
 def _context_namespace(context: dict[str, Any]) -> str:
