@@ -42,6 +42,8 @@ def job_view(raw: dict[str, Any]) -> JobView:
         spec = _spec_view(parse_spec(raw.get("spec")))
     except InvalidSpecError as error:
         invalid = str(error)
+        # Whose job it is does not depend on whether we understand the rest.
+        spec = JobSpec(managed_by=text(mapping(raw.get("spec")).get("managedBy")) or None)
     if len(text(metadata.get("name"))) > MAX_NAME_LENGTH:
         invalid = (
             f"metadata.name: must be at most {MAX_NAME_LENGTH} characters; "

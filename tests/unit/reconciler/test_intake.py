@@ -117,9 +117,10 @@ async def test_news_that_the_index_has_already_make_no_work() -> None:
     assert await at.due() == ["mnist"]
 
 
-async def test_another_controllers_job_is_left_alone() -> None:
+@pytest.mark.parametrize("nodes", [1, 0], ids=["valid", "not understood"])
+async def test_another_controllers_job_is_left_alone(nodes: int) -> None:
     at = Entrance()
-    at.intake.job_event("ADDED", job(managedBy="example.com/other"))
+    at.intake.job_event("ADDED", job(managedBy="example.com/other", numNodes=nodes))
     assert (len(at.index), len(at.specs), await at.due()) == (0, 0, [])
 
 
