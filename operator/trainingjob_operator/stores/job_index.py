@@ -24,6 +24,10 @@ MAX_PODS_PER_JOB: Final = 4 * MAX_NODES
 """Room for two attempts at once and as many strays; only forged pods can exceed it."""
 
 
+_MORE_GONE: Final = 16
+"""Pods of a job that are remembered to have gone, beside those of its last two attempts."""
+
+
 @dataclass(slots=True)
 class JobEntry:
     """What is known of one job. Belongs to the index; others read it, and set the notes below.
@@ -158,9 +162,10 @@ class JobIndex:
             return False
         entry.pods.pop(pod.name, None)
         entry.gone[pod.uid] = None
-        if len(entry.gone) > MAX_PODS_PER_JOB:
+        nodes = entry.job.spec.num_nodes
+        if len(entry.gone) > 2 * nodes + _MORE_GONE:
             del entry.gone[next(iter(entry.gone))]
-        if pod.attempt == entry.job.status.attempt:
+        if pod.attempt == entry.job.status.attempt and 0 <= pod.index < nodes:
             # The last news of a pod, which comes with its end, can be that it had completed.
             completed = pod.has_completed or (known is not None and known.has_completed)
             (entry.done if completed else entry.vanished).add(pod.index)

@@ -143,6 +143,19 @@ def test_a_late_answer_to_our_post_does_not_bring_a_pod_back() -> None:
     assert entry.pods == {}
 
 
+def test_what_is_remembered_of_pods_that_went_does_not_grow_with_restarts_or_forgeries() -> None:
+    index = JobIndex(3)
+    index.observe_job(job())
+    for number in range(1000):
+        forged = replace(pod(number, uid=f"uid-{number}"), name=f"forged-{number}")
+        index.observe_pod(forged)
+        index.forget_pod(forged)
+    entry = index.get(KEY)
+    assert entry is not None
+    assert len(entry.gone) < 20
+    assert entry.vanished == {0}
+
+
 def test_a_list_removes_what_it_lacks_unless_that_is_newer() -> None:
     index = JobIndex(3)
     index.observe_job(job())
