@@ -7,9 +7,9 @@
     - ConflictError       409: what we saw is stale, or a name is taken; look again
     - AlreadyExistsError  409 on create: the name is taken; look whose it is
     - GoneError           410: the list's continue token or the watch's version has expired
-    - ForbiddenError      403 that is not a quota: ask again at most once a minute
+    - ForbiddenError      403, or an admission rule said no: ask again at most once a minute
     - QuotaExceededError  403 from a quota: ask again at most once a minute
-    - InvalidError        400/413/422: this very request can never pass
+    - InvalidError        400/405/413/415/422 from the server itself: it can never pass
     - ThrottledError      429: ask again after `retry_after_s`
     - UnavailableError    5xx, time-outs, broken connections: ask again with back-off
 
