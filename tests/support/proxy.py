@@ -166,6 +166,10 @@ class FaultProxy:
     async def _close(self) -> None:
         assert self._session is not None
         await self._session.close()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}  # requests that hang
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     async def _listen(self) -> None:
         app = web.Application(client_max_size=32 * 2**20)
