@@ -1,8 +1,10 @@
 """How to reach the API server: the kubeconfig, or the service account of the pod we run in."""
 
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 from kubernetes.aio import config as kubeconfig
@@ -47,7 +49,6 @@ class Connection:
             ),
             headers={"Authorization": f"Bearer {token}"} if token else {},
             proxy=configuration.proxy or None,
-            trust_env=True,
             trace_configs=list(traces),
         )
 
@@ -87,7 +88,18 @@ async def connect(kubeconfig_path: str | None = None, context: str | None = None
             f"{path} cannot be understood ({_brief(error)}); try `kubectl --kubeconfig {path} "
             "version`, and name another one with --kubeconfig or KUBECONFIG"
         ) from error
+    configuration.proxy = configuration.proxy or _proxy_from_environment(str(configuration.host))
+    # Else aiohttp asks for the proxy in a thread, once more for each request.
+    configuration.client_session_kwargs = {"trust_env": False}
     return Connection(configuration, namespace or "default")
+
+
+def _proxy_from_environment(server: str) -> str | None:
+    """The proxy for this server by HTTPS_PROXY, NO_PROXY and the like, as kubectl finds it."""
+    url = urlsplit(server)
+    if not url.hostname or urllib.request.proxy_bypass(url.hostname):
+        return None
+    return urllib.request.getproxies().get(url.scheme)
 
 
 def _brief(error: Exception) -> str:

@@ -1,0 +1,53 @@
+"""Finding the API server: the proxy that the environment names, asked for once."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trainingjob_operator.kube.connection import connect
+
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    path = tmp_path / "kubeconfig"
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": "https://k8s.example.com:6443"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "c",
+    }
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+async def test_without_a_proxy_there_is_none(kubeconfig: str) -> None:
+    assert not (await connect(kubeconfig)).configuration.proxy
+
+
+async def test_the_proxy_of_the_environment_is_used(
+    kubeconfig: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://proxy.example.com:3128")
+    assert (await connect(kubeconfig)).configuration.proxy == "http://proxy.example.com:3128"
+
+
+async def test_a_server_that_needs_no_proxy_gets_none(
+    kubeconfig: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://proxy.example.com:3128")
+    monkeypatch.setenv("no_proxy", "localhost,.example.com")
+    assert not (await connect(kubeconfig)).configuration.proxy
+
+
+async def test_no_request_asks_the_environment_again(kubeconfig: str) -> None:
+    connection = await connect(kubeconfig)
+    assert connection.configuration.client_session_kwargs == {"trust_env": False}
+    session = await connection.open_session()
+    assert session.trust_env is False
+    await session.close()
