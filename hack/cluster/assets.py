@@ -1,12 +1,10 @@
 """Where the programs of a control plane come from: built from Go modules, once for each machine.
 
-The build takes minutes and a gigabyte, so what it makes is kept outside the clone, under a name
-that says what it was made from: a second clone, or the next run of CI, finds it there. Somebody's
-own programs are used instead when `KUBEBUILDER_ASSETS` names their folder, as controller-runtime's
+The build takes minutes and a gigabyte, so what it makes is kept in `hack.cache`. Somebody's own
+programs are used instead when `KUBEBUILDER_ASSETS` names their folder, as controller-runtime's
 envtest has it.
 """
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -14,20 +12,16 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from hack.cache import cache, find_made, heartbeat, made_once
 
 HERE: Final = Path(__file__).parent
 CONTROL_PLANE: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _NAMES: Final = (*CONTROL_PLANE, "kubectl", "kubelet")
 _SOURCES: Final = ("main.go", "kubelet.go", "go.mod", "go.sum", "kwok/go.mod", "kwok/go.sum")
-_HEARTBEAT_S: Final = 20.0
-_UNUSED_S: Final = 30 * 24 * 3600.0
 _OLDEST_GO: Final = (1, 21)
 """From here on `go` fetches the toolchain that go.mod asks for by itself."""
 
@@ -56,11 +50,7 @@ def find() -> Path | None:
                 "unset it to use the programs that `make cluster-build` makes"
             )
         return folder
-    folder = _target()
-    if not (folder / "kubectl").exists():
-        return None
-    os.utime(folder)  # says that it is still in use
-    return folder
+    return find_made(_name())
 
 
 def build() -> Path:
@@ -69,47 +59,16 @@ def build() -> Path:
     Raises:
         AssetsError: there is no Go to build with, or the build failed.
     """
-    if (there := find()) is not None:
-        return there
-    target = _target()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(target.parent / "build.lock"):
-        if (there := find()) is not None:  # somebody else has built it while we waited
-            return there
-        go = _go()
-        draft = Path(tempfile.mkdtemp(prefix="build-", dir=target.parent))
-        try:
-            _compile(go, draft)
-            draft.chmod(0o755)
-            draft.rename(target)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
-        _forget_unused(target.parent)
-    return target
+    return find() or made_once(_name(), _compile, say)
 
 
-def _forget_unused(folder: Path) -> None:
-    """Remove builds of other versions that nobody has used for a while: a cache has a bound too."""
-    now = time.time()
-    for other in folder.glob("cluster-*"):
-        if now - other.stat().st_mtime > _UNUSED_S:
-            shutil.rmtree(other, ignore_errors=True)
-
-
-def _target() -> Path:
-    """The cache's folder for exactly these sources, on this kind of machine."""
+def _name() -> str:
+    """The name in the cache for exactly these sources, on this kind of machine."""
     content = hashlib.sha256()
     for name in _SOURCES:
         content.update(f"{name}\0".encode() + (HERE / name).read_bytes())
     kind = f"{platform.system()}-{platform.machine()}".lower()
-    return cache() / f"cluster-{kubernetes_version()}-{kind}-{content.hexdigest()[:12]}"
-
-
-def cache() -> Path:
-    """Where what is expensive to make is kept between clones."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "trainingjob-operator"
+    return f"cluster-{kubernetes_version()}-{kind}-{content.hexdigest()[:12]}"
 
 
 def _go() -> str:
@@ -143,7 +102,8 @@ def _go_from_pypi() -> str:
     return str(go)
 
 
-def _compile(go: str, folder: Path) -> None:
+def _compile(folder: Path) -> None:
+    go = _go()
     version = kubernetes_version()
     major, minor, _ = version.split(".")
     stamp = "k8s.io/component-base/version"
@@ -160,9 +120,9 @@ def _compile(go: str, folder: Path) -> None:
 
 
 def _run(go: str, where: Path, *arguments: str) -> None:
-    """Compile, and say now and then that it is still going on: six silent minutes look hung."""
+    """Compile one program, out of its own folder's modules."""
     begun = time.monotonic()
-    with _heartbeat(begun):
+    with heartbeat(say):
         done = subprocess.run(
             [go, "build", "-trimpath", "-mod=readonly", *arguments],
             cwd=where,
@@ -172,35 +132,6 @@ def _run(go: str, where: Path, *arguments: str) -> None:
     if done.returncode != 0:
         raise AssetsError(f"`go build` in {where} failed; its own words are above")
     say(f"built in {time.monotonic() - begun:.0f} s")
-
-
-@contextmanager
-def _heartbeat(begun: float) -> Iterator[None]:
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(_HEARTBEAT_S):
-            say(f"still building after {time.monotonic() - begun:.0f} s")
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Hold a lock that the kernel releases however this process ends."""
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("another build is going on: waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def say(line: str) -> None:

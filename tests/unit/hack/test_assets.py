@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hack.cache import cache
 from hack.cluster import assets
 from hack.cluster.assets import AssetsError, build, find, kubernetes_version
 
@@ -69,7 +70,7 @@ def test_a_build_that_fails_leaves_nothing_behind(
     with pytest.raises(AssetsError, match="go build"):
         build()
     assert find() is None
-    assert [p.name for p in assets.cache().iterdir()] == ["build.lock"]
+    assert [p.name for p in cache().iterdir()] == ["cluster.lock"]
 
 
 def test_two_builds_at_once_are_one(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +97,7 @@ def test_somebodys_own_programs_are_used_instead(
 
 
 def test_a_build_that_nobody_uses_any_more_makes_room(calls: Path) -> None:
-    old = assets.cache() / "cluster-1.0.0-old"
+    old = cache() / "cluster-1.0.0-old"
     old.mkdir(parents=True)
     os.utime(old, (0, 0))
     build()
