@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from trainingjob_sandbox.node.environment import (
 )
 from trainingjob_sandbox.node.mounts import Mount
 from trainingjob_sandbox.node.names import Object
+from trainingjob_sandbox.node.stand_ins import StandInError, StandIns
 from trainingjob_sandbox.node.supervisor import Launch
 from trainingjob_sandbox.node.volumes import VolumeError, Volumes
 
@@ -76,15 +77,21 @@ def build_launch(
         mounts = volumes.mounts(container, variables)
     except VolumeError as error:
         raise LaunchError(str(error)) from error
-    if mounts and not workspace.isolated:
-        mounts = _without_namespace(mounts)
-    elif workspace.isolated:
+    argv = _argv(container, variables)
+    directory = str(container.get("workingDir") or workspace.scratch)
+    if workspace.isolated:
         target = str(container.get("terminationMessagePath") or _TERMINATION_PATH)
         mounts.append(Mount(str(workspace.termination), target))
+    elif mounts:
+        replace = _without_namespace(mounts, argv, variables, directory, workspace)
+        argv, directory = [replace(word) for word in argv], replace(directory)
+        ours = base_variables(workspace)
+        variables = {n: v if n in ours else replace(v) for n, v in variables.items()}
+        mounts = []
     return Launch(
-        argv=_argv(container, variables),
+        argv=argv,
         env=variables,
-        directory=str(container.get("workingDir") or workspace.scratch),
+        directory=directory,
         scratch=str(workspace.scratch),
         isolated=workspace.isolated,
         mounts=mounts,
@@ -115,13 +122,18 @@ def _argv(container: Object, variables: Mapping[str, str]) -> list[str]:
     return argv
 
 
-def _without_namespace(mounts: list[Mount]) -> list[Mount]:
-    """Mounts that are real without mounting: a host path that appears where it lies."""
-    for mount in mounts:
-        if mount.source != mount.target or mount.read_only:
-            raise LaunchError(
-                f"{mount.target} cannot be mounted: this machine allows neither root nor user "
-                "namespaces to the sandbox; allow unprivileged user namespaces, or mount a "
-                "hostPath at its own path"
-            )
-    return []
+def _without_namespace(
+    mounts: list[Mount],
+    argv: list[str],
+    variables: Mapping[str, str],
+    directory: str,
+    workspace: Workspace,
+) -> Callable[[str], str]:
+    """What to say in place of each word to a process that sees no mounts."""
+    ours = base_variables(workspace)
+    words = [*argv, directory, *(value for name, value in variables.items() if name not in ours)]
+    pod_folder = workspace.scratch.parents[1]  # the container's own is home/<container> in it
+    try:
+        return StandIns(mounts, words, own=pod_folder).replace
+    except StandInError as error:
+        raise LaunchError(str(error)) from error

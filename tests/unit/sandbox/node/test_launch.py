@@ -23,6 +23,7 @@ def launch(
     volumes = [
         {"name": "v", "emptyDir": {}},
         {"name": "here", "hostPath": {"path": str(root)}},
+        {"name": "claim", "persistentVolumeClaim": {"claimName": "c"}},
     ]
     pod = {
         "metadata": {"name": NAME, "namespace": "ns", "uid": "u"},
@@ -38,7 +39,10 @@ def launch(
         volumes=made,
         addresses=AddressBook(own_addresses=True),
         workspace=Workspace(
-            scratch=root / "home", termination=root / "message", path=path, isolated=isolated
+            scratch=root / "pods/u/home/trainer",
+            termination=root / "message",
+            path=path,
+            isolated=isolated,
         ),
     )
 
@@ -53,8 +57,8 @@ def test_a_rank_finds_the_first_one_by_its_address_and_knows_its_own_name(tmp_pa
     assert made.argv == ["train", "--to=127.64.0.1", NAME]
     assert made.env == {
         "PATH": "/usr/bin:/bin",
-        "HOME": f"{tmp_path}/home",
-        "TMPDIR": f"{tmp_path}/home",
+        "HOME": f"{tmp_path}/pods/u/home/trainer",
+        "TMPDIR": f"{tmp_path}/pods/u/home/trainer",
         "LANG": "C.UTF-8",
         "HOSTNAME": NAME,
         "MASTER_ADDR": "127.64.0.1",
@@ -92,11 +96,57 @@ def test_the_termination_message_is_mounted_where_the_container_expects_it(
     ]
 
 
-def test_without_a_namespace_a_mount_says_what_would_help(tmp_path: Path) -> None:
+def test_without_a_namespace_the_folder_is_named_in_place_of_the_mount_path(
+    tmp_path: Path,
+) -> None:
+    mounts = [{"name": "v", "mountPath": "/data"}, {"name": "claim", "mountPath": "/data/cache/"}]
+    env = [{"name": "DATA", "value": "/data"}, {"name": "OTHER", "value": "/database:/x/data"}]
+
+    made = launch(
+        tmp_path,
+        isolated=False,
+        command=["sh", "-c", "cd /data/in; cat </data/cache/a >/data.txt"],
+        args=["--from=/data/x"],
+        env=env,
+        workingDir="/data",
+        volumeMounts=mounts,
+    )
+
+    data, cache = f"{tmp_path}/pods/u/volumes/v", f"{tmp_path}/claims/ns/c"
+    script = f"cd {data}/in; cat <{cache}/a >/data.txt"
+    assert made.argv == ["sh", "-c", script, f"--from={data}/x"]
+    assert made.env["DATA"] == data
+    assert made.env["OTHER"] == "/database:/x/data"
+    assert made.directory == data
+    assert made.mounts == []
+
+
+def test_without_a_namespace_the_variables_that_are_ours_stay_as_they_are(tmp_path: Path) -> None:
+    mounts = [{"name": "v", "mountPath": str(tmp_path)}]
+
+    made = launch(tmp_path, isolated=False, command=["ls", str(tmp_path)], volumeMounts=mounts)
+
+    assert made.env["HOME"] == f"{tmp_path}/pods/u/home/trainer"
+
+
+def test_without_a_namespace_a_mount_that_nothing_names_says_what_would_help(
+    tmp_path: Path,
+) -> None:
     mounts = [{"name": "v", "mountPath": "/data"}]
 
-    with pytest.raises(LaunchError, match=r"/data cannot be mounted: .* at its own path"):
-        launch(tmp_path, isolated=False, command=["x"], volumeMounts=mounts)
+    with pytest.raises(LaunchError, match=r"/data cannot be mounted: .* name the path in the"):
+        launch(tmp_path, isolated=False, command=["x", "/database"], volumeMounts=mounts)
+
+
+@pytest.mark.parametrize("name", ["here", "claim"])
+def test_without_a_namespace_what_outlives_the_pod_is_not_mounted_read_only(
+    tmp_path: Path, name: str
+) -> None:
+    path = str(tmp_path) if name == "here" else "/data"
+    mounts = [{"name": name, "mountPath": path, "readOnly": True}]
+
+    with pytest.raises(LaunchError, match="mount it without readOnly"):
+        launch(tmp_path, isolated=False, command=["x", path], volumeMounts=mounts)
 
 
 def test_without_a_namespace_a_host_path_at_its_own_path_is_real(tmp_path: Path) -> None:
