@@ -25,8 +25,8 @@ _SANDBOX_USAGE: Final = (
     "usage: trainingjob sandbox up [OPTIONS]; `trainingjob sandbox up --help` tells them"
 )
 _NEEDS_SANDBOX: Final = (
-    "trainingjob: the laptop mode is not installed; install it with "
-    "pip install 'trainingjob-operator[sandbox]'"
+    "trainingjob: the laptop mode is not installed (it is not in the operator's image); "
+    "on your own machine: pip install 'trainingjob-operator[sandbox]'"
 )
 
 

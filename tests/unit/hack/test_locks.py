@@ -1,0 +1,47 @@
+"""The image is built from parts of what was tested, and from nothing of the laptop mode."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+IMAGE_LOCKS = ("requirements-operator.lock", "requirements-build.lock")
+
+
+def pins(lock: str) -> set[str]:
+    """`name==version` for everything that a lock names."""
+    return set(re.findall(r"^([a-z0-9.-]+==[^ ;]+)", (ROOT / lock).read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("lock", IMAGE_LOCKS)
+@pytest.mark.parametrize("tested", ["requirements.lock", "requirements-dev.lock"])
+def test_the_image_takes_the_versions_that_were_tested(lock: str, tested: str) -> None:
+    assert pins(lock)
+    assert pins(lock) - pins(tested) == set()
+
+
+@pytest.mark.parametrize("lock", IMAGE_LOCKS)
+def test_what_the_image_takes_is_the_same_for_every_python(lock: str) -> None:
+    # Its wheels are fetched for the image's Python by another one, which would judge markers.
+    lines = [line for line in (ROOT / lock).read_text().splitlines() if "==" in line]
+    assert [line for line in lines if ";" in line] == []
+
+
+def test_the_image_has_no_dependency_that_only_the_laptop_mode_has() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extra = {re.split("[<>=]", one)[0] for one in project["optional-dependencies"]["sandbox"]}
+    assert len(extra) > 2
+    names = {pin.split("==")[0] for pin in pins("requirements-operator.lock")}
+    assert extra & names <= {"jsonpatch"}  # kopf needs that one too
+
+
+def test_the_laptop_mode_is_not_in_what_the_image_is_built_from() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    allowed = [line[1:] for line in lines if line.startswith("!")]
+    assert "*" in lines
+    assert [path for path in allowed if path.startswith("operator")] == [
+        "operator/trainingjob_operator"
+    ]
+    assert [path for path in allowed if not (ROOT / path).exists()] == []
