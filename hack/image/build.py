@@ -1,0 +1,108 @@
+"""Builds the operator's image, from a registry's Python or from a base of our own."""
+
+import hashlib
+import platform
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from hack.cache import made_once
+from hack.image import base
+from hack.image.engine import Engine, EngineError
+from trainingjob_operator import __version__
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+IMAGE: Final = "localhost/trainingjob-operator:dev"
+_LOCKS: Final = ("requirements-build.lock", "requirements-operator.lock")
+_GLIBC: Final = ("2_17", "2_28", "2_34")
+
+
+def build(engine: Engine, image: str, *, python_image: str | None) -> None:
+    """Build on a registry's Python; pip fetches what the locks name, inside the build.
+
+    Args:
+        engine: what to build with.
+        image: the name to give to it.
+        python_image: what to build on; None: as the Dockerfile says.
+
+    Raises:
+        EngineError: the build has failed.
+    """
+    _build(engine, image, python_image=python_image or _default_python_image())
+
+
+def build_locally(engine: Engine, image: str) -> None:
+    """Build on the base of `hack.image.base`, with wheels fetched beforehand and no network.
+
+    Raises:
+        BaseError: the base cannot be made.
+        EngineError: the wheels cannot be fetched, or the build has failed.
+    """
+    archive = base.archive()
+    python_image = base_image()
+    if not engine.has(python_image):
+        engine.import_archive(archive, python_image)
+    wheels = made_once(_wheels_name(), _fetch_wheels, say)
+    _build(engine, image, python_image=python_image, wheels=wheels)
+
+
+def base_image() -> str:
+    """The name that the local base has as an image."""
+    kind, _, rest = base.name().partition("-")
+    return f"localhost/trainingjob-{kind}:{rest}"
+
+
+def _build(engine: Engine, image: str, *, python_image: str, wheels: Path | None = None) -> None:
+    say(f"building {image} with {engine.kind}")
+    begun = time.monotonic()
+    labels = _labels() | {"base.name": python_image}
+    engine.build(
+        ROOT, image, arguments={"PYTHON_IMAGE": python_image}, labels=labels, wheels=wheels
+    )
+    size = "" if engine.kind == "buildah" else f", {engine.size(image) / 1e6:.0f} MB"
+    say(f"built {image} in {time.monotonic() - begun:.1f} s{size}")
+
+
+def _labels() -> dict[str, str]:
+    """The labels that differ from build to build, without their common prefix."""
+    revision = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"version": __version__, "revision": revision, "created": created}
+
+
+def _default_python_image() -> str:
+    found = re.search(r"^ARG PYTHON_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert found is not None, "the Dockerfile names the image that it builds on"
+    return found[1]
+
+
+def _wheels_name() -> str:
+    content = hashlib.sha256(b"".join((ROOT / lock).read_bytes() for lock in _LOCKS))
+    return f"wheels-{base.PYTHON}-{platform.machine()}-{content.hexdigest()[:12]}"
+
+
+def _fetch_wheels(folder: Path) -> None:
+    """Fetch for the base's Python, which need not be ours.
+
+    The locks have no markers that depend on it; pip would judge those by our own Python.
+    """
+    say("fetching the wheels")
+    platforms = [f"--platform=manylinux_{glibc}_{platform.machine()}" for glibc in _GLIBC]
+    for lock in _LOCKS:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--require-hashes", "--only-binary=:all:", f"--python-version={base.PYTHON}"]
+        command += ["--implementation=cp", *platforms, "--dest", str(folder)]
+        done = subprocess.run([*command, "--requirement", str(ROOT / lock)], check=False)
+        if done.returncode != 0:
+            raise EngineError("`pip download` failed; its own words are above")
+
+
+def say(line: str) -> None:
+    """Tell whoever waits what is going on."""
+    sys.stderr.write(f"image: {line}\n")
+    sys.stderr.flush()

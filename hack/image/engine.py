@@ -1,0 +1,123 @@
+"""Docker, Podman or Buildah: whichever is there, behind one face."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+_RUNNERS: Final = ("docker", "podman")
+_BUILDERS: Final = (*_RUNNERS, "buildah")
+
+
+class EngineError(Exception):
+    """No engine, or it has failed. The message says what to do."""
+
+
+class Engine:
+    """One of them, and the few things that are asked of it."""
+
+    def __init__(self, name: str) -> None:
+        """Take the one of this name, or at this path."""
+        self.program: Final = name
+        self.kind: Final = Path(name).name
+
+    def has(self, image: str) -> bool:
+        """Whether it has an image of this name."""
+        kind = [] if self.kind == "buildah" else ["image"]
+        image_option = ["--type", "image"] if self.kind == "buildah" else []
+        return _succeeds([self.program, *kind, "inspect", *image_option, image])
+
+    def import_archive(self, archive: Path, image: str) -> None:
+        """Make an image of a root file system."""
+        if self.kind != "buildah":
+            self._run("import", str(archive), image)
+            return
+        container = self._output("from", "scratch")
+        try:
+            self._run("add", container, str(archive), "/")
+            self._run("commit", container, image)
+        finally:
+            self._run("rm", container)
+
+    def build(
+        self,
+        context: Path,
+        image: str,
+        *,
+        arguments: dict[str, str],
+        labels: dict[str, str],
+        wheels: Path | None = None,
+    ) -> None:
+        """Build the Dockerfile in `context`.
+
+        Args:
+            context: the tree to build from.
+            image: the name to give to what is built.
+            arguments: the build's `ARG`s.
+            labels: without the prefix that all have (`org.opencontainers.image.`).
+            wheels: a folder with all wheels; the build gets no network then.
+        """
+        options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+        # Not `ARG`s of the Dockerfile: Buildah 1.28 takes a label from its cache whatever they say.
+        options += [f"--label=org.opencontainers.image.{k}={v}" for k, v in labels.items()]
+        if wheels is not None:
+            options += [f"--build-context=wheels={wheels}", "--network=none"]
+        self._run("build", "--tag", image, *options, str(context))
+
+    def size(self, image: str) -> int:
+        """Bytes of an image, unpacked; only Docker and Podman tell."""
+        return int(self._output("image", "inspect", "--format", "{{.Size}}", image))
+
+    def _run(self, *arguments: str) -> None:
+        done = subprocess.run([self.program, *arguments], check=False, stdout=sys.stderr)
+        if done.returncode != 0:
+            raise EngineError(f"`{self.kind} {arguments[0]}` failed; its own words are above")
+
+    def _output(self, *arguments: str) -> str:
+        return subprocess.check_output([self.program, *arguments], text=True).strip()
+
+
+def find_builder() -> Engine:
+    """The engine to build with: `BUILDER` names one, else the first that works.
+
+    Raises:
+        EngineError: there is none.
+    """
+    if named := os.environ.get("BUILDER"):
+        if shutil.which(named) is None:
+            raise EngineError(f"BUILDER={named} is no program on PATH")
+        return Engine(named)
+    found = _first(_BUILDERS)
+    if found is None:
+        raise EngineError(
+            "an image is built with Docker (its daemon running), Podman or Buildah, and none is "
+            "there: on Debian or Ubuntu, apt-get install podman"
+        )
+    return found
+
+
+def find_runner() -> Engine | None:
+    """The engine to run an image with, which has what `find_builder` builds."""
+    named = os.environ.get("BUILDER")
+    if named:
+        return Engine(named) if Path(named).name in _RUNNERS and shutil.which(named) else None
+    return _first(_RUNNERS)
+
+
+def _first(names: Sequence[str]) -> Engine | None:
+    # `docker` may be there without its daemon; the others have none.
+    probes = {"docker": ("info",)}
+    for name in names:
+        if shutil.which(name) and _succeeds([name, *probes.get(name, ("--version",))]):
+            return Engine(name)
+    return None
+
+
+def _succeeds(command: Sequence[str]) -> bool:
+    done = subprocess.run(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+    )
+    return done.returncode == 0

@@ -1,0 +1,106 @@
+"""The image keeps what it promises, under the restrictions of a strict cluster."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.api import Api
+from tests.support.builders import make_job
+from tests.support.image import ImageProcess, run_command
+
+pytestmark = pytest.mark.image
+
+PYTHON = "/opt/venv/bin/python"
+LOCK = Path(__file__).parents[2] / "requirements-operator.lock"
+
+
+@pytest.fixture(scope="session")
+def image(request: pytest.FixtureRequest) -> str:
+    return str(request.config.getoption("--image"))
+
+
+def python(image: str, program: str) -> str:
+    """What a program prints, run by the image's Python."""
+    code, printed = run_command(image, "-c", program, entrypoint=PYTHON)
+    assert code == 0, printed
+    return printed.strip()
+
+
+def test_it_says_its_version(image: str) -> None:
+    code, printed = run_command(image, "version")
+    assert code == 0
+    assert printed.startswith("trainingjob-operator: 0.")
+
+
+def test_it_is_nobody_and_may_write_nowhere(image: str) -> None:
+    program = """
+import os
+print(os.getuid(), os.getgid(), [line for line in open("/proc/self/status")
+      if line.startswith(("CapEff", "NoNewPrivs"))])
+for folder in ("/", "/tmp", "/opt/venv", os.environ["HOME"]):
+    try:
+        open(f"{folder}/file", "w")
+    except OSError:
+        continue
+    print("wrote to", folder)
+"""
+    nothing = ["CapEff:\t0000000000000000\n", "NoNewPrivs:\t1\n"]
+    assert python(image, program) == f"65532 65532 {nothing}"
+
+
+def test_it_has_what_its_lock_names_and_nothing_of_the_laptop_mode(image: str) -> None:
+    program = """
+from importlib import metadata, util
+print(*(d.name.lower() for d in metadata.distributions()))
+assert not any(map(util.find_spec, ("trainingjob_sandbox", "cel", "jsonschema", "rich", "pip")))
+"""
+    locked = {line.split("==")[0] for line in LOCK.read_text().splitlines() if "==" in line}
+    installed = {name.replace("_", "-") for name in python(image, program).split()}
+    assert installed == locked | {"trainingjob-operator"}
+
+
+@pytest.mark.parametrize("command", [["run", "job.yaml"], ["sandbox", "up"]])
+def test_the_laptop_mode_is_refused_in_one_line(image: str, command: list[str]) -> None:
+    code, printed = run_command(image, *command)
+    assert code == 2
+    assert len(printed.splitlines()) == 1
+    assert "not in the operator's image" in printed
+    assert "pip install 'trainingjob-operator[sandbox]'" in printed
+
+
+def test_without_a_cluster_it_says_in_one_line_what_to_do(image: str) -> None:
+    code, printed = run_command(image)
+    assert code == 2
+    assert len(printed.splitlines()) == 1
+    assert "cannot find the Kubernetes API server" in printed
+    assert "KUBECONFIG" in printed
+
+
+def test_all_that_the_operator_imports_is_compiled(image: str) -> None:
+    program = """
+import os, sys
+import trainingjob_operator.cli, trainingjob_operator.logs, trainingjob_operator.runtime
+modules = [m.__spec__ for m in list(sys.modules.values()) if getattr(m, "__spec__", None)]
+sources = [s for s in modules if (s.origin or "").endswith(".py")]
+assert len(sources) > 300, len(sources)
+print(*(s.name for s in sources if not os.path.exists(s.cached)))
+"""
+    assert python(image, program) == ""
+
+
+async def test_it_brings_a_job_to_its_end_and_leaves_at_once_on_sigterm(
+    image: str, api: Api, tmp_path: Path
+) -> None:
+    with ImageProcess(image, api.server.kubeconfig, tmp_path / "operator.log") as operator:
+        operator.wait_until_ready()
+        await api.apply(make_job("digits", nodes=2))
+        for pod in await api.wait_for_pods("digits", 2):
+            await api.start_pod(pod)
+        await api.wait_for_phase("digits", "Running")
+        for pod in await api.pods("digits"):
+            await api.finish_pod(pod)
+        await api.wait_for_phase("digits", "Succeeded")
+
+        code, seconds = operator.terminate()
+        assert code == 0, operator.log()
+        assert seconds < 2.0

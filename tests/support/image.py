@@ -1,0 +1,97 @@
+"""The operator's image as a container, restricted as a cluster's strictest policy restricts it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from hack.image.engine import Engine, find_runner
+from tests.support.operator import OperatorProcess
+
+_KUBECONFIG: Final = "/kubeconfig"
+RESTRICTIONS: Final = (
+    "--read-only",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--memory=128m",
+    "--pids-limit=64",
+    # Podman asks for more than a root without CAP_SYS_RESOURCE may give.
+    "--ulimit=nofile=1024:1024",
+    "--ulimit=nproc=4096:4096",
+)
+"""A pod's `securityContext` and limits, in the words of `docker run`. The user is the image's."""
+
+
+def engine() -> Engine:
+    """What runs the image.
+
+    Raises:
+        AssertionError: neither Docker nor Podman works here.
+    """
+    found = find_runner()
+    assert found is not None, "an image is run with Docker or Podman, and neither works here"
+    return found
+
+
+def run_command(image: str, *arguments: str, entrypoint: str | None = None) -> tuple[int, str]:
+    """Run one command of the image to its end: the exit code, and all that it printed."""
+    command = [engine().program, "run", "--rm", "--network=none", *_restrictions()]
+    if entrypoint:
+        command.append(f"--entrypoint={entrypoint}")
+    done = subprocess.run(
+        [*command, image, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stdout
+
+
+class ImageProcess(OperatorProcess):
+    """The image's operator, as PID 1 of a container on this machine's own network."""
+
+    def __init__(self, image: str, kubeconfig: Path, log: Path, **settings: str) -> None:
+        super().__init__(kubeconfig, log, **settings)
+        self._image = image
+        self._name = f"trainingjob-test-{uuid4().hex[:8]}"
+
+    def start(self) -> None:
+        """Start a container; a log that is there is continued."""
+        readable = self.log_path.with_suffix(".kubeconfig")
+        shutil.copyfile(self.kubeconfig, readable)
+        readable.chmod(0o644)  # the container's user is nobody here
+        environment = {
+            "KUBECONFIG": _KUBECONFIG,
+            "TRAININGJOB_WEB__ADDRESS": "127.0.0.1:0",
+            **self.settings,
+        }
+        self.spawn(
+            [
+                *(engine().program, "run", "--rm", f"--name={self._name}", "--network=host"),
+                *_restrictions(),
+                f"--volume={readable}:{_KUBECONFIG}:ro",
+                *(f"--env={name}={value}" for name, value in environment.items()),
+                self._image,
+            ]
+        )
+
+    def kill(self) -> None:
+        """SIGKILL to the container: to end the engine's command would leave it running."""
+        subprocess.run(
+            [engine().program, "kill", "--signal=KILL", self._name],
+            capture_output=True,
+            check=False,
+        )
+        self.process.wait(30)
+
+
+def _restrictions() -> tuple[str, ...]:
+    # Podman mounts an empty /tmp and /run over a read-only root, Docker and the kubelet do not.
+    return (
+        *RESTRICTIONS,
+        *(("--read-only-tmpfs=false",) if engine().kind == "podman" else ()),
+    )
