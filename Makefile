@@ -54,6 +54,9 @@ image: $(VENV)/.ready-dev ## build the operator's image, with Docker, Podman or 
 image-local: $(VENV)/.ready-dev ## build it on a Debian made here, where no registry can be reached
 	@$(BIN)/python -m hack.image build-local --image $(IMAGE)
 
+newcomer: $(VENV)/.ready-dev ## run `make demo` of the last commit on a machine that has nothing yet
+	@$(BIN)/python -m hack.newcomer
+
 lint: $(VENV)/.ready-dev ## check style, import direction and generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -106,4 +109,4 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.ready $@
 
-.PHONY: help demo test test-sandbox test-real test-image test-unit image image-local cluster cluster-build lint typecheck format generate lock clean python-is-there
+.PHONY: help demo test test-sandbox test-real test-image test-unit image image-local newcomer cluster cluster-build lint typecheck format generate lock clean python-is-there
