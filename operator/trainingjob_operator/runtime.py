@@ -15,6 +15,7 @@ from trainingjob_operator.handlers.lifecycle import (
     register_lifecycle,
     register_login,
 )
+from trainingjob_operator.handlers.memories import BoundedMemories
 from trainingjob_operator.handlers.watch import register_watches
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.events import EventRecorder
@@ -93,6 +94,7 @@ class Operator:
             await kopf.operator(
                 registry=registry,
                 settings=operator_settings(),
+                memories=BoundedMemories(),
                 standalone=True,
                 clusterwide=not self.settings.namespaces,
                 namespaces=self.settings.namespaces,

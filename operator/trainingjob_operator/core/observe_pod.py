@@ -13,7 +13,7 @@ from trainingjob_operator.constants import (
     REASON_UNSCHEDULABLE,
 )
 from trainingjob_operator.core.pod import ContainerExit, PodPhase, PodView
-from trainingjob_operator.core.rawread import items, mapping, text, time, whole
+from trainingjob_operator.core.rawread import items, mapping, shared_text, text, time, whole
 from trainingjob_operator.core.text import one_line
 
 _MAX_CONDITIONS = 32
@@ -45,11 +45,11 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
     reason, message = _why(status, containers + initial) if phase is PodPhase.FAILED else ("", "")
     waiting_reason, waiting_message = _waiting(initial + containers)
     return PodView(
-        namespace=text(metadata.get("namespace")),
+        namespace=shared_text(metadata.get("namespace")),
         name=text(metadata.get("name")),
         uid=text(metadata.get("uid")),
         resource_version=text(metadata.get("resourceVersion")),
-        job_name=text(labels.get(LABEL_JOB_NAME)),
+        job_name=shared_text(labels.get(LABEL_JOB_NAME)),
         owner_uid=owner_uid,
         attempt=attempt,
         index=index,
@@ -67,8 +67,12 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         waiting_reason=waiting_reason,
         waiting_message=waiting_message,
         unschedulable=_unschedulable(conditions),
-        conditions=tuple((text(c.get("type")), text(c.get("status"))) for c in conditions),
-        template_hash=text(mapping(metadata.get("annotations")).get(ANNOTATION_TEMPLATE_HASH)),
+        conditions=tuple(
+            (shared_text(c.get("type")), shared_text(c.get("status"))) for c in conditions
+        ),
+        template_hash=shared_text(
+            mapping(metadata.get("annotations")).get(ANNOTATION_TEMPLATE_HASH)
+        ),
     )
 
 
@@ -78,7 +82,7 @@ _TERMINAL = frozenset({PodPhase.SUCCEEDED, PodPhase.FAILED})
 def _controller_uid(metadata: dict[str, Any]) -> str:
     for reference in items(metadata.get("ownerReferences")):
         if reference.get("controller") is True and reference.get("kind") == KIND_TRAINING_JOB:
-            return text(reference.get("uid"))
+            return shared_text(reference.get("uid"))
     return ""
 
 

@@ -5,11 +5,14 @@ past that (an older CRD, an edited status, a hand in the store) must neither cra
 believed.
 """
 
+import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 _FIRST_YEAR: Final = 1970
 _END_OF_YEARS: Final = 9000
+_LONGEST_TIME: Final = 40
 
 
 def mapping(value: object) -> dict[str, Any]:
@@ -25,6 +28,14 @@ def items(value: object) -> list[dict[str, Any]]:
 def text(value: object) -> str:
     """The value if it is a string, else the empty string."""
     return value if isinstance(value, str) else ""
+
+
+def shared_text(value: object) -> str:
+    """As `text`, and equal texts are one object.
+
+    Names, uids and reasons recur in jobs, pods and conditions, and there are thousands of those.
+    """
+    return sys.intern(text(value))
 
 
 def texts(value: object) -> tuple[str, ...]:
@@ -49,8 +60,11 @@ def time(value: object) -> datetime | None:
     None, too, outside the years that a cluster can have seen, so that a deadline can be added to
     any time without leaving what a datetime can hold.
     """
-    if not isinstance(value, str):
-        return None
+    return _parsed_time(value) if isinstance(value, str) and len(value) <= _LONGEST_TIME else None
+
+
+@lru_cache(maxsize=1024)  # thousands of jobs share the seconds in which they changed
+def _parsed_time(value: str) -> datetime | None:
     try:
         parsed = datetime.fromisoformat(value)
         parsed = parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)

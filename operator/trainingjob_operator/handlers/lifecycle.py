@@ -8,7 +8,7 @@ import kopf
 
 from trainingjob_operator.constants import FINALIZER_RETENTION, GROUP, LABEL_JOB_NAME
 
-_LIST_PAGE: Final = 500
+_LIST_PAGE: Final = 250
 _SERVER_TIMEOUT_S: Final = 600
 _REQUEST_TIMEOUT_S: Final = 30
 _BURST_WORKER_IDLE_S: Final = 0.5

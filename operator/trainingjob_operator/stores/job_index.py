@@ -46,8 +46,8 @@ class JobEntry:
 
     job: JobView
     pods: dict[str, PodView] = field(default_factory=dict)
-    vanished: set[int] = field(default_factory=set)
-    done: set[int] = field(default_factory=set)
+    vanished: frozenset[int] = frozenset()
+    done: frozenset[int] = frozenset()
     gone: dict[str, None] = field(default_factory=dict)
     pods_known: bool = False
     refusal: Refusal | None = None
@@ -109,10 +109,13 @@ class JobIndex:
             return True
         if is_newer(job.resource_version, entry.job.resource_version):
             if entry.job.status.attempt != job.status.attempt:
-                entry.vanished.clear()
-                entry.done.clear()
+                entry.vanished = entry.done = frozenset()
                 entry.has_service = False  # somebody may have deleted it since
             entry.job = job
+            if job.status.is_finished:
+                entry.pods = {
+                    name: pod for name, pod in entry.pods.items() if _is_of_use(pod, job)
+                }
             self._note_finished(job)
         return True
 
@@ -143,10 +146,12 @@ class JobIndex:
         """
         entry = self._owner_of(pod)
         if entry is None:
-            return False
+            return self._release_orphan(pod)
         known = entry.pods.get(pod.name)
         if known is not None and not is_newer(pod.resource_version, known.resource_version):
             return False
+        if not _is_of_use(pod, entry.job):
+            return entry.pods.pop(pod.name, None) is not None
         if known is None and (len(entry.pods) >= MAX_PODS_PER_JOB or pod.uid in entry.gone):
             return False
         entry.pods[pod.name] = pod
@@ -168,7 +173,10 @@ class JobIndex:
         if pod.attempt == entry.job.status.attempt and 0 <= pod.index < nodes:
             # The last news of a pod, which comes with its end, can be that it had completed.
             completed = pod.has_completed or (known is not None and known.has_completed)
-            (entry.done if completed else entry.vanished).add(pod.index)
+            if completed:
+                entry.done |= {pod.index}
+            else:
+                entry.vanished |= {pod.index}
         return True
 
     def replace_pods(self, key: JobKey, uid: str, pods: list[PodView], version: str) -> None:
@@ -193,6 +201,12 @@ class JobIndex:
         pod = entry.pods.get(name) if entry is not None else None
         if entry is not None and pod is not None and pod.uid == uid:
             entry.pods[name] = replace(pod, deleting=True)
+
+    def _release_orphan(self, pod: PodView) -> bool:
+        """A pod that was a job's and is nobody's now (`--cascade=orphan`) is left alone."""
+        entry = self._entries.get(JobKey(pod.namespace, pod.job_name))
+        known = entry.pods.get(pod.name) if entry is not None else None
+        return known is not None and known.uid == pod.uid and self.forget_pod(known)
 
     def _owner_of(self, pod: PodView) -> JobEntry | None:
         entry = self._entries.get(JobKey(pod.namespace, pod.job_name))
@@ -238,3 +252,13 @@ class JobIndex:
         elif job.key not in self._finished:
             self._finished[job.key] = None
             self._call_next()
+
+
+def _is_of_use(pod: PodView, job: JobView) -> bool:
+    """Whether anything can still be decided about a pod.
+
+    Of a job that has finished, a pod that has ended and is to stay is of no more interest, and
+    there can be thousands of those.
+    """
+    stays = job.spec.clean_pod_policy != "All" and pod.attempt == job.status.attempt
+    return not (job.status.is_finished and pod.is_terminal and stays)
