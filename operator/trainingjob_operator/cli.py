@@ -62,6 +62,17 @@ def _parser() -> argparse.ArgumentParser:
     operator.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
     operator.add_argument("--context", help="context of the kubeconfig")
     operator.set_defaults(run=_operator)
+    release = commands.add_parser(
+        "release-finalizers", help="for the day the operator goes: free what it holds"
+    )
+    release.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
+    release.add_argument("--context", help="context of the kubeconfig")
+    release.add_argument(
+        "--discard",
+        action="store_true",
+        help="free jobs whose records cannot be stored, too; prints these records",
+    )
+    release.set_defaults(run=_release)
     # These two parse their own arguments; here they are only for `--help`.
     commands.add_parser("run", help="run a TrainingJob on this machine, without a cluster")
     commands.add_parser("sandbox", help="`sandbox up`: an API server and a node on this machine")
@@ -90,6 +101,24 @@ def _operator(parsed: argparse.Namespace) -> int:
         )
     )
     return SUCCESS
+
+
+def _release(parsed: argparse.Namespace) -> int:
+    from trainingjob_operator.release import release  # noqa: PLC0415
+    from trainingjob_operator.settings import (  # noqa: PLC0415
+        Settings,
+        kubeconfig_from_environment,
+    )
+
+    freed = asyncio.run(
+        release(
+            Settings.from_environment(),
+            kubeconfig=parsed.kubeconfig or kubeconfig_from_environment(),
+            context=parsed.context,
+            discard=parsed.discard,
+        )
+    )
+    return SUCCESS if freed else FAILURE
 
 
 def _crd(_: argparse.Namespace) -> int:

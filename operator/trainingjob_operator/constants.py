@@ -34,6 +34,9 @@ ANNOTATION_TEMPLATE_HASH: Final = f"{GROUP}/template-hash"
 ANNOTATION_KEEP: Final = f"{GROUP}/keep"
 """On a job: holds the job and its files whatever the retention policies say."""
 
+ANNOTATION_DISCARD_RECORD: Final = f"{GROUP}/discard-record"
+"""On a job, with the value `true`: give its record up, whether it was stored or not."""
+
 FINALIZER_RECORD: Final = f"{GROUP}/record"
 """On a job: its record is owed to the database; the job may not vanish before it is stored."""
 
@@ -72,6 +75,8 @@ CONDITION_FAILED: Final = "Failed"
 CONDITION_CANCELLED: Final = "Cancelled"
 CONDITION_FINISHED: Final = "Finished"
 
+CONDITION_PERSISTED: Final = "Persisted"
+
 TERMINAL_CONDITIONS: Final = (CONDITION_COMPLETE, CONDITION_FAILED, CONDITION_CANCELLED)
 """Exactly one of them becomes true, once, and never changes back."""
 
@@ -109,3 +114,10 @@ REASON_INVALID_SPEC: Final = "InvalidSpec"
 REASON_STOPPED: Final = "Stopped"
 REASON_TERMINATED: Final = "Terminated"
 REASON_DELETED: Final = "Deleted"
+
+REASON_RECORD_PENDING: Final = "Pending"
+REASON_RECORD_STORED: Final = "Stored"
+REASON_RECORD_UNAVAILABLE: Final = "Unavailable"
+REASON_RECORD_REJECTED: Final = "Rejected"
+REASON_RECORD_NOT_REQUIRED: Final = "NotRequired"
+REASON_RECORD_DISCARDED: Final = "Discarded"

@@ -12,6 +12,11 @@
     - InvalidError        400/405/413/415/422 from the server itself: it can never pass
     - ThrottledError      429: ask again after `retry_after_s`
     - UnavailableError    5xx, time-outs, broken connections: ask again with back-off
+  + RecordError           a job's record was not stored
+    - RecordRejectedError     this very record is not taken; other records are none the wiser
+    - RecordConflictError     the receiver has other content under the same revision
+    - EndpointUnauthorizedError   the receiver lets nobody in with our token
+    - EndpointUnavailableError    no usable answer: ask again with back-off
 
 Absence is not an error: a 404 on a read, a delete or a patch is `None`.
 """
@@ -92,3 +97,31 @@ class ThrottledError(KubernetesError):
 
 class UnavailableError(KubernetesError):
     """No usable answer: a time-out, a broken connection or a server error."""
+
+
+class RecordError(OperatorError):
+    """A job's record was not stored. The message is one line, and holds no secret."""
+
+
+class RecordRejectedError(RecordError):
+    """The receiver will not take this record as it is."""
+
+
+class RecordConflictError(RecordError):
+    """The receiver has another record under the same uid and revision."""
+
+
+class EndpointUnauthorizedError(RecordError):
+    """The receiver does not accept our token: a fault of the set-up, not of one record."""
+
+
+class EndpointUnavailableError(RecordError):
+    """The receiver did not answer, or not in a way that can be understood.
+
+    Attributes:
+        retry_after_s: seconds for which it asked to be left alone; 0: it did not.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

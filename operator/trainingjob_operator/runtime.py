@@ -21,6 +21,9 @@ from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.events import EventRecorder
 from trainingjob_operator.kube.gateway import Gateway
 from trainingjob_operator.kube.relists import RelistTrace
+from trainingjob_operator.persistence.carrier import Carrier
+from trainingjob_operator.persistence.nowhere import Nowhere
+from trainingjob_operator.persistence.writer import RecordWriter, writer_from
 from trainingjob_operator.reconciler.intake import Intake
 from trainingjob_operator.reconciler.reconciler import Reconciler
 from trainingjob_operator.reconciler.resync import Resync, Scope
@@ -28,7 +31,7 @@ from trainingjob_operator.reconciler.work_queue import WorkQueue
 from trainingjob_operator.reconciler.workers import Workers
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.stores.job_index import JobIndex
-from trainingjob_operator.stores.spec_cache import SpecCache
+from trainingjob_operator.stores.manifest_cache import ManifestCache
 from trainingjob_operator.web import WebServer
 
 _EVENTS_FLUSH_S: Final = 0.5
@@ -49,12 +52,19 @@ class Operator:
         self.gateway: Final = Gateway(connection, timeout_s=settings.kubernetes.timeout)
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
         self.index: Final = JobIndex(settings.index.max_jobs, on_turn=self.queue.add)
-        self.specs: Final = SpecCache()
+        self.manifests: Final = ManifestCache()
         self.events: Final = EventRecorder(self.gateway, clock)
+        # Beside those of the outbox there are the tries at once, of as many workers.
+        more = settings.reconciler.workers
+        self.writer: Final = (
+            writer_from(settings.persist, more_connections=more) if settings.persist.url else None
+        )
+        self.carrier: Final = self._carrier(self.writer, clock) if self.writer else None
         self.reconciler: Final = Reconciler(
             cluster=self.gateway,
             index=self.index,
-            specs=self.specs,
+            manifests=self.manifests,
+            records=self.carrier.outbox if self.carrier is not None else Nowhere(),
             events=self.events,
             clock=clock,
             policy=settings.policy,
@@ -71,13 +81,26 @@ class Operator:
             scope=Scope(namespaces=namespaces, retention_s=settings.index.retention),
             interval_s=settings.reconciler.resync_interval,
         )
-        self.intake: Final = Intake(self.index, self.specs, self.queue, clock)
+        self.intake: Final = Intake(self.index, self.manifests, self.queue, clock)
         self.relists: Final = RelistTrace(self.resync.request)
         self.web: Final = WebServer(
             settings.web.address, healthy=self.what_ails, ready=self.what_is_missing
         )
         self.is_stopping = False
         self._tasks: list[asyncio.Task[Any]] = []
+
+    def _carrier(self, writer: RecordWriter, clock: Clock) -> Carrier:
+        return Carrier(
+            self.settings.persist,
+            writer=writer,
+            jobs=self.gateway,
+            index=self.index,
+            manifests=self.manifests,
+            clock=clock,
+            cluster=self.settings.cluster_name,
+            namespaces=self.settings.namespaces or (None,),
+            on_delivery=self.queue.add,
+        )
 
     async def run(self, *, stop: asyncio.Event | None = None) -> None:
         """Run until SIGTERM, SIGINT, or until `stop` is set.
@@ -102,6 +125,8 @@ class Operator:
             )
         finally:
             await self.web.stop()
+            if self.writer is not None:
+                await self.writer.close()
             await self.gateway.close()
 
     async def _serve_probes(self) -> str:
@@ -142,6 +167,13 @@ class Operator:
             asyncio.create_task(self.resync.run(), name="resync"),
             asyncio.create_task(self.events.run(), name="events"),
         ]
+        if self.carrier is not None:
+            self._tasks += self.carrier.start()
+        else:
+            _logger.warning(
+                "no record endpoint is set (TRAININGJOB_PERSIST__URL): "
+                "finished jobs leave no record behind"
+            )
 
     async def _stop(self) -> None:
         self.is_stopping = True

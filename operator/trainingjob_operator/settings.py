@@ -110,6 +110,32 @@ class IndexSettings(_Group):
     """Seconds for which a finished job stays in the index; then its object alone remembers it."""
 
 
+class PersistSettings(_Group):
+    """Where the records of finished jobs go."""
+
+    url: str = Field(default="", pattern=r"^(https?://[^\s/@?#]+(/[^\s@?#]*)?)?$")
+    """The record endpoint, as `https://host/path`; a job's uid is appended. Empty: no records. No
+    user, password or query: a token belongs into `token_file`."""
+
+    token_file: Path | None = None
+    """File with the bearer token; read anew for every write."""
+
+    ca_file: Path | None = None
+    """File with the certificates to trust instead of the machine's own."""
+
+    timeout: Seconds = Field(default=10.0, ge=0.1, le=300)
+    """Total deadline of one write, in seconds."""
+
+    concurrency: int = Field(default=8, ge=1, le=64)
+    """Writes in flight at most."""
+
+    retry_cache_size: int = Field(default=1000, ge=1, le=100_000)
+    """Keys that wait in memory at most; what does not fit waits in the cluster alone."""
+
+    deadline: Seconds = Field(default=86_400.0, ge=0, le=31_536_000)
+    """Seconds for which a job that its user deleted is held for its record."""
+
+
 class WebSettings(_Group):
     """Where `/healthz` and `/readyz` are served."""
 
@@ -133,10 +159,14 @@ class Settings(_Group):
     namespaces: Annotated[Names, AfterValidator(_check_namespaces)] = ()
     """Namespaces to watch, comma list. Empty: all."""
 
+    cluster_name: str = Field(default="default", min_length=1, max_length=253)
+    """What the record calls this cluster."""
+
     kubernetes: KubernetesSettings = KubernetesSettings()
     reconciler: ReconcilerSettings = ReconcilerSettings()
     restart: RestartSettings = RestartSettings()
     index: IndexSettings = IndexSettings()
+    persist: PersistSettings = PersistSettings()
     web: WebSettings = WebSettings()
     logging: LoggingSettings = LoggingSettings()
 
@@ -144,7 +174,10 @@ class Settings(_Group):
     def policy(self) -> Policy:
         """What the decisions need of these settings."""
         return Policy(
-            restart_backoff_s=self.restart.backoff, restart_backoff_cap_s=self.restart.backoff_cap
+            restart_backoff_s=self.restart.backoff,
+            restart_backoff_cap_s=self.restart.backoff_cap,
+            recording=bool(self.persist.url),
+            record_deadline_s=self.persist.deadline,
         )
 
     @classmethod

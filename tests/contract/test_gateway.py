@@ -1,8 +1,8 @@
 """The in-memory twin of the gateway and the real one, over HTTP, behave alike."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import pytest
 
@@ -11,19 +11,25 @@ from tests.support.builders import make_job
 from tests.support.clock import FakeClock
 from tests.support.cluster import FakeCluster
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.errors import AlreadyExistsError, ConflictError
+from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.errors import AlreadyExistsError, ConflictError, KubernetesError
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
+from trainingjob_operator.persistence.carrier import Jobs
 from trainingjob_operator.reconciler.ports import Cluster
 
 Object = dict[str, Any]
+
+
+class Calls(Cluster, Jobs, Protocol):
+    """All calls of the gateway: the reconciler's and the outbox's."""
 
 
 @dataclass
 class Subject:
     """A cluster under test, and how a user of it applies a job."""
 
-    cluster: Cluster
+    cluster: Calls
     namespace: str
     apply: Callable[[Object], Awaitable[Object]]
 
@@ -137,3 +143,43 @@ async def test_a_null_removes_a_field_of_the_status(subject: Subject) -> None:
     )
     second = await write(first["metadata"]["resourceVersion"], {"startTime": None})
     assert "startTime" not in second["status"]
+
+
+FINALIZER = "trainingjob.dev/record"
+
+
+async def test_finalizers_are_given_to_the_version_that_was_seen(subject: Subject) -> None:
+    seen = job_view(await subject.apply(make_job("held")))
+
+    claimed = await subject.cluster.set_finalizers(seen, [FINALIZER])
+    assert claimed is not None
+    assert claimed["metadata"]["finalizers"] == [FINALIZER]
+    with pytest.raises(ConflictError):
+        await subject.cluster.set_finalizers(seen, [])
+    with pytest.raises(KubernetesError):
+        await subject.cluster.set_finalizers(replace(job_view(claimed), uid="another"), [])
+
+    released = await subject.cluster.set_finalizers(job_view(claimed), [])
+    assert released is not None
+    assert not released["metadata"].get("finalizers")
+    assert await subject.cluster.set_finalizers(replace(seen, key=subject.key("x")), []) is None
+
+
+async def test_jobs_are_found_by_the_state_of_their_record(subject: Subject) -> None:
+    for name, state in (("a", "Pending"), ("b", "Stored"), ("c", "Pending"), ("d", "Pending")):
+        job = await subject.apply(make_job(name))
+        seen = {key: job["metadata"][key] for key in ("uid", "resourceVersion")}
+        status = {"phase": "Succeeded", "recordState": state}
+        await subject.cluster.patch_job_status(
+            subject.key(name), {"metadata": seen, "status": status}
+        )
+
+    async def page(token: str) -> tuple[list[str], str]:
+        found = await subject.cluster.jobs_by_record_state(
+            subject.namespace, "Pending", limit=2, token=token
+        )
+        return [job["metadata"]["name"] for job in found.items], found.next_token
+
+    first, token = await page("")
+    assert (first, bool(token)) == (["a", "c"], True)
+    assert await page(token) == (["d"], "")

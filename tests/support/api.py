@@ -70,8 +70,13 @@ class Api:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.client.delete(f"/api/v1/namespaces/{self.namespace}")
-        await self.client.__aexit__(kind, error, trace)
+        try:
+            await self.client.delete(f"/api/v1/namespaces/{self.namespace}")
+        except ApiError as gone:
+            if not gone.not_found:
+                raise
+        finally:
+            await self.client.__aexit__(kind, error, trace)
 
     # --- jobs ---------------------------------------------------------------------------------
 

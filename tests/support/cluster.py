@@ -17,7 +17,7 @@ import math
 import re
 import selectors
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -25,7 +25,12 @@ from typing import Any, Final, Literal, NamedTuple, ParamSpec, Protocol, Self
 
 from trainingjob_operator.api import TrainingJobStatus
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.constants import LABEL_ATTEMPT, LABEL_INDEX, LABEL_JOB_NAME
+from trainingjob_operator.constants import (
+    FINALIZER_RECORD,
+    LABEL_ATTEMPT,
+    LABEL_INDEX,
+    LABEL_JOB_NAME,
+)
 from trainingjob_operator.core.decision import Event, Policy
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.rawread import time_text
@@ -37,14 +42,18 @@ from trainingjob_operator.errors import (
     QuotaExceededError,
     UnavailableError,
 )
-from trainingjob_operator.kube.gateway import Page
+from trainingjob_operator.kube.gateway import JobsPage, Page
+from trainingjob_operator.persistence.carrier import Carrier
+from trainingjob_operator.persistence.nowhere import Nowhere
+from trainingjob_operator.persistence.outbox import Writer
 from trainingjob_operator.reconciler.intake import Intake
 from trainingjob_operator.reconciler.reconciler import Reconciler
 from trainingjob_operator.reconciler.resync import Resync, Scope
 from trainingjob_operator.reconciler.work_queue import WorkQueue
 from trainingjob_operator.reconciler.workers import Workers
+from trainingjob_operator.settings import PersistSettings
 from trainingjob_operator.stores.job_index import JobIndex
-from trainingjob_operator.stores.spec_cache import SpecCache
+from trainingjob_operator.stores.manifest_cache import ManifestCache
 
 P = ParamSpec("P")
 Object = dict[str, Any]
@@ -68,11 +77,27 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class Effect:
-    """One thing that the operator changed, and what the job's status said at that moment."""
+    """One thing that the operator changed, and the job at that moment."""
 
     method: str
     object: Object
-    job_status: Object
+    job: Object
+
+    @property
+    def job_status(self) -> Object:
+        """What the job's status said."""
+        found: Object = self.job.get("status", {})
+        return found
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether the job carried the finalizer of its record."""
+        return FINALIZER_RECORD in self.job.get("metadata", {}).get("finalizers", [])
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the job's deletion was requested."""
+        return "deletionTimestamp" in self.job.get("metadata", {})
 
 
 class Sink(Protocol):
@@ -184,6 +209,38 @@ class FakeCluster:
             found = self._objects["jobs"][key]
             self._note("patch_job_status", found, found)
             return copy.deepcopy(found)
+
+    async def set_finalizers(self, job: JobView, finalizers: Sequence[str]) -> Object | None:
+        async with _Request(self, "set_finalizers", job.key.name):
+            found = self._objects["jobs"].get(job.key)
+            if found is None:
+                return None
+            metadata = found["metadata"]
+            if metadata["uid"] != job.uid:
+                raise InvalidError("testing /metadata/uid", status=422, reason="Invalid")
+            if metadata["resourceVersion"] != job.resource_version:
+                raise ConflictError("has been modified", status=409, reason="Conflict")
+            found = {**found, "metadata": {**metadata, "finalizers": list(finalizers)}}
+            self._note("set_finalizers", found, found)
+            if finalizers or "deletionTimestamp" not in metadata:
+                self._update("jobs", found)
+                return self.job(job.key.name, job.key.namespace)
+            self._remove_job(found)
+            return copy.deepcopy(found)
+
+    async def jobs_by_record_state(
+        self, namespace: str | None, state: str, *, limit: int, token: str
+    ) -> JobsPage:
+        async with _Request(self, "jobs_by_record_state", ""):
+            found = sorted(
+                (_key(job), job)
+                for job in self.jobs()
+                if job["metadata"]["namespace"] == (namespace or job["metadata"]["namespace"])
+                and job.get("status", {}).get("recordState") == state
+                and str(_key(job)) > token
+            )
+            page = [copy.deepcopy(job) for _, job in found[:limit]]
+            return JobsPage(page, str(found[limit - 1][0]) if len(found) > limit else "")
 
     async def get_pod(self, namespace: str, name: str) -> Object | None:
         return await self._get("get_pod", "pods", JobKey(namespace, name))
@@ -301,10 +358,19 @@ class FakeCluster:
     def delete_job(self, name: str = "mnist", namespace: str = "ml") -> None:
         """A user deletes a job; the garbage collector follows."""
         job = self.job(name, namespace)
-        if job["metadata"].get("finalizers"):
+        if not job["metadata"].get("finalizers"):
+            self._remove_job(job)
+        elif "deletionTimestamp" not in job["metadata"]:
             job["metadata"]["deletionTimestamp"] = time_text(self.clock.now())
             self._update("jobs", job)
-            return
+
+    def annotate_job(self, name: str = "mnist", **annotations: str) -> None:
+        """A user annotates a job; `_` stands for what no keyword can hold."""
+        job = self.job(name)
+        job["metadata"].setdefault("annotations", {}).update(annotations)
+        self._update("jobs", job)
+
+    def _remove_job(self, job: Object) -> None:
         self._remove("jobs", job)
         uid = job["metadata"]["uid"]
         for pod in self.pods():
@@ -459,8 +525,7 @@ class FakeCluster:
         return next((job for job in self.jobs() if job["metadata"]["uid"] == uid), {})
 
     def _note(self, method: str, raw: Object, job: Object) -> None:
-        status = copy.deepcopy(job.get("status", {}))
-        self.effects.append(Effect(method, copy.deepcopy(raw), status))
+        self.effects.append(Effect(method, copy.deepcopy(raw), copy.deepcopy(job)))
 
     def _take_fault(self, method: str, *, after: bool) -> KubernetesError | None:
         fault = next((f for f in self._faults[method] if f.after is after), None)
@@ -614,19 +679,23 @@ class OperatorLife:
         max_jobs: int = 100,
         interval_s: float = 300.0,
         namespaces: tuple[str | None, ...] = (None,),
+        endpoint: Writer | None = None,
+        retry_cache_size: int = 1000,
     ) -> None:
         self.cluster: Final = cluster
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
         self.index: Final = JobIndex(max_jobs, on_turn=self.queue.add)
-        self.specs: Final = SpecCache()
+        self.manifests: Final = ManifestCache()
         self.recorded: Final = Recorded()
+        self.carrier: Final = self._carrier(endpoint, retry_cache_size) if endpoint else None
         self.reconciler: Final = Reconciler(
             cluster=cluster,
             index=self.index,
-            specs=self.specs,
+            manifests=self.manifests,
+            records=self.carrier.outbox if self.carrier else Nowhere(),
             events=self.recorded,
             clock=cluster.clock,
-            policy=Policy(),
+            policy=Policy(recording=endpoint is not None),
         )
         self.workers: Final = Workers(self.queue, self.reconciler.reconcile, count=4)
         self.resync: Final = Resync(
@@ -637,15 +706,30 @@ class OperatorLife:
             scope=Scope(namespaces=namespaces, retention_s=3600.0),
             interval_s=interval_s,
         )
-        self.intake: Final = Intake(self.index, self.specs, self.queue, cluster.clock)
-        self._resyncing: asyncio.Task[None] | None = None
+        self.intake: Final = Intake(self.index, self.manifests, self.queue, cluster.clock)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _carrier(self, endpoint: Writer, retry_cache_size: int) -> Carrier:
+        return Carrier(
+            PersistSettings(retry_cache_size=retry_cache_size),
+            writer=endpoint,
+            jobs=self.cluster,
+            index=self.index,
+            manifests=self.manifests,
+            clock=self.cluster.clock,
+            cluster="test",
+            namespaces=(None,),
+            on_delivery=self.queue.add,
+        )
 
     async def __aenter__(self) -> Self:
         await self.resync.run_until_done()
         self.workers.start()
         self.cluster.connect(self.intake)
         self.resync.request()  # as whenever a watch was opened behind a list
-        self._resyncing = asyncio.create_task(self.resync.run())
+        self._tasks = [asyncio.create_task(self.resync.run())]
+        if self.carrier is not None:
+            self._tasks += self.carrier.start()
         return self
 
     async def __aexit__(
@@ -654,9 +738,9 @@ class OperatorLife:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._resyncing is not None
-        self._resyncing.cancel()
-        await asyncio.gather(self._resyncing, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.workers.stop()
         self.cluster.disconnect()
 

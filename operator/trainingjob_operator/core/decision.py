@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.pod import PodView
@@ -14,10 +15,14 @@ class Policy:
     Attributes:
         restart_backoff_s: wait before the first restart; doubles with each further one.
         restart_backoff_cap_s: the longest wait before a restart.
+        recording: whether finished jobs leave a record: an endpoint is set.
+        record_deadline_s: how long a job that its user deleted is held for its record.
     """
 
     restart_backoff_s: float = 1.0
     restart_backoff_cap_s: float = 60.0
+    recording: bool = False
+    record_deadline_s: float = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,23 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What became of a try to store a job's record.
+
+    Attributes:
+        uid, revision: of which job, and which revision of its record.
+        result: `Stored`; `Conflict`: the receiver has other content under this revision;
+            `Rejected`: it will not take it.
+        message: why, when it was not stored.
+    """
+
+    uid: str
+    revision: int
+    result: Literal["Stored", "Conflict", "Rejected"]
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """A job and its surroundings as they were seen at one moment.
 
@@ -46,6 +68,8 @@ class Observation:
         done: ranks of the current attempt that had completed when their pods went.
         refusal: the last refusal while it stands.
         pods_are_live: the pods were read from the API just now, so absence can be believed.
+        delivery: what became of the last try to store the record, if there is news.
+        endpoint_ails: the record endpoint does not answer at the moment.
     """
 
     job: JobView
@@ -54,6 +78,8 @@ class Observation:
     done: frozenset[int] = frozenset()
     refusal: Refusal | None = None
     pods_are_live: bool = False
+    delivery: Delivery | None = None
+    endpoint_ails: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +114,9 @@ class Plan:
     consequence of what status says, the pods in `delete` are deleted.
 
     Attributes:
+        claim: put our finalizer on the job before anything else: a record will be owed.
+        release: take our finalizer off the job, last of all.
+        abandon: the record of a job that is released was not stored; say so loudly.
         create: ranks of `status.attempt` to create.
         look_again_at: when the next decision is due if nothing happens before.
         needs_live_pods: the decision rests on the absence of pods; read them from the API and
@@ -95,6 +124,9 @@ class Plan:
     """
 
     status: JobStatus
+    claim: bool = False
+    release: bool = False
+    abandon: bool = False
     create: tuple[int, ...] = ()
     delete: tuple[DeletePod, ...] = ()
     events: tuple[Event, ...] = ()

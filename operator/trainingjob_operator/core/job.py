@@ -79,6 +79,7 @@ class JobStatus:
     shutdown: Shutdown | None = None
     exit_code: int | None = None
     record_state: str | None = None
+    record_revision: int | None = None
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of this type, or None."""
@@ -141,6 +142,8 @@ class JobView:
 
     Attributes:
         invalid: why `spec` cannot be understood; None when it can. `spec` then has defaults.
+        deleted_at: when its deletion was requested; None while nobody did.
+        discard_record: its user gave its record up.
         shutdown_by: the field manager that set `spec.shutdown`, as far as the API server tells.
     """
 
@@ -153,6 +156,8 @@ class JobView:
     status: JobStatus = field(default_factory=JobStatus)
     invalid: str | None = None
     deleting: bool = False
+    deleted_at: datetime | None = None
+    discard_record: bool = False
     finalizers: tuple[str, ...] = ()
     shutdown_by: str = ""
 

@@ -1,11 +1,16 @@
 """From a TrainingJob as the API server sends it to what the operator remembers of it, and back."""
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, TypeVar, cast
 
 from trainingjob_operator.api import TrainingJobSpec
 from trainingjob_operator.api.validation import parse_spec
-from trainingjob_operator.constants import MAX_CONDITIONS, MAX_NAME_LENGTH
+from trainingjob_operator.constants import (
+    ANNOTATION_DISCARD_RECORD,
+    MAX_CONDITIONS,
+    MAX_NAME_LENGTH,
+)
 from trainingjob_operator.core.job import (
     Condition,
     FailurePolicyRule,
@@ -18,6 +23,7 @@ from trainingjob_operator.core.job import (
 from trainingjob_operator.core.rawread import (
     items,
     mapping,
+    shared_text,
     text,
     texts,
     time,
@@ -26,6 +32,8 @@ from trainingjob_operator.core.rawread import (
     whole_or_none,
 )
 from trainingjob_operator.errors import InvalidSpecError
+
+Shared = TypeVar("Shared", Condition, JobSpec)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -39,7 +47,7 @@ def job_view(raw: dict[str, Any]) -> JobView:
     metadata = mapping(raw.get("metadata"))
     spec, invalid = JobSpec(), None
     try:
-        spec = _spec_view(parse_spec(raw.get("spec")))
+        spec = _one_of_equals(_spec_view(parse_spec(raw.get("spec"))))
     except InvalidSpecError as error:
         invalid = str(error)
         # Whose job it is does not depend on whether we understand the rest.
@@ -50,8 +58,8 @@ def job_view(raw: dict[str, Any]) -> JobView:
             "create the job again under a shorter name"
         )
     return JobView(
-        key=JobKey(text(metadata.get("namespace")), text(metadata.get("name"))),
-        uid=text(metadata.get("uid")),
+        key=JobKey(shared_text(metadata.get("namespace")), shared_text(metadata.get("name"))),
+        uid=shared_text(metadata.get("uid")),
         resource_version=text(metadata.get("resourceVersion")),
         generation=whole(metadata.get("generation")),
         created_at=time(metadata.get("creationTimestamp")) or _EPOCH,
@@ -59,9 +67,22 @@ def job_view(raw: dict[str, Any]) -> JobView:
         status=status_view(mapping(raw.get("status"))),
         invalid=invalid,
         deleting="deletionTimestamp" in metadata,
+        deleted_at=time(metadata.get("deletionTimestamp")),
+        discard_record=mapping(metadata.get("annotations")).get(ANNOTATION_DISCARD_RECORD)
+        == "true",
         finalizers=texts(metadata.get("finalizers")),
         shutdown_by=_field_manager_of_shutdown(metadata) if spec.shutdown else "",
     )
+
+
+@lru_cache(maxsize=2048)
+def _first_equal(value: object) -> object:
+    return value
+
+
+def _one_of_equals(value: Shared) -> Shared:
+    """The value, or an equal one that was seen before: jobs of one kind share what they say."""
+    return cast("Shared", _first_equal(value))
 
 
 def _spec_view(spec: TrainingJobSpec) -> JobSpec:
@@ -100,7 +121,7 @@ def _field_manager_of_shutdown(metadata: dict[str, Any]) -> str:
 def status_view(raw: dict[str, Any]) -> JobStatus:
     """Read a status; what is not understood is as if it were absent."""
     return JobStatus(
-        phase=text(raw.get("phase")),
+        phase=shared_text(raw.get("phase")),
         conditions=tuple(
             condition
             for entry in items(raw.get("conditions"))[:MAX_CONDITIONS]
@@ -118,10 +139,11 @@ def status_view(raw: dict[str, Any]) -> JobStatus:
         succeeded=whole(raw.get("succeeded")),
         failed=whole(raw.get("failed")),
         terminating=whole(raw.get("terminating")),
-        completed_indexes=text(raw.get("completedIndexes")),
+        completed_indexes=shared_text(raw.get("completedIndexes")),
         shutdown=_shutdown(mapping(raw.get("shutdown"))),
         exit_code=whole_or_none(raw.get("exitCode")),
-        record_state=text(raw.get("recordState")) or None,
+        record_state=shared_text(raw.get("recordState")) or None,
+        record_revision=whole_or_none(raw.get("recordRevision")),
     )
 
 
@@ -129,13 +151,15 @@ def _condition(raw: dict[str, Any]) -> Condition | None:
     changed = time(raw.get("lastTransitionTime"))
     if changed is None or not text(raw.get("type")):
         return None
-    return Condition(
-        type=text(raw.get("type")),
-        status=raw.get("status") == "True",
-        reason=text(raw.get("reason")),
-        message=text(raw.get("message")),
-        last_transition_time=changed,
-        observed_generation=whole(raw.get("observedGeneration")),
+    return _one_of_equals(
+        Condition(
+            type=shared_text(raw.get("type")),
+            status=raw.get("status") == "True",
+            reason=shared_text(raw.get("reason")),
+            message=text(raw.get("message")),
+            last_transition_time=changed,
+            observed_generation=whole(raw.get("observedGeneration")),
+        )
     )
 
 
@@ -174,6 +198,7 @@ def status_document(status: JobStatus) -> dict[str, Any]:
         "shutdown": status.shutdown and _shutdown_document(status.shutdown),
         "exitCode": status.exit_code,
         "recordState": status.record_state,
+        "recordRevision": status.record_revision,
     }
     return document | {name: value for name, value in optional.items() if value is not None}
 

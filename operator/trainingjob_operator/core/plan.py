@@ -33,6 +33,15 @@ from trainingjob_operator.core.outcome import (
 from trainingjob_operator.core.phase import derive_phase
 from trainingjob_operator.core.pod import PodPhase
 from trainingjob_operator.core.ranks import sort_ranks
+from trainingjob_operator.core.recording import (
+    PENDING,
+    REJECTED,
+    is_owed,
+    may_release,
+    must_claim,
+    release_deadline,
+    settle_record,
+)
 from trainingjob_operator.core.situation import Situation
 from trainingjob_operator.core.start import run_attempt
 from trainingjob_operator.core.stopping import when_deleted, when_shut_down
@@ -62,9 +71,13 @@ def plan(seen: Observation, policy: Policy, *, now: datetime) -> Plan:
     if decided.needs_live_pods:
         return decided
     status = _summarise(decided.status, situation)
+    release = may_release(status, job, policy, now=now)
     return replace(
         decided,
         status=status,
+        claim=must_claim(job, policy),
+        release=release,
+        abandon=release and status.record_state in {PENDING, REJECTED},
         events=events_between(job.status, status),
         look_again_at=_look_again_at(decided, status, situation),
     )
@@ -80,6 +93,7 @@ def _when_finished(s: Situation) -> Plan | None:
         return None
     # Whatever becomes of its pods now, what was decided stays.
     status = replace(s.status, completed_indexes=s.job.status.completed_indexes)
+    status = settle_record(status, s.seen, now=s.now)
     return Plan(status=status, delete=pods_to_clean(status, s.spec.clean_pod_policy, s.seen.pods))
 
 
@@ -123,7 +137,8 @@ def _summarise(status: JobStatus, s: Situation) -> JobStatus:
 def _look_again_at(decided: Plan, status: JobStatus, s: Situation) -> datetime | None:
     """The next moment at which the answer changes without any event."""
     if status.is_finished:
-        return None
+        held = s.job.deleting and is_owed(s.job) and status.record_state == PENDING
+        return release_deadline(s.job, s.policy) if held else None
     due = [decided.look_again_at]
     if status.attempt != s.job.status.attempt and not s.seen.pods:
         due.append(s.now)  # nothing of the old attempt is left whose end could wake us

@@ -14,9 +14,8 @@ from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.decision import Observation, Plan, Policy
 from trainingjob_operator.core.job import JobSpec, JobStatus, JobView
 from trainingjob_operator.core.ranks import Ranks
+from trainingjob_operator.core.recording import open_record
 from trainingjob_operator.core.restart import begin_restart, end_restart
-
-RECORD_NOT_REQUIRED = "NotRequired"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +78,8 @@ class Situation:
             .condition(kind, to=True, reason=reason, message=message)
             .condition(CONDITION_FINISHED, to=True, reason=reason, message=message)
         )
-        status = replace(
-            ended.status,
-            completion_time=self.now,
-            exit_code=exit_code,
-            record_state=RECORD_NOT_REQUIRED,
-        )
+        status = replace(ended.status, completion_time=self.now, exit_code=exit_code)
+        status = open_record(status, self.seen, now=self.now)
         return Plan(
             status=status,
             delete=pods_to_clean(status, self.spec.clean_pod_policy, self.seen.pods),

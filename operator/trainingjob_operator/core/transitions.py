@@ -5,14 +5,18 @@ from typing import Final
 from trainingjob_operator.constants import (
     CONDITION_FAILED,
     CONDITION_FINISHED,
+    CONDITION_PERSISTED,
     CONDITION_PODS_READY,
     CONDITION_RESTARTING,
     REASON_PODS_NOT_READY,
+    REASON_RECORD_DISCARDED,
+    REASON_RECORD_REJECTED,
 )
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import Condition, JobStatus
 
 _WARNINGS: Final = frozenset({CONDITION_FAILED, CONDITION_RESTARTING})
+_LOST_RECORD: Final = frozenset({REASON_RECORD_REJECTED, REASON_RECORD_DISCARDED})
 _ATTEMPT_STARTED: Final = "AttemptStarted"
 _STOPPING: Final = "Stopping"
 
@@ -41,6 +45,9 @@ def _is_news(old: Condition | None, new: Condition) -> bool:
         # Only what is in the way: `PodsNotReady` is how every job begins and ends.
         obstacle = not new.status and new.reason != REASON_PODS_NOT_READY
         return obstacle and (old is None or old.reason != new.reason)
+    if new.type == CONDITION_PERSISTED:
+        # That a record waits and is stored is how it should be, and one more event for each job.
+        return new.reason in _LOST_RECORD and (old is None or old.reason != new.reason)
     if new.type == CONDITION_RESTARTING and not new.status:
         return False  # `AttemptStarted` says it
     if old is None or old.status != new.status:
@@ -49,6 +56,6 @@ def _is_news(old: Condition | None, new: Condition) -> bool:
 
 
 def _is_warning(condition: Condition) -> bool:
-    return condition.type == CONDITION_PODS_READY or (
+    return condition.type in {CONDITION_PODS_READY, CONDITION_PERSISTED} or (
         condition.status and condition.type in _WARNINGS
     )

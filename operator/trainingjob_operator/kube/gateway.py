@@ -10,21 +10,34 @@ server would hold a worker for ever.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import aiohttp
 from kubernetes.aio.client import ApiClient
 
-from trainingjob_operator.constants import API_VERSION, LABEL_JOB_NAME, PLURAL_TRAINING_JOBS
-from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.constants import (
+    API_VERSION,
+    KIND_RETENTION_POLICY,
+    KIND_TRAINING_JOB,
+    LABEL_JOB_NAME,
+    PLURAL_RETENTION_POLICIES,
+    PLURAL_TRAINING_JOBS,
+)
+from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.errors import GoneError, UnavailableError
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.errors import NOT_FOUND, error_from
 
 _MERGE_PATCH: Final = "application/merge-patch+json"
-_PAGE_SIZE: Final = 500
+_JSON_PATCH: Final = "application/json-patch+json"
+_PAGE_SIZE: Final = 250
+_OURS: Final = f"/apis/{API_VERSION}"
+_PLURALS: Final = {
+    KIND_TRAINING_JOB: PLURAL_TRAINING_JOBS,
+    KIND_RETENTION_POLICY: PLURAL_RETENTION_POLICIES,
+}
 
 Object = dict[str, Any]
 
@@ -40,6 +53,14 @@ class Page:
 
     items: list[Object]
     resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobsPage:
+    """A part of a list of jobs, and the token of the next one; "" after the last."""
+
+    items: list[Object]
+    next_token: str
 
 
 class Gateway:
@@ -87,6 +108,64 @@ class Gateway:
         """
         path = f"{_jobs_path(key.namespace, key.name)}/status"
         return await self._call("PATCH", path, body=patch, content_type=_MERGE_PATCH)
+
+    async def set_finalizers(self, job: JobView, finalizers: Sequence[str]) -> Object | None:
+        """Give a job these finalizers, if it is still the version that was seen.
+
+        Raises:
+            ConflictError: the job has changed since, or is another one.
+        """
+        path = _jobs_path(job.key.namespace, job.key.name)
+        return await self._set_finalizers(path, job.uid, job.resource_version, finalizers)
+
+    async def jobs_by_record_state(
+        self, namespace: str | None, state: str, *, limit: int, token: str
+    ) -> JobsPage:
+        """One page of the jobs whose `status.recordState` is this.
+
+        Args:
+            namespace: None: all.
+            state: the state.
+            limit: jobs at most.
+            token: of the page before; "" for the first one.
+
+        Raises:
+            GoneError: the token has expired; begin anew.
+        """
+        query = {"fieldSelector": f"status.recordState={state}", "limit": str(limit)}
+        query |= {"continue": token} if token else {}
+        document = await self._call("GET", _jobs_path(namespace), query=query) or {}
+        found = (document.get("metadata") or {}).get("continue")
+        return JobsPage(document.get("items") or [], str(found or ""))
+
+    # --- anything of ours -----------------------------------------------------------------------
+
+    def list_policies(self, namespace: str | None) -> AsyncIterator[Page]:
+        """List the RetentionPolicies of a namespace, or of all, live and in pages."""
+        return self._pages(_path(_OURS, namespace, PLURAL_RETENTION_POLICIES, ""), {})
+
+    async def remove_finalizer(self, raw: Object, finalizer: str) -> None:
+        """Take a finalizer off a job or a policy, if it is still the version that was seen.
+
+        Raises:
+            ConflictError: it has changed since, or is another one.
+        """
+        metadata = raw["metadata"]
+        plural = _PLURALS[raw["kind"]]
+        path = _path(_OURS, metadata["namespace"], plural, metadata["name"])
+        left = [each for each in metadata.get("finalizers", []) if each != finalizer]
+        await self._set_finalizers(path, metadata["uid"], metadata["resourceVersion"], left)
+
+    async def _set_finalizers(
+        self, path: str, uid: str, version: str, finalizers: Sequence[str]
+    ) -> Object | None:
+        patch: list[Object] = [
+            {"op": "test", "path": "/metadata/uid", "value": uid},
+            # Not `test`: its failure is a 422 like any other, this is a 409 of its own.
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
+            {"op": "add", "path": "/metadata/finalizers", "value": list(finalizers)},
+        ]
+        return await self._call("PATCH", path, body=patch, content_type=_JSON_PATCH)
 
     # --- pods ---------------------------------------------------------------------------------
 
@@ -179,7 +258,7 @@ class Gateway:
         method: str,
         path: str,
         *,
-        body: Object | None = None,
+        body: Object | list[Object] | None = None,
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Object | None:
@@ -221,7 +300,7 @@ def _document(data: bytes, method: str, path: str) -> Object:
 
 
 def _jobs_path(namespace: str | None, name: str = "") -> str:
-    return _path(f"/apis/{API_VERSION}", namespace, PLURAL_TRAINING_JOBS, name)
+    return _path(_OURS, namespace, PLURAL_TRAINING_JOBS, name)
 
 
 def _core_path(namespace: str | None, plural: str, name: str = "") -> str:

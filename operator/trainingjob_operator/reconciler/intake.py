@@ -8,9 +8,10 @@ from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.readiness import says_queued
+from trainingjob_operator.core.recording import is_held
 from trainingjob_operator.reconciler.work_queue import WorkQueue
 from trainingjob_operator.stores.job_index import JobIndex
-from trainingjob_operator.stores.spec_cache import SpecCache
+from trainingjob_operator.stores.manifest_cache import ManifestCache
 
 ADDED: Final = "ADDED"
 DELETED: Final = "DELETED"
@@ -20,10 +21,10 @@ class Intake:
     """Takes in what the watch delivers, in whatever order it comes."""
 
     def __init__(
-        self, index: JobIndex, specs: SpecCache, queue: WorkQueue[JobKey], clock: Clock
+        self, index: JobIndex, manifests: ManifestCache, queue: WorkQueue[JobKey], clock: Clock
     ) -> None:
         self._index: Final = index
-        self._specs: Final = specs
+        self._manifests: Final = manifests
         self._queue: Final = queue
         self._clock: Final = clock
 
@@ -33,17 +34,20 @@ class Intake:
         if kind == DELETED:
             if self._index.forget_job(job.key, job.uid):
                 self._queue.drop(job.key)
-                self._specs.drop(job.key)
+                self._manifests.drop(job.key)
             return
         if not is_ours(job):
             return
         known = self._index.get(job.key)
         if known is None and job.status.is_finished:
-            return  # kopf lists all that ever were; the resync knows which of them are still of use
+            # kopf lists all that ever were; the resync knows which of them are still of use.
+            if is_held(job):
+                self._queue.add(job.key)
+            return
         if known is None or is_newer(job.resource_version, known.job.resource_version):
             is_in = self._index.observe_job(job)
             if is_in and kind == ADDED and _will_start(job):
-                self._specs.put(job, raw["spec"], now=self._clock.monotonic())
+                self._manifests.put(job, raw, now=self._clock.monotonic())
             if is_in or not says_queued(job.status):
                 self._queue.add(job.key)
 

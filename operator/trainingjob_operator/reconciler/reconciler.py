@@ -13,7 +13,7 @@ decision is made and its status write prepared between two of them.
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from dataclasses import replace
 from typing import Any, Final
 
@@ -30,13 +30,20 @@ from trainingjob_operator.core.plan import is_ours, plan
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.progress import is_mere_progress
 from trainingjob_operator.core.readiness import Readiness, set_readiness
-from trainingjob_operator.errors import ConflictError, KubernetesError
+from trainingjob_operator.errors import ConflictError, InvalidError, KubernetesError
 from trainingjob_operator.reconciler.launcher import Launcher
-from trainingjob_operator.reconciler.ports import Cluster, Recorder
+from trainingjob_operator.reconciler.ports import Cluster, Recorder, Records
+from trainingjob_operator.reconciler.record_keeper import RecordKeeper
 from trainingjob_operator.stores.job_index import JobEntry, JobIndex
-from trainingjob_operator.stores.spec_cache import SpecCache
+from trainingjob_operator.stores.manifest_cache import ManifestCache
 
 AT_ONCE: Final = 0.0
+FRESH_S: Final = 60.0
+"""A watch can be dead for a minute before it is noticed; an older picture starts nothing."""
+
+LONGEST_WAIT_S: Final = 3600.0
+"""What is due later than that is the sweep's business, not the queue's."""
+
 PROGRESS_EVERY_S: Final = 1.0
 """Mere progress is written so many seconds after a job's last status write, and not before."""
 
@@ -52,18 +59,29 @@ class Reconciler:
         *,
         cluster: Cluster,
         index: JobIndex,
-        specs: SpecCache,
+        manifests: ManifestCache,
         events: Recorder,
         clock: Clock,
         policy: Policy,
+        records: Records,
         accelerators: Collection[str] = (),
     ) -> None:
         self._cluster: Final = cluster
         self._index: Final = index
-        self._specs: Final = specs
+        self._manifests: Final = manifests
+        self._records: Final = records
         self._events: Final = events
         self._clock: Final = clock
         self._policy: Final = policy
+        self._keeper: Final = RecordKeeper(
+            cluster=cluster,
+            index=index,
+            manifests=manifests,
+            records=records,
+            events=events,
+            clock=clock,
+            policy=policy,
+        )
         self._launcher: Final = Launcher(cluster, index, clock, accelerators=accelerators)
 
     async def reconcile(self, key: JobKey) -> float | None:
@@ -84,6 +102,8 @@ class Reconciler:
         if decided.needs_live_pods:
             await self._read_pods(entry)
             decided = self._decide(entry, pods_are_live=True)
+        if decided.claim:
+            return await self._write_finalizers(entry.job, self._keeper.claim(entry.job))
         if decided.create:
             if not await self._create(entry, decided):
                 return AT_ONCE
@@ -102,22 +122,25 @@ class Reconciler:
         seen = Observation(
             job=entry.job,
             pods=tuple(entry.pods.values()),
-            vanished=frozenset(entry.vanished),
-            done=frozenset(entry.done),
+            vanished=entry.vanished,
+            done=entry.done,
             refusal=entry.refusal,
             pods_are_live=pods_are_live,
+            delivery=self._records.delivery_of(entry.job),
+            endpoint_ails=self._records.endpoint_ails,
         )
         return plan(seen, self._policy, now=self._clock.now())
 
     async def _create(self, entry: JobEntry, decided: Plan) -> bool:
         """Create what is missing. False: the job has changed; look again.
 
-        A job that the watch has just announced starts from what the watch brought. Every other
-        start reads the job live, which keeps a stale picture from starting anything: a job that
-        was suspended, stopped or deleted a moment ago is seen as that.
+        A job that the watch has just announced starts from what the watch brought, or from the
+        answer to our claim. Every other start reads the job live, which keeps a stale picture from
+        starting anything: a job that was suspended, stopped or deleted a moment ago is seen as
+        that.
         """
         job = entry.job
-        spec = self._specs.take(job, now=self._clock.monotonic())
+        spec = self._fresh_spec(job)
         if spec is None:
             raw = await self._read_job(job)
             if raw is None or self._index.get(job.key) is not entry:
@@ -130,6 +153,15 @@ class Reconciler:
             await self._launcher.launch(entry, job, parse_spec(spec), decided.create)
         return True
 
+    def _fresh_spec(self, job: JobView) -> dict[str, Any] | None:
+        """The spec of a job that has never been launched, as it was seen a moment ago."""
+        if job.status.attempt > 0 or job.status.launched_attempt is not None:
+            return None
+        manifest = self._manifests.get(job)
+        self._manifests.drop(job.key)  # good for one try: the next one reads
+        oldest = self._clock.monotonic() - FRESH_S
+        return manifest.spec if manifest is not None and manifest.seen_at >= oldest else None
+
     async def _record_and_act(self, entry: JobEntry, decided: Plan) -> float | None:
         job, key = entry.job, entry.job.key
         changed = changed_fields(job.status, decided.status)
@@ -138,20 +170,40 @@ class Reconciler:
         if changed and can_wait:
             return wait
         if changed:
-            if not await self._record(entry, decided):
+            decided = await self._keeper.try_at_once(job, decided)
+            if not await self._record(entry, job, decided):
                 return AT_ONCE
+            self._keeper.follow_up(entry.job)
         elif decided.delete:
             raw = await self._read_job(job)
             if raw is None or job_view(raw).resource_version != job.resource_version:
                 return AT_ONCE
         await self._delete(key, decided.delete)
+        if decided.release:
+            return await self._write_finalizers(
+                entry.job, self._keeper.release(entry.job, abandon=decided.abandon)
+            )
         if decided.look_again_at is None:
             return None
-        return max((decided.look_again_at - self._clock.now()).total_seconds(), AT_ONCE)
+        wait = (decided.look_again_at - self._clock.now()).total_seconds()
+        return min(max(wait, AT_ONCE), LONGEST_WAIT_S)
 
-    async def _record(self, entry: JobEntry, decided: Plan) -> bool:
+    async def _write_finalizers(self, job: JobView, write: Awaitable[None]) -> float | None:
+        """Make such a write. It changes the job, so look again in any case, unless it is over."""
+        try:
+            await write
+        except (ConflictError, InvalidError):
+            # A failed `test` of a JSON patch is a 422, as is a refusal for good.
+            raw = await self._read_job(job)
+            if raw is None or job_view(raw).resource_version != job.resource_version:
+                return AT_ONCE
+            raise
+        entry = self._index.get(job.key)
+        over = entry is None or entry.job.status.is_finished
+        return None if over else AT_ONCE
+
+    async def _record(self, entry: JobEntry, job: JobView, decided: Plan) -> bool:
         """Write the status that was decided. False: the job changed meanwhile; look again."""
-        job = entry.job
         try:
             answer = await self._cluster.patch_job_status(
                 job.key, _status_write(job, status_patch(job.status, decided.status))
@@ -161,11 +213,12 @@ class Reconciler:
             if raw is not None and job_view(raw).resource_version == job.resource_version:
                 raise  # nothing has changed: looking again at once would go on for ever
             return False
+        self._keeper.observe(job, answer)
         if answer is None:
-            self._index.forget_job(job.key, job.uid)
             return False
         entry.written_at = self._clock.monotonic()
-        self._index.observe_job(job_view(answer))
+        if job.key not in self._index:
+            entry.job = job_view(answer)
         _log_transition(job, decided)
         for event in decided.events:
             self._events.record(job, event)
@@ -226,11 +279,17 @@ class Reconciler:
         raw = await self._cluster.get_job(key)
         if raw is None:
             self._index.stop_waiting(key)
+            self._records.settled(key)
             return None
         job = job_view(raw)
-        if not is_ours(job) or job.status.is_finished:
+        if not is_ours(job):
             self._index.stop_waiting(key)
             return None
+        if job.status.is_finished:
+            # Out of memory, and not to come back: but there may be news of its record.
+            self._index.stop_waiting(key)
+            entry = JobEntry(job=job, pods_known=True)
+            return await self._record_and_act(entry, self._decide(entry))
         if self._index.observe_job(job):
             return AT_ONCE
         full = f"the operator follows {self._index.max_jobs} live jobs, which is its limit"

@@ -24,6 +24,7 @@ from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.readiness import says_queued
+from trainingjob_operator.core.recording import is_held
 from trainingjob_operator.errors import KubernetesError
 from trainingjob_operator.reconciler.ports import Cluster
 from trainingjob_operator.reconciler.work_queue import WorkQueue
@@ -149,7 +150,7 @@ class Resync:
             if entry.job.uid in jobs.uids:
                 mine = pods.get(entry.job.uid, [])
                 self._index.replace_pods(entry.job.key, entry.job.uid, mine, pods_version)
-                if not entry.job.status.is_finished or mine:
+                if not entry.job.status.is_finished or mine or is_held(entry.job):
                     self._queue.add(entry.job.key)
             else:
                 self._forget_phantom(entry, jobs.version)
@@ -168,6 +169,8 @@ class Resync:
                     self._index.observe_job(job)
                 elif self._is_wanted(job):
                     newcomers.append(job)
+                elif is_held(job):
+                    self._queue.add(job.key)  # from before our time, and still to be let go
         return _Jobs(uids=uids, newcomers=newcomers, version=version)
 
     def _is_wanted(self, job: JobView) -> bool:

@@ -10,7 +10,7 @@ from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.reconciler.intake import Intake
 from trainingjob_operator.reconciler.work_queue import WorkQueue
 from trainingjob_operator.stores.job_index import JobIndex
-from trainingjob_operator.stores.spec_cache import SpecCache
+from trainingjob_operator.stores.manifest_cache import ManifestCache
 
 Object = dict[str, Any]
 KEY = JobKey("ml", "mnist")
@@ -39,8 +39,8 @@ class Entrance:
     def __init__(self, max_jobs: int = 10) -> None:
         self.queue: WorkQueue[JobKey] = WorkQueue()
         self.index = JobIndex(max_jobs, on_turn=self.queue.add)
-        self.specs = SpecCache()
-        self.intake = Intake(self.index, self.specs, self.queue, FakeClock())
+        self.manifests = ManifestCache()
+        self.intake = Intake(self.index, self.manifests, self.queue, FakeClock())
 
     async def due(self) -> list[str]:
         """The jobs that are to be worked on now."""
@@ -121,7 +121,7 @@ async def test_news_that_the_index_has_already_make_no_work() -> None:
 async def test_another_controllers_job_is_left_alone(nodes: int) -> None:
     at = Entrance()
     at.intake.job_event("ADDED", job(managedBy="example.com/other", numNodes=nodes))
-    assert (len(at.index), len(at.specs), await at.due()) == (0, 0, [])
+    assert (len(at.index), len(at.manifests), await at.due()) == (0, 0, [])
 
 
 @pytest.mark.parametrize("kind", [None, "ADDED", "MODIFIED"])
@@ -148,7 +148,7 @@ async def test_a_job_that_is_gone_leaves_nothing_behind() -> None:
     await at.due()
     at.queue.add_after(KEY, 3600)
     at.intake.job_event("DELETED", job(version=2))
-    assert (len(at.index), len(at.specs), len(at.queue)) == (0, 0, 0)
+    assert (len(at.index), len(at.manifests), len(at.queue)) == (0, 0, 0)
 
 
 async def test_the_end_of_the_old_job_does_not_touch_its_namesake() -> None:
@@ -159,7 +159,7 @@ async def test_the_end_of_the_old_job_does_not_touch_its_namesake() -> None:
     entry = at.index.get(KEY)
     assert entry is not None
     assert entry.job.uid == "new"
-    assert (len(at.specs), await at.due()) == (1, ["mnist"])
+    assert (len(at.manifests), await at.due()) == (1, ["mnist"])
 
 
 @pytest.mark.parametrize(
@@ -180,14 +180,14 @@ async def test_the_spec_is_kept_only_of_a_job_that_was_just_created_and_may_star
 ) -> None:
     at = Entrance()
     at.intake.job_event(kind, job(**changes))
-    assert len(at.specs) == kept
+    assert len(at.manifests) == kept
 
 
 @pytest.mark.parametrize("spec", [None, 5, [], {}, {"template": "x"}])
 async def test_a_job_that_cannot_be_understood_is_work_and_no_crash(spec: object) -> None:
     at = Entrance()
     at.intake.job_event("ADDED", job() | {"spec": spec})
-    assert (await at.due(), len(at.specs)) == (["mnist"], 0)
+    assert (await at.due(), len(at.manifests)) == (["mnist"], 0)
 
 
 async def test_a_job_for_which_there_is_no_room_is_asked_once_to_say_so() -> None:
@@ -196,7 +196,7 @@ async def test_a_job_for_which_there_is_no_room_is_asked_once_to_say_so() -> Non
     at.intake.job_event("ADDED", job("waiting", uid="u2"))
     assert await at.due() == ["mnist", "waiting"]
     at.intake.job_event("MODIFIED", job("waiting", uid="u2", version=2, status=QUEUED))
-    assert (await at.due(), len(at.specs)) == ([], 1)
+    assert (await at.due(), len(at.manifests)) == ([], 1)
 
 
 async def test_a_waiting_job_that_is_gone_leaves_the_line() -> None:
@@ -247,4 +247,4 @@ async def test_a_pod_that_is_no_rank_of_a_job_we_follow_is_passed_over(
     at.intake.pod_event(kind, raw)
     entry = at.index.get(KEY)
     assert entry is not None
-    assert (entry.pods, entry.vanished, await at.due()) == ({}, set(), [])
+    assert (entry.pods, set(entry.vanished), await at.due()) == ({}, set(), [])

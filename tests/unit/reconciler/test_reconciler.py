@@ -24,8 +24,7 @@ from trainingjob_operator.errors import (
     KubernetesError,
     UnavailableError,
 )
-from trainingjob_operator.reconciler.reconciler import PROGRESS_EVERY_S
-from trainingjob_operator.stores.spec_cache import MAX_AGE_S
+from trainingjob_operator.reconciler.reconciler import FRESH_S, PROGRESS_EVERY_S
 
 KEY = JobKey("ml", "mnist")
 OUTAGE = UnavailableError("etcdserver: leader changed", status=503)
@@ -555,7 +554,7 @@ async def test_a_job_that_was_announced_long_ago_is_read_before_it_is_started() 
     await echo()
     cluster.job_watch.hold()
     cluster.edit_job(suspend=True)
-    await asyncio.sleep(MAX_AGE_S + 1)
+    await asyncio.sleep(FRESH_S + 1)
     await settle(life)
     assert methods(cluster) == ["get_job", "patch_job_status"]
     assert cluster.status()["phase"] == "Suspended"

@@ -1,0 +1,157 @@
+"""The record: owed from a job's first pod on, until it is stored or given up.
+
+Owing is the job's, written down as a finalizer on the job itself: whatever the settings are by the
+time it finishes, a job that carries the finalizer is not released before its record is stored,
+rejected, or given up. `status.recordState` is the outbox: memory only holds keys that can be found
+again by it.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from trainingjob_operator.constants import (
+    CONDITION_PERSISTED,
+    FINALIZER_RECORD,
+    REASON_RECORD_DISCARDED,
+    REASON_RECORD_NOT_REQUIRED,
+    REASON_RECORD_PENDING,
+    REASON_RECORD_REJECTED,
+    REASON_RECORD_STORED,
+    REASON_RECORD_UNAVAILABLE,
+)
+from trainingjob_operator.core.conditions import set_condition
+from trainingjob_operator.core.decision import Delivery, Observation, Policy
+from trainingjob_operator.core.job import JobStatus, JobView
+
+PENDING: Final = "Pending"
+STORED: Final = "Stored"
+REJECTED: Final = "Rejected"
+NOT_REQUIRED: Final = "NotRequired"
+
+_FIRST_REVISION: Final = 1
+
+
+def is_owed(job: JobView) -> bool:
+    """Whether the job carries the finalizer that stands for its record."""
+    return FINALIZER_RECORD in job.finalizers
+
+
+def is_held(job: JobView) -> bool:
+    """Whether a finished job waits for us to let it go, and not for its record.
+
+    Between the write that says that the record is stored and the release, a process can die.
+    """
+    waits = job.status.record_state == PENDING and not (job.deleting or job.discard_record)
+    return is_owed(job) and job.status.is_finished and not waits
+
+
+def must_claim(job: JobView, policy: Policy) -> bool:
+    """Whether the finalizer has to be put on the job before anything else is done.
+
+    A job that runs already gets it as well: recording may have been switched on meanwhile.
+    """
+    wanted = policy.recording and not job.discard_record and job.invalid is None
+    return wanted and not is_owed(job) and not job.deleting and not job.status.is_finished
+
+
+def open_record(status: JobStatus, seen: Observation, *, now: datetime) -> JobStatus:
+    """The status of a job that has just finished, with its record owed, or not."""
+    job = seen.job
+    if job.discard_record:
+        return _not_required(status, job, REASON_RECORD_DISCARDED, _GIVEN_UP, now=now)
+    if not is_owed(job):
+        return _not_required(
+            status, job, REASON_RECORD_NOT_REQUIRED, "no record was asked for", now=now
+        )
+    if job.deleting and not _has_had_pods(seen):
+        return _not_required(
+            status, job, REASON_RECORD_NOT_REQUIRED, "deleted before its first pod", now=now
+        )
+    status = replace(status, record_state=PENDING, record_revision=_FIRST_REVISION)
+    if seen.endpoint_ails:
+        message = "the record endpoint does not answer; the record waits for it"
+        return _persisted(status, job, REASON_RECORD_UNAVAILABLE, message, now=now)
+    return _persisted(status, job, REASON_RECORD_PENDING, "the record is to be stored", now=now)
+
+
+def settle_record(status: JobStatus, seen: Observation, *, now: datetime) -> JobStatus:
+    """The status of a finished job with the news of its record in it."""
+    job, delivery = seen.job, seen.delivery
+    if status.record_state not in {PENDING, REJECTED}:
+        return status
+    if job.discard_record:
+        return _not_required(status, job, REASON_RECORD_DISCARDED, _GIVEN_UP, now=now)
+    if delivery is None or (delivery.uid, delivery.revision) != (job.uid, status.record_revision):
+        return status
+    return _delivered(status, job, delivery, now=now)
+
+
+def stored(status: JobStatus, job: JobView, *, now: datetime) -> JobStatus:
+    """The status with the record stored."""
+    status = replace(status, record_state=STORED)
+    return _persisted(status, job, REASON_RECORD_STORED, "the record is stored", now=now)
+
+
+def may_release(status: JobStatus, job: JobView, policy: Policy, *, now: datetime) -> bool:
+    """Whether the finalizer can go.
+
+    A user's deletion is honoured in finite time, stored or not; retention alone releases nothing.
+    """
+    if not is_owed(job) or not status.is_finished:
+        return False
+    if status.record_state in {STORED, NOT_REQUIRED}:
+        return True
+    return job.deleting and (
+        status.record_state == REJECTED or now >= release_deadline(job, policy)
+    )
+
+
+def release_deadline(job: JobView, policy: Policy) -> datetime:
+    """When a job that its user deleted is released, its record stored or not."""
+    asked_at = job.deleted_at or job.created_at
+    return asked_at + timedelta(seconds=policy.record_deadline_s)
+
+
+_GIVEN_UP: Final = "the record was given up by annotation"
+
+
+def _delivered(status: JobStatus, job: JobView, delivery: Delivery, *, now: datetime) -> JobStatus:
+    if delivery.result == "Stored":
+        return stored(status, job, now=now)
+    if delivery.result == "Conflict" and delivery.revision == _FIRST_REVISION:
+        # The receiver can have a first revision that we do not know of: it was stored before the
+        # terminal write, and then the process died, or a label was changed before the next try.
+        # The object is the truth; a higher revision wins. Once: else two liars would go on.
+        status = replace(status, record_state=PENDING, record_revision=delivery.revision + 1)
+        message = "the receiver has another first revision; the next one is to be stored"
+        return _persisted(status, job, REASON_RECORD_PENDING, message, now=now)
+    status = replace(status, record_state=REJECTED)
+    return _persisted(status, job, REASON_RECORD_REJECTED, delivery.message, now=now)
+
+
+def _has_had_pods(seen: Observation) -> bool:
+    status = seen.job.status
+    started = status.launched_attempt is not None or status.attempt > 0
+    return bool(started or seen.pods or seen.vanished or seen.done)
+
+
+def _not_required(
+    status: JobStatus, job: JobView, reason: str, message: str, *, now: datetime
+) -> JobStatus:
+    status = replace(status, record_state=NOT_REQUIRED, record_revision=None)
+    return _persisted(status, job, reason, message, now=now)
+
+
+def _persisted(
+    status: JobStatus, job: JobView, reason: str, message: str, *, now: datetime
+) -> JobStatus:
+    return set_condition(
+        status,
+        CONDITION_PERSISTED,
+        to=reason == REASON_RECORD_STORED,
+        reason=reason,
+        message=message,
+        now=now,
+        generation=job.generation,
+    )

@@ -1,0 +1,95 @@
+"""The parts that carry records out of the cluster, wired together."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.persistence import outbox, refill
+from trainingjob_operator.persistence.outbox import Outbox, Writer
+from trainingjob_operator.persistence.refill import Refill
+from trainingjob_operator.settings import PersistSettings
+from trainingjob_operator.stores.job_index import JobIndex
+from trainingjob_operator.stores.manifest_cache import ManifestCache
+from trainingjob_operator.stores.retry_cache import RetryCache
+
+
+class Jobs(outbox.Jobs, refill.Jobs, Protocol):
+    """What both need of the gateway."""
+
+
+class Carrier:
+    """Retry cache, outbox and refill.
+
+    Attributes:
+        outbox: what the reconciler speaks to.
+        cache: the keys that wait.
+    """
+
+    def __init__(
+        self,
+        settings: PersistSettings,
+        *,
+        writer: Writer,
+        jobs: Jobs,
+        index: JobIndex,
+        manifests: ManifestCache,
+        clock: Clock,
+        cluster: str,
+        namespaces: Sequence[str | None],
+        on_delivery: Callable[[JobKey], None],
+    ) -> None:
+        """Build the parts; nothing runs yet.
+
+        Args:
+            settings: all bounds.
+            writer: writes one record.
+            jobs: where jobs are read and listed.
+            index: what is in memory of jobs.
+            manifests: what of jobs is too large for the index.
+            clock: the time.
+            cluster: the name of this cluster, for the record.
+            namespaces: where to look for jobs; None alone stands for everywhere.
+            on_delivery: called with a key of which there is news for the reconciler.
+        """
+        self.cache: Final = RetryCache(settings.retry_cache_size)
+        self._on_delivery: Final = on_delivery
+        self._index: Final = index
+        self._manifests: Final = manifests
+        self._clock: Final = clock
+        self.outbox: Final = Outbox(
+            writer=writer,
+            jobs=jobs,
+            index=index,
+            manifests=manifests,
+            cache=self.cache,
+            clock=clock,
+            cluster=cluster,
+            concurrency=settings.concurrency,
+            on_delivery=self._delivered,
+        )
+        self.refill: Final = Refill(
+            jobs=jobs,
+            cache=self.cache,
+            clock=clock,
+            namespaces=namespaces,
+            found=self._found,
+        )
+
+    def start(self) -> list[asyncio.Task[Any]]:
+        """Start carrying; cancel the tasks to stop. What they carried waits in the cluster."""
+        return [
+            asyncio.create_task(self.outbox.run(), name="outbox"),
+            asyncio.create_task(self.refill.run(), name="refill"),
+        ]
+
+    def _found(self, job: JobView, raw: dict[str, Any]) -> None:
+        """A list has just brought what the record needs: no job is read once more for it."""
+        if job.key in self._index and job.invalid is None:
+            self._manifests.put(job, raw, now=self._clock.monotonic())
+        self.outbox.offer(job.key)
+
+    def _delivered(self, key: JobKey) -> None:
+        self._on_delivery(key)
+        self.refill.poke()

@@ -1,0 +1,149 @@
+"""The refill: finds jobs whose records wait, in the cluster, and puts their keys into the cache.
+
+It is why the cache may forget a key, and the process may die, without a record being lost. It
+never evicts: pages of `status.recordState=Pending` go only into free places, with a cursor that
+moves on, so that the first thousand do not hide the others.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.recording import PENDING, REJECTED
+from trainingjob_operator.errors import GoneError, KubernetesError
+from trainingjob_operator.stores.retry_cache import RetryCache
+
+EVERY_S: Final = 300.0
+REJECTED_EVERY_S: Final = 86_400.0
+"""What was rejected is offered again once a day, and by every new process: it may be mended."""
+
+_PAGE: Final = 100
+_LOW: Final = 0.25
+_RETRY_S: Final = 5.0
+_logger = logging.getLogger(__name__)
+
+
+class PageOfJobs(Protocol):
+    """A part of a list of jobs, and the token of the next one; "" after the last."""
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        """The jobs."""
+        ...
+
+    @property
+    def next_token(self) -> str:
+        """Where to go on."""
+        ...
+
+
+class Jobs(Protocol):
+    """Where jobs are listed by the state of their record."""
+
+    async def jobs_by_record_state(
+        self, namespace: str | None, state: str, *, limit: int, token: str
+    ) -> PageOfJobs:
+        """One page of the jobs whose record is in this state."""
+        ...
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """Where a walk over the namespaces stands."""
+
+    namespace: int = 0
+    token: str = ""
+
+
+class Refill:
+    """Keeps the cache from running dry while something waits."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        cache: RetryCache,
+        clock: Clock,
+        namespaces: Sequence[str | None],
+        found: Callable[[JobView, dict[str, Any]], None],
+    ) -> None:
+        """Prepare; nothing runs yet.
+
+        Args:
+            jobs: where to list.
+            cache: how much room there is.
+            clock: the time.
+            namespaces: which to list; None alone stands for all.
+            found: takes a job in whose record waits, with its raw form.
+        """
+        self._jobs: Final = jobs
+        self._cache: Final = cache
+        self._clock: Final = clock
+        self._namespaces: Final = namespaces
+        self._found: Final = found
+        self._cursor: _Cursor | None = _Cursor()
+        self._evicted_seen = 0
+        self._rejected_due = float("-inf")
+        self._wake: Final = asyncio.Event()
+        self.runs_total = 0
+
+    def poke(self) -> None:
+        """Keys have left the cache: fill it again if it is low, and more may wait."""
+        more = self._cursor is not None or self._cache.evicted_total > self._evicted_seen
+        if more and len(self._cache) <= self._cache.max_keys * _LOW:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Fill the cache now, every few minutes, and whenever it runs low, until cancelled."""
+        while True:
+            wait = EVERY_S
+            try:
+                await self._pass()
+            except GoneError:
+                self._cursor, wait = _Cursor(), 0.0  # the list is too old by now: begin anew
+            except KubernetesError as error:
+                _logger.warning("cannot list the jobs whose records wait: %s", error)
+                wait = _RETRY_S
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                if self._cursor is None:
+                    self._cursor = _Cursor()
+
+    async def _pass(self) -> None:
+        now = self._clock.monotonic()
+        if now >= self._rejected_due and await self._walk(_Cursor(), REJECTED) is None:
+            self._rejected_due = now + REJECTED_EVERY_S
+        if self._cursor is None:
+            self._cursor = _Cursor()
+        self._evicted_seen = self._cache.evicted_total
+        self._cursor = await self._walk(self._cursor, PENDING)
+        self.runs_total += 1
+
+    async def _walk(self, cursor: _Cursor, state: str) -> _Cursor | None:
+        """Take in what there is room for; where to go on, or None at the end."""
+        while cursor.namespace < len(self._namespaces):
+            room = self._cache.room
+            if room <= 0:
+                return cursor
+            page = await self._jobs.jobs_by_record_state(
+                self._namespaces[cursor.namespace],
+                state,
+                limit=min(_PAGE, room),
+                token=cursor.token,
+            )
+            for raw in page.items:
+                job = job_view(raw)
+                if self._cache.room > 0 and job.status.record_state == state:
+                    self._found(job, raw)
+            cursor.token = page.next_token
+            if not cursor.token:
+                cursor.namespace += 1
+        return None

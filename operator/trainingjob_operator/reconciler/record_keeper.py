@@ -1,0 +1,134 @@
+"""The reconciler's hand in records: claiming them, trying them at once, letting go of the job.
+
+Claim: the finalizer is on a job before its first pod exists. Release: it goes last of all, when
+status says that the record is stored or given up.
+"""
+
+import json
+import logging
+from dataclasses import replace
+from typing import Any, Final
+
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.constants import CONDITION_COMPLETE, FINALIZER_RECORD
+from trainingjob_operator.core.decision import Event, Plan, Policy
+from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.recording import PENDING, is_owed, may_release, stored
+from trainingjob_operator.reconciler.ports import Cluster, Recorder, Records
+from trainingjob_operator.stores.job_index import JobIndex
+from trainingjob_operator.stores.manifest_cache import ManifestCache
+
+_ABANDONED: Final = "RecordAbandoned"
+_logger = logging.getLogger(__name__)
+
+
+class RecordKeeper:
+    """Sees to it that no job goes without its record, and that no record holds a job for ever."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        index: JobIndex,
+        manifests: ManifestCache,
+        records: Records,
+        events: Recorder,
+        clock: Clock,
+        policy: Policy,
+    ) -> None:
+        self._cluster: Final = cluster
+        self._index: Final = index
+        self._manifests: Final = manifests
+        self._records: Final = records
+        self._events: Final = events
+        self._clock: Final = clock
+        self._policy: Final = policy
+        self.abandoned_total = 0
+
+    async def claim(self, job: JobView) -> None:
+        """Put the finalizer on a job, as the first thing that is done about it.
+
+        Raises:
+            ConflictError: the job has changed since; look again.
+        """
+        answer = await self._cluster.set_finalizers(job, [*job.finalizers, FINALIZER_RECORD])
+        self.observe(job, answer)
+
+    async def release(self, job: JobView, *, abandon: bool) -> None:
+        """Take the finalizer off a job; if its user has deleted it, that is its end.
+
+        Raises:
+            ConflictError: the job has changed since; look again.
+        """
+        left = [each for each in job.finalizers if each != FINALIZER_RECORD]
+        if abandon:
+            await self._say_what_is_lost(job)
+        self.observe(job, await self._cluster.set_finalizers(job, left))
+
+    def observe(self, job: JobView, answer: dict[str, Any] | None) -> None:
+        """Take in the answer to a write: the index and the manifests know it before its echo."""
+        if answer is None:
+            self._index.forget_job(job.key, job.uid)
+            self._manifests.drop(job.key)
+            return
+        view = job_view(answer)
+        if job.key in self._index:
+            self._index.observe_job(view)
+        if is_owed(view) and view.invalid is None and self._waits(view):
+            self._manifests.put(view, answer, now=self._clock.monotonic())
+        else:
+            self._manifests.drop(job.key)
+
+    async def try_at_once(self, job: JobView, decided: Plan) -> Plan:
+        """Store the record of a job before its end is written, if that takes but a moment.
+
+        Only if every rank has completed: that verdict stands whatever the user does meanwhile. If
+        the process dies in between, the next one finds the ranks complete again and stores the
+        record again; where the two differ, the second revision wins.
+        """
+        status = decided.status
+        ends_now = status.record_state == PENDING and job.status.record_state is None
+        if not ends_now or not status.is_true(CONDITION_COMPLETE):
+            return decided
+        if not await self._records.store_at_once(job, status):
+            return decided
+        now = self._clock.now()
+        status = stored(status, job, now=now)
+        release = may_release(status, job, self._policy, now=now)
+        return replace(decided, status=status, release=release, abandon=False)
+
+    def follow_up(self, job: JobView) -> None:
+        """The status of a job is written: what waits goes to the outbox, what is settled is over."""
+        if not job.status.is_finished:
+            return
+        delivery = self._records.delivery_of(job)
+        if delivery is not None and delivery.revision != job.status.record_revision:
+            self._records.settled(job.key)
+        if job.status.record_state == PENDING:
+            self._records.offer(job.key)
+        else:
+            self._records.settled(job.key)
+
+    def _waits(self, job: JobView) -> bool:
+        """Whether its record is to come, or goes out right now: in an outage memory is not for it."""
+        going_out = job.status.record_state == PENDING and not self._records.endpoint_ails
+        return not job.status.is_finished or going_out
+
+    async def _say_what_is_lost(self, job: JobView) -> None:
+        """A job goes without its record: an Event, a count, and what is known of it in the log."""
+        self.abandoned_total += 1
+        status = job.status
+        known = {
+            "uid": job.uid,
+            "namespace": job.key.namespace,
+            "name": job.key.name,
+            "phase": status.phase,
+            "attempt": status.attempt,
+            "restarts": status.restarts,
+            "exitCode": status.exit_code,
+            "recordState": status.record_state,
+        }
+        _logger.error("job %s goes without a stored record: %s", job.key, json.dumps(known))
+        why = "its record is not stored; the operator's log has what is known of it"
+        self._events.record(job, Event(reason=_ABANDONED, message=why, warning=True))

@@ -1,0 +1,73 @@
+"""`trainingjob release-finalizers`: the other composition root, for the day the operator goes."""
+
+import json
+import sys
+from typing import Final
+
+from trainingjob_operator.clock import SystemClock
+from trainingjob_operator.errors import KubernetesError
+from trainingjob_operator.kube.connection import connect
+from trainingjob_operator.kube.gateway import Gateway
+from trainingjob_operator.persistence.farewell import Account, Farewell
+from trainingjob_operator.persistence.writer import RecordWriter, writer_from
+from trainingjob_operator.settings import Settings
+
+PATIENCE_S: Final = 60.0
+
+
+async def release(
+    settings: Settings, *, kubeconfig: str | None, context: str | None, discard: bool
+) -> bool:
+    """Free what our finalizers hold; tell on standard output and error what became of it.
+
+    Returns:
+        Whether nothing is held any more.
+
+    Raises:
+        SettingsError: there is no API server to be found.
+    """
+    connection = await connect(kubeconfig, context)
+    writer = writer_from(settings.persist) if settings.persist.url else None
+    try:
+        async with Gateway(connection, timeout_s=settings.kubernetes.timeout) as gateway:
+            account = await Farewell(
+                gateway,
+                writer,
+                cluster=settings.cluster_name,
+                namespaces=settings.namespaces or (None,),
+                discard=discard,
+                patience_s=PATIENCE_S,
+                clock=SystemClock().monotonic,
+            ).run()
+    except KubernetesError as error:
+        _say(f"the API server: {error}; run it again")
+        return False
+    finally:
+        await _close(writer)
+    _tell(account)
+    return not account.held
+
+
+async def _close(writer: RecordWriter | None) -> None:
+    if writer is not None:
+        await writer.close()
+
+
+def _tell(account: Account) -> None:
+    """Records that are lost go to standard output, one JSON object a line: keep it."""
+    for record in account.lost:
+        sys.stdout.write(json.dumps(record) + "\n")
+    _say(
+        f"released {account.released} objects; stored {account.stored} records, "
+        f"gave up {len(account.lost)}"
+    )
+    if account.held:
+        _say(
+            f"{len(account.held)} are still held, because their records are not stored (first: "
+            f"{account.held[0]}); mend the record endpoint and run it again, or give the records "
+            "up with --discard, which prints them"
+        )
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"trainingjob release-finalizers: {line}\n")

@@ -1,0 +1,81 @@
+"""What of jobs is too large for the index: specs and labels, as they were last seen.
+
+A job's start needs its template, its record the whole spec. Without this cache each would read the
+job once more, to get what the watch or the answer to a write brought a moment ago. Nothing depends
+on an entry being here: without one the job is read live.
+
+Bound: `limit_bytes` in all, as compact JSON; at the limit the oldest entry goes first.
+"""
+
+import json
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Final
+
+from trainingjob_operator.core.job import JobKey, JobView
+
+LIMIT_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The parts of a job that its user wrote, and when they were seen.
+
+    Attributes:
+        seen_at: monotonic time in seconds.
+    """
+
+    labels: dict[str, str]
+    spec: dict[str, Any]
+    seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    uid: str
+    version: str
+    seen_at: float
+    packed: bytes
+
+
+class ManifestCache:
+    """Manifests by job; each is handed out for the very version that it was seen in."""
+
+    def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
+        self.limit_bytes: Final = limit_bytes
+        self.used_bytes = 0
+        self._entries: Final[OrderedDict[JobKey, _Entry]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def put(self, job: JobView, raw: dict[str, Any], *, now: float) -> None:
+        """Keep what the user wrote of a job as it was just seen.
+
+        Args:
+            job: the job; its spec is a valid one.
+            raw: the job as decoded from JSON.
+            now: monotonic time in seconds.
+        """
+        self.drop(job.key)
+        manifest = [raw["metadata"].get("labels") or {}, raw["spec"]]
+        packed = json.dumps(manifest, separators=(",", ":")).encode()
+        if len(packed) > self.limit_bytes:
+            return
+        self._entries[job.key] = _Entry(job.uid, job.resource_version, now, packed)
+        self.used_bytes += len(packed)
+        while self.used_bytes > self.limit_bytes:
+            self.drop(next(iter(self._entries)))
+
+    def get(self, job: JobView) -> Manifest | None:
+        """The manifest of exactly this version of the job, if it is here."""
+        entry = self._entries.get(job.key)
+        if entry is None or (entry.uid, entry.version) != (job.uid, job.resource_version):
+            return None
+        labels, spec = json.loads(entry.packed)
+        return Manifest(labels, spec, entry.seen_at)
+
+    def drop(self, key: JobKey) -> None:
+        """Forget a job's manifest, if there is one."""
+        if (entry := self._entries.pop(key, None)) is not None:
+            self.used_bytes -= len(entry.packed)

@@ -1,0 +1,96 @@
+"""The retry cache: keys of jobs whose records wait to be stored, first in, first out.
+
+Keys only; the jobs themselves are the outbox (`status.recordState`). Bound: `max_keys`. At the
+limit the oldest key makes room. That loses nothing: the refill finds it again in the cluster.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from trainingjob_operator.core.job import JobKey
+
+
+@dataclass(slots=True)
+class _Try:
+    """When the next try of a key is due, in monotonic seconds, and how many have failed."""
+
+    due: float
+    failures: int = 0
+    in_flight: bool = False
+
+
+class RetryCache:
+    """Keys in the order in which they came. Synchronous; all times are monotonic seconds."""
+
+    def __init__(self, max_keys: int) -> None:
+        if max_keys < 1:
+            raise ValueError("max_keys must be at least 1")
+        self.max_keys: Final = max_keys
+        self._tries: Final[OrderedDict[JobKey, _Try]] = OrderedDict()
+        self.evicted_total = 0
+
+    def __len__(self) -> int:
+        return len(self._tries)
+
+    def __contains__(self, key: JobKey) -> bool:
+        return key in self._tries
+
+    @property
+    def room(self) -> int:
+        """How many keys can come without any having to go."""
+        return self.max_keys - len(self._tries)
+
+    def put(self, key: JobKey, *, now: float) -> JobKey | None:
+        """Remember a key, due at once. One that is there keeps its place and its back-off.
+
+        Returns:
+            The oldest key, if it had to make room.
+        """
+        if key in self._tries:
+            return None
+        evicted = None
+        if not self.room:
+            evicted, _ = self._tries.popitem(last=False)
+            self.evicted_total += 1
+        self._tries[key] = _Try(due=now)
+        return evicted
+
+    def take(self, *, now: float) -> JobKey | None:
+        """The oldest key that is due and not being tried; from now on it is being tried."""
+        for key, each in self._tries.items():
+            if not each.in_flight and each.due <= now:
+                each.in_flight = True
+                return key
+        return None
+
+    def failed(self, key: JobKey, *, due: float) -> None:
+        """A try has failed; the next one is due then. A key that was evicted meanwhile stays so."""
+        if (each := self._tries.get(key)) is not None:
+            each.in_flight, each.due = False, due
+            each.failures += 1
+
+    def failures(self, key: JobKey) -> int:
+        """How many tries of a key have failed."""
+        each = self._tries.get(key)
+        return each.failures if each is not None else 0
+
+    def remove(self, key: JobKey) -> None:
+        """Forget a key: its record is stored, or there is none any more."""
+        self._tries.pop(key, None)
+
+    def hasten(self, *, now: float) -> None:
+        """Everything is due now: the endpoint answers again."""
+        for each in self._tries.values():
+            each.due = min(each.due, now)
+
+    def next_due(self, *, now: float) -> float | None:
+        """When the next key is due: `now` if one is due already; None: none waits."""
+        first: float | None = None
+        for each in self._tries.values():
+            if each.in_flight:
+                continue
+            if each.due <= now:
+                return now  # the usual case, and the first one tells
+            first = each.due if first is None else min(first, each.due)
+        return first

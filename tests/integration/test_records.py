@@ -1,0 +1,288 @@
+"""Records of finished jobs, by an operator that runs as a process against a real HTTP endpoint."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api, ApiServerUnderTest, condition
+from tests.support.builders import make_job
+from tests.support.ledger import Ledger
+from tests.support.operator import OperatorProcess
+from trainingjob_sandbox.client import ApiError
+
+Object = dict[str, Any]
+FINALIZER = "trainingjob.dev/record"
+SECRETS = ("pl4nted-env-value", "pl4nted-token")
+
+
+@pytest.fixture
+def ledger() -> Iterator[Ledger]:
+    with Ledger(keep_bodies=True) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def operating(
+    api_server: ApiServerUnderTest, api: Api, folder: Path, ledger: Ledger | None, **settings: str
+) -> Iterator[OperatorProcess]:
+    url = {"TRAININGJOB_PERSIST__URL": ledger.url} if ledger is not None else {}
+    process = OperatorProcess(
+        api_server.kubeconfig,
+        folder / "operator.log",
+        TRAININGJOB_NAMESPACES=api.namespace,
+        TRAININGJOB_CLUSTER_NAME="test",
+        **url,
+        **settings,
+    )
+    with process:
+        process.wait_until_ready()
+        yield process
+
+
+async def finish(api: Api, name: str, code: int = 0) -> None:
+    """Play the node's part in a job of one pod."""
+    [pod] = await api.wait_for_pods(name, 1)
+    await api.start_pod(pod)
+    await api.finish_pod(pod, code)
+
+
+async def wait_until_gone(api: Api, name: str) -> None:
+    async with asyncio.timeout(20):
+        while not await api.job_is_gone(name):
+            await asyncio.sleep(0.05)
+
+
+async def wait_for_release(api: Api, name: str) -> Object:
+    """The job as soon as its record is stored and nothing of ours holds it."""
+    await api.wait_for_job(name, lambda s: s.get("recordState") == "Stored", patience_s=45)
+    async with asyncio.timeout(20):
+        while (job := await api.job(name))["metadata"].get("finalizers"):
+            await asyncio.sleep(0.05)
+    return job
+
+
+async def test_a_finished_job_is_in_the_ledger(
+    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+) -> None:
+    with operating(api_server, api, tmp_path, ledger):
+        created = await api.apply(make_job("kept", framework="Torch"))
+        [_] = await api.wait_for_pods("kept", 1)
+        assert (await api.job("kept"))["metadata"]["finalizers"] == [FINALIZER]
+        await finish(api, "kept")
+        job = await wait_for_release(api, "kept")
+
+    row = ledger.rows[created["metadata"]["uid"]]
+    assert condition(job["status"], "Persisted")["reason"] == "Stored"
+    assert (row["name"], row["phase"], row["cluster"]) == ("kept", "Succeeded", "test")
+    assert row["framework"] == "Torch"
+    assert row["completedAt"] == job["status"]["completionTime"]
+
+
+async def test_while_the_endpoint_is_down_jobs_end_in_time_and_are_stored_later(
+    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+) -> None:
+    ledger.go_down()
+    with operating(api_server, api, tmp_path, ledger) as operator:
+        await api.apply(make_job("late"))
+        [pod] = await api.wait_for_pods("late", 1)
+        await api.start_pod(pod)
+        await api.finish_pod(pod)
+        begun = time.monotonic()
+        await api.wait_for_phase("late", "Succeeded")
+        assert time.monotonic() - begun < 1.0
+        assert (await api.job("late"))["status"]["recordState"] == "Pending"
+
+        operator.kill()
+        operator.start()
+        operator.wait_until_ready()
+        ledger.come_up()
+        await wait_for_release(api, "late")
+    assert len(ledger.rows) == 1
+
+
+async def test_a_job_that_is_deleted_while_it_runs_leaves_a_record_and_goes(
+    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+) -> None:
+    with operating(api_server, api, tmp_path, ledger):
+        created = await api.apply(make_job("cancelled"))
+        [pod] = await api.wait_for_pods("cancelled", 1)
+        await api.start_pod(pod)
+        await api.wait_for_phase("cancelled", "Running")
+        await api.delete_job("cancelled")
+        await wait_until_gone(api, "cancelled")
+
+    row = ledger.rows[created["metadata"]["uid"]]
+    assert (row["phase"], row["reason"]) == ("Cancelled", "Deleted")
+
+
+async def test_recording_can_be_switched_off_and_on_around_jobs(
+    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+) -> None:
+    with operating(api_server, api, tmp_path, ledger):
+        await api.apply(make_job("owing"))
+        [pod] = await api.wait_for_pods("owing", 1)
+        await api.start_pod(pod)
+    with operating(api_server, api, tmp_path, None) as operator:
+        assert "finished jobs leave no record" in operator.log()
+        await api.finish_pod(pod)
+        await api.wait_for_phase("owing", "Succeeded")
+        assert (await api.job("owing"))["status"]["recordState"] == "Pending"
+        await api.apply(make_job("free"))
+        await finish(api, "free")
+        free = await api.wait_for_phase("free", "Succeeded")
+        assert free["recordState"] == "NotRequired"
+        await api.apply(make_job("running"))
+        [running] = await api.wait_for_pods("running", 1)
+        await api.start_pod(running)
+    with operating(api_server, api, tmp_path, ledger):
+        await wait_for_release(api, "owing")
+        async with asyncio.timeout(20):
+            while not (await api.job("running"))["metadata"].get("finalizers"):
+                await asyncio.sleep(0.05)
+        await api.finish_pod(running)
+        await wait_for_release(api, "running")
+    assert {row["name"] for row in ledger.rows.values()} == {"owing", "running"}
+
+
+async def test_no_secret_is_anywhere(
+    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(SECRETS[1])
+    ledger.go_down()
+    with operating(
+        api_server,
+        api,
+        tmp_path,
+        ledger,
+        TRAININGJOB_PERSIST__TOKEN_FILE=str(token),
+        TRAININGJOB_LOGGING__LEVEL="debug",
+    ) as operator:
+        await api.apply(make_job("quiet", env={"PASSWORD": SECRETS[0]}, backoff_limit=0))
+        await finish(api, "quiet", code=1)
+        await api.wait_for_phase("quiet", "Failed")
+        async with asyncio.timeout(20):
+            while not operator.probe("/readyz")[0]:
+                await asyncio.sleep(0.05)
+        ledger.come_up()
+        job = await wait_for_release(api, "quiet")
+        said = "\n".join(
+            [operator.log(), str(job["status"]), str(await api.events("quiet"))]
+            + [re.sub(r"'Authorization': '[^']*'", "", body) for body in ledger.bodies]
+        )
+    assert f"Bearer {SECRETS[1]}" in ledger.bodies[0], "the ledger got the token"
+    assert [secret for secret in SECRETS if secret in said] == []
+
+
+async def test_credentials_in_the_url_are_refused_without_being_repeated(
+    api_server: ApiServerUnderTest, tmp_path: Path
+) -> None:
+    operator = OperatorProcess(
+        api_server.kubeconfig,
+        tmp_path / "operator.log",
+        TRAININGJOB_PERSIST__URL=f"https://user:{SECRETS[0]}@example.com/jobs",
+    )
+    with operator:
+        assert operator.wait_for_exit(20) == 2
+    assert "TRAININGJOB_PERSIST__URL" in operator.log()
+    assert SECRETS[0] not in operator.log()
+
+
+# --- the day the operator goes ------------------------------------------------------------------
+
+
+async def farewell(
+    api_server: ApiServerUnderTest, api: Api, *arguments: str, url: str = ""
+) -> tuple[int, str, str]:
+    """Run `trainingjob release-finalizers`: exit code, standard output, standard error."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "trainingjob_operator", "release-finalizers", *arguments),
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("TRAININGJOB_")},
+            "KUBECONFIG": str(api_server.kubeconfig),
+            "TRAININGJOB_NAMESPACES": api.namespace,
+            "TRAININGJOB_PERSIST__URL": url,
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 90)
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+async def three_held_objects(api: Api) -> None:
+    """A running job, one whose record is not stored, and a policy with kopf's finalizer."""
+    await api.apply(make_job("running"))
+    [pod] = await api.wait_for_pods("running", 1)
+    await api.start_pod(pod)
+    await api.apply(make_job("unstored"))
+    await finish(api, "unstored")
+    await api.wait_for_job("unstored", lambda s: s.get("recordState") == "Pending")
+    policy = {
+        "apiVersion": "trainingjob.dev/v1alpha1",
+        "kind": "RetentionPolicy",
+        "metadata": {"name": "default", "finalizers": ["trainingjob.dev/retention"]},
+        "spec": {},
+    }
+    path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{api.namespace}/retentionpolicies"
+    await api.client.create(path, policy)
+
+
+async def test_when_the_operator_goes_nothing_holds_a_namespace(
+    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+) -> None:
+    ledger.go_down()
+    with operating(api_server, api, tmp_path, ledger):
+        await three_held_objects(api)
+
+    code, out, err = await farewell(api_server, api)
+    assert (code, out) == (1, "")
+    assert f"1 are still held, because their records are not stored (first: {api.namespace}" in err
+    assert "--discard" in err
+    assert (await api.job("unstored"))["metadata"]["finalizers"] == [FINALIZER]
+    assert not (await api.job("running"))["metadata"].get("finalizers")
+
+    code, out, err = await farewell(api_server, api, "--discard")
+    assert code == 0
+    [record] = [json.loads(line) for line in out.splitlines()]
+    assert (record["name"], record["phase"]) == ("unstored", "Succeeded")
+    assert "gave up 1" in err
+
+    namespace = f"/api/v1/namespaces/{api.namespace}"
+    await api.client.delete(namespace)
+    async with asyncio.timeout(60):
+        while await exists(api, namespace):
+            await asyncio.sleep(0.1)
+
+
+async def exists(api: Api, path: str) -> bool:
+    try:
+        await api.client.get(path)
+    except ApiError as error:
+        if error.not_found:
+            return False
+        raise
+    return True
+
+
+async def test_what_waits_is_stored_on_the_way_out(
+    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+) -> None:
+    ledger.go_down()
+    with operating(api_server, api, tmp_path, ledger):
+        await three_held_objects(api)
+    ledger.come_up()
+
+    code, out, err = await farewell(api_server, api, url=ledger.url)
+    assert (code, out) == (0, "")
+    assert "released 3 objects; stored 1 records, gave up 0" in err
+    assert [row["name"] for row in ledger.rows.values()] == ["unstored"]
