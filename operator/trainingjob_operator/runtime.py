@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp
 import kopf
@@ -35,6 +35,9 @@ from trainingjob_operator.stores.manifest_cache import ManifestCache
 from trainingjob_operator.web import WebServer
 
 _EVENTS_FLUSH_S: Final = 0.5
+_IDENTITY: Final = cast(Any, "trainingjob-operator")
+"""Whom kopf's peers would see; we have none. (kopf's own type for it is not public.)"""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -119,6 +122,8 @@ class Operator:
                 settings=operator_settings(),
                 memories=BoundedMemories(),
                 standalone=True,
+                # Else kopf asks for the user's name, and an image's user is but a number.
+                identity=_IDENTITY,
                 clusterwide=not self.settings.namespaces,
                 namespaces=self.settings.namespaces,
                 stop_flag=stop,
