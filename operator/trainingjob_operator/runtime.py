@@ -111,6 +111,7 @@ class Operator:
         Raises:
             SettingsError: the web address cannot be taken.
         """
+        clusterwide = not self.settings.namespaces
         registry = kopf.OperatorRegistry()
         register_login(registry, server=self.connection.server, open_session=self._open_session)
         register_lifecycle(registry, start=self._start, stop=self._stop)
@@ -119,12 +120,12 @@ class Operator:
             _logger.info("probes are served on %s", await self._serve_probes())
             await kopf.operator(
                 registry=registry,
-                settings=operator_settings(),
+                settings=operator_settings(clusterwide=clusterwide),
                 memories=BoundedMemories(),
                 standalone=True,
                 # Else kopf asks for the user's name, and an image's user is but a number.
                 identity=_IDENTITY,
-                clusterwide=not self.settings.namespaces,
+                clusterwide=clusterwide,
                 namespaces=self.settings.namespaces,
                 stop_flag=stop,
             )

@@ -19,9 +19,16 @@ OpenSession = Callable[[], Awaitable[aiohttp.ClientSession]]
 """Opens a session that may talk to the API server, with a token that is good now."""
 
 
-def operator_settings() -> kopf.OperatorSettings:
-    """What kopf does, set explicitly, each for a reason."""
+def operator_settings(*, clusterwide: bool) -> kopf.OperatorSettings:
+    """What kopf does, set explicitly, each for a reason.
+
+    Args:
+        clusterwide: whether all namespaces are watched, not just some that are named.
+    """
     settings = kopf.OperatorSettings()
+    # kopf follows namespaces and CRDs as they come and go, which takes rights in the whole cluster.
+    # An operator of some named namespaces has none there, and is content with what it was told.
+    settings.scanning.disabled = not clusterwide
     settings.posting.enabled = False  # our own recorder is bounded and merges
     # kopf removes the finalizer that it is told is its own from objects which no handler needs it
     # for: it must not be the record's.
