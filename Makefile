@@ -61,7 +61,8 @@ lint: $(VENV)/.ready-dev ## check style, import direction and generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python hack/generate.py --check
+	$(BIN)/python -m hack.generate --check
+	$(BIN)/python -m hack.tools.helm lint --strict --quiet charts/trainingjob-operator
 
 typecheck: $(VENV)/.ready-dev ## check types
 	$(BIN)/mypy
@@ -70,8 +71,8 @@ format: $(VENV)/.ready-dev ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: $(VENV)/.ready-dev ## write the CRDs in manifests/ anew from the models
-	$(BIN)/python hack/generate.py
+generate: $(VENV)/.ready-dev ## write anew what is made from the models and the chart
+	$(BIN)/python -m hack.generate
 
 # requirements.lock           the laptop mode, and what an install from the clone builds with
 # requirements-dev.lock       what people who work on it need

@@ -2,7 +2,7 @@
 
     python hack/pod_template_schema.py [--kubeconfig FILE]
 
-Run it once for each Kubernetes release that is followed, then `python hack/generate.py`. What is
+Run it once for each Kubernetes release that is followed, then `python -m hack.generate`. What is
 ours (bounds, rules) is added when the CRD is made: see `trainingjob_operator.api.pod_template`.
 """
 

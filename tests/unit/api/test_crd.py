@@ -67,16 +67,16 @@ def test_the_files_in_the_repository_are_up_to_date(content: tuple[str, str]) ->
 
 def test_check_names_what_is_out_of_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generate, "ROOT", tmp_path)
-    paths = list(generate.generated())
-    assert generate.out_of_date() == paths
-    for path, content in generate.generated().items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(content, encoding="utf-8")
-    assert generate.out_of_date() == []
+    files = {"a/one.yaml": "1", "two.yaml": "2"}
+    assert generate.out_of_date(files) == list(files)
+    assert generate.update(files, check=True)
+    assert not list(tmp_path.iterdir())
 
-    (tmp_path / paths[1]).write_text("other", encoding="utf-8")
+    assert generate.update(files, check=False)
+    assert not generate.update(files, check=True)
+    (tmp_path / "two.yaml").write_text("other", encoding="utf-8")
 
-    assert generate.out_of_date() == [paths[1]]
+    assert generate.out_of_date(files) == ["two.yaml"]
 
 
 @pytest.mark.parametrize("kind", DEFINITIONS)

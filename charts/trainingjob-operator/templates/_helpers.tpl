@@ -1,0 +1,115 @@
+{{/* The release's objects are called this, 53 characters at most: suffixes have to fit. */}}
+{{- define "trainingjob-operator.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 53 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 53 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 53 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{/* What a Deployment selects by can never change: these two and nothing else. */}}
+{{- define "trainingjob-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "trainingjob-operator.labels" -}}
+{{- $ours := dict
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/version" .Chart.AppVersion
+  "app.kubernetes.io/component" "operator"
+  "app.kubernetes.io/part-of" "trainingjob-operator"
+  "app.kubernetes.io/managed-by" .Release.Service
+}}
+{{- $selector := include "trainingjob-operator.selectorLabels" . | fromYaml }}
+{{- toYaml (mergeOverwrite (dict) $ours .Values.commonLabels $selector) }}
+{{- end }}
+
+{{/* Without the chart's own version: a pod that carried it would restart for nothing. */}}
+{{- define "trainingjob-operator.podLabels" -}}
+{{- $ours := dict
+  "app.kubernetes.io/component" "operator"
+  "app.kubernetes.io/part-of" "trainingjob-operator"
+  "app.kubernetes.io/version" .Chart.AppVersion
+}}
+{{- $selector := include "trainingjob-operator.selectorLabels" . | fromYaml }}
+{{- toYaml (mergeOverwrite (dict) $ours .Values.commonLabels .Values.podLabels $selector) }}
+{{- end }}
+
+{{- define "trainingjob-operator.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "trainingjob-operator.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "trainingjob-operator.image" -}}
+{{- with .Values.image.registry }}{{ . }}/{{ end -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- with .Values.image.digest }}@{{ . }}{{ end }}
+{{- end }}
+
+{{/* A value as text. Numbers from a values file are floats here: 1000000 would be 1e+06. */}}
+{{- define "trainingjob-operator.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%.0f" . }}{{ else }}{{ toString . }}{{ end }}
+{{- end }}
+
+{{/*
+The operator's settings by the names of their variables. The empty host means every address, of
+either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
+*/}}
+{{- define "trainingjob-operator.settings" -}}
+{{- $values := dict
+  "TRAININGJOB_KUBERNETES__TIMEOUT" .Values.kubernetes.timeout
+  "TRAININGJOB_RECONCILER__WORKERS" .Values.reconciler.workers
+  "TRAININGJOB_RECONCILER__RESYNC_INTERVAL" .Values.reconciler.resyncInterval
+  "TRAININGJOB_RESTART__BACKOFF" .Values.restart.backoff
+  "TRAININGJOB_RESTART__BACKOFF_CAP" .Values.restart.backoffCap
+  "TRAININGJOB_INDEX__MAX_JOBS" .Values.index.maxJobs
+  "TRAININGJOB_INDEX__RETENTION" .Values.index.retention
+  "TRAININGJOB_LOGGING__FORMAT" .Values.logging.format
+  "TRAININGJOB_LOGGING__LEVEL" .Values.logging.level
+}}
+{{- with .Values.watchNamespaces }}
+{{- $_ := set $values "TRAININGJOB_NAMESPACES" (join "," .) }}
+{{- end }}
+{{- with .Values.reconciler.accelerators }}
+{{- $_ := set $values "TRAININGJOB_RECONCILER__ACCELERATORS" (join "," .) }}
+{{- end }}
+{{- $_ := set $values "TRAININGJOB_WEB__ADDRESS" (printf ":%d" (int .Values.web.port)) }}
+{{- range $name, $value := mergeOverwrite $values .Values.config }}
+{{ $name }}: {{ include "trainingjob-operator.text" $value | quote }}
+{{- end }}
+{{- end }}
+
+{{/* One list in which no name stands twice: server-side apply, and so Helm 4, refuses doubles. */}}
+{{- define "trainingjob-operator.env" -}}
+{{- $entries := dict }}
+{{- range $name, $value := include "trainingjob-operator.settings" . | fromYaml }}
+{{- $_ := set $entries $name (dict "name" $name "value" $value) }}
+{{- end }}
+{{- $further := list }}
+{{- range .Values.extraEnv }}
+{{- if hasKey $entries .name }}
+{{- $_ := set $entries .name . }}
+{{- else }}
+{{- $further = append $further .name }}
+{{- $_ := set $entries .name . }}
+{{- end }}
+{{- end }}
+{{- /* The rest in the order given: one may refer to an earlier one as $(NAME). */}}
+{{- $env := list }}
+{{- range $name := keys $entries | sortAlpha }}
+{{- if not (has $name $further) }}
+{{- $env = append $env (get $entries $name) }}
+{{- end }}
+{{- end }}
+{{- range $name := $further | uniq }}
+{{- $env = append $env (get $entries $name) }}
+{{- end }}
+{{- toYaml $env }}
+{{- end }}

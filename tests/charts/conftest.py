@@ -1,0 +1,41 @@
+"""What the tests of the chart share: Helm, if this machine can have it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from hack.cluster import assets
+from hack.cluster.control_plane import ControlPlane, Options
+from hack.tools.helm import MAJORS, HelmError, Major, helm
+
+
+@pytest.fixture(scope="session", params=MAJORS, ids=lambda major: f"helm{major}")
+def major(request: pytest.FixtureRequest) -> Major:
+    """Helm 3, and Helm 4."""
+    chosen: Major = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _helm_is_there() -> None:
+    try:
+        for each in MAJORS:
+            helm(each)
+    except HelmError as error:
+        pytest.skip(f"the chart's tests need Helm: {error}")
+
+
+@pytest.fixture(scope="session")
+def strict_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane for installs from scratch, as strict as clusters come.
+
+    It has no CRDs of ours, and admits an owner reference only of those who could finalize the
+    owner, as OpenShift does.
+    """
+    built = assets.find()
+    if built is None:
+        pytest.fail("the control plane is not built: `make cluster-build` does it, once")
+    strict = "--enable-admission-plugins=OwnerReferencesPermissionEnforcement"
+    root = tmp_path_factory.mktemp("strict-plane") / "state"
+    with ControlPlane(built, root, Options(api_server=(strict,))) as plane:
+        yield plane

@@ -1,0 +1,345 @@
+"""What the chart renders, in both Helms."""
+
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from hack.chart import CHART, NAMESPACE
+from hack.cluster.assets import kubernetes_version
+from hack.generate import INSTALL, ROOT
+from hack.tools.helm import MAJORS, Major
+from tests.support.chart import (
+    Object,
+    RenderError,
+    Values,
+    container,
+    environment,
+    one,
+    render,
+    run_helm,
+)
+from trainingjob_operator import __version__
+from trainingjob_operator.api import crd
+from trainingjob_operator.api.validation import parse_spec
+from trainingjob_operator.constants import API_VERSION, KIND_TRAINING_JOB
+from trainingjob_operator.settings import Settings
+
+NAMED: Values = {"watchNamespaces": ["team-a", "team-b"]}
+FULL: Values = {
+    "image": {"registry": "registry.example:5000/ml", "tag": "2.0", "pullPolicy": "Always"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "nameOverride": "tj",
+    "commonLabels": {"team": "ml", "app.kubernetes.io/name": "not-taken"},
+    "crds": {"keep": False},
+    "watchNamespaces": ["team-a"],
+    "kubernetes": {"timeout": 7.5},
+    "reconciler": {"workers": 3, "accelerators": ["example.com/npu", "example.com/tpu"]},
+    "index": {"maxJobs": 1000000},
+    "web": {"port": 9000},
+    "logging": {"format": "console", "level": "debug"},
+    "config": {"TRAININGJOB_RESTART__BACKOFF": 2, "TRAININGJOB_RECONCILER__WORKERS": 4},
+    "serviceAccount": {"name": "robot", "annotations": {"example.com/identity": "robot"}},
+    "priorityClassName": "system-cluster-critical",
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "podAnnotations": {"example.com/a": "b"},
+    "podLabels": {"example.com/c": "d"},
+    "terminationGracePeriodSeconds": 30,
+    "extraEnv": [
+        {"name": "ZONE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"},
+        {"name": "TRAININGJOB_LOGGING__LEVEL", "value": "warning"},
+        {"name": "ZONE", "value": "$(HTTPS_PROXY)"},
+    ],
+    "extraVolumes": [{"name": "scratch", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
+}
+CASES = [
+    pytest.param({}, id="defaults"),
+    pytest.param(NAMED, id="named-namespaces"),
+    pytest.param(FULL, id="everything-set"),
+    pytest.param({"crds": {"enabled": False}, "rbac": {"create": False}}, id="bare"),
+]
+
+
+def sort_key(found: Object) -> tuple[str, str, str]:
+    metadata = found["metadata"]
+    return found["kind"], metadata.get("namespace", ""), metadata["name"]
+
+
+def pod_spec(objects: list[Object]) -> Object:
+    return dict(one(objects, "Deployment")["spec"]["template"]["spec"])
+
+
+@pytest.mark.parametrize("values", CASES)
+def test_both_helms_find_nothing_to_complain_about(major: Major, values: Values) -> None:
+    said = run_helm(major, "lint", "--strict", CHART, values=values)
+    assert "1 chart(s) linted, 0 chart(s) failed" in said
+    assert "[WARNING]" not in said
+
+
+@pytest.mark.parametrize("values", CASES)
+def test_both_helms_render_the_same(values: Values) -> None:
+    by_helm = [sorted(render(values, major=major), key=sort_key) for major in MAJORS]
+    assert by_helm[0] == by_helm[1]
+
+
+# --- objects ------------------------------------------------------------------------------------
+
+
+def test_the_defaults_make_exactly_these_objects() -> None:
+    assert sorted(f"{found['kind']} {found['metadata']['name']}" for found in render()) == [
+        "ClusterRole trainingjob-operator",
+        "ClusterRole trainingjob-operator-admin",
+        "ClusterRole trainingjob-operator-edit",
+        "ClusterRole trainingjob-operator-view",
+        "ClusterRoleBinding trainingjob-operator",
+        "CustomResourceDefinition retentionpolicies.trainingjob.dev",
+        "CustomResourceDefinition trainingjobs.trainingjob.dev",
+        "Deployment trainingjob-operator",
+        "ServiceAccount trainingjob-operator",
+    ]
+
+
+def test_the_crds_are_those_of_the_models(major: Major) -> None:
+    rendered = {
+        found["metadata"]["name"]: found
+        for found in render(major=major)
+        if found["kind"] == "CustomResourceDefinition"
+    }
+    for made in (crd.training_job_crd(), crd.retention_policy_crd()):
+        assert rendered[made["metadata"]["name"]]["spec"] == made["spec"]
+
+
+def test_the_crds_are_kept_unless_the_values_say_otherwise() -> None:
+    def annotations(values: Values) -> list[Any]:
+        return [
+            found["metadata"].get("annotations")
+            for found in render(values)
+            if found["kind"] == "CustomResourceDefinition"
+        ]
+
+    assert annotations({}) == [{"helm.sh/resource-policy": "keep"}] * 2
+    assert annotations({"crds": {"keep": False}}) == [None] * 2
+    assert annotations({"crds": {"enabled": False}}) == []
+
+
+@pytest.mark.parametrize("values", CASES)
+def test_every_object_carries_the_labels_that_tools_look_for(values: Values) -> None:
+    for found in render(values):
+        labels = found["metadata"]["labels"]
+        assert labels["app.kubernetes.io/instance"] == "trainingjob-operator"
+        assert labels["app.kubernetes.io/part-of"] == "trainingjob-operator"
+        assert labels["app.kubernetes.io/version"] == __version__
+        assert labels["helm.sh/chart"] == f"trainingjob-operator-{__version__}"
+
+
+def test_labels_of_ones_own_are_everywhere_and_leave_the_selector_alone() -> None:
+    objects = render(FULL)
+    assert {found["metadata"]["labels"]["team"] for found in objects} == {"ml"}
+    deployment = one(objects, "Deployment")
+    selector = deployment["spec"]["selector"]["matchLabels"]
+    pod_labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert selector == {
+        "app.kubernetes.io/name": "tj",
+        "app.kubernetes.io/instance": "trainingjob-operator",
+    }
+    assert selector.items() <= pod_labels.items()
+    assert pod_labels["team"] == "ml"
+
+
+def test_long_names_leave_room_for_suffixes() -> None:
+    objects = render({"fullnameOverride": "x" * 200})
+    assert (
+        max(
+            len(found["metadata"]["name"])
+            for found in objects
+            if found["kind"] != "CustomResourceDefinition"
+        )
+        <= len("-admin") + 53
+    )
+
+
+# --- the pod ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", CASES)
+def test_the_pod_can_do_nothing_that_it_need_not(values: Values) -> None:
+    objects = render(values)
+    spec = pod_spec(objects)
+    assert spec["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container(objects)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert spec["enableServiceLinks"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(spec)
+
+
+def test_only_the_operators_own_pod_gets_a_token() -> None:
+    objects = render()
+    assert one(objects, "ServiceAccount")["automountServiceAccountToken"] is False
+    assert pod_spec(objects)["automountServiceAccountToken"] is True
+
+
+def test_there_is_one_operator_and_never_two() -> None:
+    spec = one(render(), "Deployment")["spec"]
+    assert "replicas" not in spec  # one; and what `kubectl scale` says stays
+    assert spec["strategy"] == {"type": "Recreate"}
+
+
+def test_the_probes_ask_the_port_that_the_operator_serves(major: Major) -> None:
+    for values, port in (({}, 8080), ({"web": {"port": 9000}}, 9000)):
+        objects = render(values, major=major)
+        found = container(objects)
+        assert found["ports"] == [{"name": "http", "containerPort": port}]
+        assert environment(objects)["TRAININGJOB_WEB__ADDRESS"] == f":{port}"
+        probes = {
+            kind: found[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")
+        }
+        assert probes == {
+            "startup": {"path": "/healthz", "port": "http"},
+            "liveness": {"path": "/healthz", "port": "http"},
+            "readiness": {"path": "/readyz", "port": "http"},
+        }
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ({}, f"trainingjob-operator:{__version__}"),
+        ({"tag": "1.2"}, "trainingjob-operator:1.2"),
+        ({"registry": "localhost"}, f"localhost/trainingjob-operator:{__version__}"),
+        (
+            {"registry": "r.example:5000", "repository": "a/b", "digest": "sha256:" + "0" * 64},
+            f"r.example:5000/a/b:{__version__}@sha256:" + "0" * 64,
+        ),
+    ],
+)
+def test_the_image_is_named_as_the_values_say(image: Values, name: str) -> None:
+    assert container(render({"image": image}))["image"] == name
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", CASES)
+def test_no_variable_stands_twice(major: Major, values: Values) -> None:
+    names = [entry["name"] for entry in container(render(values, major=major))["env"]]
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_the_default_values_are_the_operators_own_defaults() -> None:
+    # The chart has a terminal for nobody, and a port that probes can be told.
+    chart = Settings.from_environment(environment(render()))
+    own = Settings.from_environment({})
+    assert chart.model_copy(update={"logging": own.logging, "web": own.web}) == own
+    assert chart.logging.format == "json"
+    assert chart.web.address == ":8080"
+
+
+def test_values_reach_the_operator(major: Major) -> None:
+    variables = {
+        entry["name"]: entry["value"]
+        for entry in container(render(FULL, major=major))["env"]
+        if "value" in entry
+    }
+    settings = Settings.from_environment(variables)
+    assert settings.namespaces == ("team-a",)
+    assert settings.kubernetes.timeout == 7.5
+    assert settings.reconciler.accelerators == ("example.com/npu", "example.com/tpu")
+    assert settings.index.max_jobs == 1_000_000
+    assert settings.web.address == ":9000"
+    assert settings.logging.format == "console"
+
+
+def test_config_wins_over_values_and_extra_env_over_both() -> None:
+    settings = Settings.from_environment(environment(render(FULL)))
+    assert settings.restart.backoff == 2
+    assert settings.reconciler.workers == 4
+    assert settings.logging.level == "warning"
+
+
+def test_variables_of_ones_own_keep_their_order() -> None:
+    entries = container(render(FULL))["env"]
+    assert entries[-2:] == [
+        {"name": "ZONE", "value": "$(HTTPS_PROXY)"},
+        {"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"},
+    ]
+
+
+# --- the rest -----------------------------------------------------------------------------------
+
+
+def test_the_charts_version_is_the_packages() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["version"] == __version__
+    assert chart["appVersion"] == __version__
+
+
+def test_the_install_manifest_is_the_chart_without_crds_and_without_helm() -> None:
+    installed = list(yaml.safe_load_all((ROOT / INSTALL).read_text()))
+    assert [found["metadata"]["name"] for found in installed if found["kind"] == "Namespace"] == [
+        NAMESPACE
+    ]
+    assert installed[0]["kind"] == "Namespace"
+    rest = [found for found in installed if found["kind"] != "Namespace"]
+    rendered = render({"crds": {"enabled": False}})
+    for found in rendered:
+        del found["metadata"]["labels"]["helm.sh/chart"]
+        del found["metadata"]["labels"]["app.kubernetes.io/managed-by"]
+    assert sorted(rest, key=sort_key) == sorted(rendered, key=sort_key)
+
+
+def test_an_older_kubernetes_is_refused(major: Major) -> None:
+    command = ("template", "x", CHART, "--kube-version")
+    with pytest.raises(RenderError, match="incompatible with Kubernetes"):
+        run_helm(major, *command, "1.31.9")
+    assert run_helm(major, *command, "1.32.0-eks-1234")
+
+
+OLDEST, NEWEST = "1.32", "1.37"
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("values", CASES)
+def test_every_kubernetes_that_we_serve_knows_every_field(values: Values, version: str) -> None:
+    objects = [*render(values), *yaml.safe_load_all((ROOT / INSTALL).read_text())]
+    assert objects
+    for found in objects:
+        kubernetes_validate.validate(found, version, strict=True)
+
+
+def test_a_field_that_kubernetes_does_not_know_would_be_found() -> None:
+    [deployment] = [found for found in render() if found["kind"] == "Deployment"]
+    deployment["spec"]["replica"] = 1
+    with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
+        kubernetes_validate.validate(deployment, OLDEST, strict=True)
+
+
+def test_the_oldest_kubernetes_is_that_of_the_chart() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["kubeVersion"] == f">={OLDEST}.0-0"
+    assert kubernetes_version().startswith(f"{NEWEST}.")
+
+
+def test_what_the_catalogue_shows_is_so() -> None:
+    annotations = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
+    made = {d["metadata"]["name"]: d for d in (crd.training_job_crd(), crd.retention_policy_crd())}
+    listed = yaml.safe_load(annotations["artifacthub.io/crds"])
+    assert {(each["name"], each["kind"], each["version"]) for each in listed} == {
+        (name, d["spec"]["names"]["kind"], d["spec"]["versions"][0]["name"])
+        for name, d in made.items()
+    }
+    [example] = yaml.safe_load(annotations["artifacthub.io/crdsExamples"])
+    assert (example["apiVersion"], example["kind"]) == (API_VERSION, KIND_TRAINING_JOB)
+    assert parse_spec(example["spec"]).num_nodes == 2

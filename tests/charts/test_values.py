@@ -1,0 +1,99 @@
+"""The values: each documented, each in the schema, each used, and no typo taken for a value."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from hack.chart import CHART, documented_values
+from hack.tools.helm import Major
+from tests.support.chart import RenderError, Values, render
+from trainingjob_operator.settings import variable_names
+
+TEXT = (CHART / "values.yaml").read_text()
+VALUES: Values = yaml.safe_load(TEXT)
+SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+TEMPLATES = "\n".join(
+    path.read_text()
+    for path in sorted((CHART / "templates").rglob("*"))
+    if path.is_file() and path.parent.name != "crds"
+)
+PASSED_ON = {"podSecurityContext", "securityContext", "resources", "nodeSelector"}
+"""Kubernetes' own types: a default of ours, but no keys of ours."""
+
+
+def leaves(tree: dict[str, Any], *above: str) -> Iterator[tuple[str, ...]]:
+    """The paths of all values; what is passed on to Kubernetes is one value."""
+    for key, value in tree.items():
+        path = (*above, key)
+        if isinstance(value, dict) and value and key not in PASSED_ON:
+            yield from leaves(value, *path)
+        else:
+            yield path
+
+
+def schema_leaves(node: dict[str, Any], *above: str) -> Iterator[tuple[str, ...]]:
+    for key, child in node.get("properties", {}).items():
+        if any(child.get("properties", {}).values()):
+            assert child["additionalProperties"] is False, key
+            yield from schema_leaves(child, *above, key)
+        else:  # `config` has names that it refuses, and no others
+            yield (*above, key)
+
+
+LEAVES = sorted(leaves(VALUES))
+
+
+def test_every_value_is_documented_and_nothing_else_is() -> None:
+    assert sorted(value.path for value in documented_values(TEXT)) == LEAVES
+
+
+def test_the_schema_has_the_same_keys_as_the_values() -> None:
+    assert SCHEMA["additionalProperties"] is False
+    assert set(schema_leaves(SCHEMA)) - {("global",)} == set(LEAVES)
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=".".join)
+def test_every_value_is_used(path: tuple[str, ...]) -> None:
+    # crds.* are used in generated templates, which have a test of their own.
+    assert path[0] == "crds" or re.search(rf"\.Values\.{re.escape('.'.join(path))}\b", TEMPLATES)
+
+
+def test_every_setting_of_the_operator_has_a_value() -> None:
+    assert set(re.findall(r"\bTRAININGJOB_[A-Z_]+\b", TEMPLATES)) == set(variable_names())
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({"imagee": {}}, "imagee"),
+        ({"image": {"tagg": "1"}}, "tagg"),
+        ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
+        ({"image": {"digest": "1234"}}, "digest"),
+        ({"replicas": 2}, "replicas"),
+        ({"watchNamespaces": "team-a"}, "watchNamespaces"),
+        ({"watchNamespaces": ["Team_A"]}, "watchNamespaces"),
+        ({"watchNamespaces": ["a", "a"]}, "watchNamespaces"),
+        ({"kubernetes": {"timeout": "soon"}}, "timeout"),
+        ({"reconciler": {"workers": 0}}, "workers"),
+        ({"index": {"maxJobs": "many"}}, "maxJobs"),
+        ({"web": {"port": 80}}, "port"),
+        ({"logging": {"level": "loud"}}, "level"),
+        ({"config": {"LOGGING__LEVEL": "info"}}, "config"),
+        # These two would leave the rights, and the probes, behind.
+        ({"config": {"TRAININGJOB_NAMESPACES": "a"}}, "config"),
+        ({"config": {"TRAININGJOB_WEB__ADDRESS": ":1"}}, "config"),
+        ({"extraEnv": [{"nam": "A"}]}, "extraEnv"),
+        ({"podAnnotations": {"a": 1}}, "podAnnotations"),
+    ],
+)
+def test_both_helms_refuse_a_typo_and_say_where(major: Major, values: Values, where: str) -> None:
+    with pytest.raises(RenderError, match=where):
+        render(values, major=major)
+
+
+def test_a_parent_chart_may_pass_its_globals(major: Major) -> None:
+    assert render({"global": {"imageRegistry": "x"}}, major=major)

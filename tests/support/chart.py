@@ -1,0 +1,138 @@
+"""The chart as Helm renders it, and the account with which it lets the operator run."""
+
+import functools
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hack.chart import CHART, NAMESPACE
+from hack.cluster.control_plane import ControlPlane
+from hack.tools.helm import Major, helm
+from tests.support.real import kubectl
+
+RELEASE = "trainingjob-operator"
+ACCOUNT_KINDS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+
+# The one written in C where there is one: ten times as fast.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+Object = dict[str, Any]
+Values = dict[str, Any]
+
+
+class RenderError(AssertionError):
+    """Helm refused; the message is what it said."""
+
+
+def run_helm(major: Major, *arguments: str | Path, values: Values | None = None) -> str:
+    """Run Helm with these values on its standard input; what it prints.
+
+    Raises:
+        RenderError: it failed.
+    """
+    given = ["--values", "-"] if values is not None else []
+    done = subprocess.run(
+        [helm(major), *arguments, *given],
+        input=json.dumps(values or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    if done.returncode != 0:
+        raise RenderError(done.stderr + done.stdout)
+    return done.stdout
+
+
+def render(
+    values: Values | None = None,
+    *,
+    major: Major = 4,
+    namespace: str = NAMESPACE,
+    release: str = RELEASE,
+) -> list[Object]:
+    """The objects that an install with these values would make.
+
+    Raises:
+        RenderError: the values are refused.
+    """
+    objects: list[Object] = json.loads(
+        _rendered(major, namespace, release, json.dumps(values or {}, sort_keys=True))
+    )
+    return objects
+
+
+@functools.cache
+def _rendered(major: Major, namespace: str, release: str, values: str) -> str:
+    """What `render` gives, as JSON: parsing half a megabyte of YAML takes longer than Helm."""
+    text = run_helm(
+        major, "template", release, CHART, "--namespace", namespace, values=json.loads(values)
+    )
+    return json.dumps([found for found in yaml.load_all(text, _LOADER) if found])
+
+
+def one(objects: list[Object], kind: str, name: str | None = None) -> Object:
+    """The only object of this kind (and name)."""
+    (found,) = (
+        each
+        for each in objects
+        if each["kind"] == kind and name in (None, each["metadata"]["name"])
+    )
+    return found
+
+
+def container(objects: list[Object]) -> Object:
+    """The operator's container."""
+    (found,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+def environment(objects: list[Object]) -> dict[str, str]:
+    """The variables of the operator's container that have a plain value."""
+    return {entry["name"]: entry["value"] for entry in container(objects)["env"]}
+
+
+def service_account_objects(
+    values: Values | None = None, *, namespace: str = NAMESPACE
+) -> list[Object]:
+    """The account that the chart makes for the operator, and everything that gives it rights."""
+    return [
+        found for found in render(values, namespace=namespace) if found["kind"] in ACCOUNT_KINDS
+    ]
+
+
+def account_kubeconfig(
+    plane: ControlPlane, path: Path, values: Values | None = None, *, namespace: str = NAMESPACE
+) -> Path:
+    """A kubeconfig that lets in as the operator's account, with exactly the chart's rights.
+
+    The account and its rights are applied to the cluster; `namespace` and what is in
+    `watchNamespaces` must be there.
+
+    Args:
+        plane: the cluster.
+        path: where the kubeconfig goes.
+        values: of the chart.
+        namespace: where the account is to live.
+    """
+    objects = service_account_objects(values, namespace=namespace)
+    listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+    kubectl(plane.kubeconfig, "apply", "-f", "-", stdin=json.dumps(listed))
+    name = one(objects, "ServiceAccount")["metadata"]["name"]
+    return token_kubeconfig(plane, path, namespace, name)
+
+
+def token_kubeconfig(plane: ControlPlane, path: Path, namespace: str, account: str) -> Path:
+    """A kubeconfig that lets in as a service account, for an hour."""
+    answer = plane.request(
+        f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token",
+        {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 3600},
+        },
+    )
+    return plane.authority.token_kubeconfig(path, plane.server, answer["status"]["token"])
