@@ -1,0 +1,134 @@
+"""The operator with exactly the rights that the chart gives it, on a cluster that enforces them.
+
+What it asked for is read from the API server's audit log, so that a right which nothing uses is
+found out as well as one that is missing.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from hack.cluster.control_plane import ControlPlane
+from tests.charts.test_rights import IN_NAMESPACES
+from tests.support.api import Api, ApiServerUnderTest, Object, condition
+from tests.support.builders import make_job
+from tests.support.chart import Values, account_kubeconfig, environment, render
+from tests.support.operator import OperatorProcess
+from tests.support.real import install_crds, kubectl
+
+pytestmark = pytest.mark.real_only
+
+NEVER_ASKED = {("trainingjob.dev/trainingjobs/finalizers", "update")}
+"""Looked at by the admission of somebody else's requests; no request is made of it."""
+
+
+@pytest.fixture
+def account_namespace(strict_plane: ControlPlane) -> Iterator[str]:
+    """A namespace for the operator's account, with the CRDs beside it; both gone at the end."""
+    install_crds(strict_plane.kubeconfig)
+    name = f"operator-{uuid4().hex[:8]}"
+    kubectl(strict_plane.kubeconfig, "create", "namespace", name)
+    yield name
+    kubectl(strict_plane.kubeconfig, "delete", "namespace", name)
+    kubectl(strict_plane.kubeconfig, "delete", "crd", "--all", "--timeout=60s")
+
+
+def requests_of(plane: ControlPlane, namespace: str) -> list[Object]:
+    """What the operator's account has asked of objects, from the audit log."""
+    user = f"system:serviceaccount:{namespace}:trainingjob-operator"
+    lines = (json.loads(line) for line in plane.audit_log.read_text().splitlines())
+    return [line for line in lines if line["user"]["username"] == user and "objectRef" in line]
+
+
+def asked(request: Object) -> tuple[str, str]:
+    """`group/resource`, as the rights' table names it, and the verb."""
+    ref = request["objectRef"]
+    parts = [ref.get("apiGroup", ""), ref["resource"], ref.get("subresource", "")]
+    return "/".join(parts).rstrip("/"), request["verb"]
+
+
+def refused(requests: list[Object]) -> list[Object]:
+    return [each for each in requests if each["responseStatus"].get("code") == 403]
+
+
+async def use_everything(api: Api) -> None:
+    """Lead the operator to each kind of request that it ever makes."""
+    # A restart deletes pods; two ranks need a Service; a restart is said in an event.
+    await api.apply(make_job("pair", nodes=2))
+    first, second = await api.wait_for_pods("pair", 2)
+    await api.start_pod(second)
+    await api.finish_pod(first, code=1)
+    for pod in await api.wait_for_pods("pair", 2, attempt=1):
+        await api.finish_pod(pod)
+    await api.wait_for_phase("pair", "Succeeded")
+    assert await api.events("pair")
+
+    # Names that somebody else has taken are looked at.
+    for name, nodes, kind in (("pod-taken", 1, "Pod"), ("service-taken", 2, "Service")):
+        made = await api.apply(make_job(name, nodes=nodes, suspend=True))
+        await api.wait_for_phase(name, "Suspended")
+        prefix = f"{name}-{made['metadata']['uid'][:8]}"
+        await squat(api, kind, f"{prefix}-0-0" if kind == "Pod" else prefix)
+        await api.patch_job(name, {"spec": {"suspend": False}})
+        status = await api.wait_for_job(
+            name, lambda s: condition(s, "PodsReady").get("reason", "").endswith("NameConflict")
+        )
+        assert condition(status, "PodsReady")["reason"] == f"{kind}NameConflict"
+
+
+async def squat(api: Api, kind: str, name: str) -> None:
+    spec: Object = (
+        {"containers": [{"name": "main", "image": "example/image:1"}]}
+        if kind == "Pod"
+        else {"ports": [{"port": 80}]}
+    )
+    body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+    await api.client.create(f"/api/v1/namespaces/{api.namespace}/{kind.lower()}s", body)
+
+
+async def test_the_rights_are_those_that_the_operator_uses(
+    strict_plane: ControlPlane, account_namespace: str, tmp_path: Path
+) -> None:
+    kubeconfig = account_kubeconfig(
+        strict_plane, tmp_path / "account", namespace=account_namespace
+    )
+    server = ApiServerUnderTest(strict_plane.kubeconfig, plane=strict_plane)
+    async with Api(server, f"test-{uuid4().hex[:8]}") as api:
+        with OperatorProcess(kubeconfig, tmp_path / "log") as operator:
+            operator.wait_until_ready()
+            await use_everything(api)
+            assert "ermission" not in operator.log()
+
+    requests = requests_of(strict_plane, account_namespace)
+    assert refused(requests) == []
+    granted = {(what, verb) for what, verbs in IN_NAMESPACES.items() for verb in verbs}
+    definitions = "apiextensions.k8s.io/customresourcedefinitions"
+    granted |= {(definitions, "list"), (definitions, "watch")}
+    assert {asked(request) for request in requests} == granted - NEVER_ASKED
+
+
+async def test_an_operator_of_named_namespaces_asks_for_nothing_outside(
+    strict_plane: ControlPlane, account_namespace: str, tmp_path: Path
+) -> None:
+    server = ApiServerUnderTest(strict_plane.kubeconfig, plane=strict_plane)
+    async with Api(server, f"test-{uuid4().hex[:8]}") as api:
+        values: Values = {"watchNamespaces": [api.namespace]}
+        kubeconfig = account_kubeconfig(
+            strict_plane, tmp_path / "account", values, namespace=account_namespace
+        )
+        named = environment(render(values))["TRAININGJOB_NAMESPACES"]
+        with OperatorProcess(
+            kubeconfig, tmp_path / "log", TRAININGJOB_NAMESPACES=named
+        ) as operator:
+            operator.wait_until_ready()
+            await use_everything(api)
+            assert "ermission" not in operator.log()
+
+    requests = requests_of(strict_plane, account_namespace)
+    assert refused(requests) == []
+    assert {request["objectRef"].get("namespace") for request in requests} == {api.namespace}
+    granted = {(what, verb) for what, verbs in IN_NAMESPACES.items() for verb in verbs}
+    assert {asked(request) for request in requests} == granted - NEVER_ASKED

@@ -1,0 +1,268 @@
+"""Install, upgrade, uninstall, on a real control plane, as the READMEs say, with both Helms.
+
+There is no node: the operator's pod is admitted and stays Pending. That is all that is asked of it
+here.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from hack.chart import CHART, NAMESPACE
+from hack.cluster.control_plane import ControlPlane
+from hack.generate import INSTALL, ROOT
+from hack.tools.helm import Major
+from tests.support.builders import make_job
+from tests.support.chart import RenderError, Values, run_helm
+from tests.support.real import install_crds, kubectl
+
+pytestmark = pytest.mark.real_only
+
+CRD_NAMES = {"retentionpolicies.trainingjob.dev", "trainingjobs.trainingjob.dev"}
+PATIENCE_S = 30.0
+
+
+class Cluster:
+    """A cluster without anything of ours, and two namespaces: the operator's, and a team's."""
+
+    def __init__(self, plane: ControlPlane, major: Major) -> None:
+        self.kubeconfig = plane.kubeconfig
+        self.major = major
+        self.namespace = f"system-{uuid4().hex[:8]}"
+        self.team = f"team-{uuid4().hex[:8]}"
+        self.kubectl("create", "namespace", self.team)
+        self.kubectl("create", "namespace", self.namespace)
+        enforce = "pod-security.kubernetes.io/enforce=restricted"
+        self.kubectl("label", "namespace", self.namespace, enforce)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return kubectl(self.kubeconfig, *arguments, stdin=stdin)
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        return dict(json.loads(self.kubectl("get", "-o", "json", *arguments)))
+
+    def helm(self, *arguments: str | Path, values: Values | None = None) -> str:
+        where = ("--kubeconfig", self.kubeconfig, "--namespace", self.namespace)
+        return run_helm(self.major, *arguments, *where, values=values)
+
+    def install(self, values: Values | None = None, *extra: str) -> str:
+        return self.helm("install", "trainingjob-operator", CHART, *extra, values=values or {})
+
+    def crds(self) -> set[str]:
+        names = self.kubectl("get", "crd", "-o", "name").split()
+        return {name.partition("/")[2] for name in names}
+
+    def apply_job(self) -> None:
+        self.kubectl("wait", "--for=condition=Established", "crd", *sorted(CRD_NAMES))
+        job = json.dumps(make_job("precious", namespace=self.team))
+        self.kubectl("apply", "-f", "-", stdin=job)
+
+    def has_job(self) -> bool:
+        found = self.kubectl("-n", self.team, "get", "tj", "-o", "name")
+        return "precious" in found
+
+    def pods(self, namespace: str, *, patience_s: float = PATIENCE_S) -> list[dict[str, Any]]:
+        """The operator's pods, as soon as there are any."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            found = self.get("pods", "-n", namespace)["items"]
+            if found:
+                return list(found)
+            events = self.kubectl("get", "events", "-n", namespace)
+            assert time.monotonic() < deadline, events
+            time.sleep(0.1)
+
+    def clear(self) -> None:
+        # Their names are used once: nobody waits until they are empty.
+        self.kubectl("delete", "namespace", "--wait=false", self.namespace, self.team)
+        self.kubectl("delete", "crd", "--ignore-not-found", "--timeout=60s", *sorted(CRD_NAMES))
+        ours = "-lapp.kubernetes.io/name=trainingjob-operator"
+        self.kubectl("delete", "clusterroles,clusterrolebindings", ours)
+
+
+@pytest.fixture
+def cluster(strict_plane: ControlPlane, major: Major) -> Iterator[Cluster]:
+    made = Cluster(strict_plane, major)
+    yield made
+    made.clear()
+
+
+@pytest.fixture
+def cluster_for_kubectl(strict_plane: ControlPlane) -> Iterator[Cluster]:
+    made = Cluster(strict_plane, 4)
+    yield made
+    made.clear()
+
+
+def changed_chart(folder: Path) -> Path:
+    """The chart as another version may have it: a column more in the jobs' CRD."""
+    copy = folder / "chart"
+    shutil.copytree(CHART, copy)
+    template = copy / "templates" / "crds" / "trainingjobs.yaml"
+    text = template.read_text()
+    mark = "    additionalPrinterColumns:\n"
+    column = "    - name: Novel\n      type: string\n      jsonPath: .status.phase\n"
+    assert text.count(mark) == 1
+    template.write_text(text.replace(mark, mark + column))
+    return copy
+
+
+def test_a_namespace_that_enforces_restricted_takes_the_pod(cluster: Cluster) -> None:
+    said = cluster.install()
+
+    [pod] = cluster.pods(cluster.namespace)
+    assert pod["spec"]["serviceAccountName"] == "trainingjob-operator"
+    volumes = [volume["name"] for volume in pod["spec"]["volumes"]]
+    assert len(volumes) == 1  # the token, and no more
+    assert volumes[0].startswith("kube-api-access-")
+    notes = said.partition("NOTES:")[2]
+    assert f"kubectl -n {cluster.namespace} rollout status deployment/trainingjob-oper" in notes
+    assert "for the jobs of all namespaces." in notes
+    assert not [bad for bad in ("WARNING", "nil", "%!") if bad in notes]
+
+
+def test_the_account_can_do_its_work_and_nothing_beside(cluster: Cluster) -> None:
+    cluster.install({"watchNamespaces": [cluster.team]})
+    account = f"system:serviceaccount:{cluster.namespace}:trainingjob-operator"
+
+    def can(verb: str, what: str, namespace: str) -> bool:
+        question = ("create", "-o", "json", "-f", "-")
+        resource, _, subresource = what.partition("/")
+        group = "trainingjob.dev" if resource == "trainingjobs" else ""
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": account,
+                "resourceAttributes": {
+                    "verb": verb,
+                    "group": group,
+                    "resource": resource,
+                    "subresource": subresource,
+                    "namespace": namespace,
+                },
+            },
+        }
+        answer = json.loads(cluster.kubectl(*question, stdin=json.dumps(review)))
+        return bool(answer["status"]["allowed"])
+
+    assert can("create", "pods", cluster.team)
+    assert can("patch", "trainingjobs/status", cluster.team)
+    assert not can("create", "pods", cluster.namespace)
+    assert not can("list", "trainingjobs", "")
+    assert not can("patch", "trainingjobs", cluster.team)
+    assert not can("get", "secrets", cluster.team)
+    assert not can("create", "pods/exec", cluster.team)
+
+
+def test_an_upgrade_brings_the_new_crds_and_keeps_the_jobs(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.install()
+    cluster.apply_job()
+
+    cluster.helm("upgrade", "trainingjob-operator", changed_chart(tmp_path))
+
+    version = cluster.get("crd", "trainingjobs.trainingjob.dev")["spec"]["versions"][0]
+    assert "Novel" in [column["name"] for column in version["additionalPrinterColumns"]]
+    assert cluster.has_job()
+
+
+def test_an_uninstall_keeps_crds_and_jobs_and_the_next_install_takes_them(
+    cluster: Cluster,
+) -> None:
+    cluster.install()
+    cluster.apply_job()
+
+    cluster.helm("uninstall", "trainingjob-operator")
+
+    assert cluster.crds() == CRD_NAMES
+    assert cluster.has_job()
+    assert cluster.get("deployments", "-n", cluster.namespace)["items"] == []
+
+    cluster.install()
+    assert cluster.has_job()
+
+
+def test_crds_and_jobs_stay_when_the_crds_become_somebody_elses_business(
+    cluster: Cluster,
+) -> None:
+    cluster.install()
+    cluster.apply_job()
+
+    cluster.helm("upgrade", "trainingjob-operator", CHART, values={"crds": {"enabled": False}})
+
+    assert cluster.crds() == CRD_NAMES
+    assert cluster.has_job()
+
+
+def test_an_uninstall_takes_the_crds_if_it_was_told_so(cluster: Cluster) -> None:
+    said = cluster.install({"crds": {"keep": False}})
+    assert "WARNING: crds.keep is false" in said
+    cluster.apply_job()
+
+    cluster.helm("uninstall", "trainingjob-operator", "--wait", "--timeout=60s")
+
+    assert cluster.crds() == set()
+
+
+def test_crds_that_kubectl_applied_can_be_taken_over(cluster: Cluster) -> None:
+    install_crds(cluster.kubeconfig)
+    cluster.apply_job()
+    with pytest.raises(RenderError, match="invalid ownership metadata"):
+        cluster.install()
+
+    # Helm 4 applies on the server's side, where what kubectl has set is kubectl's until forced.
+    force = ("--force-conflicts",) if cluster.major == 4 else ()
+    cluster.helm("upgrade", "--install", "trainingjob-operator", CHART, "--take-ownership", *force)
+
+    assert cluster.has_job()
+
+
+def test_whoever_scaled_it_to_zero_finds_it_so_after_an_upgrade(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.install()
+    name = "deployment/trainingjob-operator"
+    cluster.kubectl("-n", cluster.namespace, "scale", name, "--replicas=0")
+
+    cluster.helm("upgrade", "trainingjob-operator", changed_chart(tmp_path))
+
+    assert cluster.get(name, "-n", cluster.namespace)["spec"]["replicas"] == 0
+
+
+def test_a_second_release_serves_other_namespaces(cluster: Cluster) -> None:
+    cluster.install({"watchNamespaces": [cluster.team]})
+    values = {
+        "watchNamespaces": [cluster.namespace],
+        "crds": {"enabled": False},
+        "rbac": {"aggregateClusterRoles": False},
+        "extraEnv": [{"name": "TRAININGJOB_LOGGING__LEVEL", "value": "debug"}],
+    }
+    cluster.helm("install", "second", CHART, values=values)
+
+    names = [found["metadata"]["name"] for found in cluster.get("deployments", "-A")["items"]]
+    assert sorted(names) == ["second-trainingjob-operator", "trainingjob-operator"]
+
+
+def test_the_manifest_installs_and_goes_again_while_there_are_jobs(
+    cluster_for_kubectl: Cluster,
+) -> None:
+    cluster = cluster_for_kubectl
+    manifest = str(ROOT / INSTALL)
+    crds = str(ROOT / "manifests" / "crds")
+    cluster.kubectl("apply", "--validate=strict", "-f", crds, "-f", manifest)
+    cluster.apply_job()
+    assert cluster.pods(NAMESPACE)
+
+    cluster.kubectl("delete", "--timeout=60s", "-f", manifest)
+
+    assert cluster.crds() == CRD_NAMES
+    assert cluster.has_job()
+    cluster.kubectl("-n", cluster.team, "delete", "tj", "precious", "--timeout=30s")
