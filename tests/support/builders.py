@@ -53,3 +53,15 @@ def make_job(
             **spec,
         },
     }
+
+
+def unscheduled(job: dict[str, Any], **pod_spec: Any) -> dict[str, Any]:
+    """The job with pods that no scheduler takes, so that the test can play the node.
+
+    Args:
+        job: from `make_job`.
+        **pod_spec: further fields of its pods' spec.
+    """
+    template = job["spec"]["template"]
+    spec = {**template["spec"], "schedulerName": "nobody", **pod_spec}
+    return {**job, "spec": {**job["spec"], "template": {**template, "spec": spec}}}

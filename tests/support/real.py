@@ -1,13 +1,15 @@
 """What the tests do to a real cluster before they use it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
 """The PyPI package's, which the development dependencies bring."""
 
-_CRDS = Path(__file__).parents[2] / "manifests" / "crds"
+CRDS = Path(__file__).parents[2] / "manifests" / "crds"
 
 
 def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
@@ -28,7 +30,51 @@ def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
     return done.stdout
 
 
+class Kubectl:
+    """kubectl as a user runs it."""
+
+    def __init__(self, kubeconfig: Path, cache: Path, namespace: str | None = None) -> None:
+        """Prepare it.
+
+        Args:
+            kubeconfig: where to, and as whom.
+            cache: keeps what it discovers; its own, because servers share ports over time.
+            namespace: where its objects are; None: it is not said.
+        """
+        where = [] if namespace is None else ["--namespace", namespace]
+        files = ["--kubeconfig", str(kubeconfig), "--cache-dir", str(cache)]
+        self._command = [str(KUBECTL), *files, *where]
+
+    def run(self, *words: str, stdin: Any = None) -> subprocess.CompletedProcess[str]:
+        """Run it to its end, with an object as its standard input or without."""
+        return subprocess.run(
+            [*self._command, *words],
+            input=None if stdin is None else json.dumps(stdin),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def __call__(self, *words: str, stdin: Any = None) -> str:
+        """Run it, and return what it printed.
+
+        Raises:
+            AssertionError: it failed, or it had a warning to give.
+        """
+        done = self.run(*words, stdin=stdin)
+        assert done.returncode == 0, f"kubectl {' '.join(words)}: {done.stderr}{done.stdout}"
+        assert not done.stderr, f"kubectl {' '.join(words)} warned: {done.stderr}"
+        return done.stdout.strip()
+
+    def refusal(self, *words: str, stdin: Any = None) -> str:
+        """Run it, which must fail, and return what its user reads then."""
+        done = self.run(*words, stdin=stdin)
+        assert done.returncode == 1, f"kubectl {' '.join(words)} was not refused: {done.stdout}"
+        return done.stderr.strip()
+
+
 def install_crds(kubeconfig: Path) -> None:
     """Apply both CRDs as the README says, and wait until they are served."""
-    kubectl(kubeconfig, "apply", "-f", str(_CRDS))
-    kubectl(kubeconfig, "wait", "--for=condition=Established", "-f", str(_CRDS), "--timeout=60s")
+    kubectl(kubeconfig, "apply", "-f", str(CRDS))
+    kubectl(kubeconfig, "wait", "--for=condition=Established", "-f", str(CRDS), "--timeout=60s")

@@ -1,0 +1,133 @@
+"""The API server's audit log: who asked for what, and what the answer was.
+
+It is written by the server itself, one line when a request has been answered, so that it counts
+what was really sent, retries and other clients included. A watch has its line when it ends.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Line = dict[str, Any]
+
+
+class Kind(NamedTuple):
+    """What requests are counted by."""
+
+    user: str
+    verb: str
+    resource: str
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request that was answered.
+
+    Attributes:
+        user: who asked; a service account is `system:serviceaccount:<namespace>:<name>`.
+        agent: the `User-Agent`.
+        resource: the plural, with the subresource behind a slash; a path for what is no resource.
+        code: the answer's HTTP status.
+        forbidden: whether the user lacks the right. Admission refuses with the same code.
+        line: the log's own line, for a message.
+    """
+
+    user: str
+    agent: str
+    verb: str
+    resource: str
+    namespace: str
+    name: str
+    code: int
+    forbidden: bool
+    line: str
+
+    @property
+    def kind(self) -> Kind:
+        """What it is counted by."""
+        return Kind(self.user, self.verb, self.resource, self.code)
+
+
+class AuditLog:
+    """Reads the log on from where it was opened; what has been read is remembered."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the log at its end: what was asked before is not seen."""
+        self._path = path
+        self._seen: list[Request] = []
+        self._file = path.open("rb")
+        self._file.seek(0, 2)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def requests(self, **wanted: object) -> list[Request]:
+        """All requests until now whose attributes have these values, in order of their answers."""
+        self._read_on()
+        return [
+            seen
+            for seen in self._seen
+            if all(getattr(seen, name) == value for name, value in wanted.items())
+        ]
+
+    def count(self, **wanted: object) -> Counter[Kind]:
+        """How many of them there were of each kind."""
+        return Counter(seen.kind for seen in self.requests(**wanted))
+
+    def _read_on(self) -> None:
+        while True:
+            self._read_lines()
+            # The server moves a log of 100 MB aside and begins a new one.
+            fresh = self._path.open("rb")
+            if _inode(fresh.fileno()) == _inode(self._file.fileno()):
+                fresh.close()
+                return
+            self._read_lines()
+            self._file.close()
+            self._file = fresh
+
+    def _read_lines(self) -> None:
+        while (line := self._file.readline()).endswith(b"\n"):
+            self._seen.append(_request(line))
+        self._file.seek(-len(line), 1)  # half a line: the rest is being written
+
+
+def forbidden_requests(path: Path, user: str) -> Iterator[Request]:
+    """All requests since the server's first start that this user had no right to."""
+    for log in sorted(path.parent.glob(f"{path.stem}*{path.suffix}")):
+        with log.open("rb") as lines:
+            for line in lines:
+                # Most lines are about somebody or something else: a look is cheaper than a parse.
+                if b'"forbid"' in line and user.encode() in line and line.endswith(b"\n"):
+                    request = _request(line)
+                    if request.forbidden and request.user == user:
+                        yield request
+
+
+def _request(raw: bytes) -> Request:
+    line: Line = json.loads(raw)
+    target: Line = line.get("objectRef") or {}
+    resource = target.get("resource") or line["requestURI"].partition("?")[0]
+    subresource = target.get("subresource")
+    decision = (line.get("annotations") or {}).get("authorization.k8s.io/decision")
+    return Request(
+        user=line["user"].get("username", ""),
+        agent=line.get("userAgent", ""),
+        verb=line["verb"],
+        resource=f"{resource}/{subresource}" if subresource else resource,
+        namespace=target.get("namespace", ""),
+        name=target.get("name", ""),
+        code=(line.get("responseStatus") or {}).get("code", 0),
+        forbidden=decision == "forbid",
+        line=raw.decode().rstrip(),
+    )
+
+
+def _inode(descriptor: int) -> int:
+    return os.fstat(descriptor).st_ino
