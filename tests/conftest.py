@@ -9,7 +9,7 @@ import pytest
 
 from hack.cluster import assets
 from hack.cluster.control_plane import ControlPlane
-from tests.support.api import Api, ApiServerUnderTest, sandbox_api_server
+from tests.support.api import Api, ApiServerUnderTest, OperatorAccount, sandbox_api_server
 from tests.support.operator import OperatorProcess
 from tests.support.real import install_crds
 
@@ -98,7 +98,11 @@ def api_server(
         yield ApiServerUnderTest(Path(os.environ[REAL_KUBECONFIG]))
     else:
         plane: ControlPlane = request.getfixturevalue("control_plane")
-        yield ApiServerUnderTest(plane.kubeconfig, plane=plane)
+        account = OperatorAccount(
+            "operator-under-test",
+            plane.kubeconfig_for("operator-under-test", group="system:masters"),
+        )
+        yield ApiServerUnderTest(plane.kubeconfig, plane=plane, operator=account)
 
 
 @pytest.fixture
@@ -131,7 +135,7 @@ def operator(
     It ends with its module: others run operators of their own, and two would hide each other.
     """
     folder = tmp_path_factory.mktemp("operator")
-    with OperatorProcess(api_server.kubeconfig, folder / "operator.log") as process:
+    with OperatorProcess(api_server.operator_kubeconfig, folder / "operator.log") as process:
         process.wait_until_ready()
         yield process
         assert process.is_running, process.log()

@@ -73,7 +73,7 @@ async def test_a_crash_creates_no_pod_twice_and_loses_no_restart(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path, number: int, moment: str
 ) -> None:
     crashed = threading.Event()
-    with FaultProxy(api_server.kubeconfig, tmp_path) as proxy:
+    with FaultProxy(api_server.operator_kubeconfig, tmp_path) as proxy:
         operator = OperatorProcess(
             proxy.kubeconfig,
             tmp_path / "operator.log",

@@ -15,7 +15,7 @@ from tests.support.proxy import Fault, FaultProxy, Seen
 
 @pytest.fixture
 def proxy(api_server: ApiServerUnderTest, tmp_path: Path) -> Iterator[FaultProxy]:
-    with FaultProxy(api_server.kubeconfig, tmp_path) as running:
+    with FaultProxy(api_server.operator_kubeconfig, tmp_path) as running:
         yield running
 
 

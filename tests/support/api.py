@@ -19,6 +19,14 @@ PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True)
+class OperatorAccount:
+    """The user as whom the operator speaks to the API server: nobody else does."""
+
+    user: str
+    kubeconfig: Path
+
+
+@dataclass(frozen=True)
 class ApiServerUnderTest:
     """Where the API server is.
 
@@ -26,11 +34,18 @@ class ApiServerUnderTest:
         kubeconfig: lets the administrator in.
         sandbox: the server itself when it is ours, for tests that stage its faults.
         plane: the control plane when it is a real one that these tests started.
+        operator: whom the operator is there, and how it gets in; None: it is the administrator.
     """
 
     kubeconfig: Path
     sandbox: ApiServerThread | None = None
     plane: ControlPlane | None = None
+    operator: OperatorAccount | None = None
+
+    @property
+    def operator_kubeconfig(self) -> Path:
+        """Lets the operator in, with the rights that it has on a user's cluster if we know them."""
+        return self.operator.kubeconfig if self.operator is not None else self.kubeconfig
 
     @property
     def inside(self) -> ApiServerThread:
