@@ -1,0 +1,98 @@
+"""Both definitions as a real API server takes them, from an administrator's `kubectl apply`."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from hack.cluster import assets
+from hack.cluster.control_plane import ControlPlane, Options
+from tests.support.real import CRDS, Kubectl
+
+pytestmark = pytest.mark.real_only
+
+PLAIN = ("apply", "-f", str(CRDS))
+SERVER_SIDE = ("apply", "--server-side", "-f", str(CRDS))
+ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
+MOST_BYTES_OF_ANNOTATIONS = 262144
+NAMES = ["retentionpolicies.trainingjob.dev", "trainingjobs.trainingjob.dev"]
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+    """A control plane of this module's own: definitions come and go, for all who use it."""
+    built = assets.find()
+    if built is None:
+        pytest.fail("the control plane is not built: `make cluster-build` does it, once")
+    folder = tmp_path_factory.mktemp("bare")
+    with ControlPlane(built, folder / "state", Options(scheduler=False)) as plane:
+        yield Kubectl(plane.kubeconfig, folder / "kubectl-cache")
+
+
+@pytest.fixture
+def kubectl(bare: Kubectl) -> Iterator[Kubectl]:
+    """kubectl on a cluster that has never heard of us."""
+    yield bare
+    bare("delete", "-f", str(CRDS), "--ignore-not-found")
+
+
+def outcome(printed: str) -> list[str]:
+    return [line.rpartition(" ")[2] for line in printed.splitlines()]
+
+
+def definitions(kubectl: Kubectl) -> list[dict[str, Any]]:
+    found = json.loads(kubectl("get", "crd", "-o", "json"))["items"]
+    return sorted(found, key=lambda crd: str(crd["metadata"]["name"]))
+
+
+def test_plain_apply_takes_them_and_leaves_them_alone_the_second_time(kubectl: Kubectl) -> None:
+    assert outcome(kubectl(*PLAIN)) == ["created", "created"]
+    assert outcome(kubectl(*PLAIN)) == ["unchanged", "unchanged"]
+
+    for crd in definitions(kubectl):
+        applied = crd["metadata"]["annotations"][ANNOTATION]
+        # A quarter is left for what the schema of the next Kubernetes brings.
+        assert len(applied.encode()) < MOST_BYTES_OF_ANNOTATIONS * 3 / 4
+
+
+def test_server_side_apply_takes_them(kubectl: Kubectl) -> None:
+    assert outcome(kubectl(*SERVER_SIDE)) == ["serverside-applied"] * 2
+    assert outcome(kubectl(*SERVER_SIDE)) == ["serverside-applied"] * 2
+
+    assert [crd["metadata"]["generation"] for crd in definitions(kubectl)] == [1, 1]
+
+
+def test_server_side_apply_takes_over_what_was_applied_plainly(kubectl: Kubectl) -> None:
+    kubectl(*PLAIN)
+
+    assert outcome(kubectl(*SERVER_SIDE)) == ["serverside-applied"] * 2
+
+
+def test_plain_apply_takes_over_what_was_applied_by_the_server(kubectl: Kubectl) -> None:
+    kubectl(*SERVER_SIDE)
+
+    done = kubectl.run(*PLAIN)
+
+    assert done.returncode == 0
+    warnings = done.stderr.strip().splitlines()
+    assert len(warnings) == 2, done.stderr  # kubectl's own, about what it always does then
+    assert all(ANNOTATION in warning for warning in warnings), done.stderr
+    assert outcome(done.stdout) == ["configured", "configured"]
+
+
+def test_they_are_established_and_structural_under_the_names_that_they_ask_for(
+    kubectl: Kubectl,
+) -> None:
+    kubectl(*PLAIN)
+    kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+
+    found = definitions(kubectl)
+
+    assert [crd["metadata"]["name"] for crd in found] == NAMES
+    for crd in found:
+        conditions = {c["type"]: c["status"] for c in crd["status"]["conditions"]}
+        # Neither NonStructuralSchema nor anything else that there is to complain about.
+        assert conditions == {"NamesAccepted": "True", "Established": "True"}
+        assert crd["status"]["acceptedNames"] == crd["spec"]["names"]
+        assert crd["status"]["storedVersions"] == ["v1alpha1"]
