@@ -9,6 +9,7 @@
     - GoneError           410: the list's continue token or the watch's version has expired
     - ForbiddenError      403, or an admission rule said no: ask again at most once a minute
     - QuotaExceededError  403 from a quota: ask again at most once a minute
+    - NotYetReadyError    403 until a controller has caught up: ask again soon, then less often
     - InvalidError        400/405/413/415/422 from the server itself: it can never pass
     - ThrottledError      429: ask again after `retry_after_s`
     - UnavailableError    5xx, time-outs, broken connections: ask again with back-off
@@ -75,6 +76,10 @@ class ForbiddenError(KubernetesError):
 
 class QuotaExceededError(ForbiddenError):
     """A ResourceQuota has no room left."""
+
+
+class NotYetReadyError(ForbiddenError):
+    """Something that admission needs of the namespace is not there, or not there yet."""
 
 
 class InvalidError(KubernetesError):

@@ -14,6 +14,7 @@ from trainingjob_operator.errors import (
     GoneError,
     InvalidError,
     KubernetesError,
+    NotYetReadyError,
     QuotaExceededError,
     ThrottledError,
     UnavailableError,
@@ -44,6 +45,13 @@ A webhook that names no status makes it 400, and a ValidatingAdmissionPolicy tha
 request can never pass: rules change.
 """
 
+_NOT_YET_READY: Final = re.compile(r"error looking up service account|status unknown for quota")
+"""How admission words what a namespace lacks in its first moments.
+
+Its default account, and what is used of its quotas, are made by controllers. A job that is applied
+together with its namespace meets them on their way.
+"""
+
 
 def error_from(status: int, headers: Mapping[str, str], body: bytes) -> KubernetesError:
     """The error that an answer of 400 or more means.
@@ -62,6 +70,8 @@ def error_from(status: int, headers: Mapping[str, str], body: bytes) -> Kubernet
         return kind(message, status=status, reason=reason)
     if status == 403 and "exceeded quota" in message:  # noqa: PLR2004 - HTTP's own number
         return QuotaExceededError(message, status=status, reason=reason)
+    if status == 403 and _NOT_YET_READY.search(message):  # noqa: PLR2004 - HTTP's own number
+        return NotYetReadyError(message, status=status, reason=reason)
     kind_of = _BY_STATUS.get(status, UnavailableError)
     if _ADMISSION_SAYS_NO.search(message) and status < 500:  # noqa: PLR2004 - HTTP's own number
         kind_of = ForbiddenError

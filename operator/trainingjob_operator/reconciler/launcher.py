@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from trainingjob_operator.api import TrainingJobSpec
@@ -27,6 +27,7 @@ from trainingjob_operator.errors import (
     ForbiddenError,
     InvalidError,
     KubernetesError,
+    NotYetReadyError,
     QuotaExceededError,
 )
 from trainingjob_operator.reconciler.ports import Cluster
@@ -35,6 +36,7 @@ from trainingjob_operator.stores.job_index import JobEntry, JobIndex
 ASK_AGAIN_S: Final = 60.0
 """A permanent fault (quota, admission, a taken name) is not asked about more often than this."""
 
+_ASK_SOON_S: Final = 1.0
 _MAX_BATCH: Final = 16
 
 
@@ -99,7 +101,7 @@ class Launcher:
                     f"Service {name} is there already and is not this job's; delete or rename it",
                 )
         except (ForbiddenError, InvalidError) as error:
-            return self._refuse_for(error)
+            return self._refuse_for(job, error)
         return None
 
     async def _create_pod(self, job: JobView, spec: TrainingJobSpec, rank: int) -> Refusal | None:
@@ -109,7 +111,7 @@ class Launcher:
         except AlreadyExistsError:
             return await self._adopt(job, manifest)
         except (ForbiddenError, InvalidError) as error:
-            return self._refuse_for(error)
+            return self._refuse_for(job, error)
         if (pod := pod_view(created)) is not None:
             self._index.observe_pod(pod)
         return None
@@ -137,21 +139,23 @@ class Launcher:
         self._index.observe_pod(pod)
         return None
 
-    def _refuse_for(self, error: KubernetesError) -> Refusal:
+    def _refuse_for(self, job: JobView, error: KubernetesError) -> Refusal:
+        if isinstance(error, NotYetReadyError):
+            # As long again as the job has waited: soon at first, and then less and less often.
+            age_s = (self._clock.now() - job.created_at).total_seconds()
+            wait_s = min(max(age_s, _ASK_SOON_S), ASK_AGAIN_S)
+            return self._refuse(REASON_FORBIDDEN, error.message, wait_s=wait_s)
         if isinstance(error, QuotaExceededError):
             return self._refuse(REASON_QUOTA_EXCEEDED, error.message)
         if isinstance(error, InvalidError):
             return self._refuse(REASON_INVALID_POD_TEMPLATE, error.message, fatal=True)
         return self._refuse(REASON_FORBIDDEN, error.message)
 
-    def _refuse(self, reason: str, message: str, *, fatal: bool = False) -> Refusal:
-        return Refusal(
-            reason=reason, message=message, retry_at=_in(self._clock.now()), fatal=fatal
-        )
-
-
-def _in(now: datetime) -> datetime:
-    return now + timedelta(seconds=ASK_AGAIN_S)
+    def _refuse(
+        self, reason: str, message: str, *, fatal: bool = False, wait_s: float = ASK_AGAIN_S
+    ) -> Refusal:
+        retry_at = self._clock.now() + timedelta(seconds=wait_s)
+        return Refusal(reason=reason, message=message, retry_at=retry_at, fatal=fatal)
 
 
 def _is_owned_by(raw: dict[str, Any], uid: str) -> bool:

@@ -12,6 +12,7 @@ from trainingjob_operator.errors import (
     GoneError,
     InvalidError,
     KubernetesError,
+    NotYetReadyError,
     QuotaExceededError,
     ThrottledError,
     UnavailableError,
@@ -19,6 +20,11 @@ from trainingjob_operator.errors import (
 from trainingjob_operator.kube.errors import error_from
 
 QUOTA = 'pods "mnist-0" is forbidden: exceeded quota: small, requested: pods=1, used: pods=0'
+QUOTA_UNKNOWN = 'pods "mnist-0" is forbidden: status unknown for quota: small, resources: pods'
+NO_ACCOUNT = (
+    'pods "mnist-0" is forbidden: error looking up service account ml/default: '
+    'serviceaccount "default" not found'
+)
 QUOTA_RACE = "Operation cannot be fulfilled on resourcequotas: the object has been modified"
 WEBHOOK = 'admission webhook "pods.example.com" denied the request: no team label'
 POLICY = (
@@ -39,6 +45,8 @@ def status_body(message: str = "staged", reason: str = "") -> bytes:
         (401, status_body(), UnavailableError, False),
         (403, status_body(), ForbiddenError, True),
         (403, status_body(QUOTA), QuotaExceededError, True),
+        (403, status_body(QUOTA_UNKNOWN), NotYetReadyError, True),
+        (403, status_body(NO_ACCOUNT), NotYetReadyError, True),
         (405, status_body(), InvalidError, True),
         (409, status_body(reason="AlreadyExists"), AlreadyExistsError, False),
         (409, status_body(reason="Conflict"), ConflictError, False),

@@ -20,6 +20,7 @@ from trainingjob_operator.errors import (
     ForbiddenError,
     InvalidError,
     KubernetesError,
+    NotYetReadyError,
     QuotaExceededError,
     UnavailableError,
 )
@@ -154,6 +155,21 @@ def test_a_refusal_is_noted_with_its_reason_and_when_to_ask_again(
         assert launch.cluster.pods() == []
 
     play()
+
+
+@leaping_time
+async def test_what_a_young_namespace_lacks_is_asked_about_soon_and_then_less_and_less() -> None:
+    launch = Launch(nodes=1)
+    clock, waits = launch.cluster.clock, []
+    for _ in range(9):
+        launch.cluster.fail_next("create_pod", NotYetReadyError("no account", status=403))
+        await launch.launch()
+        refusal = launch.entry.refusal
+        assert refusal is not None
+        assert refusal.reason == REASON_FORBIDDEN
+        waits.append((refusal.retry_at - clock.now()).total_seconds())
+        await asyncio.sleep(waits[-1])
+    assert waits == pytest.approx([1, 1, 2, 4, 8, 16, 32, ASK_AGAIN_S, ASK_AGAIN_S], abs=0.01)
 
 
 @leaping_time
