@@ -16,6 +16,7 @@ from trainingjob_sandbox.client import ApiClient, ApiError
 
 Object = dict[str, Any]
 PATIENCE_S = 20.0
+_CONTROLLERS_PATIENCE_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Api:
         await self.client.__aenter__()
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
         await self.client.create("/api/v1/namespaces", body)
+        if self.server.sandbox is None:
+            await self._wait_for_account()
         return self
 
     async def __aexit__(
@@ -87,11 +90,34 @@ class Api:
     ) -> None:
         try:
             await self.client.delete(f"/api/v1/namespaces/{self.namespace}")
-        except ApiError as gone:
-            if not gone.not_found:
+        except ApiError as refused:
+            # Gone, or going, by the test's own doing.
+            if not (refused.not_found or refused.conflict):
                 raise
         finally:
             await self.client.__aexit__(kind, error, trace)
+
+    async def _wait_for_account(self) -> None:
+        """Wait until pods are admitted: a controller makes the account that they run as.
+
+        It may be late, for it finds its way back to an API server that was restarted only slowly.
+        """
+        path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/default"
+        deadline = time.monotonic() + _CONTROLLERS_PATIENCE_S
+        while True:
+            try:
+                await self.client.get(path)
+            except ApiError as error:
+                if not error.not_found or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+    async def reconnect(self) -> None:
+        """Leave the connections to an API server that has been restarted."""
+        await self.client.__aexit__(None, None, None)
+        await self.client.__aenter__()
 
     # --- jobs ---------------------------------------------------------------------------------
 
