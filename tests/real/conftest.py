@@ -1,6 +1,7 @@
 """What the tests of a real control plane share. They play the node's part: no pod is scheduled."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -27,10 +28,21 @@ def audit(plane: ControlPlane) -> Iterator[AuditLog]:
 
 
 @pytest.fixture
-def kubectl(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+def kubectl(api: Api, kubectl_cache: Path) -> Kubectl:
     """kubectl in the test's namespace."""
-    cache = tmp_path_factory.getbasetemp() / "kubectl-cache"
-    return Kubectl(api.server.kubeconfig, cache, api.namespace)
+    return Kubectl(api.server.kubeconfig, kubectl_cache, api.namespace)
+
+
+@pytest.fixture
+def admin_kubectl(api_server: ApiServerUnderTest, kubectl_cache: Path) -> Kubectl:
+    """kubectl in no namespace: it warns of one where there can be none."""
+    return Kubectl(api_server.kubeconfig, kubectl_cache)
+
+
+@pytest.fixture(scope="session")
+def kubectl_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What kubectl has discovered, once for all tests."""
+    return tmp_path_factory.mktemp("kubectl-cache")
 
 
 @pytest.fixture

@@ -1,0 +1,326 @@
+"""What admission on a real API server does to a job's pods, and what its user reads about it.
+
+The control plane's own quota, Pod Security, limits and policies: their words are the server's.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.support.api import Api, ApiServerUnderTest, condition
+from tests.support.audit import AuditLog
+from tests.support.builders import make_job, unscheduled
+from tests.support.operator import OperatorProcess
+from tests.support.real import Kubectl
+from trainingjob_sandbox.client import ApiClient, ApiError
+
+pytestmark = pytest.mark.real_only
+
+Object = dict[str, Any]
+SECURITY_LEVEL = "pod-security.kubernetes.io/enforce"
+POLICIES = "/apis/admissionregistration.k8s.io/v1"
+TRIED_AGAIN_AFTER_S = 60.0
+
+
+async def exhaust_quota(api: Api) -> None:
+    quota = {"metadata": {"name": "tight"}, "spec": {"hard": {"pods": "1"}}}
+    await api.client.create(f"/api/v1/namespaces/{api.namespace}/resourcequotas", quota)
+    path = f"/api/v1/namespaces/{api.namespace}/resourcequotas/tight"
+    while "used" not in (await api.client.get(path)).get("status", {}):
+        await asyncio.sleep(0.05)
+
+
+async def raise_quota(api: Api) -> None:
+    path = f"/api/v1/namespaces/{api.namespace}/resourcequotas/tight"
+    await api.client.patch(path, {"spec": {"hard": {"pods": "10"}}})
+
+
+async def set_security_level(api: Api, level: str | None) -> None:
+    labels = {"metadata": {"labels": {SECURITY_LEVEL: level}}}
+    await api.client.patch(f"/api/v1/namespaces/{api.namespace}", labels)
+
+
+async def set_limits(api: Api) -> None:
+    limits = [{"type": "Container", "max": {"memory": "1Gi"}, "default": {"memory": "512Mi"}}]
+    body = {"metadata": {"name": "small"}, "spec": {"limits": limits}}
+    await api.client.create(f"/api/v1/namespaces/{api.namespace}/limitranges", body)
+
+
+async def remove_limits(api: Api) -> None:
+    await api.client.delete(f"/api/v1/namespaces/{api.namespace}/limitranges/small")
+
+
+async def create_account(api: Api) -> None:
+    body = {"metadata": {"name": "trainer"}}
+    await api.client.create(f"/api/v1/namespaces/{api.namespace}/serviceaccounts", body)
+
+
+async def create_priority(api: Api) -> None:
+    body = {"metadata": {"name": api.namespace}, "value": 1}
+    await api.client.create("/apis/scheduling.k8s.io/v1/priorityclasses", body)
+
+
+async def set_policy(api: Api) -> None:
+    """Refuse what runs as nobody's project, and wait until the server does."""
+    rule = {"expression": "'project' in object.metadata.labels", "message": "name your project"}
+    resources = {
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE"],
+        "resources": ["pods"],
+    }
+    here = {"matchLabels": {"kubernetes.io/metadata.name": api.namespace}}
+    policy = {
+        "metadata": {"name": api.namespace},
+        "spec": {
+            "matchConstraints": {"resourceRules": [resources], "namespaceSelector": here},
+            "validations": [rule],
+        },
+    }
+    binding = {
+        "metadata": {"name": api.namespace},
+        "spec": {"policyName": api.namespace, "validationActions": ["Deny"]},
+    }
+    await api.client.create(f"{POLICIES}/validatingadmissionpolicies", policy)
+    await api.client.create(f"{POLICIES}/validatingadmissionpolicybindings", binding)
+    pod = {"metadata": {"name": "probe"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    pods = f"/api/v1/namespaces/{api.namespace}/pods"
+    while True:
+        with contextlib.suppress(ApiError):
+            await api.client._call("POST", pods, query={"dryRun": "All"}, body=pod)
+            await asyncio.sleep(0.1)
+            continue
+        return
+
+
+async def remove_policy(api: Api) -> None:
+    for plural in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
+        await api.client.delete(f"{POLICIES}/{plural}/{api.namespace}")
+
+
+async def nothing(api: Api) -> None:
+    """There is nothing to prepare."""
+
+
+def restrict(level: str | None) -> Callable[[Api], Awaitable[None]]:
+    return lambda api: set_security_level(api, level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obstacle:
+    """Something that keeps a job's pods from being created.
+
+    Attributes:
+        stage: puts it there.
+        mend: takes it away.
+        reason, words: what is in the job's condition; `words` are the server's, in order, with
+            `{ns}` for the namespace.
+        pods: so many pods come into being nevertheless.
+        pod_spec: what the pods are like.
+        asked_again: how often, at most, in the first seconds.
+    """
+
+    stage: Callable[[Api], Awaitable[None]] = nothing
+    mend: Callable[[Api], Awaitable[None]]
+    words: tuple[str, ...]
+    reason: str = "Forbidden"
+    pods: int = 0
+    pod_spec: dict[str, Any]
+    asked_again: int = 0
+
+
+def container(memory: str) -> Object:
+    limits = {"limits": {"memory": memory}}
+    return {"name": "trainer", "image": "example/mnist:1.0", "resources": limits}
+
+
+OBSTACLES = {
+    "quota": Obstacle(
+        stage=exhaust_quota,
+        mend=raise_quota,
+        reason="QuotaExceeded",
+        words=("exceeded quota: tight, requested: pods=1, used: pods=1, limited: pods=1",),
+        pods=1,
+        pod_spec={},
+    ),
+    "pod security": Obstacle(
+        stage=restrict("restricted"),
+        mend=restrict(None),
+        words=(
+            'violates PodSecurity "restricted:latest"',
+            "allowPrivilegeEscalation != false",
+            "runAsNonRoot != true",
+        ),
+        pod_spec={},
+    ),
+    "a limit range": Obstacle(
+        stage=set_limits,
+        mend=remove_limits,
+        words=("maximum memory usage per Container is 1Gi, but limit is 2Gi",),
+        pod_spec={"containers": [container("2Gi")]},
+    ),
+    "no service account": Obstacle(
+        mend=create_account,
+        words=(
+            'error looking up service account {ns}/trainer: serviceaccount "trainer" not found',
+        ),
+        pod_spec={"serviceAccountName": "trainer"},
+        asked_again=3,  # a moment later, and then less and less often
+    ),
+    "no priority class": Obstacle(
+        mend=create_priority,
+        words=("no PriorityClass with name {ns} was found",),
+        pod_spec={"priorityClassName": "{ns}"},
+    ),
+    "an admission policy": Obstacle(
+        stage=set_policy,
+        mend=remove_policy,
+        words=("ValidatingAdmissionPolicy '{ns}'", "denied request: name your project"),
+        pod_spec={},
+    ),
+}
+
+
+def blocked_job(api: Api, obstacle: Obstacle) -> Object:
+    spec = {
+        key: value.format(ns=api.namespace) if isinstance(value, str) else value
+        for key, value in obstacle.pod_spec.items()
+    }
+    return unscheduled(make_job("blocked", nodes=3), **spec)
+
+
+async def wait_for_refusal(api: Api, obstacle: Obstacle) -> Object:
+    status = await api.wait_for_job(
+        "blocked", lambda s: condition(s, "PodsReady").get("reason") == obstacle.reason
+    )
+    message = condition(status, "PodsReady")["message"]
+    missing = [w for w in obstacle.words if w.format(ns=api.namespace) not in message]
+    assert not missing, message
+    return status
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES.values(), ids=[*OBSTACLES])
+async def test_a_job_whose_pods_are_refused_waits_and_says_so_in_the_servers_words(
+    operator: OperatorProcess, api: Api, obstacle: Obstacle
+) -> None:
+    await obstacle.stage(api)
+    await api.apply(blocked_job(api, obstacle))
+
+    status = await wait_for_refusal(api, obstacle)
+
+    assert status["phase"] == "Pending"
+    assert (status["attempt"], status["restarts"], status["disruptions"]) == (0, 0, 0)
+    assert len(await api.pods("blocked")) == status["active"] == obstacle.pods
+    # `kubectl describe` says it, too.
+    async with asyncio.timeout(20):
+        while not any(obstacle.reason == e["reason"] for e in await api.events("blocked")):
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES.values(), ids=[*OBSTACLES])
+async def test_a_refusal_is_not_asked_about_again_and_again(
+    operator: OperatorProcess,
+    operator_user: str,
+    audit: AuditLog,
+    api: Api,
+    obstacle: Obstacle,
+) -> None:
+    await obstacle.stage(api)
+    await api.apply(blocked_job(api, obstacle))
+    await wait_for_refusal(api, obstacle)
+    here = {"user": operator_user, "namespace": api.namespace}
+    creations = audit.count(**here, verb="create", resource="pods")
+
+    for number in range(20):  # each an event that the job's pass is made for
+        await api.patch_job("blocked", {"metadata": {"labels": {"touched": str(number)}}})
+    await api.apply(make_job("witness", suspend=True))
+    await api.wait_for_phase("witness", "Suspended")
+
+    refused = {kind: number for kind, number in creations.items() if kind.code >= 400}
+    assert sum(refused.values()) in {1, 2}, refused  # two at once, when the first was let in
+    again = audit.count(**here, verb="create", resource="pods").total() - creations.total()
+    assert again <= obstacle.asked_again, again
+    assert audit.count(**here).total() < 20, audit.count(**here)
+
+
+@pytest.fixture
+async def namespaces(api_server: ApiServerUnderTest) -> AsyncIterator[dict[str, Api]]:
+    """A namespace for each obstacle."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield {
+            name: await stack.enter_async_context(Api(api_server, f"test-{uuid4().hex[:8]}"))
+            for name in OBSTACLES
+        }
+
+
+async def test_a_job_starts_by_itself_when_nothing_is_in_its_way_any_more(
+    operator: OperatorProcess, namespaces: dict[str, Api]
+) -> None:
+    for name, api in namespaces.items():
+        await OBSTACLES[name].stage(api)
+        await api.apply(blocked_job(api, OBSTACLES[name]))
+    for name, api in namespaces.items():
+        await wait_for_refusal(api, OBSTACLES[name])
+
+    for name, api in namespaces.items():
+        await OBSTACLES[name].mend(api)
+
+    for api in namespaces.values():
+        for pod in await api.wait_for_pods("blocked", 3, patience_s=TRIED_AGAIN_AFTER_S + 20):
+            await api.start_pod(pod)
+        status = await api.wait_for_phase("blocked", "Running")
+        assert status["attempt"] == 0
+        assert condition(status, "PodsReady")["reason"] == "PodsReady"
+
+
+async def test_an_account_that_comes_a_moment_later_is_hardly_waited_for(
+    operator: OperatorProcess, api: Api
+) -> None:
+    """As the default account of a namespace that was made with the job in one `kubectl apply`."""
+    obstacle = OBSTACLES["no service account"]
+    await api.apply(blocked_job(api, obstacle))
+    await wait_for_refusal(api, obstacle)
+
+    await create_account(api)
+
+    await api.wait_for_pods("blocked", 3, patience_s=TRIED_AGAIN_AFTER_S / 3)
+
+
+async def test_a_job_starts_that_is_applied_together_with_its_namespace(
+    operator: OperatorProcess, api_server: ApiServerUnderTest, admin_kubectl: Kubectl
+) -> None:
+    name = f"test-{uuid4().hex[:8]}"
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    job = unscheduled(make_job("early", namespace=name))
+
+    admin_kubectl(
+        "apply", "-f", "-", stdin={"apiVersion": "v1", "kind": "List", "items": [namespace, job]}
+    )
+
+    async with ApiClient.from_kubeconfig(api_server.kubeconfig) as client:
+        async with asyncio.timeout(TRIED_AGAIN_AFTER_S / 3):
+            while not (await client.list(f"/api/v1/namespaces/{name}/pods"))[0]:
+                await asyncio.sleep(0.05)
+        await client.delete(f"/api/v1/namespaces/{name}")
+
+
+async def test_what_admission_adds_to_a_pod_is_no_reason_to_make_it_again(
+    operator: OperatorProcess, api: Api
+) -> None:
+    await set_limits(api)
+    await api.apply(unscheduled(make_job("limited", nodes=2)))
+
+    pods = await api.wait_for_pods("limited", 2)
+    for pod in pods:
+        resources = pod["spec"]["containers"][0]["resources"]
+        assert resources["limits"] == {"memory": "512Mi"}
+        await api.start_pod(pod)
+    await api.wait_for_phase("limited", "Running")
+    assert [p["metadata"]["uid"] for p in await api.pods("limited")] == [
+        p["metadata"]["uid"] for p in pods
+    ]

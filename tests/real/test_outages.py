@@ -1,0 +1,200 @@
+"""An API server that restarts, and a history that is compacted away under a watch and a list."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hack.cluster.control_plane import ControlPlane
+from tests.support.api import Api
+from tests.support.audit import AuditLog
+from tests.support.builders import make_job, unscheduled
+from tests.support.operator import OperatorProcess
+from trainingjob_operator.clock import SystemClock
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.errors import GoneError
+from trainingjob_operator.kube import gateway
+from trainingjob_operator.kube.connection import connect
+from trainingjob_operator.kube.gateway import Gateway, Page
+from trainingjob_operator.reconciler.resync import Resync, Scope
+from trainingjob_operator.reconciler.work_queue import WorkQueue
+from trainingjob_operator.stores.job_index import JobIndex
+
+pytestmark = pytest.mark.real_only
+
+Object = dict[str, Any]
+
+
+@pytest.fixture
+def operator(plane: ControlPlane, api: Api, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """An operator that goes on only by its watches: no comparison is due while a test lasts."""
+    with OperatorProcess(
+        api.server.operator_kubeconfig,
+        tmp_path / "operator.log",
+        TRAININGJOB_RECONCILER__RESYNC_INTERVAL="1h",
+        TRAININGJOB_RESTART__BACKOFF="0",
+    ) as process:
+        process.wait_until_ready()
+        yield process
+        assert process.is_running, process.log()
+
+
+async def running_job(api: Api, name: str) -> list[Object]:
+    await api.apply(unscheduled(make_job(name, nodes=2)))
+    pods = await api.wait_for_pods(name, 2)
+    for pod in pods:
+        await api.start_pod(pod)
+    await api.wait_for_phase(name, "Running")
+    return pods
+
+
+async def restart(
+    plane: ControlPlane, api: Api, *, between: Callable[[], object] = lambda: None
+) -> None:
+    """Restart the API server, from this thread: a server does not outlive the one that starts it.
+
+    What happens in between happens to etcd, while nobody looks.
+    """
+    plane.stop_api_server()
+    between()
+    plane.start_api_server()
+    await api.reconnect()
+
+
+def uids(pods: list[Object]) -> list[str]:
+    return [pod["metadata"]["uid"] for pod in pods]
+
+
+async def test_jobs_run_on_over_a_restart_of_the_api_server(
+    operator: OperatorProcess,
+    operator_user: str,
+    audit: AuditLog,
+    plane: ControlPlane,
+    api: Api,
+) -> None:
+    jobs = {name: await running_job(api, name) for name in ("one", "two", "three")}
+
+    await restart(plane, api)
+
+    assert operator.is_running
+    await api.finish_pod(jobs["one"][0])
+    await api.finish_pod(jobs["one"][1])
+    await api.wait_for_phase("one", "Succeeded")
+    await api.finish_pod(jobs["two"][1], 1)
+    for pod in await api.wait_for_pods("two", 2, attempt=1):
+        await api.start_pod(pod)
+    await api.wait_for_phase("two", "Running")
+    await api.apply(unscheduled(make_job("after")))
+    await api.wait_for_pods("after", 1)
+    assert uids(await api.pods("three")) == uids(jobs["three"])
+    for name in jobs:
+        status = (await api.job(name))["status"]
+        assert status["disruptions"] == 0
+    made = audit.count(user=operator_user, verb="create", resource="pods", code=201)
+    assert made.total() == 2 * 3 + 2 + 1  # three jobs of two, an attempt, and one that came later
+    assert operator.probe("/readyz")[0] == 200
+
+
+async def test_a_watch_whose_place_is_gone_loses_nothing(
+    operator: OperatorProcess,
+    operator_user: str,
+    audit: AuditLog,
+    plane: ControlPlane,
+    api: Api,
+) -> None:
+    hit = await running_job(api, "hit")
+    await running_job(api, "doomed")
+    calm = await running_job(api, "calm")
+
+    # While the operator hears nothing, a job comes, one goes, a pod goes, and all of it becomes
+    # history that nobody keeps: the server starts with what there is, and says 410 to whoever
+    # wants to know what was before.
+    os.kill(operator.process.pid, signal.SIGSTOP)
+    try:
+        await api.delete_pod(hit[1], grace_s=0)
+        await api.delete_job("doomed")
+        await api.apply(unscheduled(make_job("newcomer")))
+        await restart(plane, api, between=plane.compact)
+        listed = lists(audit, operator_user)
+    finally:
+        os.kill(operator.process.pid, signal.SIGCONT)
+
+    await api.wait_for_pods("newcomer", 1, patience_s=60)
+    for pod in await api.wait_for_pods("hit", 2, attempt=1, patience_s=60):
+        await api.start_pod(pod)
+    status = await api.wait_for_phase("hit", "Running")
+    assert (status["restarts"], status["disruptions"]) == (0, 1)
+    assert uids(await api.pods("calm")) == uids(calm)
+    await api.wait_for_pods("doomed", 0, patience_s=60)
+    made = audit.count(user=operator_user, verb="create", resource="pods", code=201)
+    assert made.total() == 2 * 3 + 2 + 1  # three jobs of two, an attempt, and the newcomer
+    # Lists were made, kopf's and ours: the watch had really lost its place.
+    async with asyncio.timeout(30):
+        while lists(audit, operator_user) < listed + 2:
+            await asyncio.sleep(0.1)
+
+
+def lists(audit: AuditLog, user: str) -> int:
+    """How often the operator has listed all jobs."""
+    return audit.count(user=user, verb="list", resource="trainingjobs", code=200).total()
+
+
+class Interrupted:
+    """The gateway, with something happening between the first two pages of the first list."""
+
+    def __init__(self, real: Gateway, happens: Callable[[], Awaitable[None]]) -> None:
+        self.real = real
+        self.happens: Callable[[], Awaitable[None]] | None = happens
+        self.expired = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    async def list_jobs(self, namespace: str | None) -> AsyncIterator[Page]:
+        try:
+            async for page in self.real.list_jobs(namespace):
+                yield page
+                if self.happens is not None:
+                    happens, self.happens = self.happens, None
+                    await happens()
+        except GoneError:
+            self.expired += 1
+            raise
+
+
+async def test_a_list_whose_next_page_has_expired_is_made_again_and_complete(
+    plane: ControlPlane, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "_PAGE_SIZE", 2)
+    for number in range(5):
+        await api.apply(make_job(f"job-{number}"))
+
+    async def history_is_lost() -> None:
+        await api.apply(make_job("job-early"))
+        await api.delete_job("job-4")
+        await restart(
+            plane, api, between=plane.compact
+        )  # it would remember the list's moment otherwise
+
+    index, queue = JobIndex(100), WorkQueue[JobKey]()
+    connection = await connect(str(api.server.kubeconfig))
+    async with Gateway(connection, timeout_s=10) as real:
+        cluster = Interrupted(real, history_is_lost)
+        resync = Resync(
+            cluster=cluster,
+            index=index,
+            queue=queue,
+            clock=SystemClock(),
+            scope=Scope(namespaces=[api.namespace], retention_s=3600),
+            interval_s=3600,
+        )
+        await resync.run_until_done()
+    queue.close()
+
+    assert cluster.expired == 1
+    names = sorted(entry.job.key.name for entry in index)
+    assert names == ["job-0", "job-1", "job-2", "job-3", "job-early"]
