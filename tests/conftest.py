@@ -9,7 +9,8 @@ import pytest
 
 from hack.cluster import assets
 from hack.cluster.control_plane import ControlPlane
-from tests.support.api import Api, ApiServerUnderTest, OperatorAccount, sandbox_api_server
+from tests.support.account import with_operator_account
+from tests.support.api import Api, ApiServerUnderTest, sandbox_api_server
 from tests.support.operator import OperatorProcess
 from tests.support.real import install_crds
 
@@ -98,11 +99,8 @@ def api_server(
         yield ApiServerUnderTest(Path(os.environ[REAL_KUBECONFIG]))
     else:
         plane: ControlPlane = request.getfixturevalue("control_plane")
-        account = OperatorAccount(
-            "operator-under-test",
-            plane.kubeconfig_for("operator-under-test", group="system:masters"),
-        )
-        yield ApiServerUnderTest(plane.kubeconfig, plane=plane, operator=account)
+        with with_operator_account(plane, tmp_path_factory.mktemp("account")) as server:
+            yield server
 
 
 @pytest.fixture

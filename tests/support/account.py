@@ -1,0 +1,44 @@
+"""The operator's own account on a real control plane, and whether its rights were enough."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from hack.chart import NAMESPACE
+from hack.cluster.control_plane import ControlPlane
+from tests.support.api import ApiServerUnderTest, OperatorAccount
+from tests.support.audit import forbidden_requests
+from tests.support.chart import ACCOUNT_KINDS, one, token_kubeconfig
+from tests.support.real import kubectl
+
+_INSTALL = Path(__file__).parents[2] / "manifests" / "install.yaml"
+
+
+@contextmanager
+def with_operator_account(plane: ControlPlane, folder: Path) -> Iterator[ApiServerUnderTest]:
+    """The control plane, with the account and exactly the rights that an install makes.
+
+    Args:
+        plane: the control plane, with our definitions.
+        folder: where the kubeconfig goes.
+
+    Raises:
+        AssertionError: at the end, if the operator has asked for anything that it had no right
+            to. What admission refuses is not meant: tests stage that.
+    """
+    documents = yaml.load_all(_INSTALL.read_text(), yaml.CSafeLoader)
+    objects = [each for each in documents if each and each["kind"] in ACCOUNT_KINDS]
+    account = one(objects, "ServiceAccount")["metadata"]["name"]
+    kubectl(plane.kubeconfig, "create", "namespace", NAMESPACE)
+    listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+    kubectl(plane.kubeconfig, "apply", "-f", "-", stdin=json.dumps(listed))
+    user = f"system:serviceaccount:{NAMESPACE}:{account}"
+    kubeconfig = token_kubeconfig(plane, folder / "operator.kubeconfig", NAMESPACE, account)
+    yield ApiServerUnderTest(
+        plane.kubeconfig, plane=plane, operator=OperatorAccount(user, kubeconfig)
+    )
+    refused = [request.line for request in forbidden_requests(plane.audit_log, user)]
+    assert not refused, "the operator lacks rights that it needs:\n" + "\n".join(refused)
