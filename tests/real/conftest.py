@@ -46,7 +46,7 @@ def kubectl_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def operator_user(api_server: ApiServerUnderTest) -> str:
+def operator_user(api_server: ApiServerUnderTest, plane: ControlPlane) -> str:
     """The operator's name in the audit log."""
     assert api_server.operator is not None
     return api_server.operator.user
