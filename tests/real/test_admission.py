@@ -24,6 +24,7 @@ pytestmark = pytest.mark.real_only
 Object = dict[str, Any]
 SECURITY_LEVEL = "pod-security.kubernetes.io/enforce"
 POLICIES = "/apis/admissionregistration.k8s.io/v1"
+PRIORITIES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 TRIED_AGAIN_AFTER_S = 60.0
 
 
@@ -62,7 +63,7 @@ async def create_account(api: Api) -> None:
 
 async def create_priority(api: Api) -> None:
     body = {"metadata": {"name": api.namespace}, "value": 1}
-    await api.client.create("/apis/scheduling.k8s.io/v1/priorityclasses", body)
+    await api.client.create(PRIORITIES, body)
 
 
 async def set_policy(api: Api) -> None:
@@ -99,8 +100,21 @@ async def set_policy(api: Api) -> None:
 
 
 async def remove_policy(api: Api) -> None:
-    for plural in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
-        await api.client.delete(f"{POLICIES}/{plural}/{api.namespace}")
+    await remove_from_cluster(api.client, api.namespace)
+
+
+async def remove_from_cluster(client: ApiClient, name: str) -> None:
+    """Remove what obstacles have put outside a namespace."""
+    for path in (
+        f"{POLICIES}/validatingadmissionpolicybindings",
+        f"{POLICIES}/validatingadmissionpolicies",
+        PRIORITIES,
+    ):
+        try:
+            await client.delete(f"{path}/{name}")
+        except ApiError as error:
+            if not error.not_found:
+                raise
 
 
 async def nothing(api: Api) -> None:
@@ -204,11 +218,29 @@ async def wait_for_refusal(api: Api, obstacle: Obstacle) -> Object:
     return status
 
 
+Stage = Callable[[Api, Obstacle], Awaitable[None]]
+
+
+@pytest.fixture
+async def stage(api_server: ApiServerUnderTest) -> AsyncIterator[Stage]:
+    """Puts an obstacle there; what does not go with its namespace goes with the test."""
+    names: list[str] = []
+
+    async def put(api: Api, obstacle: Obstacle) -> None:
+        names.append(api.namespace)
+        await obstacle.stage(api)
+
+    yield put
+    async with ApiClient.from_kubeconfig(api_server.kubeconfig) as client:
+        for name in names:
+            await remove_from_cluster(client, name)
+
+
 @pytest.mark.parametrize("obstacle", OBSTACLES.values(), ids=[*OBSTACLES])
 async def test_a_job_whose_pods_are_refused_waits_and_says_so_in_the_servers_words(
-    operator: OperatorProcess, api: Api, obstacle: Obstacle
+    operator: OperatorProcess, stage: Stage, api: Api, obstacle: Obstacle
 ) -> None:
-    await obstacle.stage(api)
+    await stage(api, obstacle)
     await api.apply(blocked_job(api, obstacle))
 
     status = await wait_for_refusal(api, obstacle)
@@ -227,10 +259,12 @@ async def test_a_refusal_is_not_asked_about_again_and_again(
     operator: OperatorProcess,
     operator_user: str,
     audit: AuditLog,
+    stage: Stage,
     api: Api,
+    *,
     obstacle: Obstacle,
 ) -> None:
-    await obstacle.stage(api)
+    await stage(api, obstacle)
     await api.apply(blocked_job(api, obstacle))
     await wait_for_refusal(api, obstacle)
     here = {"user": operator_user, "namespace": api.namespace}
@@ -259,10 +293,10 @@ async def namespaces(api_server: ApiServerUnderTest) -> AsyncIterator[dict[str, 
 
 
 async def test_a_job_starts_by_itself_when_nothing_is_in_its_way_any_more(
-    operator: OperatorProcess, namespaces: dict[str, Api]
+    operator: OperatorProcess, stage: Stage, namespaces: dict[str, Api]
 ) -> None:
     for name, api in namespaces.items():
-        await OBSTACLES[name].stage(api)
+        await stage(api, OBSTACLES[name])
         await api.apply(blocked_job(api, OBSTACLES[name]))
     for name, api in namespaces.items():
         await wait_for_refusal(api, OBSTACLES[name])
