@@ -1,0 +1,149 @@
+"""`python -m hack.bench`: ours and the built-in Job controller, in the same run, alternating.
+
+Prints what it measures, whatever it is. docs/benchmark.md says how, and what is not comparable.
+"""
+
+import argparse
+import asyncio
+import datetime as dt
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from hack.bench import plan, report
+from hack.bench.arena import arena
+from hack.bench.contestants import ALL
+from hack.bench.measure import Measurement, measure
+from hack.bench.plan import Repetition, Size
+from hack.bench.summary import Summary, summarise
+from hack.cluster.assets import AssetsError, build, kubernetes_version
+from hack.cluster.process import StartError
+
+_SMOKE_JOBS: Final = 50
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the bench; 1 if a smoke run shows what none may show, or if it could not be run."""
+    arguments = _parser().parse_args(argv)
+    try:
+        assets = build()
+        runs = _run(assets, _repetitions(arguments), keep=arguments.keep)
+    except (AssetsError, StartError, RuntimeError) as error:
+        _say(str(error))
+        return 1
+    sys.stdout.write(_markdown(runs))
+    if arguments.json is not None:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(_document(runs), indent=1) + "\n")
+    found = [each for summaries in runs.values() for each in report.problems(summaries)]
+    for problem in found:
+        _say(problem)
+    return 1 if found and arguments.smoke else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m hack.bench", description=__doc__)
+    size = Size()
+    parser.add_argument("--smoke", action="store_true", help="only count, and fail on the counts")
+    parser.add_argument("--jobs", type=int, help="of a burst")
+    parser.add_argument("--default-jobs", type=int, default=size.default_jobs)
+    parser.add_argument("--rounds", type=int, default=size.rounds)
+    parser.add_argument("--rate", type=float, default=size.rate, help="of the stream, jobs/s")
+    parser.add_argument("--seconds", type=float, default=size.seconds, help="of the stream")
+    parser.add_argument("--only-run", choices=("A", "B"))
+    parser.add_argument("--only", choices=tuple(ALL), action="append", help="this contestant")
+    parser.add_argument("--json", type=Path, help="where to write everything, for programs")
+    parser.add_argument("--keep", type=Path, help="keep logs and audit logs in this folder")
+    return parser
+
+
+def _repetitions(arguments: argparse.Namespace) -> list[Repetition]:
+    if arguments.smoke:
+        chosen = plan.smoke(arguments.jobs or _SMOKE_JOBS)
+    else:
+        chosen = plan.full(
+            Size(
+                jobs=arguments.jobs or Size.jobs,
+                default_jobs=arguments.default_jobs,
+                rounds=arguments.rounds,
+                rate=arguments.rate,
+                seconds=arguments.seconds,
+            )
+        )
+    return [
+        each
+        for each in chosen
+        if arguments.only_run in {None, each.run}
+        and (not arguments.only or each.contestant.name in arguments.only)
+    ]
+
+
+def _run(
+    assets: Path, repetitions: list[Repetition], *, keep: Path | None
+) -> dict[tuple[str, str], list[Summary]]:
+    found: dict[tuple[str, str], list[Measurement]] = {}
+    begun = time.monotonic()
+    for number, each in enumerate(repetitions, 1):
+        _say(
+            f"{number}/{len(repetitions)}, run {each.run}: {each.contestant.name} "
+            f"({time.monotonic() - begun:.0f} s so far)"
+        )
+        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+            root = Path(scratch) / "state"
+            try:
+                with arena(assets, root, each.contestant, each.nodes) as ready:
+                    measured = asyncio.run(measure(ready, list(each.workloads)))
+            finally:
+                if keep is not None:
+                    _keep(root, keep / f"{number:02}-{each.run}-{each.contestant.name}")
+        found.setdefault((each.run, each.nodes), []).extend(measured)
+    _say(f"done in {time.monotonic() - begun:.0f} s")
+    return {run: summarise(measurements) for run, measurements in found.items()}
+
+
+def _keep(root: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for log in root.glob("*.log"):
+        shutil.copy(log, folder)
+
+
+def _markdown(runs: dict[tuple[str, str], list[Summary]]) -> str:
+    parts = [_conditions(runs)]
+    for (run, nodes), summaries in runs.items():
+        parts += [report.tables(run, nodes, summaries), report.verdicts(run, summaries)]
+    return "\n".join(parts)
+
+
+def _conditions(runs: dict[tuple[str, str], list[Summary]]) -> str:
+    loads = [part.load for each in runs.values() for summary in each for part in summary.parts]
+    today = dt.datetime.now(dt.UTC).date()
+    return (
+        f"{today}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}, "
+        f"Python {platform.python_version()}, Kubernetes {kubernetes_version()}, load average "
+        f"before each workload {min(loads, default=0):.1f}-{max(loads, default=0):.1f}\n"
+    )
+
+
+def _document(runs: dict[tuple[str, str], list[Summary]]) -> dict[str, Any]:
+    return {
+        "conditions": _conditions(runs).strip(),
+        "runs": {
+            run: {"nodes": nodes, "results": [each.as_json() for each in summaries]}
+            for (run, nodes), summaries in runs.items()
+        },
+    }
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"bench: {line}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Where one contestant runs: a control plane of its own, nodes that pretend, and the contestant."""
+
+import sys
+import time
+import urllib.error
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import yaml
+
+from hack.bench.access import Access
+from hack.bench.contestants import Contestant
+from hack.bench.operator_process import operator
+from hack.cluster.control_plane import ControlPlane, Options
+from hack.cluster.process import Program
+
+Nodes = Literal["kwok", "completer"]
+
+_CRDS: Final = Path(__file__).parents[2] / "manifests" / "crds"
+_STAGES: Final = Path(__file__).with_name("stages.yaml")
+_NODES: Final = 10
+_PATIENCE_S: Final = 30.0
+
+
+@dataclass(frozen=True)
+class Arena:
+    """A contestant that is ready to run jobs.
+
+    Attributes:
+        plane: its control plane.
+        contestant: who.
+        pids: the processes of interest by name; `controller` is the contestant's own, if any.
+    """
+
+    plane: ControlPlane
+    contestant: Contestant
+    pids: dict[str, int]
+
+    def access(self, user: str) -> Access:
+        """A way in, past all queues of the API server: the bench must not hold itself up."""
+        return _access(self.plane, user)
+
+
+@contextmanager
+def arena(assets: Path, root: Path, contestant: Contestant, nodes: Nodes) -> Iterator[Arena]:
+    """Start everything anew, with an empty etcd that waits for the disk; to enter in the main thread."""
+    options = Options(
+        scheduler=nodes == "kwok",
+        scheduler_qps=2000,
+        durable=True,
+        # Counting needs the log in one piece.
+        api_server=("--audit-log-maxsize=10000",),
+        controllers=contestant.controllers(nodes=nodes == "kwok"),
+    )
+    with ControlPlane(assets, root, options) as plane, ExitStack() as stack:
+        _install_crds(plane)
+        pids = {"api-server": plane.pid("kube-apiserver"), "etcd": plane.pid("etcd")}
+        # Beside a contestant that is not part of it, it has next to nothing to do.
+        manager = "controller" if contestant.kind == "Job" else "controller-manager"
+        pids[manager] = plane.pid("kube-controller-manager")
+        start = _kwok if nodes == "kwok" else _completer
+        program = start(assets, plane)
+        stack.callback(program.stop)
+        pids[nodes] = program.pid
+        if nodes == "kwok":
+            pids["scheduler"] = plane.pid("kube-scheduler")
+        if contestant.operator:
+            pids["controller"] = stack.enter_context(operator(plane))
+        yield Arena(plane, contestant, pids)
+
+
+def _access(plane: ControlPlane, user: str) -> Access:
+    files = plane.authority.client(user, group="system:masters")
+    return Access(
+        plane.server,
+        str(plane.authority.certificate),
+        str(files.certificate),
+        str(files.key),
+    )
+
+
+def _completer(assets: Path, plane: ControlPlane) -> Program:
+    access = _access(plane, "bench-completer").dumps()
+    return Program(
+        [sys.executable, "-m", "hack.bench.completer", access], plane.root / "completer.log"
+    )
+
+
+def _kwok(assets: Path, plane: ControlPlane) -> Program:
+    for number in range(_NODES):
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{number}"}}
+        plane.request("/api/v1/nodes", node)
+    return Program(
+        [
+            assets / "kwok",
+            f"--kubeconfig={plane.kubeconfig_for('bench-kwok', group='system:masters')}",
+            f"--config={_STAGES}",
+            "--manage-all-nodes=true",
+            "--node-lease-duration-seconds=40",
+        ],
+        plane.root / "kwok.log",
+    )
+
+
+def _install_crds(plane: ControlPlane) -> None:
+    for file in sorted(_CRDS.glob("*.yaml")):
+        crd = yaml.safe_load(file.read_text())
+        plane.request("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+        version = next(v["name"] for v in crd["spec"]["versions"] if v["served"])
+        path = f"/apis/{crd['spec']['group']}/{version}/{crd['spec']['names']['plural']}"
+        deadline = time.monotonic() + _PATIENCE_S
+        while not _is_served(plane, path):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{path} is not served after {_PATIENCE_S:.0f} s")
+            time.sleep(0.1)
+
+
+def _is_served(plane: ControlPlane, path: str) -> bool:
+    try:
+        plane.request(path)
+    except urllib.error.HTTPError:
+        return False
+    return True

@@ -1,0 +1,79 @@
+"""What is run in which order."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from hack.bench.arena import Nodes
+from hack.bench.contestants import JOB_DEFAULT, JOB_TUNED, OURS, RAW, Contestant
+from hack.bench.workload import Workload
+
+BURST: Final = "burst"
+STREAM: Final = "stream"
+STREAM_2S: Final = "stream-2s"
+
+_SHORT_MS: Final = 100
+_LONG_MS: Final = 2000
+_SMOKE_RATE: Final = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is run.
+
+    Attributes:
+        jobs: in a burst.
+        default_jobs: in a burst of the Job controller as it comes, whose rate its own limit of
+            requests decides, whatever the length.
+        rounds: repetitions of the race between ours and the tuned Job controller.
+        rate, seconds: of the stream, in jobs per second.
+    """
+
+    jobs: int = 1000
+    default_jobs: int = 100
+    rounds: int = 2
+    rate: float = 20.0
+    seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """One contestant, on a control plane of its own, with these workloads in this order."""
+
+    run: str
+    nodes: Nodes
+    contestant: Contestant
+    workloads: tuple[Workload, ...]
+
+
+def full(size: Size) -> list[Repetition]:
+    """Run A and run B: what a cluster looks like, and the controllers alone."""
+    burst = Workload(name=BURST, jobs=size.jobs, run_ms=_SHORT_MS)
+    few = Workload(name=BURST, jobs=size.default_jobs, run_ms=_SHORT_MS)
+    count = round(size.rate * size.seconds)
+    short = Workload(name=STREAM, jobs=count, rate=size.rate, run_ms=_SHORT_MS)
+    long = Workload(name=STREAM_2S, jobs=count, rate=size.rate, run_ms=_LONG_MS)
+    return [
+        Repetition("A", "kwok", RAW, (burst,)),
+        *_alternating("A", "kwok", size.rounds, (burst, short)),
+        Repetition("A", "kwok", JOB_DEFAULT, (few,)),
+        Repetition("B", "completer", RAW, (burst,)),
+        *_alternating("B", "completer", size.rounds, (burst, short, long)),
+        Repetition("B", "completer", JOB_DEFAULT, (few, short)),
+    ]
+
+
+def smoke(jobs: int) -> list[Repetition]:
+    """Enough to count: ours and the tuned Job controller once, without a scheduler."""
+    stream = Workload(name=STREAM, jobs=jobs, rate=_SMOKE_RATE, run_ms=_SHORT_MS)
+    return _alternating("B", "completer", 1, (stream,))
+
+
+def _alternating(
+    run: str, nodes: Nodes, rounds: int, workloads: tuple[Workload, ...]
+) -> list[Repetition]:
+    """ABBA: whatever gets slower or faster with time does so for both."""
+    order = []
+    for number in range(rounds):
+        pair = (OURS, JOB_TUNED) if number % 2 == 0 else (JOB_TUNED, OURS)
+        order += [Repetition(run, nodes, each, workloads) for each in pair]
+    return order

@@ -1,0 +1,150 @@
+"""What was measured, as Markdown for people."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from hack.bench.contestants import JOB_TUNED, OURS, RAW
+from hack.bench.plan import BURST
+from hack.bench.summary import Summary
+
+MAX_REQUESTS: Final = 3.0
+MAX_P99_MS: Final = 200.0
+_AT_THE_CEILING: Final = 0.9
+
+_COLUMNS: Final = (
+    "contestant",
+    "jobs",
+    "jobs/s (min-max)",
+    "of ceiling",
+    "own requests/job",
+    "events/job",
+    "list+watch",
+    "lease",
+    "deletion",
+    "p50 ms",
+    "p99 ms",
+    "RSS MiB start/end",
+    "CPU ms/job: own",
+    "CPU ms/job: API server+etcd",
+    "foreign cores",
+    "duplicates",
+    "not complete",
+)
+_SERVER: Final = ("api-server", "etcd")
+
+
+def tables(run: str, nodes: str, summaries: Sequence[Summary]) -> str:
+    """A table for each workload of one run."""
+    ceiling = next((s.rate for s in summaries if _is(s, RAW.name, BURST)), math.nan)
+    workloads = dict.fromkeys(each.workload for each in summaries)
+    parts = []
+    for workload in workloads:
+        rows = [_row(each, ceiling) for each in summaries if each.workload == workload]
+        parts.append(f"Run {run} ({nodes}), {workload}:\n\n{_table(rows)}\n")
+    return "\n".join(parts)
+
+
+def verdicts(run: str, summaries: Sequence[Summary]) -> str:
+    """What became of the targets; each line has the figure that decides."""
+    ours = [each for each in summaries if each.contestant == OURS.name]
+    lines = [_verdict(f"0 duplicate pods: {sum(s.duplicates for s in ours)}",
+                      met=not any(s.duplicates for s in ours))]  # fmt: skip
+    for each in ours:
+        requests = each.per_job("own")
+        lines.append(
+            _verdict(
+                f"at most {MAX_REQUESTS:g} own requests for each job, {each.workload}: "
+                f"{requests:.2f}",
+                met=requests <= MAX_REQUESTS,
+            )
+        )
+        if each.workload != BURST:
+            p99 = each.latency_ms(0.99)
+            lines.append(
+                _verdict(
+                    f"p99 at most {MAX_P99_MS:g} ms, {each.workload}: {p99:.0f} ms",
+                    met=p99 <= MAX_P99_MS,
+                )
+            )
+    lines += _race(summaries)
+    return f"Run {run}:\n\n" + "\n".join(lines) + "\n"
+
+
+def _race(summaries: Sequence[Summary]) -> list[str]:
+    burst = {each.contestant: each for each in summaries if each.workload == BURST}
+    ours, tuned, raw = (burst.get(each.name) for each in (OURS, JOB_TUNED, RAW))
+    if ours is None or tuned is None:
+        return []
+    lines = [
+        _verdict(
+            f"faster than the tuned Job controller: {ours.rate:.1f} against {tuned.rate:.1f} "
+            f"jobs/s, {ours.rate / tuned.rate:.2f} times",
+            met=ours.rate > tuned.rate,
+        )
+    ]
+    if raw is not None and min(ours.rate, tuned.rate) > _AT_THE_CEILING * raw.rate:
+        lines.append(
+            f"- no race: both are at the ceiling of {raw.rate:.1f} jobs/s that pods without a "
+            "controller reach"
+        )
+    return lines
+
+
+def problems(summaries: Sequence[Summary]) -> list[str]:
+    """What no run may show, however slow the machine: counts, not times."""
+    found = []
+    for each in summaries:
+        name = f"{each.contestant}, {each.workload}"
+        if each.unfinished:
+            found.append(f"{name}: {each.unfinished} of {each.jobs} jobs did not complete")
+        if each.contestant != OURS.name:
+            continue
+        if each.duplicates:
+            found.append(f"{name}: {each.duplicates} duplicate pods")
+        used, allowed = each.total("own"), MAX_REQUESTS * each.finished + each.long_runs
+        if used > allowed:
+            found.append(
+                f"{name}: {used} own requests for {each.finished} jobs, of which {each.long_runs} "
+                f"ran for long; at most {allowed:.0f} are allowed: "
+                f"{dict(each.parts[0].requests.detail)}"
+            )
+    return found
+
+
+def _verdict(text: str, *, met: bool) -> str:
+    return f"- {'met' if met else 'NOT met'}: {text}"
+
+
+def _is(summary: Summary, contestant: str, workload: str) -> bool:
+    return (summary.contestant, summary.workload) == (contestant, workload)
+
+
+def _row(each: Summary, ceiling: float) -> list[str]:
+    rates, rss = each.rates, each.rss_mb
+    share = each.rate / ceiling if each.workload == BURST else math.nan
+    charged = each.contestant != RAW.name
+    return [
+        each.contestant,
+        f"{each.jobs}",
+        f"{each.rate:.1f} ({rates[0]:.1f}-{rates[-1]:.1f})",
+        "-" if math.isnan(share) else f"{share:.0%}",
+        f"{each.per_job('own'):.2f}" if charged else "-",
+        f"{each.per_job('events'):.2f}" if charged else "-",
+        f"{each.total('reads')}" if charged else "-",
+        f"{each.total('leases')}" if charged else "-",
+        f"{each.total('deletion')}" if charged else "-",
+        f"{each.latency_ms(0.5):.0f}" if charged else "-",
+        f"{each.latency_ms(0.99):.0f}" if charged else "-",
+        "-" if rss is None else f"{rss[0]:.0f}/{rss[1]:.0f}",
+        f"{each.cpu_ms_per_job('controller'):.1f}" if charged else "-",
+        f"{each.cpu_ms_per_job(*_SERVER):.1f}",
+        f"{each.foreign_cores:.2f}",
+        f"{each.duplicates}",
+        f"{each.unfinished}",
+    ]
+
+
+def _table(rows: list[list[str]]) -> str:
+    lines = [list(_COLUMNS), ["---"] * len(_COLUMNS), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

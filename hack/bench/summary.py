@@ -1,0 +1,149 @@
+"""Repetitions put together: medians, and percentiles over all jobs."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hack.bench.measure import Measurement
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that so large a share of the values does not exceed; NaN of none."""
+    if not values:
+        return math.nan
+    return sorted(values)[max(math.ceil(share * len(values)), 1) - 1]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All repetitions of one contestant with one workload."""
+
+    parts: list[Measurement]
+
+    @property
+    def contestant(self) -> str:
+        """Who."""
+        return self.parts[0].contestant
+
+    @property
+    def workload(self) -> str:
+        """What."""
+        return self.parts[0].workload
+
+    @property
+    def rates(self) -> list[float]:
+        """Jobs per second of each repetition, sorted."""
+        return sorted(part.rate for part in self.parts)
+
+    @property
+    def rate(self) -> float:
+        """The median of the jobs per second."""
+        return statistics.median(self.rates)
+
+    @property
+    def jobs(self) -> int:
+        """Jobs of all repetitions."""
+        return sum(part.jobs for part in self.parts)
+
+    @property
+    def unfinished(self) -> int:
+        """Jobs that did not come to their end, or not to a good one."""
+        return self.jobs - sum(part.finished - part.failed for part in self.parts)
+
+    @property
+    def duplicates(self) -> int:
+        """Pods beyond the first of their job."""
+        return sum(part.duplicates for part in self.parts)
+
+    @property
+    def finished(self) -> int:
+        """Jobs that came to an end."""
+        return sum(part.finished for part in self.parts)
+
+    @property
+    def long_runs(self) -> int:
+        """Pods that ran for long enough to be reported as running."""
+        return sum(part.long_runs for part in self.parts)
+
+    @property
+    def foreign_cores(self) -> float:
+        """Cores that processes which are no part of the bench kept busy, at the worst."""
+        return max(part.foreign_cores for part in self.parts)
+
+    def per_job(self, field: str) -> float:
+        """Requests of this kind for each job that came to an end."""
+        total = sum(getattr(part.requests, field) for part in self.parts)
+        return float(total) / max(self.finished, 1)
+
+    def total(self, field: str) -> int:
+        """Requests of this kind."""
+        return sum(getattr(part.requests, field) for part in self.parts)
+
+    def latency_ms(self, share: float) -> float:
+        """A percentile over the jobs of all repetitions, in milliseconds."""
+        return percentile([ms for part in self.parts for ms in part.latencies_ms], share)
+
+    @property
+    def rss_mb(self) -> tuple[float, float] | None:
+        """Medians of the resident memory at the start and at the end, in MiB."""
+        known = [part.rss_mb for part in self.parts if part.rss_mb is not None]
+        if not known:
+            return None
+        return (
+            statistics.median(start for start, _ in known),
+            statistics.median(end for _, end in known),
+        )
+
+    def cpu_ms_per_job(self, *processes: str) -> float:
+        """CPU of these processes for each job that came to an end, in milliseconds."""
+        total = sum(part.cpu_s.get(name, 0.0) for part in self.parts for name in processes)
+        return 1000 * total / max(self.finished, 1)
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "contestant": self.contestant,
+            "workload": self.workload,
+            "jobs": self.jobs,
+            "unfinished": self.unfinished,
+            "duplicates": self.duplicates,
+            "jobsPerSecond": self.rates,
+            "requestsPerJob": {
+                kind: self.per_job(kind)
+                for kind in ("own", "events", "leases", "reads", "deletion", "refused")
+            },
+            "latencyMs": {name: self.latency_ms(s) for name, s in _SHARES.items()},
+            "rssMiB": self.rss_mb,
+            "cpuMsPerJob": {name: self.cpu_ms_per_job(name) for name in self.parts[0].cpu_s},
+            "repetitions": [_repetition(part) for part in self.parts],
+        }
+
+
+_SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+
+
+def _repetition(part: Measurement) -> dict[str, Any]:
+    requests = part.requests
+    return {
+        "seconds": part.seconds,
+        "podsSeconds": part.pods_seconds,
+        "finished": part.finished,
+        "failed": part.failed,
+        "longRuns": part.long_runs,
+        "foreignCores": part.foreign_cores,
+        "latencyMs": {name: percentile(part.latencies_ms, s) for name, s in _SHARES.items()},
+        "own": dict(requests.detail),
+        "everybody": dict(requests.everybody),
+        "cpuSeconds": part.cpu_s,
+        "loadAverage": part.load,
+    }
+
+
+def summarise(measurements: list[Measurement]) -> list[Summary]:
+    """Put repetitions together, in the order of their first appearance."""
+    groups: dict[tuple[str, str], list[Measurement]] = {}
+    for each in measurements:
+        groups.setdefault((each.workload, each.contestant), []).append(each)
+    return [Summary(parts) for parts in groups.values()]
