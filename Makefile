@@ -15,6 +15,10 @@ export BUILDER
 
 REAL_TESTS := $(wildcard tests/contract tests/integration tests/real tests/charts)
 
+# How much `make bench` runs.
+JOBS   ?= 1000
+ROUNDS ?= 2
+
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -56,6 +60,12 @@ image-local: $(VENV)/.ready-dev ## build it on a Debian made here, where no regi
 
 newcomer: $(VENV)/.ready-dev ## run `make demo` of the last commit on a machine that has nothing yet
 	@$(BIN)/python -m hack.newcomer
+
+bench: cluster-build ## race ours against the built-in Job controller; JOBS=1000 ROUNDS=2
+	@$(BIN)/python -m hack.bench --jobs $(JOBS) --rounds $(ROUNDS) --json build/bench/bench.json
+
+bench-smoke: cluster-build ## count the requests and pods of a few jobs, and fail on too many
+	@$(BIN)/python -m hack.bench --smoke
 
 lint: $(VENV)/.ready-dev ## check style, import direction and generated files
 	$(BIN)/ruff check .
@@ -110,4 +120,4 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.ready $@
 
-.PHONY: help demo test test-sandbox test-real test-image test-unit image image-local newcomer cluster cluster-build lint typecheck format generate lock clean python-is-there
+.PHONY: help demo test test-sandbox test-real test-image test-unit image image-local newcomer cluster cluster-build bench bench-smoke lint typecheck format generate lock clean python-is-there

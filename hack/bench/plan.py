@@ -24,7 +24,8 @@ class Size:
         jobs: in a burst.
         default_jobs: in a burst of the Job controller as it comes, whose rate its own limit of
             requests decides, whatever the length.
-        rounds: repetitions of the race between ours and the tuned Job controller.
+        rounds: repetitions of the race in run B; run A, where the scheduler and kwok take their
+            part of the machine, has half as many.
         rate, seconds: of the stream, in jobs per second.
     """
 
@@ -47,18 +48,19 @@ class Repetition:
 
 def full(size: Size) -> list[Repetition]:
     """Run A and run B: what a cluster looks like, and the controllers alone."""
-    burst = Workload(name=BURST, jobs=size.jobs, run_ms=_SHORT_MS)
-    few = Workload(name=BURST, jobs=size.default_jobs, run_ms=_SHORT_MS)
     count = round(size.rate * size.seconds)
+    burst = Workload(name=BURST, jobs=size.jobs, run_ms=_SHORT_MS)
+    half = Workload(name=STREAM, jobs=count // 2, rate=size.rate, run_ms=_SHORT_MS)
+    few = Workload(name=BURST, jobs=size.default_jobs, run_ms=_SHORT_MS)
     short = Workload(name=STREAM, jobs=count, rate=size.rate, run_ms=_SHORT_MS)
     long = Workload(name=STREAM_2S, jobs=count, rate=size.rate, run_ms=_LONG_MS)
     return [
         Repetition("A", "kwok", RAW, (burst,)),
-        *_alternating("A", "kwok", size.rounds, (burst, short)),
+        *_alternating("A", "kwok", (size.rounds + 1) // 2, (burst, short)),
         Repetition("A", "kwok", JOB_DEFAULT, (few,)),
         Repetition("B", "completer", RAW, (burst,)),
         *_alternating("B", "completer", size.rounds, (burst, short, long)),
-        Repetition("B", "completer", JOB_DEFAULT, (few, short)),
+        Repetition("B", "completer", JOB_DEFAULT, (few, half)),
     ]
 
 

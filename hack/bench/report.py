@@ -32,6 +32,8 @@ _COLUMNS: Final = (
     "not complete",
 )
 _SERVER: Final = ("api-server", "etcd")
+_ALL: Final = ("controller", *_SERVER)
+_QUIET_CORES: Final = 0.2
 
 
 def tables(run: str, nodes: str, summaries: Sequence[Summary]) -> str:
@@ -68,6 +70,8 @@ def verdicts(run: str, summaries: Sequence[Summary]) -> str:
                 )
             )
     lines += _race(summaries)
+    if (foreign := max(each.foreign_cores for each in summaries)) > _QUIET_CORES:
+        lines.append(f"- disturbed: other processes kept up to {foreign:.1f} cores busy")
     return f"Run {run}:\n\n" + "\n".join(lines) + "\n"
 
 
@@ -83,6 +87,10 @@ def _race(summaries: Sequence[Summary]) -> list[str]:
             met=ours.rate > tuned.rate,
         )
     ]
+    lines.append(
+        f"- CPU of controller, API server and etcd for each job of the burst: "
+        f"{ours.cpu_ms_per_job(*_ALL):.1f} ms against {tuned.cpu_ms_per_job(*_ALL):.1f} ms"
+    )
     if raw is not None and min(ours.rate, tuned.rate) > _AT_THE_CEILING * raw.rate:
         lines.append(
             f"- no race: both are at the ceiling of {raw.rate:.1f} jobs/s that pods without a "

@@ -1,0 +1,54 @@
+"""The bench, small: what it counts holds on a machine of any speed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def smoke(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[subprocess.CompletedProcess[str], Any]:
+    """A smoke run, and what it wrote for programs."""
+    written = tmp_path_factory.mktemp("bench") / "bench.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "hack.bench", "--smoke", "--json", written],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert written.exists(), done.stderr
+    return done, json.loads(written.read_text())
+
+
+@pytest.mark.real_only
+def test_a_one_pod_job_takes_three_requests_and_never_two_pods(
+    smoke: tuple[subprocess.CompletedProcess[str], Any],
+) -> None:
+    done, written = smoke
+    assert done.returncode == 0, done.stderr
+    ours, tuned = written["runs"]["B"]["results"]
+    assert (ours["contestant"], tuned["contestant"]) == ("ours", "job-tuned")
+    assert ours["unfinished"] == ours["duplicates"] == 0
+    assert ours["repetitions"][0]["own"]["create pods"] == ours["jobs"]
+
+
+@pytest.mark.real_only
+def test_the_job_controller_is_charged_for_its_own_requests(
+    smoke: tuple[subprocess.CompletedProcess[str], Any],
+) -> None:
+    """The other side of the scales: were it charged with nothing, ours would look bad for ever."""
+    _, written = smoke
+    tuned = written["runs"]["B"]["results"][1]
+    own = tuned["repetitions"][0]["own"]
+    assert own["create pods"] == tuned["jobs"]
+    assert own["update jobs/status"] >= tuned["jobs"]
+    assert "patch trainingjobs/status" not in own
