@@ -47,7 +47,11 @@ class Repetition:
 
 
 def full(size: Size) -> list[Repetition]:
-    """Run A and run B: what a cluster looks like, and the controllers alone."""
+    """Run A and run B: what a cluster looks like, and the controllers alone.
+
+    A burst comes last: what it leaves behind, such as Events that are still to be written, would
+    hold up what comes after it.
+    """
     count = round(size.rate * size.seconds)
     burst = Workload(name=BURST, jobs=size.jobs, run_ms=_SHORT_MS)
     half = Workload(name=STREAM, jobs=count // 2, rate=size.rate, run_ms=_SHORT_MS)
@@ -56,11 +60,11 @@ def full(size: Size) -> list[Repetition]:
     long = Workload(name=STREAM_2S, jobs=count, rate=size.rate, run_ms=_LONG_MS)
     return [
         Repetition("A", "kwok", RAW, (burst,)),
-        *_alternating("A", "kwok", (size.rounds + 1) // 2, (burst, short)),
+        *_alternating("A", "kwok", (size.rounds + 1) // 2, (short, burst)),
         Repetition("A", "kwok", JOB_DEFAULT, (few,)),
         Repetition("B", "completer", RAW, (burst,)),
-        *_alternating("B", "completer", size.rounds, (burst, short, long)),
-        Repetition("B", "completer", JOB_DEFAULT, (few, half)),
+        *_alternating("B", "completer", size.rounds, (short, long, burst)),
+        Repetition("B", "completer", JOB_DEFAULT, (half, few)),
     ]
 
 
