@@ -5,7 +5,7 @@ from tests.support.chart import Object, Values, one, render, service_account_obj
 
 NAMED: Values = {"watchNamespaces": ["team-a", "team-b"]}
 IN_NAMESPACES = {
-    "trainingjob.dev/trainingjobs": {"get", "list", "watch"},
+    "trainingjob.dev/trainingjobs": {"get", "list", "patch", "watch"},
     "trainingjob.dev/trainingjobs/status": {"patch"},
     "trainingjob.dev/trainingjobs/finalizers": {"update"},
     "/pods": {"get", "list", "watch", "create", "delete"},

@@ -125,7 +125,7 @@ async def test_an_outage_loses_nothing_and_grows_nothing(
     with Ledger() as ledger:
         ledger.go_down()
         operator = OperatorProcess(
-            api_server.kubeconfig,
+            api_server.operator_kubeconfig,
             tmp_path / "operator.log",
             TRAININGJOB_NAMESPACES=api.namespace,
             TRAININGJOB_PERSIST__URL=ledger.url,

@@ -36,7 +36,7 @@ def operating(
 ) -> Iterator[OperatorProcess]:
     url = {"TRAININGJOB_PERSIST__URL": ledger.url} if ledger is not None else {}
     process = OperatorProcess(
-        api_server.kubeconfig,
+        api_server.operator_kubeconfig,
         folder / "operator.log",
         TRAININGJOB_NAMESPACES=api.namespace,
         TRAININGJOB_CLUSTER_NAME="test",

@@ -71,6 +71,11 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
   "TRAININGJOB_RESTART__BACKOFF_CAP" .Values.restart.backoffCap
   "TRAININGJOB_INDEX__MAX_JOBS" .Values.index.maxJobs
   "TRAININGJOB_INDEX__RETENTION" .Values.index.retention
+  "TRAININGJOB_CLUSTER_NAME" .Values.clusterName
+  "TRAININGJOB_PERSIST__TIMEOUT" .Values.persist.timeout
+  "TRAININGJOB_PERSIST__CONCURRENCY" .Values.persist.concurrency
+  "TRAININGJOB_PERSIST__RETRY_CACHE_SIZE" .Values.persist.retryCacheSize
+  "TRAININGJOB_PERSIST__DEADLINE" .Values.persist.deadline
   "TRAININGJOB_LOGGING__FORMAT" .Values.logging.format
   "TRAININGJOB_LOGGING__LEVEL" .Values.logging.level
 }}
@@ -79,6 +84,15 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- end }}
 {{- with .Values.reconciler.accelerators }}
 {{- $_ := set $values "TRAININGJOB_RECONCILER__ACCELERATORS" (join "," .) }}
+{{- end }}
+{{- with .Values.persist.url }}
+{{- $_ := set $values "TRAININGJOB_PERSIST__URL" . }}
+{{- end }}
+{{- if .Values.persist.tokenSecret.name }}
+{{- $_ := set $values "TRAININGJOB_PERSIST__TOKEN_FILE" (printf "/var/run/trainingjob/token/%s" .Values.persist.tokenSecret.key) }}
+{{- end }}
+{{- if .Values.persist.caConfigMap.name }}
+{{- $_ := set $values "TRAININGJOB_PERSIST__CA_FILE" (printf "/var/run/trainingjob/ca/%s" .Values.persist.caConfigMap.key) }}
 {{- end }}
 {{- $_ := set $values "TRAININGJOB_WEB__ADDRESS" (printf ":%d" (int .Values.web.port)) }}
 {{- range $name, $value := mergeOverwrite $values .Values.config }}
@@ -112,4 +126,27 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- $env = append $env (get $entries $name) }}
 {{- end }}
 {{- toYaml $env }}
+{{- end }}
+
+{{/* Folders and not single files: only so what is rotated arrives. */}}
+{{- define "trainingjob-operator.volumeMounts" -}}
+{{- $mounts := list }}
+{{- if .Values.persist.tokenSecret.name }}
+{{- $mounts = append $mounts (dict "name" "record-token" "mountPath" "/var/run/trainingjob/token" "readOnly" true) }}
+{{- end }}
+{{- if .Values.persist.caConfigMap.name }}
+{{- $mounts = append $mounts (dict "name" "record-ca" "mountPath" "/var/run/trainingjob/ca" "readOnly" true) }}
+{{- end }}
+{{- toYaml (concat $mounts .Values.extraVolumeMounts) }}
+{{- end }}
+
+{{- define "trainingjob-operator.volumes" -}}
+{{- $volumes := list }}
+{{- with .Values.persist.tokenSecret.name }}
+{{- $volumes = append $volumes (dict "name" "record-token" "secret" (dict "secretName" .)) }}
+{{- end }}
+{{- with .Values.persist.caConfigMap.name }}
+{{- $volumes = append $volumes (dict "name" "record-ca" "configMap" (dict "name" .)) }}
+{{- end }}
+{{- toYaml (concat $volumes .Values.extraVolumes) }}
 {{- end }}
