@@ -79,9 +79,9 @@ class Cluster:
             time.sleep(0.1)
 
     def clear(self) -> None:
+        self.kubectl("delete", "crd", "--ignore-not-found", "--timeout=100s", *sorted(CRD_NAMES))
         # Their names are used once: nobody waits until they are empty.
         self.kubectl("delete", "namespace", "--wait=false", self.namespace, self.team)
-        self.kubectl("delete", "crd", "--ignore-not-found", "--timeout=60s", *sorted(CRD_NAMES))
         ours = "-lapp.kubernetes.io/name=trainingjob-operator"
         self.kubectl("delete", "clusterroles,clusterrolebindings", ours)
 
@@ -248,7 +248,8 @@ def test_a_second_release_serves_other_namespaces(cluster: Cluster) -> None:
     }
     cluster.helm("install", "second", CHART, values=values)
 
-    names = [found["metadata"]["name"] for found in cluster.get("deployments", "-A")["items"]]
+    deployments = cluster.get("deployments", "-n", cluster.namespace)["items"]
+    names = [found["metadata"]["name"] for found in deployments]
     assert sorted(names) == ["second-trainingjob-operator", "trainingjob-operator"]
 
 
