@@ -70,6 +70,33 @@ def test_the_sandbox_knows_nothing_of_the_operator_but_the_api() -> None:
             assert all(n.startswith("trainingjob_operator.api") for n in ours), module
 
 
+def test_only_the_command_line_knows_the_record_service() -> None:
+    outside = {
+        n for n in importers("trainingjob_console") if not n.startswith("trainingjob_console")
+    }
+    assert outside == {"trainingjob_operator/cli.py"}
+
+
+def test_the_record_service_knows_nothing_of_the_operator() -> None:
+    for name in ("trainingjob_operator", "trainingjob_sandbox"):
+        assert not {n for n in importers(name) if n.startswith("trainingjob_console")}
+
+
+@pytest.mark.parametrize("missing", ["trainingjob_console", "sqlalchemy", "uvicorn", "aiosqlite"])
+def test_without_its_extra_the_record_service_says_how_to_install_it(
+    missing: str, tmp_path: Path
+) -> None:
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None; "
+        "from trainingjob_operator.cli import main; sys.exit(main(['console']))"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "pip install 'trainingjob-operator[console]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_the_core_performs_no_io() -> None:
     forbidden = {"asyncio", "kopf", "kubernetes", "logging", "os", "time", "aiohttp"}
     for folder in ("api", "core", "stores"):

@@ -24,6 +24,24 @@ WRONG_USE: Final = 2
 _SANDBOX_USAGE: Final = (
     "usage: trainingjob sandbox up [OPTIONS]; `trainingjob sandbox up --help` tells them"
 )
+_NEEDS_CONSOLE: Final = (
+    "trainingjob: the record service is not installed; install it with "
+    "pip install 'trainingjob-operator[console]'"
+)
+_CONSOLE_MODULES: Final = frozenset(
+    {
+        "aiosqlite",
+        "alembic",
+        "fastapi",
+        "greenlet",
+        "prometheus_client",
+        "psycopg",
+        "sqlalchemy",
+        "starlette",
+        "trainingjob_console",
+        "uvicorn",
+    }
+)
 _NEEDS_SANDBOX: Final = (
     "trainingjob: the laptop mode is not installed (it is not in the operator's image); "
     "on your own machine: pip install 'trainingjob-operator[sandbox]'"
@@ -35,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] in (["run"], ["sandbox"]):
         return _laptop(arguments)
+    if arguments[:1] == ["console"]:
+        return _console(arguments[1:])
     parsed = _parser().parse_args(arguments)
     try:
         code = int(parsed.run(parsed))
@@ -73,7 +93,8 @@ def _parser() -> argparse.ArgumentParser:
         help="free jobs whose records cannot be stored, too; prints these records",
     )
     release.set_defaults(run=_release)
-    # These two parse their own arguments; here they are only for `--help`.
+    # These parse their own arguments; here they are only for `--help`.
+    commands.add_parser("console", help="keep the records of finished jobs, and list them")
     commands.add_parser("run", help="run a TrainingJob on this machine, without a cluster")
     commands.add_parser("sandbox", help="`sandbox up`: an API server and a node on this machine")
     crd = commands.add_parser("crd", help="print the CustomResourceDefinitions")
@@ -138,6 +159,18 @@ def _version(_: argparse.Namespace) -> int:
     }
     sys.stdout.write("".join(f"{name}: {value}\n" for name, value in lines.items()))
     return SUCCESS
+
+
+def _console(arguments: list[str]) -> int:
+    try:
+        from trainingjob_console.command import run_command  # noqa: PLC0415
+
+        return run_command(arguments)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in _CONSOLE_MODULES:
+            print(_NEEDS_CONSOLE, file=sys.stderr)  # noqa: T201 - the answer to the user
+            return WRONG_USE
+        raise
 
 
 def _laptop(arguments: list[str]) -> int:

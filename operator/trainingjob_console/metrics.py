@@ -1,0 +1,91 @@
+"""What the service counts. Labels have few values, all of them ours: no uid, no namespace."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from trainingjob_console.batching import BatchWriter
+from trainingjob_console.writes import Result
+
+_METHODS: Final = frozenset({"GET", "PUT"})
+_BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """A registry of its own, so that two services in one process do not share numbers."""
+
+    def __init__(self, writer: BatchWriter) -> None:
+        self._registry: Final = CollectorRegistry()
+        self._requests: Final = Counter(
+            "trainingjob_console_http_requests",
+            "Requests answered.",
+            ["method", "route", "status"],
+            registry=self._registry,
+        )
+        self._seconds: Final = Histogram(
+            "trainingjob_console_http_request_seconds",
+            "Time from a request to its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._results: Final = Counter(
+            "trainingjob_console_records",
+            "Records taken, by what became of them.",
+            ["result"],
+            registry=self._registry,
+        )
+        for result in Result:
+            self._results.labels(result.value)
+        self._batches: Final = Histogram(
+            "trainingjob_console_commit_records",
+            "Records that one commit took along.",
+            buckets=_BATCH_SIZES,
+            registry=self._registry,
+        )
+        self._commits: Final = Histogram(
+            "trainingjob_console_commit_seconds",
+            "Time that a commit took.",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        used = {
+            "trainingjob_console_queue_records": (
+                "Records that wait for a commit.",
+                lambda: writer.waiting,
+            ),
+            "trainingjob_console_queue_bytes": (
+                "Bytes that wait for a commit.",
+                lambda: writer.waiting_bytes,
+            ),
+            "trainingjob_console_queue_limit_records": (
+                "Records that may wait.",
+                lambda: writer.max_records,
+            ),
+            "trainingjob_console_queue_limit_bytes": (
+                "Bytes that may wait.",
+                lambda: writer.max_bytes,
+            ),
+        }
+        for name, (text, value) in used.items():
+            Gauge(name, text, registry=self._registry).set_function(value)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered. `route` is the pattern that matched, never the path."""
+        known = method if method in _METHODS else "other"
+        self._requests.labels(known, route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def taken(self, result: Result) -> None:
+        """A record was taken."""
+        self._results.labels(result.value).inc()
+
+    def committed(self, records: int, seconds: float) -> None:
+        """A batch was committed."""
+        self._batches.observe(records)
+        self._commits.observe(seconds)
+
+    def render(self) -> bytes:
+        """In the text format of Prometheus."""
+        return generate_latest(self._registry)
