@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from trainingjob_console import settings as console_settings
 from trainingjob_operator import constants
 from trainingjob_operator.settings import variable_names
 
@@ -95,6 +96,11 @@ def test_without_its_extra_the_record_service_says_how_to_install_it(
     assert done.returncode == 2, done.stderr
     assert "pip install 'trainingjob-operator[console]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_page_about_persistence_names_every_setting_of_the_record_service() -> None:
+    page = (ROOT / "docs" / "persistence.md").read_text()
+    assert sorted(name for name in console_settings.variable_names() if name not in page) == []
 
 
 def test_the_core_performs_no_io() -> None:
