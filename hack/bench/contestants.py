@@ -5,7 +5,10 @@ from typing import Final
 
 from hack.bench.workload import Kind
 
-OPERATOR_USER: Final = "trainingjob-operator"
+OPERATOR_ACCOUNT: Final = "trainingjob-operator"
+"""A service account, as in an install, and as the built-in controllers have them."""
+
+OPERATOR_USER: Final = f"system:serviceaccount:default:{OPERATOR_ACCOUNT}"
 _ACCOUNT: Final = "system:serviceaccount:kube-system:"
 
 _AROUND: Final = (

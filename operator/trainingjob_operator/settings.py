@@ -80,8 +80,9 @@ class KubernetesSettings(_Group):
 class ReconcilerSettings(_Group):
     """How jobs are worked on."""
 
-    workers: int = Field(default=8, ge=1, le=64)
-    """Jobs worked on at once. More only help while the API server is slow to answer."""
+    workers: int = Field(default=32, ge=1, le=64)
+    """Jobs worked on at once. They are cheap, and wait for the API server most of the time: while
+    that is busy, whoever has few requests under way waits longest."""
 
     resync_interval: Seconds = Field(default=300.0, ge=1, le=86400)
     """Seconds between two complete comparisons of the index with the cluster."""

@@ -16,7 +16,7 @@ from trainingjob_operator.errors import SettingsError
 
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _MAX_ERROR_BYTES: Final = 300
-_POOL_SIZE: Final = 32
+_POOL_SIZE: Final = 64
 """Connections to the API server; more workers than this would wait for one another."""
 
 
