@@ -5,6 +5,7 @@ has to: a receiver that is mistaken for ours must neither get our token nor fill
 """
 
 import asyncio
+import io
 import json
 import ssl
 from pathlib import Path
@@ -102,7 +103,7 @@ class RecordWriter:
                 asyncio.timeout(self._timeout_s),
                 self._open().put(
                     f"{self._url}/{record['uid']}",
-                    data=body,
+                    data=io.BytesIO(body),  # aiohttp warns of large bytes
                     headers=headers,
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=None),
