@@ -1,14 +1,16 @@
-"""The promise, in one test: thousands of jobs finish while the endpoint is down, the operator is
+"""The promise, in one test: many jobs finish while the endpoint is down, the operator is
 killed in the middle, and when the endpoint is back there is exactly one row for each job.
 """
 
 import asyncio
+import os
 import resource
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tests.support.api import Api, ApiServerUnderTest
@@ -18,15 +20,16 @@ from tests.support.operator import OperatorProcess
 from trainingjob_sandbox.client import ApiError, Listed
 
 Object = dict[str, Any]
+JOBS = "TRAININGJOB_TEST_OUTAGE_JOBS"
 AT_ONCE = 12
 CACHE = 1000
 GROWTH_LIMIT_MIB = 30.0
-SLOWEST_S = 1.0
 
 
 def how_many(api_server: ApiServerUnderTest) -> int:
-    """Ten thousand on the sandbox; a tenth on a real server, where each takes as much longer."""
-    return 10_000 if api_server.sandbox is not None else 1_000
+    """CI asks for ten thousand; a real server gets a tenth, as each takes it so much longer."""
+    count = int(os.environ.get(JOBS, "1000"))
+    return count if api_server.sandbox is not None else count // 10
 
 
 class Node:
@@ -66,6 +69,10 @@ class Observer:
     def has_seen(self, count: int) -> bool:
         """Whether so many jobs have finished."""
         return len(self.finished_at) >= count
+
+    def all_are_stored(self) -> bool:
+        """Whether no job's record waits any more."""
+        return set(self.state.values()) == {"Stored"}
 
     async def watch(self) -> None:
         async for change in self._api.client.watch(self._path):
@@ -116,14 +123,22 @@ def resident_mib(pid: int) -> float:
     return pages * resource.getpagesize() / 2**20
 
 
+def took(names: list[str], node: Node, observer: Observer) -> list[float]:
+    """Seconds from a pod's end to its job's, sorted."""
+    return sorted(observer.finished_at[name] - node.ended_at[name] for name in names)
+
+
 async def test_an_outage_loses_nothing_and_grows_nothing(
-    api_server: ApiServerUnderTest, api: Api, tmp_path: Path, record_property: Any
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     count = how_many(api_server)
     names = [f"job-{number:05}" for number in range(count)]
-    half = names[: count // 2]
+    before, first, second = (
+        names[: count // 10],
+        names[count // 10 : count // 2],
+        names[count // 2 :],
+    )
     with Ledger() as ledger:
-        ledger.go_down()
         operator = OperatorProcess(
             api_server.operator_kubeconfig,
             tmp_path / "operator.log",
@@ -131,45 +146,45 @@ async def test_an_outage_loses_nothing_and_grows_nothing(
             TRAININGJOB_PERSIST__URL=ledger.url,
         )
         node, observer = Node(api), Observer(api)
+        nodes = (node.work() for _ in range(AT_ONCE))
         with operator:
             operator.wait_until_ready()
-            before = resident_mib(operator.process.pid)
-            async with playing(
-                node.watch(), observer.watch(), *(node.work() for _ in range(AT_ONCE))
-            ):
+            start_mib = resident_mib(operator.process.pid)
+            async with playing(node.watch(), observer.watch(), *nodes):
                 begun = time.monotonic()
-                await run_all(api, half, observer)
-                late = {
-                    name: took
-                    for name in half
-                    if (took := observer.finished_at[name] - node.ended_at[name]) > SLOWEST_S
-                }
-                grown = resident_mib(operator.process.pid) - before
+                await run_all(api, before, observer)
+                await until(partial(ledger.has, before), 60, "the endpoint takes records")
+                ledger.go_down()
+                await run_all(api, first, observer)
+                usual, meanwhile = took(before, node, observer), took(first, node, observer)
                 operator.kill()
                 operator.start()
                 operator.wait_until_ready()
-                await run_all(api, names[len(half) :], observer)
+                await run_all(api, second, observer)
                 ran = time.monotonic() - begun
-                assert len(ledger.rows) == 0
-                assert set(observer.state.values()) == {"Pending"}
+                assert not ledger.has(first[:1])
+                assert {observer.state[name] for name in second} == {"Pending"}
+                log = operator.log()
 
                 ledger.come_up()
+                await until(lambda: len(ledger.rows) > len(before), 60, "the endpoint is asked")
                 begun = time.monotonic()
-                await until(lambda: len(ledger.rows) == count, 300, "the rows")
+                await until(partial(ledger.has, names), 600, "the rows")
                 drained = time.monotonic() - begun
-                await until(
-                    lambda: set(observer.state.values()) == {"Stored"}, 300, "all are stored"
-                )
+                await until(observer.all_are_stored, 600, "all are stored")
                 settled = time.monotonic() - begun
-            after = resident_mib(operator.process.pid)
+            end_mib = resident_mib(operator.process.pid)
             log = operator.log()
-    print(  # noqa: T201 - the figures; shown with -s, and by `-rP`
-        f"\n{count} jobs in {ran:.0f} s; rows after {drained:.1f} s "
-        f"({count / drained:.0f} records/s), stored after {settled:.1f} s; "
-        f"resident {before:.0f} MiB, +{grown:.0f} after half, {after:.0f} at the end"
+    print(  # noqa: T201 - figures, shown by `-rP`
+        f"\n{count} jobs in {ran:.0f} s; from a pod's end to its job's: median "
+        f"{median(usual) * 1000:.0f} ms with the endpoint, {median(meanwhile) * 1000:.0f} ms "
+        f"without, at most {meanwhile[-1] * 1000:.0f} ms; {count - len(before)} rows in "
+        f"{drained:.1f} s ({(count - len(before)) / drained:.0f} records/s), all stored after "
+        f"{settled:.1f} s; resident {start_mib:.0f} MiB at the start, {end_mib:.0f} at the end"
     )
     assert {row["name"] for row in ledger.rows.values()} == set(names)
     assert len(ledger.rows) == count
-    assert late == {}
+    assert median(meanwhile) < 2 * median(usual)
     assert "this is a bug" not in log
-    assert after - before < GROWTH_LIMIT_MIB
+    assert ("retry cache full (1000)" in log) == (len(second) > CACHE)
+    assert end_mib - start_mib < GROWTH_LIMIT_MIB

@@ -55,6 +55,10 @@ class Ledger:
         """Where records go."""
         return f"http://127.0.0.1:{self._port}/api/v1/jobs"
 
+    def has(self, names: list[str]) -> bool:
+        """Whether there are records of all jobs of these names."""
+        return {row["name"] for row in self.rows.copy().values()} >= set(names)
+
     def come_up(self) -> None:
         """Listen, on the same port as before."""
         asyncio.run_coroutine_threadsafe(self._up(), self._loop).result(10)
