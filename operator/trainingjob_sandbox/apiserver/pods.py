@@ -68,6 +68,7 @@ class PodStrategy(Strategy):
         for field in _CONTAINER_LISTS:
             _check_containers(spec.get(field), f"spec.{field}")
         _expect(spec.get("volumes"), list, "PodSpec.spec.volumes", "[]v1.Volume")
+        _expect(spec.get("nodeSelector"), dict, "PodSpec.spec.nodeSelector", "map[string]string")
         _expect(pod.get("status"), dict, "Pod.status", "v1.PodStatus")
         return pod
 
@@ -209,6 +210,11 @@ def _check_containers(containers: Any, path: str) -> None:
             _expect(container.get(field), list, f"Container.{path}.{field}", "[]string")
             for word in container.get(field) or []:
                 _expect(word, str, f"Container.{path}.{field}", "string")
+        resources = container.get("resources")
+        _expect(resources, dict, f"Container.{path}.resources", "v1.ResourceRequirements")
+        for field in ("limits", "requests"):
+            where = f"ResourceRequirements.{path}.resources.{field}"
+            _expect((resources or {}).get(field), dict, where, "v1.ResourceList")
         _expect(container.get("env"), list, f"Container.{path}.env", "[]v1.EnvVar")
         for variable in container.get("env") or []:
             _expect(variable, dict, f"Container.{path}.env", "v1.EnvVar")

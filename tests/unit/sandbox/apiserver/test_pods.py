@@ -105,6 +105,41 @@ def test_a_pod_that_cannot_be_read_is_a_bad_request(cluster: Cluster, container:
     assert caught.value.code == 400
 
 
+@pytest.mark.parametrize(
+    ("spec", "want"),
+    [
+        (
+            {"nodeSelector": "a"},
+            "string into Go struct field PodSpec.spec.nodeSelector of type map[string]string",
+        ),
+        (
+            {"containers": [{**CONTAINER, "resources": "x"}]},
+            (
+                "string into Go struct field Container.spec.containers.resources of type "
+                "v1.ResourceRequirements"
+            ),
+        ),
+        (
+            {"containers": [{**CONTAINER, "resources": {"limits": ["cpu"]}}]},
+            (
+                "array into Go struct field ResourceRequirements.spec.containers.resources.limits of "
+                "type v1.ResourceList"
+            ),
+        ),
+    ],
+)
+def test_a_pod_that_cannot_be_read_is_refused_in_the_real_servers_words(
+    cluster: Cluster, spec: Object, want: str
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        cluster.store.create("pods", pod("p", **spec))
+
+    assert caught.value.code == 400
+    assert str(caught.value) == (
+        f'Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal {want}'
+    )
+
+
 def test_of_a_running_pod_only_images_may_change(cluster: Cluster) -> None:
     cluster.store.create("pods", pod("p"))
 
