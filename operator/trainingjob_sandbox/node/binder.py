@@ -134,10 +134,7 @@ class Binder:
             except ApiError as error:
                 if not error.not_found:
                     raise
-                return (
-                    "0/1 nodes are available: 1 node(s) didn't find available persistent volumes: "
-                    f'persistentvolumeclaim "{claim}" not found.'
-                )
+                return f'0/1 nodes are available: persistentvolumeclaim "{claim}" not found.'
         return ""
 
     async def _say_unschedulable(self, pod: Object, message: str) -> None:
