@@ -103,7 +103,7 @@ class Registration:
                 },
                 "annotations": {ANNOTATION_KUBELET_SCHEME: self._scheme},
             },
-            "spec": {"taints": [{"key": TAINT, "value": "", "effect": "NoSchedule"}]},
+            "spec": {"taints": [{"key": TAINT, "effect": "NoSchedule"}]},
         }
 
     def _status(self, *, ready: bool) -> Object:
