@@ -212,11 +212,14 @@ class ApiClient:
         try:
             async with self._http.get(self._url(path), params=query, timeout=timeout) as response:
                 await _raise_for_status(response)
-                async for line in _lines(response.content):
-                    event: Object = json.loads(line)
-                    if event.get("type") == "ERROR":
-                        raise _error(event.get("object") or {}, default_status=500)
-                    yield event
+                try:
+                    async for line in _lines(response.content):
+                        event: Object = json.loads(line)
+                        if event.get("type") == "ERROR":
+                            raise _error(event.get("object") or {}, default_status=500)
+                        yield event
+                finally:
+                    _cut_off(response)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ApiError(0, "Unavailable", f"watch {path}: {_sentence(error)}") from error
 
@@ -268,6 +271,15 @@ async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         pending = bytearray(rest)
         if len(pending) > _MAX_LINE:
             raise ValueError(f"a watch event is longer than {_MAX_LINE} bytes")
+
+
+def _cut_off(response: aiohttp.ClientResponse) -> None:
+    """Leave a watch without TLS's last words.
+
+    A server that still sends is late with its own, and whoever has left does not wait for them.
+    """
+    if response.connection is not None and response.connection.transport is not None:
+        response.connection.transport.abort()
 
 
 async def _raise_for_status(response: aiohttp.ClientResponse) -> None:

@@ -242,9 +242,12 @@ class FaultProxy:
         async with self._upstream(request, b"") as answer:
             response = web.StreamResponse(status=answer.status, headers=_headers(answer.headers))
             await response.prepare(request)
-            with contextlib.suppress(ConnectionError, aiohttp.ClientError):
-                async for chunk in answer.content.iter_any():
-                    await response.write(chunk)
+            try:
+                with contextlib.suppress(ConnectionError, aiohttp.ClientError):
+                    async for chunk in answer.content.iter_any():
+                        await response.write(chunk)
+            finally:
+                _cut_off(answer)
             return response
 
     def _upstream(
@@ -257,6 +260,13 @@ class FaultProxy:
         return self._session.request(
             request.method, URL(url, encoded=True), headers=headers, data=body or None
         )
+
+
+def _cut_off(answer: aiohttp.ClientResponse) -> None:
+    """Leave without TLS's last words: a server that still sends is late with its own, and the loop
+    does not wait for them."""
+    if answer.connection is not None and answer.connection.transport is not None:
+        answer.connection.transport.abort()
 
 
 def _seen(request: web.Request) -> Seen:
