@@ -200,6 +200,7 @@ class ControlPlane:
             # How `kubectl logs` gets to a node.
             f"--kubelet-client-certificate={self._admin.certificate}",
             f"--kubelet-client-key={self._admin.key}",
+            f"--kubelet-certificate-authority={self.authority.certificate}",
             "--kubelet-preferred-address-types=InternalIP",
             *self._options.api_server,
         ]
