@@ -1,15 +1,19 @@
 """What the tests do to a real cluster before they use it."""
 
 import json
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-KUBECTL = Path(sys.executable).with_name("kubectl")
-"""The PyPI package's, which the development dependencies bring."""
+_BESIDE = Path(sys.executable).with_name("kubectl")
+KUBECTL = _BESIDE if _BESIDE.exists() else Path(shutil.which("kubectl") or _BESIDE)
+"""The PyPI package's, which the development dependencies bring where there is one, or PATH's."""
 
 CRDS = Path(__file__).parents[2] / "manifests" / "crds"
+_PATIENCE_S = 60.0
 
 
 def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
@@ -77,4 +81,13 @@ class Kubectl:
 def install_crds(kubeconfig: Path) -> None:
     """Apply both CRDs as the README says, and wait until they are served."""
     kubectl(kubeconfig, "apply", "-f", str(CRDS))
-    kubectl(kubeconfig, "wait", "--for=condition=Established", "-f", str(CRDS), "--timeout=60s")
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            kubectl(kubeconfig, "wait", "--for=condition=Established", "-f", str(CRDS))
+        except AssertionError as error:
+            # kubectl does not wait for what has no conditions yet.
+            if "accessor error" not in str(error) or time.monotonic() > deadline:
+                raise
+        else:
+            return
