@@ -1,18 +1,25 @@
 """What all tests share: which API server they run against, and a namespace for each."""
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from hack.cluster import assets
-from hack.cluster.control_plane import ControlPlane
+from hack.cluster.control_plane import ControlPlane, Options
 from tests.support.account import with_operator_account
 from tests.support.api import Api, ApiServerUnderTest, sandbox_api_server
 from tests.support.operator import OperatorProcess
+from tests.support.process_node import ProcessNode, real_node, sandbox_node
 from tests.support.real import install_crds
+from tests.unit.sandbox.node.processes import processes_mentioning
+
+SERVER_FIXTURES = frozenset({"api_server", "process_node"})
+"""Who asks for one of these speaks to the server under test."""
 
 REAL_KUBECONFIG = "TRAININGJOB_TEST_KUBECONFIG"
 NOT_RUN = pytest.StashKey[dict[str, int]]()
@@ -62,7 +69,9 @@ def _why_not(item: pytest.Item, *, real: bool) -> str | None:
         return None
     if item.get_closest_marker("sandbox_only"):
         return "stage what only the sandbox lets be staged: `make test-sandbox` runs them"
-    if item.get_closest_marker("real_only") or "api_server" in getattr(item, "fixturenames", ()):
+    if item.get_closest_marker("real_only") or SERVER_FIXTURES & {
+        *getattr(item, "fixturenames", ())
+    }:
         return None
     return "do not depend on the API server: `make test-sandbox` runs them"
 
@@ -75,16 +84,45 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture(scope="session")
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A real control plane of these tests' own, with both CRDs."""
+def control_plane(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ControlPlane]:
+    """A real control plane of these tests' own, with both CRDs; the tests play the scheduler."""
+    with _started(request, tmp_path_factory, Options(scheduler=False)) as plane:
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def scheduled_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiServerUnderTest]:
+    """A real one with the scheduler, for pods that are really run: `process_node` runs them."""
+    folder = tmp_path_factory.mktemp("account")
+    with (
+        _started(request, tmp_path_factory, Options()) as plane,
+        with_operator_account(plane, folder) as server,
+    ):
+        yield server
+
+
+@contextmanager
+def _started(
+    request: pytest.FixtureRequest, factory: pytest.TempPathFactory, options: Options
+) -> Iterator[ControlPlane]:
+    """Start a control plane with both CRDs. Its logs stay if a test has failed, else nothing."""
     if REAL_KUBECONFIG in os.environ:
         pytest.skip(f"needs a control plane of its own, not the cluster of {REAL_KUBECONFIG}")
     built = assets.find()
     if built is None:
         pytest.fail("the control plane is not built: `make cluster-build` does it, once")
-    with ControlPlane(built, tmp_path_factory.mktemp("control-plane") / "state") as plane:
-        install_crds(plane.kubeconfig)
-        yield plane
+    folder = factory.mktemp("control-plane") / "state"
+    try:
+        with ControlPlane(built, folder, options) as plane:
+            install_crds(plane.kubeconfig)
+            yield plane
+    finally:
+        gone = folder / "etcd" if request.session.testsfailed else folder
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +139,24 @@ def api_server(
         plane: ControlPlane = request.getfixturevalue("control_plane")
         with with_operator_account(plane, tmp_path_factory.mktemp("account")) as server:
             yield server
+
+
+@pytest.fixture(scope="module")
+def process_node(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ProcessNode]:
+    """A cluster with a node of ours, which leaves no process and no folder."""
+    with ExitStack() as stack:
+        if request.config.getoption("--server") == "sandbox":
+            node = stack.enter_context(sandbox_node())
+        else:
+            server: ApiServerUnderTest = request.getfixturevalue("scheduled_server")
+            root = tmp_path_factory.mktemp("node") / "root"
+            node = stack.enter_context(real_node(server, root))
+        yield node
+    assert not processes_mentioning(str(node.root))
+    assert not list(node.root.glob("pods/*"))
+    shutil.rmtree(node.root, ignore_errors=True)
 
 
 @pytest.fixture
