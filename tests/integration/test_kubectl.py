@@ -1,92 +1,75 @@
-"""The sandbox's API server seen through kubectl, the client that users judge it by."""
+"""The API server seen through kubectl, the client that users judge it by."""
 
-import functools
-import os
-import shutil
 import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
 
-from trainingjob_operator.api.crd import retention_policy_crd, training_job_crd
-from trainingjob_sandbox.apiserver import ApiServer, ApiServerThread
+from tests.support import real
+from tests.support.api import ApiServerUnderTest
+from tests.support.real import KUBECTL
+from trainingjob_sandbox.apiserver import ApiServerThread
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30
 
-
-def _kubectl() -> str | None:
-    beside = Path(sys.executable).with_name("kubectl")
-    return str(beside) if beside.exists() else shutil.which("kubectl")
+pytestmark = pytest.mark.skipif(not KUBECTL.exists(), reason="there is no kubectl here")
 
 
-pytestmark = pytest.mark.skipif(_kubectl() is None, reason="there is no kubectl here")
+class Kubectl(real.Kubectl):
+    """kubectl, with what only these tests need."""
 
-
-class Kubectl:
-    """Runs kubectl against one server."""
-
-    def __init__(self, api: ApiServerThread, folder: Path) -> None:
-        self.api = api
-        self.folder = folder
-        # A home of its own: kubectl keeps what it discovered, and servers share ports over time.
-        self.environment = {
-            "HOME": str(folder),
-            "PATH": os.environ["PATH"],
-            "KUBECONFIG": str(api.write_kubeconfig(folder / "kubeconfig")),
-        }
+    def __init__(self, kubeconfig: Path, folder: Path, namespace: str) -> None:
+        # Not as a flag: with that, kubectl warns of what is in no namespace.
+        config = yaml.safe_load(kubeconfig.read_text())
+        for context in config["contexts"]:
+            context["context"]["namespace"] = namespace
+        own = folder / "own.kubeconfig"
+        own.write_text(yaml.safe_dump(config))
+        super().__init__(own, folder / "kubectl-cache")
+        self.namespace = namespace
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Run kubectl in the background."""
         return subprocess.Popen(
-            [str(_kubectl()), *words],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            [*self._command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-
-    def run(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run kubectl to its end."""
-        return subprocess.run(
-            [str(_kubectl()), *words],
-            env=self.environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-
-    def __call__(self, *words: str, stdin: str | None = None) -> str:
-        """Run kubectl, which must succeed, and return what it printed."""
-        done = self.run(*words, stdin=stdin)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
 
     def apply(self, *objects: dict[str, Any]) -> str:
-        return self("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+        return self(
+            "apply", "-f", "-", stdin={"apiVersion": "v1", "kind": "List", "items": objects}
+        )
+
+    def until(self, *words: str) -> str:
+        """What it prints as soon as it prints something: controllers take their time."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not (printed := self(*words)):
+            assert time.monotonic() < deadline, f"kubectl {' '.join(words)} prints nothing"
+            time.sleep(0.05)
+        return printed
 
 
 @pytest.fixture
-def kubectl(tmp_path: Path) -> Iterator[Kubectl]:
+def kubectl(api_server: ApiServerUnderTest, tmp_path: Path) -> Iterator[Kubectl]:
+    """kubectl in a namespace of the test's own."""
+    one = Kubectl(api_server.kubeconfig, tmp_path, f"kubectl-{uuid4().hex[:8]}")
+    one("create", "namespace", one.namespace)
+    if api_server.sandbox is None:  # before that a real server admits no pod
+        one("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
+    yield one
+    one("delete", "namespace", one.namespace, "--wait=false")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Kubectl]:
+    """kubectl on a server that has nothing yet, not even our definitions."""
     with ApiServerThread() as api:
-        yield Kubectl(api, tmp_path)
-
-
-@pytest.fixture
-def with_crds(kubectl: Kubectl) -> Kubectl:
-    for crd in (training_job_crd(), retention_policy_crd()):
-        kubectl.api.call(functools.partial(create_crd, crd=crd))
-    return kubectl
-
-
-def create_crd(server: ApiServer, crd: dict[str, Any]) -> None:
-    server.store.create("customresourcedefinitions", crd)
+        yield Kubectl(api.write_kubeconfig(tmp_path / "kubeconfig"), tmp_path, "default")
 
 
 def job(name: str = "mnist", **spec: Any) -> dict[str, Any]:
@@ -110,25 +93,26 @@ def pod(name: str = "p") -> dict[str, Any]:
     }
 
 
-def test_the_definitions_are_applied_without_a_flag_and_established(kubectl: Kubectl) -> None:
+@pytest.mark.sandbox_only
+def test_the_definitions_are_applied_without_a_flag_and_established(fresh: Kubectl) -> None:
     folder = str(ROOT / "manifests" / "crds")
 
-    first, second = kubectl("apply", "-f", folder), kubectl("apply", "-f", folder)
+    first, second = fresh("apply", "-f", folder), fresh("apply", "-f", folder)
 
     assert [line.rpartition(" ")[2] for line in first.splitlines()] == ["created"] * 2
     assert [line.rpartition(" ")[2] for line in second.splitlines()] == ["unchanged"] * 2
-    kubectl("wait", "--for=condition=Established", "crd/trainingjobs.trainingjob.dev")
+    fresh("wait", "--for=condition=Established", "crd/trainingjobs.trainingjob.dev")
 
 
-def test_apply_creates_leaves_alone_and_changes(with_crds: Kubectl) -> None:
+def test_apply_creates_leaves_alone_and_changes(kubectl: Kubectl) -> None:
     name = "trainingjob.trainingjob.dev/mnist"
 
-    assert with_crds.apply(job()) == f"{name} created"
-    assert with_crds.apply(job()) == f"{name} unchanged"
-    assert with_crds.apply(job(backoffLimit=5)) == f"{name} configured"
-    assert with_crds("get", "tj", "mnist", "-o", "jsonpath={.spec.backoffLimit}") == "5"
-    assert with_crds.apply(job()) == f"{name} configured"
-    assert with_crds("get", "tj", "mnist", "-o", "jsonpath={.spec.backoffLimit}") == "3"
+    assert kubectl.apply(job()) == f"{name} created"
+    assert kubectl.apply(job()) == f"{name} unchanged"
+    assert kubectl.apply(job(backoffLimit=5)) == f"{name} configured"
+    assert kubectl("get", "tj", "mnist", "-o", "jsonpath={.spec.backoffLimit}") == "5"
+    assert kubectl.apply(job()) == f"{name} configured"
+    assert kubectl("get", "tj", "mnist", "-o", "jsonpath={.spec.backoffLimit}") == "3"
 
 
 def test_apply_merges_the_lists_of_a_pod_by_their_keys(kubectl: Kubectl) -> None:
@@ -145,46 +129,55 @@ def test_apply_merges_the_lists_of_a_pod_by_their_keys(kubectl: Kubectl) -> None
     assert stored["metadata"]["labels"] == {"a": "b"}
 
 
-def test_a_misspelt_field_is_refused(with_crds: Kubectl) -> None:
-    done = with_crds.run("apply", "-f", "-", stdin=yaml.safe_dump(job(numNode=2)))
+def test_a_list_is_applied_item_by_item(kubectl: Kubectl) -> None:
+    name = "trainingjob.trainingjob.dev"
+
+    assert kubectl.apply(job("a"), job("b")) == f"{name}/a created\n{name}/b created"
+    assert kubectl.apply(job("a"), job("b", backoffLimit=2)) == (
+        f"{name}/a unchanged\n{name}/b configured"
+    )
+
+
+def test_a_misspelt_field_is_refused(kubectl: Kubectl) -> None:
+    done = kubectl.run("apply", "-f", "-", stdin=job(numNode=2))
 
     assert done.returncode == 1
     assert 'strict decoding error: unknown field "spec.numNode"' in done.stderr
 
 
-def test_an_invalid_job_is_refused_with_the_field_and_the_bound(with_crds: Kubectl) -> None:
-    done = with_crds.run("apply", "-f", "-", stdin=yaml.safe_dump(job(numNodes=0)))
+def test_an_invalid_job_is_refused_with_the_field_and_the_bound(kubectl: Kubectl) -> None:
+    done = kubectl.run("apply", "-f", "-", stdin=job(numNodes=0))
 
     assert done.returncode == 1
     assert "spec.numNodes: Invalid value: 0" in done.stderr
     assert "should be greater than or equal to 1" in done.stderr
 
 
-def test_get_shows_the_columns_of_the_definition(with_crds: Kubectl) -> None:
-    with_crds.apply(job("a"), job("b"))
-    with_crds.run("label", "tj", "b", "team=text", "--overwrite")
+def test_get_shows_the_columns_of_the_definition(kubectl: Kubectl) -> None:
+    kubectl.apply(job("a"), job("b"))
+    kubectl.run("label", "tj", "b", "team=text", "--overwrite")
 
-    listed = with_crds("get", "tj").splitlines()
+    listed = kubectl("get", "tj").splitlines()
     heading = listed[0].split()
 
     assert heading[:3] == ["NAME", "PHASE", "NODES"]
     assert heading[-1] == "AGE"
     assert [line.split()[0] for line in listed[1:]] == ["a", "b"]
-    assert "FRAMEWORK" in with_crds("get", "tj", "-o", "wide")
-    assert with_crds("get", "tj", "-l", "team in (text)", "-o", "name").endswith("/b")
-    assert with_crds("get", "training", "-o", "name").count("trainingjob.trainingjob.dev") == 2
-    assert with_crds("get", "tj", "--sort-by=.metadata.name", "--no-headers").split()[0] == "a"
+    assert "FRAMEWORK" in kubectl("get", "tj", "-o", "wide")
+    assert kubectl("get", "tj", "-l", "team in (text)", "-o", "name").endswith("/b")
+    assert kubectl("get", "training", "-o", "name").count("trainingjob.trainingjob.dev") == 2
+    assert kubectl("get", "tj", "--sort-by=.metadata.name", "--no-headers").split()[0] == "a"
 
 
-def test_get_selects_by_field(with_crds: Kubectl) -> None:
-    with_crds.apply(job("a"), job("b"))
+def test_get_selects_by_field(kubectl: Kubectl) -> None:
+    kubectl.apply(job("a"), job("b"))
     patch = '{"status": {"phase": "Running"}}'
-    with_crds("patch", "tj", "a", "--subresource=status", "--type=merge", "-p", patch)
+    kubectl("patch", "tj", "a", "--subresource=status", "--type=merge", "-p", patch)
 
-    selected = with_crds("get", "tj", "--field-selector", "status.phase=Running", "-o", "name")
+    selected = kubectl("get", "tj", "--field-selector", "status.phase=Running", "-o", "name")
 
     assert selected == "trainingjob.trainingjob.dev/a"
-    unknown = with_crds.run("get", "tj", "--field-selector", "spec.numNodes=1")
+    unknown = kubectl.run("get", "tj", "--field-selector", "spec.numNodes=1")
     assert "field label not supported: spec.numNodes" in unknown.stderr
 
 
@@ -217,12 +210,12 @@ def test_describe_shows_the_object_and_its_events(kubectl: Kubectl) -> None:
         {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": "p.1", "namespace": "default"},
+            "metadata": {"name": "p.1"},
             "involvedObject": {
                 "apiVersion": "v1",
                 "kind": "Pod",
                 "name": "p",
-                "namespace": "default",
+                "namespace": kubectl.namespace,
                 "uid": uid,
             },
             "reason": "Scheduled",
@@ -239,14 +232,14 @@ def test_describe_shows_the_object_and_its_events(kubectl: Kubectl) -> None:
     assert "it found its place" in kubectl("events", "--for", "pod/p")
 
 
-def test_explain_tells_what_a_field_means(with_crds: Kubectl) -> None:
-    explained = with_crds("explain", "tj.spec.numNodes")
+def test_explain_tells_what_a_field_means(kubectl: Kubectl) -> None:
+    explained = kubectl("explain", "tj.spec.numNodes")
 
     assert "FIELD: numNodes <integer>" in explained
     assert "How many nodes" in explained
-    assert "numNodes" in with_crds("explain", "tj.spec")
-    assert "image" in with_crds("explain", "tj.spec.template.spec.containers")
-    assert "KIND:       Pod" in with_crds("explain", "pod")
+    assert "numNodes" in kubectl("explain", "tj.spec")
+    assert "image" in kubectl("explain", "tj.spec.template.spec.containers")
+    assert "KIND:       Pod" in kubectl("explain", "pod")
 
 
 @pytest.mark.parametrize(
@@ -265,14 +258,14 @@ def test_patch_comes_in_three_kinds(kubectl: Kubectl, kind: str, patch: str) -> 
     assert kubectl("get", "pod", "p", "-o", "jsonpath={.metadata.labels.x}") == "y"
 
 
-def test_labels_and_annotations_come_and_go(with_crds: Kubectl) -> None:
-    with_crds.apply(job())
+def test_labels_and_annotations_come_and_go(kubectl: Kubectl) -> None:
+    kubectl.apply(job())
 
-    with_crds("label", "tj", "mnist", "a=b")
-    with_crds("annotate", "tj", "mnist", "trainingjob.dev/keep=true")
-    labelled = yaml.safe_load(with_crds("get", "tj", "mnist", "-o", "yaml"))["metadata"]
-    with_crds("label", "tj", "mnist", "a-")
-    cleared = yaml.safe_load(with_crds("get", "tj", "mnist", "-o", "yaml"))["metadata"]
+    kubectl("label", "tj", "mnist", "a=b")
+    kubectl("annotate", "tj", "mnist", "trainingjob.dev/keep=true")
+    labelled = yaml.safe_load(kubectl("get", "tj", "mnist", "-o", "yaml"))["metadata"]
+    kubectl("label", "tj", "mnist", "a-")
+    cleared = yaml.safe_load(kubectl("get", "tj", "mnist", "-o", "yaml"))["metadata"]
 
     assert labelled["labels"] == {"team": "vision", "a": "b"}
     assert labelled["annotations"]["trainingjob.dev/keep"] == "true"
@@ -280,9 +273,9 @@ def test_labels_and_annotations_come_and_go(with_crds: Kubectl) -> None:
     assert cleared["generation"] == 1
 
 
-def test_wait_ends_when_the_condition_comes_true(with_crds: Kubectl) -> None:
-    with_crds.apply(job())
-    wait = with_crds.start(
+def test_wait_ends_when_the_condition_comes_true(kubectl: Kubectl) -> None:
+    kubectl.apply(job())
+    wait = kubectl.start(
         "wait", "--for=condition=Finished", "tj/mnist", f"--timeout={PATIENCE_S}s"
     )
     condition = {
@@ -293,14 +286,8 @@ def test_wait_ends_when_the_condition_comes_true(with_crds: Kubectl) -> None:
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }
 
-    with_crds.api.call(
-        lambda server: server.store.update(
-            "trainingjobs",
-            "mnist",
-            lambda old: {**old, "status": {"conditions": [condition]}},
-            subresource="status",
-        )
-    )
+    patch = yaml.safe_dump({"status": {"conditions": [condition]}})
+    kubectl("patch", "tj", "mnist", "--subresource=status", "--type=merge", "-p", patch)
     out, error = wait.communicate(timeout=PATIENCE_S)
 
     assert (wait.returncode, error) == (0, "")
@@ -325,47 +312,55 @@ def test_delete_waits_for_the_last_finalizer(kubectl: Kubectl) -> None:
     assert out.startswith('pod "p" deleted')
 
 
-def test_delete_takes_what_is_owned_along(with_crds: Kubectl) -> None:
-    with_crds.apply(job())
-    owner = yaml.safe_load(with_crds("get", "tj", "mnist", "-o", "yaml"))
+def test_delete_takes_what_is_owned_along(kubectl: Kubectl) -> None:
+    kubectl.apply(job())
+    owner = yaml.safe_load(kubectl("get", "tj", "mnist", "-o", "yaml"))
     owned = pod()
     reference = {key: owner[key] for key in ("apiVersion", "kind")}
     reference |= {key: owner["metadata"][key] for key in ("name", "uid")}
     owned["metadata"]["ownerReferences"] = [{**reference, "blockOwnerDeletion": True}]
-    with_crds.apply(owned)
+    kubectl.apply(owned)
 
-    with_crds("delete", "tj", "mnist", "--cascade=foreground")
+    kubectl("delete", "tj", "mnist", "--cascade=foreground")
 
-    assert with_crds("get", "pods", "-o", "name") == ""
+    assert kubectl("get", "pods", "-o", "name") == ""
 
 
-def test_a_pods_log_can_be_read(kubectl: Kubectl) -> None:
+@pytest.mark.sandbox_only
+def test_a_log_that_a_test_has_given_can_be_read(
+    kubectl: Kubectl, api_server: ApiServerUnderTest
+) -> None:
     kubectl.apply(pod())
-    kubectl.api.call(lambda server: server.set_pod_log("p", "one\ntwo\n"))
+    api_server.inside.call(
+        lambda server: server.set_pod_log("p", "one\ntwo\n", namespace=kubectl.namespace)
+    )
 
     assert kubectl("logs", "p") == "one\ntwo"
     assert kubectl("logs", "p", "--tail=1", "-c", "c") == "two"
 
 
 def test_namespaces_are_made_and_go_with_what_is_in_them(kubectl: Kubectl) -> None:
-    kubectl("create", "namespace", "ml")
-    kubectl("-n", "ml", "create", "configmap", "cm", "--from-literal=a=b")
-    kubectl("-n", "ml", "create", "secret", "generic", "s", "--from-literal=a=b")
-    kubectl("-n", "ml", "create", "quota", "q", "--hard=pods=1")
-    kubectl("-n", "ml", "create", "service", "clusterip", "svc", "--tcp=80:http")
-    kubectl("-n", "ml", "create", "serviceaccount", "sa")
+    other = f"{kubectl.namespace}-other"
+    kubectl("create", "namespace", other)
+    kubectl("-n", other, "create", "configmap", "cm", "--from-literal=a=b")
+    kubectl("-n", other, "create", "secret", "generic", "s", "--from-literal=a=b")
+    kubectl("-n", other, "create", "quota", "q", "--hard=pods=1")
+    kubectl("-n", other, "create", "service", "clusterip", "svc", "--tcp=80:http")
+    kubectl("-n", other, "create", "serviceaccount", "sa")
 
-    assert kubectl("-n", "ml", "get", "cm", "cm", "-o", "jsonpath={.data.a}") == "b"
-    assert kubectl("-n", "ml", "get", "secret", "s", "-o", "jsonpath={.data.a}") == "Yg=="
-    assert kubectl("-n", "ml", "describe", "quota", "q").split()[-3:] == ["pods", "0", "1"]
-    assert "80/TCP" in kubectl("-n", "ml", "get", "svc")
-    kubectl("delete", "namespace", "ml")
-    assert "ml" not in kubectl("get", "namespaces", "-o", "name")
-    assert kubectl("get", "cm", "-A", "-o", "name") == ""
+    assert kubectl("-n", other, "get", "cm", "cm", "-o", "jsonpath={.data.a}") == "b"
+    assert kubectl("-n", other, "get", "secret", "s", "-o", "jsonpath={.data.a}") == "Yg=="
+    kubectl.until("-n", other, "get", "quota", "q", "-o", "jsonpath={.status.used}")
+    assert kubectl("-n", other, "describe", "quota", "q").split()[-3:] == ["pods", "0", "1"]
+    assert "80/TCP" in kubectl("-n", other, "get", "svc")
+    kubectl("delete", "namespace", other)
+    assert other not in kubectl("get", "namespaces", "-o", "name")
+    assert kubectl("-n", other, "get", "cm", "-o", "name") == ""
 
 
 def test_a_quota_is_enforced_in_the_real_servers_words(kubectl: Kubectl) -> None:
     kubectl("create", "quota", "q", "--hard=pods=0")
+    kubectl.until("get", "quota", "q", "-o", "jsonpath={.status.used}")
 
     done = kubectl.run("run", "p", "--image=x:1")
 
@@ -375,22 +370,45 @@ def test_a_quota_is_enforced_in_the_real_servers_words(kubectl: Kubectl) -> None
     )
 
 
-def test_a_definition_goes_with_its_objects(with_crds: Kubectl) -> None:
-    with_crds.apply(job())
+def test_a_definition_goes_with_its_objects(kubectl: Kubectl) -> None:
+    group = f"{kubectl.namespace}.example.dev"
+    kubectl.apply(definition(group))
+    # kubectl does not wait for what has no conditions yet.
+    kubectl.until("get", "crd", f"widgets.{group}", "-o", "jsonpath={.status.acceptedNames.kind}")
+    kubectl("wait", "--for=condition=Established", f"crd/widgets.{group}")
+    kubectl.apply({"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {"name": "w"}})
+    assert kubectl("get", f"widgets.{group}", "-o", "name") == f"widget.{group}/w"
 
-    with_crds("delete", "crd", "trainingjobs.trainingjob.dev")
+    kubectl("delete", "crd", f"widgets.{group}")
 
-    assert with_crds.run("get", "tj").returncode == 1
-    assert "trainingjobs" not in with_crds("api-resources", "--cached=false")
+    assert kubectl.run("get", f"widgets.{group}").returncode == 1
+    assert group not in kubectl("api-resources", "--cached=false")
 
 
-def test_server_side_apply_says_what_to_use_instead(with_crds: Kubectl) -> None:
-    done = with_crds.run("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump(job()))
+def definition(group: str) -> dict[str, Any]:
+    schema = {"openAPIV3Schema": {"type": "object"}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"widgets.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"kind": "Widget", "plural": "widgets", "singular": "widget"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    }
+
+
+@pytest.mark.sandbox_only
+def test_server_side_apply_says_what_to_use_instead(kubectl: Kubectl) -> None:
+    done = kubectl.run("apply", "--server-side", "-f", "-", stdin=job())
 
     assert done.returncode == 1
     assert "kubectl apply` without --server-side" in done.stderr
 
 
+@pytest.mark.sandbox_only
 def test_the_server_says_who_it_is(kubectl: Kubectl) -> None:
     assert "v1.37.2+sandbox" in kubectl("version")
     assert kubectl("get", "--raw", "/readyz") == "ok"
