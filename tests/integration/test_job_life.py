@@ -1,4 +1,8 @@
-"""The life of a job, by an operator that runs as a process; the test plays the node's part."""
+"""The life of a job, by an operator that runs as a process; the test plays the node's part.
+
+It plays the scheduler's too: no other is there. Pods that are on no node go at once when they are
+deleted; those that a test has bound stay, as on a cluster, until their node lets them go.
+"""
 
 import asyncio
 from typing import Any
@@ -18,9 +22,13 @@ def names(pods: list[Object]) -> list[str]:
     return [pod["metadata"]["name"] for pod in pods]
 
 
-async def start_all(api: Api, job: str, count: int, attempt: int = 0) -> list[Object]:
+async def start_all(
+    api: Api, job: str, count: int, attempt: int = 0, *, bound: bool = False
+) -> list[Object]:
     pods = await api.wait_for_pods(job, count, attempt=attempt)
     for pod in pods:
+        if bound:
+            await api.bind_pod(pod)
         await api.start_pod(pod)
     await api.wait_for_phase(job, "Running")
     return pods
@@ -95,6 +103,29 @@ async def test_a_failed_rank_restarts_all_ranks_as_one(
     assert (done["attempt"], done["completedIndexes"]) == (1, "0-1")
 
 
+async def test_the_next_attempt_waits_until_the_last_node_has_let_go(
+    operator: OperatorProcess, api: Api
+) -> None:
+    await api.apply(make_job("held", nodes=2))
+    [stays, fails] = await start_all(api, "held", 2, bound=True)
+
+    await api.finish_pod(fails, 3)
+
+    await api.wait_for_job("held", lambda s: (s["attempt"], s["terminating"]) == (1, 1))
+    await api.apply(make_job("witness", suspend=True))
+    await api.wait_for_phase("witness", "Suspended")
+    [left] = await api.pods("held")
+    assert names([left]) == names([stays])
+    assert left["metadata"]["deletionTimestamp"]
+
+    await api.finish_pod(stays, 143)
+    await api.delete_pod(stays, grace_s=0)
+
+    await start_all(api, "held", 2, attempt=1)
+    status = (await api.job("held"))["status"]
+    assert (status["restarts"], status["disruptions"]) == (1, 0)
+
+
 async def test_a_job_without_restarts_left_fails_with_code_and_message(
     operator: OperatorProcess, api: Api
 ) -> None:
@@ -162,6 +193,22 @@ async def test_stop_ends_a_job_as_cancelled_and_stays_latched(
     assert condition(cancelled, "Cancelled")["reason"] == "Stopped"
     assert condition(cancelled, "Finished")["reason"] == "Stopped"
     assert await api.pods("stop") == []
+
+
+async def test_a_stopped_job_is_cancelled_when_its_nodes_have_let_go(
+    operator: OperatorProcess, api: Api
+) -> None:
+    await api.apply(make_job("slowly"))
+    [pod] = await start_all(api, "slowly", 1, bound=True)
+
+    await api.patch_job("slowly", {"spec": {"shutdown": "Stop"}})
+    stopping = await api.wait_for_job("slowly", lambda s: s["terminating"] == 1)
+    assert stopping["phase"] == "Stopping"
+    await api.finish_pod(pod, 0)  # it was asked to stop: that it exits with 0 is no success
+    await api.delete_pod(pod, grace_s=0)
+
+    await api.wait_for_phase("slowly", "Cancelled")
+    assert await api.pods("slowly") == []
 
 
 async def test_terminate_ends_a_job_at_once(operator: OperatorProcess, api: Api) -> None:

@@ -202,6 +202,16 @@ class Api:
             assert time.monotonic() < deadline, f"not {count} pods of {job}, but {names}"
             await asyncio.sleep(0.02)
 
+    async def bind_pod(self, pod: Object, node: str = "played-by-the-test") -> None:
+        """Put a pod on a node, as a scheduler would: it then stays until its node lets it go.
+
+        There is no such node. A real control plane notices, and removes the pod, after 40 s.
+        """
+        name = pod["metadata"]["name"]
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}}
+        await self.client.create(f"{self._core}/pods/{name}/binding", binding | {"target": target})
+
     async def set_pod_status(self, pod: Object, status: Object) -> None:
         """Write a pod's status, as its node would."""
         path = f"{self._core}/pods/{pod['metadata']['name']}/status"
