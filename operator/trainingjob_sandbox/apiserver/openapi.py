@@ -12,6 +12,8 @@ from trainingjob_sandbox.apiserver.patching import JSON_PATCH, MERGE_PATCH
 from trainingjob_sandbox.apiserver.resources import Resource
 from trainingjob_sandbox.apiserver.storage import JsonObject, encode
 
+V2_MEDIA_TYPE: Final = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _GVK: Final = "x-kubernetes-group-version-kind"
 
@@ -35,6 +37,9 @@ _OBJECT_META: Final = {
         )
     },
 }
+
+
+_INFO: Final = {"title": "Kubernetes sandbox", "version": "v1.37.2"}
 
 
 def group_version_path(resource: Resource) -> str:
@@ -61,6 +66,25 @@ def _digest(resources: list[Resource]) -> str:
     return hashlib.sha256(encode(content)).hexdigest().upper()
 
 
+def v2() -> bytes:
+    """Answer `GET /openapi/v2`, in protobuf: a document that describes nothing.
+
+    kubectl asks for it before it applies a `List`, whose fields it wants to check itself, and
+    leaves unchecked whatever is not described.
+    """
+    info = b"".join(_proto_text(number, text) for number, text in enumerate(_INFO.values(), 1))
+    return _proto_text(1, "2.0") + _proto_bytes(2, info)
+
+
+def _proto_text(number: int, text: str) -> bytes:
+    return _proto_bytes(number, text.encode())
+
+
+def _proto_bytes(number: int, content: bytes) -> bytes:
+    """A field of a message; the length of all content here fits into one byte."""
+    return bytes((number << 3 | 2, len(content))) + content
+
+
 def document(resources: Iterable[Resource], path: str) -> JsonObject | None:
     """Answer `GET /openapi/v3/{path}`; None if nothing is served there."""
     served = [resource for resource in resources if group_version_path(resource) == path]
@@ -73,7 +97,7 @@ def document(resources: Iterable[Resource], path: str) -> JsonObject | None:
         schemas[_schema_name(resource)] = _schema(resource)
     return {
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes sandbox", "version": "v1.37.2"},
+        "info": _INFO,
         "paths": paths,
         "components": {"schemas": schemas},
     }

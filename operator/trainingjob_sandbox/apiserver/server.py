@@ -230,6 +230,8 @@ class ApiServer:
         parts = [part for part in request.path.split("/") if part]
         if parts and parts[0] in _HEALTH:
             return web.Response(text="ok")
+        if parts == ["openapi", "v2"]:
+            return web.Response(body=openapi.v2(), content_type=openapi.V2_MEDIA_TYPE)
         if parts[:1] == ["openapi"]:
             found = self._openapi(parts[1:])
         elif path.version:

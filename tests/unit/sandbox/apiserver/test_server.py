@@ -89,7 +89,7 @@ async def test_the_hash_of_openapi_changes_with_the_schema(
         ("GET", "/apis/nope.dev", 404),
         ("GET", "/apis/nope.dev/v1", 404),
         ("GET", "/api/v1/nopes", 404),
-        ("GET", "/openapi/v2", 404),
+        ("GET", "/openapi/v1", 404),
         ("GET", "/openapi/v3/apis/nope.dev/v1", 404),
         ("GET", f"{WIDGETS}/w/scale", 404),
         ("GET", f"{PODS}/nope", 404),
