@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -9,19 +10,17 @@ from uuid import uuid4
 
 import pytest
 
-from hack.cluster import assets
 from hack.cluster.control_plane import ControlPlane, Options
 from tests.support.account import with_operator_account
 from tests.support.api import Api, ApiServerUnderTest, sandbox_api_server
 from tests.support.operator import OperatorProcess
 from tests.support.process_node import ProcessNode, real_node, sandbox_node
-from tests.support.real import install_crds
+from tests.support.real import REAL_KUBECONFIG, install_crds, new_control_plane
 from tests.unit.sandbox.node.processes import processes_mentioning
 
 SERVER_FIXTURES = frozenset({"api_server", "process_node"})
 """Who asks for one of these speaks to the server under test."""
 
-REAL_KUBECONFIG = "TRAININGJOB_TEST_KUBECONFIG"
 NOT_RUN = pytest.StashKey[dict[str, int]]()
 
 
@@ -41,6 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "image: runs the operator's image, which --image names")
     config.addinivalue_line("markers", "real_only: shows what only a real control plane can show")
     config.stash[NOT_RUN] = {}
+    if config.getoption("--server") == "real":  # as Ctrl-C: what was started is stopped
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -110,14 +111,9 @@ def _started(
     request: pytest.FixtureRequest, factory: pytest.TempPathFactory, options: Options
 ) -> Iterator[ControlPlane]:
     """Start a control plane with both CRDs. Its logs stay if a test has failed, else nothing."""
-    if REAL_KUBECONFIG in os.environ:
-        pytest.skip(f"needs a control plane of its own, not the cluster of {REAL_KUBECONFIG}")
-    built = assets.find()
-    if built is None:
-        pytest.fail("the control plane is not built: `make cluster-build` does it, once")
     folder = factory.mktemp("control-plane") / "state"
     try:
-        with ControlPlane(built, folder, options) as plane:
+        with new_control_plane(folder, options) as plane:
             install_crds(plane.kubeconfig)
             yield plane
     finally:

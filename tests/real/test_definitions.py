@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from hack.cluster import assets
-from hack.cluster.control_plane import ControlPlane, Options
-from tests.support.real import CRDS, Kubectl
+from hack.cluster.control_plane import Options
+from tests.support.real import CRDS, Kubectl, new_control_plane
 
 pytestmark = pytest.mark.real_only
 
@@ -22,11 +21,8 @@ NAMES = ["retentionpolicies.trainingjob.dev", "trainingjobs.trainingjob.dev"]
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     """A control plane of this module's own: definitions come and go, for all who use it."""
-    built = assets.find()
-    if built is None:
-        pytest.fail("the control plane is not built: `make cluster-build` does it, once")
     folder = tmp_path_factory.mktemp("bare")
-    with ControlPlane(built, folder / "state", Options(scheduler=False)) as plane:
+    with new_control_plane(folder / "state", Options(scheduler=False)) as plane:
         yield Kubectl(plane.kubeconfig, folder / "kubectl-cache")
 
 

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from hack.cluster import assets
 from hack.cluster.control_plane import ControlPlane, Options
 from tests.support.account import with_operator_account
 from tests.support.api import Api, ApiServerUnderTest
 from tests.support.audit import AuditLog
 from tests.support.builders import make_job, unscheduled
 from tests.support.operator import OperatorProcess
-from tests.support.real import install_crds
+from tests.support.real import install_crds, new_control_plane
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import GoneError
@@ -35,13 +34,10 @@ Object = dict[str, Any]
 @pytest.fixture(scope="module")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerUnderTest]:
     """A control plane of this module's own: its controllers are slow to come back."""
-    built = assets.find()
-    if built is None:
-        pytest.fail("the control plane is not built: `make cluster-build` does it, once")
     folder = tmp_path_factory.mktemp("outages")
-    with ControlPlane(built, folder / "state", Options(scheduler=False)) as plane:
+    with new_control_plane(folder / "state", Options(scheduler=False)) as plane:
         install_crds(plane.kubeconfig)
-        with with_operator_account(plane, folder) as server:
+        with with_operator_account(plane, folder, restarts=True) as server:
             yield server
 
 

@@ -1,12 +1,23 @@
 """What the tests do to a real cluster before they use it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from hack.cluster import assets
+from hack.cluster.control_plane import ControlPlane, Options
+
+REAL_KUBECONFIG = "TRAININGJOB_TEST_KUBECONFIG"
+"""Names a cluster that is there already; the tests are guests in it."""
 
 _BESIDE = Path(sys.executable).with_name("kubectl")
 KUBECTL = _BESIDE if _BESIDE.exists() else Path(shutil.which("kubectl") or _BESIDE)
@@ -32,6 +43,21 @@ def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
     )
     assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}{done.stdout}"
     return done.stdout
+
+
+@contextmanager
+def new_control_plane(root: Path, options: Options | None = None) -> Iterator[ControlPlane]:
+    """A control plane of these tests' own, without our definitions.
+
+    Where somebody's cluster is to be used instead, the test is skipped.
+    """
+    if REAL_KUBECONFIG in os.environ:
+        pytest.skip(f"needs a control plane of its own, not the cluster of {REAL_KUBECONFIG}")
+    built = assets.find()
+    if built is None:
+        pytest.fail("the control plane is not built: `make cluster-build` does it, once")
+    with ControlPlane(built, root, options) as plane:
+        yield plane
 
 
 class Kubectl:
