@@ -4,6 +4,7 @@ What it asked for is read from the API server's audit log, so that a right which
 found out as well as one that is missing.
 """
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,16 @@ import pytest
 
 from hack.cluster.control_plane import ControlPlane
 from tests.charts.test_rights import IN_NAMESPACES
-from tests.support.api import Api, ApiServerUnderTest, Object, condition
+from tests.support.api import PATIENCE_S, Api, ApiServerUnderTest, Object, condition
 from tests.support.builders import make_job
-from tests.support.chart import Values, account_kubeconfig, environment, render
+from tests.support.chart import (
+    Values,
+    account_kubeconfig,
+    environment,
+    forget_cluster_rights,
+    render,
+)
+from tests.support.ledger import Ledger
 from tests.support.operator import OperatorProcess
 from tests.support.real import install_crds, kubectl
 
@@ -34,6 +42,7 @@ def account_namespace(strict_plane: ControlPlane) -> Iterator[str]:
     yield name
     kubectl(strict_plane.kubeconfig, "delete", "namespace", name)
     kubectl(strict_plane.kubeconfig, "delete", "crd", "--all", "--timeout=60s")
+    forget_cluster_rights(strict_plane.kubeconfig)
 
 
 def requests_of(plane: ControlPlane, namespace: str) -> list[Object]:
@@ -78,6 +87,14 @@ async def use_everything(api: Api) -> None:
         )
         assert condition(status, "PodsReady")["reason"] == f"{kind}NameConflict"
 
+    # Their records are owed, and once they are stored nothing holds the jobs back.
+    for name in ("pair", "pod-taken", "service-taken"):
+        await api.delete_job(name)
+    async with asyncio.timeout(PATIENCE_S):
+        for name in ("pair", "pod-taken", "service-taken"):
+            while not await api.job_is_gone(name):
+                await asyncio.sleep(0.05)
+
 
 async def squat(api: Api, kind: str, name: str) -> None:
     spec: Object = (
@@ -97,7 +114,12 @@ async def test_the_rights_are_those_that_the_operator_uses(
     )
     server = ApiServerUnderTest(strict_plane.kubeconfig, plane=strict_plane)
     async with Api(server, f"test-{uuid4().hex[:8]}") as api:
-        with OperatorProcess(kubeconfig, tmp_path / "log") as operator:
+        with (
+            Ledger() as ledger,
+            OperatorProcess(
+                kubeconfig, tmp_path / "log", TRAININGJOB_PERSIST__URL=ledger.url
+            ) as operator,
+        ):
             operator.wait_until_ready()
             await use_everything(api)
             assert "ermission" not in operator.log()
@@ -120,9 +142,15 @@ async def test_an_operator_of_named_namespaces_asks_for_nothing_outside(
             strict_plane, tmp_path / "account", values, namespace=account_namespace
         )
         named = environment(render(values))["TRAININGJOB_NAMESPACES"]
-        with OperatorProcess(
-            kubeconfig, tmp_path / "log", TRAININGJOB_NAMESPACES=named
-        ) as operator:
+        with (
+            Ledger() as ledger,
+            OperatorProcess(
+                kubeconfig,
+                tmp_path / "log",
+                TRAININGJOB_NAMESPACES=named,
+                TRAININGJOB_PERSIST__URL=ledger.url,
+            ) as operator,
+        ):
             operator.wait_until_ready()
             await use_everything(api)
             assert "ermission" not in operator.log()

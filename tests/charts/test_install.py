@@ -19,7 +19,7 @@ from hack.cluster.control_plane import ControlPlane
 from hack.generate import INSTALL, ROOT
 from hack.tools.helm import Major
 from tests.support.builders import make_job
-from tests.support.chart import RenderError, Values, run_helm
+from tests.support.chart import RenderError, Values, forget_cluster_rights, run_helm
 from tests.support.real import install_crds, kubectl
 
 pytestmark = pytest.mark.real_only
@@ -82,8 +82,7 @@ class Cluster:
         self.kubectl("delete", "crd", "--ignore-not-found", "--timeout=100s", *sorted(CRD_NAMES))
         # Their names are used once: nobody waits until they are empty.
         self.kubectl("delete", "namespace", "--wait=false", self.namespace, self.team)
-        ours = "-lapp.kubernetes.io/name=trainingjob-operator"
-        self.kubectl("delete", "clusterroles,clusterrolebindings", ours)
+        forget_cluster_rights(self.kubeconfig)
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """The rights: exactly these verbs, for the operator and for people."""
 
-from hack.chart import NAMESPACE
+import re
+
+from hack.chart import CHART, NAMESPACE
 from tests.support.chart import Object, Values, one, render, service_account_objects
 
 NAMED: Values = {"watchNamespaces": ["team-a", "team-b"]}
@@ -76,3 +78,13 @@ def test_the_roles_of_people_grow_by_exactly_this() -> None:
 def test_rights_can_be_left_to_somebody_else() -> None:
     kinds = {found["kind"] for found in render({"rbac": {"create": False}})}
     assert kinds == {"CustomResourceDefinition", "Deployment", "ServiceAccount"}
+
+
+def test_the_readme_says_the_same() -> None:
+    rows = re.findall(
+        r"^\| `([a-z/]+)` \| ([a-z, ]+) \| .+ \|$", (CHART / "README.md").read_text(), re.MULTILINE
+    )
+    granted_to = granted(one(render(), "ClusterRole", "trainingjob-operator"))
+    assert {what: set(verbs.split(", ")) for what, verbs in rows} == {
+        what.partition("/")[2]: verbs for what, verbs in granted_to.items()
+    }

@@ -136,3 +136,9 @@ def token_kubeconfig(plane: ControlPlane, path: Path, namespace: str, account: s
         },
     )
     return plane.authority.token_kubeconfig(path, plane.server, answer["status"]["token"])
+
+
+def forget_cluster_rights(kubeconfig: Path) -> None:
+    """Remove what the chart has made outside of any namespace, but for the CRDs."""
+    ours = f"-lapp.kubernetes.io/name={RELEASE}"
+    kubectl(kubeconfig, "delete", "clusterroles,clusterrolebindings", ours)
