@@ -88,13 +88,15 @@ class Refill:
         self._found: Final = found
         self._cursor: _Cursor | None = _Cursor()
         self._evicted_seen = 0
+        self._rejected: _Cursor | None = None
         self._rejected_due = float("-inf")
         self._wake: Final = asyncio.Event()
         self.runs_total = 0
 
     def poke(self) -> None:
         """Keys have left the cache: fill it again if it is low, and more may wait."""
-        more = self._cursor is not None or self._cache.evicted_total > self._evicted_seen
+        unfinished = self._cursor is not None or self._rejected is not None
+        more = unfinished or self._cache.evicted_total > self._evicted_seen
         if more and len(self._cache) <= self._cache.max_keys * _LOW:
             self._wake.set()
 
@@ -105,7 +107,11 @@ class Refill:
             try:
                 await self._pass()
             except GoneError:
-                self._cursor, wait = _Cursor(), 0.0  # the list is too old by now: begin anew
+                wait = 0.0  # the list is too old by now: begin anew
+                if self._cursor is not None:
+                    self._cursor = _Cursor()
+                else:
+                    self._rejected = _Cursor()
             except KubernetesError as error:
                 _logger.warning("cannot list the jobs whose records wait: %s", error)
                 wait = _RETRY_S
@@ -118,13 +124,20 @@ class Refill:
                     self._cursor = _Cursor()
 
     async def _pass(self) -> None:
-        now = self._clock.monotonic()
-        if now >= self._rejected_due and await self._walk(_Cursor(), REJECTED) is None:
-            self._rejected_due = now + REJECTED_EVERY_S
+        """Go on where the last pass stood; what was rejected takes places that nothing else needs.
+
+        It stays rejected, so that a walk which began anew whenever it found no room would offer
+        the first ones for ever, and never come to the end.
+        """
         if self._cursor is None:
             self._cursor = _Cursor()
         self._evicted_seen = self._cache.evicted_total
         self._cursor = await self._walk(self._cursor, PENDING)
+        now = self._clock.monotonic()
+        if now >= self._rejected_due:
+            self._rejected, self._rejected_due = _Cursor(), now + REJECTED_EVERY_S
+        if self._cursor is None and self._rejected is not None:
+            self._rejected = await self._walk(self._rejected, REJECTED)
         self.runs_total += 1
 
     async def _walk(self, cursor: _Cursor, state: str) -> _Cursor | None:

@@ -1,0 +1,62 @@
+"""No record, however odd, and no number of them keeps the others from being stored."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tests.support.builders import make_job
+from tests.support.cluster import FakeCluster, Kubelet, LoopClock, OperatorLife, leaping_time
+from tests.support.endpoint import FakeEndpoint
+from trainingjob_operator.errors import EndpointUnavailableError, RecordRejectedError
+
+Object = dict[str, Any]
+
+
+@asynccontextmanager
+async def operated(
+    cluster: FakeCluster, endpoint: FakeEndpoint, **settings: Any
+) -> AsyncIterator[OperatorLife]:
+    async with OperatorLife(cluster, endpoint=endpoint, **settings) as life:
+        kubelet = asyncio.create_task(Kubelet(cluster).run())
+        try:
+            yield life
+        finally:
+            kubelet.cancel()
+            await asyncio.wait([kubelet])
+
+
+@leaping_time
+async def test_more_rejected_records_than_the_cache_has_room_for_are_offered_once_a_day() -> None:
+    cluster = FakeCluster(LoopClock())
+    endpoint = FakeEndpoint(cluster)
+    endpoint.down = RecordRejectedError("HTTP 422: what is that?")
+    async with operated(cluster, endpoint):
+        for number in range(12):
+            cluster.create_job(make_job(f"job-{number}"))
+        await asyncio.sleep(60)
+    endpoint.tries = 0
+    async with operated(cluster, endpoint, retry_cache_size=4):
+        await asyncio.sleep(3600)
+        assert endpoint.tries == 12
+        await asyncio.sleep(86_400)
+        assert endpoint.tries == 24
+
+
+@leaping_time
+async def test_records_that_wait_come_before_any_number_of_rejected_ones() -> None:
+    cluster = FakeCluster(LoopClock())
+    endpoint = FakeEndpoint(cluster)
+    endpoint.down = RecordRejectedError("HTTP 422: what is that?")
+    async with operated(cluster, endpoint):
+        for number in range(12):
+            cluster.create_job(make_job(f"job-{number}"))
+        await asyncio.sleep(60)
+        endpoint.down = EndpointUnavailableError("cannot be reached")
+        cluster.create_job(make_job("late"))
+        await asyncio.sleep(20)
+    endpoint.down, endpoint.delay_s = None, 1.0
+    async with operated(cluster, endpoint, retry_cache_size=4):
+        await asyncio.sleep(30)
+    assert endpoint.taken[0]["name"] == "late"
+    assert len(endpoint.rows) == 13
