@@ -191,7 +191,8 @@ class Outbox:
         now = self._clock.monotonic()
         while self._has_room(now) and self._wait_s(now) == 0:
             # A probe asks about the endpoint, not the record: it waits for no record's back-off.
-            key = self._cache.take(now=float("inf") if self._breaker.is_open else now)
+            is_probe = self._breaker.is_open
+            key = self._cache.take_probe() if is_probe else self._cache.take(now=now)
             if key is None:
                 return
             self._breaker.asking(now=now)

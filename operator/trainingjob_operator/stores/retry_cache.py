@@ -64,6 +64,18 @@ class RetryCache:
                 return key
         return None
 
+    def take_probe(self) -> JobKey | None:
+        """A key to ask with whether the endpoint is there, due or not.
+
+        The one that has failed least often, the oldest of these: a record at which the endpoint
+        fails for a reason of its own must not be asked with for ever.
+        """
+        waiting = [key for key, each in self._tries.items() if not each.in_flight]
+        key = min(waiting, key=self.failures, default=None)
+        if key is not None:
+            self._tries[key].in_flight = True
+        return key
+
     def failed(self, key: JobKey, *, due: float) -> None:
         """A try has failed; the next one is due then. A key that was evicted meanwhile stays so."""
         if (each := self._tries.get(key)) is not None:

@@ -13,6 +13,16 @@ from trainingjob_operator.errors import EndpointUnavailableError, RecordRejected
 Object = dict[str, Any]
 
 
+class PickyEndpoint(FakeEndpoint):
+    """Fails at one record, as a receiver with a fault of its own does, and takes all others."""
+
+    async def _write(self, record: Object) -> None:
+        if record["name"] == "odd":
+            self.tries += 1
+            raise EndpointUnavailableError("HTTP 500: something went wrong")
+        await super()._write(record)
+
+
 @asynccontextmanager
 async def operated(
     cluster: FakeCluster, endpoint: FakeEndpoint, **settings: Any
@@ -24,6 +34,21 @@ async def operated(
         finally:
             kubelet.cancel()
             await asyncio.wait([kubelet])
+
+
+@leaping_time
+async def test_a_record_at_which_the_endpoint_fails_keeps_no_other_from_being_the_probe() -> None:
+    cluster = FakeCluster(LoopClock())
+    endpoint = PickyEndpoint(cluster)
+    async with operated(cluster, endpoint) as life:
+        assert life.carrier is not None
+        cluster.create_job(make_job("odd"))
+        await asyncio.sleep(600)
+        assert life.carrier.outbox.endpoint_ails
+        cluster.create_job(make_job("good"))
+        await asyncio.sleep(120)
+        assert cluster.status("good")["recordState"] == "Stored"
+        assert cluster.status("odd")["recordState"] == "Pending"
 
 
 @leaping_time
