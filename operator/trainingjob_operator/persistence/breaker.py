@@ -31,6 +31,11 @@ class CircuitBreaker:
         if self._next_probe_at is not None:
             self._next_probe_at = now + self._probe_every_s
 
+    def not_asked(self, *, now: float) -> None:
+        """Whoever was to ask had no reason to: somebody else may, at once."""
+        if self._next_probe_at is not None:
+            self._next_probe_at = now
+
     def succeeded(self) -> bool:
         """The endpoint has answered. True if it was taken to be down until now."""
         was_open, self._next_probe_at, self._failures = self.is_open, None, 0

@@ -236,6 +236,7 @@ class Outbox:
                 await self._store(key, record)
             else:
                 self._cache.remove(key)
+                self._breaker.not_asked(now=self._clock.monotonic())
         except (EndpointUnauthorizedError, EndpointUnavailableError) as error:
             self._endpoint_failed(error)
             self._again_later(key)

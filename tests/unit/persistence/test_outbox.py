@@ -8,6 +8,7 @@ from typing import Any
 from tests.support.builders import make_job
 from tests.support.cluster import FakeCluster, Kubelet, LoopClock, OperatorLife, leaping_time
 from tests.support.endpoint import FakeEndpoint
+from trainingjob_operator.constants import ANNOTATION_DISCARD_RECORD
 from trainingjob_operator.errors import EndpointUnavailableError, RecordRejectedError
 
 Object = dict[str, Any]
@@ -49,6 +50,22 @@ async def test_a_record_at_which_the_endpoint_fails_keeps_no_other_from_being_th
         await asyncio.sleep(120)
         assert cluster.status("good")["recordState"] == "Stored"
         assert cluster.status("odd")["recordState"] == "Pending"
+
+
+@leaping_time
+async def test_records_that_were_given_up_in_an_outage_do_not_use_up_the_probes() -> None:
+    cluster = FakeCluster(LoopClock())
+    endpoint = FakeEndpoint(cluster)
+    endpoint.down = EndpointUnavailableError("cannot be reached")
+    async with operated(cluster, endpoint):
+        for number in range(40):
+            cluster.create_job(make_job(f"job-{number}"))
+        await asyncio.sleep(60)
+        for number in range(39):
+            cluster.annotate_job(f"job-{number}", **{ANNOTATION_DISCARD_RECORD: "true"})
+        endpoint.down = None
+        await asyncio.sleep(70)
+        assert cluster.status("job-39")["recordState"] == "Stored"
 
 
 @leaping_time
