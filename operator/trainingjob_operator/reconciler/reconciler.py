@@ -174,7 +174,9 @@ class Reconciler:
             if not await self._record(entry, job, decided):
                 return AT_ONCE
             self._keeper.follow_up(entry.job)
-        elif decided.delete:
+        else:
+            self._keeper.forget_old_news(job)
+        if not changed and decided.delete:
             raw = await self._read_job(job)
             if raw is None or job_view(raw).resource_version != job.resource_version:
                 return AT_ONCE

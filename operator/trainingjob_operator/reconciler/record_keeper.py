@@ -110,6 +110,17 @@ class RecordKeeper:
         else:
             self._records.settled(job.key)
 
+    def forget_old_news(self, job: JobView) -> None:
+        """A pass over a job has changed nothing: its status says what was heard of its record.
+
+        News of a revision that the index has not seen yet are no such news.
+        """
+        delivery, revision = self._records.delivery_of(job), job.status.record_revision
+        if delivery is None or not job.status.is_finished:
+            return
+        if revision is None or delivery.revision <= revision:
+            self._records.settled(job.key)
+
     def _waits(self, job: JobView) -> bool:
         """Whether its record is to come, or goes out right now: in an outage memory is not for it."""
         going_out = job.status.record_state == PENDING and not self._records.endpoint_ails

@@ -9,6 +9,7 @@ from tests.support.builders import make_job
 from tests.support.cluster import FakeCluster, Kubelet, LoopClock, OperatorLife, leaping_time
 from tests.support.endpoint import FakeEndpoint
 from trainingjob_operator.constants import ANNOTATION_DISCARD_RECORD
+from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.errors import EndpointUnavailableError, RecordRejectedError
 
 Object = dict[str, Any]
@@ -102,3 +103,19 @@ async def test_records_that_wait_come_before_any_number_of_rejected_ones() -> No
         await asyncio.sleep(30)
     assert endpoint.taken[0]["name"] == "late"
     assert len(endpoint.rows) == 13
+
+
+@leaping_time
+async def test_news_that_change_nothing_are_not_kept() -> None:
+    cluster = FakeCluster(LoopClock())
+    endpoint = FakeEndpoint(cluster)
+    endpoint.down = RecordRejectedError("HTTP 422: what is that?")
+    async with operated(cluster, endpoint):
+        cluster.create_job(make_job())
+        await asyncio.sleep(60)
+    endpoint.tries = 0
+    async with operated(cluster, endpoint) as life:
+        await asyncio.sleep(60)
+        assert endpoint.tries == 1
+        assert life.carrier is not None
+        assert life.carrier.outbox.delivery_of(job_view(cluster.job())) is None
