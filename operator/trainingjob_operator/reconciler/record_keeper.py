@@ -15,6 +15,7 @@ from trainingjob_operator.core.decision import Event, Plan, Policy
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.recording import PENDING, is_owed, may_release, stored
+from trainingjob_operator.errors import ConflictError
 from trainingjob_operator.reconciler.ports import Cluster, Recorder, Records
 from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.manifest_cache import ManifestCache
@@ -54,6 +55,9 @@ class RecordKeeper:
         """
         answer = await self._cluster.set_finalizers(job, [*job.finalizers, FINALIZER_RECORD])
         self.observe(job, answer)
+        if answer is not None and not is_owed(job_view(answer)):
+            # Somebody's admission takes it off again. To claim at once would be for ever.
+            raise ConflictError(f"the finalizer {FINALIZER_RECORD} was put on and is not there")
 
     async def release(self, job: JobView, *, abandon: bool) -> None:
         """Take the finalizer off a job; if its user has deleted it, that is its end.

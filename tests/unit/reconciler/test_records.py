@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from tests.support.builders import make_job
 from tests.support.cluster import FakeCluster, Kubelet, LoopClock, OperatorLife, leaping_time
 from tests.support.endpoint import FakeEndpoint
 from trainingjob_operator.constants import ANNOTATION_DISCARD_RECORD, FINALIZER_RECORD
+from trainingjob_operator.core.job import JobView
 from trainingjob_operator.errors import (
     ConflictError,
     EndpointUnauthorizedError,
@@ -156,6 +157,27 @@ async def test_a_claim_on_a_job_that_has_changed_is_made_again() -> None:
         cluster.create_job(make_job())
         await asyncio.sleep(30)
     assert endpoint.row()["spec"]["backoffLimit"] == 1
+
+
+@leaping_time
+async def test_a_claim_that_somebodys_admission_takes_off_again_is_not_made_at_once_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster, endpoint = staged()
+    claims = 0
+
+    async def without_effect(job: JobView, finalizers: Sequence[str]) -> Object:
+        nonlocal claims
+        claims += 1
+        await asyncio.sleep(0.1)
+        return cluster.job()
+
+    monkeypatch.setattr(cluster, "set_finalizers", without_effect)
+    async with operated(cluster, endpoint):
+        cluster.create_job(make_job())
+        await asyncio.sleep(60)
+    assert 1 < claims < 20
+    assert cluster.pods() == []
 
 
 @leaping_time
