@@ -42,7 +42,8 @@ def is_held(job: JobView) -> bool:
 
     Between the write that says that the record is stored and the release, a process can die.
     """
-    waits = job.status.record_state == PENDING and not (job.deleting or job.discard_record)
+    not_stored = job.status.record_state in {PENDING, REJECTED}
+    waits = not_stored and not (job.deleting or job.discard_record)
     return is_owed(job) and job.status.is_finished and not waits
 
 

@@ -176,6 +176,8 @@ def test_a_job_is_let_go_when_nothing_can_be_lost_any_more_or_its_user_has_waite
         (finished("NotRequired"), True),
         (finished("Pending"), False),
         (finished("Pending", deleting=True), True),
+        (finished("Rejected"), False),
+        (finished("Rejected", deleting=True), True),
         (finished("Stored", owed=False), False),
         (job(), False),
     ],
