@@ -2,7 +2,7 @@
 
 import json
 import sys
-from typing import Final
+from typing import Any, Final
 
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.errors import KubernetesError
@@ -35,7 +35,7 @@ async def release(
                 writer,
                 cluster=settings.cluster_name,
                 namespaces=settings.namespaces or (None,),
-                discard=discard,
+                give_up=_print_record if discard else None,
                 patience_s=PATIENCE_S,
                 clock=SystemClock().monotonic,
             ).run()
@@ -53,13 +53,19 @@ async def _close(writer: RecordWriter | None) -> None:
         await writer.close()
 
 
+def _print_record(record: dict[str, Any]) -> None:
+    """What is lost goes to standard output, a line each, before its job goes: keep it.
+
+    At once: the job may be gone when the next request fails, and nothing else has the record.
+    """
+    sys.stdout.write(json.dumps(record) + "\n")
+    sys.stdout.flush()
+
+
 def _tell(account: Account) -> None:
-    """Records that are lost go to standard output, one JSON object a line: keep it."""
-    for record in account.lost:
-        sys.stdout.write(json.dumps(record) + "\n")
     _say(
         f"released {account.released} objects; stored {account.stored} records, "
-        f"gave up {len(account.lost)}"
+        f"gave up {account.lost}"
     )
     if account.held:
         _say(

@@ -2,7 +2,7 @@
 
 Run it with the operator scaled to 0, or it puts them back. Records that wait are stored first, for
 as long as there is patience; what cannot be stored holds its job, unless it is given up, and then
-its content goes where the caller says.
+its content goes where the caller says, before the job goes.
 """
 
 import asyncio
@@ -57,13 +57,13 @@ class Account:
     Attributes:
         released: objects that nothing of ours holds any more.
         stored: records that were stored on the way.
-        lost: records that were given up.
+        lost: how many records were given up.
         held: jobs that are still held, because their records are not stored.
     """
 
     released: int = 0
     stored: int = 0
-    lost: list[Object] = field(default_factory=list)
+    lost: int = 0
     held: list[str] = field(default_factory=list)
 
 
@@ -77,7 +77,7 @@ class Farewell:
         *,
         cluster: str,
         namespaces: Sequence[str | None],
-        discard: bool,
+        give_up: Callable[[Object], None] | None,
         patience_s: float,
         clock: Callable[[], float],
     ) -> None:
@@ -88,7 +88,8 @@ class Farewell:
             writer: writes one record; None: there is no endpoint.
             cluster: the name of this cluster, for the record.
             namespaces: where to look; None alone stands for everywhere.
-            discard: whether jobs are freed whose records cannot be stored.
+            give_up: takes a record that cannot be stored, whose job is freed then. It can come
+                again, when its job changes just then. None: such jobs are held.
             patience_s: seconds for which records are tried, all in all.
             clock: monotonic seconds.
         """
@@ -96,7 +97,7 @@ class Farewell:
         self._writer: Final = writer
         self._cluster: Final = cluster
         self._namespaces: Final = namespaces
-        self._discard: Final = discard
+        self._give_up: Final = give_up
         self._clock: Final = clock
         self._until: Final = clock() + patience_s
         self._account: Final = Account()
@@ -112,7 +113,12 @@ class Farewell:
                 held = [raw for raw in page.items if is_owed(job_view(raw))]
                 for start in range(0, len(held), _AT_ONCE):
                     batch = held[start : start + _AT_ONCE]
-                    await asyncio.gather(*(self._free_job(raw) for raw in batch))
+                    # Let all of them end: a client that is closed below them tells nothing.
+                    results = await asyncio.gather(
+                        *(self._free_job(raw) for raw in batch), return_exceptions=True
+                    )
+                    for error in (result for result in results if result is not None):
+                        raise error
             async for page in self._objects.list_policies(namespace):
                 for raw in page.items:
                     if FINALIZER_RETENTION in mapping(raw["metadata"]).get("finalizers", []):
@@ -120,27 +126,30 @@ class Farewell:
         return self._account
 
     async def _free_job(self, raw: Object) -> None:
-        job = job_view(raw)
+        job, is_lost = job_view(raw), False
         if job.status.is_finished and job.status.record_state in {PENDING, REJECTED}:
             record = self._record(job, raw)
             if await self._store(record):
                 self._account.stored += 1
-            elif self._discard:
-                self._account.lost.append(record)
+            elif self._give_up is not None:
+                self._give_up(record)
+                is_lost = True
             else:
                 self._account.held.append(str(job.key))
                 return
-        await self._free(raw, FINALIZER_RECORD)
+        if await self._free(raw, FINALIZER_RECORD):
+            self._account.lost += is_lost
 
-    async def _free(self, raw: Object, finalizer: str) -> None:
+    async def _free(self, raw: Object, finalizer: str) -> bool:
         try:
             await self._objects.remove_finalizer(raw, finalizer)
         except ConflictError:
             # Somebody writes to it just now; it is found again when this is run again.
             metadata = raw["metadata"]
             self._account.held.append(f"{metadata['namespace']}/{metadata['name']}")
-            return
+            return False
         self._account.released += 1
+        return True
 
     def _record(self, job: JobView, raw: Object) -> Object:
         labels = mapping(raw["metadata"].get("labels"))

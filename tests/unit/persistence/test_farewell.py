@@ -1,0 +1,75 @@
+"""The day the operator goes: what is given up is handed over, whatever happens next."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.support.builders import make_job
+from trainingjob_operator.constants import FINALIZER_RECORD
+from trainingjob_operator.errors import ConflictError, KubernetesError, UnavailableError
+from trainingjob_operator.kube.gateway import Page
+from trainingjob_operator.persistence.farewell import Farewell
+
+Object = dict[str, Any]
+
+
+def finished_job(name: str) -> Object:
+    raw = make_job(name)
+    ended = {"lastTransitionTime": "2026-01-01T00:00:00Z", "status": "True", "reason": "Done"}
+    raw["metadata"] |= {"uid": f"uid-{name}", "finalizers": [FINALIZER_RECORD]}
+    raw["metadata"] |= {"resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    raw["status"] = {
+        "phase": "Succeeded",
+        "recordState": "Pending",
+        "recordRevision": 1,
+        "conditions": [{"type": kind} | ended for kind in ("Complete", "Finished")],
+    }
+    return raw
+
+
+class Objects:
+    """Jobs, of which one is refused."""
+
+    def __init__(self, names: list[str], refused: str, error: KubernetesError) -> None:
+        self.jobs = [finished_job(name) for name in names]
+        self.refused, self.error = refused, error
+        self.freed: list[str] = []
+
+    async def list_jobs(self, namespace: str | None) -> AsyncIterator[Page]:
+        yield Page(self.jobs, "1")
+
+    async def list_policies(self, namespace: str | None) -> AsyncIterator[Page]:
+        yield Page([], "1")
+
+    async def remove_finalizer(self, raw: Object, finalizer: str) -> None:
+        if raw["metadata"]["name"] == self.refused:
+            raise self.error
+        self.freed.append(raw["metadata"]["name"])
+
+
+def farewell(objects: Objects, given_up: list[Object]) -> Farewell:
+    return Farewell(
+        objects,
+        None,
+        cluster="test",
+        namespaces=(None,),
+        give_up=given_up.append,
+        patience_s=60.0,
+        clock=lambda: 0.0,
+    )
+
+
+async def test_what_was_given_up_is_handed_over_though_the_api_server_fails_midway() -> None:
+    objects = Objects(["a", "b", "c"], "b", UnavailableError("no answer"))
+    given_up: list[Object] = []
+    with pytest.raises(UnavailableError):
+        await farewell(objects, given_up).run()
+    assert objects.freed == ["a", "c"]
+    assert {record["name"] for record in given_up} >= {"a", "c"}
+
+
+async def test_a_record_is_counted_as_lost_only_when_its_job_has_been_let_go() -> None:
+    objects = Objects(["a", "b"], "b", ConflictError("it has changed"))
+    account = await farewell(objects, []).run()
+    assert (account.lost, account.released, account.held) == (1, 1, ["ml/b"])
