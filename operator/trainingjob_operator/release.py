@@ -69,9 +69,9 @@ def _tell(account: Account) -> None:
     )
     if account.held:
         _say(
-            f"{len(account.held)} are still held, because their records are not stored (first: "
-            f"{account.held[0]}); mend the record endpoint and run it again, or give the records "
-            "up with --discard, which prints them"
+            f"{len(account.held)} are still held (first: {account.held[0]}): their records are not "
+            "stored, or the API server did not take the change; mend the record endpoint and run "
+            "it again, or give the records up with --discard, which prints them"
         )
 
 

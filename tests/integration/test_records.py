@@ -246,7 +246,7 @@ async def test_when_the_operator_goes_nothing_holds_a_namespace(
 
     code, out, err = await farewell(api_server, api)
     assert (code, out) == (1, "")
-    assert f"1 are still held, because their records are not stored (first: {api.namespace}" in err
+    assert f"1 are still held (first: {api.namespace}" in err
     assert "--discard" in err
     assert (await api.job("unstored"))["metadata"]["finalizers"] == [FINALIZER]
     assert not (await api.job("running"))["metadata"].get("finalizers")

@@ -134,7 +134,10 @@ def test_a_reader_that_has_seen_enough_gets_no_complaint() -> None:
     ("arguments", "words"),
     [
         ([], "COMMAND"),
-        (["train"], "'operator', 'release-finalizers', 'console', 'run', 'sandbox', 'crd', 'version'"),
+        (
+            ["train"],
+            "'operator', 'release-finalizers', 'console', 'run', 'sandbox', 'crd', 'version'",
+        ),
         (["operator", "--kubeconfg", "x"], "--kubeconfg"),
         (["sandbox"], "trainingjob sandbox up"),
         (["sandbox", "down"], "trainingjob sandbox up"),

@@ -15,7 +15,13 @@ from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.rawread import mapping
 from trainingjob_operator.core.recording import PENDING, REJECTED, is_owed
-from trainingjob_operator.errors import ConflictError, RecordError
+from trainingjob_operator.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    RecordConflictError,
+    RecordError,
+)
 from trainingjob_operator.persistence.outbox import Writer
 from trainingjob_operator.persistence.record import build_record
 
@@ -58,7 +64,7 @@ class Account:
         released: objects that nothing of ours holds any more.
         stored: records that were stored on the way.
         lost: how many records were given up.
-        held: jobs that are still held, because their records are not stored.
+        held: what is still held: its record is not stored, or what the API server said.
     """
 
     released: int = 0
@@ -143,10 +149,13 @@ class Farewell:
     async def _free(self, raw: Object, finalizer: str) -> bool:
         try:
             await self._objects.remove_finalizer(raw, finalizer)
-        except ConflictError:
-            # Somebody writes to it just now; it is found again when this is run again.
+        except (ConflictError, ForbiddenError, InvalidError) as error:
+            # Somebody writes to it just now, or it is a namesake's by now (a failed `test` of a
+            # JSON patch is a 422), or somebody's admission says no. That must not hold the others;
+            # it is found again when this is run again.
             metadata = raw["metadata"]
-            self._account.held.append(f"{metadata['namespace']}/{metadata['name']}")
+            name = f"{metadata['namespace']}/{metadata['name']}"
+            self._account.held.append(f"{name}: {error}")
             return False
         self._account.released += 1
         return True
@@ -164,6 +173,12 @@ class Farewell:
             try:
                 async with asyncio.timeout(left):
                     await self._writer.write(record)
+            except RecordConflictError:
+                if record["revision"] > 1:
+                    return False
+                # Stored before the terminal write, and then the process died. The object is the
+                # truth, and a higher revision wins; see `core.recording`.
+                record = record | {"revision": 2}
             except (RecordError, TimeoutError):
                 await asyncio.sleep(min(0.2 * 2**number, left))
             else:

@@ -7,7 +7,13 @@ import pytest
 
 from tests.support.builders import make_job
 from trainingjob_operator.constants import FINALIZER_RECORD
-from trainingjob_operator.errors import ConflictError, KubernetesError, UnavailableError
+from trainingjob_operator.errors import (
+    ConflictError,
+    InvalidError,
+    KubernetesError,
+    RecordConflictError,
+    UnavailableError,
+)
 from trainingjob_operator.kube.gateway import Page
 from trainingjob_operator.persistence.farewell import Farewell
 
@@ -72,4 +78,37 @@ async def test_what_was_given_up_is_handed_over_though_the_api_server_fails_midw
 async def test_a_record_is_counted_as_lost_only_when_its_job_has_been_let_go() -> None:
     objects = Objects(["a", "b"], "b", ConflictError("it has changed"))
     account = await farewell(objects, []).run()
-    assert (account.lost, account.released, account.held) == (1, 1, ["ml/b"])
+    assert (account.lost, account.released, account.held) == (1, 1, ["ml/b: it has changed"])
+
+
+async def test_a_job_that_may_not_be_let_go_holds_no_other() -> None:
+    objects = Objects(["a", "b", "c"], "b", InvalidError("the uid is another one"))
+    account = await farewell(objects, []).run()
+    assert (account.released, account.held) == (2, ["ml/b: the uid is another one"])
+
+
+class HasAnotherFirst:
+    """A receiver that has other content under the first revision of everything."""
+
+    def __init__(self) -> None:
+        self.rows: list[Object] = []
+
+    async def write(self, record: Object) -> None:
+        if record["revision"] == 1:
+            raise RecordConflictError("HTTP 409: this revision is stored with other content")
+        self.rows.append(record)
+
+
+async def test_a_receiver_that_knows_another_first_revision_is_given_a_second_one() -> None:
+    objects, receiver = Objects(["a"], "", UnavailableError("")), HasAnotherFirst()
+    account = await Farewell(
+        objects,
+        receiver,
+        cluster="test",
+        namespaces=(None,),
+        give_up=None,
+        patience_s=60.0,
+        clock=lambda: 0.0,
+    ).run()
+    assert [(row["name"], row["revision"]) for row in receiver.rows] == [("a", 2)]
+    assert (account.stored, account.released, account.held) == (1, 1, [])
