@@ -27,7 +27,7 @@ GROWTH_LIMIT_MIB = 30.0
 
 
 def how_many(api_server: ApiServerUnderTest) -> int:
-    """CI asks for ten thousand; a real server gets a tenth, as each takes it so much longer."""
+    """CI asks for more; a real server gets a tenth, as each takes it so much longer."""
     count = int(os.environ.get(JOBS, "1000"))
     return count if api_server.sandbox is not None else count // 10
 
