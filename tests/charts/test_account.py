@@ -20,7 +20,7 @@ from tests.support.chart import (
     Values,
     account_kubeconfig,
     environment,
-    forget_cluster_rights,
+    forget_cluster_objects,
     render,
 )
 from tests.support.ledger import Ledger
@@ -41,8 +41,7 @@ def account_namespace(strict_plane: ControlPlane) -> Iterator[str]:
     kubectl(strict_plane.kubeconfig, "create", "namespace", name)
     yield name
     kubectl(strict_plane.kubeconfig, "delete", "namespace", name)
-    kubectl(strict_plane.kubeconfig, "delete", "crd", "--all", "--timeout=60s")
-    forget_cluster_rights(strict_plane.kubeconfig)
+    forget_cluster_objects(strict_plane.kubeconfig)
 
 
 def requests_of(plane: ControlPlane, namespace: str) -> list[Object]:

@@ -19,7 +19,13 @@ from hack.cluster.control_plane import ControlPlane
 from hack.generate import INSTALL, ROOT
 from hack.tools.helm import Major
 from tests.support.builders import make_job
-from tests.support.chart import RenderError, Values, forget_cluster_rights, run_helm
+from tests.support.chart import (
+    RenderError,
+    Values,
+    forget_cluster_objects,
+    run_helm,
+    wait_until_served,
+)
 from tests.support.real import install_crds, kubectl
 
 pytestmark = pytest.mark.real_only
@@ -59,7 +65,7 @@ class Cluster:
         return {name.partition("/")[2] for name in names}
 
     def apply_job(self) -> None:
-        self.kubectl("wait", "--for=condition=Established", "crd", *sorted(CRD_NAMES))
+        wait_until_served(self.kubeconfig)
         job = json.dumps(make_job("precious", namespace=self.team))
         self.kubectl("apply", "-f", "-", stdin=job)
 
@@ -79,10 +85,9 @@ class Cluster:
             time.sleep(0.1)
 
     def clear(self) -> None:
-        self.kubectl("delete", "crd", "--ignore-not-found", "--timeout=100s", *sorted(CRD_NAMES))
         # Their names are used once: nobody waits until they are empty.
         self.kubectl("delete", "namespace", "--wait=false", self.namespace, self.team)
-        forget_cluster_rights(self.kubeconfig)
+        forget_cluster_objects(self.kubeconfig)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import functools
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,14 @@ from hack.chart import CHART, NAMESPACE
 from hack.cluster.control_plane import ControlPlane
 from hack.tools.helm import Major, helm
 from tests.support.real import kubectl
+from trainingjob_operator.constants import (
+    API_VERSION,
+    PLURAL_RETENTION_POLICIES,
+    PLURAL_TRAINING_JOBS,
+)
 
 RELEASE = "trainingjob-operator"
+_PATIENCE_S = 60.0
 ACCOUNT_KINDS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 
 # The one written in C where there is one: ten times as fast.
@@ -138,7 +145,28 @@ def token_kubeconfig(plane: ControlPlane, path: Path, namespace: str, account: s
     return plane.authority.token_kubeconfig(path, plane.server, answer["status"]["token"])
 
 
-def forget_cluster_rights(kubeconfig: Path) -> None:
-    """Remove what the chart has made outside of any namespace, but for the CRDs."""
+def wait_until_served(kubeconfig: Path) -> None:
+    """Wait until the API server lists the objects of both kinds.
+
+    Established it may be seconds before its storage is there. A CRD that is deleted in between is
+    looked at again only after five minutes.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    for plural in (PLURAL_TRAINING_JOBS, PLURAL_RETENTION_POLICIES):
+        while True:
+            try:
+                kubectl(kubeconfig, "get", "--raw", f"/apis/{API_VERSION}/{plural}")
+            except AssertionError:
+                assert time.monotonic() < deadline, f"{plural} are not served"
+                time.sleep(0.1)
+            else:
+                break
+
+
+def forget_cluster_objects(kubeconfig: Path) -> None:
+    """Remove what the chart has made outside of any namespace: rights and CRDs."""
     ours = f"-lapp.kubernetes.io/name={RELEASE}"
     kubectl(kubeconfig, "delete", "clusterroles,clusterrolebindings", ours)
+    if kubectl(kubeconfig, "get", "crd", "-o", "name"):
+        wait_until_served(kubeconfig)
+        kubectl(kubeconfig, "delete", "crd", "--all", "--timeout=100s")
