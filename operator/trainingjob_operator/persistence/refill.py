@@ -8,6 +8,7 @@ moves on, so that the first thousand do not hide the others.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -86,8 +87,8 @@ class Refill:
         self._clock: Final = clock
         self._namespaces: Final = namespaces
         self._found: Final = found
-        self._cursor: _Cursor | None = _Cursor()
-        self._evicted_seen = 0
+        self._evicted_before = 0
+        self._cursor: _Cursor | None = self._begin()
         self._rejected: _Cursor | None = None
         self._rejected_due = float("-inf")
         self._wake: Final = asyncio.Event()
@@ -95,33 +96,49 @@ class Refill:
 
     def poke(self) -> None:
         """Keys have left the cache: fill it again if it is low, and more may wait."""
-        unfinished = self._cursor is not None or self._rejected is not None
-        more = unfinished or self._cache.evicted_total > self._evicted_seen
-        if more and len(self._cache) <= self._cache.max_keys * _LOW:
+        if self._has_more and self._is_low:
             self._wake.set()
+
+    @property
+    def _is_low(self) -> bool:
+        return len(self._cache) <= self._cache.max_keys * _LOW
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether something may wait that no walk has come by, or that was evicted since.
+
+        What was evicted since the walk began counts, and not since it was gone on with: it can be
+        behind the cursor.
+        """
+        unfinished = self._cursor is not None or self._rejected is not None
+        return unfinished or self._cache.evicted_total > self._evicted_before
+
+    def _begin(self) -> _Cursor:
+        """A walk from the beginning, which comes by everything that waits now."""
+        self._evicted_before = self._cache.evicted_total
+        return _Cursor()
 
     async def run(self) -> None:
         """Fill the cache now, every few minutes, and whenever it runs low, until cancelled."""
         while True:
             wait = EVERY_S
+            self._wake.clear()
             try:
                 await self._pass()
             except GoneError:
-                wait = 0.0  # the list is too old by now: begin anew
+                wait = _RETRY_S  # the list is too old by now: begin anew
                 if self._cursor is not None:
-                    self._cursor = _Cursor()
+                    self._cursor = self._begin()
                 else:
                     self._rejected = _Cursor()
             except KubernetesError as error:
                 _logger.warning("cannot list the jobs whose records wait: %s", error)
                 wait = _RETRY_S
-            self._wake.clear()
-            try:
+            else:
+                self.poke()  # the cache can have run low, and nobody be left to say so
+            with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
-            except TimeoutError:
-                if self._cursor is None:
-                    self._cursor = _Cursor()
 
     async def _pass(self) -> None:
         """Go on where the last pass stood; what was rejected takes places that nothing else needs.
@@ -129,10 +146,7 @@ class Refill:
         It stays rejected, so that a walk which began anew whenever it found no room would offer
         the first ones for ever, and never come to the end.
         """
-        if self._cursor is None:
-            self._cursor = _Cursor()
-        self._evicted_seen = self._cache.evicted_total
-        self._cursor = await self._walk(self._cursor, PENDING)
+        self._cursor = await self._walk(self._cursor or self._begin(), PENDING)
         now = self._clock.monotonic()
         if now >= self._rejected_due:
             self._rejected, self._rejected_due = _Cursor(), now + REJECTED_EVERY_S
@@ -154,8 +168,12 @@ class Refill:
             )
             for raw in page.items:
                 job = job_view(raw)
-                if self._cache.room > 0 and job.status.record_state == state:
+                if job.status.record_state != state:
+                    continue
+                if self._cache.room > 0:
                     self._found(job, raw)
+                else:  # taken by others while the page was on its way
+                    self._evicted_before = -1
             cursor.token = page.next_token
             if not cursor.token:
                 cursor.namespace += 1

@@ -276,6 +276,24 @@ async def test_five_thousand_records_pass_through_a_cache_of_a_thousand() -> Non
 
 
 @leaping_time
+async def test_what_was_evicted_behind_the_cursor_is_not_left_until_the_next_round() -> None:
+    """The list of the start is half read when the cache is full; then others push its keys out."""
+    cluster, endpoint = staged()
+    endpoint.down = DOWN
+    async with operated(cluster, endpoint):
+        for number in range(12):
+            cluster.create_job(make_job(f"early-{number:02}"))
+        await asyncio.sleep(30)
+    async with operated(cluster, endpoint, retry_cache_size=8):
+        for number in range(12):
+            cluster.create_job(make_job(f"late-{number:02}"))
+        await asyncio.sleep(30)
+        endpoint.down = None
+        await asyncio.sleep(90)
+        assert {job["status"]["recordState"] for job in cluster.jobs()} == {"Stored"}
+
+
+@leaping_time
 async def test_what_waits_is_found_by_the_next_process() -> None:
     cluster, endpoint = staged()
     endpoint.down = DOWN
