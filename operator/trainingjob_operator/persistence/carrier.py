@@ -54,7 +54,6 @@ class Carrier:
             on_delivery: called with a key of which there is news for the reconciler.
         """
         self.cache: Final = RetryCache(settings.retry_cache_size)
-        self._on_delivery: Final = on_delivery
         self._index: Final = index
         self._manifests: Final = manifests
         self._clock: Final = clock
@@ -67,7 +66,8 @@ class Carrier:
             clock=clock,
             cluster=cluster,
             concurrency=settings.concurrency,
-            on_delivery=self._delivered,
+            on_delivery=on_delivery,
+            on_room=self._room_was_made,
         )
         self.refill: Final = Refill(
             jobs=jobs,
@@ -76,6 +76,9 @@ class Carrier:
             namespaces=namespaces,
             found=self._found,
         )
+
+    def _room_was_made(self) -> None:
+        self.refill.poke()
 
     def start(self) -> list[asyncio.Task[Any]]:
         """Start carrying; cancel the tasks to stop. What they carried waits in the cluster."""
@@ -89,7 +92,3 @@ class Carrier:
         if job.key in self._index and job.invalid is None:
             self._manifests.put(job, raw, now=self._clock.monotonic())
         self.outbox.offer(job.key)
-
-    def _delivered(self, key: JobKey) -> None:
-        self._on_delivery(key)
-        self.refill.poke()

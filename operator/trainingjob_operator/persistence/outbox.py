@@ -84,6 +84,7 @@ class Outbox:
         cluster: str,
         concurrency: int,
         on_delivery: Callable[[JobKey], None],
+        on_room: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare to deliver; nothing runs yet.
 
@@ -97,6 +98,8 @@ class Outbox:
             cluster: the name of this cluster, for the record.
             concurrency: writes in flight at most.
             on_delivery: called with a key of which there is news for the reconciler.
+            on_room: called whenever a try has ended, be it that its key has left the cache because
+                nothing waits for it any more.
         """
         self._writer: Final = writer
         self._jobs: Final = jobs
@@ -107,6 +110,7 @@ class Outbox:
         self._cluster: Final = cluster
         self._concurrency: Final = concurrency
         self._on_delivery: Final = on_delivery
+        self._on_room: Final = on_room
         self._deliveries: Final[OrderedDict[JobKey, Delivery]] = OrderedDict()
         self._breaker: Final = CircuitBreaker()
         self._tasks: Final[set[asyncio.Task[None]]] = set()
@@ -228,6 +232,7 @@ class Outbox:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._wake.set()
+        self._on_room()
 
     async def _deliver(self, key: JobKey) -> None:
         try:

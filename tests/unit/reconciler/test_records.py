@@ -294,6 +294,24 @@ async def test_what_was_evicted_behind_the_cursor_is_not_left_until_the_next_rou
 
 
 @leaping_time
+async def test_keys_that_nothing_waits_for_any_more_make_room_for_others_at_once() -> None:
+    cluster, endpoint = staged()
+    endpoint.down = DOWN
+    async with operated(cluster, endpoint):
+        for number in range(12):
+            cluster.create_job(make_job(f"job-{number:02}"))
+        await asyncio.sleep(30)
+    async with operated(cluster, endpoint, retry_cache_size=4):
+        await asyncio.sleep(10)
+        for number in range(4):  # the very ones that the cache holds
+            cluster.annotate_job(f"job-{number:02}", **{ANNOTATION_DISCARD_RECORD: "true"})
+        await asyncio.sleep(1)
+        endpoint.down = None
+        await asyncio.sleep(90)
+    assert len(endpoint.rows) == 8
+
+
+@leaping_time
 async def test_what_waits_is_found_by_the_next_process() -> None:
     cluster, endpoint = staged()
     endpoint.down = DOWN
