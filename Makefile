@@ -22,7 +22,7 @@ ROUNDS ?= 2
 .DEFAULT_GOAL := help
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@$(MAKE) --no-print-directory -s python-is-there
 
 demo: $(VENV)/.ready ## run a real TrainingJob on this machine, from apply to its end
@@ -42,6 +42,9 @@ test-real: cluster-build ## run the tests on a real control plane, built when it
 
 test-image: image-local ## run the tests of the image
 	$(BIN)/python -m pytest tests/image --image $(IMAGE)
+
+test-image-real: image-local cluster-build ## run the image on a real control plane
+	$(BIN)/python -m pytest tests/image --server=real --image $(IMAGE)
 
 test-unit: $(VENV)/.ready-dev ## run the tests that need nothing but the code, in seconds
 	$(BIN)/python -m pytest tests/unit tests/contract tests/test_layout.py
@@ -120,4 +123,4 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.ready $@
 
-.PHONY: help demo test test-sandbox test-real test-image test-unit image image-local newcomer cluster cluster-build bench bench-smoke lint typecheck format generate lock clean python-is-there
+.PHONY: help demo test test-sandbox test-real test-image test-image-real test-unit image image-local newcomer cluster cluster-build bench bench-smoke lint typecheck format generate lock clean python-is-there

@@ -91,7 +91,7 @@ print(*(s.name for s in sources if not os.path.exists(s.cached)))
 async def test_it_brings_a_job_to_its_end_and_leaves_at_once_on_sigterm(
     image: str, api: Api, tmp_path: Path
 ) -> None:
-    with ImageProcess(image, api.server.kubeconfig, tmp_path / "operator.log") as operator:
+    with ImageProcess(image, api.server.operator_kubeconfig, tmp_path / "op.log") as operator:
         operator.wait_until_ready()
         await api.apply(make_job("digits", nodes=2))
         for pod in await api.wait_for_pods("digits", 2):

@@ -4,12 +4,15 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from hack.image.engine import Engine, find_runner
 from tests.support.operator import OperatorProcess
+from trainingjob_sandbox.kubeconfig import load_kubeconfig
 
 _KUBECONFIG: Final = "/kubeconfig"
+_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 RESTRICTIONS: Final = (
     "--read-only",
     "--cap-drop=ALL",
@@ -61,23 +64,40 @@ class ImageProcess(OperatorProcess):
 
     def start(self) -> None:
         """Start a container; a log that is there is continued."""
-        readable = self.log_path.with_suffix(".kubeconfig")
-        shutil.copyfile(self.kubeconfig, readable)
-        readable.chmod(0o644)  # the container's user is nobody here
-        environment = {
-            "KUBECONFIG": _KUBECONFIG,
-            "TRAININGJOB_WEB__ADDRESS": "127.0.0.1:0",
-            **self.settings,
-        }
+        mount, access = self._access()
+        environment = {"TRAININGJOB_WEB__ADDRESS": "127.0.0.1:0", **access, **self.settings}
         self.spawn(
             [
                 *(engine().program, "run", "--rm", f"--name={self._name}", "--network=host"),
                 *_restrictions(),
-                f"--volume={readable}:{_KUBECONFIG}:ro",
+                f"--volume={mount}:ro",
                 *(f"--env={name}={value}" for name, value in environment.items()),
                 self._image,
             ]
         )
+
+    def _access(self) -> tuple[str, dict[str, str]]:
+        """How it gets to the API server: what to mount, and which variables say so.
+
+        With a service account's token, as in a pod: by the files and variables that the kubelet
+        gives to it.
+        """
+        given = load_kubeconfig(self.kubeconfig)
+        if not given.token:
+            readable = self.log_path.with_suffix(".kubeconfig")
+            shutil.copyfile(self.kubeconfig, readable)
+            readable.chmod(0o644)  # the container's user is nobody here
+            return f"{readable}:{_KUBECONFIG}", {"KUBECONFIG": _KUBECONFIG}
+        folder = self.log_path.with_suffix(".account")
+        folder.mkdir(exist_ok=True)
+        contents = {"token": given.token.encode(), "ca.crt": given.ca, "namespace": b"default"}
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+        server = urlsplit(given.server)
+        return f"{folder}:{_ACCOUNT}", {
+            "KUBERNETES_SERVICE_HOST": str(server.hostname),
+            "KUBERNETES_SERVICE_PORT": str(server.port),
+        }
 
     def kill(self) -> None:
         """SIGKILL to the container: to end the engine's command would leave it running."""
