@@ -79,11 +79,11 @@ class ImageProcess(OperatorProcess):
     def _access(self) -> tuple[str, dict[str, str]]:
         """How it gets to the API server: what to mount, and which variables say so.
 
-        With a service account's token, as in a pod: by the files and variables that the kubelet
-        gives to it.
+        With a service account's token over TLS, as in a pod: by the files and variables that the
+        kubelet gives to it. The sandbox speaks plain HTTP, which no pod's client does.
         """
         given = load_kubeconfig(self.kubeconfig)
-        if not given.token:
+        if not (given.token and given.ca):
             readable = self.log_path.with_suffix(".kubeconfig")
             shutil.copyfile(self.kubeconfig, readable)
             readable.chmod(0o644)  # the container's user is nobody here
