@@ -32,6 +32,7 @@ from trainingjob_operator.core.progress import is_mere_progress
 from trainingjob_operator.core.readiness import Readiness, set_readiness
 from trainingjob_operator.errors import ConflictError, InvalidError, KubernetesError
 from trainingjob_operator.reconciler.launcher import Launcher
+from trainingjob_operator.reconciler.pace import Pace
 from trainingjob_operator.reconciler.ports import Cluster, Recorder, Records
 from trainingjob_operator.reconciler.record_keeper import RecordKeeper
 from trainingjob_operator.stores.job_index import JobEntry, JobIndex
@@ -43,9 +44,6 @@ FRESH_S: Final = 60.0
 
 LONGEST_WAIT_S: Final = 3600.0
 """What is due later than that is the sweep's business, not the queue's."""
-
-PROGRESS_EVERY_S: Final = 1.0
-"""Mere progress is written so many seconds after a job's last status write, and not before."""
 
 _MAX_DELETES_AT_ONCE: Final = 16
 _logger = logging.getLogger(__name__)
@@ -73,6 +71,7 @@ class Reconciler:
         self._events: Final = events
         self._clock: Final = clock
         self._policy: Final = policy
+        self._pace: Final = Pace()
         self._keeper: Final = RecordKeeper(
             cluster=cluster,
             index=index,
@@ -165,7 +164,7 @@ class Reconciler:
     async def _record_and_act(self, entry: JobEntry, decided: Plan) -> float | None:
         job, key = entry.job, entry.job.key
         changed = changed_fields(job.status, decided.status)
-        wait = entry.written_at + PROGRESS_EVERY_S - self._clock.monotonic()
+        wait = entry.written_at + self._pace.interval_s - self._clock.monotonic()
         can_wait = wait > 0 and not decided.delete and is_mere_progress(job.status, decided.status)
         if changed and can_wait:
             return wait
@@ -206,6 +205,7 @@ class Reconciler:
 
     async def _record(self, entry: JobEntry, job: JobView, decided: Plan) -> bool:
         """Write the status that was decided. False: the job changed meanwhile; look again."""
+        begun = self._clock.monotonic()
         try:
             answer = await self._cluster.patch_job_status(
                 job.key, _status_write(job, status_patch(job.status, decided.status))
@@ -219,6 +219,7 @@ class Reconciler:
         if answer is None:
             return False
         entry.written_at = self._clock.monotonic()
+        self._pace.took(entry.written_at - begun)
         if job.key not in self._index:
             entry.job = job_view(answer)
         _log_transition(job, decided)

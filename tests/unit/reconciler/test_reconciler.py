@@ -24,7 +24,8 @@ from trainingjob_operator.errors import (
     KubernetesError,
     UnavailableError,
 )
-from trainingjob_operator.reconciler.reconciler import FRESH_S, PROGRESS_EVERY_S
+from trainingjob_operator.reconciler.pace import PROGRESS_EVERY_S
+from trainingjob_operator.reconciler.reconciler import FRESH_S
 
 KEY = JobKey("ml", "mnist")
 OUTAGE = UnavailableError("etcdserver: leader changed", status=503)
@@ -713,6 +714,29 @@ async def test_an_answer_that_comes_after_the_pods_end_does_not_bring_it_back() 
     cluster.create_pod = answer_slowly  # type: ignore[method-assign]
     await settle(life)
     assert cluster.status()["disruptions"] == 1
+
+
+@leaping_time
+async def test_progress_waits_for_longer_while_writes_are_slow_and_its_end_for_nothing() -> None:
+    cluster = new_cluster()
+    write = cluster.patch_job_status
+
+    async def write_slowly(key: Any, patch: Object) -> Object | None:
+        await asyncio.sleep(2)
+        return await write(key, patch)
+
+    cluster.patch_job_status = write_slowly  # type: ignore[method-assign]
+    life = await by_hand(cluster)
+    cluster.create_job(make_job())
+    await settle(life)
+    cluster.run_pod(cluster.pod())
+    await echo()
+    wait = await life.reconciler.reconcile(KEY)
+    assert wait is not None
+    assert wait > 2 * PROGRESS_EVERY_S
+    cluster.finish_pod(cluster.pod())
+    await settle(life)
+    assert cluster.status()["phase"] == "Succeeded"
 
 
 # --- rule 5: one writer, whose writes take effect on what they were decided on -----------------
