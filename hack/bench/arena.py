@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import yaml
 
+from hack.bench import audit
 from hack.bench.access import Access
 from hack.bench.contestants import Contestant
 from hack.bench.operator_process import operator
@@ -69,6 +70,7 @@ def arena(assets: Path, root: Path, contestant: Contestant, nodes: Nodes) -> Ite
             pids["scheduler"] = plane.pid("kube-scheduler")
         if contestant.operator:
             pids["controller"] = stack.enter_context(operator(plane))
+            _wait_for_garbage_collector(plane)
         yield Arena(plane, contestant, pids)
 
 
@@ -116,6 +118,19 @@ def _install_crds(plane: ControlPlane) -> None:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{path} is not served after {_PATIENCE_S:.0f} s")
             time.sleep(0.1)
+
+
+def _wait_for_garbage_collector(plane: ControlPlane) -> None:
+    """Wait until the garbage collector follows our kind, which it finds within half a minute.
+
+    Until then it asks the API server for the owner of each pod: so it does in the first moments of
+    a cluster, and not in a cluster that somebody uses.
+    """
+    deadline = time.monotonic() + 2 * _PATIENCE_S
+    while not audit.watches(plane.audit_log, audit.CONTROLLER_MANAGER, "trainingjobs"):
+        if time.monotonic() > deadline:
+            raise TimeoutError("the garbage collector does not watch TrainingJobs")
+        time.sleep(0.5)
 
 
 def _is_served(plane: ControlPlane, path: str) -> bool:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+CONTROLLER_MANAGER: Final = "system:kube-controller-manager"
+"""Whose watches all of its controllers share."""
+
 _CLEANERS: Final = {
     f"system:serviceaccount:kube-system:{name}"
     for name in ("ttl-after-finished-controller", "generic-garbage-collector")
@@ -40,6 +43,16 @@ class Requests:
 def size(log: Path) -> int:
     """Where the log ends now, in bytes; the server writes an entry before it ends its answer."""
     return log.stat().st_size
+
+
+def watches(log: Path, user: str, resource: str) -> bool:
+    """Whether a user has begun to watch this resource."""
+    entries = map(json.loads, log.read_bytes().splitlines(keepends=True)[:-1])
+    return any(
+        (entry["verb"], entry["user"]["username"]) == ("watch", user)
+        and (entry.get("objectRef") or {}).get("resource") == resource
+        for entry in entries
+    )
 
 
 def count(log: Path, users: Collection[str], *, start: int, end: int) -> Requests:
