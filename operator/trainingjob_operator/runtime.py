@@ -72,6 +72,7 @@ class Operator:
             clock=clock,
             policy=settings.policy,
             accelerators=settings.reconciler.accelerators,
+            is_busy=lambda: self.queue.depth > 0,
         )
         self.workers: Final = Workers(
             self.queue, self.reconciler.reconcile, count=settings.reconciler.workers

@@ -1,10 +1,11 @@
 """How soon mere progress is written: at once where that costs nothing, later in a crush.
 
-A job's progress says nothing that anybody decides from. While a status write takes long, the API
-server has more to do than it can, and a write that says "running" only holds up the one that says
-"finished", which mostly replaces it.
+A job's progress says nothing that anybody decides from. While other jobs wait to be worked on, or
+a status write takes long, a write that says "running" only holds up those that say "finished", of
+which one mostly replaces it.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 PROGRESS_EVERY_S: Final = 1.0
@@ -20,15 +21,27 @@ _RECENT: Final = 1 / 8
 class Pace:
     """Learns from each status write how busy the API server is."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_busy: Callable[[], bool]) -> None:
+        """Begin without experience.
+
+        Args:
+            is_busy: whether other jobs wait to be worked on.
+        """
+        self._is_busy: Final = is_busy
         self._write_s = 0.0
 
     def took(self, seconds: float) -> None:
         """Note how long a status write took."""
         self._write_s += (seconds - self._write_s) * _RECENT
 
-    @property
-    def interval_s(self) -> float:
-        """Seconds from a job's last status write to the next one of mere progress."""
+    def wait_s(self, since_s: float) -> float:
+        """Seconds until mere progress may be written; 0 or less: now.
+
+        Args:
+            since_s: seconds since the job's last status write.
+        """
         slow = self._write_s * _WRITES_TO_PROGRESS
-        return min(max(slow, PROGRESS_EVERY_S), PROGRESS_AT_LAST_S)
+        wait = min(max(slow, PROGRESS_EVERY_S), PROGRESS_AT_LAST_S) - since_s
+        if self._is_busy():
+            wait = min(max(wait, PROGRESS_EVERY_S), PROGRESS_AT_LAST_S - since_s)
+        return wait

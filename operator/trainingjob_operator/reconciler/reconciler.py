@@ -13,7 +13,7 @@ decision is made and its status write prepared between two of them.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from typing import Any, Final
 
@@ -63,7 +63,9 @@ class Reconciler:
         policy: Policy,
         records: Records,
         accelerators: Collection[str] = (),
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
+        # `is_busy`: whether other jobs wait to be worked on; mere progress lets them pass.
         self._cluster: Final = cluster
         self._index: Final = index
         self._manifests: Final = manifests
@@ -71,7 +73,7 @@ class Reconciler:
         self._events: Final = events
         self._clock: Final = clock
         self._policy: Final = policy
-        self._pace: Final = Pace()
+        self._pace: Final = Pace(is_busy)
         self._keeper: Final = RecordKeeper(
             cluster=cluster,
             index=index,
@@ -164,7 +166,7 @@ class Reconciler:
     async def _record_and_act(self, entry: JobEntry, decided: Plan) -> float | None:
         job, key = entry.job, entry.job.key
         changed = changed_fields(job.status, decided.status)
-        wait = entry.written_at + self._pace.interval_s - self._clock.monotonic()
+        wait = self._pace.wait_s(self._clock.monotonic() - entry.written_at)
         can_wait = wait > 0 and not decided.delete and is_mere_progress(job.status, decided.status)
         if changed and can_wait:
             return wait

@@ -3,22 +3,30 @@
 from trainingjob_operator.reconciler.pace import PROGRESS_AT_LAST_S, PROGRESS_EVERY_S, Pace
 
 
-def after(*seconds: float) -> float:
-    pace = Pace()
+def after(*seconds: float, busy: bool = False) -> Pace:
+    pace = Pace(lambda: busy)
     for each in seconds:
         pace.took(each)
-    return pace.interval_s
+    return pace
 
 
 def test_while_writes_are_quick_it_is_the_shortest_interval() -> None:
-    assert after() == after(*[0.01] * 100) == PROGRESS_EVERY_S
+    assert after().wait_s(0) == after(*[0.01] * 100).wait_s(0) == PROGRESS_EVERY_S
+    assert after().wait_s(PROGRESS_EVERY_S) == 0
 
 
 def test_the_slower_the_writes_the_longer_and_never_beyond_the_bound() -> None:
-    assert PROGRESS_EVERY_S < after(*[0.3] * 100) < after(*[1.0] * 100) < PROGRESS_AT_LAST_S
-    assert after(*[60.0] * 100) == PROGRESS_AT_LAST_S
+    quicker, slower = after(*[0.3] * 100).wait_s(0), after(*[1.0] * 100).wait_s(0)
+    assert PROGRESS_EVERY_S < quicker < slower < PROGRESS_AT_LAST_S
+    assert after(*[60.0] * 100).wait_s(0) == PROGRESS_AT_LAST_S
 
 
 def test_one_slow_write_is_forgotten() -> None:
-    assert after(10.0) > PROGRESS_EVERY_S
-    assert after(10.0, *[0.01] * 50) == PROGRESS_EVERY_S
+    assert after(10.0).wait_s(0) > PROGRESS_EVERY_S
+    assert after(10.0, *[0.01] * 50).wait_s(0) == PROGRESS_EVERY_S
+
+
+def test_while_others_wait_it_lets_them_pass_but_not_for_ever() -> None:
+    busy = after(busy=True)
+    assert busy.wait_s(5 * PROGRESS_EVERY_S) == PROGRESS_EVERY_S
+    assert busy.wait_s(PROGRESS_AT_LAST_S) == 0
