@@ -1,0 +1,183 @@
+"""What the operator counts, for `/metrics`. Labels have few values, all of them ours.
+
+No name of a job, a namespace or a node is ever a label: what there is of them grows with use, and
+would make this the one structure in memory without a bound.
+
+Numbers that the operator's parts keep anyway are read from them when somebody asks (`readings`).
+Here is what has to be noted at the moment at which it happens.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, Literal, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+PREFIX: Final = "trainingjob_operator_"
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_SWEEP_SECONDS: Final = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600)
+_MAX_REASONS: Final = 32
+_REASON: Final = re.compile(r"[A-Za-z][A-Za-z_-]{0,62}")
+_OTHER: Final = "Other"
+
+Sweep = Literal["jobs", "volume"]
+
+
+class VolumeSwept(Protocol):
+    """What of a report on the volume is counted; all of this one sweep."""
+
+    @property
+    def files_removed(self) -> int:
+        """Files that went."""
+        ...
+
+    @property
+    def directories_removed(self) -> int:
+        """Directories that went."""
+        ...
+
+    @property
+    def bytes_freed(self) -> int:
+        """Bytes that were freed."""
+        ...
+
+    @property
+    def errors(self) -> int:
+        """What could not be done."""
+        ...
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """How many entries were left alone, by reason."""
+        ...
+
+
+class GcMetrics:
+    """What the housekeeping did: call the method of a sweep once at its end, however it ended."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._deleted: Final = Counter(
+            f"{PREFIX}gc_objects_deleted",
+            "Finished jobs that the housekeeping deleted from the cluster, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self._files: Final = Counter(
+            f"{PREFIX}gc_files_removed",
+            "Files that the housekeeping removed from the volume.",
+            registry=registry,
+        )
+        self._directories: Final = Counter(
+            f"{PREFIX}gc_directories_removed",
+            "Directories that the housekeeping removed from the volume.",
+            registry=registry,
+        )
+        self._bytes: Final = Counter(
+            f"{PREFIX}gc_freed_bytes",
+            "Bytes that the housekeeping freed on the volume.",
+            registry=registry,
+        )
+        self._errors: Final = Counter(
+            f"{PREFIX}gc_errors",
+            "What the housekeeping could not do, by sweep: jobs or volume.",
+            ["sweep"],
+            registry=registry,
+        )
+        self._skipped: Final = Counter(
+            f"{PREFIX}gc_skipped",
+            "What the housekeeping left alone, by sweep and reason, counted anew by every sweep.",
+            ["sweep", "reason"],
+            registry=registry,
+        )
+        self._seconds: Final = Histogram(
+            f"{PREFIX}gc_duration_seconds",
+            "Time that a sweep took.",
+            ["sweep"],
+            buckets=_SWEEP_SECONDS,
+            registry=registry,
+        )
+        self._last_success: Final = Gauge(
+            f"{PREFIX}gc_last_success_timestamp_seconds",
+            "When a sweep last ended without an error; 0: not yet.",
+            ["sweep"],
+            registry=registry,
+        )
+        self._reasons: Final[set[str]] = set()
+
+    def jobs_swept(
+        self,
+        *,
+        deleted: Mapping[str, int],
+        skipped: Mapping[str, int],
+        errors: int,
+        seconds: float,
+        at: datetime,
+    ) -> None:
+        """A sweep of jobs has ended.
+
+        Args:
+            deleted: objects deleted, by reason. A reason is a word of ours, like `Expired`.
+            skipped: objects that stay although their time is over, by reason.
+            errors: deletions and lists that failed.
+            seconds: how long it took.
+            at: the wall clock at its end.
+        """
+        for reason, count in deleted.items():
+            self._deleted.labels(self._known(reason)).inc(count)
+        self._ended("jobs", skipped=skipped, errors=errors, seconds=seconds, at=at)
+
+    def volume_swept(self, report: VolumeSwept, *, seconds: float, at: datetime) -> None:
+        """A sweep of the volume has ended.
+
+        Args:
+            report: what it did.
+            seconds: how long it took.
+            at: the wall clock at its end.
+        """
+        self._files.inc(report.files_removed)
+        self._directories.inc(report.directories_removed)
+        self._bytes.inc(report.bytes_freed)
+        self._ended("volume", skipped=report.skipped, errors=report.errors, seconds=seconds, at=at)
+
+    def _ended(
+        self,
+        sweep: Sweep,
+        *,
+        skipped: Mapping[str, int],
+        errors: int,
+        seconds: float,
+        at: datetime,
+    ) -> None:
+        for reason, count in skipped.items():
+            self._skipped.labels(sweep, self._known(reason)).inc(count)
+        self._errors.labels(sweep).inc(errors)
+        self._seconds.labels(sweep).observe(seconds)
+        if not errors:
+            self._last_success.labels(sweep).set(at.timestamp())
+
+    def _known(self, reason: str) -> str:
+        """The reason as a label: a word, and one of not too many; anything else is one label."""
+        if reason not in self._reasons:
+            if len(self._reasons) >= _MAX_REASONS or not _REASON.fullmatch(reason):
+                return _OTHER
+            self._reasons.add(reason)
+        return reason
+
+
+class Metrics:
+    """A registry of its own, so that two operators in one process do not share numbers.
+
+    Attributes:
+        registry: where further collectors are registered.
+        gc: what the housekeeping did.
+    """
+
+    def __init__(self) -> None:
+        self.registry: Final = CollectorRegistry()
+        self.gc: Final = GcMetrics(self.registry)
+
+    def render(self) -> bytes:
+        """In the text format of Prometheus."""
+        return generate_latest(self.registry)
