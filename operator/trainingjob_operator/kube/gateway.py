@@ -29,6 +29,7 @@ from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.errors import GoneError, UnavailableError
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.errors import NOT_FOUND, error_from
+from trainingjob_operator.kube.requests import RequestCounts
 
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _JSON_PATCH: Final = "application/json-patch+json"
@@ -79,6 +80,7 @@ class Gateway:
         self._client: Final = ApiClient(connection.configuration)
         self._client.user_agent = user_agent
         self._timeout_s: Final = timeout_s
+        self.requests: Final = RequestCounts()
 
     async def __aenter__(self) -> Self:
         return self
@@ -275,13 +277,16 @@ class Gateway:
                 response = await self._client.call_api(*request, _request_timeout=self._timeout_s)
                 data: bytes = await response.read()
         except TimeoutError as error:
+            self.requests.note(method, query or {}, None)
             raise UnavailableError(
                 f"no answer within {self._timeout_s:g} s to {method} {path}", reason="Timeout"
             ) from error
         except (aiohttp.ClientError, OSError) as error:
+            self.requests.note(method, query or {}, None)
             raise UnavailableError(
                 f"{type(error).__name__} on {method} {path}: {error}", reason="ConnectionFailed"
             ) from error
+        self.requests.note(method, query or {}, response.status)
         if response.status == NOT_FOUND:
             return None
         if response.status >= 400:  # noqa: PLR2004 - HTTP's own number

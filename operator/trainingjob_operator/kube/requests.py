@@ -1,0 +1,65 @@
+"""How many requests were made of the API server, and what kind of answer they got.
+
+Bound: one number for each verb and class of answer, of which there are a few.
+"""
+
+from collections import Counter
+from collections.abc import Container
+from types import SimpleNamespace
+from typing import Final
+
+import aiohttp
+
+NO_ANSWER: Final = "none"
+
+_VERBS: Final = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
+
+
+class RequestCounts:
+    """Counts by verb, in Kubernetes' words, and by class of status: `2xx`, `4xx`, ... or `none`."""
+
+    def __init__(self) -> None:
+        self.by_verb_and_code: Final[Counter[tuple[str, ...]]] = Counter()
+
+    def note(self, method: str, parameters: Container[str], status: int | None) -> None:
+        """Count a request that has come to its end.
+
+        Args:
+            method: of HTTP.
+            parameters: the names in its query, by which Kubernetes tells `list` from `get`.
+            status: of HTTP; None: no answer came.
+        """
+        code = f"{status // 100}xx" if status is not None else NO_ANSWER
+        self.by_verb_and_code[_verb(method, parameters), code] += 1
+
+    def trace(self) -> aiohttp.TraceConfig:
+        """What counts the requests of a session that somebody else makes requests with."""
+        config = aiohttp.TraceConfig()
+        config.on_request_end.append(self._answered)
+        config.on_request_exception.append(self._unanswered)
+        return config
+
+    async def _answered(
+        self,
+        _session: aiohttp.ClientSession,
+        _context: SimpleNamespace,
+        request: aiohttp.TraceRequestEndParams,
+    ) -> None:
+        self.note(request.method, request.url.query, request.response.status)
+
+    async def _unanswered(
+        self,
+        _session: aiohttp.ClientSession,
+        _context: SimpleNamespace,
+        request: aiohttp.TraceRequestExceptionParams,
+    ) -> None:
+        self.note(request.method, request.url.query, None)
+
+
+def _verb(method: str, parameters: Container[str]) -> str:
+    if method != "GET":
+        return _VERBS.get(method, "other")
+    if "watch" in parameters:
+        return "watch"
+    # Every list of ours is asked for in pages; kopf's are as well (`chunk_size`).
+    return "list" if "limit" in parameters else "get"
