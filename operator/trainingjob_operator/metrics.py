@@ -12,11 +12,19 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
 PREFIX: Final = "trainingjob_operator_"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
+_PASS_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SWEEP_SECONDS: Final = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600)
 _MAX_REASONS: Final = 32
 _REASON: Final = re.compile(r"[A-Za-z][A-Za-z_-]{0,62}")
@@ -172,11 +180,20 @@ class Metrics:
     Attributes:
         registry: where further collectors are registered.
         gc: what the housekeeping did.
+        passes: how long the reconciler's passes took.
     """
 
     def __init__(self) -> None:
         self.registry: Final = CollectorRegistry()
         self.gc: Final = GcMetrics(self.registry)
+        self.passes: Final = Histogram(
+            f"{PREFIX}reconcile_duration_seconds",
+            "Time that one pass over one job took, the waiting for the API server included.",
+            buckets=_PASS_SECONDS,
+            registry=self.registry,
+        )
+        # Memory, CPU and open files of this process, under the names that everybody knows.
+        ProcessCollector(registry=self.registry)
 
     def render(self) -> bytes:
         """In the text format of Prometheus."""

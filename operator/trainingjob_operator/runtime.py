@@ -21,9 +21,11 @@ from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.events import EventRecorder
 from trainingjob_operator.kube.gateway import Gateway
 from trainingjob_operator.kube.relists import RelistTrace
+from trainingjob_operator.metrics import Metrics
 from trainingjob_operator.persistence.carrier import Carrier
 from trainingjob_operator.persistence.nowhere import Nowhere
 from trainingjob_operator.persistence.writer import RecordWriter, writer_from
+from trainingjob_operator.readings import Parts, Readings
 from trainingjob_operator.reconciler.intake import Intake
 from trainingjob_operator.reconciler.reconciler import Reconciler
 from trainingjob_operator.reconciler.resync import Resync, Scope
@@ -57,6 +59,7 @@ class Operator:
         self.index: Final = JobIndex(settings.index.max_jobs, on_turn=self.queue.add)
         self.manifests: Final = ManifestCache()
         self.events: Final = EventRecorder(self.gateway, clock)
+        self.metrics: Final = Metrics()
         # Beside those of the outbox there are the tries at once, of as many workers.
         more = settings.reconciler.workers
         self.writer: Final = (
@@ -75,7 +78,10 @@ class Operator:
             is_busy=lambda: self.queue.depth > 0,
         )
         self.workers: Final = Workers(
-            self.queue, self.reconciler.reconcile, count=settings.reconciler.workers
+            self.queue,
+            self.reconciler.reconcile,
+            count=settings.reconciler.workers,
+            on_pass=self.metrics.passes.observe,
         )
         self.resync: Final = Resync(
             cluster=self.gateway,
@@ -88,10 +94,29 @@ class Operator:
         self.intake: Final = Intake(self.index, self.manifests, self.queue, clock)
         self.relists: Final = RelistTrace(self.resync.request)
         self.web: Final = WebServer(
-            settings.web.address, healthy=self.what_ails, ready=self.what_is_missing
+            settings.web.address,
+            healthy=self.what_ails,
+            ready=self.what_is_missing,
+            metrics=self.metrics.render,
         )
+        self.memories: Final = BoundedMemories()
+        self.metrics.registry.register(Readings(self._parts()))
         self.is_stopping = False
         self._tasks: list[asyncio.Task[Any]] = []
+
+    def _parts(self) -> Parts:
+        return Parts(
+            index=self.index,
+            manifests=self.manifests,
+            queue=self.queue,
+            workers=self.workers,
+            reconciler=self.reconciler,
+            resync=self.resync,
+            events=self.events,
+            requests=self.gateway.requests,
+            memories=self.memories,
+            carrier=self.carrier,
+        )
 
     def _carrier(self, writer: RecordWriter, clock: Clock) -> Carrier:
         return Carrier(
@@ -122,7 +147,7 @@ class Operator:
             await kopf.operator(
                 registry=registry,
                 settings=operator_settings(clusterwide=clusterwide),
-                memories=BoundedMemories(),
+                memories=self.memories,
                 standalone=True,
                 # Else kopf asks for the user's name, and an image's user is but a number.
                 identity=_IDENTITY,
@@ -146,7 +171,9 @@ class Operator:
             ) from error
 
     async def _open_session(self) -> aiohttp.ClientSession:
-        return await self.connection.open_session(self.relists.config)
+        return await self.connection.open_session(
+            self.relists.config, self.gateway.requests.trace()
+        )
 
     def what_ails(self) -> str | None:
         """What is wrong with this process, for `/healthz`."""

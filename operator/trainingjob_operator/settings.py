@@ -138,7 +138,7 @@ class PersistSettings(_Group):
 
 
 class WebSettings(_Group):
-    """Where `/healthz` and `/readyz` are served."""
+    """Where `/healthz`, `/readyz` and `/metrics` are served."""
 
     address: Annotated[str, AfterValidator(_check_address)] = "0.0.0.0:8080"
     """`host:port`, as in `[::]:8080`; without a host every address, port 0: a free one."""

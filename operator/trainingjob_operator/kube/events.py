@@ -58,7 +58,18 @@ class EventRecorder:
         self._clock: Final = clock
         self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUE_SIZE)
         self._said: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self.recorded_total = 0
         self.dropped_total = 0
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait to be sent."""
+        return self._queue.qsize()
+
+    @property
+    def remembered(self) -> int:
+        """Events that were said a while ago, and are not to be repeated."""
+        return len(self._said)
 
     def record(self, job: JobView, event: Event) -> None:
         """Say something about a job, unless it was just said. Never waits, never fails."""
@@ -67,6 +78,7 @@ class EventRecorder:
             return
         try:
             self._queue.put_nowait(event_manifest(job, event, self._clock.now()))
+            self.recorded_total += 1
         except asyncio.QueueFull:
             self.dropped_total += 1
             del self._said[what]  # it was not said

@@ -108,7 +108,7 @@ class Outbox:
         self._cache: Final = cache
         self._clock: Final = clock
         self._cluster: Final = cluster
-        self._concurrency: Final = concurrency
+        self.concurrency: Final = concurrency
         self._on_delivery: Final = on_delivery
         self._on_room: Final = on_room
         self._deliveries: Final[OrderedDict[JobKey, Delivery]] = OrderedDict()
@@ -133,6 +133,11 @@ class Outbox:
     def in_flight(self) -> int:
         """Writes that go on right now."""
         return len(self._tasks)
+
+    @property
+    def deliveries(self) -> int:
+        """News of records that the reconciler has not taken yet; as many as keys at most."""
+        return len(self._deliveries)
 
     def offer(self, key: JobKey) -> None:
         """A job's record is to be stored. Never waits."""
@@ -165,7 +170,7 @@ class Outbox:
         """
         now = self._clock.monotonic()
         manifest = self._manifests.get(job)
-        busy = len(self._tasks) >= self._concurrency or now < self._held_until
+        busy = len(self._tasks) >= self.concurrency or now < self._held_until
         if manifest is None or busy or self._breaker.is_open or now < self._slow_until:
             return False
         try:
@@ -206,7 +211,7 @@ class Outbox:
 
     def _has_room(self, now: float) -> bool:
         if len(self._deliveries) + len(self._tasks) < self._cache.max_keys:
-            return len(self._tasks) < self._concurrency
+            return len(self._tasks) < self.concurrency
         return not self._tasks and now - self._settled_at > _STUCK_S
 
     def _wait_s(self, now: float) -> float:

@@ -85,6 +85,11 @@ class Reconciler:
         )
         self._launcher: Final = Launcher(cluster, index, clock, accelerators=accelerators)
 
+    @property
+    def abandoned_total(self) -> int:
+        """Jobs that were let go without a stored record."""
+        return self._keeper.abandoned_total
+
     async def reconcile(self, key: JobKey) -> float | None:
         """Make one pass.
 

@@ -35,6 +35,7 @@ class WorkQueue(Generic[K]):
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._held: set[K] = set()
+        self.adds_total = 0
 
     def __len__(self) -> int:
         """Keys that are waiting, in work, or due later."""
@@ -47,6 +48,7 @@ class WorkQueue(Generic[K]):
 
     def add(self, key: K) -> None:
         """Work on this key as soon as possible."""
+        self.adds_total += 1
         if key in self._held:
             return  # its appointment stands
         if key in self._running:

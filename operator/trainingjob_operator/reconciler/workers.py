@@ -18,10 +18,26 @@ Reconcile = Callable[[JobKey], Awaitable[float | None]]
 class Workers:
     """A fixed number of workers on one queue. One job's failure never delays another's pass."""
 
-    def __init__(self, queue: WorkQueue[JobKey], reconcile: Reconcile, *, count: int) -> None:
+    def __init__(
+        self,
+        queue: WorkQueue[JobKey],
+        reconcile: Reconcile,
+        *,
+        count: int,
+        on_pass: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        """Make the workers; none works yet.
+
+        Args:
+            queue: where the keys come from.
+            reconcile: makes one pass.
+            count: passes at once.
+            on_pass: told of every pass how many seconds it took, whatever came of it.
+        """
         self._queue: Final = queue
         self._reconcile: Final = reconcile
         self._count: Final = count
+        self._on_pass: Final = on_pass
         self._tasks: list[asyncio.Task[None]] = []
         self.passes_total = 0
         self.failures_total = 0
@@ -51,8 +67,10 @@ class Workers:
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
     async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             key = await self._queue.get()
+            begun = loop.time()
             try:
                 again = await self._reconcile(key)
             except ThrottledError as error:
@@ -75,6 +93,7 @@ class Workers:
                     self._queue.add_after(key, again)
             finally:
                 self.passes_total += 1
+                self._on_pass(loop.time() - begun)
                 self._queue.done(key)
 
     def _failed(self, key: JobKey, error: KubernetesError) -> None:

@@ -1,0 +1,227 @@
+"""What the operator's parts know of themselves, read when somebody asks for `/metrics`.
+
+The parts count for their own sake, and know nothing of metrics. Every structure that grows with
+use is here with how much of it is used and what its limit is: that is how the promise that memory
+stays bounded can be watched.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from trainingjob_operator import __version__
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.handlers.memories import BoundedMemories
+from trainingjob_operator.kube.events import MEMORY_SIZE, QUEUE_SIZE, EventRecorder
+from trainingjob_operator.kube.requests import RequestCounts
+from trainingjob_operator.metrics import PREFIX
+from trainingjob_operator.persistence.carrier import Carrier
+from trainingjob_operator.reconciler.reconciler import Reconciler
+from trainingjob_operator.reconciler.resync import Resync
+from trainingjob_operator.reconciler.work_queue import WorkQueue
+from trainingjob_operator.reconciler.workers import Workers
+from trainingjob_operator.stores.job_index import JobIndex
+from trainingjob_operator.stores.manifest_cache import ManifestCache
+
+_PHASES: Final = (
+    "Pending",
+    "Running",
+    "Suspended",
+    "Restarting",
+    "Stopping",
+    "Succeeded",
+    "Failed",
+    "Cancelled",
+)
+_NEW: Final = "New"
+"""A job whose first pass is still to come has no phase yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What is read."""
+
+    index: JobIndex
+    manifests: ManifestCache
+    queue: WorkQueue[JobKey]
+    workers: Workers
+    reconciler: Reconciler
+    resync: Resync
+    events: EventRecorder
+    requests: RequestCounts
+    memories: BoundedMemories
+    carrier: Carrier | None
+
+
+class Readings(Collector):
+    """Reads them; to be registered with the registry of the metrics."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts: Final = parts
+
+    def collect(self) -> Iterator[Metric]:
+        """Everything, as it is now. Called from the event loop, which nothing else runs on then."""
+        yield _gauge(
+            "build_info", "Always 1; the label has the version.", {(__version__,): 1}, "version"
+        )
+        yield from self._bounds()
+        yield from self._jobs()
+        yield from self._work()
+        yield from self._records()
+
+    def _bounds(self) -> Iterable[Metric]:
+        used = _used_and_limit(self._parts)
+        yield _gauge(
+            "bounded_used",
+            "How much of a structure in memory is used, by structure.",
+            {(name,): float(now) for name, (now, _) in used.items()},
+            "structure",
+        )
+        yield _gauge(
+            "bounded_limit",
+            "The most that a structure in memory holds, by structure.",
+            {(name,): float(limit) for name, (_, limit) in used.items()},
+            "structure",
+        )
+        yield _gauge(
+            "kopf_memories",
+            "Objects that kopf remembers: RetentionPolicies, of which a namespace has one at most.",
+            len(self._parts.memories),
+        )
+        yield _gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
+
+    def _jobs(self) -> Iterable[Metric]:
+        index = self._parts.index
+        phases: Counter[str] = Counter(dict.fromkeys((_NEW, *_PHASES), 0))
+        pods = 0
+        for entry in index:
+            phase = entry.job.status.phase or _NEW
+            phases[phase if phase in phases else "Other"] += 1
+            pods += len(entry.pods)
+        yield _gauge(
+            "jobs", "Jobs in the index, by phase.", {(p,): n for p, n in phases.items()}, "phase"
+        )
+        yield _gauge("index_pods", "Pods in the index, of all its jobs.", pods)
+        yield _counter(
+            "index_evicted",
+            "Finished jobs that left the index early, to make room for live ones.",
+            index.evicted_total,
+        )
+        yield _counter(
+            "index_refused",
+            "Times that a job found no room in the index and had to wait.",
+            index.refused_total,
+        )
+        yield _counter(
+            "index_phantoms",
+            "Jobs in the index that a complete list did not have: a watch had missed their end.",
+            self._parts.resync.phantoms_total,
+        )
+
+    def _work(self) -> Iterable[Metric]:
+        parts = self._parts
+        yield _counter("reconciles", "Passes over jobs.", parts.workers.passes_total)
+        yield _counter(
+            "reconcile_errors",
+            "Passes that failed, and are made again later.",
+            parts.workers.failures_total,
+        )
+        yield _counter("resyncs", "Comparisons with complete lists.", parts.resync.runs_total)
+        yield _gauge(
+            "work_queue_depth", "Keys that are due and not yet in work.", parts.queue.depth
+        )
+        yield _counter(
+            "work_queue_adds",
+            "News for the work queue; many become one pass.",
+            parts.queue.adds_total,
+        )
+        yield _counter(
+            "api_requests",
+            "Requests of the API server, by verb and class of the answer's code; none: no answer.",
+            parts.requests.by_verb_and_code,
+            "verb",
+            "code",
+        )
+        yield _counter("events_recorded", "Events to be sent.", parts.events.recorded_total)
+        yield _counter(
+            "events_dropped",
+            "Events that found no room to wait, or that the API server did not take.",
+            parts.events.dropped_total,
+        )
+
+    def _records(self) -> Iterable[Metric]:
+        yield _counter(
+            "records_abandoned",
+            "Jobs that were let go without a stored record; the log has what is known of them.",
+            self._parts.reconciler.abandoned_total,
+        )
+        carrier = self._parts.carrier
+        if carrier is None:
+            return
+        outbox = carrier.outbox
+        yield _counter("records_stored", "Records stored.", outbox.stored_total)
+        yield _counter(
+            "records_rejected", "Records that the endpoint did not take.", outbox.rejected_total
+        )
+        yield _counter(
+            "record_failures", "Tries of a record that came to nothing.", outbox.failures_total
+        )
+        yield _counter(
+            "retry_cache_evicted",
+            "Keys that made room for younger ones; the refill finds them again.",
+            carrier.cache.evicted_total,
+        )
+        yield _counter(
+            "refills", "Times that waiting records were looked for.", carrier.refill.runs_total
+        )
+        yield _gauge(
+            "record_endpoint_down",
+            "1 while the record endpoint is taken to be down and asked once in 30 s.",
+            int(outbox.endpoint_ails),
+        )
+
+
+def _used_and_limit(parts: Parts) -> dict[str, tuple[int, int]]:
+    used = {
+        "index": (len(parts.index), parts.index.max_jobs),
+        "waiting_line": (len(parts.index.waiting), parts.index.waiting.limit),
+        "manifest_cache_bytes": (parts.manifests.used_bytes, parts.manifests.limit_bytes),
+        "event_queue": (parts.events.waiting, QUEUE_SIZE),
+        "event_memory": (parts.events.remembered, MEMORY_SIZE),
+    }
+    if (carrier := parts.carrier) is not None:
+        keys = carrier.cache.max_keys
+        used |= {
+            "retry_cache": (len(carrier.cache), keys),
+            "outbox_in_flight": (carrier.outbox.in_flight, carrier.outbox.concurrency),
+            "outbox_deliveries": (carrier.outbox.deliveries, keys),
+        }
+    return used
+
+
+def _gauge(
+    name: str, text: str, value: float | Mapping[tuple[str, ...], float], *labels: str
+) -> Metric:
+    return _filled(GaugeMetricFamily(PREFIX + name, text, labels=labels), value)
+
+
+def _counter(
+    name: str, text: str, value: float | Mapping[tuple[str, ...], float], *labels: str
+) -> Metric:
+    return _filled(CounterMetricFamily(PREFIX + name, text, labels=labels), value)
+
+
+def _filled(
+    family: GaugeMetricFamily | CounterMetricFamily,
+    value: float | Mapping[tuple[str, ...], float],
+) -> Metric:
+    values = value if isinstance(value, Mapping) else {(): value}
+    for labels, number in values.items():
+        family.add_metric(labels, number)
+    return family

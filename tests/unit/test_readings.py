@@ -1,0 +1,170 @@
+"""`/metrics`: what is exposed is what docs/metrics.md says, bounded, and of these very parts."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+from kubernetes.aio.client import Configuration
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.kube.connection import Connection
+from trainingjob_operator.runtime import Operator
+from trainingjob_operator.settings import PersistSettings, Settings
+
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+MAX_SERIES = 400
+
+
+def job(name: str = "mnist", namespace: str = "ml") -> JobView:
+    return JobView(
+        key=JobKey(namespace, name),
+        uid=f"uid-of-{name}",
+        resource_version="1",
+        generation=1,
+        created_at=NOW,
+    )
+
+
+class Volume:
+    """A report on the volume."""
+
+    files_removed = directories_removed = bytes_freed = errors = 0
+    skipped: dict[str, int] = {"Foreign": 1}  # noqa: RUF012
+
+
+@pytest.fixture
+async def operator() -> AsyncIterator[Operator]:
+    """An operator with a record endpoint, without an API server; every label has a value."""
+    settings = Settings(persist=PersistSettings(url="https://records.example/jobs"))
+    operator = Operator(settings, Connection(Configuration(), "default"))
+    operator.metrics.gc.jobs_swept(
+        deleted={"Expired": 1}, skipped={"Pending": 1}, errors=0, seconds=0.1, at=NOW
+    )
+    operator.metrics.gc.volume_swept(Volume(), seconds=0.1, at=NOW)
+    operator.gateway.requests.note("GET", {"limit"}, 200)
+    yield operator
+    await operator._stop()
+    assert operator.writer is not None
+    await operator.writer.close()
+    await operator.gateway.close()
+
+
+def families(operator: Operator) -> list[Metric]:
+    """What is exposed."""
+    found = text_string_to_metric_families(operator.metrics.render().decode())
+    return [family for family in found if not family.name.endswith("_created")]
+
+
+def value(operator: Operator, name: str, **labels: str) -> float | None:
+    """One sample; None: there is no such one."""
+    return operator.metrics.registry.get_sample_value(f"trainingjob_operator_{name}", labels)
+
+
+def rows(found: Iterable[Metric]) -> list[str]:
+    """The lines of the page's table."""
+    lines = []
+    for family in found:
+        if not family.name.startswith("trainingjob_operator_"):
+            continue
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        shown = ", ".join(f"`{label}`" for label in sorted(labels))
+        lines.append(f"| `{name}` | {family.type} | {shown} | {family.documentation} |")
+    return sorted(lines)
+
+
+async def test_the_page_about_metrics_says_what_is_exposed(operator: Operator) -> None:
+    written = re.findall(r"^\| `trainingjob_operator_.*$", PAGE.read_text(), re.MULTILINE)
+    assert written == rows(families(operator))
+
+
+async def test_the_page_names_every_structure_that_has_a_bound(operator: Operator) -> None:
+    found = {f.name: f for f in families(operator)}
+    used = {s.labels["structure"] for s in found["trainingjob_operator_bounded_used"].samples}
+    limit = {s.labels["structure"] for s in found["trainingjob_operator_bounded_limit"].samples}
+    assert used == limit
+    written = re.findall(r"^\| `([a-z_]+)` \| [^|]* \| [^|]* \|$", PAGE.read_text(), re.MULTILINE)
+    assert set(written) - {"structure"} == used
+
+
+async def test_no_structure_is_fuller_than_its_limit(operator: Operator) -> None:
+    found = {f.name: f for f in families(operator)}
+    limits = found["trainingjob_operator_bounded_limit"].samples
+    for limit in limits:
+        used = value(operator, "bounded_used", **limit.labels)
+        assert used is not None
+        assert 0 <= used <= limit.value
+
+
+async def test_jobs_are_counted_by_phase_and_never_named(operator: Operator) -> None:
+    before = sum(len(family.samples) for family in families(operator))
+    for number in range(300):
+        operator.index.observe_job(job(f"planted-{number}", f"ns-{number}"))
+    assert value(operator, "jobs", phase="New") == 300
+    assert value(operator, "bounded_used", structure="index") == 300
+    assert sum(len(family.samples) for family in families(operator)) == before < MAX_SERIES
+    assert b"planted" not in operator.metrics.render()
+    assert b"ns-" not in operator.metrics.render()
+
+
+async def test_pods_are_counted(operator: Operator) -> None:
+    operator.index.observe_job(job())
+    pod = PodView(
+        namespace="ml",
+        name="mnist-0-0",
+        uid="pod-0-0",
+        resource_version="1",
+        job_name="mnist",
+        owner_uid="uid-of-mnist",
+        attempt=0,
+        index=0,
+    )
+    operator.index.observe_pod(pod)
+    assert value(operator, "index_pods") == 1
+
+
+async def test_the_metrics_are_served_beside_the_probes(operator: Operator) -> None:
+    address = await operator._serve_probes()
+    port = address.rpartition(":")[2]
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/metrics") as answer,
+    ):
+        text = await answer.text()
+    await operator.web.stop()
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert "\ntrainingjob_operator_jobs{" in text
+    assert "\nprocess_resident_memory_bytes " in text
+
+
+async def test_a_pass_is_counted_and_timed(operator: Operator) -> None:
+    done = asyncio.Event()
+
+    async def reconcile(_: object) -> None:
+        done.set()
+
+    operator.workers._reconcile = reconcile  # type: ignore[misc]
+    operator.workers.start()
+    operator.queue.add(job().key)
+    await done.wait()
+    await operator.workers.stop()
+    assert value(operator, "reconciles_total") == 1
+    assert value(operator, "reconcile_duration_seconds_count") == 1
+    assert value(operator, "work_queue_adds_total") == 1
+
+
+async def test_without_a_record_endpoint_there_are_no_numbers_of_one() -> None:
+    operator = Operator(Settings(), Connection(Configuration(), "default"))
+    assert value(operator, "bounded_limit", structure="index") == 20_000
+    assert value(operator, "records_stored_total") is None
+    assert value(operator, "bounded_limit", structure="retry_cache") is None
+    await operator.gateway.close()
