@@ -9,15 +9,16 @@ wait in line (`waiting_line`). A job has at most a few pods a rank, of which at 
 `MAX_PODS_PER_JOB` are kept.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final
 
 from trainingjob_operator.constants import MAX_NODES
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobKey, JobView, is_newer
 from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.stores.finish_order import FinishOrder
 from trainingjob_operator.stores.waiting_line import WaitingLine
 
 MAX_PODS_PER_JOB: Final = 4 * MAX_NODES
@@ -74,9 +75,10 @@ class JobIndex:
         self.waiting: Final = WaitingLine()
         self._on_turn: Final = on_turn
         self._entries: dict[JobKey, JobEntry] = {}
-        self._finished: OrderedDict[JobKey, None] = OrderedDict()
+        self._finished: Final = FinishOrder()
         self.evicted_total = 0
         self.refused_total = 0
+        self.forgotten_total = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -137,6 +139,26 @@ class JobIndex:
         if was_waiting:
             self._call_next()
         return was_waiting
+
+    def forget_finished_before(self, when: datetime) -> int:
+        """Forget the jobs that finished before then, their records stored or not.
+
+        Their objects in the cluster are the truth; memory only would have spared a read. One of
+        which pods are left that run, or are to go, stays: somebody has to take them down.
+
+        Returns:
+            How many were forgotten. Takes time for these, and for those that stay, alone.
+        """
+        forgotten = 0
+        for key in self._finished.before(when):
+            entry = self._entries[key]
+            if not any(_is_of_use(pod, entry.job) for pod in entry.pods.values()):
+                self._remove(key)
+                forgotten += 1
+        self.forgotten_total += forgotten
+        if forgotten:
+            self._call_next()
+        return forgotten
 
     def observe_pod(self, pod: PodView) -> bool:
         """Take in a pod as it was just seen.
@@ -220,7 +242,7 @@ class JobIndex:
             self._call_next()
             return False
         if len(self._entries) >= self.max_jobs:
-            self._remove(next(iter(self._finished)))
+            self._remove(self._finished.first)
             self.evicted_total += 1
         never_started = job.status.attempt == 0 and job.status.launched_attempt is None
         self._entries[job.key] = JobEntry(job=job, pods_known=never_started)
@@ -244,13 +266,13 @@ class JobIndex:
 
     def _remove(self, key: JobKey) -> None:
         del self._entries[key]
-        self._finished.pop(key, None)
+        self._finished.discard(key)
 
     def _note_finished(self, job: JobView) -> None:
         if not job.status.is_finished:
-            self._finished.pop(job.key, None)  # somebody edited its status: it lives
+            self._finished.discard(job.key)  # somebody edited its status: it lives
         elif job.key not in self._finished:
-            self._finished[job.key] = None
+            self._finished.add(job.key, job.status.completion_time or job.created_at)
             self._call_next()
 
 

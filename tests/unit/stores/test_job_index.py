@@ -1,7 +1,7 @@
 """The index: bounded, and never set back by older news."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -179,3 +179,65 @@ def test_a_new_attempt_forgets_what_went_in_the_last() -> None:
     entry = index.get(KEY)
     assert entry is not None
     assert entry.vanished == set()
+
+
+def finished_at(name: str, seconds: int) -> JobView:
+    ended = job(name, finished=True)
+    completed = NOW + timedelta(seconds=seconds)
+    status = replace(ended.status, completion_time=completed, record_state="Pending")
+    return replace(ended, status=status)
+
+
+def test_old_finished_jobs_are_forgotten_whatever_became_of_their_records() -> None:
+    index = JobIndex(10)
+    for number in (3, 1, 2):
+        index.observe_job(finished_at(f"job-{number}", number))
+    index.observe_job(job("live"))
+    assert index.forget_finished_before(NOW + timedelta(seconds=3)) == 2
+    assert sorted(entry.job.key.name for entry in index) == ["job-3", "live"]
+    assert index.forget_finished_before(NOW + timedelta(seconds=3)) == 0
+    assert index.forgotten_total == 2
+
+
+def test_a_finished_job_is_not_forgotten_while_a_pod_of_it_runs() -> None:
+    index = JobIndex(10)
+    index.observe_job(finished_at("mnist", 1))
+    index.observe_job(finished_at("other", 2))
+    index.observe_pod(pod())
+    assert index.forget_finished_before(NOW + timedelta(days=1)) == 1
+    assert KEY in index
+    index.forget_pod(pod())
+    assert index.forget_finished_before(NOW + timedelta(days=1)) == 1
+    assert len(index) == 0
+
+
+def test_a_pod_that_has_ended_and_stays_does_not_hold_its_job_in_memory() -> None:
+    index = JobIndex(10)
+    index.observe_job(job(version=1))
+    index.observe_pod(replace(pod(), phase=PodPhase.SUCCEEDED))
+    index.observe_job(replace(finished_at("mnist", 1), resource_version="2"))
+    assert index.forget_finished_before(NOW + timedelta(days=1)) == 1
+
+
+def test_a_job_that_waits_is_called_when_old_ones_are_forgotten() -> None:
+    called: list[JobKey] = []
+    index = JobIndex(1, on_turn=called.append)
+    index.observe_job(replace(finished_at("mnist", 1)))
+    index.observe_pod(pod())
+    index.forget_pod(pod())
+    index.observe_job(job("live"))  # takes the place of the finished one
+    index.observe_job(job("waits"))
+    assert called == []
+    index.observe_job(replace(finished_at("live", 1), resource_version="2"))
+    assert called[-1] == JobKey("ml", "waits")
+    called.clear()
+    index.forget_finished_before(NOW + timedelta(days=1))
+    assert called == [JobKey("ml", "waits")]
+
+
+def test_room_is_made_by_whoever_finished_first() -> None:
+    index = JobIndex(2)
+    index.observe_job(finished_at("late", 9))
+    index.observe_job(finished_at("early", 1))
+    index.observe_job(job("live"))
+    assert sorted(entry.job.key.name for entry in index) == ["late", "live"]

@@ -1,0 +1,60 @@
+"""The finished jobs of the index, in the order in which they finished.
+
+Bound: the index's; a key is here only while it is there.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import count
+from typing import Final, NamedTuple
+
+from trainingjob_operator.core.job import JobKey
+
+
+class _Place(NamedTuple):
+    """Sorts by the time at which a job finished; within a second, by who was told of first."""
+
+    at: datetime
+    number: int
+    key: JobKey
+
+
+class FinishOrder:
+    """Whoever finished first, goes first."""
+
+    def __init__(self) -> None:
+        self._order: Final[list[_Place]] = []
+        self._places: Final[dict[JobKey, _Place]] = {}
+        self._numbers: Final = count()
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __contains__(self, key: JobKey) -> bool:
+        return key in self._places
+
+    @property
+    def first(self) -> JobKey:
+        """Whoever finished first.
+
+        Raises:
+            IndexError: nobody has finished.
+        """
+        return self._order[0].key
+
+    def add(self, key: JobKey, at: datetime) -> None:
+        """A job has finished, then; one that is here already keeps its place."""
+        if key not in self._places:
+            place = self._places[key] = _Place(at, next(self._numbers), key)
+            insort(self._order, place)
+
+    def discard(self, key: JobKey) -> None:
+        """The job is gone, or lives again."""
+        if (place := self._places.pop(key, None)) is not None:
+            del self._order[bisect_left(self._order, place)]
+
+    def before(self, when: datetime) -> Sequence[JobKey]:
+        """Those that finished before then, the first ones first."""
+        end = bisect_left(self._order, when, key=lambda place: place.at)
+        return [place.key for place in self._order[:end]]
