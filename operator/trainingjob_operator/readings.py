@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from trainingjob_operator import __version__
 from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.gc.pressure import MemoryPressure
 from trainingjob_operator.handlers.memories import BoundedMemories
 from trainingjob_operator.kube.events import MEMORY_SIZE, QUEUE_SIZE, EventRecorder
 from trainingjob_operator.kube.requests import RequestCounts
@@ -56,6 +57,7 @@ class Parts:
     events: EventRecorder
     requests: RequestCounts
     memories: BoundedMemories
+    pressure: MemoryPressure
     carrier: Carrier | None
 
 
@@ -71,6 +73,7 @@ class Readings(Collector):
             "build_info", "Always 1; the label has the version.", {(__version__,): 1}, "version"
         )
         yield from self._bounds()
+        yield from self._memory()
         yield from self._jobs()
         yield from self._work()
         yield from self._records()
@@ -95,6 +98,41 @@ class Readings(Collector):
             len(self._parts.memories),
         )
         yield _gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
+
+    def _memory(self) -> Iterable[Metric]:
+        pressure, index = self._parts.pressure, self._parts.index
+        if (use := pressure.use) is not None:
+            yield _gauge(
+                "memory_used_bytes",
+                "Memory that is used, without what the kernel would give up first.",
+                use.used,
+            )
+            yield _gauge(
+                "memory_limit_bytes",
+                "The cgroup's limit; without one, the node's memory, which then is the one used.",
+                use.limit,
+            )
+        yield _gauge("memory_pressure", "1 while memory is short.", int(pressure.is_on))
+        yield _counter(
+            "memory_pressure_changes",
+            "Times that memory pressure began and ended.",
+            {("begun",): pressure.begun_total, ("ended",): pressure.ended_total},
+            "change",
+        )
+        yield _gauge(
+            "index_retention_seconds",
+            "For how long a finished job stays in memory; less under pressure.",
+            pressure.retention_s(),
+        )
+        yield _counter(
+            "gc_memory_entries_freed",
+            "Finished jobs that left the index, by reason: of age, or sooner because of pressure.",
+            {
+                ("age",): index.forgotten_total - pressure.forgotten_total,
+                ("pressure",): pressure.forgotten_total,
+            },
+            "reason",
+        )
 
     def _jobs(self) -> Iterable[Metric]:
         index = self._parts.index

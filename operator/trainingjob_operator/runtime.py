@@ -10,6 +10,8 @@ import kopf
 from trainingjob_operator.clock import Clock, SystemClock
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import SettingsError
+from trainingjob_operator.gc.memory_use import MemoryMeter
+from trainingjob_operator.gc.pressure import MemoryPressure, Ports
 from trainingjob_operator.handlers.lifecycle import (
     operator_settings,
     register_lifecycle,
@@ -57,6 +59,11 @@ class Operator:
         self.gateway: Final = Gateway(connection, timeout_s=settings.kubernetes.timeout)
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
         self.index: Final = JobIndex(settings.index.max_jobs, on_turn=self.queue.add)
+        self.pressure: Final = MemoryPressure(
+            settings.memory,
+            Ports(index=self.index, clock=clock, read=MemoryMeter().read),
+            retention_s=settings.index.retention,
+        )
         self.manifests: Final = ManifestCache()
         self.events: Final = EventRecorder(self.gateway, clock)
         self.metrics: Final = Metrics()
@@ -88,7 +95,7 @@ class Operator:
             index=self.index,
             queue=self.queue,
             clock=clock,
-            scope=Scope(namespaces=namespaces, retention_s=settings.index.retention),
+            scope=Scope(namespaces=namespaces, retention_s=self.pressure.retention_s),
             interval_s=settings.reconciler.resync_interval,
         )
         self.intake: Final = Intake(self.index, self.manifests, self.queue, clock)
@@ -115,6 +122,7 @@ class Operator:
             events=self.events,
             requests=self.gateway.requests,
             memories=self.memories,
+            pressure=self.pressure,
             carrier=self.carrier,
         )
 
@@ -200,6 +208,7 @@ class Operator:
         self._tasks = [
             asyncio.create_task(self.resync.run(), name="resync"),
             asyncio.create_task(self.events.run(), name="events"),
+            asyncio.create_task(self.pressure.run(), name="memory-pressure"),
         ]
         if self.carrier is not None:
             self._tasks += self.carrier.start()

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from trainingjob_operator.core.decision import Policy
 from trainingjob_operator.errors import SettingsError
@@ -111,6 +119,25 @@ class IndexSettings(_Group):
     """Seconds for which a finished job stays in the index; then its object alone remembers it."""
 
 
+class MemorySettings(_Group):
+    """What happens when memory runs out: the index forgets sooner, and nothing else changes."""
+
+    pressure_percent: float = Field(default=80.0, ge=1, le=100)
+    """Pressure begins above this much of the memory limit, or of the node's memory without one."""
+
+    resume_percent: float = Field(default=70.0, ge=0, le=100)
+    """Pressure ends below this much. Less than `pressure_percent`."""
+
+    retention: Seconds = Field(default=900.0, ge=0, le=31_536_000)
+    """Seconds for which a finished job stays in the index under pressure."""
+
+    @model_validator(mode="after")
+    def _check_marks(self) -> Self:
+        if self.resume_percent >= self.pressure_percent:
+            raise ValueError("resume_percent must be less than pressure_percent")
+        return self
+
+
 class PersistSettings(_Group):
     """Where the records of finished jobs go."""
 
@@ -167,6 +194,7 @@ class Settings(_Group):
     reconciler: ReconcilerSettings = ReconcilerSettings()
     restart: RestartSettings = RestartSettings()
     index: IndexSettings = IndexSettings()
+    memory: MemorySettings = MemorySettings()
     persist: PersistSettings = PersistSettings()
     web: WebSettings = WebSettings()
     logging: LoggingSettings = LoggingSettings()

@@ -201,7 +201,7 @@ async def test_a_list_whose_next_page_has_expired_is_made_again_and_complete(
             index=index,
             queue=queue,
             clock=SystemClock(),
-            scope=Scope(namespaces=[api.namespace], retention_s=3600),
+            scope=Scope(namespaces=[api.namespace], retention_s=lambda: 3600.0),
             interval_s=3600,
         )
         await resync.run_until_done()

@@ -703,7 +703,7 @@ class OperatorLife:
             index=self.index,
             queue=self.queue,
             clock=cluster.clock,
-            scope=Scope(namespaces=namespaces, retention_s=3600.0),
+            scope=Scope(namespaces=namespaces, retention_s=lambda: 3600.0),
             interval_s=interval_s,
         )
         self.intake: Final = Intake(self.index, self.manifests, self.queue, cluster.clock)

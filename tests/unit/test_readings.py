@@ -49,6 +49,7 @@ async def operator() -> AsyncIterator[Operator]:
         deleted={"Expired": 1}, skipped={"Pending": 1}, errors=0, seconds=0.1, at=NOW
     )
     operator.metrics.gc.volume_swept(Volume(), seconds=0.1, at=NOW)
+    operator.pressure.look()
     operator.gateway.requests.note("GET", {"limit"}, 200)
     yield operator
     await operator._stop()

@@ -71,6 +71,9 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
   "TRAININGJOB_RESTART__BACKOFF_CAP" .Values.restart.backoffCap
   "TRAININGJOB_INDEX__MAX_JOBS" .Values.index.maxJobs
   "TRAININGJOB_INDEX__RETENTION" .Values.index.retention
+  "TRAININGJOB_MEMORY__PRESSURE_PERCENT" .Values.memory.pressurePercent
+  "TRAININGJOB_MEMORY__RESUME_PERCENT" .Values.memory.resumePercent
+  "TRAININGJOB_MEMORY__RETENTION" .Values.memory.retention
   "TRAININGJOB_CLUSTER_NAME" .Values.clusterName
   "TRAININGJOB_PERSIST__TIMEOUT" .Values.persist.timeout
   "TRAININGJOB_PERSIST__CONCURRENCY" .Values.persist.concurrency

@@ -12,7 +12,7 @@ that were created before the job said "launched" are in a list that is read afte
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -41,12 +41,12 @@ class Scope:
 
     Attributes:
         namespaces: the namespaces to list; None alone stands for all of them.
-        retention_s: jobs that finished longer ago do not come back into the index, unless they
-            left pods that run.
+        retention_s: how many seconds ago a job can have finished to come back into the index; one
+            that left pods that run always does. It is less while memory is short.
     """
 
     namespaces: Sequence[str | None]
-    retention_s: float
+    retention_s: Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +180,7 @@ class Resync:
             return True
         ended = job.status.completion_time
         return ended is None or self._clock.now() - ended < timedelta(
-            seconds=self._scope.retention_s
+            seconds=self._scope.retention_s()
         )
 
     async def _list_pods(self, namespace: str | None) -> tuple[dict[str, list[PodView]], str]:

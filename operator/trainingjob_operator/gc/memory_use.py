@@ -1,0 +1,122 @@
+"""How much memory is used, of how much: by the cgroup's accounts, or the machine's.
+
+The kernel kills by the cgroup's limit, so that is what counts. Page cache that it would give up
+first is no use of memory: pruning a volume fills it, and must not look like pressure.
+
+A limit beyond the machine's memory is none: cgroup v1 writes "no limit" as a number near 2^63.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_CGROUPS: Final = Path("sys/fs/cgroup")
+_CGROUPS_V1: Final = _CGROUPS / "memory"
+_OWN: Final = Path("proc/self/cgroup")
+_MACHINE: Final = Path("proc/meminfo")
+_KIB: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """Bytes used, of how many.
+
+    Attributes:
+        source: `cgroup` or `node`.
+    """
+
+    used: int
+    limit: int
+    source: str
+
+    @property
+    def percent(self) -> float:
+        """How much is used, in percent."""
+        return 100.0 * self.used / self.limit
+
+
+class MemoryMeter:
+    """Reads the accounts of this process's cgroup, and of those it is in, else the machine's."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        """Prepare to read.
+
+        Args:
+            root: where `sys` and `proc` are.
+        """
+        self._root: Final = root
+
+    def read(self) -> MemoryUse | None:
+        """The account that is fullest; None: there is none that can be read."""
+        machine = self._machine()
+        ceiling = machine.limit if machine is not None else None
+        found = [
+            use
+            for use in (*self._second_version(), *self._first_version())
+            if use.limit > 0 and (ceiling is None or use.limit < ceiling)
+        ]
+        return max(found, key=lambda use: use.percent, default=machine)
+
+    def _second_version(self) -> Iterator[MemoryUse]:
+        for folder in self._folders(_CGROUPS, controller=""):
+            limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
+            if limit is not None and used is not None:
+                stat = _table(folder / "memory.stat")
+                # Directory entries that were looked at count as slab, and go as easily.
+                idle = stat.get("inactive_file", 0) + stat.get("slab_reclaimable", 0)
+                yield MemoryUse(max(used - idle, 0), limit, "cgroup")
+
+    def _first_version(self) -> Iterator[MemoryUse]:
+        for folder in self._folders(_CGROUPS_V1, controller="memory"):
+            limit = _number(folder / "memory.limit_in_bytes")
+            used = _number(folder / "memory.usage_in_bytes")
+            if limit is not None and used is not None:
+                idle = _table(folder / "memory.stat").get("total_inactive_file", 0)
+                yield MemoryUse(max(used - idle, 0), limit, "cgroup")
+
+    def _folders(self, mount: Path, *, controller: str) -> Iterator[Path]:
+        """The folder of this process's cgroup, and those above: a limit can be on any of them.
+
+        In a container the path can be that of the host, which is not there; the container's own
+        is then at the top.
+        """
+        top = self._root / mount
+        own = top / self._own_path(controller).lstrip("/")
+        while own != top and top in own.parents:
+            yield own
+            own = own.parent
+        yield top
+
+    def _own_path(self, controller: str) -> str:
+        for line in _text(self._root / _OWN).splitlines():
+            _, controllers, path = [*line.split(":", 2), "", ""][:3]
+            if controller in controllers.split(","):
+                return path if ".." not in path else ""
+        return ""
+
+    def _machine(self) -> MemoryUse | None:
+        table = _table(self._root / _MACHINE)
+        total, available = table.get("MemTotal:"), table.get("MemAvailable:")
+        if not total or available is None:
+            return None
+        return MemoryUse((total - available) * _KIB, total * _KIB, "node")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+
+
+def _number(path: Path) -> int | None:
+    """The number that a file holds; None without one, as for `max`."""
+    text = _text(path).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _table(path: Path) -> dict[str, int]:
+    """A file of lines of a name and a number."""
+    rows = (line.split() for line in _text(path).splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}

@@ -1,0 +1,150 @@
+"""Memory pressure: when memory runs out, the index forgets finished jobs sooner.
+
+Nothing else changes. Live jobs stay, objects stay, files stay, and a record that waits says so in
+the cluster. Pressure begins above one mark and ends below a lower one, so that it does not come
+and go with every job; each time it is said once.
+"""
+
+import asyncio
+import ctypes
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.gc.memory_use import MemoryUse
+from trainingjob_operator.settings import MemorySettings
+
+EVERY_S: Final = 5.0
+"""Seconds between two looks: what is to happen within ten seconds is seen within five."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Index(Protocol):
+    """What of the index is needed."""
+
+    def forget_finished_before(self, when: datetime) -> int:
+        """Forget the jobs that finished before then; how many."""
+        ...
+
+
+def trim_heap() -> bool:
+    """Give free memory back to the kernel, where the C library is glibc; whether any was."""
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (AttributeError, OSError):
+        return False  # another C library, which has no such function
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """What the watch over memory needs of others.
+
+    Attributes:
+        read: how much memory is used; None: nobody knows.
+        trim: gives free memory back to the kernel.
+    """
+
+    index: Index
+    clock: Clock
+    read: Callable[[], MemoryUse | None]
+    trim: Callable[[], bool] = trim_heap
+
+
+class MemoryPressure:
+    """Knows whether there is pressure, and for how long finished jobs are remembered.
+
+    Attributes:
+        use: what the last look saw.
+        is_on: whether there is pressure.
+    """
+
+    def __init__(self, settings: MemorySettings, ports: Ports, *, retention_s: float) -> None:
+        """Start without pressure.
+
+        Args:
+            settings: the marks, and the retention under pressure.
+            ports: the neighbours.
+            retention_s: for how long finished jobs are remembered without pressure.
+        """
+        self._settings: Final = settings
+        self._ports: Final = ports
+        self._normal_s: Final = retention_s
+        self._still_said = False
+        self.use: MemoryUse | None = None
+        self.is_on = False
+        self.begun_total = 0
+        self.ended_total = 0
+        self.forgotten_total = 0
+
+    def retention_s(self) -> float:
+        """For how many seconds finished jobs are remembered now."""
+        return min(self._settings.retention, self._normal_s) if self.is_on else self._normal_s
+
+    async def run(self) -> None:
+        """Look every few seconds, until cancelled."""
+        while True:
+            try:
+                self.look()
+            except Exception:
+                # A fault of ours in the watch over memory is no reason to end the process.
+                _logger.exception("the look at memory failed; this is a bug")
+            await asyncio.sleep(EVERY_S)
+
+    def look(self) -> None:
+        """Look at memory once, and do what follows."""
+        use = self.use = self._ports.read()
+        if use is None:
+            return
+        if not self.is_on and use.percent > self._settings.pressure_percent:
+            self._begin(use)
+        elif self.is_on and use.percent < self._settings.resume_percent:
+            self._end(use)
+        if self.is_on:
+            self._forget(use)
+
+    def _begin(self, use: MemoryUse) -> None:
+        self.is_on, self._still_said = True, False
+        self.begun_total += 1
+        _logger.warning(
+            "memory pressure: %s; finished jobs leave memory after %.0f s now instead of %.0f s "
+            "(objects, records and files stay)",
+            _said(use),
+            self.retention_s(),
+            self._normal_s,
+        )
+
+    def _end(self, use: MemoryUse) -> None:
+        self.is_on = False
+        self.ended_total += 1
+        _logger.info(
+            "memory pressure is over: %s; finished jobs stay in memory for %.0f s again",
+            _said(use),
+            self._normal_s,
+        )
+
+    def _forget(self, before: MemoryUse) -> None:
+        """Forget what is old enough, hand the memory back, and say so if that was not enough."""
+        oldest = self._ports.clock.now() - timedelta(seconds=self.retention_s())
+        forgotten = self._ports.index.forget_finished_before(oldest)
+        self.forgotten_total += forgotten
+        if forgotten:
+            self._ports.trim()
+            self.use = self._ports.read() or before
+            _logger.info("%d finished jobs left memory: %s", forgotten, _said(self.use))
+        elif before.percent > self._settings.pressure_percent and not self._still_said:
+            self._still_said = True
+            _logger.warning(
+                "memory pressure stays: %s, and no finished job is older than %.0f s; raise the "
+                "memory limit, or lower TRAININGJOB_INDEX__MAX_JOBS",
+                _said(before),
+                self.retention_s(),
+            )
+
+
+def _said(use: MemoryUse) -> str:
+    whose = "the limit" if use.source == "cgroup" else "the machine's memory"
+    return f"{use.percent:.0f} % of {whose} ({use.used >> 20} of {use.limit >> 20} MiB)"

@@ -1,0 +1,34 @@
+"""A real cgroup with a memory limit, where this machine lets us make one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path("/sys/fs/cgroup")
+
+
+@contextmanager
+def memory_cgroup(limit_bytes: int) -> Iterator[Path]:
+    """A new cgroup; a process enters it by writing its number into `cgroup.procs` there.
+
+    Skips the test, and says why, where none can be made.
+    """
+    is_second = (_ROOT / "cgroup.controllers").exists()
+    parent = _ROOT if is_second else _ROOT / "memory"
+    folder = parent / f"trainingjob-test-{os.getpid()}"
+    limit = folder / ("memory.max" if is_second else "memory.limit_in_bytes")
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made here: {error}")
+    try:
+        try:
+            limit.write_text(str(limit_bytes))
+        except OSError as error:
+            pytest.skip(f"no memory limit can be set on a cgroup here: {error}")
+        yield folder
+    finally:
+        folder.rmdir()
