@@ -180,6 +180,11 @@ class Readings(Collector):
             parts.queue.adds_total,
         )
         yield _counter(
+            "work_queue_refused",
+            "Keys for which the work queue had no room; the resync brings them again.",
+            parts.queue.refused_total,
+        )
+        yield _counter(
             "api_requests",
             "Requests of the API server, by verb and class of the answer's code; none: no answer.",
             parts.requests.by_verb_and_code,
@@ -229,6 +234,7 @@ def _used_and_limit(parts: Parts) -> dict[str, tuple[int, int]]:
     used = {
         "index": (len(parts.index), parts.index.max_jobs),
         "waiting_line": (len(parts.index.waiting), parts.index.waiting.limit),
+        "work_queue": (len(parts.queue), parts.queue.limit + parts.index.max_jobs),
         "manifest_cache_bytes": (parts.manifests.used_bytes, parts.manifests.limit_bytes),
         "event_queue": (parts.events.waiting, QUEUE_SIZE),
         "event_memory": (parts.events.remembered, MEMORY_SIZE),

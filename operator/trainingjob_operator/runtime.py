@@ -28,6 +28,7 @@ from trainingjob_operator.persistence.carrier import Carrier
 from trainingjob_operator.persistence.nowhere import Nowhere
 from trainingjob_operator.persistence.writer import RecordWriter, writer_from
 from trainingjob_operator.readings import Parts, Readings
+from trainingjob_operator.reconciler import work_queue
 from trainingjob_operator.reconciler.intake import Intake
 from trainingjob_operator.reconciler.reconciler import Reconciler
 from trainingjob_operator.reconciler.resync import Resync, Scope
@@ -57,7 +58,9 @@ class Operator:
         self.settings: Final = settings
         self.connection: Final = connection
         self.gateway: Final = Gateway(connection, timeout_s=settings.kubernetes.timeout)
-        self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
+        self.queue: Final[WorkQueue[JobKey]] = WorkQueue(
+            limit=_queue_limit(settings.index.max_jobs), follows=lambda key: key in self.index
+        )
         self.index: Final = JobIndex(settings.index.max_jobs, on_turn=self.queue.add)
         self.pressure: Final = MemoryPressure(
             settings.memory,
@@ -225,6 +228,11 @@ class Operator:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.events.flush(_EVENTS_FLUSH_S)
+
+
+def _queue_limit(max_jobs: int) -> int:
+    """Room for all jobs in the index, in work and due again, and for as many others as wait."""
+    return 2 * max_jobs + work_queue.LIMIT
 
 
 async def run(settings: Settings, *, kubeconfig: str | None, context: str | None) -> None:

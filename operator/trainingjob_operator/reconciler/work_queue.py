@@ -6,12 +6,17 @@
 * A key on hold is not worked on before the hold is over, whatever comes in: the answer to a
   permanent fault, about which a stream of events must not ask again and again.
 
-Bound: one entry for each distinct key, and keys are dropped with their jobs (`drop`).
+Bound: one entry for each distinct key. Keys are dropped with their jobs (`drop`), and at `limit`
+further ones are turned away, but for those that are followed anyway (the jobs in the index, which
+have a bound of their own). Whoever is turned away comes again with the next resync.
 """
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
+
+LIMIT: Final = 20_000
 
 K = TypeVar("K")
 
@@ -19,13 +24,24 @@ K = TypeVar("K")
 class WorkQueue(Generic[K]):
     """Keys to work on, each once at a time. To be used from one event loop."""
 
-    def __init__(self, *, base_s: float = 0.1, cap_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        *,
+        limit: int = LIMIT,
+        follows: Callable[[K], bool] = lambda key: False,
+        base_s: float = 0.1,
+        cap_s: float = 60.0,
+    ) -> None:
         """Make an empty queue.
 
         Args:
+            limit: keys at most, beside those that are followed.
+            follows: whether a key is one of a bounded number that must always find its place.
             base_s: seconds to wait after the first failure of a key.
             cap_s: the longest wait after a failure, in seconds, without the jitter.
         """
+        self.limit: Final = limit
+        self._follows: Final = follows
         self._base_s: Final = base_s
         self._cap_s: Final = cap_s
         self._ready: asyncio.Queue[K] = asyncio.Queue()
@@ -36,6 +52,7 @@ class WorkQueue(Generic[K]):
         self._failures: dict[K, int] = {}
         self._held: set[K] = set()
         self.adds_total = 0
+        self.refused_total = 0
 
     def __len__(self) -> int:
         """Keys that are waiting, in work, or due later."""
@@ -53,13 +70,13 @@ class WorkQueue(Generic[K]):
             return  # its appointment stands
         if key in self._running:
             self._dirty.add(key)
-        elif key not in self._queued:
+        elif key not in self._queued and self._takes(key):
             self._queued.add(key)
             self._ready.put_nowait(key)
 
     def add_after(self, key: K, delay_s: float) -> None:
         """Work on this key in so many seconds; an earlier appointment stands, and so does a hold."""
-        if key in self._held:
+        if key in self._held or not self._takes(key):
             return
         loop = asyncio.get_running_loop()
         due = loop.time() + max(delay_s, 0.0)
@@ -120,6 +137,16 @@ class WorkQueue(Generic[K]):
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+
+    def _takes(self, key: K) -> bool:
+        """Whether there is a place for the key."""
+        # One that is in work and due again counts twice: the union would cost a pass over all.
+        used = len(self._queued) + len(self._running) + len(self._timers)
+        is_here = key in self._running or key in self._timers or key in self._queued
+        if is_here or used < self.limit or self._follows(key):
+            return True
+        self.refused_total += 1
+        return False
 
     def _fire(self, key: K) -> None:
         self._timers.pop(key, None)

@@ -70,3 +70,33 @@ async def test_a_dropped_key_leaves_nothing_behind() -> None:
     queue.add_after("a", 3600)
     queue.drop("a")
     assert len(queue) == 0
+
+
+async def test_at_its_limit_the_queue_turns_strangers_away_and_nobody_whom_it_follows() -> None:
+    queue: WorkQueue[str] = WorkQueue(limit=3, follows=lambda key: key.startswith("followed"))
+    for number in range(5):
+        queue.add(f"stranger-{number}")
+        queue.add_after(f"late-{number}", 60)
+    assert len(queue) == 3
+    assert queue.refused_total == 7
+    queue.add("followed-1")
+    queue.add_after("followed-2", 60)
+    assert len(queue) == 5
+    queue.close()
+
+
+async def test_a_key_that_is_in_the_queue_keeps_its_place_at_the_limit() -> None:
+    queue: WorkQueue[str] = WorkQueue(limit=1)
+    queue.add("a")
+    key = await queue.get()
+    queue.add("a")  # news while it is worked on
+    queue.retry("a", at_least_s=60)
+    queue.hold("a", 60)
+    queue.add("b")
+    assert queue.refused_total == 1
+    queue.done(key)
+    assert len(queue) == 1
+    queue.drop("a")
+    queue.add("b")
+    assert await queue.get() == "b"
+    queue.close()
