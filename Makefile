@@ -26,7 +26,7 @@ help: ## show this help
 	@$(MAKE) --no-print-directory -s python-is-there
 
 demo: $(VENV)/.ready ## run a real TrainingJob on this machine, from apply to its end
-	$(BIN)/trainingjob run manifests/samples/digits.yaml
+	$(BIN)/trainingjob run --retain 5s manifests/samples/digits.yaml
 
 test: test-sandbox ## run all tests; those of the image and of a real control plane if they are built
 	@if $(BIN)/python -m hack.image ready; then $(MAKE) --no-print-directory test-image; else \

@@ -5,11 +5,13 @@ import os
 import pty
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +60,12 @@ sys.exit(7)
 class Run:
     """One `trainingjob run`, its output read line by line."""
 
-    def __init__(self, tmp: Path, *arguments: str) -> None:
+    def __init__(self, tmp: Path, *arguments: str, **variables: str) -> None:
         self.tmp = tmp
         self.process = subprocess.Popen(
             [sys.executable, "-m", "trainingjob_operator", "run", *arguments],
             cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp)},
+            env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp), **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -128,8 +130,8 @@ def nothing_is_left(tmp: Path) -> Iterator[None]:
 def start(tmp: Path, nothing_is_left: None) -> Iterator[StartRun]:
     runs: list[Run] = []
 
-    def start_run(*arguments: str | Path) -> Run:
-        runs.append(Run(tmp, *map(str, arguments)))
+    def start_run(*arguments: str | Path, **variables: str) -> Run:
+        runs.append(Run(tmp, *map(str, arguments), **variables))
         return runs[-1]
 
     yield start_run
@@ -182,8 +184,8 @@ def _file(folder: Path, source: str, **keywords: Any) -> Path:
     return path
 
 
-def test_the_digits_sample_trains_on_two_ranks_and_completes(start: StartRun) -> None:
-    run = start(ROOT / "manifests" / "samples" / "digits.yaml")
+def test_the_digits_sample_trains_on_two_ranks_and_only_its_record_stays(start: StartRun) -> None:
+    run = start("--retain", "1s", ROOT / "manifests" / "samples" / "digits.yaml")
 
     code = run.finish()
 
@@ -198,6 +200,26 @@ def test_the_digits_sample_trains_on_two_ranks_and_completes(start: StartRun) ->
     assert "digits Complete: CompletionsReached" in run.output
     assert run.output.index("done: all") < run.output.index("digits Complete")
     assert "\x1b" not in run.output
+    story = re.search(
+        r"digits Complete: .*"
+        r"GET /api/v1/jobs/(?P<uid>(?P<short>[0-9a-f]{8})-[0-9a-f-]+):\n"
+        r".*  uid (?P=short), phase Succeeded, \d+ s, exit code 0, 1 attempt\n"
+        r".*  job digits: gone\n"
+        r".*  pods digits-(?P=short)-0-0, digits-(?P=short)-0-1: gone\n"
+        r".*  their files \(logs, scratch\): gone\n"
+        r".*  the record stays: uid (?P=short), phase Succeeded, .*\n\Z",
+        run.output,
+        re.DOTALL,
+    )
+    assert story, run.output
+
+
+def test_the_demo_is_this_run() -> None:
+    made = subprocess.run(
+        ["make", "--dry-run", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert "trainingjob run --retain 5s manifests/samples/digits.yaml" in made.stdout
 
 
 def test_a_sample_runs_by_its_name(start: StartRun) -> None:
@@ -205,6 +227,39 @@ def test_a_sample_runs_by_its_name(start: StartRun) -> None:
 
     assert run.finish() == 0, run.output
     assert run.output.count("[0] hello from a training job\n") == 1
+    assert "phase Succeeded, 0 s, exit code 0, 1 attempt" in run.output
+    assert "gone" not in run.output
+
+
+def test_without_the_record_service_a_run_goes_on_and_says_so(
+    start: StartRun, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['fastapi'] = None\n")
+    run = start("--sample", "plain", "--retain", "1s", PYTHONPATH=str(tmp_path))
+
+    assert run.finish() == 0, run.output
+    assert run.output.count("no record is kept: pip install 'trainingjob-operator[console]'") == 1
+    assert "their files (logs, scratch): gone\n" in run.output
+    assert "uid " not in run.output
+
+
+def test_the_token_of_the_record_service_is_on_no_command_line(
+    start: StartRun, tmp: Path, tmp_path: Path
+) -> None:
+    run = start(_file(tmp_path, STOPS_WHEN_ASKED))
+    run.until("] hello")
+    [token_file] = tmp.glob("*/records.token")
+    token = token_file.read_text().strip()
+
+    shown = [Path(f"/proc/{pid}/cmdline").read_text() for pid in _descendants()]
+
+    assert any("console" in line for line in shown)
+    assert len(token) >= 32
+    assert not any(token in line for line in shown)
+    assert token_file.stat().st_mode & 0o077 == 0
+    run.send(signal.SIGINT)
+    assert run.finish() == 130, run.output
+    assert token not in run.output
 
 
 def test_a_failing_job_shows_the_last_words_of_every_attempt(
@@ -218,6 +273,7 @@ def test_a_failing_job_shows_the_last_words_of_every_attempt(
     assert run.output.count("[0] no learning rate is good enough\n") == 2
     assert "tried Failed: BackoffLimitExceeded" in run.output
     assert "exit code 7, 2 attempts" in run.output
+    assert re.search(r"  uid \w{8}, phase Failed, \d+ s, exit code 7, 2 attempts\n", run.output)
 
 
 def test_a_job_that_the_server_refuses_is_bad_input(start: StartRun, tmp_path: Path) -> None:
@@ -244,6 +300,31 @@ def test_an_interrupt_cancels_the_job_and_lets_it_say_its_last_words(
     for rank in (0, 1):
         assert run.output.count(f"[{rank}] last words\n") == 1
     assert "tried Cancelled: Stopped" in run.output
+    assert re.search(r"  uid \w{8}, phase Cancelled, ", run.output)
+
+
+def test_an_interrupt_while_the_job_waits_for_its_retention_leaves_its_outcome(
+    start: StartRun,
+) -> None:
+    run = start("--sample", "plain", "--retain", "10m")
+    run.until("after 600 s")
+    started = time.monotonic()
+
+    run.send(signal.SIGINT)
+
+    assert run.finish() == 0, run.output
+    assert run.output.count("plain Complete: CompletionsReached") == 1
+    assert time.monotonic() - started < 15
+
+
+def test_a_cancelled_job_is_not_kept_for_its_retention(start: StartRun, tmp_path: Path) -> None:
+    run = start(_file(tmp_path, STOPS_WHEN_ASKED), "--retain", "10m")
+    run.until("] hello")
+
+    run.send(signal.SIGINT)
+
+    assert run.finish() == 130, run.output
+    assert "phase Cancelled" in run.output
 
 
 def test_a_second_interrupt_ends_everything_at_once(start: StartRun, tmp_path: Path) -> None:
@@ -302,9 +383,16 @@ def test_a_reader_that_goes_away_ends_the_run(start: StartRun, tmp_path: Path) -
     assert run.process.wait() == 1
 
 
-@pytest.mark.parametrize("victim", ["trainingjob_operator operator", "trainingjob_sandbox up"])
-def test_when_the_operator_or_the_sandbox_dies_the_end_of_its_log_is_shown(
-    start: StartRun, tmp_path: Path, victim: str
+@pytest.mark.parametrize(
+    ("victim", "name"),
+    [
+        ("trainingjob_operator operator", "operator"),
+        ("trainingjob_operator console", "record service"),
+        ("trainingjob_sandbox up", "sandbox"),
+    ],
+)
+def test_when_one_of_its_processes_dies_the_end_of_its_log_is_shown(
+    start: StartRun, tmp_path: Path, victim: str, name: str
 ) -> None:
     run = start(_file(tmp_path, STOPS_WHEN_ASKED))
     run.until("] hello")
@@ -317,7 +405,6 @@ def test_when_the_operator_or_the_sandbox_dies_the_end_of_its_log_is_shown(
     os.kill(pid, signal.SIGKILL)
 
     assert run.finish() == 1, run.output
-    name = victim.partition(" ")[0].removeprefix("trainingjob_")
     assert f"the {name} ended early (exit code -9); the end of its log:" in run.output
     assert "Traceback" not in run.output
 
@@ -352,6 +439,10 @@ def test_the_work_folder_is_kept_when_asked_for(start: StartRun, tmp: Path) -> N
     [folder] = tmp.iterdir()
     assert f"kept: {folder.resolve()}" in run.output
     assert (folder / "operator.log").stat().st_size > 0
+    with closing(sqlite3.connect(folder / "records.db")) as records:
+        assert records.execute("SELECT name, phase FROM records").fetchall() == [
+            ("plain", "Succeeded")
+        ]
     subprocess.run(["rm", "-r", str(folder)], check=True)
 
 

@@ -1,6 +1,6 @@
-"""The processes behind a run: the sandbox and the operator. Started, watched and stopped here.
+"""The processes behind a run: the record service, the sandbox and the operator.
 
-Both die with this process, whatever way it ends, and neither sees the terminal's Ctrl-C: the order
+They are started, watched and stopped here. All die with this process, whatever way it ends, and none sees the terminal's Ctrl-C: the order
 in which things stop is ours.
 """
 
@@ -10,12 +10,13 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from trainingjob_sandbox.run import tether
+from trainingjob_sandbox.run.records import RecordService
 from trainingjob_sandbox.run.workspace import Workspace
 
 _INHERITED: Final = (
@@ -27,20 +28,22 @@ _OPERATOR_SETTINGS: Final = {
     "TRAININGJOB_WEB__ADDRESS": "127.0.0.1:0",
     "TRAININGJOB_LOGGING__FORMAT": "json",
 }
-_STOP_S: Final = {"operator": 10.0, "sandbox": 45.0}
+_CONSOLE: Final = "record service"
+_STOP_S: Final = {"operator": 10.0, "sandbox": 45.0, _CONSOLE: 10.0}
 """Seconds to stop in before a process is killed; the sandbox gives pods up to 30 s of them."""
 
 _SECOND_SIGNAL_S: Final = 0.5
 _SIGNALS: Final = 10
 _LOG_LINES: Final = 15
+_LOOK_S: Final = 0.05
 
 
 class ChildError(Exception):
-    """The sandbox or the operator ended by itself. The message ends with the end of its log."""
+    """One of them ended by itself. The message ends with the end of its log."""
 
 
 class Children:
-    """Both processes; stopped in reverse order when the context is left.
+    """The processes; stopped in reverse order when the context is left.
 
     Attributes:
         at_once: set to true, nobody is given time any more when the context is left.
@@ -70,6 +73,21 @@ class Children:
         for name in reversed(self._processes):
             await self._stop(name)
 
+    async def start_records(self, records: RecordService) -> None:
+        """Start the record service; it gets ready while the sandbox does."""
+        await self._start(_CONSOLE, ["-m", "trainingjob_operator", "console"], **records.settings)
+
+    async def records_are_ready(self, records: RecordService) -> None:
+        """Wait until records are taken.
+
+        Raises:
+            ChildError: the record service ended instead.
+        """
+        while not records.is_ready(self._log(_CONSOLE)):
+            if self._processes[_CONSOLE].returncode is not None:
+                raise ChildError(await self._obituary(_CONSOLE))
+            await asyncio.sleep(_LOOK_S)
+
     async def start_sandbox(self) -> Path:
         """Start the sandbox; returns its kubeconfig when everything in it is ready.
 
@@ -87,18 +105,22 @@ class Children:
             raise ChildError(await self._obituary("sandbox"))
         return Path(line)
 
-    async def start_operator(self, kubeconfig: Path) -> None:
-        """Start the operator; it takes up jobs that were there before it."""
+    async def start_operator(self, kubeconfig: Path, settings: Mapping[str, str]) -> None:
+        """Start the operator, with settings of the run; it takes up jobs that were there before."""
         await self._start(
             "operator",
             ["-m", "trainingjob_operator", "operator"],
             KUBECONFIG=str(kubeconfig),
             **_OPERATOR_SETTINGS,
+            **settings,
         )
 
     def log_file(self, name: str) -> Path:
         """Where a process's own log is."""
-        return self._workspace.folder / f"{name}.log"
+        return self._workspace.folder / f"{name.replace(' ', '-')}.log"
+
+    def _log(self, name: str) -> str:
+        return self.log_file(name).read_text("utf-8", "replace")
 
     async def _start(self, name: str, arguments: Sequence[str], **variables: str) -> Process:
         inherited = {key: os.environ[key] for key in _INHERITED if key in os.environ}
@@ -124,7 +146,7 @@ class Children:
 
     async def _obituary(self, name: str) -> str:
         code = await self._processes[name].wait()
-        lines = self.log_file(name).read_text("utf-8", "replace").splitlines()[-_LOG_LINES:]
+        lines = self._log(name).splitlines()[-_LOG_LINES:]
         return "\n  ".join(
             [f"the {name} ended early (exit code {code}); the end of its log:", *lines]
         )

@@ -56,7 +56,13 @@ def _run(documents: Documents, arguments: argparse.Namespace) -> int:
     with Workspace(keep=arguments.keep) as workspace:
         screen = open_screen()
         try:
-            session = Session(documents, screen, workspace, timeout_s=arguments.timeout)
+            session = Session(
+                documents,
+                screen,
+                workspace,
+                timeout_s=arguments.timeout,
+                retain_s=arguments.retain,
+            )
             return asyncio.run(session.run())
         finally:
             if arguments.keep:
@@ -93,12 +99,20 @@ def _parser() -> argparse.ArgumentParser:
         help="YAML with one TrainingJob and the ConfigMaps, Secrets, ... that it needs; - for stdin",
     )
     source.add_argument("--sample", choices=sample_names(), help="a job that comes with us")
-    parser.add_argument("--keep", action="store_true", help="leave logs and claims, and say where")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave logs, claims and records, and say where"
+    )
     parser.add_argument(
         "--timeout",
         type=_duration,
         metavar="TIME",
         help="stop the job after this time: seconds, or 90s, 15m, 2h",
+    )
+    parser.add_argument(
+        "--retain",
+        type=_duration,
+        metavar="TIME",
+        help="so long after its end, let the job be deleted, and show what goes and what stays",
     )
     return parser
 

@@ -1,4 +1,7 @@
-"""One run from the first process to the last: starts, applies, follows, cancels, stops."""
+"""One run from the first process to the last: starts, applies, follows, cancels, stops.
+
+What is shown once the job is finished is `aftermath`.
+"""
 
 import asyncio
 import signal
@@ -7,11 +10,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from trainingjob_sandbox.client import ApiClient, ApiError
+from trainingjob_sandbox.run.aftermath import Aftermath
 from trainingjob_sandbox.run.apply import apply
 from trainingjob_sandbox.run.children import Children
 from trainingjob_sandbox.run.documents import Documents, Object
 from trainingjob_sandbox.run.follow import JobFollower
 from trainingjob_sandbox.run.pod_logs import PodLogs
+from trainingjob_sandbox.run.records import RecordService, is_installed
 from trainingjob_sandbox.run.screen import Screen
 from trainingjob_sandbox.run.view import JobView, summary
 from trainingjob_sandbox.run.workspace import Workspace
@@ -61,12 +66,24 @@ class Session:
         workspace: Workspace,
         *,
         timeout_s: float | None,
+        retain_s: float | None = None,
     ) -> None:
+        """Prepare to run.
+
+        Args:
+            documents: what to create.
+            screen: where to show it.
+            workspace: the run's folder.
+            timeout_s: after which the job is stopped; None: never.
+            retain_s: after which the finished job is deleted, and that is shown; None: it stays.
+        """
         self._documents = documents
         self._screen = screen
         self._workspace = workspace
         self._timeout_s = timeout_s
+        self._retain_s = retain_s
         self._timed_out = False
+        self._code: int | None = None
         self._follower: JobFollower | None = None
         self._started = 0.0
 
@@ -75,7 +92,7 @@ class Session:
 
         Raises:
             InputError: the server refused an object of the file.
-            ChildError: the sandbox or the operator ended by itself.
+            ChildError: one of the processes ended by itself.
             ApiError: the sandbox does not answer.
         """
         interrupts = Interrupts()
@@ -101,9 +118,12 @@ class Session:
                 await _end(job, stop)
 
     async def _run_job(self, children: Children, interrupts: Interrupts) -> int:
-        self._screen.say("starting an API server, a node and the operator on this machine")
+        records = await self._start_records(children)
         kubeconfig = await children.start_sandbox()
-        await children.start_operator(kubeconfig)
+        if records is not None:
+            await children.records_are_ready(records)
+        settings = records.operator_settings if records is not None else {}
+        await children.start_operator(kubeconfig, settings)
         self._screen.say(f"ready for: kubectl --kubeconfig {kubeconfig} get trainingjobs")
         async with (
             ApiClient.from_kubeconfig(kubeconfig) as client,
@@ -119,7 +139,26 @@ class Session:
                 view = await follower.run()
             finally:
                 await _end(canceller)
-        return self._finish(view)
+            code = self._finish(view)
+            after = Aftermath(client, records, self._screen, job=job)
+            await after.show_record()
+            # Who has interrupted the job wants the end, and no more of a show.
+            if self._retain_s is not None and not interrupts.cancel.is_set():
+                folders = self._workspace.folder / "sandbox" / "pods"
+                await after.show_retention(after_s=self._retain_s, pod_folders=folders)
+        return code
+
+    async def _start_records(self, children: Children) -> RecordService | None:
+        """Start the record service, where there is one; it need not be ready yet."""
+        parts = "an API server, a node{} and the operator"
+        if not is_installed():
+            self._screen.say(f"starting {parts.format('')} on this machine")
+            self._screen.say("no record is kept: pip install 'trainingjob-operator[console]'")
+            return None
+        self._screen.say(f"starting {parts.format(', a record service')} on this machine")
+        records = RecordService(self._workspace.folder)
+        await children.start_records(records)
+        return records
 
     async def _cancel(self, client: ApiClient, job: Object, interrupts: Interrupts) -> None:
         """When asked to, or out of time, stop the job; when it does not stop, stop everything."""
@@ -144,11 +183,15 @@ class Session:
         interrupts.stop.set()
 
     def _finish(self, view: JobView) -> int:
+        """Say how the job has ended, once; returns the exit code."""
+        if self._code is not None:
+            return self._code
         self._screen.close()  # the last words come last
         for line in summary(view, seconds=time.monotonic() - self._started):
             self._screen.say(line)
         code = _EXIT_CODES[view.outcome]
-        return FAILED if self._timed_out and code == CANCELLED else code
+        self._code = FAILED if self._timed_out and code == CANCELLED else code
+        return self._code
 
 
 async def _end(*tasks: "asyncio.Task[object]") -> None:

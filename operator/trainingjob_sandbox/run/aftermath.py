@@ -1,0 +1,128 @@
+"""What comes after a job: its record is shown, and that it stays when the job goes."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+from trainingjob_sandbox.client import ApiError
+from trainingjob_sandbox.run.documents import Object
+from trainingjob_sandbox.run.records import RecordService, facts
+from trainingjob_sandbox.run.screen import Screen
+from trainingjob_sandbox.run.view import LABEL_JOB_UID
+
+_RECORD_S: Final = 15.0
+"""How long a record is waited for. It is there at once, or after one of the operator's retries."""
+
+_GONE_S: Final = 45.0
+"""How long the job, its pods and their files are waited for; a pod may use its grace."""
+
+_LOOK_S: Final = 0.1
+
+
+class Client(Protocol):
+    """What this needs of an API client."""
+
+    async def get(self, path: str) -> Object:
+        """Read one object."""
+
+    async def list(
+        self, path: str, *, label_selector: str = "", field_selector: str = ""
+    ) -> tuple[list[Object], str]:
+        """Read a collection."""
+
+    async def delete(
+        self, path: str, *, uid: str = "", grace_period_s: int | None = None
+    ) -> Object:
+        """Delete an object."""
+
+
+class Aftermath:
+    """Shows what is left of one finished job."""
+
+    def __init__(
+        self, client: Client, records: RecordService | None, screen: Screen, *, job: Object
+    ) -> None:
+        """Prepare to show it.
+
+        Args:
+            client: of the API server.
+            records: where the record is; None: nowhere.
+            screen: where to show it.
+            job: as it was created.
+        """
+        metadata = job["metadata"]
+        namespace = metadata["namespace"]
+        self._client = client
+        self._records = records
+        self._screen = screen
+        self._name = metadata["name"]
+        self._uid = metadata["uid"]
+        self._path = (
+            f"/apis/trainingjob.dev/v1alpha1/namespaces/{namespace}/trainingjobs/{self._name}"
+        )
+        self._pods_path = f"/api/v1/namespaces/{namespace}/pods"
+
+    async def show_record(self) -> None:
+        """Show the job's record, as the record service hands it out."""
+        if self._records is None:
+            return
+        record = await self._records.record_of(self._uid, patience_s=_RECORD_S)
+        if record is None:
+            self._screen.say(f"no record of {self._name} has come within {_RECORD_S:g} s")
+            return
+        self._screen.say(f"its record, from GET {self._records.path_of(self._uid)}:")
+        self._screen.say(f"  {facts(record)}")
+
+    async def show_retention(self, *, after_s: float, pod_folders: Path) -> None:
+        """Show how the job, its pods and their files go, one after the other, and what stays.
+
+        Args:
+            after_s: seconds that the job is left alone.
+            pod_folders: where the node keeps a folder for each pod, by uid.
+        """
+        pods = await self._pods()
+        folders = [pod_folders / pod["metadata"]["uid"] for pod in pods]
+        self._screen.say(f"deleting the job after {after_s:g} s, as retention will")
+        await asyncio.sleep(after_s)
+        await self._client.delete(self._path, uid=self._uid)
+        names = ", ".join(pod["metadata"]["name"] for pod in pods)
+        await self._tell(f"  job {self._name}", self._job_is_gone)
+        await self._tell(f"  pods {names}" if pods else "  pods: none", self._pods_are_gone)
+        await self._tell("  their files (logs, scratch)", lambda: _are_gone(folders))
+        if self._records is not None:
+            record = await self._records.record_of(self._uid, patience_s=_RECORD_S)
+            said = f"stays: {facts(record)}" if record is not None else "is gone, too: a fault"
+            self._screen.say(f"  the record {said}")
+
+    async def _tell(self, what: str, is_gone: Callable[[], Awaitable[bool]]) -> None:
+        """Say that something has gone when it has."""
+        deadline = time.monotonic() + _GONE_S
+        while not await is_gone():
+            if time.monotonic() > deadline:
+                self._screen.say(f"{what}: still there after {_GONE_S:g} s")
+                return
+            await asyncio.sleep(_LOOK_S)
+        self._screen.say(f"{what}: gone")
+
+    async def _job_is_gone(self) -> bool:
+        try:
+            job = await self._client.get(self._path)
+        except ApiError as error:
+            if error.not_found:
+                return True
+            raise
+        return bool(job["metadata"]["uid"] != self._uid)
+
+    async def _pods_are_gone(self) -> bool:
+        return not await self._pods()
+
+    async def _pods(self) -> list[Object]:
+        selector = f"{LABEL_JOB_UID}={self._uid}"
+        pods, _ = await self._client.list(self._pods_path, label_selector=selector)
+        return pods
+
+
+async def _are_gone(folders: list[Path]) -> bool:
+    return not any(folder.exists() for folder in folders)

@@ -1,0 +1,125 @@
+"""The record service of a run: what it is told, and how the record of the run's job is shown.
+
+It is started by its command and asked over HTTP, as it is on a cluster; it can be left out of an
+install (extra `console`), and a run goes on without it.
+"""
+
+import asyncio
+import os
+import re
+import secrets
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+_MODULES: Final = (
+    "aiosqlite",
+    "alembic",
+    "fastapi",
+    "sqlalchemy",
+    "trainingjob_console",
+    "uvicorn",
+)
+_ADDRESS: Final = re.compile(r"records are taken on (http://[^/\s\"]+/[^\s\"]*)")
+_PREPARED: Final = "records are kept in "
+_CALL_S: Final = 5.0
+_AGAIN_S: Final = 0.1
+_SHORT_UID: Final = 8
+
+Object = dict[str, Any]
+
+
+def is_installed() -> bool:
+    """Whether this machine has the record service."""
+    return all(find_spec(name) is not None for name in _MODULES)
+
+
+class RecordService:
+    """One record service, whose database and token are files of the run.
+
+    Attributes:
+        token_file: of a token that is good for this service alone. It is handed over as a file:
+            everybody on the machine can read a command line.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Make the token.
+
+        Args:
+            folder: the run's, which nobody else may enter.
+        """
+        self._database = folder / "records.db"
+        self.token_file: Final = folder / "records.token"
+        self._token = secrets.token_urlsafe(32)
+        self._url = ""
+        descriptor = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{self._token}\n")
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The service's own variables."""
+        return {
+            "TRAININGJOB_CONSOLE_ADDRESS": "127.0.0.1:0",
+            "TRAININGJOB_CONSOLE_DATABASE": f"sqlite:///{self._database}",
+            "TRAININGJOB_CONSOLE_LOG_FORMAT": "json",
+            "TRAININGJOB_CONSOLE_TOKEN_FILE": str(self.token_file),
+        }
+
+    @property
+    def operator_settings(self) -> dict[str, str]:
+        """The operator's variables, once the service is ready."""
+        return {
+            "TRAININGJOB_PERSIST__URL": self._url,
+            "TRAININGJOB_PERSIST__TOKEN_FILE": str(self.token_file),
+        }
+
+    def is_ready(self, log: str) -> bool:
+        """Whether it says in its log where it is, and that its database is there."""
+        found = _ADDRESS.search(log)
+        self._url = found[1] if found else ""
+        return bool(found) and _PREPARED in log
+
+    def path_of(self, uid: str) -> str:
+        """What is asked for to get a record."""
+        return f"{urlsplit(self._url).path}/{uid}"
+
+    async def record_of(self, uid: str, *, patience_s: float) -> Object | None:
+        """The record of a job as soon as there is one; None if none comes in this time."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        timeout = aiohttp.ClientTimeout(total=_CALL_S)
+        try:
+            async with (
+                asyncio.timeout(patience_s),
+                aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
+            ):
+                while True:
+                    record = await _get(session, f"{self._url}/{uid}")
+                    if record is not None:
+                        return record
+                    await asyncio.sleep(_AGAIN_S)
+        except TimeoutError:
+            return None
+
+
+async def _get(session: aiohttp.ClientSession, url: str) -> Object | None:
+    try:
+        async with session.get(url) as response:
+            record: Object | None = await response.json() if response.ok else None
+            return record
+    except aiohttp.ClientError:
+        return None
+
+
+def facts(record: Object) -> str:
+    """What is most worth knowing of a record, in one line."""
+    attempts = record["attempt"] + 1
+    told = [f"uid {record['uid'][:_SHORT_UID]}", f"phase {record['phase']}"]
+    if record["durationSeconds"] is not None:
+        told.append(f"{record['durationSeconds']} s")
+    if record["exitCode"] is not None:
+        told.append(f"exit code {record['exitCode']}")
+    return ", ".join([*told, f"{attempts} attempt{'s' if attempts > 1 else ''}"])
