@@ -1,4 +1,4 @@
-# The operator's image, without the laptop mode. One file, two ways to build it:
+# The image of the operator and of the record service, without the laptop mode. One file, two ways to build it:
 #   docker build .                                  pip fetches what the locks name
 #   docker build --build-context wheels=FOLDER .    nothing is fetched: all of it is in FOLDER
 # `make image` and `make image-local` do the one and the other.
@@ -20,6 +20,7 @@ RUN set -- --require-hashes --only-binary :all: --no-compile --no-cache-dir --qu
     && /build/bin/pip --python /opt/venv/bin/python install "$@" --requirement requirements-operator.lock
 # Copied, not mounted: builders differ in whether a change of a mounted file undoes their cache.
 COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY operator/trainingjob_console operator/trainingjob_console
 COPY operator/trainingjob_operator operator/trainingjob_operator
 RUN /build/bin/pip wheel --no-cache-dir --no-index --no-deps --no-build-isolation --quiet --wheel-dir /dist . \
     && /build/bin/pip --python /opt/venv/bin/python install --no-compile --no-cache-dir --no-index --no-deps --quiet /dist/*.whl
@@ -27,12 +28,16 @@ RUN /build/bin/pip wheel --no-cache-dir --no-index --no-deps --no-build-isolatio
 FROM ${PYTHON_IMAGE}
 # Version, revision and time are labels of the command that builds it (`make image`).
 LABEL org.opencontainers.image.title="trainingjob-operator" \
-      org.opencontainers.image.description="A Kubernetes operator for training jobs: memory and disk stay bounded, and nothing is lost." \
+      org.opencontainers.image.description="A Kubernetes operator for training jobs, and their record service: memory and disk stay bounded, and nothing is lost." \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/venv /opt/venv
 # Nothing can be written when it runs, so what it imports, the standard library too, is compiled
 # here: that halves the time of a start. Compiling all else would only add 50 MB.
-RUN /opt/venv/bin/python -c 'import trainingjob_operator.cli, trainingjob_operator.runtime, trainingjob_operator.logs'
+RUN /opt/venv/bin/python -c 'import trainingjob_operator.cli, trainingjob_operator.logs, trainingjob_operator.runtime' \
+    && /opt/venv/bin/python -c 'import trainingjob_operator.release' \
+    # What the record service asks for by name, when it has read its settings.
+    && /opt/venv/bin/python -c 'import trainingjob_console.command, aiosqlite, encodings.idna, psycopg, pydantic.dataclasses, pydantic.v1' \
+    && /opt/venv/bin/python -c 'import uvicorn.lifespan.off, uvicorn.protocols.http.h11_impl'
 # A home that is not there: whatever $HOME the node sets, no kubeconfig is looked for in it.
 ENV HOME=/nonexistent \
     PATH=/opt/venv/bin:$PATH \

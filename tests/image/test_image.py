@@ -6,7 +6,9 @@ import pytest
 
 from tests.support.api import Api
 from tests.support.builders import make_job
-from tests.support.image import ImageProcess, run_command
+from tests.support.console import Client
+from tests.support.image import ConsoleImage, ImageProcess, run_command
+from tests.support.records import a_record
 
 pytestmark = pytest.mark.image
 
@@ -80,12 +82,66 @@ def test_all_that_the_operator_imports_is_compiled(image: str) -> None:
     program = """
 import os, sys
 import trainingjob_operator.cli, trainingjob_operator.logs, trainingjob_operator.runtime
+import trainingjob_operator.release
 modules = [m.__spec__ for m in list(sys.modules.values()) if getattr(m, "__spec__", None)]
 sources = [s for s in modules if (s.origin or "").endswith(".py")]
 assert len(sources) > 300, len(sources)
 print(*(s.name for s in sources if not os.path.exists(s.cached)))
 """
     assert python(image, program) == ""
+
+
+SERVE = """
+import asyncio, os, signal, sys, threading, urllib.request
+from trainingjob_console.server import Service
+from trainingjob_console.settings import Settings
+
+def ask(path):
+    while True:
+        try:
+            return urllib.request.urlopen(f"http://127.0.0.1:8090{path}").read()
+        except OSError:
+            pass
+
+def look():
+    for path in ("/readyz", "/metrics", "/openapi.json", "/api/v1/jobs"):
+        ask(path)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=look).start()
+asyncio.run(Service(Settings(database="sqlite:////scratch/db")).run())
+import sqlalchemy
+sqlalchemy.create_engine("postgresql+psycopg://").dialect.import_dbapi()
+modules = [m.__spec__ for m in list(sys.modules.values()) if getattr(m, "__spec__", None)]
+sources = [s for s in modules if (s.origin or "").endswith(".py")]
+assert len(sources) > 300, len(sources)
+print(*(s.name for s in sources if not os.path.exists(s.cached)))
+"""
+
+
+def test_all_that_the_record_service_imports_is_compiled(image: str) -> None:
+    code, printed = run_command(image, "-c", SERVE, entrypoint=PYTHON, scratch="/scratch")
+    assert (code, printed.strip()) == (0, "")
+
+
+async def test_its_record_service_keeps_a_record_through_a_kill(
+    image: str, tmp_path: Path
+) -> None:
+    record = a_record()
+    with ConsoleImage(image, tmp_path) as console:
+        await console.wait_until_ready()
+        async with Client(console.url) as client:
+            assert (await client.put(record)).json["result"] == "stored"
+        console.kill()
+
+        console.start()
+        await console.wait_until_ready()
+        async with Client(console.url) as client:
+            assert (await client.get(f"/api/v1/jobs/{record['uid']}")).json == record
+
+        code, seconds = console.terminate()
+        assert code == 0, console.log()
+        assert seconds < 2.0
 
 
 async def test_it_brings_a_job_to_its_end_and_leaves_at_once_on_sigterm(

@@ -1,4 +1,4 @@
-"""The operator's image as a container, restricted as a cluster's strictest policy restricts it."""
+"""The image as a container, as the operator and as the record service, restricted as a cluster's strictest policy restricts it."""
 
 import shutil
 import subprocess
@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from hack.image.engine import Engine, find_runner
+from tests.support.console import ConsoleProcess
 from tests.support.operator import OperatorProcess
 from trainingjob_sandbox.kubeconfig import load_kubeconfig
 
@@ -37,9 +38,20 @@ def engine() -> Engine:
     return found
 
 
-def run_command(image: str, *arguments: str, entrypoint: str | None = None) -> tuple[int, str]:
-    """Run one command of the image to its end: the exit code, and all that it printed."""
+def run_command(
+    image: str, *arguments: str, entrypoint: str | None = None, scratch: str | None = None
+) -> tuple[int, str]:
+    """Run one command of the image to its end: the exit code, and all that it printed.
+
+    Args:
+        image: the image.
+        *arguments: the command.
+        entrypoint: another program than the image's own.
+        scratch: a folder that can be written; nothing of it stays.
+    """
     command = [engine().program, "run", "--rm", "--network=none", *_restrictions()]
+    if scratch:
+        command.append(f"--tmpfs={scratch}:mode=1777")
     if entrypoint:
         command.append(f"--entrypoint={entrypoint}")
     done = subprocess.run(
@@ -101,12 +113,51 @@ class ImageProcess(OperatorProcess):
 
     def kill(self) -> None:
         """SIGKILL to the container: to end the engine's command would leave it running."""
-        subprocess.run(
-            [engine().program, "kill", "--signal=KILL", self._name],
-            capture_output=True,
-            check=False,
-        )
+        _kill(self._name)
         self.process.wait(30)
+
+
+class ConsoleImage(ConsoleProcess):
+    """The image's record service, with its database in a folder of this machine."""
+
+    def __init__(self, image: str, folder: Path) -> None:
+        super().__init__(folder, "sqlite:////data/records.db", token_file="/token")
+        self.token_file.chmod(0o644)  # the container's user is nobody here
+        self._data = folder / "data"
+        self._data.mkdir(exist_ok=True)
+        self._data.chmod(0o777)  # a pod's `fsGroup` sees to it
+        self._image = image
+        self._name = f"trainingjob-test-{uuid4().hex[:8]}"
+
+    def start(self) -> None:
+        """Start a container; a log that is there is continued."""
+        with self.log_path.open("ab") as log:
+            self._offset = log.tell()
+            self._process = subprocess.Popen(
+                [
+                    *(engine().program, "run", "--rm", f"--name={self._name}", "--network=host"),
+                    *_restrictions(),
+                    f"--volume={self.token_file}:/token:ro",
+                    f"--volume={self._data}:/data",
+                    *(f"--env={name}={value}" for name, value in self._settings.items()),
+                    self._image,
+                    "console",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill(self) -> None:
+        """SIGKILL to the container."""
+        _kill(self._name)
+        self.process.wait(30)
+
+
+def _kill(container: str) -> None:
+    subprocess.run(
+        [engine().program, "kill", "--signal=KILL", container], capture_output=True, check=False
+    )
 
 
 def _restrictions() -> tuple[str, ...]:
