@@ -1,6 +1,7 @@
 """The process: builds everything once, serves until it is told to stop, and stops in order."""
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
@@ -130,23 +131,43 @@ def _raise_first(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, *_, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        # With its protocol named, which `socket.create_server` does not do: asyncio turns Nagle's
-        # algorithm off only then, and an answer in two pieces took 40 ms more.
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(_BACKLOG)
-        except OSError:
-            listener.close()
-            raise
+        if host:
+            return _bound(host, port)
+        return _bound_everywhere(port)
     except OSError as error:
         raise StartError(
             f"cannot listen on {_bracketed(host)}:{port}: {error.strerror}"
         ) from error
+
+
+def _bound_everywhere(port: int) -> socket.socket:
+    """On every address, of both families where the machine has both."""
+    if socket.has_dualstack_ipv6():
+        try:
+            return _bound("::", port)
+        except OSError as error:
+            # It has the protocol and no address of it (sysctl `disable_ipv6`).
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+    return _bound("0.0.0.0", port)  # noqa: S104 - what an empty host asks for
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, *_, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    # With its protocol named, which `socket.create_server` does not do: asyncio turns Nagle's
+    # algorithm off only then, and an answer in two pieces took 40 ms more.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if host == "::":
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 

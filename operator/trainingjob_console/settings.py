@@ -39,8 +39,8 @@ class Settings(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
     )
 
-    address: str = Field(default="127.0.0.1:8090", pattern=r"^.+:\d{1,5}$")
-    """`host:port` to serve on; port 0 takes a free one."""
+    address: str = Field(default="127.0.0.1:8090", pattern=r"^.*:\d{1,5}$")
+    """`host:port` to serve on; without a host every address, port 0: a free one."""
 
     database: str = Field(default="sqlite:///trainingjob-records.db", repr=False)
     """`sqlite:///PATH` (relative; four slashes for an absolute path) or

@@ -80,6 +80,11 @@ def test_this_machine_needs_no_token(address: str, host: str, port: int) -> None
     assert (settings.host, settings.port) == (host, port)
 
 
+def test_every_address_without_a_host_is_for_strangers_too() -> None:
+    with pytest.raises(SettingsError, match=":8090 can be reached by other machines"):
+        read(TRAININGJOB_CONSOLE_ADDRESS=":8090")
+
+
 def test_arguments_win_over_variables() -> None:
     environment = {"TRAININGJOB_CONSOLE_ADDRESS": "127.0.0.1:1"}
     settings = console.Settings.from_environment(environment, address="127.0.0.1:2", database=None)
