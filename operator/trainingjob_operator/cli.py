@@ -11,6 +11,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Final
 
 from trainingjob_operator import __version__
@@ -92,7 +93,28 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="free jobs whose records cannot be stored, too; prints these records",
     )
+    release.add_argument(
+        "--stop",
+        metavar="[NAMESPACE/]DEPLOYMENT",
+        help="the operator's Deployment, which is scaled to 0 first",
+    )
     release.set_defaults(run=_release)
+    token = commands.add_parser(
+        "record-token", help="make the record service's token, unless its Secret has one"
+    )
+    token.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
+    token.add_argument("--context", help="context of the kubeconfig")
+    token.add_argument(
+        "--secret",
+        metavar="[NAMESPACE/]SECRET",
+        required=True,
+        help="the Secret; it must be there",
+    )
+    token.add_argument("--key", default="token", help="the token's key in it (default: token)")
+    token.add_argument(
+        "--output", type=Path, required=True, help="file to write the Secret's token to"
+    )
+    token.set_defaults(run=_record_token)
     # These parse their own arguments; here they are only for `--help`.
     commands.add_parser("console", help="keep the records of finished jobs, and list them")
     commands.add_parser("run", help="run a TrainingJob on this machine, without a cluster")
@@ -137,9 +159,30 @@ def _release(parsed: argparse.Namespace) -> int:
             kubeconfig=parsed.kubeconfig or kubeconfig_from_environment(),
             context=parsed.context,
             discard=parsed.discard,
+            deployment=parsed.stop,
         )
     )
     return SUCCESS if freed else FAILURE
+
+
+def _record_token(parsed: argparse.Namespace) -> int:
+    from trainingjob_operator.record_token import record_token  # noqa: PLC0415
+    from trainingjob_operator.settings import (  # noqa: PLC0415
+        Settings,
+        kubeconfig_from_environment,
+    )
+
+    done = asyncio.run(
+        record_token(
+            Settings.from_environment(),
+            kubeconfig=parsed.kubeconfig or kubeconfig_from_environment(),
+            context=parsed.context,
+            secret=parsed.secret,
+            key=parsed.key,
+            output=parsed.output,
+        )
+    )
+    return SUCCESS if done else FAILURE
 
 
 def _crd(_: argparse.Namespace) -> int:

@@ -6,19 +6,34 @@ from typing import Any, Final
 
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.errors import KubernetesError
-from trainingjob_operator.kube.connection import connect
-from trainingjob_operator.kube.gateway import Gateway
+from trainingjob_operator.kube.connection import Connection, connect
+from trainingjob_operator.kube.deployments import DeploymentGateway
 from trainingjob_operator.persistence.farewell import Account, Farewell
 from trainingjob_operator.persistence.writer import RecordWriter, writer_from
 from trainingjob_operator.settings import Settings
 
 PATIENCE_S: Final = 60.0
+STOP_PATIENCE_S: Final = 120.0
+"""For the operator's pod to go: its grace period is ten seconds."""
 
 
 async def release(
-    settings: Settings, *, kubeconfig: str | None, context: str | None, discard: bool
+    settings: Settings,
+    *,
+    kubeconfig: str | None,
+    context: str | None,
+    discard: bool,
+    deployment: str | None = None,
 ) -> bool:
     """Free what our finalizers hold; tell on standard output and error what became of it.
+
+    Args:
+        settings: the operator's.
+        kubeconfig: path of the kubeconfig; None: as kubectl.
+        context: its context.
+        discard: whether jobs whose records cannot be stored are freed, too.
+        deployment: `NAMESPACE/NAME` of the operator's Deployment, or its name alone; it is scaled
+            to 0 first. None: somebody has seen to that.
 
     Returns:
         Whether nothing is held any more.
@@ -28,8 +43,11 @@ async def release(
     """
     connection = await connect(kubeconfig, context)
     writer = writer_from(settings.persist) if settings.persist.url else None
+    timeout_s = settings.kubernetes.timeout
     try:
-        async with Gateway(connection, timeout_s=settings.kubernetes.timeout) as gateway:
+        async with DeploymentGateway(connection, timeout_s=timeout_s) as gateway:
+            if deployment is not None:
+                await _stop(gateway, connection, deployment)
             account = await Farewell(
                 gateway,
                 writer,
@@ -40,12 +58,22 @@ async def release(
                 clock=SystemClock().monotonic,
             ).run()
     except KubernetesError as error:
-        _say(f"the API server: {error}; run it again")
+        _say(f"{error}; run it again")
         return False
     finally:
         await _close(writer)
     _tell(account)
     return not account.held
+
+
+async def _stop(gateway: DeploymentGateway, connection: Connection, deployment: str) -> None:
+    namespace, _, name = deployment.rpartition("/")
+    namespace = namespace or connection.namespace
+    was_there = await gateway.stand_still(namespace, name, patience_s=STOP_PATIENCE_S)
+    _say(
+        f"the operator {namespace}/{name} "
+        + ("is scaled to 0, and its pod is gone" if was_there else "is not there")
+    )
 
 
 async def _close(writer: RecordWriter | None) -> None:

@@ -31,7 +31,7 @@ from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.errors import NOT_FOUND, error_from
 from trainingjob_operator.kube.requests import RequestCounts
 
-_MERGE_PATCH: Final = "application/merge-patch+json"
+MERGE_PATCH: Final = "application/merge-patch+json"
 _JSON_PATCH: Final = "application/json-patch+json"
 _PAGE_SIZE: Final = 250
 _OURS: Final = f"/apis/{API_VERSION}"
@@ -109,7 +109,7 @@ class Gateway:
             ConflictError: the job has changed since, or is another one.
         """
         path = f"{_jobs_path(key.namespace, key.name)}/status"
-        return await self._call("PATCH", path, body=patch, content_type=_MERGE_PATCH)
+        return await self._call("PATCH", path, body=patch, content_type=MERGE_PATCH)
 
     async def set_finalizers(self, job: JobView, finalizers: Sequence[str]) -> Object | None:
         """Give a job these finalizers, if it is still the version that was seen.

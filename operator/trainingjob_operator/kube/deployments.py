@@ -1,0 +1,67 @@
+"""The operator's own Deployment, seen from outside: what brings it to a standstill."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from trainingjob_operator.core.rawread import mapping
+from trainingjob_operator.errors import UnavailableError
+from trainingjob_operator.kube.gateway import MERGE_PATCH, Gateway
+
+_LOOK_S: Final = 0.5
+_ENDED: Final = frozenset({"Succeeded", "Failed"})
+
+Object = dict[str, Any]
+
+
+class DeploymentGateway(Gateway):
+    """The calls of whoever takes the operator down. The operator itself has no right to them."""
+
+    async def stand_still(self, namespace: str, name: str, *, patience_s: float) -> bool:
+        """Scale a Deployment to 0 and wait until none of its pods runs any more.
+
+        One that is not there stands still already. A pod whose node does not answer counts as
+        running, for that is what it may do.
+
+        Args:
+            namespace: where it is.
+            name: its name.
+            patience_s: how long to wait.
+
+        Returns:
+            Whether it was there.
+
+        Raises:
+            UnavailableError: a pod is still there after that time.
+            KubernetesError: the API server refused, or did not answer.
+        """
+        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
+        deployment = await self._call("GET", path)
+        if deployment is None:
+            return False
+        body: Object = {"spec": {"replicas": 0}}
+        await self._call("PATCH", f"{path}/scale", body=body, content_type=MERGE_PATCH)
+        labels = mapping(mapping(deployment["spec"].get("selector")).get("matchLabels"))
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        await _until_none(lambda: self._running(namespace, selector), patience_s)
+        return True
+
+    async def _running(self, namespace: str, selector: str) -> list[str]:
+        return [
+            str(pod["metadata"]["name"])
+            async for page in self.list_pods(namespace, selector=selector)
+            for pod in page.items
+            if mapping(pod.get("status")).get("phase") not in _ENDED
+        ]
+
+
+async def _until_none(look: Callable[[], Any], patience_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + patience_s
+    while left := await look():
+        if loop.time() > until:
+            raise UnavailableError(
+                f"the pod {left[0]} is still there after {patience_s:g} s; if its node is gone, "
+                "delete the node or force the pod's deletion"
+            )
+        await asyncio.sleep(_LOOK_S)

@@ -1,0 +1,98 @@
+"""The token of the record service: made once, in the cluster, and then kept."""
+
+import asyncio
+import base64
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.api import Api, Object
+from trainingjob_operator.kube.connection import connect
+from trainingjob_operator.kube.secret import SecretGateway
+
+NAME = "records"
+
+
+async def make_secret(api: Api, **data: str) -> None:
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    body: Object = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": NAME},
+        **({"data": encoded} if data else {}),
+    }
+    await api.client.create(f"/api/v1/namespaces/{api.namespace}/secrets", body)
+
+
+async def secret_data(api: Api) -> dict[str, str]:
+    found = await api.client.get(f"/api/v1/namespaces/{api.namespace}/secrets/{NAME}")
+    return {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
+
+
+async def ensure(
+    api: Api, output: Path, *, secret: str = NAME
+) -> subprocess.CompletedProcess[str]:
+    """Run `trainingjob record-token`."""
+    command = [
+        *(sys.executable, "-m", "trainingjob_operator", "record-token"),
+        *("--secret", f"{api.namespace}/{secret}", "--output", str(output)),
+    ]
+    others = {n: v for n, v in os.environ.items() if not n.startswith("TRAININGJOB_")}
+    environment = others | {"KUBECONFIG": str(api.server.kubeconfig)}
+    return await asyncio.to_thread(run, command, environment)
+
+
+def run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+async def test_a_secret_without_a_token_gets_one_and_keeps_it(api: Api, tmp_path: Path) -> None:
+    await make_secret(api, other="stays")
+
+    first = await ensure(api, tmp_path / "token")
+    assert first.returncode == 0, first.stderr
+    made = await secret_data(api)
+    assert made["other"] == "stays"
+    assert len(made["token"]) > 40
+    assert (tmp_path / "token").read_text() == f"{made['token']}\n"
+    assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
+    assert made["token"] not in first.stdout + first.stderr
+
+    second = await ensure(api, tmp_path / "again")
+    assert second.returncode == 0, second.stderr
+    assert await secret_data(api) == made
+    assert (tmp_path / "again").read_text() == f"{made['token']}\n"
+    assert sorted(os.listdir(tmp_path)) == ["again", "token"]  # noqa: PTH208 - no loop is kept
+
+
+async def test_many_at_once_agree_on_one(api: Api) -> None:
+    await make_secret(api)
+    connection = await connect(str(api.server.kubeconfig))
+    async with SecretGateway(connection, timeout_s=15) as gateway:
+        told = await asyncio.gather(
+            *(
+                gateway.value_or(api.namespace, NAME, "token", proposal=f"proposal-{number}")
+                for number in range(8)
+            )
+        )
+    assert len(set(told)) == 1
+    assert await secret_data(api) == {"token": told[0]}
+
+
+async def test_without_the_secret_one_line_says_so(api: Api, tmp_path: Path) -> None:
+    done = await ensure(api, tmp_path / "token", secret="nowhere")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"trainingjob record-token: there is no Secret nowhere in {api.namespace}\n"
+    )
+
+
+async def test_without_the_folder_one_line_says_so(api: Api, tmp_path: Path) -> None:
+    await make_secret(api)
+    done = await ensure(api, tmp_path / "missing" / "token")
+    assert done.returncode == 2
+    assert "--output: cannot write" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,67 @@
+"""The operator's Deployment is brought to a standstill before its finalizers are freed."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api
+from trainingjob_operator.errors import UnavailableError
+from trainingjob_operator.kube.connection import connect
+from trainingjob_operator.kube.deployments import DeploymentGateway
+
+pytestmark = pytest.mark.real_only
+
+NAME = "operator"
+LABELS = {"app.kubernetes.io/name": "operator"}
+
+
+def deployment(node: str) -> dict[str, Any]:
+    """A Deployment whose pod has a node that lets go of nothing: there is none."""
+    container = {"name": "main", "image": "example/image:1"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": NAME},
+        "spec": {
+            "selector": {"matchLabels": LABELS},
+            "template": {
+                "metadata": {"labels": LABELS},
+                "spec": {"nodeName": node, "containers": [container]},
+            },
+        },
+    }
+
+
+async def wait_for_pod(api: Api) -> str:
+    async with asyncio.timeout(30):
+        while True:
+            listed = await api.client.get(f"/api/v1/namespaces/{api.namespace}/pods")
+            if listed["items"]:
+                return str(listed["items"][0]["metadata"]["name"])
+            await asyncio.sleep(0.05)
+
+
+async def test_a_deployment_stands_still_when_its_pod_has_gone_and_not_before(api: Api) -> None:
+    path = f"/apis/apps/v1/namespaces/{api.namespace}/deployments"
+    await api.client.create(path, deployment(node="silent"))
+    pod = await wait_for_pod(api)
+    connection = await connect(str(api.server.kubeconfig))
+
+    async with DeploymentGateway(connection, timeout_s=15) as gateway:
+        with pytest.raises(UnavailableError, match=f"the pod {pod} is still there after 1 s"):
+            await gateway.stand_still(api.namespace, NAME, patience_s=1)
+        found = await api.client.get(f"{path}/{NAME}")
+        assert found["spec"]["replicas"] == 0
+
+        waiting = asyncio.create_task(gateway.stand_still(api.namespace, NAME, patience_s=30))
+        await api.client.delete(f"/api/v1/namespaces/{api.namespace}/pods/{pod}", grace_period_s=0)
+        assert await waiting is True
+        listed = await api.client.get(f"/api/v1/namespaces/{api.namespace}/pods")
+        assert listed["items"] == []
+
+
+async def test_a_deployment_that_is_not_there_stands_still_already(api: Api) -> None:
+    connection = await connect(str(api.server.kubeconfig))
+    async with DeploymentGateway(connection, timeout_s=15) as gateway:
+        assert await gateway.stand_still(api.namespace, "nobody", patience_s=0) is False
