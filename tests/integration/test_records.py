@@ -175,12 +175,16 @@ async def test_no_secret_is_anywhere(
                 await asyncio.sleep(0.05)
         ledger.come_up()
         job = await wait_for_release(api, "quiet")
+        metrics = operator.probe("/metrics")[1]
         said = "\n".join(
-            [operator.log(), str(job["status"]), str(await api.events("quiet"))]
+            [operator.log(), str(job["status"]), str(await api.events("quiet")), metrics]
             + [re.sub(r"'Authorization': '[^']*'", "", body) for body in ledger.bodies]
         )
     assert f"Bearer {SECRETS[1]}" in ledger.bodies[0], "the ledger got the token"
     assert [secret for secret in SECRETS if secret in said] == []
+    assert "trainingjob_operator_records_stored_total 1.0" in metrics.splitlines()
+    names = ("quiet", api.namespace, job["metadata"]["uid"], ledger.url)
+    assert [name for name in names if name in metrics] == []
 
 
 async def test_credentials_in_the_url_are_refused_without_being_repeated(
