@@ -18,6 +18,8 @@
     - RecordConflictError     the receiver has other content under the same revision
     - EndpointUnauthorizedError   the receiver lets nobody in with our token
     - EndpointUnavailableError    no usable answer: ask again with back-off
+  + VolumeError           the log volume cannot be used; its `reason` is one of VolumeHealthy
+  + EntryChangedError     something on the volume changed while we looked at it; another time
 
 Absence is not an error: a 404 on a read, a delete or a patch is `None`.
 """
@@ -130,3 +132,19 @@ class EndpointUnavailableError(RecordError):
     def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class VolumeError(OperatorError):
+    """The log volume cannot be used as it is. The message names what mends it.
+
+    Attributes:
+        reason: for the condition `VolumeHealthy`.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class EntryChangedError(OperatorError):
+    """Somebody else changes what we look at, so that nothing can be said about it now."""

@@ -5,9 +5,28 @@ longer knows the job. Everything that is not known for certain to be such a file
 counted with the reason.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+NS: Final = 1_000_000_000
+"""Nanoseconds in a second: file times are whole nanoseconds, and stay so."""
+
+FUTURE_NS: Final = 86_400 * NS
+"""A modification time further ahead of the volume's clock than this was set by hand. It is not
+believed: it would hold its file for ever. The time of the change of the inode speaks instead."""
+
+LIST_MARGIN_NS: Final = 5 * NS
+"""What changed this little before the list was begun counts as changed after it: clocks differ."""
+
+PRESSURE_AGE_S: Final = 3_600.0
+"""A full volume gives up nothing that has changed within the hour: somebody may be reading it."""
+
+_UID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+_SEPARATORS: Final = "._-~ "
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +79,172 @@ class VolumeReport:
     reason: str = ""
     message: str = ""
     volume_id: str | None = None
+
+
+class Reason(StrEnum):
+    """Why an entry of the volume goes, or stays; the words of `skipped` and of `--dry-run`."""
+
+    EXPIRED = "expired"
+    """Nothing in it has changed for the maximum age, and no job owns it: it goes."""
+    PRESSURE = "pressure"
+    """The volume is too full, and of what may go at all it is the oldest: it goes."""
+
+    LIVE = "live"
+    """Its job exists, and is not finished, or its record is not stored."""
+    FINISHED = "finished"
+    """Its job is finished, and still exists."""
+    KEPT = "kept"
+    """Its job has the annotation, or the directory a file `.keep`."""
+    YOUNG = "young"
+    """Something in it has changed within the maximum age."""
+    UNOWNED = "unowned"
+    """Its id is no uid: nobody knows whose it is."""
+    FOREIGN = "foreign"
+    """It says that it belongs to another cluster, another namespace or another job."""
+    CHANGED = "changed"
+    """It changed while it was looked at."""
+    CAPPED = "capped"
+    """Due, and left to the next sweep: this one has done its share."""
+    MOUNT = "mount"
+    """Another file system is mounted in it."""
+    DENIED = "denied"
+    """The volume does not let us read or remove it."""
+    UNREADABLE = "unreadable"
+    """The volume gave an error of another kind."""
+    BUSY = "busy"
+    """Something in it could not be removed yet: it is open on NFS, or mounted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose volume it is.
+
+    Attributes:
+        cluster: the cluster's name.
+        namespaces: those whose jobs are served; empty: all.
+    """
+
+    cluster: str
+    namespaces: tuple[str, ...] = ()
+
+    def serves(self, namespace: str) -> bool:
+        """Whether jobs of this namespace are ours."""
+        return not self.namespaces or namespace in self.namespaces
+
+    def covers(self, other: "Owner") -> bool:
+        """Whether every job that the other serves is ours."""
+        if self.cluster != other.cluster:
+            return False
+        return not self.namespaces or (
+            bool(other.namespaces) and set(other.namespaces) <= set(self.namespaces)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What `job_<uid>/.trainingjob` says: whose directory it is."""
+
+    uid: str
+    namespace: str
+    name: str
+    cluster: str
+
+
+def is_uid(text: str) -> bool:
+    """Whether this is written as Kubernetes writes uids."""
+    return _UID.fullmatch(text) is not None
+
+
+def judge_job(job_id: str, live: LiveJobs, *, legacy: bool = False) -> Reason | None:
+    """Why an entry stays, from its name alone; None: the name does not hold it.
+
+    Args:
+        job_id: what stands behind `job_` in its name.
+        live: what the cluster knows.
+        legacy: whether ids that are no uid may go at all.
+    """
+    if not is_uid(job_id):
+        if not legacy:
+            return Reason.UNOWNED
+        return Reason.LIVE if _names_a_live_job(job_id, live) else None
+    if job_id in live.kept:
+        return Reason.KEPT
+    if job_id in live.finished:
+        return Reason.FINISHED
+    return Reason.LIVE if job_id in live.uids else None
+
+
+def _names_a_live_job(job_id: str, live: LiveJobs) -> bool:
+    """Names of old are free: `job_7.ckpt` and `job_<uid>.log.1` belong to a live 7 and <uid>."""
+    known = live.uids | live.kept | live.finished.keys()
+    heads = (job_id[:at] for at, character in enumerate(job_id) if character in _SEPARATORS)
+    inside = _UID.findall(job_id.lower())
+    return any(each in known for each in (job_id, *heads, *inside))
+
+
+def judge_mark(job_id: str, mark: Mark | None, owner: Owner) -> Reason | None:
+    """Why an entry stays, from the mark of its job; one without a mark is the volume's owner's."""
+    if mark is None:
+        return None
+    ours = mark.cluster == owner.cluster and owner.serves(mark.namespace) and mark.uid == job_id
+    return None if ours else Reason.FOREIGN
+
+
+def last_change(mtime_ns: int, ctime_ns: int, *, now_ns: int) -> int:
+    """When a file changed last: a copy can bring an old mtime, and only ctime tells.
+
+    A mtime that is far in the future was set by hand, which ctime recorded.
+    """
+    believed = mtime_ns if mtime_ns <= now_ns + FUTURE_NS else ctime_ns
+    return max(believed, ctime_ns)
+
+
+def cutoff(now_ns: int, *, max_age_s: float, since_list_s: float | None) -> int:
+    """What changed after this stays, in nanoseconds of the volume's clock.
+
+    Args:
+        now_ns: the volume's time, at most the wall clock's.
+        max_age_s: seconds without a change after which an entry is due.
+        since_list_s: seconds since the list of jobs was begun. A job that the list does not know
+            made its directory after that.
+    """
+    age_ns = int(max_age_s * NS)
+    if since_list_s is not None:
+        age_ns = max(age_ns, int(since_list_s * NS) + LIST_MARGIN_NS)
+    return now_ns - age_ns
+
+
+def share(entries: int, *, percent: float, at_least: int) -> int:
+    """How many entries one sweep may remove of so many: a wrong list must not cost them all."""
+    return max(at_least, int(entries * percent / 100))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How full a file system is, in bytes, as `df` counts."""
+
+    used: int
+    available: int
+
+    @property
+    def percent(self) -> float:
+        """Used, of what anybody may use."""
+        total = self.used + self.available
+        return 100 * self.used / total if total else 0.0
+
+
+def excess(usage: Usage, *, high_percent: float, low_percent: float) -> int:
+    """Bytes to free: none up to the high mark, then as many as it takes to get below the low one.
+
+    The count of bytes is a limit of its own: where others fill the volume, or deleting frees
+    nothing because of snapshots, the percentage never falls and everything would go.
+    """
+    if usage.percent <= high_percent:
+        return 0
+    total = usage.used + usage.available
+    return max(0, int(usage.used - total * low_percent / 100) + 1)
+
+
+def has_stepped(elapsed_s: float, wall_s: float, volume_s: float, *, limit_s: float) -> bool:
+    """Whether a clock was set between two sweeps: its time went on unlike the monotonic one."""
+    return max(abs(wall_s - elapsed_s), abs(volume_s - elapsed_s)) > limit_s
