@@ -1,0 +1,74 @@
+"""Small JSON files on the volume: written whole or not at all, read with suspicion."""
+
+import json
+import os
+import stat
+from contextlib import suppress
+from typing import Any, Final
+
+from trainingjob_operator.volume.opening import open_file
+
+MAX_BYTES: Final = 65_536
+
+
+def read_document(name: str, *, at: int) -> dict[str, Any] | None:
+    """The object in a file; None: it is not there.
+
+    Raises:
+        ValueError: it is no plain file, too large, or holds no JSON object.
+        OSError: it cannot be read.
+    """
+    try:
+        fd = open_file(name, at=at)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        with suppress(FileNotFoundError):
+            found = os.stat(name, dir_fd=at, follow_symlinks=False)
+            if not stat.S_ISREG(found.st_mode):  # a link, a socket
+                raise ValueError(f"{name} is no plain file") from error
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError(f"{name} is no plain file")
+        data = os.read(fd, MAX_BYTES + 1)
+    finally:
+        os.close(fd)
+    return _object(name, data)
+
+
+def _object(name: str, data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data) if len(data) <= MAX_BYTES else None
+    except RecursionError as error:
+        raise ValueError(f"{name} is nested too deeply") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{name} holds no JSON object")  # noqa: TRY004 - as for text that is none
+    return document
+
+
+def write_document(name: str, document: dict[str, Any], *, at: int) -> None:
+    """Put an object into a file, in place of what is there. Whoever reads sees one or the other.
+
+    Raises:
+        OSError: it cannot be written; nothing has changed.
+    """
+    draft = f"{name}.{os.urandom(6).hex()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(draft, flags, 0o644, dir_fd=at)
+    try:
+        try:
+            _write_all(fd, json.dumps(document, indent=2).encode() + b"\n")
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(draft, name, src_dir_fd=at, dst_dir_fd=at)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(draft, dir_fd=at)
+        raise
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]

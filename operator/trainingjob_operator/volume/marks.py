@@ -1,0 +1,48 @@
+"""`job_<uid>/.trainingjob`: whose directory it is.
+
+Written before the job's first pod. The job can write there as well: a mark can hold a directory on
+the volume, and can never make anything go that would not have gone without it.
+"""
+
+from typing import Any, Final
+
+from trainingjob_operator.core.pruning import Mark
+from trainingjob_operator.volume.documents import read_document, write_document
+from trainingjob_operator.volume.names import MARK
+
+_NOBODY: Final = Mark(uid="", namespace="", name="", cluster="")
+"""A mark that cannot be understood: it is nobody's that we know."""
+
+
+def write_mark(mark: Mark, *, at: int) -> None:
+    """Say whose this directory is.
+
+    Raises:
+        OSError: the volume does not take it.
+    """
+    document = {
+        "uid": mark.uid,
+        "namespace": mark.namespace,
+        "name": mark.name,
+        "cluster": mark.cluster,
+    }
+    write_document(MARK, document, at=at)
+
+
+def read_mark(*, at: int) -> Mark | None:
+    """Whose this directory is; None: it does not say.
+
+    Raises:
+        OSError: the mark is there and cannot be read.
+    """
+    try:
+        document = read_document(MARK, at=at)
+    except ValueError:
+        return _NOBODY
+    return None if document is None else _mark(document)
+
+
+def _mark(document: dict[str, Any]) -> Mark:
+    values = [document.get(key) for key in ("uid", "namespace", "name", "cluster")]
+    texts = [value for value in values if isinstance(value, str)]
+    return Mark(*texts) if len(texts) == len(values) else _NOBODY

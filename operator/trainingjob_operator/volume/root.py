@@ -1,0 +1,313 @@
+"""The volume's root: opened once, and looked at before anything in it is believed."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, Self
+
+from trainingjob_operator.constants import (
+    REASON_FOREIGN_VOLUME,
+    REASON_PERMISSION_DENIED,
+    REASON_READ_ONLY,
+    REASON_SENTINEL_MISSING,
+    REASON_UNSAFE_ROOT,
+    REASON_VOLUME_LOCKED,
+    REASON_VOLUME_UNAVAILABLE,
+)
+from trainingjob_operator.core.pruning import Mark, Owner, Usage
+from trainingjob_operator.errors import VolumeError
+from trainingjob_operator.volume.marks import read_mark, write_mark
+from trainingjob_operator.volume.names import (
+    LOST_AND_FOUND,
+    SENTINEL,
+    TRASH,
+    directory_name,
+)
+from trainingjob_operator.volume.opening import open_directory, open_root
+from trainingjob_operator.volume.safety import check_directory, check_path
+from trainingjob_operator.volume.sentinel import (
+    Sentinel,
+    new_sentinel,
+    read_sentinel,
+    write_sentinel,
+)
+
+_NO_LOCKS_HERE: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP})
+
+
+class Root:
+    """An open root. Everything below it is reached from its descriptor.
+
+    Attributes:
+        path: for messages.
+        fd: the root's descriptor.
+        device: the only file system that is ever entered.
+    """
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path: Final = path
+        self.fd: Final = fd
+        self.device: Final = os.fstat(fd).st_dev
+
+    @classmethod
+    def open(cls, path: str) -> Self:
+        """Open the root.
+
+        Raises:
+            VolumeError: it is not there, is a link, or is none that may be looked after.
+        """
+        plain = check_path(path)
+        try:
+            fd = open_root(plain)
+        except OSError as error:
+            raise explain(error, plain) from error
+        try:
+            check_directory(plain, fd)
+            return cls(plain, fd)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.fd)
+
+    # --- whose it is --------------------------------------------------------------------------
+
+    def check(self, owner: Owner | None, expected_id: str | None) -> Sentinel:
+        """Whether this is the volume that we look after.
+
+        Args:
+            owner: who we are. None: whoever the volume says.
+            expected_id: the volume's id as the default policy remembers it, if it does.
+
+        Raises:
+            VolumeError: it is not; nothing may be removed.
+        """
+        with self._explained():
+            sentinel = read_sentinel(at=self.fd, path=self.path)
+        if sentinel is None:
+            raise VolumeError(
+                f"{self.path} has no {SENTINEL}: either the volume is not mounted there, or it is "
+                "an old one; for an old one run "
+                f"`trainingjob prune --init --root {self.path}`",
+                reason=REASON_SENTINEL_MISSING,
+            )
+        if expected_id is not None and sentinel.volume_id != expected_id:
+            raise VolumeError(
+                f"{self.path} is volume {sentinel.volume_id}, and the policy looks after "
+                f"{expected_id}: mount that one, or let go of it with `kubectl patch "
+                "retentionpolicy default --subresource=status --type=merge -p "
+                '\'{"status":{"volumeId":null}}\'` in the operator\'s namespace',
+                reason=REASON_FOREIGN_VOLUME,
+            )
+        if owner is not None and not owner.covers(sentinel.owner):
+            raise VolumeError(
+                f"{self.path} belongs to cluster {sentinel.owner.cluster!r}, namespaces "
+                f"{_names(sentinel.owner)}; this operator serves {owner.cluster!r}, "
+                f"{_names(owner)}: give each operator a volume of its own, or, if the other is "
+                f"gone for good, remove {SENTINEL} and run "
+                f"`trainingjob prune --init --root {self.path}`",
+                reason=REASON_FOREIGN_VOLUME,
+            )
+        return sentinel
+
+    def claim(self, owner: Owner, expected_id: str | None) -> Sentinel:
+        """As `check`, but take an empty root that nobody has looked after.
+
+        Where the policy remembers a volume, an empty root is a volume that is not mounted.
+
+        Raises:
+            VolumeError: it is not ours and not empty.
+        """
+        with self._explained(), self.locked():
+            if expected_id is None and self.is_empty() and not self._has_sentinel():
+                return self._write(new_sentinel(owner))
+            sentinel = self.check(owner, expected_id)
+            # Whoever serves more namespaces by now says so: a later, smaller operator must not
+            # take the directories of the others for its own.
+            if owner != sentinel.owner:
+                return self._write(Sentinel(sentinel.volume_id, owner))
+            return sentinel
+
+    def initialise(self, owner: Owner) -> Sentinel:
+        """Take a root whatever is in it; one that has an owner stays its owner's.
+
+        Raises:
+            VolumeError: another one owns it.
+        """
+        with self._explained(), self.locked():
+            if self._has_sentinel():
+                return self.check(owner, None)
+            return self._write(new_sentinel(owner))
+
+    def _has_sentinel(self) -> bool:
+        with suppress(FileNotFoundError):
+            os.stat(SENTINEL, dir_fd=self.fd, follow_symlinks=False)
+            return True
+        return False
+
+    def _write(self, sentinel: Sentinel) -> Sentinel:
+        # The trash first: later, on a full volume, there may be no room for it.
+        with suppress(FileExistsError):
+            os.mkdir(TRASH, 0o700, dir_fd=self.fd)
+        write_sentinel(sentinel, at=self.fd)
+        return sentinel
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it but what a new file system or a half-done claim leaves."""
+        with os.scandir(self.fd) as entries:
+            return all(
+                entry.name in {LOST_AND_FOUND, TRASH} or entry.name.startswith(SENTINEL)
+                for entry in entries
+            )
+
+    # --- the jobs' directories ----------------------------------------------------------------
+
+    def open_job_directory(self, uid: str) -> int:
+        """A descriptor of `job_<uid>/`; the caller closes it.
+
+        Raises:
+            OSError: it is not there, or no directory of this volume.
+            EntryChangedError: it was swapped just now.
+        """
+        return open_directory(directory_name(uid), at=self.fd, device=self.device)[0]
+
+    def make_job_directory(self, mark: Mark, *, mode: int) -> int:
+        """Make `job_<uid>/` with its mark, if it is not there; the caller closes the descriptor.
+
+        Args:
+            mark: whose it is.
+            mode: of a new directory, whatever the umask is.
+
+        Raises:
+            OSError: the volume does not take it, or something else has that name.
+        """
+        name = directory_name(mark.uid)
+        made = False
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=self.fd)
+            made = True
+        fd = self.open_job_directory(mark.uid)
+        try:
+            if made or read_mark(at=fd) is None:
+                write_mark(mark, at=fd)
+            if made:  # last: from now on others may write there, the mark's name included
+                os.fchmod(fd, mode)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    # --- time, room, and the others -----------------------------------------------------------
+
+    def touch(self) -> int:
+        """The volume's own time in nanoseconds: the sentinel is touched, which takes no room.
+
+        Raises:
+            VolumeError: the volume takes no writes.
+        """
+        with self._explained():
+            fd = os.open(SENTINEL, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+            try:
+                os.utime(fd)
+                return os.fstat(fd).st_mtime_ns
+            finally:
+                os.close(fd)
+
+    def usage(self) -> Usage:
+        """How full it is.
+
+        Raises:
+            VolumeError: it does not say.
+        """
+        with self._explained():
+            found = os.fstatvfs(self.fd)
+        return Usage(
+            used=(found.f_blocks - found.f_bfree) * found.f_frsize,
+            available=found.f_bavail * found.f_frsize,
+        )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from sweeping at the same time.
+
+        By a lock on the root itself; NFS locks only what is open for writing, so there on the
+        sentinel. Where nothing can be locked there is no lock: whatever has vanished is fine.
+
+        Raises:
+            VolumeError: another process is at it.
+        """
+        try:
+            held = self._lock()
+        except BlockingIOError as error:
+            raise VolumeError(
+                f"another process sweeps {self.path} at the moment", reason=REASON_VOLUME_LOCKED
+            ) from error
+        try:
+            yield
+        finally:
+            if held is not None:
+                os.close(held)
+
+    def _lock(self) -> int | None:
+        for name, flags in ((".", os.O_RDONLY | os.O_DIRECTORY), (SENTINEL, os.O_RDWR)):
+            # A new open file each time: a lock belongs to it, and so two threads exclude each other.
+            try:
+                fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+            except FileNotFoundError:
+                return None
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(fd)
+                if error.errno not in _NO_LOCKS_HERE:
+                    raise
+            else:
+                return fd
+        return None
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise explain(error, self.path) from error
+
+
+def explain(error: OSError, path: str) -> VolumeError:
+    """What an error of the file system means for the volume, and what mends it."""
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return VolumeError(
+            f"the files on {path} belong to other users ({error.strerror}): set "
+            "`logVolume.asRoot=true` in the chart, or let the trainers and the operator share a "
+            "group (`fsGroup`) and a umask of 002",
+            reason=REASON_PERMISSION_DENIED,
+        )
+    if error.errno == errno.EROFS:
+        return VolumeError(
+            f"{path} is read-only: mount it writable in the operator's pod, or mend the volume "
+            "if its file system turned read-only after an error",
+            reason=REASON_READ_ONLY,
+        )
+    if error.errno in {errno.ELOOP, errno.ENOTDIR}:
+        return VolumeError(
+            f"{path} is a symbolic link or a file: name the directory itself",
+            reason=REASON_UNSAFE_ROOT,
+        )
+    return VolumeError(
+        f"{path} cannot be used ({error.strerror}): is the volume mounted there?",
+        reason=REASON_VOLUME_UNAVAILABLE,
+    )
+
+
+def _names(owner: Owner) -> str:
+    return ", ".join(owner.namespaces) or "all"
