@@ -1,0 +1,56 @@
+"""What a root holds that may be looked after: streamed, one name at a time."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from trainingjob_operator.volume.names import DATASETS, job_id_of
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A log, a job's directory, or a job's data sets.
+
+    Attributes:
+        name: in its directory.
+        job_id: what stands in the name: a uid, or something older.
+        at: the directory's descriptor.
+        below: "" for the root, else `datasets`.
+    """
+
+    name: str
+    job_id: str
+    at: int
+    below: str = ""
+
+    @property
+    def path(self) -> str:
+        """From the root."""
+        return f"{self.below}/{self.name}" if self.below else self.name
+
+
+def entries_of(at: int, *, below: str = "") -> Iterator[Entry]:
+    """The entries of the root, or of `datasets`; everything else there does not exist for us."""
+    with os.scandir(at) as found:
+        for each in found:
+            job_id = job_id_of(each.name)
+            if job_id is not None:
+                yield Entry(each.name, job_id, at, below)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The directories that entries are in: the root, and `datasets` if it is there."""
+
+    root: int
+    datasets: int | None
+
+    def descriptor(self, below: str) -> int | None:
+        """Of the place with this name, if it is there."""
+        return {"": self.root, DATASETS: self.datasets}.get(below)
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries."""
+        yield from entries_of(self.root)
+        if self.datasets is not None:
+            yield from entries_of(self.datasets, below=DATASETS)
