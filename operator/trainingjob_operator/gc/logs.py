@@ -1,0 +1,247 @@
+"""The sweep of the log volume, as the housekeeper calls it: in a thread, one at a time."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, Protocol
+
+from trainingjob_operator.constants import REASON_CLOCK_STEPPED, REASON_VOLUME_LOCKED
+from trainingjob_operator.core.pruning import (
+    NS,
+    PRESSURE_AGE_S,
+    LiveJobs,
+    Owner,
+    VolumeReport,
+    cutoff,
+    has_stepped,
+)
+from trainingjob_operator.errors import VolumeError
+from trainingjob_operator.gc.budget import Budget, Limits
+from trainingjob_operator.gc.judge import Question
+from trainingjob_operator.gc.ledger import Ledger
+from trainingjob_operator.gc.volume_pass import Seen, VolumePass
+from trainingjob_operator.volume.root import Root
+
+CLOCK_LIMIT_S: Final = 3600.0
+"""A clock that was set by more than this costs one sweep: files must not age by an hour at once."""
+
+
+class Clock(Protocol):
+    """What a sweep needs of the clocks."""
+
+    def now(self) -> datetime:
+        """The wall clock, aware and in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back, from an arbitrary start."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """The three clocks, read together, in seconds."""
+
+    monotonic: float
+    wall: float
+    volume: float
+
+
+class LogSweep:
+    """Sweeps one volume, again and again."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        owner: Owner | None,
+        limits: Limits,
+        clock: Clock,
+        volume_time_ns: Callable[[Root], int] = Root.touch,
+        legacy: bool = False,
+    ) -> None:
+        """Prepare; the volume is opened anew by each sweep.
+
+        Args:
+            path: the volume's root.
+            owner: who we are, and so whose volume it must be. None: whoever the volume says.
+            limits: what one sweep may do.
+            clock: the process's clocks.
+            volume_time_ns: asks the volume for its time.
+            legacy: whether entries whose id is no uid may go.
+        """
+        self._path: Final = path
+        self._owner: Final = owner
+        self._limits: Final = limits
+        self._clock: Final = clock
+        self._volume_time_ns: Final = volume_time_ns
+        self._legacy: Final = legacy
+        self._known_id: str | None = None
+        self._last: _Times | None = None
+        self._stopped_at = ""
+        self._budget: Budget | None = None
+        self._running: Final = threading.Lock()
+
+    # --- for the event loop -------------------------------------------------------------------
+
+    async def run(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
+        """Sweep in a thread of its own. Cancelled, it ends as soon as the volume lets it.
+
+        The thread does not hold up the end of the process: a volume that has gone away can hold a
+        call for ever, and what a sweep leaves half done, the next one finishes.
+
+        Args:
+            live: what the cluster knows.
+            max_age_s: seconds without a change after which what no job owns goes.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[VolumeReport] = loop.create_future()
+
+        def settle(result: VolumeReport | None, error: BaseException | None) -> None:
+            if done.done():
+                return
+            if result is not None:
+                done.set_result(result)
+            elif error is not None:
+                done.set_exception(error)
+
+        def work() -> None:
+            result: VolumeReport | None = None
+            failure: BaseException | None = None
+            try:
+                result = self.sweep(live, max_age_s=max_age_s)
+            except BaseException as error:  # noqa: BLE001 - raised below, by the future
+                failure = error
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(settle, result, failure)
+
+        threading.Thread(target=work, name="volume-sweep", daemon=True).start()
+        try:
+            return await done
+        except asyncio.CancelledError:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End a running sweep as soon as the volume lets it."""
+        budget = self._budget
+        if budget is not None:
+            budget.stop.set()
+
+    # --- in the thread ------------------------------------------------------------------------
+
+    def sweep(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
+        """Remove what is due. What the volume refuses is in the report, and never raised."""
+        return self._guarded(live, max_age_s, None)
+
+    def look(self, live: LiveJobs, *, max_age_s: float, seen: Seen) -> VolumeReport:
+        """Judge every entry, write nothing, remove nothing.
+
+        Args:
+            live: what the cluster knows.
+            max_age_s: as for `sweep`.
+            seen: told of every entry and its verdict.
+        """
+        return self._guarded(live, max_age_s, seen)
+
+    def _guarded(self, live: LiveJobs, max_age_s: float, seen: Seen | None) -> VolumeReport:
+        if not self._running.acquire(blocking=False):
+            return _locked(f"a sweep of {self._path} is running already")
+        ledger = Ledger(self._path)
+        volume_id: str | None = None
+        try:
+            with Root.open(self._path) as root:
+                volume_id = self._identify(root, live, claim=seen is None)
+                if seen is not None:
+                    self._look(root, live, max_age_s, seen, ledger)
+                    return ledger.report(volume_id)
+                with root.locked():
+                    stepped = self._sweep(root, live, max_age_s, ledger)
+        except VolumeError as error:
+            if error.reason == REASON_VOLUME_LOCKED:
+                return _locked(str(error))
+            ledger.fault(error)
+            return ledger.report(volume_id)
+        finally:
+            self._budget = None
+            self._running.release()
+        report = ledger.report(volume_id)
+        return replace(report, reason=REASON_CLOCK_STEPPED, message=stepped) if stepped else report
+
+    def _identify(self, root: Root, live: LiveJobs, *, claim: bool) -> str:
+        """The volume's id. What this process has seen once, it expects from then on."""
+        expected = live.volume_id or self._known_id
+        if claim and self._owner is not None:
+            sentinel = root.claim(self._owner, expected)
+        else:
+            sentinel = root.check(self._owner, expected)
+        self._known_id = sentinel.volume_id
+        return sentinel.volume_id
+
+    def _look(
+        self, root: Root, live: LiveJobs, max_age_s: float, seen: Seen, ledger: Ledger
+    ) -> None:
+        now_ns = int(self._clock.now().timestamp() * NS)
+        budget = self._new_budget(float("inf"))
+        question = self._question(root, live, now_ns, max_age_s, budget)
+        VolumePass(question, self._limits, budget, ledger).look(seen)
+
+    def _sweep(self, root: Root, live: LiveJobs, max_age_s: float, ledger: Ledger) -> str:
+        """Sweep; or say why not, if a clock was set."""
+        times = _Times(
+            self._clock.monotonic(),
+            self._clock.now().timestamp(),
+            self._volume_time_ns(root) / NS,
+        )
+        last, self._last = self._last, times
+        if last is not None and has_stepped(
+            times.monotonic - last.monotonic,
+            times.wall - last.wall,
+            times.volume - last.volume,
+            limit_s=CLOCK_LIMIT_S,
+        ):
+            return "a clock was set since the last sweep: nothing is removed before the next one"
+        # The earlier of the two clocks: whichever is wrong, nothing goes too soon.
+        now_ns = int(min(times.wall, times.volume) * NS)
+        budget = self._new_budget(self._limits.seconds)
+        question = self._question(root, live, now_ns, max_age_s, budget)
+        one = VolumePass(question, self._limits, budget, ledger, after=self._stopped_at)
+        try:
+            one.run()
+        finally:
+            self._stopped_at = one.stopped_at
+        return ""
+
+    def _new_budget(self, seconds: float) -> Budget:
+        budget = Budget(
+            seconds=seconds,
+            entries=self._limits.at_least,
+            bytes_=self._limits.bytes,
+            monotonic=self._clock.monotonic,
+        )
+        self._budget = budget
+        return budget
+
+    def _question(
+        self, root: Root, live: LiveJobs, now_ns: int, max_age_s: float, budget: Budget
+    ) -> Question:
+        since = None
+        if live.listed_at is not None:
+            since = max(0.0, (self._clock.now() - live.listed_at).total_seconds())
+        sentinel = root.check(self._owner, None)
+        return Question(
+            root=root,
+            owner=self._owner or sentinel.owner,
+            live=live,
+            now_ns=now_ns,
+            cutoff_ns=cutoff(now_ns, max_age_s=max_age_s, since_list_s=since),
+            pressure_cutoff_ns=cutoff(now_ns, max_age_s=PRESSURE_AGE_S, since_list_s=since),
+            legacy=self._legacy,
+            tick=budget.tick,
+        )
+
+
+def _locked(message: str) -> VolumeReport:
+    return VolumeReport(healthy=None, reason=REASON_VOLUME_LOCKED, message=message)

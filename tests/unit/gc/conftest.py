@@ -1,0 +1,30 @@
+"""A volume with canaries beside it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.volume import (
+    Volume,
+    everything_below,
+)
+from trainingjob_operator.volume import opening
+
+
+@pytest.fixture(params=["openat2", "openat"])
+def volume(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Volume]:
+    """A volume with canaries beside it, with and without openat2; they have to live on."""
+    if request.param == "openat":
+        monkeypatch.setattr(opening, "has_openat2", lambda: False)
+    elif not opening.has_openat2():
+        pytest.skip("this kernel, or its container, has no openat2")
+    outside = tmp_path / "outside"
+    (outside / "below").mkdir(parents=True)
+    for name in ("canary", "below/canary", ".keep"):
+        (outside / name).write_text("alive")
+    before = everything_below(outside)
+    yield Volume(tmp_path / "volume")
+    assert everything_below(outside) == before
