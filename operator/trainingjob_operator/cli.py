@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, required=True, help="file to write the Secret's token to"
     )
     token.set_defaults(run=_record_token)
+    _add_prune(commands)
     # These parse their own arguments; here they are only for `--help`.
     commands.add_parser("console", help="keep the records of finished jobs, and list them")
     commands.add_parser("run", help="run a TrainingJob on this machine, without a cluster")
@@ -124,6 +125,64 @@ def _parser() -> argparse.ArgumentParser:
     version = commands.add_parser("version", help="print the versions of everything that matters")
     version.set_defaults(run=_version)
     return parser
+
+
+def _add_prune(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    prune = commands.add_parser(
+        "prune", help="remove old files of a log volume by hand, without a cluster"
+    )
+    prune.add_argument("--root", required=True, metavar="DIR", help="the volume's root")
+    prune.add_argument(
+        "--live",
+        nargs="+",
+        action="extend",
+        metavar="UID",
+        help="uids of the jobs whose files stay",
+    )
+    prune.add_argument(
+        "--live-from", metavar="FILE", help="file with these uids, one a line; - is standard input"
+    )
+    prune.add_argument(
+        "--assume-none-live", action="store_true", help="no job of this volume exists any more"
+    )
+    prune.add_argument(
+        "--max-age",
+        default="7d",
+        metavar="AGE",
+        help="remove what has not changed for so long: seconds, or 90s, 15m, 24h, 7d (default: 7d)",
+    )
+    prune.add_argument("--dry-run", action="store_true", help="only tell what would go, and why")
+    prune.add_argument(
+        "--init",
+        action="store_true",
+        help="first make this directory a volume of ours, whatever is in it",
+    )
+    prune.add_argument(
+        "--legacy", action="store_true", help="remove entries whose id is no uid, too"
+    )
+    prune.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="default: table"
+    )
+    prune.set_defaults(run=_prune)
+
+
+def _prune(parsed: argparse.Namespace) -> int:
+    from trainingjob_operator.prune import Order, prune  # noqa: PLC0415
+
+    done = prune(
+        Order(
+            root=parsed.root,
+            live=parsed.live,
+            live_from=parsed.live_from,
+            assume_none_live=parsed.assume_none_live,
+            max_age=parsed.max_age,
+            dry_run=parsed.dry_run,
+            init=parsed.init,
+            legacy=parsed.legacy,
+            output=parsed.output,
+        )
+    )
+    return SUCCESS if done else FAILURE
 
 
 def _operator(parsed: argparse.Namespace) -> int:

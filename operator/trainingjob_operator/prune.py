@@ -1,0 +1,174 @@
+"""`trainingjob prune`: the sweep of a volume by hand, without a cluster."""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from trainingjob_operator.clock import SystemClock
+from trainingjob_operator.constants import (
+    REASON_UNSAFE_ROOT,
+    REASON_VOLUME_LOCKED,
+)
+from trainingjob_operator.core.pruning import (
+    LiveJobs,
+    Owner,
+    VolumeReport,
+    is_uid,
+)
+from trainingjob_operator.errors import SettingsError, VolumeError
+from trainingjob_operator.gc.budget import Limits
+from trainingjob_operator.gc.logs import LogSweep
+from trainingjob_operator.gc.table import Listing, print_json, print_summary
+from trainingjob_operator.settings import Settings, parse_duration
+from trainingjob_operator.volume.root import Root
+
+_SAY_WHO_LIVES: Final = (
+    "prune: say whose files must stay: --live UID..., --live-from FILE (one uid a line; from "
+    "`kubectl get trainingjobs -A -o jsonpath='{range .items[*]}{.metadata.uid}{\"\\n\"}{end}'`), "
+    "or --assume-none-live if no job of this volume exists any more"
+)
+_BY_HAND: Final = Limits(
+    share_percent=100, at_least=1 << 62, seconds=float("inf"), high_percent=100
+)
+"""Whoever calls by hand has said what is live: all that is due goes, and nothing before its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the command line says."""
+
+    root: str
+    live: list[str] | None = None
+    live_from: str | None = None
+    assume_none_live: bool = False
+    max_age: str = "7d"
+    dry_run: bool = False
+    init: bool = False
+    legacy: bool = False
+    output: str = "table"
+
+
+def prune(order: Order) -> bool:
+    """Sweep a volume; whether everything that was asked for was done.
+
+    Raises:
+        SettingsError: the order makes no sense, or names a root that cannot be a volume.
+    """
+    live = _live(order)
+    max_age_s = _max_age(order.max_age)
+    if order.init and not _initialise(order):
+        return False
+    if live is None:
+        return True
+    sweep = LogSweep(
+        order.root, owner=None, limits=_BY_HAND, clock=SystemClock(), legacy=order.legacy
+    )
+    listing = Listing()
+    if order.dry_run:
+        report = sweep.look(live, max_age_s=max_age_s, seen=listing.add)
+    else:
+        report = sweep.sweep(live, max_age_s=max_age_s)
+    if report.reason == REASON_UNSAFE_ROOT:
+        raise SettingsError(f"prune: {report.message}")
+    _tell(order, report, listing)
+    return report.healthy is True and not report.errors
+
+
+def _tell(order: Order, report: VolumeReport, listing: Listing) -> None:
+    seen = listing if order.dry_run else None
+    if order.output == "json":
+        print_json(report, seen)
+    elif report.healthy or report.files_removed or report.skipped or order.dry_run:
+        print_summary(report, seen)
+    if report.healthy is not True:
+        _say(_advice(report))
+
+
+def _advice(report: VolumeReport) -> str:
+    if report.reason == REASON_VOLUME_LOCKED:
+        return f"{report.message}; try again later"
+    return report.message
+
+
+def _initialise(order: Order) -> bool:
+    """Write the sentinel. Whose the volume is, the operator's own settings say."""
+    settings = Settings.from_environment()
+    owner = Owner(settings.cluster_name, settings.namespaces)
+    try:
+        with Root.open(order.root) as root:
+            sentinel = root.initialise(owner)
+    except VolumeError as error:
+        if error.reason == REASON_UNSAFE_ROOT:
+            raise SettingsError(f"prune: {error}") from error
+        _say(str(error))
+        return False
+    namespaces = ", ".join(sentinel.owner.namespaces) or "all namespaces"
+    _say(
+        f"{order.root} is volume {sentinel.volume_id} of cluster {sentinel.owner.cluster!r}, "
+        f"{namespaces}"
+    )
+    return True
+
+
+def _live(order: Order) -> LiveJobs | None:
+    """Whose files stay; None: nobody was named, and only --init was asked for."""
+    ways = [order.live is not None, order.live_from is not None, order.assume_none_live]
+    if sum(ways) > 1:
+        raise SettingsError("prune: take one of --live, --live-from and --assume-none-live")
+    if order.assume_none_live:
+        return LiveJobs(frozenset())
+    if order.live is not None:
+        # An empty word stays one, and is refused: `--live "$UIDS"` must not mean that none lives.
+        words = [word for text in order.live for word in text.replace(",", " ").split() or [text]]
+        return LiveJobs(_uids(words, legacy=order.legacy))
+    if order.live_from is not None:
+        uids = _uids(_lines(order.live_from), legacy=order.legacy)
+        if not uids:
+            raise SettingsError(
+                f"prune: {order.live_from} names no uid; if no job of this volume exists any more, "
+                "say so with --assume-none-live"
+            )
+        return LiveJobs(uids)
+    if order.init and not order.dry_run:
+        return None
+    raise SettingsError(_SAY_WHO_LIVES)
+
+
+def _uids(texts: Iterable[str], *, legacy: bool) -> frozenset[str]:
+    """As they are written in names. One that is none is an error: a slip would cost its files."""
+    uids = set()
+    for text in texts:
+        plain = text.strip().removeprefix("job_").removesuffix(".log").rstrip("/")
+        uid = plain if legacy and not is_uid(plain.lower()) else plain.lower()
+        if not uid or not (legacy or is_uid(uid)):
+            raise SettingsError(
+                f"prune: {text[:80]!r} is no uid; `kubectl get trainingjob NAME -o "
+                "jsonpath={.metadata.uid}` tells it (older ids need --legacy)"
+            )
+        uids.add(uid)
+    return frozenset(uids)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"prune: --live-from: cannot read {path}: {error}") from error
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return [word for line in lines for word in line.split()]
+
+
+def _max_age(text: str) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise SettingsError(f"prune: --max-age: {error}") from error
+    if not isinstance(seconds, float) or seconds < 1:
+        raise SettingsError("prune: --max-age: must be one second at least, like 1s or 7d")
+    return seconds
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"trainingjob prune: {line}\n")
