@@ -164,6 +164,41 @@ class PersistSettings(_Group):
     """Seconds for which a job that its user deleted is held for its record."""
 
 
+class VolumeSettings(_Group):
+    """The log volume, and how old its files may grow."""
+
+    root: str = Field(default="", pattern=r"^(/.*[^/])?$")
+    """The volume's root, an absolute path. Empty: there is no volume."""
+
+    max_age: Seconds = Field(default=604_800.0, ge=1, le=3_153_600_000)
+    """Seconds without a change after which files go that no job owns."""
+
+    high_watermark: float = Field(default=85.0, ge=1, le=100)
+    """Above this use of the file system, in percent, the oldest files that no job owns go before
+    their time. 100: never."""
+
+    low_watermark: float = Field(default=75.0, ge=0, le=100)
+    """Until it is below this. Less than `high_watermark`."""
+
+    sweep_share: float = Field(default=20.0, ge=0, le=100)
+    """Of all entries, in percent, that one sweep may remove."""
+
+    sweep_entries: int = Field(default=200, ge=1, le=1_000_000)
+    """Entries that one sweep may remove in any case."""
+
+    sweep_time: Seconds = Field(default=120.0, ge=1, le=86_400)
+    """Seconds after which a sweep leaves the rest to the next one."""
+
+    threads: int = Field(default=2, ge=1, le=16)
+    """Threads that remove files."""
+
+    @model_validator(mode="after")
+    def _check_marks(self) -> Self:
+        if self.low_watermark >= self.high_watermark:
+            raise ValueError("low_watermark must be less than high_watermark")
+        return self
+
+
 class WebSettings(_Group):
     """Where `/healthz`, `/readyz` and `/metrics` are served."""
 
@@ -196,6 +231,7 @@ class Settings(_Group):
     index: IndexSettings = IndexSettings()
     memory: MemorySettings = MemorySettings()
     persist: PersistSettings = PersistSettings()
+    volume: VolumeSettings = VolumeSettings()
     web: WebSettings = WebSettings()
     logging: LoggingSettings = LoggingSettings()
 

@@ -185,6 +185,37 @@ def test_the_pod_can_do_nothing_that_it_need_not(values: Values) -> None:
     assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(spec)
 
 
+def test_a_log_volume_is_mounted_and_its_settings_are_set() -> None:
+    objects = render({"logVolume": {"existingClaim": "logs", "maxAge": "3d"}})
+    assert pod_spec(objects)["volumes"] == [
+        {"name": "log-volume", "persistentVolumeClaim": {"claimName": "logs"}}
+    ]
+    mount = {"name": "log-volume", "mountPath": "/var/lib/trainingjob/volume"}
+    assert container(objects)["volumeMounts"] == [mount]
+    settings = Settings.from_environment(environment(objects)).volume
+    assert settings.root == "/var/lib/trainingjob/volume"
+    assert settings.max_age == 3 * 86_400
+    assert container(objects)["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_root_on_the_log_volume_may_read_and_remove_files_and_nothing_else() -> None:
+    objects = render({"logVolume": {"existingClaim": "logs", "asRoot": True}})
+    assert container(objects)["securityContext"] == {
+        "runAsNonRoot": False,
+        "runAsUser": 0,
+        "runAsGroup": 0,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], "add": ["DAC_OVERRIDE", "FOWNER"]},
+    }
+
+
+def test_without_a_log_volume_nobody_becomes_root() -> None:
+    objects = render({"logVolume": {"asRoot": True}})
+    assert "runAsUser" not in container(objects)["securityContext"]
+    assert "TRAININGJOB_VOLUME__ROOT" not in environment(objects)
+
+
 def test_only_the_operators_own_pod_gets_a_token() -> None:
     objects = render()
     assert one(objects, "ServiceAccount")["automountServiceAccountToken"] is False

@@ -34,6 +34,12 @@ def test_an_address_is_a_host_and_a_port(address: str) -> None:
         ({"TRAININGJOB_INDEX__MAX_JOBS": "0"}, "greater than or equal to 1"),
         ({"TRAININGJOB_KUBERNETES__TIMEOUT": "soon"}, "like 90s, 15m, 24h, 7d"),
         ({"TRAININGJOB_LOGGING__FORMAT": "xml"}, "'json' or 'console'"),
+        ({"TRAININGJOB_VOLUME__ROOT": "volume"}, "TRAININGJOB_VOLUME__ROOT: "),
+        ({"TRAININGJOB_VOLUME__ROOT": "/"}, "TRAININGJOB_VOLUME__ROOT: "),
+        (
+            {"TRAININGJOB_VOLUME__LOW_WATERMARK": "85"},
+            "TRAININGJOB_VOLUME: low_watermark must be less than high_watermark",
+        ),
         ({"TRAININGJOB_WEB__ADDRESS": "8080"}, "must be host:port"),
         ({"TRAININGJOB_WEB__ADDRESS": "0.0.0.0:99999"}, "a port up to 65535, like 0.0.0.0:8080"),
         ({"TRAININGJOB_WEB__ADDRESS": "::1:80"}, "must be host:port"),

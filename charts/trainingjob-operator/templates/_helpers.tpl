@@ -97,6 +97,16 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- if .Values.persist.caConfigMap.name }}
 {{- $_ := set $values "TRAININGJOB_PERSIST__CA_FILE" (printf "/var/run/trainingjob/ca/%s" .Values.persist.caConfigMap.key) }}
 {{- end }}
+{{- if .Values.logVolume.existingClaim }}
+{{- $_ := set $values "TRAININGJOB_VOLUME__ROOT" .Values.logVolume.mountPath }}
+{{- $_ := set $values "TRAININGJOB_VOLUME__MAX_AGE" .Values.logVolume.maxAge }}
+{{- $_ := set $values "TRAININGJOB_VOLUME__HIGH_WATERMARK" .Values.logVolume.highWatermark }}
+{{- $_ := set $values "TRAININGJOB_VOLUME__LOW_WATERMARK" .Values.logVolume.lowWatermark }}
+{{- $_ := set $values "TRAININGJOB_VOLUME__SWEEP_SHARE" .Values.logVolume.sweepShare }}
+{{- $_ := set $values "TRAININGJOB_VOLUME__SWEEP_ENTRIES" .Values.logVolume.sweepEntries }}
+{{- $_ := set $values "TRAININGJOB_VOLUME__SWEEP_TIME" .Values.logVolume.sweepTime }}
+{{- $_ := set $values "TRAININGJOB_VOLUME__THREADS" .Values.logVolume.threads }}
+{{- end }}
 {{- $_ := set $values "TRAININGJOB_WEB__ADDRESS" (printf ":%d" (int .Values.web.port)) }}
 {{- range $name, $value := mergeOverwrite $values .Values.config }}
 {{ $name }}: {{ include "trainingjob-operator.text" $value | quote }}
@@ -140,6 +150,9 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- if .Values.persist.caConfigMap.name }}
 {{- $mounts = append $mounts (dict "name" "record-ca" "mountPath" "/var/run/trainingjob/ca" "readOnly" true) }}
 {{- end }}
+{{- if .Values.logVolume.existingClaim }}
+{{- $mounts = append $mounts (dict "name" "log-volume" "mountPath" .Values.logVolume.mountPath) }}
+{{- end }}
 {{- toYaml (concat $mounts .Values.extraVolumeMounts) }}
 {{- end }}
 
@@ -151,5 +164,18 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- with .Values.persist.caConfigMap.name }}
 {{- $volumes = append $volumes (dict "name" "record-ca" "configMap" (dict "name" .)) }}
 {{- end }}
+{{- with .Values.logVolume.existingClaim }}
+{{- $volumes = append $volumes (dict "name" "log-volume" "persistentVolumeClaim" (dict "claimName" .)) }}
+{{- end }}
 {{- toYaml (concat $volumes .Values.extraVolumes) }}
+{{- end }}
+
+{{/* Root, for a volume of files of any user: it may read and remove them, and nothing else. */}}
+{{- define "trainingjob-operator.securityContext" -}}
+{{- $ours := dict }}
+{{- if and .Values.logVolume.existingClaim .Values.logVolume.asRoot }}
+{{- $capabilities := dict "drop" (list "ALL") "add" (list "DAC_OVERRIDE" "FOWNER") }}
+{{- $ours = dict "runAsNonRoot" false "runAsUser" 0 "runAsGroup" 0 "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" $capabilities }}
+{{- end }}
+{{- toYaml (mergeOverwrite (dict) .Values.securityContext $ours) }}
 {{- end }}

@@ -22,6 +22,7 @@ from trainingjob_operator.gc.budget import Budget, Limits
 from trainingjob_operator.gc.judge import Question
 from trainingjob_operator.gc.ledger import Ledger
 from trainingjob_operator.gc.volume_pass import Seen, VolumePass
+from trainingjob_operator.settings import Settings
 from trainingjob_operator.volume.root import Root
 
 CLOCK_LIMIT_S: Final = 3600.0
@@ -47,6 +48,23 @@ class _Times:
     monotonic: float
     wall: float
     volume: float
+
+
+def log_sweep_from(settings: Settings, clock: Clock) -> "LogSweep | None":
+    """The sweep that the settings ask for; None: there is no log volume."""
+    volume = settings.volume
+    if not volume.root:
+        return None
+    limits = Limits(
+        share_percent=volume.sweep_share,
+        at_least=volume.sweep_entries,
+        seconds=volume.sweep_time,
+        high_percent=volume.high_watermark,
+        low_percent=volume.low_watermark,
+        threads=volume.threads,
+    )
+    owner = Owner(settings.cluster_name, settings.namespaces)
+    return LogSweep(volume.root, owner=owner, limits=limits, clock=clock)
 
 
 class LogSweep:
