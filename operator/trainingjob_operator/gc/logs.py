@@ -23,7 +23,7 @@ from trainingjob_operator.gc.judge import Question
 from trainingjob_operator.gc.ledger import Ledger
 from trainingjob_operator.gc.volume_pass import Seen, VolumePass
 from trainingjob_operator.settings import Settings
-from trainingjob_operator.volume.root import Root
+from trainingjob_operator.volume.root import Root, explain
 
 CLOCK_LIMIT_S: Final = 3600.0
 """A clock that was set by more than this costs one sweep: files must not age by an hour at once."""
@@ -181,6 +181,9 @@ class LogSweep:
             if error.reason == REASON_VOLUME_LOCKED:
                 return _locked(str(error))
             ledger.fault(error)
+            return ledger.report(volume_id)
+        except OSError as error:  # of the root itself, and not of an entry
+            ledger.fault(explain(error, self._path), errors=1)
             return ledger.report(volume_id)
         finally:
             self._budget = None

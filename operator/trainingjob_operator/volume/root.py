@@ -298,6 +298,11 @@ def explain(error: OSError, path: str) -> VolumeError:
             "if its file system turned read-only after an error",
             reason=REASON_READ_ONLY,
         )
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return VolumeError(
+            f"{path} is so full that {TRASH} cannot be made: remove one file by hand",
+            reason=REASON_VOLUME_UNAVAILABLE,
+        )
     if error.errno in {errno.ELOOP, errno.ENOTDIR}:
         return VolumeError(
             f"{path} is a symbolic link or a file: name the directory itself",
