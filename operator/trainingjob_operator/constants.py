@@ -14,6 +14,9 @@ PLURAL_TRAINING_JOBS: Final = "trainingjobs"
 KIND_RETENTION_POLICY: Final = "RetentionPolicy"
 PLURAL_RETENTION_POLICIES: Final = "retentionpolicies"
 
+POLICY_NAME: Final = "default"
+"""The only RetentionPolicy of a namespace that counts."""
+
 # --- labels and annotations ------------------------------------------------------------------
 
 LABEL_JOB_NAME: Final = f"{GROUP}/job-name"
@@ -114,6 +117,12 @@ REASON_INVALID_SPEC: Final = "InvalidSpec"
 REASON_STOPPED: Final = "Stopped"
 REASON_TERMINATED: Final = "Terminated"
 REASON_DELETED: Final = "Deleted"
+
+REASON_EXPIRED: Final = "Expired"
+"""Event: the job was deleted because its time was over, or newer ones took its place."""
+
+REASON_NOT_DELETED: Final = "NotDeleted"
+"""Event: the job's time is over, and it stays because a GitOps tool would create it again."""
 
 REASON_RECORD_PENDING: Final = "Pending"
 REASON_RECORD_STORED: Final = "Stored"

@@ -1,4 +1,4 @@
-"""Reads the spec of a TrainingJob that may have got past the schema, and says what is wrong.
+"""Reads specs that may have got past the schema, and says what is wrong.
 
 The API server has checked almost every spec that arrives here. The rest was stored under an older
 CRD, or by a hand in the store; it must cost one job its start, not the operator its life.
@@ -7,9 +7,10 @@ CRD, or by a hand in the store; it must cost one job its start, not the operator
 import json
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from trainingjob_operator.api.retention_policy import RetentionPolicySpec
 from trainingjob_operator.api.structural import Schema, structural_schema
 from trainingjob_operator.api.training_job import TrainingJobSpec
 from trainingjob_operator.errors import InvalidSpecError
@@ -46,14 +47,29 @@ def parse_spec(raw: object) -> TrainingJobSpec:
         spec = TrainingJobSpec.model_validate(raw, by_alias=True, by_name=False)
     except ValidationError as error:
         # Messages are our own, and pydantic's input may be anything: no chaining into a log.
-        raise InvalidSpecError(_message(error.errors(include_url=False))) from None
+        raise InvalidSpecError(_message(error, TrainingJobSpec)) from None
     _check_size(spec.template)
     return spec
 
 
-def _message(errors: list[ErrorDetails]) -> str:
+def parse_policy(raw: object) -> RetentionPolicySpec:
+    """Read `spec` of a RetentionPolicy; without one, a policy says nothing.
+
+    Raises:
+        InvalidSpecError: it cannot be understood; the message is one line, as above.
+    """
+    try:
+        return RetentionPolicySpec.model_validate(
+            {} if raw is None else raw, by_alias=True, by_name=False
+        )
+    except ValidationError as error:
+        raise InvalidSpecError(_message(error, RetentionPolicySpec)) from None
+
+
+def _message(error: ValidationError, model: type[BaseModel]) -> str:
+    errors = error.errors(include_url=False)
     first, more = errors[0], len(errors) - 1
-    node, path = structural_schema(TrainingJobSpec), "spec"
+    node, path = structural_schema(model), "spec"
     for step in first["loc"]:
         below = _below(node, step)
         if below is None:

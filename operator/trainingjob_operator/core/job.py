@@ -133,6 +133,7 @@ class JobSpec:
     pre_running_deadline_s: int | None = None
     clean_pod_policy: str = "Running"
     managed_by: str | None = None
+    ttl_s: int | None = None
     failure_rules: tuple[FailurePolicyRule, ...] = ()
 
 
@@ -144,6 +145,8 @@ class JobView:
         invalid: why `spec` cannot be understood; None when it can. `spec` then has defaults.
         deleted_at: when its deletion was requested; None while nobody did.
         discard_record: its user gave its record up.
+        keep: its user pinned it: no retention policy removes it or its files.
+        gitops_owner: the tool that would create it again, like `Helm`; "": none.
         shutdown_by: the field manager that set `spec.shutdown`, as far as the API server tells.
     """
 
@@ -158,6 +161,8 @@ class JobView:
     deleting: bool = False
     deleted_at: datetime | None = None
     discard_record: bool = False
+    keep: bool = False
+    gitops_owner: str = ""
     finalizers: tuple[str, ...] = ()
     shutdown_by: str = ""
 

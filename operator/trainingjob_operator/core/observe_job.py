@@ -8,6 +8,7 @@ from trainingjob_operator.api import TrainingJobSpec
 from trainingjob_operator.api.validation import parse_spec
 from trainingjob_operator.constants import (
     ANNOTATION_DISCARD_RECORD,
+    ANNOTATION_KEEP,
     MAX_CONDITIONS,
     MAX_NAME_LENGTH,
 )
@@ -20,6 +21,7 @@ from trainingjob_operator.core.job import (
     JobView,
     Shutdown,
 )
+from trainingjob_operator.core.ownership import gitops_owner
 from trainingjob_operator.core.rawread import (
     items,
     mapping,
@@ -45,6 +47,7 @@ def job_view(raw: dict[str, Any]) -> JobView:
     becomes a condition on that one job.
     """
     metadata = mapping(raw.get("metadata"))
+    annotations = mapping(metadata.get("annotations"))
     spec, invalid = JobSpec(), None
     try:
         spec = _one_of_equals(_spec_view(parse_spec(raw.get("spec"))))
@@ -68,8 +71,9 @@ def job_view(raw: dict[str, Any]) -> JobView:
         invalid=invalid,
         deleting="deletionTimestamp" in metadata,
         deleted_at=time(metadata.get("deletionTimestamp")),
-        discard_record=mapping(metadata.get("annotations")).get(ANNOTATION_DISCARD_RECORD)
-        == "true",
+        discard_record=annotations.get(ANNOTATION_DISCARD_RECORD) == "true",
+        keep=annotations.get(ANNOTATION_KEEP, "false") != "false",
+        gitops_owner=gitops_owner(mapping(metadata.get("labels")), annotations),
         finalizers=texts(metadata.get("finalizers")),
         shutdown_by=_field_manager_of_shutdown(metadata) if spec.shutdown else "",
     )
@@ -96,6 +100,7 @@ def _spec_view(spec: TrainingJobSpec) -> JobSpec:
         pre_running_deadline_s=spec.pre_running_deadline_seconds,
         clean_pod_policy=spec.clean_pod_policy,
         managed_by=spec.managed_by,
+        ttl_s=spec.ttl_seconds_after_finished,
         failure_rules=tuple(
             FailurePolicyRule(
                 action=rule.action,

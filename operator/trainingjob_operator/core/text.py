@@ -21,3 +21,12 @@ def one_line(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
         for c in text[: limit * 2]
     )
     return cut(safe, limit)
+
+
+def age(seconds: float) -> str:
+    """A time that has passed, as kubectl prints it: in the largest unit that still says enough."""
+    whole = max(int(seconds), 0)
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if whole >= 2 * size:
+            return f"{whole // size}{unit}"
+    return f"{whole}s"

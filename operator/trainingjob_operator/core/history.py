@@ -1,0 +1,59 @@
+"""History limits: of the finished jobs of one namespace the newest are kept, the oldest go.
+
+Made for a list that is read as a stream: it holds no more than the limit, and names a job to be
+removed as soon as so many newer ones have been seen. That conclusion needs no complete list.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from heapq import heappush, heappushpop
+from typing import Final, NamedTuple
+
+from trainingjob_operator.constants import CONDITION_COMPLETE
+from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.retention import (
+    Inherited,
+    counts_for_history,
+    finished_at,
+    terminal_condition,
+)
+
+
+class Ended(NamedTuple):
+    """A finished job; sorts as jobs go, the oldest first."""
+
+    finished_at: datetime
+    key: JobKey
+    uid: str
+
+
+@dataclass(slots=True)
+class History:
+    """The newest finished jobs of one namespace. Bound: its limits, 100,000 at most each.
+
+    Attributes:
+        inherited: what is said of the jobs of this namespace.
+    """
+
+    inherited: Inherited
+    _successful: list[Ended] = field(default_factory=list)
+    _failed: list[Ended] = field(default_factory=list)
+
+    def take(self, job: JobView) -> Ended | None:
+        """Take in a finished job that is not expired.
+
+        Returns:
+            The one that is one too many now, if there is one.
+        """
+        outcome, ended_at = terminal_condition(job.status), finished_at(job.status)
+        if outcome is None or ended_at is None or not counts_for_history(job):
+            return None
+        limit = self.inherited.history_limit(outcome.type)
+        if limit is None:
+            return None
+        ended = Ended(ended_at, job.key, job.uid)
+        kept: Final = self._successful if outcome.type == CONDITION_COMPLETE else self._failed
+        if len(kept) >= limit:
+            return heappushpop(kept, ended)
+        heappush(kept, ended)
+        return None

@@ -1,0 +1,59 @@
+"""From a RetentionPolicy as the API server sends it to what the operator remembers of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from trainingjob_operator.api import RetentionPolicySpec
+from trainingjob_operator.api.retention_policy import RetentionByOutcome
+from trainingjob_operator.api.validation import parse_policy
+from trainingjob_operator.core.rawread import mapping, shared_text, text, whole
+from trainingjob_operator.core.retention import NO_RULES, Rules
+from trainingjob_operator.errors import InvalidSpecError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyView:
+    """A RetentionPolicy called `default`, as it was last seen.
+
+    Attributes:
+        rules: what it says; nothing, if it cannot be understood.
+        invalid: why it cannot be understood; None when it can.
+    """
+
+    namespace: str
+    uid: str
+    resource_version: str
+    generation: int = 0
+    rules: Rules = NO_RULES
+    invalid: str | None = None
+
+
+def policy_view(raw: dict[str, Any]) -> PolicyView:
+    """Read a RetentionPolicy. Whatever it holds, a view comes back."""
+    metadata = mapping(raw.get("metadata"))
+    rules, invalid = NO_RULES, None
+    try:
+        rules = _rules(parse_policy(raw.get("spec")))
+    except InvalidSpecError as error:
+        invalid = str(error)
+    return PolicyView(
+        namespace=shared_text(metadata.get("namespace")),
+        uid=text(metadata.get("uid")),
+        resource_version=text(metadata.get("resourceVersion")),
+        generation=whole(metadata.get("generation")),
+        rules=rules,
+        invalid=invalid,
+    )
+
+
+def _rules(spec: RetentionPolicySpec) -> Rules:
+    by_outcome = spec.by_outcome or RetentionByOutcome()
+    return Rules(
+        ttl_s=spec.ttl_seconds_after_finished,
+        complete_s=by_outcome.complete,
+        failed_s=by_outcome.failed,
+        cancelled_s=by_outcome.cancelled,
+        successful_limit=spec.successful_jobs_history_limit,
+        failed_limit=spec.failed_jobs_history_limit,
+        files_max_age_s=spec.logs.max_age_seconds if spec.logs is not None else None,
+    )

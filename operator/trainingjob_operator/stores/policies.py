@@ -1,0 +1,113 @@
+"""The RetentionPolicies as they were last seen, by namespace.
+
+A policy that cannot be understood (an older CRD, a hand in the store) is as good as none: the
+default policy rules its namespace, and its status says so.
+
+Bound: `limit` namespaces. At the limit further policies are not remembered, and it is remembered
+that there are some: of a namespace that is not known then nothing is concluded, so that a job goes
+by its own time only.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+from trainingjob_operator.core.job import is_newer
+from trainingjob_operator.core.observe_policy import PolicyView
+from trainingjob_operator.core.retention import NO_RULES, Inherited
+
+LIMIT: Final = 10_000
+
+
+class PolicyBook:
+    """Who rules which namespace. Synchronous; filled from lists and from the watch."""
+
+    def __init__(
+        self, default_namespace: str, *, settings_ttl_s: float, limit: int = LIMIT
+    ) -> None:
+        """Make an empty book, of which nothing is concluded until a list was taken in.
+
+        Args:
+            default_namespace: where the policy lives that rules all namespaces without one.
+            settings_ttl_s: how long a finished job is kept when no policy says anything.
+            limit: policies that are remembered at most.
+        """
+        self.default_namespace: Final = default_namespace
+        self.limit: Final = limit
+        self._settings_ttl_s: Final = settings_ttl_s
+        self._known: Final[dict[str, PolicyView]] = {}
+        self._is_complete = False
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @property
+    def has_default(self) -> bool:
+        """Whether the default policy is there."""
+        return self.default_namespace in self._known
+
+    def get(self, namespace: str) -> PolicyView | None:
+        """The policy of a namespace, if it has one."""
+        return self._known.get(namespace)
+
+    def ruler_of(self, namespace: str) -> str:
+        """The namespace whose policy looks after the jobs of this one."""
+        known = self._known.get(namespace)
+        return namespace if known is not None and known.invalid is None else self.default_namespace
+
+    def inherited_by(self, namespace: str) -> Inherited | None:
+        """What is said of the jobs of a namespace; None: that is not known."""
+        own = self._known.get(namespace)
+        default = self._known.get(self.default_namespace)
+        if not self._is_complete and (own is None or default is None):
+            return None
+        return Inherited(
+            own=own.rules if own is not None else NO_RULES,
+            default=default.rules if default is not None else NO_RULES,
+            settings_ttl_s=self._settings_ttl_s,
+        )
+
+    def put(self, policy: PolicyView) -> bool:
+        """Take in a policy as it was just seen; older news than the book has are ignored.
+
+        Returns:
+            Whether it says something else than what the book had.
+        """
+        known = self._known.get(policy.namespace)
+        is_default = policy.namespace == self.default_namespace
+        if known is None and not is_default and len(self._known) >= self.limit:
+            self._is_complete = False
+            return False
+        if known is not None and not is_newer(policy.resource_version, known.resource_version):
+            return False
+        self._known[policy.namespace] = policy
+        old = (known.rules, known.invalid) if known is not None else (NO_RULES, None)
+        return old != (policy.rules, policy.invalid)
+
+    def forget(self, namespace: str, uid: str) -> bool:
+        """Remove a policy that is gone, if it is this very one."""
+        known = self._known.get(namespace)
+        if known is None or known.uid != uid:
+            return False
+        del self._known[namespace]
+        return True
+
+    def replace(self, policies: Collection[PolicyView], version: str) -> set[str]:
+        """Take in a complete list, read at this resourceVersion.
+
+        What it lacks is gone, unless it is newer than the list.
+
+        Returns:
+            The namespaces about which the book says something else now.
+        """
+        listed = {policy.namespace for policy in policies}
+        gone = [
+            known
+            for known in self._known.values()
+            if known.namespace not in listed and not is_newer(known.resource_version, version)
+        ]
+        changed = {known.namespace for known in gone}
+        for known in gone:
+            del self._known[known.namespace]
+        self._is_complete = True
+        changed.update(policy.namespace for policy in policies if self.put(policy))
+        return changed
