@@ -11,8 +11,8 @@ from tests.support.volume import (
     wait_until,
 )
 from trainingjob_operator.core.pruning import LiveJobs, Reason
+from trainingjob_operator.gc import entry_remover as removing
 from trainingjob_operator.gc import judge as judging
-from trainingjob_operator.gc import remover as removing
 from trainingjob_operator.gc.budget import Limits
 from trainingjob_operator.volume import trash
 from trainingjob_operator.volume.entries import Entry
