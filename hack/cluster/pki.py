@@ -55,18 +55,23 @@ class Authority:
             },
         )
 
-    def token_kubeconfig(self, path: Path, server: str, token: str) -> Path:
-        """Write a kubeconfig that lets in whom this bearer token names."""
-        return self._kubeconfig(path, server, {"token": token})
+    def token_kubeconfig(
+        self, path: Path, server: str, token: str, *, namespace: str = "default"
+    ) -> Path:
+        """Write a kubeconfig that lets in whom this bearer token names, at home in a namespace."""
+        return self._kubeconfig(path, server, {"token": token}, namespace=namespace)
 
-    def _kubeconfig(self, path: Path, server: str, user: dict[str, str]) -> Path:
+    def _kubeconfig(
+        self, path: Path, server: str, user: dict[str, str], *, namespace: str = "default"
+    ) -> Path:
         cluster = {"server": server, "certificate-authority-data": _encoded(self.certificate)}
+        context = {"cluster": "test", "user": "test", "namespace": namespace}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "test", "cluster": cluster}],
             "users": [{"name": "test", "user": user}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+            "contexts": [{"name": "test", "context": context}],
             "current-context": "test",
         }
         path.touch(mode=0o600)

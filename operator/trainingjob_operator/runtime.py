@@ -9,15 +9,19 @@ import kopf
 
 from trainingjob_operator.clock import Clock, SystemClock
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.errors import SettingsError
+from trainingjob_operator.errors import KubernetesError, SettingsError
+from trainingjob_operator.gc.clock_guard import ClockGuard
 from trainingjob_operator.gc.memory_use import MemoryMeter
+from trainingjob_operator.gc.policy_watch import PolicyWatch
 from trainingjob_operator.gc.pressure import MemoryPressure, Ports
+from trainingjob_operator.gc.remover import Remover
 from trainingjob_operator.handlers.lifecycle import (
     operator_settings,
     register_lifecycle,
     register_login,
 )
 from trainingjob_operator.handlers.memories import BoundedMemories
+from trainingjob_operator.handlers.retention import register_policies
 from trainingjob_operator.handlers.watch import register_watches
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.events import EventRecorder
@@ -37,9 +41,11 @@ from trainingjob_operator.reconciler.workers import Workers
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.manifest_cache import ManifestCache
+from trainingjob_operator.stores.policies import PolicyBook
 from trainingjob_operator.web import WebServer
 
 _EVENTS_FLUSH_S: Final = 0.5
+_SHORT_TTL_S: Final = 300.0
 _IDENTITY: Final = cast(Any, "trainingjob-operator")
 """Whom kopf's peers would see; we have none. (kopf's own type for it is not public.)"""
 
@@ -76,11 +82,26 @@ class Operator:
             writer_from(settings.persist, more_connections=more) if settings.persist.url else None
         )
         self.carrier: Final = self._carrier(self.writer, clock) if self.writer else None
+        self.policies: Final = PolicyBook(
+            settings.operator_namespace or connection.namespace, settings_ttl_s=settings.gc.ttl
+        )
+        self.remover: Final = Remover(
+            self.gateway, self.policies, self.events, clock, ClockGuard(clock)
+        )
+        self.policy_watch: Final = PolicyWatch(
+            self.gateway,
+            self.policies,
+            self.index,
+            namespaces=self._policy_namespaces,
+            look_again=self.queue.add,
+            on_forgotten=self.remover.take_removed,
+        )
         self.reconciler: Final = Reconciler(
             cluster=self.gateway,
             index=self.index,
             manifests=self.manifests,
             records=self.carrier.outbox if self.carrier is not None else Nowhere(),
+            retention=self.remover,
             events=self.events,
             clock=clock,
             policy=settings.policy,
@@ -142,6 +163,14 @@ class Operator:
             on_delivery=self.queue.add,
         )
 
+    @property
+    def _policy_namespaces(self) -> tuple[str | None, ...]:
+        """Where RetentionPolicies count: where jobs are served, and where the default one lives."""
+        namespaces = self.settings.namespaces
+        if not namespaces:
+            return (None,)
+        return tuple(dict.fromkeys((*namespaces, self.policies.default_namespace)))
+
     async def run(self, *, stop: asyncio.Event | None = None) -> None:
         """Run until SIGTERM, SIGINT, or until `stop` is set.
 
@@ -152,7 +181,8 @@ class Operator:
         registry = kopf.OperatorRegistry()
         register_login(registry, server=self.connection.server, open_session=self._open_session)
         register_lifecycle(registry, start=self._start, stop=self._stop)
-        register_watches(registry, self.intake)
+        register_watches(registry, self.intake, namespaces=self.settings.namespaces)
+        register_policies(registry, self.policy_watch)
         try:
             _logger.info("probes are served on %s", await self._serve_probes())
             await kopf.operator(
@@ -163,7 +193,7 @@ class Operator:
                 # Else kopf asks for the user's name, and an image's user is but a number.
                 identity=_IDENTITY,
                 clusterwide=clusterwide,
-                namespaces=self.settings.namespaces,
+                namespaces=[each for each in self._policy_namespaces if each],
                 stop_flag=stop,
             )
         finally:
@@ -205,6 +235,7 @@ class Operator:
 
     async def _start(self) -> None:
         """Fill the index, then start deciding: nothing may be concluded from half a picture."""
+        await self._read_policies()
         await self.resync.run_until_done()
         _logger.info("following %d jobs; watching for more", len(self.index))
         self.workers.start()
@@ -212,6 +243,7 @@ class Operator:
             asyncio.create_task(self.resync.run(), name="resync"),
             asyncio.create_task(self.events.run(), name="events"),
             asyncio.create_task(self.pressure.run(), name="memory-pressure"),
+            asyncio.create_task(self.policy_watch.run(), name="policies"),
         ]
         if self.carrier is not None:
             self._tasks += self.carrier.start()
@@ -220,6 +252,21 @@ class Operator:
                 "no record endpoint is set (TRAININGJOB_PERSIST__URL): "
                 "finished jobs leave no record behind"
             )
+
+    async def _read_policies(self) -> None:
+        """Know who keeps jobs for longer before any of them is deleted; without, none is."""
+        ttl = self.settings.gc.ttl
+        if ttl < _SHORT_TTL_S:
+            _logger.warning(
+                "finished jobs are deleted after %g s (TRAININGJOB_GC__TTL): less than %g s leaves "
+                "little time to look at them",
+                ttl,
+                _SHORT_TTL_S,
+            )
+        try:
+            await self.policy_watch.refresh()
+        except KubernetesError as error:
+            _logger.warning("cannot read or create the RetentionPolicies yet: %s", error)
 
     async def _stop(self) -> None:
         self.is_stopping = True

@@ -28,6 +28,11 @@ from trainingjob_operator.errors import SettingsError
 
 PREFIX: Final = "TRAININGJOB_"
 CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"
+CLEANUP_VARIABLE: Final = "PERIODIC_CLEANUP_INTERVAL"
+"""Another name of the variable below, which wins where both are set."""
+
+INTERVAL_VARIABLE: Final = f"{PREFIX}GC__INTERVAL"
+NAMESPACE_PATTERN: Final = r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"
 _NESTED: Final = "__"
 _MAX_PORT: Final = 65535
 _MAX_ECHO: Final = 63
@@ -199,6 +204,16 @@ class VolumeSettings(_Group):
         return self
 
 
+class GcSettings(_Group):
+    """When finished jobs leave the cluster, where no policy and no job says otherwise."""
+
+    interval: Seconds = Field(default=600.0, ge=1, le=86_400)
+    """Seconds between two runs of the housekeeping. PERIODIC_CLEANUP_INTERVAL means the same."""
+
+    ttl: Seconds = Field(default=3600.0, ge=0, le=2_147_483_647)
+    """Seconds for which a finished job is kept once its record is stored; 0: it goes at once."""
+
+
 class WebSettings(_Group):
     """Where `/healthz`, `/readyz` and `/metrics` are served."""
 
@@ -222,6 +237,10 @@ class Settings(_Group):
     namespaces: Annotated[Names, AfterValidator(_check_namespaces)] = ()
     """Namespaces to watch, comma list. Empty: all."""
 
+    operator_namespace: str = Field(default="", pattern=NAMESPACE_PATTERN)
+    """Where the default RetentionPolicy lives. Empty: the service account's namespace, else that
+    of the kubeconfig's context, else `default`."""
+
     cluster_name: str = Field(default="default", min_length=1, max_length=253)
     """What the record calls this cluster."""
 
@@ -232,6 +251,7 @@ class Settings(_Group):
     memory: MemorySettings = MemorySettings()
     persist: PersistSettings = PersistSettings()
     volume: VolumeSettings = VolumeSettings()
+    gc: GcSettings = GcSettings()
     web: WebSettings = WebSettings()
     logging: LoggingSettings = LoggingSettings()
 
@@ -255,6 +275,8 @@ class Settings(_Group):
         """
         variables = os.environ if environment is None else environment
         document = _file(variables.get(CONFIG_VARIABLE))
+        if (interval := variables.get(CLEANUP_VARIABLE)) and INTERVAL_VARIABLE not in variables:
+            _put(document, INTERVAL_VARIABLE, interval)
         for name, value in variables.items():
             _put(document, name, value)
         try:

@@ -100,6 +100,8 @@ def test_the_defaults_make_exactly_these_objects() -> None:
         "CustomResourceDefinition retentionpolicies.trainingjob.dev",
         "CustomResourceDefinition trainingjobs.trainingjob.dev",
         "Deployment trainingjob-operator",
+        "Role trainingjob-operator-policy",
+        "RoleBinding trainingjob-operator-policy",
         "ServiceAccount trainingjob-operator",
     ]
 
@@ -159,7 +161,7 @@ def test_long_names_leave_room_for_suffixes() -> None:
             for found in objects
             if found["kind"] != "CustomResourceDefinition"
         )
-        <= len("-admin") + 53
+        <= len("-policy") + 53
     )
 
 
@@ -273,7 +275,9 @@ def test_the_default_values_are_the_operators_own_defaults() -> None:
     # The chart has a terminal for nobody, and a port that probes can be told.
     chart = Settings.from_environment(environment(render()))
     own = Settings.from_environment({})
-    assert chart.model_copy(update={"logging": own.logging, "web": own.web}) == own
+    told = {name: getattr(own, name) for name in ("logging", "web", "operator_namespace")}
+    assert chart.model_copy(update=told) == own
+    assert chart.operator_namespace == NAMESPACE
     assert chart.logging.format == "json"
     assert chart.web.address == ":8080"
 

@@ -7,13 +7,26 @@ from tests.support.chart import Object, Values, one, render, service_account_obj
 
 NAMED: Values = {"watchNamespaces": ["team-a", "team-b"]}
 IN_NAMESPACES = {
-    "trainingjob.dev/trainingjobs": {"get", "list", "patch", "watch"},
+    "trainingjob.dev/trainingjobs": {"get", "list", "patch", "watch", "delete"},
     "trainingjob.dev/trainingjobs/status": {"patch"},
     "trainingjob.dev/trainingjobs/finalizers": {"update"},
+    "trainingjob.dev/retentionpolicies": {"get", "list", "patch", "watch"},
+    "trainingjob.dev/retentionpolicies/status": {"patch"},
     "/pods": {"get", "list", "watch", "create", "delete"},
     "/services": {"get", "create"},
     "/events": {"create"},
 }
+FOR_THE_POLICY = {"trainingjob.dev/retentionpolicies": {"create"}}
+"""In the operator's own namespace."""
+
+FOR_KOPF = {
+    "trainingjob.dev/retentionpolicies": {"create", "get", "list", "patch", "watch"},
+    "trainingjob.dev/retentionpolicies/status": {"patch"},
+    "trainingjob.dev/trainingjobs": {"list", "watch"},
+    "/pods": {"list", "watch"},
+}
+"""The same, of an operator of named namespaces that its own is not one of."""
+
 READ = {"get", "list", "watch"}
 WRITE = {"create", "update", "patch", "delete", "deletecollection"}
 
@@ -34,14 +47,16 @@ def test_the_operator_of_all_namespaces_may_do_exactly_this() -> None:
     assert granted(one(objects, "ClusterRole", "trainingjob-operator")) == IN_NAMESPACES | {
         "apiextensions.k8s.io/customresourcedefinitions": {"list", "watch"}
     }
-    assert not [found for found in objects if found["kind"] in {"Role", "RoleBinding"}]
+    assert granted(one(objects, "Role")) == FOR_THE_POLICY
+    for kind in ("Role", "RoleBinding"):
+        assert one(objects, kind)["metadata"]["namespace"] == NAMESPACE
 
 
 def test_the_operator_of_named_namespaces_has_rights_nowhere_else() -> None:
     objects = service_account_objects(NAMED | {"rbac": {"aggregateClusterRoles": False}})
     roles = [found for found in objects if found["kind"] == "Role"]
-    assert [role["metadata"]["namespace"] for role in roles] == ["team-a", "team-b"]
-    assert [granted(role) for role in roles] == [IN_NAMESPACES] * 2
+    assert [role["metadata"]["namespace"] for role in roles] == [NAMESPACE, "team-a", "team-b"]
+    assert [granted(role) for role in roles] == [FOR_KOPF, IN_NAMESPACES, IN_NAMESPACES]
     assert {found["kind"] for found in objects} == {"ServiceAccount", "Role", "RoleBinding"}
 
 

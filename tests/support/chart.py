@@ -142,7 +142,9 @@ def token_kubeconfig(plane: ControlPlane, path: Path, namespace: str, account: s
             "spec": {"expirationSeconds": 3600},
         },
     )
-    return plane.authority.token_kubeconfig(path, plane.server, answer["status"]["token"])
+    return plane.authority.token_kubeconfig(
+        path, plane.server, answer["status"]["token"], namespace=namespace
+    )
 
 
 def wait_until_served(kubeconfig: Path) -> None:

@@ -23,13 +23,14 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, ParamSpec, Protocol, Self
 
-from trainingjob_operator.api import TrainingJobStatus
+from trainingjob_operator.api import RetentionPolicyStatus, TrainingJobStatus
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.constants import (
     FINALIZER_RECORD,
     LABEL_ATTEMPT,
     LABEL_INDEX,
     LABEL_JOB_NAME,
+    POLICY_NAME,
 )
 from trainingjob_operator.core.decision import Event, Policy
 from trainingjob_operator.core.job import JobKey, JobView
@@ -42,6 +43,9 @@ from trainingjob_operator.errors import (
     QuotaExceededError,
     UnavailableError,
 )
+from trainingjob_operator.gc.clock_guard import ClockGuard
+from trainingjob_operator.gc.policy_watch import PolicyWatch
+from trainingjob_operator.gc.remover import Remover
 from trainingjob_operator.kube.gateway import JobsPage, Page
 from trainingjob_operator.persistence.carrier import Carrier
 from trainingjob_operator.persistence.nowhere import Nowhere
@@ -54,12 +58,14 @@ from trainingjob_operator.reconciler.workers import Workers
 from trainingjob_operator.settings import PersistSettings
 from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.manifest_cache import ManifestCache
+from trainingjob_operator.stores.policies import PolicyBook
 
 P = ParamSpec("P")
 Object = dict[str, Any]
 When = Literal["before", "after"]
 
 DEFAULT_GRACE_S: Final = 30
+OPERATOR_NAMESPACE: Final = "ops"
 _TERMINAL: Final = {"Succeeded", "Failed"}
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -164,7 +170,7 @@ class FakeCluster:
         pod_quota: pods beyond this number are refused as a ResourceQuota does.
     """
 
-    def __init__(self, clock: Clock, *, namespaces: tuple[str, ...] = ("ml",)) -> None:
+    def __init__(self, clock: Clock, *, namespaces: tuple[str, ...] = ("ml", "ops")) -> None:
         self.clock: Final = clock
         self.calls: list[Call] = []
         self.effects: list[Effect] = []
@@ -172,6 +178,7 @@ class FakeCluster:
         self.before: dict[str, Callable[[], object]] = {}
         self.job_watch: Final = Watch()
         self.pod_watch: Final = Watch()
+        self.policy_watch: Final = Watch()
         self.page_size = 500
         self.pod_quota = math.inf
         self._namespaces: Final = set(namespaces)
@@ -210,6 +217,18 @@ class FakeCluster:
             self._note("patch_job_status", found, found)
             return copy.deepcopy(found)
 
+    async def delete_finished_job(self, job: JobView) -> bool:
+        async with _Request(self, "delete_finished_job", job.key.name):
+            found = self._objects["jobs"].get(job.key)
+            if found is None:
+                return False
+            metadata = found["metadata"]
+            if (metadata["uid"], metadata["resourceVersion"]) != (job.uid, job.resource_version):
+                raise ConflictError("Precondition failed", status=409, reason="Conflict")
+            self._note("delete_finished_job", found, found)
+            self.delete_job(job.key.name, job.key.namespace)
+            return True
+
     async def set_finalizers(self, job: JobView, finalizers: Sequence[str]) -> Object | None:
         async with _Request(self, "set_finalizers", job.key.name):
             found = self._objects["jobs"].get(job.key)
@@ -241,6 +260,29 @@ class FakeCluster:
             )
             page = [copy.deepcopy(job) for _, job in found[:limit]]
             return JobsPage(page, str(found[limit - 1][0]) if len(found) > limit else "")
+
+    async def get_policy(self, namespace: str) -> Object | None:
+        return await self._get("get_policy", "policies", JobKey(namespace, POLICY_NAME))
+
+    def list_policies(self, namespace: str | None) -> AsyncIterator[Page]:
+        return self._pages("list_policies", "policies", namespace, "")
+
+    async def create_policy(self, namespace: str) -> Object:
+        async with _Request(self, "create_policy", namespace):
+            return self.create_policy_as_user(namespace)
+
+    async def patch_policy_status(self, namespace: str, patch: Object) -> Object | None:
+        async with _Request(self, "patch_policy_status", namespace):
+            found = self._objects["policies"].get(JobKey(namespace, POLICY_NAME))
+            if found is None:
+                return None
+            for name in ("uid", "resourceVersion"):
+                if patch["metadata"][name] != found["metadata"][name]:
+                    raise ConflictError(f"{name} is another one", status=409, reason="Conflict")
+            status = _merged(found["status"], patch["status"])
+            RetentionPolicyStatus.model_validate(status)
+            self._update("policies", {**found, "status": status})
+            return self.policy(namespace)
 
     async def get_pod(self, namespace: str, name: str) -> Object | None:
         return await self._get("get_pod", "pods", JobKey(namespace, name))
@@ -314,7 +356,7 @@ class FakeCluster:
 
     def disconnect(self) -> None:
         """Close both watches."""
-        for watch in (self.job_watch, self.pod_watch):
+        for watch in (self.job_watch, self.pod_watch, self.policy_watch):
             watch.deliver, watch.held = None, False
             watch.drop()
 
@@ -379,6 +421,26 @@ class FakeCluster:
         for service in tuple(self._objects["services"].values()):
             if _controller_uid(service) == uid:
                 self._remove("services", service)
+
+    def policy(self, namespace: str = "ml") -> Object:
+        """The policy of a namespace, which is there."""
+        return copy.deepcopy(self._objects["policies"][JobKey(namespace, POLICY_NAME)])
+
+    def create_policy_as_user(self, namespace: str = "ml", **spec: Any) -> Object:
+        """A user applies a RetentionPolicy."""
+        metadata = {"name": POLICY_NAME, "namespace": namespace}
+        return self._create("", "policies", {"metadata": metadata, "spec": spec})
+
+    def edit_policy(self, namespace: str = "ml", **spec: Any) -> None:
+        """A user changes fields of a RetentionPolicy's spec; None removes one."""
+        policy = self.policy(namespace)
+        policy["metadata"]["generation"] += 1
+        policy["spec"] = _merged(policy["spec"], spec)
+        self._update("policies", policy)
+
+    def delete_policy(self, namespace: str = "ml") -> None:
+        """A user deletes a RetentionPolicy."""
+        self._remove("policies", self.policy(namespace))
 
     def create_foreign(self, kind: Literal["pods", "services"], manifest: Object) -> Object:
         """Somebody else creates a pod or a Service."""
@@ -504,6 +566,8 @@ class FakeCluster:
     def _emit(self, kind: str, event: str, raw: Object) -> None:
         if kind == "jobs":
             self.job_watch.emit(event, raw)
+        elif kind == "policies":
+            self.policy_watch.emit(event, raw)
         elif kind == "pods" and LABEL_JOB_NAME in raw["metadata"].get("labels", {}):
             self.pod_watch.emit(event, raw)
 
@@ -681,6 +745,7 @@ class OperatorLife:
         namespaces: tuple[str | None, ...] = (None,),
         endpoint: Writer | None = None,
         retry_cache_size: int = 1000,
+        ttl_s: float | None = None,
     ) -> None:
         self.cluster: Final = cluster
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
@@ -688,11 +753,20 @@ class OperatorLife:
         self.manifests: Final = ManifestCache()
         self.recorded: Final = Recorded()
         self.carrier: Final = self._carrier(endpoint, retry_cache_size) if endpoint else None
+        self.policies: Final = PolicyBook(OPERATOR_NAMESPACE, settings_ttl_s=ttl_s or 0.0)
+        self.guard: Final = ClockGuard(cluster.clock)
+        self.remover: Final = Remover(
+            cluster, self.policies, self.recorded, cluster.clock, self.guard
+        )
+        self.policy_watch: Final = PolicyWatch(
+            cluster, self.policies, self.index, namespaces=(None,), look_again=self.queue.add
+        )
         self.reconciler: Final = Reconciler(
             cluster=cluster,
             index=self.index,
             manifests=self.manifests,
             records=self.carrier.outbox if self.carrier else Nowhere(),
+            retention=self.remover if ttl_s is not None else None,
             events=self.recorded,
             clock=cluster.clock,
             policy=Policy(recording=endpoint is not None),
@@ -707,6 +781,7 @@ class OperatorLife:
             interval_s=interval_s,
         )
         self.intake: Final = Intake(self.index, self.manifests, self.queue, cluster.clock)
+        self._retains: Final = ttl_s is not None
         self._tasks: list[asyncio.Task[None]] = []
 
     def _carrier(self, endpoint: Writer, retry_cache_size: int) -> Carrier:
@@ -723,11 +798,16 @@ class OperatorLife:
         )
 
     async def __aenter__(self) -> Self:
+        if self._retains:
+            await self.policy_watch.refresh()
         await self.resync.run_until_done()
         self.workers.start()
         self.cluster.connect(self.intake)
+        if self._retains:
+            self.cluster.policy_watch.deliver = self.policy_watch.policy_event
+            self._tasks = [asyncio.create_task(self.policy_watch.run())]
         self.resync.request()  # as whenever a watch was opened behind a list
-        self._tasks = [asyncio.create_task(self.resync.run())]
+        self._tasks += [asyncio.create_task(self.resync.run())]
         if self.carrier is not None:
             self._tasks += self.carrier.start()
         return self

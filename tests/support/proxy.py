@@ -100,6 +100,8 @@ class FaultProxy:
 
     def __init__(self, upstream_kubeconfig: Path, folder: Path) -> None:
         self._credentials = load_kubeconfig(upstream_kubeconfig)
+        [upstream] = yaml.safe_load(upstream_kubeconfig.read_text())["contexts"]
+        self._namespace = upstream["context"].get("namespace", "default")
         self.kubeconfig = folder / "proxy.kubeconfig"
         self.faults: list[Fault] = []
         self.seen: list[Seen] = []
@@ -194,12 +196,13 @@ class FaultProxy:
         await asyncio.sleep(0)
 
     def _write_kubeconfig(self) -> None:
+        context = {"cluster": "c", "user": "u", "namespace": self._namespace}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{self._port}"}}],
             "users": [{"name": "u", "user": {}}],
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "contexts": [{"name": "c", "context": context}],
             "current-context": "c",
         }
         self.kubeconfig.write_text(yaml.safe_dump(config))

@@ -79,6 +79,9 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
   "TRAININGJOB_PERSIST__CONCURRENCY" .Values.persist.concurrency
   "TRAININGJOB_PERSIST__RETRY_CACHE_SIZE" .Values.persist.retryCacheSize
   "TRAININGJOB_PERSIST__DEADLINE" .Values.persist.deadline
+  "TRAININGJOB_OPERATOR_NAMESPACE" .Release.Namespace
+  "TRAININGJOB_GC__INTERVAL" .Values.gc.interval
+  "TRAININGJOB_GC__TTL" .Values.gc.ttl
   "TRAININGJOB_LOGGING__FORMAT" .Values.logging.format
   "TRAININGJOB_LOGGING__LEVEL" .Values.logging.level
 }}

@@ -24,6 +24,7 @@ from trainingjob_operator.constants import (
     LABEL_JOB_NAME,
     PLURAL_RETENTION_POLICIES,
     PLURAL_TRAINING_JOBS,
+    POLICY_NAME,
 )
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.errors import GoneError, UnavailableError
@@ -140,11 +141,59 @@ class Gateway:
         found = (document.get("metadata") or {}).get("continue")
         return JobsPage(document.get("items") or [], str(found or ""))
 
+    async def delete_finished_job(self, job: JobView) -> bool:
+        """Delete a job if it is still the version that was seen; its pods follow by themselves.
+
+        Returns:
+            Whether it was there.
+
+        Raises:
+            ConflictError: the job has changed since, or is another one.
+        """
+        options: Object = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": job.uid, "resourceVersion": job.resource_version},
+            "propagationPolicy": "Background",
+        }
+        path = _jobs_path(job.key.namespace, job.key.name)
+        return await self._call("DELETE", path, body=options) is not None
+
+    # --- policies -------------------------------------------------------------------------------
+
+    async def get_policy(self, namespace: str) -> Object | None:
+        """Read the RetentionPolicy of a namespace, live."""
+        return await self._call("GET", _policies_path(namespace, POLICY_NAME))
+
+    async def create_policy(self, namespace: str) -> Object:
+        """Create a RetentionPolicy that says nothing.
+
+        Raises:
+            AlreadyExistsError: there is one.
+        """
+        manifest: Object = {
+            "apiVersion": API_VERSION,
+            "kind": KIND_RETENTION_POLICY,
+            "metadata": {"name": POLICY_NAME, "namespace": namespace},
+            "spec": {},
+        }
+        path = _policies_path(namespace)
+        return _there(await self._call("POST", path, body=manifest), path)
+
+    async def patch_policy_status(self, namespace: str, patch: Object) -> Object | None:
+        """Merge-patch a RetentionPolicy's status; preconditions stand in the patch's metadata.
+
+        Raises:
+            ConflictError: the policy has changed since, or is another one.
+        """
+        path = f"{_policies_path(namespace, POLICY_NAME)}/status"
+        return await self._call("PATCH", path, body=patch, content_type=MERGE_PATCH)
+
     # --- anything of ours -----------------------------------------------------------------------
 
     def list_policies(self, namespace: str | None) -> AsyncIterator[Page]:
         """List the RetentionPolicies of a namespace, or of all, live and in pages."""
-        return self._pages(_path(_OURS, namespace, PLURAL_RETENTION_POLICIES, ""), {})
+        return self._pages(_policies_path(namespace), {})
 
     async def remove_finalizer(self, raw: Object, finalizer: str) -> None:
         """Take a finalizer off a job or a policy, if it is still the version that was seen.
@@ -229,10 +278,7 @@ class Gateway:
 
     async def _create(self, plural: str, manifest: Object) -> Object:
         path = _core_path(manifest["metadata"]["namespace"], plural)
-        created = await self._call("POST", path, body=manifest)
-        if created is None:  # the namespace, or the kind, is not there
-            raise UnavailableError(f"404 on POST {path}", status=NOT_FOUND, reason="NotFound")
-        return created
+        return _there(await self._call("POST", path, body=manifest), path)
 
     async def _pages(self, path: str, query: dict[str, str]) -> AsyncIterator[Page]:
         """All pages of a list, of one moment in time.
@@ -302,6 +348,16 @@ def _document(data: bytes, method: str, path: str) -> Object:
     if not isinstance(document, dict):
         raise UnavailableError(f"{method} {path} was not answered with an object")
     return document
+
+
+def _there(created: Object | None, path: str) -> Object:
+    if created is None:  # the namespace, or the kind, is not there
+        raise UnavailableError(f"404 on POST {path}", status=NOT_FOUND, reason="NotFound")
+    return created
+
+
+def _policies_path(namespace: str | None, name: str = "") -> str:
+    return _path(_OURS, namespace, PLURAL_RETENTION_POLICIES, name)
 
 
 def _jobs_path(namespace: str | None, name: str = "") -> str:

@@ -53,6 +53,14 @@ class Records(Protocol):
     async def store_at_once(self, job: JobView, status: JobStatus) -> bool: ...
 
 
+class Retention(Protocol):
+    """What becomes of finished jobs; see `gc.remover` for the meaning."""
+
+    async def when_finished(self, job: JobView) -> float | None:
+        """Delete a job if its time is over; else the seconds until then, None: not soon."""
+        ...
+
+
 class Recorder(Protocol):
     """Where events go."""
 

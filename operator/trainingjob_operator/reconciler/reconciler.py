@@ -33,7 +33,7 @@ from trainingjob_operator.core.readiness import Readiness, set_readiness
 from trainingjob_operator.errors import ConflictError, InvalidError, KubernetesError
 from trainingjob_operator.reconciler.launcher import Launcher
 from trainingjob_operator.reconciler.pace import Pace
-from trainingjob_operator.reconciler.ports import Cluster, Recorder, Records
+from trainingjob_operator.reconciler.ports import Cluster, Recorder, Records, Retention
 from trainingjob_operator.reconciler.record_keeper import RecordKeeper
 from trainingjob_operator.stores.job_index import JobEntry, JobIndex
 from trainingjob_operator.stores.manifest_cache import ManifestCache
@@ -62,6 +62,7 @@ class Reconciler:
         clock: Clock,
         policy: Policy,
         records: Records,
+        retention: Retention | None = None,
         accelerators: Collection[str] = (),
         is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -70,6 +71,7 @@ class Reconciler:
         self._index: Final = index
         self._manifests: Final = manifests
         self._records: Final = records
+        self._retention: Final = retention
         self._events: Final = events
         self._clock: Final = clock
         self._policy: Final = policy
@@ -192,12 +194,26 @@ class Reconciler:
                 entry.job, self._keeper.release(entry.job, abandon=decided.abandon)
             )
         if decided.look_again_at is None:
-            return None
+            return await self._when_finished(entry.job)
         wait = (decided.look_again_at - self._clock.now()).total_seconds()
         return min(max(wait, AT_ONCE), LONGEST_WAIT_S)
 
+    async def _when_finished(self, job: JobView) -> float | None:
+        """A finished job that nothing holds is deleted when its time is over.
+
+        One that the index does not hold is the sweep's business: its appointment would be kept in
+        memory, and there may be any number of them.
+        """
+        if self._retention is None or not job.status.is_finished:
+            return None
+        wait = await self._retention.when_finished(job)
+        return wait if job.key in self._index else None
+
     async def _write_finalizers(self, job: JobView, write: Awaitable[None]) -> float | None:
-        """Make such a write. It changes the job, so look again in any case, unless it is over."""
+        """Make such a write. It changes the job, so look again in any case, unless it is over.
+
+        The echo of our own write is no news, so what is over is asked about here how long it stays.
+        """
         try:
             await write
         except (ConflictError, InvalidError):
@@ -207,8 +223,9 @@ class Reconciler:
                 return AT_ONCE
             raise
         entry = self._index.get(job.key)
-        over = entry is None or entry.job.status.is_finished
-        return None if over else AT_ONCE
+        if entry is None:
+            return None
+        return await self._when_finished(entry.job) if entry.job.status.is_finished else AT_ONCE
 
     async def _record(self, entry: JobEntry, job: JobView, decided: Plan) -> bool:
         """Write the status that was decided. False: the job changed meanwhile; look again."""

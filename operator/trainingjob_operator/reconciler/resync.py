@@ -139,6 +139,7 @@ class Resync:
         if job.status.is_finished:
             if len(self._index) < self._index.max_jobs or _has_pods_left(job):
                 self._index.observe_job(job)
+                self._queue.add(job.key)  # to be deleted when its time is over
         elif not self._index.observe_job(job) and not says_queued(job.status):
             self._queue.add(job.key)  # turned away: it says so in its status
 

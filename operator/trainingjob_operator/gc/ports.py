@@ -1,0 +1,52 @@
+"""What housekeeping needs of its neighbours, declared where it is used."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+from trainingjob_operator.core.decision import Event
+from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.retention import Inherited
+
+Object = dict[str, Any]
+
+
+class PageOfObjects(Protocol):
+    """A part of a list, and the resourceVersion of the whole."""
+
+    @property
+    def items(self) -> list[Object]:
+        """The objects."""
+        ...
+
+    @property
+    def resource_version(self) -> str:
+        """The version of the whole list."""
+        ...
+
+
+class Jobs(Protocol):
+    """The calls of the Kubernetes API that deleting jobs takes; see `kube.gateway`."""
+
+    async def get_job(self, key: JobKey) -> Object | None: ...
+    async def delete_finished_job(self, job: JobView) -> bool: ...
+    def list_jobs(self, namespace: str | None) -> AsyncIterator[PageOfObjects]: ...
+
+
+class PoliciesApi(Protocol):
+    """The calls that keeping the policies takes; see `kube.gateway`."""
+
+    def list_policies(self, namespace: str | None) -> AsyncIterator[PageOfObjects]: ...
+    async def create_policy(self, namespace: str) -> Object: ...
+
+
+class Policies(Protocol):
+    """Who rules which namespace; see `stores.policies`."""
+
+    def inherited_by(self, namespace: str) -> Inherited | None: ...
+    def ruler_of(self, namespace: str) -> str: ...
+
+
+class Recorder(Protocol):
+    """Where events go."""
+
+    def record(self, job: JobView, event: Event) -> None: ...

@@ -1,0 +1,185 @@
+"""Deletes one finished job whose time is over: looks at it live, decides again, and only then acts.
+
+The deletion names the job's uid and the very version that was decided on. Whatever happens in
+between, a longer time to live, a pin, a namesake, makes it fail: then the job is looked at again.
+
+Bound: `_TOLD` jobs of which is remembered that they were told why they stay.
+"""
+
+import logging
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.constants import REASON_EXPIRED, REASON_NOT_DELETED
+from trainingjob_operator.core.decision import Event
+from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.retention import (
+    GITOPS,
+    Verdict,
+    counts_for_history,
+    finished_at,
+    judge,
+)
+from trainingjob_operator.core.text import age
+from trainingjob_operator.errors import ConflictError, KubernetesError
+from trainingjob_operator.gc.clock_guard import ClockGuard
+from trainingjob_operator.gc.ports import Jobs, Policies, Recorder
+
+LONGEST_WAIT_S: Final = 3600.0
+"""What is due later than that is the sweep's business: it needs no place in memory."""
+
+CHANGED: Final = "Changed"
+"""Why a job stays: it is not any more what it was when it was seen."""
+
+TTL: Final = "TTL"
+HISTORY: Final = "HistoryLimit"
+"""Why a job was deleted: its time was over; there were so many newer ones."""
+
+_LOOK_AGAIN_S: Final = 1.0
+_LEAPT_S: Final = 600.0
+_TOLD: Final = 2000
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What became of a job that was to be deleted.
+
+    Attributes:
+        removed: it was deleted, by us.
+        conflict: it changed between the look and the deletion.
+        kept_by: why it stays, if it does; "": it is gone.
+        verdict: what was decided when it was looked at live, if it was there.
+    """
+
+    removed: bool = False
+    conflict: bool = False
+    kept_by: str = ""
+    verdict: Verdict | None = None
+
+
+class Remover:
+    """Shared by the reconciler, which deletes on time, and the sweep, which finds the rest.
+
+    Attributes:
+        removed_total: how many jobs were deleted, by reason.
+        errors_total: how many deletions the API server did not take.
+    """
+
+    def __init__(
+        self, jobs: Jobs, policies: Policies, events: Recorder, clock: Clock, guard: ClockGuard
+    ) -> None:
+        self._jobs: Final = jobs
+        self._policies: Final = policies
+        self._events: Final = events
+        self._clock: Final = clock
+        self._guard: Final = guard
+        self._told: Final[OrderedDict[str, None]] = OrderedDict()
+        self._removed: Final[Counter[str]] = Counter()
+        self.removed_total: Final[Counter[str]] = Counter({TTL: 0, HISTORY: 0})
+        self.errors_total = 0
+
+    def judge(self, job: JobView) -> Verdict:
+        """What is to become of a job, as it was seen."""
+        inherited = self._policies.inherited_by(job.key.namespace)
+        return judge(job, inherited, now=self._clock.now())
+
+    def take_removed(self, ruler: str) -> int:
+        """How many jobs the policy of this namespace has had deleted since it was last asked."""
+        return self._removed.pop(ruler, 0)
+
+    async def when_finished(self, job: JobView) -> float | None:
+        """Delete a job if its time is over.
+
+        Returns:
+            In how many seconds to look again; None: it is gone, or the sweep will find it.
+
+        Raises:
+            KubernetesError: it could not be read or deleted; try again later.
+        """
+        verdict = self.judge(job)
+        if verdict.expired:
+            if self._guard.leapt_s:
+                return _LEAPT_S
+            try:
+                removal = await self.remove(job.key, job.uid)
+            except KubernetesError as error:
+                if not error.permanent:
+                    raise
+                _logger.warning("Cleanup: cannot remove job %s: %s", job.key, error)
+                return None  # a right is missing, or somebody's rule says no: the sweep asks again
+            if removal.conflict:
+                return _LOOK_AGAIN_S
+            if removal.verdict is None:
+                return None
+            verdict = removal.verdict
+        self.tell(job, verdict)
+        return self._wait(verdict)
+
+    async def remove(self, key: JobKey, uid: str, *, because: str = TTL) -> Removal:
+        """Read a job, decide again, and delete it if that is still right.
+
+        Raises:
+            KubernetesError: it could not be read or deleted.
+        """
+        try:
+            return await self._remove(key, uid, because)
+        except KubernetesError:
+            self.errors_total += 1
+            raise
+
+    async def _remove(self, key: JobKey, uid: str, because: str) -> Removal:
+        raw = await self._jobs.get_job(key)
+        if raw is None:
+            return Removal()
+        job = job_view(raw)
+        if job.uid != uid:
+            return Removal()  # a namesake: its time is its own
+        verdict = self.judge(job)
+        surplus = because == HISTORY and counts_for_history(job)
+        if not verdict.expired and not surplus:
+            return Removal(kept_by=verdict.held_by or CHANGED, verdict=verdict)
+        try:
+            was_there = await self._jobs.delete_finished_job(job)
+        except ConflictError:
+            return Removal(conflict=True, kept_by=CHANGED, verdict=verdict)
+        if was_there:
+            self._note(job, verdict, TTL if verdict.expired else HISTORY)
+        return Removal(removed=was_there)
+
+    def tell(self, job: JobView, verdict: Verdict) -> None:
+        """Say of a job, once, that it stays because somebody would create it again."""
+        if verdict.held_by != GITOPS or not verdict.is_held(now=self._clock.now()):
+            return
+        if job.uid in self._told:
+            return
+        self._told[job.uid] = None
+        if len(self._told) > _TOLD:
+            self._told.popitem(last=False)
+        message = (
+            f"its time to live is over, but {job.gitops_owner} owns it and would create it again; "
+            "set spec.ttlSecondsAfterFinished to have it deleted all the same"
+        )
+        self._events.record(job, Event(reason=REASON_NOT_DELETED, message=message))
+
+    def _note(self, job: JobView, verdict: Verdict, reason: str) -> None:
+        self.removed_total[reason] += 1
+        self._removed[self._policies.ruler_of(job.key.namespace)] += 1
+        ended_at = finished_at(job.status) or self._clock.now()
+        old = age((self._clock.now() - ended_at).total_seconds())
+        _logger.info(
+            "Cleanup: removed job %s (%s, finished %s ago)", job.key, job.status.phase, old
+        )
+        why = f"as {verdict.rule} says" if reason == TTL else "to make room for newer ones"
+        message = f"deleted {old} after it finished, {why}"
+        self._events.record(job, Event(reason=REASON_EXPIRED, message=message))
+
+    def _wait(self, verdict: Verdict) -> float | None:
+        if verdict.due_at is None or verdict.held_by:
+            return None
+        wait = (verdict.due_at - self._clock.now()) / timedelta(seconds=1)
+        return max(wait, 0.0) if wait <= LONGEST_WAIT_S else None

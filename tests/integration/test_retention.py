@@ -1,0 +1,250 @@
+"""Finished jobs leave the cluster: an operator that runs as a process, on an API server."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api, ApiServerUnderTest
+from tests.support.builders import make_job
+from tests.support.ledger import Ledger
+from tests.support.operator import OperatorProcess
+from tests.support.proxy import Fault, FaultProxy, Seen
+from trainingjob_sandbox.client import ApiError
+
+Object = dict[str, Any]
+KEEP = {"trainingjob.dev/keep": "true"}
+
+
+@contextlib.contextmanager
+def operating(
+    api_server: ApiServerUnderTest, api: Api, folder: Path, **settings: str
+) -> Iterator[OperatorProcess]:
+    """An operator of this namespace alone, which deletes at once what is finished."""
+    process = OperatorProcess(
+        api_server.operator_kubeconfig,
+        folder / "operator.log",
+        **{"TRAININGJOB_NAMESPACES": api.namespace, "TRAININGJOB_GC__TTL": "0", **settings},
+    )
+    with process:
+        process.wait_until_ready()
+        yield process
+
+
+@pytest.fixture
+async def policies(api: Api) -> AsyncIterator[Api]:
+    """The client of a namespace whose policy does not hold its end, with no operator to let go."""
+    yield api
+    path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{api.namespace}/retentionpolicies/default"
+    with contextlib.suppress(ApiError):
+        await api.client.patch(path, {"metadata": {"finalizers": None}})
+
+
+async def finish(api: Api, name: str, code: int = 0, **spec: Any) -> Object:
+    """A job of one pod that has ended; as it was created."""
+    metadata: Object = spec.pop("metadata", {})
+    job = make_job(name, backoff_limit=0, **spec)
+    created = await api.apply({**job, "metadata": {**job["metadata"], **metadata}})
+    [pod] = await api.wait_for_pods(name, 1)
+    await api.start_pod(pod)
+    await api.finish_pod(pod, code)
+    return created
+
+
+async def wait_until_gone(api: Api, name: str, *, patience_s: float = 20) -> None:
+    async with asyncio.timeout(patience_s):
+        while not await api.job_is_gone(name):
+            await asyncio.sleep(0.05)
+
+
+async def wait_for_event(api: Api, name: str, reason: str) -> list[Object]:
+    async with asyncio.timeout(20):
+        while not (found := [e for e in await api.events(name) if e["reason"] == reason]):
+            await asyncio.sleep(0.05)
+    return found
+
+
+def _deletes_a_job(seen: Seen) -> bool:
+    return (seen.verb, seen.resource) == ("delete", "trainingjobs")
+
+
+def messages(operator: OperatorProcess) -> list[str]:
+    lines = (json.loads(line) for line in operator.log().splitlines() if line.startswith("{"))
+    return [line["message"] for line in lines]
+
+
+async def test_jobs_go_however_they_ended_and_their_pods_with_them(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path
+) -> None:
+    with operating(api_server, api, tmp_path) as operator:
+        await finish(api, "complete")
+        await finish(api, "failed", code=3)
+        await api.apply(make_job("cancelled"))
+        [pod] = await api.wait_for_pods("cancelled", 1)
+        await api.start_pod(pod)
+        await api.patch_job("cancelled", {"spec": {"shutdown": "Terminate"}})
+        for name in ("complete", "failed", "cancelled"):
+            await wait_until_gone(api, name)
+            [event] = await wait_for_event(api, name, "Expired")
+            assert "after it finished, as the operator's settings says" in event["message"]
+        async with asyncio.timeout(30):
+            while await api.pods("complete") or await api.pods("failed"):
+                await asyncio.sleep(0.05)
+        said = "\n".join(messages(operator))
+    namespace = api.namespace
+    assert f"Cleanup: removed job {namespace}/complete (Succeeded, finished 0s ago)" in said
+    assert f"Cleanup: removed job {namespace}/failed (Failed, finished " in said
+    assert f"Cleanup: removed job {namespace}/cancelled (Cancelled, finished " in said
+
+
+async def test_a_job_goes_after_its_own_time_and_after_its_record(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path
+) -> None:
+    with (
+        Ledger() as ledger,
+        operating(
+            api_server,
+            api,
+            tmp_path,
+            TRAININGJOB_GC__TTL="1h",
+            TRAININGJOB_PERSIST__URL=ledger.url,
+        ),
+    ):
+        ledger.go_down()
+        created = await finish(api, "owing", ttlSecondsAfterFinished=1)
+        await api.wait_for_phase("owing", "Succeeded")
+        ended_at = time.monotonic()
+        while time.monotonic() < ended_at + 3:
+            assert not await api.job_is_gone("owing"), "it went before its record was stored"
+            await asyncio.sleep(0.1)
+        ledger.come_up()
+        await wait_until_gone(api, "owing", patience_s=60)
+    assert created["metadata"]["uid"] in ledger.rows
+
+
+async def test_pinned_suspended_unfinished_and_gitops_jobs_stay(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path
+) -> None:
+    with operating(api_server, api, tmp_path, TRAININGJOB_GC__INTERVAL="1") as operator:
+        await finish(api, "pinned", metadata={"annotations": KEEP})
+        helm = {"app.kubernetes.io/managed-by": "Helm"}
+        await finish(api, "charted", metadata={"labels": helm})
+        await api.apply(make_job("waiting", suspend=True))
+        await api.apply(make_job("running"))
+        await finish(api, "gone")
+        await wait_until_gone(api, "gone")
+        [event] = await wait_for_event(api, "charted", "NotDeleted")
+        assert "Helm owns it and would create it again" in event["message"]
+        for name in ("pinned", "charted", "waiting", "running"):
+            assert not await api.job_is_gone(name), messages(operator)
+        # What holds them can be taken away.
+        unpinned = {"metadata": {"annotations": {"trainingjob.dev/keep": None}}}
+        await api.patch_job("pinned", unpinned)
+        await api.patch_job("charted", {"spec": {"ttlSecondsAfterFinished": 0}})
+        for name in ("pinned", "charted"):
+            await wait_until_gone(api, name)
+
+
+@pytest.mark.parametrize("change", ["longer", "pinned", "namesake"])
+async def test_what_changes_between_the_look_and_the_deletion_lives(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path, change: str
+) -> None:
+    """The operator's DELETE is held while a user changes the job: the preconditions refuse it."""
+
+    async def act() -> None:
+        if change == "longer":
+            await api.patch_job("saved", {"spec": {"ttlSecondsAfterFinished": 3600}})
+        elif change == "pinned":
+            await api.patch_job("saved", {"metadata": {"annotations": KEEP}})
+        else:
+            await api.delete_job("saved")
+            await api.apply(make_job("saved", suspend=True))
+
+    with FaultProxy(api_server.operator_kubeconfig, tmp_path) as proxy:
+        process = OperatorProcess(
+            proxy.kubeconfig,
+            tmp_path / "operator.log",
+            TRAININGJOB_NAMESPACES=api.namespace,
+            TRAININGJOB_GC__TTL="1h",
+        )
+        with process:
+            process.wait_until_ready()
+            await finish(api, "saved")
+            await api.wait_for_phase("saved", "Succeeded")
+            held = Fault(_deletes_a_job, delay_s=2)
+            proxy.add(held)
+            await api.patch_job("saved", {"spec": {"ttlSecondsAfterFinished": 0}})
+            async with asyncio.timeout(20):
+                while not held.hits:
+                    await asyncio.sleep(0.02)
+            await act()
+            await finish(api, "after", ttlSecondsAfterFinished=0)
+            await wait_until_gone(api, "after")
+            assert not await api.job_is_gone("saved"), process.log()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_an_operator_that_is_killed_at_the_deletion_leaves_it_to_the_next(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path, moment: str
+) -> None:
+    loop, crashed = asyncio.get_running_loop(), asyncio.Event()
+    with FaultProxy(api_server.operator_kubeconfig, tmp_path) as proxy:
+        process = OperatorProcess(
+            proxy.kubeconfig,
+            tmp_path / "operator.log",
+            TRAININGJOB_NAMESPACES=api.namespace,
+            TRAININGJOB_GC__TTL="0",
+        )
+
+        def crash() -> None:
+            process.process.kill()
+            loop.call_soon_threadsafe(crashed.set)
+
+        with process:
+            process.wait_until_ready()
+            hooks: dict[str, Any] = {moment: crash}
+            proxy.add(Fault(_deletes_a_job, **hooks))
+            await finish(api, "phoenix")
+            async with asyncio.timeout(20):
+                await crashed.wait()
+            await asyncio.to_thread(process.process.wait)
+            assert await api.job_is_gone("phoenix") == (moment == "after")
+            process.start()
+            process.wait_until_ready()
+            await wait_until_gone(api, "phoenix", patience_s=60)
+
+
+def _policy(namespace: str, **spec: Any) -> Object:
+    return {
+        "apiVersion": "trainingjob.dev/v1alpha1",
+        "kind": "RetentionPolicy",
+        "metadata": {"name": "default", "namespace": namespace},
+        "spec": spec,
+    }
+
+
+async def test_a_policy_of_the_namespace_rules_it_and_its_edits_act_at_once(
+    api_server: ApiServerUnderTest, policies: Api, tmp_path: Path
+) -> None:
+    api = policies
+    path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{api.namespace}/retentionpolicies"
+    with operating(api_server, api, tmp_path, TRAININGJOB_GC__TTL="1h"):
+        await finish(api, "first")
+        await finish(api, "second", code=1)
+        await api.wait_for_phase("first", "Succeeded")
+        await api.wait_for_phase("second", "Failed")
+        by_outcome = {"complete": 0, "failed": 3600}
+        await api.client.create(path, _policy(api.namespace, byOutcome=by_outcome))
+        await wait_until_gone(api, "first")
+        assert not await api.job_is_gone("second")
+        edit = {"spec": {"ttlSecondsAfterFinished": 0, "byOutcome": None}}
+        await api.client.patch(f"{path}/default", edit)
+        await wait_until_gone(api, "second")
+        await api.client.delete(f"{path}/default")
+        await finish(api, "third")
+        await api.wait_for_phase("third", "Succeeded")
