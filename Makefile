@@ -66,9 +66,11 @@ newcomer: $(VENV)/.ready-dev ## run `make demo` of the last commit on a machine 
 
 bench: cluster-build ## race ours against the built-in Job controller; JOBS=1000 ROUNDS=2
 	@$(BIN)/python -m hack.bench --jobs $(JOBS) --rounds $(ROUNDS) --json build/bench/bench.json
+	@$(BIN)/python -m hack.bench.records
 
 bench-smoke: cluster-build ## count the requests and pods of a few jobs, and fail on too many
 	@$(BIN)/python -m hack.bench --smoke
+	@$(BIN)/python -m hack.bench.records --smoke
 
 lint: $(VENV)/.ready-dev ## check style, import direction and generated files
 	$(BIN)/ruff check .

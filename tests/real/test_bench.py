@@ -52,3 +52,19 @@ def test_the_job_controller_is_charged_for_its_own_requests(
     assert own["create pods"] == tuned["jobs"]
     assert own["update jobs/status"] >= tuned["jobs"]
     assert "patch trainingjobs/status" not in own
+
+
+@pytest.mark.real_only
+def test_a_record_takes_two_requests_more_and_a_late_one_three() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hack.bench.records", "--smoke", "--jobs", "30"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("- met: at most ") == 2, done.stdout
+    assert "records/s" not in done.stdout

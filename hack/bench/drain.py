@@ -1,0 +1,95 @@
+"""How fast records flow once the endpoint is back: every job has ended while nobody took any."""
+
+import asyncio
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hack.bench.access import Access
+from hack.bench.arena import arena
+from hack.bench.contestants import OURS
+from hack.bench.endpoints import console, free_port, recording_to
+from hack.bench.measure import measure
+from hack.bench.workload import PATHS, Workload
+
+_LOOK_S: Final = 0.01
+_PATIENCE_S: Final = 180.0
+
+
+@dataclass(frozen=True)
+class Drain:
+    """What was measured.
+
+    Attributes:
+        records: that came after the first look.
+        seconds: from the first row in the database to the last one.
+        settled_s: from the first row until every job says that its record is stored.
+    """
+
+    records: int
+    seconds: float
+    settled_s: float
+
+    @property
+    def rate(self) -> float:
+        """Records per second."""
+        return self.records / max(self.seconds, 0.001)
+
+
+def drain(assets: Path, root: Path, *, jobs: int) -> Drain:
+    """Let so many jobs end while the endpoint is down, then start the console, with SQLite.
+
+    Raises:
+        RuntimeError: jobs or records are missing at the end.
+    """
+    port, token_file = free_port(), root.with_name("bench.token")
+    database = root.with_name("records.db")
+    workload = Workload(name="outage", jobs=jobs, run_ms=100)
+    with (
+        recording_to(port, token_file),
+        arena(assets, root, OURS, "completer") as ready,
+    ):
+        [measured] = asyncio.run(measure(ready, [workload]))
+        if measured.finished < jobs:
+            raise RuntimeError(f"{jobs - measured.finished} jobs did not end in the outage")
+        # Not the observer's name, whose certificate would be made anew under it.
+        access = ready.access("bench-drain")
+        waiting = asyncio.run(_waiting(access))
+        with console(root, port, database, token_file):
+            return asyncio.run(_watch(access, database, waiting))
+
+
+async def _watch(access: Access, database: Path, waiting: int) -> Drain:
+    """Look at the database itself: asking the console would cost it what is measured."""
+    first, first_at = await _rows(database, at_least=1)
+    total, last_at = await _rows(database, at_least=waiting)
+    while await _waiting(access, limit=1):  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(_LOOK_S)
+    return Drain(total - first, last_at - first_at, time.monotonic() - first_at)
+
+
+async def _rows(database: Path, *, at_least: int) -> tuple[int, float]:
+    """Wait for so many rows; how many there are, and when that was seen."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            [[found]] = connection.execute("SELECT count(*) FROM records").fetchall()
+        if found >= at_least:
+            return int(found), time.monotonic()
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{found} records after {_PATIENCE_S:.0f} s, not {at_least}")
+        await asyncio.sleep(_LOOK_S)
+
+
+async def _waiting(access: Access, *, limit: int = 0) -> int:
+    """How many jobs say that their record waits; at most `limit`, if that is not 0."""
+    query = {"fieldSelector": "status.recordState=Pending", "limit": str(limit)}
+    async with (
+        access.session(connections=1) as session,
+        session.get(f"{PATHS['TrainingJob']}/trainingjobs", params=query) as answer,
+    ):
+        answer.raise_for_status()
+        return len((await answer.json())["items"])

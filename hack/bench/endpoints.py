@@ -1,0 +1,90 @@
+"""Where our operator sends records in the bench: a receiver that is quick or slow, or the console.
+
+The operator gets its settings from the bench's own environment, as those do that a user sets.
+"""
+
+import os
+import socket
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from hack.bench.receiver import PATH
+from hack.cluster.process import Program
+
+_PATIENCE_S: Final = 30.0
+_TOKEN: Final = "the-token-of-the-bench"  # noqa: S105 - of a console that lives for a minute
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def recording_to(port: int, token_file: Path | None = None) -> Iterator[None]:
+    """Operators that are started meanwhile send their records there, whether anybody listens or not."""
+    variables = {"TRAININGJOB_PERSIST__URL": f"http://127.0.0.1:{port}{PATH}"}
+    if token_file is not None:
+        token_file.write_text(f"{_TOKEN}\n")
+        variables["TRAININGJOB_PERSIST__TOKEN_FILE"] = str(token_file)
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextmanager
+def receiver(folder: Path, port: int, *, delay_ms: int) -> Iterator[None]:
+    """A receiver that takes everything, each record after so many milliseconds."""
+    program = Program(
+        [sys.executable, "-m", "hack.bench.receiver", str(port), str(delay_ms)],
+        folder / "receiver.log",
+    )
+    with _up(program, port):
+        yield
+
+
+@contextmanager
+def console(folder: Path, port: int, database: Path, token_file: Path) -> Iterator[None]:
+    """The record service with SQLite."""
+    program = Program(
+        [
+            "env",
+            f"TRAININGJOB_CONSOLE_ADDRESS=127.0.0.1:{port}",
+            f"TRAININGJOB_CONSOLE_DATABASE=sqlite:///{database}",
+            f"TRAININGJOB_CONSOLE_TOKEN_FILE={token_file}",
+            sys.executable,
+            *("-m", "trainingjob_operator", "console"),
+        ],
+        folder / "console.log",
+    )
+    with _up(program, port):
+        yield
+
+
+@contextmanager
+def _up(program: Program, port: int) -> Iterator[None]:
+    try:
+        program.wait_until(lambda: _is_ready(port), patience_s=_PATIENCE_S)
+        yield
+    finally:
+        program.stop()
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's own number
+    except OSError:
+        return False

@@ -1,0 +1,154 @@
+"""`python -m hack.bench.records`: what records cost, and how fast they flow after an outage.
+
+Beside the race, since the Job controller keeps none: our own requests for one-pod jobs whose records
+are taken in time or late, and the drain to a console on this machine. docs/benchmark.md says more.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from hack.bench import report
+from hack.bench.arena import arena
+from hack.bench.contestants import OURS
+from hack.bench.drain import Drain, drain
+from hack.bench.endpoints import free_port, receiver, recording_to
+from hack.bench.measure import measure
+from hack.bench.plan import STREAM
+from hack.bench.summary import Summary, summarise
+from hack.bench.workload import Workload
+from hack.cluster.assets import AssetsError, build
+from hack.cluster.process import StartError
+
+MIN_DRAIN: Final = 300.0
+"""Records per second to a console with SQLite, on the two cores of everything else."""
+
+_RATE: Final = 10.0
+_RUN_MS: Final = 100
+_JOBS: Final = 50
+_DRAIN_JOBS: Final = 1000
+
+
+@dataclass(frozen=True)
+class Case:
+    """An endpoint of some slowness, and how many own requests a job may cost with it.
+
+    A record that is taken in time is told in the job's last status; one that comes later takes a
+    status write of its own. Both jobs are claimed before their pod is made, and let go at the end.
+    """
+
+    name: str
+    delay_ms: int
+    max_requests: float
+
+
+CASES: Final = (
+    Case("ours, records taken in time", 0, 5.0),
+    Case("ours, records taken late", 500, 6.0),
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run it; 1 if a count is what none may be, or if it could not be run."""
+    arguments = _parser().parse_args(argv)
+    try:
+        assets = build()
+        found = [(case, _requests(assets, case, arguments.jobs)) for case in CASES]
+        sys.stdout.write(render(found))
+        sys.stdout.flush()
+        if not arguments.smoke:
+            sys.stdout.write(render_drain(_drain(assets, arguments.drain_jobs)))
+    except (AssetsError, StartError, RuntimeError) as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 1
+    problems = [problem for case, each in found for problem in problems_of(case, each)]
+    sys.stderr.write("".join(f"bench: {problem}\n" for problem in problems))
+    return 1 if problems and arguments.smoke else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m hack.bench.records", description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="only count, and fail on the counts")
+    parser.add_argument("--jobs", type=int, default=_JOBS, help="whose requests are counted")
+    parser.add_argument("--drain-jobs", type=int, default=_DRAIN_JOBS, help="of the outage")
+    return parser
+
+
+def _requests(assets: Path, case: Case, jobs: int) -> Summary:
+    sys.stderr.write(f"bench: {case.name}\n")
+    workload = Workload(name=STREAM, jobs=jobs, rate=_RATE, run_ms=_RUN_MS)
+    port, contestant = free_port(), replace(OURS, name=case.name)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as scratch,
+        receiver(Path(scratch), port, delay_ms=case.delay_ms),
+        recording_to(port),
+        arena(assets, Path(scratch) / "state", contestant, "completer") as ready,
+    ):
+        [summary] = summarise(asyncio.run(measure(ready, [workload])))
+    return summary
+
+
+def _drain(assets: Path, jobs: int) -> Drain:
+    sys.stderr.write(f"bench: {jobs} jobs in an outage\n")
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        return drain(assets, Path(scratch) / "state", jobs=jobs)
+
+
+def render(found: list[tuple[Case, Summary]]) -> str:
+    """What records cost, as Markdown for people; each line has the figure that decides."""
+    lines = [
+        _verdict(
+            f"at most {case.max_requests:g} own requests for each job, {case.name}: "
+            f"{each.per_job('own'):.2f} {_detail(each)}",
+            met=not problems_of(case, each),
+        )
+        for case, each in found
+    ]
+    table = report.tables("records", "completer", [each for _, each in found])
+    return f"{table}\nRecords:\n\n" + "\n".join(lines) + "\n"
+
+
+def render_drain(drained: Drain) -> str:
+    """How fast records flowed after the outage."""
+    return (
+        _verdict(
+            f"at least {MIN_DRAIN:g} records/s after an outage, to a console with SQLite: "
+            f"{drained.rate:.0f} records/s ({drained.records} in {drained.seconds:.1f} s; "
+            f"every job said so after {drained.settled_s:.1f} s)",
+            met=drained.rate >= MIN_DRAIN,
+        )
+        + "\n"
+    )
+
+
+def problems_of(case: Case, summary: Summary) -> list[str]:
+    """What no run may show, however slow the machine."""
+    found = []
+    if summary.unfinished:
+        found.append(f"{case.name}: {summary.unfinished} of {summary.jobs} jobs did not complete")
+    # That a pod runs is a write of its own where it runs for long.
+    used = summary.total("own")
+    allowed = case.max_requests * summary.finished + summary.long_runs
+    if used > allowed:
+        found.append(
+            f"{case.name}: {used} own requests for {summary.finished} jobs, of which "
+            f"{summary.long_runs} ran for long; at most {allowed:.0f} are allowed: "
+            f"{_detail(summary)}"
+        )
+    return found
+
+
+def _detail(summary: Summary) -> str:
+    return str(dict(summary.parts[0].requests.detail))
+
+
+def _verdict(text: str, *, met: bool) -> str:
+    return f"- {'met' if met else 'NOT met'}: {text}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
