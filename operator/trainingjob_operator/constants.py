@@ -80,6 +80,9 @@ CONDITION_FINISHED: Final = "Finished"
 
 CONDITION_PERSISTED: Final = "Persisted"
 
+CONDITION_VALID: Final = "Valid"
+"""On a RetentionPolicy: it can be understood. Else it is as good as none."""
+
 TERMINAL_CONDITIONS: Final = (CONDITION_COMPLETE, CONDITION_FAILED, CONDITION_CANCELLED)
 """Exactly one of them becomes true, once, and never changes back."""
 
@@ -117,6 +120,8 @@ REASON_INVALID_SPEC: Final = "InvalidSpec"
 REASON_STOPPED: Final = "Stopped"
 REASON_TERMINATED: Final = "Terminated"
 REASON_DELETED: Final = "Deleted"
+
+REASON_VALID: Final = "Valid"
 
 REASON_EXPIRED: Final = "Expired"
 """Event: the job was deleted because its time was over, or newer ones took its place."""

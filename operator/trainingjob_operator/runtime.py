@@ -10,8 +10,12 @@ import kopf
 from trainingjob_operator.clock import Clock, SystemClock
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import KubernetesError, SettingsError
+from trainingjob_operator.gc.aging import IndexAging
 from trainingjob_operator.gc.clock_guard import ClockGuard
-from trainingjob_operator.gc.memory_use import MemoryMeter
+from trainingjob_operator.gc.housekeeper import Housekeeper, Memory, Schedule, Tools
+from trainingjob_operator.gc.jobs import JobSweep
+from trainingjob_operator.gc.logs import log_sweep_from
+from trainingjob_operator.gc.memory_use import MemoryMeter, resident_bytes
 from trainingjob_operator.gc.policy_watch import PolicyWatch
 from trainingjob_operator.gc.pressure import MemoryPressure, Ports
 from trainingjob_operator.gc.remover import Remover
@@ -67,7 +71,9 @@ class Operator:
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue(
             limit=_queue_limit(settings.index.max_jobs), follows=lambda key: key in self.index
         )
-        self.index: Final = JobIndex(settings.index.max_jobs, on_turn=self.queue.add)
+        self.index: Final = JobIndex(
+            settings.index.max_jobs, on_turn=self.queue.add, on_forgotten=self._forget
+        )
         self.pressure: Final = MemoryPressure(
             settings.memory,
             Ports(index=self.index, clock=clock, read=MemoryMeter().read),
@@ -85,9 +91,8 @@ class Operator:
         self.policies: Final = PolicyBook(
             settings.operator_namespace or connection.namespace, settings_ttl_s=settings.gc.ttl
         )
-        self.remover: Final = Remover(
-            self.gateway, self.policies, self.events, clock, ClockGuard(clock)
-        )
+        guard = ClockGuard(clock, hold_s=settings.gc.interval)
+        self.remover: Final = Remover(self.gateway, self.policies, self.events, clock, guard)
         self.policy_watch: Final = PolicyWatch(
             self.gateway,
             self.policies,
@@ -122,6 +127,8 @@ class Operator:
             scope=Scope(namespaces=namespaces, retention_s=self.pressure.retention_s),
             interval_s=settings.reconciler.resync_interval,
         )
+        self.aging: Final = IndexAging(self.index, clock, retention_s=self.pressure.retention_s)
+        self.housekeeper: Final = self._housekeeper(clock, guard)
         self.intake: Final = Intake(self.index, self.manifests, self.queue, clock)
         self.relists: Final = RelistTrace(self.resync.request)
         self.web: Final = WebServer(
@@ -134,6 +141,40 @@ class Operator:
         self.metrics.registry.register(Readings(self._parts()))
         self.is_stopping = False
         self._tasks: list[asyncio.Task[Any]] = []
+
+    def _forget(self, key: JobKey) -> None:
+        """A finished job is not remembered any more: nothing of it stays anywhere."""
+        self.queue.drop(key)
+        self.manifests.drop(key)
+
+    def _housekeeper(self, clock: Clock, guard: ClockGuard) -> Housekeeper:
+        sweep = JobSweep(self.gateway, self.policies, self.remover, look_again=self.queue.add)
+        tools = Tools(
+            policies=self.gateway,
+            book=self.policies,
+            watch=self.policy_watch,
+            sweep=sweep,
+            remover=self.remover,
+            guard=guard,
+            clock=clock,
+            counts=self.metrics.gc,
+            aging=self.aging,
+            memory=self._memory,
+            volume=log_sweep_from(self.settings, clock),
+        )
+        schedule = Schedule(
+            interval_s=self.settings.gc.interval,
+            namespaces=self.settings.namespaces or (None,),
+            files_max_age_s=self.settings.volume.max_age,
+        )
+        return Housekeeper(tools, schedule)
+
+    def _memory(self) -> Memory:
+        active = sum(not entry.job.status.is_finished for entry in self.index)
+        waiting = len(self.carrier.cache) if self.carrier is not None else 0
+        return Memory(
+            jobs=len(self.index), active=active, waiting=waiting, resident_bytes=resident_bytes()
+        )
 
     def _parts(self) -> Parts:
         return Parts(
@@ -182,7 +223,9 @@ class Operator:
         register_login(registry, server=self.connection.server, open_session=self._open_session)
         register_lifecycle(registry, start=self._start, stop=self._stop)
         register_watches(registry, self.intake, namespaces=self.settings.namespaces)
-        register_policies(registry, self.policy_watch)
+        register_policies(
+            registry, self.policy_watch, self.housekeeper, interval_s=self.settings.gc.interval
+        )
         try:
             _logger.info("probes are served on %s", await self._serve_probes())
             await kopf.operator(
@@ -244,6 +287,7 @@ class Operator:
             asyncio.create_task(self.events.run(), name="events"),
             asyncio.create_task(self.pressure.run(), name="memory-pressure"),
             asyncio.create_task(self.policy_watch.run(), name="policies"),
+            asyncio.create_task(self.aging.run(), name="index-aging"),
         ]
         if self.carrier is not None:
             self._tasks += self.carrier.start()

@@ -406,6 +406,10 @@ class FakeCluster:
             job["metadata"]["deletionTimestamp"] = time_text(self.clock.now())
             self._update("jobs", job)
 
+    def set_job_status(self, key: JobKey, status: Object) -> None:
+        """Somebody writes a job's whole status, as nobody but the operator should."""
+        self._update("jobs", {**self.job(key.name, key.namespace), "status": status})
+
     def annotate_job(self, name: str = "mnist", **annotations: str) -> None:
         """A user annotates a job; `_` stands for what no keyword can hold."""
         job = self.job(name)
@@ -749,12 +753,14 @@ class OperatorLife:
     ) -> None:
         self.cluster: Final = cluster
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
-        self.index: Final = JobIndex(max_jobs, on_turn=self.queue.add)
+        self.index: Final = JobIndex(
+            max_jobs, on_turn=self.queue.add, on_forgotten=self.queue.drop
+        )
         self.manifests: Final = ManifestCache()
         self.recorded: Final = Recorded()
         self.carrier: Final = self._carrier(endpoint, retry_cache_size) if endpoint else None
         self.policies: Final = PolicyBook(OPERATOR_NAMESPACE, settings_ttl_s=ttl_s or 0.0)
-        self.guard: Final = ClockGuard(cluster.clock)
+        self.guard: Final = ClockGuard(cluster.clock, hold_s=600)
         self.remover: Final = Remover(
             cluster, self.policies, self.recorded, cluster.clock, self.guard
         )

@@ -49,6 +49,10 @@ def test_an_address_is_a_host_and_a_port(address: str) -> None:
         ),
         ({"TRAININGJOB_NAMESPACES": "ml/../kube-system"}, "is no name of a namespace"),
         ({"TRAININGJOB_NAMESPACES": "a b"}, "TRAININGJOB_NAMESPACES: 'a b' is no name"),
+        ({"PERIODIC_CLEANUP_INTERVAL": "often"}, "TRAININGJOB_GC__INTERVAL: must be seconds"),
+        ({"PERIODIC_CLEANUP_INTERVAL": "0"}, "TRAININGJOB_GC__INTERVAL: "),
+        ({"TRAININGJOB_GC__TTL": "-1"}, "TRAININGJOB_GC__TTL: "),
+        ({"TRAININGJOB_OPERATOR_NAMESPACE": "Ops"}, "TRAININGJOB_OPERATOR_NAMESPACE: "),
         ({"TRAININGJOB_CONFIG": "/no/such/file"}, "cannot read /no/such/file"),
     ],
 )
@@ -71,6 +75,26 @@ def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
         {"TRAININGJOB_CONFIG": str(path), "TRAININGJOB_INDEX__MAX_JOBS": "9"}
     )
     assert (settings.index.max_jobs, settings.index.retention) == (9, 7200)
+
+
+@pytest.mark.parametrize(
+    ("variables", "seconds"),
+    [
+        ({}, 600),
+        ({"PERIODIC_CLEANUP_INTERVAL": "5m"}, 300),
+        ({"TRAININGJOB_GC__INTERVAL": "90s"}, 90),
+        ({"PERIODIC_CLEANUP_INTERVAL": "5m", "TRAININGJOB_GC__INTERVAL": "90s"}, 90),
+    ],
+)
+def test_the_interval_of_the_housekeeping_has_two_names(
+    variables: dict[str, str], seconds: float
+) -> None:
+    assert Settings.from_environment(variables).gc.interval == seconds
+
+
+def test_a_finished_job_may_be_kept_for_any_time_or_none() -> None:
+    for text, seconds in (("0", 0), ("30d", 2_592_000)):
+        assert Settings.from_environment({"TRAININGJOB_GC__TTL": text}).gc.ttl == seconds
 
 
 def test_every_variable_is_listed_once() -> None:

@@ -51,8 +51,8 @@ _JOB_COLUMNS: Final = (
 _POLICY_COLUMNS: Final = (
     _column(
         "TTL",
-        ".spec.ttlSecondsAfterFinished",
-        "Seconds that finished jobs are kept; empty: inherited.",
+        ".status.ttlSecondsAfterFinished",
+        "Seconds that finished jobs are kept.",
         type_="integer",
     ),
     _column("Last", ".status.lastSweepTime", "Time since the last sweep.", type_="date"),

@@ -85,6 +85,10 @@ class RetentionPolicyStatus(WireModel):
     observed_generation: BigCount | None = None
     """The `metadata.generation` that the last sweep followed."""
 
+    ttl_seconds_after_finished: Seconds | None = None
+    """Seconds for which finished jobs are kept as things are, unless they say otherwise
+    themselves or the policy does so for their outcome."""
+
     last_sweep_time: Time | None = None
     """When the last sweep began."""
 
@@ -95,7 +99,7 @@ class RetentionPolicyStatus(WireModel):
     """When the next sweep is due."""
 
     jobs_deleted: Count | None = None
-    """Jobs deleted by the last sweep."""
+    """Jobs deleted by the last sweep, and on time since the one before."""
 
     files_removed: Count | None = None
     """Files removed from the log volume by the last sweep."""

@@ -6,6 +6,7 @@ first is no use of memory: pruning a volume fills it, and must not look like pre
 A limit beyond the machine's memory is none: cgroup v1 writes "no limit" as a number near 2^63.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ _CGROUPS: Final = Path("sys/fs/cgroup")
 _CGROUPS_V1: Final = _CGROUPS / "memory"
 _OWN: Final = Path("proc/self/cgroup")
 _MACHINE: Final = Path("proc/meminfo")
+_RESIDENT: Final = Path("proc/self/statm")
 _KIB: Final = 1024
 
 
@@ -101,6 +103,12 @@ class MemoryMeter:
         if not total or available is None:
             return None
         return MemoryUse((total - available) * _KIB, total * _KIB, "node")
+
+
+def resident_bytes(root: Path = Path("/")) -> int:
+    """Memory of this process that is resident; 0 where nobody tells."""
+    fields = _text(root / _RESIDENT).split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0
 
 
 def _text(path: Path) -> str:

@@ -1,10 +1,12 @@
 """What housekeeping needs of its neighbours, declared where it is used."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
 from trainingjob_operator.core.retention import Inherited
 
 Object = dict[str, Any]
@@ -37,6 +39,34 @@ class PoliciesApi(Protocol):
 
     def list_policies(self, namespace: str | None) -> AsyncIterator[PageOfObjects]: ...
     async def create_policy(self, namespace: str) -> Object: ...
+
+
+class PolicyStatus(Protocol):
+    """The calls that telling how it went takes; see `kube.gateway`."""
+
+    async def get_policy(self, namespace: str) -> Object | None: ...
+    async def patch_policy_status(self, namespace: str, patch: Object) -> Object | None: ...
+
+
+class VolumeSweep(Protocol):
+    """One sweep of the log volume; see `gc.logs`."""
+
+    async def run(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport: ...
+
+
+class Counts(Protocol):
+    """Where numbers go; see `metrics.GcMetrics`."""
+
+    def jobs_swept(
+        self,
+        *,
+        deleted: Mapping[str, int],
+        skipped: Mapping[str, int],
+        errors: int,
+        seconds: float,
+        at: datetime,
+    ) -> None: ...
+    def volume_swept(self, report: VolumeReport, *, seconds: float, at: datetime) -> None: ...
 
 
 class Policies(Protocol):

@@ -40,7 +40,6 @@ HISTORY: Final = "HistoryLimit"
 """Why a job was deleted: its time was over; there were so many newer ones."""
 
 _LOOK_AGAIN_S: Final = 1.0
-_LEAPT_S: Final = 600.0
 _TOLD: Final = 2000
 _logger = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ class Remover:
         self._clock: Final = clock
         self._guard: Final = guard
         self._told: Final[OrderedDict[str, None]] = OrderedDict()
-        self._removed: Final[Counter[str]] = Counter()
+        self._removed: Final[dict[str, Counter[str]]] = {}
         self.removed_total: Final[Counter[str]] = Counter({TTL: 0, HISTORY: 0})
         self.errors_total = 0
 
@@ -88,9 +87,13 @@ class Remover:
         inherited = self._policies.inherited_by(job.key.namespace)
         return judge(job, inherited, now=self._clock.now())
 
-    def take_removed(self, ruler: str) -> int:
-        """How many jobs the policy of this namespace has had deleted since it was last asked."""
-        return self._removed.pop(ruler, 0)
+    def is_held(self, verdict: Verdict) -> bool:
+        """Whether a job is due and stays all the same."""
+        return verdict.is_held(now=self._clock.now())
+
+    def take_removed(self, ruler: str) -> Counter[str]:
+        """How many jobs the policy of this namespace has had deleted since last asked, by reason."""
+        return self._removed.pop(ruler, Counter())
 
     async def when_finished(self, job: JobView) -> float | None:
         """Delete a job if its time is over.
@@ -103,8 +106,8 @@ class Remover:
         """
         verdict = self.judge(job)
         if verdict.expired:
-            if self._guard.leapt_s:
-                return _LEAPT_S
+            if self._guard.distrusts():
+                return self._guard.hold_s
             try:
                 removal = await self.remove(job.key, job.uid)
             except KubernetesError as error:
@@ -153,7 +156,7 @@ class Remover:
 
     def tell(self, job: JobView, verdict: Verdict) -> None:
         """Say of a job, once, that it stays because somebody would create it again."""
-        if verdict.held_by != GITOPS or not verdict.is_held(now=self._clock.now()):
+        if verdict.held_by != GITOPS or not self.is_held(verdict):
             return
         if job.uid in self._told:
             return
@@ -168,7 +171,8 @@ class Remover:
 
     def _note(self, job: JobView, verdict: Verdict, reason: str) -> None:
         self.removed_total[reason] += 1
-        self._removed[self._policies.ruler_of(job.key.namespace)] += 1
+        ruler = self._policies.ruler_of(job.key.namespace)
+        self._removed.setdefault(ruler, Counter())[reason] += 1
         ended_at = finished_at(job.status) or self._clock.now()
         old = age((self._clock.now() - ended_at).total_seconds())
         _logger.info(

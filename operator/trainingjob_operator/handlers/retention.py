@@ -1,10 +1,24 @@
-"""RetentionPolicies: the watch that keeps the book of them."""
+"""RetentionPolicies: the watch that keeps the book, and the one timer of the operator.
 
-from typing import Any, Protocol
+The timer is on policies, one for each namespace at most, and never on jobs: there it would cost a
+task and a finalizer each. kopf puts its own finalizer on the policies for it. The handlers return
+nothing and do not touch kopf's `patch`: after one conflict a timer would be dead until a restart.
+"""
+
+import random
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 import kopf
 
-from trainingjob_operator.constants import GROUP, PLURAL_RETENTION_POLICIES, VERSION
+from trainingjob_operator.constants import (
+    GROUP,
+    PLURAL_RETENTION_POLICIES,
+    POLICY_NAME,
+    VERSION,
+)
+
+_FIRST_TICK_S: Final = 45.0
 
 
 class PolicyIntake(Protocol):
@@ -15,9 +29,53 @@ class PolicyIntake(Protocol):
         ...
 
 
-def register_policies(registry: kopf.OperatorRegistry, intake: PolicyIntake) -> None:
-    """Watch RetentionPolicies."""
+class Ticks(Protocol):
+    """What is to be done when the timer fires."""
+
+    async def tick(self, namespace: str) -> None:
+        """Make one run for the policy of this namespace. Never fails."""
+        ...
+
+
+def register_policies(
+    registry: kopf.OperatorRegistry,
+    intake: PolicyIntake,
+    ticks: Ticks,
+    *,
+    interval_s: float,
+    jitter: Callable[[], float] = random.random,
+) -> None:
+    """Watch RetentionPolicies, and run the housekeeping of each once in an interval.
+
+    Args:
+        registry: kopf's handlers.
+        intake: where news of policies go.
+        ticks: what is run.
+        interval_s: from the beginning of one run to that of the next; one that takes longer skips
+            the next.
+        jitter: a number from 0 to 1 that parts the first runs of many policies.
+    """
 
     @kopf.on.event(GROUP, VERSION, PLURAL_RETENTION_POLICIES, registry=registry, id="policy")
     async def on_policy(event: kopf.RawEvent, **_: Any) -> None:
         intake.policy_event(event["type"], dict(event["object"]))
+
+    def first_tick(**_: Any) -> float:
+        return min(interval_s, _FIRST_TICK_S * (0.1 + 0.9 * jitter()))
+
+    def is_default(name: str | None, **_: Any) -> bool:
+        return name == POLICY_NAME
+
+    @kopf.timer(
+        GROUP,
+        VERSION,
+        PLURAL_RETENTION_POLICIES,
+        registry=registry,
+        id="housekeeping",
+        when=is_default,
+        interval=interval_s,
+        initial_delay=first_tick,
+        sharp=True,
+    )
+    async def on_tick(namespace: str | None, **_: Any) -> None:
+        await ticks.tick(namespace or "")

@@ -60,7 +60,11 @@ class JobIndex:
     """Jobs by key. A key is taken by one uid at a time; a namesake replaces its predecessor."""
 
     def __init__(
-        self, max_jobs: int, *, on_turn: Callable[[JobKey], None] = lambda key: None
+        self,
+        max_jobs: int,
+        *,
+        on_turn: Callable[[JobKey], None] = lambda key: None,
+        on_forgotten: Callable[[JobKey], None] = lambda key: None,
     ) -> None:
         """Make an empty index.
 
@@ -68,12 +72,15 @@ class JobIndex:
             max_jobs: the most entries it holds.
             on_turn: called with the key of the job that has waited longest when there is room for
                 it: read it and offer it again. Called again for as long as it waits.
+            on_forgotten: called with the key of a finished job that still exists and is not
+                remembered any more: others have to forget it, too.
         """
         if max_jobs < 1:
             raise ValueError("max_jobs must be at least 1")
         self.max_jobs: Final = max_jobs
         self.waiting: Final = WaitingLine()
         self._on_turn: Final = on_turn
+        self._on_forgotten: Final = on_forgotten
         self._entries: dict[JobKey, JobEntry] = {}
         self._finished: Final = FinishOrder()
         self.evicted_total = 0
@@ -153,7 +160,7 @@ class JobIndex:
         for key in self._finished.before(when):
             entry = self._entries[key]
             if not any(_is_of_use(pod, entry.job) for pod in entry.pods.values()):
-                self._remove(key)
+                self._forget(key)
                 forgotten += 1
         self.forgotten_total += forgotten
         if forgotten:
@@ -242,7 +249,7 @@ class JobIndex:
             self._call_next()
             return False
         if len(self._entries) >= self.max_jobs:
-            self._remove(self._finished.first)
+            self._forget(self._finished.first)
             self.evicted_total += 1
         never_started = job.status.attempt == 0 and job.status.launched_attempt is None
         self._entries[job.key] = JobEntry(job=job, pods_known=never_started)
@@ -263,6 +270,10 @@ class JobIndex:
         first = self.waiting.first
         if first is not None and self._has_room:
             self._on_turn(first)
+
+    def _forget(self, key: JobKey) -> None:
+        self._remove(key)
+        self._on_forgotten(key)
 
     def _remove(self, key: JobKey) -> None:
         del self._entries[key]

@@ -279,7 +279,7 @@ async def _nothing() -> None:
 
 
 @leaping_time
-async def test_a_clock_that_has_leapt_deletes_nothing_until_it_is_believed() -> None:
+async def test_a_clock_that_has_leapt_deletes_nothing_for_a_while() -> None:
     cluster = FakeCluster(_SetClock())
     async with OperatorLife(cluster, ttl_s=86_400) as operator:
         await finish(cluster)
@@ -287,9 +287,8 @@ async def test_a_clock_that_has_leapt_deletes_nothing_until_it_is_believed() -> 
         try:
             cluster.annotate_job(touched="1")
             await asyncio.sleep(100)
-            assert operator.guard.leapt_s == pytest.approx(10 * 86_400, abs=1)
+            assert operator.guard.leaps_total == 1
             assert cluster.jobs()
-            operator.guard.believe()
             await until(lambda: not cluster.jobs(), within_s=700)
         finally:
             _SetClock.ahead_s = 0

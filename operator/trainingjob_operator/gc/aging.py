@@ -1,0 +1,71 @@
+"""The index forgets finished jobs when they are old, their records stored or not.
+
+Their objects are the truth. What has pods that run stays, because somebody has to take them down.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from trainingjob_operator.clock import Clock
+
+EVERY_S: Final = 10.0
+"""Seconds between two looks. One that finds nothing costs nothing."""
+
+_SLACK_S: Final = 5.0
+"""An index that forgets at the age at which jobs are deleted lets those appointments come first."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Index(Protocol):
+    """What of the index is needed."""
+
+    @property
+    def forgotten_total(self) -> int:
+        """How many jobs were forgotten so far."""
+        ...
+
+    def forget_finished_before(self, when: datetime) -> int:
+        """Forget the jobs that finished before then; how many."""
+        ...
+
+
+class IndexAging:
+    """Ages the index."""
+
+    def __init__(self, index: Index, clock: Clock, *, retention_s: Callable[[], float]) -> None:
+        """Prepare.
+
+        Args:
+            index: the jobs in memory.
+            clock: the time.
+            retention_s: for how many seconds finished jobs are remembered now.
+        """
+        self._index: Final = index
+        self._clock: Final = clock
+        self._retention_s: Final = retention_s
+        self._told = index.forgotten_total
+
+    def forget(self) -> None:
+        """Forget what is old by now."""
+        age = timedelta(seconds=self._retention_s() + _SLACK_S)
+        self._index.forget_finished_before(self._clock.now() - age)
+
+    def take_forgotten(self) -> int:
+        """Forget what is old; how many jobs were forgotten, by anybody, since this was called."""
+        self.forget()
+        told, self._told = self._told, self._index.forgotten_total
+        return self._told - told
+
+    async def run(self) -> None:
+        """Forget what is old every few seconds, until cancelled."""
+        while True:
+            try:
+                self.forget()
+            except Exception:
+                # Memory that grows is bad; a process that ends because of it would be worse.
+                _logger.exception("the index could not be aged; this is a bug")
+            await asyncio.sleep(EVERY_S)
