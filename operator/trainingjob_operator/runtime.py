@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from typing import Any, Final, cast
 
 import aiohttp
@@ -26,6 +27,7 @@ from trainingjob_operator.handlers.lifecycle import (
 )
 from trainingjob_operator.handlers.memories import BoundedMemories
 from trainingjob_operator.handlers.retention import register_policies
+from trainingjob_operator.handlers.shell import Shell
 from trainingjob_operator.handlers.watch import register_watches
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.events import EventRecorder
@@ -139,6 +141,7 @@ class Operator:
         )
         self.memories: Final = BoundedMemories()
         self.metrics.registry.register(Readings(self._parts()))
+        self.shell: Final = Shell()
         self.is_stopping = False
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -212,13 +215,12 @@ class Operator:
             return (None,)
         return tuple(dict.fromkeys((*namespaces, self.policies.default_namespace)))
 
-    async def run(self, *, stop: asyncio.Event | None = None) -> None:
-        """Run until SIGTERM, SIGINT, or until `stop` is set.
+    async def run(self, *, handle_signals: bool = False) -> None:
+        """Run until `shell.told` is set, by SIGTERM or SIGINT if signals are handled.
 
         Raises:
             SettingsError: the web address cannot be taken.
         """
-        clusterwide = not self.settings.namespaces
         registry = kopf.OperatorRegistry()
         register_login(registry, server=self.connection.server, open_session=self._open_session)
         register_lifecycle(registry, start=self._start, stop=self._stop)
@@ -226,24 +228,30 @@ class Operator:
         register_policies(
             registry, self.policy_watch, self.housekeeper, interval_s=self.settings.gc.interval
         )
+        if handle_signals:
+            self.shell.listen()
         try:
             _logger.info("probes are served on %s", await self._serve_probes())
-            await kopf.operator(
-                registry=registry,
-                settings=operator_settings(clusterwide=clusterwide),
-                memories=self.memories,
-                standalone=True,
-                # Else kopf asks for the user's name, and an image's user is but a number.
-                identity=_IDENTITY,
-                clusterwide=clusterwide,
-                namespaces=[each for each in self._policy_namespaces if each],
-                stop_flag=stop,
-            )
+            await self.shell.run(self._kopf(registry))
         finally:
             await self.web.stop()
             if self.writer is not None:
                 await self.writer.close()
             await self.gateway.close()
+
+    def _kopf(self, registry: kopf.OperatorRegistry) -> Coroutine[Any, Any, None]:
+        clusterwide = not self.settings.namespaces
+        return kopf.operator(
+            registry=registry,
+            settings=operator_settings(clusterwide=clusterwide),
+            memories=self.memories,
+            standalone=True,
+            # Else kopf asks for the user's name, and an image's user is but a number.
+            identity=_IDENTITY,
+            clusterwide=clusterwide,
+            namespaces=[each for each in self._policy_namespaces if each],
+            stop_flag=self.shell.told,
+        )
 
     async def _serve_probes(self) -> str:
         try:
@@ -278,8 +286,12 @@ class Operator:
 
     async def _start(self) -> None:
         """Fill the index, then start deciding: nothing may be concluded from half a picture."""
-        await self._read_policies()
-        await self.resync.run_until_done()
+        try:
+            await self._read_policies()
+            await self.resync.run_until_done()
+        except asyncio.CancelledError:
+            self.shell.leave()  # kopf does not call `_stop` then: there is nothing to stop
+            raise
         _logger.info("following %d jobs; watching for more", len(self.index))
         self.workers.start()
         self._tasks = [
@@ -319,6 +331,7 @@ class Operator:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.events.flush(_EVENTS_FLUSH_S)
+        self.shell.leave()
 
 
 def _queue_limit(max_jobs: int) -> int:
@@ -334,4 +347,4 @@ async def run(settings: Settings, *, kubeconfig: str | None, context: str | None
     """
     connection = await connect(kubeconfig, context)
     _logger.info("the API server is %s", connection.server)
-    await Operator(settings, connection).run()
+    await Operator(settings, connection).run(handle_signals=True)

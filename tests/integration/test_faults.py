@@ -231,3 +231,18 @@ async def test_sigterm_in_the_middle_of_work_ends_in_two_seconds_with_success(
 
     assert code == 0
     assert seconds < 2.0
+
+
+@pytest.mark.parametrize("said", ["probes are served", "watching for more"])
+async def test_sigterm_while_it_starts_ends_in_two_seconds_with_success(
+    said: str, api: Api, tmp_path: Path
+) -> None:
+    with OperatorProcess(api.server.operator_kubeconfig, tmp_path / "operator.log") as operator:
+        async with asyncio.timeout(30):
+            while said not in operator.log():
+                await asyncio.sleep(0.005)
+
+        code, seconds = await asyncio.to_thread(operator.terminate)
+
+        assert code == 0, operator.log()
+        assert seconds < 2.0, operator.log()
