@@ -56,6 +56,7 @@ async def release(
                 give_up=_print_record if discard else None,
                 patience_s=PATIENCE_S,
                 clock=SystemClock().monotonic,
+                policies_too=_beside(settings, connection.namespace),
             ).run()
     except KubernetesError as error:
         _say(f"{error}; run it again")
@@ -74,6 +75,12 @@ async def _stop(gateway: DeploymentGateway, connection: Connection, deployment: 
         f"the operator {namespace}/{name} "
         + ("is scaled to 0, and its pod is gone" if was_there else "is not there")
     )
+
+
+def _beside(settings: Settings, home: str) -> tuple[str, ...]:
+    """The operator's own namespace, where jobs of some namespaces only are served: it has a policy."""
+    own = settings.operator_namespace or home
+    return (own,) if settings.namespaces and own not in settings.namespaces else ()
 
 
 async def _close(writer: RecordWriter | None) -> None:

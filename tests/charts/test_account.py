@@ -6,6 +6,7 @@ found out as well as one that is missing.
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -13,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from hack.cluster.control_plane import ControlPlane
-from tests.charts.test_rights import IN_NAMESPACES
+from tests.charts.test_rights import FOR_KOPF, FOR_THE_POLICY, IN_NAMESPACES
 from tests.support.api import PATIENCE_S, Api, ApiServerUnderTest, Object, condition
 from tests.support.builders import make_job
 from tests.support.chart import (
@@ -28,6 +29,8 @@ from tests.support.operator import OperatorProcess
 from tests.support.real import install_crds, kubectl
 
 pytestmark = pytest.mark.real_only
+
+POLICY = ("trainingjob.dev/retentionpolicies", "trainingjob.dev/retentionpolicies/status")
 
 NEVER_ASKED = {("trainingjob.dev/trainingjobs/finalizers", "update")}
 """Looked at by the admission of somebody else's requests; no request is made of it."""
@@ -95,6 +98,19 @@ async def use_everything(api: Api) -> None:
                 await asyncio.sleep(0.05)
 
 
+async def keep_house(api: Api, home: str) -> None:
+    """Let a job go when its time is over, and the housekeeping say how it went."""
+    await api.apply(make_job("over", ttlSecondsAfterFinished=0))
+    [pod] = await api.wait_for_pods("over", 1)
+    await api.finish_pod(pod)
+    path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{home}/retentionpolicies/default"
+    async with asyncio.timeout(PATIENCE_S):
+        while not await api.job_is_gone("over"):
+            await asyncio.sleep(0.05)
+        while not (await api.client.get(path)).get("status", {}).get("lastSweepTime"):
+            await asyncio.sleep(0.05)
+
+
 async def squat(api: Api, kind: str, name: str) -> None:
     spec: Object = (
         {"containers": [{"name": "main", "image": "example/image:1"}]}
@@ -103,6 +119,12 @@ async def squat(api: Api, kind: str, name: str) -> None:
     )
     body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
     await api.client.create(f"/api/v1/namespaces/{api.namespace}/{kind.lower()}s", body)
+
+
+async def forget_policy(api: Api, home: str) -> None:
+    """No operator is there any more to let the policy go, and its namespace with it."""
+    path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{home}/retentionpolicies/default"
+    await api.client.patch(path, {"metadata": {"finalizers": None}})
 
 
 async def test_the_rights_are_those_that_the_operator_uses(
@@ -116,18 +138,24 @@ async def test_the_rights_are_those_that_the_operator_uses(
         with (
             Ledger() as ledger,
             OperatorProcess(
-                kubeconfig, tmp_path / "log", TRAININGJOB_PERSIST__URL=ledger.url
+                kubeconfig,
+                tmp_path / "log",
+                TRAININGJOB_PERSIST__URL=ledger.url,
+                TRAININGJOB_GC__INTERVAL="1",
             ) as operator,
         ):
             operator.wait_until_ready()
             await use_everything(api)
+            await keep_house(api, account_namespace)
             assert "ermission" not in operator.log()
+        await forget_policy(api, account_namespace)
 
     requests = requests_of(strict_plane, account_namespace)
     assert refused(requests) == []
     granted = {(what, verb) for what, verbs in IN_NAMESPACES.items() for verb in verbs}
     definitions = "apiextensions.k8s.io/customresourcedefinitions"
     granted |= {(definitions, "list"), (definitions, "watch")}
+    granted |= {(what, verb) for what, verbs in FOR_THE_POLICY.items() for verb in verbs}
     assert {asked(request) for request in requests} == granted - NEVER_ASKED
 
 
@@ -148,14 +176,24 @@ async def test_an_operator_of_named_namespaces_asks_for_nothing_outside(
                 tmp_path / "log",
                 TRAININGJOB_NAMESPACES=named,
                 TRAININGJOB_PERSIST__URL=ledger.url,
+                TRAININGJOB_GC__INTERVAL="1",
             ) as operator,
         ):
             operator.wait_until_ready()
             await use_everything(api)
+            await keep_house(api, account_namespace)
             assert "ermission" not in operator.log()
+        await forget_policy(api, account_namespace)
 
     requests = requests_of(strict_plane, account_namespace)
     assert refused(requests) == []
-    assert {request["objectRef"].get("namespace") for request in requests} == {api.namespace}
+    asked_in: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for request in requests:
+        asked_in[request["objectRef"].get("namespace", "")].add(asked(request))
+    assert set(asked_in) == {api.namespace, account_namespace}
     granted = {(what, verb) for what, verbs in IN_NAMESPACES.items() for verb in verbs}
-    assert {asked(request) for request in requests} == granted - NEVER_ASKED
+    # The policy that is swept is the default one, elsewhere.
+    not_here = {(what, verb) for what in POLICY for verb in ("get", "patch")}
+    assert asked_in[api.namespace] == granted - NEVER_ASKED - not_here
+    at_home = {(what, verb) for what, verbs in FOR_KOPF.items() for verb in verbs}
+    assert asked_in[account_namespace] == at_home

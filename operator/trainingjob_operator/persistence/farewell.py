@@ -86,6 +86,7 @@ class Farewell:
         give_up: Callable[[Object], None] | None,
         patience_s: float,
         clock: Callable[[], float],
+        policies_too: Sequence[str] = (),
     ) -> None:
         """Prepare; nothing is sent yet.
 
@@ -98,11 +99,13 @@ class Farewell:
                 again, when its job changes just then. None: such jobs are held.
             patience_s: seconds for which records are tried, all in all.
             clock: monotonic seconds.
+            policies_too: where to look for policies beside that.
         """
         self._objects: Final = objects
         self._writer: Final = writer
         self._cluster: Final = cluster
         self._namespaces: Final = namespaces
+        self._policies_too: Final = policies_too
         self._give_up: Final = give_up
         self._clock: Final = clock
         self._until: Final = clock() + patience_s
@@ -125,11 +128,16 @@ class Farewell:
                     )
                     for error in (result for result in results if result is not None):
                         raise error
-            async for page in self._objects.list_policies(namespace):
-                for raw in page.items:
-                    if FINALIZER_RETENTION in mapping(raw["metadata"]).get("finalizers", []):
-                        await self._free(raw, FINALIZER_RETENTION)
+            await self._free_policies(namespace)
+        for namespace in self._policies_too:
+            await self._free_policies(namespace)
         return self._account
+
+    async def _free_policies(self, namespace: str | None) -> None:
+        async for page in self._objects.list_policies(namespace):
+            for raw in page.items:
+                if FINALIZER_RETENTION in mapping(raw["metadata"]).get("finalizers", []):
+                    await self._free(raw, FINALIZER_RETENTION)
 
     async def _free_job(self, raw: Object) -> None:
         job, is_lost = job_view(raw), False

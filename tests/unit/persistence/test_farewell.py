@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.builders import make_job
-from trainingjob_operator.constants import FINALIZER_RECORD
+from trainingjob_operator.constants import FINALIZER_RECORD, FINALIZER_RETENTION
 from trainingjob_operator.errors import (
     ConflictError,
     InvalidError,
@@ -112,3 +112,33 @@ async def test_a_receiver_that_knows_another_first_revision_is_given_a_second_on
     ).run()
     assert [(row["name"], row["revision"]) for row in receiver.rows] == [("a", 2)]
     assert (account.stored, account.released, account.held) == (1, 1, [])
+
+
+class Policies(Objects):
+    """No jobs, and a policy in each namespace that kopf's finalizer holds."""
+
+    def __init__(self) -> None:
+        super().__init__([], "", UnavailableError("never"))
+
+    async def list_policies(self, namespace: str | None) -> AsyncIterator[Page]:
+        held = {"namespace": namespace, "name": "default", "finalizers": [FINALIZER_RETENTION]}
+        yield Page([{"kind": "RetentionPolicy", "metadata": held}], "1")
+
+    async def remove_finalizer(self, raw: Object, finalizer: str) -> None:
+        self.freed.append(f"{raw['metadata']['namespace']} {finalizer}")
+
+
+async def test_the_default_policy_is_freed_though_its_namespace_has_no_jobs_of_ours() -> None:
+    objects = Policies()
+    goodbye = Farewell(
+        objects,
+        None,
+        cluster="test",
+        namespaces=("ml",),
+        give_up=None,
+        patience_s=0,
+        clock=lambda: 0.0,
+        policies_too=("ops",),
+    )
+    await goodbye.run()
+    assert objects.freed == [f"ml {FINALIZER_RETENTION}", f"ops {FINALIZER_RETENTION}"]
