@@ -37,11 +37,17 @@ RECORD_REJECTED: Final = "RecordRejected"
 RECORD_HELD: Final = "RecordHeld"
 """Its record is stored, and our finalizer is still on it: it goes a moment later."""
 
+LOGS_PENDING: Final = "LogsPending"
+"""Its logs are on their way to the volume, and would go with its pods."""
+
 DELETING: Final = "Deleting"
 """Somebody has deleted it already."""
 
 POLICY_UNKNOWN: Final = "PolicyUnknown"
 """What its namespace's policy says is not known, so nothing is concluded."""
+
+_LOGS_ARCHIVED: Final = "LogsArchived"
+_PENDING: Final = "Pending"
 
 BY_JOB: Final = "its own ttlSecondsAfterFinished"
 BY_NAMESPACE: Final = "the RetentionPolicy of its namespace"
@@ -204,6 +210,8 @@ def _in_the_way(job: JobView) -> str:
         return DELETING
     if job.keep:
         return KEPT
+    if _waits_for_logs(job.status):
+        return LOGS_PENDING
     state = job.status.record_state
     if state == REJECTED and not job.discard_record:
         return RECORD_REJECTED
@@ -211,3 +219,8 @@ def _in_the_way(job: JobView) -> str:
     if state not in {STORED, NOT_REQUIRED, REJECTED, None}:
         return RECORD_PENDING
     return RECORD_HELD if is_owed(job) else ""
+
+
+def _waits_for_logs(status: JobStatus) -> bool:
+    found = status.condition(_LOGS_ARCHIVED)
+    return found is not None and not found.status and found.reason == _PENDING

@@ -23,6 +23,7 @@ from trainingjob_operator.core.retention import (
     GITOPS,
     KEPT,
     LIVES,
+    LOGS_PENDING,
     POLICY_UNKNOWN,
     RECORD_HELD,
     RECORD_PENDING,
@@ -109,6 +110,16 @@ def test_what_is_in_the_way_has_a_name(fields: dict[str, Any], reason: str) -> N
     assert verdict.is_held(now=NOW)
     early = judge(ended(ago_s=60, **fields), HOUR, now=NOW)
     assert not early.is_held(now=NOW)
+
+
+@pytest.mark.parametrize(("reason", "expired"), [("Pending", False), ("Truncated", True)])
+def test_logs_that_are_on_their_way_are_waited_for(reason: str, expired: bool) -> None:
+    job = ended(ago_s=3600)
+    logs = make_condition("LogsArchived", status=False, reason=reason)
+    conditions = (*job.status.conditions, logs)
+    job = replace(job, status=replace(job.status, conditions=conditions))
+    verdict = judge(job, HOUR, now=NOW)
+    assert (verdict.expired, verdict.held_by) == (expired, "" if expired else LOGS_PENDING)
 
 
 def test_a_rejected_record_that_was_given_up_holds_nothing() -> None:
