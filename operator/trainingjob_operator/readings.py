@@ -29,6 +29,7 @@ from trainingjob_operator.reconciler.work_queue import WorkQueue
 from trainingjob_operator.reconciler.workers import Workers
 from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.manifest_cache import ManifestCache
+from trainingjob_operator.stores.policies import PolicyBook
 
 _PHASES: Final = (
     "Pending",
@@ -59,6 +60,7 @@ class Parts:
     memories: BoundedMemories
     pressure: MemoryPressure
     carrier: Carrier | None
+    policies: PolicyBook
 
 
 class Readings(Collector):
@@ -236,6 +238,7 @@ def _used_and_limit(parts: Parts) -> dict[str, tuple[int, int]]:
         "waiting_line": (len(parts.index.waiting), parts.index.waiting.limit),
         "work_queue": (len(parts.queue), parts.queue.limit + parts.index.max_jobs),
         "manifest_cache_bytes": (parts.manifests.used_bytes, parts.manifests.limit_bytes),
+        "policies": (len(parts.policies), parts.policies.limit),
         "event_queue": (parts.events.waiting, QUEUE_SIZE),
         "event_memory": (parts.events.remembered, MEMORY_SIZE),
     }

@@ -192,6 +192,7 @@ class Operator:
             memories=self.memories,
             pressure=self.pressure,
             carrier=self.carrier,
+            policies=self.policies,
         )
 
     def _carrier(self, writer: RecordWriter, clock: Clock) -> Carrier:

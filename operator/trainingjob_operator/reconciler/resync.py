@@ -12,7 +12,7 @@ that were created before the job said "launched" are in a list that is read afte
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -128,8 +128,9 @@ class Resync:
         newcomers = [job for jobs in listed.values() for job in jobs.newcomers]
         for job in sorted(newcomers, key=lambda j: (j.status.is_finished, j.created_at, j.key)):
             self._take_in(job)
+        over = {job.key for job in newcomers if job.status.is_finished}
         for namespace, jobs in listed.items():
-            await self._compare_pods(namespace, jobs)
+            await self._compare_pods(namespace, jobs, over)
 
     def _take_in(self, job: JobView) -> None:
         """Put a job into the index. One that is over gets a free place, or none.
@@ -139,11 +140,16 @@ class Resync:
         if job.status.is_finished:
             if len(self._index) < self._index.max_jobs or _has_pods_left(job):
                 self._index.observe_job(job)
-                self._queue.add(job.key)  # to be deleted when its time is over
         elif not self._index.observe_job(job) and not says_queued(job.status):
             self._queue.add(job.key)  # turned away: it says so in its status
 
-    async def _compare_pods(self, namespace: str | None, jobs: _Jobs) -> None:
+    async def _compare_pods(
+        self, namespace: str | None, jobs: _Jobs, over: Collection[JobKey]
+    ) -> None:
+        """Compare the pods, and look at what can have changed.
+
+        Those that are over and have just come in, too: each has an appointment with its deletion.
+        """
         pods, pods_version = await self._list_pods(namespace)
         for entry in self._index:
             if namespace is not None and entry.job.key.namespace != namespace:
@@ -151,7 +157,8 @@ class Resync:
             if entry.job.uid in jobs.uids:
                 mine = pods.get(entry.job.uid, [])
                 self._index.replace_pods(entry.job.key, entry.job.uid, mine, pods_version)
-                if not entry.job.status.is_finished or mine or is_held(entry.job):
+                lives = not entry.job.status.is_finished or mine or is_held(entry.job)
+                if lives or entry.job.key in over:
                     self._queue.add(entry.job.key)
             else:
                 self._forget_phantom(entry, jobs.version)
