@@ -13,6 +13,8 @@ from tests.support.cluster import FakeCluster
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.errors import AlreadyExistsError, ConflictError, KubernetesError
+from trainingjob_operator.gc.ports import Jobs as Deletions
+from trainingjob_operator.gc.ports import PoliciesApi, PolicyStatus
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
 from trainingjob_operator.persistence.carrier import Jobs
@@ -21,8 +23,8 @@ from trainingjob_operator.reconciler.ports import Cluster
 Object = dict[str, Any]
 
 
-class Calls(Cluster, Jobs, Protocol):
-    """All calls of the gateway: the reconciler's and the outbox's."""
+class Calls(Cluster, Jobs, Deletions, PoliciesApi, PolicyStatus, Protocol):
+    """All calls of the gateway: the reconciler's, the outbox's and the housekeeping's."""
 
 
 @dataclass
@@ -183,3 +185,47 @@ async def test_jobs_are_found_by_the_state_of_their_record(subject: Subject) -> 
     first, token = await page("")
     assert (first, bool(token)) == (["a", "c"], True)
     assert await page(token) == (["d"], "")
+
+
+async def test_a_job_is_deleted_in_the_very_version_that_was_seen(subject: Subject) -> None:
+    seen = job_view(await subject.apply(make_job("over")))
+    status = {"metadata": {"uid": seen.uid, "resourceVersion": seen.resource_version}}
+    await subject.cluster.patch_job_status(seen.key, status | {"status": {"phase": "Pending"}})
+
+    for stale in (seen, replace(seen, uid="another")):
+        with pytest.raises(ConflictError):
+            await subject.cluster.delete_finished_job(stale)
+    now = await subject.cluster.get_job(seen.key)
+    assert now is not None
+    assert await subject.cluster.delete_finished_job(job_view(now))
+    assert await subject.cluster.get_job(seen.key) is None
+    assert not await subject.cluster.delete_finished_job(job_view(now))
+
+
+async def test_a_policy_is_created_once_and_its_status_written_on_its_version(
+    subject: Subject,
+) -> None:
+    cluster, namespace = subject.cluster, subject.namespace
+    assert await cluster.get_policy(namespace) is None
+    created = await cluster.create_policy(namespace)
+    assert (created["metadata"]["name"], created["spec"]) == ("default", {})
+    with pytest.raises(AlreadyExistsError):
+        await cluster.create_policy(namespace)
+    pages = [page async for page in cluster.list_policies(namespace)]
+    assert [each["metadata"]["uid"] for page in pages for each in page.items] == [
+        created["metadata"]["uid"]
+    ]
+
+    seen = {key: created["metadata"][key] for key in ("uid", "resourceVersion")}
+    skipped = {"Kept": 2, "GitOps": 1}
+    patch = {"metadata": seen, "status": {"jobsDeleted": 1, "skipped": skipped}}
+    written = await cluster.patch_policy_status(namespace, patch)
+    assert written is not None
+    assert written["status"] == patch["status"]
+    with pytest.raises(ConflictError):
+        await cluster.patch_policy_status(namespace, patch)
+    seen = {key: written["metadata"][key] for key in ("uid", "resourceVersion")}
+    patch = {"metadata": seen, "status": {"skipped": {"Kept": None}}}
+    written = await cluster.patch_policy_status(namespace, patch)
+    assert written is not None
+    assert written["status"]["skipped"] == {"GitOps": 1}
