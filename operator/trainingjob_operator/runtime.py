@@ -327,6 +327,7 @@ class Operator:
 
     async def _stop(self) -> None:
         self.is_stopping = True
+        await self.housekeeper.stop()
         await self.workers.stop()
         for task in self._tasks:
             task.cancel()

@@ -72,6 +72,10 @@ async def wait_for_event(api: Api, name: str, reason: str) -> list[Object]:
     return found
 
 
+def _runs(operator: OperatorProcess) -> bool:
+    return "Cleanup: run started" in operator.log()
+
+
 def _deletes_a_job(seen: Seen) -> bool:
     return (seen.verb, seen.resource) == ("delete", "trainingjobs")
 
@@ -403,6 +407,34 @@ async def test_the_housekeeping_takes_the_files_of_jobs_that_are_gone_and_no_oth
 
 
 _FILES_LINE = r"Cleanup: removed \d+ log files and \d+ directories \(\d+ bytes\)"
+
+
+@pytest.mark.parametrize("moment", ["at its start", "in a run"])
+async def test_an_operator_that_is_told_to_stop_stops_whatever_its_timer_does(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path, moment: str
+) -> None:
+    with FaultProxy(api_server.operator_kubeconfig, tmp_path) as proxy:
+        process = OperatorProcess(
+            proxy.kubeconfig,
+            tmp_path / "operator.log",
+            TRAININGJOB_NAMESPACES=api.namespace,
+            TRAININGJOB_GC__INTERVAL="1",
+        )
+        with process:
+            process.wait_until_ready()
+            hangs = Fault(
+                lambda seen: (seen.verb, seen.resource) == ("list", "trainingjobs"),
+                times=None,
+                hang=True,
+            )
+            proxy.add(hangs)
+            async with asyncio.timeout(30):
+                while not (hangs.hits if moment == "at its start" else _runs(process)):
+                    await asyncio.sleep(0.02)
+            code, seconds = await asyncio.to_thread(process.terminate)
+            log = process.log()
+    assert code == 0, log
+    assert seconds < 2, log
 
 
 async def test_the_list_of_policies_reads_like_a_log(

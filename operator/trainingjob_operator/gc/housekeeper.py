@@ -93,11 +93,31 @@ class Housekeeper:
         self._tools: Final = tools
         self._schedule: Final = schedule
         self._turn: Final = asyncio.Lock()
+        self._runs: Final[set[asyncio.Task[None]]] = set()
         self.runs_total = 0
         self.overruns_total = 0
 
     async def tick(self, namespace: str) -> None:
-        """Make one run for the policy of this namespace. Never fails."""
+        """Make one run for the policy of this namespace. Never fails.
+
+        In a task of its own: kopf waits for a timer that is busy when it ends, and cancels none.
+        """
+        run = asyncio.create_task(self._tick(namespace), name=f"housekeeping-{namespace}")
+        self._runs.add(run)
+        try:
+            await asyncio.wait({run})
+        finally:
+            run.cancel()
+            self._runs.discard(run)
+
+    async def stop(self) -> None:
+        """End what runs, in the middle if need be: the next process finds the rest."""
+        runs = tuple(self._runs)
+        for run in runs:
+            run.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+
+    async def _tick(self, namespace: str) -> None:
         clock, begun = self._tools.clock, self._tools.clock.monotonic()
         started_at = clock.now()
         _logger.info("Cleanup: run started%s", self._of(namespace))

@@ -49,6 +49,8 @@ def operator_settings(*, clusterwide: bool) -> kopf.OperatorSettings:
     # No worker_limit: a slot is held until its worker idles, and our own queue bounds the work.
     settings.queueing.idle_timeout = _WORKER_IDLE_S
     settings.queueing.exit_timeout = 0.5
+    # A policy that is deleted while its timer is busy goes when that is done, and not a minute later.
+    settings.background.cancellation_polling = 1.0
     # kopf can hang at its end: a watch that fails while another one logs in leaves that one waiting
     # for an answer that nobody gives. A process that does nothing must not live; it kills itself.
     settings.process.ultimate_exiting_timeout = _END_AT_LAST_S

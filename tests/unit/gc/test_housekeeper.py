@@ -340,3 +340,21 @@ class _Leaping(LoopClock):
 
     def now(self) -> datetime:
         return super().now() + timedelta(seconds=self.ahead_s)
+
+
+@leaping_time
+async def test_a_run_can_be_ended_in_the_middle() -> None:
+    home = await house(volume=Volume(takes_s=10_000))
+    began = home.cluster.clock.now()
+    ticking = asyncio.create_task(home.keeper.tick("ops"))
+    await asyncio.sleep(5)
+    await home.keeper.stop()
+    await ticking  # ends without a word to kopf
+    assert home.cluster.clock.now() - began == timedelta(seconds=5)
+    assert home.status() == {}
+
+    ticking = asyncio.create_task(home.keeper.tick("ops"))
+    await asyncio.sleep(5)
+    ticking.cancel()
+    await asyncio.wait({ticking})
+    assert home.keeper._runs == set()
