@@ -14,6 +14,7 @@ _CLEANERS: Final = {
     f"system:serviceaccount:kube-system:{name}"
     for name in ("ttl-after-finished-controller", "generic-garbage-collector")
 }
+_POLICIES: Final = "retentionpolicies"
 
 
 @dataclass
@@ -23,8 +24,8 @@ class Requests:
     Attributes:
         own: what it takes to bring jobs to their end.
         events, leases, reads, deletion: Events, Leases, lists and watches, and what removes
-            finished jobs (deletions by the contestant, and all that the garbage collector and the
-            TTL controller do).
+            finished jobs (deletions by the contestant, what it does about its policies, and all
+            that the garbage collector and the TTL controller do).
         refused: how many of `own` were answered with 400 or more.
         detail: `own` by verb and resource.
         everybody: all requests of all users, by user.
@@ -99,7 +100,7 @@ def _count_own(entry: dict[str, Any], found: Requests) -> None:
         found.leases += 1
     elif verb in {"list", "watch"}:
         found.reads += 1
-    elif verb in {"delete", "deletecollection"}:
+    elif verb in {"delete", "deletecollection"} or resource == _POLICIES:
         found.deletion += 1
     else:
         found.own += 1

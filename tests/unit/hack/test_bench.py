@@ -40,11 +40,12 @@ class TestRequests:
                 entry("us", "list", "pods"),
                 entry("us", "watch", "pods"),
                 entry("us", "delete", "pods"),
+                entry("us", "patch", "retentionpolicies", subresource="status"),
             ],
             {"us"},
         )
         assert (found.own, found.events, found.leases) == (2, 1, 1)
-        assert (found.reads, found.deletion) == (2, 1)
+        assert (found.reads, found.deletion) == (2, 2)
         assert found.detail == {"create pods": 1, "patch jobs/status": 1}
 
     def test_nobody_is_charged_for_others(self) -> None:
