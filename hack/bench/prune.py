@@ -1,0 +1,265 @@
+"""`python -m hack.bench.prune`: ours and find, on the same trees, alternating.
+
+Three questions: how long it takes to remove everything, how long it takes to find out that nearly
+everything stays, and what each of them removes that it should not. Ours runs in this process, find
+in one of its own, whose start counts (a millisecond or two). No `sync`: both leave that to the
+kernel. Nothing can be made old, so ours is told a later time, and find is given older mtimes.
+"""
+
+import argparse
+import asyncio
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from trainingjob_operator.core.pruning import LiveJobs, Owner
+from trainingjob_operator.gc.budget import Limits
+from trainingjob_operator.gc.logs import LogSweep
+from trainingjob_operator.volume.root import Root
+
+_WEEK_S: Final = 7 * 86_400.0
+_OLD_S: Final = 10 * 86_400
+_NOBODY: Final = LiveJobs(frozenset())
+_TICK_S: Final = 0.001
+_CREATED_IN_A_RUN: Final = 200
+
+
+@dataclass(slots=True)
+class _Clock:
+    """A wall clock that stands where it is told; the monotonic one is the machine's."""
+
+    wall_ns: int = 0
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.wall_ns / 1e9, UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class Tree:
+    """A volume of so many directories with so many files each."""
+
+    def __init__(self, path: Path, directories: int, files: int) -> None:
+        self.path: Final = path
+        self.uids: Final = [str(uuid4()) for _ in range(directories)]
+        self.files: Final = files
+        self._clock: Final = _Clock()
+        path.mkdir()
+        with Root.open(str(path)) as root:
+            root.initialise(Owner("bench"))
+        old = time.time() - _OLD_S
+        for uid in self.uids:
+            self._fill(path / f"job_{uid}", old)
+        self.settle()
+
+    def _fill(self, directory: Path, old: float) -> None:
+        directory.mkdir()
+        fd = os.open(directory, os.O_RDONLY)
+        for number in range(self.files):
+            name = f"file-{number:06d}"
+            os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+            os.utime(name, (old, old), dir_fd=fd)
+        os.close(fd)
+        os.utime(directory, (old, old))
+
+    def settle(self) -> None:
+        """From here on, what is there is a week old for ours, and what comes is young."""
+        probe = self.path / "probe"
+        probe.touch()
+        border = probe.stat().st_ctime_ns
+        probe.unlink()
+        time.sleep(0.02)  # the file system's clock ticks every few milliseconds
+        self._clock.wall_ns = border + int(_WEEK_S * 1e9) + 1_000_000
+
+    def sweep(self, threads: int) -> LogSweep:
+        """Ours, without its caps."""
+        return LogSweep(
+            str(self.path),
+            owner=Owner("bench"),
+            limits=Limits(100, 1 << 62, 1e9, high_percent=100, threads=threads),
+            clock=self._clock,
+            volume_time_ns=lambda _: self._clock.wall_ns,
+        )
+
+
+@contextmanager
+def _timed(into: list[float]) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    into.append(time.perf_counter() - start)
+
+
+def _find(*arguments: str | Path) -> str:
+    done = subprocess.run(
+        ["find", *map(str, arguments)], check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+def _say(line: str = "") -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _race(name: str, count: int, ours: list[float], theirs: list[float], other: str) -> None:
+    mine, his = statistics.median(ours), statistics.median(theirs)
+    ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
+    _say(
+        f"{name}: ours {mine:.3f} s ({count / mine / 1000:.0f}k files/s), "
+        f"{other} {his:.3f} s ({count / his / 1000:.0f}k files/s): "
+        f"{his / mine:.2f}x (pairs {ratios[0]:.2f}x to {ratios[-1]:.2f}x, {len(ours)} rounds)"
+    )
+
+
+def delete(folder: Path, directories: int, files: int, rounds: int, threads: int) -> None:
+    """Everything is old and nobody's: ours judges it twice, find just deletes."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    for turn in range(rounds):
+        contestants = [_delete_ours, _delete_find]
+        for contestant in contestants if turn % 2 == 0 else reversed(contestants):
+            tree = Tree(folder / "volume", directories, files)
+            contestant(tree, ours if contestant is _delete_ours else theirs, threads)
+            shutil.rmtree(tree.path)
+    count = directories * files
+    _race(f"delete {count} files", count, ours, theirs, "find -mindepth 1 -delete")
+
+
+def _delete_ours(tree: Tree, seconds: list[float], threads: int) -> None:
+    with _timed(seconds):
+        report = tree.sweep(threads).sweep(_NOBODY, max_age_s=_WEEK_S)
+    if report.files_removed != len(tree.uids) * tree.files or report.errors:
+        raise SystemExit(f"ours did not remove everything: {report}")
+
+
+def _delete_find(tree: Tree, seconds: list[float], threads: int) -> None:
+    with _timed(seconds):
+        _find(tree.path, "-mindepth", "1", "-delete")
+
+
+def decide(folder: Path, directories: int, files: int, rounds: int) -> None:
+    """Half of the jobs live and are old; half are finished, with young files in old directories."""
+    tree = Tree(folder / "volume", directories, files)
+    half = len(tree.uids) // 2
+    live = LiveJobs(frozenset(tree.uids[:half]))
+    everybody = LiveJobs(frozenset(tree.uids))
+    due = tree.uids[half : half + max(1, directories // 1000)]
+    for uid in tree.uids[half:]:
+        if uid not in due:
+            for number in range(files):
+                os.utime(tree.path / f"job_{uid}" / f"file-{number:06d}")
+    count = directories * files
+    times: dict[str, list[float]] = {"both": [], "live": [], "find": []}
+    for _ in range(rounds):
+        with _timed(times["both"]):
+            goes = _look(tree, live)
+        with _timed(times["find"]):
+            _find(tree.path, "-mtime", "+7")
+        with _timed(times["live"]):
+            _look(tree, everybody)
+    if goes != len(due):
+        raise SystemExit(f"ours found {goes} entries due instead of {len(due)}")
+    _race(
+        f"decide, {100 * (1 - len(due) / directories):.1f} % kept, half live, half young",
+        *(count, times["both"], times["find"], "find -mtime +7"),
+    )
+    _race("decide, all live", count, times["live"], times["find"], "find -mtime +7")
+    young = [both - all_live for both, all_live in zip(times["both"], times["live"], strict=True)]
+    _say(
+        f"  of it: the live half {statistics.median(times['live']) / 2 * 1000:.1f} ms, the young "
+        f"half and what is due {statistics.median(young) * 1000:.1f} ms"
+    )
+    shutil.rmtree(tree.path)
+
+
+def _look(tree: Tree, live: LiveJobs) -> int:
+    goes = 0
+
+    def seen(_: object, verdict: object) -> None:
+        nonlocal goes
+        goes += bool(getattr(verdict, "goes", False))
+
+    tree.sweep(1).look(live, max_age_s=_WEEK_S, seen=seen)
+    return goes
+
+
+def harm(folder: Path) -> None:
+    """What find removes of a live job, with the line that people put into their crontab."""
+    tree = Tree(folder / "volume", 10, 50)
+    live = LiveJobs(frozenset(tree.uids))
+    before = sum(1 for _ in tree.path.glob("job_*/*"))
+    report = tree.sweep(1).sweep(live, max_age_s=_WEEK_S)
+    left = sum(1 for _ in tree.path.glob("job_*/*"))
+    _say(f"old files of live jobs: {before}; ours removed {report.files_removed}, left {left}")
+    _find(tree.path, "-type", "f", "-mtime", "+7", "-delete")
+    left = sum(1 for _ in tree.path.glob("job_*/*"))
+    _say(f"  find -mtime +7 -delete removed {before - left}, left {left}")
+    shutil.rmtree(tree.path)
+
+
+def lag(folder: Path, directories: int, files: int, threads: int) -> None:
+    """How late the event loop is while the sweep runs in its threads."""
+    tree = Tree(folder / "volume", directories, files)
+
+    async def run() -> tuple[list[float], float]:
+        late: list[float] = []
+        start = time.perf_counter()
+        sweep = asyncio.ensure_future(tree.sweep(threads).run(_NOBODY, max_age_s=_WEEK_S))
+        while not sweep.done():
+            due = time.perf_counter() + _TICK_S
+            await asyncio.sleep(_TICK_S)
+            late.append(time.perf_counter() - due)
+        await sweep
+        return sorted(late), time.perf_counter() - start
+
+    late, seconds = asyncio.run(run())
+    marks = [late[int(len(late) * share)] * 1000 for share in (0.5, 0.99)]
+    _say(
+        f"event loop while {directories * files} files go in {seconds:.1f} s: late by "
+        f"{marks[0]:.1f} ms (p50), {marks[1]:.1f} ms (p99), {late[-1] * 1000:.1f} ms (max), "
+        f"{len(late)} ticks"
+    )
+    shutil.rmtree(tree.path)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the bench."""
+    parser = argparse.ArgumentParser(prog="python -m hack.bench.prune", description=__doc__)
+    parser.add_argument("--files", type=int, default=200_000, help="in all")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="where the trees are made (default: tmp)")
+    parser.add_argument("--only", choices=("delete", "decide", "harm", "lag"), action="append")
+    arguments = parser.parse_args(argv)
+    directories = max(2, arguments.files // _CREATED_IN_A_RUN)
+    chosen = arguments.only or ["delete", "decide", "harm", "lag"]
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as made:
+        folder = Path(made)
+        size = (directories, _CREATED_IN_A_RUN)
+        load = os.getloadavg()[0]
+        _say(f"{directories} directories of {_CREATED_IN_A_RUN} files; load {load:.1f}")
+        if "delete" in chosen:
+            delete(folder, *size, arguments.rounds, arguments.threads)
+        if "decide" in chosen:
+            decide(folder, *size, arguments.rounds)
+        if "harm" in chosen:
+            harm(folder)
+        if "lag" in chosen:
+            lag(folder, *size, arguments.threads)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
