@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, required=True, help="file to write the Secret's token to"
     )
     token.set_defaults(run=_record_token)
+    _add_gc(commands)
     _add_prune(commands)
     # These parse their own arguments; here they are only for `--help`.
     commands.add_parser("console", help="keep the records of finished jobs, and list them")
@@ -125,6 +126,38 @@ def _parser() -> argparse.ArgumentParser:
     version = commands.add_parser("version", help="print the versions of everything that matters")
     version.set_defaults(run=_version)
     return parser
+
+
+def _add_gc(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    gc = commands.add_parser(
+        "gc", help="remove finished jobs and old files now, as the operator does in its time"
+    )
+    gc.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
+    gc.add_argument("--context", help="context of the kubeconfig")
+    gc.add_argument("--dry-run", action="store_true", help="only tell what would go, and why")
+    gc.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="default: table"
+    )
+    gc.set_defaults(run=_gc)
+
+
+def _gc(parsed: argparse.Namespace) -> int:
+    from trainingjob_operator.collect import collect  # noqa: PLC0415
+    from trainingjob_operator.settings import (  # noqa: PLC0415
+        Settings,
+        kubeconfig_from_environment,
+    )
+
+    went_well = asyncio.run(
+        collect(
+            Settings.from_environment(),
+            kubeconfig=parsed.kubeconfig or kubeconfig_from_environment(),
+            context=parsed.context,
+            dry_run=parsed.dry_run,
+            output=parsed.output,
+        )
+    )
+    return SUCCESS if went_well else FAILURE
 
 
 def _add_prune(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

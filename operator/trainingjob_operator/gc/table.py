@@ -52,6 +52,11 @@ class Listing:
 
 def print_json(report: VolumeReport, listing: Listing | None) -> None:
     """One object: the report, and with a listing what would go."""
+    sys.stdout.write(json.dumps(report_document(report, listing), indent=2) + "\n")
+
+
+def report_document(report: VolumeReport, listing: Listing | None) -> dict[str, Any]:
+    """The report as an object, and with a listing what would go."""
     document: dict[str, Any] = {
         "volumeId": report.volume_id,
         "healthy": report.healthy,
@@ -73,7 +78,7 @@ def print_json(report: VolumeReport, listing: Listing | None) -> None:
             "bytes": listing.bytes,
             "list": listing.lines,
         }
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    return document
 
 
 def print_summary(report: VolumeReport, listing: Listing | None) -> None:

@@ -1,0 +1,139 @@
+"""`trainingjob gc`: what it would do, what it does, and what it leaves alone."""
+
+import asyncio
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api, ApiServerUnderTest
+from tests.support.builders import make_job
+from tests.support.volume import new_uid
+from trainingjob_operator.core.pruning import Owner
+from trainingjob_operator.core.rawread import time_text
+from trainingjob_operator.volume.root import Root
+
+Object = dict[str, Any]
+
+
+@pytest.fixture
+def root(api: Api, tmp_path: Path) -> Path:
+    """A volume of this namespace."""
+    path = tmp_path / "volume"
+    path.mkdir()
+    with Root.open(str(path)) as opened:
+        opened.initialise(Owner("default", (api.namespace,)))
+    return path
+
+
+class Gc:
+    """The command, as somebody types it whose kubeconfig reaches one namespace."""
+
+    def __init__(self, kubeconfig: Path, namespace: str, root: Path) -> None:
+        self._kubeconfig = kubeconfig
+        self._environment = {
+            **os.environ,
+            "TRAININGJOB_NAMESPACES": namespace,
+            "TRAININGJOB_OPERATOR_NAMESPACE": namespace,
+            "TRAININGJOB_VOLUME__ROOT": str(root),
+            "TRAININGJOB_VOLUME__MAX_AGE": "1s",
+        }
+
+    async def __call__(self, *arguments: str) -> tuple[int, Object, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "trainingjob_operator", "gc", "-o", "json"),
+            *("--kubeconfig", str(self._kubeconfig), *arguments),
+            env=self._environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        return process.returncode or 0, json.loads(out or b"{}"), err.decode()
+
+
+async def ended(api: Api, name: str) -> None:
+    """A job that finished two hours ago."""
+    await api.apply(make_job(name))
+    at = time_text(datetime.now(UTC) - timedelta(hours=2))
+    conditions = [
+        {
+            "type": kind,
+            "status": "True",
+            "reason": "CompletionsReached",
+            "message": "",
+            "lastTransitionTime": at,
+            "observedGeneration": 1,
+        }
+        for kind in ("Complete", "Finished")
+    ]
+    status = {
+        "phase": "Succeeded",
+        "conditions": conditions,
+        "completionTime": at,
+        "recordState": "NotRequired",
+    }
+    await api.patch_job_status(name, status)
+
+
+async def test_it_tells_what_would_go_and_then_removes_just_that(
+    api_server: ApiServerUnderTest, api: Api, root: Path
+) -> None:
+    live = await api.apply(make_job("live"))
+    await ended(api, "over")
+    lives = root / f"job_{live['metadata']['uid']}.log"
+    gone = root / f"job_{new_uid()}.log"
+    for path in (lives, gone):
+        path.write_text("output")
+    gc = Gc(api_server.operator_kubeconfig, api.namespace, root)
+
+    async with asyncio.timeout(60):  # what changed within seconds of the list stays
+        while True:
+            code, told, err = await gc("--dry-run")
+            assert code == 0, err
+            if told["volume"]["wouldRemove"]["entries"]:
+                break
+    assert told["dryRun"] is True
+    assert told["jobs"] == [{"namespace": api.namespace, "name": "over", "reason": "TTL"}]
+    [would_go] = told["volume"]["wouldRemove"]["list"]
+    assert would_go["path"] == gone.name
+    assert told["volume"]["skipped"] == {"live": 1}
+    assert gone.exists()
+    assert not await api.job_is_gone("over")
+
+    code, told, err = await gc()
+
+    assert code == 0, err
+    assert told["volume"]["filesRemoved"] == 1
+    assert (lives.exists(), gone.exists()) == (True, False)
+    assert [job["name"] for job in told["jobs"]] == ["over"]
+    assert await api.job_is_gone("over")
+    assert not await api.job_is_gone("live")
+
+
+async def test_without_a_complete_list_of_jobs_the_volume_is_left_alone(
+    api: Api, root: Path, tmp_path: Path
+) -> None:
+    log = root / f"job_{new_uid()}.log"
+    log.touch()
+    nowhere = tmp_path / "kubeconfig"
+    nowhere.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+                "users": [{"name": "u", "user": {}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "c",
+            }
+        )
+    )
+    code, told, err = await Gc(nowhere, api.namespace, root)()
+    assert code == 1
+    assert told["volume"] is None
+    assert "the API server" in err
+    assert log.exists()
