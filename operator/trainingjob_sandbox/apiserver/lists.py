@@ -1,5 +1,8 @@
 """What a list or a watch shows: which state of a collection, which part of it, and how encoded."""
 
+from bisect import bisect_right
+from itertools import islice
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from trainingjob_sandbox.apiserver import errors
@@ -45,11 +48,12 @@ class Lists:
         """
         selected, limit = call.selected(), call.integer("limit")
         state = self._state(call)
-        chosen = [
-            stored
-            for stored in state.objects
-            if (state.after is None or stored.key > state.after) and selected(stored.obj)
-        ]
+        start = 0
+        if state.after is not None:
+            start = bisect_right(state.objects, state.after, key=attrgetter("key"))
+        fitting = (s for s in islice(state.objects, start, None) if selected(s.obj))
+        # No further than a page needs: of a selection in pages each would else cost the whole.
+        chosen = list(islice(fitting, limit + 1 if limit else None))
         metadata: JsonObject = {"resourceVersion": str(state.revision)}
         if limit and len(chosen) > limit:
             page = chosen[:limit]
@@ -57,7 +61,7 @@ class Lists:
             metadata["continue"] = Token(state.revision, page[-1].key).encode()
             # With a selector the real server does not know how many are left, either.
             if not call.query.get("labelSelector") and not call.query.get("fieldSelector"):
-                metadata["remainingItemCount"] = len(chosen) - limit
+                metadata["remainingItemCount"] = len(chosen) - limit + sum(1 for _ in fitting)
             chosen = page
         return chosen, metadata
 

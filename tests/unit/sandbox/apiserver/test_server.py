@@ -309,6 +309,39 @@ async def test_all_pages_show_the_collection_as_it_was_at_the_first(client: Clie
     assert "continue" not in second["metadata"]
 
 
+async def test_a_page_takes_up_where_the_last_one_ended_and_counts_its_own_namespace(
+    client: Client,
+) -> None:
+    await create_many(client, "a", "b", "c", "d", "e")
+    elsewhere = CONFIG_MAPS.replace("/default/", "/kube-system/")
+    for name in ("a", "c", "z"):
+        await client.post(elsewhere, config_map(name))
+    pages: list[list[str]] = []
+    left: list[int | None] = []
+    token = ""
+
+    while not pages or token:
+        body = (await client.get(f"{CONFIG_MAPS}?limit=2&continue={token}")).body
+        pages.append(names_of(body))
+        left.append(body["metadata"].get("remainingItemCount"))
+        token = body["metadata"].get("continue", "")
+
+    assert pages == [["a", "b"], ["c", "d"], ["e"]]
+    assert left == [3, 1, None]
+
+
+async def test_pages_of_a_selection_have_as_many_as_were_asked_for(client: Client) -> None:
+    await create_many(client, "a", "b", "c", "d", "e")
+    path = f"{CONFIG_MAPS}?labelSelector=name%20notin%20(a,c)&limit=2"
+    first = (await client.get(path)).body
+
+    second = (await client.get(f"{path}&continue={first['metadata']['continue']}")).body
+
+    assert (names_of(first), names_of(second)) == (["b", "d"], ["e"])
+    assert "remainingItemCount" not in first["metadata"]
+    assert "continue" not in second["metadata"]
+
+
 @pytest.mark.parametrize("hook", ["compact", "expire_continue_tokens"])
 async def test_a_token_that_expired_is_gone(server: ApiServer, client: Client, hook: str) -> None:
     await create_many(client, "a", "b")
