@@ -185,7 +185,7 @@ def _file(folder: Path, source: str, **keywords: Any) -> Path:
 
 
 def test_the_digits_sample_trains_on_two_ranks_and_only_its_record_stays(start: StartRun) -> None:
-    run = start("--retain", "1s", ROOT / "manifests" / "samples" / "digits.yaml")
+    run = start("--retain", "5s", ROOT / "manifests" / "samples" / "digits.yaml")
 
     code = run.finish()
 
@@ -204,6 +204,7 @@ def test_the_digits_sample_trains_on_two_ranks_and_only_its_record_stays(start: 
         r"digits Complete: .*"
         r"GET /api/v1/jobs/(?P<uid>(?P<short>[0-9a-f]{8})-[0-9a-f-]+):\n"
         r".*  uid (?P=short), phase Succeeded, \d+ s, exit code 0, 1 attempt\n"
+        r".*  the operator keeps finished jobs for 5 s here, for an hour as a rule:\n"
         r".*  job digits: gone\n"
         r".*  pods digits-(?P=short)-0-0, digits-(?P=short)-0-1: gone\n"
         r".*  their files \(logs, scratch\): gone\n"
@@ -307,7 +308,7 @@ def test_an_interrupt_while_the_job_waits_for_its_retention_leaves_its_outcome(
     start: StartRun,
 ) -> None:
     run = start("--sample", "plain", "--retain", "10m")
-    run.until("after 600 s")
+    run.until("for 600 s here")
     started = time.monotonic()
 
     run.send(signal.SIGINT)

@@ -32,11 +32,6 @@ class Client(Protocol):
     ) -> tuple[list[Object], str]:
         """Read a collection."""
 
-    async def delete(
-        self, path: str, *, uid: str = "", grace_period_s: int | None = None
-    ) -> Object:
-        """Delete an object."""
-
 
 class Aftermath:
     """Shows what is left of one finished job."""
@@ -76,19 +71,19 @@ class Aftermath:
         self._screen.say(f"  {facts(record)}")
 
     async def show_retention(self, *, after_s: float, pod_folders: Path) -> None:
-        """Show how the job, its pods and their files go, one after the other, and what stays.
+        """Show how the operator's retention takes the job, its pods and their files, and what stays.
 
         Args:
-            after_s: seconds that the job is left alone.
+            after_s: the time to live that the operator was told.
             pod_folders: where the node keeps a folder for each pod, by uid.
         """
         pods = await self._pods()
         folders = [pod_folders / pod["metadata"]["uid"] for pod in pods]
-        self._screen.say(f"deleting the job after {after_s:g} s, as retention will")
-        await asyncio.sleep(after_s)
-        await self._client.delete(self._path, uid=self._uid)
         names = ", ".join(pod["metadata"]["name"] for pod in pods)
-        await self._tell(f"  job {self._name}", self._job_is_gone)
+        self._screen.say(
+            f"the operator keeps finished jobs for {after_s:g} s here, for an hour as a rule:"
+        )
+        await self._tell(f"  job {self._name}", self._job_is_gone, later_s=after_s)
         await self._tell(f"  pods {names}" if pods else "  pods: none", self._pods_are_gone)
         await self._tell("  their files (logs, scratch)", lambda: _are_gone(folders))
         if self._records is not None:
@@ -96,12 +91,15 @@ class Aftermath:
             said = f"stays: {facts(record)}" if record is not None else "is gone, too: a fault"
             self._screen.say(f"  the record {said}")
 
-    async def _tell(self, what: str, is_gone: Callable[[], Awaitable[bool]]) -> None:
+    async def _tell(
+        self, what: str, is_gone: Callable[[], Awaitable[bool]], *, later_s: float = 0.0
+    ) -> None:
         """Say that something has gone when it has."""
-        deadline = time.monotonic() + _GONE_S
+        patience_s = later_s + _GONE_S
+        deadline = time.monotonic() + patience_s
         while not await is_gone():
             if time.monotonic() > deadline:
-                self._screen.say(f"{what}: still there after {_GONE_S:g} s")
+                self._screen.say(f"{what}: still there after {patience_s:g} s")
                 return
             await asyncio.sleep(_LOOK_S)
         self._screen.say(f"{what}: gone")

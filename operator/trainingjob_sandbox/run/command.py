@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         "--retain",
         type=_duration,
         metavar="TIME",
-        help="so long after its end, let the job be deleted, and show what goes and what stays",
+        help="have finished jobs deleted after this time, and show what goes and what stays",
     )
     return parser
 

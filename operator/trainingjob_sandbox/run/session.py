@@ -28,6 +28,8 @@ _EXIT_CODES: Final = {"Complete": COMPLETE, "Failed": FAILED, "Cancelled": CANCE
 
 _DEFAULT_GRACE_S: Final = 30
 _CANCEL_MARGIN_S: Final = 30
+_HOUSEKEEPING: Final = "1s"
+"""Between two runs of the operator's housekeeping, where somebody waits for it."""
 
 
 class Interrupts:
@@ -75,7 +77,8 @@ class Session:
             screen: where to show it.
             workspace: the run's folder.
             timeout_s: after which the job is stopped; None: never.
-            retain_s: after which the finished job is deleted, and that is shown; None: it stays.
+            retain_s: after which the operator deletes a finished job, which is shown; None: its
+                own rule, and the run is over before.
         """
         self._documents = documents
         self._screen = screen
@@ -122,8 +125,7 @@ class Session:
         kubeconfig = await children.start_sandbox()
         if records is not None:
             await children.records_are_ready(records)
-        settings = records.operator_settings if records is not None else {}
-        await children.start_operator(kubeconfig, settings)
+        await children.start_operator(kubeconfig, self._operator_settings(records))
         self._screen.say(f"ready for: kubectl --kubeconfig {kubeconfig} get trainingjobs")
         async with (
             ApiClient.from_kubeconfig(kubeconfig) as client,
@@ -147,6 +149,17 @@ class Session:
                 folders = self._workspace.folder / "sandbox" / "pods"
                 await after.show_retention(after_s=self._retain_s, pod_folders=folders)
         return code
+
+    def _operator_settings(self, records: RecordService | None) -> dict[str, str]:
+        """What the operator is told beside where its cluster is."""
+        settings = records.operator_settings if records is not None else {}
+        if self._retain_s is None:
+            return settings
+        retain = f"{self._retain_s:g}s"
+        return settings | {
+            "TRAININGJOB_GC__TTL": retain,
+            "TRAININGJOB_GC__INTERVAL": _HOUSEKEEPING,
+        }
 
     async def _start_records(self, children: Children) -> RecordService | None:
         """Start the record service, where there is one; it need not be ready yet."""
