@@ -1,0 +1,145 @@
+"""What is said of a finished job: its record, what goes with it, and what does not come or go."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from trainingjob_sandbox.client import ApiError
+from trainingjob_sandbox.run import aftermath
+from trainingjob_sandbox.run.aftermath import Aftermath
+from trainingjob_sandbox.run.records import RecordService
+from trainingjob_sandbox.run.screen import Screen
+
+Object = dict[str, Any]
+UID = "1d57e315-5345-45db-859c-63ed8af06be5"
+JOB: Object = {"metadata": {"name": "mnist", "namespace": "ml", "uid": UID}}
+RECORD: Object = {
+    "uid": UID,
+    "phase": "Succeeded",
+    "attempt": 0,
+    "durationSeconds": 12,
+    "exitCode": 0,
+}
+
+
+class FakeScreen:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+class FakeRecords:
+    """Hands out these records, one for each time that somebody asks."""
+
+    def __init__(self, *records: Object | None) -> None:
+        self._records = list(records)
+
+    async def record_of(self, uid: str, *, patience_s: float) -> Object | None:
+        return self._records.pop(0)
+
+    def path_of(self, uid: str) -> str:
+        return f"/api/v1/jobs/{uid}"
+
+
+class FakeCluster:
+    """Has a job and its pods until somebody has looked at them so often."""
+
+    def __init__(self, *, job_looks: int = 0, pod_looks: int = 1) -> None:
+        self._job_looks = job_looks
+        self._pod_looks = pod_looks
+
+    async def get(self, path: str) -> Object:
+        assert path == "/apis/trainingjob.dev/v1alpha1/namespaces/ml/trainingjobs/mnist"
+        self._job_looks -= 1
+        if self._job_looks < 0:
+            raise ApiError(404, "NotFound", "no such job")
+        return JOB
+
+    async def list(
+        self, path: str, *, label_selector: str = "", field_selector: str = ""
+    ) -> tuple[list[Object], str]:
+        assert label_selector == f"trainingjob.dev/job-uid={UID}"
+        self._pod_looks -= 1
+        pod = {"metadata": {"name": "mnist-0", "uid": "pod-uid"}}
+        return ([pod] if self._pod_looks >= 0 else []), "1"
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aftermath, "_LOOK_S", 0.001)
+    monkeypatch.setattr(aftermath, "_GONE_S", 0.05)
+
+
+def make(cluster: FakeCluster, records: FakeRecords | None) -> tuple[Aftermath, list[str]]:
+    screen = FakeScreen()
+    service = cast("RecordService | None", records)
+    return Aftermath(cluster, service, cast(Screen, screen), job=JOB), screen.said
+
+
+async def test_what_goes_is_told_in_order_and_then_what_stays(tmp_path: Path) -> None:
+    after, said = make(FakeCluster(job_looks=3, pod_looks=3), FakeRecords(RECORD))
+
+    await after.show_retention(after_s=1, pod_folders=tmp_path)
+
+    assert said == [
+        "the operator keeps finished jobs for 1 s here, for an hour as a rule:",
+        "  job mnist: gone",
+        "  pods mnist-0: gone",
+        "  their files (logs, scratch): gone",
+        "  the record stays: uid 1d57e315, phase Succeeded, 12 s, exit code 0, 1 attempt",
+    ]
+
+
+async def test_a_job_of_another_uid_is_not_the_one_that_was_run(tmp_path: Path) -> None:
+    cluster = FakeCluster(job_looks=1000)
+    after, said = make(cluster, None)
+    namesake = {"metadata": {**JOB["metadata"], "uid": "another"}}
+
+    async def get(path: str) -> Object:
+        return namesake
+
+    cluster.get = get  # type: ignore[method-assign]
+    await after.show_retention(after_s=0, pod_folders=tmp_path)
+
+    assert "  job mnist: gone" in said
+
+
+async def test_what_does_not_go_is_told_to_be_there_still(tmp_path: Path) -> None:
+    (tmp_path / "pod-uid").mkdir()
+    after, said = make(FakeCluster(job_looks=10_000, pod_looks=10_000), FakeRecords(RECORD))
+
+    await after.show_retention(after_s=0, pod_folders=tmp_path)
+
+    assert said[1:4] == [
+        "  job mnist: still there after 0.05 s",
+        "  pods mnist-0: still there after 0.05 s",
+        "  their files (logs, scratch): still there after 0.05 s",
+    ]
+
+
+async def test_a_record_that_went_with_the_job_is_called_a_fault(tmp_path: Path) -> None:
+    after, said = make(FakeCluster(), FakeRecords(None))
+
+    await after.show_retention(after_s=0, pod_folders=tmp_path)
+
+    assert said[-1] == "  the record is gone, too: a fault"
+
+
+async def test_a_record_that_does_not_come_is_told() -> None:
+    after, said = make(FakeCluster(), FakeRecords(None))
+
+    await after.show_record()
+
+    assert said == ["no record of mnist has come within 15 s"]
+
+
+async def test_without_a_record_service_nothing_is_said_of_records(tmp_path: Path) -> None:
+    after, said = make(FakeCluster(), None)
+
+    await after.show_record()
+    await after.show_retention(after_s=0, pod_folders=tmp_path)
+
+    assert not any("record" in line for line in said)
