@@ -8,15 +8,17 @@ import yaml
 
 from hack.chart import CHART, NAMESPACE
 from hack.cluster.assets import kubernetes_version
-from hack.generate import INSTALL, ROOT
+from hack.generate import INSTALL, ROOT, UNINSTALL
 from hack.tools.helm import MAJORS, Major
 from tests.support.chart import (
     Object,
     RenderError,
     Values,
+    component,
     container,
     environment,
     one,
+    pod_spec,
     render,
     run_helm,
 )
@@ -62,16 +64,29 @@ CASES = [
     pytest.param(NAMED, id="named-namespaces"),
     pytest.param(FULL, id="everything-set"),
     pytest.param({"crds": {"enabled": False}, "rbac": {"create": False}}, id="bare"),
+    pytest.param({"recordService": {"enabled": False}}, id="without-records"),
+    pytest.param({"persist": {"url": "https://records.example/jobs"}}, id="other-endpoint"),
+    pytest.param(
+        {
+            "recordService": {
+                "databaseUrlSecret": {"name": "postgres"},
+                "tokenSecret": {"name": "bearer", "key": "t"},
+                "networkPolicy": {"enabled": True, "from": [{"podSelector": {}}]},
+                "config": {"TRAININGJOB_CONSOLE_POOL_SIZE": 9},
+                "affinity": {"podAffinity": {}},
+                "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+                "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],
+            }
+        },
+        id="records-in-postgres",
+    ),
 ]
+PARTS = ["operator", "record-service", "uninstall"]
 
 
 def sort_key(found: Object) -> tuple[str, str, str]:
     metadata = found["metadata"]
     return found["kind"], metadata.get("namespace", ""), metadata["name"]
-
-
-def pod_spec(objects: list[Object]) -> Object:
-    return dict(one(objects, "Deployment")["spec"]["template"]["spec"])
 
 
 @pytest.mark.parametrize("values", CASES)
@@ -83,7 +98,7 @@ def test_both_helms_find_nothing_to_complain_about(major: Major, values: Values)
 
 @pytest.mark.parametrize("values", CASES)
 def test_both_helms_render_the_same(values: Values) -> None:
-    by_helm = [sorted(render(values, major=major), key=sort_key) for major in MAJORS]
+    by_helm = [sorted(render(values, major=major, hooks=None), key=sort_key) for major in MAJORS]
     assert by_helm[0] == by_helm[1]
 
 
@@ -100,9 +115,16 @@ def test_the_defaults_make_exactly_these_objects() -> None:
         "CustomResourceDefinition retentionpolicies.trainingjob.dev",
         "CustomResourceDefinition trainingjobs.trainingjob.dev",
         "Deployment trainingjob-operator",
+        "Deployment trainingjob-operator-records",
+        "PersistentVolumeClaim trainingjob-operator-records",
         "Role trainingjob-operator-policy",
+        "Role trainingjob-operator-records",
         "RoleBinding trainingjob-operator-policy",
+        "RoleBinding trainingjob-operator-records",
+        "Secret trainingjob-operator-records",
+        "Service trainingjob-operator-records",
         "ServiceAccount trainingjob-operator",
+        "ServiceAccount trainingjob-operator-records",
     ]
 
 
@@ -131,7 +153,7 @@ def test_the_crds_are_kept_unless_the_values_say_otherwise() -> None:
 
 @pytest.mark.parametrize("values", CASES)
 def test_every_object_carries_the_labels_that_tools_look_for(values: Values) -> None:
-    for found in render(values):
+    for found in render(values, hooks=None):
         labels = found["metadata"]["labels"]
         assert labels["app.kubernetes.io/instance"] == "trainingjob-operator"
         assert labels["app.kubernetes.io/part-of"] == "trainingjob-operator"
@@ -140,7 +162,7 @@ def test_every_object_carries_the_labels_that_tools_look_for(values: Values) -> 
 
 
 def test_labels_of_ones_own_are_everywhere_and_leave_the_selector_alone() -> None:
-    objects = render(FULL)
+    objects = render(FULL, hooks=None)
     assert {found["metadata"]["labels"]["team"] for found in objects} == {"ml"}
     deployment = one(objects, "Deployment")
     selector = deployment["spec"]["selector"]["matchLabels"]
@@ -154,46 +176,49 @@ def test_labels_of_ones_own_are_everywhere_and_leave_the_selector_alone() -> Non
 
 
 def test_long_names_leave_room_for_suffixes() -> None:
-    objects = render({"fullnameOverride": "x" * 200})
-    assert (
-        max(
-            len(found["metadata"]["name"])
-            for found in objects
-            if found["kind"] != "CustomResourceDefinition"
-        )
-        <= len("-policy") + 53
-    )
+    objects = render({"fullnameOverride": "x" * 200}, hooks=None)
+    # A Service's and a Job's are labels; those of rights may be longer.
+    limited = [found for found in objects if found["kind"] in {"Deployment", "Service", "Job"}]
+    assert len(limited) == 4
+    assert max(len(found["metadata"]["name"]) for found in limited) <= 63
 
 
 # --- the pod ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("values", CASES)
-def test_the_pod_can_do_nothing_that_it_need_not(values: Values) -> None:
-    objects = render(values)
-    spec = pod_spec(objects)
-    assert spec["securityContext"] == {
-        "runAsNonRoot": True,
-        "runAsUser": 65532,
-        "runAsGroup": 65532,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    assert container(objects)["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    assert spec["enableServiceLinks"] is False
-    assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(spec)
+def test_the_pods_can_do_nothing_that_they_need_not(values: Values) -> None:
+    objects = render(values, hooks=None)
+    parts = {component(found) for found in objects if found["kind"] in {"Deployment", "Job"}}
+    assert "operator" in parts
+    assert parts <= set(PARTS)
+    for part in parts:
+        spec = pod_spec(objects, part=part)
+        group = {"fsGroup": 65532, "fsGroupChangePolicy": "OnRootMismatch"}
+        assert spec["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+            **(group if part == "record-service" else {}),
+        }
+        for each in [*spec.get("initContainers", []), *spec["containers"]]:
+            assert each["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert each["resources"]["limits"]["memory"]
+        assert spec["enableServiceLinks"] is False
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
 
 
 def test_a_log_volume_is_mounted_and_its_settings_are_set() -> None:
     objects = render({"logVolume": {"existingClaim": "logs", "maxAge": "3d"}})
-    assert pod_spec(objects)["volumes"] == [
-        {"name": "log-volume", "persistentVolumeClaim": {"claimName": "logs"}}
-    ]
+    volume = {"name": "log-volume", "persistentVolumeClaim": {"claimName": "logs"}}
+    assert volume in pod_spec(objects)["volumes"]
     mount = {"name": "log-volume", "mountPath": "/var/lib/trainingjob/volume"}
-    assert container(objects)["volumeMounts"] == [mount]
+    assert mount in container(objects)["volumeMounts"]
     settings = Settings.from_environment(environment(objects)).volume
     assert settings.root == "/var/lib/trainingjob/volume"
     assert settings.max_age == 3 * 86_400
@@ -275,9 +300,11 @@ def test_the_default_values_are_the_operators_own_defaults() -> None:
     # The chart has a terminal for nobody, and a port that probes can be told.
     chart = Settings.from_environment(environment(render()))
     own = Settings.from_environment({})
-    told = {name: getattr(own, name) for name in ("logging", "web", "operator_namespace")}
-    assert chart.model_copy(update=told) == own
+    names = ("logging", "web", "persist", "operator_namespace")
+    assert chart.model_copy(update={name: getattr(own, name) for name in names}) == own
     assert chart.operator_namespace == NAMESPACE
+    theirs = {"url": own.persist.url, "token_file": own.persist.token_file}
+    assert chart.persist.model_copy(update=theirs) == own.persist
     assert chart.logging.format == "json"
     assert chart.web.address == ":8080"
 
@@ -321,6 +348,16 @@ def test_the_charts_version_is_the_packages() -> None:
     assert chart["appVersion"] == __version__
 
 
+def without_helm(objects: list[Object]) -> list[Object]:
+    for found in objects:
+        metadata = found["metadata"]
+        del metadata["labels"]["helm.sh/chart"]
+        del metadata["labels"]["app.kubernetes.io/managed-by"]
+        if annotations := metadata.pop("annotations", None):
+            assert all(name.startswith("helm.sh/") for name in annotations)
+    return sorted(objects, key=sort_key)
+
+
 def test_the_install_manifest_is_the_chart_without_crds_and_without_helm() -> None:
     installed = list(yaml.safe_load_all((ROOT / INSTALL).read_text()))
     assert [found["metadata"]["name"] for found in installed if found["kind"] == "Namespace"] == [
@@ -328,11 +365,13 @@ def test_the_install_manifest_is_the_chart_without_crds_and_without_helm() -> No
     ]
     assert installed[0]["kind"] == "Namespace"
     rest = [found for found in installed if found["kind"] != "Namespace"]
-    rendered = render({"crds": {"enabled": False}})
-    for found in rendered:
-        del found["metadata"]["labels"]["helm.sh/chart"]
-        del found["metadata"]["labels"]["app.kubernetes.io/managed-by"]
-    assert sorted(rest, key=sort_key) == sorted(rendered, key=sort_key)
+    assert sorted(rest, key=sort_key) == without_helm(render({"crds": {"enabled": False}}))
+
+
+def test_the_uninstall_manifest_is_the_charts_hook_and_its_job_comes_last() -> None:
+    objects = list(yaml.safe_load_all((ROOT / UNINSTALL).read_text()))
+    assert objects[-1]["kind"] == "Job"
+    assert sorted(objects, key=sort_key) == without_helm(render(hooks=True))
 
 
 def test_an_older_kubernetes_is_refused(major: Major) -> None:
@@ -348,14 +387,14 @@ OLDEST, NEWEST = "1.32", "1.37"
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("values", CASES)
 def test_every_kubernetes_that_we_serve_knows_every_field(values: Values, version: str) -> None:
-    objects = [*render(values), *yaml.safe_load_all((ROOT / INSTALL).read_text())]
+    objects = [*render(values, hooks=None), *yaml.safe_load_all((ROOT / INSTALL).read_text())]
     assert objects
     for found in objects:
         kubernetes_validate.validate(found, version, strict=True)
 
 
 def test_a_field_that_kubernetes_does_not_know_would_be_found() -> None:
-    [deployment] = [found for found in render() if found["kind"] == "Deployment"]
+    deployment = one(render(), "Deployment")
     deployment["spec"]["replica"] = 1
     with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
         kubernetes_validate.validate(deployment, OLDEST, strict=True)

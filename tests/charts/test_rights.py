@@ -3,7 +3,15 @@
 import re
 
 from hack.chart import CHART, NAMESPACE
-from tests.support.chart import Object, Values, one, render, service_account_objects
+from tests.support.chart import (
+    Object,
+    Values,
+    component,
+    one,
+    pod_spec,
+    render,
+    service_account_objects,
+)
 
 NAMED: Values = {"watchNamespaces": ["team-a", "team-b"]}
 IN_NAMESPACES = {
@@ -27,15 +35,21 @@ FOR_KOPF = {
 }
 """The same, of an operator of named namespaces that its own is not one of."""
 
+UNINSTALL = {
+    f"trainingjob.dev/{plural}": {"list", "patch"}
+    for plural in ("trainingjobs", "retentionpolicies")
+}
 READ = {"get", "list", "watch"}
 WRITE = {"create", "update", "patch", "delete", "deletecollection"}
 
 
-def granted(role: Object) -> dict[str, set[str]]:
-    """The verbs of a role by `group/resource`."""
+def granted(role: Object, *, of: str | None = None) -> dict[str, set[str]]:
+    """The verbs of a role by `group/resource`; with `of`, those that are for this name alone."""
     table: dict[str, set[str]] = {}
     for rule in role["rules"]:
-        assert set(rule) == {"apiGroups", "resources", "verbs"}
+        assert set(rule) - {"resourceNames"} == {"apiGroups", "resources", "verbs"}
+        if rule.get("resourceNames") != ([of] if of else None):
+            continue
         for group in rule["apiGroups"]:
             for resource in rule["resources"]:
                 table.setdefault(f"{group}/{resource}", set()).update(rule["verbs"])
@@ -47,9 +61,43 @@ def test_the_operator_of_all_namespaces_may_do_exactly_this() -> None:
     assert granted(one(objects, "ClusterRole", "trainingjob-operator")) == IN_NAMESPACES | {
         "apiextensions.k8s.io/customresourcedefinitions": {"list", "watch"}
     }
-    assert granted(one(objects, "Role")) == FOR_THE_POLICY
-    for kind in ("Role", "RoleBinding"):
-        assert one(objects, kind)["metadata"]["namespace"] == NAMESPACE
+    roles = [found for found in objects if found["kind"] in {"Role", "RoleBinding"}]
+    own = [found for found in roles if component(found) == "operator"]
+    assert {found["kind"] for found in own} == {"Role", "RoleBinding"}
+    assert {found["metadata"]["namespace"] for found in own} == {NAMESPACE}
+    assert granted(one(own, "Role")) == FOR_THE_POLICY
+
+
+def test_the_record_service_may_look_after_its_own_secret_and_nothing_else() -> None:
+    [role] = [
+        found
+        for found in render()
+        if found["kind"] == "Role" and component(found) == "record-service"
+    ]
+    assert granted(role) == {}
+    assert granted(role, of="trainingjob-operator-records") == {"/secrets": {"get", "patch"}}
+    # With a Secret of somebody else's it needs no account at all.
+    theirs = render({"recordService": {"tokenSecret": {"name": "bearer"}}})
+    assert {component(found) for found in theirs if found["kind"] == "ServiceAccount"} == {
+        "operator"
+    }
+
+
+def test_the_uninstall_may_stop_the_operator_and_free_what_it_holds() -> None:
+    objects = render(hooks=True)
+    cluster_wide = granted(one(objects, "ClusterRole", part="uninstall"))
+    assert cluster_wide == UNINSTALL
+    here = one(objects, "Role", part="uninstall")
+    assert granted(here) == {"/pods": {"list"}}
+    assert granted(here, of="trainingjob-operator") == {
+        "apps/deployments": {"get"},
+        "apps/deployments/scale": {"patch"},
+    }
+    named = render(NAMED, hooks=True)
+    roles = {found["metadata"]["namespace"]: found for found in named if found["kind"] == "Role"}
+    assert set(roles) == {NAMESPACE, "team-a", "team-b"}
+    assert granted(roles["team-a"]) == granted(roles["team-b"]) == UNINSTALL
+    assert not [found for found in named if found["kind"].startswith("Cluster")]
 
 
 def test_the_operator_of_named_namespaces_has_rights_nowhere_else() -> None:
@@ -62,15 +110,18 @@ def test_the_operator_of_named_namespaces_has_rights_nowhere_else() -> None:
 
 def test_every_binding_names_the_account_that_the_pod_runs_as() -> None:
     for values in ({}, NAMED, {"serviceAccount": {"create": False, "name": "other"}}):
-        objects = render(values)
-        account = one(objects, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"]
+        objects = render(values, hooks=None)
         bindings = [found for found in objects if found["kind"].endswith("RoleBinding")]
-        assert bindings
-        assert all(
-            binding["subjects"]
-            == [{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}]
-            for binding in bindings
-        )
+        assert {component(found) for found in bindings} == {
+            "operator",
+            "record-service",
+            "uninstall",
+        }
+        for binding in bindings:
+            account = pod_spec(objects, part=component(binding))["serviceAccountName"]
+            assert binding["subjects"] == [
+                {"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}
+            ]
 
 
 def test_the_roles_of_people_grow_by_exactly_this() -> None:
@@ -91,8 +142,15 @@ def test_the_roles_of_people_grow_by_exactly_this() -> None:
 
 
 def test_rights_can_be_left_to_somebody_else() -> None:
-    kinds = {found["kind"] for found in render({"rbac": {"create": False}})}
-    assert kinds == {"CustomResourceDefinition", "Deployment", "ServiceAccount"}
+    kinds = {found["kind"] for found in render({"rbac": {"create": False}}, hooks=None)}
+    assert kinds == {
+        "CustomResourceDefinition",
+        "Deployment",
+        "PersistentVolumeClaim",
+        "Secret",
+        "Service",
+        "ServiceAccount",
+    }
 
 
 def test_the_readme_says_the_same() -> None:

@@ -11,6 +11,7 @@ import yaml
 from hack.chart import CHART, documented_values
 from hack.tools.helm import Major
 from tests.support.chart import RenderError, Values, render
+from trainingjob_console import settings as console
 from trainingjob_operator.settings import variable_names
 
 TEXT = (CHART / "values.yaml").read_text()
@@ -21,6 +22,11 @@ TEMPLATES = "\n".join(
     for path in sorted((CHART / "templates").rglob("*"))
     if path.is_file() and path.parent.name != "crds"
 )
+for name, value in (
+    ("$service.", ".Values.recordService."),
+    ("$persistence.", ".Values.recordService.persistence."),
+):
+    TEMPLATES = TEMPLATES.replace(name, value)
 PASSED_ON = {"podSecurityContext", "securityContext", "resources", "nodeSelector"}
 """Kubernetes' own types: a default of ours, but no keys of ours."""
 
@@ -63,7 +69,11 @@ def test_every_value_is_used(path: tuple[str, ...]) -> None:
 
 
 def test_every_setting_of_the_operator_has_a_value() -> None:
-    assert set(re.findall(r"\bTRAININGJOB_[A-Z_]+\b", TEMPLATES)) == set(variable_names())
+    named = set(re.findall(r"\bTRAININGJOB_[A-Z_]+\b", TEMPLATES))
+    of_the_console = {name for name in named if name.startswith(console.PREFIX)}
+    assert named - of_the_console == set(variable_names())
+    assert len(of_the_console) == 5
+    assert of_the_console <= set(console.variable_names())
 
 
 @pytest.mark.parametrize(
@@ -86,6 +96,11 @@ def test_every_setting_of_the_operator_has_a_value() -> None:
         # These two would leave the rights, and the probes, behind.
         ({"config": {"TRAININGJOB_NAMESPACES": "a"}}, "config"),
         ({"config": {"TRAININGJOB_WEB__ADDRESS": ":1"}}, "config"),
+        ({"recordService": {"port": 80}}, "port"),
+        ({"recordService": {"persistence": {"size": "much"}}}, "size"),
+        ({"recordService": {"config": {"TRAININGJOB_CONSOLE_TOKEN_FILE": "/t"}}}, "config"),
+        ({"recordService": {"config": {"TRAININGJOB_PERSIST__URL": "http://a"}}}, "config"),
+        ({"uninstall": {"releaseFinalizers": "no"}}, "releaseFinalizers"),
         ({"extraEnv": [{"nam": "A"}]}, "extraEnv"),
         ({"podAnnotations": {"a": 1}}, "podAnnotations"),
     ],

@@ -11,7 +11,7 @@ from hack.chart import NAMESPACE
 from hack.cluster.control_plane import ControlPlane
 from tests.support.api import ApiServerUnderTest, OperatorAccount
 from tests.support.audit import forbidden_requests
-from tests.support.chart import ACCOUNT_KINDS, one, token_kubeconfig
+from tests.support.chart import ACCOUNT_KINDS, component, one, token_kubeconfig
 from tests.support.real import kubectl
 
 _INSTALL = Path(__file__).parents[2] / "manifests" / "install.yaml"
@@ -34,7 +34,11 @@ def with_operator_account(
             to. What admission refuses is not meant: tests stage that.
     """
     documents = yaml.load_all(_INSTALL.read_text(), yaml.CSafeLoader)
-    objects = [each for each in documents if each and each["kind"] in ACCOUNT_KINDS]
+    objects = [
+        each
+        for each in documents
+        if each["kind"] in ACCOUNT_KINDS and component(each) == "operator"
+    ]
     account = one(objects, "ServiceAccount")["metadata"]["name"]
     kubectl(plane.kubeconfig, "create", "namespace", NAMESPACE)
     listed = {"apiVersion": "v1", "kind": "List", "items": objects}

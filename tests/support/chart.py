@@ -60,8 +60,16 @@ def render(
     major: Major = 4,
     namespace: str = NAMESPACE,
     release: str = RELEASE,
+    hooks: bool | None = False,
 ) -> list[Object]:
     """The objects that an install with these values would make.
+
+    Args:
+        values: of the chart.
+        major: Helm's version.
+        namespace: the release's.
+        release: its name.
+        hooks: those of its hooks instead; None: both.
 
     Raises:
         RenderError: the values are refused.
@@ -69,7 +77,16 @@ def render(
     objects: list[Object] = json.loads(
         _rendered(major, namespace, release, json.dumps(values or {}, sort_keys=True))
     )
-    return objects
+    return [each for each in objects if hooks in {None, _is_hook(each)}]
+
+
+def _is_hook(found: Object) -> bool:
+    return "helm.sh/hook" in (found["metadata"].get("annotations") or {})
+
+
+def component(found: Object) -> str:
+    """Which part of the release an object belongs to: `operator`, `record-service` ..."""
+    return str(found["metadata"]["labels"]["app.kubernetes.io/component"])
 
 
 @functools.cache
@@ -81,25 +98,39 @@ def _rendered(major: Major, namespace: str, release: str, values: str) -> str:
     return json.dumps([found for found in yaml.load_all(text, _LOADER) if found])
 
 
-def one(objects: list[Object], kind: str, name: str | None = None) -> Object:
-    """The only object of this kind (and name)."""
+def one(
+    objects: list[Object], kind: str, name: str | None = None, *, part: str = "operator"
+) -> Object:
+    """The only object of this kind (and name) in a part of the release."""
     (found,) = (
         each
         for each in objects
-        if each["kind"] == kind and name in (None, each["metadata"]["name"])
+        if each["kind"] == kind
+        and component(each) == part
+        and name in (None, each["metadata"]["name"])
     )
     return found
 
 
-def container(objects: list[Object]) -> Object:
-    """The operator's container."""
-    (found,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+def pod_spec(objects: list[Object], *, part: str = "operator") -> Object:
+    """What a part's pods are made from."""
+    kind = "Job" if part == "uninstall" else "Deployment"
+    return dict(one(objects, kind, part=part)["spec"]["template"]["spec"])
+
+
+def container(objects: list[Object], *, part: str = "operator") -> Object:
+    """The container of a part's pods."""
+    (found,) = pod_spec(objects, part=part)["containers"]
     return dict(found)
 
 
-def environment(objects: list[Object]) -> dict[str, str]:
-    """The variables of the operator's container that have a plain value."""
-    return {entry["name"]: entry["value"] for entry in container(objects)["env"]}
+def environment(objects: list[Object], *, part: str = "operator") -> dict[str, str]:
+    """The variables of a part's container that have a plain value."""
+    return {
+        entry["name"]: entry["value"]
+        for entry in container(objects, part=part)["env"]
+        if "value" in entry
+    }
 
 
 def service_account_objects(
@@ -107,7 +138,9 @@ def service_account_objects(
 ) -> list[Object]:
     """The account that the chart makes for the operator, and everything that gives it rights."""
     return [
-        found for found in render(values, namespace=namespace) if found["kind"] in ACCOUNT_KINDS
+        found
+        for found in render(values, namespace=namespace)
+        if found["kind"] in ACCOUNT_KINDS and component(found) == "operator"
     ]
 
 

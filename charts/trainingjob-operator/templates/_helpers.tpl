@@ -28,6 +28,35 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- toYaml (mergeOverwrite (dict) $ours .Values.commonLabels $selector) }}
 {{- end }}
 
+{{/* The same for an object of another component: (list . "record-service"). */}}
+{{- define "trainingjob-operator.partLabels" -}}
+{{- $root := index . 0 }}
+{{- $labels := include "trainingjob-operator.labels" $root | fromYaml }}
+{{- toYaml (mergeOverwrite $labels (dict "app.kubernetes.io/component" (index . 1))) }}
+{{- end }}
+
+{{/*
+What tells the pods of another component from the operator's: (list . "records"). They must not be
+found by the operator's selector, which has no component in it, so they have another name.
+*/}}
+{{- define "trainingjob-operator.partSelectorLabels" -}}
+{{- $root := index . 0 }}
+app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride | trunc 50 | trimSuffix "-" }}-{{ index . 1 }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+{{- end }}
+
+{{/* Without the chart's own version, too: (list . "records" "record-service"). */}}
+{{- define "trainingjob-operator.partPodLabels" -}}
+{{- $root := index . 0 }}
+{{- $ours := dict
+  "app.kubernetes.io/component" (index . 2)
+  "app.kubernetes.io/part-of" "trainingjob-operator"
+  "app.kubernetes.io/version" $root.Chart.AppVersion
+}}
+{{- $selector := include "trainingjob-operator.partSelectorLabels" (list $root (index . 1)) | fromYaml }}
+{{- toYaml (mergeOverwrite (dict) $ours $root.Values.commonLabels $selector) }}
+{{- end }}
+
 {{/* Without the chart's own version: a pod that carried it would restart for nothing. */}}
 {{- define "trainingjob-operator.podLabels" -}}
 {{- $ours := dict
@@ -56,6 +85,36 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{/* A value as text. Numbers from a values file are floats here: 1000000 would be 1e+06. */}}
 {{- define "trainingjob-operator.text" -}}
 {{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%.0f" . }}{{ else }}{{ toString . }}{{ end }}
+{{- end }}
+
+{{/* Whether this release has the record service: "true", or nothing. */}}
+{{- define "trainingjob-operator.hasRecordService" -}}
+{{- if and .Values.recordService.enabled (not .Values.persist.url) }}true{{ end }}
+{{- end }}
+
+{{- define "trainingjob-operator.recordsName" -}}
+{{ include "trainingjob-operator.fullname" . }}-records
+{{- end }}
+
+{{/* Where the operator's records go; nothing: nowhere. */}}
+{{- define "trainingjob-operator.recordUrl" -}}
+{{- if .Values.persist.url }}
+{{- .Values.persist.url }}
+{{- else if include "trainingjob-operator.hasRecordService" . }}
+{{- printf "http://%s.%s.svc:%d/api/v1/jobs" (include "trainingjob-operator.recordsName" .) .Release.Namespace (int .Values.recordService.port) }}
+{{- end }}
+{{- end }}
+
+{{/* The Secret that the operator's token is in, and its key there; an empty dict: it sends none. */}}
+{{- define "trainingjob-operator.recordToken" -}}
+{{- $secret := dict }}
+{{- if include "trainingjob-operator.hasRecordService" . }}
+{{- $name := default (include "trainingjob-operator.recordsName" .) .Values.recordService.tokenSecret.name }}
+{{- $secret = dict "name" $name "key" .Values.recordService.tokenSecret.key }}
+{{- else if .Values.persist.tokenSecret.name }}
+{{- $secret = dict "name" .Values.persist.tokenSecret.name "key" .Values.persist.tokenSecret.key }}
+{{- end }}
+{{- toYaml $secret }}
 {{- end }}
 
 {{/*
@@ -91,11 +150,11 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- with .Values.reconciler.accelerators }}
 {{- $_ := set $values "TRAININGJOB_RECONCILER__ACCELERATORS" (join "," .) }}
 {{- end }}
-{{- with .Values.persist.url }}
+{{- with include "trainingjob-operator.recordUrl" . }}
 {{- $_ := set $values "TRAININGJOB_PERSIST__URL" . }}
 {{- end }}
-{{- if .Values.persist.tokenSecret.name }}
-{{- $_ := set $values "TRAININGJOB_PERSIST__TOKEN_FILE" (printf "/var/run/trainingjob/token/%s" .Values.persist.tokenSecret.key) }}
+{{- with include "trainingjob-operator.recordToken" . | fromYaml }}
+{{- $_ := set $values "TRAININGJOB_PERSIST__TOKEN_FILE" (printf "/var/run/trainingjob/token/%s" .key) }}
 {{- end }}
 {{- if .Values.persist.caConfigMap.name }}
 {{- $_ := set $values "TRAININGJOB_PERSIST__CA_FILE" (printf "/var/run/trainingjob/ca/%s" .Values.persist.caConfigMap.key) }}
@@ -147,7 +206,7 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{/* Folders and not single files: only so what is rotated arrives. */}}
 {{- define "trainingjob-operator.volumeMounts" -}}
 {{- $mounts := list }}
-{{- if .Values.persist.tokenSecret.name }}
+{{- if include "trainingjob-operator.recordToken" . | fromYaml }}
 {{- $mounts = append $mounts (dict "name" "record-token" "mountPath" "/var/run/trainingjob/token" "readOnly" true) }}
 {{- end }}
 {{- if .Values.persist.caConfigMap.name }}
@@ -161,8 +220,8 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 
 {{- define "trainingjob-operator.volumes" -}}
 {{- $volumes := list }}
-{{- with .Values.persist.tokenSecret.name }}
-{{- $volumes = append $volumes (dict "name" "record-token" "secret" (dict "secretName" .)) }}
+{{- with include "trainingjob-operator.recordToken" . | fromYaml }}
+{{- $volumes = append $volumes (dict "name" "record-token" "secret" (dict "secretName" .name)) }}
 {{- end }}
 {{- with .Values.persist.caConfigMap.name }}
 {{- $volumes = append $volumes (dict "name" "record-ca" "configMap" (dict "name" .)) }}
@@ -181,4 +240,23 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- $ours = dict "runAsNonRoot" false "runAsUser" 0 "runAsGroup" 0 "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" $capabilities }}
 {{- end }}
 {{- toYaml (mergeOverwrite (dict) .Values.securityContext $ours) }}
+{{- end }}
+
+{{/* What each pod of the release has in common. */}}
+{{- define "trainingjob-operator.placement" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}

@@ -1,0 +1,260 @@
+"""The record service as the chart deploys it, and what the operator is told of it."""
+
+from pathlib import PurePath
+from typing import Any
+
+import pytest
+
+from hack.chart import NAMESPACE
+from tests.support.chart import (
+    Object,
+    Values,
+    component,
+    container,
+    environment,
+    one,
+    pod_spec,
+    render,
+)
+from trainingjob_console.settings import Settings as ConsoleSettings
+from trainingjob_operator.settings import Settings
+
+RECORDS = "record-service"
+ENDPOINT: Values = {"persist": {"url": "https://records.example/jobs"}}
+POSTGRES: Values = {"recordService": {"databaseUrlSecret": {"name": "postgres", "key": "dsn"}}}
+BEARER: Values = {"recordService": {"tokenSecret": {"name": "bearer", "key": "t"}}}
+
+
+def volume(objects: list[Object], name: str, *, part: str = RECORDS) -> Object:
+    (found,) = (each for each in pod_spec(objects, part=part)["volumes"] if each["name"] == name)
+    return dict(found)
+
+
+def mount_of(found: Object, path: PurePath | str) -> Object:
+    """The mount of a container that a path is below."""
+    (mount,) = (
+        each for each in found["volumeMounts"] if PurePath(path).is_relative_to(each["mountPath"])
+    )
+    return dict(mount)
+
+
+def parts(values: Values) -> set[str]:
+    return {component(found) for found in render(values)}
+
+
+def test_the_operator_sends_to_the_service_that_the_chart_makes() -> None:
+    objects = render()
+    service = one(objects, "Service", part=RECORDS)
+    settings = Settings.from_environment(environment(objects))
+    name = service["metadata"]["name"]
+    assert settings.persist.url == f"http://{name}.{NAMESPACE}.svc:8090/api/v1/jobs"
+
+    [port] = service["spec"]["ports"]
+    console = ConsoleSettings.from_environment(environment(objects, part=RECORDS))
+    assert (console.host, console.port) == ("", port["port"])
+    assert container(objects, part=RECORDS)["ports"] == [
+        {"name": port["targetPort"], "containerPort": port["port"]}
+    ]
+    labels = one(objects, "Deployment", part=RECORDS)["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+
+
+def test_both_have_the_token_of_the_same_secret() -> None:
+    objects = render()
+    secret = one(objects, "Secret", part=RECORDS)["metadata"]["name"]
+
+    sent = Settings.from_environment(environment(objects)).persist.token_file
+    assert sent is not None
+    mounted = mount_of(container(objects), sent)["name"]
+    assert volume(objects, mounted, part="operator")["secret"] == {"secretName": secret}
+
+    [maker] = pod_spec(objects, part=RECORDS)["initContainers"]
+    expected = environment(objects, part=RECORDS)["TRAININGJOB_CONSOLE_TOKEN_FILE"]
+    assert maker["args"] == [
+        "record-token",
+        f"--secret={secret}",
+        "--key=token",
+        f"--output={expected}",
+    ]
+    assert sent.name == "token"
+    shared = mount_of(maker, expected)["name"]
+    assert mount_of(container(objects, part=RECORDS), expected)["name"] == shared
+    assert volume(objects, shared)["emptyDir"]["medium"] == "Memory"
+
+
+def test_no_manifest_holds_a_secret() -> None:
+    # Nothing is made at random either: a GitOps tool that renders again finds no difference.
+    for values in ({}, POSTGRES):
+        secret = one(render(values), "Secret", part=RECORDS)
+        assert {"data", "stringData"} & set(secret) == set()
+
+
+def test_only_the_maker_of_the_token_reaches_the_api_server() -> None:
+    objects = render()
+    spec = pod_spec(objects, part=RECORDS)
+    assert spec["automountServiceAccountToken"] is False
+    api = "/var/run/secrets/kubernetes.io/serviceaccount"
+    [maker] = spec["initContainers"]
+    assert mount_of(maker, api)["name"] == "api-access"
+    mounted = [each["mountPath"] for each in container(objects, part=RECORDS)["volumeMounts"]]
+    assert api not in mounted
+
+
+def test_the_records_are_on_the_claim_and_stay_when_the_release_goes() -> None:
+    objects = render()
+    claim = one(objects, "PersistentVolumeClaim", part="records")
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
+    database = ConsoleSettings.from_environment(environment(objects, part=RECORDS)).url.database
+    assert database is not None
+    name = mount_of(container(objects, part=RECORDS), database)["name"]
+    assert volume(objects, name)["persistentVolumeClaim"] == {
+        "claimName": claim["metadata"]["name"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("persistence", "source"),
+    [
+        pytest.param({"enabled": False}, {"emptyDir": {}}, id="in-the-pod"),
+        pytest.param(
+            {"existingClaim": "mine"},
+            {"persistentVolumeClaim": {"claimName": "mine"}},
+            id="on-a-claim-that-is-there",
+        ),
+    ],
+)
+def test_without_a_claim_of_its_own_there_is_none(persistence: Any, source: Object) -> None:
+    objects = render({"recordService": {"persistence": persistence}})
+    assert "PersistentVolumeClaim" not in {found["kind"] for found in objects}
+    assert volume(objects, "records") == {"name": "records", **source}
+
+
+def test_a_claim_takes_its_size_and_class_from_the_values() -> None:
+    persistence = {"size": "20Gi", "storageClass": "fast", "keep": False}
+    claim = one(
+        render({"recordService": {"persistence": persistence}}),
+        "PersistentVolumeClaim",
+        part="records",
+    )
+    assert claim["spec"]["storageClassName"] == "fast"
+    assert claim["spec"]["resources"]["requests"]["storage"] == "20Gi"
+    assert "annotations" not in claim["metadata"]
+
+
+def test_with_postgresql_there_is_no_claim_and_its_password_is_in_no_manifest() -> None:
+    objects = render(POSTGRES)
+    assert "PersistentVolumeClaim" not in {found["kind"] for found in objects}
+    entries = {entry["name"]: entry for entry in container(objects, part=RECORDS)["env"]}
+    assert entries["TRAININGJOB_CONSOLE_DATABASE"]["valueFrom"] == {
+        "secretKeyRef": {"name": "postgres", "key": "dsn"}
+    }
+
+
+def test_a_secret_of_ones_own_is_mounted_where_it_can_be_rotated() -> None:
+    objects = render(BEARER)
+    spec = pod_spec(objects, part=RECORDS)
+    assert not {"initContainers", "serviceAccountName"} & set(spec)
+    assert volume(objects, "token")["secret"] == {"secretName": "bearer"}
+    assert "Secret" not in {found["kind"] for found in objects}
+    expected = "/var/run/trainingjob/token/t"
+    assert environment(objects, part=RECORDS)["TRAININGJOB_CONSOLE_TOKEN_FILE"] == expected
+    assert environment(objects)["TRAININGJOB_PERSIST__TOKEN_FILE"] == expected
+    assert volume(objects, "record-token", part="operator")["secret"]["secretName"] == "bearer"
+
+
+def test_another_endpoint_takes_its_place() -> None:
+    assert parts(ENDPOINT) == {"operator"}
+    settings = Settings.from_environment(environment(render(ENDPOINT)))
+    assert settings.persist.url == ENDPOINT["persist"]["url"]
+    assert settings.persist.token_file is None
+
+
+def test_it_can_be_left_out_and_then_there_are_no_records() -> None:
+    values = {"recordService": {"enabled": False}}
+    assert parts(values) == {"operator"}
+    assert Settings.from_environment(environment(render(values))).persist.url == ""
+
+
+def test_its_settings_reach_it() -> None:
+    service = {"config": {"TRAININGJOB_CONSOLE_MAX_BODY_BYTES": 1048576}, "port": 9100}
+    objects = render({"recordService": service, "logging": {"level": "debug"}})
+    settings = ConsoleSettings.from_environment(environment(objects, part=RECORDS))
+    assert settings.max_body_bytes == 1048576
+    assert settings.port == 9100
+    assert settings.log_level == "debug"
+    assert ":9100/" in environment(objects)["TRAININGJOB_PERSIST__URL"]
+
+
+def test_a_network_policy_lets_in_the_operator_the_uninstall_and_who_is_named() -> None:
+    friends = [{"namespaceSelector": {"matchLabels": {"team": "ml"}}}]
+    values: Values = {"recordService": {"networkPolicy": {"enabled": True, "from": friends}}}
+    objects = render(values, hooks=None)
+    [rule] = one(objects, "NetworkPolicy", part=RECORDS)["spec"]["ingress"]
+    assert rule["from"][2:] == friends
+    for peer, kind, part in zip(
+        rule["from"], ("Deployment", "Job"), ("operator", "uninstall"), strict=False
+    ):
+        labels = one(objects, kind, part=part)["spec"]["template"]["metadata"]["labels"]
+        assert peer["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_no_part_takes_the_pods_of_another_for_its_own() -> None:
+    objects = render(hooks=None)
+    labels = {
+        component(found): found["spec"]["template"]["metadata"]["labels"]
+        for found in objects
+        if found["kind"] in {"Deployment", "Job"}
+    }
+    assert set(labels) == {"operator", RECORDS, "uninstall"}
+    for part in ("operator", RECORDS):
+        selector = one(objects, "Deployment", part=part)["spec"]["selector"]["matchLabels"]
+        matched = {other for other, found in labels.items() if selector.items() <= found.items()}
+        assert matched == {part}
+
+
+# --- the uninstall ------------------------------------------------------------------------------
+
+
+def test_the_uninstall_stores_where_the_operator_does_and_keeps_its_log_for_a_day() -> None:
+    objects = render(hooks=None)
+    job = one(objects, "Job", part="uninstall")
+    found = container(objects, part="uninstall")
+    assert found["args"] == ["release-finalizers", "--discard", "--stop=trainingjob-operator"]
+    assert found["env"] == container(objects)["env"]
+    assert found["volumeMounts"] == container(objects)["volumeMounts"]
+    assert job["metadata"]["annotations"] == {
+        "helm.sh/hook": "pre-delete",
+        "helm.sh/hook-weight": "0",
+        "helm.sh/hook-delete-policy": "before-hook-creation",
+    }
+    assert job["spec"]["ttlSecondsAfterFinished"] == 86400
+
+
+def test_the_rights_of_the_uninstall_go_with_it_however_it_ends() -> None:
+    rights = [found for found in render(hooks=True) if found["kind"] != "Job"]
+    assert {found["kind"] for found in rights} == {
+        "ServiceAccount",
+        "Role",
+        "RoleBinding",
+        "ClusterRole",
+        "ClusterRoleBinding",
+    }
+    for found in rights:
+        annotations = found["metadata"]["annotations"]
+        assert int(annotations["helm.sh/hook-weight"]) < 0
+        assert annotations["helm.sh/hook-delete-policy"].split(",") == [
+            "before-hook-creation",
+            "hook-succeeded",
+            "hook-failed",
+        ]
+
+
+@pytest.mark.parametrize(
+    "values", [{"uninstall": {"releaseFinalizers": False}}, {"rbac": {"create": False}}]
+)
+def test_without_its_value_or_its_rights_nothing_is_done_at_an_uninstall(values: Values) -> None:
+    assert render(values, hooks=True) == []
