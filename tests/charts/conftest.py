@@ -7,6 +7,7 @@ import pytest
 from hack.cluster import assets
 from hack.cluster.control_plane import ControlPlane, Options
 from hack.tools.helm import MAJORS, HelmError, Major, helm
+from tests.support.release import Cluster
 
 
 @pytest.fixture(scope="session", params=MAJORS, ids=lambda major: f"helm{major}")
@@ -39,3 +40,17 @@ def strict_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPl
     root = tmp_path_factory.mktemp("strict-plane") / "state"
     with ControlPlane(built, root, Options(api_server=(strict,))) as plane:
         yield plane
+
+
+@pytest.fixture
+def cluster(strict_plane: ControlPlane, major: Major) -> Iterator[Cluster]:
+    made = Cluster(strict_plane, major)
+    yield made
+    made.clear()
+
+
+@pytest.fixture
+def cluster_for_kubectl(strict_plane: ControlPlane) -> Iterator[Cluster]:
+    made = Cluster(strict_plane, 4)
+    yield made
+    made.clear()

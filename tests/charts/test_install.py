@@ -1,107 +1,24 @@
 """Install, upgrade, uninstall, on a real control plane, as the READMEs say, with both Helms.
 
-There is no node: the operator's pod is admitted and stays Pending. That is all that is asked of it
-here.
+Where nothing runs them, the pods are admitted and stay Pending. What they do when they run is in
+`test_release`; an uninstall, too, needs a node, for the Job that goes before it.
 """
 
 import json
 import shutil
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import pytest
 
 from hack.chart import CHART, NAMESPACE
-from hack.cluster.control_plane import ControlPlane
 from hack.generate import INSTALL, ROOT
-from hack.tools.helm import Major
-from tests.support.builders import make_job
-from tests.support.chart import (
-    RenderError,
-    Values,
-    forget_cluster_objects,
-    run_helm,
-    wait_until_served,
-)
-from tests.support.real import install_crds, kubectl
+from tests.support.chart import RenderError
+from tests.support.real import install_crds
+from tests.support.release import Cluster
 
 pytestmark = pytest.mark.real_only
 
 CRD_NAMES = {"retentionpolicies.trainingjob.dev", "trainingjobs.trainingjob.dev"}
-PATIENCE_S = 30.0
-
-
-class Cluster:
-    """A cluster without anything of ours, and two namespaces: the operator's, and a team's."""
-
-    def __init__(self, plane: ControlPlane, major: Major) -> None:
-        self.kubeconfig = plane.kubeconfig
-        self.major = major
-        self.namespace = f"system-{uuid4().hex[:8]}"
-        self.team = f"team-{uuid4().hex[:8]}"
-        self.kubectl("create", "namespace", self.team)
-        self.kubectl("create", "namespace", self.namespace)
-        enforce = "pod-security.kubernetes.io/enforce=restricted"
-        self.kubectl("label", "namespace", self.namespace, enforce)
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return kubectl(self.kubeconfig, *arguments, stdin=stdin)
-
-    def get(self, *arguments: str) -> dict[str, Any]:
-        return dict(json.loads(self.kubectl("get", "-o", "json", *arguments)))
-
-    def helm(self, *arguments: str | Path, values: Values | None = None) -> str:
-        where = ("--kubeconfig", self.kubeconfig, "--namespace", self.namespace)
-        return run_helm(self.major, *arguments, *where, values=values)
-
-    def install(self, values: Values | None = None, *extra: str) -> str:
-        return self.helm("install", "trainingjob-operator", CHART, *extra, values=values or {})
-
-    def crds(self) -> set[str]:
-        names = self.kubectl("get", "crd", "-o", "name").split()
-        return {name.partition("/")[2] for name in names}
-
-    def apply_job(self) -> None:
-        wait_until_served(self.kubeconfig)
-        job = json.dumps(make_job("precious", namespace=self.team))
-        self.kubectl("apply", "-f", "-", stdin=job)
-
-    def has_job(self) -> bool:
-        found = self.kubectl("-n", self.team, "get", "tj", "-o", "name")
-        return "precious" in found
-
-    def pods(self, namespace: str, *, patience_s: float = PATIENCE_S) -> list[dict[str, Any]]:
-        """The operator's pods, as soon as there are any."""
-        deadline = time.monotonic() + patience_s
-        while True:
-            found = self.get("pods", "-n", namespace)["items"]
-            if found:
-                return list(found)
-            events = self.kubectl("get", "events", "-n", namespace)
-            assert time.monotonic() < deadline, events
-            time.sleep(0.1)
-
-    def clear(self) -> None:
-        # Their names are used once: nobody waits until they are empty.
-        self.kubectl("delete", "namespace", "--wait=false", self.namespace, self.team)
-        forget_cluster_objects(self.kubeconfig)
-
-
-@pytest.fixture
-def cluster(strict_plane: ControlPlane, major: Major) -> Iterator[Cluster]:
-    made = Cluster(strict_plane, major)
-    yield made
-    made.clear()
-
-
-@pytest.fixture
-def cluster_for_kubectl(strict_plane: ControlPlane) -> Iterator[Cluster]:
-    made = Cluster(strict_plane, 4)
-    yield made
-    made.clear()
 
 
 def changed_chart(folder: Path) -> Path:
@@ -120,11 +37,18 @@ def changed_chart(folder: Path) -> Path:
 def test_a_namespace_that_enforces_restricted_takes_the_pod(cluster: Cluster) -> None:
     said = cluster.install()
 
-    [pod] = cluster.pods(cluster.namespace)
-    assert pod["spec"]["serviceAccountName"] == "trainingjob-operator"
-    volumes = [volume["name"] for volume in pod["spec"]["volumes"]]
-    assert len(volumes) == 1  # the token, and no more
-    assert volumes[0].startswith("kube-api-access-")
+    pods = {
+        pod["spec"]["serviceAccountName"]: pod for pod in cluster.pods(cluster.namespace, count=2)
+    }
+    assert set(pods) == {"trainingjob-operator", "trainingjob-operator-records"}
+    volumes = {
+        account: [volume["name"].rpartition("-")[0] or volume["name"] for volume in found]
+        for account, found in ((name, pod["spec"]["volumes"]) for name, pod in pods.items())
+    }
+    assert volumes == {
+        "trainingjob-operator": ["record", "kube-api-access"],
+        "trainingjob-operator-records": ["tmp", "records", "token", "api"],
+    }
     notes = said.partition("NOTES:")[2]
     assert f"kubectl -n {cluster.namespace} rollout status deployment/trainingjob-oper" in notes
     assert "for the jobs of all namespaces." in notes
@@ -180,12 +104,13 @@ def test_an_upgrade_brings_the_new_crds_and_keeps_the_jobs(
 
 
 def test_an_uninstall_keeps_crds_and_jobs_and_the_next_install_takes_them(
-    cluster: Cluster,
+    cluster: Cluster, tmp_path: Path
 ) -> None:
     cluster.install()
     cluster.apply_job()
 
-    cluster.helm("uninstall", "trainingjob-operator")
+    with cluster.node(tmp_path):
+        cluster.helm("uninstall", "trainingjob-operator", "--timeout=90s")
 
     assert cluster.crds() == CRD_NAMES
     assert cluster.has_job()
@@ -207,12 +132,13 @@ def test_crds_and_jobs_stay_when_the_crds_become_somebody_elses_business(
     assert cluster.has_job()
 
 
-def test_an_uninstall_takes_the_crds_if_it_was_told_so(cluster: Cluster) -> None:
+def test_an_uninstall_takes_the_crds_if_it_was_told_so(cluster: Cluster, tmp_path: Path) -> None:
     said = cluster.install({"crds": {"keep": False}})
     assert "WARNING: crds.keep is false" in said
     cluster.apply_job()
 
-    cluster.helm("uninstall", "trainingjob-operator", "--wait", "--timeout=60s")
+    with cluster.node(tmp_path):
+        cluster.helm("uninstall", "trainingjob-operator", "--wait", "--timeout=90s")
 
     assert cluster.crds() == set()
 
@@ -254,7 +180,12 @@ def test_a_second_release_serves_other_namespaces(cluster: Cluster) -> None:
 
     deployments = cluster.get("deployments", "-n", cluster.namespace)["items"]
     names = [found["metadata"]["name"] for found in deployments]
-    assert sorted(names) == ["second-trainingjob-operator", "trainingjob-operator"]
+    assert sorted(names) == [
+        "second-trainingjob-operator",
+        "second-trainingjob-operator-records",
+        "trainingjob-operator",
+        "trainingjob-operator-records",
+    ]
 
 
 def test_the_manifest_installs_and_goes_again_while_there_are_jobs(
@@ -265,7 +196,7 @@ def test_the_manifest_installs_and_goes_again_while_there_are_jobs(
     crds = str(ROOT / "manifests" / "crds")
     cluster.kubectl("apply", "--validate=strict", "-f", crds, "-f", manifest)
     cluster.apply_job()
-    assert cluster.pods(NAMESPACE)
+    assert cluster.pods(NAMESPACE, count=2)
 
     cluster.kubectl("delete", "--timeout=60s", "-f", manifest)
 

@@ -1,0 +1,254 @@
+"""A release with the chart's defaults as it runs: records that last, and an uninstall that frees.
+
+The pods run as processes of this machine, with the accounts, variables and files that the chart
+gives them; see `tests.support.release_node`.
+"""
+
+import asyncio
+import base64
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from hack.chart import CHART, NAMESPACE
+from hack.generate import INSTALL, ROOT, UNINSTALL
+from tests.charts.test_account import asked, refused
+from tests.charts.test_rights import UNINSTALL as RIGHTS_OF_UNINSTALL
+from tests.support.api import Api, ApiServerUnderTest
+from tests.support.builders import make_job
+from tests.support.chart import run_helm
+from tests.support.console import Client
+from tests.support.release import Cluster
+from tests.support.release_node import ReleaseNode
+from trainingjob_operator.constants import FINALIZER_RECORD, FINALIZER_RETENTION
+
+pytestmark = pytest.mark.real_only
+
+RELEASE = "trainingjob-operator"
+RECORDS = f"{RELEASE}-records"
+UNINSTALL_NAME = f"{RELEASE}-uninstall"
+RIGHTS_BESIDE_THE_OPERATOR = {
+    "apps/deployments": {"get"},
+    "apps/deployments/scale": {"patch"},
+    "/pods": {"list"},
+}
+READY = ("--wait", "--timeout=90s")
+NAMESPACE_GOES_WITHIN_S = 60.0
+
+
+def token(cluster: Cluster) -> str:
+    data = cluster.get("secret", RECORDS, "-n", cluster.namespace)["data"]
+    return base64.b64decode(data["token"]).decode()
+
+
+def scale(cluster: Cluster, deployment: str, replicas: int) -> None:
+    where = ("-n", cluster.namespace)
+    cluster.kubectl(*where, "scale", f"deployment/{deployment}", f"--replicas={replicas}")
+    cluster.kubectl(*where, "rollout", "status", f"deployment/{deployment}", "--timeout=60s")
+
+
+async def finish(api: Api, name: str) -> str:
+    """Lead a job to its end, playing its node; its uid."""
+    made = await api.apply(make_job(name))
+    [pod] = await api.wait_for_pods(name, 1)
+    await api.start_pod(pod)
+    await api.finish_pod(pod)
+    await api.wait_for_phase(name, "Succeeded")
+    return str(made["metadata"]["uid"])
+
+
+async def wait_until_stored(api: Api, name: str) -> None:
+    async with asyncio.timeout(90):  # a token that has just been made takes a moment to arrive
+        while (await api.job(name))["status"].get("recordState") != "Stored":
+            await asyncio.sleep(0.1)
+
+
+async def listed(node: ReleaseNode, bearer: str | None) -> tuple[int, list[str]]:
+    """What the record service lists to whoever has this token."""
+    async with Client(node.address(8090), token=bearer) as client:
+        answer = await client.get("/api/v1/jobs")
+        found = answer.json.get("items", [])
+        return answer.status, sorted(item["name"] for item in found)
+
+
+def with_finalizer(api: Api) -> dict[str, object]:
+    """A policy as kopf would hold it."""
+    return {
+        "apiVersion": "trainingjob.dev/v1alpha1",
+        "kind": "RetentionPolicy",
+        "metadata": {
+            "name": "default",
+            "namespace": api.namespace,
+            "finalizers": [FINALIZER_RETENTION],
+        },
+        "spec": {},
+    }
+
+
+async def namespace_goes(cluster: Cluster, name: str) -> None:
+    cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+    async with asyncio.timeout(NAMESPACE_GOES_WITHIN_S):
+        while name in cluster.kubectl("get", "namespaces", "-o", "name"):
+            await asyncio.sleep(0.2)
+
+
+def used_by(cluster: Cluster, account: str) -> set[tuple[str, str]]:
+    """What an account of the release has asked for; nothing of it was refused."""
+    user = f"system:serviceaccount:{cluster.namespace}:{account}"
+    lines = map(json.loads, cluster.plane.audit_log.read_text().splitlines())
+    requests = [each for each in lines if each["user"]["username"] == user and "objectRef" in each]
+    assert refused(requests) == []
+    return {asked(request) for request in requests}
+
+
+async def test_the_defaults_keep_records_and_an_upgrade_keeps_them_and_the_token(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    server = ApiServerUnderTest(cluster.plane.kubeconfig, plane=cluster.plane)
+    with cluster.node(tmp_path) as node:
+        cluster.install(None, *READY)
+        first = token(cluster)
+        assert len(first) > 40
+        async with Api(server, cluster.namespace.replace("system", "jobs")) as api:
+            await finish(api, "before")
+            await wait_until_stored(api, "before")
+            assert await listed(node, first) == (200, ["before"])
+            assert await listed(node, None) == (401, [])
+
+            # Both pods are replaced.
+            values = {"logging": {"level": "debug"}}
+            cluster.helm("upgrade", RELEASE, CHART, *READY, values=values)
+            assert token(cluster) == first
+            assert "is kept" in node.log(RECORDS)
+            await finish(api, "after")
+            await wait_until_stored(api, "after")
+            assert await listed(node, first) == (200, ["after", "before"])
+
+        assert not [bad for bad in ("Traceback", first) if bad in node.log(RELEASE)]
+        assert used_by(cluster, RELEASE)
+
+
+async def test_after_an_uninstall_nothing_holds_jobs_policies_and_namespaces(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    server = ApiServerUnderTest(cluster.plane.kubeconfig, plane=cluster.plane)
+    with cluster.node(tmp_path) as node:
+        cluster.install(None, *READY)
+        async with Api(server, cluster.namespace.replace("system", "jobs")) as api:
+            await api.apply(make_job("running"))
+            [pod] = await api.wait_for_pods("running", 1)
+            await api.start_pod(pod)
+            await api.wait_for_phase("running", "Running")
+            scale(cluster, RECORDS, 0)
+            await finish(api, "unstored")
+            await api.wait_for_job("unstored", lambda s: s.get("recordState") == "Pending")
+            policy = json.dumps(with_finalizer(api))
+            cluster.kubectl("create", "-f", "-", stdin=policy)
+            for name in ("running", "unstored"):
+                assert (await api.job(name))["metadata"]["finalizers"] == [FINALIZER_RECORD]
+
+            cluster.helm("uninstall", RELEASE, "--timeout=150s")
+
+            for name in ("running", "unstored"):
+                assert not (await api.job(name))["metadata"].get("finalizers")
+            said = node.log(UNINSTALL_NAME)
+            [record] = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+            assert (record["name"], record["phase"]) == ("unstored", "Succeeded")
+            assert "scaled to 0, and its pod is gone" in said
+            assert "released 3 objects; stored 0 records, gave up 1" in said
+            ours = f"-lapp.kubernetes.io/instance={RELEASE}"
+            for kinds in (
+                "clusterroles,clusterrolebindings",
+                "serviceaccounts,roles,rolebindings",
+            ):
+                assert cluster.get(kinds, "-n", cluster.namespace, ours)["items"] == []
+            assert used_by(cluster, UNINSTALL_NAME) == {
+                (what, verb)
+                for table in (RIGHTS_OF_UNINSTALL, RIGHTS_BESIDE_THE_OPERATOR)
+                for what, verbs in table.items()
+                for verb in verbs
+            }
+            assert used_by(cluster, RECORDS) == {("/secrets", "get"), ("/secrets", "patch")}
+            # What was stored stays, and so does the log of what was not, for a day.
+            assert cluster.get("pvc", RECORDS, "-n", cluster.namespace)
+            assert cluster.get("job", UNINSTALL_NAME, "-n", cluster.namespace)["status"][
+                "succeeded"
+            ]
+
+            await namespace_goes(cluster, api.namespace)
+        await namespace_goes(cluster, cluster.namespace)
+
+
+async def test_what_waits_at_an_uninstall_is_stored_and_the_next_install_has_it(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    server = ApiServerUnderTest(cluster.plane.kubeconfig, plane=cluster.plane)
+    with cluster.node(tmp_path) as node:
+        cluster.install(None, *READY)
+        async with Api(server, cluster.namespace.replace("system", "jobs")) as api:
+            scale(cluster, RECORDS, 0)
+            await finish(api, "late")
+            await api.wait_for_job("late", lambda s: s.get("recordState") == "Pending")
+            scale(cluster, RELEASE, 0)
+            scale(cluster, RECORDS, 1)
+
+            cluster.helm("uninstall", RELEASE, "--timeout=150s")
+
+            assert "stored 1 records, gave up 0" in node.log(UNINSTALL_NAME)
+            with closing(sqlite3.connect(node.claim(RECORDS) / "records.db")) as connection:
+                assert connection.execute("SELECT name FROM records").fetchall() == [("late",)]
+
+            # The claim that was kept is taken again, with a new token.
+            cluster.install(None, *READY)
+            assert await listed(node, token(cluster)) == (200, ["late"])
+
+
+async def test_kubectl_installs_it_with_one_command_and_uninstalls_it_as_the_readme_says(
+    cluster_for_kubectl: Cluster, tmp_path: Path
+) -> None:
+    cluster = cluster_for_kubectl
+    cluster.namespace = NAMESPACE
+    server = ApiServerUnderTest(cluster.plane.kubeconfig, plane=cluster.plane)
+    install = ("apply", "-f", str(ROOT / "manifests" / "crds"), "-f", str(ROOT / INSTALL))
+    uninstall, job = ("-f", str(ROOT / UNINSTALL)), f"job/{UNINSTALL_NAME}"
+    cluster.kubectl(*install)
+    with cluster.node(tmp_path) as node:
+        for name in (RELEASE, RECORDS):
+            where = ("-n", NAMESPACE, "--timeout=60s")
+            cluster.kubectl("rollout", "status", f"deployment/{name}", *where)
+        first = token(cluster)
+        async with Api(server, f"jobs-{uuid4().hex[:8]}") as api:
+            await finish(api, "done")
+            await wait_until_stored(api, "done")
+            cluster.kubectl(*install)
+            assert token(cluster) == first
+            await api.apply(make_job("running"))
+            await api.wait_for_pods("running", 1)
+
+            cluster.kubectl("apply", *uninstall)
+            complete = ("--for=condition=Complete", "--timeout=90s")
+            cluster.kubectl("-n", NAMESPACE, "wait", *complete, job)
+            assert "released 1 objects" in node.log(UNINSTALL_NAME)
+            cluster.kubectl("delete", *uninstall)
+            lasting = "app.kubernetes.io/component notin (namespace,records)"
+            cluster.kubectl("delete", "-f", str(ROOT / INSTALL), "-l", lasting)
+
+            assert not (await api.job("running"))["metadata"].get("finalizers")
+            assert cluster.get("pvc", "-n", NAMESPACE)["items"]
+            assert cluster.get("deployments,jobs,secrets", "-n", NAMESPACE)["items"] == []
+            await namespace_goes(cluster, api.namespace)
+        await namespace_goes(cluster, NAMESPACE)
+
+
+async def test_an_uninstall_without_the_hook_goes_where_the_hook_cannot(
+    cluster: Cluster,
+) -> None:
+    # There is no node that could run its Job.
+    cluster.install()
+    cluster.helm("uninstall", RELEASE, "--no-hooks")
+    assert cluster.get("deployments", "-n", cluster.namespace)["items"] == []
+    assert run_helm(cluster.major, "list", "--kubeconfig", cluster.kubeconfig, "-A", "-q") == ""
