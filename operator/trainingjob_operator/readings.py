@@ -17,7 +17,9 @@ from prometheus_client.registry import Collector
 
 from trainingjob_operator import __version__
 from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.gc.housekeeper import Housekeeper
 from trainingjob_operator.gc.pressure import MemoryPressure
+from trainingjob_operator.gc.remover import TOLD, Remover
 from trainingjob_operator.handlers.memories import BoundedMemories
 from trainingjob_operator.kube.events import MEMORY_SIZE, QUEUE_SIZE, EventRecorder
 from trainingjob_operator.kube.requests import RequestCounts
@@ -59,8 +61,10 @@ class Parts:
     requests: RequestCounts
     memories: BoundedMemories
     pressure: MemoryPressure
-    carrier: Carrier | None
     policies: PolicyBook
+    remover: Remover
+    housekeeper: Housekeeper
+    carrier: Carrier | None
 
 
 class Readings(Collector):
@@ -120,6 +124,13 @@ class Readings(Collector):
             "Times that memory pressure began and ended.",
             {("begun",): pressure.begun_total, ("ended",): pressure.ended_total},
             "change",
+        )
+        keeper = self._parts.housekeeper
+        yield _counter("gc_runs", "Runs of the housekeeping, of all policies.", keeper.runs_total)
+        yield _counter(
+            "gc_overruns",
+            "Runs that took longer than the interval; the next one was skipped.",
+            keeper.overruns_total,
         )
         yield _gauge(
             "index_retention_seconds",
@@ -239,6 +250,7 @@ def _used_and_limit(parts: Parts) -> dict[str, tuple[int, int]]:
         "work_queue": (len(parts.queue), parts.queue.limit + parts.index.max_jobs),
         "manifest_cache_bytes": (parts.manifests.used_bytes, parts.manifests.limit_bytes),
         "policies": (len(parts.policies), parts.policies.limit),
+        "told_to_stay": (parts.remover.told, TOLD),
         "event_queue": (parts.events.waiting, QUEUE_SIZE),
         "event_memory": (parts.events.remembered, MEMORY_SIZE),
     }

@@ -191,8 +191,10 @@ class Operator:
             requests=self.gateway.requests,
             memories=self.memories,
             pressure=self.pressure,
-            carrier=self.carrier,
             policies=self.policies,
+            remover=self.remover,
+            housekeeper=self.housekeeper,
+            carrier=self.carrier,
         )
 
     def _carrier(self, writer: RecordWriter, clock: Clock) -> Carrier:

@@ -3,7 +3,7 @@
 The deletion names the job's uid and the very version that was decided on. Whatever happens in
 between, a longer time to live, a pin, a namesake, makes it fail: then the job is looked at again.
 
-Bound: `_TOLD` jobs of which is remembered that they were told why they stay.
+Bound: `TOLD` jobs of which is remembered that they were told why they stay.
 """
 
 import logging
@@ -40,7 +40,7 @@ HISTORY: Final = "HistoryLimit"
 """Why a job was deleted: its time was over; there were so many newer ones."""
 
 _LOOK_AGAIN_S: Final = 1.0
-_TOLD: Final = 2000
+TOLD: Final = 2000
 _logger = logging.getLogger(__name__)
 
 
@@ -81,6 +81,11 @@ class Remover:
         self._removed: Final[dict[str, Counter[str]]] = {}
         self.removed_total: Final[Counter[str]] = Counter({TTL: 0, HISTORY: 0})
         self.errors_total = 0
+
+    @property
+    def told(self) -> int:
+        """Jobs of which is remembered that they were told why they stay; `TOLD` at most."""
+        return len(self._told)
 
     def judge(self, job: JobView) -> Verdict:
         """What is to become of a job, as it was seen."""
@@ -161,7 +166,7 @@ class Remover:
         if job.uid in self._told:
             return
         self._told[job.uid] = None
-        if len(self._told) > _TOLD:
+        if len(self._told) > TOLD:
             self._told.popitem(last=False)
         message = (
             f"its time to live is over, but {job.gitops_owner} owns it and would create it again; "
