@@ -417,3 +417,20 @@ def test_what_the_catalogue_shows_is_so() -> None:
     [example] = yaml.safe_load(annotations["artifacthub.io/crdsExamples"])
     assert (example["apiVersion"], example["kind"]) == (API_VERSION, KIND_TRAINING_JOB)
     assert parse_spec(example["spec"]).num_nodes == 2
+
+
+# --- metrics ------------------------------------------------------------------------------------
+
+
+def test_a_pod_monitor_is_made_on_request_and_finds_the_pod() -> None:
+    assert not [found for found in render() if found["kind"] == "PodMonitor"]
+    values = {"podMonitor": {"enabled": True, "interval": "1m", "labels": {"release": "mine"}}}
+    objects = render(values)
+    monitor = one(objects, "PodMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "mine"
+    wanted = monitor["spec"]["selector"]["matchLabels"]
+    pod = one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert wanted.items() <= pod.items()
+    [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint == {"port": "http", "path": "/metrics", "interval": "1m"}
+    assert endpoint["port"] in [port["name"] for port in container(objects)["ports"]]
