@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from trainingjob_operator.core.pruning import LiveJobs, Reason
 from trainingjob_operator.gc import entry_remover as removing
 from trainingjob_operator.gc import judge as judging
 from trainingjob_operator.gc.budget import Limits
+from trainingjob_operator.gc.judge import Question
 from trainingjob_operator.volume import trash
 from trainingjob_operator.volume.entries import Entry
 
@@ -189,10 +191,12 @@ def test_what_cannot_go_back_because_its_place_is_taken_is_kept_and_said(
     volume.age()
     really = judging.judge_again
 
-    def judge_again(*args: object, **kwargs: object) -> judging.Verdict:
-        volume.tree(f"job_{uid}") if not (volume.path / f"job_{uid}").exists() else None
-        log.write_text("new")
-        really(*args, **kwargs)  # type: ignore[arg-type]
+    def judge_again(question: Question, entry: Entry, **kwargs: Any) -> judging.Verdict:
+        if entry.name == log.name:
+            log.write_text("new")
+        else:
+            volume.tree(entry.name)
+        really(question, entry, **kwargs)
         return judging.Verdict(Reason.CHANGED)
 
     monkeypatch.setattr(removing, "judge_again", judge_again)
