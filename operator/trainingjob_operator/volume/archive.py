@@ -1,0 +1,339 @@
+"""The file that keeps the logs of a job's ranks: `job_<uid>.log`, one section for each pod.
+
+    ==> attempt 0 rank 1 pod 5f0c...
+    [rank 1] epoch 1: loss 0.31
+    <== attempt 0 rank 1 pod 5f0c... bytes 28 cut 0
+
+The first line of a section is its header, the last one its trailer, and every line in between
+begins with the rank: whatever a rank writes, it can forge neither. `bytes` is the length of what
+stands between the two, so that a reader finds the header from the trailer, and walks from section
+to section through a file of any size from its end. `cut` is how many bytes of the beginning of the
+log were left out because it is longer than the limit. A trailer that ends in `running` belongs to a
+pod that had not ended when its log was read, because it was about to be stopped.
+
+A section is whole when its trailer is there, and then it is never touched again. One without a
+trailer was not finished (the process died, the volume was full): the next writer removes it. There
+is one writer at a time, the operator. So each pod has one section at most, wherever a writer died.
+
+Everything here blocks, and raises OSError as the file system does.
+"""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Self
+
+LIMIT: Final = 10 * 2**20
+"""Bytes of a section at most, the newest."""
+
+MAX_SECTIONS: Final = 200_000
+"""Sections that a search walks over: more than a thousand ranks leave in all their attempts."""
+
+_BLOCK: Final = 65_536
+_MAX_LINE: Final = 256
+_MODE: Final = 0o644
+_TRAILER: Final = re.compile(
+    rb"<== attempt (\d{1,10}) rank (\d{1,4}) pod ([0-9A-Za-z-]{1,64})"
+    rb" bytes (\d{1,12}) cut (\d{1,19})( running)?\n"
+)
+_HEADER: Final = re.compile(rb"==> attempt \d{1,10} rank \d{1,4} pod [0-9A-Za-z-]{1,64}\n")
+_HEADER_START: Final = b"==> attempt "
+_MARK: Final = re.compile(rb"^(?:==>|<==) attempt ", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """Whose log a section holds.
+
+    Attributes:
+        pod: the pod's uid.
+    """
+
+    attempt: int
+    rank: int
+    pod: str
+
+    @property
+    def header(self) -> bytes:
+        """Its first line."""
+        return f"==> attempt {self.attempt} rank {self.rank} pod {self.pod}\n".encode()
+
+    def trailer(self, size: int, cut: int, *, running: bool) -> bytes:
+        """Its last line."""
+        state = " running" if running else ""
+        text = f"<== attempt {self.attempt} rank {self.rank} pod {self.pod}"
+        return f"{text} bytes {size} cut {cut}{state}\n".encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A whole section, and where it stands in the file."""
+
+    section: Section
+    start: int
+    end: int
+    cut: int
+
+
+def prefix_of(rank: int) -> bytes:
+    """What begins every line of a rank."""
+    return f"[rank {rank}] ".encode()
+
+
+class Prefixer:
+    """Puts the rank in front of every line, a part of the log at a time."""
+
+    def __init__(self, rank: int) -> None:
+        self._prefix: Final = prefix_of(rank)
+        self._at_start = True
+
+    def feed(self, part: bytes) -> bytes:
+        """What to write for this part."""
+        if not part:
+            return b""
+        start = self._prefix if self._at_start else b""
+        self._at_start = part.endswith(b"\n")
+        # The prefix after the last newline is due when its line begins.
+        lines = part[:-1].replace(b"\n", b"\n" + self._prefix)
+        return start + lines + part[-1:]
+
+    def end(self) -> bytes:
+        """What ends the last line, if its writer did not."""
+        return b"" if self._at_start else b"\n"
+
+
+def _check_plain(fd: int, name: str) -> None:
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        raise PermissionError(errno.EPERM, "it is no plain file with one name", name)
+
+
+class ArchiveFile:
+    """A job's archive, open for one writer."""
+
+    def __init__(self, fd: int, *, limit: int = LIMIT) -> None:
+        """Take over an open file; an unfinished section is removed.
+
+        Args:
+            fd: opened for reading and writing; closed by `close`.
+            limit: bytes of a section at most.
+        """
+        self._fd: Final = fd
+        self._limit: Final = limit
+        self._section: Section | None = None
+        self._start = 0  # of the section that is being written
+        self._cut = 0
+        self._end = self._mend()
+
+    @classmethod
+    def open(cls, root_fd: int, name: str, *, limit: int = LIMIT) -> Self:
+        """Open the archive of this name below the root, or make it.
+
+        Never through a link, and never anything that is no plain file or has a second name: what
+        stands on the volume may have been put there by a user.
+
+        Raises:
+            OSError: it cannot be opened, or is no file of ours.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(name, flags, _MODE, dir_fd=root_fd)
+        try:
+            _check_plain(fd, name)
+            return cls(fd, limit=limit)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def close(self) -> None:
+        """Close the file. An unfinished section is removed by the next writer."""
+        os.close(self._fd)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole sections, and of what stood before the first of them."""
+        return self._end
+
+    def find(self, pod: str) -> Written | None:
+        """The section of a pod, if it is whole; the newest first."""
+        for number, found in enumerate(self._sections()):
+            if found.section.pod == pod:
+                return found
+            if number >= MAX_SECTIONS:
+                break
+        return None
+
+    def begin(self, section: Section) -> None:
+        """Begin a section at the end of the file."""
+        self._section, self._start, self._cut = section, self._end, 0
+        self._truncate(self._end)
+        self._append(self._end, section.header)
+
+    def write(self, data: bytes) -> None:
+        """Write a part of the section's lines, each with its prefix already.
+
+        At twice the limit the newest half moves to the front: memory holds a block at a time, and
+        no byte is moved more than once for each time the limit is written.
+        """
+        self._append(self._here(), data)
+        if self._here() - self._body >= 2 * self._limit:
+            self._shorten()
+
+    def finish(self, *, running: bool = False) -> int:
+        """End the section: from now on it is whole.
+
+        The lines reach the disk before the trailer does.
+
+        Returns:
+            Bytes of the file.
+        """
+        assert self._section is not None
+        if self._here() - self._body > self._limit:
+            self._shorten()
+        here = self._here()
+        os.fsync(self._fd)
+        trailer = self._section.trailer(here - self._body, self._cut, running=running)
+        self._append(here, trailer)
+        os.fsync(self._fd)
+        self._section, self._end = None, here + len(trailer)
+        return self._end
+
+    def abandon(self) -> None:
+        """Remove the section that was begun."""
+        self._section = None
+        self._truncate(self._end)
+
+    @property
+    def cut(self) -> int:
+        """Bytes that were left out of the section that was written last."""
+        return self._cut
+
+    # --- the section that is being written --------------------------------------------------------
+
+    @property
+    def _body(self) -> int:
+        assert self._section is not None
+        return self._start + len(self._section.header)
+
+    def _here(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def _append(self, at: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._fd, view, at)
+            at, view = at + written, view[written:]
+
+    def _truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+
+    def _shorten(self) -> None:
+        """Leave only the newest whole lines, as many as the limit has room for."""
+        assert self._section is not None
+        end, target = self._here(), self._body
+        source = self._line_start(end - self._limit, end)
+        if source == end:  # a line that is longer than the limit: the end of it
+            prefix = prefix_of(self._section.rank)
+            source = end - self._limit + len(prefix)
+            self._append(target, prefix)
+            target += len(prefix)
+        self._cut += source - target
+        while source < end and (block := os.pread(self._fd, min(_BLOCK, end - source), source)):
+            self._append(target, block)
+            source, target = source + len(block), target + len(block)
+        self._truncate(target)
+
+    def _line_start(self, at: int, end: int) -> int:
+        """Where the first line begins at or after a place; the end, if no line does."""
+        at -= 1  # that place begins a line if a newline stands before it
+        while at < end:
+            block = os.pread(self._fd, min(_BLOCK, end - at), at)
+            if not block:
+                break
+            if (newline := block.find(b"\n")) >= 0:
+                return at + newline + 1
+            at += len(block)
+        return end
+
+    # --- what is there already --------------------------------------------------------------------
+
+    def _sections(self) -> Iterator[Written]:
+        end = self._end
+        while (found := self._ending_at(end)) is not None:
+            yield found
+            end = found.start
+
+    def _ending_at(self, end: int) -> Written | None:
+        """The whole section that ends here, if one does."""
+        tail = os.pread(self._fd, min(_MAX_LINE, end), max(end - _MAX_LINE, 0))
+        line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
+        match = _TRAILER.fullmatch(line)
+        if match is None:
+            return None
+        attempt, rank, pod, size, cut, _ = match.groups()
+        section = Section(attempt=int(attempt), rank=int(rank), pod=pod.decode())
+        start = end - len(line) - int(size) - len(section.header)
+        if start < 0 or os.pread(self._fd, len(section.header), start) != section.header:
+            return None
+        return Written(section=section, start=start, end=end, cut=int(cut))
+
+    def _mend(self) -> int:
+        """Remove what was begun and not finished; where the next section begins.
+
+        What stands there and is not ours stays: the next section begins behind it.
+        """
+        end = self._here()
+        if end == 0 or self._ending_at(end) is not None:
+            return end
+        whole, begun = self._last_whole(end)
+        if begun is not None:
+            self._truncate(begun)
+            return begun
+        if whole == end:
+            return end
+        if os.pread(self._fd, 1, end - 1) != b"\n":
+            self._append(end, b"\n")
+            end += 1
+        return end
+
+    def _last_whole(self, end: int) -> tuple[int, int | None]:
+        """Where the last whole section ends, and where an unfinished one begins behind it.
+
+        It looks as far back as an unfinished section can reach.
+        """
+        floor = max(end - 2 * self._limit - 2**20, 0)
+        begun = self._torn_header(end)
+        for start in self._marks_backwards(end, floor):
+            line = self._line(start, end)
+            after = start + len(line)
+            if _TRAILER.fullmatch(line) and self._ending_at(after) is not None:
+                return after, begun
+            if _HEADER.fullmatch(line):
+                begun = start
+        return 0, begun
+
+    def _marks_backwards(self, end: int, floor: int) -> Iterator[int]:
+        """Where lines begin that look like a header or a trailer, the last one first."""
+        high = end
+        while high > floor:
+            low = max(high - _BLOCK, floor)
+            # One byte more to see that a line begins there, and some for a mark on the border.
+            base = max(low - 1, 0)
+            block = os.pread(self._fd, high + _MAX_LINE - base, base)
+            for mark in reversed(list(_MARK.finditer(block))):
+                if low <= base + mark.start() < high:
+                    yield base + mark.start()
+            high = low
+
+    def _torn_header(self, end: int) -> int | None:
+        """Where the beginning of a header begins, if the file ends in one."""
+        tail = os.pread(self._fd, min(_MAX_LINE, end), max(end - _MAX_LINE, 0))
+        line = tail[tail.rfind(b"\n") + 1 :]
+        is_torn = line.startswith(_HEADER_START) or (line and _HEADER_START.startswith(line))
+        return end - len(line) if is_torn else None
+
+    def _line(self, start: int, end: int) -> bytes:
+        """The line that begins here, or the beginning of it."""
+        return os.pread(self._fd, min(end - start, _MAX_LINE), start).partition(b"\n")[0] + b"\n"
