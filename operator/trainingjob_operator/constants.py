@@ -79,6 +79,7 @@ CONDITION_CANCELLED: Final = "Cancelled"
 CONDITION_FINISHED: Final = "Finished"
 
 CONDITION_PERSISTED: Final = "Persisted"
+CONDITION_LOGS_ARCHIVED: Final = "LogsArchived"
 
 CONDITION_VALID: Final = "Valid"
 """On a RetentionPolicy: it can be understood. Else it is as good as none."""
@@ -149,3 +150,9 @@ REASON_UNSAFE_ROOT: Final = "UnsafeRoot"
 REASON_UNSAFE_LAYOUT: Final = "UnsafeLayout"
 REASON_CLOCK_STEPPED: Final = "ClockStepped"
 REASON_VOLUME_LOCKED: Final = "Locked"
+
+REASON_LOGS_PENDING: Final = "Pending"
+"""The job is over and its logs are still to be archived: it must not be deleted before."""
+REASON_LOGS_ARCHIVED: Final = "Archived"
+REASON_LOGS_TRUNCATED: Final = "Truncated"
+REASON_LOGS_UNAVAILABLE: Final = "VolumeUnavailable"

@@ -1,6 +1,7 @@
 """What a decision is made from and what comes out of it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -17,12 +18,14 @@ class Policy:
         restart_backoff_cap_s: the longest wait before a restart.
         recording: whether finished jobs leave a record: an endpoint is set.
         record_deadline_s: how long a job that its user deleted is held for its record.
+        archiving: whether the logs of ranks are archived: there is a log volume.
     """
 
     restart_backoff_s: float = 1.0
     restart_backoff_cap_s: float = 60.0
     recording: bool = False
     record_deadline_s: float = 86_400.0
+    archiving: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,26 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogOutcome:
+    """What became of the log of one pod: it is on the log volume, or it is given up.
+
+    Attributes:
+        attempt, rank: whose log it is.
+        lost: why it is not on the volume; "" when it is.
+        volume_fault: it is the volume that is to blame for that, and not the pod.
+        cut: bytes of its beginning that were left out, because it is too long.
+        size: bytes of the job's archive afterwards.
+    """
+
+    attempt: int
+    rank: int
+    lost: str = ""
+    volume_fault: bool = False
+    cut: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """A job and its surroundings as they were seen at one moment.
 
@@ -70,6 +93,8 @@ class Observation:
         pods_are_live: the pods were read from the API just now, so absence can be believed.
         delivery: what became of the last try to store the record, if there is news.
         endpoint_ails: the record endpoint does not answer at the moment.
+        logs: what became of the logs of its pods, by the pods' uids, as far as memory reaches.
+        volume_ails: why the log volume cannot be written at the moment; "" when it can.
     """
 
     job: JobView
@@ -80,6 +105,8 @@ class Observation:
     pods_are_live: bool = False
     delivery: Delivery | None = None
     endpoint_ails: bool = False
+    logs: Mapping[str, LogOutcome] = field(default_factory=dict)
+    volume_ails: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +145,8 @@ class Plan:
         release: take our finalizer off the job, last of all.
         abandon: the record of a job that is released was not stored; say so loudly.
         create: ranks of `status.attempt` to create.
+        archive: pods whose logs are to be put on the log volume; of those that shall go none is in
+            `delete` before its log is archived or given up.
         look_again_at: when the next decision is due if nothing happens before.
         needs_live_pods: the decision rests on the absence of pods; read them from the API and
             decide again before anything is recorded.
@@ -128,6 +157,7 @@ class Plan:
     release: bool = False
     abandon: bool = False
     create: tuple[int, ...] = ()
+    archive: tuple[PodView, ...] = ()
     delete: tuple[DeletePod, ...] = ()
     events: tuple[Event, ...] = ()
     look_again_at: datetime | None = None

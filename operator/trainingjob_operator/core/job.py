@@ -59,6 +59,8 @@ class JobStatus:
         launched_attempt: the last attempt of which every pod was created; None before the first.
         completed_indexes: ranks that are done in the current attempt, in batch/v1's format.
         exit_code: of the rank that decided the outcome.
+        log_path: the job's directory on the log volume, relative to its root.
+        log_bytes: size of its archived logs.
     """
 
     phase: str = ""
@@ -80,6 +82,8 @@ class JobStatus:
     exit_code: int | None = None
     record_state: str | None = None
     record_revision: int | None = None
+    log_path: str | None = None
+    log_bytes: int | None = None
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of this type, or None."""

@@ -24,6 +24,11 @@ def pod_name(job_name: str, uid: str, attempt: int, index: int) -> str:
     return f"{owner_prefix(job_name, uid)}-{attempt}-{index}"
 
 
+def job_directory(uid: str) -> str:
+    """The name of a job's own directory on the log volume; with `.log` that of its archived logs."""
+    return f"job_{uid}"
+
+
 def pod_selector(job_name: str) -> str:
     """The label selector that finds all pods of the jobs of this name."""
     return f"{LABEL_JOB_NAME}={job_name}"

@@ -149,6 +149,8 @@ def status_view(raw: dict[str, Any]) -> JobStatus:
         exit_code=whole_or_none(raw.get("exitCode")),
         record_state=shared_text(raw.get("recordState")) or None,
         record_revision=whole_or_none(raw.get("recordRevision")),
+        log_path=text(mapping(raw.get("logs")).get("path")) or None,
+        log_bytes=whole_or_none(mapping(raw.get("logs")).get("bytes")),
     )
 
 
@@ -204,6 +206,7 @@ def status_document(status: JobStatus) -> dict[str, Any]:
         "exitCode": status.exit_code,
         "recordState": status.record_state,
         "recordRevision": status.record_revision,
+        "logs": _logs_document(status),
     }
     return document | {name: value for name, value in optional.items() if value is not None}
 
@@ -226,6 +229,12 @@ def _shutdown_document(shutdown: Shutdown) -> dict[str, Any]:
     if shutdown.reason:
         document["reason"] = shutdown.reason
     return document
+
+
+def _logs_document(status: JobStatus) -> dict[str, Any] | None:
+    if status.log_path is None:
+        return None
+    return {"path": status.log_path, "bytes": status.log_bytes or 0}
 
 
 def status_patch(old: JobStatus, new: JobStatus) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Final
 
 from trainingjob_operator.constants import GROUP
+from trainingjob_operator.core.archiving import archive_first
 from trainingjob_operator.core.cleanup import pods_to_clean
 from trainingjob_operator.core.deadlines import active_deadline, pre_running_deadline
 from trainingjob_operator.core.decision import Observation, Plan, Policy
@@ -70,11 +71,12 @@ def plan(seen: Observation, policy: Policy, *, now: datetime) -> Plan:
     ) or run_attempt(situation)
     if decided.needs_live_pods:
         return decided
-    status = _summarise(decided.status, situation)
+    decided = replace(decided, status=_summarise(decided.status, situation))
+    decided = archive_first(decided, seen, policy, now=now)
+    status = decided.status
     release = may_release(status, job, policy, now=now)
     return replace(
         decided,
-        status=status,
         claim=must_claim(job, policy),
         release=release,
         abandon=release and status.record_state in {PENDING, REJECTED},

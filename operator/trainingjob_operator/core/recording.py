@@ -20,6 +20,7 @@ from trainingjob_operator.constants import (
     REASON_RECORD_STORED,
     REASON_RECORD_UNAVAILABLE,
 )
+from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.decision import Delivery, Observation, Policy
 from trainingjob_operator.core.job import JobStatus, JobView
@@ -38,10 +39,13 @@ def is_owed(job: JobView) -> bool:
 
 
 def is_held(job: JobView) -> bool:
-    """Whether a finished job waits for us to let it go, and not for its record.
+    """Whether a finished job waits for us to let it go, or to archive its logs.
 
-    Between the write that says that the record is stored and the release, a process can die.
+    Between the write that says that the record is stored and the release, a process can die; so it
+    can between the write that says that the logs are to be archived and the news that they are.
     """
+    if not is_archived(job.status):
+        return job.status.is_finished
     not_stored = job.status.record_state in {PENDING, REJECTED}
     waits = not_stored and not (job.deleting or job.discard_record)
     return is_owed(job) and job.status.is_finished and not waits
@@ -99,7 +103,7 @@ def may_release(status: JobStatus, job: JobView, policy: Policy, *, now: datetim
 
     A user's deletion is honoured in finite time, stored or not; retention alone releases nothing.
     """
-    if not is_owed(job) or not status.is_finished:
+    if not is_owed(job) or not status.is_finished or not is_archived(status):
         return False
     if status.record_state in {STORED, NOT_REQUIRED}:
         return True

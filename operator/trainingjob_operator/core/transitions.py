@@ -1,13 +1,17 @@
 """The events that a change of status is worth: one for each condition that flipped or changed."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from trainingjob_operator.constants import (
     CONDITION_FAILED,
     CONDITION_FINISHED,
+    CONDITION_LOGS_ARCHIVED,
     CONDITION_PERSISTED,
     CONDITION_PODS_READY,
     CONDITION_RESTARTING,
+    REASON_LOGS_TRUNCATED,
+    REASON_LOGS_UNAVAILABLE,
     REASON_PODS_NOT_READY,
     REASON_RECORD_DISCARDED,
     REASON_RECORD_REJECTED,
@@ -16,7 +20,10 @@ from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import Condition, JobStatus
 
 _WARNINGS: Final = frozenset({CONDITION_FAILED, CONDITION_RESTARTING})
-_LOST_RECORD: Final = frozenset({REASON_RECORD_REJECTED, REASON_RECORD_DISCARDED})
+_LOSSES: Final[Mapping[str, frozenset[str]]] = {
+    CONDITION_PERSISTED: frozenset({REASON_RECORD_REJECTED, REASON_RECORD_DISCARDED}),
+    CONDITION_LOGS_ARCHIVED: frozenset({REASON_LOGS_TRUNCATED, REASON_LOGS_UNAVAILABLE}),
+}
 _ATTEMPT_STARTED: Final = "AttemptStarted"
 _STOPPING: Final = "Stopping"
 
@@ -45,9 +52,10 @@ def _is_news(old: Condition | None, new: Condition) -> bool:
         # Only what is in the way: `PodsNotReady` is how every job begins and ends.
         obstacle = not new.status and new.reason != REASON_PODS_NOT_READY
         return obstacle and (old is None or old.reason != new.reason)
-    if new.type == CONDITION_PERSISTED:
-        # That a record waits and is stored is how it should be, and one more event for each job.
-        return new.reason in _LOST_RECORD and (old is None or old.reason != new.reason)
+    if (losses := _LOSSES.get(new.type)) is not None:
+        # That a record waits and is stored, that logs are archived: it is how it should be, and
+        # one more event for each job.
+        return new.reason in losses and (old is None or old.reason != new.reason)
     if new.type == CONDITION_RESTARTING and not new.status:
         return False  # `AttemptStarted` says it
     if old is None or old.status != new.status:
@@ -56,6 +64,8 @@ def _is_news(old: Condition | None, new: Condition) -> bool:
 
 
 def _is_warning(condition: Condition) -> bool:
+    if condition.type == CONDITION_LOGS_ARCHIVED:
+        return not condition.status
     return condition.type in {CONDITION_PODS_READY, CONDITION_PERSISTED} or (
         condition.status and condition.type in _WARNINGS
     )

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, Protocol
 
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.decision import Delivery
 from trainingjob_operator.core.job import JobKey, JobStatus, JobView
 from trainingjob_operator.core.observe_job import job_view
@@ -281,7 +282,9 @@ class Outbox:
             labels = mapping(mapping(raw.get("metadata")).get("labels"))
             manifest = Manifest(labels, mapping(raw.get("spec")), self._clock.monotonic())
         waits = job.status.is_finished and job.status.record_state in {PENDING, REJECTED}
-        return self._record(job, job.status, manifest) if waits and is_ours(job) else None
+        # The record names the logs. It is offered again when they are archived or given up.
+        is_due = waits and is_archived(job.status) and is_ours(job)
+        return self._record(job, job.status, manifest) if is_due else None
 
     def _record(self, job: JobView, status: JobStatus, manifest: Manifest) -> Object:
         return build_record(

@@ -58,9 +58,16 @@ def build_record(
         "restarts": status.restarts,
         "disruptions": status.disruptions,
         "exitCode": status.exit_code,
-        "logs": None,
+        "logs": _logs(status),
         "spec": _masked(spec),
     }
+
+
+def _logs(status: JobStatus) -> Object | None:
+    """Where the job's files are on the log volume; None for a job that has none there."""
+    if status.log_path is None:
+        return None
+    return {"path": status.log_path, "bytes": status.log_bytes or 0}
 
 
 def encode_record(record: Object) -> bytes:

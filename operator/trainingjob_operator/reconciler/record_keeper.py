@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.constants import CONDITION_COMPLETE, FINALIZER_RECORD
+from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.decision import Event, Plan, Policy
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_job import job_view
@@ -89,11 +90,14 @@ class RecordKeeper:
 
         Only if every rank has completed: that verdict stands whatever the user does meanwhile. If
         the process dies in between, the next one finds the ranks complete again and stores the
-        record again; where the two differ, the second revision wins.
+        record again; where the two differ, the second revision wins. The end that is written
+        already, and has waited for the logs, stands as well.
         """
         status = decided.status
-        ends_now = status.record_state == PENDING and job.status.record_state is None
-        if not ends_now or not status.is_true(CONDITION_COMPLETE):
+        ends_now = job.status.record_state is None and status.is_true(CONDITION_COMPLETE)
+        awaited_logs = job.status.is_finished and not is_archived(job.status)
+        is_due = status.record_state == PENDING and is_archived(status)
+        if not is_due or not (ends_now or awaited_logs):
             return decided
         if not await self._records.store_at_once(job, status):
             return decided
@@ -109,6 +113,8 @@ class RecordKeeper:
         delivery = self._records.delivery_of(job)
         if delivery is not None and delivery.revision != job.status.record_revision:
             self._records.settled(job.key)
+        if not is_archived(job.status):
+            return  # the record names the logs: it waits for them
         if job.status.record_state == PENDING:
             self._records.offer(job.key)
         else:

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Final
 
 from trainingjob_operator.constants import MAX_NODES
+from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobKey, JobView, is_newer
 from trainingjob_operator.core.pod import PodView
@@ -42,6 +43,7 @@ class JobEntry:
             from the API before anything is concluded from their absence.
         refusal: note of the reconciler: the API's last refusal to create something.
         has_service: note of the reconciler: the headless Service is there.
+        has_directory: note of the reconciler: the job's directory on the log volume is there.
         written_at: note of the reconciler: monotonic time of the last status write.
     """
 
@@ -53,6 +55,7 @@ class JobEntry:
     pods_known: bool = False
     refusal: Refusal | None = None
     has_service: bool = False
+    has_directory: bool = False
     written_at: float = float("-inf")
 
 
@@ -294,4 +297,5 @@ def _is_of_use(pod: PodView, job: JobView) -> bool:
     there can be thousands of those.
     """
     stays = job.spec.clean_pod_policy != "All" and pod.attempt == job.status.attempt
+    stays = stays and is_archived(job.status)
     return not (job.status.is_finished and pod.is_terminal and stays)

@@ -1,0 +1,183 @@
+"""The logs of a job's pods, put on the log volume before the pods may go.
+
+A pod's log goes with the pod. So whatever takes pods away (the end of an attempt, of the job, a
+suspension) waits until their logs are archived or given up, which takes a minute at most: the
+archive is a service to the job and never holds it for long.
+
+`LogsArchived` with the reason `Pending` is the obligation, written together with the job's end. It
+outlives the process: while it stands, the record is not sent, which names the logs, and the job is
+not let go. What is known of single pods is in memory; what memory has forgotten the file tells.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from trainingjob_operator.constants import (
+    CONDITION_LOGS_ARCHIVED,
+    REASON_LOGS_ARCHIVED,
+    REASON_LOGS_PENDING,
+    REASON_LOGS_TRUNCATED,
+    REASON_LOGS_UNAVAILABLE,
+)
+from trainingjob_operator.core.conditions import set_condition
+from trainingjob_operator.core.decision import LogOutcome, Observation, Plan, Policy
+from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.naming import job_directory
+from trainingjob_operator.core.pod import PodPhase, PodView
+
+_NOT_CONFIGURED: Final = "the operator has no log volume any more"
+_TO_COME: Final = "the logs are to be archived"
+_AND: Final = "; "
+_TOO_LATE: Final = "the pods were gone before their logs were known to be archived"
+
+
+def is_archived(status: JobStatus) -> bool:
+    """Whether nothing of a job's logs is still to come.
+
+    True as well for logs that were given up, and where nobody asked for any: what was waited for
+    is over. A finished job for which this is false must not be deleted.
+    """
+    found = status.condition(CONDITION_LOGS_ARCHIVED)
+    return found is None or found.reason != REASON_LOGS_PENDING
+
+
+def archive_first(decided: Plan, seen: Observation, policy: Policy, *, now: datetime) -> Plan:
+    """The plan with the pods held back whose logs are not archived yet, and with their news."""
+    job, status = seen.job, decided.status
+    if not policy.archiving:
+        return replace(decided, status=_give_up(status, job, now=now))
+    if job.status.is_finished and is_archived(job.status):
+        return decided  # it was settled before; what is left of its pods may go
+    doomed = {victim.uid for victim in decided.delete}
+    wanted = tuple(
+        pod
+        for pod in seen.pods
+        if pod.uid not in seen.logs and _is_due(pod, doomed, finished=status.is_finished)
+    )
+    held = {pod.uid for pod in wanted}
+    status = _told(status, seen, now=now)
+    if status.is_finished:
+        status = _settle(status, seen, waits=bool(wanted), now=now)
+    delete = tuple(victim for victim in decided.delete if victim.uid not in held)
+    if delete or status != job.status:
+        status = _with_place(status, seen)
+    return replace(decided, status=status, delete=delete, archive=wanted)
+
+
+def can_be_read_early(pod: PodView) -> bool:
+    """Whether its log may be archived before it is recorded what becomes of the pod.
+
+    That of a pod which runs and which we are about to delete is read only when status says so: if
+    it came otherwise, the pod would run on and the rest of its log would be missing.
+    """
+    return pod.is_terminal or pod.deleting
+
+
+def _is_due(pod: PodView, doomed: set[str], *, finished: bool) -> bool:
+    if pod.phase is PodPhase.PENDING:
+        return False  # its container has not started: there is no log
+    return can_be_read_early(pod) or pod.uid in doomed or finished
+
+
+def _told(status: JobStatus, seen: Observation, *, now: datetime) -> JobStatus:
+    """The status with what is known to be missing, as soon as it is: its pod may be gone soon."""
+    if lost := _first(outcome for outcome in seen.logs.values() if outcome.lost):
+        return _missing(status, seen.job, lost, now=now)
+    unsaid = status.condition(CONDITION_LOGS_ARCHIVED) is None
+    if seen.volume_ails and unsaid and not status.is_finished:
+        return _say(status, seen.job, REASON_LOGS_UNAVAILABLE, seen.volume_ails, to=False, now=now)
+    return status
+
+
+def _missing(status: JobStatus, job: JobView, lost: LogOutcome, *, now: datetime) -> JobStatus:
+    """Say that a log is missing. That stays said, whatever else is archived later."""
+    if _says_missing(status):
+        return status
+    message = f"the log of rank {lost.rank} of attempt {lost.attempt} is missing: {lost.lost}"
+    return _say(status, job, REASON_LOGS_TRUNCATED, message, to=False, now=now)
+
+
+def _says_missing(status: JobStatus) -> bool:
+    found = status.condition(CONDITION_LOGS_ARCHIVED)
+    return found is not None and not found.status and found.reason == REASON_LOGS_TRUNCATED
+
+
+def _settle(status: JobStatus, seen: Observation, *, waits: bool, now: datetime) -> JobStatus:
+    """The last word about the logs of a job that is over, or that it is still to come."""
+    job, outcomes = seen.job, seen.logs.values()
+    if waits:
+        # Whoever waits for `Pending` waits for this job; what is missing by now is told again.
+        message = _TO_COME + (_AND + _message(status) if _says_missing(status) else "")
+        return _say(status, job, REASON_LOGS_PENDING, message, to=False, now=now)
+    return _settled(status, job, tuple(outcomes), now=now)
+
+
+def _settled(
+    status: JobStatus, job: JobView, outcomes: tuple[LogOutcome, ...], *, now: datetime
+) -> JobStatus:
+    had_pods = status.launched_attempt is not None or status.attempt > 0 or bool(outcomes)
+    if not had_pods:
+        return status
+    to, reason, message = _verdict(status, job, outcomes)
+    return _say(status, job, reason, message, to=to, now=now)
+
+
+def _verdict(
+    status: JobStatus, job: JobView, outcomes: tuple[LogOutcome, ...]
+) -> tuple[bool, str, str]:
+    """The condition's status, reason and message: the worst of what is known."""
+    missing = _message(status) if _says_missing(status) else ""
+    if not is_archived(status):  # what was missing before the end is said behind `Pending`
+        missing = _message(status).partition(_AND)[2] or ("" if outcomes else _TOO_LATE)
+    if missing:
+        broken = all(outcome.lost and outcome.volume_fault for outcome in outcomes)
+        nothing = bool(outcomes) and broken and not status.log_bytes
+        return False, REASON_LOGS_UNAVAILABLE if nothing else REASON_LOGS_TRUNCATED, missing
+    if cut := _first(outcome for outcome in outcomes if outcome.cut):
+        left_out = f"the first {cut.cut} bytes of rank {cut.rank} of attempt {cut.attempt}"
+        return True, REASON_LOGS_TRUNCATED, f"{left_out} are left out"
+    return True, REASON_LOGS_ARCHIVED, f"the logs are in {job_directory(job.uid)}.log"
+
+
+def _give_up(status: JobStatus, job: JobView, *, now: datetime) -> JobStatus:
+    """Without a volume nothing is owed."""
+    if is_archived(status):
+        return status
+    return _say(status, job, REASON_LOGS_UNAVAILABLE, _NOT_CONFIGURED, to=False, now=now)
+
+
+def _with_place(status: JobStatus, seen: Observation) -> JobStatus:
+    """The status with where the logs are and how much there is of them.
+
+    Only where it is written anyhow, or before pods go: when they are gone, a process that knows
+    nothing cannot ask for their logs again. A write after every rank would cost more than the
+    number is worth.
+    """
+    sizes = (outcome.size for outcome in seen.logs.values())
+    size = max([status.log_bytes or 0, *sizes])
+    return replace(status, log_path=job_directory(seen.job.uid), log_bytes=size)
+
+
+def _first(outcomes: Iterable[LogOutcome]) -> LogOutcome | None:
+    return min(outcomes, key=lambda o: (o.attempt, o.rank), default=None)
+
+
+def _message(status: JobStatus) -> str:
+    found = status.condition(CONDITION_LOGS_ARCHIVED)
+    return found.message if found is not None else ""
+
+
+def _say(
+    status: JobStatus, job: JobView, reason: str, message: str, *, to: bool, now: datetime
+) -> JobStatus:
+    return set_condition(
+        status,
+        CONDITION_LOGS_ARCHIVED,
+        to=to,
+        reason=reason,
+        message=message,
+        now=now,
+        generation=job.generation,
+    )
