@@ -39,6 +39,7 @@ from trainingjob_operator.persistence.nowhere import Nowhere
 from trainingjob_operator.persistence.writer import RecordWriter, writer_from
 from trainingjob_operator.readings import Parts, Readings
 from trainingjob_operator.reconciler import work_queue
+from trainingjob_operator.reconciler.archiver import NoArchive
 from trainingjob_operator.reconciler.intake import Intake
 from trainingjob_operator.reconciler.reconciler import Reconciler
 from trainingjob_operator.reconciler.resync import Resync, Scope
@@ -109,6 +110,7 @@ class Operator:
             manifests=self.manifests,
             records=self.carrier.outbox if self.carrier is not None else Nowhere(),
             retention=self.remover,
+            logs=NoArchive(),
             events=self.events,
             clock=clock,
             policy=settings.policy,

@@ -12,19 +12,25 @@ from tests.support.clock import FakeClock
 from tests.support.cluster import FakeCluster
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.errors import AlreadyExistsError, ConflictError, KubernetesError
+from trainingjob_operator.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    GoneError,
+    InvalidError,
+    KubernetesError,
+)
 from trainingjob_operator.gc.ports import Jobs as Deletions
 from trainingjob_operator.gc.ports import PoliciesApi, PolicyStatus
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
 from trainingjob_operator.persistence.carrier import Jobs
-from trainingjob_operator.reconciler.ports import Cluster
+from trainingjob_operator.reconciler.ports import Cluster, LogSource
 
 Object = dict[str, Any]
 
 
-class Calls(Cluster, Jobs, Deletions, PoliciesApi, PolicyStatus, Protocol):
-    """All calls of the gateway: the reconciler's, the outbox's and the housekeeping's."""
+class Calls(Cluster, Jobs, Deletions, PoliciesApi, PolicyStatus, LogSource, Protocol):
+    """All calls of the gateway, whoever makes them."""
 
 
 @dataclass
@@ -94,6 +100,17 @@ async def test_only_the_very_pod_is_deleted(subject: Subject) -> None:
     await subject.cluster.delete_pod(subject.namespace, "one", uid=uid)
     assert await subject.cluster.get_pod(subject.namespace, "one") is None
     await subject.cluster.delete_pod(subject.namespace, "one", uid=uid)  # gone already: fine
+
+
+async def test_the_log_of_a_pod_that_is_gone_is_an_error_of_its_own(subject: Subject) -> None:
+    with pytest.raises(GoneError):
+        _ = [p async for p in subject.cluster.pod_log(subject.namespace, "absent", container="c")]
+
+
+async def test_a_container_that_a_pod_has_not_has_no_log(subject: Subject) -> None:
+    await subject.cluster.create_pod(subject.pod("one"))
+    with pytest.raises(InvalidError):
+        _ = [p async for p in subject.cluster.pod_log(subject.namespace, "one", container="x")]
 
 
 async def test_lists_are_selected_by_label(subject: Subject) -> None:

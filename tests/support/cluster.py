@@ -17,7 +17,7 @@ import math
 import re
 import selectors
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -38,6 +38,7 @@ from trainingjob_operator.core.rawread import time_text
 from trainingjob_operator.errors import (
     AlreadyExistsError,
     ConflictError,
+    GoneError,
     InvalidError,
     KubernetesError,
     QuotaExceededError,
@@ -50,7 +51,9 @@ from trainingjob_operator.kube.gateway import JobsPage, Page
 from trainingjob_operator.persistence.carrier import Carrier
 from trainingjob_operator.persistence.nowhere import Nowhere
 from trainingjob_operator.persistence.outbox import Writer
+from trainingjob_operator.reconciler.archiver import Archiver, NoArchive
 from trainingjob_operator.reconciler.intake import Intake
+from trainingjob_operator.reconciler.ports import LogShelf
 from trainingjob_operator.reconciler.reconciler import Reconciler
 from trainingjob_operator.reconciler.resync import Resync, Scope
 from trainingjob_operator.reconciler.work_queue import WorkQueue
@@ -180,6 +183,7 @@ class FakeCluster:
         self.pod_watch: Final = Watch()
         self.policy_watch: Final = Watch()
         self.page_size = 500
+        self.started: list[str] = []
         self.pod_quota = math.inf
         self._namespaces: Final = set(namespaces)
         self._objects: Final[dict[str, dict[JobKey, Object]]] = defaultdict(dict)
@@ -311,6 +315,20 @@ class FakeCluster:
                 raise ConflictError("uid is another one", status=409, reason="Conflict")
             self._note("delete_pod", pod, self._owner_of(pod))
             self._delete_pod(pod, grace_s)
+
+    async def pod_log(
+        self, namespace: str, name: str, *, container: str
+    ) -> AsyncGenerator[bytes, None]:
+        """Two lines for each pod that has started, in two parts."""
+        async with _Request(self, "pod_log", name):
+            pod = self._objects["pods"].get(JobKey(namespace, name))
+            if pod is None:
+                raise GoneError(f'pods "{name}" not found', status=404, reason="NotFound")
+            if container not in [c["name"] for c in pod["spec"]["containers"]]:
+                raise InvalidError(f"container {container} is not valid", status=400)
+        yield f"{name} has ".encode()
+        await asyncio.sleep(0)
+        yield f"begun\n{pod['status']['phase']}\n".encode()
 
     async def get_service(self, namespace: str, name: str) -> Object | None:
         return await self._get("get_service", "services", JobKey(namespace, name))
@@ -460,6 +478,7 @@ class FakeCluster:
     def run_pod(self, pod: Object) -> None:
         """The pod is bound to a node, runs and is ready."""
         self._set_pod(pod, node="node-1", phase="Running", ready=True)
+        self.started.append(pod["metadata"]["uid"])
 
     def finish_pod(self, pod: Object, exit_code: int = 0) -> None:
         """The pod's container has ended."""
@@ -750,6 +769,8 @@ class OperatorLife:
         endpoint: Writer | None = None,
         retry_cache_size: int = 1000,
         ttl_s: float | None = None,
+        shelf: LogShelf | None = None,
+        max_waiting: int = 1000,
     ) -> None:
         self.cluster: Final = cluster
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
@@ -767,15 +788,17 @@ class OperatorLife:
         self.policy_watch: Final = PolicyWatch(
             cluster, self.policies, self.index, namespaces=(None,), look_again=self.queue.add
         )
+        self.archiver: Final = self._archiver(shelf, max_waiting) if shelf is not None else None
         self.reconciler: Final = Reconciler(
             cluster=cluster,
             index=self.index,
             manifests=self.manifests,
             records=self.carrier.outbox if self.carrier else Nowhere(),
             retention=self.remover if ttl_s is not None else None,
+            logs=self.archiver or NoArchive(),
             events=self.recorded,
             clock=cluster.clock,
-            policy=Policy(recording=endpoint is not None),
+            policy=Policy(recording=endpoint is not None, archiving=shelf is not None),
         )
         self.workers: Final = Workers(self.queue, self.reconciler.reconcile, count=4)
         self.resync: Final = Resync(
@@ -803,6 +826,15 @@ class OperatorLife:
             on_delivery=self.queue.add,
         )
 
+    def _archiver(self, shelf: LogShelf, max_waiting: int) -> Archiver:
+        return Archiver(
+            pods=self.cluster,
+            shelf=shelf,
+            clock=self.cluster.clock,
+            on_news=self.queue.add,
+            max_waiting=max_waiting,
+        )
+
     async def __aenter__(self) -> Self:
         if self._retains:
             await self.policy_watch.refresh()
@@ -816,6 +848,8 @@ class OperatorLife:
         self._tasks += [asyncio.create_task(self.resync.run())]
         if self.carrier is not None:
             self._tasks += self.carrier.start()
+        if self.archiver is not None:
+            self._tasks.append(asyncio.create_task(self.archiver.run()))
         return self
 
     async def __aexit__(

@@ -20,6 +20,7 @@ from tests.support.cluster import (
     When,
 )
 from tests.support.endpoint import FakeEndpoint
+from tests.support.shelf import MemoryShelf
 from trainingjob_operator.constants import (
     FINALIZER_RECORD,
     LABEL_ATTEMPT,
@@ -45,6 +46,7 @@ class Scenario:
         pods: how many pods are left.
         endpoint: what is done to the record endpoint, and when; None: there is none.
         gone: the job is gone in the end, and its last row has the fields of `end`.
+        volume: there is a log volume.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Scenario:
     spec: Object = field(default_factory=dict)
     endpoint: dict[float, Callable[[FakeEndpoint], object]] | None = None
     gone: bool = False
+    volume: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Played:
 
     cluster: FakeCluster
     endpoint: FakeEndpoint
+    shelf: MemoryShelf
 
 
 # --- playing ---------------------------------------------------------------------------------
@@ -78,6 +82,7 @@ async def _play(scenario: Scenario, crashes: Iterator[tuple[int, When]]) -> Play
     clock = LoopClock()
     cluster = FakeCluster(clock)
     endpoint = FakeEndpoint(cluster)
+    shelf = MemoryShelf(cluster)
     cluster.create_job(make_job(nodes=2, **scenario.spec))
     others = [
         asyncio.create_task(Kubelet(cluster, scenario.script).run()),
@@ -89,7 +94,8 @@ async def _play(scenario: Scenario, crashes: Iterator[tuple[int, When]]) -> Play
             cluster.crash_at(len(cluster.calls) + crash[0], crash[1])
         with suppress(Crash):
             recorded = endpoint if scenario.endpoint is not None else None
-            async with OperatorLife(cluster, endpoint=recorded):
+            archive = shelf if scenario.volume else None
+            async with OperatorLife(cluster, endpoint=recorded, shelf=archive):
                 while not cluster.has_crashed and clock.monotonic() < THE_END_S:
                     await asyncio.sleep(0.25)
         cluster.revive()
@@ -97,7 +103,7 @@ async def _play(scenario: Scenario, crashes: Iterator[tuple[int, When]]) -> Play
     await asyncio.gather(*others[1:])
     others[0].cancel()
     await asyncio.wait(others)
-    return Played(cluster, endpoint)
+    return Played(cluster, endpoint, shelf)
 
 
 async def _act(clock: LoopClock, subject: S, acts: dict[float, Callable[[S], object]]) -> None:
@@ -120,6 +126,7 @@ def violations(played: Played, scenario: Scenario) -> list[str]:
         *_of_the_end(statuses),
         *_of_the_outcome(cluster, scenario),
         *(_of_the_record(played, scenario) if scenario.endpoint is not None else ()),
+        *(_of_the_logs(played) if scenario.volume else ()),
     ]
 
 
@@ -197,6 +204,22 @@ def _of_the_record(played: Played, scenario: Scenario) -> Iterator[str]:
             yield f"its record is {last}, its row has revision {row['revision']}"
         if FINALIZER_RECORD in played.cluster.job()["metadata"].get("finalizers", []):
             yield "it is still held"
+
+
+def _of_the_logs(played: Played) -> Iterator[str]:
+    """Every log is archived, none of them twice, and the job says so as its last word."""
+    cluster = played.cluster
+    for job in {effect.job["metadata"]["uid"] for effect in cluster.effects if effect.job}:
+        archived = Counter(played.shelf.headers(job))
+        if archived != Counter(cluster.started):
+            yield f"archived are {archived}, and {cluster.started} have run"
+    for row in played.endpoint.rows.values():
+        if not row["logs"] or not row["logs"]["bytes"]:
+            yield f"its row says of its logs: {row['logs']}"
+    for job in cluster.jobs():
+        found = [c for c in job["status"]["conditions"] if c["type"] == "LogsArchived"]
+        if [c["reason"] for c in found] != ["Archived"]:
+            yield f"it says of its logs: {found}"
 
 
 def _of_claims(effects: list[Effect]) -> Iterator[str]:

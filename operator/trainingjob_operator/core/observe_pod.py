@@ -73,10 +73,17 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         template_hash=shared_text(
             mapping(metadata.get("annotations")).get(ANNOTATION_TEMPLATE_HASH)
         ),
+        container=_main_container(mapping(raw.get("spec"))),
     )
 
 
 _TERMINAL = frozenset({PodPhase.SUCCEEDED, PodPhase.FAILED})
+
+
+def _main_container(spec: dict[str, Any]) -> str:
+    """The name of the container called `trainer`, or else of the first one."""
+    names = [shared_text(container.get("name")) for container in items(spec.get("containers"))]
+    return MAIN_CONTAINER if MAIN_CONTAINER in names else next(iter(names), "")
 
 
 def _controller_uid(metadata: dict[str, Any]) -> str:

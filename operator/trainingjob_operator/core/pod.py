@@ -40,6 +40,7 @@ class PodView:
         waiting_reason: why a container waits (`ImagePullBackOff`, ...), with `waiting_message`.
         unschedulable: the scheduler's message while it finds no node, else "".
         conditions: pairs of (type, status) of its conditions, for the failure policy.
+        container: name of the main container, whose log is the rank's.
     """
 
     namespace: str
@@ -66,6 +67,7 @@ class PodView:
     unschedulable: str = ""
     conditions: tuple[tuple[str, str], ...] = ()
     template_hash: str = ""
+    container: str = ""
 
     @property
     def is_terminal(self) -> bool:

@@ -20,6 +20,9 @@ from trainingjob_operator.errors import (
     UnavailableError,
 )
 
+ERRORS: Final = 400
+"""Where HTTP's refusals and failures begin."""
+
 NOT_FOUND: Final = 404
 
 _DEFAULT_RETRY_AFTER_S: Final = 1.0

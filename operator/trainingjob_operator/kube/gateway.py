@@ -10,7 +10,7 @@ server would hold a worker for ever.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -29,7 +29,8 @@ from trainingjob_operator.constants import (
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.errors import GoneError, UnavailableError
 from trainingjob_operator.kube.connection import Connection
-from trainingjob_operator.kube.errors import NOT_FOUND, error_from
+from trainingjob_operator.kube.errors import ERRORS, NOT_FOUND, error_from
+from trainingjob_operator.kube.pod_logs import read_log
 from trainingjob_operator.kube.requests import RequestCounts
 
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -256,6 +257,13 @@ class Gateway:
             options["gracePeriodSeconds"] = grace_s
         await self._call("DELETE", _core_path(namespace, "pods", name), body=options)
 
+    def pod_log(self, namespace: str, name: str, *, container: str) -> AsyncGenerator[bytes, None]:
+        """What a container has written so far; see `kube.pod_logs`."""
+        path = f"{_core_path(namespace, 'pods', name)}/log"
+        return read_log(
+            self._client, self.requests, path, container=container, timeout_s=self._timeout_s
+        )
+
     # --- services and events ------------------------------------------------------------------
 
     async def get_service(self, namespace: str, name: str) -> Object | None:
@@ -335,7 +343,7 @@ class Gateway:
         self.requests.note(method, query or {}, response.status)
         if response.status == NOT_FOUND:
             return None
-        if response.status >= 400:  # noqa: PLR2004 - HTTP's own number
+        if response.status >= ERRORS:
             raise error_from(response.status, response.headers, data)
         return _document(data, method, path)
 

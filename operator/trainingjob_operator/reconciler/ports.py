@@ -1,10 +1,19 @@
 """What the reconciler needs of its neighbours, declared where it is used."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import Any, Protocol
 
-from trainingjob_operator.core.decision import Delivery, Event
+from trainingjob_operator.core.decision import Delivery, Event, LogOutcome
 from trainingjob_operator.core.job import JobKey, JobStatus, JobView
+from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.volume.archive import Section, Written
 
 Object = dict[str, Any]
 
@@ -59,6 +68,47 @@ class Retention(Protocol):
     async def when_finished(self, job: JobView) -> float | None:
         """Delete a job if its time is over; else the seconds until then, None: not soon."""
         ...
+
+
+class Logs(Protocol):
+    """Where the logs of pods are archived; see `archiver` for the meaning."""
+
+    @property
+    def volume_ails(self) -> str: ...
+    def outcomes_of(self, job: JobView) -> Mapping[str, LogOutcome]: ...
+    def want(self, job: JobView, pods: Iterable[PodView]) -> bool: ...
+    def forget(self, job: JobView, present: Collection[str]) -> None: ...
+    def settled(self, uid: str) -> None: ...
+    async def prepare(self, job: JobView) -> bool: ...
+
+
+class LogSource(Protocol):
+    """Where the logs of pods are read; see `kube.gateway`."""
+
+    def pod_log(
+        self, namespace: str, name: str, *, container: str
+    ) -> AsyncGenerator[bytes, None]: ...
+
+
+class LogArchive(Protocol):
+    """A job's archive, open to add sections; see `volume.shelf`."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def cut(self) -> int: ...
+    async def find(self, pod: str) -> Written | None: ...
+    async def begin(self, section: Section) -> None: ...
+    async def write(self, part: bytes) -> None: ...
+    async def finish(self, *, running: bool) -> None: ...
+    async def close(self) -> None: ...
+
+
+class LogShelf(Protocol):
+    """Where the archives of jobs are; see `volume.shelf`."""
+
+    async def prepare(self, key: JobKey, uid: str) -> None: ...
+    async def open(self, key: JobKey, uid: str) -> LogArchive: ...
 
 
 class Recorder(Protocol):

@@ -20,6 +20,7 @@ from typing import Any, Final
 from trainingjob_operator.api.validation import parse_spec
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.constants import REASON_QUEUED
+from trainingjob_operator.core.archiving import can_be_read_early, is_archived
 from trainingjob_operator.core.decision import DeletePod, Observation, Plan, Policy
 from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobKey, JobView, changed_fields
@@ -33,7 +34,7 @@ from trainingjob_operator.core.readiness import Readiness, set_readiness
 from trainingjob_operator.errors import ConflictError, InvalidError, KubernetesError
 from trainingjob_operator.reconciler.launcher import Launcher
 from trainingjob_operator.reconciler.pace import Pace
-from trainingjob_operator.reconciler.ports import Cluster, Recorder, Records, Retention
+from trainingjob_operator.reconciler.ports import Cluster, Logs, Recorder, Records, Retention
 from trainingjob_operator.reconciler.record_keeper import RecordKeeper
 from trainingjob_operator.stores.job_index import JobEntry, JobIndex
 from trainingjob_operator.stores.manifest_cache import ManifestCache
@@ -41,6 +42,9 @@ from trainingjob_operator.stores.manifest_cache import ManifestCache
 AT_ONCE: Final = 0.0
 FRESH_S: Final = 60.0
 """A watch can be dead for a minute before it is noticed; an older picture starts nothing."""
+
+ASK_FOR_ROOM_S: Final = 1.0
+"""When as many logs wait to be archived as there is room for, those of a job ask again."""
 
 LONGEST_WAIT_S: Final = 3600.0
 """What is due later than that is the sweep's business, not the queue's."""
@@ -63,6 +67,7 @@ class Reconciler:
         policy: Policy,
         records: Records,
         retention: Retention | None = None,
+        logs: Logs,
         accelerators: Collection[str] = (),
         is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -72,6 +77,7 @@ class Reconciler:
         self._manifests: Final = manifests
         self._records: Final = records
         self._retention: Final = retention
+        self._logs: Final = logs
         self._events: Final = events
         self._clock: Final = clock
         self._policy: Final = policy
@@ -136,6 +142,8 @@ class Reconciler:
             pods_are_live=pods_are_live,
             delivery=self._records.delivery_of(entry.job),
             endpoint_ails=self._records.endpoint_ails,
+            logs=self._logs.outcomes_of(entry.job),
+            volume_ails=self._logs.volume_ails,
         )
         return plan(seen, self._policy, now=self._clock.now())
 
@@ -158,6 +166,7 @@ class Reconciler:
                 return False
             job, spec, decided = live, raw["spec"], self._decide(entry)
         if decided.create:
+            await self._make_directory(entry)
             await self._launcher.launch(entry, job, parse_spec(spec), decided.create)
         return True
 
@@ -173,6 +182,8 @@ class Reconciler:
     async def _record_and_act(self, entry: JobEntry, decided: Plan) -> float | None:
         job, key = entry.job, entry.job.key
         changed = changed_fields(job.status, decided.status)
+        early = [pod for pod in decided.archive if can_be_read_early(pod)]
+        all_wanted = self._logs.want(job, early)
         wait = self._pace.wait_s(self._clock.monotonic() - entry.written_at)
         can_wait = wait > 0 and not decided.delete and is_mere_progress(job.status, decided.status)
         if changed and can_wait:
@@ -188,15 +199,33 @@ class Reconciler:
             raw = await self._read_job(job)
             if raw is None or job_view(raw).resource_version != job.resource_version:
                 return AT_ONCE
+        all_wanted = self._logs.want(job, decided.archive) and all_wanted
         await self._delete(key, decided.delete)
+        self._forget_logs(entry)
         if decided.release:
             return await self._write_finalizers(
                 entry.job, self._keeper.release(entry.job, abandon=decided.abandon)
             )
-        if decided.look_again_at is None:
-            return await self._when_finished(entry.job)
-        wait = (decided.look_again_at - self._clock.now()).total_seconds()
-        return min(max(wait, AT_ONCE), LONGEST_WAIT_S)
+        if decided.look_again_at is not None:
+            due = (decided.look_again_at - self._clock.now()).total_seconds()
+            return min(max(due, AT_ONCE), LONGEST_WAIT_S if all_wanted else ASK_FOR_ROOM_S)
+        return await self._when_finished(entry.job) if all_wanted else ASK_FOR_ROOM_S
+
+    async def _make_directory(self, entry: JobEntry) -> None:
+        """Make the job's directory on the log volume before its first pod, or as soon as it goes.
+
+        A volume that is broken delays no job for longer than a moment, and keeps none from running.
+        """
+        if not entry.has_directory:
+            entry.has_directory = await self._logs.prepare(entry.job)
+
+    def _forget_logs(self, entry: JobEntry) -> None:
+        """Drop news of logs that status says by now."""
+        job = entry.job
+        if job.status.is_finished and is_archived(job.status):
+            self._logs.settled(job.uid)
+        else:
+            self._logs.forget(job, {pod.uid for pod in entry.pods.values()})
 
     async def _when_finished(self, job: JobView) -> float | None:
         """A finished job that nothing holds is deleted when its time is over.
@@ -287,16 +316,18 @@ class Reconciler:
 
     async def _read_pods(self, entry: JobEntry) -> None:
         """Read all pods of a job live, and let the index know."""
+        mine, version = await self._list_pods(entry.job)
+        self._index.replace_pods(entry.job.key, entry.job.uid, mine, version)
+
+    async def _list_pods(self, job: JobView) -> tuple[list[PodView], str]:
+        """All pods of a job, read live, and the version of the list."""
         pods: list[PodView] = []
         version = "0"
-        pages = self._cluster.list_pods(
-            entry.job.key.namespace, selector=pod_selector(entry.job.key.name)
-        )
+        pages = self._cluster.list_pods(job.key.namespace, selector=pod_selector(job.key.name))
         async for page in pages:
             version = page.resource_version
             pods += (pod for raw in page.items if (pod := pod_view(raw)) is not None)
-        mine = [pod for pod in pods if pod.owner_uid == entry.job.uid]
-        self._index.replace_pods(entry.job.key, entry.job.uid, mine, version)
+        return [pod for pod in pods if pod.owner_uid == job.uid], version
 
     async def _admit(self, key: JobKey) -> float | None:
         """A job that is not in the index: gone, or turned away. If it is its turn, take it in.
@@ -316,6 +347,8 @@ class Reconciler:
             # Out of memory, and not to come back: but there may be news of its record.
             self._index.stop_waiting(key)
             entry = JobEntry(job=job, pods_known=True)
+            if not is_archived(job.status):
+                entry.pods = {pod.name: pod for pod in (await self._list_pods(job))[0]}
             return await self._record_and_act(entry, self._decide(entry))
         if self._index.observe_job(job):
             return AT_ONCE

@@ -135,6 +135,33 @@ SCENARIOS = [
         endpoint={0: is_down, 20: is_back},
         gone=True,
     ),
+    Scenario(
+        "it fails once, then succeeds, and its logs are archived",
+        lambda attempt, rank: int((attempt, rank) == (0, 0)),
+        {"phase": "Succeeded", "attempt": 1, "restarts": 1, "disruptions": 0},
+        pods=0,
+        spec={"cleanPodPolicy": "All"},
+        endpoint={},
+        volume=True,
+    ),
+    Scenario(
+        "it is deleted while it runs, and its logs are archived",
+        runs_for_ever,
+        {"phase": "Cancelled", "reason": "Deleted", "attempt": 0},
+        pods=0,
+        user={8: lambda c: c.delete_job()},
+        endpoint={},
+        gone=True,
+        volume=True,
+    ),
+    Scenario(
+        "it is suspended and resumed, and its logs are archived",
+        lambda attempt, rank: 0 if attempt else None,
+        {"phase": "Succeeded", "attempt": 1, "restarts": 0, "disruptions": 0},
+        pods=2,
+        user={8: lambda c: c.edit_job(suspend=True), 30: lambda c: c.edit_job(suspend=False)},
+        volume=True,
+    ),
 ]
 
 

@@ -1,0 +1,139 @@
+"""The pods whose logs are to be archived, and what became of those that were.
+
+Jobs take turns, one pod at a time for each: a job's archive is one file with one writer.
+
+Bounds: `max_waiting` pods that wait, above which a pod is not taken (ask again later); and as many
+outcomes, above which the oldest is forgotten (its pod is asked for again, and the file tells).
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from trainingjob_operator.core.decision import LogOutcome
+from trainingjob_operator.core.job import JobKey
+
+_NOTHING: Final[Mapping[str, LogOutcome]] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogTask:
+    """One pod's log, to be archived.
+
+    Attributes:
+        key, job_uid: whose pod it is.
+        pod, pod_uid, container: what to read.
+        running: it had not ended when it was asked for.
+        asked_at: when that was, in monotonic seconds.
+    """
+
+    key: JobKey
+    job_uid: str
+    pod: str
+    pod_uid: str
+    container: str
+    attempt: int
+    rank: int
+    running: bool
+    asked_at: float
+
+
+class LogQueue:
+    """Pods that wait, by job, and outcomes, by job and pod."""
+
+    def __init__(self, max_waiting: int) -> None:
+        """Make an empty queue.
+
+        Args:
+            max_waiting: pods that wait at most, and outcomes that are kept.
+        """
+        self.max_waiting: Final = max_waiting
+        self._waiting: Final[OrderedDict[str, deque[LogTask]]] = OrderedDict()
+        self._known: Final[set[str]] = set()  # pods that wait or are worked on
+        self._busy: Final[set[str]] = set()  # jobs that are worked on
+        self._outcomes: Final[OrderedDict[str, dict[str, LogOutcome]]] = OrderedDict()
+        self._kept = 0
+        self.refused_total = 0
+
+    def __len__(self) -> int:
+        """Pods that wait or are worked on."""
+        return len(self._known)
+
+    @property
+    def outcomes_kept(self) -> int:
+        """Outcomes in memory."""
+        return self._kept
+
+    def put(self, task: LogTask) -> bool:
+        """Take a pod, once. False: there is no room for it now."""
+        if task.pod_uid in self._known:
+            return True
+        if len(self._known) >= self.max_waiting:
+            self.refused_total += 1
+            return False
+        self._known.add(task.pod_uid)
+        self._waiting.setdefault(task.job_uid, deque()).append(task)
+        return True
+
+    def take(self) -> LogTask | None:
+        """The next pod, of a job of which no other one is worked on; then `done` is due."""
+        for uid, tasks in self._waiting.items():
+            if uid in self._busy:
+                continue
+            task = tasks.popleft()
+            if tasks:
+                self._waiting.move_to_end(uid)
+            else:
+                del self._waiting[uid]
+            self._busy.add(uid)
+            return task
+        return None
+
+    def release(self, task: LogTask) -> None:
+        """A pod could not be done now: let others of its job go first. `put_back` is due."""
+        self._busy.discard(task.job_uid)
+
+    def put_back(self, task: LogTask) -> None:
+        """Its turn comes again, behind those of its job that wait already."""
+        self._waiting.setdefault(task.job_uid, deque()).append(task)
+
+    def done(self, task: LogTask, outcome: LogOutcome) -> None:
+        """A pod's log is archived or given up."""
+        self._busy.discard(task.job_uid)
+        self._known.discard(task.pod_uid)
+        outcomes = self._outcomes.setdefault(task.job_uid, {})
+        self._kept += task.pod_uid not in outcomes
+        outcomes[task.pod_uid] = outcome
+        self._outcomes.move_to_end(task.job_uid)
+        while self._kept > self.max_waiting and len(self._outcomes) > 1:
+            _, forgotten = self._outcomes.popitem(last=False)
+            self._kept -= len(forgotten)
+
+    def waits(self, job_uid: str) -> bool:
+        """Whether pods of a job wait."""
+        return job_uid in self._waiting
+
+    def outcomes_of(self, job_uid: str) -> Mapping[str, LogOutcome]:
+        """What became of the logs of a job's pods, by their uids."""
+        return self._outcomes.get(job_uid, _NOTHING)
+
+    def forget(self, job_uid: str, *, before: int, present: Collection[str]) -> None:
+        """Drop what is known of pods of earlier attempts that are gone: status says it by now.
+
+        Args:
+            job_uid: whose.
+            before: the current attempt.
+            present: uids of the pods that are there.
+        """
+        outcomes = self._outcomes.get(job_uid, {})
+        old = [pod for pod, o in outcomes.items() if o.attempt < before and pod not in present]
+        for pod in old:
+            del outcomes[pod]
+        self._kept -= len(old)
+        if not outcomes:
+            self._outcomes.pop(job_uid, None)
+
+    def settled(self, job_uid: str) -> None:
+        """The last word about a job's logs is in its status."""
+        self._kept -= len(self._outcomes.pop(job_uid, {}))

@@ -1,0 +1,93 @@
+"""The log volume of the staged stories: real archive files, in memory, and no threads.
+
+Every call is one of the cluster's, so that the operator can die at each of them.
+"""
+
+import os
+from contextlib import closing
+from typing import Final
+
+from tests.support.cluster import FakeCluster, _Request
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.errors import VolumeError
+from trainingjob_operator.volume.archive import ArchiveFile, Prefixer, Section, Written
+
+
+class MemoryShelf:
+    """Archives of jobs.
+
+    Attributes:
+        fault: what every call raises.
+        prepared: uids of the jobs whose directories were made.
+    """
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster: Final = cluster
+        self.fault: VolumeError | None = None
+        self.prepared: list[str] = []
+        self._files: Final[dict[str, int]] = {}
+
+    async def prepare(self, key: JobKey, uid: str) -> None:
+        async with _Request(self.cluster, "volume.prepare", key.name):
+            self._fail()
+            self.prepared.append(uid)
+
+    async def open(self, key: JobKey, uid: str) -> "MemoryArchive":
+        async with _Request(self.cluster, "volume.open", key.name):
+            self._fail()
+            fd = self._files.setdefault(uid, os.memfd_create(uid))
+            return MemoryArchive(self, ArchiveFile(os.dup(fd)))
+
+    def text(self, uid: str) -> str:
+        """A job's archive."""
+        if uid not in self._files:
+            return ""
+        with closing(ArchiveFile(os.dup(self._files[uid]))) as file:
+            return os.pread(self._files[uid], file.size, 0).decode()
+
+    def headers(self, uid: str) -> list[str]:
+        """The uids of the pods in it, section by section."""
+        lines = self.text(uid).splitlines()
+        return [line.split()[-1] for line in lines if line.startswith("==> ")]
+
+    def _fail(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+
+class MemoryArchive:
+    """A job's archive, open to add sections."""
+
+    def __init__(self, shelf: MemoryShelf, file: ArchiveFile) -> None:
+        self._shelf: Final = shelf
+        self._file: Final = file
+        self._lines = Prefixer(0)
+
+    @property
+    def size(self) -> int:
+        return self._file.size
+
+    @property
+    def cut(self) -> int:
+        return self._file.cut
+
+    async def find(self, pod: str) -> Written | None:
+        return self._file.find(pod)
+
+    async def begin(self, section: Section) -> None:
+        async with _Request(self._shelf.cluster, "volume.begin", section.pod):
+            self._lines = Prefixer(section.rank)
+            self._file.begin(section)
+
+    async def write(self, part: bytes) -> None:
+        async with _Request(self._shelf.cluster, "volume.write", ""):
+            self._shelf._fail()
+            self._file.write(self._lines.feed(part))
+
+    async def finish(self, *, running: bool) -> None:
+        async with _Request(self._shelf.cluster, "volume.finish", ""):
+            self._file.write(self._lines.end())
+            self._file.finish(running=running)
+
+    async def close(self) -> None:
+        self._file.close()

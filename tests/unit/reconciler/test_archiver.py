@@ -1,0 +1,267 @@
+"""Logs are archived behind the reconciler's back, and no log holds its job for long."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tests.support.builders import make_job
+from tests.support.cluster import FakeCluster, Kubelet, LoopClock, OperatorLife, leaping_time
+from tests.support.endpoint import FakeEndpoint
+from tests.support.shelf import MemoryShelf
+from trainingjob_operator.constants import REASON_VOLUME_UNAVAILABLE
+from trainingjob_operator.errors import ForbiddenError, UnavailableError, VolumeError
+from trainingjob_operator.reconciler.archiver import AILING_S, DEADLINE_S, TRIES
+
+Object = dict[str, Any]
+FULL = VolumeError("no space left on device", reason=REASON_VOLUME_UNAVAILABLE)
+DEAD_NODE = UnavailableError("dial tcp 10.0.0.7:10250: i/o timeout", status=500)
+
+
+@asynccontextmanager
+async def operated(
+    cluster: FakeCluster,
+    shelf: MemoryShelf,
+    script: Callable[[int, int], int | None] = lambda attempt, rank: 0,
+    **settings: Any,
+) -> AsyncIterator[OperatorLife]:
+    """An operator with a log volume, and a kubelet that runs every pod for two seconds."""
+    async with OperatorLife(cluster, shelf=shelf, **settings) as life:
+        kubelet = asyncio.create_task(Kubelet(cluster, script).run())
+        try:
+            yield life
+        finally:
+            kubelet.cancel()
+            await asyncio.wait([kubelet])
+
+
+async def until(holds: Callable[[], bool], patience_s: float) -> None:
+    async with asyncio.timeout(patience_s):
+        while not holds():
+            await asyncio.sleep(0.25)
+
+
+def staged() -> tuple[FakeCluster, MemoryShelf]:
+    cluster = FakeCluster(LoopClock())
+    return cluster, MemoryShelf(cluster)
+
+
+def logs(cluster: FakeCluster, name: str = "mnist") -> tuple[str, str, str]:
+    """Status, reason and message of `LogsArchived`; empty while it is not there."""
+    conditions: list[Object] = cluster.status(name).get("conditions", [])
+    found = [c for c in conditions if c["type"] == "LogsArchived"]
+    return (found[0]["status"], found[0]["reason"], found[0]["message"]) if found else ("", "", "")
+
+
+def is_settled(cluster: FakeCluster, name: str = "mnist") -> bool:
+    return logs(cluster, name)[1] not in {"", "Pending"} and bool(
+        cluster.status(name).get("completionTime")
+    )
+
+
+def calls(cluster: FakeCluster, method: str) -> int:
+    return sum(call.method == method for call in cluster.calls)
+
+
+def gone(cluster: FakeCluster) -> bool:
+    return cluster.pods() == []
+
+
+# --- a log that cannot be read --------------------------------------------------------------------
+
+
+@leaping_time
+async def test_on_a_dead_node_a_log_is_given_up_and_its_pod_goes() -> None:
+    cluster, shelf = staged()
+    cluster.create_job(make_job(cleanPodPolicy="All"))
+    cluster.fail_next("pod_log", DEAD_NODE, times=1000)
+    async with operated(cluster, shelf):
+        await until(lambda: bool(cluster.status().get("completionTime")), 10)
+        ended_at = cluster.clock.monotonic()
+        await until(lambda: is_settled(cluster) and gone(cluster), DEADLINE_S + 1)
+        assert cluster.clock.monotonic() - ended_at < 10
+    assert calls(cluster, "pod_log") == TRIES
+    status, reason, message = logs(cluster)
+    assert (status, reason) == ("False", "Truncated")
+    assert "rank 0 of attempt 0" in message
+    assert "i/o timeout" in message
+
+
+@leaping_time
+async def test_what_is_forbidden_is_not_asked_twice() -> None:
+    cluster, shelf = staged()
+    cluster.create_job(make_job(cleanPodPolicy="All"))
+    cluster.fail_next("pod_log", ForbiddenError("pods/log is forbidden", status=403))
+    async with operated(cluster, shelf):
+        await until(lambda: is_settled(cluster) and gone(cluster), 10)
+    assert calls(cluster, "pod_log") == 1
+    assert "pods/log is forbidden" in logs(cluster)[2]
+
+
+@leaping_time
+async def test_a_fault_that_passes_costs_nothing_of_the_log() -> None:
+    cluster, shelf = staged()
+    job = cluster.create_job(make_job(nodes=2))
+    cluster.fail_next("pod_log", DEAD_NODE, times=TRIES - 1)
+    async with operated(cluster, shelf):
+        await until(lambda: is_settled(cluster), 20)
+    assert logs(cluster)[:2] == ("True", "Archived")
+    assert sorted(shelf.headers(job["metadata"]["uid"])) == sorted(cluster.started)
+
+
+@leaping_time
+async def test_a_pod_that_is_gone_before_it_is_read_is_said_to_be_missing() -> None:
+    cluster, shelf = staged()
+    cluster.create_job(make_job())
+    cluster.before["pod_log"] = lambda: cluster.lose_pod(cluster.pod())
+    async with operated(cluster, shelf):
+        await until(lambda: is_settled(cluster), 10)
+    assert logs(cluster)[:2] == ("False", "Truncated")
+    assert "not found" in logs(cluster)[2]
+
+
+@leaping_time
+async def test_a_log_that_never_ends_is_given_up_after_a_minute() -> None:
+    cluster, shelf = staged()
+    cluster.create_job(make_job(nodes=2, backoff_limit=1))
+    stuck = asyncio.Event()
+
+    async def hang(*_: object) -> Any:
+        await stuck.wait()
+
+    shelf.open = hang  # type: ignore[assignment]
+    async with operated(cluster, shelf, lambda attempt, rank: 1 - rank if attempt == 0 else 0):
+        await until(lambda: cluster.status().get("attempt") == 1, 10)
+        held_at = cluster.clock.monotonic()
+        await until(lambda: cluster.status().get("launchedAttempt") == 1, DEADLINE_S + 10)
+        assert cluster.clock.monotonic() - held_at >= DEADLINE_S - 1
+        await until(lambda: is_settled(cluster), DEADLINE_S + 10)
+    assert cluster.status()["phase"] == "Succeeded"
+    assert logs(cluster)[:2] == ("False", "Truncated")
+
+
+# --- a volume that does not take it ---------------------------------------------------------------
+
+
+@leaping_time
+async def test_a_broken_volume_neither_stops_nor_delays_a_job() -> None:
+    cluster, shelf = staged()
+    shelf.fault = FULL
+    cluster.create_job(make_job(cleanPodPolicy="All"))
+    async with operated(cluster, shelf):
+        await until(lambda: bool(cluster.status().get("startTime")), 1)
+        assert logs(cluster) == ("False", "VolumeUnavailable", "no space left on device")
+        await until(lambda: is_settled(cluster) and gone(cluster), 30)
+    assert cluster.status()["phase"] == "Succeeded"
+    assert logs(cluster)[:2] == ("False", "VolumeUnavailable")
+
+
+@leaping_time
+async def test_a_volume_that_ails_is_asked_now_and_then_and_not_for_every_job() -> None:
+    cluster, shelf = staged()
+    shelf.fault = FULL
+    names = [f"job-{number}" for number in range(50)]
+    for name in names:
+        cluster.create_job(make_job(name))
+    async with operated(cluster, shelf):
+        begun = cluster.clock.monotonic()
+        await until(lambda: all(is_settled(cluster, name) for name in names), 60)
+        took = cluster.clock.monotonic() - begun
+    asked = calls(cluster, "volume.open") + calls(cluster, "volume.prepare")
+    assert asked < 50 * (1 + took / AILING_S)
+    assert took < DEADLINE_S
+
+
+@leaping_time
+async def test_a_volume_that_is_mended_takes_directory_and_logs() -> None:
+    cluster, shelf = staged()
+    shelf.fault = FULL
+    job = cluster.create_job(make_job())
+    async with operated(cluster, shelf, lambda attempt, rank: None):
+        await until(lambda: bool(cluster.status().get("startTime")), 1)
+        shelf.fault = None
+        await asyncio.sleep(AILING_S + 1)
+        cluster.finish_pod(cluster.pod())
+        await until(lambda: is_settled(cluster), 10)
+    assert logs(cluster)[:2] == ("True", "Archived")
+    assert shelf.headers(job["metadata"]["uid"]) == cluster.started
+
+
+# --- bounds, and what memory forgets --------------------------------------------------------------
+
+
+@leaping_time
+async def test_more_logs_than_there_is_room_for_wait_for_their_turn() -> None:
+    cluster, shelf = staged()
+    job = cluster.create_job(make_job(nodes=5, cleanPodPolicy="All"))
+    async with operated(cluster, shelf, max_waiting=2) as life:
+        assert life.archiver is not None
+        await until(lambda: is_settled(cluster) and gone(cluster), 30)
+        assert life.archiver.queue.refused_total > 0
+        assert life.archiver.queue.outcomes_kept == 0
+    assert sorted(shelf.headers(job["metadata"]["uid"])) == sorted(cluster.started)
+
+
+@leaping_time
+async def test_a_job_that_the_index_has_forgotten_gets_its_logs_archived() -> None:
+    cluster, shelf = staged()
+    first = cluster.create_job(make_job("first"))
+    async with operated(cluster, shelf, max_jobs=1):
+        cluster.before["pod_log"] = lambda: cluster.create_job(make_job("second"))
+        cluster.fail_next("pod_log", DEAD_NODE)
+        await until(lambda: len(cluster.jobs()) > 1 and is_settled(cluster, "second"), 60)
+        await until(lambda: is_settled(cluster, "first"), 60)
+    assert logs(cluster, "first")[:2] == ("True", "Archived")
+    assert len(shelf.headers(first["metadata"]["uid"])) == 1
+
+
+@leaping_time
+async def test_the_record_names_the_logs_and_is_sent_once() -> None:
+    cluster, shelf = staged()
+    endpoint = FakeEndpoint(cluster)
+    cluster.create_job(make_job())
+    cluster.fail_next("pod_log", DEAD_NODE)
+    async with operated(cluster, shelf, endpoint=endpoint):
+        await until(lambda: cluster.status().get("recordState") == "Pending", 10)
+        assert endpoint.writes == []
+        await until(lambda: cluster.status().get("recordState") == "Stored", 10)
+    assert len(endpoint.writes) == 1
+    assert endpoint.row()["logs"] == cluster.status()["logs"]
+    assert endpoint.row()["logs"]["bytes"] > 100
+    assert endpoint.row()["revision"] == 1
+
+
+@leaping_time
+async def test_of_a_one_pod_job_the_volume_costs_two_requests() -> None:
+    counted = {}
+    for volume in (False, True):
+        cluster, shelf = staged()
+        endpoint = FakeEndpoint(cluster)
+        async with OperatorLife(cluster, shelf=shelf if volume else None, endpoint=endpoint):
+            await asyncio.sleep(5)
+            before = len(cluster.calls)
+            cluster.create_job(make_job())
+            await until(lambda c=cluster: len(c.pods()) == 1, 5)  # type: ignore[misc]
+            await asyncio.sleep(1.5)
+            cluster.run_pod(cluster.pod())
+            cluster.finish_pod(cluster.pod())
+            await until(lambda c=cluster: c.status().get("recordState") == "Stored", 5)  # type: ignore[misc]
+            await asyncio.sleep(1)
+            ours = [c.method for c in cluster.calls[before:] if not c.method.startswith("volume")]
+        ours.remove("put_record")
+        counted[volume] = ours
+    assert len(counted[False]) <= 5, counted
+    assert sorted(set(counted[True]) - set(counted[False])) == ["pod_log"]
+    assert len(counted[True]) - len(counted[False]) == 2, counted
+
+
+@leaping_time
+async def test_a_gang_is_torn_down_with_one_read_of_its_job() -> None:
+    cluster, shelf = staged()
+    cluster.create_job(make_job(nodes=20, backoff_limit=1))
+    async with operated(cluster, shelf, lambda attempt, rank: 1 if attempt == 0 else None):
+        await until(lambda: cluster.status().get("launchedAttempt") == 1, 20)
+        made = [call.method for call in cluster.calls]
+    assert made.count("delete_pod") == 20
+    # One before the pods go, one before the next attempt, and as many in passes of another cause.
+    assert made.count("get_job") <= 4
