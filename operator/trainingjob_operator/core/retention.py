@@ -19,6 +19,7 @@ from trainingjob_operator.constants import (
     CONDITION_FAILED,
     TERMINAL_CONDITIONS,
 )
+from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.job import Condition, JobStatus, JobView
 from trainingjob_operator.core.recording import NOT_REQUIRED, REJECTED, STORED, is_owed
 
@@ -38,16 +39,13 @@ RECORD_HELD: Final = "RecordHeld"
 """Its record is stored, and our finalizer is still on it: it goes a moment later."""
 
 LOGS_PENDING: Final = "LogsPending"
-"""Its logs are on their way to the volume, and would go with its pods."""
+"""Its logs are not archived yet, nor given up, which takes a minute at most."""
 
 DELETING: Final = "Deleting"
 """Somebody has deleted it already."""
 
 POLICY_UNKNOWN: Final = "PolicyUnknown"
 """What its namespace's policy says is not known, so nothing is concluded."""
-
-_LOGS_ARCHIVED: Final = "LogsArchived"
-_PENDING: Final = "Pending"
 
 BY_JOB: Final = "its own ttlSecondsAfterFinished"
 BY_NAMESPACE: Final = "the RetentionPolicy of its namespace"
@@ -210,7 +208,7 @@ def _in_the_way(job: JobView) -> str:
         return DELETING
     if job.keep:
         return KEPT
-    if _waits_for_logs(job.status):
+    if not is_archived(job.status):
         return LOGS_PENDING
     state = job.status.record_state
     if state == REJECTED and not job.discard_record:
@@ -219,8 +217,3 @@ def _in_the_way(job: JobView) -> str:
     if state not in {STORED, NOT_REQUIRED, REJECTED, None}:
         return RECORD_PENDING
     return RECORD_HELD if is_owed(job) else ""
-
-
-def _waits_for_logs(status: JobStatus) -> bool:
-    found = status.condition(_LOGS_ARCHIVED)
-    return found is not None and not found.status and found.reason == _PENDING

@@ -234,3 +234,23 @@ def test_what_has_expired_stays_expired_and_what_is_held_stays_held(
     now, later = (judge(job, rules, now=NOW + timedelta(seconds=s)) for s in (0, wait_s))
     assert later.expired >= now.expired
     assert (now.due_at, now.held_by, now.rule) == (later.due_at, later.held_by, later.rule)
+
+
+def test_a_job_whose_logs_are_to_come_stays_until_they_are_archived_or_given_up() -> None:
+    job = ended(ago_s=3600)
+    waits = replace(
+        job,
+        status=replace(
+            job.status,
+            conditions=(
+                *job.status.conditions,
+                make_condition("LogsArchived", status=False, reason="Pending"),
+            ),
+        ),
+    )
+    verdict = judge(waits, HOUR, now=NOW)
+    assert (verdict.expired, verdict.held_by) == (False, LOGS_PENDING)
+    given_up = make_condition("LogsArchived", status=False, reason="VolumeUnavailable")
+    conditions = (*job.status.conditions, given_up)
+    settled = replace(job, status=replace(job.status, conditions=conditions))
+    assert judge(settled, HOUR, now=NOW).expired
