@@ -25,6 +25,7 @@ from trainingjob_operator.kube.events import MEMORY_SIZE, QUEUE_SIZE, EventRecor
 from trainingjob_operator.kube.requests import RequestCounts
 from trainingjob_operator.metrics import PREFIX
 from trainingjob_operator.persistence.carrier import Carrier
+from trainingjob_operator.reconciler.archive_wiring import LogArchiving
 from trainingjob_operator.reconciler.reconciler import Reconciler
 from trainingjob_operator.reconciler.resync import Resync
 from trainingjob_operator.reconciler.work_queue import WorkQueue
@@ -65,6 +66,7 @@ class Parts:
     remover: Remover
     housekeeper: Housekeeper
     carrier: Carrier | None
+    archiving: LogArchiving | None
 
 
 class Readings(Collector):
@@ -260,6 +262,13 @@ def _used_and_limit(parts: Parts) -> dict[str, tuple[int, int]]:
             "retry_cache": (len(carrier.cache), keys),
             "outbox_in_flight": (carrier.outbox.in_flight, carrier.outbox.concurrency),
             "outbox_deliveries": (carrier.outbox.deliveries, keys),
+        }
+    if (archiving := parts.archiving) is not None:
+        queue, threads = archiving.archiver.queue, archiving.threads
+        used |= {
+            "log_queue": (len(queue), queue.max_waiting),
+            "log_outcomes": (queue.outcomes_kept, queue.max_waiting),
+            "volume_threads": (threads.used, threads.limit),
         }
     return used
 

@@ -39,6 +39,7 @@ from trainingjob_operator.persistence.nowhere import Nowhere
 from trainingjob_operator.persistence.writer import RecordWriter, writer_from
 from trainingjob_operator.readings import Parts, Readings
 from trainingjob_operator.reconciler import work_queue
+from trainingjob_operator.reconciler.archive_wiring import LogArchiving
 from trainingjob_operator.reconciler.archiver import NoArchive
 from trainingjob_operator.reconciler.intake import Intake
 from trainingjob_operator.reconciler.reconciler import Reconciler
@@ -104,13 +105,14 @@ class Operator:
             look_again=self.queue.add,
             on_forgotten=self.remover.take_removed,
         )
+        self.archiving: Final = self._archiving(clock) if settings.volume.root else None
         self.reconciler: Final = Reconciler(
             cluster=self.gateway,
             index=self.index,
             manifests=self.manifests,
             records=self.carrier.outbox if self.carrier is not None else Nowhere(),
             retention=self.remover,
-            logs=NoArchive(),
+            logs=self.archiving.archiver if self.archiving is not None else NoArchive(),
             events=self.events,
             clock=clock,
             policy=settings.policy,
@@ -197,6 +199,7 @@ class Operator:
             remover=self.remover,
             housekeeper=self.housekeeper,
             carrier=self.carrier,
+            archiving=self.archiving,
         )
 
     def _carrier(self, writer: RecordWriter, clock: Clock) -> Carrier:
@@ -210,6 +213,15 @@ class Operator:
             cluster=self.settings.cluster_name,
             namespaces=self.settings.namespaces or (None,),
             on_delivery=self.queue.add,
+        )
+
+    def _archiving(self, clock: Clock) -> LogArchiving:
+        return LogArchiving(
+            self.settings,
+            cluster=self.gateway,
+            clock=clock,
+            policy_namespace=self.policies.default_namespace,
+            on_news=self.queue.add,
         )
 
     @property
@@ -298,8 +310,10 @@ class Operator:
             self.shell.leave()  # kopf does not call `_stop` then: there is nothing to stop
             raise
         _logger.info("following %d jobs; watching for more", len(self.index))
+        archiving = await self.archiving.start() if self.archiving is not None else []
         self.workers.start()
         self._tasks = [
+            *archiving,
             asyncio.create_task(self.resync.run(), name="resync"),
             asyncio.create_task(self.events.run(), name="events"),
             asyncio.create_task(self.pressure.run(), name="memory-pressure"),

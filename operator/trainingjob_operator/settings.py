@@ -263,6 +263,7 @@ class Settings(_Group):
             restart_backoff_cap_s=self.restart.backoff_cap,
             recording=bool(self.persist.url),
             record_deadline_s=self.persist.deadline,
+            archiving=bool(self.volume.root),
         )
 
     @classmethod

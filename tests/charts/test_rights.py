@@ -100,6 +100,13 @@ def test_the_uninstall_may_stop_the_operator_and_free_what_it_holds() -> None:
     assert not [found for found in named if found["kind"].startswith("Cluster")]
 
 
+def test_logs_are_read_only_where_there_is_a_volume_for_them() -> None:
+    with_volume = render({"logVolume": {"existingClaim": "logs"}})
+    rights = granted(one(with_volume, "ClusterRole", "trainingjob-operator"))
+    assert rights["/pods/log"] == {"get"}
+    assert "/pods/log" not in IN_NAMESPACES
+
+
 def test_the_operator_of_named_namespaces_has_rights_nowhere_else() -> None:
     objects = service_account_objects(NAMED | {"rbac": {"aggregateClusterRoles": False}})
     roles = [found for found in objects if found["kind"] == "Role"]

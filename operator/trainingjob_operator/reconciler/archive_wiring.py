@@ -1,0 +1,79 @@
+"""The archive of logs, wired as the settings ask for it."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.core.pruning import Owner
+from trainingjob_operator.core.rawread import mapping, text
+from trainingjob_operator.errors import KubernetesError, VolumeError
+from trainingjob_operator.reconciler.archiver import Archiver
+from trainingjob_operator.reconciler.ports import LogSource
+from trainingjob_operator.settings import Settings
+from trainingjob_operator.volume.shelf import Shelf
+from trainingjob_operator.volume.threads import FileThreads
+
+THREADS: Final = 16
+"""Calls on the volume at once: two for each log that is archived."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Cluster(LogSource, Protocol):
+    """What is needed of the gateway."""
+
+    async def get_policy(self, namespace: str) -> dict[str, Any] | None:
+        """Read the RetentionPolicy of a namespace."""
+        ...
+
+
+class LogArchiving:
+    """The archiver, the volume that it writes to, and the threads in which it does.
+
+    Attributes:
+        archiver: what the reconciler speaks to.
+        threads: where files are read and written.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        cluster: Cluster,
+        clock: Clock,
+        policy_namespace: str,
+        on_news: Callable[[JobKey], None],
+    ) -> None:
+        """Build the parts; nothing runs yet.
+
+        Args:
+            settings: the volume's root, and who we are.
+            cluster: where logs and the default policy are read.
+            clock: the time.
+            policy_namespace: where the default policy is, which remembers the volume.
+            on_news: called with a key of which there is news for the reconciler.
+        """
+        owner = Owner(settings.cluster_name, settings.namespaces)
+        self.threads: Final = FileThreads(THREADS)
+        self._shelf: Final = Shelf(settings.volume.root, owner, self.threads)
+        self._cluster: Final = cluster
+        self._policy_namespace: Final = policy_namespace
+        self.archiver: Final = Archiver(
+            pods=cluster, shelf=self._shelf, clock=clock, on_news=on_news
+        )
+
+    async def start(self) -> list[asyncio.Task[Any]]:
+        """Look whether the volume is ours, and start; cancel the tasks to stop.
+
+        A volume that is not there, or not ours, is said, and keeps nobody from starting.
+        """
+        try:
+            raw = await self._cluster.get_policy(self._policy_namespace) or {}
+            known_id = text(mapping(raw.get("status")).get("volumeId")) or None
+            await self._shelf.claim(known_id)
+        except (KubernetesError, VolumeError) as error:
+            _logger.warning("logs cannot be archived for now: %s", error)
+        return [asyncio.create_task(self.archiver.run(), name="archiver")]
