@@ -96,6 +96,9 @@ def test_the_uninstall_may_stop_the_operator_and_free_what_it_holds() -> None:
     named = render(NAMED, hooks=True)
     roles = {found["metadata"]["namespace"]: found for found in named if found["kind"] == "Role"}
     assert set(roles) == {NAMESPACE, "team-a", "team-b"}
+    # The default policy is in the operator's own namespace, wherever the jobs are.
+    policies = {key: verbs for key, verbs in UNINSTALL.items() if "policies" in key}
+    assert granted(roles[NAMESPACE]) == {"/pods": {"list"}} | policies
     assert granted(roles["team-a"]) == granted(roles["team-b"]) == UNINSTALL
     assert not [found for found in named if found["kind"].startswith("Cluster")]
 

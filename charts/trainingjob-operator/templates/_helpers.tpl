@@ -204,7 +204,7 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- end }}
 
 {{/* Folders and not single files: only so what is rotated arrives. */}}
-{{- define "trainingjob-operator.volumeMounts" -}}
+{{- define "trainingjob-operator.endpointMounts" -}}
 {{- $mounts := list }}
 {{- if include "trainingjob-operator.recordToken" . | fromYaml }}
 {{- $mounts = append $mounts (dict "name" "record-token" "mountPath" "/var/run/trainingjob/token" "readOnly" true) }}
@@ -212,13 +212,10 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- if .Values.persist.caConfigMap.name }}
 {{- $mounts = append $mounts (dict "name" "record-ca" "mountPath" "/var/run/trainingjob/ca" "readOnly" true) }}
 {{- end }}
-{{- if .Values.logVolume.existingClaim }}
-{{- $mounts = append $mounts (dict "name" "log-volume" "mountPath" .Values.logVolume.mountPath) }}
-{{- end }}
 {{- toYaml (concat $mounts .Values.extraVolumeMounts) }}
 {{- end }}
 
-{{- define "trainingjob-operator.volumes" -}}
+{{- define "trainingjob-operator.endpointVolumes" -}}
 {{- $volumes := list }}
 {{- with include "trainingjob-operator.recordToken" . | fromYaml }}
 {{- $volumes = append $volumes (dict "name" "record-token" "secret" (dict "secretName" .name)) }}
@@ -226,10 +223,27 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- with .Values.persist.caConfigMap.name }}
 {{- $volumes = append $volumes (dict "name" "record-ca" "configMap" (dict "name" .)) }}
 {{- end }}
+{{- toYaml (concat $volumes .Values.extraVolumes) }}
+{{- end }}
+
+{{/*
+The operator's: these, and the log volume. The pod of an uninstall has to do without: while the
+operator runs, its node may be the only one that can have the claim.
+*/}}
+{{- define "trainingjob-operator.volumeMounts" -}}
+{{- $mounts := include "trainingjob-operator.endpointMounts" . | fromYamlArray }}
+{{- if .Values.logVolume.existingClaim }}
+{{- $mounts = append $mounts (dict "name" "log-volume" "mountPath" .Values.logVolume.mountPath) }}
+{{- end }}
+{{- toYaml $mounts }}
+{{- end }}
+
+{{- define "trainingjob-operator.volumes" -}}
+{{- $volumes := include "trainingjob-operator.endpointVolumes" . | fromYamlArray }}
 {{- with .Values.logVolume.existingClaim }}
 {{- $volumes = append $volumes (dict "name" "log-volume" "persistentVolumeClaim" (dict "claimName" .)) }}
 {{- end }}
-{{- toYaml (concat $volumes .Values.extraVolumes) }}
+{{- toYaml $volumes }}
 {{- end }}
 
 {{/* Root, for a volume of files of any user: it may read and remove them, and nothing else. */}}
