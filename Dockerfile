@@ -34,7 +34,7 @@ COPY --from=build /opt/venv /opt/venv
 # Nothing can be written when it runs, so what it imports, the standard library too, is compiled
 # here: that halves the time of a start. Compiling all else would only add 50 MB.
 RUN /opt/venv/bin/python -c 'import trainingjob_operator.cli, trainingjob_operator.logs, trainingjob_operator.runtime' \
-    && /opt/venv/bin/python -c 'import trainingjob_operator.release' \
+    && /opt/venv/bin/python -c 'import trainingjob_operator.record_token, trainingjob_operator.release' \
     # What the record service asks for by name, when it has read its settings.
     && /opt/venv/bin/python -c 'import trainingjob_console.command, aiosqlite, encodings.idna, psycopg, pydantic.dataclasses, pydantic.v1' \
     && /opt/venv/bin/python -c 'import uvicorn.lifespan.off, uvicorn.protocols.http.h11_impl'

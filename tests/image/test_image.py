@@ -82,7 +82,7 @@ def test_all_that_the_operator_imports_is_compiled(image: str) -> None:
     program = """
 import os, sys
 import trainingjob_operator.cli, trainingjob_operator.logs, trainingjob_operator.runtime
-import trainingjob_operator.release
+import trainingjob_operator.record_token, trainingjob_operator.release
 modules = [m.__spec__ for m in list(sys.modules.values()) if getattr(m, "__spec__", None)]
 sources = [s for s in modules if (s.origin or "").endswith(".py")]
 assert len(sources) > 300, len(sources)
