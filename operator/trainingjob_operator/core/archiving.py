@@ -66,6 +66,12 @@ def archive_first(decided: Plan, seen: Observation, policy: Policy, *, now: date
     return replace(decided, status=status, delete=delete, archive=wanted)
 
 
+def lacks_volume(status: JobStatus) -> bool:
+    """Whether a job that runs could not get its directory on the volume when it started."""
+    found = status.condition(CONDITION_LOGS_ARCHIVED)
+    return found is not None and found.reason == REASON_LOGS_UNAVAILABLE and not status.is_finished
+
+
 def can_be_read_early(pod: PodView) -> bool:
     """Whether its log may be archived before it is recorded what becomes of the pod.
 

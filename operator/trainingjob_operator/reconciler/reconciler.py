@@ -20,7 +20,7 @@ from typing import Any, Final
 from trainingjob_operator.api.validation import parse_spec
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.constants import REASON_QUEUED
-from trainingjob_operator.core.archiving import can_be_read_early, is_archived
+from trainingjob_operator.core.archiving import can_be_read_early, is_archived, lacks_volume
 from trainingjob_operator.core.decision import DeletePod, Observation, Plan, Policy
 from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobKey, JobView, changed_fields
@@ -45,6 +45,9 @@ FRESH_S: Final = 60.0
 
 ASK_FOR_ROOM_S: Final = 1.0
 """When as many logs wait to be archived as there is room for, those of a job ask again."""
+
+ASK_VOLUME_S: Final = 60.0
+"""How often a job that runs without its directory on the log volume asks for it again."""
 
 LONGEST_WAIT_S: Final = 3600.0
 """What is due later than that is the sweep's business, not the queue's."""
@@ -206,10 +209,18 @@ class Reconciler:
             return await self._write_finalizers(
                 entry.job, self._keeper.release(entry.job, abandon=decided.abandon)
             )
+        longest = await self._longest_wait(entry) if all_wanted else ASK_FOR_ROOM_S
         if decided.look_again_at is not None:
             due = (decided.look_again_at - self._clock.now()).total_seconds()
-            return min(max(due, AT_ONCE), LONGEST_WAIT_S if all_wanted else ASK_FOR_ROOM_S)
-        return await self._when_finished(entry.job) if all_wanted else ASK_FOR_ROOM_S
+            return min(max(due, AT_ONCE), longest)
+        return longest if longest < LONGEST_WAIT_S else await self._when_finished(entry.job)
+
+    async def _longest_wait(self, entry: JobEntry) -> float:
+        """In how many seconds to look again at the latest: sooner while a directory is missing."""
+        if not lacks_volume(entry.job.status):
+            return LONGEST_WAIT_S
+        await self._make_directory(entry)
+        return LONGEST_WAIT_S if entry.has_directory else ASK_VOLUME_S
 
     async def _make_directory(self, entry: JobEntry) -> None:
         """Make the job's directory on the log volume before its first pod, or as soon as it goes.

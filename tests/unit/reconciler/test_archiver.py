@@ -12,6 +12,7 @@ from tests.support.shelf import MemoryShelf
 from trainingjob_operator.constants import REASON_VOLUME_UNAVAILABLE
 from trainingjob_operator.errors import ForbiddenError, UnavailableError, VolumeError
 from trainingjob_operator.reconciler.archiver import AILING_S, DEADLINE_S, TRIES
+from trainingjob_operator.reconciler.reconciler import ASK_VOLUME_S
 
 Object = dict[str, Any]
 FULL = VolumeError("no space left on device", reason=REASON_VOLUME_UNAVAILABLE)
@@ -180,7 +181,8 @@ async def test_a_volume_that_is_mended_takes_directory_and_logs() -> None:
     async with operated(cluster, shelf, lambda attempt, rank: None):
         await until(lambda: bool(cluster.status().get("startTime")), 1)
         shelf.fault = None
-        await asyncio.sleep(AILING_S + 1)
+        uid = job["metadata"]["uid"]
+        await until(lambda: shelf.prepared == [uid], 2 * ASK_VOLUME_S)  # while it runs
         cluster.finish_pod(cluster.pod())
         await until(lambda: is_settled(cluster), 10)
     assert logs(cluster)[:2] == ("True", "Archived")
