@@ -20,7 +20,6 @@ from tests.charts.test_account import asked, refused
 from tests.charts.test_rights import UNINSTALL as RIGHTS_OF_UNINSTALL
 from tests.support.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job
-from tests.support.chart import run_helm
 from tests.support.console import Client
 from tests.support.release import Cluster
 from tests.support.release_node import ReleaseNode
@@ -252,4 +251,4 @@ async def test_an_uninstall_without_the_hook_goes_where_the_hook_cannot(
     cluster.install()
     cluster.helm("uninstall", RELEASE, "--no-hooks")
     assert cluster.get("deployments", "-n", cluster.namespace)["items"] == []
-    assert run_helm(cluster.major, "list", "--kubeconfig", cluster.kubeconfig, "-A", "-q") == ""
+    assert cluster.helm("list", "-q") == ""

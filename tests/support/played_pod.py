@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hack.cluster.control_plane import ControlPlane
 from tests.support.chart import token_kubeconfig
 
@@ -160,13 +158,9 @@ class PlayedPod:
         if _API not in mounted and self.spec.get("automountServiceAccountToken") is False:
             return self.folder / "no-account"
         account = self.spec["serviceAccountName"]
-        path = token_kubeconfig(
+        return token_kubeconfig(
             self.site.plane, self.folder / "kubeconfig", self.site.namespace, account
         )
-        document = yaml.safe_load(path.read_text())
-        document["contexts"][0]["context"]["namespace"] = self.site.namespace
-        path.write_text(yaml.safe_dump(document))
-        return path
 
     # --- volumes ------------------------------------------------------------------------------
 
