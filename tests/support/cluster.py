@@ -53,7 +53,7 @@ from trainingjob_operator.persistence.nowhere import Nowhere
 from trainingjob_operator.persistence.outbox import Writer
 from trainingjob_operator.reconciler.archiver import Archiver, NoArchive
 from trainingjob_operator.reconciler.intake import Intake
-from trainingjob_operator.reconciler.ports import LogShelf
+from trainingjob_operator.reconciler.ports import LogShelf, Recorder
 from trainingjob_operator.reconciler.reconciler import Reconciler
 from trainingjob_operator.reconciler.resync import Resync, Scope
 from trainingjob_operator.reconciler.work_queue import WorkQueue
@@ -712,6 +712,8 @@ class LeapingLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._leaping: Final = _LeapingSelector()
         super().__init__(self._leaping)
+        # Beyond half a year a float cannot tell a nanosecond, and what is due would never be due.
+        self._clock_resolution = 1e-6
 
     def time(self) -> float:
         return self._leaping.now
@@ -771,6 +773,7 @@ class OperatorLife:
         ttl_s: float | None = None,
         shelf: LogShelf | None = None,
         max_waiting: int = 1000,
+        events: Recorder | None = None,
     ) -> None:
         self.cluster: Final = cluster
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
@@ -783,7 +786,7 @@ class OperatorLife:
         self.policies: Final = PolicyBook(OPERATOR_NAMESPACE, settings_ttl_s=ttl_s or 0.0)
         self.guard: Final = ClockGuard(cluster.clock, hold_s=600)
         self.remover: Final = Remover(
-            cluster, self.policies, self.recorded, cluster.clock, self.guard
+            cluster, self.policies, events or self.recorded, cluster.clock, self.guard
         )
         self.policy_watch: Final = PolicyWatch(
             cluster, self.policies, self.index, namespaces=(None,), look_again=self.queue.add
@@ -796,7 +799,7 @@ class OperatorLife:
             records=self.carrier.outbox if self.carrier else Nowhere(),
             retention=self.remover if ttl_s is not None else None,
             logs=self.archiver or NoArchive(),
-            events=self.recorded,
+            events=events or self.recorded,
             clock=cluster.clock,
             policy=Policy(recording=endpoint is not None, archiving=shelf is not None),
         )
