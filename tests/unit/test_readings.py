@@ -16,7 +16,7 @@ from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.runtime import Operator
-from trainingjob_operator.settings import PersistSettings, Settings
+from trainingjob_operator.settings import PersistSettings, Settings, VolumeSettings
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -41,9 +41,12 @@ class Volume:
 
 
 @pytest.fixture
-async def operator() -> AsyncIterator[Operator]:
-    """An operator with a record endpoint, without an API server; every label has a value."""
-    settings = Settings(persist=PersistSettings(url="https://records.example/jobs"))
+async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
+    """An operator with a record endpoint and a log volume, without an API server; every label has a value."""
+    settings = Settings(
+        persist=PersistSettings(url="https://records.example/jobs"),
+        volume=VolumeSettings(root=str(tmp_path)),
+    )
     operator = Operator(settings, Connection(Configuration(), "default"))
     operator.metrics.gc.jobs_swept(
         deleted={"Expired": 1}, skipped={"Pending": 1}, errors=0, seconds=0.1, at=NOW
@@ -163,9 +166,10 @@ async def test_a_pass_is_counted_and_timed(operator: Operator) -> None:
     assert value(operator, "work_queue_adds_total") == 1
 
 
-async def test_without_a_record_endpoint_there_are_no_numbers_of_one() -> None:
+async def test_without_a_record_endpoint_and_a_volume_there_are_no_numbers_of_them() -> None:
     operator = Operator(Settings(), Connection(Configuration(), "default"))
     assert value(operator, "bounded_limit", structure="index") == 20_000
     assert value(operator, "records_stored_total") is None
     assert value(operator, "bounded_limit", structure="retry_cache") is None
+    assert value(operator, "bounded_limit", structure="log_queue") is None
     await operator.gateway.close()
