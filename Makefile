@@ -49,6 +49,9 @@ test-image-real: image-local cluster-build ## run the image on a real control pl
 test-unit: $(VENV)/.ready-dev ## run the tests that need nothing but the code, in seconds
 	$(BIN)/python -m pytest tests/unit tests/contract tests/test_layout.py
 
+test-bounds: $(VENV)/.ready-dev ## live through a year of jobs, and a burst of them, and print what memory holds
+	$(BIN)/python -m pytest -s tests/bounds
+
 cluster: $(VENV)/.ready-dev ## start a real control plane and print its kubeconfig; Ctrl-C ends it
 	@$(BIN)/python -m hack.cluster up
 
@@ -125,4 +128,4 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.ready $@
 
-.PHONY: help demo test test-sandbox test-real test-image test-image-real test-unit image image-local newcomer cluster cluster-build bench bench-smoke lint typecheck format generate lock clean python-is-there
+.PHONY: help demo test test-sandbox test-real test-image test-image-real test-unit test-bounds image image-local newcomer cluster cluster-build bench bench-smoke lint typecheck format generate lock clean python-is-there
