@@ -16,6 +16,7 @@ from trainingjob_operator.core.pruning import (
     judge_mark,
 )
 from trainingjob_operator.errors import EntryChangedError
+from trainingjob_operator.gc.youth import Youth
 from trainingjob_operator.volume.entries import Entry
 from trainingjob_operator.volume.marks import read_mark
 from trainingjob_operator.volume.names import KEEP, directory_name
@@ -40,6 +41,7 @@ class Question:
         pressure_cutoff_ns: what changed after this stays however full the volume is.
         legacy: whether ids that are no uid may go.
         tick: called now and then.
+        youth: what is known to be young.
     """
 
     root: Root
@@ -50,6 +52,7 @@ class Question:
     pressure_cutoff_ns: int
     legacy: bool
     tick: Callable[[], None]
+    youth: Youth
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,14 @@ class Verdict:
 def judge(question: Question, entry: Entry) -> Verdict | None:
     """Whether an entry goes; None: it has gone already."""
     reason = judge_job(entry.job_id, question.live, legacy=question.legacy)
+    if reason is None and question.youth.is_young(entry.path, question.cutoff_ns):
+        reason = Reason.YOUNG
     if reason is not None:
         return Verdict(reason)
     try:
         tree = _measure(question, entry.name, entry.at, moved=False)
         if tree.young:
+            question.youth.note(entry.path, tree.newest_ns)
             return Verdict(Reason.YOUNG, tree)
         held = _held(question, entry.name, entry.job_id, entry.at)
         return Verdict(held or Reason.EXPIRED, tree)

@@ -22,6 +22,7 @@ from trainingjob_operator.gc.budget import Budget, Limits
 from trainingjob_operator.gc.judge import Question
 from trainingjob_operator.gc.ledger import Ledger
 from trainingjob_operator.gc.volume_pass import Seen, VolumePass
+from trainingjob_operator.gc.youth import Youth
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.volume.root import Root, explain
 
@@ -99,6 +100,7 @@ class LogSweep:
         self._known_id: str | None = None
         self._last: _Times | None = None
         self._stopped_at = ""
+        self._youth: Final = Youth()
         self._budget: Budget | None = None
         self._running: Final = threading.Lock()
 
@@ -198,6 +200,8 @@ class LogSweep:
             sentinel = root.claim(self._owner, expected)
         else:
             sentinel = root.check(self._owner, expected)
+        if sentinel.volume_id != self._known_id:
+            self._youth.clear()
         self._known_id = sentinel.volume_id
         return sentinel.volume_id
 
@@ -223,6 +227,7 @@ class LogSweep:
             times.volume - last.volume,
             limit_s=CLOCK_LIMIT_S,
         ):
+            self._youth.clear()
             return "a clock was set since the last sweep: nothing is removed before the next one"
         # The earlier of the two clocks: whichever is wrong, nothing goes too soon.
         now_ns = int(min(times.wall, times.volume) * NS)
@@ -252,15 +257,18 @@ class LogSweep:
         if live.listed_at is not None:
             since = max(0.0, (self._clock.now() - live.listed_at).total_seconds())
         sentinel = root.check(self._owner, None)
+        cutoff_ns = cutoff(now_ns, max_age_s=max_age_s, since_list_s=since)
+        self._youth.forget_before(cutoff_ns)
         return Question(
             root=root,
             owner=self._owner or sentinel.owner,
             live=live,
             now_ns=now_ns,
-            cutoff_ns=cutoff(now_ns, max_age_s=max_age_s, since_list_s=since),
+            cutoff_ns=cutoff_ns,
             pressure_cutoff_ns=cutoff(now_ns, max_age_s=PRESSURE_AGE_S, since_list_s=since),
             legacy=self._legacy,
             tick=budget.tick,
+            youth=self._youth,
         )
 
 
