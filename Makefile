@@ -18,6 +18,7 @@ REAL_TESTS := $(wildcard tests/contract tests/integration tests/real tests/chart
 # How much `make bench` runs.
 JOBS   ?= 1000
 ROUNDS ?= 2
+FILES  ?= 200000
 
 .DEFAULT_GOAL := help
 
@@ -75,6 +76,9 @@ bench-smoke: cluster-build ## count the requests and pods of a few jobs, and fai
 	@$(BIN)/python -m hack.bench --smoke
 	@$(BIN)/python -m hack.bench.records --smoke
 
+bench-prune: $(VENV)/.ready-dev ## race the sweep of the volume against find; FILES=200000
+	@$(BIN)/python -m hack.bench.prune --files $(FILES)
+
 lint: $(VENV)/.ready-dev ## check style, import direction and generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -128,4 +132,4 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.ready $@
 
-.PHONY: help demo test test-sandbox test-real test-image test-image-real test-unit test-bounds image image-local newcomer cluster cluster-build bench bench-smoke lint typecheck format generate lock clean python-is-there
+.PHONY: help demo test test-sandbox test-real test-image test-image-real test-unit test-bounds image image-local newcomer cluster cluster-build bench bench-prune bench-smoke lint typecheck format generate lock clean python-is-there

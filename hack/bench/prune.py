@@ -32,7 +32,7 @@ _WEEK_S: Final = 7 * 86_400.0
 _OLD_S: Final = 10 * 86_400
 _NOBODY: Final = LiveJobs(frozenset())
 _TICK_S: Final = 0.001
-_CREATED_IN_A_RUN: Final = 200
+_FILES_EACH: Final = 1000
 
 
 @dataclass(slots=True)
@@ -134,7 +134,9 @@ def delete(folder: Path, directories: int, files: int, rounds: int, threads: int
             contestant(tree, ours if contestant is _delete_ours else theirs, threads)
             shutil.rmtree(tree.path)
     count = directories * files
-    _race(f"delete {count} files", count, ours, theirs, "find -mindepth 1 -delete")
+    _race(
+        f"delete {count} files, {threads} threads", count, ours, theirs, "find -mindepth 1 -delete"
+    )
 
 
 def _delete_ours(tree: Tree, seconds: list[float], threads: int) -> None:
@@ -161,21 +163,24 @@ def decide(folder: Path, directories: int, files: int, rounds: int) -> None:
             for number in range(files):
                 os.utime(tree.path / f"job_{uid}" / f"file-{number:06d}")
     count = directories * files
-    times: dict[str, list[float]] = {"both": [], "live": [], "find": []}
+    times: dict[str, list[float]] = {"both": [], "again": [], "live": [], "find": []}
     for _ in range(rounds):
+        sweep = tree.sweep(1)
         with _timed(times["both"]):
-            goes = _look(tree, live)
+            goes = _look(sweep, live)
+        with _timed(times["again"]):
+            again = _look(sweep, live)
         with _timed(times["find"]):
             _find(tree.path, "-mtime", "+7")
         with _timed(times["live"]):
-            _look(tree, everybody)
-    if goes != len(due):
-        raise SystemExit(f"ours found {goes} entries due instead of {len(due)}")
-    _race(
-        f"decide, {100 * (1 - len(due) / directories):.1f} % kept, half live, half young",
-        *(count, times["both"], times["find"], "find -mtime +7"),
-    )
-    _race("decide, all live", count, times["live"], times["find"], "find -mtime +7")
+            _look(tree.sweep(1), everybody)
+    if {goes, again} != {len(due)}:
+        raise SystemExit(f"ours found {goes}, then {again} entries due instead of {len(due)}")
+    share = f"{100 * (1 - len(due) / directories):.1f} % kept, half live, half young"
+    find = "find -mtime +7"
+    _race(f"decide, {share}, the first sweep", count, times["both"], times["find"], find)
+    _race(f"decide, {share}, later ones", count, times["again"], times["find"], find)
+    _race("decide, all live", count, times["live"], times["find"], find)
     young = [both - all_live for both, all_live in zip(times["both"], times["live"], strict=True)]
     _say(
         f"  of it: the live half {statistics.median(times['live']) / 2 * 1000:.1f} ms, the young "
@@ -184,14 +189,14 @@ def decide(folder: Path, directories: int, files: int, rounds: int) -> None:
     shutil.rmtree(tree.path)
 
 
-def _look(tree: Tree, live: LiveJobs) -> int:
+def _look(sweep: LogSweep, live: LiveJobs) -> int:
     goes = 0
 
     def seen(_: object, verdict: object) -> None:
         nonlocal goes
         goes += bool(getattr(verdict, "goes", False))
 
-    tree.sweep(1).look(live, max_age_s=_WEEK_S, seen=seen)
+    sweep.look(live, max_age_s=_WEEK_S, seen=seen)
     return goes
 
 
@@ -240,16 +245,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--files", type=int, default=200_000, help="in all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--files-each", type=int, default=_FILES_EACH, help="in a directory")
     parser.add_argument("--folder", type=Path, help="where the trees are made (default: tmp)")
     parser.add_argument("--only", choices=("delete", "decide", "harm", "lag"), action="append")
     arguments = parser.parse_args(argv)
-    directories = max(2, arguments.files // _CREATED_IN_A_RUN)
+    directories = max(2, arguments.files // arguments.files_each)
     chosen = arguments.only or ["delete", "decide", "harm", "lag"]
     with tempfile.TemporaryDirectory(dir=arguments.folder) as made:
         folder = Path(made)
-        size = (directories, _CREATED_IN_A_RUN)
+        size = (directories, arguments.files_each)
         load = os.getloadavg()[0]
-        _say(f"{directories} directories of {_CREATED_IN_A_RUN} files; load {load:.1f}")
+        _say(f"{directories} directories of {arguments.files_each} files; load {load:.1f}")
         if "delete" in chosen:
             delete(folder, *size, arguments.rounds, arguments.threads)
         if "decide" in chosen:
