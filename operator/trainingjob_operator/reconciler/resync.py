@@ -192,13 +192,22 @@ class Resync:
         )
 
     async def _list_pods(self, namespace: str | None) -> tuple[dict[str, list[PodView]], str]:
-        """All pods of jobs, by the uid of their job, and the version of the list."""
+        """The pods of jobs, by the uid of their job, and the version of the list.
+
+        Without those that the index is done with: there can be ten thousand of them, and each
+        would cost memory here and a pass over its job afterwards, with live jobs waiting behind.
+        """
         pods: defaultdict[str, list[PodView]] = defaultdict(list)
         version = "0"
         async for page in self._cluster.list_pods(namespace):
             version = page.resource_version
             for raw in page.items:
-                if (pod := pod_view(raw)) is not None:
+                pod = pod_view(raw)
+                if pod is None:
+                    continue
+                if self._index.is_done_with(pod):
+                    self._index.observe_pod(pod)
+                else:
                     pods[pod.owner_uid].append(pod)
         return pods, version
 

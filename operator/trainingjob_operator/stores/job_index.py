@@ -189,6 +189,11 @@ class JobIndex:
         entry.pods[pod.name] = pod
         return known is None or pod != replace(known, resource_version=pod.resource_version)
 
+    def is_done_with(self, pod: PodView) -> bool:
+        """Whether nothing can be decided about a pod any more: its job is here, and is over."""
+        entry = self._owner_of(pod)
+        return entry is not None and not _is_of_use(pod, entry.job)
+
     def forget_pod(self, pod: PodView) -> bool:
         """Remove a pod that is gone, if it is this very one, and remember that it was there."""
         entry = self._owner_of(pod)

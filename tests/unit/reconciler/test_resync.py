@@ -313,3 +313,22 @@ async def test_a_bug_in_one_pass_ends_neither_the_resync_nor_lists_everything_in
         before = life.resync.runs_total
         await asyncio.sleep(100)
         assert life.resync.runs_total == before + 1
+
+
+@leaping_time
+async def test_a_job_that_is_over_and_whose_pods_have_ended_gets_no_pass() -> None:
+    """There can be ten thousand of them, and live jobs would wait behind."""
+    cluster, life = await launched()
+    for pod in cluster.pods():
+        cluster.finish_pod(pod)
+    await asyncio.sleep(0.01)
+    await life.reconciler.reconcile(KEY)
+    assert entry(life).job.status.is_finished
+    while life.queue.depth:
+        life.queue.done(await life.queue.get())
+
+    await life.resync.run_until_done()
+
+    assert len(cluster.pods()) == 2
+    assert entry(life).pods == {}
+    assert life.queue.depth == 0

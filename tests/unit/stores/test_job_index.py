@@ -241,3 +241,17 @@ def test_room_is_made_by_whoever_finished_first() -> None:
     index.observe_job(finished_at("early", 1))
     index.observe_job(job("live"))
     assert sorted(entry.job.key.name for entry in index) == ["late", "live"]
+
+
+def test_the_index_is_done_with_an_ended_pod_of_a_job_that_is_over_and_with_no_other() -> None:
+    index = JobIndex(10)
+    ended = replace(pod(), phase=PodPhase.SUCCEEDED)
+    assert not index.is_done_with(ended), "its job may be on its way into the index"
+    index.observe_job(job())
+    assert not index.is_done_with(ended)
+
+    index.observe_job(job(version=2, finished=True))
+
+    assert index.is_done_with(ended)
+    assert not index.is_done_with(replace(ended, phase=PodPhase.RUNNING))
+    assert not index.is_done_with(replace(ended, owner_uid="somebody-else"))
