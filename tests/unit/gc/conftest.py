@@ -1,5 +1,6 @@
 """A volume with canaries beside it."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,4 +28,6 @@ def volume(
         (outside / name).write_text("alive")
     before = everything_below(outside)
     yield Volume(tmp_path / "volume")
+    # pytest's own removal of old folders takes neither deep trees nor long paths.
+    subprocess.run(["rm", "-rf", tmp_path / "volume"], check=True)
     assert everything_below(outside) == before
