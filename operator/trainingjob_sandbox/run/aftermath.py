@@ -16,7 +16,7 @@ _RECORD_S: Final = 15.0
 """How long a record is waited for. It is there at once, or after one of the operator's retries."""
 
 _GONE_S: Final = 45.0
-"""How long the job, its pods and their files are waited for; a pod may use its grace."""
+"""How long the job, its pods and its files are waited for; a pod may use its grace."""
 
 _LOOK_S: Final = 0.1
 
@@ -70,22 +70,25 @@ class Aftermath:
         self._screen.say(f"its record, from GET {self._records.path_of(self._uid)}:")
         self._screen.say(f"  {facts(record)}")
 
-    async def show_retention(self, *, after_s: float, pod_folders: Path) -> None:
-        """Show how the operator's retention takes the job, its pods and their files, and what stays.
+    async def show_retention(self, *, after_s: float, volume: Path) -> None:
+        """Show how the operator's retention takes the job, its pods and its files, and what stays.
 
         Args:
-            after_s: the time to live that the operator was told.
-            pod_folders: where the node keeps a folder for each pod, by uid.
+            after_s: the time to live that the operator was told, of jobs and of files.
+            volume: the operator's log volume.
         """
-        pods = await self._pods()
-        folders = [pod_folders / pod["metadata"]["uid"] for pod in pods]
-        names = ", ".join(pod["metadata"]["name"] for pod in pods)
+        pods = ", ".join(pod["metadata"]["name"] for pod in await self._pods()) or "none"
+        files = _files_of(self._uid, volume)
+        names = ", ".join(f"{file.name}/" if file.is_dir() else file.name for file in files)
         self._screen.say(
-            f"the operator keeps finished jobs for {after_s:g} s here, for an hour as a rule:"
+            f"the operator keeps finished jobs for {after_s:g} s here, for an hour as a rule,"
+        )
+        self._screen.say(
+            f"and what nobody changes on the log volume for {after_s:g} s, for a week as a rule:"
         )
         await self._tell(f"  job {self._name}", self._job_is_gone, later_s=after_s)
-        await self._tell(f"  pods {names}" if pods else "  pods: none", self._pods_are_gone)
-        await self._tell("  their files (logs, scratch)", lambda: _are_gone(folders))
+        await self._tell(f"  pods {pods}", self._pods_are_gone)
+        await self._tell(f"  files {names or 'none'}", lambda: _are_gone(files), later_s=after_s)
         if self._records is not None:
             record = await self._records.record_of(self._uid, patience_s=_RECORD_S)
             said = f"stays: {facts(record)}" if record is not None else "is gone, too: a fault"
@@ -122,5 +125,9 @@ class Aftermath:
         return pods
 
 
-async def _are_gone(folders: list[Path]) -> bool:
-    return not any(folder.exists() for folder in folders)
+def _files_of(uid: str, volume: Path) -> list[Path]:
+    return sorted(volume.glob(f"job_{uid}*"))
+
+
+async def _are_gone(files: list[Path]) -> bool:
+    return not any(file.exists() for file in files)

@@ -7,6 +7,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from trainingjob_sandbox.client import ApiClient, ApiError
@@ -146,8 +147,7 @@ class Session:
             await after.show_record()
             # Who has interrupted the job wants the end, and no more of a show.
             if self._retain_s is not None and not interrupts.cancel.is_set():
-                folders = self._workspace.folder / "sandbox" / "pods"
-                await after.show_retention(after_s=self._retain_s, pod_folders=folders)
+                await after.show_retention(after_s=self._retain_s, volume=self._volume)
         return code
 
     def _operator_settings(self, records: RecordService | None) -> dict[str, str]:
@@ -156,10 +156,18 @@ class Session:
         if self._retain_s is None:
             return settings
         retain = f"{self._retain_s:g}s"
+        self._volume.mkdir()
         return settings | {
             "TRAININGJOB_GC__TTL": retain,
             "TRAININGJOB_GC__INTERVAL": _HOUSEKEEPING,
+            "TRAININGJOB_VOLUME__ROOT": str(self._volume),
+            "TRAININGJOB_VOLUME__MAX_AGE": retain,
         }
+
+    @property
+    def _volume(self) -> Path:
+        """The log volume, where there is one: where its files are shown to go."""
+        return self._workspace.folder / "volume"
 
     async def _start_records(self, children: Children) -> RecordService | None:
         """Start the record service, where there is one; it need not be ready yet."""

@@ -82,13 +82,14 @@ def make(cluster: FakeCluster, records: FakeRecords | None) -> tuple[Aftermath, 
 async def test_what_goes_is_told_in_order_and_then_what_stays(tmp_path: Path) -> None:
     after, said = make(FakeCluster(job_looks=3, pod_looks=3), FakeRecords(RECORD))
 
-    await after.show_retention(after_s=1, pod_folders=tmp_path)
+    await after.show_retention(after_s=1, volume=tmp_path)
 
     assert said == [
-        "the operator keeps finished jobs for 1 s here, for an hour as a rule:",
+        "the operator keeps finished jobs for 1 s here, for an hour as a rule,",
+        "and what nobody changes on the log volume for 1 s, for a week as a rule:",
         "  job mnist: gone",
         "  pods mnist-0: gone",
-        "  their files (logs, scratch): gone",
+        "  files none: gone",
         "  the record stays: uid 1d57e315, phase Succeeded, 12 s, exit code 0, 1 attempt",
     ]
 
@@ -102,28 +103,28 @@ async def test_a_job_of_another_uid_is_not_the_one_that_was_run(tmp_path: Path) 
         return namesake
 
     cluster.get = get  # type: ignore[method-assign]
-    await after.show_retention(after_s=0, pod_folders=tmp_path)
+    await after.show_retention(after_s=0, volume=tmp_path)
 
     assert "  job mnist: gone" in said
 
 
 async def test_what_does_not_go_is_told_to_be_there_still(tmp_path: Path) -> None:
-    (tmp_path / "pod-uid").mkdir()
+    (tmp_path / f"job_{UID}").mkdir()
     after, said = make(FakeCluster(job_looks=10_000, pod_looks=10_000), FakeRecords(RECORD))
 
-    await after.show_retention(after_s=0, pod_folders=tmp_path)
+    await after.show_retention(after_s=0, volume=tmp_path)
 
-    assert said[1:4] == [
+    assert said[2:5] == [
         "  job mnist: still there after 0.05 s",
         "  pods mnist-0: still there after 0.05 s",
-        "  their files (logs, scratch): still there after 0.05 s",
+        f"  files job_{UID}/: still there after 0.05 s",
     ]
 
 
 async def test_a_record_that_went_with_the_job_is_called_a_fault(tmp_path: Path) -> None:
     after, said = make(FakeCluster(), FakeRecords(None))
 
-    await after.show_retention(after_s=0, pod_folders=tmp_path)
+    await after.show_retention(after_s=0, volume=tmp_path)
 
     assert said[-1] == "  the record is gone, too: a fault"
 
@@ -140,6 +141,6 @@ async def test_without_a_record_service_nothing_is_said_of_records(tmp_path: Pat
     after, said = make(FakeCluster(), None)
 
     await after.show_record()
-    await after.show_retention(after_s=0, pod_folders=tmp_path)
+    await after.show_retention(after_s=0, volume=tmp_path)
 
     assert not any("record" in line for line in said)
