@@ -37,6 +37,8 @@ RIGHTS_BESIDE_THE_OPERATOR = {
 }
 READY = ("--wait", "--timeout=90s")
 NAMESPACE_GOES_WITHIN_S = 60.0
+FIRST_POD_WITHIN_S = 120.0
+"""This server's admission knows owners of a new kind only after half a minute, and refuses until then."""
 
 
 def token(cluster: Cluster) -> str:
@@ -53,7 +55,7 @@ def scale(cluster: Cluster, deployment: str, replicas: int) -> None:
 async def finish(api: Api, name: str) -> str:
     """Lead a job to its end, playing its node; its uid."""
     made = await api.apply(make_job(name))
-    [pod] = await api.wait_for_pods(name, 1)
+    [pod] = await api.wait_for_pods(name, 1, patience_s=FIRST_POD_WITHIN_S)
     await api.start_pod(pod)
     await api.finish_pod(pod)
     await api.wait_for_phase(name, "Succeeded")
@@ -139,7 +141,7 @@ async def test_after_an_uninstall_nothing_holds_jobs_policies_and_namespaces(
         cluster.install(None, *READY)
         async with Api(server, cluster.namespace.replace("system", "jobs")) as api:
             await api.apply(make_job("running"))
-            [pod] = await api.wait_for_pods("running", 1)
+            [pod] = await api.wait_for_pods("running", 1, patience_s=FIRST_POD_WITHIN_S)
             await api.start_pod(pod)
             await api.wait_for_phase("running", "Running")
             scale(cluster, RECORDS, 0)
@@ -227,7 +229,7 @@ async def test_kubectl_installs_it_with_one_command_and_uninstalls_it_as_the_rea
             cluster.kubectl(*install)
             assert token(cluster) == first
             await api.apply(make_job("running"))
-            await api.wait_for_pods("running", 1)
+            await api.wait_for_pods("running", 1, patience_s=FIRST_POD_WITHIN_S)
 
             cluster.kubectl("apply", *uninstall)
             complete = ("--for=condition=Complete", "--timeout=90s")
