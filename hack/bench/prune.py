@@ -32,7 +32,7 @@ _WEEK_S: Final = 7 * 86_400.0
 _OLD_S: Final = 10 * 86_400
 _NOBODY: Final = LiveJobs(frozenset())
 _TICK_S: Final = 0.001
-_FILES_EACH: Final = 1000
+_FILES_EACH: Final = 200
 
 
 @dataclass(slots=True)
