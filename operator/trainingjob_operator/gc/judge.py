@@ -72,7 +72,11 @@ class Verdict:
     @property
     def goes(self) -> bool:
         """Whether the entry is to be removed."""
-        return self.reason in {Reason.EXPIRED, Reason.PRESSURE}
+        return self.reason is Reason.EXPIRED or self.reason is Reason.PRESSURE
+
+
+_STAYS: Final = {reason: Verdict(reason) for reason in Reason}
+"""Made once: of most entries nothing else is ever said."""
 
 
 def judge(question: Question, entry: Entry) -> Verdict | None:
@@ -81,7 +85,7 @@ def judge(question: Question, entry: Entry) -> Verdict | None:
     if reason is None and question.youth.is_young(entry.path, question.cutoff_ns):
         reason = Reason.YOUNG
     if reason is not None:
-        return Verdict(reason)
+        return _STAYS[reason]
     try:
         tree = _measure(question, entry.name, entry.at, moved=False)
         if tree.young:

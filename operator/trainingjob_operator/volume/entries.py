@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from trainingjob_operator.volume.names import DATASETS, job_id_of
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A log, a job's directory, or a job's data sets.
+class Entry(NamedTuple):
+    """A log, a job's directory, or a job's data sets. A tuple: most are looked at and forgotten.
 
     Attributes:
         name: in its directory.
