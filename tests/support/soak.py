@@ -62,6 +62,7 @@ class BusyCluster(FakeCluster):
     def __init__(self) -> None:
         super().__init__(LoopClock())
         self.calls = _Nothing()
+        self.started = _Nothing()
         self.events = _Nothing()
         self.writes = 0
         self._pods_of: Final[defaultdict[str, set[JobKey]]] = defaultdict(set)
