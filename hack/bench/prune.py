@@ -24,8 +24,8 @@ from typing import Final
 from uuid import uuid4
 
 from trainingjob_operator.core.pruning import LiveJobs, Owner
-from trainingjob_operator.gc.budget import Limits
-from trainingjob_operator.gc.logs import LogSweep
+from trainingjob_operator.gc.logs.budget import Limits
+from trainingjob_operator.gc.logs.sweep import LogSweep
 from trainingjob_operator.volume.root import Root
 
 _WEEK_S: Final = 7 * 86_400.0

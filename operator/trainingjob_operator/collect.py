@@ -16,10 +16,10 @@ from trainingjob_operator.core.rawread import mapping, text
 from trainingjob_operator.core.retention import Verdict
 from trainingjob_operator.errors import KubernetesError
 from trainingjob_operator.gc.clock_guard import ClockGuard
-from trainingjob_operator.gc.jobs import JobsReport, JobSweep
-from trainingjob_operator.gc.logs import log_sweep_from
-from trainingjob_operator.gc.remover import Removal, Remover
-from trainingjob_operator.gc.table import Listing, print_summary, report_document
+from trainingjob_operator.gc.jobs.remover import Removal, Remover
+from trainingjob_operator.gc.jobs.sweep import JobsReport, JobSweep
+from trainingjob_operator.gc.logs.sweep import log_sweep_from
+from trainingjob_operator.gc.logs.table import Listing, print_summary, report_document
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
 from trainingjob_operator.settings import Settings

@@ -18,9 +18,9 @@ from trainingjob_operator.core.pruning import (
     is_uid,
 )
 from trainingjob_operator.errors import SettingsError, VolumeError
-from trainingjob_operator.gc.budget import Limits
-from trainingjob_operator.gc.logs import LogSweep
-from trainingjob_operator.gc.table import Listing, print_json, print_summary
+from trainingjob_operator.gc.logs.budget import Limits
+from trainingjob_operator.gc.logs.sweep import LogSweep
+from trainingjob_operator.gc.logs.table import Listing, print_json, print_summary
 from trainingjob_operator.settings import Settings, parse_duration
 from trainingjob_operator.volume.root import Root
 

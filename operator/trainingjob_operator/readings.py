@@ -18,8 +18,8 @@ from prometheus_client.registry import Collector
 from trainingjob_operator import __version__
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.gc.housekeeper import Housekeeper
+from trainingjob_operator.gc.jobs.remover import TOLD, Remover
 from trainingjob_operator.gc.pressure import MemoryPressure
-from trainingjob_operator.gc.remover import TOLD, Remover
 from trainingjob_operator.handlers.memories import BoundedMemories
 from trainingjob_operator.kube.events import MEMORY_SIZE, QUEUE_SIZE, EventRecorder
 from trainingjob_operator.kube.requests import RequestCounts

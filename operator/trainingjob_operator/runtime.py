@@ -14,12 +14,12 @@ from trainingjob_operator.errors import KubernetesError, SettingsError
 from trainingjob_operator.gc.aging import IndexAging
 from trainingjob_operator.gc.clock_guard import ClockGuard
 from trainingjob_operator.gc.housekeeper import Housekeeper, Memory, Schedule, Tools
-from trainingjob_operator.gc.jobs import JobSweep
-from trainingjob_operator.gc.logs import log_sweep_from
+from trainingjob_operator.gc.jobs.remover import Remover
+from trainingjob_operator.gc.jobs.sweep import JobSweep
+from trainingjob_operator.gc.logs.sweep import log_sweep_from
 from trainingjob_operator.gc.memory_use import MemoryMeter, resident_bytes
 from trainingjob_operator.gc.policy_watch import PolicyWatch
 from trainingjob_operator.gc.pressure import MemoryPressure, Ports
-from trainingjob_operator.gc.remover import Remover
 from trainingjob_operator.handlers.lifecycle import (
     operator_settings,
     register_lifecycle,

@@ -45,8 +45,8 @@ from trainingjob_operator.errors import (
     UnavailableError,
 )
 from trainingjob_operator.gc.clock_guard import ClockGuard
+from trainingjob_operator.gc.jobs.remover import Remover
 from trainingjob_operator.gc.policy_watch import PolicyWatch
-from trainingjob_operator.gc.remover import Remover
 from trainingjob_operator.kube.gateway import JobsPage, Page
 from trainingjob_operator.persistence.carrier import Carrier
 from trainingjob_operator.persistence.nowhere import Nowhere

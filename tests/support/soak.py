@@ -34,7 +34,7 @@ from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import EndpointUnavailableError
 from trainingjob_operator.gc.aging import IndexAging
 from trainingjob_operator.gc.housekeeper import Housekeeper, Memory, Schedule, Tools
-from trainingjob_operator.gc.jobs import JobSweep
+from trainingjob_operator.gc.jobs.sweep import JobSweep
 from trainingjob_operator.kube.events import EventRecorder
 from trainingjob_operator.metrics import Metrics
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from trainingjob_operator.core.pruning import LiveJobs, Owner, VolumeReport
-from trainingjob_operator.gc.budget import Limits
-from trainingjob_operator.gc.logs import LogSweep
-from trainingjob_operator.gc.volume_pass import Seen
+from trainingjob_operator.gc.logs.budget import Limits
+from trainingjob_operator.gc.logs.sweep import LogSweep
+from trainingjob_operator.gc.logs.volume_pass import Seen
 from trainingjob_operator.volume.root import Root
 
 WEEK_S = 7 * 86_400.0

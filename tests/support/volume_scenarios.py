@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.support.volume import EVERYTHING, NOBODY, WEEK_S, Volume, new_uid
 from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
-from trainingjob_operator.gc.budget import Limits
+from trainingjob_operator.gc.logs.budget import Limits
 from trainingjob_operator.volume import opening
 
 NOBODYS_UID = 65534

@@ -22,11 +22,11 @@ from trainingjob_operator.core.rawread import mapping, text
 from trainingjob_operator.errors import ConflictError, KubernetesError
 from trainingjob_operator.gc.aging import IndexAging
 from trainingjob_operator.gc.clock_guard import ClockGuard
-from trainingjob_operator.gc.jobs import JobsReport, JobSweep, Seen
+from trainingjob_operator.gc.jobs.remover import Remover
+from trainingjob_operator.gc.jobs.sweep import JobsReport, JobSweep, Seen
 from trainingjob_operator.gc.policy_status import Run, status_patch
 from trainingjob_operator.gc.policy_watch import PolicyWatch
 from trainingjob_operator.gc.ports import Counts, PolicyStatus, VolumeSweep
-from trainingjob_operator.gc.remover import Remover
 from trainingjob_operator.stores.policies import PolicyBook
 
 _WRITES: Final = 4

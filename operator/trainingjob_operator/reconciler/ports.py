@@ -63,7 +63,7 @@ class Records(Protocol):
 
 
 class Retention(Protocol):
-    """What becomes of finished jobs; see `gc.remover` for the meaning."""
+    """What becomes of finished jobs; see `gc.jobs.remover` for the meaning."""
 
     async def when_finished(self, job: JobView) -> float | None:
         """Delete a job if its time is over; else the seconds until then, None: not soon."""

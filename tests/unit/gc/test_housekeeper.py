@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tests.support.cluster import FakeCluster, LoopClock, OperatorLife, leaping_time
-from tests.unit.gc.test_job_sweep import ended, names
+from tests.unit.gc.jobs.test_sweep import ended, names
 from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
 from trainingjob_operator.errors import ConflictError, UnavailableError
 from trainingjob_operator.gc.aging import IndexAging
 from trainingjob_operator.gc.housekeeper import Housekeeper, Memory, Schedule, Tools
-from trainingjob_operator.gc.jobs import JobSweep
+from trainingjob_operator.gc.jobs.sweep import JobSweep
 
 Object = dict[str, Any]
 REPORT = VolumeReport(

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.volume import NOBODY, WEEK_S, Volume, new_uid
-from trainingjob_operator.gc import judge
-from trainingjob_operator.gc.youth import Youth
+from trainingjob_operator.gc.logs import judge
+from trainingjob_operator.gc.logs.youth import Youth
 from trainingjob_operator.volume.walk import measure as really
 
 

@@ -24,8 +24,8 @@ from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.recording import NOT_REQUIRED, STORED
 from trainingjob_operator.core.retention import RECORD_HELD, finished_at
 from trainingjob_operator.errors import KubernetesError, ThrottledError
+from trainingjob_operator.gc.jobs.remover import HISTORY, TTL, Remover
 from trainingjob_operator.gc.ports import Jobs, Object, Policies
-from trainingjob_operator.gc.remover import HISTORY, TTL, Remover
 
 _AT_ONCE: Final = 8
 _logger = logging.getLogger(__name__)

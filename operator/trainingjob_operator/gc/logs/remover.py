@@ -5,9 +5,9 @@ from typing import Final
 from trainingjob_operator.constants import REASON_VOLUME_UNAVAILABLE
 from trainingjob_operator.core.pruning import Reason, judge_job
 from trainingjob_operator.errors import VolumeError
-from trainingjob_operator.gc.budget import Budget, BudgetError
-from trainingjob_operator.gc.judge import Question, Verdict, judge_again, refusal
-from trainingjob_operator.gc.ledger import Ledger
+from trainingjob_operator.gc.logs.budget import Budget, BudgetError
+from trainingjob_operator.gc.logs.judge import Question, Verdict, judge_again, refusal
+from trainingjob_operator.gc.logs.ledger import Ledger
 from trainingjob_operator.volume.entries import Entry, Places
 from trainingjob_operator.volume.names import TRASH, printable
 from trainingjob_operator.volume.trash import Leftover, Tally, Trash

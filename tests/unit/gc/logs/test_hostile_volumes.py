@@ -12,10 +12,10 @@ from tests.support.volume import (
     wait_until,
 )
 from trainingjob_operator.core.pruning import LiveJobs, Reason
-from trainingjob_operator.gc import entry_remover as removing
-from trainingjob_operator.gc import judge as judging
-from trainingjob_operator.gc.budget import Limits
-from trainingjob_operator.gc.judge import Question
+from trainingjob_operator.gc.logs import judge as judging
+from trainingjob_operator.gc.logs import remover as removing
+from trainingjob_operator.gc.logs.budget import Limits
+from trainingjob_operator.gc.logs.judge import Question
 from trainingjob_operator.volume import trash
 from trainingjob_operator.volume.entries import Entry
 

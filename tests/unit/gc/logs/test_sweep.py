@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.volume import NOBODY, WEEK_S, Volume, moment, new_uid
 from trainingjob_operator.core.pruning import LiveJobs, Mark, Owner
-from trainingjob_operator.gc.budget import Limits
+from trainingjob_operator.gc.logs.budget import Limits
 from trainingjob_operator.volume.root import Root
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from trainingjob_operator.core.pruning import VolumeReport
-from trainingjob_operator.gc.judge import Verdict
+from trainingjob_operator.gc.logs.judge import Verdict
 from trainingjob_operator.volume.entries import Entry
 from trainingjob_operator.volume.names import printable
 

@@ -8,7 +8,7 @@ from typing import Final
 from trainingjob_operator.constants import REASON_READ_ONLY, REASON_VOLUME_HEALTHY
 from trainingjob_operator.core.pruning import Reason, VolumeReport
 from trainingjob_operator.errors import VolumeError
-from trainingjob_operator.gc.judge import Verdict
+from trainingjob_operator.gc.logs.judge import Verdict
 from trainingjob_operator.volume.root import explain
 from trainingjob_operator.volume.trash import Tally
 

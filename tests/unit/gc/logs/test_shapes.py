@@ -13,7 +13,7 @@ from tests.support.volume import (
     Volume,
     new_uid,
 )
-from trainingjob_operator.gc import judge as judging
+from trainingjob_operator.gc.logs import judge as judging
 from trainingjob_operator.volume import trash, walk
 from trainingjob_operator.volume.names import printable
 

@@ -11,10 +11,10 @@ from typing import Final
 from trainingjob_operator.constants import REASON_UNSAFE_LAYOUT
 from trainingjob_operator.core.pruning import Reason, excess, judge_job, share
 from trainingjob_operator.errors import EntryChangedError, VolumeError
-from trainingjob_operator.gc.budget import Budget, BudgetError, Limits, spread
-from trainingjob_operator.gc.entry_remover import Remover
-from trainingjob_operator.gc.judge import Question, Verdict, judge
-from trainingjob_operator.gc.ledger import Ledger
+from trainingjob_operator.gc.logs.budget import Budget, BudgetError, Limits, spread
+from trainingjob_operator.gc.logs.judge import Question, Verdict, judge
+from trainingjob_operator.gc.logs.ledger import Ledger
+from trainingjob_operator.gc.logs.remover import Remover
 from trainingjob_operator.volume.entries import Entry, Places
 from trainingjob_operator.volume.names import DATASETS
 from trainingjob_operator.volume.opening import open_directory

@@ -16,7 +16,7 @@ from trainingjob_operator.core.pruning import (
     judge_mark,
 )
 from trainingjob_operator.errors import EntryChangedError
-from trainingjob_operator.gc.youth import Youth
+from trainingjob_operator.gc.logs.youth import Youth
 from trainingjob_operator.volume.entries import Entry
 from trainingjob_operator.volume.marks import read_mark
 from trainingjob_operator.volume.names import KEEP, directory_name

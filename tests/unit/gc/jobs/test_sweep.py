@@ -13,7 +13,7 @@ from trainingjob_operator.constants import ANNOTATION_KEEP, FINALIZER_RECORD
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.rawread import time_text
 from trainingjob_operator.errors import ForbiddenError, GoneError, UnavailableError
-from trainingjob_operator.gc.jobs import JobsReport, JobSweep
+from trainingjob_operator.gc.jobs.sweep import JobsReport, JobSweep
 from trainingjob_operator.kube.gateway import Page
 
 Object = dict[str, Any]

@@ -18,11 +18,11 @@ from trainingjob_operator.core.pruning import (
     has_stepped,
 )
 from trainingjob_operator.errors import VolumeError
-from trainingjob_operator.gc.budget import Budget, Limits
-from trainingjob_operator.gc.judge import Question
-from trainingjob_operator.gc.ledger import Ledger
-from trainingjob_operator.gc.volume_pass import Seen, VolumePass
-from trainingjob_operator.gc.youth import Youth
+from trainingjob_operator.gc.logs.budget import Budget, Limits
+from trainingjob_operator.gc.logs.judge import Question
+from trainingjob_operator.gc.logs.ledger import Ledger
+from trainingjob_operator.gc.logs.volume_pass import Seen, VolumePass
+from trainingjob_operator.gc.logs.youth import Youth
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.volume.root import Root, explain
 

@@ -1,0 +1,1 @@
+"""Finished jobs leave the cluster."""
