@@ -85,7 +85,8 @@ def test_the_account_can_do_its_work_and_nothing_beside(cluster: Cluster) -> Non
     assert not can("create", "pods", cluster.namespace)
     assert not can("list", "trainingjobs", "")
     assert can("patch", "trainingjobs", cluster.team)  # the finalizer of a record
-    assert not can("delete", "trainingjobs", cluster.team)
+    assert can("delete", "trainingjobs", cluster.team)  # whose time is over
+    assert not can("update", "trainingjobs", cluster.team)
     assert not can("get", "secrets", cluster.team)
     assert not can("create", "pods/exec", cluster.team)
 

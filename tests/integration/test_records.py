@@ -288,5 +288,6 @@ async def test_what_waits_is_stored_on_the_way_out(
 
     code, out, err = await farewell(api_server, api, url=ledger.url)
     assert (code, out) == (0, "")
-    assert "released 3 objects; stored 1 records, gave up 0" in err
+    # Three, and the default policy of the operator, if kopf has taken that by then.
+    assert re.search(r"released [34] objects; stored 1 records, gave up 0", err)
     assert [row["name"] for row in ledger.rows.values()] == ["unstored"]

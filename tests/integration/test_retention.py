@@ -386,7 +386,7 @@ async def test_the_housekeeping_takes_the_files_of_jobs_that_are_gone_and_no_oth
         here = created["metadata"]["uid"]
         gone = str(uuid4())
         for uid in (here, gone):
-            (root / f"job_{uid}").mkdir()
+            (root / f"job_{uid}").mkdir(exist_ok=True)  # the operator has made its own
             (root / f"job_{uid}" / "checkpoint").write_bytes(b"x" * 4096)
             (root / f"job_{uid}.log").write_text("epoch 1\n")
         async with asyncio.timeout(30):

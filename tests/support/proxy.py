@@ -23,7 +23,7 @@ from trainingjob_sandbox.kubeconfig import load_kubeconfig
 
 T = TypeVar("T")
 _RESOURCE = re.compile(
-    r"^/(?:api/v1|apis/[^/]+/[^/]+)(?:/namespaces/[^/]+(?=/[^/]))?/(?P<resource>[^/]+)"
+    r"^/(?:api/v1|apis/[^/]+/[^/]+)(?:/namespaces/(?P<namespace>[^/]+)(?=/[^/]))?/(?P<resource>[^/]+)"
     r"(?:/(?P<name>[^/]+))?(?:/(?P<subresource>[^/]+))?$"
 )
 
@@ -35,11 +35,13 @@ class Seen:
     Attributes:
         verb: `get`, `list`, `watch`, `create`, `patch`, `delete` or `update`.
         resource: the plural, with the subresource behind a slash.
+        namespace: "" for what has none, or for all.
     """
 
     verb: str
     resource: str
     name: str
+    namespace: str = ""
 
     @property
     def writes(self) -> bool:
@@ -282,7 +284,7 @@ def _seen(request: web.Request) -> Seen:
     verb = verbs.get(request.method, "get" if name else "list")
     if verb == "list" and request.query.get("watch") in {"true", "1"}:
         verb = "watch"
-    return Seen(verb, resource, name)
+    return Seen(verb, resource, name, found["namespace"] or "")
 
 
 def _status(fault: Fault) -> web.Response:
