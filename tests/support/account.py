@@ -5,16 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
-
 from hack.chart import NAMESPACE
 from hack.cluster.control_plane import ControlPlane
 from tests.support.api import ApiServerUnderTest, OperatorAccount
 from tests.support.audit import forbidden_requests
-from tests.support.chart import ACCOUNT_KINDS, component, one, token_kubeconfig
+from tests.support.chart import ACCOUNT_KINDS, component, one, render, token_kubeconfig
 from tests.support.real import kubectl
-
-_INSTALL = Path(__file__).parents[2] / "manifests" / "install.yaml"
 
 
 @contextmanager
@@ -22,6 +18,9 @@ def with_operator_account(
     plane: ControlPlane, folder: Path, *, restarts: bool = False
 ) -> Iterator[ApiServerUnderTest]:
     """The control plane, with the account and exactly the rights that an install makes.
+
+    That is an install with a log volume, which takes the right to read the logs of pods beside all
+    others.
 
     Args:
         plane: the control plane, with our definitions.
@@ -33,10 +32,9 @@ def with_operator_account(
         AssertionError: at the end, if the operator has asked for anything that it had no right
             to. What admission refuses is not meant: tests stage that.
     """
-    documents = yaml.load_all(_INSTALL.read_text(), yaml.CSafeLoader)
     objects = [
         each
-        for each in documents
+        for each in render({"logVolume": {"existingClaim": "logs"}})
         if each["kind"] in ACCOUNT_KINDS and component(each) == "operator"
     ]
     account = one(objects, "ServiceAccount")["metadata"]["name"]
