@@ -243,7 +243,9 @@ async def test_a_job_of_the_same_name_starts_afresh(operator: OperatorProcess, a
         while names(await api.pods("twin")) != [f"twin-{uid8}-0-0"]:
             await asyncio.sleep(0.05)
     assert old["metadata"]["uid"] != new["metadata"]["uid"]
-    assert (await api.job("twin"))["status"]["attempt"] == 0
+    # The pod is there before the status that tells of it.
+    status = await api.wait_for_job("twin", lambda status: "launchedAttempt" in status)
+    assert (status["launchedAttempt"], status["attempt"]) == (0, 0)
 
 
 async def test_a_lost_rank_restarts_the_gang_and_spends_no_try(
