@@ -14,6 +14,9 @@ PROGRESS_EVERY_S: Final = 1.0
 PROGRESS_AT_LAST_S: Final = 30.0
 """And after so many, however busy the API server is."""
 
+_SHORTEST_S: Final = 0.001
+"""A wait that is left of another one by rounding is none: time would not move on in it."""
+
 _WRITES_TO_PROGRESS: Final = 10.0
 _RECENT: Final = 1 / 8
 
@@ -35,7 +38,7 @@ class Pace:
         self._write_s += (seconds - self._write_s) * _RECENT
 
     def wait_s(self, since_s: float) -> float:
-        """Seconds until mere progress may be written; 0 or less: now.
+        """Seconds until mere progress may be written; 0: now.
 
         Args:
             since_s: seconds since the job's last status write.
@@ -44,4 +47,4 @@ class Pace:
         wait = min(max(slow, PROGRESS_EVERY_S), PROGRESS_AT_LAST_S) - since_s
         if self._is_busy():
             wait = min(max(wait, PROGRESS_EVERY_S), PROGRESS_AT_LAST_S - since_s)
-        return wait
+        return wait if wait >= _SHORTEST_S else 0.0

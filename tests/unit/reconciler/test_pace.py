@@ -1,5 +1,8 @@
 """Mere progress is written soon on an idle API server, and later on a busy one."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from trainingjob_operator.reconciler.pace import PROGRESS_AT_LAST_S, PROGRESS_EVERY_S, Pace
 
 
@@ -30,3 +33,12 @@ def test_while_others_wait_it_lets_them_pass_but_not_for_ever() -> None:
     busy = after(busy=True)
     assert busy.wait_s(5 * PROGRESS_EVERY_S) == PROGRESS_EVERY_S
     assert busy.wait_s(PROGRESS_AT_LAST_S) == 0
+
+
+@given(written_at=st.floats(min_value=0, max_value=1e9))
+def test_who_has_waited_for_as_long_as_told_need_not_wait_for_a_rounding_error(
+    written_at: float,
+) -> None:
+    pace = after()
+    due_at = written_at + pace.wait_s(0)
+    assert pace.wait_s(due_at - written_at) == 0
