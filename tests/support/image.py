@@ -7,6 +7,8 @@ from typing import Final
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import yaml
+
 from hack.image.engine import Engine, find_runner
 from tests.support.console import ConsoleProcess
 from tests.support.operator import OperatorProcess
@@ -102,7 +104,10 @@ class ImageProcess(OperatorProcess):
             return f"{readable}:{_KUBECONFIG}", {"KUBECONFIG": _KUBECONFIG}
         folder = self.log_path.with_suffix(".account")
         folder.mkdir(exist_ok=True)
-        contents = {"token": given.token.encode(), "ca.crt": given.ca, "namespace": b"default"}
+        # Where the account is at home, and the default policy with it.
+        [context] = yaml.safe_load(self.kubeconfig.read_text())["contexts"]
+        namespace = context["context"]["namespace"].encode()
+        contents = {"token": given.token.encode(), "ca.crt": given.ca, "namespace": namespace}
         for name, content in contents.items():
             (folder / name).write_bytes(content)
         server = urlsplit(given.server)
