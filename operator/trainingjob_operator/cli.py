@@ -80,14 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     operator = commands.add_parser("operator", help="run the operator (what the container runs)")
-    operator.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
-    operator.add_argument("--context", help="context of the kubeconfig")
+    _add_cluster(operator)
     operator.set_defaults(run=_operator)
     release = commands.add_parser(
         "release-finalizers", help="for the day the operator goes: free what it holds"
     )
-    release.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
-    release.add_argument("--context", help="context of the kubeconfig")
+    _add_cluster(release)
     release.add_argument(
         "--discard",
         action="store_true",
@@ -102,8 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     token = commands.add_parser(
         "record-token", help="make the record service's token, unless its Secret has one"
     )
-    token.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
-    token.add_argument("--context", help="context of the kubeconfig")
+    _add_cluster(token)
     token.add_argument(
         "--secret",
         metavar="[NAMESPACE/]SECRET",
@@ -128,30 +125,42 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_cluster(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
+    command.add_argument("--context", help="context of the kubeconfig")
+
+
+def _kubeconfig(parsed: argparse.Namespace) -> str | None:
+    from trainingjob_operator.settings import kubeconfig_from_environment  # noqa: PLC0415
+
+    named: str | None = parsed.kubeconfig
+    return named or kubeconfig_from_environment()
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="default: table"
+    )
+
+
 def _add_gc(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     gc = commands.add_parser(
         "gc", help="remove finished jobs and old files now, as the operator does in its time"
     )
-    gc.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
-    gc.add_argument("--context", help="context of the kubeconfig")
+    _add_cluster(gc)
     gc.add_argument("--dry-run", action="store_true", help="only tell what would go, and why")
-    gc.add_argument(
-        "-o", "--output", choices=("table", "json"), default="table", help="default: table"
-    )
+    _add_output(gc)
     gc.set_defaults(run=_gc)
 
 
 def _gc(parsed: argparse.Namespace) -> int:
     from trainingjob_operator.collect import collect  # noqa: PLC0415
-    from trainingjob_operator.settings import (  # noqa: PLC0415
-        Settings,
-        kubeconfig_from_environment,
-    )
+    from trainingjob_operator.settings import Settings  # noqa: PLC0415
 
     went_well = asyncio.run(
         collect(
             Settings.from_environment(),
-            kubeconfig=parsed.kubeconfig or kubeconfig_from_environment(),
+            kubeconfig=_kubeconfig(parsed),
             context=parsed.context,
             dry_run=parsed.dry_run,
             output=parsed.output,
@@ -193,9 +202,7 @@ def _add_prune(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     prune.add_argument(
         "--legacy", action="store_true", help="remove entries whose id is no uid, too"
     )
-    prune.add_argument(
-        "-o", "--output", choices=("table", "json"), default="table", help="default: table"
-    )
+    _add_output(prune)
     prune.set_defaults(run=_prune)
 
 
@@ -221,17 +228,14 @@ def _prune(parsed: argparse.Namespace) -> int:
 def _operator(parsed: argparse.Namespace) -> int:
     from trainingjob_operator import runtime  # noqa: PLC0415 - see the module's docstring
     from trainingjob_operator.logs import configure_logging  # noqa: PLC0415
-    from trainingjob_operator.settings import (  # noqa: PLC0415
-        Settings,
-        kubeconfig_from_environment,
-    )
+    from trainingjob_operator.settings import Settings  # noqa: PLC0415
 
     settings = Settings.from_environment()
     configure_logging(settings.logging.format, settings.logging.level)
     asyncio.run(
         runtime.run(
             settings,
-            kubeconfig=parsed.kubeconfig or kubeconfig_from_environment(),
+            kubeconfig=_kubeconfig(parsed),
             context=parsed.context,
         )
     )
@@ -240,15 +244,12 @@ def _operator(parsed: argparse.Namespace) -> int:
 
 def _release(parsed: argparse.Namespace) -> int:
     from trainingjob_operator.release import release  # noqa: PLC0415
-    from trainingjob_operator.settings import (  # noqa: PLC0415
-        Settings,
-        kubeconfig_from_environment,
-    )
+    from trainingjob_operator.settings import Settings  # noqa: PLC0415
 
     freed = asyncio.run(
         release(
             Settings.from_environment(),
-            kubeconfig=parsed.kubeconfig or kubeconfig_from_environment(),
+            kubeconfig=_kubeconfig(parsed),
             context=parsed.context,
             discard=parsed.discard,
             deployment=parsed.stop,
@@ -259,15 +260,12 @@ def _release(parsed: argparse.Namespace) -> int:
 
 def _record_token(parsed: argparse.Namespace) -> int:
     from trainingjob_operator.record_token import record_token  # noqa: PLC0415
-    from trainingjob_operator.settings import (  # noqa: PLC0415
-        Settings,
-        kubeconfig_from_environment,
-    )
+    from trainingjob_operator.settings import Settings  # noqa: PLC0415
 
     done = asyncio.run(
         record_token(
             Settings.from_environment(),
-            kubeconfig=parsed.kubeconfig or kubeconfig_from_environment(),
+            kubeconfig=_kubeconfig(parsed),
             context=parsed.context,
             secret=parsed.secret,
             key=parsed.key,
