@@ -25,16 +25,22 @@ Object = dict[str, Any]
 KEEP = {"trainingjob.dev/keep": "true"}
 
 
+def operator_of(kubeconfig: Path, api: Api, folder: Path, **settings: str) -> OperatorProcess:
+    """An operator of this namespace alone."""
+    return OperatorProcess(
+        kubeconfig,
+        folder / "operator.log",
+        **{"TRAININGJOB_NAMESPACES": api.namespace, **settings},
+    )
+
+
 @contextlib.contextmanager
 def operating(
     api_server: ApiServerUnderTest, api: Api, folder: Path, **settings: str
 ) -> Iterator[OperatorProcess]:
     """An operator of this namespace alone, which deletes at once what is finished."""
-    process = OperatorProcess(
-        api_server.operator_kubeconfig,
-        folder / "operator.log",
-        **{"TRAININGJOB_NAMESPACES": api.namespace, "TRAININGJOB_GC__TTL": "0", **settings},
-    )
+    at_once = {"TRAININGJOB_GC__TTL": "0"}
+    process = operator_of(api_server.operator_kubeconfig, api, folder, **(at_once | settings))
     with process:
         process.wait_until_ready()
         yield process
@@ -173,12 +179,7 @@ async def test_what_changes_between_the_look_and_the_deletion_lives(
             await api.apply(make_job("saved", suspend=True))
 
     with FaultProxy(api_server.operator_kubeconfig, tmp_path) as proxy:
-        process = OperatorProcess(
-            proxy.kubeconfig,
-            tmp_path / "operator.log",
-            TRAININGJOB_NAMESPACES=api.namespace,
-            TRAININGJOB_GC__TTL="1h",
-        )
+        process = operator_of(proxy.kubeconfig, api, tmp_path, TRAININGJOB_GC__TTL="1h")
         with process:
             process.wait_until_ready()
             await finish(api, "saved")
@@ -201,12 +202,7 @@ async def test_an_operator_that_is_killed_at_the_deletion_leaves_it_to_the_next(
 ) -> None:
     loop, crashed = asyncio.get_running_loop(), asyncio.Event()
     with FaultProxy(api_server.operator_kubeconfig, tmp_path) as proxy:
-        process = OperatorProcess(
-            proxy.kubeconfig,
-            tmp_path / "operator.log",
-            TRAININGJOB_NAMESPACES=api.namespace,
-            TRAININGJOB_GC__TTL="0",
-        )
+        process = operator_of(proxy.kubeconfig, api, tmp_path, TRAININGJOB_GC__TTL="0")
 
         def crash() -> None:
             process.process.kill()
@@ -414,12 +410,7 @@ async def test_an_operator_that_is_told_to_stop_stops_whatever_its_timer_does(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path, moment: str
 ) -> None:
     with FaultProxy(api_server.operator_kubeconfig, tmp_path) as proxy:
-        process = OperatorProcess(
-            proxy.kubeconfig,
-            tmp_path / "operator.log",
-            TRAININGJOB_NAMESPACES=api.namespace,
-            TRAININGJOB_GC__INTERVAL="1",
-        )
+        process = operator_of(proxy.kubeconfig, api, tmp_path, TRAININGJOB_GC__INTERVAL="1")
         with process:
             process.wait_until_ready()
             hangs = Fault(
