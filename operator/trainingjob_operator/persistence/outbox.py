@@ -4,16 +4,15 @@ Nothing here is the truth. What waits says so in the cluster (`status.recordStat
 reconciler writes that; memory holds keys, in flight or waiting, and forgets any of them without
 loss.
 
-Bounds: `concurrency` writes in flight; the retry cache's limit of keys that wait; as many
-deliveries that the reconciler has not taken yet. At that limit the outbox waits for it; if it takes
-none for a while (jobs whose status cannot be written), the oldest makes room. Its record is found
-and stored again one day, which the endpoint answers as it did the first time.
+Bounds: `concurrency` writes in flight; the retry cache's limit of keys that wait; as many news that
+the reconciler has not taken yet. At that limit the outbox waits for it; if it takes none for a
+while (jobs whose status cannot be written), the oldest make room. Their records are found and
+stored again one day, which the endpoint answers as it did the first time.
 """
 
 import asyncio
 import logging
 import random
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final, Literal, Protocol
 
@@ -34,6 +33,7 @@ from trainingjob_operator.errors import (
     RecordRejectedError,
 )
 from trainingjob_operator.persistence.breaker import CircuitBreaker
+from trainingjob_operator.persistence.news import News
 from trainingjob_operator.persistence.record import build_record
 from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.manifest_cache import Manifest, ManifestCache
@@ -45,7 +45,9 @@ AT_ONCE_S: Final = 0.25
 _SLOW_S: Final = 30.0
 """After a try at once that came to nothing, no other job is made to wait for so long."""
 
-_STUCK_S: Final = 10.0
+_LOOK_S: Final = 1.0
+"""How often it is looked whether news that wait can be passed on, and whether anybody takes them."""
+
 _SHORTEST_SLEEP_S: Final = 0.01
 _BACKOFF_BASE_S: Final = 1.0
 _BACKOFF_CAP_S: Final = 300.0
@@ -110,14 +112,12 @@ class Outbox:
         self._clock: Final = clock
         self._cluster: Final = cluster
         self.concurrency: Final = concurrency
-        self._on_delivery: Final = on_delivery
+        self._news: Final = News(cache.max_keys, clock, on_delivery=on_delivery)
         self._on_room: Final = on_room
-        self._deliveries: Final[OrderedDict[JobKey, Delivery]] = OrderedDict()
         self._breaker: Final = CircuitBreaker()
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._wake: Final = asyncio.Event()
         self._held_until = float("-inf")
-        self._settled_at = float("-inf")
         self._slow_until = float("-inf")
         self.stored_total = 0
         self.rejected_total = 0
@@ -138,7 +138,7 @@ class Outbox:
     @property
     def deliveries(self) -> int:
         """News of records that the reconciler has not taken yet; as many as keys at most."""
-        return len(self._deliveries)
+        return len(self._news)
 
     def offer(self, key: JobKey) -> None:
         """A job's record is to be stored. Never waits."""
@@ -151,13 +151,11 @@ class Outbox:
 
     def delivery_of(self, job: JobView) -> Delivery | None:
         """What became of the record of this very job, until `settled` is called."""
-        delivery = self._deliveries.get(job.key)
-        return delivery if delivery is not None and delivery.uid == job.uid else None
+        return self._news.of(job)
 
     def settled(self, key: JobKey) -> None:
         """The news of this job's record are in its status, or there is no such job any more."""
-        if self._deliveries.pop(key, None) is not None:
-            self._settled_at = self._clock.monotonic()
+        if self._news.settled(key):
             self._wake.set()
 
     async def store_at_once(self, job: JobView, status: JobStatus) -> bool:
@@ -191,6 +189,7 @@ class Outbox:
             while True:
                 self._wake.clear()
                 self._start_what_is_due()
+                self._news.pass_on(sending=len(self._tasks) >= self.concurrency)
                 await self._sleep()
         finally:
             for task in self._tasks:
@@ -199,7 +198,7 @@ class Outbox:
 
     def _start_what_is_due(self) -> None:
         now = self._clock.monotonic()
-        while self._has_room(now) and self._wait_s(now) == 0:
+        while self._has_room() and self._wait_s(now) == 0:
             # A probe asks about the endpoint, not the record: it waits for no record's back-off.
             is_probe = self._breaker.is_open
             key = self._cache.take_probe() if is_probe else self._cache.take(now=now)
@@ -210,10 +209,10 @@ class Outbox:
             self._tasks.add(task)
             task.add_done_callback(self._ended)
 
-    def _has_room(self, now: float) -> bool:
-        if len(self._deliveries) + len(self._tasks) < self._cache.max_keys:
+    def _has_room(self) -> bool:
+        if len(self._news) + len(self._tasks) < self._news.limit:
             return len(self._tasks) < self.concurrency
-        return not self._tasks and now - self._settled_at > _STUCK_S
+        return not self._tasks and self._news.is_stuck
 
     def _wait_s(self, now: float) -> float:
         """For how long the endpoint is to be left alone."""
@@ -224,11 +223,11 @@ class Outbox:
         now = self._clock.monotonic()
         due = self._cache.next_due(now=now)
         wait: float | None = None
-        if due is not None and not self._has_room(now):
-            wait = _STUCK_S
-        elif due is not None:
+        if due is not None and self._has_room():
             due = now if self._breaker.is_open else due
             wait = max(due - now, self._wait_s(now), _SHORTEST_SLEEP_S)
+        if self._news.waits or (due is not None and not self._has_room()):
+            wait = min(wait or _LOOK_S, _LOOK_S)
         try:
             async with asyncio.timeout(wait):
                 await self._wake.wait()
@@ -308,12 +307,12 @@ class Outbox:
             self.rejected_total += 1
             _logger.warning("job %s: its record is not taken: %s", key, message)
         self._cache.remove(key)
-        self._deliveries[key] = Delivery(
-            uid=record["uid"], revision=record["revision"], result=result, message=message
+        self._news.tell(
+            key,
+            Delivery(
+                uid=record["uid"], revision=record["revision"], result=result, message=message
+            ),
         )
-        if len(self._deliveries) > self._cache.max_keys:
-            self._deliveries.popitem(last=False)
-        self._on_delivery(key)
 
     def _endpoint_failed(self, error: RecordError) -> None:
         self.failures_total += 1

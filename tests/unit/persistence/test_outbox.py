@@ -119,3 +119,59 @@ async def test_news_that_change_nothing_are_not_kept() -> None:
         assert endpoint.tries == 1
         assert life.carrier is not None
         assert life.carrier.outbox.delivery_of(job_view(cluster.job())) is None
+
+
+async def _outage(cluster: FakeCluster, endpoint: FakeEndpoint, jobs: int) -> None:
+    """So many jobs end while the endpoint is down."""
+    endpoint.down = EndpointUnavailableError("cannot be reached")
+    async with operated(cluster, endpoint, max_jobs=jobs + 1):
+        for number in range(jobs):
+            cluster.create_job(make_job(f"job-{number:03}"))
+        await asyncio.sleep(60)
+    endpoint.down = None
+    cluster.calls.clear()
+
+
+@leaping_time
+async def test_all_records_are_out_before_the_first_of_many_jobs_says_so() -> None:
+    cluster = FakeCluster(LoopClock())
+    endpoint = FakeEndpoint(cluster)
+    await _outage(cluster, endpoint, 100)
+    endpoint.delay_s = 0.1
+    async with operated(cluster, endpoint):
+        await asyncio.sleep(30)
+    methods = [call.method for call in cluster.calls]
+    last = max(number for number, method in enumerate(methods) if method == "put_record")
+    assert methods.index("patch_job_status") > last - endpoint.most_in_flight
+    assert {job["status"]["recordState"] for job in cluster.jobs()} == {"Stored"}
+
+
+@leaping_time
+async def test_jobs_say_so_after_half_a_minute_however_many_records_are_still_to_go_out() -> None:
+    cluster = FakeCluster(LoopClock())
+    endpoint = FakeEndpoint(cluster)
+    await _outage(cluster, endpoint, 100)
+    endpoint.delay_s = 5.0  # 100 records take a minute
+    async with operated(cluster, endpoint):
+        await asyncio.sleep(30)
+        assert {job["status"]["recordState"] for job in cluster.jobs()} == {"Pending"}
+        await asyncio.sleep(10)
+        states = [job["status"]["recordState"] for job in cluster.jobs()]
+        assert 0 < states.count("Stored") < 64
+        await asyncio.sleep(40)
+    assert {job["status"]["recordState"] for job in cluster.jobs()} == {"Stored"}
+
+
+@leaping_time
+async def test_a_job_that_ends_does_not_queue_behind_the_news_of_an_outage() -> None:
+    cluster = FakeCluster(LoopClock())
+    endpoint = FakeEndpoint(cluster)
+    await _outage(cluster, endpoint, 300)
+    endpoint.down = EndpointUnavailableError("cannot be reached")
+    async with operated(cluster, endpoint, max_jobs=400) as life:
+        await asyncio.sleep(30)
+        endpoint.down, deepest = None, 0
+        while {job["status"]["recordState"] for job in cluster.jobs()} != {"Stored"}:
+            deepest = max(deepest, life.queue.depth)
+            await asyncio.sleep(0)
+    assert 0 < deepest < 100
