@@ -261,6 +261,7 @@ def _used_and_limit(parts: Parts) -> dict[str, tuple[int, int]]:
         used |= {
             "retry_cache": (len(carrier.cache), keys),
             "outbox_in_flight": (carrier.outbox.in_flight, carrier.outbox.concurrency),
+            "outbox_ready": (len(carrier.outbox.ready), carrier.outbox.ready.max_jobs),
             "outbox_deliveries": (carrier.outbox.deliveries, keys),
         }
     if (archiving := parts.archiving) is not None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.persistence import outbox, refill
 from trainingjob_operator.persistence.outbox import Outbox, Writer
 from trainingjob_operator.persistence.refill import Refill
@@ -54,9 +54,6 @@ class Carrier:
             on_delivery: called with a key of which there is news for the reconciler.
         """
         self.cache: Final = RetryCache(settings.retry_cache_size)
-        self._index: Final = index
-        self._manifests: Final = manifests
-        self._clock: Final = clock
         self.outbox: Final = Outbox(
             writer=writer,
             jobs=jobs,
@@ -68,17 +65,21 @@ class Carrier:
             concurrency=settings.concurrency,
             on_delivery=on_delivery,
             on_room=self._room_was_made,
+            on_missed=self._something_was_missed,
         )
         self.refill: Final = Refill(
             jobs=jobs,
             cache=self.cache,
             clock=clock,
             namespaces=namespaces,
-            found=self._found,
+            found=self.outbox,
         )
 
     def _room_was_made(self) -> None:
         self.refill.poke()
+
+    def _something_was_missed(self) -> None:
+        self.refill.look_again()
 
     def start(self) -> list[asyncio.Task[Any]]:
         """Start carrying; cancel the tasks to stop. What they carried waits in the cluster."""
@@ -86,9 +87,3 @@ class Carrier:
             asyncio.create_task(self.outbox.run(), name="outbox"),
             asyncio.create_task(self.refill.run(), name="refill"),
         ]
-
-    def _found(self, job: JobView, raw: dict[str, Any]) -> None:
-        """A list has just brought what the record needs: no job is read once more for it."""
-        if job.key in self._index and job.invalid is None:
-            self._manifests.put(job, raw, now=self._clock.monotonic())
-        self.outbox.offer(job.key)

@@ -8,6 +8,10 @@ Bounds: `concurrency` writes in flight; the retry cache's limit of keys that wai
 the reconciler has not taken yet. At that limit the outbox waits for it; if it takes none for a
 while (jobs whose status cannot be written), the oldest make room. Their records are found and
 stored again one day, which the endpoint answers as it did the first time.
+
+What a list brings goes first: a page of a hundred costs the API server less than three reads. The
+keys that wait are among it, for a list brings all whose records wait; they are read one by one
+while there is no page. In an outage a list brings keys alone, and only into free places.
 """
 
 import asyncio
@@ -19,7 +23,7 @@ from typing import Any, Final, Literal, Protocol
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.decision import Delivery
-from trainingjob_operator.core.job import JobKey, JobStatus, JobView
+from trainingjob_operator.core.job import JobKey, JobStatus, JobView, is_newer
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.rawread import mapping
@@ -37,6 +41,7 @@ from trainingjob_operator.persistence.news import News
 from trainingjob_operator.persistence.record import build_record
 from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.manifest_cache import Manifest, ManifestCache
+from trainingjob_operator.stores.ready_jobs import ReadyJobs
 from trainingjob_operator.stores.retry_cache import RetryCache
 
 AT_ONCE_S: Final = 0.25
@@ -88,6 +93,7 @@ class Outbox:
         concurrency: int,
         on_delivery: Callable[[JobKey], None],
         on_room: Callable[[], None] = lambda: None,
+        on_missed: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare to deliver; nothing runs yet.
 
@@ -103,6 +109,7 @@ class Outbox:
             on_delivery: called with a key of which there is news for the reconciler.
             on_room: called whenever a try has ended, be it that its key has left the cache because
                 nothing waits for it any more.
+            on_missed: called when something waits that is neither here nor in the cache.
         """
         self._writer: Final = writer
         self._jobs: Final = jobs
@@ -114,6 +121,8 @@ class Outbox:
         self.concurrency: Final = concurrency
         self._news: Final = News(cache.max_keys, clock, on_delivery=on_delivery)
         self._on_room: Final = on_room
+        self._on_missed: Final = on_missed
+        self.ready: Final = ReadyJobs()
         self._breaker: Final = CircuitBreaker()
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._wake: Final = asyncio.Event()
@@ -148,6 +157,41 @@ class Outbox:
                 "retry cache full (%d), evicted oldest: %s", self._cache.max_keys, evicted
             )
         self._wake.set()
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether there is a place for what a list brings; in an outage only that of a key."""
+        return not self._breaker.is_open or self._cache.room > 0
+
+    def take_in(self, job: JobView, raw: Object) -> None:
+        """A list has just brought a job whose record waits. Never waits.
+
+        The list can be older than what the index knows: its pages are of one moment.
+        """
+        key, now, told = job.key, self._clock.monotonic(), self._news.of(job)
+        is_told = told is not None and told.revision == job.status.record_revision
+        if is_told or self._cache.is_left_alone(key, now=now):
+            return
+        entry = self._index.get(key)
+        known = entry.job if entry is not None and entry.job.uid == job.uid else job
+        has_changed = is_newer(known.resource_version, job.resource_version)
+        if has_changed and known.status.record_state not in {PENDING, REJECTED}:
+            return
+        if has_changed or self._breaker.is_open:
+            self._keep(key)
+        elif self.ready.put(job):
+            if job.invalid is None:
+                self._manifests.put(job, raw, now=now)
+            self._wake.set()
+        else:
+            self._on_missed()
+
+    def _keep(self, key: JobKey) -> None:
+        """Keep a key if there is a place for it."""
+        if key in self._cache or self._cache.room:
+            self.offer(key)
+        else:
+            self._on_missed()
 
     def delivery_of(self, job: JobView) -> Delivery | None:
         """What became of the record of this very job, until `settled` is called."""
@@ -199,15 +243,25 @@ class Outbox:
     def _start_what_is_due(self) -> None:
         now = self._clock.monotonic()
         while self._has_room() and self._wait_s(now) == 0:
-            # A probe asks about the endpoint, not the record: it waits for no record's back-off.
-            is_probe = self._breaker.is_open
-            key = self._cache.take_probe() if is_probe else self._cache.take(now=now)
-            if key is None:
+            if (found := self._next(now)) is None:
                 return
+            key, listed = found
             self._breaker.asking(now=now)
-            task = asyncio.create_task(self._deliver(key), name=f"record-{key}")
+            task = asyncio.create_task(self._deliver(key, listed), name=f"record-{key}")
             self._tasks.add(task)
             task.add_done_callback(self._ended)
+
+    def _next(self, now: float) -> tuple[JobKey, JobView | None] | None:
+        """What to send next, as a list has just brought it or by its key alone."""
+        # A probe asks about the endpoint, not the record: it waits for no record's back-off.
+        is_probe = self._breaker.is_open
+        if is_probe and (key := self._cache.take_probe()) is not None:
+            return key, None
+        if (job := self.ready.take()) is not None:
+            self._cache.take_this(job.key, now=now)
+            return job.key, job
+        key = None if is_probe else self._cache.take(now=now)
+        return (key, None) if key is not None else None
 
     def _has_room(self) -> bool:
         if len(self._news) + len(self._tasks) < self._news.limit:
@@ -221,7 +275,7 @@ class Outbox:
     async def _sleep(self) -> None:
         """Until something is due, or happens."""
         now = self._clock.monotonic()
-        due = self._cache.next_due(now=now)
+        due = now if len(self.ready) else self._cache.next_due(now=now)
         wait: float | None = None
         if due is not None and self._has_room():
             due = now if self._breaker.is_open else due
@@ -239,9 +293,9 @@ class Outbox:
         self._wake.set()
         self._on_room()
 
-    async def _deliver(self, key: JobKey) -> None:
+    async def _deliver(self, key: JobKey, listed: JobView | None) -> None:
         try:
-            record = await self._find(key)
+            record = await self._find(key, listed)
             if record is not None:
                 await self._store(key, record)
             else:
@@ -268,12 +322,16 @@ class Outbox:
         else:
             self._tell(key, record, "Stored", "")
 
-    async def _find(self, key: JobKey) -> Object | None:
+    async def _find(self, key: JobKey, listed: JobView | None) -> Object | None:
         """The record of a job that waits for it; None: there is no such job any more."""
         entry = self._index.get(key)
-        if entry is not None and (manifest := self._manifests.get(entry.job)) is not None:
-            job = entry.job
-        else:
+        job = entry.job if entry is not None else listed
+        if listed and job and is_newer(listed.resource_version, job.resource_version):
+            job = listed  # the watch is behind the list
+        manifest = self._manifests.get(job) if job is not None else None
+        if entry is None:
+            self._manifests.drop(key)  # nobody else would
+        if job is None or manifest is None:
             raw = await self._jobs.get_job(key)
             if raw is None:
                 return None
@@ -301,18 +359,15 @@ class Outbox:
         if self._breaker.succeeded():
             _logger.info("the record endpoint answers again; %d keys wait", len(self._cache))
             self._cache.hasten(now=self._clock.monotonic())
+            self._on_missed()  # a list brings all that waits, and what its records need
         if result == "Stored":
             self.stored_total += 1
         else:
             self.rejected_total += 1
             _logger.warning("job %s: its record is not taken: %s", key, message)
         self._cache.remove(key)
-        self._news.tell(
-            key,
-            Delivery(
-                uid=record["uid"], revision=record["revision"], result=result, message=message
-            ),
-        )
+        uid, revision = record["uid"], record["revision"]
+        self._news.tell(key, Delivery(uid=uid, revision=revision, result=result, message=message))
 
     def _endpoint_failed(self, error: RecordError) -> None:
         self.failures_total += 1
@@ -320,14 +375,23 @@ class Outbox:
         if isinstance(error, EndpointUnavailableError):
             self._held_until = max(self._held_until, now + error.retry_after_s)
         if self._breaker.failed(now=now, at_once=isinstance(error, EndpointUnauthorizedError)):
+            self._put_back()
             _logger.warning(
                 "the record endpoint is down (%s); records wait in the cluster, and it is asked "
                 "again every 30 s",
                 error,
             )
 
+    def _put_back(self) -> None:
+        """An outage begins: of what a list has brought the keys stay, as far as there is room."""
+        for key in self.ready.clear():
+            self._manifests.drop(key)
+            self._keep(key)
+
     def _again_later(self, key: JobKey) -> None:
         """Exponential back-off with full jitter: what failed together does not come together."""
         ceiling = min(_BACKOFF_CAP_S, _BACKOFF_BASE_S * 2.0 ** min(self._cache.failures(key), 32))
         wait = random.uniform(0.0, ceiling)  # noqa: S311 - not a secret
         self._cache.failed(key, due=self._clock.monotonic() + wait)
+        if key not in self._cache:  # it has been evicted, or there was no room for it
+            self._on_missed()

@@ -1,13 +1,14 @@
-"""The refill: finds jobs whose records wait, in the cluster, and puts their keys into the cache.
+"""The refill: finds jobs whose records wait, in the cluster, with all that their records need.
 
-It is why the cache may forget a key, and the process may die, without a record being lost. It
-never evicts: pages of `status.recordState=Pending` go only into free places, with a cursor that
-moves on, so that the first thousand do not hide the others.
+It is why the cache may forget a key, and the process may die, without a record being lost; and why
+hundreds of records go out without hundreds of reads. It never evicts: pages of
+`status.recordState=Pending` go only into free places, with a cursor that moves on, so that the
+first thousand do not hide the others.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -17,6 +18,7 @@ from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.recording import PENDING, REJECTED
 from trainingjob_operator.errors import GoneError, KubernetesError
+from trainingjob_operator.stores.ready_jobs import ReadyJobs
 from trainingjob_operator.stores.retry_cache import RetryCache
 
 EVERY_S: Final = 300.0
@@ -24,7 +26,6 @@ REJECTED_EVERY_S: Final = 86_400.0
 """What was rejected is offered again once a day, and by every new process: it may be mended."""
 
 _PAGE: Final = 100
-_LOW: Final = 0.25
 _RETRY_S: Final = 5.0
 _logger = logging.getLogger(__name__)
 
@@ -61,8 +62,26 @@ class _Cursor:
     token: str = ""
 
 
+class Found(Protocol):
+    """Where a job goes whose record waits."""
+
+    @property
+    def ready(self) -> ReadyJobs:
+        """The places for what a list brings."""
+        ...
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether a list is of use now."""
+        ...
+
+    def take_in(self, job: JobView, raw: dict[str, Any]) -> None:
+        """Take in a job that a list has brought."""
+        ...
+
+
 class Refill:
-    """Keeps the cache from running dry while something waits."""
+    """Keeps the outbox from running dry while something waits."""
 
     def __init__(
         self,
@@ -71,16 +90,16 @@ class Refill:
         cache: RetryCache,
         clock: Clock,
         namespaces: Sequence[str | None],
-        found: Callable[[JobView, dict[str, Any]], None],
+        found: Found,
     ) -> None:
         """Prepare; nothing runs yet.
 
         Args:
             jobs: where to list.
-            cache: how much room there is.
+            cache: what is known of anyway, and whether it has forgotten some of that.
             clock: the time.
             namespaces: which to list; None alone stands for all.
-            found: takes a job in whose record waits, with its raw form.
+            found: takes in jobs whose records wait.
         """
         self._jobs: Final = jobs
         self._cache: Final = cache
@@ -88,38 +107,45 @@ class Refill:
         self._namespaces: Final = namespaces
         self._found: Final = found
         self._evicted_before = 0
+        self._has_missed = False
         self._cursor: _Cursor | None = self._begin()
         self._rejected: _Cursor | None = None
         self._rejected_due = float("-inf")
         self._wake: Final = asyncio.Event()
         self.runs_total = 0
 
+    def look_again(self) -> None:
+        """Something waits that is nowhere in memory, or whose key alone is."""
+        self._has_missed = True
+
     def poke(self) -> None:
-        """Keys have left the cache: fill it again if it is low, and more may wait."""
-        if self._has_more and self._is_low:
+        """Something has gone out: go on if there is room for a page, and more may wait."""
+        if self._has_more and self._has_room:
             self._wake.set()
 
     @property
-    def _is_low(self) -> bool:
-        return len(self._cache) <= self._cache.max_keys * _LOW
+    def _has_room(self) -> bool:
+        return self._found.wants_more and self._found.ready.room >= _PAGE
 
     @property
     def _has_more(self) -> bool:
-        """Whether something may wait that no walk has come by, or that was evicted since.
+        """Whether something may wait that no walk has come by, or that was forgotten since.
 
-        What was evicted since the walk began counts, and not since it was gone on with: it can be
-        behind the cursor.
+        What was forgotten since the walk began counts, and not since it was gone on with: it can be
+        behind the cursor. A new walk waits for a free place in the cache: without one, what fails
+        is forgotten at once, and would be listed and tried again without a pause.
         """
         unfinished = self._cursor is not None or self._rejected is not None
-        return unfinished or self._cache.evicted_total > self._evicted_before
+        forgotten = self._has_missed or self._cache.evicted_total > self._evicted_before
+        return unfinished or (forgotten and self._cache.room > 0)
 
     def _begin(self) -> _Cursor:
         """A walk from the beginning, which comes by everything that waits now."""
-        self._evicted_before = self._cache.evicted_total
+        self._evicted_before, self._has_missed = self._cache.evicted_total, False
         return _Cursor()
 
     async def run(self) -> None:
-        """Fill the cache now, every few minutes, and whenever it runs low, until cancelled."""
+        """List now, every few minutes, and whenever the outbox runs low, until cancelled."""
         while True:
             wait = EVERY_S
             self._wake.clear()
@@ -135,7 +161,8 @@ class Refill:
                 _logger.warning("cannot list the jobs whose records wait: %s", error)
                 wait = _RETRY_S
             else:
-                self.poke()  # the cache can have run low, and nobody be left to say so
+                self._wake.clear()  # who poked meanwhile was heard: that would list all once more
+                self.poke()  # all can have gone out meanwhile, and nobody be left to say so
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
@@ -157,23 +184,15 @@ class Refill:
     async def _walk(self, cursor: _Cursor, state: str) -> _Cursor | None:
         """Take in what there is room for; where to go on, or None at the end."""
         while cursor.namespace < len(self._namespaces):
-            room = self._cache.room
-            if room <= 0:
+            if not self._has_room:
                 return cursor
             page = await self._jobs.jobs_by_record_state(
-                self._namespaces[cursor.namespace],
-                state,
-                limit=min(_PAGE, room),
-                token=cursor.token,
+                self._namespaces[cursor.namespace], state, limit=_PAGE, token=cursor.token
             )
             for raw in page.items:
                 job = job_view(raw)
-                if job.status.record_state != state:
-                    continue
-                if self._cache.room > 0:
-                    self._found(job, raw)
-                else:  # taken by others while the page was on its way
-                    self._evicted_before = -1
+                if job.status.record_state == state:
+                    self._found.take_in(job, raw)
             cursor.token = page.next_token
             if not cursor.token:
                 cursor.namespace += 1

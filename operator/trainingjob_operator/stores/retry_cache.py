@@ -64,6 +64,16 @@ class RetryCache:
                 return key
         return None
 
+    def take_this(self, key: JobKey, *, now: float) -> None:
+        """This key is being tried from now on; it takes a free place if it has none, and no other."""
+        if key in self._tries or self.room:
+            self._tries.setdefault(key, _Try(due=now)).in_flight = True
+
+    def is_left_alone(self, key: JobKey, *, now: float) -> bool:
+        """Whether a key is being tried, or has failed and its next try is not due yet."""
+        each = self._tries.get(key)
+        return each is not None and (each.in_flight or each.due > now)
+
     def take_probe(self) -> JobKey | None:
         """A key to ask with whether the endpoint is there, due or not.
 

@@ -1,6 +1,7 @@
 """No record, however odd, and no number of them keeps the others from being stored."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,10 +17,10 @@ Object = dict[str, Any]
 
 
 class PickyEndpoint(FakeEndpoint):
-    """Fails at one record, as a receiver with a fault of its own does, and takes all others."""
+    """Fails at odd records, as a receiver with a fault of its own does, and takes all others."""
 
     async def _write(self, record: Object) -> None:
-        if record["name"] == "odd":
+        if record["name"].startswith("odd"):
             self.tries += 1
             raise EndpointUnavailableError("HTTP 500: something went wrong")
         await super()._write(record)
@@ -175,3 +176,115 @@ async def test_a_job_that_ends_does_not_queue_behind_the_news_of_an_outage() -> 
             deepest = max(deepest, life.queue.depth)
             await asyncio.sleep(0)
     assert 0 < deepest < 100
+
+
+# --- what a list brings -------------------------------------------------------------------------
+
+
+@leaping_time
+async def test_after_an_outage_jobs_come_in_pages_and_are_not_read_one_by_one() -> None:
+    cluster = FakeCluster(LoopClock())
+    endpoint = FakeEndpoint(cluster)
+    endpoint.down = EndpointUnavailableError("cannot be reached")
+    async with operated(cluster, endpoint, max_jobs=300) as life:
+        for number in range(250):
+            cluster.create_job(make_job(f"job-{number:03}"))
+        await asyncio.sleep(60)
+        assert len(life.manifests) <= 16, "in an outage memory is not for it"
+        endpoint.down = None
+        cluster.calls.clear()
+        await asyncio.sleep(60)
+        counted = Counter(call.method for call in cluster.calls)
+    assert len(endpoint.writes) == len(endpoint.rows) == 250
+    assert counted["jobs_by_record_state"] <= 4
+    assert counted["get_job"] <= 2 * 8
+
+
+@leaping_time
+async def test_jobs_that_the_index_has_forgotten_come_in_pages_too_and_leave_nothing_behind() -> (
+    None
+):
+    cluster = FakeCluster(LoopClock())
+    endpoint = FakeEndpoint(cluster)
+    await _outage(cluster, endpoint, 150)
+    await asyncio.sleep(2 * 3600)
+    async with operated(cluster, endpoint, max_jobs=10) as life:
+        await asyncio.sleep(0.5)
+        sent = [call.method for call in cluster.calls]
+        await asyncio.sleep(60)
+        assert (life.manifests.used_bytes, len(life.manifests)) == (0, 0)
+    assert "get_job" not in sent[: sent.index("put_record")]
+    assert len(endpoint.writes) == len(endpoint.rows) == 150
+    assert {job["status"]["recordState"] for job in cluster.jobs()} == {"Stored"}
+
+
+@leaping_time
+async def test_an_outage_keeps_as_many_keys_as_there_is_room_for_and_no_specs() -> None:
+    cluster = FakeCluster(LoopClock())
+    endpoint = FakeEndpoint(cluster)
+    await _outage(cluster, endpoint, 250)
+    endpoint.down = EndpointUnavailableError("cannot be reached")
+    async with operated(cluster, endpoint, retry_cache_size=120) as life:
+        await asyncio.sleep(60)
+        assert life.carrier is not None
+        assert (len(life.carrier.cache), len(life.carrier.outbox.ready)) == (120, 0)
+        assert len(life.manifests) <= 8  # of those that went out before it was known
+        cluster.calls.clear()
+        await asyncio.sleep(3600)
+        asked = {call.method for call in cluster.calls}
+        assert "put_record" in asked
+        assert "jobs_by_record_state" not in asked, "there is no place for what it would bring"
+        endpoint.down = None
+        await asyncio.sleep(60)
+    assert {job["status"]["recordState"] for job in cluster.jobs()} == {"Stored"}
+
+
+@leaping_time
+async def test_a_page_of_records_at_which_the_endpoint_fails_hides_no_good_one_from_the_probes() -> (
+    None
+):
+    cluster = FakeCluster(LoopClock())
+    endpoint = PickyEndpoint(cluster)
+    endpoint.down = EndpointUnavailableError("cannot be reached")
+    async with operated(cluster, endpoint):
+        for number in range(20):
+            cluster.create_job(make_job(f"odd-{number:02}"))
+        cluster.create_job(make_job("zebra"))
+        await asyncio.sleep(60)
+    endpoint.down = None
+    async with operated(cluster, endpoint):
+        await asyncio.sleep(21 * 30 + 60)
+    assert cluster.status("zebra")["recordState"] == "Stored"
+
+
+@leaping_time
+async def test_a_job_that_has_changed_since_it_was_listed_is_sent_as_it_is() -> None:
+    cluster = FakeCluster(LoopClock())
+    endpoint = FakeEndpoint(cluster)
+    await _outage(cluster, endpoint, 40)
+    endpoint.delay_s = 2.0
+    async with operated(cluster, endpoint):
+        await asyncio.sleep(5)  # all are listed, the first 16 are sent
+        cluster.edit_job("job-030", ttlSecondsAfterFinished=4711)
+        await asyncio.sleep(60)
+    assert endpoint.row("job-030")["spec"]["ttlSecondsAfterFinished"] == 4711
+    assert cluster.status("job-030")["recordState"] == "Stored"
+
+
+@leaping_time
+async def test_records_that_fail_while_there_is_no_place_for_them_are_not_tried_without_a_pause() -> (
+    None
+):
+    cluster = FakeCluster(LoopClock())
+    endpoint = PickyEndpoint(cluster)
+    async with operated(cluster, endpoint, retry_cache_size=2) as life:
+        for number in range(6):
+            cluster.create_job(make_job(f"odd-{number}"))
+        for minute in range(30):
+            cluster.create_job(make_job(f"good-{minute:02}"))
+            await asyncio.sleep(60)
+        assert life.carrier is not None
+        assert len(life.carrier.cache) == 2
+    states = Counter(job["status"]["recordState"] for job in cluster.jobs())
+    assert states["Stored"] >= 29
+    assert endpoint.tries - states["Stored"] < 200  # of six records in half an hour
