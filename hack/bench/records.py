@@ -117,8 +117,9 @@ def render_drain(drained: Drain) -> str:
     return (
         _verdict(
             f"at least {MIN_DRAIN:g} records/s after an outage, to a console with SQLite: "
-            f"{drained.rate:.0f} records/s ({drained.records} in {drained.seconds:.1f} s; "
-            f"every job said so after {drained.settled_s:.1f} s)",
+            f"{drained.rate:.0f} records/s stored ({drained.records} in {drained.seconds:.1f} s), "
+            f"{drained.acknowledged_rate:.0f} jobs/s acknowledged "
+            f"(the last one {drained.settled_s:.1f} s after the first record)",
             met=drained.rate >= MIN_DRAIN,
         )
         + "\n"
