@@ -299,7 +299,10 @@ class Operator:
             return "stopping"
         if not self.resync.runs_total:
             return "the first list of jobs and pods is not complete"
-        return self.what_ails()
+        if (ailment := self.what_ails()) is not None:
+            return ailment
+        follows = self.relists.have_begun(self.settings.namespaces or (None,))
+        return None if follows else "the watches of jobs and pods are not open yet"
 
     async def _start(self) -> None:
         """Fill the index, then start deciding: nothing may be concluded from half a picture."""

@@ -25,11 +25,15 @@ async def operator() -> AsyncIterator[Operator]:
     await operator.gateway.close()
 
 
-async def test_a_process_is_ready_when_its_first_list_is_complete(operator: Operator) -> None:
+async def test_a_process_is_ready_when_it_has_listed_everything_and_hears_of_what_is_new(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert operator.what_ails() is None
     assert operator.what_is_missing() == "the first list of jobs and pods is not complete"
     await operator._start()
     assert operator.what_ails() is None
+    assert operator.what_is_missing() == "the watches of jobs and pods are not open yet"
+    monkeypatch.setattr(operator.relists, "have_begun", lambda namespaces: True)
     assert operator.what_is_missing() is None
 
 

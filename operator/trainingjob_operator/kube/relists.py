@@ -5,7 +5,7 @@ start, or after HTTP 410) does: what vanished before that list is never reported
 nothing. kopf has no hook for that moment, but its requests go through a session of ours.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Final
 
@@ -26,8 +26,22 @@ class RelistTrace:
     def __init__(self, on_relist: Callable[[], None]) -> None:
         self._on_relist: Final = on_relist
         self._listed: Final[set[str]] = set()  # one path for each watched namespace and resource
+        self._watched: Final[set[str]] = set()  # paths as well
         self.config: Final = aiohttp.TraceConfig()
         self.config.on_request_end.append(self._note)
+
+    def have_begun(self, namespaces: Iterable[str | None]) -> bool:
+        """Whether jobs and pods of all these namespaces have been watched. None stands for all.
+
+        Until a watch is open behind its list, what is new is not heard of: with many thousands of
+        objects in the lists that takes seconds.
+        """
+        wanted = (
+            (f"/namespaces/{namespace}" if namespace is not None else "") + resource
+            for namespace in namespaces
+            for resource in _RESOURCES
+        )
+        return all(any(path.endswith(each) for path in self._watched) for each in wanted)
 
     async def _note(
         self,
@@ -40,6 +54,8 @@ class RelistTrace:
             return
         if "watch" not in request.url.query:
             self._listed.add(path)
-        elif path in self._listed:
+            return
+        self._watched.add(path)
+        if path in self._listed:
             self._listed.discard(path)
             self._on_relist()

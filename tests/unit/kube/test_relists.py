@@ -1,0 +1,81 @@
+"""The requests of kopf's watches, and what they say: opened behind a list, gone on with, not yet."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import BaseTestServer, TestServer
+
+from trainingjob_operator.kube.relists import RelistTrace
+
+JOBS = "/apis/trainingjob.dev/v1alpha1{}/trainingjobs"
+PODS = "/api/v1{}/pods"
+EVERYWHERE = (None,)
+
+
+class Watched:
+    """A server that answers anything, and what is noticed of what it is asked."""
+
+    def __init__(
+        self, server: BaseTestServer, session: aiohttp.ClientSession, relists: list[None]
+    ):
+        self._server, self._session, self.relists = server, session, relists
+
+    async def get(self, path: str, **query: str) -> None:
+        async with self._session.get(self._server.make_url(path), params=query):
+            pass
+
+
+@pytest.fixture
+async def trace() -> AsyncIterator[tuple[RelistTrace, Watched]]:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=int(request.query.get("status", "200")))
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    relists: list[None] = []
+    trace = RelistTrace(lambda: relists.append(None))
+    async with (
+        TestServer(app) as server,
+        aiohttp.ClientSession(trace_configs=[trace.config]) as session,
+    ):
+        yield trace, Watched(server, session, relists)
+
+
+async def test_a_watch_behind_a_list_is_told_and_one_that_goes_on_is_not(
+    trace: tuple[RelistTrace, Watched],
+) -> None:
+    _, watched = trace
+    path = JOBS.format("")
+    await watched.get(path, limit="500")
+    assert watched.relists == []
+    await watched.get(path, watch="true")
+    await watched.get(path, watch="true")
+    assert len(watched.relists) == 1
+
+
+async def test_watches_have_begun_when_both_kinds_are_watched(
+    trace: tuple[RelistTrace, Watched],
+) -> None:
+    relists, watched = trace
+    for path in (JOBS.format(""), PODS.format("")):
+        assert not relists.have_begun(EVERYWHERE)
+        await watched.get(path)
+        await watched.get(path, watch="true", status="410")
+        assert not relists.have_begun(EVERYWHERE), "it was refused"
+        await watched.get(path, watch="true")
+    assert relists.have_begun(EVERYWHERE)
+
+
+async def test_watches_of_some_namespaces_have_begun_when_each_is_watched(
+    trace: tuple[RelistTrace, Watched],
+) -> None:
+    relists, watched = trace
+    asked: Any = ("a", "b")
+    for namespace in asked:
+        assert not relists.have_begun(asked)
+        for kind in (JOBS, PODS):
+            await watched.get(kind.format(f"/namespaces/{namespace}"), watch="true")
+    assert relists.have_begun(asked)
