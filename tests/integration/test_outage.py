@@ -6,12 +6,13 @@ highest that either process ever had.
 """
 
 import asyncio
+import gc
 import os
 import re
 import resource
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -128,6 +129,21 @@ async def playing(*parts: Any) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Keep Python from looking for cycles meanwhile.
+
+    The sandbox's API server is in this process, with all that it keeps. A full collection looks at
+    every object of it while all loops stand still: half a second at 10,000 jobs on an idle machine,
+    which would be put down to the operator.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 async def run_all(api: Api, names: list[str], observer: Observer) -> None:
     """Create these jobs, `AT_ONCE` in flight, until all are finished.
 
@@ -169,7 +185,7 @@ async def test_an_outage_loses_nothing_and_grows_nothing(
         names[count // 10 : count // 2],
         names[count // 2 :],
     )
-    with Ledger() as ledger:
+    with Ledger() as ledger, no_collections():
         operator = OperatorProcess(
             api_server.operator_kubeconfig,
             tmp_path / "operator.log",
@@ -220,9 +236,9 @@ async def test_an_outage_loses_nothing_and_grows_nothing(
     assert {row["name"] for row in ledger.rows.values()} == set(names)
     assert len(ledger.rows) == count
     assert median(meanwhile) < 2 * median(usual)
-    # All but one in a hundred: the API server, which is in this process, may be busy with a list of
-    # all jobs, and the machine with somebody else's work.
-    assert meanwhile[int(len(meanwhile) * 0.99)] < SHOWN_WITHIN_S
+    # Every one. Those that come after the restart come when the operator is ready again, which it is
+    # not before it hears of what is new: what it does not hear of, it cannot show.
+    assert meanwhile[-1] < SHOWN_WITHIN_S
     assert "this is a bug" not in log
     assert meter.most_cached == cache
     assert f"retry cache full ({cache}), evicted oldest: " in log
