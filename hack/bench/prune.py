@@ -4,12 +4,15 @@ Three questions: how long it takes to remove everything, how long it takes to fi
 everything stays, and what each of them removes that it should not. Ours runs in this process, find
 in one of its own, whose start counts (a millisecond or two). No `sync`: both leave that to the
 kernel. Nothing can be made old, so ours is told a later time, and find is given older mtimes.
+
+All trees that are to be removed are made before the first of them is: ext4 gives out no inode that was
+deleted in the last minutes, and looks at each of them again for every new file, so that trees made in
+between took ten times as long as all the rest. For the same reason a second run is slow to start.
 """
 
 import argparse
 import asyncio
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -51,7 +54,15 @@ class _Clock:
 class Tree:
     """A volume of so many directories with so many files each."""
 
-    def __init__(self, path: Path, directories: int, files: int) -> None:
+    def __init__(self, path: Path, directories: int, files: int, *, aged: bool = True) -> None:
+        """Make it.
+
+        Args:
+            path: of its root, which is not there yet.
+            directories: how many.
+            files: in each of them.
+            aged: whether find has to see that they are old; it takes as long as to make them.
+        """
         self.path: Final = path
         self.uids: Final = [str(uuid4()) for _ in range(directories)]
         self.files: Final = files
@@ -59,20 +70,22 @@ class Tree:
         path.mkdir()
         with Root.open(str(path)) as root:
             root.initialise(Owner("bench"))
-        old = time.time() - _OLD_S
+        old = time.time() - _OLD_S if aged else None
         for uid in self.uids:
             self._fill(path / f"job_{uid}", old)
         self.settle()
 
-    def _fill(self, directory: Path, old: float) -> None:
+    def _fill(self, directory: Path, old: float | None) -> None:
         directory.mkdir()
         fd = os.open(directory, os.O_RDONLY)
         for number in range(self.files):
             name = f"file-{number:06d}"
             os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=fd))
-            os.utime(name, (old, old), dir_fd=fd)
+            if old is not None:
+                os.utime(name, (old, old), dir_fd=fd)
         os.close(fd)
-        os.utime(directory, (old, old))
+        if old is not None:
+            os.utime(directory, (old, old))
 
     def settle(self) -> None:
         """From here on, what is there is a week old for ours, and what comes is young."""
@@ -101,6 +114,35 @@ def _timed(into: list[float]) -> Iterator[None]:
     into.append(time.perf_counter() - start)
 
 
+@contextmanager
+def _stage(what: str) -> Iterator[None]:
+    """Say what takes its time, and how long it took."""
+    _say(f"  {what} ...")
+    seconds: list[float] = []
+    with _timed(seconds):
+        yield
+    _say(f"  {what}: {seconds[0]:.1f} s")
+
+
+class _Others:
+    """How many processors others keep busy: two threads on what is left of two cores are not two."""
+
+    def __init__(self) -> None:
+        self._start: Final = self._now()
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        words = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+        user, nice, system, _, _, irq, softirq, steal = (float(word) for word in words)
+        busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        return time.perf_counter(), busy, sum(os.times()[:4])
+
+    def __str__(self) -> str:
+        (begun, busy, own), (ended, busy_now, own_now) = self._start, self._now()
+        others = max(0.0, (busy_now - busy) - (own_now - own)) / (ended - begun)
+        return f"others used {others:.1f} of {os.cpu_count()} processors"
+
+
 def _find(*arguments: str | Path) -> str:
     done = subprocess.run(
         ["find", *map(str, arguments)], check=True, capture_output=True, text=True
@@ -127,13 +169,19 @@ def delete(folder: Path, directories: int, files: int, rounds: int, threads: int
     """Everything is old and nobody's: ours judges it twice, find just deletes."""
     ours: list[float] = []
     theirs: list[float] = []
+    count = directories * files
+    with _stage(f"make {2 * rounds} trees of {count} files"):
+        trees = [
+            Tree(folder / f"volume-{number}", directories, files, aged=False)
+            for number in range(2 * rounds)
+        ]
+        os.sync()
     for turn in range(rounds):
+        others = _Others()
         contestants = [_delete_ours, _delete_find]
         for contestant in contestants if turn % 2 == 0 else reversed(contestants):
-            tree = Tree(folder / "volume", directories, files)
-            contestant(tree, ours if contestant is _delete_ours else theirs, threads)
-            shutil.rmtree(tree.path)
-    count = directories * files
+            contestant(trees.pop(), ours if contestant is _delete_ours else theirs, threads)
+        _say(f"  round {turn + 1}: ours {ours[-1]:.3f} s, find {theirs[-1]:.3f} s; {others}")
     _race(
         f"delete {count} files, {threads} threads", count, ours, theirs, "find -mindepth 1 -delete"
     )
@@ -151,17 +199,18 @@ def _delete_find(tree: Tree, seconds: list[float], threads: int) -> None:
         _find(tree.path, "-mindepth", "1", "-delete")
 
 
-def decide(folder: Path, directories: int, files: int, rounds: int) -> None:
+def decide(tree: Tree, rounds: int) -> None:
     """Half of the jobs live and are old; half are finished, with young files in old directories."""
-    tree = Tree(folder / "volume", directories, files)
+    directories, files = len(tree.uids), tree.files
     half = len(tree.uids) // 2
     live = LiveJobs(frozenset(tree.uids[:half]))
     everybody = LiveJobs(frozenset(tree.uids))
     due = tree.uids[half : half + max(1, directories // 1000)]
-    for uid in tree.uids[half:]:
-        if uid not in due:
-            for number in range(files):
-                os.utime(tree.path / f"job_{uid}" / f"file-{number:06d}")
+    with _stage("make half of it young"):
+        for uid in tree.uids[half:]:
+            if uid not in due:
+                for number in range(files):
+                    os.utime(tree.path / f"job_{uid}" / f"file-{number:06d}")
     count = directories * files
     times: dict[str, list[float]] = {"both": [], "again": [], "live": [], "find": []}
     for _ in range(rounds):
@@ -186,7 +235,6 @@ def decide(folder: Path, directories: int, files: int, rounds: int) -> None:
         f"  of it: the live half {statistics.median(times['live']) / 2 * 1000:.1f} ms, the young "
         f"half and what is due {statistics.median(young) * 1000:.1f} ms"
     )
-    shutil.rmtree(tree.path)
 
 
 def _look(sweep: LogSweep, live: LiveJobs) -> int:
@@ -202,7 +250,7 @@ def _look(sweep: LogSweep, live: LiveJobs) -> int:
 
 def harm(folder: Path) -> None:
     """What find removes of a live job, with the line that people put into their crontab."""
-    tree = Tree(folder / "volume", 10, 50)
+    tree = Tree(folder / "harm", 10, 50)
     live = LiveJobs(frozenset(tree.uids))
     before = sum(1 for _ in tree.path.glob("job_*/*"))
     report = tree.sweep(1).sweep(live, max_age_s=_WEEK_S)
@@ -211,12 +259,11 @@ def harm(folder: Path) -> None:
     _find(tree.path, "-type", "f", "-mtime", "+7", "-delete")
     left = sum(1 for _ in tree.path.glob("job_*/*"))
     _say(f"  find -mtime +7 -delete removed {before - left}, left {left}")
-    shutil.rmtree(tree.path)
 
 
-def lag(folder: Path, directories: int, files: int, threads: int) -> None:
-    """How late the event loop is while the sweep runs in its threads."""
-    tree = Tree(folder / "volume", directories, files)
+def lag(tree: Tree, threads: int) -> None:
+    """How late the event loop is while the sweep runs in its threads, and removes the tree."""
+    tree.settle()
 
     async def run() -> tuple[list[float], float]:
         late: list[float] = []
@@ -232,11 +279,10 @@ def lag(folder: Path, directories: int, files: int, threads: int) -> None:
     late, seconds = asyncio.run(run())
     marks = [late[int(len(late) * share)] * 1000 for share in (0.5, 0.99)]
     _say(
-        f"event loop while {directories * files} files go in {seconds:.1f} s: late by "
+        f"event loop while {len(tree.uids) * tree.files} files go in {seconds:.1f} s: late by "
         f"{marks[0]:.1f} ms (p50), {marks[1]:.1f} ms (p99), {late[-1] * 1000:.1f} ms (max), "
         f"{len(late)} ticks"
     )
-    shutil.rmtree(tree.path)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -258,12 +304,15 @@ def main(argv: list[str] | None = None) -> int:
         _say(f"{directories} directories of {arguments.files_each} files; load {load:.1f}")
         if "delete" in chosen:
             delete(folder, *size, arguments.rounds, arguments.threads)
-        if "decide" in chosen:
-            decide(folder, *size, arguments.rounds)
         if "harm" in chosen:
             harm(folder)
-        if "lag" in chosen:
-            lag(folder, *size, arguments.threads)
+        if {"decide", "lag"} & set(chosen):
+            with _stage(f"make a tree of {size[0] * size[1]} files, with their times"):
+                tree = Tree(folder / "volume", *size)
+            if "decide" in chosen:
+                decide(tree, arguments.rounds)
+            if "lag" in chosen:
+                lag(tree, arguments.threads)
     return 0
 
 
