@@ -88,8 +88,9 @@ class Budget:
 def spread(items: Iterable[_T], work: Callable[[_T], None], *, threads: int) -> None:
     """Do the work for each item, in so many threads.
 
-    The threads never hold up the end of the process: a volume that has gone away can hold a call
-    for ever. The first error ends them all, and is raised.
+    The items are made one at a time, by whichever thread is free, while the others work. The threads
+    never hold up the end of the process: a volume that has gone away can hold a call for ever. The
+    first error ends them all, and is raised.
     """
     if threads <= 1:
         for item in items:
@@ -101,11 +102,11 @@ def spread(items: Iterable[_T], work: Callable[[_T], None], *, threads: int) -> 
 
     def run() -> None:
         while not errors:
-            with lock:
-                item = next(source, None)
-            if item is None:
-                return
             try:
+                with lock:
+                    item = next(source, None)
+                if item is None:
+                    return
                 work(item)
             except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
                 errors.append(error)

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Final
 
 from trainingjob_operator.constants import REASON_UNSAFE_LAYOUT
@@ -21,9 +20,6 @@ from trainingjob_operator.volume.opening import open_directory
 from trainingjob_operator.volume.priority import be_idle
 from trainingjob_operator.volume.trash import Trash
 from trainingjob_operator.volume.walk import Tree
-
-_BATCH: Final = 512
-"""Entries that are judged before the first of them is removed; all that is remembered of any."""
 
 _OLDEST: Final = 10_000
 """Entries that a full volume may have to give up, of which it remembers the oldest."""
@@ -128,12 +124,11 @@ class VolumePass:
 
     def _remove_due(self, places: Places, remover: Remover) -> None:
         with closing(self._due(self._in_turn(places), self._count)) as due:
-            while batch := list(islice(due, _BATCH)):
-                spread(
-                    batch,
-                    lambda each: remover.remove(self._question, each.entry, each.tree),
-                    threads=min(self._limits.threads, len(batch)),
-                )
+            spread(
+                due,
+                lambda each: remover.remove(self._question, each.entry, each.tree),
+                threads=self._limits.threads,
+            )
 
     def _count(self, entry: Entry, verdict: Verdict) -> None:
         self._ledger.kept(verdict)

@@ -13,7 +13,7 @@ LIMIT: Final = 20_000
 
 
 class Youth:
-    """The last change that was seen, by an entry's path. For one thread."""
+    """The last change that was seen, by an entry's path. For one thread at a time."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         """Know nothing.
