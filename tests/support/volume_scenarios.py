@@ -11,8 +11,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from tests.support.mounting import Outcome, mount, print_scenario, tmpfs
 from tests.support.volume import EVERYTHING, NOBODY, WEEK_S, Volume, new_uid
 from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
 from trainingjob_operator.gc.logs.budget import Limits
@@ -20,20 +20,10 @@ from trainingjob_operator.volume import opening
 
 NOBODYS_UID = 65534
 TRAINERS_UID = 1001
-Outcome = dict[str, Any]
-
-
-def mount(*arguments: str | Path) -> None:
-    subprocess.run(["mount", *map(str, arguments)], check=True)
-
-
-def tmpfs(path: Path, options: str = "size=16m") -> Path:
-    path.mkdir(exist_ok=True)
-    mount("-t", "tmpfs", "-o", options, "tmpfs", path)
-    return path
 
 
 def told(report: VolumeReport, **more: object) -> Outcome:
+    """What a sweep reported."""
     return {
         "files": report.files_removed,
         "directories": report.directories_removed,
@@ -218,4 +208,4 @@ SCENARIOS: dict[str, Callable[[Path], Outcome]] = {
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(SCENARIOS[sys.argv[1]](Path(sys.argv[2]))) + "\n")
+    print_scenario(SCENARIOS)

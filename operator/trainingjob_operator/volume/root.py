@@ -34,6 +34,9 @@ from trainingjob_operator.volume.sentinel import (
     write_sentinel,
 )
 
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors of a full volume, or of one that has no inodes left."""
+
 _NO_LOCKS_HERE: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP})
 
 
@@ -135,7 +138,7 @@ class Root:
             # Whoever serves more namespaces by now says so: a later, smaller operator must not
             # take the directories of the others for its own.
             if owner != sentinel.owner:
-                return self._write(Sentinel(sentinel.volume_id, owner))
+                return self._rewrite(sentinel, owner)
             return sentinel
 
     def initialise(self, owner: Owner) -> Sentinel:
@@ -161,6 +164,15 @@ class Root:
             os.mkdir(TRASH, 0o700, dir_fd=self.fd)
         write_sentinel(sentinel, at=self.fd)
         return sentinel
+
+    def _rewrite(self, sentinel: Sentinel, owner: Owner) -> Sentinel:
+        """Say who looks after it now; a full volume is swept first, and says so another time."""
+        try:
+            return self._write(Sentinel(sentinel.volume_id, owner))
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            return sentinel
 
     def is_empty(self) -> bool:
         """Whether there is nothing in it but what a new file system or a half-done claim leaves."""
@@ -298,9 +310,10 @@ def explain(error: OSError, path: str) -> VolumeError:
             "if its file system turned read-only after an error",
             reason=REASON_READ_ONLY,
         )
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if error.errno in NO_ROOM:
         return VolumeError(
-            f"{path} is so full that {TRASH} cannot be made: remove one file by hand",
+            f"{path} is full ({error.strerror}): remove what is not needed any more, or make the "
+            "volume larger; `trainingjob prune` removes on a full volume, too",
             reason=REASON_VOLUME_UNAVAILABLE,
         )
     if error.errno in {errno.ELOOP, errno.ENOTDIR}:

@@ -7,6 +7,9 @@ dies leaves nothing that the next one cannot finish:
     r.<token>.<name>    taken from the root, not judged again yet: it may go back
     d.<token>.<name>    the same, from `datasets`
     x.<token>.<name>    condemned: it may be half gone already
+
+On a volume that is so full that `.trash` cannot be made, the root itself is the trash for one sweep,
+and the names begin with `.trash.`; the next one moves what was left there into `.trash`.
 """
 
 import errno
@@ -14,7 +17,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from trainingjob_operator.constants import REASON_UNSAFE_LAYOUT
@@ -22,6 +25,7 @@ from trainingjob_operator.errors import EntryChangedError, VolumeError
 from trainingjob_operator.volume.entries import Entry
 from trainingjob_operator.volume.names import DATASETS, TRASH, job_id_of
 from trainingjob_operator.volume.opening import open_directory
+from trainingjob_operator.volume.root import NO_ROOM
 
 MAX_OPEN: Final = 16
 """Directories of one tree that are open at once. Deeper ones are moved up into the trash."""
@@ -30,6 +34,7 @@ MAX_MOVED: Final = 1024
 """How many directories are moved up before they are seen to."""
 
 _SLICE: Final = 64
+_IN_ROOT: Final = f"{TRASH}."
 _TOKEN_BYTES: Final = 6
 _CONDEMNED: Final = "x"
 _PLACES: Final = {"r": "", "d": DATASETS}
@@ -86,7 +91,9 @@ class _Level:
 class Trash:
     """The trash of a root. Safe to use from several threads."""
 
-    def __init__(self, fd: int, device: int, tick: Callable[[], None]) -> None:
+    def __init__(
+        self, fd: int, device: int, tick: Callable[[], None], *, prefix: str = ""
+    ) -> None:
         """Take an open trash; `open` is the way in.
 
         Args:
@@ -94,21 +101,32 @@ class Trash:
             device: the volume's; nothing else is entered.
             tick: called now and then; what it raises ends the work, which the next sweep goes on
                 with.
+            prefix: of all names in it.
         """
         self.fd: Final = fd
         self._device: Final = device
         self._tick: Final = tick
+        self._prefix: Final = prefix
 
     @classmethod
     def open(cls, root: int, device: int, tick: Callable[[], None]) -> Self:
         """Open the trash, which is made if need be.
 
+        Where there is no room to make it the root takes its place: a full volume is the one that has
+        to be swept most of all, and a rename within a directory takes no room.
+
         Raises:
             VolumeError: something else has its name.
-            OSError: there is none, and no room to make it.
+            OSError: the volume does not let it be made.
         """
-        with suppress(FileExistsError):
+        try:
             os.mkdir(TRASH, 0o700, dir_fd=root)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            return cls(os.dup(root), device, tick, prefix=_IN_ROOT)
         try:
             fd, _ = open_directory(TRASH, at=root, device=device)
         except (NotADirectoryError, EntryChangedError) as error:
@@ -117,6 +135,27 @@ class Trash:
                 reason=REASON_UNSAFE_LAYOUT,
             ) from error
         return cls(fd, device, tick)
+
+    def adopt(self, root: int) -> None:
+        """Move in what a sweep left in the root that had no room for a trash, as far as it fits.
+
+        Raises:
+            OSError: the volume does not let it be moved.
+        """
+        if self._prefix:
+            return
+        with os.scandir(root) as found:
+            strays = [each.name for each in found if each.name.startswith(_IN_ROOT)]
+        for stray in strays:
+            name = stray.removeprefix(_IN_ROOT)
+            if _parse(name) is None:
+                continue
+            try:
+                os.rename(stray, name, src_dir_fd=root, dst_dir_fd=self.fd)
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                return  # the next sweep goes on, when these have gone
 
     def close(self) -> None:
         """Close its descriptor."""
@@ -131,7 +170,7 @@ class Trash:
             FileNotFoundError: it has gone.
             OSError: the volume does not let it go.
         """
-        name = f"{_LETTERS[entry.below]}.{_token()}.{entry.name}"
+        name = self._name(_LETTERS[entry.below], entry.name)
         os.rename(entry.name, name, src_dir_fd=entry.at, dst_dir_fd=self.fd)
         return name
 
@@ -148,7 +187,8 @@ class Trash:
         try:  # unlike rename, link replaces nothing
             os.link(name, origin, src_dir_fd=self.fd, dst_dir_fd=at, follow_symlinks=False)
         except OSError as error:
-            if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}:
+            # A second name takes room, on tmpfs an inode; a rename takes none.
+            if error.errno not in NO_ROOM | {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}:
                 raise
             self._put_back_without_links(name, origin, at)
             return
@@ -172,13 +212,13 @@ class Trash:
         """What is in it. Names that we did not give do not exist for us."""
         with os.scandir(self.fd) as found:
             for each in found:
-                kind, _, rest = each.name.partition(".")
-                token, _, origin = rest.partition(".")
-                job_id = job_id_of(origin)
-                if job_id is None or len(token) != 2 * _TOKEN_BYTES:
-                    continue
-                if kind == _CONDEMNED or kind in _PLACES:
-                    yield Leftover(each.name, job_id, origin, _PLACES.get(kind))
+                if each.name.startswith(self._prefix):
+                    leftover = _parse(each.name.removeprefix(self._prefix))
+                    if leftover is not None:
+                        yield replace(leftover, name=each.name)
+
+    def _name(self, letter: str, origin: str) -> str:
+        return f"{self._prefix}{letter}.{os.urandom(_TOKEN_BYTES).hex()}.{origin}"
 
     # --- for good -----------------------------------------------------------------------------
 
@@ -194,7 +234,7 @@ class Trash:
                 os.unlink(name, dir_fd=self.fd)
                 tally.files += 1
                 return
-            if not name.startswith(f"{_CONDEMNED}."):
+            if not name.startswith(f"{self._prefix}{_CONDEMNED}."):
                 name = self._condemn(name, origin)
         except FileNotFoundError:
             return  # another process has been here
@@ -202,7 +242,7 @@ class Trash:
 
     def _condemn(self, name: str, origin: str) -> str:
         """From now on it may be half gone: it never goes back."""
-        condemned = f"{_CONDEMNED}.{_token()}.{origin}"
+        condemned = self._name(_CONDEMNED, origin)
         os.rename(name, condemned, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         return condemned
 
@@ -221,7 +261,7 @@ class Trash:
             work.extend(moved)
 
     def _empty(self, name: str, origin: str, moved: list[str], tally: Tally) -> bool:
-        """Remove a tree; False: too many directories were moved up, see to them first."""
+        """Remove a tree; False: see first to the directories that were moved up."""
         levels = [_Level(name, open_directory(name, at=self.fd, device=self._device)[0])]
         try:
             while levels:
@@ -232,8 +272,8 @@ class Trash:
                     self._leave(levels, tally)
                 elif len(levels) < MAX_OPEN:
                     self._enter(levels, below, tally)
-                else:
-                    moved.append(self._move_up(levels[-1], below, origin))
+                elif not self._move_up(levels[-1], below, origin, moved):
+                    return False
         finally:
             for level in levels:
                 level.close()
@@ -272,11 +312,18 @@ class Trash:
             return
         levels.append(_Level(below, fd))
 
-    def _move_up(self, level: _Level, below: str, origin: str) -> str:
-        name = f"{_CONDEMNED}.{_token()}.{origin}"
-        os.rename(below, name, src_dir_fd=level.fd, dst_dir_fd=self.fd)
+    def _move_up(self, level: _Level, below: str, origin: str, moved: list[str]) -> bool:
+        """Move a directory up into the trash; False: no room there before others have gone."""
+        name = self._name(_CONDEMNED, origin)
+        try:
+            os.rename(below, name, src_dir_fd=level.fd, dst_dir_fd=self.fd)
+        except OSError as error:
+            if error.errno not in NO_ROOM or not moved:
+                raise
+            return False
         level.removed = True
-        return name
+        moved.append(name)
+        return True
 
     def _leave(self, levels: list[_Level], tally: Tally) -> None:
         """Remove the lowest directory, which should be empty."""
@@ -298,5 +345,13 @@ class Trash:
         levels.pop().close()
 
 
-def _token() -> str:
-    return os.urandom(_TOKEN_BYTES).hex()
+def _parse(name: str) -> Leftover | None:
+    """What a name in the trash says; None: we did not give it."""
+    kind, _, rest = name.partition(".")
+    token, _, origin = rest.partition(".")
+    job_id = job_id_of(origin)
+    if job_id is None or len(token) != 2 * _TOKEN_BYTES:
+        return None
+    if kind != _CONDEMNED and kind not in _PLACES:
+        return None
+    return Leftover(name, job_id, origin, _PLACES.get(kind))

@@ -87,6 +87,8 @@ class VolumePass:
             places = self._open_places(stack)
             trash = Trash.open(self._question.root.fd, self._question.root.device, self._tick)
             stack.callback(trash.close)
+            with suppress(FileNotFoundError):
+                trash.adopt(self._question.root.fd)
             remover = Remover(trash, places, self._ledger, self._budget)
             self._budget.allow(self._share_of(places))
             with suppress(BudgetError):

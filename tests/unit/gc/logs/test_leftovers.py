@@ -1,5 +1,7 @@
 """What a process that died left in the trash: the next one finishes it, or puts it back."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ from tests.support.volume import (
     everything_below,
     new_uid,
 )
-from trainingjob_operator.core.pruning import LiveJobs
+from trainingjob_operator.core.pruning import LiveJobs, Reason
+from trainingjob_operator.gc.logs import judge as judging
+from trainingjob_operator.gc.logs import remover as removing
 
 
 def taken(volume: Volume, name: str, letter: str) -> Path:
@@ -81,3 +85,47 @@ def test_what_others_put_into_the_trash_is_left_alone(volume: Volume) -> None:
     volume.age()
     volume.sweep()
     assert len(volume.trash()) == 5
+
+
+@pytest.mark.parametrize(("letter", "below"), [("r", ""), ("d", "datasets/"), ("x", "")])
+def test_what_was_left_in_the_root_of_a_full_volume_is_seen_to_by_the_next_sweep(
+    volume: Volume, letter: str, below: str
+) -> None:
+    """There the root itself was the trash."""
+    gone, lives = new_uid(), new_uid()
+    for uid in (gone, lives):
+        volume.tree(f"{below}job_{uid}")
+        left = taken(volume, f"{below}job_{uid}", letter)
+        left.rename(volume.path / f".trash.{left.name}")
+    (volume.path / ".trash.notes").touch()
+    volume.age()
+
+    report = volume.sweep(LiveJobs(frozenset({lives})))
+
+    assert report.directories_removed == 2
+    stays = {"x": volume.path / ".trash" / f"x.0123456789ab.job_{lives}"}
+    assert (stays.get(letter, volume.path / below / f"job_{lives}") / "file-0").exists()
+    in_root = {path.name for path in volume.path.iterdir() if path.name.startswith(".trash")}
+    assert in_root == {".trash", ".trash.notes"}
+
+
+def test_what_changed_while_a_full_volume_was_swept_goes_back_to_its_place(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid, log_uid = new_uid(), new_uid()
+    volume.tree(f"datasets/job_{uid}")
+    volume.log(log_uid)
+    volume.age()
+    (volume.path / ".trash").rmdir()
+    before = everything_below(volume.path)
+    really = os.mkdir
+
+    def mkdir(path: str, *how: int, **more: int) -> None:
+        if path == ".trash":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        really(path, *how, **more)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    monkeypatch.setattr(removing, "judge_again", lambda *_, **__: judging.Verdict(Reason.CHANGED))
+    assert volume.sweep().skipped == {"changed": 2}
+    assert everything_below(volume.path) == before

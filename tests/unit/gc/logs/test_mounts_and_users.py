@@ -1,44 +1,18 @@
 """Mounts, full and read-only volumes, and other users' files, each in a mount namespace."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[4]
+from tests.support import mounting
+from tests.support.mounting import Outcome
+
 DAC_OVERRIDE_AND_FOWNER = 1 << 1 | 1 << 3
 
 
-def scenario(name: str, folder: Path) -> dict[str, Any]:
-    """What came of it. Skips where this machine lets nothing be mounted, and says so."""
-    if os.getuid() != 0:
-        pytest.skip("mounting takes root")
-    if shutil.which("unshare") is None:
-        pytest.skip("unshare is not installed")
-    may = subprocess.run(
-        ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", folder],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if may.returncode != 0:
-        pytest.skip(f"nothing can be mounted here: {may.stderr.strip()}")
-    program = [sys.executable, "-m", "tests.support.volume_scenarios", name, str(folder)]
-    done = subprocess.run(
-        ["unshare", "--mount", "--propagation", "private", *program],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    outcome: dict[str, Any] = json.loads(done.stdout)
-    return outcome
+def scenario(name: str, folder: Path) -> Outcome:
+    return mounting.scenario("volume_scenarios", name, folder)
 
 
 @pytest.mark.parametrize("name", ["mount_inside", "mount_on_the_entry"])
