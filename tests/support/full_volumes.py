@@ -1,4 +1,4 @@
-"""Volumes without room, or that take no writes: real ones, each in a mount namespace of its own.
+"""Volumes without room, that take no writes, or are damaged: real ones, each in a mount namespace of its own.
 
     unshare --mount python -m tests.support.full_volumes NAME FOLDER
 
@@ -58,6 +58,28 @@ def ext4(folder: Path) -> Path:
         if done.returncode != 0:
             raise NothingToMountError(f"no ext4 on a loop device here: {done.stderr.strip()}")
     return place
+
+
+def a_damaged_directory(folder: Path) -> Outcome:
+    """A block of a directory is overwritten on the disk, as a bad disk does it."""
+    place, image = ext4(folder), folder / "image"
+    volume = Volume(place)
+    damaged = volume.tree(f"job_{new_uid()}").name
+    volume.tree(f"job_{new_uid()}")
+    volume.age()
+    subprocess.run(["umount", str(place)], check=True)
+    blocks = subprocess.run(
+        ["debugfs", "-R", f"blocks /{damaged}/below", str(image)],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    with image.open("r+b") as disk:
+        disk.seek(1024 * int(blocks[0]))
+        disk.write(b"\xff" * 1024)
+    mount("-o", "loop,errors=continue", image, place)
+    report = volume.sweep()
+    return told(report, damaged=damaged, left=sorted(volume.names() - {"lost+found"}))
 
 
 def leave_no_room(place: Path) -> None:
@@ -294,7 +316,7 @@ SCENARIOS: dict[str, Scenario] = {
             read_only_bind,
         ),
         *(a_log_that_does_not_fit, a_log_that_does_not_fit_on_ext4, a_job_without_an_inode),
-        a_log_on_a_read_only_volume,
+        *(a_log_on_a_read_only_volume, a_damaged_directory),
     )
 }
 

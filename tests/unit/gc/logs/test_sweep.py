@@ -93,6 +93,16 @@ def test_a_file_that_was_written_deep_inside_keeps_the_whole_directory(volume: V
     assert (deep / "below" / "file-1").read_bytes() == b"contentmore"
 
 
+def test_a_file_that_was_made_deep_inside_keeps_the_whole_directory(volume: Volume) -> None:
+    uid = new_uid()
+    deep = volume.tree(f"job_{uid}/checkpoints/step-1")
+    volume.age()
+    (deep / "below" / "new").touch()
+    os.utime(deep / "below" / "new", (0, 0))
+    assert volume.sweep().skipped == {"young": 1}
+    assert (deep / "below" / "new").exists()
+
+
 def test_a_copy_that_brought_its_old_times_along_is_young(volume: Volume) -> None:
     uid = new_uid()
     directory = volume.tree(f"job_{uid}")
