@@ -1,18 +1,20 @@
 """`python -m hack.bench.prune`: ours and find, on the same trees, alternating.
 
-Three questions: how long it takes to remove everything, how long it takes to find out that nearly
-everything stays, and what each of them removes that it should not. Ours runs in this process, find
-in one of its own, whose start counts (a millisecond or two). No `sync`: both leave that to the
-kernel. Nothing can be made old, so ours is told a later time, and find is given older mtimes.
+How long it takes to remove everything, how long it takes to find out that nearly everything stays,
+what each of them removes that it should not; and of ours, what a very wide directory takes and how
+late the event loop is. Ours runs in this process, find in one of its own, whose start counts (a
+millisecond or two). No `sync`: both leave that to the kernel. Nothing can be made old, so ours is
+told a later time, and find is given older mtimes.
 
-All trees that are to be removed are made before the first of them is: ext4 gives out no inode that was
-deleted in the last minutes, and looks at each of them again for every new file, so that trees made in
-between took ten times as long as all the rest. For the same reason a second run is slow to start.
+Trees are made before others are removed: ext4 gives out no inode that was deleted in the last
+minutes, and looks at each of them again for every new file, so that trees made in between took ten
+times as long as all the rest. For the same reason a second run is slow to start.
 """
 
 import argparse
 import asyncio
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -36,6 +38,7 @@ _OLD_S: Final = 10 * 86_400
 _NOBODY: Final = LiveJobs(frozenset())
 _TICK_S: Final = 0.001
 _FILES_EACH: Final = 200
+_QUESTIONS: Final = ("decide", "harm", "delete", "wide", "lag")
 
 
 @dataclass(slots=True)
@@ -261,6 +264,17 @@ def harm(folder: Path) -> None:
     _say(f"  find -mtime +7 -delete removed {before - left}, left {left}")
 
 
+def wide(tree: Tree) -> None:
+    """One directory with all the files: it is streamed, and takes no memory."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds: list[float] = []
+    _delete_ours(tree, seconds, 1)
+    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    _say(
+        f"one directory of {tree.files} files: {seconds[0]:.1f} s, {more / 1024:.1f} MiB more RSS"
+    )
+
+
 def lag(tree: Tree, threads: int) -> None:
     """How late the event loop is while the sweep runs in its threads, and removes the tree."""
     tree.settle()
@@ -293,26 +307,32 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--files-each", type=int, default=_FILES_EACH, help="in a directory")
     parser.add_argument("--folder", type=Path, help="where the trees are made (default: tmp)")
-    parser.add_argument("--only", choices=("delete", "decide", "harm", "lag"), action="append")
+    parser.add_argument("--only", choices=_QUESTIONS, action="append")
     arguments = parser.parse_args(argv)
     directories = max(2, arguments.files // arguments.files_each)
-    chosen = arguments.only or ["delete", "decide", "harm", "lag"]
+    chosen = arguments.only or _QUESTIONS
     with tempfile.TemporaryDirectory(dir=arguments.folder) as made:
         folder = Path(made)
         size = (directories, arguments.files_each)
         load = os.getloadavg()[0]
         _say(f"{directories} directories of {arguments.files_each} files; load {load:.1f}")
-        if "delete" in chosen:
-            delete(folder, *size, arguments.rounds, arguments.threads)
-        if "harm" in chosen:
-            harm(folder)
+        tree = wide_tree = None
         if {"decide", "lag"} & set(chosen):
             with _stage(f"make a tree of {size[0] * size[1]} files, with their times"):
                 tree = Tree(folder / "volume", *size)
-            if "decide" in chosen:
-                decide(tree, arguments.rounds)
-            if "lag" in chosen:
-                lag(tree, arguments.threads)
+        if "wide" in chosen:
+            with _stage(f"make a directory of {arguments.files} files"):
+                wide_tree = Tree(folder / "wide", 1, arguments.files, aged=False)
+        if tree is not None and "decide" in chosen:
+            decide(tree, arguments.rounds)
+        if "harm" in chosen:
+            harm(folder)
+        if "delete" in chosen:
+            delete(folder, *size, arguments.rounds, arguments.threads)
+        if wide_tree is not None:
+            wide(wide_tree)
+        if tree is not None and "lag" in chosen:
+            lag(tree, arguments.threads)
     return 0
 
 
