@@ -25,6 +25,7 @@ from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.readiness import says_queued
 from trainingjob_operator.core.recording import is_held
+from trainingjob_operator.core.retention import finished_at
 from trainingjob_operator.errors import KubernetesError
 from trainingjob_operator.reconciler.ports import Cluster
 from trainingjob_operator.reconciler.work_queue import WorkQueue
@@ -186,7 +187,7 @@ class Resync:
             return False
         if not job.status.is_finished or _has_pods_left(job):
             return True
-        ended = job.status.completion_time
+        ended = finished_at(job.status)
         return ended is None or self._clock.now() - ended < timedelta(
             seconds=self._scope.retention_s()
         )

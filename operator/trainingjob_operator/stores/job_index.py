@@ -19,6 +19,7 @@ from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobKey, JobView, is_newer
 from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.retention import finished_at
 from trainingjob_operator.stores.finish_order import FinishOrder
 from trainingjob_operator.stores.waiting_line import WaitingLine
 
@@ -291,7 +292,7 @@ class JobIndex:
         if not job.status.is_finished:
             self._finished.discard(job.key)  # somebody edited its status: it lives
         elif job.key not in self._finished:
-            self._finished.add(job.key, job.status.completion_time or job.created_at)
+            self._finished.add(job.key, finished_at(job.status) or job.created_at)
             self._call_next()
 
 

@@ -161,6 +161,18 @@ async def test_finished_jobs_of_long_ago_do_not_come_back() -> None:
     assert KEY not in old.index
 
 
+@leaping_time
+async def test_a_job_of_long_ago_without_a_completion_time_does_not_come_back_either() -> None:
+    cluster = await finished("mnist")
+    status = cluster.status()
+    del status["completionTime"]
+    cluster.set_job_status(KEY, status)
+    await asyncio.sleep(7200)
+    life = OperatorLife(cluster)
+    await life.resync.run_until_done()
+    assert len(life.index) == 0
+
+
 async def finished(*names: str, exit_code: int = 0) -> FakeCluster:
     """A cluster in which these jobs are over, and no operator runs."""
     cluster = new_cluster(*names)

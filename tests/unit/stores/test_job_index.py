@@ -199,6 +199,14 @@ def test_old_finished_jobs_are_forgotten_whatever_became_of_their_records() -> N
     assert index.forgotten_total == 2
 
 
+def test_a_job_without_a_completion_time_ended_when_its_terminal_condition_became_true() -> None:
+    index = JobIndex(10)
+    ended = job(finished=True)  # its condition is of NOW
+    index.observe_job(replace(ended, created_at=NOW - timedelta(days=2)))
+    assert index.forget_finished_before(NOW) == 0
+    assert index.forget_finished_before(NOW + timedelta(seconds=1)) == 1
+
+
 def test_a_finished_job_is_not_forgotten_while_a_pod_of_it_runs() -> None:
     index = JobIndex(10)
     index.observe_job(finished_at("mnist", 1))
