@@ -744,6 +744,15 @@ class LoopClock:
         return asyncio.get_running_loop().time()
 
 
+class SetClock(LoopClock):
+    """The same, with a wall clock that somebody sets: it is ahead by so many seconds."""
+
+    ahead_s = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.ahead_s)
+
+
 class Recorded:
     """Keeps the events that the operator records."""
 

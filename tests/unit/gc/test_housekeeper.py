@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster import FakeCluster, LoopClock, OperatorLife, leaping_time
+from tests.support.cluster import FakeCluster, LoopClock, OperatorLife, SetClock, leaping_time
 from tests.unit.gc.jobs.test_sweep import ended, names
 from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
 from trainingjob_operator.errors import ConflictError, UnavailableError
@@ -318,28 +318,16 @@ async def test_runs_wait_for_one_another_and_a_long_one_says_what_it_skips() -> 
 
 @leaping_time
 async def test_a_clock_that_has_leapt_is_not_believed_for_one_interval() -> None:
-    cluster = FakeCluster(_Leaping())
-    volume = Volume()
+    clock, volume = SetClock(), Volume()
+    cluster = FakeCluster(clock)
     home = await house(cluster, volume=volume)
     ended(cluster, "young", ago_s=10)
-    _Leaping.ahead_s = 10 * 86_400
-    try:
-        await home.keeper.tick("ops")
-        assert (names(cluster), volume.live) == (["young"], [])
-        await asyncio.sleep(600)
-        await home.keeper.tick("ops")
-        assert (names(cluster), len(volume.live)) == ([], 1)
-    finally:
-        _Leaping.ahead_s = 0.0
-
-
-class _Leaping(LoopClock):
-    """A wall clock that somebody sets."""
-
-    ahead_s = 0.0
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(seconds=self.ahead_s)
+    clock.ahead_s = 10 * 86_400
+    await home.keeper.tick("ops")
+    assert (names(cluster), volume.live) == (["young"], [])
+    await asyncio.sleep(600)
+    await home.keeper.tick("ops")
+    assert (names(cluster), len(volume.live)) == ([], 1)
 
 
 @leaping_time

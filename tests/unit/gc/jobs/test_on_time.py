@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from tests.support.cluster import (
     Kubelet,
     LoopClock,
     OperatorLife,
+    SetClock,
     When,
     leaping_time,
 )
@@ -280,24 +280,13 @@ async def _nothing() -> None:
 
 @leaping_time
 async def test_a_clock_that_has_leapt_deletes_nothing_for_a_while() -> None:
-    cluster = FakeCluster(_SetClock())
+    clock = SetClock()
+    cluster = FakeCluster(clock)
     async with OperatorLife(cluster, ttl_s=86_400) as operator:
         await finish(cluster)
-        _SetClock.ahead_s = 10 * 86_400
-        try:
-            cluster.annotate_job(touched="1")
-            await asyncio.sleep(100)
-            assert operator.guard.leaps_total == 1
-            assert cluster.jobs()
-            await until(lambda: not cluster.jobs(), within_s=700)
-        finally:
-            _SetClock.ahead_s = 0
-
-
-class _SetClock(LoopClock):
-    """A wall clock that somebody sets."""
-
-    ahead_s = 0.0
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(seconds=self.ahead_s)
+        clock.ahead_s = 10 * 86_400
+        cluster.annotate_job(touched="1")
+        await asyncio.sleep(100)
+        assert operator.guard.leaps_total == 1
+        assert cluster.jobs()
+        await until(lambda: not cluster.jobs(), within_s=700)

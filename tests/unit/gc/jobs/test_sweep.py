@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from tests.support.builders import make_job
-from tests.support.cluster import FakeCluster, LoopClock, OperatorLife, leaping_time
+from tests.support.cluster import FakeCluster, LoopClock, OperatorLife, SetClock, leaping_time
 from trainingjob_operator.constants import ANNOTATION_KEEP, FINALIZER_RECORD
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.rawread import time_text
@@ -182,6 +182,24 @@ async def test_a_job_at_which_we_fail_leaves_the_list_incomplete() -> None:
     life.remover.judge = fail  # type: ignore[method-assign]
     report = await JobSweep(cluster, life.policies, life.remover).run((None,), ruler="ops")
     assert (names(cluster), report.errors, report.is_complete) == (["job-1"], 1, False)
+
+
+@leaping_time
+async def test_a_clock_that_leaps_in_the_middle_of_a_sweep_takes_nobody_along() -> None:
+    clock = SetClock()
+    cluster = FakeCluster(clock)
+    for number in range(3):
+        ended(cluster, f"old-{number}")
+        ended(cluster, f"young-{number}", ago_s=10)
+    cluster.page_size = 3  # the old ones come first
+
+    def leap() -> None:
+        clock.ahead_s = 10 * 86_400
+
+    cluster.before["list_jobs"] = lambda: cluster.before.update({"list_jobs": leap})
+    report, _ = await sweep(cluster)
+    assert names(cluster) == ["young-0", "young-1", "young-2"]
+    assert dict(report.skipped) == {"ClockStepped": 3}
 
 
 class _BreaksAfter:
