@@ -13,10 +13,10 @@ from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.observe_policy import PolicyView, policy_view
 from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
 from trainingjob_operator.core.rawread import mapping, text
-from trainingjob_operator.core.retention import Verdict
+from trainingjob_operator.core.retention import Inherited, Verdict
 from trainingjob_operator.errors import KubernetesError
 from trainingjob_operator.gc.clock_guard import ClockGuard
-from trainingjob_operator.gc.jobs.remover import Removal, Remover
+from trainingjob_operator.gc.jobs.remover import HISTORY, TTL, Removal, Remover
 from trainingjob_operator.gc.jobs.sweep import JobsReport, JobSweep
 from trainingjob_operator.gc.logs.sweep import log_sweep_from
 from trainingjob_operator.gc.logs.table import Listing, print_summary, report_document
@@ -59,12 +59,14 @@ class _Remover(Remover):
         super().__init__(gateway, book, _Silence(), clock, ClockGuard(clock, hold_s=0))
         self._account: Final = account
 
-    async def remove(self, key: JobKey, uid: str, *, because: str = "") -> Removal:
+    async def remove(
+        self, key: JobKey, uid: str, *, surplus_by: Inherited | None = None
+    ) -> Removal:
         """Delete a job, or note that it would be deleted."""
         dry = self._account.listing is not None
-        removal = Removal() if dry else await super().remove(key, uid, because=because)
+        removal = Removal() if dry else await super().remove(key, uid, surplus_by=surplus_by)
         if dry or removal.removed:
-            self._account.jobs.append((key, because))
+            self._account.jobs.append((key, TTL if surplus_by is None else HISTORY))
         return removal
 
     def tell(self, job: JobView, verdict: Verdict) -> None:

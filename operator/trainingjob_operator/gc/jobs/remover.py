@@ -23,6 +23,7 @@ from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.retention import (
     GITOPS,
+    Inherited,
     Verdict,
     counts_for_history,
     finished_at,
@@ -132,19 +133,27 @@ class Remover:
         self.tell(job, verdict)
         return self._wait(verdict)
 
-    async def remove(self, key: JobKey, uid: str, *, because: str = TTL) -> Removal:
+    async def remove(
+        self, key: JobKey, uid: str, *, surplus_by: Inherited | None = None
+    ) -> Removal:
         """Read a job, decide again, and delete it if that is still right.
+
+        Args:
+            key: the job's key.
+            uid: of this very job.
+            surplus_by: it is one too many by a history limit of these rules; it goes only while
+                they hold. None: it goes only because its time is over.
 
         Raises:
             KubernetesError: it could not be read or deleted.
         """
         try:
-            return await self._remove(key, uid, because)
+            return await self._remove(key, uid, surplus_by)
         except KubernetesError:
             self.errors_total += 1
             raise
 
-    async def _remove(self, key: JobKey, uid: str, because: str) -> Removal:
+    async def _remove(self, key: JobKey, uid: str, surplus_by: Inherited | None) -> Removal:
         raw = await self._jobs.get_job(key)
         if raw is None:
             return Removal()
@@ -152,8 +161,7 @@ class Remover:
         if job.uid != uid:
             return Removal()  # a namesake: its time is its own
         verdict = self.judge(job)
-        surplus = because == HISTORY and counts_for_history(job)
-        if not verdict.expired and not surplus:
+        if not verdict.expired and not self._is_surplus(job, surplus_by):
             return Removal(kept_by=verdict.held_by or CHANGED, verdict=verdict)
         if self._guard.distrusts():  # asked after the judgement: a sweep takes time, too
             return Removal(kept_by=REASON_CLOCK_STEPPED, verdict=verdict)
@@ -164,6 +172,12 @@ class Remover:
         if was_there:
             self._note(job, verdict, TTL if verdict.expired else HISTORY)
         return Removal(removed=was_there)
+
+    def _is_surplus(self, job: JobView, by: Inherited | None) -> bool:
+        """Whether it still is one too many: somebody may have edited the policy since."""
+        if by is None or not counts_for_history(job):
+            return False
+        return self._policies.inherited_by(job.key.namespace) == by
 
     def tell(self, job: JobView, verdict: Verdict) -> None:
         """Say of a job, once, that it stays because somebody would create it again."""

@@ -22,9 +22,9 @@ from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.recording import NOT_REQUIRED, STORED
-from trainingjob_operator.core.retention import RECORD_HELD, finished_at
+from trainingjob_operator.core.retention import RECORD_HELD, Inherited, finished_at
 from trainingjob_operator.errors import KubernetesError, ThrottledError
-from trainingjob_operator.gc.jobs.remover import HISTORY, TTL, Remover
+from trainingjob_operator.gc.jobs.remover import Remover
 from trainingjob_operator.gc.ports import Jobs, Object, Policies
 
 _AT_ONCE: Final = 8
@@ -77,7 +77,7 @@ class JobsReport:
 class _Due:
     key: JobKey
     uid: str
-    because: str
+    surplus_by: Inherited | None = None
 
 
 class JobSweep:
@@ -155,14 +155,16 @@ class JobSweep:
     def _judge(self, job: JobView, history: History | None, report: JobsReport) -> list[_Due]:
         verdict = self._remover.judge(job)
         if verdict.expired:
-            return [_Due(job.key, job.uid, TTL)]
+            return [_Due(job.key, job.uid)]
         if self._remover.is_held(verdict):
             report.skipped[verdict.held_by] += 1
             self._remover.tell(job, verdict)
             if verdict.held_by == RECORD_HELD:
                 self._look_again(job.key)
         surplus = history.take(job) if history is not None else None
-        return [_Due(surplus.key, surplus.uid, HISTORY)] if surplus is not None else []
+        if history is None or surplus is None:
+            return []
+        return [_Due(surplus.key, surplus.uid, history.inherited)]
 
     async def _delete(self, due: list[_Due], report: JobsReport) -> None:
         for start in range(0, len(due), _AT_ONCE):
@@ -172,7 +174,7 @@ class JobSweep:
     async def _delete_one(self, due: _Due, report: JobsReport) -> None:
         """Delete a job. One that cannot be deleted is counted, and holds no other."""
         try:
-            removal = await self._remover.remove(due.key, due.uid, because=due.because)
+            removal = await self._remover.remove(due.key, due.uid, surplus_by=due.surplus_by)
         except KubernetesError as error:
             report.errors += 1
             _logger.warning("Cleanup: cannot remove job %s: %s", due.key, error)

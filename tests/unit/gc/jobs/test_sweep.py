@@ -138,6 +138,26 @@ async def test_a_history_limit_keeps_the_newest_of_each_namespace() -> None:
 
 
 @leaping_time
+async def test_a_history_limit_that_is_raised_meanwhile_takes_nobody() -> None:
+    """The limit of a moment ago is as little a reason as the time to live of a moment ago."""
+    cluster = FakeCluster(LoopClock())
+    cluster.create_policy_as_user("ops", successfulJobsHistoryLimit=1)
+    for number in range(3):
+        ended(cluster, f"job-{number}", ago_s=10 + number)
+    life = OperatorLife(cluster, ttl_s=3600)
+    await life.policy_watch.refresh()
+
+    def raise_limit() -> None:
+        cluster.edit_policy("ops", successfulJobsHistoryLimit=10)
+        life.policy_watch.policy_event("MODIFIED", cluster.policy("ops"))
+
+    cluster.before["get_job"] = raise_limit
+    report = await JobSweep(cluster, life.policies, life.remover).run((None,), ruler="ops")
+    assert names(cluster) == ["job-0", "job-1", "job-2"]
+    assert dict(report.skipped) == {"Changed": 2}
+
+
+@leaping_time
 async def test_a_job_that_cannot_be_deleted_is_counted_and_holds_no_other() -> None:
     cluster = FakeCluster(LoopClock())
     for number in range(20):
