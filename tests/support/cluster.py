@@ -798,7 +798,12 @@ class OperatorLife:
             cluster, self.policies, events or self.recorded, cluster.clock, self.guard
         )
         self.policy_watch: Final = PolicyWatch(
-            cluster, self.policies, self.index, namespaces=(None,), look_again=self.queue.add
+            cluster,
+            self.policies,
+            self.index,
+            namespaces=(None,),
+            look_again=self.queue.add,
+            on_forgotten=self.remover.take_removed,
         )
         self.archiver: Final = self._archiver(shelf, max_waiting) if shelf is not None else None
         self.reconciler: Final = Reconciler(

@@ -56,6 +56,7 @@ class PolicyWatch:
         self._namespaces: Final = namespaces
         self._look_again: Final = look_again
         self._on_forgotten: Final = on_forgotten
+        self._turn: Final = asyncio.Lock()
         self._wake: Final = asyncio.Event()
         self._is_fresh = False
 
@@ -78,6 +79,12 @@ class PolicyWatch:
         Raises:
             KubernetesError: they could not be listed, or it could not be created.
         """
+        # One after the other: a list that began before another one brings back what that one
+        # rightly lacked.
+        async with self._turn:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         found: list[PolicyView] = []
         version = ""
         for namespace in self._namespaces:
@@ -85,7 +92,11 @@ class PolicyWatch:
                 # Of several lists the first: what is newer than that is not taken for gone.
                 version = version or page.resource_version
                 found += (policy_view(raw) for raw in page.items if _counts(raw))
-        self._apply(self._book.replace(found, version))
+        changed = self._book.replace(found, version)
+        for namespace in changed:
+            if self._book.get(namespace) is None:
+                self._on_forgotten(namespace)
+        self._apply(changed)
         if not self._book.has_default:
             await self._create_default()
         self._is_fresh = True
