@@ -61,17 +61,16 @@ class VolumeSwept(Protocol):
         """How many entries were left alone, by reason."""
         ...
 
+    @property
+    def healthy(self) -> bool | None:
+        """Whether the volume can be swept; None: nobody looked."""
+        ...
+
 
 class GcMetrics:
     """What the housekeeping did: call the method of a sweep once at its end, however it ended."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._deleted: Final = Counter(
-            f"{PREFIX}gc_objects_deleted",
-            "Finished jobs that the housekeeping deleted from the cluster, by reason.",
-            ["reason"],
-            registry=registry,
-        )
         self._files: Final = Counter(
             f"{PREFIX}gc_files_removed",
             "Files that the housekeeping removed from the volume.",
@@ -108,7 +107,7 @@ class GcMetrics:
         )
         self._last_success: Final = Gauge(
             f"{PREFIX}gc_last_success_timestamp_seconds",
-            "When a sweep last ended without an error; 0: not yet.",
+            "When a sweep last ended without an error, of a volume that is healthy; 0: not yet.",
             ["sweep"],
             registry=registry,
         )
@@ -117,7 +116,6 @@ class GcMetrics:
     def jobs_swept(
         self,
         *,
-        deleted: Mapping[str, int],
         skipped: Mapping[str, int],
         errors: int,
         seconds: float,
@@ -126,14 +124,12 @@ class GcMetrics:
         """A sweep of jobs has ended.
 
         Args:
-            deleted: objects deleted, by reason. A reason is a word of ours, like `Expired`.
-            skipped: objects that stay although their time is over, by reason.
+            skipped: objects that stay although their time is over, by reason: a word of ours, like
+                `Kept`.
             errors: deletions and lists that failed.
             seconds: how long it took.
             at: the wall clock at its end.
         """
-        for reason, count in deleted.items():
-            self._deleted.labels(self._known(reason)).inc(count)
         self._ended("jobs", skipped=skipped, errors=errors, seconds=seconds, at=at)
 
     def volume_swept(self, report: VolumeSwept, *, seconds: float, at: datetime) -> None:
@@ -147,7 +143,13 @@ class GcMetrics:
         self._files.inc(report.files_removed)
         self._directories.inc(report.directories_removed)
         self._bytes.inc(report.bytes_freed)
-        self._ended("volume", skipped=report.skipped, errors=report.errors, seconds=seconds, at=at)
+        self._ended(
+            "volume",
+            skipped=report.skipped,
+            errors=report.errors,
+            seconds=seconds,
+            at=at if report.healthy else None,
+        )
 
     def _ended(
         self,
@@ -156,13 +158,14 @@ class GcMetrics:
         skipped: Mapping[str, int],
         errors: int,
         seconds: float,
-        at: datetime,
+        at: datetime | None,
     ) -> None:
+        """Count what every sweep has; `at` is None if it cannot be called a success."""
         for reason, count in skipped.items():
             self._skipped.labels(sweep, self._known(reason)).inc(count)
         self._errors.labels(sweep).inc(errors)
         self._seconds.labels(sweep).observe(seconds)
-        if not errors:
+        if not errors and at is not None:
             self._last_success.labels(sweep).set(at.timestamp())
 
     def _known(self, reason: str) -> str:

@@ -134,6 +134,18 @@ class Readings(Collector):
             "Runs that took longer than the interval; the next one was skipped.",
             keeper.overruns_total,
         )
+        remover = self._parts.remover
+        yield _counter(
+            "gc_objects_deleted",
+            "Finished jobs that were deleted from the cluster, on time or by a sweep, by reason.",
+            {(reason,): count for reason, count in remover.removed_total.items()},
+            "reason",
+        )
+        yield _counter(
+            "gc_delete_errors",
+            "Tries to delete a finished job, on time or by a sweep, that came to nothing.",
+            remover.errors_total,
+        )
         yield _gauge(
             "index_retention_seconds",
             "For how long a finished job stays in memory; less under pressure.",

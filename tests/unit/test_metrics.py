@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import pytest
+
 from trainingjob_operator.metrics import Metrics
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -16,6 +18,7 @@ class VolumeReport:
     bytes_freed: int = 0
     errors: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
+    healthy: bool | None = True
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -26,15 +29,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 def test_a_sweep_of_jobs_is_counted_by_reason() -> None:
     metrics = Metrics()
     for _ in range(2):
-        metrics.gc.jobs_swept(
-            deleted={"Expired": 3, "HistoryLimit": 1},
-            skipped={"Pending": 2},
-            errors=0,
-            seconds=0.2,
-            at=NOW,
-        )
-    assert value(metrics, "gc_objects_deleted_total", reason="Expired") == 6
-    assert value(metrics, "gc_objects_deleted_total", reason="HistoryLimit") == 2
+        metrics.gc.jobs_swept(skipped={"Pending": 2}, errors=0, seconds=0.2, at=NOW)
     assert value(metrics, "gc_skipped_total", sweep="jobs", reason="Pending") == 4
     assert value(metrics, "gc_errors_total", sweep="jobs") == 0
     assert value(metrics, "gc_duration_seconds_count", sweep="jobs") == 2
@@ -62,16 +57,26 @@ def test_a_sweep_with_errors_is_no_success() -> None:
     assert not value(metrics, "gc_last_success_timestamp_seconds", sweep="volume")
 
 
+@pytest.mark.parametrize("healthy", [False, None])
+def test_a_volume_that_cannot_be_swept_is_no_success_though_nothing_failed(
+    healthy: bool | None,
+) -> None:
+    metrics = Metrics()
+    metrics.gc.volume_swept(VolumeReport(healthy=healthy), seconds=0, at=NOW)
+    assert not value(metrics, "gc_last_success_timestamp_seconds", sweep="volume")
+    metrics.gc.volume_swept(VolumeReport(healthy=True), seconds=0, at=NOW)
+    last = value(metrics, "gc_last_success_timestamp_seconds", sweep="volume")
+    assert last == NOW.timestamp()
+
+
 def test_what_is_no_word_or_one_word_too_many_is_no_label_of_its_own() -> None:
     metrics = Metrics()
     many = {"job_2f1c/ml": 1, "x" * 100: 1} | {
         f"Reason{chr(97 + i % 26)}{chr(97 + i // 26)}": 1 for i in range(500)
     }
-    metrics.gc.jobs_swept(deleted=many, skipped=many, errors=0, seconds=0, at=NOW)
+    metrics.gc.jobs_swept(skipped=many, errors=0, seconds=0, at=NOW)
     lines = metrics.render().decode().splitlines()
-    deleted = [
-        line for line in lines if line.startswith("trainingjob_operator_gc_objects_deleted_total")
-    ]
-    assert len(deleted) == 33
-    assert value(metrics, "gc_objects_deleted_total", reason="Other") == 502 - 32
+    skipped = [line for line in lines if line.startswith("trainingjob_operator_gc_skipped_total")]
+    assert len(skipped) == 33
+    assert value(metrics, "gc_skipped_total", sweep="jobs", reason="Other") == 502 - 32
     assert not [line for line in lines if "2f1c" in line]

@@ -12,8 +12,12 @@ from kubernetes.aio.client import Configuration
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.cluster import FakeCluster
+from tests.unit.gc.jobs.test_sweep import ended
+from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.errors import ForbiddenError
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.runtime import Operator
 from trainingjob_operator.settings import PersistSettings, Settings, VolumeSettings
@@ -38,6 +42,7 @@ class Volume:
 
     files_removed = directories_removed = bytes_freed = errors = 0
     skipped: dict[str, int] = {"Foreign": 1}  # noqa: RUF012
+    healthy = True
 
 
 @pytest.fixture
@@ -48,9 +53,7 @@ async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
         volume=VolumeSettings(root=str(tmp_path)),
     )
     operator = Operator(settings, Connection(Configuration(), "default"))
-    operator.metrics.gc.jobs_swept(
-        deleted={"Expired": 1}, skipped={"Pending": 1}, errors=0, seconds=0.1, at=NOW
-    )
+    operator.metrics.gc.jobs_swept(skipped={"Pending": 1}, errors=0, seconds=0.1, at=NOW)
     operator.metrics.gc.volume_swept(Volume(), seconds=0.1, at=NOW)
     operator.pressure.look()
     operator.gateway.requests.note("GET", {"limit"}, 200)
@@ -133,6 +136,25 @@ async def test_pods_are_counted(operator: Operator) -> None:
     )
     operator.index.observe_pod(pod)
     assert value(operator, "index_pods") == 1
+
+
+async def test_a_job_that_goes_on_time_is_counted_at_once_and_so_is_one_that_may_not_go(
+    operator: Operator,
+) -> None:
+    """Not by the next run: its policy may be gone by then, and the count with it."""
+    cluster = FakeCluster(SystemClock())
+    ended(cluster, "old")
+    remover = operator.remover
+    remover._jobs = cluster  # type: ignore[misc]
+    operator.policies.replace([], "1")
+    uid = cluster.job("old")["metadata"]["uid"]
+    cluster.fail_next("delete_finished_job", ForbiddenError("no right", status=403))
+    with pytest.raises(ForbiddenError):
+        await remover.remove(JobKey("ml", "old"), uid)
+    await remover.remove(JobKey("ml", "old"), uid)
+    assert value(operator, "gc_objects_deleted_total", reason="TTL") == 1
+    assert value(operator, "gc_objects_deleted_total", reason="HistoryLimit") == 0
+    assert value(operator, "gc_delete_errors_total") == 1
 
 
 async def test_the_metrics_are_served_beside_the_probes(operator: Operator) -> None:

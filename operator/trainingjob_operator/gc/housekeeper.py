@@ -147,14 +147,13 @@ class Housekeeper:
 
     async def _run(self, namespace: str, started_at: datetime, begun: float) -> None:
         tools, is_default = self._tools, namespace == self._tools.book.default_namespace
+        sweep_begun = tools.clock.monotonic()  # not `begun`: it may have waited for its turn
         jobs = await self._sweep_jobs(namespace, is_default=is_default)
         deleted = tools.remover.take_removed(namespace)
-        seconds = tools.clock.monotonic() - begun
         tools.counts.jobs_swept(
-            deleted=deleted,
             skipped=jobs.skipped,
             errors=jobs.errors,
-            seconds=seconds,
+            seconds=tools.clock.monotonic() - sweep_begun,
             at=tools.clock.now(),
         )
         volume = None

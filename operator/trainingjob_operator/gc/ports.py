@@ -60,7 +60,6 @@ class Counts(Protocol):
     def jobs_swept(
         self,
         *,
-        deleted: Mapping[str, int],
         skipped: Mapping[str, int],
         errors: int,
         seconds: float,

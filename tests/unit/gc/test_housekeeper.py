@@ -141,7 +141,8 @@ async def test_a_run_writes_down_how_it_went_and_adds_up() -> None:
     assert second["totals"]["bytesFreed"] == 8192
     since = [c["lastTransitionTime"] for c in second["conditions"]]
     assert since == [conditions["Valid"]["lastTransitionTime"], healthy["lastTransitionTime"]]
-    assert [counted["deleted"] for counted in home.counts.jobs] == [{"TTL": 1}, {"TTL": 1}]
+    assert [counted["skipped"] for counted in home.counts.jobs] == [{"Kept": 1}, {}]
+    assert home.life.remover.removed_total == {"TTL": 2, "HistoryLimit": 0}
     assert home.counts.volumes == [REPORT, REPORT]
 
 
@@ -314,6 +315,7 @@ async def test_runs_wait_for_one_another_and_a_long_one_says_what_it_skips() -> 
     assert "Cleanup: done in 1500.0 s, next run in 300 s" in said
     assert "Cleanup: done in 3000.0 s, next run in 0 s" in said
     assert home.cluster.clock.now() - began == timedelta(seconds=3000)
+    assert [counted["seconds"] for counted in home.counts.jobs] == [0, 0], "waiting is no sweeping"
 
 
 @leaping_time
