@@ -130,6 +130,10 @@ REASON_EXPIRED: Final = "Expired"
 REASON_NOT_DELETED: Final = "NotDeleted"
 """Event: the job's time is over, and it stays because a GitOps tool would create it again."""
 
+REASON_MEMORY_PRESSURE: Final = "MemoryPressure"
+REASON_MEMORY_PRESSURE_OVER: Final = "MemoryPressureOver"
+"""Events of the default RetentionPolicy: the operator's memory is short, and is not any more."""
+
 REASON_RECORD_PENDING: Final = "Pending"
 REASON_RECORD_STORED: Final = "Stored"
 REASON_RECORD_UNAVAILABLE: Final = "Unavailable"

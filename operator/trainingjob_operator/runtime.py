@@ -9,6 +9,7 @@ import aiohttp
 import kopf
 
 from trainingjob_operator.clock import Clock, SystemClock
+from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import KubernetesError, SettingsError
 from trainingjob_operator.gc.aging import IndexAging
@@ -80,7 +81,7 @@ class Operator:
         )
         self.pressure: Final = MemoryPressure(
             settings.memory,
-            Ports(index=self.index, clock=clock, read=MemoryMeter().read),
+            Ports(index=self.index, clock=clock, read=MemoryMeter().read, announce=self._announce),
             retention_s=settings.index.retention,
         )
         self.manifests: Final = ManifestCache()
@@ -153,6 +154,12 @@ class Operator:
         """A finished job is not remembered any more: nothing of it stays anywhere."""
         self.queue.drop(key)
         self.manifests.drop(key)
+
+    def _announce(self, event: Event) -> None:
+        """Tell something about the operator itself, where it is looked for: the default policy."""
+        policy = self.policies.get(self.policies.default_namespace)
+        if policy is not None:
+            self.events.record_of_policy(policy, event)
 
     def _housekeeper(self, clock: Clock, guard: ClockGuard) -> Housekeeper:
         sweep = JobSweep(self.gateway, self.policies, self.remover, look_again=self.queue.add)

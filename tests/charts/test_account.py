@@ -36,6 +36,13 @@ NEVER_ASKED = {("trainingjob.dev/trainingjobs/finalizers", "update")}
 """Looked at by the admission of somebody else's requests; no request is made of it."""
 
 
+SHORT_OF_MEMORY = {
+    "TRAININGJOB_MEMORY__PRESSURE_PERCENT": "1",
+    "TRAININGJOB_MEMORY__RESUME_PERCENT": "0",
+}
+"""Any machine uses more than one percent of its memory."""
+
+
 @pytest.fixture
 def account_namespace(strict_plane: ControlPlane) -> Iterator[str]:
     """A namespace for the operator's account, with the CRDs beside it; both gone at the end."""
@@ -101,7 +108,10 @@ async def use_everything(api: Api) -> None:
 
 
 async def keep_house(api: Api, home: str) -> None:
-    """Let a job go when its time is over, and the housekeeping say how it went."""
+    """Let a job go when its time is over, and the housekeeping say how it went.
+
+    The operator is told to take any use of memory for too much, which it says, too.
+    """
     await api.apply(make_job("over", ttlSecondsAfterFinished=0))
     [pod] = await api.wait_for_pods("over", 1)
     await api.finish_pod(pod)
@@ -111,6 +121,13 @@ async def keep_house(api: Api, home: str) -> None:
             await asyncio.sleep(0.05)
         while not (await api.client.get(path)).get("status", {}).get("lastSweepTime"):
             await asyncio.sleep(0.05)
+        while not await told_of_memory(api, home):
+            await asyncio.sleep(0.05)
+
+
+async def told_of_memory(api: Api, home: str) -> bool:
+    found, _ = await api.client.list(f"/api/v1/namespaces/{home}/events")
+    return any(event["reason"] == "MemoryPressure" for event in found)
 
 
 async def squat(api: Api, kind: str, name: str) -> None:
@@ -144,6 +161,7 @@ async def test_the_rights_are_those_that_the_operator_uses(
                 tmp_path / "log",
                 TRAININGJOB_PERSIST__URL=ledger.url,
                 TRAININGJOB_GC__INTERVAL="1",
+                **SHORT_OF_MEMORY,
             ) as operator,
         ):
             operator.wait_until_ready()
@@ -179,6 +197,7 @@ async def test_an_operator_of_named_namespaces_asks_for_nothing_outside(
                 TRAININGJOB_NAMESPACES=named,
                 TRAININGJOB_PERSIST__URL=ledger.url,
                 TRAININGJOB_GC__INTERVAL="1",
+                **SHORT_OF_MEMORY,
             ) as operator,
         ):
             operator.wait_until_ready()

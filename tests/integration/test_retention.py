@@ -444,3 +444,25 @@ async def test_the_list_of_policies_reads_like_a_log(
     assert (name, ttl, counts) == ("default", "0", ["0", "0", "0", "0"])
     assert re.fullmatch(r"\d+[sm]", last)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", due)
+
+
+async def test_memory_pressure_is_told_by_the_default_policy(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path
+) -> None:
+    """This machine uses more than one percent of its memory: for such an operator that is short."""
+    marks = {
+        "TRAININGJOB_MEMORY__PRESSURE_PERCENT": "1",
+        "TRAININGJOB_MEMORY__RESUME_PERCENT": "0",
+    }
+    home = _home(api_server)
+    kubectl = Kubectl(api_server.kubeconfig, tmp_path / "kubectl", home)
+    with operating(api_server, api, tmp_path, TRAININGJOB_GC__TTL="1h", **marks) as operator:
+        said = ""
+        async with asyncio.timeout(20):
+            while "MemoryPressure" not in said:
+                said = await asyncio.to_thread(kubectl, "describe", "rp", "default")
+        told = [line for line in messages(operator) if line.startswith("memory pressure: ")]
+    [line] = [line for line in said.splitlines() if "MemoryPressure" in line]
+    assert line.split()[:2] == ["Warning", "MemoryPressure"]
+    [first] = told
+    assert first in line, "the event says what the log says"

@@ -2,7 +2,8 @@
 
 Nothing else changes. Live jobs stay, objects stay, files stay, and a record that waits says so in
 the cluster. Pressure begins above one mark and ends below a lower one, so that it does not come
-and go with every job; each time it is said once.
+and go with every job. Each change is said once: by the log, and by an Event of the default
+RetentionPolicy, where people look who wonder what becomes of their finished jobs.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.constants import REASON_MEMORY_PRESSURE, REASON_MEMORY_PRESSURE_OVER
+from trainingjob_operator.core.decision import Event
 from trainingjob_operator.gc.memory_use import MemoryUse
 from trainingjob_operator.settings import MemorySettings
 
@@ -46,12 +49,14 @@ class Ports:
     Attributes:
         read: how much memory is used; None: nobody knows.
         trim: gives free memory back to the kernel.
+        announce: tells people about a change.
     """
 
     index: Index
     clock: Clock
     read: Callable[[], MemoryUse | None]
     trim: Callable[[], bool] = trim_heap
+    announce: Callable[[Event], None] = lambda event: None
 
 
 class MemoryPressure:
@@ -109,22 +114,23 @@ class MemoryPressure:
     def _begin(self, use: MemoryUse) -> None:
         self.is_on, self._still_said = True, False
         self.begun_total += 1
-        _logger.warning(
-            "memory pressure: %s; finished jobs leave memory after %.0f s now instead of %.0f s "
-            "(objects, records and files stay)",
-            _said(use),
-            self.retention_s(),
-            self._normal_s,
+        what = (
+            f"memory pressure: {_said(use)}; finished jobs leave the operator's memory after "
+            f"{self.retention_s():.0f} s now instead of {self._normal_s:.0f} s (objects, records "
+            "and files stay)"
         )
+        _logger.warning("%s", what)
+        self._ports.announce(Event(reason=REASON_MEMORY_PRESSURE, message=what, warning=True))
 
     def _end(self, use: MemoryUse) -> None:
         self.is_on = False
         self.ended_total += 1
-        _logger.info(
-            "memory pressure is over: %s; finished jobs stay in memory for %.0f s again",
-            _said(use),
-            self._normal_s,
+        what = (
+            f"memory pressure is over: {_said(use)}; finished jobs stay in the operator's memory "
+            f"for {self._normal_s:.0f} s again"
         )
+        _logger.info("%s", what)
+        self._ports.announce(Event(reason=REASON_MEMORY_PRESSURE_OVER, message=what))
 
     def _forget(self, before: MemoryUse) -> None:
         """Forget what is old enough, hand the memory back, and say so if that was not enough."""

@@ -12,12 +12,18 @@ import contextlib
 import logging
 from collections import OrderedDict
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import uuid4
 
-from trainingjob_operator.constants import API_VERSION, KIND_TRAINING_JOB
+from trainingjob_operator.constants import (
+    API_VERSION,
+    KIND_RETENTION_POLICY,
+    KIND_TRAINING_JOB,
+    POLICY_NAME,
+)
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.observe_policy import PolicyView
 from trainingjob_operator.core.rawread import time_text
 from trainingjob_operator.core.text import cut
 from trainingjob_operator.errors import KubernetesError, ThrottledError
@@ -50,6 +56,16 @@ class Clock(Protocol):
         ...
 
 
+class Subject(NamedTuple):
+    """What an event is about."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+
+
 class EventRecorder:
     """Takes events in at once and sends them one after the other."""
 
@@ -76,12 +92,21 @@ class EventRecorder:
         what = (job.uid, event.reason, event.message)
         if self._was_just_said(what):
             return
-        try:
-            self._queue.put_nowait(event_manifest(job, event, self._clock.now()))
-            self.recorded_total += 1
-        except asyncio.QueueFull:
-            self.dropped_total += 1
+        key = job.key
+        about = Subject(KIND_TRAINING_JOB, *key, job.uid, job.resource_version)
+        if not self._put(about, event):
             del self._said[what]  # it was not said
+
+    def record_of_policy(self, policy: PolicyView, event: Event) -> None:
+        """Say something about a RetentionPolicy, each time anew. Never waits, never fails."""
+        about = Subject(
+            KIND_RETENTION_POLICY,
+            policy.namespace,
+            POLICY_NAME,
+            policy.uid,
+            policy.resource_version,
+        )
+        self._put(about, event)
 
     async def run(self) -> None:
         """Send what was recorded, until cancelled. An event that is refused is dropped.
@@ -110,6 +135,15 @@ class EventRecorder:
             self.dropped_total += 1
             _logger.exception("event %s was not sent; this is a bug", manifest["reason"])
 
+    def _put(self, about: Subject, event: Event) -> bool:
+        try:
+            self._queue.put_nowait(event_manifest(about, event, self._clock.now()))
+        except asyncio.QueueFull:
+            self.dropped_total += 1
+            return False
+        self.recorded_total += 1
+        return True
+
     def _was_just_said(self, what: tuple[str, str, str]) -> bool:
         now = self._clock.monotonic()
         said_at = self._said.get(what)
@@ -122,23 +156,23 @@ class EventRecorder:
         return False
 
 
-def event_manifest(job: JobView, event: Event, now: datetime) -> dict[str, Any]:
-    """The core/v1 Event about a job, which `kubectl describe` shows."""
+def event_manifest(about: Subject, event: Event, now: datetime) -> dict[str, Any]:
+    """The core/v1 Event about an object of ours, which `kubectl describe` shows."""
     at = time_text(now)
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{job.key.name[:200]}.{uuid4().hex[:16]}",
-            "namespace": job.key.namespace,
+            "name": f"{about.name[:200]}.{uuid4().hex[:16]}",
+            "namespace": about.namespace,
         },
         "involvedObject": {
             "apiVersion": API_VERSION,
-            "kind": KIND_TRAINING_JOB,
-            "namespace": job.key.namespace,
-            "name": job.key.name,
-            "uid": job.uid,
-            "resourceVersion": job.resource_version,
+            "kind": about.kind,
+            "namespace": about.namespace,
+            "name": about.name,
+            "uid": about.uid,
+            "resourceVersion": about.resource_version,
         },
         "type": "Warning" if event.warning else "Normal",
         "reason": event.reason,

@@ -11,6 +11,7 @@ import pytest
 from tests.support.clock import START, FakeClock
 from tests.support.cluster import LoopClock, leaping_time
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import Condition, JobKey, JobStatus, JobView
 from trainingjob_operator.gc.memory_use import MemoryUse
 from trainingjob_operator.gc.pressure import MemoryPressure, Ports
@@ -26,6 +27,7 @@ class Memory:
     def __init__(self, percent: int) -> None:
         self.percent: int | None = percent
         self.trims = 0
+        self.announced: list[Event] = []
 
     def read(self) -> MemoryUse | None:
         return MemoryUse(self.percent, 100, "cgroup") if self.percent is not None else None
@@ -72,7 +74,13 @@ def pressure_on(
     clock: Clock | None = None,
     settings: MemorySettings | None = None,
 ) -> MemoryPressure:
-    ports = Ports(index=index, clock=clock or FakeClock(), read=memory.read, trim=memory.trim)
+    ports = Ports(
+        index=index,
+        clock=clock or FakeClock(),
+        read=memory.read,
+        trim=memory.trim,
+        announce=memory.announced.append,
+    )
     return MemoryPressure(settings or MemorySettings(), ports, retention_s=HOUR_S)
 
 
@@ -117,6 +125,17 @@ def test_each_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     assert said == ["memory pressure", "memory pressure stays", "memory pressure is over"]
     assert "95 % of the limit" in caplog.messages[0]
     assert "TRAININGJOB_INDEX__MAX_JOBS" in caplog.messages[1], "it says what can be done"
+    begun, over = memory.announced
+    assert (begun.reason, begun.warning) == ("MemoryPressure", True)
+    assert begun.message == (
+        "memory pressure: 95 % of the limit (0 of 0 MiB); finished jobs leave the operator's "
+        "memory after 900 s now instead of 3600 s (objects, records and files stay)"
+    )
+    assert (over.reason, over.warning) == ("MemoryPressureOver", False)
+    assert over.message == (
+        "memory pressure is over: 60 % of the limit (0 of 0 MiB); finished jobs stay in the "
+        "operator's memory for 3600 s again"
+    )
 
 
 def test_a_retention_that_is_shorter_anyway_does_not_become_longer() -> None:

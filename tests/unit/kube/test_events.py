@@ -12,6 +12,7 @@ from tests.support.cluster import LoopClock, leaping_time
 from trainingjob_operator.constants import MAX_MESSAGE_BYTES
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.observe_policy import PolicyView
 from trainingjob_operator.errors import (
     ForbiddenError,
     KubernetesError,
@@ -23,6 +24,7 @@ from trainingjob_operator.kube.events import (
     QUEUE_SIZE,
     REPEAT_AFTER_S,
     EventRecorder,
+    Subject,
     event_manifest,
 )
 
@@ -34,6 +36,10 @@ def job(name: str = "mnist", uid: str = "u1") -> JobView:
     return JobView(
         key=JobKey("ml", name), uid=uid, resource_version="7", generation=1, created_at=NOW
     )
+
+
+def about(name: str = "mnist") -> Subject:
+    return Subject("TrainingJob", "ml", name, "u1", "7")
 
 
 def said(
@@ -90,23 +96,23 @@ async def test_events_are_sent_in_the_order_in_which_they_were_recorded() -> Non
 
 
 def test_an_event_is_about_this_very_job_and_says_when() -> None:
-    manifest = event_manifest(job(), said(warning=True), NOW)
-    about = manifest["involvedObject"]
-    assert (about["kind"], about["name"], about["uid"]) == ("TrainingJob", "mnist", "u1")
-    assert about["namespace"] == manifest["metadata"]["namespace"] == "ml"
+    manifest = event_manifest(about(), said(warning=True), NOW)
+    involved = manifest["involvedObject"]
+    assert (involved["kind"], involved["name"], involved["uid"]) == ("TrainingJob", "mnist", "u1")
+    assert involved["namespace"] == manifest["metadata"]["namespace"] == "ml"
     assert (manifest["type"], manifest["reason"]) == ("Warning", "Happened")
     assert manifest["firstTimestamp"] == manifest["lastTimestamp"] == "2026-01-01T12:30:15Z"
-    assert event_manifest(job(), said(), NOW)["type"] == "Normal"
+    assert event_manifest(about(), said(), NOW)["type"] == "Normal"
 
 
 def test_no_two_events_have_one_name_and_a_long_jobs_name_makes_none_too_long() -> None:
-    names = {event_manifest(job("x" * 300), said(), NOW)["metadata"]["name"] for _ in range(100)}
+    names = {event_manifest(about("x" * 300), said(), NOW)["metadata"]["name"] for _ in range(100)}
     assert len(names) == 100
     assert max(map(len, names)) <= 253
 
 
 def test_a_message_is_cut_to_what_the_api_takes() -> None:
-    message = event_manifest(job(), said("\N{SNOWMAN}" * 5000), NOW)["message"]
+    message = event_manifest(about(), said("\N{SNOWMAN}" * 5000), NOW)["message"]
     assert len(message.encode()) <= MAX_MESSAGE_BYTES
     assert message.endswith("...")
 
@@ -136,6 +142,30 @@ async def test_other_words_another_reason_and_another_job_are_news() -> None:
         recorder.record(job(uid="namesake"), said())
         await asyncio.sleep(1)
     assert len(writer.sent) == 4
+
+
+@leaping_time
+async def test_what_is_said_about_a_policy_is_about_it_and_is_said_each_time() -> None:
+    """Who says it sees to it that it is news."""
+    writer = Writer()
+    recorder = EventRecorder(writer, LoopClock())
+    policy = PolicyView(namespace="ops", uid="p1", resource_version="3")
+    async with sending(recorder):
+        for _ in range(2):
+            recorder.record_of_policy(policy, said(warning=True))
+        recorder.record(job(), said())
+        await asyncio.sleep(1)
+    assert len(writer.sent) == recorder.recorded_total == 3
+    assert writer.sent[0]["metadata"]["namespace"] == "ops"
+    assert writer.sent[0]["involvedObject"] == {
+        "apiVersion": "trainingjob.dev/v1alpha1",
+        "kind": "RetentionPolicy",
+        "namespace": "ops",
+        "name": "default",
+        "uid": "p1",
+        "resourceVersion": "3",
+    }
+    assert writer.sent[2]["involvedObject"]["kind"] == "TrainingJob"
 
 
 @leaping_time
