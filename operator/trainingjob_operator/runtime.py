@@ -151,8 +151,8 @@ class Operator:
         self._tasks: list[asyncio.Task[Any]] = []
 
     def _forget(self, key: JobKey) -> None:
-        """A finished job is not remembered any more: nothing of it stays anywhere."""
-        self.queue.drop(key)
+        """A finished job is not remembered any more: its appointment with its deletion is all."""
+        self.queue.unfollow(key)
         self.manifests.drop(key)
 
     def _announce(self, event: Event) -> None:

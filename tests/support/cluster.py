@@ -787,7 +787,7 @@ class OperatorLife:
         self.cluster: Final = cluster
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
         self.index: Final = JobIndex(
-            max_jobs, on_turn=self.queue.add, on_forgotten=self.queue.drop
+            max_jobs, on_turn=self.queue.add, on_forgotten=self.queue.unfollow
         )
         self.manifests: Final = ManifestCache()
         self.recorded: Final = Recorded()

@@ -32,7 +32,8 @@ class Intake:
         """A TrainingJob was listed (None), ADDED, MODIFIED or DELETED."""
         job = job_view(raw)
         if kind == DELETED:
-            if self._index.forget_job(job.key, job.uid):
+            # One that the index has forgotten before may have left an appointment.
+            if self._index.forget_job(job.key, job.uid) or job.key not in self._index:
                 self._queue.drop(job.key)
                 self._manifests.drop(job.key)
             return

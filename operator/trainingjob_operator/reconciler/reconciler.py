@@ -241,8 +241,8 @@ class Reconciler:
     async def _when_finished(self, job: JobView) -> float | None:
         """A finished job that nothing holds is deleted when its time is over.
 
-        One that the index does not hold is the sweep's business: its appointment would be kept in
-        memory, and there may be any number of them.
+        One that the index does not hold gets no new appointment: there may be any number of them,
+        and the sweep finds them. It keeps the one that it had when the index forgot it.
         """
         if self._retention is None or not job.status.is_finished:
             return None

@@ -8,7 +8,8 @@
 
 Bound: one entry for each distinct key. Keys are dropped with their jobs (`drop`), and at `limit`
 further ones are turned away, but for those that are followed anyway (the jobs in the index, which
-have a bound of their own). Whoever is turned away comes again with the next resync.
+have a bound of their own). Whoever is turned away comes again with the next resync. A key that is
+followed no longer keeps its appointment, but only below the limit (`unfollow`).
 """
 
 import asyncio
@@ -118,6 +119,15 @@ class WorkQueue(Generic[K]):
         if (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
 
+    def unfollow(self, key: K) -> None:
+        """The key is not followed any more: of all there is, its appointment stays, given room.
+
+        An appointment is a quarter of what the index remembers of a finished job, and without it
+        the job would not be deleted on time.
+        """
+        if key not in self._timers or self._used > self.limit:
+            self.drop(key)
+
     async def get(self) -> K:
         """The next key; call `done` with it afterwards."""
         key = await self._ready.get()
@@ -138,12 +148,15 @@ class WorkQueue(Generic[K]):
             timer.cancel()
         self._timers.clear()
 
+    @property
+    def _used(self) -> int:
+        """Keys; one that is in work and due again counts twice: the union would cost a pass."""
+        return len(self._queued) + len(self._running) + len(self._timers)
+
     def _takes(self, key: K) -> bool:
         """Whether there is a place for the key."""
-        # One that is in work and due again counts twice: the union would cost a pass over all.
-        used = len(self._queued) + len(self._running) + len(self._timers)
         is_here = key in self._running or key in self._timers or key in self._queued
-        if is_here or used < self.limit or self._follows(key):
+        if is_here or self._used < self.limit or self._follows(key):
             return True
         self.refused_total += 1
         return False

@@ -77,7 +77,8 @@ class JobIndex:
             on_turn: called with the key of the job that has waited longest when there is room for
                 it: read it and offer it again. Called again for as long as it waits.
             on_forgotten: called with the key of a finished job that still exists and is not
-                remembered any more: others have to forget it, too.
+                remembered any more: others have to forget it, too, but for the time at which it
+                goes.
         """
         if max_jobs < 1:
             raise ValueError("max_jobs must be at least 1")

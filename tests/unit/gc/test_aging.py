@@ -1,4 +1,4 @@
-"""The index forgets what finished long ago, and nothing of it stays anywhere."""
+"""The index forgets what finished long ago; what stays is the time at which the job goes."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ def aged(life: OperatorLife, cluster: FakeCluster, retention_s: float) -> IndexA
 
 
 @leaping_time
-async def test_finished_jobs_leave_memory_with_their_appointments_and_live_ones_stay() -> None:
+async def test_finished_jobs_leave_memory_and_go_on_time_all_the_same_and_live_ones_stay() -> None:
     cluster = FakeCluster(LoopClock())
     async with OperatorLife(cluster, ttl_s=3000, interval_s=10_000) as life:
         for name in ("one", "two"):
@@ -29,10 +29,38 @@ async def test_finished_jobs_leave_memory_with_their_appointments_and_live_ones_
         assert len(life.index) == 3
         await asyncio.sleep(50)
         assert [entry.job.key.name for entry in life.index] == ["live"]
-        assert len(life.queue) == 0, "an appointment that nobody remembers is not kept"
+        assert len(life.queue) == 2, "the appointments with their deletion"
         assert (aging.take_forgotten(), aging.take_forgotten()) == (2, 0)
-        ticking.cancel()
+        await asyncio.sleep(2360)
         assert len(cluster.jobs()) == 3, "their objects are the truth, and stay"
+        await asyncio.sleep(20)
+        ticking.cancel()
+        assert [job["metadata"]["name"] for job in cluster.jobs()] == ["live"]
+        assert len(life.queue) == 0
+
+
+@leaping_time
+async def test_an_appointment_of_a_job_that_is_forgotten_is_its_own_and_not_its_namesakes() -> (
+    None
+):
+    """Only a key is kept of it: the job is read, judged again, and deleted by its uid."""
+    cluster = FakeCluster(LoopClock())
+    async with OperatorLife(cluster, ttl_s=3000, interval_s=10_000) as life:
+        aging = aged(life, cluster, 600)
+        kubelet = asyncio.create_task(Kubelet(cluster).run())
+        cluster.create_job(make_job())
+        await asyncio.sleep(700)
+        aging.forget()
+        cluster.delete_job()
+        cluster.create_job(make_job())  # ends 700 s after the first one
+        await asyncio.sleep(700)
+        aging.forget()
+        kubelet.cancel()
+        assert (cluster.status()["phase"], len(life.index)) == ("Succeeded", 0)
+        await asyncio.sleep(1700)
+        assert cluster.jobs(), "the time of the first one is over, and this one is another"
+        await asyncio.sleep(620)
+        assert not cluster.jobs(), "and goes at its own"
 
 
 @leaping_time
@@ -56,7 +84,7 @@ async def test_a_finished_job_whose_pods_run_is_remembered() -> None:
 
 
 @leaping_time
-async def test_a_job_that_makes_room_for_another_leaves_the_queue_too() -> None:
+async def test_a_job_that_makes_room_for_another_goes_on_time_all_the_same() -> None:
     cluster = FakeCluster(LoopClock())
     async with OperatorLife(cluster, ttl_s=3000, max_jobs=3, interval_s=10_000) as life:
         kubelet = asyncio.create_task(Kubelet(cluster).run())
@@ -65,8 +93,11 @@ async def test_a_job_that_makes_room_for_another_leaves_the_queue_too() -> None:
             await asyncio.sleep(10)
         kubelet.cancel()
         assert len(life.index) == 3
-        assert len(life.queue) == 3
         assert life.index.evicted_total == 9
+        assert len(life.queue) == 12
+        await asyncio.sleep(3000)
+        assert not cluster.jobs()
+        assert len(life.queue) == 0
 
 
 @leaping_time

@@ -248,3 +248,23 @@ async def test_a_pod_that_is_no_rank_of_a_job_we_follow_is_passed_over(
     entry = at.index.get(KEY)
     assert entry is not None
     assert (entry.pods, set(entry.vanished), await at.due()) == ({}, set(), [])
+
+
+async def test_of_a_job_that_is_gone_no_appointment_is_left_though_the_index_had_forgotten_it() -> (
+    None
+):
+    entrance = Entrance()
+    entrance.queue.add_after(KEY, 3600)
+    entrance.intake.job_event("DELETED", job(status=COMPLETE))
+    assert len(entrance.queue) == 0
+
+
+async def test_the_end_of_the_old_takes_nothing_from_its_namesake() -> None:
+    entrance = Entrance()
+    entrance.intake.job_event("ADDED", job(uid="new", version=9))
+    entrance.queue.add_after(KEY, 3600)
+    entrance.intake.job_event("DELETED", job(uid="old", version=8))
+    assert KEY in entrance.index
+    assert await entrance.due() == ["mnist"]
+    assert len(entrance.queue) == 1, "its appointment stands"
+    entrance.queue.close()

@@ -100,3 +100,20 @@ async def test_a_key_that_is_in_the_queue_keeps_its_place_at_the_limit() -> None
     queue.add("b")
     assert await queue.get() == "b"
     queue.close()
+
+
+async def test_a_key_that_is_followed_no_longer_keeps_its_appointment_below_the_limit() -> None:
+    followed = {f"job-{number}" for number in range(5)}
+    queue: WorkQueue[str] = WorkQueue(limit=3, follows=followed.__contains__)
+    for key in sorted(followed):
+        queue.add_after(key, 60)
+    assert len(queue) == 5
+    for key in sorted(followed):
+        followed.remove(key)
+        queue.unfollow(key)
+    assert len(queue) == 3, "the bound holds for them, too"
+    queue.retry("failed")  # a stranger: there is no room
+    queue.unfollow("failed")
+    queue.unfollow("unheard-of")
+    assert (len(queue), queue._failures) == (3, {})
+    queue.close()
