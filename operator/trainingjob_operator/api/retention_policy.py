@@ -120,7 +120,8 @@ class RetentionPolicyStatus(WireModel):
         ]
         | None
     ) = None
-    """What the last sweep left alone though it was due: how many, by reason."""
+    """What the last sweep left alone: how many, by reason. Of jobs those whose time was over, or of
+    which there were too many; of the log volume every entry that stays, live and young ones too."""
 
     totals: SweepTotals | None = None
     """Sums over all sweeps since the policy was created."""

@@ -36,7 +36,7 @@ class Run:
         next_at: when the next one is due.
         jobs_deleted: by it, and on time since the run before.
         errors: all in all.
-        skipped: what stays although it was due: how many, by reason.
+        skipped: jobs that stay although they were due: how many, by reason.
         volume: how the sweep of the volume went; None: there was none.
     """
 
