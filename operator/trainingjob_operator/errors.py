@@ -8,6 +8,7 @@
     - AlreadyExistsError  409 on create: the name is taken; look whose it is
     - GoneError           410: the list's continue token or the watch's version has expired
     - ForbiddenError      403, or an admission rule said no: ask again at most once a minute
+    - RightMissingError   403, our account lacks a right: ask again soon, then less often
     - QuotaExceededError  403 from a quota: ask again at most once a minute
     - NotYetReadyError    403 until a controller has caught up: ask again soon, then less often
     - InvalidError        400/405/413/415/422 from the server itself: it can never pass
@@ -74,6 +75,15 @@ class ForbiddenError(KubernetesError):
     """Access or admission control said no."""
 
     permanent = True
+
+
+class RightMissingError(ForbiddenError):
+    """Our account lacks the right, by the roles that the server knows.
+
+    An API server that has just started knows none for a moment, and forbids everybody everything.
+    """
+
+    permanent = False
 
 
 class QuotaExceededError(ForbiddenError):

@@ -2,12 +2,15 @@
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.api import Api
-from trainingjob_operator.errors import ForbiddenError
+from tests.support.chart import token_kubeconfig
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.errors import ForbiddenError, RightMissingError
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
 
@@ -90,3 +93,27 @@ async def test_a_pod_that_an_admission_policy_denies_is_forbidden_and_not_invali
     assert type(refusal) is ForbiddenError
     assert "no pods today" in refusal.message
     assert refusal.status == 422, "which is why the status alone does not tell"
+
+
+@pytest.mark.real_only
+async def test_a_right_that_is_missing_is_told_from_what_admission_refuses(
+    api: Api, tmp_path: Path
+) -> None:
+    plane = api.server.plane
+    assert plane is not None
+    await api.client.create(
+        f"/api/v1/namespaces/{api.namespace}/serviceaccounts",
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody"}},
+    )
+    kubeconfig = token_kubeconfig(plane, tmp_path / "nobody", api.namespace, "nobody")
+    async with Gateway(await connect(str(kubeconfig)), timeout_s=10) as gateway:
+        asked = (
+            gateway.get_job(JobKey(api.namespace, "mnist")),
+            gateway.create_pod({"metadata": {"name": "p", "namespace": api.namespace}}),
+            gateway.patch_job_status(JobKey(api.namespace, "mnist"), {"status": {}}),
+            anext(aiter(gateway.list_jobs(None))),
+        )
+        for request in asked:
+            with pytest.raises(RightMissingError) as caught:
+                await request
+            assert 'nobody" cannot ' in caught.value.message

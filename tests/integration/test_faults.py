@@ -148,6 +148,36 @@ async def test_a_permanent_refusal_is_not_asked_about_again_and_again(
     assert fault.hits == 1
 
 
+async def test_rights_that_are_missing_for_a_moment_cost_a_job_a_moment(
+    operator: OperatorProcess, proxy: FaultProxy, api: Api
+) -> None:
+    """An API server that has just started knows no roles, and forbids everybody everything."""
+    missing = 'User "operator" cannot {} in API group "" in the namespace "ml"'
+    creates = Fault(
+        creates_pod,
+        status=403,
+        reason="Forbidden",
+        message=f"pods is forbidden: {missing.format('create resource pods')}",
+        times=2,
+    )
+    writes = Fault(
+        patches_status,
+        status=403,
+        reason="Forbidden",
+        message=f'trainingjobs "young" is forbidden: {missing.format("patch trainingjobs")}',
+        times=2,
+    )
+    for fault in (creates, writes):
+        proxy.add(fault)
+
+    begun = time.monotonic()
+    await api.apply(make_job("young"))
+    await run_to_the_end(api, "young")
+
+    assert (creates.hits, writes.hits) == (2, 2)
+    assert time.monotonic() - begun < 30, "a refusal by admission would have cost a minute each"
+
+
 async def test_the_operator_catches_up_after_an_outage_of_the_api_server(
     operator: OperatorProcess, proxy: FaultProxy, api: Api
 ) -> None:

@@ -35,12 +35,14 @@ class Refusal:
     Attributes:
         reason, message: what becomes of it in the condition `PodsReady`.
         retry_at: when to ask again; a permanent fault is not asked about more than once a minute.
+        wait_s: how long that was, in seconds, when it was refused.
         fatal: the very request is wrong, and no patience mends it.
     """
 
     reason: str
     message: str
     retry_at: datetime
+    wait_s: float = 60.0
     fatal: bool = False
 
 

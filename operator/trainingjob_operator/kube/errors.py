@@ -16,6 +16,7 @@ from trainingjob_operator.errors import (
     KubernetesError,
     NotYetReadyError,
     QuotaExceededError,
+    RightMissingError,
     ThrottledError,
     UnavailableError,
 )
@@ -48,11 +49,19 @@ A webhook that names no status makes it 400, and a ValidatingAdmissionPolicy tha
 request can never pass: rules change.
 """
 
-_NOT_YET_READY: Final = re.compile(r"error looking up service account|status unknown for quota")
-"""How admission words what a namespace lacks in its first moments.
+_NO_RIGHT: Final = re.compile(r"[^:]*\bforbidden: User \".*\" cannot ")
+"""How the API server words that the authorizer said no, before any admission was asked
+(k8s.io/apiserver: `responsewriters.Forbidden`)."""
 
-Its default account, and what is used of its quotas, are made by controllers. A job that is applied
-together with its namespace meets them on their way.
+_NOT_YET_READY: Final = re.compile(
+    r"error looking up service account|status unknown for quota|cannot find RESTMapping"
+)
+"""How admission words what a namespace, or a cluster, lacks in its first moments.
+
+A namespace's default account, and what is used of its quotas, are made by controllers. A job that
+is applied together with its namespace meets them on their way. OwnerReferencesPermissionEnforcement
+looks for new kinds every half minute, and refuses pods whose owner is of a kind that it has not
+found yet: those of the first job after an install.
 """
 
 
@@ -73,6 +82,8 @@ def error_from(status: int, headers: Mapping[str, str], body: bytes) -> Kubernet
         return kind(message, status=status, reason=reason)
     if status == 403 and "exceeded quota" in message:  # noqa: PLR2004 - HTTP's own number
         return QuotaExceededError(message, status=status, reason=reason)
+    if status == 403 and _NO_RIGHT.match(message):  # noqa: PLR2004 - HTTP's own number
+        return RightMissingError(message, status=status, reason=reason)
     if status == 403 and _NOT_YET_READY.search(message):  # noqa: PLR2004 - HTTP's own number
         return NotYetReadyError(message, status=status, reason=reason)
     kind_of = _BY_STATUS.get(status, UnavailableError)

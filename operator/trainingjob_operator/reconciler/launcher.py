@@ -29,6 +29,7 @@ from trainingjob_operator.errors import (
     KubernetesError,
     NotYetReadyError,
     QuotaExceededError,
+    RightMissingError,
 )
 from trainingjob_operator.reconciler.ports import Cluster
 from trainingjob_operator.stores.job_index import JobEntry, JobIndex
@@ -36,7 +37,9 @@ from trainingjob_operator.stores.job_index import JobEntry, JobIndex
 ASK_AGAIN_S: Final = 60.0
 """A permanent fault (quota, admission, a taken name) is not asked about more often than this."""
 
-_ASK_SOON_S: Final = 1.0
+ASK_SOON_S: Final = 1.0
+"""What passes by itself, mostly, is asked about so soon, and then less and less often."""
+
 _MAX_BATCH: Final = 16
 
 
@@ -69,9 +72,9 @@ class Launcher:
         Raises:
             KubernetesError: a fault that passes by itself; what was created is in the index.
         """
-        entry.refusal = None
+        before, entry.refusal = entry.refusal, None
         if spec.num_nodes > 1 and not entry.has_service:
-            entry.refusal = await self._create_service(job)
+            entry.refusal = await self._create_service(job, before)
             entry.has_service = entry.refusal is None
         todo, size = list(ranks), 1
         # Slow start, as batch/v1 does: what is refused is refused once, not a thousand times.
@@ -79,14 +82,15 @@ class Launcher:
             batch, todo = todo[:size], todo[size:]
             size = min(size * 2, _MAX_BATCH)
             results = await asyncio.gather(
-                *(self._create_pod(job, spec, rank) for rank in batch), return_exceptions=True
+                *(self._create_pod(job, spec, rank, before) for rank in batch),
+                return_exceptions=True,
             )
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
                 entry.refusal = entry.refusal or result
 
-    async def _create_service(self, job: JobView) -> Refusal | None:
+    async def _create_service(self, job: JobView, before: Refusal | None) -> Refusal | None:
         manifest = service_manifest(job)
         namespace, name = job.key.namespace, manifest["metadata"]["name"]
         try:
@@ -101,17 +105,19 @@ class Launcher:
                     f"Service {name} is there already and is not this job's; delete or rename it",
                 )
         except (ForbiddenError, InvalidError) as error:
-            return self._refuse_for(job, error)
+            return self._refuse_for(job, error, before)
         return None
 
-    async def _create_pod(self, job: JobView, spec: TrainingJobSpec, rank: int) -> Refusal | None:
+    async def _create_pod(
+        self, job: JobView, spec: TrainingJobSpec, rank: int, before: Refusal | None
+    ) -> Refusal | None:
         manifest = pod_manifest(job, spec, rank, accelerators=self._accelerators)
         try:
             created = await self._cluster.create_pod(manifest)
         except AlreadyExistsError:
             return await self._adopt(job, manifest)
         except (ForbiddenError, InvalidError) as error:
-            return self._refuse_for(job, error)
+            return self._refuse_for(job, error, before)
         if (pod := pod_view(created)) is not None:
             self._index.observe_pod(pod)
         return None
@@ -139,11 +145,16 @@ class Launcher:
         self._index.observe_pod(pod)
         return None
 
-    def _refuse_for(self, job: JobView, error: KubernetesError) -> Refusal:
+    def _refuse_for(self, job: JobView, error: KubernetesError, before: Refusal | None) -> Refusal:
+        if isinstance(error, RightMissingError):
+            # From anew when it is another right: a server that has just started knows none.
+            again = before is not None and before.message == error.message
+            wait_s = min(2 * before.wait_s, ASK_AGAIN_S) if before and again else ASK_SOON_S
+            return self._refuse(REASON_FORBIDDEN, error.message, wait_s=wait_s)
         if isinstance(error, NotYetReadyError):
             # As long again as the job has waited: soon at first, and then less and less often.
             age_s = (self._clock.now() - job.created_at).total_seconds()
-            wait_s = min(max(age_s, _ASK_SOON_S), ASK_AGAIN_S)
+            wait_s = min(max(age_s, ASK_SOON_S), ASK_AGAIN_S)
             return self._refuse(REASON_FORBIDDEN, error.message, wait_s=wait_s)
         if isinstance(error, QuotaExceededError):
             return self._refuse(REASON_QUOTA_EXCEEDED, error.message)
@@ -155,7 +166,9 @@ class Launcher:
         self, reason: str, message: str, *, fatal: bool = False, wait_s: float = ASK_AGAIN_S
     ) -> Refusal:
         retry_at = self._clock.now() + timedelta(seconds=wait_s)
-        return Refusal(reason=reason, message=message, retry_at=retry_at, fatal=fatal)
+        return Refusal(
+            reason=reason, message=message, retry_at=retry_at, wait_s=wait_s, fatal=fatal
+        )
 
 
 def _is_owned_by(raw: dict[str, Any], uid: str) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.errors import KubernetesError, ThrottledError
-from trainingjob_operator.reconciler.launcher import ASK_AGAIN_S
+from trainingjob_operator.errors import KubernetesError, RightMissingError, ThrottledError
+from trainingjob_operator.reconciler.launcher import ASK_AGAIN_S, ASK_SOON_S
 from trainingjob_operator.reconciler.work_queue import WorkQueue
 
 _logger = logging.getLogger(__name__)
@@ -76,6 +76,11 @@ class Workers:
             except ThrottledError as error:
                 self._failed(key, error)
                 self._queue.hold(key, max(error.retry_after_s, 0.1))
+            except RightMissingError as error:
+                # Mostly a server that has just started; else somebody has to grant it, and no
+                # event of the job does.
+                self._failed(key, error)
+                self._queue.hold_back(key, at_least_s=ASK_SOON_S)
             except KubernetesError as error:
                 self._failed(key, error)
                 if error.permanent:

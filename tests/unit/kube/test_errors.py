@@ -14,6 +14,7 @@ from trainingjob_operator.errors import (
     KubernetesError,
     NotYetReadyError,
     QuotaExceededError,
+    RightMissingError,
     ThrottledError,
     UnavailableError,
 )
@@ -25,6 +26,19 @@ NO_ACCOUNT = (
     'pods "mnist-0" is forbidden: error looking up service account ml/default: '
     'serviceaccount "default" not found'
 )
+NO_MAPPING = (
+    'pods "mnist-0" is forbidden: cannot set blockOwnerDeletion in this case because cannot find '
+    "RESTMapping for APIVersion trainingjob.dev/v1alpha1 Kind TrainingJob: no matches for kind"
+)
+NO_RIGHT = (
+    'trainingjobs.trainingjob.dev "mnist" is forbidden: User "system:serviceaccount:ops:operator" '
+    'cannot patch resource "trainingjobs" in API group "trainingjob.dev" in the namespace "ml"'
+)
+NO_ROLE = (
+    'pods is forbidden: User "ops" cannot list resource "pods" in API group "" at the cluster '
+    'scope: RBAC: clusterrole.rbac.authorization.k8s.io "operator" not found'
+)
+NO_PATH = 'forbidden: User "ops" cannot get path "/readyz"'
 QUOTA_RACE = "Operation cannot be fulfilled on resourcequotas: the object has been modified"
 WEBHOOK = 'admission webhook "pods.example.com" denied the request: no team label'
 POLICY = (
@@ -47,6 +61,11 @@ def status_body(message: str = "staged", reason: str = "") -> bytes:
         (403, status_body(QUOTA), QuotaExceededError, True),
         (403, status_body(QUOTA_UNKNOWN), NotYetReadyError, True),
         (403, status_body(NO_ACCOUNT), NotYetReadyError, True),
+        (403, status_body(NO_MAPPING), NotYetReadyError, True),
+        (403, status_body(NO_RIGHT), RightMissingError, False),
+        (403, status_body(NO_ROLE), RightMissingError, False),
+        (403, status_body(NO_PATH), RightMissingError, False),
+        (403, status_body(f"{WEBHOOK}: {NO_PATH}"), ForbiddenError, True),
         (405, status_body(), InvalidError, True),
         (409, status_body(reason="AlreadyExists"), AlreadyExistsError, False),
         (409, status_body(reason="Conflict"), ConflictError, False),

@@ -10,7 +10,12 @@ from tests.support.cluster import FakeCluster, Kubelet, LoopClock, OperatorLife,
 from tests.support.endpoint import FakeEndpoint
 from tests.support.shelf import MemoryShelf
 from trainingjob_operator.constants import REASON_VOLUME_UNAVAILABLE
-from trainingjob_operator.errors import ForbiddenError, UnavailableError, VolumeError
+from trainingjob_operator.errors import (
+    ForbiddenError,
+    RightMissingError,
+    UnavailableError,
+    VolumeError,
+)
 from trainingjob_operator.reconciler.archiver import AILING_S, DEADLINE_S, TRIES
 from trainingjob_operator.reconciler.reconciler import ASK_VOLUME_S
 
@@ -97,6 +102,16 @@ async def test_what_is_forbidden_is_not_asked_twice() -> None:
         await until(lambda: is_settled(cluster) and gone(cluster), 10)
     assert calls(cluster, "pod_log") == 1
     assert "pods/log is forbidden" in logs(cluster)[2]
+
+
+@leaping_time
+async def test_a_right_that_is_missing_for_a_moment_costs_nothing_of_the_log() -> None:
+    cluster, shelf = staged()
+    cluster.create_job(make_job(cleanPodPolicy="All"))
+    cluster.fail_next("pod_log", RightMissingError("no right", status=403), times=TRIES - 1)
+    async with operated(cluster, shelf):
+        await until(lambda: is_settled(cluster) and gone(cluster), 20)
+    assert logs(cluster)[:2] == ("True", "Archived")
 
 
 @leaping_time

@@ -22,6 +22,7 @@ from trainingjob_operator.errors import (
     KubernetesError,
     NotYetReadyError,
     QuotaExceededError,
+    RightMissingError,
     UnavailableError,
 )
 from trainingjob_operator.reconciler.launcher import ASK_AGAIN_S, Launcher
@@ -170,6 +171,28 @@ async def test_what_a_young_namespace_lacks_is_asked_about_soon_and_then_less_an
         waits.append((refusal.retry_at - clock.now()).total_seconds())
         await asyncio.sleep(waits[-1])
     assert waits == pytest.approx([1, 1, 2, 4, 8, 16, 32, ASK_AGAIN_S, ASK_AGAIN_S], abs=0.01)
+
+
+@leaping_time
+async def test_a_right_that_is_missing_is_asked_about_soon_however_old_the_job_is() -> None:
+    launch = Launch(nodes=1)
+    clock = launch.cluster.clock
+    await asyncio.sleep(10_000)
+
+    async def refused(message: str) -> float:
+        launch.cluster.fail_next("create_pod", RightMissingError(message, status=403))
+        await launch.launch()
+        refusal = launch.entry.refusal
+        assert refusal is not None
+        assert (refusal.reason, refusal.fatal) == (REASON_FORBIDDEN, False)
+        return (refusal.retry_at - clock.now()).total_seconds()
+
+    waits = [await refused("cannot create pods") for _ in range(8)]
+    assert waits == [1, 2, 4, 8, 16, 32, ASK_AGAIN_S, ASK_AGAIN_S]
+    assert await refused("cannot create services") == 1
+    launch.cluster.fail_next("create_pod", QuotaExceededError("exceeded quota", status=403))
+    await launch.launch()
+    assert await refused("cannot create pods") == 1, "a quota's minute was another matter"
 
 
 @leaping_time

@@ -16,6 +16,7 @@ from trainingjob_operator.errors import (
     InvalidError,
     KubernetesError,
     QuotaExceededError,
+    RightMissingError,
     ThrottledError,
     UnavailableError,
 )
@@ -101,6 +102,22 @@ def test_a_permanent_fault_is_asked_about_once_a_minute_whatever_comes_in(
         assert len(bench.passes[OTHER]) == 2000, "nobody else waits"
 
     play()
+
+
+@leaping_time
+async def test_a_right_that_is_missing_is_asked_about_soon_then_once_a_minute_whatever_comes_in() -> (
+    None
+):
+    async with at_work(failing_with(RightMissingError("no right", status=403))) as bench:
+        await bench.flood(400, KEY, OTHER)
+    made = bench.passes[KEY]
+    waits = [late - early for early, late in itertools.pairwise(made)]
+    for number, wait in enumerate(waits):
+        least = min(60.0, max(1.0, 0.1 * 2**number))
+        assert least <= wait <= least * 1.25 + 0.2
+    assert waits[0] < 2
+    assert waits[-1] >= 60
+    assert len(bench.passes[OTHER]) == 4000, "nobody else waits"
 
 
 @leaping_time

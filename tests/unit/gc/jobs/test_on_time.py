@@ -25,6 +25,7 @@ from trainingjob_operator.errors import (
     ConflictError,
     EndpointUnavailableError,
     ForbiddenError,
+    RightMissingError,
     UnavailableError,
 )
 
@@ -247,6 +248,17 @@ async def test_a_server_that_fails_is_asked_again_and_a_refusal_is_left_to_the_s
         await asyncio.sleep(1000)
         asked = requests(cluster, seen)["delete_finished_job"]
         assert 1 <= asked <= 4, "once, and at each resync"
+
+
+@leaping_time
+async def test_a_right_that_is_missing_for_a_moment_delays_a_deletion_by_a_moment() -> None:
+    """As after a restart of the API server, which knows no roles at first: no case for the sweep."""
+    cluster = FakeCluster(LoopClock())
+    async with OperatorLife(cluster, ttl_s=60, interval_s=10_000):
+        cluster.fail_next("get_job", RightMissingError("no right", status=403), times=3)
+        ended_at = await finish(cluster, ttlSecondsAfterFinished=60)
+        gone_at = await until(lambda: not cluster.jobs(), within_s=100)
+        assert 60 <= gone_at - ended_at <= 65
 
 
 @leaping_time
