@@ -11,7 +11,6 @@ A key is worked on by one worker at a time; the index can change at every await,
 decision is made and its status write prepared between two of them.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
@@ -21,7 +20,7 @@ from trainingjob_operator.api.validation import parse_spec
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.constants import REASON_QUEUED
 from trainingjob_operator.core.archiving import can_be_read_early, is_archived, lacks_volume
-from trainingjob_operator.core.decision import DeletePod, Observation, Plan, Policy
+from trainingjob_operator.core.decision import Observation, Plan, Policy
 from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobKey, JobView, changed_fields
 from trainingjob_operator.core.naming import pod_selector
@@ -31,9 +30,10 @@ from trainingjob_operator.core.plan import is_ours, plan
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.progress import is_mere_progress
 from trainingjob_operator.core.readiness import Readiness, set_readiness
-from trainingjob_operator.errors import ConflictError, InvalidError, KubernetesError
+from trainingjob_operator.errors import ConflictError, InvalidError
 from trainingjob_operator.reconciler.launcher import Launcher
 from trainingjob_operator.reconciler.pace import Pace
+from trainingjob_operator.reconciler.pod_remover import PodRemover
 from trainingjob_operator.reconciler.ports import Cluster, Logs, Recorder, Records, Retention
 from trainingjob_operator.reconciler.record_keeper import RecordKeeper
 from trainingjob_operator.stores.job_index import JobEntry, JobIndex
@@ -52,7 +52,6 @@ ASK_VOLUME_S: Final = 60.0
 LONGEST_WAIT_S: Final = 3600.0
 """What is due later than that is the sweep's business, not the queue's."""
 
-_MAX_DELETES_AT_ONCE: Final = 16
 _logger = logging.getLogger(__name__)
 
 
@@ -94,6 +93,7 @@ class Reconciler:
             clock=clock,
             policy=policy,
         )
+        self._remover: Final = PodRemover(cluster, index)
         self._launcher: Final = Launcher(cluster, index, clock, accelerators=accelerators)
 
     @property
@@ -203,7 +203,7 @@ class Reconciler:
             if raw is None or job_view(raw).resource_version != job.resource_version:
                 return AT_ONCE
         all_wanted = self._logs.want(job, decided.archive) and all_wanted
-        await self._delete(key, decided.delete)
+        await self._remover.delete(key, decided.delete)
         self._forget_logs(entry)
         if decided.release:
             return await self._write_finalizers(
@@ -290,30 +290,6 @@ class Reconciler:
         for event in decided.events:
             self._events.record(job, event)
         return True
-
-    async def _delete(self, key: JobKey, victims: tuple[DeletePod, ...]) -> None:
-        """Delete these pods. One that may not be deleted does not keep the others alive."""
-        refused: KubernetesError | None = None
-        for start in range(0, len(victims), _MAX_DELETES_AT_ONCE):
-            batch = victims[start : start + _MAX_DELETES_AT_ONCE]
-            results = await asyncio.gather(
-                *(self._delete_pod(key, victim) for victim in batch), return_exceptions=True
-            )
-            for error in (result for result in results if result is not None):
-                if not isinstance(error, KubernetesError) or not error.permanent:
-                    raise error
-                refused = error
-        if refused is not None:
-            raise refused
-
-    async def _delete_pod(self, key: JobKey, victim: DeletePod) -> None:
-        try:
-            await self._cluster.delete_pod(
-                key.namespace, victim.name, uid=victim.uid, grace_s=victim.grace_s
-            )
-        except ConflictError:
-            return  # the name belongs to another pod by now: this one is gone
-        self._index.mark_deleting(key, victim.uid, victim.name)
 
     async def _read_job(self, job: JobView) -> dict[str, Any] | None:
         """Read a job live, and let the index know; None if it is gone or another one by now."""
