@@ -127,6 +127,9 @@ REASON_VALID: Final = "Valid"
 REASON_EXPIRED: Final = "Expired"
 """Event: the job was deleted because its time was over, or newer ones took its place."""
 
+REASON_FINALIZER_REFUSED: Final = "FinalizerRefused"
+"""Event: somebody's admission lets us not put our finalizer on the job, or not take it off."""
+
 REASON_NOT_DELETED: Final = "NotDeleted"
 """Event: the job's time is over, and it stays because a GitOps tool would create it again."""
 

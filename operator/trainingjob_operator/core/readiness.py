@@ -1,5 +1,6 @@
 """The condition `PodsReady`: do all ranks run, and if not, what is in the way."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -13,7 +14,7 @@ from trainingjob_operator.constants import (
 )
 from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.decision import Refusal
-from trainingjob_operator.core.job import JobStatus
+from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.ranks import Ranks
 
 _IMAGE_REASONS: Final = frozenset(
@@ -72,6 +73,16 @@ def set_readiness(
         message=readiness.message,
         now=now,
         generation=generation,
+    )
+
+
+def held_up(job: JobView, reason: str, message: str, *, now: datetime) -> JobStatus:
+    """The status of a job that is not taken up yet, with what is in the way."""
+    return set_readiness(
+        replace(job.status, phase=job.status.phase or "Pending"),
+        Readiness(ready=False, reason=reason, message=message),
+        now=now,
+        generation=job.generation,
     )
 
 

@@ -13,7 +13,6 @@ decision is made and its status write prepared between two of them.
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import replace
 from typing import Any, Final
 
 from trainingjob_operator.api.validation import parse_spec
@@ -29,8 +28,9 @@ from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours, plan
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.progress import is_mere_progress
-from trainingjob_operator.core.readiness import Readiness, set_readiness
-from trainingjob_operator.errors import ConflictError, InvalidError
+from trainingjob_operator.core.readiness import held_up
+from trainingjob_operator.core.transitions import events_between
+from trainingjob_operator.errors import ConflictError, ForbiddenError, InvalidError
 from trainingjob_operator.reconciler.launcher import Launcher
 from trainingjob_operator.reconciler.pace import Pace
 from trainingjob_operator.reconciler.pod_remover import PodRemover
@@ -52,6 +52,7 @@ ASK_VOLUME_S: Final = 60.0
 LONGEST_WAIT_S: Final = 3600.0
 """What is due later than that is the sweep's business, not the queue's."""
 
+_REFUSALS: Final = (ConflictError, ForbiddenError, InvalidError)
 _logger = logging.getLogger(__name__)
 
 
@@ -120,7 +121,7 @@ class Reconciler:
             await self._read_pods(entry)
             decided = self._decide(entry, pods_are_live=True)
         if decided.claim:
-            return await self._write_finalizers(entry.job, self._keeper.claim(entry.job))
+            return await self._claim(entry)
         if decided.create:
             if not await self._create(entry, decided):
                 return AT_ONCE
@@ -206,9 +207,7 @@ class Reconciler:
         await self._remover.delete(key, decided.delete)
         self._forget_logs(entry)
         if decided.release:
-            return await self._write_finalizers(
-                entry.job, self._keeper.release(entry.job, abandon=decided.abandon)
-            )
+            return await self._release(entry.job, abandon=decided.abandon)
         longest = await self._longest_wait(entry) if all_wanted else ASK_FOR_ROOM_S
         if decided.look_again_at is not None:
             due = (decided.look_again_at - self._clock.now()).total_seconds()
@@ -248,6 +247,26 @@ class Reconciler:
             return None
         wait = await self._retention.when_finished(job)
         return wait if job.key in self._index else None
+
+    async def _claim(self, entry: JobEntry) -> float | None:
+        """Put our finalizer on a job. If that is refused, its user gets to know what it waits for."""
+        job = entry.job
+        try:
+            return await self._write_finalizers(job, self._keeper.claim(job))
+        except _REFUSALS as error:
+            status = self._keeper.unclaimed(entry.job, error)
+            if changed_fields(entry.job.status, status):
+                events = events_between(entry.job.status, status)
+                await self._record(entry, entry.job, Plan(status=status, events=events))
+            raise
+
+    async def _release(self, job: JobView, *, abandon: bool) -> float | None:
+        """Take our finalizer off a job, with the same courtesy."""
+        try:
+            return await self._write_finalizers(job, self._keeper.release(job, abandon=abandon))
+        except _REFUSALS as error:
+            self._keeper.say_unreleased(job, error)
+            raise
 
     async def _write_finalizers(self, job: JobView, write: Awaitable[None]) -> float | None:
         """Make such a write. It changes the job, so look again in any case, unless it is over.
@@ -340,12 +359,7 @@ class Reconciler:
         if self._index.observe_job(job):
             return AT_ONCE
         full = f"the operator follows {self._index.max_jobs} live jobs, which is its limit"
-        status = set_readiness(
-            replace(job.status, phase=job.status.phase or "Pending"),
-            Readiness(ready=False, reason=REASON_QUEUED, message=full),
-            now=self._clock.now(),
-            generation=job.generation,
-        )
+        status = held_up(job, REASON_QUEUED, full, now=self._clock.now())
         if patch := status_patch(job.status, status):
             await self._cluster.patch_job_status(key, _status_write(job, patch))
         return None

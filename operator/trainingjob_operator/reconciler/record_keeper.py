@@ -10,13 +10,20 @@ from dataclasses import replace
 from typing import Any, Final
 
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.constants import CONDITION_COMPLETE, FINALIZER_RECORD
+from trainingjob_operator.constants import (
+    ANNOTATION_DISCARD_RECORD,
+    CONDITION_COMPLETE,
+    FINALIZER_RECORD,
+    REASON_FINALIZER_REFUSED,
+    REASON_FORBIDDEN,
+)
 from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.decision import Event, Plan, Policy
-from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.readiness import held_up
 from trainingjob_operator.core.recording import PENDING, is_owed, may_release, stored
-from trainingjob_operator.errors import ConflictError
+from trainingjob_operator.errors import ConflictError, KubernetesError
 from trainingjob_operator.reconciler.ports import Cluster, Recorder, Records
 from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.manifest_cache import ManifestCache
@@ -59,6 +66,32 @@ class RecordKeeper:
         if answer is not None and not is_owed(job_view(answer)):
             # Somebody's admission takes it off again. To claim at once would be for ever.
             raise ConflictError(f"the finalizer {FINALIZER_RECORD} was put on and is not there")
+
+    def unclaimed(self, job: JobView, error: KubernetesError) -> JobStatus:
+        """The status of a job that somebody's admission does not let us claim.
+
+        One that runs is told by an Event: its ranks are what they are. One that waits to start
+        says in its status what it waits for.
+        """
+        why = (
+            f"the finalizer {FINALIZER_RECORD} may not be put on the job, and nothing is done for "
+            "it before that; have it allowed, or give the job's record up (annotation "
+            f'{ANNOTATION_DISCARD_RECORD}: "true"): {error}'
+        )
+        if job.status.attempt == 0 and job.status.launched_attempt is None:
+            return held_up(job, REASON_FORBIDDEN, why, now=self._clock.now())
+        event = Event(reason=REASON_FINALIZER_REFUSED, message=why, warning=True)
+        self._events.record(job, event)
+        return job.status
+
+    def say_unreleased(self, job: JobView, error: KubernetesError) -> None:
+        """Tell of a job that somebody's admission does not let us let go."""
+        why = (
+            f"the finalizer {FINALIZER_RECORD} may not be taken off the job, which cannot be "
+            f"deleted before that; have it allowed: {error}"
+        )
+        event = Event(reason=REASON_FINALIZER_REFUSED, message=why, warning=True)
+        self._events.record(job, event)
 
     async def release(self, job: JobView, *, abandon: bool) -> None:
         """Take the finalizer off a job; if its user has deleted it, that is its end.

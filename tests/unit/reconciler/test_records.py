@@ -1,6 +1,7 @@
 """Nothing is lost: the record, from its claim to its release, with every interleaving staged."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from trainingjob_operator.errors import (
     ConflictError,
     EndpointUnauthorizedError,
     EndpointUnavailableError,
+    ForbiddenError,
     RecordConflictError,
     RecordRejectedError,
 )
@@ -178,6 +180,87 @@ async def test_a_claim_that_somebodys_admission_takes_off_again_is_not_made_at_o
         await asyncio.sleep(60)
     assert 1 < claims < 20
     assert cluster.pods() == []
+    [said] = cluster.status()["conditions"]
+    assert said["reason"] == "Forbidden"
+    assert said["message"].endswith("was put on and is not there")
+
+
+def refuse_finalizers(cluster: FakeCluster, times: float = math.inf) -> None:
+    message = 'admission webhook "no.finalizers" denied the request: none here'
+    cluster.fail_next("set_finalizers", ForbiddenError(message, status=403), times=times)
+
+
+@leaping_time
+async def test_a_job_that_may_not_be_claimed_says_what_it_waits_for_and_starts_when_it_may() -> (
+    None
+):
+    cluster, endpoint = staged()
+    refuse_finalizers(cluster, times=4)
+    async with operated(cluster, endpoint) as life:
+        cluster.create_job(make_job())
+        await asyncio.sleep(200)
+        [said] = cluster.status()["conditions"]
+        assert (said["type"], said["status"], said["reason"]) == (
+            "PodsReady",
+            "False",
+            "Forbidden",
+        )
+        assert said["message"].startswith("the finalizer trainingjob.dev/record may not be put")
+        assert said["message"].endswith('"no.finalizers" denied the request: none here')
+        assert cluster.status()["phase"] == "Pending"
+        assert cluster.pods() == []
+        warnings = [event for event in life.recorded.events if event.warning]
+        assert [event.reason for event in warnings] == ["Forbidden"], "once"
+        asked = Counter(call.method for call in cluster.calls)
+        assert (asked["set_finalizers"], asked["patch_job_status"]) == (4, 1)
+        await asyncio.sleep(100)
+        assert cluster.status()["phase"] == "Succeeded"
+    assert endpoint.row()["phase"] == "Succeeded"
+
+
+@leaping_time
+async def test_a_job_that_may_not_be_claimed_starts_when_its_user_gives_its_record_up() -> None:
+    cluster, endpoint = staged()
+    refuse_finalizers(cluster)
+    async with operated(cluster, endpoint):
+        cluster.create_job(make_job())
+        await asyncio.sleep(10)
+        cluster.annotate_job(**{ANNOTATION_DISCARD_RECORD: "true"})
+        await asyncio.sleep(100)
+    assert cluster.status()["phase"] == "Succeeded"
+    assert endpoint.rows == {}
+
+
+@leaping_time
+async def test_a_job_that_runs_and_may_not_be_claimed_is_told_so_by_an_event() -> None:
+    cluster, endpoint = staged()
+    async with operated(cluster, None, exit_code=None):
+        cluster.create_job(make_job())
+        await asyncio.sleep(10)
+    refuse_finalizers(cluster)
+    async with operated(cluster, endpoint, exit_code=None) as life:
+        await asyncio.sleep(10)
+    [event] = [event for event in life.recorded.events if event.warning]
+    assert event.reason == "FinalizerRefused"
+    conditions = {c["type"]: c["status"] for c in cluster.status()["conditions"]}
+    assert conditions["PodsReady"] == "True", "its ranks are what they are"
+
+
+@leaping_time
+async def test_a_job_that_may_not_be_let_go_is_told_so_by_an_event() -> None:
+    cluster, endpoint = staged()
+    async with operated(cluster, endpoint) as life:
+        cluster.create_job(make_job())
+        await asyncio.sleep(1)
+        assert finalizers(cluster) == [FINALIZER_RECORD]
+        refuse_finalizers(cluster, times=1)
+        await asyncio.sleep(30)
+        assert persisted(cluster) == ("True", "Stored")
+        [event] = [event for event in life.recorded.events if event.warning]
+        assert event.reason == "FinalizerRefused"
+        assert "may not be taken off" in event.message
+        await asyncio.sleep(60)
+        assert finalizers(cluster) == []
 
 
 @leaping_time
