@@ -132,6 +132,10 @@ class GcMetrics:
         """
         self._ended("jobs", skipped=skipped, errors=errors, seconds=seconds, at=at)
 
+    def volume_left_alone(self, reason: str) -> None:
+        """There was no sweep of the volume, because it is not known whose files those are."""
+        self._skipped.labels("volume", self._known(reason)).inc()
+
     def volume_swept(self, report: VolumeSwept, *, seconds: float, at: datetime) -> None:
         """A sweep of the volume has ended.
 

@@ -245,6 +245,9 @@ async def test_a_policy_of_the_namespace_rules_it_and_its_edits_act_at_once(
         await api.client.create(path, _policy(api.namespace, byOutcome=by_outcome))
         await wait_until_gone(api, "first")
         assert not await api.job_is_gone("second")
+        invalid = {"spec": {"ttlSecondsAfterFinished": -1}}
+        with pytest.raises(ApiError, match="ttlSecondsAfterFinished"):
+            await api.client.patch(f"{path}/default", invalid)
         edit = {"spec": {"ttlSecondsAfterFinished": 0, "byOutcome": None}}
         await api.client.patch(f"{path}/default", edit)
         await wait_until_gone(api, "second")

@@ -50,6 +50,13 @@ def test_a_sweep_of_the_volume_is_counted() -> None:
     assert value(metrics, "gc_duration_seconds_sum", sweep="volume") == 1.5
 
 
+def test_a_volume_that_is_left_alone_is_counted_by_reason_and_is_no_success() -> None:
+    metrics = Metrics()
+    metrics.gc.volume_left_alone("JobsUnknown")
+    assert value(metrics, "gc_skipped_total", sweep="volume", reason="JobsUnknown") == 1
+    assert not value(metrics, "gc_last_success_timestamp_seconds", sweep="volume")
+
+
 def test_a_sweep_with_errors_is_no_success() -> None:
     metrics = Metrics()
     metrics.gc.volume_swept(VolumeReport(errors=2), seconds=0, at=NOW)

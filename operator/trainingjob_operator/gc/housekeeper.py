@@ -30,6 +30,10 @@ from trainingjob_operator.gc.ports import Counts, PolicyStatus, VolumeSweep
 from trainingjob_operator.stores.policies import PolicyBook
 
 _WRITES: Final = 4
+_JOBS_UNKNOWN: Final = "JobsUnknown"
+_POLICY_UNKNOWN: Final = "PolicyUnknown"
+"""Why the volume was left alone: the API server did not say what lives, or whose volume it is."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -207,12 +211,14 @@ class Housekeeper:
             return None
         if not jobs.is_complete or jobs.seen is None:
             _logger.warning("Cleanup: the volume is left alone, because not all jobs were listed")
+            tools.counts.volume_left_alone(_JOBS_UNKNOWN)
             return None
         begun, namespace = tools.clock.monotonic(), tools.book.default_namespace
         try:
             raw = await tools.policies.get_policy(namespace)
         except KubernetesError as error:
             _logger.warning("Cleanup: the volume is left alone: %s", error)
+            tools.counts.volume_left_alone(_POLICY_UNKNOWN)
             return None
         if raw is None:
             return None

@@ -51,9 +51,13 @@ class Counts:
     def __init__(self) -> None:
         self.jobs: list[Object] = []
         self.volumes: list[VolumeReport] = []
+        self.left_alone: list[str] = []
 
     def jobs_swept(self, **counted: Any) -> None:
         self.jobs.append(counted)
+
+    def volume_left_alone(self, reason: str) -> None:
+        self.left_alone.append(reason)
 
     def volume_swept(self, report: VolumeReport, *, seconds: float, at: datetime) -> None:
         self.volumes.append(report)
@@ -229,8 +233,14 @@ async def test_without_a_complete_list_the_volume_is_left_alone(method: str) -> 
     assert names(home.cluster) == ["old"]
     assert home.status()["errors"] == 1
     assert [counted["errors"] for counted in home.counts.jobs] == [1]
+    assert home.counts.left_alone == ["JobsUnknown"]
     await home.keeper.tick("ops")
     assert len(volume.live) == 1
+
+    home.cluster.fail_next("get_policy", UnavailableError("503"))
+    await home.keeper.tick("ops")
+    assert len(volume.live) == 1, "nobody says whose volume it is"
+    assert home.counts.left_alone == ["JobsUnknown", "PolicyUnknown"]
 
 
 @leaping_time
