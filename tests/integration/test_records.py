@@ -16,7 +16,7 @@ import pytest
 from tests.support.api import Api, ApiServerUnderTest, condition
 from tests.support.builders import make_job
 from tests.support.ledger import Ledger
-from tests.support.operator import OperatorProcess
+from tests.support.operator import OperatorProcess, operating
 from trainingjob_sandbox.client import ApiError
 
 Object = dict[str, Any]
@@ -31,34 +31,15 @@ def ledger() -> Iterator[Ledger]:
 
 
 @contextlib.contextmanager
-def operating(
+def recording(
     api_server: ApiServerUnderTest, api: Api, folder: Path, ledger: Ledger | None, **settings: str
 ) -> Iterator[OperatorProcess]:
-    url = {"TRAININGJOB_PERSIST__URL": ledger.url} if ledger is not None else {}
-    process = OperatorProcess(
-        api_server.operator_kubeconfig,
-        folder / "operator.log",
-        TRAININGJOB_NAMESPACES=api.namespace,
-        TRAININGJOB_CLUSTER_NAME="test",
-        **url,
-        **settings,
-    )
-    with process:
-        process.wait_until_ready()
+    """An operator of this namespace alone, whose records go to the ledger, if there is one."""
+    said = {"TRAININGJOB_CLUSTER_NAME": "test"} | settings
+    if ledger is not None:
+        said["TRAININGJOB_PERSIST__URL"] = ledger.url
+    with operating(api_server, api, folder, **said) as process:
         yield process
-
-
-async def finish(api: Api, name: str, code: int = 0) -> None:
-    """Play the node's part in a job of one pod."""
-    [pod] = await api.wait_for_pods(name, 1)
-    await api.start_pod(pod)
-    await api.finish_pod(pod, code)
-
-
-async def wait_until_gone(api: Api, name: str) -> None:
-    async with asyncio.timeout(20):
-        while not await api.job_is_gone(name):
-            await asyncio.sleep(0.05)
 
 
 async def wait_for_release(api: Api, name: str) -> Object:
@@ -73,11 +54,11 @@ async def wait_for_release(api: Api, name: str) -> Object:
 async def test_a_finished_job_is_in_the_ledger(
     api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
 ) -> None:
-    with operating(api_server, api, tmp_path, ledger):
+    with recording(api_server, api, tmp_path, ledger):
         created = await api.apply(make_job("kept", framework="Torch"))
         [_] = await api.wait_for_pods("kept", 1)
         assert (await api.job("kept"))["metadata"]["finalizers"] == [FINALIZER]
-        await finish(api, "kept")
+        await api.finish_job("kept")
         job = await wait_for_release(api, "kept")
 
     row = ledger.rows[created["metadata"]["uid"]]
@@ -91,7 +72,7 @@ async def test_while_the_endpoint_is_down_jobs_end_in_time_and_are_stored_later(
     api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
 ) -> None:
     ledger.go_down()
-    with operating(api_server, api, tmp_path, ledger) as operator:
+    with recording(api_server, api, tmp_path, ledger) as operator:
         await api.apply(make_job("late"))
         [pod] = await api.wait_for_pods("late", 1)
         await api.start_pod(pod)
@@ -112,13 +93,13 @@ async def test_while_the_endpoint_is_down_jobs_end_in_time_and_are_stored_later(
 async def test_a_job_that_is_deleted_while_it_runs_leaves_a_record_and_goes(
     api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
 ) -> None:
-    with operating(api_server, api, tmp_path, ledger):
+    with recording(api_server, api, tmp_path, ledger):
         created = await api.apply(make_job("cancelled"))
         [pod] = await api.wait_for_pods("cancelled", 1)
         await api.start_pod(pod)
         await api.wait_for_phase("cancelled", "Running")
         await api.delete_job("cancelled")
-        await wait_until_gone(api, "cancelled")
+        await api.wait_until_gone("cancelled")
 
     row = ledger.rows[created["metadata"]["uid"]]
     assert (row["phase"], row["reason"]) == ("Cancelled", "Deleted")
@@ -127,23 +108,23 @@ async def test_a_job_that_is_deleted_while_it_runs_leaves_a_record_and_goes(
 async def test_recording_can_be_switched_off_and_on_around_jobs(
     api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
 ) -> None:
-    with operating(api_server, api, tmp_path, ledger):
+    with recording(api_server, api, tmp_path, ledger):
         await api.apply(make_job("owing"))
         [pod] = await api.wait_for_pods("owing", 1)
         await api.start_pod(pod)
-    with operating(api_server, api, tmp_path, None) as operator:
+    with recording(api_server, api, tmp_path, None) as operator:
         assert "finished jobs leave no record" in operator.log()
         await api.finish_pod(pod)
         await api.wait_for_phase("owing", "Succeeded")
         assert (await api.job("owing"))["status"]["recordState"] == "Pending"
         await api.apply(make_job("free"))
-        await finish(api, "free")
+        await api.finish_job("free")
         free = await api.wait_for_phase("free", "Succeeded")
         assert free["recordState"] == "NotRequired"
         await api.apply(make_job("running"))
         [running] = await api.wait_for_pods("running", 1)
         await api.start_pod(running)
-    with operating(api_server, api, tmp_path, ledger):
+    with recording(api_server, api, tmp_path, ledger):
         await wait_for_release(api, "owing")
         async with asyncio.timeout(20):
             while not (await api.job("running"))["metadata"].get("finalizers"):
@@ -159,7 +140,7 @@ async def test_no_secret_is_anywhere(
     token = tmp_path / "token"
     token.write_text(SECRETS[1])
     ledger.go_down()
-    with operating(
+    with recording(
         api_server,
         api,
         tmp_path,
@@ -168,7 +149,7 @@ async def test_no_secret_is_anywhere(
         TRAININGJOB_LOGGING__LEVEL="debug",
     ) as operator:
         await api.apply(make_job("quiet", env={"PASSWORD": SECRETS[0]}, backoff_limit=0))
-        await finish(api, "quiet", code=1)
+        await api.finish_job("quiet", code=1)
         await api.wait_for_phase("quiet", "Failed")
         async with asyncio.timeout(20):
             while not operator.probe("/readyz")[0]:
@@ -229,7 +210,7 @@ async def three_held_objects(api: Api) -> None:
     [pod] = await api.wait_for_pods("running", 1)
     await api.start_pod(pod)
     await api.apply(make_job("unstored"))
-    await finish(api, "unstored")
+    await api.finish_job("unstored")
     await api.wait_for_job("unstored", lambda s: s.get("recordState") == "Pending")
     policy = {
         "apiVersion": "trainingjob.dev/v1alpha1",
@@ -245,7 +226,7 @@ async def test_when_the_operator_goes_nothing_holds_a_namespace(
     api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
 ) -> None:
     ledger.go_down()
-    with operating(api_server, api, tmp_path, ledger):
+    with recording(api_server, api, tmp_path, ledger):
         await three_held_objects(api)
 
     code, out, err = await farewell(api_server, api)
@@ -282,7 +263,7 @@ async def test_what_waits_is_stored_on_the_way_out(
     api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
 ) -> None:
     ledger.go_down()
-    with operating(api_server, api, tmp_path, ledger):
+    with recording(api_server, api, tmp_path, ledger):
         await three_held_objects(api)
     ledger.come_up()
 

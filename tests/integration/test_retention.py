@@ -5,7 +5,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,34 +16,14 @@ import yaml
 from tests.support.api import Api, ApiServerUnderTest, condition
 from tests.support.builders import make_job
 from tests.support.ledger import Ledger
-from tests.support.operator import OperatorProcess
+from tests.support.operator import OperatorProcess, operating, operator_of
 from tests.support.proxy import Fault, FaultProxy, Seen
 from tests.support.real import Kubectl
 from trainingjob_sandbox.client import ApiError
 
 Object = dict[str, Any]
 KEEP = {"trainingjob.dev/keep": "true"}
-
-
-def operator_of(kubeconfig: Path, api: Api, folder: Path, **settings: str) -> OperatorProcess:
-    """An operator of this namespace alone."""
-    return OperatorProcess(
-        kubeconfig,
-        folder / "operator.log",
-        **{"TRAININGJOB_NAMESPACES": api.namespace, **settings},
-    )
-
-
-@contextlib.contextmanager
-def operating(
-    api_server: ApiServerUnderTest, api: Api, folder: Path, **settings: str
-) -> Iterator[OperatorProcess]:
-    """An operator of this namespace alone, which deletes at once what is finished."""
-    at_once = {"TRAININGJOB_GC__TTL": "0"}
-    process = operator_of(api_server.operator_kubeconfig, api, folder, **(at_once | settings))
-    with process:
-        process.wait_until_ready()
-        yield process
+AT_ONCE = {"TRAININGJOB_GC__TTL": "0"}
 
 
 @pytest.fixture
@@ -59,16 +39,8 @@ async def finish(api: Api, name: str, code: int = 0, **spec: Any) -> Object:
     metadata: Object = spec.pop("metadata", {})
     job = make_job(name, backoff_limit=0, **spec)
     created = await api.apply({**job, "metadata": {**job["metadata"], **metadata}})
-    [pod] = await api.wait_for_pods(name, 1)
-    await api.start_pod(pod)
-    await api.finish_pod(pod, code)
+    await api.finish_job(name, code)
     return created
-
-
-async def wait_until_gone(api: Api, name: str, *, patience_s: float = 20) -> None:
-    async with asyncio.timeout(patience_s):
-        while not await api.job_is_gone(name):
-            await asyncio.sleep(0.05)
 
 
 async def wait_for_event(api: Api, name: str, reason: str) -> list[Object]:
@@ -94,7 +66,7 @@ def messages(operator: OperatorProcess) -> list[str]:
 async def test_jobs_go_however_they_ended_and_their_pods_with_them(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
-    with operating(api_server, api, tmp_path) as operator:
+    with operating(api_server, api, tmp_path, **AT_ONCE) as operator:
         await finish(api, "complete")
         await finish(api, "failed", code=3)
         await api.apply(make_job("cancelled"))
@@ -102,7 +74,7 @@ async def test_jobs_go_however_they_ended_and_their_pods_with_them(
         await api.start_pod(pod)
         await api.patch_job("cancelled", {"spec": {"shutdown": "Terminate"}})
         for name in ("complete", "failed", "cancelled"):
-            await wait_until_gone(api, name)
+            await api.wait_until_gone(name)
             [event] = await wait_for_event(api, name, "Expired")
             assert "after it finished, as the operator's settings says" in event["message"]
         async with asyncio.timeout(30):
@@ -136,21 +108,21 @@ async def test_a_job_goes_after_its_own_time_and_after_its_record(
             assert not await api.job_is_gone("owing"), "it went before its record was stored"
             await asyncio.sleep(0.1)
         ledger.come_up()
-        await wait_until_gone(api, "owing", patience_s=60)
+        await api.wait_until_gone("owing", patience_s=60)
     assert created["metadata"]["uid"] in ledger.rows
 
 
 async def test_pinned_suspended_unfinished_and_gitops_jobs_stay(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
-    with operating(api_server, api, tmp_path, TRAININGJOB_GC__INTERVAL="1") as operator:
+    with operating(api_server, api, tmp_path, TRAININGJOB_GC__INTERVAL="1", **AT_ONCE) as operator:
         await finish(api, "pinned", metadata={"annotations": KEEP})
         helm = {"app.kubernetes.io/managed-by": "Helm"}
         await finish(api, "charted", metadata={"labels": helm})
         await api.apply(make_job("waiting", suspend=True))
         await api.apply(make_job("running"))
         await finish(api, "gone")
-        await wait_until_gone(api, "gone")
+        await api.wait_until_gone("gone")
         [event] = await wait_for_event(api, "charted", "NotDeleted")
         assert "Helm owns it and would create it again" in event["message"]
         for name in ("pinned", "charted", "waiting", "running"):
@@ -160,7 +132,7 @@ async def test_pinned_suspended_unfinished_and_gitops_jobs_stay(
         await api.patch_job("pinned", unpinned)
         await api.patch_job("charted", {"spec": {"ttlSecondsAfterFinished": 0}})
         for name in ("pinned", "charted"):
-            await wait_until_gone(api, name)
+            await api.wait_until_gone(name)
 
 
 @pytest.mark.parametrize("change", ["longer", "pinned", "namesake"])
@@ -192,7 +164,7 @@ async def test_what_changes_between_the_look_and_the_deletion_lives(
                     await asyncio.sleep(0.02)
             await act()
             await finish(api, "after", ttlSecondsAfterFinished=0)
-            await wait_until_gone(api, "after")
+            await api.wait_until_gone("after")
             assert not await api.job_is_gone("saved"), process.log()
 
 
@@ -219,7 +191,7 @@ async def test_an_operator_that_is_killed_at_the_deletion_leaves_it_to_the_next(
             assert await api.job_is_gone("phoenix") == (moment == "after")
             process.start()
             process.wait_until_ready()
-            await wait_until_gone(api, "phoenix", patience_s=60)
+            await api.wait_until_gone("phoenix", patience_s=60)
 
 
 def _policy(namespace: str, **spec: Any) -> Object:
@@ -243,14 +215,14 @@ async def test_a_policy_of_the_namespace_rules_it_and_its_edits_act_at_once(
         await api.wait_for_phase("second", "Failed")
         by_outcome = {"complete": 0, "failed": 3600}
         await api.client.create(path, _policy(api.namespace, byOutcome=by_outcome))
-        await wait_until_gone(api, "first")
+        await api.wait_until_gone("first")
         assert not await api.job_is_gone("second")
         invalid = {"spec": {"ttlSecondsAfterFinished": -1}}
         with pytest.raises(ApiError, match="ttlSecondsAfterFinished"):
             await api.client.patch(f"{path}/default", invalid)
         edit = {"spec": {"ttlSecondsAfterFinished": 0, "byOutcome": None}}
         await api.client.patch(f"{path}/default", edit)
-        await wait_until_gone(api, "second")
+        await api.wait_until_gone("second")
         await api.client.delete(f"{path}/default")
         await finish(api, "third")
         await api.wait_for_phase("third", "Succeeded")
@@ -304,7 +276,7 @@ async def test_the_sweep_finds_what_an_operator_that_was_away_has_missed(
     await api.client.create(path, _policy(api.namespace, **limits))
     with operating(api_server, api, tmp_path, **forgetful) as operator:
         for name in ("one", "two", "broken"):
-            await wait_until_gone(api, name, patience_s=70)
+            await api.wait_until_gone(name, patience_s=70)
         assert not await api.job_is_gone("three")
         status = await wait_for_sweep(api, api.namespace)
         async with asyncio.timeout(20):
@@ -314,7 +286,7 @@ async def test_the_sweep_finds_what_an_operator_that_was_away_has_missed(
         assert status["totals"]["errors"] == 0
 
         await api.client.patch(f"{path}/default", {"spec": {"ttlSecondsAfterFinished": 0}})
-        await wait_until_gone(api, "three")
+        await api.wait_until_gone("three")
         async with asyncio.timeout(20):
             while (status.get("skipped") or {}) != {"Kept": 1}:
                 status = await wait_for_sweep(api, api.namespace)
@@ -435,7 +407,7 @@ async def test_the_list_of_policies_reads_like_a_log(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     home = _home(api_server)
-    with operating(api_server, api, tmp_path, TRAININGJOB_GC__INTERVAL="1"):
+    with operating(api_server, api, tmp_path, TRAININGJOB_GC__INTERVAL="1", **AT_ONCE):
         before = (await read_policy(api, home)).get("status") or {}
         await wait_for_sweep(api, home, after=before.get("lastSweepTime", ""))
         cache = tmp_path / "kubectl"

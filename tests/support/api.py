@@ -152,6 +152,17 @@ class Api:
             raise
         return False
 
+    async def wait_until_gone(self, name: str, *, patience_s: float = PATIENCE_S) -> None:
+        """Wait until no TrainingJob of this name is there.
+
+        Raises:
+            AssertionError: it is still there after `patience_s`.
+        """
+        deadline = time.monotonic() + patience_s
+        while not await self.job_is_gone(name):
+            assert time.monotonic() < deadline, f"job {name} is still there"
+            await asyncio.sleep(0.05)
+
     async def wait_for_job(
         self, name: str, holds: Callable[[Object], bool], *, patience_s: float = PATIENCE_S
     ) -> Object:
@@ -248,6 +259,14 @@ class Api:
                 "containerStatuses": [_container(pod, {"terminated": ended}, ready=False)],
             },
         )
+
+    async def finish_job(
+        self, name: str, code: int = 0, *, patience_s: float = PATIENCE_S
+    ) -> None:
+        """Play the node's part in a job of one pod, from the pod's creation to its end."""
+        [pod] = await self.wait_for_pods(name, 1, patience_s=patience_s)
+        await self.start_pod(pod)
+        await self.finish_pod(pod, code)
 
     async def delete_pod(self, pod: Object, *, grace_s: int | None = None) -> None:
         """Delete a pod as a user would."""

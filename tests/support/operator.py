@@ -7,9 +7,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from tests.support.api import Api, ApiServerUnderTest
 
 _READY_PATIENCE_S = 30.0
 
@@ -124,3 +128,22 @@ class OperatorProcess:
             if marker in line:
                 return line.split(marker)[1].split('"')[0]
         return None
+
+
+def operator_of(kubeconfig: Path, api: Api, folder: Path, **settings: str) -> OperatorProcess:
+    """An operator of this namespace alone, with its log in this folder."""
+    return OperatorProcess(
+        kubeconfig,
+        folder / "operator.log",
+        **{"TRAININGJOB_NAMESPACES": api.namespace, **settings},
+    )
+
+
+@contextmanager
+def operating(
+    api_server: ApiServerUnderTest, api: Api, folder: Path, **settings: str
+) -> Iterator[OperatorProcess]:
+    """Such an operator, which runs and is ready."""
+    with operator_of(api_server.operator_kubeconfig, api, folder, **settings) as process:
+        process.wait_until_ready()
+        yield process
