@@ -1,0 +1,253 @@
+"""RetentionPolicies, and the housekeeping that their timers run: an operator on an API server."""
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.support.api import Api, ApiServerUnderTest, condition
+from tests.support.operator import OperatorProcess, operating, operator_of
+from tests.support.proxy import Fault, FaultProxy
+from tests.support.real import Kubectl
+from tests.support.retention import (
+    AT_ONCE,
+    KEEP,
+    finish,
+    home_of,
+    messages,
+    policy_of,
+    policy_path,
+    read_policy,
+    uid_of_policy,
+    wait_for_sweep,
+)
+from trainingjob_sandbox.client import ApiError
+
+Object = dict[str, Any]
+
+
+@pytest.fixture
+async def policies(api: Api) -> AsyncIterator[Api]:
+    """The client of a namespace whose policy does not hold its end, with no operator to let go."""
+    yield api
+    with contextlib.suppress(ApiError):
+        await api.client.patch(policy_path(api.namespace), {"metadata": {"finalizers": None}})
+
+
+def _runs(operator: OperatorProcess) -> bool:
+    return "Cleanup: run started" in operator.log()
+
+
+async def test_a_policy_of_the_namespace_rules_it_and_its_edits_act_at_once(
+    api_server: ApiServerUnderTest, policies: Api, tmp_path: Path
+) -> None:
+    api = policies
+    path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{api.namespace}/retentionpolicies"
+    with operating(api_server, api, tmp_path, TRAININGJOB_GC__TTL="1h"):
+        await finish(api, "first")
+        await finish(api, "second", code=1)
+        await api.wait_for_phase("first", "Succeeded")
+        await api.wait_for_phase("second", "Failed")
+        by_outcome = {"complete": 0, "failed": 3600}
+        await api.client.create(path, policy_of(api.namespace, byOutcome=by_outcome))
+        await api.wait_until_gone("first")
+        assert not await api.job_is_gone("second")
+        invalid = {"spec": {"ttlSecondsAfterFinished": -1}}
+        with pytest.raises(ApiError, match="ttlSecondsAfterFinished"):
+            await api.client.patch(f"{path}/default", invalid)
+        edit = {"spec": {"ttlSecondsAfterFinished": 0, "byOutcome": None}}
+        await api.client.patch(f"{path}/default", edit)
+        await api.wait_until_gone("second")
+        await api.client.delete(f"{path}/default")
+        await finish(api, "third")
+        await api.wait_for_phase("third", "Succeeded")
+
+
+async def test_the_sweep_finds_what_an_operator_that_was_away_has_missed(
+    api_server: ApiServerUnderTest, policies: Api, tmp_path: Path
+) -> None:
+    api = policies
+    path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{api.namespace}/retentionpolicies"
+    long = {"TRAININGJOB_GC__TTL": "1h", "TRAININGJOB_GC__INTERVAL": "1"}
+    with operating(api_server, api, tmp_path, **long):
+        for name in ("one", "two", "three"):
+            await finish(api, name)
+            await api.wait_for_phase(name, "Succeeded")
+        await finish(api, "broken", code=1)
+        await api.wait_for_phase("broken", "Failed")
+        await finish(api, "pinned", metadata={"annotations": KEEP})
+        await api.wait_for_phase("pinned", "Succeeded")
+    for name, ago_s in (("one", 100), ("two", 50)):  # times are whole seconds, and these may tie
+        earlier = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - ago_s))
+        await api.patch_job_status(name, {"completionTime": earlier})
+    # Nothing of these is in the next process's memory, and no event of them comes.
+    forgetful = long | {"TRAININGJOB_INDEX__RETENTION": "0"}
+    limits = {"successfulJobsHistoryLimit": 1, "failedJobsHistoryLimit": 0}
+    await api.client.create(path, policy_of(api.namespace, **limits))
+    with operating(api_server, api, tmp_path, **forgetful) as operator:
+        for name in ("one", "two", "broken"):
+            await api.wait_until_gone(name, patience_s=70)
+        assert not await api.job_is_gone("three")
+        status = await wait_for_sweep(api, api.namespace)
+        async with asyncio.timeout(20):
+            while (status["totals"] or {}).get("jobsDeleted") != 3:
+                status = await wait_for_sweep(api, api.namespace)
+        assert status["observedGeneration"] == 1
+        assert status["totals"]["errors"] == 0
+
+        await api.client.patch(f"{path}/default", {"spec": {"ttlSecondsAfterFinished": 0}})
+        await api.wait_until_gone("three")
+        async with asyncio.timeout(20):
+            while (status.get("skipped") or {}) != {"Kept": 1}:
+                status = await wait_for_sweep(api, api.namespace)
+        assert status["ttlSecondsAfterFinished"] == 0
+        said = messages(operator)
+        assert not await api.job_is_gone("pinned")
+        # kopf's finalizer lets a policy go when its user deletes it.
+        await api.client.delete(f"{path}/default")
+        async with asyncio.timeout(20):
+            while await uid_of_policy(api, api.namespace):
+                await asyncio.sleep(0.05)
+    assert f"Cleanup: run started for {api.namespace}" in said
+    assert any(line.startswith("Cleanup: removed job ") for line in said)
+
+
+async def test_the_default_policy_is_there_is_swept_and_comes_back(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path
+) -> None:
+    """In a namespace whose jobs are not served: that of the operator."""
+    home = home_of(api_server)
+    settings = {"TRAININGJOB_GC__TTL": "1h", "TRAININGJOB_GC__INTERVAL": "1"}
+    with operating(api_server, api, tmp_path, **settings) as operator:
+        first = await read_policy(api, home)
+        assert first["spec"] == {}
+        before = (first.get("status") or {}).get("lastSweepTime", "")
+        status = await wait_for_sweep(api, home, after=before)
+        assert status["ttlSecondsAfterFinished"] == 3600
+        counts = ("jobsDeleted", "filesRemoved", "directoriesRemoved", "bytesFreed", "errors")
+        assert [status[name] for name in counts] == [0] * 5
+        finalizers = (await read_policy(api, home))["metadata"]["finalizers"]
+        assert finalizers == ["trainingjob.dev/retention"]
+
+        await api.client.delete(policy_path(home))
+        async with asyncio.timeout(60):
+            while await uid_of_policy(api, home) in {"", first["metadata"]["uid"]}:
+                await asyncio.sleep(0.05)
+        await wait_for_sweep(api, home, after=status["lastSweepTime"])
+        said = messages(operator)
+    for line in ("Cleanup: run started", "Memory: 0 jobs (0 active), 0 cached persists, "):
+        assert any(found.startswith(line) for found in said), said
+    assert any(
+        found.startswith("Cleanup: done in ") and found.endswith(", next run in 1 s")
+        for found in said
+    )
+
+
+async def test_the_housekeeping_takes_the_files_of_jobs_that_are_gone_and_no_others(
+    own_api_server: ApiServerUnderTest, own_api: Api, tmp_path: Path
+) -> None:
+    root = tmp_path / "volume"
+    root.mkdir()
+    settings = {
+        "TRAININGJOB_GC__INTERVAL": "1",
+        "TRAININGJOB_GC__TTL": "1h",
+        "TRAININGJOB_VOLUME__ROOT": str(root),
+        "TRAININGJOB_VOLUME__MAX_AGE": "1s",
+    }
+    with operating(own_api_server, own_api, tmp_path, **settings) as operator:
+        first = await wait_for_sweep(own_api, "default")
+        assert first["volumeId"]
+        created = await finish(own_api, "here")
+        here = created["metadata"]["uid"]
+        gone = str(uuid4())
+        for uid in (here, gone):
+            (root / f"job_{uid}").mkdir(exist_ok=True)  # the operator has made its own
+            (root / f"job_{uid}" / "checkpoint").write_bytes(b"x" * 4096)
+            (root / f"job_{uid}.log").write_text("epoch 1\n")
+        async with asyncio.timeout(30):
+            while (root / f"job_{gone}").exists() or (root / f"job_{gone}.log").exists():
+                await asyncio.sleep(0.05)
+            totals: Object = {}
+            while totals.get("filesRemoved", 0) < 2 or not totals.get("directoriesRemoved"):
+                status = (await read_policy(own_api, "default"))["status"]
+                totals = status["totals"]
+                await asyncio.sleep(0.05)
+        assert (root / f"job_{here}" / "checkpoint").exists()
+        assert (root / f"job_{here}.log").exists()
+        assert condition(status, "VolumeHealthy")["status"] == "True"
+        assert status["volumeId"] == first["volumeId"]
+        assert totals["bytesFreed"] >= 4096
+        said = messages(operator)
+    assert any(re.fullmatch(_FILES_LINE, line) for line in said), said
+
+
+_FILES_LINE = r"Cleanup: removed \d+ log files and \d+ directories \(\d+ bytes\)"
+
+
+@pytest.mark.parametrize("moment", ["at its start", "in a run"])
+async def test_an_operator_that_is_told_to_stop_stops_whatever_its_timer_does(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path, moment: str
+) -> None:
+    with FaultProxy(api_server.operator_kubeconfig, tmp_path) as proxy:
+        process = operator_of(proxy.kubeconfig, api, tmp_path, TRAININGJOB_GC__INTERVAL="1")
+        with process:
+            process.wait_until_ready()
+            hangs = Fault(
+                lambda seen: (seen.verb, seen.resource) == ("list", "trainingjobs"),
+                times=None,
+                hang=True,
+            )
+            proxy.add(hangs)
+            async with asyncio.timeout(30):
+                while not (hangs.hits if moment == "at its start" else _runs(process)):
+                    await asyncio.sleep(0.02)
+            code, seconds = await asyncio.to_thread(process.terminate)
+            log = process.log()
+    assert code == 0, log
+    assert seconds < 2, log
+
+
+async def test_the_list_of_policies_reads_like_a_log(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path
+) -> None:
+    home = home_of(api_server)
+    with operating(api_server, api, tmp_path, TRAININGJOB_GC__INTERVAL="1", **AT_ONCE):
+        before = (await read_policy(api, home)).get("status") or {}
+        await wait_for_sweep(api, home, after=before.get("lastSweepTime", ""))
+        cache = tmp_path / "kubectl"
+        kubectl = Kubectl(api_server.kubeconfig, cache, home)
+        header, row = (await asyncio.to_thread(kubectl, "get", "rp", "default")).splitlines()
+    columns = ["NAME", "TTL", "LAST", "JOBS", "FILES", "FREED", "ERRORS", "NEXT"]
+    assert header.split() == columns
+    name, ttl, last, *counts, due = row.split()
+    assert (name, ttl, counts) == ("default", "0", ["0", "0", "0", "0"])
+    assert re.fullmatch(r"\d+[sm]", last)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", due)
+
+
+async def test_memory_pressure_is_told_by_the_default_policy(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path
+) -> None:
+    """This machine uses more than one percent of its memory: for such an operator that is short."""
+    marks = {
+        "TRAININGJOB_MEMORY__PRESSURE_PERCENT": "1",
+        "TRAININGJOB_MEMORY__RESUME_PERCENT": "0",
+    }
+    home = home_of(api_server)
+    kubectl = Kubectl(api_server.kubeconfig, tmp_path / "kubectl", home)
+    with operating(api_server, api, tmp_path, TRAININGJOB_GC__TTL="1h", **marks) as operator:
+        said = ""
+        async with asyncio.timeout(20):
+            while "MemoryPressure" not in said:
+                said = await asyncio.to_thread(kubectl, "describe", "rp", "default")
+        told = [line for line in messages(operator) if line.startswith("memory pressure: ")]
+    [line] = [line for line in said.splitlines() if "MemoryPressure" in line]
+    assert line.split()[:2] == ["Warning", "MemoryPressure"]
+    [first] = told
+    assert first in line, "the event says what the log says"
