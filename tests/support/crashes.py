@@ -9,17 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tests.support.builders import make_job
-from tests.support.cluster import (
-    Crash,
-    Effect,
-    FakeCluster,
-    Kubelet,
-    LeapingLoop,
-    LoopClock,
-    OperatorLife,
-    When,
-)
+from tests.support.cluster import FakeCluster
 from tests.support.endpoint import FakeEndpoint
+from tests.support.kubelet import Kubelet
+from tests.support.leaping import LeapingLoop, LoopClock
+from tests.support.objects import Crash, Effect, When
+from tests.support.operator_life import OperatorLife
 from tests.support.shelf import MemoryShelf
 from trainingjob_operator.constants import (
     FINALIZER_RECORD,

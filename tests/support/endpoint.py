@@ -4,7 +4,8 @@ import asyncio
 import copy
 from typing import Any
 
-from tests.support.cluster import FakeCluster, _Request
+from tests.support.cluster import FakeCluster
+from tests.support.objects import Request
 from trainingjob_operator.errors import EndpointUnavailableError, RecordConflictError, RecordError
 
 Object = dict[str, Any]
@@ -38,7 +39,7 @@ class FakeEndpoint:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            async with _Request(self._cluster, "put_record", record["name"]):
+            async with Request(self._cluster, "put_record", record["name"]):
                 await self._write(copy.deepcopy(record))
         finally:
             self.in_flight -= 1

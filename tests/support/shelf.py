@@ -7,7 +7,8 @@ import os
 from contextlib import closing
 from typing import Final
 
-from tests.support.cluster import FakeCluster, _Request
+from tests.support.cluster import FakeCluster
+from tests.support.objects import Request
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import VolumeError
 from trainingjob_operator.volume.archive import ArchiveFile, Prefixer, Section, Written
@@ -28,12 +29,12 @@ class MemoryShelf:
         self._files: Final[dict[str, int]] = {}
 
     async def prepare(self, key: JobKey, uid: str) -> None:
-        async with _Request(self.cluster, "volume.prepare", key.name):
+        async with Request(self.cluster, "volume.prepare", key.name):
             self._fail()
             self.prepared.append(uid)
 
     async def open(self, key: JobKey, uid: str) -> "MemoryArchive":
-        async with _Request(self.cluster, "volume.open", key.name):
+        async with Request(self.cluster, "volume.open", key.name):
             self._fail()
             fd = self._files.setdefault(uid, os.memfd_create(uid))
             return MemoryArchive(self, ArchiveFile(os.dup(fd)))
@@ -75,17 +76,17 @@ class MemoryArchive:
         return self._file.find(pod)
 
     async def begin(self, section: Section) -> None:
-        async with _Request(self._shelf.cluster, "volume.begin", section.pod):
+        async with Request(self._shelf.cluster, "volume.begin", section.pod):
             self._lines = Prefixer(section.rank)
             self._file.begin(section)
 
     async def write(self, part: bytes) -> None:
-        async with _Request(self._shelf.cluster, "volume.write", ""):
+        async with Request(self._shelf.cluster, "volume.write", ""):
             self._shelf._fail()
             self._file.write(self._lines.feed(part))
 
     async def finish(self, *, running: bool) -> None:
-        async with _Request(self._shelf.cluster, "volume.finish", ""):
+        async with Request(self._shelf.cluster, "volume.finish", ""):
             self._file.write(self._lines.end())
             self._file.finish(running=running)
 

@@ -21,14 +21,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.builders import make_job
-from tests.support.cluster import (
-    OPERATOR_NAMESPACE,
-    FakeCluster,
-    LeapingLoop,
-    LoopClock,
-    Object,
-    OperatorLife,
-)
+from tests.support.cluster import FakeCluster
+from tests.support.leaping import LeapingLoop, LoopClock
+from tests.support.objects import Object
+from tests.support.operator_life import OPERATOR_NAMESPACE, OperatorLife
 from trainingjob_operator.constants import LABEL_JOB_NAME
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import EndpointUnavailableError

@@ -3,7 +3,10 @@
 import asyncio
 
 from tests.support.builders import make_job
-from tests.support.cluster import FakeCluster, Kubelet, LoopClock, OperatorLife, leaping_time
+from tests.support.cluster import FakeCluster
+from tests.support.kubelet import Kubelet
+from tests.support.leaping import LoopClock, leaping_time
+from tests.support.operator_life import OperatorLife
 from trainingjob_operator.gc.aging import IndexAging
 
 

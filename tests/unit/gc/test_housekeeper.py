@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster import FakeCluster, LoopClock, OperatorLife, SetClock, leaping_time
+from tests.support.cluster import FakeCluster
+from tests.support.leaping import LoopClock, SetClock, leaping_time
+from tests.support.operator_life import OperatorLife
 from tests.unit.gc.jobs.test_sweep import ended, names
 from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
 from trainingjob_operator.errors import ConflictError, UnavailableError

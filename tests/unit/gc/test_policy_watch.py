@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from tests.support.cluster import FakeCluster, LoopClock, OperatorLife, leaping_time
+from tests.support.cluster import FakeCluster
+from tests.support.leaping import LoopClock, leaping_time
+from tests.support.operator_life import OperatorLife
 from tests.unit.gc.jobs.test_sweep import ended
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.kube.gateway import Page

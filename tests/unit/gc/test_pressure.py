@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests.support.clock import START, FakeClock
-from tests.support.cluster import LoopClock, leaping_time
+from tests.support.leaping import LoopClock, leaping_time
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import Condition, JobKey, JobStatus, JobView

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster import LoopClock, leaping_time
+from tests.support.leaping import LoopClock, leaping_time
 from trainingjob_operator.constants import MAX_MESSAGE_BYTES
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey, JobView

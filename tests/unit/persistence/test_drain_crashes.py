@@ -6,16 +6,12 @@ from contextlib import suppress
 import pytest
 
 from tests.support.builders import make_job
-from tests.support.cluster import (
-    Crash,
-    FakeCluster,
-    Kubelet,
-    LeapingLoop,
-    LoopClock,
-    OperatorLife,
-    When,
-)
+from tests.support.cluster import FakeCluster
 from tests.support.endpoint import FakeEndpoint
+from tests.support.kubelet import Kubelet
+from tests.support.leaping import LeapingLoop, LoopClock
+from tests.support.objects import Crash, When
+from tests.support.operator_life import OperatorLife
 from trainingjob_operator.errors import EndpointUnavailableError
 
 JOBS = 12

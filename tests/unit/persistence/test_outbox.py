@@ -7,8 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from tests.support.builders import make_job
-from tests.support.cluster import FakeCluster, Kubelet, LoopClock, OperatorLife, leaping_time
+from tests.support.cluster import FakeCluster
 from tests.support.endpoint import FakeEndpoint
+from tests.support.kubelet import Kubelet
+from tests.support.leaping import LoopClock, leaping_time
+from tests.support.operator_life import OperatorLife
 from trainingjob_operator.constants import ANNOTATION_DISCARD_RECORD
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.errors import EndpointUnavailableError, RecordRejectedError

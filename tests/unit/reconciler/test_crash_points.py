@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster import When
 from tests.support.crashes import Scenario, play, violations
 from tests.support.endpoint import FakeEndpoint
+from tests.support.objects import When
 from trainingjob_operator.errors import EndpointUnavailableError
 
 Object = dict[str, Any]

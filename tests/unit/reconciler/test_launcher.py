@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from tests.support.builders import make_job
-from tests.support.cluster import FakeCluster, LoopClock, leaping_time
+from tests.support.cluster import FakeCluster
+from tests.support.leaping import LoopClock, leaping_time
 from trainingjob_operator.api.validation import parse_spec
 from trainingjob_operator.constants import (
     REASON_FORBIDDEN,

@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from tests.support.builders import make_job
-from tests.support.cluster import FakeCluster, Kubelet, LoopClock, OperatorLife, leaping_time
+from tests.support.cluster import FakeCluster
+from tests.support.kubelet import Kubelet
+from tests.support.leaping import LoopClock, leaping_time
+from tests.support.operator_life import OperatorLife
 from trainingjob_operator.constants import ANNOTATION_TEMPLATE_HASH
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.naming import pod_name

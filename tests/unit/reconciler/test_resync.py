@@ -5,7 +5,9 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 from tests.support.builders import make_job
-from tests.support.cluster import FakeCluster, LoopClock, OperatorLife, leaping_time
+from tests.support.cluster import FakeCluster
+from tests.support.leaping import LoopClock, leaping_time
+from tests.support.operator_life import OperatorLife
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import GoneError, UnavailableError
 from trainingjob_operator.kube.gateway import Page

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.cluster import LoopClock, leaping_time
+from tests.support.leaping import LoopClock, leaping_time
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import (
     ConflictError,

@@ -9,17 +9,12 @@ from typing import Any
 import pytest
 
 from tests.support.builders import make_job
-from tests.support.cluster import (
-    Crash,
-    FakeCluster,
-    Kubelet,
-    LoopClock,
-    OperatorLife,
-    SetClock,
-    When,
-    leaping_time,
-)
+from tests.support.cluster import FakeCluster
 from tests.support.endpoint import FakeEndpoint
+from tests.support.kubelet import Kubelet
+from tests.support.leaping import LoopClock, SetClock, leaping_time
+from tests.support.objects import Crash, When
+from tests.support.operator_life import OperatorLife
 from trainingjob_operator.constants import ANNOTATION_KEEP, FINALIZER_RECORD
 from trainingjob_operator.errors import (
     ConflictError,

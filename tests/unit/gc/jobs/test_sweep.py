@@ -8,7 +8,9 @@ from typing import Any, Final
 import pytest
 
 from tests.support.builders import make_job
-from tests.support.cluster import FakeCluster, LoopClock, OperatorLife, SetClock, leaping_time
+from tests.support.cluster import FakeCluster
+from tests.support.leaping import LoopClock, SetClock, leaping_time
+from tests.support.operator_life import OperatorLife
 from trainingjob_operator.constants import ANNOTATION_KEEP, FINALIZER_RECORD
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.rawread import time_text
