@@ -8,7 +8,8 @@ import asyncio
 import base64
 import json
 import sqlite3
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -41,6 +42,16 @@ FIRST_POD_WITHIN_S = 120.0
 """This server's admission knows owners of a new kind only after half a minute, and refuses until then."""
 
 
+@asynccontextmanager
+async def installed(cluster: Cluster, folder: Path) -> AsyncIterator[tuple[ReleaseNode, Api]]:
+    """The release as the chart has it by default, ready; its node, and a namespace for jobs."""
+    server = ApiServerUnderTest(cluster.plane.kubeconfig, plane=cluster.plane)
+    with cluster.node(folder) as node:
+        cluster.install(None, *READY)
+        async with Api(server, cluster.namespace.replace("system", "jobs")) as api:
+            yield node, api
+
+
 def token(cluster: Cluster) -> str:
     data = cluster.get("secret", RECORDS, "-n", cluster.namespace)["data"]
     return base64.b64decode(data["token"]).decode()
@@ -55,9 +66,7 @@ def scale(cluster: Cluster, deployment: str, replicas: int) -> None:
 async def finish(api: Api, name: str) -> str:
     """Lead a job to its end, playing its node; its uid."""
     made = await api.apply(make_job(name))
-    [pod] = await api.wait_for_pods(name, 1, patience_s=FIRST_POD_WITHIN_S)
-    await api.start_pod(pod)
-    await api.finish_pod(pod)
+    await api.finish_job(name, patience_s=FIRST_POD_WITHIN_S)
     await api.wait_for_phase(name, "Succeeded")
     return str(made["metadata"]["uid"])
 
@@ -109,25 +118,22 @@ def used_by(cluster: Cluster, account: str) -> set[tuple[str, str]]:
 async def test_the_defaults_keep_records_and_an_upgrade_keeps_them_and_the_token(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    server = ApiServerUnderTest(cluster.plane.kubeconfig, plane=cluster.plane)
-    with cluster.node(tmp_path) as node:
-        cluster.install(None, *READY)
+    async with installed(cluster, tmp_path) as (node, api):
         first = token(cluster)
         assert len(first) > 40
-        async with Api(server, cluster.namespace.replace("system", "jobs")) as api:
-            await finish(api, "before")
-            await wait_until_stored(api, "before")
-            assert await listed(node, first) == (200, ["before"])
-            assert await listed(node, None) == (401, [])
+        await finish(api, "before")
+        await wait_until_stored(api, "before")
+        assert await listed(node, first) == (200, ["before"])
+        assert await listed(node, None) == (401, [])
 
-            # Both pods are replaced.
-            values = {"logging": {"level": "debug"}}
-            cluster.helm("upgrade", RELEASE, CHART, *READY, values=values)
-            assert token(cluster) == first
-            assert "is kept" in node.log(RECORDS)
-            await finish(api, "after")
-            await wait_until_stored(api, "after")
-            assert await listed(node, first) == (200, ["after", "before"])
+        # Both pods are replaced.
+        values = {"logging": {"level": "debug"}}
+        cluster.helm("upgrade", RELEASE, CHART, *READY, values=values)
+        assert token(cluster) == first
+        assert "is kept" in node.log(RECORDS)
+        await finish(api, "after")
+        await wait_until_stored(api, "after")
+        assert await listed(node, first) == (200, ["after", "before"])
 
         assert not [bad for bad in ("Traceback", first) if bad in node.log(RELEASE)]
         assert used_by(cluster, RELEASE)
@@ -136,77 +142,69 @@ async def test_the_defaults_keep_records_and_an_upgrade_keeps_them_and_the_token
 async def test_after_an_uninstall_nothing_holds_jobs_policies_and_namespaces(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    server = ApiServerUnderTest(cluster.plane.kubeconfig, plane=cluster.plane)
-    with cluster.node(tmp_path) as node:
-        cluster.install(None, *READY)
-        async with Api(server, cluster.namespace.replace("system", "jobs")) as api:
-            await api.apply(make_job("running"))
-            [pod] = await api.wait_for_pods("running", 1, patience_s=FIRST_POD_WITHIN_S)
-            await api.start_pod(pod)
-            await api.wait_for_phase("running", "Running")
-            scale(cluster, RECORDS, 0)
-            await finish(api, "unstored")
-            await api.wait_for_job("unstored", lambda s: s.get("recordState") == "Pending")
-            policy = json.dumps(with_finalizer(api))
-            cluster.kubectl("create", "-f", "-", stdin=policy)
-            for name in ("running", "unstored"):
-                assert (await api.job(name))["metadata"]["finalizers"] == [FINALIZER_RECORD]
+    async with installed(cluster, tmp_path) as (node, api):
+        await api.apply(make_job("running"))
+        [pod] = await api.wait_for_pods("running", 1, patience_s=FIRST_POD_WITHIN_S)
+        await api.start_pod(pod)
+        await api.wait_for_phase("running", "Running")
+        scale(cluster, RECORDS, 0)
+        await finish(api, "unstored")
+        await api.wait_for_job("unstored", lambda s: s.get("recordState") == "Pending")
+        policy = json.dumps(with_finalizer(api))
+        cluster.kubectl("create", "-f", "-", stdin=policy)
+        for name in ("running", "unstored"):
+            assert (await api.job(name))["metadata"]["finalizers"] == [FINALIZER_RECORD]
 
-            cluster.helm("uninstall", RELEASE, "--timeout=150s")
+        cluster.helm("uninstall", RELEASE, "--timeout=150s")
 
-            for name in ("running", "unstored"):
-                assert not (await api.job(name))["metadata"].get("finalizers")
-            said = node.log(UNINSTALL_NAME)
-            [record] = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-            assert (record["name"], record["phase"]) == ("unstored", "Succeeded")
-            assert "scaled to 0, and its pod is gone" in said
-            # Two jobs, the policy beside them, and the default one, which the operator has made.
-            assert "released 4 objects; stored 0 records, gave up 1" in said
-            ours = f"-lapp.kubernetes.io/instance={RELEASE}"
-            for kinds in (
-                "clusterroles,clusterrolebindings",
-                "serviceaccounts,roles,rolebindings",
-            ):
-                assert cluster.get(kinds, "-n", cluster.namespace, ours)["items"] == []
-            assert used_by(cluster, UNINSTALL_NAME) == {
-                (what, verb)
-                for table in (RIGHTS_OF_UNINSTALL, RIGHTS_BESIDE_THE_OPERATOR)
-                for what, verbs in table.items()
-                for verb in verbs
-            }
-            assert used_by(cluster, RECORDS) == {("/secrets", "get"), ("/secrets", "patch")}
-            # What was stored stays, and so does the log of what was not, for a day.
-            assert cluster.get("pvc", RECORDS, "-n", cluster.namespace)
-            assert cluster.get("job", UNINSTALL_NAME, "-n", cluster.namespace)["status"][
-                "succeeded"
-            ]
+        for name in ("running", "unstored"):
+            assert not (await api.job(name))["metadata"].get("finalizers")
+        said = node.log(UNINSTALL_NAME)
+        [record] = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        assert (record["name"], record["phase"]) == ("unstored", "Succeeded")
+        assert "scaled to 0, and its pod is gone" in said
+        # Two jobs, the policy beside them, and the default one, which the operator has made.
+        assert "released 4 objects; stored 0 records, gave up 1" in said
+        ours = f"-lapp.kubernetes.io/instance={RELEASE}"
+        for kinds in (
+            "clusterroles,clusterrolebindings",
+            "serviceaccounts,roles,rolebindings",
+        ):
+            assert cluster.get(kinds, "-n", cluster.namespace, ours)["items"] == []
+        assert used_by(cluster, UNINSTALL_NAME) == {
+            (what, verb)
+            for table in (RIGHTS_OF_UNINSTALL, RIGHTS_BESIDE_THE_OPERATOR)
+            for what, verbs in table.items()
+            for verb in verbs
+        }
+        assert used_by(cluster, RECORDS) == {("/secrets", "get"), ("/secrets", "patch")}
+        # What was stored stays, and so does the log of what was not, for a day.
+        assert cluster.get("pvc", RECORDS, "-n", cluster.namespace)
+        assert cluster.get("job", UNINSTALL_NAME, "-n", cluster.namespace)["status"]["succeeded"]
 
-            await namespace_goes(cluster, api.namespace)
+        await namespace_goes(cluster, api.namespace)
         await namespace_goes(cluster, cluster.namespace)
 
 
 async def test_what_waits_at_an_uninstall_is_stored_and_the_next_install_has_it(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    server = ApiServerUnderTest(cluster.plane.kubeconfig, plane=cluster.plane)
-    with cluster.node(tmp_path) as node:
+    async with installed(cluster, tmp_path) as (node, api):
+        scale(cluster, RECORDS, 0)
+        await finish(api, "late")
+        await api.wait_for_job("late", lambda s: s.get("recordState") == "Pending")
+        scale(cluster, RELEASE, 0)
+        scale(cluster, RECORDS, 1)
+
+        cluster.helm("uninstall", RELEASE, "--timeout=150s")
+
+        assert "stored 1 records, gave up 0" in node.log(UNINSTALL_NAME)
+        with closing(sqlite3.connect(node.claim(RECORDS) / "records.db")) as connection:
+            assert connection.execute("SELECT name FROM records").fetchall() == [("late",)]
+
+        # The claim that was kept is taken again, with a new token.
         cluster.install(None, *READY)
-        async with Api(server, cluster.namespace.replace("system", "jobs")) as api:
-            scale(cluster, RECORDS, 0)
-            await finish(api, "late")
-            await api.wait_for_job("late", lambda s: s.get("recordState") == "Pending")
-            scale(cluster, RELEASE, 0)
-            scale(cluster, RECORDS, 1)
-
-            cluster.helm("uninstall", RELEASE, "--timeout=150s")
-
-            assert "stored 1 records, gave up 0" in node.log(UNINSTALL_NAME)
-            with closing(sqlite3.connect(node.claim(RECORDS) / "records.db")) as connection:
-                assert connection.execute("SELECT name FROM records").fetchall() == [("late",)]
-
-            # The claim that was kept is taken again, with a new token.
-            cluster.install(None, *READY)
-            assert await listed(node, token(cluster)) == (200, ["late"])
+        assert await listed(node, token(cluster)) == (200, ["late"])
 
 
 async def test_kubectl_installs_it_with_one_command_and_uninstalls_it_as_the_readme_says(
