@@ -61,6 +61,10 @@ def scale(cluster: Cluster, deployment: str, replicas: int) -> None:
     where = ("-n", cluster.namespace)
     cluster.kubectl(*where, "scale", f"deployment/{deployment}", f"--replicas={replicas}")
     cluster.kubectl(*where, "rollout", "status", f"deployment/{deployment}", "--timeout=60s")
+    if not replicas:  # rolled out it is as soon as its pods are told to go: they still answer
+        labels = cluster.get("deployment", deployment, *where)["spec"]["selector"]["matchLabels"]
+        selector = ",".join(f"{name}={value}" for name, value in labels.items())
+        cluster.kubectl(*where, "wait", "--for=delete", "pod", "-l", selector, "--timeout=60s")
 
 
 async def finish(api: Api, name: str) -> str:
