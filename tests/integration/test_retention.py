@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Api, ApiServerUnderTest
+from tests.support.api import COLLECTED_S, Api, ApiServerUnderTest
 from tests.support.builders import make_job
 from tests.support.ledger import Ledger
 from tests.support.operator import operating, operator_of
@@ -42,7 +42,7 @@ async def test_jobs_go_however_they_ended_and_their_pods_with_them(
             await api.wait_until_gone(name)
             [event] = await wait_for_event(api, name, "Expired")
             assert "after it finished, as the operator's settings says" in event["message"]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(COLLECTED_S):
             while await api.pods("complete") or await api.pods("failed"):
                 await asyncio.sleep(0.05)
         said = "\n".join(messages(operator))

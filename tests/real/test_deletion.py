@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Api, condition
+from tests.support.api import COLLECTED_S, Api, condition
 from tests.support.builders import make_job, unscheduled
 from tests.support.operator import OperatorProcess
 from tests.support.real import Kubectl
@@ -14,9 +14,6 @@ from tests.support.real import Kubectl
 pytestmark = pytest.mark.real_only
 
 Object = dict[str, Any]
-
-COLLECTED_S = 90.0
-"""The garbage collector looks for kinds that are new every 30 s, and our definitions may be."""
 
 
 async def running_job(api: Api, name: str, nodes: int = 2) -> list[Object]:

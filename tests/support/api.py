@@ -16,6 +16,9 @@ from trainingjob_sandbox.client import ApiClient, ApiError
 
 Object = dict[str, Any]
 PATIENCE_S = 20.0
+COLLECTED_S = 90.0
+"""The garbage collector looks for kinds that are new every 30 s, and our definitions may be."""
+
 _CONTROLLERS_PATIENCE_S = 90.0
 
 
