@@ -175,7 +175,8 @@ class Housekeeper:
             skipped=jobs.skipped,
             volume=volume,
         )
-        await self._write_status(namespace, run)
+        if not await self._write_status(namespace, run):
+            tools.remover.not_told(namespace, deleted)
 
     async def _sweep_jobs(self, namespace: str, *, is_default: bool) -> JobsReport:
         tools, namespaces = self._tools, self._schedule.namespaces
@@ -241,23 +242,26 @@ class Housekeeper:
         said = policy.rules.files_max_age_s if policy is not None else None
         return self._schedule.files_max_age_s if said is None else said
 
-    async def _write_status(self, namespace: str, run: Run) -> None:
-        """Tell how it went. Somebody may edit the policy just then: read it again."""
+    async def _write_status(self, namespace: str, run: Run) -> bool:
+        """Tell how it went, if anybody can be told. Somebody may edit the policy: read it again."""
         tools = self._tools
         try:
             for _ in range(_WRITES):
                 raw = await tools.policies.get_policy(namespace)
                 if raw is None:
-                    return
+                    return True
                 inherited = tools.book.inherited_by(namespace)
                 patch = status_patch(raw, inherited, run, now=tools.clock.now())
                 try:
                     await tools.policies.patch_policy_status(namespace, patch)
-                except ConflictError:
+                except ConflictError as error:
+                    refused: KubernetesError = error
                     continue
-                return
+                return True
         except KubernetesError as error:
-            _logger.warning("Cleanup: cannot write the policy's status: %s", error)
+            refused = error
+        _logger.warning("Cleanup: cannot write the policy's status: %s", refused)
+        return False
 
     def _beats(self, seconds: float) -> int:
         """After how many intervals from its beginning the timer fires again."""

@@ -13,7 +13,7 @@ from tests.support.leaping import LoopClock, SetClock, leaping_time
 from tests.support.operator_life import OperatorLife
 from tests.unit.gc.jobs.test_sweep import ended, names
 from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
-from trainingjob_operator.errors import ConflictError, UnavailableError
+from trainingjob_operator.errors import ConflictError, KubernetesError, UnavailableError
 from trainingjob_operator.gc.aging import IndexAging
 from trainingjob_operator.gc.housekeeper import Housekeeper, Memory, Schedule, Tools
 from trainingjob_operator.gc.jobs.sweep import JobSweep
@@ -287,6 +287,24 @@ async def test_jobs_that_went_on_time_are_counted_by_the_next_run() -> None:
     )
     await home.keeper.tick("ops")
     assert home.status()["jobsDeleted"] == 1
+
+
+@pytest.mark.parametrize("error", [UnavailableError("down"), ConflictError("always")])
+def test_what_could_not_be_written_down_is_said_by_the_next_run(error: KubernetesError) -> None:
+    @leaping_time
+    async def play() -> None:
+        home = await house()
+        ended(home.cluster, "old")
+        home.cluster.fail_next("patch_policy_status", error, times=4)
+        with _Log() as said:
+            await home.keeper.tick("ops")
+        assert f"Cleanup: cannot write the policy's status: {error}" in said
+        home.cluster._faults.clear()
+        assert home.status() == {}
+        await home.keeper.tick("ops")
+        assert (home.status()["jobsDeleted"], home.status()["totals"]["jobsDeleted"]) == (1, 1)
+
+    play()
 
 
 @leaping_time

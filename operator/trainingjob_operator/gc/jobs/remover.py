@@ -105,6 +105,11 @@ class Remover:
         """How many jobs the policy of this namespace has had deleted since last asked, by reason."""
         return self._removed.pop(ruler, Counter())
 
+    def not_told(self, ruler: str, removed: Counter[str]) -> None:
+        """That could not be said in the policy's status: the next run is to say it."""
+        if removed:
+            self._removed.setdefault(ruler, Counter()).update(removed)
+
     async def when_finished(self, job: JobView) -> float | None:
         """Delete a job if its time is over.
 
