@@ -99,12 +99,12 @@ class Tree:
         time.sleep(0.02)  # the file system's clock ticks every few milliseconds
         self._clock.wall_ns = border + int(_WEEK_S * 1e9) + 1_000_000
 
-    def sweep(self, threads: int) -> LogSweep:
+    def sweep(self, processes: int) -> LogSweep:
         """Ours, without its caps."""
         return LogSweep(
             str(self.path),
             owner=Owner("bench"),
-            limits=Limits(100, 1 << 62, 1e9, high_percent=100, threads=threads),
+            limits=Limits(100, 1 << 62, 1e9, high_percent=100, processes=processes),
             clock=self._clock,
             volume_time_ns=lambda _: self._clock.wall_ns,
         )
@@ -168,7 +168,7 @@ def _race(name: str, count: int, ours: list[float], theirs: list[float], other: 
     )
 
 
-def delete(folder: Path, directories: int, files: int, rounds: int, threads: int) -> None:
+def delete(folder: Path, directories: int, files: int, rounds: int, processes: int) -> None:
     """Everything is old and nobody's: ours judges it twice, find just deletes."""
     ours: list[float] = []
     theirs: list[float] = []
@@ -183,21 +183,25 @@ def delete(folder: Path, directories: int, files: int, rounds: int, threads: int
         others = _Others()
         contestants = [_delete_ours, _delete_find]
         for contestant in contestants if turn % 2 == 0 else reversed(contestants):
-            contestant(trees.pop(), ours if contestant is _delete_ours else theirs, threads)
+            contestant(trees.pop(), ours if contestant is _delete_ours else theirs, processes)
         _say(f"  round {turn + 1}: ours {ours[-1]:.3f} s, find {theirs[-1]:.3f} s; {others}")
     _race(
-        f"delete {count} files, {threads} threads", count, ours, theirs, "find -mindepth 1 -delete"
+        f"delete {count} files, {processes} processes",
+        count,
+        ours,
+        theirs,
+        "find -mindepth 1 -delete",
     )
 
 
-def _delete_ours(tree: Tree, seconds: list[float], threads: int) -> None:
+def _delete_ours(tree: Tree, seconds: list[float], processes: int) -> None:
     with _timed(seconds):
-        report = tree.sweep(threads).sweep(_NOBODY, max_age_s=_WEEK_S)
+        report = tree.sweep(processes).sweep(_NOBODY, max_age_s=_WEEK_S)
     if report.files_removed != len(tree.uids) * tree.files or report.errors:
         raise SystemExit(f"ours did not remove everything: {report}")
 
 
-def _delete_find(tree: Tree, seconds: list[float], threads: int) -> None:
+def _delete_find(tree: Tree, seconds: list[float], processes: int) -> None:
     with _timed(seconds):
         _find(tree.path, "-mindepth", "1", "-delete")
 
@@ -275,14 +279,14 @@ def wide(tree: Tree) -> None:
     )
 
 
-def lag(tree: Tree, threads: int) -> None:
-    """How late the event loop is while the sweep runs in its threads, and removes the tree."""
+def lag(tree: Tree, processes: int) -> None:
+    """How late the event loop is while the sweep runs, and removes the tree."""
     tree.settle()
 
     async def run() -> tuple[list[float], float]:
         late: list[float] = []
         start = time.perf_counter()
-        sweep = asyncio.ensure_future(tree.sweep(threads).run(_NOBODY, max_age_s=_WEEK_S))
+        sweep = asyncio.ensure_future(tree.sweep(processes).run(_NOBODY, max_age_s=_WEEK_S))
         while not sweep.done():
             due = time.perf_counter() + _TICK_S
             await asyncio.sleep(_TICK_S)
@@ -304,7 +308,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hack.bench.prune", description=__doc__)
     parser.add_argument("--files", type=int, default=200_000, help="in all")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--files-each", type=int, default=_FILES_EACH, help="in a directory")
     parser.add_argument("--folder", type=Path, help="where the trees are made (default: tmp)")
     parser.add_argument("--only", choices=_QUESTIONS, action="append")
@@ -328,11 +332,11 @@ def main(argv: list[str] | None = None) -> int:
         if "harm" in chosen:
             harm(folder)
         if "delete" in chosen:
-            delete(folder, *size, arguments.rounds, arguments.threads)
+            delete(folder, *size, arguments.rounds, arguments.processes)
         if wide_tree is not None:
             wide(wide_tree)
         if tree is not None and "lag" in chosen:
-            lag(tree, arguments.threads)
+            lag(tree, arguments.processes)
     return 0
 
 

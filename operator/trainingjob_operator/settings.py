@@ -194,8 +194,8 @@ class VolumeSettings(_Group):
     sweep_time: Seconds = Field(default=120.0, ge=1, le=86_400)
     """Seconds after which a sweep leaves the rest to the next one."""
 
-    threads: int = Field(default=2, ge=1, le=16)
-    """Threads that remove files."""
+    processes: int = Field(default=2, ge=0, le=16)
+    """Processes at most that delete files while the sweep goes on; 0: it deletes them itself."""
 
     @model_validator(mode="after")
     def _check_marks(self) -> Self:

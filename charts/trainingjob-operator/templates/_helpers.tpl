@@ -167,7 +167,7 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- $_ := set $values "TRAININGJOB_VOLUME__SWEEP_SHARE" .Values.logVolume.sweepShare }}
 {{- $_ := set $values "TRAININGJOB_VOLUME__SWEEP_ENTRIES" .Values.logVolume.sweepEntries }}
 {{- $_ := set $values "TRAININGJOB_VOLUME__SWEEP_TIME" .Values.logVolume.sweepTime }}
-{{- $_ := set $values "TRAININGJOB_VOLUME__THREADS" .Values.logVolume.threads }}
+{{- $_ := set $values "TRAININGJOB_VOLUME__PROCESSES" .Values.logVolume.processes }}
 {{- end }}
 {{- $_ := set $values "TRAININGJOB_WEB__ADDRESS" (printf ":%d" (int .Values.web.port)) }}
 {{- range $name, $value := mergeOverwrite $values .Values.config }}

@@ -18,6 +18,7 @@ from trainingjob_operator.constants import (
 )
 from trainingjob_operator.core.pruning import Mark, Owner, Usage
 from trainingjob_operator.errors import VolumeError
+from trainingjob_operator.volume.full import NO_ROOM
 from trainingjob_operator.volume.marks import read_mark, write_mark
 from trainingjob_operator.volume.names import (
     LOST_AND_FOUND,
@@ -33,9 +34,6 @@ from trainingjob_operator.volume.sentinel import (
     read_sentinel,
     write_sentinel,
 )
-
-NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Errors of a full volume, or of one that has no inodes left."""
 
 _NO_LOCKS_HERE: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP})
 

@@ -23,9 +23,9 @@ from typing import Final, Self
 from trainingjob_operator.constants import REASON_UNSAFE_LAYOUT
 from trainingjob_operator.errors import EntryChangedError, VolumeError
 from trainingjob_operator.volume.entries import Entry
+from trainingjob_operator.volume.full import NO_ROOM
 from trainingjob_operator.volume.names import DATASETS, TRASH, job_id_of
 from trainingjob_operator.volume.opening import open_directory
-from trainingjob_operator.volume.root import NO_ROOM
 
 MAX_OPEN: Final = 16
 """Directories of one tree that are open at once. Deeper ones are moved up into the trash."""
@@ -89,7 +89,7 @@ class _Level:
 
 
 class Trash:
-    """The trash of a root. Safe to use from several threads."""
+    """The trash of a root. Several processes may empty it at once."""
 
     def __init__(
         self, fd: int, device: int, tick: Callable[[], None], *, prefix: str = ""
@@ -104,9 +104,9 @@ class Trash:
             prefix: of all names in it.
         """
         self.fd: Final = fd
-        self._device: Final = device
+        self.device: Final = device
         self._tick: Final = tick
-        self._prefix: Final = prefix
+        self.prefix: Final = prefix
 
     @classmethod
     def open(cls, root: int, device: int, tick: Callable[[], None]) -> Self:
@@ -142,7 +142,7 @@ class Trash:
         Raises:
             OSError: the volume does not let it be moved.
         """
-        if self._prefix:
+        if self.prefix:
             return
         with os.scandir(root) as found:
             strays = [each.name for each in found if each.name.startswith(_IN_ROOT)]
@@ -212,13 +212,13 @@ class Trash:
         """What is in it. Names that we did not give do not exist for us."""
         with os.scandir(self.fd) as found:
             for each in found:
-                if each.name.startswith(self._prefix):
-                    leftover = _parse(each.name.removeprefix(self._prefix))
+                if each.name.startswith(self.prefix):
+                    leftover = _parse(each.name.removeprefix(self.prefix))
                     if leftover is not None:
                         yield replace(leftover, name=each.name)
 
     def _name(self, letter: str, origin: str) -> str:
-        return f"{self._prefix}{letter}.{os.urandom(_TOKEN_BYTES).hex()}.{origin}"
+        return f"{self.prefix}{letter}.{os.urandom(_TOKEN_BYTES).hex()}.{origin}"
 
     # --- for good -----------------------------------------------------------------------------
 
@@ -234,14 +234,19 @@ class Trash:
                 os.unlink(name, dir_fd=self.fd)
                 tally.files += 1
                 return
-            if not name.startswith(f"{self._prefix}{_CONDEMNED}."):
-                name = self._condemn(name, origin)
+            name = self.condemn(name, origin)
         except FileNotFoundError:
             return  # another process has been here
         self._delete_trees(name, origin, tally)
 
-    def _condemn(self, name: str, origin: str) -> str:
-        """From now on it may be half gone: it never goes back."""
+    def condemn(self, name: str, origin: str) -> str:
+        """From now on it may be half gone: it never goes back. Its name from then on.
+
+        Raises:
+            FileNotFoundError: another process has been here.
+        """
+        if name.startswith(f"{self.prefix}{_CONDEMNED}."):
+            return name
         condemned = self._name(_CONDEMNED, origin)
         os.rename(name, condemned, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         return condemned
@@ -262,7 +267,7 @@ class Trash:
 
     def _empty(self, name: str, origin: str, moved: list[str], tally: Tally) -> bool:
         """Remove a tree; False: see first to the directories that were moved up."""
-        levels = [_Level(name, open_directory(name, at=self.fd, device=self._device)[0])]
+        levels = [_Level(name, open_directory(name, at=self.fd, device=self.device)[0])]
         try:
             while levels:
                 if len(moved) >= MAX_MOVED:
@@ -303,7 +308,7 @@ class Trash:
     def _enter(self, levels: list[_Level], below: str, tally: Tally) -> None:
         parent = levels[-1]
         try:
-            fd, _ = open_directory(below, at=parent.fd, device=self._device)
+            fd, _ = open_directory(below, at=parent.fd, device=self.device)
         except FileNotFoundError:
             return
         except NotADirectoryError:  # swapped for a link: the link itself goes

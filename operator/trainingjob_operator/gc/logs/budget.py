@@ -1,13 +1,11 @@
 """What one sweep may take: seconds, bytes, and not a moment longer than the process lives."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from trainingjob_operator.errors import OperatorError
-
-_T = TypeVar("_T")
 
 
 class BudgetError(OperatorError):
@@ -25,7 +23,7 @@ class Limits:
         bytes: that it may free.
         high_percent: above this use of the file system, entries go before their time; 100: never.
         low_percent: until it is below this.
-        threads: that remove at once.
+        processes: that delete beside the sweep, at most.
     """
 
     share_percent: float = 20.0
@@ -34,11 +32,11 @@ class Limits:
     bytes: int = 1 << 50
     high_percent: float = 85.0
     low_percent: float = 75.0
-    threads: int = 2
+    processes: int = 2
 
 
 class Budget:
-    """Asked now and then by everything that takes long. Safe to use from several threads."""
+    """Asked now and then by everything that takes long. For one thread; any may set `stop`."""
 
     def __init__(
         self, *, seconds: float, entries: int, bytes_: int, monotonic: Callable[[], float]
@@ -55,7 +53,6 @@ class Budget:
         self._deadline: Final = monotonic() + seconds
         self._entries = entries
         self._bytes = bytes_
-        self._lock: Final = threading.Lock()
         self.stop: Final = threading.Event()
 
     def tick(self) -> None:
@@ -73,53 +70,11 @@ class Budget:
 
     def spend(self) -> bool:
         """Whether one more entry may be removed; it counts as removed."""
-        with self._lock:
-            if self._entries <= 0 or self._bytes <= 0:
-                return False
-            self._entries -= 1
-            return True
+        if self._entries <= 0 or self._bytes <= 0:
+            return False
+        self._entries -= 1
+        return True
 
     def freed(self, bytes_: int) -> None:
         """Count bytes."""
-        with self._lock:
-            self._bytes -= bytes_
-
-
-def spread(items: Iterable[_T], work: Callable[[_T], None], *, threads: int) -> None:
-    """Do the work for each item, in so many threads.
-
-    The items are made one at a time, by whichever thread is free, while the others work. The threads
-    never hold up the end of the process: a volume that has gone away can hold a call for ever. The
-    first error ends them all, and is raised.
-    """
-    if threads <= 1:
-        for item in items:
-            work(item)
-        return
-    source = iter(items)
-    lock = threading.Lock()
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        while not errors:
-            try:
-                with lock:
-                    item = next(source, None)
-                if item is None:
-                    return
-                work(item)
-            except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
-                errors.append(error)
-
-    running = [threading.Thread(target=run, name="volume", daemon=True) for _ in range(threads)]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
-    if errors:
-        error = errors[0]
-        errors.clear()  # else this frame and the error held each other, and open directories
-        try:
-            raise error
-        finally:
-            del error
+        self._bytes -= bytes_

@@ -2,10 +2,9 @@
 
 import errno
 import os
-import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from trainingjob_operator.core.pruning import (
@@ -43,9 +42,6 @@ class Question:
         legacy: whether ids that are no uid may go.
         tick: called now and then.
         youth: what is known to be young.
-        looking: held by the thread that looks through a tree. Two that do it at once hand Python's
-            lock to and fro at each file, and are slower than one; beside one that removes, which
-            is in the kernel nearly all the time, looking costs next to nothing.
     """
 
     root: Root
@@ -57,7 +53,6 @@ class Question:
     legacy: bool
     tick: Callable[[], None]
     youth: Youth
-    looking: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +144,15 @@ def refusal(error: OSError) -> Verdict:
 
 
 def _measure(question: Question, name: str, at: int, *, moved: bool) -> Tree:
-    with question.looking:
-        return measure(
-            name,
-            at=at,
-            device=question.root.device,
-            now_ns=question.now_ns,
-            cutoff_ns=question.cutoff_ns,
-            moved=moved,
-            tick=question.tick,
-        )
+    return measure(
+        name,
+        at=at,
+        device=question.root.device,
+        now_ns=question.now_ns,
+        cutoff_ns=question.cutoff_ns,
+        moved=moved,
+        tick=question.tick,
+    )
 
 
 def _held(question: Question, name: str, job_id: str, at: int) -> Reason | None:

@@ -1,7 +1,6 @@
-"""What a sweep did: counted by several threads, read once at the end."""
+"""What a sweep did: counted on the way, read once at the end."""
 
 import errno
-import threading
 from collections import Counter
 from typing import Final
 
@@ -25,7 +24,6 @@ class Ledger:
             path: the volume's, for messages.
         """
         self._path: Final = path
-        self._lock: Final = threading.Lock()
         self._skipped: Final[Counter[str]] = Counter()
         self._files = 0
         self._directories = 0
@@ -45,10 +43,9 @@ class Ledger:
 
     def removed_entry(self, tally: Tally, bytes_: int) -> None:
         """Count what was removed."""
-        with self._lock:
-            self._files += tally.files
-            self._directories += tally.directories
-            self._bytes += bytes_
+        self._files += tally.files
+        self._directories += tally.directories
+        self._bytes += bytes_
 
     def kept(self, verdict: Verdict) -> None:
         """Count what stays, and why.
@@ -56,9 +53,8 @@ class Ledger:
         Raises:
             VolumeError: the whole volume takes no changes, so there is no point in going on.
         """
-        with self._lock:
-            self._skipped[verdict.reason] += 1
-            self._errors += verdict.reason in _ERRORS
+        self._skipped[verdict.reason] += 1
+        self._errors += verdict.reason in _ERRORS
         if verdict.error is not None:
             fault = explain(verdict.error, self._path)
             if verdict.error.errno == errno.EROFS:
@@ -68,14 +64,12 @@ class Ledger:
 
     def skip(self, reason: Reason) -> None:
         """Count something that stays."""
-        with self._lock:
-            self._skipped[reason] += 1
+        self._skipped[reason] += 1
 
     def fault(self, fault: VolumeError, *, errors: int = 0) -> None:
         """Note what is wrong with the volume; the first fault is told."""
-        with self._lock:
-            self._errors += errors
-            self._fault = self._fault or fault
+        self._errors += errors
+        self._fault = self._fault or fault
 
     def report(self, volume_id: str | None) -> VolumeReport:
         """The counts so far."""

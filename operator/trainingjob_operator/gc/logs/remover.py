@@ -1,5 +1,6 @@
 """Removing one entry: into the trash, judged once more, and then for good or back again."""
 
+from contextlib import suppress
 from typing import Final
 
 from trainingjob_operator.constants import REASON_VOLUME_UNAVAILABLE
@@ -8,18 +9,22 @@ from trainingjob_operator.errors import VolumeError
 from trainingjob_operator.gc.logs.budget import Budget, BudgetError
 from trainingjob_operator.gc.logs.judge import Question, Verdict, judge_again, refusal
 from trainingjob_operator.gc.logs.ledger import Ledger
+from trainingjob_operator.volume.emptier import Deletion
+from trainingjob_operator.volume.emptiers import Emptiers
 from trainingjob_operator.volume.entries import Entry, Places
 from trainingjob_operator.volume.names import TRASH, printable
-from trainingjob_operator.volume.trash import Leftover, Tally, Trash
+from trainingjob_operator.volume.trash import Leftover, Trash
 from trainingjob_operator.volume.walk import Tree, look_at
 
 _NOWHERE: Final = -1
 
 
 class Remover:
-    """Removes entries of one root. Safe to use from several threads."""
+    """Removes entries of one root. For one thread; `close` it."""
 
-    def __init__(self, trash: Trash, places: Places, ledger: Ledger, budget: Budget) -> None:
+    def __init__(
+        self, trash: Trash, places: Places, ledger: Ledger, budget: Budget, *, processes: int
+    ) -> None:
         """Prepare; nothing is done yet.
 
         Args:
@@ -27,11 +32,28 @@ class Remover:
             places: where entries lie, for what is left in the trash.
             ledger: counts what is done.
             budget: what may be done.
+            processes: that delete beside this one, at most.
         """
         self._trash: Final = trash
         self._places: Final = places
         self._ledger: Final = ledger
         self._budget: Final = budget
+        self._emptiers: Final = Emptiers(
+            trash, limit=processes, tick=budget.tick, settle=self._settle
+        )
+
+    def finish(self) -> None:
+        """Wait until what was removed is deleted, and counted.
+
+        Raises:
+            BudgetError: the time is over.
+            VolumeError: the whole volume takes no changes.
+        """
+        self._emptiers.finish()
+
+    def close(self) -> None:
+        """End what is still being deleted; the next sweep goes on with it."""
+        self._emptiers.close()
 
     def remove(self, question: Question, entry: Entry, before: Tree) -> None:
         """Remove an entry that is due, unless it has changed since it was judged.
@@ -70,7 +92,7 @@ class Remover:
         if not verdict.goes:
             self._ledger.kept(verdict)
             return
-        self._delete(name, entry.name, verdict.tree.bytes if verdict.tree else 0)
+        self._delete(name, entry.name, verdict.tree)
 
     def _put_back(self, entry: Entry, name: str) -> None:
         if entry.at == _NOWHERE:  # it stays in the trash until its place is there again
@@ -90,19 +112,24 @@ class Remover:
                 errors=1,
             )
 
-    def _delete(self, name: str, origin: str, bytes_: int) -> None:
-        tally = Tally()
-        try:
-            self._trash.delete(name, origin, tally)
-        except BudgetError:
+    def _delete(self, name: str, origin: str, tree: Tree | None) -> None:
+        bytes_, files = (tree.bytes, tree.files) if tree else (0, 0)
+        self._budget.freed(bytes_)  # before they are: what is deleted beside us counts as well
+        with suppress(BudgetError):  # the next tick raises it again
+            self._emptiers.delete(Deletion(name, origin, bytes_), files=files)
+
+    def _settle(self, deletion: Deletion) -> None:
+        """Count what was deleted.
+
+        Raises:
+            VolumeError: the whole volume takes no changes.
+        """
+        gone = deletion.done and deletion.error is None
+        self._ledger.removed_entry(deletion.tally, deletion.bytes if gone else 0)
+        if deletion.error is not None:
+            self._ledger.kept(refusal(deletion.error))
+        elif not deletion.done:
             self._ledger.skip(Reason.CAPPED)
-            bytes_ = 0
-        except OSError as error:
-            self._ledger.kept(refusal(error))
-            bytes_ = 0
-        finally:
-            self._ledger.removed_entry(tally, bytes_)
-            self._budget.freed(bytes_)
 
     def finish_leftovers(self, question: Question) -> None:
         """See to what an earlier process left in the trash: its jobs may live after all.
@@ -125,4 +152,4 @@ class Remover:
         if reason is not None:
             self._ledger.skip(reason)
         else:
-            self._delete(leftover.name, leftover.origin, 0)
+            self._delete(leftover.name, leftover.origin, None)

@@ -62,7 +62,7 @@ def log_sweep_from(settings: Settings, clock: Clock) -> "LogSweep | None":
         seconds=volume.sweep_time,
         high_percent=volume.high_watermark,
         low_percent=volume.low_watermark,
-        threads=volume.threads,
+        processes=volume.processes,
     )
     owner = Owner(settings.cluster_name, settings.namespaces)
     return LogSweep(volume.root, owner=owner, limits=limits, clock=clock)

@@ -10,7 +10,7 @@ from typing import Final
 from trainingjob_operator.constants import REASON_UNSAFE_LAYOUT
 from trainingjob_operator.core.pruning import Reason, excess, judge_job, share
 from trainingjob_operator.errors import EntryChangedError, VolumeError
-from trainingjob_operator.gc.logs.budget import Budget, BudgetError, Limits, spread
+from trainingjob_operator.gc.logs.budget import Budget, BudgetError, Limits
 from trainingjob_operator.gc.logs.judge import Question, Verdict, judge
 from trainingjob_operator.gc.logs.ledger import Ledger
 from trainingjob_operator.gc.logs.remover import Remover
@@ -89,7 +89,10 @@ class VolumePass:
             stack.callback(trash.close)
             with suppress(FileNotFoundError):
                 trash.adopt(self._question.root.fd)
-            remover = Remover(trash, places, self._ledger, self._budget)
+            remover = Remover(
+                trash, places, self._ledger, self._budget, processes=self._limits.processes
+            )
+            stack.callback(remover.close)
             self._budget.allow(self._share_of(places))
             with suppress(BudgetError):
                 remover.finish_leftovers(self._question)
@@ -125,12 +128,10 @@ class VolumePass:
     # --- what is due --------------------------------------------------------------------------
 
     def _remove_due(self, places: Places, remover: Remover) -> None:
-        with closing(self._due(self._in_turn(places), self._count)) as due:
-            spread(
-                due,
-                lambda each: remover.remove(self._question, each.entry, each.tree),
-                threads=self._limits.threads,
-            )
+        with closing(self._due(self._in_turn(places), self._count)) as found:
+            for due in found:
+                remover.remove(self._question, due.entry, due.tree)
+        remover.finish()
 
     def _count(self, entry: Entry, verdict: Verdict) -> None:
         self._ledger.kept(verdict)
@@ -183,6 +184,7 @@ class VolumePass:
             # What is younger than it was when it was chosen is not the oldest any more.
             question = replace(self._question, cutoff_ns=due.tree.newest_ns)
             remover.remove(question, due.entry, due.tree)
+            remover.finish()
 
     def _excess(self, high_percent: float) -> int:
         return excess(

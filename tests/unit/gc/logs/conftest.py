@@ -10,16 +10,22 @@ from tests.support.volume import (
     Volume,
     everything_below,
 )
-from trainingjob_operator.volume import opening
+from trainingjob_operator.volume import emptiers, opening
 
 
-@pytest.fixture(params=["openat2", "openat"])
+@pytest.fixture(params=["openat2", "openat", "processes"])
 def volume(
     tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Volume]:
-    """A volume with canaries beside it, with and without openat2; they have to live on."""
+    """A volume with canaries beside it; they have to live on.
+
+    With and without openat2, and with processes that do all the deleting.
+    """
     if request.param == "openat":
         monkeypatch.setattr(opening, "has_openat2", lambda: False)
+    elif request.param == "processes":
+        monkeypatch.setattr(emptiers, "WORTH_STARTING", 0)
+        monkeypatch.setattr(emptiers, "WORTH_ASKING", 0)
     elif not opening.has_openat2():
         pytest.skip("this kernel, or its container, has no openat2")
     outside = tmp_path / "outside"

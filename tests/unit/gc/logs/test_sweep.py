@@ -255,7 +255,7 @@ def test_a_file_that_loses_one_of_its_names_counts_as_written(volume: Volume) ->
     first, second = (volume.tree(f"job_{new_uid()}", files=1) for _ in range(2))
     (second / "link").hardlink_to(first / "file-0")
     volume.age()
-    volume.limits = Limits(threads=1, high_percent=100)
+    volume.limits = Limits(high_percent=100)
     assert volume.sweep().skipped == {"young": 1}
     assert len(volume.names()) == 1
 
@@ -264,7 +264,7 @@ def test_the_bytes_of_a_sweep_are_limited(volume: Volume) -> None:
     for _ in range(4):
         (volume.path / f"job_{new_uid()}.log").write_bytes(b"x" * 100_000)
     volume.age()
-    volume.limits = Limits(bytes=150_000, threads=1, high_percent=100)
+    volume.limits = Limits(bytes=150_000, high_percent=100)
     assert volume.sweep().files_removed == 2
 
 

@@ -1,0 +1,174 @@
+"""Deleting beside the sweep, in other processes.
+
+To delete takes several times as long as to judge, and Python lets only one thread of a process at
+its files: two threads hand its lock to and fro at each of them, and are hardly faster than one. So
+the sweep judges, and processes with locks of their own delete what it has condemned; idle in their
+I/O, nice to the operator, and left behind if the volume hangs. To start one takes as long as to
+remove a few thousand files: a sweep that removes fewer deletes them itself.
+
+Bound: `limit` processes, each with `_AHEAD` entries that it has not answered for. They end with the
+sweep, or with the process that started them, however that ends.
+"""
+
+import select
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Final
+
+from trainingjob_operator.volume.emptier import Deletion, Emptier
+from trainingjob_operator.volume.trash import Trash
+
+WORTH_STARTING: Final = 4096
+"""Files that a sweep removes by itself before it starts a process."""
+
+WORTH_ASKING: Final = 64
+"""Files of a tree that is worth a question to a process."""
+
+_AHEAD: Final = 8
+_TICK_MS: Final = 50
+_GRACE_MS: Final = 1000
+
+
+class Emptiers:
+    """The processes of one sweep. For one thread."""
+
+    def __init__(
+        self,
+        trash: Trash,
+        *,
+        limit: int,
+        tick: Callable[[], None],
+        settle: Callable[[Deletion], None],
+    ) -> None:
+        """Start none yet.
+
+        Args:
+            trash: what they empty.
+            limit: processes at most.
+            tick: called now and then; what it raises ends the work.
+            settle: told once of each deletion what became of it. What is not done then is
+                condemned, so that the next sweep goes on with it.
+        """
+        self._trash: Final = trash
+        self._limit = limit if sys.executable else 0
+        self._tick: Final = tick
+        self._settle: Final = settle
+        self._running: Final[list[Emptier]] = []
+        self._files = 0
+
+    @property
+    def running(self) -> int:
+        """How many processes there are."""
+        return len(self._running)
+
+    # --- for the sweep ------------------------------------------------------------------------
+
+    def delete(self, deletion: Deletion, *, files: int) -> None:
+        """Delete something: at once, or soon and in a process.
+
+        Args:
+            deletion: what.
+            files: about how many there are in it.
+
+        Raises:
+            Exception: what `tick` raises; the deletion is settled all the same.
+        """
+        self._files += files
+        emptier: Emptier | None = None
+        if files >= WORTH_ASKING and self._files >= WORTH_STARTING:
+            try:
+                emptier = self._next()
+            except BaseException:
+                self._settle(deletion)
+                raise
+        if emptier is None or not self._ask(emptier, deletion):
+            self._delete_here(deletion)
+
+    def finish(self) -> None:
+        """Wait until everything is settled.
+
+        Raises:
+            Exception: what `tick` raises.
+        """
+        while any(each.waiting for each in self._running):
+            self._collect(_TICK_MS)
+
+    def close(self) -> None:
+        """End the processes in mid-work."""
+        with ExitStack() as stack:
+            for emptier in self._running:
+                emptier.hang_up()
+                stack.callback(self._end, emptier)
+        self._running.clear()
+
+    # --- one deletion -------------------------------------------------------------------------
+
+    def _delete_here(self, deletion: Deletion) -> None:
+        try:
+            self._trash.delete(deletion.name, deletion.origin, deletion.tally)
+            deletion.done = True
+        except OSError as error:
+            deletion.error = error
+        finally:
+            self._settle(deletion)
+
+    def _ask(self, emptier: Emptier, deletion: Deletion) -> bool:
+        """Hand it over; False: it has to be done here, where the error shows as well."""
+        try:
+            deletion.name = self._trash.condemn(deletion.name, deletion.origin)
+            emptier.ask(deletion)
+        except OSError:
+            return False
+        return True
+
+    # --- the processes ------------------------------------------------------------------------
+
+    def _next(self) -> Emptier | None:
+        """One that may be asked; None: there is none, and none can be started."""
+        self._collect(0)
+        while True:
+            for emptier in self._running:
+                if not emptier.waiting:
+                    return emptier
+            if len(self._running) < self._limit:
+                try:
+                    self._running.append(Emptier(self._trash))
+                except OSError:
+                    self._limit = len(self._running)
+                continue
+            for emptier in self._running:
+                if len(emptier.waiting) < _AHEAD:
+                    return emptier
+            if not self._running:
+                return None
+            self._collect(_TICK_MS)
+
+    def _collect(self, wait_ms: int) -> None:
+        """Hear what has been done, and wait so long for the first of it."""
+        watch = select.poll()
+        for emptier in self._running:
+            watch.register(emptier, select.POLLIN)
+        ready = {fd for fd, _ in watch.poll(wait_ms)} if self._running else set()
+        for emptier in [each for each in self._running if each.fileno() in ready]:
+            try:
+                deletion = emptier.answer()
+            except OSError:  # it has died; of whatever it was, the others are enough
+                self._running.remove(emptier)
+                self._limit = len(self._running)
+                self._end(emptier)
+            else:
+                self._settle(deletion)
+        self._tick()
+
+    def _end(self, emptier: Emptier) -> None:
+        """End one, and settle what it was asked for."""
+        try:
+            while emptier.waiting and emptier.is_ready(_GRACE_MS):
+                self._settle(emptier.answer())
+        except OSError:
+            pass  # it is through, or has died
+        finally:
+            emptier.end()
+            for deletion in emptier.waiting:
+                self._settle(deletion)
