@@ -61,6 +61,26 @@ assert not any(map(util.find_spec, ("trainingjob_sandbox", "cel", "jsonschema", 
     assert installed == locked | {"trainingjob-operator"}
 
 
+def test_it_can_delete_in_a_process_of_its_own(image: str) -> None:
+    program = """
+import os
+from trainingjob_operator.volume.emptier import Deletion, Emptier
+from trainingjob_operator.volume.trash import Trash
+name = f"x.{'0' * 12}.job_a"
+os.mkdir(f"/trash/{name}")
+open(f"/trash/{name}/file", "w").close()
+fd = os.open("/trash", os.O_RDONLY)
+emptier = Emptier(Trash(fd, os.fstat(fd).st_dev, lambda: None))
+emptier.ask(Deletion(name, "job_a"))
+answer = emptier.answer()
+emptier.end()
+print(answer.tally, answer.error, os.listdir("/trash"), emptier.process.returncode)
+"""
+    code, printed = run_command(image, "-c", program, entrypoint=PYTHON, scratch="/trash")
+    assert code == 0, printed
+    assert printed.strip() == "Tally(files=1, directories=1) None [] 0"
+
+
 @pytest.mark.parametrize("command", [["run", "job.yaml"], ["sandbox", "up"]])
 def test_the_laptop_mode_is_refused_in_one_line(image: str, command: list[str]) -> None:
     code, printed = run_command(image, *command)
