@@ -19,6 +19,7 @@ from trainingjob_operator import __version__
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.gc.housekeeper import Housekeeper
 from trainingjob_operator.gc.jobs.remover import TOLD, Remover
+from trainingjob_operator.gc.logs.sweep import LogSweep
 from trainingjob_operator.gc.pressure import MemoryPressure
 from trainingjob_operator.handlers.memories import BoundedMemories
 from trainingjob_operator.kube.events import MEMORY_SIZE, QUEUE_SIZE, EventRecorder
@@ -67,6 +68,7 @@ class Parts:
     housekeeper: Housekeeper
     carrier: Carrier | None
     archiving: LogArchiving | None
+    log_sweep: LogSweep | None
 
 
 class Readings(Collector):
@@ -282,6 +284,11 @@ def _used_and_limit(parts: Parts) -> dict[str, tuple[int, int]]:
             "log_queue": (len(queue), queue.max_waiting),
             "log_outcomes": (queue.outcomes_kept, queue.max_waiting),
             "volume_threads": (threads.used, threads.limit),
+        }
+    if (sweep := parts.log_sweep) is not None:
+        used |= {
+            "volume_young": (len(sweep.youth), sweep.youth.limit),
+            "volume_processes": (sweep.processes, sweep.limits.processes),
         }
     return used
 

@@ -107,6 +107,7 @@ class Operator:
             on_forgotten=self.remover.take_removed,
         )
         self.archiving: Final = self._archiving(clock) if settings.volume.root else None
+        self.log_sweep: Final = log_sweep_from(settings, clock)
         self.reconciler: Final = Reconciler(
             cluster=self.gateway,
             index=self.index,
@@ -174,7 +175,7 @@ class Operator:
             counts=self.metrics.gc,
             aging=self.aging,
             memory=self._memory,
-            volume=log_sweep_from(self.settings, clock),
+            volume=self.log_sweep,
         )
         schedule = Schedule(
             interval_s=self.settings.gc.interval,
@@ -207,6 +208,7 @@ class Operator:
             housekeeper=self.housekeeper,
             carrier=self.carrier,
             archiving=self.archiving,
+            log_sweep=self.log_sweep,
         )
 
     def _carrier(self, writer: RecordWriter, clock: Clock) -> Carrier:

@@ -42,6 +42,11 @@ class Remover:
             trash, limit=processes, tick=budget.tick, settle=self._settle
         )
 
+    @property
+    def processes(self) -> int:
+        """How many processes delete just now."""
+        return self._emptiers.running
+
     def finish(self) -> None:
         """Wait until what was removed is deleted, and counted.
 

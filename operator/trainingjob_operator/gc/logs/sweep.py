@@ -93,16 +93,23 @@ class LogSweep:
         """
         self._path: Final = path
         self._owner: Final = owner
-        self._limits: Final = limits
+        self.limits: Final = limits
         self._clock: Final = clock
         self._volume_time_ns: Final = volume_time_ns
         self._legacy: Final = legacy
         self._known_id: str | None = None
         self._last: _Times | None = None
         self._stopped_at = ""
-        self._youth: Final = Youth()
+        self.youth: Final = Youth()
         self._budget: Budget | None = None
+        self._pass: VolumePass | None = None
         self._running: Final = threading.Lock()
+
+    @property
+    def processes(self) -> int:
+        """How many processes delete just now. May be asked by any thread."""
+        one = self._pass
+        return one.processes if one is not None else 0
 
     # --- for the event loop -------------------------------------------------------------------
 
@@ -201,7 +208,7 @@ class LogSweep:
         else:
             sentinel = root.check(self._owner, expected)
         if sentinel.volume_id != self._known_id:
-            self._youth.clear()
+            self.youth.clear()
         self._known_id = sentinel.volume_id
         return sentinel.volume_id
 
@@ -211,7 +218,7 @@ class LogSweep:
         now_ns = int(self._clock.now().timestamp() * NS)
         budget = self._new_budget(float("inf"))
         question = self._question(root, live, now_ns, max_age_s, budget)
-        VolumePass(question, self._limits, budget, ledger).look(seen)
+        VolumePass(question, self.limits, budget, ledger).look(seen)
 
     def _sweep(self, root: Root, live: LiveJobs, max_age_s: float, ledger: Ledger) -> str:
         """Sweep; or say why not, if a clock was set."""
@@ -227,24 +234,26 @@ class LogSweep:
             times.volume - last.volume,
             limit_s=CLOCK_LIMIT_S,
         ):
-            self._youth.clear()
+            self.youth.clear()
             return "a clock was set since the last sweep: nothing is removed before the next one"
         # The earlier of the two clocks: whichever is wrong, nothing goes too soon.
         now_ns = int(min(times.wall, times.volume) * NS)
-        budget = self._new_budget(self._limits.seconds)
+        budget = self._new_budget(self.limits.seconds)
         question = self._question(root, live, now_ns, max_age_s, budget)
-        one = VolumePass(question, self._limits, budget, ledger, after=self._stopped_at)
+        one = VolumePass(question, self.limits, budget, ledger, after=self._stopped_at)
+        self._pass = one
         try:
             one.run()
         finally:
+            self._pass = None
             self._stopped_at = one.stopped_at
         return ""
 
     def _new_budget(self, seconds: float) -> Budget:
         budget = Budget(
             seconds=seconds,
-            entries=self._limits.at_least,
-            bytes_=self._limits.bytes,
+            entries=self.limits.at_least,
+            bytes_=self.limits.bytes,
             monotonic=self._clock.monotonic,
         )
         self._budget = budget
@@ -258,7 +267,7 @@ class LogSweep:
             since = max(0.0, (self._clock.now() - live.listed_at).total_seconds())
         sentinel = root.check(self._owner, None)
         cutoff_ns = cutoff(now_ns, max_age_s=max_age_s, since_list_s=since)
-        self._youth.forget_before(cutoff_ns)
+        self.youth.forget_before(cutoff_ns)
         return Question(
             root=root,
             owner=self._owner or sentinel.owner,
@@ -268,7 +277,7 @@ class LogSweep:
             pressure_cutoff_ns=cutoff(now_ns, max_age_s=PRESSURE_AGE_S, since_list_s=since),
             legacy=self._legacy,
             tick=budget.tick,
-            youth=self._youth,
+            youth=self.youth,
         )
 
 

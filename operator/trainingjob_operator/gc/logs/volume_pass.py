@@ -64,6 +64,12 @@ class VolumePass:
         self._after: Final = after
         self.stopped_at = ""
         """The entry at which the time was over, for the next sweep."""
+        self._remover: Remover | None = None
+
+    @property
+    def processes(self) -> int:
+        """How many processes delete just now."""
+        return self._remover.processes if self._remover is not None else 0
 
     def look(self, seen: Seen) -> None:
         """Judge every entry, and remove nothing.
@@ -93,6 +99,7 @@ class VolumePass:
                 trash, places, self._ledger, self._budget, processes=self._limits.processes
             )
             stack.callback(remover.close)
+            self._remover = remover
             self._budget.allow(self._share_of(places))
             with suppress(BudgetError):
                 remover.finish_leftovers(self._question)

@@ -21,7 +21,7 @@ class Youth:
         Args:
             limit: entries that are remembered at most.
         """
-        self._limit: Final = limit
+        self.limit: Final = limit
         self._newest_ns: Final[dict[str, int]] = {}
 
     def __len__(self) -> int:
@@ -34,7 +34,7 @@ class Youth:
 
     def note(self, path: str, newest_ns: int) -> None:
         """An entry was found young."""
-        if path in self._newest_ns or len(self._newest_ns) < self._limit:
+        if path in self._newest_ns or len(self._newest_ns) < self.limit:
             self._newest_ns[path] = newest_ns
 
     def forget_before(self, cutoff_ns: int) -> None:

@@ -144,13 +144,18 @@ async def test_a_sweep_does_not_hold_up_the_event_loop(volume: Volume) -> None:
     volume.age()
     loop = asyncio.get_running_loop()
     late: list[float] = []
-    sweep = asyncio.create_task(volume.new_sweep().run(NOBODY, max_age_s=WEEK_S))
+    processes = 0
+    log_sweep = volume.new_sweep()
+    sweep = asyncio.create_task(log_sweep.run(NOBODY, max_age_s=WEEK_S))
     while not sweep.done():
         due = loop.time() + 0.001
         await asyncio.sleep(0.001)
         late.append(loop.time() - due)
+        processes = max(processes, log_sweep.processes)
 
     assert (await sweep).files_removed == 20_000
+    assert 0 < processes <= volume.limits.processes
+    assert log_sweep.processes == 0
     assert len(late) > 20
     assert sorted(late)[len(late) // 2] < 0.1
 
