@@ -59,6 +59,7 @@ class Emptier:
                 stdin=other.fileno(),
                 stdout=subprocess.DEVNULL,
                 pass_fds=(trash.fd,),
+                process_group=0,  # Ctrl-C is for the parent, which hangs up
             )
         except BaseException:
             self._socket.close()
@@ -105,12 +106,18 @@ class Emptier:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
-    def end(self) -> None:
-        """End it. One that the volume holds is left behind; it ends when the volume lets it."""
+    def end(self, *, held: bool = False) -> None:
+        """End it.
+
+        Args:
+            held: the volume holds it: it is left behind, and ends when the volume lets it.
+        """
         self._socket.close()
-        try:
-            self.process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            # Somebody has to wait for it, for as long as the volume holds it.
+        if not held:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_GRACE_S)
+                return
+        self.process.kill()
+        # Somebody has to wait for it. Without a thread, the next process that is started does.
+        with suppress(RuntimeError):
             threading.Thread(target=self.process.wait, name="volume-held", daemon=True).start()

@@ -47,8 +47,8 @@ class Emptiers:
             trash: what they empty.
             limit: processes at most.
             tick: called now and then; what it raises ends the work.
-            settle: told once of each deletion what became of it. What is not done then is
-                condemned, so that the next sweep goes on with it.
+            settle: told once of each deletion what became of it. What is not done then is still
+                in the trash, where the next sweep finds it.
         """
         self._trash: Final = trash
         self._limit = limit if sys.executable else 0
@@ -95,12 +95,18 @@ class Emptiers:
             self._collect(_TICK_MS)
 
     def close(self) -> None:
-        """End the processes in mid-work."""
-        with ExitStack() as stack:
-            for emptier in self._running:
-                emptier.hang_up()
-                stack.callback(self._end, emptier)
+        """End the processes in mid-work. All that the volume holds are given one second."""
+        running, grace_ms = self._running.copy(), _GRACE_MS
         self._running.clear()
+        for emptier in running:
+            emptier.hang_up()
+        with ExitStack() as settling:  # each of them, whatever another one raises
+            for emptier in running:
+                is_held = not self._hear_out(emptier, grace_ms, settling)
+                grace_ms = 0 if is_held else grace_ms
+                emptier.end(held=is_held)
+                for deletion in emptier.waiting:
+                    settling.callback(self._settle, deletion)
 
     # --- one deletion -------------------------------------------------------------------------
 
@@ -153,22 +159,33 @@ class Emptiers:
         for emptier in [each for each in self._running if each.fileno() in ready]:
             try:
                 deletion = emptier.answer()
-            except OSError:  # it has died; of whatever it was, the others are enough
-                self._running.remove(emptier)
-                self._limit = len(self._running)
-                self._end(emptier)
+            except OSError:
+                self._take_over(emptier)
             else:
                 self._settle(deletion)
         self._tick()
 
-    def _end(self, emptier: Emptier) -> None:
-        """End one, and settle what it was asked for."""
+    def _take_over(self, emptier: Emptier) -> None:
+        """Delete here what one that has died was asked for, and start no other.
+
+        What it had removed of the first is not counted.
+        """
+        self._running.remove(emptier)
+        self._limit = len(self._running)
+        emptier.end()
+        left = list(emptier.waiting)
         try:
-            while emptier.waiting and emptier.is_ready(_GRACE_MS):
-                self._settle(emptier.answer())
-        except OSError:
-            pass  # it is through, or has died
+            while left:
+                self._delete_here(left.pop(0))
         finally:
-            emptier.end()
-            for deletion in emptier.waiting:
+            for deletion in left:
                 self._settle(deletion)
+
+    def _hear_out(self, emptier: Emptier, grace_ms: int, settling: ExitStack) -> bool:
+        """Hear what one still says that was hung up on; False: it does not come to an end."""
+        try:
+            while emptier.is_ready(grace_ms):
+                settling.callback(self._settle, emptier.answer())
+        except OSError:
+            return True
+        return False

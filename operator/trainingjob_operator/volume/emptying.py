@@ -7,7 +7,6 @@ condemned before, so it may die at any moment.
 import json
 import os
 import select
-import signal
 import sys
 from contextlib import suppress
 from typing import Final
@@ -55,7 +54,6 @@ def _say(tally: Tally, fault: list[int | str | None] | None, *, done: bool) -> N
 
 def main() -> int:
     """Answer until nobody asks. Arguments: the trash's descriptor, its device, the names' prefix."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which hangs up
     _HUNG_UP.register(_SOCKET, select.POLLRDHUP)
     be_idle()
     os.nice(_NICENESS)  # nobody waits for a lock of this process

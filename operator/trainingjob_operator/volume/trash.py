@@ -332,6 +332,7 @@ class Trash:
 
     def _leave(self, levels: list[_Level], tally: Tally) -> None:
         """Remove the lowest directory, which should be empty."""
+        self._tick()  # here as well: a tree may have a file in each directory
         level = levels[-1]
         at = levels[-2].fd if len(levels) > 1 else self.fd
         try:

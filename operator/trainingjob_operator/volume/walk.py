@@ -136,6 +136,7 @@ class _Walk:
 
     def _enter(self, name: str, at: int, *, is_top: bool = False) -> None:
         """Go down into a directory. The top's own time has been judged already."""
+        self._tick()  # here as well: a tree may have a file in each directory
         fd, found = open_directory(name, at=at, device=self._device)
         try:
             self._levels.append(_Level(fd, found))

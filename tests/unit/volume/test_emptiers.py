@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.volume import new_uid, wait_until
 from trainingjob_operator.gc.logs.budget import BudgetError
+from trainingjob_operator.volume import emptier as emptier_module
 from trainingjob_operator.volume import emptiers as module
 from trainingjob_operator.volume.emptier import Deletion, Emptier
 from trainingjob_operator.volume.emptiers import WORTH_ASKING, WORTH_STARTING, Emptiers
@@ -30,6 +31,7 @@ class Bench:
         self.path = path / ".trash"
         self.path.mkdir()
         self.settled: list[Deletion] = []
+        self.settle: Callable[[Deletion], None] = self.settled.append
 
     def tree(self, files: int, *, name: str = "", below: int = 0) -> Deletion:
         origin = name or f"job_{new_uid()}"
@@ -46,7 +48,7 @@ class Bench:
     ) -> Iterator[Emptiers]:
         fd = os.open(self.path, os.O_RDONLY)
         trash = Trash(fd, os.fstat(fd).st_dev if device is None else device, tick)
-        emptiers = Emptiers(trash, limit=limit, tick=tick, settle=self.settled.append)
+        emptiers = Emptiers(trash, limit=limit, tick=tick, settle=self.settle)
         try:
             yield emptiers
         finally:
@@ -165,25 +167,36 @@ def test_where_no_process_can_be_started_the_sweep_deletes_itself(
 
 
 @pytest.mark.usefixtures("at_once")
-def test_of_one_that_dies_the_rest_is_left_condemned_and_the_others_go_on(bench: Bench) -> None:
+def test_of_one_that_dies_the_rest_is_deleted_here(bench: Bench) -> None:
     with bench.emptiers(limit=2) as emptiers:
         emptiers.delete(bench.tree(1), files=1)
         emptiers.finish()
         (victim,) = children()
+        os.kill(victim, signal.SIGSTOP)  # it dies with questions that it has not read
+        for _ in range(4):
+            emptiers.delete(bench.tree(3), files=3)
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: state(victim) == "Z")
         for _ in range(10):
             emptiers.delete(bench.tree(3), files=3)
         emptiers.finish()
         assert emptiers.running <= 1
-    lost = [each for each in bench.settled if not each.done]
-    assert len(bench.settled) == 11
-    assert sorted(each.name for each in lost) == bench.left()
-    assert all(each.name.startswith("x.") for each in lost)
+    assert outcomes(bench) == [(1, 1, True)] + [(3, 1, True)] * 14
+    assert bench.left() == []
+    assert children() == []
+
+
+@pytest.mark.usefixtures("at_once")
+def test_where_none_can_begin_the_sweep_deletes_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the package is found through the working directory alone."""
+    monkeypatch.setattr(emptier_module, "_MODULE", "trainingjob_operator.there_is_none")
     with bench.emptiers() as emptiers:
-        for each in lost:
-            emptiers.delete(Deletion(each.name, each.origin), files=1)
+        for _ in range(30):
+            emptiers.delete(bench.tree(3), files=3)
         emptiers.finish()
+        assert emptiers.running == 0
+    assert outcomes(bench) == [(3, 1, True)] * 30
     assert bench.left() == []
 
 
@@ -208,6 +221,56 @@ def test_when_the_time_is_over_all_end_in_mid_work_and_say_what_they_did(bench: 
     assert deletion.error is None
     (left,) = bench.path.iterdir()
     assert 0 < deletion.tally.files == total - entries(left)
+    assert children() == []
+
+
+@pytest.mark.usefixtures("at_once")
+def test_it_ends_soon_in_a_tree_of_many_small_directories_too(bench: Bench) -> None:
+    total = 3_000
+    deletion = bench.tree(0)
+    for number in range(total):
+        folder = bench.path / deletion.name / f"d-{number}"
+        folder.mkdir()
+        (folder / "file").touch()
+
+    def tick() -> None:
+        folder = next(bench.path.iterdir(), None)
+        if folder is not None and entries(folder) < total:
+            raise BudgetError("the sweep has had its time")
+
+    with bench.emptiers(tick=tick) as emptiers:
+        emptiers.delete(deletion, files=total)
+        with pytest.raises(BudgetError):
+            emptiers.finish()
+    assert bench.settled == [deletion]
+    assert not deletion.done
+    (left,) = bench.path.iterdir()
+    assert 0 < deletion.tally.directories == total - entries(left) < total
+
+
+@pytest.mark.usefixtures("at_once")
+def test_each_answer_counts_whatever_another_one_raises(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    told: list[Deletion] = []
+
+    def settle(deletion: Deletion) -> None:
+        told.append(deletion)
+        if len(told) == 1:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+    bench.settle = settle
+    deletions = [bench.tree(1) for _ in range(6)]
+
+    def work() -> None:
+        with bench.emptiers(limit=1) as emptiers:
+            for deletion in deletions:
+                emptiers.delete(deletion, files=1)
+            emptiers.finish()
+
+    with pytest.raises(OSError, match="Read-only"):
+        work()
+    assert sorted(map(id, told)) == sorted(map(id, deletions))
+    assert sum(each.tally.files for each in told) == 6 - len(bench.left())
     assert children() == []
 
 
@@ -283,17 +346,39 @@ def test_a_process_takes_little_memory_however_wide_a_directory_is(bench: Bench)
 
 
 def test_ctrl_c_is_for_the_parent_alone(bench: Bench) -> None:
+    """A terminal sends it to a group of processes."""
     fd = os.open(bench.path, os.O_RDONLY)
     emptier = Emptier(Trash(fd, os.fstat(fd).st_dev, go_on))
     try:
-        emptier.ask(bench.tree(1))
-        emptier.answer()
-        os.kill(emptier.process.pid, signal.SIGINT)
-        emptier.ask(bench.tree(2))
-        assert emptier.answer().tally.files == 2
+        assert os.getpgid(emptier.process.pid) == emptier.process.pid != os.getpgid(0)
     finally:
         emptier.end()
         os.close(fd)
+
+
+def test_all_that_are_held_up_are_given_one_second_together(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    really = Emptier.is_ready
+
+    def is_ready(self: Emptier, wait_ms: int) -> bool:
+        asked.append(wait_ms)
+        return really(self, wait_ms)
+
+    monkeypatch.setattr(Emptier, "is_ready", is_ready)
+    monkeypatch.setattr(module, "WORTH_STARTING", 0)
+    monkeypatch.setattr(module, "WORTH_ASKING", 0)
+    with bench.emptiers(limit=4) as emptiers:
+        for _ in range(4):
+            before = children()
+            emptiers.delete(bench.tree(1), files=1)
+            (held,) = set(children()) - set(before)
+            os.kill(held, signal.SIGSTOP)
+        assert emptiers.running == 4
+    assert sum(asked) <= 1000
+    assert [each.done for each in bench.settled] == [False] * 4
+    wait_until(lambda: children() == [])
 
 
 def entries(folder: Path) -> int:

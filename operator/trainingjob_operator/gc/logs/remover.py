@@ -10,7 +10,7 @@ from trainingjob_operator.gc.logs.budget import Budget, BudgetError
 from trainingjob_operator.gc.logs.judge import Question, Verdict, judge_again, refusal
 from trainingjob_operator.gc.logs.ledger import Ledger
 from trainingjob_operator.volume.emptier import Deletion
-from trainingjob_operator.volume.emptiers import Emptiers
+from trainingjob_operator.volume.emptiers import WORTH_STARTING, Emptiers
 from trainingjob_operator.volume.entries import Entry, Places
 from trainingjob_operator.volume.names import TRASH, printable
 from trainingjob_operator.volume.trash import Leftover, Trash
@@ -118,7 +118,8 @@ class Remover:
             )
 
     def _delete(self, name: str, origin: str, tree: Tree | None) -> None:
-        bytes_, files = (tree.bytes, tree.files) if tree else (0, 0)
+        # What is left of a tree that nobody has measured may be large.
+        bytes_, files = (tree.bytes, tree.files) if tree else (0, WORTH_STARTING)
         self._budget.freed(bytes_)  # before they are: what is deleted beside us counts as well
         with suppress(BudgetError):  # the next tick raises it again
             self._emptiers.delete(Deletion(name, origin, bytes_), files=files)
