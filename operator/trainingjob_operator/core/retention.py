@@ -10,7 +10,7 @@ What is in the way of a job that is due has a name, which is counted in the poli
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from trainingjob_operator.constants import (
@@ -44,8 +44,16 @@ LOGS_PENDING: Final = "LogsPending"
 DELETING: Final = "Deleting"
 """Somebody has deleted it already."""
 
+FINISHED_AHEAD: Final = "FinishedAhead"
+"""By our clock it has yet to finish: a clock was ahead, or ours is behind. Its time is to come."""
+
 POLICY_UNKNOWN: Final = "PolicyUnknown"
 """What its namespace's policy says is not known, so nothing is concluded."""
+
+MOST_SKEW: Final = timedelta(minutes=1)
+"""A finish time that is ahead of our clock by no more than that is no word worth: clocks differ."""
+
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 BY_JOB: Final = "its own ttlSecondsAfterFinished"
 BY_NAMESPACE: Final = "the RetentionPolicy of its namespace"
@@ -127,12 +135,15 @@ class Verdict:
         due_at: when its time is over, or was; None: never, as things are.
         held_by: what keeps it all the same, one of the names above; "": nothing.
         rule: who says how long it is kept, for people.
+        ahead: by how much it says to have finished in the future; zero: it does not, or by no more
+            than clocks differ.
     """
 
     expired: bool = False
     due_at: datetime | None = None
     held_by: str = ""
     rule: str = ""
+    ahead: timedelta = timedelta()
 
     def is_held(self, *, now: datetime) -> bool:
         """Whether it is due and stays all the same."""
@@ -165,10 +176,20 @@ def judge(job: JobView, inherited: Inherited | None, *, now: datetime) -> Verdic
         ttl, rule = inherited.ttl_after(outcome.type)
         held_by = held_by or (GITOPS if job.gitops_owner else "")
     # A clock that was ahead when the job finished only defers it: that moment is to come.
-    due_at = _finished_at(job.status, outcome) + timedelta(seconds=ttl)
+    ended_at = _finished_at(job.status, outcome)
+    due_at = ended_at + min(timedelta(seconds=ttl), _LAST - ended_at)
     return Verdict(
-        expired=now >= due_at and not held_by, due_at=due_at, held_by=held_by, rule=rule
+        expired=now >= due_at and not held_by,
+        due_at=due_at,
+        held_by=held_by,
+        rule=rule,
+        ahead=ended_at - now if finishes_ahead(ended_at, now=now) else timedelta(),
     )
+
+
+def finishes_ahead(ended_at: datetime, *, now: datetime) -> bool:
+    """Whether a job says that it finished in the future, by more than clocks differ."""
+    return ended_at - now > MOST_SKEW
 
 
 def counts_for_history(job: JobView) -> bool:

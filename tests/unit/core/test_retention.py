@@ -1,7 +1,7 @@
 """Which finished jobs go, when, and on whose word."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -89,6 +89,26 @@ def test_an_outcome_that_a_policy_does_not_name_falls_back_to_its_general_time()
 def test_a_time_of_zero_is_at_once() -> None:
     assert judge(ended(ttl_s=0), HOUR, now=NOW).expired
     assert judge(ended(), Inherited(own=Rules(ttl_s=0)), now=NOW).expired
+
+
+@pytest.mark.parametrize(("ahead_s", "said_s"), [(3600, 3600), (61, 61), (60, 0), (-5, 0)])
+def test_a_finish_time_in_the_future_defers_and_is_told_from_a_small_difference(
+    ahead_s: float, said_s: float
+) -> None:
+    verdict = judge(ended(ago_s=-ahead_s, ttl_s=10), HOUR, now=NOW)
+    assert not verdict.expired
+    assert verdict.due_at == at(ahead_s + 10)
+    assert verdict.ahead == timedelta(seconds=said_s)
+    assert judge(ended(ago_s=-ahead_s, ttl_s=10), HOUR, now=at(ahead_s + 10)).expired
+
+
+def test_a_finish_time_at_the_end_of_the_calendar_is_no_error() -> None:
+    job = ended()
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    verdict = judge(replace(job, status=replace(job.status, completion_time=last)), HOUR, now=NOW)
+    assert not verdict.expired
+    assert verdict.due_at is not None
+    assert verdict.due_at >= last
 
 
 @pytest.mark.parametrize(

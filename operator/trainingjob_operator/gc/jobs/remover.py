@@ -3,7 +3,8 @@
 The deletion names the job's uid and the very version that was decided on. Whatever happens in
 between, a longer time to live, a pin, a namesake, makes it fail: then the job is looked at again.
 
-Bound: `TOLD` jobs of which is remembered that they were told why they stay.
+Bound: `TOLD` jobs of which is remembered that it was said why they stay; of more than that at once
+it is said again.
 """
 
 import logging
@@ -22,6 +23,7 @@ from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.retention import (
+    FINISHED_AHEAD,
     GITOPS,
     Inherited,
     Verdict,
@@ -82,14 +84,14 @@ class Remover:
         self._events: Final = events
         self._clock: Final = clock
         self._guard: Final = guard
-        self._told: Final[OrderedDict[str, None]] = OrderedDict()
+        self._told: Final[OrderedDict[tuple[str, str], None]] = OrderedDict()
         self._removed: Final[dict[str, Counter[str]]] = {}
         self.removed_total: Final[Counter[str]] = Counter({TTL: 0, HISTORY: 0})
         self.errors_total = 0
 
     @property
     def told(self) -> int:
-        """Jobs of which is remembered that they were told why they stay; `TOLD` at most."""
+        """Jobs of which is remembered that it was said why they stay; `TOLD` at most."""
         return len(self._told)
 
     def judge(self, job: JobView) -> Verdict:
@@ -185,14 +187,27 @@ class Remover:
         return self._policies.inherited_by(job.key.namespace) == by
 
     def tell(self, job: JobView, verdict: Verdict) -> None:
-        """Say of a job, once, that it stays because somebody would create it again."""
-        if verdict.held_by != GITOPS or not self.is_held(verdict):
-            return
-        if job.uid in self._told:
-            return
-        self._told[job.uid] = None
+        """Say of a job, once, that it stays: it would be created again, or finished in the future."""
+        if verdict.ahead and self._is_news(job, FINISHED_AHEAD):
+            _logger.warning(
+                "Cleanup: job %s says that it finished in the future, %s from now: a clock was "
+                "ahead, or ours is behind; it is deleted that much later",
+                job.key,
+                age(verdict.ahead.total_seconds()),
+            )
+        if verdict.held_by == GITOPS and self.is_held(verdict) and self._is_news(job, GITOPS):
+            self._tell_of_gitops(job)
+
+    def _is_news(self, job: JobView, reason: str) -> bool:
+        """Whether that was not said of this job yet."""
+        if (job.uid, reason) in self._told:
+            return False
+        self._told[job.uid, reason] = None
         if len(self._told) > TOLD:
             self._told.popitem(last=False)
+        return True
+
+    def _tell_of_gitops(self, job: JobView) -> None:
         message = (
             f"its time to live is over, but {job.gitops_owner} owns it and would create it again; "
             "set spec.ttlSecondsAfterFinished to have it deleted all the same"

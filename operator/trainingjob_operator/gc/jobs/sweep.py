@@ -22,7 +22,12 @@ from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.recording import NOT_REQUIRED, STORED
-from trainingjob_operator.core.retention import RECORD_HELD, Inherited, finished_at
+from trainingjob_operator.core.retention import (
+    FINISHED_AHEAD,
+    RECORD_HELD,
+    Inherited,
+    finished_at,
+)
 from trainingjob_operator.errors import KubernetesError, ThrottledError
 from trainingjob_operator.gc.jobs.remover import Remover
 from trainingjob_operator.gc.ports import Jobs, Object, Policies
@@ -59,7 +64,8 @@ class JobsReport:
     Attributes:
         examined: jobs that were looked at.
         errors: jobs that could not be deleted, and lists that failed.
-        skipped: jobs that stay although their time is over: how many, by reason.
+        skipped: jobs that stay although their time is over, or would be by a clock that was not
+            ahead: how many, by reason.
         not_understood: jobs at which we failed.
         is_complete: every list was read to its end, and understood.
         seen: what was asked for of all jobs.
@@ -156,12 +162,15 @@ class JobSweep:
         verdict = self._remover.judge(job)
         if verdict.expired:
             return [_Due(job.key, job.uid)]
-        if self._remover.is_held(verdict):
+        self._remover.tell(job, verdict)
+        if verdict.ahead:
+            report.skipped[FINISHED_AHEAD] += 1
+        elif self._remover.is_held(verdict):
             report.skipped[verdict.held_by] += 1
-            self._remover.tell(job, verdict)
             if verdict.held_by == RECORD_HELD:
                 self._look_again(job.key)
-        surplus = history.take(job) if history is not None else None
+        # One that finished in the future would be the newest until then, at the cost of newer ones.
+        surplus = history.take(job) if history is not None and not verdict.ahead else None
         if history is None or surplus is None:
             return []
         return [_Due(surplus.key, surplus.uid, history.inherited)]

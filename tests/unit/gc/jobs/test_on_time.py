@@ -297,3 +297,25 @@ async def test_a_clock_that_has_leapt_deletes_nothing_for_a_while() -> None:
         assert operator.guard.leaps_total == 1
         assert cluster.jobs()
         await until(lambda: not cluster.jobs(), within_s=700)
+
+
+@leaping_time
+async def test_a_job_that_finished_by_a_clock_that_was_ahead_goes_when_that_time_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = SetClock()
+    cluster = FakeCluster(clock)
+    clock.ahead_s = 600
+    async with OperatorLife(cluster, ttl_s=60) as operator:
+        ended_at = await finish(cluster)
+        clock.ahead_s = 0
+        for number in range(3):
+            cluster.annotate_job(touched=str(number))
+            await asyncio.sleep(10)
+        await asyncio.sleep(600)
+        assert cluster.jobs(), "deleted by the clock that it finished by"
+        gone_at = await until(lambda: not cluster.jobs(), within_s=100)
+        assert 659 <= gone_at - ended_at <= 661
+        assert operator.remover.told == 1
+    said = [r.getMessage() for r in caplog.records if "finished in the future" in r.getMessage()]
+    assert len(said) == 1, "one warning, and not one a pass"

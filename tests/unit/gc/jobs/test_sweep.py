@@ -1,5 +1,6 @@
 """Sweeps: streaming, bounded, and nothing concluded from half a list."""
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -222,6 +223,38 @@ async def test_a_clock_that_leaps_in_the_middle_of_a_sweep_takes_nobody_along() 
     report, _ = await sweep(cluster)
     assert names(cluster) == ["young-0", "young-1", "young-2"]
     assert dict(report.skipped) == {"ClockStepped": 3}
+
+
+@leaping_time
+async def test_jobs_that_finished_in_the_future_are_deferred_counted_and_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cluster = FakeCluster(LoopClock())
+    cluster.create_policy_as_user("ops", successfulJobsHistoryLimit=1)
+    ended(cluster, "ahead", ago_s=-7200)
+    ended(cluster, "a-moment-ahead", ago_s=-30, outcome="Failed")
+    ended(cluster, "newest", ago_s=10)
+    _, life = await sweep(cluster)
+    looks = JobSweep(cluster, life.policies, life.remover)
+
+    async def told() -> list[str]:
+        caplog.clear()
+        report = await looks.run((None,), ruler="ops")
+        assert dict(report.skipped) == {"FinishedAhead": 1}
+        return [r.getMessage() for r in caplog.records if "finished in the future" in r.message]
+
+    assert names(cluster) == ["a-moment-ahead", "ahead", "newest"], "it displaces no newer one"
+    [said] = [r for r in caplog.records if "finished in the future" in r.getMessage()]
+    assert (said.levelname, "job ml/ahead says" in said.getMessage()) == ("WARNING", True)
+    assert "2h from now" in said.getMessage()
+    assert await told() == await told() == [], "once a job, and counted by every sweep"
+
+    await asyncio.sleep(7200 + 3590)
+    await looks.run((None,), ruler="ops")
+    assert names(cluster) == ["ahead"]
+    await asyncio.sleep(10)
+    await looks.run((None,), ruler="ops")
+    assert names(cluster) == [], "at its own time"
 
 
 class _BreaksAfter:
