@@ -1,8 +1,11 @@
 """The only reader of time; everything else is given `now`."""
 
 import time
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+_OLDEST: Final = timedelta(days=366)
+"""What ended before that ended so long ago: else a time of the year 1 were before all times."""
 
 
 class Clock(Protocol):
@@ -27,3 +30,27 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds since an arbitrary start."""
         return time.monotonic()
+
+
+class SteadyTime:
+    """A wall clock that nobody sets: it began with the true one, and goes on with the monotonic one.
+
+    For what has to leave after so many seconds, whatever becomes of the wall clock meanwhile.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        """Begin now."""
+        self._clock: Final = clock
+        self._start: Final = clock.now()
+        self._started_at: Final = clock.monotonic()
+
+    def now(self) -> datetime:
+        """The time, aware."""
+        return self._start + timedelta(seconds=self._clock.monotonic() - self._started_at)
+
+    def of(self, past: datetime) -> datetime:
+        """When that was by this clock, by its age as the wall clock has it now.
+
+        What is yet to come by the wall clock is now: somebody's clock was ahead.
+        """
+        return self.now() - min(max(self._clock.now() - past, timedelta()), _OLDEST)

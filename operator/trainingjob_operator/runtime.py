@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 import aiohttp
 import kopf
 
-from trainingjob_operator.clock import Clock, SystemClock
+from trainingjob_operator.clock import Clock, SteadyTime, SystemClock
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import KubernetesError, SettingsError
@@ -69,6 +69,7 @@ class Operator:
     ) -> None:
         """Build the parts; nothing runs and nothing is sent yet."""
         clock = clock or SystemClock()
+        steady = SteadyTime(clock)
         namespaces = settings.namespaces or (None,)
         self.settings: Final = settings
         self.connection: Final = connection
@@ -77,11 +78,16 @@ class Operator:
             limit=_queue_limit(settings.index.max_jobs), follows=lambda key: key in self.index
         )
         self.index: Final = JobIndex(
-            settings.index.max_jobs, on_turn=self.queue.add, on_forgotten=self._forget
+            settings.index.max_jobs,
+            moment=steady.of,
+            on_turn=self.queue.add,
+            on_forgotten=self._forget,
         )
         self.pressure: Final = MemoryPressure(
             settings.memory,
-            Ports(index=self.index, clock=clock, read=MemoryMeter().read, announce=self._announce),
+            Ports(
+                index=self.index, steady=steady, read=MemoryMeter().read, announce=self._announce
+            ),
             retention_s=settings.index.retention,
         )
         self.manifests: Final = ManifestCache()
@@ -135,7 +141,7 @@ class Operator:
             scope=Scope(namespaces=namespaces, retention_s=self.pressure.retention_s),
             interval_s=settings.reconciler.resync_interval,
         )
-        self.aging: Final = IndexAging(self.index, clock, retention_s=self.pressure.retention_s)
+        self.aging: Final = IndexAging(self.index, steady, retention_s=self.pressure.retention_s)
         self.housekeeper: Final = self._housekeeper(clock, guard)
         self.intake: Final = Intake(self.index, self.manifests, self.queue, clock)
         self.relists: Final = RelistTrace(self.resync.request)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 Path(sys.argv[1]).write_text("0")  # enter the cgroup, before anything is allocated
 
-from trainingjob_operator.clock import SystemClock
+from trainingjob_operator.clock import SteadyTime, SystemClock
 from trainingjob_operator.core.job import Condition, JobKey, JobStatus, JobView
 from trainingjob_operator.gc.memory_use import MemoryMeter
 from trainingjob_operator.gc.pressure import MemoryPressure, Ports
@@ -25,10 +25,10 @@ from trainingjob_operator.settings import MemorySettings
 from trainingjob_operator.stores.job_index import JobIndex
 
 MIB = 1024 * 1024
-clock, meter = SystemClock(), MemoryMeter()
+clock, meter = SteadyTime(SystemClock()), MemoryMeter()
 index = JobIndex(100_000)
 pressure = MemoryPressure(
-    MemorySettings(), Ports(index=index, clock=clock, read=meter.read), retention_s=3600.0
+    MemorySettings(), Ports(index=index, steady=clock, read=meter.read), retention_s=3600.0
 )
 
 

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from tests.support.cluster import FakeCluster
+from trainingjob_operator.clock import SteadyTime
 from trainingjob_operator.core.decision import Event, Policy
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.gc.clock_guard import ClockGuard
@@ -61,8 +62,12 @@ class OperatorLife:
     ) -> None:
         self.cluster: Final = cluster
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
+        self.steady: Final = SteadyTime(cluster.clock)
         self.index: Final = JobIndex(
-            max_jobs, on_turn=self.queue.add, on_forgotten=self.queue.unfollow
+            max_jobs,
+            moment=self.steady.of,
+            on_turn=self.queue.add,
+            on_forgotten=self.queue.unfollow,
         )
         self.manifests: Final = ManifestCache()
         self.recorded: Final = Recorded()

@@ -182,7 +182,7 @@ class Soak:
             guard=life.guard,
             clock=cluster.clock,
             counts=Metrics().gc,
-            aging=IndexAging(life.index, cluster.clock, retention_s=lambda: TTL_S),
+            aging=IndexAging(life.index, life.steady, retention_s=lambda: TTL_S),
             memory=lambda: Memory(jobs=len(life.index), active=0, waiting=0, resident_bytes=0),
         )
         schedule = Schedule(interval_s=self._interval_s, namespaces=(None,), files_max_age_s=DAY_S)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from trainingjob_operator.clock import Clock
+from trainingjob_operator.clock import SteadyTime
 
 EVERY_S: Final = 10.0
 """Seconds between two looks. One that finds nothing costs nothing."""
@@ -36,23 +36,25 @@ class Index(Protocol):
 class IndexAging:
     """Ages the index."""
 
-    def __init__(self, index: Index, clock: Clock, *, retention_s: Callable[[], float]) -> None:
+    def __init__(
+        self, index: Index, steady: SteadyTime, *, retention_s: Callable[[], float]
+    ) -> None:
         """Prepare.
 
         Args:
             index: the jobs in memory.
-            clock: the time.
+            steady: the time that the index goes by.
             retention_s: for how many seconds finished jobs are remembered now.
         """
         self._index: Final = index
-        self._clock: Final = clock
+        self._steady: Final = steady
         self._retention_s: Final = retention_s
         self._told = index.forgotten_total
 
     def forget(self) -> None:
         """Forget what is old by now."""
         age = timedelta(seconds=self._retention_s() + _SLACK_S)
-        self._index.forget_finished_before(self._clock.now() - age)
+        self._index.forget_finished_before(self._steady.now() - age)
 
     def take_forgotten(self) -> int:
         """Forget what is old; how many jobs were forgotten, by anybody, since this was called."""

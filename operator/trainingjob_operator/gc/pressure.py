@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from trainingjob_operator.clock import Clock
+from trainingjob_operator.clock import SteadyTime
 from trainingjob_operator.constants import REASON_MEMORY_PRESSURE, REASON_MEMORY_PRESSURE_OVER
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.gc.memory_use import MemoryUse
@@ -47,13 +47,14 @@ class Ports:
     """What the watch over memory needs of others.
 
     Attributes:
+        steady: the time that the index goes by.
         read: how much memory is used; None: nobody knows.
         trim: gives free memory back to the kernel.
         announce: tells people about a change.
     """
 
     index: Index
-    clock: Clock
+    steady: SteadyTime
     read: Callable[[], MemoryUse | None]
     trim: Callable[[], bool] = trim_heap
     announce: Callable[[Event], None] = lambda event: None
@@ -134,7 +135,7 @@ class MemoryPressure:
 
     def _forget(self, before: MemoryUse) -> None:
         """Forget what is old enough, hand the memory back, and say so if that was not enough."""
-        oldest = self._ports.clock.now() - timedelta(seconds=self.retention_s())
+        oldest = self._ports.steady.now() - timedelta(seconds=self.retention_s())
         forgotten = self._ports.index.forget_finished_before(oldest)
         self.forgotten_total += forgotten
         if forgotten:

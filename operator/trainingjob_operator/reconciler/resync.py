@@ -25,7 +25,7 @@ from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.readiness import says_queued
 from trainingjob_operator.core.recording import is_held
-from trainingjob_operator.core.retention import finished_at
+from trainingjob_operator.core.retention import finished_at, finishes_ahead
 from trainingjob_operator.errors import KubernetesError
 from trainingjob_operator.reconciler.ports import Cluster
 from trainingjob_operator.reconciler.work_queue import WorkQueue
@@ -43,7 +43,8 @@ class Scope:
     Attributes:
         namespaces: the namespaces to list; None alone stands for all of them.
         retention_s: how many seconds ago a job can have finished to come back into the index; one
-            that left pods that run always does. It is less while memory is short.
+            that left pods that run always does. It is less while memory is short. One that says
+            that it finished in the future does not.
     """
 
     namespaces: Sequence[str | None]
@@ -187,8 +188,11 @@ class Resync:
             return False
         if not job.status.is_finished or _has_pods_left(job):
             return True
-        ended = finished_at(job.status)
-        return ended is None or self._clock.now() - ended < timedelta(
+        ended, now = finished_at(job.status), self._clock.now()
+        if ended is None:
+            return True
+        # One that finished in the future would come back until that moment: the sweep finds it.
+        return not finishes_ahead(ended, now=now) and now - ended < timedelta(
             seconds=self._scope.retention_s()
         )
 

@@ -67,6 +67,7 @@ class JobIndex:
         self,
         max_jobs: int,
         *,
+        moment: Callable[[datetime], datetime] = lambda at: at,
         on_turn: Callable[[JobKey], None] = lambda key: None,
         on_forgotten: Callable[[JobKey], None] = lambda key: None,
     ) -> None:
@@ -74,6 +75,7 @@ class JobIndex:
 
         Args:
             max_jobs: the most entries it holds.
+            moment: when a job finished, by the clock that `forget_finished_before` goes by.
             on_turn: called with the key of the job that has waited longest when there is room for
                 it: read it and offer it again. Called again for as long as it waits.
             on_forgotten: called with the key of a finished job that still exists and is not
@@ -84,6 +86,7 @@ class JobIndex:
             raise ValueError("max_jobs must be at least 1")
         self.max_jobs: Final = max_jobs
         self.waiting: Final = WaitingLine()
+        self._moment: Final = moment
         self._on_turn: Final = on_turn
         self._on_forgotten: Final = on_forgotten
         self._entries: dict[JobKey, JobEntry] = {}
@@ -153,7 +156,7 @@ class JobIndex:
         return was_waiting
 
     def forget_finished_before(self, when: datetime) -> int:
-        """Forget the jobs that finished before then, their records stored or not.
+        """Forget the jobs that finished before then by `moment`, their records stored or not.
 
         Their objects in the cluster are the truth; memory only would have spared a read. One of
         which pods are left that run, or are to go, stays: somebody has to take them down.
@@ -293,7 +296,7 @@ class JobIndex:
         if not job.status.is_finished:
             self._finished.discard(job.key)  # somebody edited its status: it lives
         elif job.key not in self._finished:
-            self._finished.add(job.key, finished_at(job.status) or job.created_at)
+            self._finished.add(job.key, self._moment(finished_at(job.status) or job.created_at))
             self._call_next()
 
 

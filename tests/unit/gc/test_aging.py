@@ -2,16 +2,19 @@
 
 import asyncio
 
+import pytest
+
 from tests.support.builders import make_job
 from tests.support.cluster import FakeCluster
 from tests.support.kubelet import Kubelet
-from tests.support.leaping import LoopClock, leaping_time
+from tests.support.leaping import LoopClock, SetClock, leaping_time
 from tests.support.operator_life import OperatorLife
+from tests.unit.gc.jobs.test_sweep import ended
 from trainingjob_operator.gc.aging import IndexAging
 
 
-def aged(life: OperatorLife, cluster: FakeCluster, retention_s: float) -> IndexAging:
-    return IndexAging(life.index, cluster.clock, retention_s=lambda: retention_s)
+def aged(life: OperatorLife, retention_s: float) -> IndexAging:
+    return IndexAging(life.index, life.steady, retention_s=lambda: retention_s)
 
 
 @leaping_time
@@ -26,7 +29,7 @@ async def test_finished_jobs_leave_memory_and_go_on_time_all_the_same_and_live_o
         kubelet.cancel()
         assert (len(life.index), len(life.queue)) == (3, 2)
 
-        aging = aged(life, cluster, 600)
+        aging = aged(life, 600)
         ticking = asyncio.create_task(aging.run())
         await asyncio.sleep(580)
         assert len(life.index) == 3
@@ -49,7 +52,7 @@ async def test_an_appointment_of_a_job_that_is_forgotten_is_its_own_and_not_its_
     """Only a key is kept of it: the job is read, judged again, and deleted by its uid."""
     cluster = FakeCluster(LoopClock())
     async with OperatorLife(cluster, ttl_s=3000, interval_s=10_000) as life:
-        aging = aged(life, cluster, 600)
+        aging = aged(life, 600)
         kubelet = asyncio.create_task(Kubelet(cluster).run())
         cluster.create_job(make_job())
         await asyncio.sleep(700)
@@ -77,7 +80,7 @@ async def test_a_finished_job_whose_pods_run_is_remembered() -> None:
         cluster.finish_pod(cluster.pod(0, 0), exit_code=1)
         await asyncio.sleep(5000)
         assert cluster.status()["phase"] == "Failed"
-        aging = aged(life, cluster, 600)
+        aging = aged(life, 600)
         aging.forget()
         assert len(life.index) == 1
         cluster.lose_pod(cluster.pod(0, 1))
@@ -107,7 +110,7 @@ async def test_a_job_that_makes_room_for_another_goes_on_time_all_the_same() -> 
 async def test_a_job_goes_on_time_though_memory_forgets_at_the_same_age() -> None:
     cluster = FakeCluster(LoopClock())
     async with OperatorLife(cluster, ttl_s=600, interval_s=10_000) as life:
-        ticking = asyncio.create_task(aged(life, cluster, 600).run())
+        ticking = asyncio.create_task(aged(life, 600).run())
         for number in range(20):
             cluster.create_job(make_job(f"job-{number}"))
             kubelet = asyncio.create_task(Kubelet(cluster).run())
@@ -116,3 +119,63 @@ async def test_a_job_goes_on_time_though_memory_forgets_at_the_same_age() -> Non
         await asyncio.sleep(700)
         assert cluster.jobs() == []
         ticking.cancel()
+
+
+@pytest.mark.parametrize("set_by_s", [7 * 86_400, -7 * 86_400])
+def test_memory_forgets_at_the_same_age_whatever_the_wall_clock_is_set_to(set_by_s: float) -> None:
+    @leaping_time
+    async def play() -> None:
+        clock = SetClock()
+        cluster = FakeCluster(clock)
+        async with OperatorLife(cluster, ttl_s=10**7, interval_s=10_000) as life:
+            aging = aged(life, 600)
+            cluster.create_job(make_job("before"))
+            kubelet = asyncio.create_task(Kubelet(cluster).run())
+            await asyncio.sleep(300)
+            clock.ahead_s = set_by_s
+            cluster.create_job(make_job("after"))
+            await asyncio.sleep(280)
+            aging.forget()
+            assert len(life.index) == 2, "too soon"
+            await asyncio.sleep(30)
+            aging.forget()
+            assert [entry.job.key.name for entry in life.index] == ["after"]
+            await asyncio.sleep(310)
+            kubelet.cancel()
+            aging.forget()
+            assert len(life.index) == 0
+
+    play()
+
+
+@leaping_time
+async def test_a_job_that_finished_in_the_future_is_not_remembered_until_then() -> None:
+    clock = SetClock()
+    cluster = FakeCluster(clock)
+    async with OperatorLife(cluster, ttl_s=3000, interval_s=300) as life:
+        clock.ahead_s = 365 * 86_400
+        cluster.create_job(make_job("live", suspend=True))
+        cluster.create_job(make_job())
+        kubelet = asyncio.create_task(Kubelet(cluster).run())
+        await asyncio.sleep(10)
+        kubelet.cancel()
+        clock.ahead_s = 0
+        ticking = asyncio.create_task(aged(life, 600).run())
+        await asyncio.sleep(620)
+        assert [entry.job.key.name for entry in life.index] == ["live"]
+        for _ in range(20):
+            await asyncio.sleep(50)
+            assert [each.job.key.name for each in life.index] == ["live"], "no list brings it back"
+        assert life.resync.runs_total > 3
+        ticking.cancel()
+    assert len(cluster.jobs()) == 2
+
+
+@leaping_time
+async def test_a_process_that_begins_does_not_take_in_what_finished_in_the_future() -> None:
+    cluster = FakeCluster(LoopClock())
+    ended(cluster, "ahead", ago_s=-(10**6))
+    ended(cluster, "a-moment-ahead", ago_s=-30)
+    life = OperatorLife(cluster)
+    await life.resync.run_until_done()
+    assert [entry.job.key.name for entry in life.index] == ["a-moment-ahead"]

@@ -94,7 +94,7 @@ async def house(
         guard=life.guard,
         clock=cluster.clock,
         counts=counts,
-        aging=IndexAging(life.index, cluster.clock, retention_s=lambda: 3600),
+        aging=IndexAging(life.index, life.steady, retention_s=lambda: 3600),
         memory=lambda: Memory(jobs=7, active=2, waiting=1, resident_bytes=52 * 2**20),
         volume=volume,
     )

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.clock import START, FakeClock
 from tests.support.leaping import LoopClock, leaping_time
-from trainingjob_operator.clock import Clock
+from trainingjob_operator.clock import Clock, SteadyTime
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import Condition, JobKey, JobStatus, JobView
 from trainingjob_operator.gc.memory_use import MemoryUse
@@ -76,7 +76,7 @@ def pressure_on(
 ) -> MemoryPressure:
     ports = Ports(
         index=index,
-        clock=clock or FakeClock(),
+        steady=SteadyTime(clock or FakeClock()),
         read=memory.read,
         trim=memory.trim,
         announce=memory.announced.append,
