@@ -102,8 +102,8 @@ class Operator:
         self.policies: Final = PolicyBook(
             settings.operator_namespace or connection.namespace, settings_ttl_s=settings.gc.ttl
         )
-        guard = ClockGuard(clock, hold_s=settings.gc.interval)
-        self.remover: Final = Remover(self.gateway, self.policies, self.events, clock, guard)
+        self.guard: Final = ClockGuard(clock, hold_s=settings.gc.interval)
+        self.remover: Final = Remover(self.gateway, self.policies, self.events, clock, self.guard)
         self.policy_watch: Final = PolicyWatch(
             self.gateway,
             self.policies,
@@ -142,7 +142,7 @@ class Operator:
             interval_s=settings.reconciler.resync_interval,
         )
         self.aging: Final = IndexAging(self.index, steady, retention_s=self.pressure.retention_s)
-        self.housekeeper: Final = self._housekeeper(clock, guard)
+        self.housekeeper: Final = self._housekeeper(clock)
         self.intake: Final = Intake(self.index, self.manifests, self.queue, clock)
         self.relists: Final = RelistTrace(self.resync.request)
         self.web: Final = WebServer(
@@ -168,7 +168,7 @@ class Operator:
         if policy is not None:
             self.events.record_of_policy(policy, event)
 
-    def _housekeeper(self, clock: Clock, guard: ClockGuard) -> Housekeeper:
+    def _housekeeper(self, clock: Clock) -> Housekeeper:
         sweep = JobSweep(self.gateway, self.policies, self.remover, look_again=self.queue.add)
         tools = Tools(
             policies=self.gateway,
@@ -176,7 +176,7 @@ class Operator:
             watch=self.policy_watch,
             sweep=sweep,
             remover=self.remover,
-            guard=guard,
+            guard=self.guard,
             clock=clock,
             counts=self.metrics.gc,
             aging=self.aging,
@@ -337,6 +337,7 @@ class Operator:
             asyncio.create_task(self.pressure.run(), name="memory-pressure"),
             asyncio.create_task(self.policy_watch.run(), name="policies"),
             asyncio.create_task(self.aging.run(), name="index-aging"),
+            asyncio.create_task(self.guard.run(), name="clock-guard"),
         ]
         if self.carrier is not None:
             self._tasks += self.carrier.start()

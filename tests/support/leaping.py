@@ -34,6 +34,17 @@ class LeapingLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._leaping.now
 
+    def suspend(self, seconds: float) -> None:
+        """Let time pass while nothing runs, as after SIGSTOP: all that was due then is due now."""
+        self._leaping.now += seconds
+
+
+def suspend(seconds: float) -> None:
+    """Stop the test's process, so to say, for so long."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, LeapingLoop)
+    loop.suspend(seconds)
+
 
 def leaping_time(
     test: Callable[P, Coroutine[Any, Any, None]],

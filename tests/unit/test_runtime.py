@@ -37,7 +37,7 @@ async def test_a_process_is_ready_when_it_has_listed_everything_and_hears_of_wha
     assert operator.what_is_missing() is None
 
 
-@pytest.mark.parametrize("name", ["resync", "events"])
+@pytest.mark.parametrize("name", ["resync", "events", "clock-guard"])
 async def test_a_task_that_has_died_is_told_by_both_probes(operator: Operator, name: str) -> None:
     await operator._start()
     victim = next(task for task in operator._tasks if task.get_name() == name)

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.constants import REASON_CLOCK_STEPPED
 from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
 from trainingjob_operator.core.rawread import mapping, text
 from trainingjob_operator.errors import ConflictError, KubernetesError
@@ -213,6 +214,10 @@ class Housekeeper:
         if not jobs.is_complete or jobs.seen is None:
             _logger.warning("Cleanup: the volume is left alone, because not all jobs were listed")
             tools.counts.volume_left_alone(_JOBS_UNKNOWN)
+            return None
+        if tools.guard.distrusts():  # since the list was begun: it is not of now any more
+            _logger.warning("Cleanup: the volume is left alone, because the list of jobs is old")
+            tools.counts.volume_left_alone(REASON_CLOCK_STEPPED)
             return None
         begun, namespace = tools.clock.monotonic(), tools.book.default_namespace
         try:
