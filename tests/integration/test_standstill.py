@@ -1,0 +1,84 @@
+"""SIGSTOP for a few seconds, with intervals of one: what was due meanwhile is done once."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from uuid import uuid4
+
+from tests.support.api import Api, ApiServerUnderTest
+from tests.support.operator import OperatorProcess, operating
+from tests.support.retention import finish, wait_for_sweep
+from tests.support.volume import everything_below, wait_until
+
+STOPPED_S = 6.0
+TTL_S = 10
+
+
+@contextmanager
+def stopped(operator: OperatorProcess) -> Iterator[None]:
+    """The test's own operator, standing still."""
+    process = operator.process
+    process.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: _state(process.pid) == "T")
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def runs(operator: OperatorProcess) -> int:
+    return operator.log().count("Cleanup: run started")
+
+
+async def test_an_operator_that_was_stopped_goes_on_without_a_burst_and_deletes_nothing_too_early(
+    own_api_server: ApiServerUnderTest, own_api: Api, tmp_path: Path
+) -> None:
+    root = tmp_path / "volume"
+    root.mkdir()
+    settings = {
+        "TRAININGJOB_GC__INTERVAL": "1",
+        "TRAININGJOB_GC__TTL": "1h",
+        "TRAININGJOB_VOLUME__ROOT": str(root),
+        "TRAININGJOB_VOLUME__MAX_AGE": "1h",
+    }
+    with operating(own_api_server, own_api, tmp_path, **settings) as operator:
+        await wait_for_sweep(own_api, "default")
+        young = root / f"job_{uuid4()}"
+        young.mkdir()
+        (young / "checkpoint").write_text("of a job that is gone")
+        for name, ttl_s in (("due", TTL_S), ("kept", 3600)):
+            await finish(own_api, name, ttlSecondsAfterFinished=ttl_s)
+            await own_api.wait_for_phase(name, "Succeeded")
+        ended_at = datetime.fromisoformat((await own_api.job("due"))["status"]["completionTime"])
+        before = everything_below(root / young.name)
+
+        with stopped(operator):
+            so_far, until = runs(operator), time.monotonic() + STOPPED_S
+            while time.monotonic() < until:
+                await asyncio.sleep(0.1)
+            assert runs(operator) == so_far
+            assert not await own_api.job_is_gone("due")
+        woken_at = time.monotonic()
+        async with asyncio.timeout(30):
+            while runs(operator) < so_far + 4:
+                await asyncio.sleep(0.02)
+        # One at once for the six that were due, then one a second: a burst were all four at once.
+        assert time.monotonic() - woken_at > 1.5
+
+        async with asyncio.timeout(30):
+            while not await own_api.job_is_gone("due"):
+                await asyncio.sleep(0.05)
+        assert time.time() >= ended_at.timestamp() + TTL_S, "before its time"
+        assert not await own_api.job_is_gone("kept")
+        assert everything_below(root / young.name) == before
+        status = await wait_for_sweep(own_api, "default")
+        assert status["totals"]["errors"] == 0
+    assert "this is a bug" not in operator.log()
