@@ -1,16 +1,11 @@
 """Links and races: whatever is swapped for whatever, nothing outside is touched or lost."""
 
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.volume import (
-    Volume,
-    new_uid,
-    wait_until,
-)
+from tests.support.volume import Volume, new_uid
 from trainingjob_operator.core.pruning import LiveJobs, Reason
 from trainingjob_operator.gc.logs import judge as judging
 from trainingjob_operator.gc.logs import remover as removing
@@ -63,53 +58,6 @@ def test_a_trash_that_is_a_link_is_not_used(volume: Volume) -> None:
     volume.age()
     report = volume.sweep()
     assert (report.healthy, report.reason, report.files_removed) == (False, "UnsafeLayout", 0)
-
-
-def test_a_directory_swapped_for_a_link_again_and_again_leads_nowhere(volume: Volume) -> None:
-    """The race of CVE-2018-6954 and its kin, in the walk and in the removal."""
-    uids = [new_uid() for _ in range(6)]
-    for uid in uids:
-        for number in range(20):
-            volume.tree(f"job_{uid}/part-{number}")
-    volume.age()
-    swaps = 0
-    stop = threading.Event()
-
-    def swap() -> None:
-        nonlocal swaps
-        while not stop.is_set():
-            for uid in uids:
-                for place in (volume.path, volume.path / ".trash"):
-                    for top in list(place.glob(f"*job_{uid}")):
-                        swaps += swap_once(top / f"part-{swaps % 20}", outside(volume))
-
-    racer = threading.Thread(target=swap)
-    racer.start()
-    try:
-        wait_until(lambda: swaps > 10)
-        for _ in range(20):
-            volume.age()
-            volume.sweep()
-    finally:
-        stop.set()
-        racer.join()
-    assert swaps > 50
-    volume.age()
-    report = volume.sweep()
-    assert report.healthy, report
-    assert volume.names() == set()
-
-
-def swap_once(victim: Path, target: Path) -> int:
-    aside = victim.with_name("aside")
-    try:
-        victim.rename(aside)
-        victim.symlink_to(target)
-        victim.unlink()
-        aside.rename(victim)
-    except OSError:
-        return 0  # the sweep was quicker
-    return 1
 
 
 def test_another_jobs_directory_that_took_the_name_meanwhile_goes_back(
