@@ -1,0 +1,145 @@
+"""An operator that is killed in the middle of a sweep: the next one finishes it, or takes it back."""
+
+import asyncio
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api, ApiServerUnderTest, condition
+from tests.support.builders import make_job
+from tests.support.operator import OperatorProcess, operating
+from tests.support.retention import finish, wait_for_sweep
+from tests.support.volume import everything_below, new_uid, wait_until
+
+Object = dict[str, Any]
+MANY = 30_000
+
+
+class Root:
+    """A log volume, and what a killed sweep leaves in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir()
+
+    @property
+    def trash(self) -> Path:
+        return self.path / ".trash"
+
+    def in_trash(self, job_id: str) -> list[str]:
+        """The letters under which something of this job is in the trash."""
+        return sorted(each.name[0] for each in self.trash.glob(f"?.*.job_{job_id}*"))
+
+    def holds(self, *uids: str) -> bool:
+        """Whether anything of these jobs is anywhere."""
+        names = [each.name for each in (*self.path.iterdir(), *self.trash.iterdir())]
+        return any(uid in name for name in names for uid in uids)
+
+    def tree(self, uid: str, files: int = 3) -> Path:
+        """A job's directory, as if its job had left it."""
+        top = self.path / f"job_{uid}"
+        top.mkdir(exist_ok=True)  # the operator may have made it
+        for number in range(files):
+            (top / f"checkpoint-{number}").write_text(uid)
+        return top
+
+    def take(self, name: str, letter: str) -> None:
+        """As a sweep leaves it that was killed after its rename."""
+        place = self.trash / f"{letter}.0123456789ab.{Path(name).name}"
+        (self.path / name).rename(place)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    return Root(tmp_path / "volume")
+
+
+def sweeping(
+    server: ApiServerUnderTest, api: Api, folder: Path, root: Root, *, max_age: str
+) -> AbstractContextManager[OperatorProcess]:
+    """An operator that sweeps every second what has not changed for so long."""
+    settings = {
+        "TRAININGJOB_GC__INTERVAL": "1",
+        "TRAININGJOB_GC__TTL": "1h",
+        "TRAININGJOB_VOLUME__ROOT": str(root.path),
+        "TRAININGJOB_VOLUME__MAX_AGE": max_age,
+    }
+    return operating(server, api, folder, **settings)
+
+
+async def live_job(api: Api, name: str) -> str:
+    """A job that runs, and goes on running; its uid."""
+    created = await api.apply(make_job(name))
+    [pod] = await api.wait_for_pods(name, 1)
+    await api.start_pod(pod)
+    await api.wait_for_phase(name, "Running")
+    return str(created["metadata"]["uid"])
+
+
+async def sweeps(api: Api, count: int) -> Object:
+    """The policy's status, so many sweeps later."""
+    status = await wait_for_sweep(api, "default")
+    for _ in range(count):
+        status = await wait_for_sweep(api, "default", after=status["lastSweepTime"])
+    return status
+
+
+async def test_what_a_killed_sweep_has_taken_goes_back_or_goes_for_good(
+    own_api_server: ApiServerUnderTest, own_api: Api, tmp_path: Path, root: Root
+) -> None:
+    doomed, young, condemned = new_uid(), new_uid(), new_uid()
+    with sweeping(own_api_server, own_api, tmp_path, root, max_age="1s") as first:
+        live, untouched = [await live_job(own_api, name) for name in ("live", "untouched")]
+        finished = (await finish(own_api, "finished"))["metadata"]["uid"]
+        await own_api.wait_for_phase("finished", "Succeeded")
+        for uid in (live, untouched, finished):
+            root.tree(uid)
+            (root.path / f"job_{uid}.log").write_text("epoch 1\n")
+        await wait_for_sweep(own_api, "default")
+        root.tree(doomed, MANY)
+        await asyncio.to_thread(wait_until, lambda: "x" in root.in_trash(doomed))
+        first.kill()
+    [half_gone] = root.trash.iterdir()
+    assert 0 < sum(1 for _ in half_gone.iterdir()) <= MANY, "killed too late"
+
+    for uid in (young, condemned):
+        root.tree(uid)
+    kept = (live, untouched, finished, young)
+    before = {uid: everything_below(root.path / f"job_{uid}") for uid in kept}
+    for uid, letter in ((live, "r"), (young, "r"), (condemned, "x")):
+        root.take(f"job_{uid}", letter)
+    root.take(f"job_{live}.log", "r")
+    with sweeping(own_api_server, own_api, tmp_path, root, max_age="1h"):
+        await asyncio.to_thread(wait_until, lambda: not any(root.trash.iterdir()))
+        status = await sweeps(own_api, 2)
+        after = {uid: everything_below(root.path / f"job_{uid}") for uid in kept}
+    assert after == before
+    for uid in (live, untouched, finished):
+        assert (root.path / f"job_{uid}.log").read_text().startswith("epoch 1\n")
+    assert not root.holds(doomed, condemned)
+    assert condition(status, "VolumeHealthy")["status"] == "True"
+    assert status["totals"]["errors"] == 0
+
+
+async def test_what_was_taken_and_is_old_goes_but_not_what_is_of_a_job_that_lives(
+    own_api_server: ApiServerUnderTest, own_api: Api, tmp_path: Path, root: Root
+) -> None:
+    gone, condemned = new_uid(), new_uid()
+    with sweeping(own_api_server, own_api, tmp_path, root, max_age="1h") as first:
+        live = await live_job(own_api, "live")
+        half_gone = await live_job(own_api, "condemned-by-mistake")
+        await wait_for_sweep(own_api, "default")
+        first.kill()
+    for uid in (gone, condemned, live, half_gone):
+        root.tree(uid)
+    before = everything_below(root.path / f"job_{live}")
+    for uid, letter in ((gone, "r"), (live, "r"), (condemned, "x"), (half_gone, "x")):
+        root.take(f"job_{uid}", letter)
+    with sweeping(own_api_server, own_api, tmp_path, root, max_age="1s"):
+        # Back at first, perhaps: what was moved a moment ago is younger than any list of jobs.
+        await asyncio.to_thread(wait_until, lambda: not root.holds(gone, condemned))
+        await sweeps(own_api, 2)
+        assert everything_below(root.path / f"job_{live}") == before
+        assert root.in_trash(half_gone) == ["x"], "of a job that lives nothing is deleted"
