@@ -245,6 +245,14 @@ def excess(usage: Usage, *, high_percent: float, low_percent: float) -> int:
     return max(0, int(usage.used - total * low_percent / 100) + 1)
 
 
+def is_felt(used_before: int, used_now: int, *, removed: int) -> bool:
+    """Whether a file system has become emptier by what was removed, in bytes.
+
+    By a tenth of it at least: others write meanwhile, and some compress what they count.
+    """
+    return 10 * (used_before - used_now) >= removed
+
+
 def has_stepped(elapsed_s: float, wall_s: float, volume_s: float, *, limit_s: float) -> bool:
     """Whether a clock was set between two sweeps: its time went on unlike the monotonic one."""
     return max(abs(wall_s - elapsed_s), abs(volume_s - elapsed_s)) > limit_s

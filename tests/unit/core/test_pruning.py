@@ -15,6 +15,7 @@ from trainingjob_operator.core.pruning import (
     cutoff,
     excess,
     has_stepped,
+    is_felt,
     is_uid,
     judge_job,
     judge_mark,
@@ -137,6 +138,15 @@ def test_a_sweep_takes_a_share_or_a_few(entries: int, expected: int) -> None:
 def test_a_full_volume_gives_up_what_it_takes_and_no_more(used: int, expected: int) -> None:
     usage = Usage(used=used, available=100 - used)
     assert excess(usage, high_percent=85, low_percent=75) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"), [(100, 90, True), (100, 91, False), (100, 120, False)]
+)
+def test_what_was_removed_is_felt_if_a_tenth_of_it_is(
+    before: int, now: int, *, expected: bool
+) -> None:
+    assert is_felt(before, now, removed=100) is expected
 
 
 def test_a_volume_without_blocks_is_not_full() -> None:

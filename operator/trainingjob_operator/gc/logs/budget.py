@@ -24,6 +24,7 @@ class Limits:
         high_percent: above this use of the file system, entries go before their time; 100: never.
         low_percent: until it is below this.
         processes: that delete beside the sweep, at most.
+        settle_s: how long a file system may take until it shows what was removed.
     """
 
     share_percent: float = 20.0
@@ -33,6 +34,7 @@ class Limits:
     high_percent: float = 85.0
     low_percent: float = 75.0
     processes: int = 2
+    settle_s: float = 60.0
 
 
 class Budget:
@@ -63,6 +65,15 @@ class Budget:
         """
         if self.stop.is_set() or self._monotonic() > self._deadline:
             raise BudgetError("the sweep has had its time")
+
+    def rest(self, seconds: float) -> None:
+        """Wait so long, and no longer than the process lives.
+
+        Raises:
+            BudgetError: there is no time left.
+        """
+        self.stop.wait(seconds)
+        self.tick()
 
     def allow(self, entries: int) -> None:
         """Say how many entries may be removed, once they are counted."""

@@ -21,6 +21,7 @@ from trainingjob_operator.errors import VolumeError
 from trainingjob_operator.gc.logs.budget import Budget, Limits
 from trainingjob_operator.gc.logs.judge import Question
 from trainingjob_operator.gc.logs.ledger import Ledger
+from trainingjob_operator.gc.logs.relief import Relief
 from trainingjob_operator.gc.logs.volume_pass import Seen, VolumePass
 from trainingjob_operator.gc.logs.youth import Youth
 from trainingjob_operator.settings import Settings
@@ -101,6 +102,7 @@ class LogSweep:
         self._last: _Times | None = None
         self._stopped_at = ""
         self.youth: Final = Youth()
+        self._relief: Final = Relief(clock.monotonic)
         self._budget: Budget | None = None
         self._pass: VolumePass | None = None
         self._running: Final = threading.Lock()
@@ -209,6 +211,7 @@ class LogSweep:
             sentinel = root.check(self._owner, expected)
         if sentinel.volume_id != self._known_id:
             self.youth.clear()
+            self._relief.reset()
         self._known_id = sentinel.volume_id
         return sentinel.volume_id
 
@@ -218,7 +221,7 @@ class LogSweep:
         now_ns = int(self._clock.now().timestamp() * NS)
         budget = self._new_budget(float("inf"))
         question = self._question(root, live, now_ns, max_age_s, budget)
-        VolumePass(question, self.limits, budget, ledger).look(seen)
+        VolumePass(question, self.limits, budget, ledger, self._relief).look(seen)
 
     def _sweep(self, root: Root, live: LiveJobs, max_age_s: float, ledger: Ledger) -> str:
         """Sweep; or say why not, if a clock was set."""
@@ -240,7 +243,9 @@ class LogSweep:
         now_ns = int(min(times.wall, times.volume) * NS)
         budget = self._new_budget(self.limits.seconds)
         question = self._question(root, live, now_ns, max_age_s, budget)
-        one = VolumePass(question, self.limits, budget, ledger, after=self._stopped_at)
+        one = VolumePass(
+            question, self.limits, budget, ledger, self._relief, after=self._stopped_at
+        )
         self._pass = one
         try:
             one.run()

@@ -13,6 +13,7 @@ from trainingjob_operator.errors import EntryChangedError, VolumeError
 from trainingjob_operator.gc.logs.budget import Budget, BudgetError, Limits
 from trainingjob_operator.gc.logs.judge import Question, Verdict, judge
 from trainingjob_operator.gc.logs.ledger import Ledger
+from trainingjob_operator.gc.logs.relief import Probe, Relief, nothing_freed
 from trainingjob_operator.gc.logs.remover import Remover
 from trainingjob_operator.volume.entries import Entry, Places
 from trainingjob_operator.volume.names import DATASETS
@@ -45,6 +46,7 @@ class VolumePass:
         limits: Limits,
         budget: Budget,
         ledger: Ledger,
+        relief: Relief,
         *,
         after: str = "",
     ) -> None:
@@ -55,12 +57,14 @@ class VolumePass:
             limits: what may be done.
             budget: what is left of that.
             ledger: counts what is done.
+            relief: knows whether it helps to remove what is not due yet.
             after: the entry at which the last sweep ran out of time; this one begins there.
         """
         self._question: Final = question
         self._limits: Final = limits
         self._budget: Final = budget
         self._ledger: Final = ledger
+        self._relief: Final = relief
         self._after: Final = after
         self.stopped_at = ""
         """The entry at which the time was over, for the next sweep."""
@@ -183,15 +187,29 @@ class VolumePass:
             return
         needed = self._excess(limits.high_percent)
         if not needed:
+            self._relief.reset()
             return
-        goal = self._ledger.bytes_freed + needed
+        if self._relief.is_paused():
+            self._ledger.fault(nothing_freed(self._question.root.path))
+            return
+        begun = self._ledger.bytes_freed
+        probe = Probe(self._used, needed, self._budget, limits.settle_s)
         for _, _, due in self._oldest(places):
-            if self._ledger.bytes_freed >= goal or not self._excess(limits.low_percent):
+            if self._ledger.bytes_freed - begun >= needed or not self._excess(limits.low_percent):
                 return
+            if 2 * due.tree.linked > due.tree.files:
+                continue  # other names keep what is in it
             # What is younger than it was when it was chosen is not the oldest any more.
             question = replace(self._question, cutoff_ns=due.tree.newest_ns)
             remover.remove(question, due.entry, due.tree)
             remover.finish()
+            if probe.is_in_vain(self._ledger.bytes_freed - begun):
+                self._relief.pause()
+                self._ledger.fault(nothing_freed(self._question.root.path))
+                return
+
+    def _used(self) -> int:
+        return self._question.root.usage().used
 
     def _excess(self, high_percent: float) -> int:
         return excess(
