@@ -158,6 +158,8 @@ REASON_UNSAFE_LAYOUT: Final = "UnsafeLayout"
 REASON_CLOCK_STEPPED: Final = "ClockStepped"
 REASON_VOLUME_LOCKED: Final = "Locked"
 REASON_NOTHING_FREED: Final = "NothingFreed"
+REASON_JOBS_UNKNOWN: Final = "JobsUnknown"
+"""Not all jobs could be listed: nothing is removed, because its job may live."""
 
 REASON_LOGS_PENDING: Final = "Pending"
 """The job is over and its logs are still to be archived: it must not be deleted before."""

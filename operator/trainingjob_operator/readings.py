@@ -201,6 +201,11 @@ class Readings(Collector):
         )
         yield _counter("resyncs", "Comparisons with complete lists.", parts.resync.runs_total)
         yield _gauge(
+            "lists_forbidden",
+            "Lists of a namespace that our account may not read now: a Role is missing there.",
+            len(parts.resync.unreadable),
+        )
+        yield _gauge(
             "work_queue_depth", "Keys that are due and not yet in work.", parts.queue.depth
         )
         yield _counter(

@@ -51,6 +51,7 @@ from trainingjob_operator.settings import Settings
 from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.manifest_cache import ManifestCache
 from trainingjob_operator.stores.policies import PolicyBook
+from trainingjob_operator.stores.unreadable import Unreadable
 from trainingjob_operator.web import WebServer
 
 _EVENTS_FLUSH_S: Final = 0.5
@@ -104,11 +105,13 @@ class Operator:
         )
         self.guard: Final = ClockGuard(clock, hold_s=settings.gc.interval)
         self.remover: Final = Remover(self.gateway, self.policies, self.events, clock, self.guard)
+        self.unreadable: Final = Unreadable(clock.monotonic)
         self.policy_watch: Final = PolicyWatch(
             self.gateway,
             self.policies,
             self.index,
             namespaces=self._policy_namespaces,
+            unreadable=self.unreadable,
             look_again=self.queue.add,
             on_forgotten=self.remover.take_removed,
         )
@@ -140,6 +143,7 @@ class Operator:
             clock=clock,
             scope=Scope(namespaces=namespaces, retention_s=self.pressure.retention_s),
             interval_s=settings.reconciler.resync_interval,
+            unreadable=self.unreadable,
         )
         self.aging: Final = IndexAging(self.index, steady, retention_s=self.pressure.retention_s)
         self.housekeeper: Final = self._housekeeper(clock)

@@ -107,7 +107,7 @@ class FakeCluster(Objects):
     async def jobs_by_record_state(
         self, namespace: str | None, state: str, *, limit: int, token: str
     ) -> JobsPage:
-        async with Request(self, "jobs_by_record_state", ""):
+        async with Request(self, "jobs_by_record_state", namespace or ""):
             found = sorted(
                 (key_of(job), job)
                 for job in self.jobs()

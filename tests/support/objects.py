@@ -24,6 +24,7 @@ from trainingjob_operator.errors import (
     AlreadyExistsError,
     InvalidError,
     KubernetesError,
+    RightMissingError,
     UnavailableError,
 )
 from trainingjob_operator.kube.gateway import Page
@@ -132,6 +133,7 @@ class Objects:
         calls: every request of the operator, reads and refused ones included.
         effects: what the operator's requests created, deleted and wrote.
         before: functions to call once, just before the next call of a method takes effect.
+        forbidden: lists that a missing Role forbids: method and namespace.
         page_size: objects in a page of a list.
     """
 
@@ -140,6 +142,7 @@ class Objects:
         self.calls: list[Call] = []
         self.effects: list[Effect] = []
         self.before: dict[str, Callable[[], object]] = {}
+        self.forbidden: Final[set[tuple[str, str]]] = set()
         self.job_watch: Final = Watch()
         self.pod_watch: Final = Watch()
         self.policy_watch: Final = Watch()
@@ -316,6 +319,9 @@ class Request:
             interlude()
         if (error := cluster._take_fault(method, after=False)) is not None:
             raise error
+        if (method, self._call.name) in cluster.forbidden:
+            message = f'{method} is forbidden: User "operator" cannot list in {self._call.name}'
+            raise RightMissingError(message, status=403, reason="Forbidden")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object

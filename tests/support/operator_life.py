@@ -25,6 +25,7 @@ from trainingjob_operator.settings import PersistSettings
 from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.manifest_cache import ManifestCache
 from trainingjob_operator.stores.policies import PolicyBook
+from trainingjob_operator.stores.unreadable import Unreadable
 
 OPERATOR_NAMESPACE: Final = "ops"
 
@@ -71,8 +72,11 @@ class OperatorLife:
         )
         self.manifests: Final = ManifestCache()
         self.recorded: Final = Recorded()
-        self.carrier: Final = self._carrier(endpoint, retry_cache_size) if endpoint else None
+        self.carrier: Final = (
+            self._carrier(endpoint, retry_cache_size, namespaces) if endpoint else None
+        )
         self.policies: Final = PolicyBook(OPERATOR_NAMESPACE, settings_ttl_s=ttl_s or 0.0)
+        self.unreadable: Final = Unreadable(cluster.clock.monotonic)
         self.guard: Final = ClockGuard(cluster.clock, hold_s=600)
         self.remover: Final = Remover(
             cluster, self.policies, events or self.recorded, cluster.clock, self.guard
@@ -81,7 +85,8 @@ class OperatorLife:
             cluster,
             self.policies,
             self.index,
-            namespaces=(None,),
+            namespaces=namespaces,
+            unreadable=self.unreadable,
             look_again=self.queue.add,
             on_forgotten=self.remover.take_removed,
         )
@@ -105,12 +110,15 @@ class OperatorLife:
             clock=cluster.clock,
             scope=Scope(namespaces=namespaces, retention_s=lambda: 3600.0),
             interval_s=interval_s,
+            unreadable=self.unreadable,
         )
         self.intake: Final = Intake(self.index, self.manifests, self.queue, cluster.clock)
         self._retains: Final = ttl_s is not None
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _carrier(self, endpoint: Writer, retry_cache_size: int) -> Carrier:
+    def _carrier(
+        self, endpoint: Writer, retry_cache_size: int, namespaces: tuple[str | None, ...]
+    ) -> Carrier:
         return Carrier(
             PersistSettings(retry_cache_size=retry_cache_size),
             writer=endpoint,
@@ -119,7 +127,7 @@ class OperatorLife:
             manifests=self.manifests,
             clock=self.cluster.clock,
             cluster="test",
-            namespaces=(None,),
+            namespaces=namespaces,
             on_delivery=self.queue.add,
         )
 

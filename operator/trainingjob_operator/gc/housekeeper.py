@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.constants import REASON_CLOCK_STEPPED
+from trainingjob_operator.constants import REASON_CLOCK_STEPPED, REASON_JOBS_UNKNOWN
 from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
 from trainingjob_operator.core.rawread import mapping, text
 from trainingjob_operator.errors import ConflictError, KubernetesError
@@ -31,9 +31,8 @@ from trainingjob_operator.gc.ports import Counts, PolicyStatus, VolumeSweep
 from trainingjob_operator.stores.policies import PolicyBook
 
 _WRITES: Final = 4
-_JOBS_UNKNOWN: Final = "JobsUnknown"
 _POLICY_UNKNOWN: Final = "PolicyUnknown"
-"""Why the volume was left alone: the API server did not say what lives, or whose volume it is."""
+"""Why the volume was left alone: the API server did not say whose volume it is."""
 
 _logger = logging.getLogger(__name__)
 
@@ -189,7 +188,7 @@ class Housekeeper:
             await tools.watch.refresh()
         except KubernetesError as error:
             _logger.warning("Cleanup: cannot list RetentionPolicies: %s", error)
-            return JobsReport(errors=1)
+            return JobsReport(errors=1, not_listed=[str(error)])
         remember = tools.volume is not None
         return await tools.sweep.run(namespaces, ruler=namespace, remember=remember)
 
@@ -213,8 +212,8 @@ class Housekeeper:
             return None
         if not jobs.is_complete or jobs.seen is None:
             _logger.warning("Cleanup: the volume is left alone, because not all jobs were listed")
-            tools.counts.volume_left_alone(_JOBS_UNKNOWN)
-            return None
+            tools.counts.volume_left_alone(REASON_JOBS_UNKNOWN)
+            return _jobs_unknown(jobs)
         if tools.guard.distrusts():  # since the list was begun: it is not of now any more
             _logger.warning("Cleanup: the volume is left alone, because the list of jobs is old")
             tools.counts.volume_left_alone(REASON_CLOCK_STEPPED)
@@ -275,6 +274,13 @@ class Housekeeper:
     def _of(self, namespace: str) -> str:
         """Whose run it is, unless it is that of the default policy, of which there is one."""
         return "" if namespace == self._tools.book.default_namespace else f" for {namespace}"
+
+
+def _jobs_unknown(jobs: JobsReport) -> VolumeReport:
+    """What is said of a volume that is left alone because of this."""
+    why = "; ".join(jobs.not_listed) or f"{jobs.not_understood} were not understood"
+    message = f"nothing is removed while not all jobs can be listed: {why}"
+    return VolumeReport(healthy=False, reason=REASON_JOBS_UNKNOWN, message=message)
 
 
 def _live(seen: Seen, listed_at: datetime, volume_id: str | None) -> LiveJobs:

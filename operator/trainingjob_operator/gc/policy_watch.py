@@ -3,6 +3,9 @@
 The book is filled from lists, at the start and every few minutes, and from the watch in between.
 When a policy says something else than before, the finished jobs in memory are looked at again: a
 shorter time to live takes effect at once.
+
+A namespace whose policies are forbidden to us is left out, and asked about again every half
+minute; what it is told of by the watch, or was known before, holds on.
 """
 
 import asyncio
@@ -15,15 +18,17 @@ from trainingjob_operator.constants import POLICY_NAME
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.observe_policy import PolicyView, policy_view
 from trainingjob_operator.core.rawread import mapping
-from trainingjob_operator.errors import AlreadyExistsError, KubernetesError
+from trainingjob_operator.errors import AlreadyExistsError, ForbiddenError, KubernetesError
 from trainingjob_operator.gc.ports import PoliciesApi
 from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.policies import PolicyBook
+from trainingjob_operator.stores.unreadable import Unreadable
 
 DELETED: Final = "DELETED"
 
 _EVERY_S: Final = 300.0
 _RETRY_S: Final = 30.0
+_WHAT: Final = "RetentionPolicies"
 _logger = logging.getLogger(__name__)
 
 
@@ -37,6 +42,7 @@ class PolicyWatch:
         index: JobIndex,
         *,
         namespaces: Sequence[str | None],
+        unreadable: Unreadable,
         look_again: Callable[[JobKey], None],
         on_forgotten: Callable[[str], object] = lambda namespace: None,
     ) -> None:
@@ -47,6 +53,7 @@ class PolicyWatch:
             book: where they are remembered.
             index: the jobs in memory.
             namespaces: where policies count; None alone stands for everywhere.
+            unreadable: the lists that are forbidden to us.
             look_again: takes the key of a job for which something else may hold by now.
             on_forgotten: told the namespace of a policy that is gone.
         """
@@ -54,6 +61,7 @@ class PolicyWatch:
         self._book: Final = book
         self._index: Final = index
         self._namespaces: Final = namespaces
+        self._unreadable: Final = unreadable
         self._look_again: Final = look_again
         self._on_forgotten: Final = on_forgotten
         self._turn: Final = asyncio.Lock()
@@ -74,7 +82,7 @@ class PolicyWatch:
             self._apply({policy.namespace})
 
     async def refresh(self) -> None:
-        """List all policies, and create the default one if it is not there.
+        """List all policies that we may, and create the default one if it is not there.
 
         Raises:
             KubernetesError: they could not be listed, or it could not be created.
@@ -87,19 +95,41 @@ class PolicyWatch:
     async def _refresh(self) -> None:
         found: list[PolicyView] = []
         version = ""
+        unread: list[str] = []
         for namespace in self._namespaces:
-            async for page in self._api.list_policies(namespace):
-                # Of several lists the first: what is newer than that is not taken for gone.
-                version = version or page.resource_version
-                found += (policy_view(raw) for raw in page.items if _counts(raw))
-        changed = self._book.replace(found, version)
+            try:
+                async for page in self._api.list_policies(namespace):
+                    # Of several lists the first: what is newer than that is not taken for gone.
+                    version = version or page.resource_version
+                    found += (policy_view(raw) for raw in page.items if _counts(raw))
+            except ForbiddenError as error:
+                if namespace is None or len(unread) + 1 == len(self._namespaces):
+                    raise  # nothing at all can be read
+                unread.append(namespace)
+                self._say_unread(namespace, error)
+            else:
+                self._say_read(namespace)
+        changed = self._book.replace(found, version, unread=unread)
         for namespace in changed:
             if self._book.get(namespace) is None:
                 self._on_forgotten(namespace)
         self._apply(changed)
-        if not self._book.has_default:
+        if not self._book.has_default and self._book.default_namespace not in unread:
             await self._create_default()
-        self._is_fresh = True
+        self._is_fresh = not unread
+
+    def _say_unread(self, namespace: str, error: ForbiddenError) -> None:
+        if self._unreadable.refused(_WHAT, namespace):
+            _logger.warning(
+                "cannot list the RetentionPolicies of namespace %s: %s; without them its jobs are "
+                "deleted only by a time of their own",
+                namespace,
+                error,
+            )
+
+    def _say_read(self, namespace: str | None) -> None:
+        if self._unreadable.read(_WHAT, namespace):
+            _logger.info("the RetentionPolicies of namespace %s can be listed now", namespace)
 
     async def run(self) -> None:
         """Refresh the book every few minutes, and when a policy has gone, until cancelled."""

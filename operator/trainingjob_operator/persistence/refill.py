@@ -17,7 +17,7 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.recording import PENDING, REJECTED
-from trainingjob_operator.errors import GoneError, KubernetesError
+from trainingjob_operator.errors import ForbiddenError, GoneError, KubernetesError
 from trainingjob_operator.stores.ready_jobs import ReadyJobs
 from trainingjob_operator.stores.retry_cache import RetryCache
 
@@ -186,9 +186,20 @@ class Refill:
         while cursor.namespace < len(self._namespaces):
             if not self._has_room:
                 return cursor
-            page = await self._jobs.jobs_by_record_state(
-                self._namespaces[cursor.namespace], state, limit=_PAGE, token=cursor.token
-            )
+            namespace = self._namespaces[cursor.namespace]
+            try:
+                page = await self._jobs.jobs_by_record_state(
+                    namespace, state, limit=_PAGE, token=cursor.token
+                )
+            except ForbiddenError as error:
+                if len(self._namespaces) == 1:
+                    raise
+                # Its Role is missing: the next walk asks again, and the others go on.
+                _logger.warning(
+                    "cannot list the jobs of namespace %s whose records wait: %s", namespace, error
+                )
+                cursor.namespace, cursor.token = cursor.namespace + 1, ""
+                continue
             for raw in page.items:
                 job = job_view(raw)
                 if job.status.record_state == state:

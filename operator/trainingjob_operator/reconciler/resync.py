@@ -7,6 +7,9 @@ a list; and every few minutes.
 
 Jobs are listed before pods. A launched attempt whose pods are absent means lost ranks, and pods
 that were created before the job said "launched" are in a list that is read after it.
+
+A namespace whose lists are forbidden to us (its Role is missing) is left out, and asked about
+again soon, then less often, until it can be read. The others are compared all the same.
 """
 
 import asyncio
@@ -26,13 +29,18 @@ from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.readiness import says_queued
 from trainingjob_operator.core.recording import is_held
 from trainingjob_operator.core.retention import finished_at, finishes_ahead
-from trainingjob_operator.errors import KubernetesError
+from trainingjob_operator.errors import ForbiddenError, KubernetesError
 from trainingjob_operator.reconciler.ports import Cluster
 from trainingjob_operator.reconciler.work_queue import WorkQueue
 from trainingjob_operator.stores.job_index import JobEntry, JobIndex
+from trainingjob_operator.stores.unreadable import Unreadable
 
 _DEBOUNCE_S: Final = 0.5
 _RETRY_S: Final = 2.0
+_RETRY_FORBIDDEN_S: Final = 60.0
+"""What is forbidden is asked about after `_RETRY_S`, then after twice as long, up to this."""
+
+_WHAT: Final = "jobs and pods"
 _logger = logging.getLogger(__name__)
 
 
@@ -61,7 +69,11 @@ class _Jobs:
 
 
 class Resync:
-    """Compares the index with the API server's lists."""
+    """Compares the index with the API server's lists.
+
+    Attributes:
+        unreadable: the lists that are forbidden to us.
+    """
 
     def __init__(
         self,
@@ -72,7 +84,11 @@ class Resync:
         clock: Clock,
         scope: Scope,
         interval_s: float,
+        unreadable: Unreadable | None = None,
     ) -> None:
+        self.unreadable: Final = (
+            unreadable if unreadable is not None else Unreadable(clock.monotonic)
+        )
         self._cluster: Final = cluster
         self._index: Final = index
         self._queue: Final = queue
@@ -80,6 +96,8 @@ class Resync:
         self._scope: Final = scope
         self._interval_s: Final = interval_s
         self._requested: Final = asyncio.Event()
+        self._left_out: frozenset[str | None] = frozenset()  # by the last pass
+        self._ask_again_s = _RETRY_S
         self.runs_total = 0
         self.phantoms_total = 0
 
@@ -94,37 +112,55 @@ class Resync:
 
     async def run(self) -> None:
         """Make a pass every interval and whenever one is asked for, until cancelled."""
+        due = self._clock.monotonic() + self._interval_s
         while True:
+            namespaces = await self._wait_until(due)
+            if namespaces is self._scope.namespaces:
+                self._requested.clear()
+                due = self._clock.monotonic() + self._interval_s
             try:
-                async with asyncio.timeout(self._interval_s):
-                    await self._requested.wait()
-                # Watches of several resources are opened together: one pass for all of them.
-                await asyncio.sleep(_DEBOUNCE_S)
-            except TimeoutError:
-                pass
-            self._requested.clear()
-            try:
-                is_done = await self._try()
+                is_done = await self._try(namespaces)
             except Exception:
                 # One object that we do not understand must not end the repair of all the others,
                 # and what fails for good must not list everything every two seconds.
                 _logger.exception("the resync failed; this is a bug; the next one is as usual")
+                self._left_out = frozenset()
                 continue
             if not is_done:
                 self._requested.set()
                 await asyncio.sleep(_RETRY_S)
 
-    async def _try(self) -> bool:
+    async def _wait_until(self, due: float) -> Sequence[str | None]:
+        """Wait for the next pass; which namespaces it is for. Those left out get one in between."""
+        left = max(due - self._clock.monotonic(), 0.0)
+        wait = min(left, self._ask_again_s) if self._left_out else left
         try:
-            await self._compare()
+            async with asyncio.timeout(wait):
+                await self._requested.wait()
+            # Watches of several resources are opened together: one pass for all of them.
+            await asyncio.sleep(_DEBOUNCE_S)
+        except TimeoutError:
+            if wait < left:
+                return tuple(self._left_out)
+        return self._scope.namespaces
+
+    async def _try(self, namespaces: Sequence[str | None] | None = None) -> bool:
+        try:
+            await self._compare(self._scope.namespaces if namespaces is None else namespaces)
         except KubernetesError as error:
             _logger.warning("cannot list jobs and pods: %s; trying again", error)
             return False
         self.runs_total += 1
         return True
 
-    async def _compare(self) -> None:
-        listed = {ns: await self._list_jobs(ns) for ns in self._scope.namespaces}
+    async def _compare(self, namespaces: Sequence[str | None]) -> None:
+        refused: dict[str | None, ForbiddenError] = {}
+        listed: dict[str | None, _Jobs] = {}
+        for namespace in namespaces:
+            try:
+                listed[namespace] = await self._list_jobs(namespace)
+            except ForbiddenError as error:
+                refused[namespace] = error
         # Lists are in the order of names; the room that there is belongs to the oldest, of
         # whatever namespace.
         newcomers = [job for jobs in listed.values() for job in jobs.newcomers]
@@ -132,7 +168,37 @@ class Resync:
             self._take_in(job)
         over = {job.key for job in newcomers if job.status.is_finished}
         for namespace, jobs in listed.items():
-            await self._compare_pods(namespace, jobs, over)
+            try:
+                await self._compare_pods(namespace, jobs, over)
+            except ForbiddenError as error:
+                refused[namespace] = error
+        self._note(namespaces, refused)
+
+    def _note(
+        self, namespaces: Sequence[str | None], refused: dict[str | None, ForbiddenError]
+    ) -> None:
+        """Remember what could not be read.
+
+        Raises:
+            ForbiddenError: it was everything. A server that has just started forbids that.
+        """
+        if len(refused) == len(self._scope.namespaces):
+            raise next(iter(refused.values()))
+        for namespace in namespaces:
+            error = refused.get(namespace)
+            if error is not None:
+                if self.unreadable.refused(_WHAT, namespace):
+                    _logger.warning(
+                        "cannot list the jobs and pods of namespace %s: %s; the others are served",
+                        namespace,
+                        error,
+                    )
+            elif self.unreadable.read(_WHAT, namespace):
+                _logger.info("the jobs and pods of namespace %s can be listed now", namespace)
+        left_out = frozenset(refused)
+        again = left_out == self._left_out
+        self._ask_again_s = min(2 * self._ask_again_s, _RETRY_FORBIDDEN_S) if again else _RETRY_S
+        self._left_out = left_out
 
     def _take_in(self, job: JobView) -> None:
         """Put a job into the index. One that is over gets a free place, or none.

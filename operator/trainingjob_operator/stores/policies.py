@@ -5,7 +5,7 @@ default policy rules its namespace, and its status says so.
 
 Bound: `limit` namespaces. At the limit further policies are not remembered, and it is remembered
 that there are some: of a namespace that is not known then nothing is concluded, so that a job goes
-by its own time only.
+by its own time only. The same holds for a namespace whose policies could not be listed.
 """
 
 from collections.abc import Collection
@@ -36,6 +36,7 @@ class PolicyBook:
         self._settings_ttl_s: Final = settings_ttl_s
         self._known: Final[dict[str, PolicyView]] = {}
         self._is_complete = False
+        self._unread: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -58,13 +59,19 @@ class PolicyBook:
         """What is said of the jobs of a namespace; None: that is not known."""
         own = self._known.get(namespace)
         default = self._known.get(self.default_namespace)
-        if not self._is_complete and (own is None or default is None):
+        if own is None and not self._is_known(namespace):
+            return None
+        if default is None and not self._is_known(self.default_namespace):
             return None
         return Inherited(
             own=own.rules if own is not None else NO_RULES,
             default=default.rules if default is not None else NO_RULES,
             settings_ttl_s=self._settings_ttl_s,
         )
+
+    def _is_known(self, namespace: str) -> bool:
+        """Whether a namespace without a policy in the book has none."""
+        return self._is_complete and namespace not in self._unread
 
     def put(self, policy: PolicyView) -> bool:
         """Take in a policy as it was just seen; older news than the book has are ignored.
@@ -91,10 +98,17 @@ class PolicyBook:
         del self._known[namespace]
         return True
 
-    def replace(self, policies: Collection[PolicyView], version: str) -> set[str]:
+    def replace(
+        self, policies: Collection[PolicyView], version: str, *, unread: Collection[str] = ()
+    ) -> set[str]:
         """Take in a complete list, read at this resourceVersion.
 
         What it lacks is gone, unless it is newer than the list.
+
+        Args:
+            policies: what was listed.
+            version: the list's.
+            unread: namespaces that could not be listed: what is known of them stays.
 
         Returns:
             The namespaces about which the book says something else now.
@@ -103,9 +117,12 @@ class PolicyBook:
         gone = [
             known
             for known in self._known.values()
-            if known.namespace not in listed and not is_newer(known.resource_version, version)
+            if known.namespace not in listed
+            and known.namespace not in unread
+            and not is_newer(known.resource_version, version)
         ]
-        changed = {known.namespace for known in gone}
+        changed = {known.namespace for known in gone} | (self._unread - set(unread))
+        self._unread = frozenset(unread)
         for known in gone:
             del self._known[known.namespace]
         self._is_complete = True

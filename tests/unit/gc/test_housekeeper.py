@@ -80,10 +80,14 @@ class House:
 
 
 async def house(
-    cluster: FakeCluster | None = None, *, volume: Volume | None = None, interval_s: float = 600
+    cluster: FakeCluster | None = None,
+    *,
+    volume: Volume | None = None,
+    interval_s: float = 600,
+    namespaces: tuple[str | None, ...] = (None,),
 ) -> House:
     cluster = cluster or FakeCluster(LoopClock())
-    life, counts = OperatorLife(cluster, ttl_s=3600), Counts()
+    life, counts = OperatorLife(cluster, ttl_s=3600, namespaces=namespaces), Counts()
     await life.policy_watch.refresh()
     tools = Tools(
         policies=cluster,
@@ -98,7 +102,7 @@ async def house(
         memory=lambda: Memory(jobs=7, active=2, waiting=1, resident_bytes=52 * 2**20),
         volume=volume,
     )
-    schedule = Schedule(interval_s=interval_s, namespaces=(None,), files_max_age_s=604_800)
+    schedule = Schedule(interval_s=interval_s, namespaces=namespaces, files_max_age_s=604_800)
     return House(cluster, life, Housekeeper(tools, schedule), counts)
 
 

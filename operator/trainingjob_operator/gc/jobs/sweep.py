@@ -5,7 +5,8 @@ a hundred thousand jobs take as much memory as a page. Jobs whose time is over a
 then, deleted on time; here is what memory has forgotten, what waited for a record, and what a
 history limit says.
 
-A list that fails ends the sweep. What was deleted before that was decided on by itself, and a job
+A list that fails ends the sweep. One that is forbidden (the Role of its namespace is missing) does
+not keep the other namespaces from theirs, but the picture is not complete then. What was deleted before that was decided on by itself, and a job
 that was one too many had so many newer ones: neither needs the rest of the list.
 """
 
@@ -28,7 +29,7 @@ from trainingjob_operator.core.retention import (
     Inherited,
     finished_at,
 )
-from trainingjob_operator.errors import KubernetesError, ThrottledError
+from trainingjob_operator.errors import ForbiddenError, KubernetesError, ThrottledError
 from trainingjob_operator.gc.jobs.remover import Remover
 from trainingjob_operator.gc.ports import Jobs, Object, Policies
 
@@ -67,6 +68,7 @@ class JobsReport:
         skipped: jobs that stay although their time is over, or would be by a clock that was not
             ahead: how many, by reason.
         not_understood: jobs at which we failed.
+        not_listed: why lists failed, one of each namespace.
         is_complete: every list was read to its end, and understood.
         seen: what was asked for of all jobs.
     """
@@ -75,6 +77,7 @@ class JobsReport:
     errors: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     not_understood: int = 0
+    not_listed: list[str] = field(default_factory=list)
     is_complete: bool = False
     seen: Seen | None = None
 
@@ -124,12 +127,24 @@ class JobSweep:
         report = JobsReport(seen=Seen() if remember else None)
         try:
             for namespace in namespaces:
-                await self._sweep(namespace, ruler, report)
-            report.is_complete = not report.not_understood
+                await self._sweep_if_allowed(namespace, ruler, report)
+            report.is_complete = not report.not_understood and not report.not_listed
         except KubernetesError as error:
             report.errors += 1
+            report.not_listed.append(str(error))
             _logger.warning("Cleanup: cannot list jobs: %s; the sweep ends here", error)
         return report
+
+    async def _sweep_if_allowed(
+        self, namespace: str | None, ruler: str, report: JobsReport
+    ) -> None:
+        try:
+            await self._sweep(namespace, ruler, report)
+        except ForbiddenError as error:
+            report.errors += 1
+            where = f"in namespace {namespace}" if namespace is not None else "in the cluster"
+            report.not_listed.append(f"{where}: {error}")
+            _logger.warning("Cleanup: cannot list jobs %s: %s", where, error)
 
     async def _sweep(self, namespace: str | None, ruler: str, report: JobsReport) -> None:
         histories = _Histories(self._policies)

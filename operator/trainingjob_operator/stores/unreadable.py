@@ -1,0 +1,47 @@
+"""The lists that the API server forbids us: of what, and of which namespace.
+
+Where a Role is missing in one of several namespaces, that one is left out and the others are
+served. What is in here is not known, and nothing is concluded from its absence.
+
+Bound: the namespaces that the settings name, for each kind of list.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+SAY_EVERY_S: Final = 600.0
+"""Of a list that stays forbidden it is said again after so many seconds."""
+
+
+class Unreadable:
+    """What is forbidden now, and when it was last said.
+
+    Attributes:
+        refused_total: how many lists were forbidden.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        """Begin with nothing forbidden.
+
+        Args:
+            monotonic: seconds that never go back.
+        """
+        self._monotonic: Final = monotonic
+        self._said: Final[dict[tuple[str, str | None], float]] = {}
+        self.refused_total = 0
+
+    def __len__(self) -> int:
+        return len(self._said)
+
+    def refused(self, what: str, namespace: str | None) -> bool:
+        """A list was forbidden. Whether it is time to say so."""
+        self.refused_total += 1
+        now, key = self._monotonic(), (what, namespace)
+        if now - self._said.get(key, float("-inf")) < SAY_EVERY_S:
+            return False
+        self._said[key] = now
+        return True
+
+    def read(self, what: str, namespace: str | None) -> bool:
+        """A list was read. Whether it had been forbidden before."""
+        return self._said.pop((what, namespace), None) is not None
