@@ -6,7 +6,9 @@ prints what came of it as JSON.
 """
 
 import asyncio
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -28,6 +30,7 @@ from trainingjob_operator.reconciler import archiver as archiving
 from trainingjob_operator.reconciler.archiver import Archiver
 from trainingjob_operator.stores.log_queue import LogTask
 from trainingjob_operator.volume import trash
+from trainingjob_operator.volume.archive import ArchiveFile, Section
 from trainingjob_operator.volume.entries import Entry
 from trainingjob_operator.volume.shelf import Shelf
 from trainingjob_operator.volume.threads import FileThreads
@@ -207,28 +210,31 @@ def read_only_bind(folder: Path) -> Outcome:
 
 
 class LongLog:
-    """A pod's log of four megabytes."""
+    """A pod's log of four megabytes, or of another number of lines of 64 KiB."""
+
+    def __init__(self, lines: int = 64) -> None:
+        self._lines = lines
 
     async def pod_log(
         self, namespace: str, name: str, *, container: str
     ) -> AsyncGenerator[bytes, None]:
-        for _ in range(64):
+        for _ in range(self._lines):
             yield b"x" * 65_535 + b"\n"
 
 
-def archive(place: Path, uid: str) -> LogOutcome:
+def archive(place: Path, uid: str, *, pod: str = "pod-0", lines: int = 64) -> LogOutcome:
     """What the archiver makes of one log; it has its minute, and the test a little more."""
 
     async def run() -> LogOutcome:
         clock = SystemClock()
         shelf = Shelf(str(place), OURS, FileThreads(4))
-        archiver = Archiver(pods=LongLog(), shelf=shelf, clock=clock, on_news=lambda _: None)
+        archiver = Archiver(pods=LongLog(lines), shelf=shelf, clock=clock, on_news=lambda _: None)
         archiver.queue.put(
             LogTask(
                 key=KEY,
                 job_uid=uid,
                 pod="mnist-0",
-                pod_uid="pod-0",
+                pod_uid=pod,
                 container="trainer",
                 attempt=0,
                 rank=0,
@@ -242,7 +248,7 @@ def archive(place: Path, uid: str) -> LogOutcome:
                 await asyncio.sleep(0.01)
         work.cancel()
         await asyncio.wait([work])
-        return archiver.queue.outcomes_of(uid)["pod-0"]
+        return archiver.queue.outcomes_of(uid)[pod]
 
     with patch.object(archiving, "RETRY_S", 0.05):
         return asyncio.run(run())
@@ -277,6 +283,59 @@ def a_log_that_does_not_fit(folder: Path) -> Outcome:
 
 def a_log_that_does_not_fit_on_ext4(folder: Path) -> Outcome:
     return archived(ext4(folder))
+
+
+def given_up(place: Path) -> Outcome:
+    """A second log of a job does not fit; then its writer is killed over a third one."""
+    volume, uid = Volume(place), new_uid()
+    archive(place, uid, lines=3)
+    log = place / f"job_{uid}.log"
+    before, free = log.read_bytes(), os.statvfs(place).f_bfree
+    fill(place / "others")
+    with (place / "others").open("r+b") as file:
+        file.truncate(file.seek(0, os.SEEK_END) - 2**20)
+    room = os.statvfs(place).f_bfree
+    lost = archive(place, uid, pod="pod-1")
+    after, room_after = log.read_bytes(), os.statvfs(place).f_bfree
+
+    pid = os.fork()
+    if pid == 0:
+        die_writing(place, log.name)
+    os.waitpid(pid, 0)
+    torn = log.stat().st_size
+    again = archive(place, uid, pod="pod-1")  # the volume is full all the same
+    mended = log.read_bytes()
+    (place / "others").unlink()
+    later = archive(place, uid, pod="pod-1")
+    return {
+        "lost": lost.lost,
+        "intact": after == before,
+        "room": [free, room, room_after],
+        "torn": torn - len(before),
+        "again": again.lost,
+        "mended": mended == before,
+        "later": later.lost,
+        "earlier": log.read_bytes().startswith(before),
+        "healthy": volume.sweep(LiveJobs(frozenset({uid}))).healthy,
+    }
+
+
+def die_writing(place: Path, name: str) -> None:
+    """Write a section until the volume is full, and die there."""
+    file = ArchiveFile.open(os.open(place, os.O_RDONLY), name)
+    with suppress(OSError):
+        file.begin(Section(attempt=0, rank=0, pod="pod-1"))
+        while True:
+            file.write(b"[rank 0] " + b"x" * 65_535 + b"\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def a_log_given_up_takes_no_room(folder: Path) -> Outcome:
+    return given_up(tmpfs(folder / "volume", "size=7m"))
+
+
+def a_log_given_up_takes_no_room_on_ext4(folder: Path) -> Outcome:
+    return given_up(ext4(folder))
 
 
 def a_job_without_an_inode(folder: Path) -> Outcome:
@@ -317,6 +376,7 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         *(a_log_that_does_not_fit, a_log_that_does_not_fit_on_ext4, a_job_without_an_inode),
         *(a_log_on_a_read_only_volume, a_damaged_directory),
+        *(a_log_given_up_takes_no_room, a_log_given_up_takes_no_room_on_ext4),
     )
 }
 

@@ -91,4 +91,6 @@ class MemoryArchive:
             self._file.finish(running=running)
 
     async def close(self) -> None:
+        if not self._shelf.cluster.has_crashed:
+            self._file.abandon()
         self._file.close()

@@ -12,8 +12,8 @@ log were left out because it is longer than the limit. A trailer that ends in `r
 pod that had not ended when its log was read, because it was about to be stopped.
 
 A section is whole when its trailer is there, and then it is never touched again. One without a
-trailer was not finished (the process died, the volume was full): the next writer removes it. There
-is one writer at a time, the operator. So each pod has one section at most, wherever a writer died.
+trailer was not finished: its writer removes it when it gives up (the volume is full), or the next
+one does (the process died). There is one writer at a time, the operator. So each pod has one section at most, wherever a writer died.
 
 Everything here blocks, and raises OSError as the file system does.
 """
@@ -148,7 +148,7 @@ class ArchiveFile:
             raise
 
     def close(self) -> None:
-        """Close the file. An unfinished section is removed by the next writer."""
+        """Close the file. What is unfinished and not abandoned is removed by the next writer."""
         os.close(self._fd)
 
     @property
@@ -201,9 +201,10 @@ class ArchiveFile:
         return self._end
 
     def abandon(self) -> None:
-        """Remove the section that was begun."""
+        """Remove the section that was begun, if it is not whole: it takes room that others lack."""
+        if self._section is not None and self._ending_at(self._here()) is None:
+            self._truncate(self._end)
         self._section = None
-        self._truncate(self._end)
 
     @property
     def cut(self) -> int:

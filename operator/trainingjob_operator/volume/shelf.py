@@ -202,12 +202,10 @@ class Archive:
 
         await self._call(call)
 
-    async def abandon(self) -> None:
-        """Remove the section that was begun."""
-        await self._call(self._opened.abandon)
-
     async def close(self) -> None:
         """Close the file, or let the call do it that is at it and has not come back.
+
+        A section that was begun and not finished is removed before.
 
         Closing can hang as well. It is never left out: where no thread is free it gets one more.
         """
@@ -251,5 +249,7 @@ class Archive:
 
     def _end(self) -> None:
         if self._file is not None:
+            with suppress(OSError):  # else the next writer removes it
+                self._file.abandon()
             self._file.close()
         self._on_end()

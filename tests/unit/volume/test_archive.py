@@ -238,3 +238,20 @@ def test_cut_off_at_any_byte_it_is_mended(
         assert root.text() == whole
     finally:
         os.close(fd)
+
+
+def test_abandoned_a_section_is_removed_and_what_is_whole_stays(root: Root) -> None:
+    root.put(section(0), b"one\n")
+    before = root.text()
+    with closing(ArchiveFile.open(root.fd, NAME)) as file:
+        file.abandon()  # nothing was begun
+        file.begin(section(1))
+        file.write(b"[rank 1] half")
+        file.abandon()
+        assert root.text() == before
+        file.begin(section(1))
+        root.put(section(1), b"two\n")  # by a writer that took this one for dead
+        after = root.text()
+        file.abandon()
+    assert root.text() == after
+    assert [pod for pod, _ in bodies(after)] == ["pod-0-0", "pod-0-1"]

@@ -1,7 +1,9 @@
 """Archives on a real directory, with real threads, and what happens when it fails."""
 
 import asyncio
+import errno
 import json
+import os
 import stat
 import threading
 from pathlib import Path
@@ -88,13 +90,31 @@ async def test_where_no_volume_is_mounted_nothing_is_written(tmp_path: Path) -> 
     assert list(empty.iterdir()) == []
 
 
-async def test_what_was_begun_and_left_is_removed_by_the_next(shelf: Shelf, volume: Path) -> None:
+async def test_what_was_begun_and_left_is_removed_at_the_end(shelf: Shelf, volume: Path) -> None:
     await put(shelf, "pod-0", b"one\n")
     before = (volume / f"job_{UID}.log").read_bytes()
     archive = await shelf.open(KEY, UID)
     await archive.begin(Section(attempt=0, rank=1, pod="pod-1"))
     await archive.write(b"half a li")
     await archive.close()
+    assert (volume / f"job_{UID}.log").read_bytes() == before
+
+
+async def test_what_cannot_be_removed_at_the_end_is_removed_by_the_next(
+    shelf: Shelf, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: ArchiveFile, size: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    await put(shelf, "pod-0", b"one\n")
+    before = (volume / f"job_{UID}.log").read_bytes()
+    archive = await shelf.open(KEY, UID)
+    await archive.begin(Section(attempt=0, rank=1, pod="pod-1"))
+    await archive.write(b"half a li")
+    with monkeypatch.context() as patched:
+        patched.setattr(ArchiveFile, "_truncate", refuse)
+        await archive.close()
+    assert (volume / f"job_{UID}.log").read_bytes() > before
     await put(shelf, "pod-0", b"one\n")
     assert (volume / f"job_{UID}.log").read_bytes() == before
 

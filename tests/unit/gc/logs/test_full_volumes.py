@@ -71,10 +71,27 @@ def test_a_log_that_does_not_fit_is_given_up_and_archived_when_a_sweep_has_made_
     found = scenario(name, tmp_path)
     assert "is full (No space left on device)" in found["lost"]
     assert found["volume_fault"]
-    assert 0 < found["half"] < 4 * 2**20
+    assert found["half"] == 0
     assert (found["files"], found["healthy"]) == (1, True)
     assert (found["again"], found["size"] > 4 * 2**20) == ("", True)
     assert found["text"].endswith("\n<== attempt 0 rank 0 pod pod-0 bytes 4194880 cut 0\n")
+
+
+@pytest.mark.parametrize(
+    "name", ["a_log_given_up_takes_no_room", "a_log_given_up_takes_no_room_on_ext4"]
+)
+def test_a_log_that_is_given_up_leaves_the_archive_as_it_was_even_if_its_writer_dies(
+    tmp_path: Path, name: str
+) -> None:
+    found = scenario(name, tmp_path)
+    assert "is full" in found["lost"]
+    assert found["intact"]
+    assert found["room"][1] < found["room"][0]
+    left_open = found["room"][1] - found["room"][2]
+    assert left_open <= 8, "no block of the full volume is taken by it, but for ext4's own"
+    assert found["torn"] > 2**19, "the process was killed in the middle"
+    assert ("is full" in found["again"], found["mended"]) == (True, True)
+    assert (found["later"], found["earlier"], found["healthy"]) == ("", True, True)
 
 
 def test_where_no_inode_is_left_for_an_archive_a_sweep_makes_one(tmp_path: Path) -> None:
