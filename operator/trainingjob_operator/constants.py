@@ -145,7 +145,7 @@ REASON_RECORD_NOT_REQUIRED: Final = "NotRequired"
 REASON_RECORD_DISCARDED: Final = "Discarded"
 
 CONDITION_VOLUME_HEALTHY: Final = "VolumeHealthy"
-"""On a RetentionPolicy: whether the log volume can be swept."""
+"""On a RetentionPolicy: whether the log volume can be swept, and takes logs."""
 
 REASON_VOLUME_HEALTHY: Final = "Healthy"
 REASON_SENTINEL_MISSING: Final = "SentinelMissing"

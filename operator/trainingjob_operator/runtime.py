@@ -186,6 +186,7 @@ class Operator:
             aging=self.aging,
             memory=self._memory,
             volume=self.log_sweep,
+            volume_fault=lambda: self.archiving.archiver.volume_fault if self.archiving else None,
         )
         schedule = Schedule(
             interval_s=self.settings.gc.interval,

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -20,7 +20,7 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.constants import REASON_CLOCK_STEPPED, REASON_JOBS_UNKNOWN
 from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
 from trainingjob_operator.core.rawread import mapping, text
-from trainingjob_operator.errors import ConflictError, KubernetesError
+from trainingjob_operator.errors import ConflictError, KubernetesError, VolumeError
 from trainingjob_operator.gc.aging import IndexAging
 from trainingjob_operator.gc.clock_guard import ClockGuard
 from trainingjob_operator.gc.jobs.remover import Remover
@@ -75,6 +75,7 @@ class Tools:
 
     Attributes:
         volume: sweeps the log volume; None: there is none.
+        volume_fault: why logs could not be written to it when that was last tried, if so.
     """
 
     policies: PolicyStatus
@@ -88,6 +89,7 @@ class Tools:
     aging: IndexAging
     memory: Callable[[], Memory]
     volume: VolumeSweep | None = None
+    volume_fault: Callable[[], VolumeError | None] = lambda: None
 
 
 class Housekeeper:
@@ -239,7 +241,7 @@ class Housekeeper:
             report.directories_removed,
             report.bytes_freed,
         )
-        return report
+        return _with_fault(report, tools.volume_fault())
 
     def _files_max_age_s(self) -> float:
         policy = self._tools.book.get(self._tools.book.default_namespace)
@@ -274,6 +276,14 @@ class Housekeeper:
     def _of(self, namespace: str) -> str:
         """Whose run it is, unless it is that of the default policy, of which there is one."""
         return "" if namespace == self._tools.book.default_namespace else f" for {namespace}"
+
+
+def _with_fault(report: VolumeReport, fault: VolumeError | None) -> VolumeReport:
+    """A volume that is full can be swept like any other, and is not healthy all the same."""
+    if fault is None or not report.healthy:
+        return report
+    message = f"logs could not be written when that was last tried: {fault}"
+    return replace(report, healthy=False, reason=fault.reason, message=message)
 
 
 def _jobs_unknown(jobs: JobsReport) -> VolumeReport:

@@ -49,7 +49,11 @@ _logger = logging.getLogger(__name__)
 
 
 class Archiver:
-    """Archives what it is asked for, a job's pods one after the other."""
+    """Archives what it is asked for, a job's pods one after the other.
+
+    Attributes:
+        volume_fault: why the volume did not take something; None once a log was archived since.
+    """
 
     def __init__(
         self,
@@ -82,6 +86,7 @@ class Archiver:
         self._telling: Final[set[JobKey]] = set()
         self._ails = ""
         self._ails_until = float("-inf")
+        self.volume_fault: VolumeError | None = None
         self.archived_total = 0
         self.given_up_total = 0
 
@@ -236,6 +241,7 @@ class Archiver:
         else:
             self.archived_total += 1
             self._ails_until = float("-inf")
+            self.volume_fault = None
         self.queue.done(task, outcome)
         self._tell(task)
 
@@ -258,7 +264,7 @@ class Archiver:
     def _volume_failed(self, error: VolumeError) -> None:
         if not self.volume_ails:
             _logger.warning("the log volume ails: %s; it is asked again in %g s", error, AILING_S)
-        self._ails = one_line(str(error), _MAX_WHY)
+        self._ails, self.volume_fault = one_line(str(error), _MAX_WHY), error
         self._ails_until = self._clock.monotonic() + AILING_S
 
     def _task(self, job: JobView, pod: PodView) -> LogTask:

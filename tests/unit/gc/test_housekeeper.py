@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +14,12 @@ from tests.support.leaping import LoopClock, SetClock, leaping_time
 from tests.support.operator_life import OperatorLife
 from tests.unit.gc.jobs.test_sweep import ended, names
 from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
-from trainingjob_operator.errors import ConflictError, KubernetesError, UnavailableError
+from trainingjob_operator.errors import (
+    ConflictError,
+    KubernetesError,
+    UnavailableError,
+    VolumeError,
+)
 from trainingjob_operator.gc.aging import IndexAging
 from trainingjob_operator.gc.housekeeper import Housekeeper, Memory, Schedule, Tools
 from trainingjob_operator.gc.jobs.sweep import JobSweep
@@ -37,6 +43,7 @@ class Volume:
     """A volume that takes its time."""
 
     takes_s: float = 0.0
+    report: VolumeReport = REPORT
     live: list[LiveJobs] = field(default_factory=list)
     max_ages_s: list[float] = field(default_factory=list)
 
@@ -44,7 +51,7 @@ class Volume:
         self.live.append(live)
         self.max_ages_s.append(max_age_s)
         await asyncio.sleep(self.takes_s)
-        return REPORT
+        return self.report
 
 
 class Counts:
@@ -85,6 +92,7 @@ async def house(
     volume: Volume | None = None,
     interval_s: float = 600,
     namespaces: tuple[str | None, ...] = (None,),
+    volume_fault: Callable[[], VolumeError | None] = lambda: None,
 ) -> House:
     cluster = cluster or FakeCluster(LoopClock())
     life, counts = OperatorLife(cluster, ttl_s=3600, namespaces=namespaces), Counts()
@@ -101,6 +109,7 @@ async def house(
         aging=IndexAging(life.index, life.steady, retention_s=lambda: 3600),
         memory=lambda: Memory(jobs=7, active=2, waiting=1, resident_bytes=52 * 2**20),
         volume=volume,
+        volume_fault=volume_fault,
     )
     schedule = Schedule(interval_s=interval_s, namespaces=namespaces, files_max_age_s=604_800)
     return House(cluster, life, Housekeeper(tools, schedule), counts)

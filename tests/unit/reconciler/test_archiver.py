@@ -176,6 +176,24 @@ async def test_a_broken_volume_neither_stops_nor_delays_a_job() -> None:
 
 
 @leaping_time
+async def test_what_ails_the_volume_is_known_until_a_log_is_archived() -> None:
+    cluster, shelf = staged()
+    async with operated(cluster, shelf) as life:
+        assert life.archiver is not None
+        assert life.archiver.volume_fault is None
+        shelf.fault = FULL
+        cluster.create_job(make_job())
+        await until(lambda: is_settled(cluster), 30)
+        shelf.fault = None
+        await asyncio.sleep(3600)
+        assert life.archiver.volume_fault is FULL, "nobody has tried since"
+        cluster.delete_job()
+        cluster.create_job(make_job())
+        await until(lambda: is_settled(cluster), 30)
+        assert life.archiver.volume_fault is None
+
+
+@leaping_time
 async def test_a_volume_that_ails_is_asked_now_and_then_and_not_for_every_job() -> None:
     cluster, shelf = staged()
     shelf.fault = FULL
