@@ -113,7 +113,7 @@ class Operator:
             namespaces=self._policy_namespaces,
             unreadable=self.unreadable,
             look_again=self.queue.add,
-            on_forgotten=self.remover.take_removed,
+            on_forgotten=self._forget_policy,
         )
         self.archiving: Final = self._archiving(clock) if settings.volume.root else None
         self.log_sweep: Final = log_sweep_from(settings, clock)
@@ -165,6 +165,11 @@ class Operator:
         """A finished job is not remembered any more: its appointment with its deletion is all."""
         self.queue.unfollow(key)
         self.manifests.drop(key)
+
+    def _forget_policy(self, namespace: str) -> None:
+        """A policy is gone: nobody is to be told any more what was done for it."""
+        self.remover.take_removed(namespace)
+        self.housekeeper.policy_forgotten(namespace)
 
     def _announce(self, event: Event) -> None:
         """Tell something about the operator itself, where it is looked for: the default policy."""

@@ -6,6 +6,8 @@ swept, once for all. How it went is written to the policy's status.
 
 Runs wait for one another, so that two lists are never held at once, and a run that takes longer
 than the interval skips the next one. Nothing that goes wrong ends the timer.
+
+Bound: four sums for each policy whose status could not be written, until it can be, or is gone.
 """
 
 import asyncio
@@ -100,6 +102,7 @@ class Housekeeper:
         self._schedule: Final = schedule
         self._turn: Final = asyncio.Lock()
         self._runs: Final[set[asyncio.Task[None]]] = set()
+        self._untold: Final[dict[str, dict[str, int]]] = {}
         self.runs_total = 0
         self.overruns_total = 0
 
@@ -115,6 +118,10 @@ class Housekeeper:
         finally:
             run.cancel()
             self._runs.discard(run)
+
+    def policy_forgotten(self, namespace: str) -> None:
+        """The policy of this namespace is gone, and with it whom its sums could be told."""
+        self._untold.pop(namespace, None)
 
     async def stop(self) -> None:
         """End what runs, in the middle if need be: the next process finds the rest."""
@@ -176,9 +183,13 @@ class Housekeeper:
             errors=jobs.errors + (volume.errors if volume is not None else 0),
             skipped=jobs.skipped,
             volume=volume,
+            untold=self._untold.get(namespace, {}),
         )
-        if not await self._write_status(namespace, run):
+        if await self._write_status(namespace, run):
+            self._untold.pop(namespace, None)
+        else:
             tools.remover.not_told(namespace, deleted)
+            self._untold[namespace] = run.not_told()
 
     async def _sweep_jobs(self, namespace: str, *, is_default: bool) -> JobsReport:
         tools, namespaces = self._tools, self._schedule.namespaces

@@ -23,7 +23,6 @@ Object = dict[str, Any]
 _MAX_INT32: Final = 2**31 - 1
 _MAX_TOTAL: Final = 2**53 - 1
 _MAX_REASONS: Final = 32
-_SUMS: Final = ("jobsDeleted", "filesRemoved", "directoriesRemoved", "bytesFreed", "errors")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +37,7 @@ class Run:
         errors: all in all.
         skipped: jobs that stay although they were due: how many, by reason.
         volume: how the sweep of the volume went; None: there was none.
+        untold: what earlier runs did and no status could be told, for the sums of all runs.
     """
 
     started_at: datetime
@@ -47,6 +47,30 @@ class Run:
     errors: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
     volume: VolumeReport | None = None
+    untold: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """What it did, by the names that status has for it."""
+        volume = self.volume or VolumeReport()
+        return {
+            "jobsDeleted": self.jobs_deleted,
+            "filesRemoved": volume.files_removed,
+            "directoriesRemoved": volume.directories_removed,
+            "bytesFreed": volume.bytes_freed,
+            "errors": self.errors,
+        }
+
+    def not_told(self) -> dict[str, int]:
+        """What the sums of the next run are to take along, if this one's status was not written.
+
+        Not the jobs: some of them went between the runs, and whoever deleted them keeps count.
+        """
+        return {
+            name: min(self.untold.get(name, 0) + count, _MAX_TOTAL)
+            for name, count in self.figures.items()
+            if name != "jobsDeleted"
+        }
 
 
 def status_patch(raw: Object, inherited: Inherited | None, run: Run, *, now: datetime) -> Object:
@@ -59,16 +83,12 @@ def status_patch(raw: Object, inherited: Inherited | None, run: Run, *, now: dat
         now: the time.
     """
     metadata, old, policy = raw["metadata"], mapping(raw.get("status")), policy_view(raw)
-    volume = run.volume or VolumeReport()
-    last = {
-        "jobsDeleted": run.jobs_deleted,
-        "filesRemoved": volume.files_removed,
-        "directoriesRemoved": volume.directories_removed,
-        "bytesFreed": volume.bytes_freed,
-        "errors": run.errors,
-    }
+    volume, last = run.volume or VolumeReport(), run.figures
     totals = mapping(old.get("totals"))
-    sums = {name: min(whole(totals.get(name)) + last[name], _MAX_TOTAL) for name in _SUMS}
+    sums = {
+        name: min(whole(totals.get(name)) + run.untold.get(name, 0) + count, _MAX_TOTAL)
+        for name, count in last.items()
+    }
     status: Object = {
         "observedGeneration": policy.generation,
         "ttlSecondsAfterFinished": _ttl(inherited),
