@@ -171,11 +171,15 @@ class Operator:
         self.remover.take_removed(namespace)
         self.housekeeper.policy_forgotten(namespace)
 
-    def _announce(self, event: Event) -> None:
-        """Tell something about the operator itself, where it is looked for: the default policy."""
+    def _announce(self, event: Event) -> bool:
+        """Tell something about the operator itself, where it is looked for: the default policy.
+
+        False: it is not known, because it was not listed yet, or is being made anew.
+        """
         policy = self.policies.get(self.policies.default_namespace)
         if policy is not None:
             self.events.record_of_policy(policy, event)
+        return policy is not None
 
     def _housekeeper(self, clock: Clock) -> Housekeeper:
         sweep = JobSweep(self.gateway, self.policies, self.remover, look_again=self.queue.add)

@@ -231,6 +231,36 @@ async def test_the_list_of_policies_reads_like_a_log(
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", due)
 
 
+async def test_memory_pressure_before_the_default_policy_is_known_is_told_afterwards(
+    own_api_server: ApiServerUnderTest, own_api: Api, tmp_path: Path
+) -> None:
+    marks = {
+        "TRAININGJOB_MEMORY__PRESSURE_PERCENT": "1",
+        "TRAININGJOB_MEMORY__RESUME_PERCENT": "0",
+    }
+    home = home_of(own_api_server)
+    path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{home}/retentionpolicies"
+    await own_api.client.create(path, policy_of(home))
+    kubectl = Kubectl(own_api_server.kubeconfig, tmp_path / "kubectl", home)
+    with FaultProxy(own_api_server.operator_kubeconfig, tmp_path) as proxy:
+        down = proxy.add(
+            Fault(lambda seen: seen.resource == "retentionpolicies", times=None, status=503)
+        )
+        with operator_of(proxy.kubeconfig, own_api, tmp_path, **marks) as operator:
+            async with asyncio.timeout(30):
+                while not any("memory pressure: " in line for line in messages(operator)):
+                    await asyncio.sleep(0.05)
+            said = await asyncio.to_thread(kubectl, "describe", "rp", "default")
+            assert "MemoryPressure" not in said
+            proxy.faults.remove(down)
+            async with asyncio.timeout(60):
+                while "MemoryPressure" not in said:
+                    said = await asyncio.to_thread(kubectl, "describe", "rp", "default")
+            told = [line for line in messages(operator) if line.startswith("memory pressure: ")]
+    assert said.count("MemoryPressure") == 1
+    assert told[0] in said, "the event says what the log said"
+
+
 async def test_memory_pressure_is_told_by_the_default_policy(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:

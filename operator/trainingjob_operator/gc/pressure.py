@@ -50,14 +50,14 @@ class Ports:
         steady: the time that the index goes by.
         read: how much memory is used; None: nobody knows.
         trim: gives free memory back to the kernel.
-        announce: tells people about a change.
+        announce: tells people about a change. False: nobody can be told yet.
     """
 
     index: Index
     steady: SteadyTime
     read: Callable[[], MemoryUse | None]
     trim: Callable[[], bool] = trim_heap
-    announce: Callable[[Event], None] = lambda event: None
+    announce: Callable[[Event], bool] = lambda event: True
 
 
 class MemoryPressure:
@@ -80,6 +80,7 @@ class MemoryPressure:
         self._ports: Final = ports
         self._normal_s: Final = retention_s
         self._still_said = False
+        self._untold: Event | None = None  # the last change alone: what it says holds
         self.use: MemoryUse | None = None
         self.is_on = False
         self.begun_total = 0
@@ -102,6 +103,7 @@ class MemoryPressure:
 
     def look(self) -> None:
         """Look at memory once, and do what follows."""
+        self._tell()
         use = self.use = self._ports.read()
         if use is None:
             return
@@ -121,7 +123,8 @@ class MemoryPressure:
             "and files stay)"
         )
         _logger.warning("%s", what)
-        self._ports.announce(Event(reason=REASON_MEMORY_PRESSURE, message=what, warning=True))
+        self._untold = Event(reason=REASON_MEMORY_PRESSURE, message=what, warning=True)
+        self._tell()
 
     def _end(self, use: MemoryUse) -> None:
         self.is_on = False
@@ -131,7 +134,13 @@ class MemoryPressure:
             f"for {self._normal_s:.0f} s again"
         )
         _logger.info("%s", what)
-        self._ports.announce(Event(reason=REASON_MEMORY_PRESSURE_OVER, message=what))
+        self._untold = Event(reason=REASON_MEMORY_PRESSURE_OVER, message=what)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell of the last change, now or at a later look."""
+        if self._untold is not None and self._ports.announce(self._untold):
+            self._untold = None
 
     def _forget(self, before: MemoryUse) -> None:
         """Forget what is old enough, hand the memory back, and say so if that was not enough."""

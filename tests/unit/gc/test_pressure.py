@@ -28,9 +28,15 @@ class Memory:
         self.percent: int | None = percent
         self.trims = 0
         self.announced: list[Event] = []
+        self.can_tell = True
 
     def read(self) -> MemoryUse | None:
         return MemoryUse(self.percent, 100, "cgroup") if self.percent is not None else None
+
+    def announce(self, event: Event) -> bool:
+        if self.can_tell:
+            self.announced.append(event)
+        return self.can_tell
 
     def trim(self) -> bool:
         self.trims += 1
@@ -79,7 +85,7 @@ def pressure_on(
         steady=SteadyTime(clock or FakeClock()),
         read=memory.read,
         trim=memory.trim,
-        announce=memory.announced.append,
+        announce=memory.announce,
     )
     return MemoryPressure(settings or MemorySettings(), ports, retention_s=HOUR_S)
 
@@ -136,6 +142,33 @@ def test_each_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         "memory pressure is over: 60 % of the limit (0 of 0 MiB); finished jobs stay in the "
         "operator's memory for 3600 s again"
     )
+
+
+def test_a_change_of_which_nobody_could_be_told_is_told_later_and_once() -> None:
+    memory = Memory(95)
+    memory.can_tell = False
+    pressure = pressure_on(JobIndex(1), memory)
+    for memory.percent in (95, 95):
+        pressure.look()
+    assert memory.announced == []
+    memory.can_tell, memory.percent = True, None
+    for _ in range(3):
+        pressure.look()
+    assert [event.reason for event in memory.announced] == ["MemoryPressure"]
+    assert "95 % of the limit" in memory.announced[0].message
+
+
+def test_of_several_changes_of_which_nobody_could_be_told_the_last_one_is() -> None:
+    memory = Memory(95)
+    memory.can_tell = False
+    pressure = pressure_on(JobIndex(1), memory)
+    for memory.percent in (95, 60, 95, 60):
+        pressure.look()
+    memory.can_tell = True
+    pressure.look()
+    memory.percent = 95
+    pressure.look()
+    assert [event.reason for event in memory.announced] == ["MemoryPressureOver", "MemoryPressure"]
 
 
 def test_a_retention_that_is_shorter_anyway_does_not_become_longer() -> None:
