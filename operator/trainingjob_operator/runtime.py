@@ -172,10 +172,7 @@ class Operator:
         self.housekeeper.policy_forgotten(namespace)
 
     def _announce(self, event: Event) -> bool:
-        """Tell something about the operator itself, where it is looked for: the default policy.
-
-        False: it is not known, because it was not listed yet, or is being made anew.
-        """
+        """Tell of the operator itself, in Events of the default policy; False: none is known yet."""
         policy = self.policies.get(self.policies.default_namespace)
         if policy is not None:
             self.events.record_of_policy(policy, event)
@@ -205,10 +202,11 @@ class Operator:
         return Housekeeper(tools, schedule)
 
     def _memory(self) -> Memory:
-        active = sum(not entry.job.status.is_finished for entry in self.index)
-        waiting = len(self.carrier.cache) if self.carrier is not None else 0
         return Memory(
-            jobs=len(self.index), active=active, waiting=waiting, resident_bytes=resident_bytes()
+            jobs=len(self.index),
+            active=sum(not entry.job.status.is_finished for entry in self.index),
+            waiting=len(self.carrier.cache) if self.carrier is not None else 0,
+            resident_bytes=resident_bytes(),
         )
 
     def _parts(self) -> Parts:
