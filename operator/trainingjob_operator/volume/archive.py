@@ -13,7 +13,8 @@ pod that had not ended when its log was read, because it was about to be stopped
 
 A section is whole when its trailer is there, and then it is never touched again. One without a
 trailer was not finished: its writer removes it when it gives up (the volume is full), or the next
-one does (the process died). There is one writer at a time, the operator. So each pod has one section at most, wherever a writer died.
+one does (the process died). There is one writer at a time, the operator. So each pod has one
+section at most, wherever a writer died.
 
 Everything here blocks, and raises OSError as the file system does.
 """

@@ -6,8 +6,9 @@ then, deleted on time; here is what memory has forgotten, what waited for a reco
 history limit says.
 
 A list that fails ends the sweep. One that is forbidden (the Role of its namespace is missing) does
-not keep the other namespaces from theirs, but the picture is not complete then. What was deleted before that was decided on by itself, and a job
-that was one too many had so many newer ones: neither needs the rest of the list.
+not keep the other namespaces from theirs, but the picture is not complete then. What was deleted
+before that was decided on by itself, and a job that was one too many had so many newer ones:
+neither needs the rest of the list.
 """
 
 import asyncio
