@@ -86,9 +86,7 @@ def judge(question: Question, entry: Entry) -> Verdict | None:
         reason = Reason.YOUNG
     if reason is not None:
         return _STAYS[reason]
-    # The walk asks now and then, and never in a tree of a few files. Not when it is judged again:
-    # what is put back is younger by that, and stays for another week.
-    question.tick()
+    question.tick()  # the walk asks now and then, and never in a tree of a few files
     try:
         tree = _measure(question, entry.name, entry.at, moved=False)
         if tree.young:

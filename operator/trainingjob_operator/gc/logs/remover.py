@@ -7,7 +7,7 @@ from trainingjob_operator.constants import REASON_VOLUME_UNAVAILABLE
 from trainingjob_operator.core.pruning import Reason, judge_job
 from trainingjob_operator.errors import VolumeError
 from trainingjob_operator.gc.logs.budget import Budget, BudgetError
-from trainingjob_operator.gc.logs.judge import Question, Verdict, judge_again, refusal
+from trainingjob_operator.gc.logs.judge import Question, judge_again, refusal
 from trainingjob_operator.gc.logs.ledger import Ledger
 from trainingjob_operator.volume.emptier import Deletion
 from trainingjob_operator.volume.emptiers import WORTH_STARTING, Emptiers
@@ -64,6 +64,7 @@ class Remover:
         """Remove an entry that is due, unless it has changed since it was judged.
 
         Raises:
+            BudgetError: the time is over; the next sweep goes on with it.
             VolumeError: the whole volume takes no changes.
         """
         if not self._budget.spend():
@@ -84,20 +85,21 @@ class Remover:
 
     def _finish(self, question: Question, entry: Entry, name: str, before: Tree | None) -> None:
         """What lies in the trash under its own name goes, or goes back."""
-        verdict: Verdict | None = None
         try:
             verdict = judge_again(question, entry, name=name, trash=self._trash.fd, before=before)
         except BudgetError:
+            # It stays here, where the next sweep begins: put back it would be younger by that, and
+            # what takes longer than a sweep would never go.
             self._ledger.skip(Reason.CAPPED)
-        finally:
-            if verdict is None or not verdict.goes:
-                self._put_back(entry, name)
-        if verdict is None:
+            raise
+        except BaseException:
+            self._put_back(entry, name)
+            raise
+        if verdict.goes:
+            self._delete(name, entry.name, verdict.tree)
             return
-        if not verdict.goes:
-            self._ledger.kept(verdict)
-            return
-        self._delete(name, entry.name, verdict.tree)
+        self._put_back(entry, name)
+        self._ledger.kept(verdict)
 
     def _put_back(self, entry: Entry, name: str) -> None:
         if entry.at == _NOWHERE:  # it stays in the trash until its place is there again
@@ -138,9 +140,10 @@ class Remover:
             self._ledger.skip(Reason.CAPPED)
 
     def finish_leftovers(self, question: Question) -> None:
-        """See to what an earlier process left in the trash: its jobs may live after all.
+        """See to what an earlier sweep left in the trash: its jobs may live after all.
 
         Raises:
+            BudgetError: the time is over.
             VolumeError: the whole volume takes no changes.
         """
         for leftover in self._trash.leftovers():

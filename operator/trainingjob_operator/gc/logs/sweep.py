@@ -30,6 +30,10 @@ from trainingjob_operator.volume.root import Root, explain
 CLOCK_LIMIT_S: Final = 3600.0
 """A clock that was set by more than this costs one sweep: files must not age by an hour at once."""
 
+MOST_PATIENCE: Final = 64
+"""A sweep that did not come to an end with what it began with has twice the time of the one before,
+and this much more than usual at most: what takes hours to look through has to go as well."""
+
 
 class Clock(Protocol):
     """What a sweep needs of the clocks."""
@@ -101,6 +105,7 @@ class LogSweep:
         self._known_id: str | None = None
         self._last: _Times | None = None
         self._stopped_at = ""
+        self._patience = 1
         self.youth: Final = Youth()
         self._relief: Final = Relief(clock.monotonic)
         self._budget: Budget | None = None
@@ -241,7 +246,7 @@ class LogSweep:
             return "a clock was set since the last sweep: nothing is removed before the next one"
         # The earlier of the two clocks: whichever is wrong, nothing goes too soon.
         now_ns = int(min(times.wall, times.volume) * NS)
-        budget = self._new_budget(self.limits.seconds)
+        budget = self._new_budget(self.limits.seconds * self._patience)
         question = self._question(root, live, now_ns, max_age_s, budget)
         one = VolumePass(
             question, self.limits, budget, ledger, self._relief, after=self._stopped_at
@@ -252,6 +257,8 @@ class LogSweep:
         finally:
             self._pass = None
             self._stopped_at = one.stopped_at
+            is_stuck = one.is_stuck and not budget.stop.is_set()
+            self._patience = min(2 * self._patience, MOST_PATIENCE) if is_stuck else 1
         return ""
 
     def _new_budget(self, seconds: float) -> Budget:

@@ -3,7 +3,7 @@
 import heapq
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -68,6 +68,8 @@ class VolumePass:
         self._after: Final = after
         self.stopped_at = ""
         """The entry at which the time was over, for the next sweep."""
+        self.is_stuck = False
+        """Whether the time was over before the first question was answered."""
         self._remover: Remover | None = None
 
     @property
@@ -106,12 +108,22 @@ class VolumePass:
             self._remover = remover
             self._budget.allow(self._share_of(places))
             with suppress(BudgetError):
-                remover.finish_leftovers(self._question)
+                with self._stuck_without_time():
+                    remover.finish_leftovers(self._question)
                 self._remove_due(places, remover)
                 self._relieve(places, remover)
 
     def _tick(self) -> None:
         self._budget.tick()
+
+    @contextmanager
+    def _stuck_without_time(self) -> Iterator[None]:
+        """What has to be got through with, or the next sweep begins with the same again."""
+        try:
+            yield
+        except BudgetError:
+            self.is_stuck = True
+            raise
 
     def _open_places(self, stack: ExitStack) -> Places:
         root = self._question.root
@@ -154,6 +166,7 @@ class VolumePass:
                 verdict = judge(self._question, entry)
             except BudgetError:
                 self.stopped_at = entry.path
+                self.is_stuck = entry.path == self._after
                 raise
             if verdict is None:
                 continue
@@ -194,7 +207,9 @@ class VolumePass:
             return
         begun = self._ledger.bytes_freed
         probe = Probe(self._used, needed, self._budget, limits.settle_s)
-        for _, _, due in self._oldest(places):
+        with self._stuck_without_time():
+            oldest = self._oldest(places)
+        for _, _, due in oldest:
             if self._ledger.bytes_freed - begun >= needed or not self._excess(limits.low_percent):
                 return
             if 2 * due.tree.linked > due.tree.files:
