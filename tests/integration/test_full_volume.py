@@ -62,6 +62,10 @@ async def cluster(process_node: ProcessNode, tmp_path: Path) -> AsyncIterator[Cl
     root.mkdir()
     async with ApiClient.from_kubeconfig(process_node.kubeconfig) as client:
         yield Cluster(client, process_node, root)
+        # It knows this volume by its id, and the next test's operator would miss it.
+        policy = policy_path("default")
+        await client.patch(policy, {"metadata": {"finalizers": None}})
+        await client.delete(policy)
 
 
 async def health(cluster: Cluster, namespace: str, status: str) -> Object:
