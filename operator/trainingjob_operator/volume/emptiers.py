@@ -25,7 +25,7 @@ WORTH_STARTING: Final = 4096
 WORTH_ASKING: Final = 64
 """Files of a tree that is worth a question to a process."""
 
-_AHEAD: Final = 8
+_AHEAD: Final = 32
 _TICK_MS: Final = 50
 _GRACE_MS: Final = 1000
 

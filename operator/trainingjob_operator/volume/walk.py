@@ -178,7 +178,8 @@ class _Walk:
             changed, written = found.st_ctime_ns, found.st_mtime_ns
             if changed < written <= horizon:
                 changed = written
-            newest = max(newest, changed)
+            if changed > newest:  # noqa: PLR1730 - a call of max takes longer than all the rest
+                newest = changed
             files += 1
             if found.st_nlink > 1:
                 tree.linked += 1
