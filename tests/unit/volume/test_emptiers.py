@@ -65,6 +65,18 @@ def bench(tmp_path: Path) -> Bench:
 
 
 @pytest.fixture
+def emptier(bench: Bench) -> Iterator[Emptier]:
+    """One process, without a sweep."""
+    fd = os.open(bench.path, os.O_RDONLY)
+    one = Emptier(Trash(fd, os.fstat(fd).st_dev, go_on))
+    try:
+        yield one
+    finally:
+        one.end()
+        os.close(fd)
+
+
+@pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every deletion is worth a process."""
     monkeypatch.setattr(module, "WORTH_STARTING", 0)
@@ -310,50 +322,32 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert done.stderr == ""
 
 
-def test_a_process_is_idle_in_its_io_and_nice(bench: Bench) -> None:
-    fd = os.open(bench.path, os.O_RDONLY)
-    emptier = Emptier(Trash(fd, os.fstat(fd).st_dev, go_on))
-    try:
-        deletion = bench.tree(1)
-        emptier.ask(deletion)
-        assert emptier.answer() is deletion
-        pid = emptier.process.pid
-        assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 10
-        shown = subprocess.run(
-            ["ionice", "-p", str(pid)], capture_output=True, text=True, check=True
-        )
-        assert shown.stdout.startswith("idle")
-    finally:
-        emptier.end()
-        os.close(fd)
+def test_a_process_is_idle_in_its_io_and_nice(bench: Bench, emptier: Emptier) -> None:
+    deletion = bench.tree(1)
+    emptier.ask(deletion)
+    assert emptier.answer() is deletion
+    pid = emptier.process.pid
+    assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 10
+    shown = subprocess.run(["ionice", "-p", str(pid)], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("idle")
 
 
-def test_a_process_takes_little_memory_however_wide_a_directory_is(bench: Bench) -> None:
-    fd = os.open(bench.path, os.O_RDONLY)
-    emptier = Emptier(Trash(fd, os.fstat(fd).st_dev, go_on))
-    try:
-        peaks = []
-        for files in (1, 20_000):
-            emptier.ask(bench.tree(files))
-            assert emptier.answer().tally.files == files
-            status = Path(f"/proc/{emptier.process.pid}/status").read_text()
-            peaks.append(int(status.partition("VmHWM:")[2].split()[0]))
-        assert peaks[0] < 32 * 1024  # KiB
-        assert peaks[1] < peaks[0] + 2 * 1024
-    finally:
-        emptier.end()
-        os.close(fd)
+def test_a_process_takes_little_memory_however_wide_a_directory_is(
+    bench: Bench, emptier: Emptier
+) -> None:
+    peaks = []
+    for files in (1, 20_000):
+        emptier.ask(bench.tree(files))
+        assert emptier.answer().tally.files == files
+        status = Path(f"/proc/{emptier.process.pid}/status").read_text()
+        peaks.append(int(status.partition("VmHWM:")[2].split()[0]))
+    assert peaks[0] < 32 * 1024  # KiB
+    assert peaks[1] < peaks[0] + 2 * 1024
 
 
-def test_ctrl_c_is_for_the_parent_alone(bench: Bench) -> None:
+def test_ctrl_c_is_for_the_parent_alone(emptier: Emptier) -> None:
     """A terminal sends it to a group of processes."""
-    fd = os.open(bench.path, os.O_RDONLY)
-    emptier = Emptier(Trash(fd, os.fstat(fd).st_dev, go_on))
-    try:
-        assert os.getpgid(emptier.process.pid) == emptier.process.pid != os.getpgid(0)
-    finally:
-        emptier.end()
-        os.close(fd)
+    assert os.getpgid(emptier.process.pid) == emptier.process.pid != os.getpgid(0)
 
 
 def test_all_that_are_held_up_are_given_one_second_together(
