@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from tests.support.api import Api, ApiServerUnderTest, condition
-from tests.support.operator import OperatorProcess, operating, operator_of
+from tests.support.operator import OperatorProcess, operating, operator_of, sweeping
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.real import Kubectl
 from tests.support.retention import (
@@ -30,6 +30,12 @@ from tests.support.retention import (
 from trainingjob_sandbox.client import ApiError
 
 Object = dict[str, Any]
+
+SHORT_OF_MEMORY = {
+    "TRAININGJOB_MEMORY__PRESSURE_PERCENT": "1",
+    "TRAININGJOB_MEMORY__RESUME_PERCENT": "0",
+}
+"""This machine uses more than one percent of its memory: for such an operator that is short."""
 
 
 @pytest.fixture
@@ -154,13 +160,7 @@ async def test_the_housekeeping_takes_the_files_of_jobs_that_are_gone_and_no_oth
 ) -> None:
     root = tmp_path / "volume"
     root.mkdir()
-    settings = {
-        "TRAININGJOB_GC__INTERVAL": "1",
-        "TRAININGJOB_GC__TTL": "1h",
-        "TRAININGJOB_VOLUME__ROOT": str(root),
-        "TRAININGJOB_VOLUME__MAX_AGE": "1s",
-    }
-    with operating(own_api_server, own_api, tmp_path, **settings) as operator:
+    with sweeping(own_api_server, own_api, tmp_path, root, max_age="1s") as operator:
         first = await wait_for_sweep(own_api, "default")
         assert first["volumeId"]
         created = await finish(own_api, "here")
@@ -234,10 +234,6 @@ async def test_the_list_of_policies_reads_like_a_log(
 async def test_memory_pressure_before_the_default_policy_is_known_is_told_afterwards(
     own_api_server: ApiServerUnderTest, own_api: Api, tmp_path: Path
 ) -> None:
-    marks = {
-        "TRAININGJOB_MEMORY__PRESSURE_PERCENT": "1",
-        "TRAININGJOB_MEMORY__RESUME_PERCENT": "0",
-    }
     home = home_of(own_api_server)
     path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{home}/retentionpolicies"
     await own_api.client.create(path, policy_of(home))
@@ -246,7 +242,7 @@ async def test_memory_pressure_before_the_default_policy_is_known_is_told_afterw
         down = proxy.add(
             Fault(lambda seen: seen.resource == "retentionpolicies", times=None, status=503)
         )
-        with operator_of(proxy.kubeconfig, own_api, tmp_path, **marks) as operator:
+        with operator_of(proxy.kubeconfig, own_api, tmp_path, **SHORT_OF_MEMORY) as operator:
             async with asyncio.timeout(30):
                 while not any("memory pressure: " in line for line in messages(operator)):
                     await asyncio.sleep(0.05)
@@ -264,14 +260,11 @@ async def test_memory_pressure_before_the_default_policy_is_known_is_told_afterw
 async def test_memory_pressure_is_told_by_the_default_policy(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
-    """This machine uses more than one percent of its memory: for such an operator that is short."""
-    marks = {
-        "TRAININGJOB_MEMORY__PRESSURE_PERCENT": "1",
-        "TRAININGJOB_MEMORY__RESUME_PERCENT": "0",
-    }
     home = home_of(api_server)
     kubectl = Kubectl(api_server.kubeconfig, tmp_path / "kubectl", home)
-    with operating(api_server, api, tmp_path, TRAININGJOB_GC__TTL="1h", **marks) as operator:
+    with operating(
+        api_server, api, tmp_path, TRAININGJOB_GC__TTL="1h", **SHORT_OF_MEMORY
+    ) as operator:
         said = ""
         async with asyncio.timeout(20):
             while "MemoryPressure" not in said:

@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from tests.support.api import Api, ApiServerUnderTest
-from tests.support.operator import OperatorProcess, operating
+from tests.support.operator import OperatorProcess, sweeping
 from tests.support.retention import finish, wait_for_sweep
 from tests.support.volume import everything_below, wait_until
 
@@ -43,13 +43,7 @@ async def test_an_operator_that_was_stopped_goes_on_without_a_burst_and_deletes_
 ) -> None:
     root = tmp_path / "volume"
     root.mkdir()
-    settings = {
-        "TRAININGJOB_GC__INTERVAL": "1",
-        "TRAININGJOB_GC__TTL": "1h",
-        "TRAININGJOB_VOLUME__ROOT": str(root),
-        "TRAININGJOB_VOLUME__MAX_AGE": "1h",
-    }
-    with operating(own_api_server, own_api, tmp_path, **settings) as operator:
+    with sweeping(own_api_server, own_api, tmp_path, root, max_age="1h") as operator:
         await wait_for_sweep(own_api, "default")
         young = root / f"job_{uuid4()}"
         young.mkdir()

@@ -1,7 +1,6 @@
 """An operator that is killed in the middle of a sweep: the next one finishes it, or takes it back."""
 
 import asyncio
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 
 from tests.support.api import Api, ApiServerUnderTest, condition
 from tests.support.builders import make_job
-from tests.support.operator import OperatorProcess, operating
+from tests.support.operator import sweeping
 from tests.support.retention import finish, wait_for_sweep
 from tests.support.volume import everything_below, new_uid, wait_until
 
@@ -56,19 +55,6 @@ def root(tmp_path: Path) -> Root:
     return Root(tmp_path / "volume")
 
 
-def sweeping(
-    server: ApiServerUnderTest, api: Api, folder: Path, root: Root, *, max_age: str
-) -> AbstractContextManager[OperatorProcess]:
-    """An operator that sweeps every second what has not changed for so long."""
-    settings = {
-        "TRAININGJOB_GC__INTERVAL": "1",
-        "TRAININGJOB_GC__TTL": "1h",
-        "TRAININGJOB_VOLUME__ROOT": str(root.path),
-        "TRAININGJOB_VOLUME__MAX_AGE": max_age,
-    }
-    return operating(server, api, folder, **settings)
-
-
 async def live_job(api: Api, name: str) -> str:
     """A job that runs, and goes on running; its uid."""
     created = await api.apply(make_job(name))
@@ -90,7 +76,7 @@ async def test_what_a_killed_sweep_has_taken_goes_back_or_goes_for_good(
     own_api_server: ApiServerUnderTest, own_api: Api, tmp_path: Path, root: Root
 ) -> None:
     doomed, young, condemned = new_uid(), new_uid(), new_uid()
-    with sweeping(own_api_server, own_api, tmp_path, root, max_age="1s") as first:
+    with sweeping(own_api_server, own_api, tmp_path, root.path, max_age="1s") as first:
         live, untouched = [await live_job(own_api, name) for name in ("live", "untouched")]
         finished = (await finish(own_api, "finished"))["metadata"]["uid"]
         await own_api.wait_for_phase("finished", "Succeeded")
@@ -111,7 +97,7 @@ async def test_what_a_killed_sweep_has_taken_goes_back_or_goes_for_good(
     for uid, letter in ((live, "r"), (young, "r"), (condemned, "x")):
         root.take(f"job_{uid}", letter)
     root.take(f"job_{live}.log", "r")
-    with sweeping(own_api_server, own_api, tmp_path, root, max_age="1h"):
+    with sweeping(own_api_server, own_api, tmp_path, root.path, max_age="1h"):
         await asyncio.to_thread(wait_until, lambda: not any(root.trash.iterdir()))
         status = await sweeps(own_api, 2)
         after = {uid: everything_below(root.path / f"job_{uid}") for uid in kept}
@@ -127,7 +113,7 @@ async def test_what_was_taken_and_is_old_goes_but_not_what_is_of_a_job_that_live
     own_api_server: ApiServerUnderTest, own_api: Api, tmp_path: Path, root: Root
 ) -> None:
     gone, condemned = new_uid(), new_uid()
-    with sweeping(own_api_server, own_api, tmp_path, root, max_age="1h") as first:
+    with sweeping(own_api_server, own_api, tmp_path, root.path, max_age="1h") as first:
         live = await live_job(own_api, "live")
         half_gone = await live_job(own_api, "condemned-by-mistake")
         await wait_for_sweep(own_api, "default")
@@ -137,7 +123,7 @@ async def test_what_was_taken_and_is_old_goes_but_not_what_is_of_a_job_that_live
     before = everything_below(root.path / f"job_{live}")
     for uid, letter in ((gone, "r"), (live, "r"), (condemned, "x"), (half_gone, "x")):
         root.take(f"job_{uid}", letter)
-    with sweeping(own_api_server, own_api, tmp_path, root, max_age="1s"):
+    with sweeping(own_api_server, own_api, tmp_path, root.path, max_age="1s"):
         # Back at first, perhaps: what was moved a moment ago is younger than any list of jobs.
         await asyncio.to_thread(wait_until, lambda: not root.holds(gone, condemned))
         await sweeps(own_api, 2)

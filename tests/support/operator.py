@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -147,3 +147,16 @@ def operating(
     with operator_of(api_server.operator_kubeconfig, api, folder, **settings) as process:
         process.wait_until_ready()
         yield process
+
+
+def sweeping(
+    api_server: ApiServerUnderTest, api: Api, folder: Path, root: Path, *, max_age: str
+) -> AbstractContextManager[OperatorProcess]:
+    """One that sweeps a log volume every second, of what has not changed for so long."""
+    settings = {
+        "TRAININGJOB_GC__INTERVAL": "1",
+        "TRAININGJOB_GC__TTL": "1h",
+        "TRAININGJOB_VOLUME__ROOT": str(root),
+        "TRAININGJOB_VOLUME__MAX_AGE": max_age,
+    }
+    return operating(api_server, api, folder, **settings)

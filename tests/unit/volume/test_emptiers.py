@@ -216,24 +216,8 @@ def test_where_none_can_begin_the_sweep_deletes_itself(
 def test_when_the_time_is_over_all_end_in_mid_work_and_say_what_they_did(bench: Bench) -> None:
     total = 20_000
     deletion = bench.tree(total)
-    top = bench.path / deletion.name
-
-    def tick() -> None:
-        """Over as soon as the first file has gone."""
-        folder = top if top.exists() else next(bench.path.iterdir())
-        if entries(folder) < total:
-            raise BudgetError("the sweep has had its time")
-
-    with bench.emptiers(tick=tick) as emptiers:
-        emptiers.delete(deletion, files=total)
-        with pytest.raises(BudgetError):
-            emptiers.finish()
-    assert bench.settled == [deletion]
-    assert not deletion.done
-    assert deletion.error is None
-    (left,) = bench.path.iterdir()
-    assert 0 < deletion.tally.files == total - entries(left)
-    assert children() == []
+    left = end_in_the_middle_of(deletion, total, bench)
+    assert 0 < deletion.tally.files == total - left
 
 
 @pytest.mark.usefixtures("at_once")
@@ -244,20 +228,8 @@ def test_it_ends_soon_in_a_tree_of_many_small_directories_too(bench: Bench) -> N
         folder = bench.path / deletion.name / f"d-{number}"
         folder.mkdir()
         (folder / "file").touch()
-
-    def tick() -> None:
-        folder = next(bench.path.iterdir(), None)
-        if folder is not None and entries(folder) < total:
-            raise BudgetError("the sweep has had its time")
-
-    with bench.emptiers(tick=tick) as emptiers:
-        emptiers.delete(deletion, files=total)
-        with pytest.raises(BudgetError):
-            emptiers.finish()
-    assert bench.settled == [deletion]
-    assert not deletion.done
-    (left,) = bench.path.iterdir()
-    assert 0 < deletion.tally.directories == total - entries(left) < total
+    left = end_in_the_middle_of(deletion, total, bench)
+    assert 0 < deletion.tally.directories == total - left < total
 
 
 @pytest.mark.usefixtures("at_once")
@@ -373,6 +345,26 @@ def test_all_that_are_held_up_are_given_one_second_together(
     assert sum(asked) <= 1000
     assert [each.done for each in bench.settled] == [False] * 4
     wait_until(lambda: children() == [])
+
+
+def end_in_the_middle_of(deletion: Deletion, total: int, bench: Bench) -> int:
+    """Have the time be over as soon as something in it has gone; how much is left."""
+
+    def tick() -> None:
+        (folder,) = bench.path.iterdir()
+        if entries(folder) < total:
+            raise BudgetError("the sweep has had its time")
+
+    with bench.emptiers(tick=tick) as emptiers:
+        emptiers.delete(deletion, files=total)
+        with pytest.raises(BudgetError):
+            emptiers.finish()
+    assert bench.settled == [deletion]
+    assert not deletion.done
+    assert deletion.error is None
+    assert children() == []
+    (folder,) = bench.path.iterdir()
+    return entries(folder)
 
 
 def entries(folder: Path) -> int:
