@@ -12,6 +12,7 @@ import pytest
 from tests.support.builders import make_job
 from tests.support.operator import OperatorProcess
 from tests.support.process_node import ProcessNode
+from tests.support.processes import children
 from trainingjob_sandbox.client import ApiClient
 
 JOBS = "/apis/trainingjob.dev/v1alpha1/namespaces/default/trainingjobs"
@@ -55,12 +56,6 @@ def kept(operator: OperatorProcess) -> dict[str, float]:
     return {name: float(value) for name, value in pairs}
 
 
-def own_children(pid: int) -> list[str]:
-    """Children of a process, zombies included."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [number for path in tasks for number in path.read_text().split()]
-
-
 async def test_a_hundred_real_jobs_leave_nothing_behind(
     operator: OperatorProcess, process_node: ProcessNode
 ) -> None:
@@ -86,4 +81,4 @@ async def test_a_hundred_real_jobs_leave_nothing_behind(
     assert after['trainingjob_operator_bounded_used{structure="work_queue"}'] == 0
     assert after["process_open_fds"] <= before["process_open_fds"] + AT_ONCE, "connections at most"
     assert rss["after"] - rss["before"] < 8
-    assert own_children(operator.process.pid) == []
+    assert children(operator.process.pid) == []

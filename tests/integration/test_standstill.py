@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from tests.support.api import Api, ApiServerUnderTest
 from tests.support.operator import OperatorProcess, sweeping
+from tests.support.processes import state
 from tests.support.retention import finish, wait_for_sweep
 from tests.support.volume import everything_below, wait_until
 
@@ -24,14 +25,10 @@ def stopped(operator: OperatorProcess) -> Iterator[None]:
     process = operator.process
     process.send_signal(signal.SIGSTOP)
     try:
-        wait_until(lambda: _state(process.pid) == "T")
+        wait_until(lambda: state(process.pid) == "T")
         yield
     finally:
         process.send_signal(signal.SIGCONT)
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def runs(operator: OperatorProcess) -> int:

@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
+from tests.support.processes import children
+
 PASSWORD = "s3cret-of-the-database"
 _USER = "records"
 
@@ -96,8 +98,7 @@ class Postgres:
 
     def _processes(self) -> list[int]:
         first = int((self._data / "postmaster.pid").read_text().split()[0])
-        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
-        return [*map(int, children), first]
+        return [*children(first), first]
 
     def new_database(self) -> str:
         """An empty database, as a DSN."""

@@ -25,6 +25,7 @@ from tests.support.cluster import FakeCluster
 from tests.support.leaping import LeapingLoop, LoopClock
 from tests.support.objects import Object
 from tests.support.operator_life import OPERATOR_NAMESPACE, OperatorLife
+from tests.support.processes import children, state
 from trainingjob_operator.constants import LABEL_JOB_NAME
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import EndpointUnavailableError
@@ -278,10 +279,7 @@ def _rss_kib() -> int:
 
 def _zombies() -> int:
     """Children of ours that have ended and were not waited for."""
-    children = Path("/proc/self/task").glob("*/children")
-    numbers = [number for path in children for number in path.read_text().split()]
-    stats = (Path(f"/proc/{number}/stat").read_text() for number in numbers)
-    return sum(stat.rpartition(")")[2].split()[0] == "Z" for stat in stats)
+    return sum(state(child) == "Z" for child in children())
 
 
 async def _live(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import children, state
 from tests.support.volume import new_uid, wait_until
 from trainingjob_operator.gc.logs.budget import BudgetError
 from trainingjob_operator.volume import emptier as emptier_module
@@ -369,19 +370,3 @@ def end_in_the_middle_of(deletion: Deletion, total: int, bench: Bench) -> int:
 
 def entries(folder: Path) -> int:
     return sum(1 for _ in folder.iterdir())
-
-
-def children() -> list[int]:
-    """Processes of ours that are there, dead or alive."""
-    found = []
-    for each in Path("/proc/self/task").iterdir():
-        found += [int(pid) for pid in (each / "children").read_text().split()]
-    return found
-
-
-def state(pid: int) -> str:
-    """A process's state, as of `/proc/<pid>/stat`; "": there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
