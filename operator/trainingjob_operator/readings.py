@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from trainingjob_operator import __version__
 from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.gc.clock_guard import ClockGuard
 from trainingjob_operator.gc.housekeeper import Housekeeper
 from trainingjob_operator.gc.jobs.remover import TOLD, Remover
 from trainingjob_operator.gc.logs.sweep import LogSweep
@@ -65,6 +66,7 @@ class Parts:
     pressure: MemoryPressure
     policies: PolicyBook
     remover: Remover
+    guard: ClockGuard
     housekeeper: Housekeeper
     carrier: Carrier | None
     archiving: LogArchiving | None
@@ -84,6 +86,7 @@ class Readings(Collector):
         )
         yield from self._bounds()
         yield from self._memory()
+        yield from self._housekeeping()
         yield from self._jobs()
         yield from self._work()
         yield from self._records()
@@ -129,25 +132,6 @@ class Readings(Collector):
             {("begun",): pressure.begun_total, ("ended",): pressure.ended_total},
             "change",
         )
-        keeper = self._parts.housekeeper
-        yield _counter("gc_runs", "Runs of the housekeeping, of all policies.", keeper.runs_total)
-        yield _counter(
-            "gc_overruns",
-            "Runs that took longer than the interval; the next one was skipped.",
-            keeper.overruns_total,
-        )
-        remover = self._parts.remover
-        yield _counter(
-            "gc_objects_deleted",
-            "Finished jobs that were deleted from the cluster, on time or by a sweep, by reason.",
-            {(reason,): count for reason, count in remover.removed_total.items()},
-            "reason",
-        )
-        yield _counter(
-            "gc_delete_errors",
-            "Tries to delete a finished job, on time or by a sweep, that came to nothing.",
-            remover.errors_total,
-        )
         yield _gauge(
             "index_retention_seconds",
             "For how long a finished job stays in memory; less under pressure.",
@@ -161,6 +145,33 @@ class Readings(Collector):
                 ("pressure",): pressure.forgotten_total,
             },
             "reason",
+        )
+
+    def _housekeeping(self) -> Iterable[Metric]:
+        keeper, guard, remover = self._parts.housekeeper, self._parts.guard, self._parts.remover
+        yield _counter("gc_runs", "Runs of the housekeeping, of all policies.", keeper.runs_total)
+        yield _counter(
+            "gc_overruns",
+            "Runs that took longer than the interval; the next one was skipped.",
+            keeper.overruns_total,
+        )
+        yield _counter(
+            "gc_holds",
+            "Times that nothing was removed for a while, by cause: the wall clock was set by more "
+            "than an hour, or the process stood still for more than a minute.",
+            {("ClockStepped",): guard.leaps_total, ("StoodStill",): guard.standstills_total},
+            "cause",
+        )
+        yield _counter(
+            "gc_objects_deleted",
+            "Finished jobs that were deleted from the cluster, on time or by a sweep, by reason.",
+            {(reason,): count for reason, count in remover.removed_total.items()},
+            "reason",
+        )
+        yield _counter(
+            "gc_delete_errors",
+            "Tries to delete a finished job, on time or by a sweep, that came to nothing.",
+            remover.errors_total,
         )
 
     def _jobs(self) -> Iterable[Metric]:

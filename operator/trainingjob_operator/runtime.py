@@ -223,6 +223,7 @@ class Operator:
             pressure=self.pressure,
             policies=self.policies,
             remover=self.remover,
+            guard=self.guard,
             housekeeper=self.housekeeper,
             carrier=self.carrier,
             archiving=self.archiving,
@@ -254,10 +255,9 @@ class Operator:
     @property
     def _policy_namespaces(self) -> tuple[str | None, ...]:
         """Where RetentionPolicies count: where jobs are served, and where the default one lives."""
-        namespaces = self.settings.namespaces
-        if not namespaces:
+        if not self.settings.namespaces:
             return (None,)
-        return tuple(dict.fromkeys((*namespaces, self.policies.default_namespace)))
+        return tuple(dict.fromkeys((*self.settings.namespaces, self.policies.default_namespace)))
 
     async def run(self, *, handle_signals: bool = False) -> None:
         """Run until `shell.told` is set, by SIGTERM or SIGINT if signals are handled.

@@ -13,6 +13,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.cluster import FakeCluster
+from tests.support.volume import SetClock
 from tests.unit.gc.jobs.test_sweep import ended
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.core.job import JobKey, JobView
@@ -155,6 +156,27 @@ async def test_a_job_that_goes_on_time_is_counted_at_once_and_so_is_one_that_may
     assert value(operator, "gc_objects_deleted_total", reason="TTL") == 1
     assert value(operator, "gc_objects_deleted_total", reason="HistoryLimit") == 0
     assert value(operator, "gc_delete_errors_total") == 1
+
+
+async def test_it_is_counted_why_nothing_is_removed_for_a_while() -> None:
+    clock = SetClock()
+    operator = Operator(Settings(), Connection(Configuration(), "default"), clock=clock)
+
+    def holds() -> list[float | None]:
+        causes = ("ClockStepped", "StoodStill")
+        return [value(operator, "gc_holds_total", cause=cause) for cause in causes]
+
+    beating = asyncio.create_task(operator.guard.run())
+    await asyncio.sleep(0)  # the first beat
+    assert holds() == [0, 0]
+    clock.wall_ns += 86_400 * 10**9
+    assert operator.guard.distrusts()
+    assert holds() == [1, 0]
+    clock.wall_ns, clock.monotonic_s = clock.wall_ns + 120 * 10**9, clock.monotonic_s + 120
+    assert operator.guard.distrusts()
+    assert holds() == [1, 1]
+    beating.cancel()
+    await operator.gateway.close()
 
 
 async def test_the_metrics_are_served_beside_the_probes(operator: Operator) -> None:
