@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from tests.support.builders import make_job
+from tests.support.processes import command_line
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="the sandbox's node needs Linux: namespaces, /proc"
@@ -161,13 +162,7 @@ def _descendants() -> set[int]:
 
 
 def _describe(pids: set[int]) -> str:
-    lines = []
-    for pid in pids:
-        try:
-            lines.append(f"{pid}: {Path(f'/proc/{pid}/cmdline').read_text()}")
-        except FileNotFoundError:
-            continue
-    return "\n".join(lines)
+    return "\n".join(f"{pid}: {command_line(pid)}" for pid in pids)
 
 
 def _until(condition: Callable[[], bool], what: Callable[[], str], patience_s: float = 45) -> None:
@@ -253,7 +248,7 @@ def test_the_token_of_the_record_service_is_on_no_command_line(
     [token_file] = tmp.glob("*/records.token")
     token = token_file.read_text().strip()
 
-    shown = [Path(f"/proc/{pid}/cmdline").read_text() for pid in _descendants()]
+    shown = [command_line(pid) for pid in _descendants()]
 
     assert any("console" in line for line in shown)
     assert len(token) >= 32
@@ -398,11 +393,7 @@ def test_when_one_of_its_processes_dies_the_end_of_its_log_is_shown(
 ) -> None:
     run = start(_file(tmp_path, STOPS_WHEN_ASKED))
     run.until("] hello")
-    [pid] = [
-        pid
-        for pid in _descendants()
-        if victim in Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    ]
+    [pid] = [pid for pid in _descendants() if victim in command_line(pid)]
 
     os.kill(pid, signal.SIGKILL)
 

@@ -16,8 +16,8 @@ import aiohttp
 import pytest
 
 from tests.support.process_node import ProcessNode
+from tests.support.processes import eventually, processes_mentioning
 from tests.support.real import KUBECTL
-from tests.unit.sandbox.node.processes import eventually, processes_mentioning
 from trainingjob_sandbox.client import ApiClient, ApiError, Changed, Listed
 from trainingjob_sandbox.node.containers import timestamp
 

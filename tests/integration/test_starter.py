@@ -1,7 +1,7 @@
 """The sandbox as a program: how it comes up, and that it takes everything along when it ends."""
 
 # A test has its loop to itself: blocking it harms nobody.
-# ruff: noqa: ASYNC220, ASYNC240
+# ruff: noqa: ASYNC220
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.sandbox.node.processes import eventually, processes_mentioning
+from tests.support.processes import command_line, eventually, processes_mentioning
 from trainingjob_sandbox.client import ApiClient
 from trainingjob_sandbox.starter import Sandbox
 
@@ -151,7 +151,7 @@ async def test_it_ends_when_its_node_does() -> None:
         await run_pod(kubeconfig, "trap '' TERM; (setsid sleep 600 &); exec sleep 600")
 
         for pid in processes_mentioning(root):
-            if b"trainingjob_sandbox.node\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if "trainingjob_sandbox.node " in command_line(pid):
                 os.kill(pid, signal.SIGKILL)
         _, said = process.communicate(timeout=20)
 

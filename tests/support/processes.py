@@ -1,6 +1,12 @@
-"""Processes, as `/proc` shows them."""
+"""Processes, as `/proc` shows them, and waiting for what becomes of them.
 
+Any of them may end while it is looked at: that is an answer, never an error.
+"""
+
+import asyncio
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -28,3 +34,38 @@ def state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def command_line(pid: int) -> str:
+    """A process's program and arguments, between spaces; "": it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def processes_mentioning(text: str) -> list[int]:
+    """Pids of living processes, not this one, whose environment or command line holds the text.
+
+    An environment is inherited across forks and sessions, so daemons are found too.
+    """
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            # A zombie has neither left.
+            about = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+        except OSError:
+            continue  # it has ended meanwhile
+        if text.encode() in about:
+            found.append(int(entry.name))
+    return found
+
+
+async def eventually(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
+    """Wait until the condition holds; fail if it does not in time."""
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, f"not within {within_s} s"
+        await asyncio.sleep(0.02)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.sandbox.node.processes import eventually, processes_mentioning
+from tests.support.processes import eventually, processes_mentioning
 from trainingjob_sandbox.node.host import can_mount
 from trainingjob_sandbox.node.log_file import LogFile
 from trainingjob_sandbox.node.mounts import Mount

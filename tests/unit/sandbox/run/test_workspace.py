@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import command_line
 from trainingjob_sandbox.run import tether
 from trainingjob_sandbox.run.workspace import Workspace
 
@@ -40,14 +41,6 @@ def _until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.02)
-
-
-def _command_line(pid: int) -> str:
-    """Of a process; "" once it has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
 
 
 def test_the_folder_is_removed_at_the_end() -> None:
@@ -105,12 +98,12 @@ def test_a_tethered_program_dies_with_its_starter() -> None:
     assert starter.stdout is not None
     with starter.stdin, starter.stdout:
         child = int(starter.stdout.readline())
-        _until(lambda: _command_line(child).endswith("sleep(1000)\0"))
-        _until(lambda: "tether" not in _command_line(child))
+        _until(lambda: command_line(child).endswith("sleep(1000) "))
+        _until(lambda: "tether" not in command_line(child))
         starter.kill()
         starter.wait()
 
-    _until(lambda: not _command_line(child))
+    _until(lambda: not command_line(child))
 
 
 def test_a_tethered_program_whose_starter_is_gone_is_not_started(tmp_path: Path) -> None:
