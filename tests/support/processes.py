@@ -1,6 +1,6 @@
 """Processes, as `/proc` shows them, and waiting for what becomes of them.
 
-Any of them may end while it is looked at: that is an answer, never an error.
+Any of them may end while it is looked at.
 """
 
 import asyncio
@@ -16,6 +16,9 @@ def children(parent: int | None = None) -> list[int]:
     The kernel lists them by the thread that started them and gives those of a thread that ends to
     another one. When a thread ends during the look, the whole look is taken again: its children
     may by now belong to a thread that was already read.
+
+    Raises:
+        OSError: the process itself has ended.
     """
     tasks = Path(f"/proc/{parent or os.getpid()}/task")
     while True:
