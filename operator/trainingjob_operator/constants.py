@@ -34,6 +34,9 @@ LABEL_INDEX: Final = f"{GROUP}/index"
 ANNOTATION_TEMPLATE_HASH: Final = f"{GROUP}/template-hash"
 """On pods: a digest of the manifest they were made from; a pod is adopted only if it is equal."""
 
+ANNOTATION_MAIN_CONTAINER: Final = f"{GROUP}/main-container"
+"""On pods: the name of the template's main container. Admission may add containers before it."""
+
 ANNOTATION_KEEP: Final = f"{GROUP}/keep"
 """On a job: holds the job and its files whatever the retention policies say."""
 

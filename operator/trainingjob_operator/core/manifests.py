@@ -12,6 +12,7 @@ from typing import Any
 
 from trainingjob_operator.api import TrainingJobSpec
 from trainingjob_operator.constants import (
+    ANNOTATION_MAIN_CONTAINER,
     ANNOTATION_TEMPLATE_HASH,
     API_VERSION,
     JOB_DIR_MOUNT,
@@ -26,7 +27,7 @@ from trainingjob_operator.constants import (
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.naming import owner_prefix, pod_name
 from trainingjob_operator.core.rank_env import Rank, rank_variables
-from trainingjob_operator.core.rawread import items, mapping
+from trainingjob_operator.core.rawread import items, mapping, text
 
 _JOB_DIR_VOLUME = "trainingjob-dir"
 
@@ -110,7 +111,10 @@ def pod_manifest(
         },
         "spec": pod_spec,
     }
-    manifest["metadata"]["annotations"][ANNOTATION_TEMPLATE_HASH] = manifest_hash(manifest)
+    manifest["metadata"]["annotations"] |= {
+        ANNOTATION_MAIN_CONTAINER: text(main_container(pod_spec).get("name")),
+        ANNOTATION_TEMPLATE_HASH: manifest_hash(manifest),
+    }
     return manifest
 
 

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trainingjob_operator.constants import (
+    ANNOTATION_MAIN_CONTAINER,
     ANNOTATION_TEMPLATE_HASH,
     KIND_TRAINING_JOB,
     LABEL_ATTEMPT,
@@ -37,7 +38,9 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
     if not owner_uid or not text(labels.get(LABEL_JOB_NAME)):
         return None
     status = mapping(raw.get("status"))
-    containers = items(status.get("containerStatuses"))[:_MAX_CONTAINERS]
+    annotations = mapping(metadata.get("annotations"))
+    main = _main_container(mapping(raw.get("spec")), annotations)
+    containers = _main_first(items(status.get("containerStatuses")), main)[:_MAX_CONTAINERS]
     initial = items(status.get("initContainerStatuses"))[:_MAX_CONTAINERS]
     conditions = items(status.get("conditions"))[:_MAX_CONDITIONS]
     phase = _phase(status)
@@ -70,20 +73,31 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         conditions=tuple(
             (shared_text(c.get("type")), shared_text(c.get("status"))) for c in conditions
         ),
-        template_hash=shared_text(
-            mapping(metadata.get("annotations")).get(ANNOTATION_TEMPLATE_HASH)
-        ),
-        container=_main_container(mapping(raw.get("spec"))),
+        template_hash=shared_text(annotations.get(ANNOTATION_TEMPLATE_HASH)),
+        container=main,
     )
 
 
 _TERMINAL = frozenset({PodPhase.SUCCEEDED, PodPhase.FAILED})
 
 
-def _main_container(spec: dict[str, Any]) -> str:
-    """The name of the container called `trainer`, or else of the first one."""
+def _main_container(spec: dict[str, Any], annotations: dict[str, Any]) -> str:
+    """Return the name of the container whose exit and log are the rank's.
+
+    The template says which one it is, and the pod remembers it: admission puts its own containers
+    wherever it likes. A pod that remembers none, or one that it does not have, has the container
+    called `trainer`, or else the first one.
+    """
     names = [shared_text(container.get("name")) for container in items(spec.get("containers"))]
-    return MAIN_CONTAINER if MAIN_CONTAINER in names else next(iter(names), "")
+    for name in (shared_text(annotations.get(ANNOTATION_MAIN_CONTAINER)), MAIN_CONTAINER):
+        if name in names:
+            return name
+    return next(iter(names), "")
+
+
+def _main_first(containers: list[dict[str, Any]], main: str) -> list[dict[str, Any]]:
+    """Return the containers with the main one in front, so that no limit and no search misses it."""
+    return sorted(containers, key=lambda container: container.get("name") != main)
 
 
 def _controller_uid(metadata: dict[str, Any]) -> str:
@@ -147,14 +161,14 @@ def _exits(containers: list[dict[str, Any]]) -> tuple[ContainerExit, ...]:
 def _exit_code(phase: PodPhase, exits: tuple[ContainerExit, ...]) -> int | None:
     """The main container's exit code, unless another one's failure is why the pod failed.
 
-    A sidecar may end with any code once the main container has succeeded.
+    A sidecar may end with any code once the main container has succeeded. The main container's
+    exit comes first in `exits`.
     """
     if phase not in _TERMINAL or not exits:
         return None
     if phase is PodPhase.SUCCEEDED:
         return 0
-    main_first = sorted(exits, key=lambda end: end.container != MAIN_CONTAINER)
-    return next((end.exit_code for end in main_first if end.exit_code), 0)
+    return next((end.exit_code for end in exits if end.exit_code), 0)
 
 
 def _disruption(status: dict[str, Any], conditions: list[dict[str, Any]]) -> str:

@@ -14,6 +14,7 @@ Object = dict[str, Any]
 LABEL_JOB_UID: Final = "trainingjob.dev/job-uid"
 _LABEL_ATTEMPT: Final = "trainingjob.dev/attempt"
 _LABEL_INDEX: Final = "trainingjob.dev/index"
+_ANNOTATION_MAIN_CONTAINER: Final = "trainingjob.dev/main-container"
 _MAIN_CONTAINER: Final = "trainer"
 _OUTCOMES: Final = ("Complete", "Failed", "Cancelled")
 _USUAL_WAITS: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
@@ -111,7 +112,9 @@ def attempt_of(pod: Object) -> int:
 def main_container(pod: Object) -> str:
     """The name of the container whose output is the rank's."""
     names = [container["name"] for container in pod["spec"]["containers"]]
-    return _MAIN_CONTAINER if _MAIN_CONTAINER in names else names[0]
+    remembered = (pod["metadata"].get("annotations") or {}).get(_ANNOTATION_MAIN_CONTAINER)
+    wanted = (name for name in (remembered, _MAIN_CONTAINER) if name in names)
+    return str(next(wanted, names[0]))
 
 
 def main_state(pod: Object) -> tuple[str, Object]:

@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.builders import make_job
+from tests.support.views import make_view
+from trainingjob_operator.api.validation import parse_spec
 from trainingjob_operator.constants import MAX_MESSAGE_BYTES
+from trainingjob_operator.core.failure_policy import Verdict, judge
+from trainingjob_operator.core.job import FailurePolicyRule
+from trainingjob_operator.core.manifests import pod_manifest
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.pod import PodView
 
@@ -79,3 +85,71 @@ def test_no_text_of_a_pod_is_long_or_breaks_a_line(pod: PodView) -> None:
     assert all(text.isprintable() for text in reasons + messages)
     assert all(len(text) <= 128 for text in reasons)
     assert all(len(text.encode()) <= MAX_MESSAGE_BYTES for text in messages)
+
+
+# --- the main container ---------------------------------------------------------------------------
+
+
+def ended(name: str, code: int, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "state": {"terminated": {"exitCode": code, **fields}}}
+
+
+def admitted(
+    name: str, *injected: str, remembers: bool = True, **status: Any
+) -> tuple[PodView, dict[str, Any]]:
+    """The pod of a job whose only container has this name, with others put first by admission."""
+    template = {"spec": {"containers": [{"name": name, "image": "example/mnist:1.0"}]}}
+    job = make_job(template=template)
+    pod = pod_manifest(make_view(), parse_spec(job["spec"]), 0)
+    if not remembers:
+        del pod["metadata"]["annotations"]["trainingjob.dev/main-container"]
+    pod["metadata"] |= {"uid": "p1", "resourceVersion": "1"}
+    pod["spec"]["containers"][:0] = [{"name": other, "image": "proxy"} for other in injected]
+    pod["status"] = status
+    view = pod_view(pod)
+    assert view is not None
+    return view, pod
+
+
+@pytest.mark.parametrize("name", ["main", "trainer"])
+def test_a_container_that_admission_puts_first_is_not_the_main_one(name: str) -> None:
+    statuses = [ended("proxy", 7, reason="Error"), ended(name, 3, reason="OOMKilled")]
+    pod, _ = admitted(name, "proxy", phase="Failed", containerStatuses=statuses)
+    assert pod.container == name
+    assert (pod.exit_code, pod.reason) == (3, "OOMKilled")
+    rule = FailurePolicyRule(
+        action="FailJob", container=name, operator="In", values=frozenset({3})
+    )
+    assert judge(pod, [rule]) == (Verdict.FAIL_JOB, 0)
+
+
+def test_a_crowd_that_admission_puts_first_hides_nothing_of_the_main_container() -> None:
+    crowd = [f"proxy-{number}" for number in range(40)]
+    statuses = [*(ended(other, 1) for other in crowd), ended("main", 3)]
+    pod, _ = admitted("main", *crowd, phase="Failed", containerStatuses=statuses)
+    assert (pod.container, pod.exit_code) == ("main", 3)
+
+
+def test_why_the_main_container_waits_is_said_before_why_others_do() -> None:
+    statuses = [
+        {"name": "proxy", "state": {"waiting": {"reason": "CrashLoopBackOff"}}},
+        {"name": "main", "state": {"waiting": {"reason": "ErrImagePull"}}},
+    ]
+    pod, _ = admitted("main", "proxy", phase="Pending", containerStatuses=statuses)
+    assert pod.waiting_reason == "ErrImagePull"
+
+
+@pytest.mark.parametrize(("name", "main"), [("trainer", "trainer"), ("main", "proxy")])
+def test_a_pod_that_does_not_remember_its_main_container_is_read_by_its_names(
+    name: str, main: str
+) -> None:
+    pod, _ = admitted(name, "proxy", remembers=False)
+    assert pod.container == main
+
+
+def test_a_main_container_that_the_pod_does_not_have_is_not_believed() -> None:
+    _, raw = admitted("trainer", "proxy")
+    raw["metadata"]["annotations"]["trainingjob.dev/main-container"] = "elsewhere"
+    pod = pod_view(raw)
+    assert pod is not None
+    assert pod.container == "trainer"

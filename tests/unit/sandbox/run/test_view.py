@@ -162,10 +162,17 @@ def test_a_finished_job_has_an_outcome_and_no_troubles() -> None:
 
 
 def test_the_main_container_is_the_trainer_or_the_only_one() -> None:
-    both = {"spec": {"containers": [{"name": "sidecar"}, {"name": "trainer"}]}}
+    both = pod(0) | {"spec": {"containers": [{"name": "sidecar"}, {"name": "trainer"}]}}
 
     assert main_container(both) == "trainer"
-    assert main_container({"spec": {"containers": [{"name": "only"}]}}) == "only"
+    assert main_container(pod(0) | {"spec": {"containers": [{"name": "only"}]}}) == "only"
+
+
+def test_the_main_container_is_the_one_that_the_pod_remembers() -> None:
+    injected = pod(0, annotations={"trainingjob.dev/main-container": "only"})
+    injected["spec"]["containers"] = [{"name": "proxy"}, {"name": "only"}]
+
+    assert main_container(injected) == "only"
 
 
 def test_the_state_of_a_sidecar_is_not_the_ranks() -> None:
