@@ -20,6 +20,7 @@
     - EndpointUnauthorizedError   the receiver lets nobody in with our token
     - EndpointUnavailableError    no usable answer: ask again with back-off
   + VolumeError           the log volume cannot be used; its `reason` is one of VolumeHealthy
+  + EntryError            one job's entry on the volume cannot be used; the volume itself can
   + EntryChangedError     something on the volume changed while we looked at it; another time
 
 Absence is not an error: a 404 on a read, a delete or a patch is `None`.
@@ -154,6 +155,13 @@ class VolumeError(OperatorError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class EntryError(OperatorError):
+    """One job's entry on the log volume cannot be used, and the volume itself can.
+
+    It concerns that job alone. The message names the entry and what mends it.
+    """
 
 
 class EntryChangedError(OperatorError):

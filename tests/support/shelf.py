@@ -10,7 +10,7 @@ from typing import Final
 from tests.support.cluster import FakeCluster
 from tests.support.objects import Request
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.errors import VolumeError
+from trainingjob_operator.errors import EntryError, VolumeError
 from trainingjob_operator.volume.archive import ArchiveFile, Prefixer, Section, Written
 
 
@@ -19,23 +19,25 @@ class MemoryShelf:
 
     Attributes:
         fault: what every call raises.
+        entry_faults: what every call about the entries of a job raises, by its name.
         prepared: uids of the jobs whose directories were made.
     """
 
     def __init__(self, cluster: FakeCluster) -> None:
         self.cluster: Final = cluster
         self.fault: VolumeError | None = None
+        self.entry_faults: Final[dict[str, EntryError]] = {}
         self.prepared: list[str] = []
         self._files: Final[dict[str, int]] = {}
 
     async def prepare(self, key: JobKey, uid: str) -> None:
         async with Request(self.cluster, "volume.prepare", key.name):
-            self._fail()
+            self._fail(key)
             self.prepared.append(uid)
 
     async def open(self, key: JobKey, uid: str) -> "MemoryArchive":
         async with Request(self.cluster, "volume.open", key.name):
-            self._fail()
+            self._fail(key)
             fd = self._files.setdefault(uid, os.memfd_create(uid))
             return MemoryArchive(self, ArchiveFile(os.dup(fd)))
 
@@ -51,9 +53,11 @@ class MemoryShelf:
         lines = self.text(uid).splitlines()
         return [line.split()[-1] for line in lines if line.startswith("==> ")]
 
-    def _fail(self) -> None:
+    def _fail(self, key: JobKey | None = None) -> None:
         if self.fault is not None:
             raise self.fault
+        if key is not None and key.name in self.entry_faults:
+            raise self.entry_faults[key.name]
 
 
 class MemoryArchive:

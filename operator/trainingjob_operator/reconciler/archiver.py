@@ -5,7 +5,8 @@ it and looks again. Nothing here holds a job for long: a log that cannot be read
 up after three tries, or a minute after it was asked for, whichever comes first.
 
 While the volume ails it is asked again every half minute, and in between its logs are given up at
-once: ten thousand jobs that end must not wait for it one after the other.
+once: ten thousand jobs that end must not wait for it one after the other. An error of one job's
+entry (`EntryError`) is not the volume's, and costs that job alone its log.
 
 Bounds: `concurrency` logs at once, of which memory holds a part each; the queue's `max_waiting`
 pods that wait, and as many outcomes.
@@ -23,6 +24,7 @@ from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.text import one_line
 from trainingjob_operator.errors import (
+    EntryError,
     GoneError,
     KubernetesError,
     VolumeError,
@@ -127,6 +129,9 @@ class Archiver:
         except VolumeError as error:
             self._volume_failed(error)
             return False
+        except EntryError as error:  # the others' directories are none the worse for it
+            _logger.warning("job %s: its directory cannot be prepared: %s", job.key, error)
+            return False
         return True
 
     # --- the work -------------------------------------------------------------------------------
@@ -166,7 +171,7 @@ class Archiver:
                 return await self._copy(task)
         except TimeoutError:
             return _lost(task, _TOO_LATE)
-        except (VolumeError, KubernetesError) as error:
+        except (VolumeError, EntryError, KubernetesError) as error:
             return self._again_or_lost(task, error)
         except Exception as error:
             # A fault of ours with one log must neither take the others along nor hold its pod.
@@ -174,7 +179,7 @@ class Archiver:
             return _lost(task, f"{type(error).__name__} in the operator")
 
     def _again_or_lost(
-        self, task: LogTask, error: VolumeError | KubernetesError
+        self, task: LogTask, error: VolumeError | EntryError | KubernetesError
     ) -> LogOutcome | None:
         tries = self._tries.get(task.pod_uid, 0) + 1
         volume_fault = isinstance(error, VolumeError)

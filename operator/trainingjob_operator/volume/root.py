@@ -233,6 +233,18 @@ class Root:
             finally:
                 os.close(fd)
 
+    def check_writable(self) -> None:
+        """Refuse a root in which nobody of our rights can make files.
+
+        Raises:
+            OSError: EROFS: the file system is mounted for reading; EACCES: the root's permissions
+                keep us from writing; or what the volume says.
+        """
+        if os.fstatvfs(self.fd).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), self.path)
+        if not os.access(".", os.W_OK | os.X_OK, dir_fd=self.fd, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.path)
+
     def usage(self) -> Usage:
         """How full it is.
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol, TypeVar
 
-from trainingjob_operator.constants import REASON_VOLUME_UNAVAILABLE
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.pruning import Mark, Owner
-from trainingjob_operator.errors import VolumeError
+from trainingjob_operator.errors import EntryChangedError, EntryError, VolumeError
 from trainingjob_operator.volume.archive import ArchiveFile, Prefixer, Section, Written
-from trainingjob_operator.volume.names import log_name
+from trainingjob_operator.volume.faults import explain_entry, is_of_volume
+from trainingjob_operator.volume.names import directory_name, log_name
 from trainingjob_operator.volume.root import Root, explain
 from trainingjob_operator.volume.threads import FileThreads
 
@@ -62,9 +62,13 @@ class Shelf:
 
         Raises:
             VolumeError: the volume does not take it in time.
+            EntryError: something is wrong with this very directory, and not with the volume.
         """
         mark = self._mark(key, uid)
-        await self._run(lambda: self._prepare(mark), deadline_s=PREPARE_S)
+        await self._run(
+            lambda: self._about(directory_name(uid), lambda: self._prepare(mark)),
+            deadline_s=PREPARE_S,
+        )
 
     async def open(self, key: JobKey, uid: str) -> "Archive":
         """Open a job's archive, and make its directory if that was not possible before.
@@ -72,13 +76,18 @@ class Shelf:
         The caller closes it.
 
         Raises:
-            VolumeError: the volume does not take it in time, or hangs over this very file.
+            VolumeError: the volume does not take it in time.
+            EntryError: something is wrong with this very file, and not with the volume.
         """
         name, mark = log_name(uid), self._mark(key, uid)
         if name in self._held:
-            raise VolumeError(f"a call for {name} hangs", reason=REASON_VOLUME_UNAVAILABLE)
+            raise EntryError(f"a call for {name} hangs")
         self._held.add(name)
-        archive = Archive(lambda: self._open(mark), self._run, lambda: self._held.discard(name))
+
+        async def run(call: Callable[[], T], *, on_start: Callable[[], None] = lambda: None) -> T:
+            return await self._run(lambda: self._about(name, call), on_start=on_start)
+
+        archive = Archive(lambda: self._open(mark), run, lambda: self._held.discard(name))
         try:
             await archive.open()
         except BaseException:
@@ -97,6 +106,23 @@ class Shelf:
             return await self.threads.run(call, deadline_s=deadline_s, on_start=on_start)
         except OSError as error:
             raise explain(error, self._path) from error
+
+    def _about(self, name: str, call: Callable[[], T]) -> T:
+        """Run a call about one job's entry, in the thread, and say whose fault an error is.
+
+        Jobs write to their own directories, as whatever user, so an error there says nothing of
+        the volume. Of the volume it is if the volume itself takes no files.
+        """
+        try:
+            return call()
+        except EntryChangedError as error:
+            raise EntryError(f"{name}: {error}") from error
+        except OSError as error:
+            if is_of_volume(error):
+                raise
+            with self._root() as root:
+                root.check_writable()
+            raise explain_entry(error, name) from error
 
     def _mark(self, key: JobKey, uid: str) -> Mark:
         cluster = self._owner.cluster
@@ -121,7 +147,10 @@ class Shelf:
 
     def _open(self, mark: Mark) -> ArchiveFile:
         with self._root() as root:
-            _make_directory(root, mark)
+            # The log lies beside the directory, and is written whatever the directory is like by
+            # now: its job may have closed it. A volume that is full says so again below.
+            with suppress(OSError, EntryChangedError):
+                _make_directory(root, mark)
             return ArchiveFile.open(root.fd, log_name(mark.uid))
 
 
@@ -220,7 +249,7 @@ class Archive:
             is_started = True
 
         try:
-            with suppress(VolumeError):
+            with suppress(VolumeError, EntryError):
                 await self._run(self._end, on_start=start)
         finally:
             if not is_started:

@@ -14,6 +14,7 @@ from tests.support.operator_life import OperatorLife
 from tests.support.shelf import MemoryShelf
 from trainingjob_operator.constants import REASON_VOLUME_UNAVAILABLE
 from trainingjob_operator.errors import (
+    EntryError,
     ForbiddenError,
     RightMissingError,
     UnavailableError,
@@ -207,6 +208,24 @@ async def test_a_volume_that_ails_is_asked_now_and_then_and_not_for_every_job() 
     asked = calls(cluster, "volume.open") + calls(cluster, "volume.prepare")
     assert asked < 50 * (1 + took / AILING_S)
     assert took < DEADLINE_S
+
+
+@leaping_time
+async def test_an_error_of_one_jobs_entry_costs_no_other_job_its_log() -> None:
+    cluster, shelf = staged()
+    shelf.entry_faults["closed"] = EntryError("job_1 does not let the operator in")
+    async with operated(cluster, shelf) as life:
+        cluster.create_job(make_job("closed"))
+        await until(lambda: is_settled(cluster, "closed"), 60)
+        other = cluster.create_job(make_job("other"))
+        await until(lambda: is_settled(cluster, "other"), 60)
+        assert life.archiver is not None
+        assert life.archiver.volume_ails == ""
+        assert life.archiver.volume_fault is None
+    assert logs(cluster, "closed")[0] == "False"
+    assert "does not let the operator in" in logs(cluster, "closed")[2]
+    assert logs(cluster, "other")[:2] == ("True", "Archived")
+    assert shelf.prepared == [other["metadata"]["uid"]]
 
 
 @leaping_time

@@ -12,7 +12,7 @@ import pytest
 
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.pruning import Owner
-from trainingjob_operator.errors import VolumeError
+from trainingjob_operator.errors import EntryError, VolumeError
 from trainingjob_operator.volume import shelf as shelf_module
 from trainingjob_operator.volume.archive import ArchiveFile, Section
 from trainingjob_operator.volume.root import Root
@@ -135,7 +135,7 @@ async def test_a_file_that_a_late_call_is_at_is_nobody_elses_until_it_comes_back
         async with asyncio.timeout(0.05):
             await archive.write(b"late\n")
     await archive.close()
-    with pytest.raises(VolumeError, match="hangs"):
+    with pytest.raises(EntryError, match="hangs"):
         await shelf.open(KEY, UID)
     await shelf.prepare(KEY, "0a1b2c3d-0000-4000-8000-000000000001")  # others are none the wiser
 
@@ -163,7 +163,7 @@ async def test_a_directory_that_is_a_link_is_not_followed(shelf: Shelf, volume: 
     victim = volume.parent / "victim"
     victim.mkdir()
     (volume / f"job_{UID}").symlink_to(victim)
-    with pytest.raises(VolumeError):
+    with pytest.raises(EntryError):
         await shelf.prepare(KEY, UID)
     assert list(victim.iterdir()) == []
 

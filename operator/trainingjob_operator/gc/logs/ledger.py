@@ -8,7 +8,7 @@ from trainingjob_operator.constants import REASON_READ_ONLY, REASON_VOLUME_HEALT
 from trainingjob_operator.core.pruning import Reason, VolumeReport
 from trainingjob_operator.errors import VolumeError
 from trainingjob_operator.gc.logs.judge import Verdict
-from trainingjob_operator.volume.root import explain
+from trainingjob_operator.volume.faults import explain_refusal
 from trainingjob_operator.volume.trash import Tally
 
 _ERRORS: Final = frozenset({Reason.DENIED, Reason.UNREADABLE, Reason.BUSY, Reason.MOUNT})
@@ -56,7 +56,7 @@ class Ledger:
         self._skipped[verdict.reason] += 1
         self._errors += verdict.reason in _ERRORS
         if verdict.error is not None:
-            fault = explain(verdict.error, self._path)
+            fault = explain_refusal(verdict.error, self._path)
             if verdict.error.errno == errno.EROFS:
                 raise fault
             if verdict.reason is not Reason.BUSY:
