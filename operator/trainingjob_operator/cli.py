@@ -227,11 +227,13 @@ def _prune(parsed: argparse.Namespace) -> int:
 
 def _operator(parsed: argparse.Namespace) -> int:
     from trainingjob_operator import runtime  # noqa: PLC0415 - see the module's docstring
+    from trainingjob_operator.descriptors import raise_descriptor_limit  # noqa: PLC0415
     from trainingjob_operator.logs import configure_logging  # noqa: PLC0415
     from trainingjob_operator.settings import Settings  # noqa: PLC0415
 
     settings = Settings.from_environment()
     configure_logging(settings.logging.format, settings.logging.level)
+    raise_descriptor_limit()
     asyncio.run(
         runtime.run(
             settings,

@@ -35,6 +35,7 @@ from trainingjob_operator.reconciler.workers import Workers
 from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.manifest_cache import ManifestCache
 from trainingjob_operator.stores.policies import PolicyBook
+from trainingjob_operator.web.server import WebServer
 
 _PHASES: Final = (
     "Pending",
@@ -63,6 +64,7 @@ class Parts:
     events: EventRecorder
     requests: RequestCounts
     memories: BoundedMemories
+    web: WebServer
     pressure: MemoryPressure
     policies: PolicyBook
     remover: Remover
@@ -109,6 +111,11 @@ class Readings(Collector):
             "kopf_memories",
             "Objects that kopf remembers: RetentionPolicies, of which a namespace has one at most.",
             len(self._parts.memories),
+        )
+        yield _counter(
+            "web_connections_closed",
+            "Connections to this port that were closed to make room for another one.",
+            self._parts.web.places.closed_total,
         )
         yield _gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
 
@@ -285,6 +292,7 @@ def _used_and_limit(parts: Parts) -> dict[str, tuple[int, int]]:
         "told_to_stay": (parts.remover.told, TOLD),
         "event_queue": (parts.events.waiting, QUEUE_SIZE),
         "event_memory": (parts.events.remembered, MEMORY_SIZE),
+        "web_connections": (len(parts.web.places), parts.web.places.limit),
     }
     if (carrier := parts.carrier) is not None:
         keys = carrier.cache.max_keys

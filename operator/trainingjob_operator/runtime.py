@@ -52,7 +52,7 @@ from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.manifest_cache import ManifestCache
 from trainingjob_operator.stores.policies import PolicyBook
 from trainingjob_operator.stores.unreadable import Unreadable
-from trainingjob_operator.web import WebServer
+from trainingjob_operator.web.server import WebServer
 
 _EVENTS_FLUSH_S: Final = 0.5
 _SHORT_TTL_S: Final = 300.0
@@ -220,6 +220,7 @@ class Operator:
             events=self.events,
             requests=self.gateway.requests,
             memories=self.memories,
+            web=self.web,
             pressure=self.pressure,
             policies=self.policies,
             remover=self.remover,

@@ -1,0 +1,1 @@
+"""The operator's own endpoints, which every pod of the cluster can reach."""
