@@ -189,17 +189,78 @@ def test_its_settings_reach_it() -> None:
     assert ":9100/" in environment(objects)["TRAININGJOB_PERSIST__URL"]
 
 
-def test_a_network_policy_lets_in_the_operator_the_uninstall_and_who_is_named() -> None:
-    friends = [{"namespaceSelector": {"matchLabels": {"team": "ml"}}}]
-    values: Values = {"recordService": {"networkPolicy": {"enabled": True, "from": friends}}}
+MONITORING = [
+    {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+]
+FRIENDS = [{"namespaceSelector": {"matchLabels": {"team": "ml"}}}]
+
+
+@pytest.mark.parametrize(
+    ("values", "others"),
+    [
+        pytest.param({}, MONITORING, id="defaults"),
+        pytest.param(
+            {"recordService": {"networkPolicy": {"from": FRIENDS}}}, FRIENDS, id="friends"
+        ),
+        pytest.param({"recordService": {"networkPolicy": {"from": []}}}, [], id="nobody-else"),
+    ],
+)
+def test_the_operator_the_uninstall_and_who_is_named_reach_the_record_service(
+    values: Values, others: list[Object]
+) -> None:
     objects = render(values, hooks=None)
     [rule] = one(objects, "NetworkPolicy", part=RECORDS)["spec"]["ingress"]
-    assert rule["from"][2:] == friends
+    assert rule["from"][2:] == others
     for peer, kind, part in zip(
         rule["from"], ("Deployment", "Job"), ("operator", "uninstall"), strict=False
     ):
         labels = one(objects, kind, part=part)["spec"]["template"]["metadata"]["labels"]
         assert peer["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+@pytest.mark.parametrize(
+    ("values", "ingress"),
+    [
+        pytest.param({}, [{"from": MONITORING, "ports": [{"port": "http"}]}], id="defaults"),
+        pytest.param(
+            {"networkPolicy": {"from": FRIENDS}},
+            [{"from": FRIENDS, "ports": [{"port": "http"}]}],
+            id="friends",
+        ),
+        # A rule whose `from` is empty would let in everybody.
+        pytest.param({"networkPolicy": {"from": []}}, [], id="nobody"),
+    ],
+)
+def test_only_who_is_named_reaches_the_port_of_the_operator(
+    values: Values, ingress: list[Object]
+) -> None:
+    objects = render(values)
+    spec = one(objects, "NetworkPolicy", part="operator")["spec"]
+    assert spec["policyTypes"] == ["Ingress"]
+    assert spec["ingress"] == ingress
+    labels = one(objects, "Deployment", part="operator")["spec"]["template"]["metadata"]["labels"]
+    assert spec["podSelector"]["matchLabels"].items() <= labels.items()
+    assert "http" in {port["name"] for port in container(objects)["ports"]}
+
+
+def test_a_network_policy_selects_the_pods_of_its_own_part_alone() -> None:
+    objects = render()
+    labels = {
+        component(found): found["spec"]["template"]["metadata"]["labels"].items()
+        for found in objects
+        if found["kind"] == "Deployment"
+    }
+    for part in ("operator", RECORDS):
+        selector = one(objects, "NetworkPolicy", part=part)["spec"]["podSelector"]["matchLabels"]
+        assert {other for other in labels if selector.items() <= labels[other]} == {part}
+
+
+def test_network_policies_can_be_left_out() -> None:
+    off: Values = {
+        "networkPolicy": {"enabled": False},
+        "recordService": {"networkPolicy": {"enabled": False}},
+    }
+    assert "NetworkPolicy" not in {found["kind"] for found in render(off)}
 
 
 def test_no_part_takes_the_pods_of_another_for_its_own() -> None:

@@ -65,6 +65,7 @@ CASES = [
     pytest.param(FULL, id="everything-set"),
     pytest.param({"crds": {"enabled": False}, "rbac": {"create": False}}, id="bare"),
     pytest.param({"recordService": {"enabled": False}}, id="without-records"),
+    pytest.param({"networkPolicy": {"from": []}}, id="nobody-scrapes"),
     pytest.param({"persist": {"url": "https://records.example/jobs"}}, id="other-endpoint"),
     pytest.param(
         {
@@ -116,6 +117,8 @@ def test_the_defaults_make_exactly_these_objects() -> None:
         "CustomResourceDefinition trainingjobs.trainingjob.dev",
         "Deployment trainingjob-operator",
         "Deployment trainingjob-operator-records",
+        "NetworkPolicy trainingjob-operator",
+        "NetworkPolicy trainingjob-operator-records",
         "PersistentVolumeClaim trainingjob-operator-records",
         "Role trainingjob-operator-policy",
         "Role trainingjob-operator-records",
