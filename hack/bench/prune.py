@@ -104,7 +104,7 @@ class Tree:
         return LogSweep(
             str(self.path),
             owner=Owner("bench"),
-            limits=Limits(100, 1 << 62, 1e9, high_percent=100, processes=processes),
+            limits=Limits(100, 1 << 62, 1e9, processes=processes),
             clock=self._clock,
             volume_time_ns=lambda _: self._clock.wall_ns,
         )

@@ -160,7 +160,6 @@ REASON_UNSAFE_ROOT: Final = "UnsafeRoot"
 REASON_UNSAFE_LAYOUT: Final = "UnsafeLayout"
 REASON_CLOCK_STEPPED: Final = "ClockStepped"
 REASON_VOLUME_LOCKED: Final = "Locked"
-REASON_NOTHING_FREED: Final = "NothingFreed"
 REASON_JOBS_UNKNOWN: Final = "JobsUnknown"
 """Not all jobs could be listed: nothing is removed, because its job may live."""
 

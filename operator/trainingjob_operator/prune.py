@@ -29,9 +29,7 @@ _SAY_WHO_LIVES: Final = (
     "`kubectl get trainingjobs -A -o jsonpath='{range .items[*]}{.metadata.uid}{\"\\n\"}{end}'`), "
     "or --assume-none-live if no job of this volume exists any more"
 )
-_BY_HAND: Final = Limits(
-    share_percent=100, at_least=1 << 62, seconds=float("inf"), high_percent=100
-)
+_BY_HAND: Final = Limits(share_percent=100, at_least=1 << 62, seconds=float("inf"))
 """Whoever calls by hand has said what is live: all that is due goes, and nothing before its time."""
 
 

@@ -37,6 +37,11 @@ _NESTED: Final = "__"
 _MAX_PORT: Final = 65535
 _MAX_ECHO: Final = 63
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZES: Final = {
+    "": 1,
+    **{f"{unit}i": 1024**power for power, unit in enumerate("KMGTP", start=1)},
+    **{unit: 1000**power for power, unit in enumerate("kMGTP", start=1)},
+}
 
 
 def parse_duration(value: object) -> object:
@@ -47,6 +52,18 @@ def parse_duration(value: object) -> object:
     if match is None:
         raise ValueError("must be seconds or a number with s, m, h or d, like 90s, 15m, 24h, 7d")
     return float(match[1]) * _UNITS[match[2]]
+
+
+def parse_size(value: object) -> object:
+    """Return bytes from `1048576`, `500Gi` or `2T`; anything else is passed on to be refused."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGTP]i|[kMGTP]|)\s*", value)
+    if match is None:
+        raise ValueError(
+            "must be bytes or a number with Ki, Mi, Gi, Ti, Pi, k, M, G, T or P, like 500Gi"
+        )
+    return int(float(match[1]) * _SIZES[match[2]])
 
 
 def _split_commas(value: object) -> object:
@@ -74,6 +91,7 @@ def _check_namespaces(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
+Bytes = Annotated[int, BeforeValidator(parse_size)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 
 
@@ -178,12 +196,9 @@ class VolumeSettings(_Group):
     max_age: Seconds = Field(default=604_800.0, ge=1, le=3_153_600_000)
     """Seconds without a change after which files go that no job owns."""
 
-    high_watermark: float = Field(default=85.0, ge=1, le=100)
-    """Above this use of the file system, in percent, the oldest files that no job owns go before
-    their time. 100: never."""
-
-    low_watermark: float = Field(default=75.0, ge=0, le=100)
-    """Until it is below this. Less than `high_watermark`."""
+    quota: Bytes = Field(default=0, ge=0, le=1 << 62)
+    """Bytes that files may take which no job owns. Above it the first of them go before their time,
+    archived logs and data sets before results, until they take a tenth less. 0: none goes."""
 
     sweep_share: float = Field(default=20.0, ge=0, le=100)
     """Of all entries, in percent, that one sweep may remove."""
@@ -196,12 +211,6 @@ class VolumeSettings(_Group):
 
     processes: int = Field(default=2, ge=0, le=16)
     """Processes at most that delete files while the sweep goes on; 0: it deletes them itself."""
-
-    @model_validator(mode="after")
-    def _check_marks(self) -> Self:
-        if self.low_watermark >= self.high_watermark:
-            raise ValueError("low_watermark must be less than high_watermark")
-        return self
 
 
 class GcSettings(_Group):

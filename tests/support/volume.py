@@ -20,7 +20,7 @@ from trainingjob_operator.volume.root import Root
 
 WEEK_S = 7 * 86_400.0
 OURS = Owner("test", ())
-EVERYTHING = Limits(share_percent=100, at_least=1_000_000, seconds=600, high_percent=100)
+EVERYTHING = Limits(share_percent=100, at_least=1_000_000, seconds=600)
 NOBODY = LiveJobs(uids=frozenset())
 
 

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from tests.support.mounting import Outcome, mount, print_scenario, tmpfs
 from tests.support.volume import EVERYTHING, NOBODY, WEEK_S, Volume, new_uid
-from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
-from trainingjob_operator.gc.logs.budget import Limits
+from trainingjob_operator.core.pruning import VolumeReport
 from trainingjob_operator.volume import opening
 
 NOBODYS_UID = 65534
@@ -126,22 +125,17 @@ def fill(path: Path) -> None:
             return
 
 
-def too_full(folder: Path) -> Outcome:
-    """Above the high mark: the oldest goes first, the live and the latest never."""
-    volume = Volume(tmpfs(folder / "volume", "size=10m"))
-    uids = [new_uid() for _ in range(6)]
-    for uid in uids:
-        (volume.path / f"job_{uid}.log").write_bytes(b"x" * 1_500_000)
-        volume.age()
-    (volume.path / "job_latest.log").touch()
-    volume.limits = Limits(high_percent=80, low_percent=50)
-    live = LiveJobs(frozenset({uids[0]}))
-    sweep = volume.new_sweep(max_age_s=2 * 3600)
-    report = sweep.sweep(live, max_age_s=WEEK_S)
-    left = [uid for uid in uids if (volume.path / f"job_{uid}.log").exists()]
-    volume.limits = Limits(high_percent=10, low_percent=5)
-    young = volume.new_sweep(max_age_s=1800).sweep(live, max_age_s=WEEK_S)
-    return told(report, left=[uids.index(uid) for uid in left], within_the_hour=told(young))
+def filled_by_others(folder: Path) -> Outcome:
+    """Nearly all of the file system is taken by others, and the volume is a directory of it."""
+    disk = tmpfs(folder / "disk", "size=10m")
+    (disk / "others").write_bytes(b"x" * 9_400_000)
+    volume = Volume(disk / "volume")
+    volume.tree(f"job_{new_uid()}")
+    volume.log(new_uid())
+    volume.age()
+    used = os.statvfs(disk)
+    report = volume.new_sweep(max_age_s=2 * 3600).sweep(NOBODY, max_age_s=WEEK_S)
+    return told(report, left=len(volume.names()), free=used.f_bavail / used.f_blocks)
 
 
 def trainers_files(place: Path) -> None:
@@ -201,7 +195,7 @@ SCENARIOS: dict[str, Callable[[Path], Outcome]] = {
     each.__name__: each
     for each in (
         *(mount_inside, mount_on_the_entry, bind_mount_inside, bind_mount_on_a_log, not_mounted),
-        *(read_only, full, too_full, another_user, root_with_two_capabilities),
+        *(read_only, full, filled_by_others, another_user, root_with_two_capabilities),
         sweep_as_whoever_i_am,
     )
 }

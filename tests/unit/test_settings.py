@@ -37,8 +37,8 @@ def test_an_address_is_a_host_and_a_port(address: str) -> None:
         ({"TRAININGJOB_VOLUME__ROOT": "volume"}, "TRAININGJOB_VOLUME__ROOT: "),
         ({"TRAININGJOB_VOLUME__ROOT": "/"}, "TRAININGJOB_VOLUME__ROOT: "),
         (
-            {"TRAININGJOB_VOLUME__LOW_WATERMARK": "85"},
-            "TRAININGJOB_VOLUME: low_watermark must be less than high_watermark",
+            {"TRAININGJOB_VOLUME__QUOTA": "85%"},
+            "TRAININGJOB_VOLUME__QUOTA: must be bytes or a number with Ki, Mi, Gi",
         ),
         ({"TRAININGJOB_WEB__ADDRESS": "8080"}, "must be host:port"),
         ({"TRAININGJOB_WEB__ADDRESS": "0.0.0.0:99999"}, "a port up to 65535, like 0.0.0.0:8080"),

@@ -162,8 +162,7 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- if .Values.logVolume.existingClaim }}
 {{- $_ := set $values "TRAININGJOB_VOLUME__ROOT" .Values.logVolume.mountPath }}
 {{- $_ := set $values "TRAININGJOB_VOLUME__MAX_AGE" .Values.logVolume.maxAge }}
-{{- $_ := set $values "TRAININGJOB_VOLUME__HIGH_WATERMARK" .Values.logVolume.highWatermark }}
-{{- $_ := set $values "TRAININGJOB_VOLUME__LOW_WATERMARK" .Values.logVolume.lowWatermark }}
+{{- $_ := set $values "TRAININGJOB_VOLUME__QUOTA" .Values.logVolume.quota }}
 {{- $_ := set $values "TRAININGJOB_VOLUME__SWEEP_SHARE" .Values.logVolume.sweepShare }}
 {{- $_ := set $values "TRAININGJOB_VOLUME__SWEEP_ENTRIES" .Values.logVolume.sweepEntries }}
 {{- $_ := set $values "TRAININGJOB_VOLUME__SWEEP_TIME" .Values.logVolume.sweepTime }}

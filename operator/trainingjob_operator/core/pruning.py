@@ -23,7 +23,7 @@ LIST_MARGIN_NS: Final = 5 * NS
 """What changed this little before the list was begun counts as changed after it: clocks differ."""
 
 PRESSURE_AGE_S: Final = 3_600.0
-"""A full volume gives up nothing that has changed within the hour: somebody may be reading it."""
+"""Nothing that has changed within the hour goes for a quota: somebody may be reading it."""
 
 _UID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _SEPARATORS: Final = "._-~ "
@@ -87,7 +87,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     """Nothing in it has changed for the maximum age, and no job owns it: it goes."""
     PRESSURE = "pressure"
-    """The volume is too full, and of what may go at all it is the oldest: it goes."""
+    """What no job owns takes more than its quota, and this is the first of it: it goes."""
 
     LIVE = "live"
     """Its job exists, and is not finished, or its record is not stored."""
@@ -219,38 +219,14 @@ def share(entries: int, *, percent: float, at_least: int) -> int:
     return max(at_least, int(entries * percent / 100))
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """How full a file system is, in bytes, as `df` counts."""
+def excess(used: int, quota: int) -> int:
+    """Return bytes to free: none up to the quota, then as many as it takes to get a tenth below.
 
-    used: int
-    available: int
-
-    @property
-    def percent(self) -> float:
-        """Used, of what anybody may use."""
-        total = self.used + self.available
-        return 100 * self.used / total if total else 0.0
-
-
-def excess(usage: Usage, *, high_percent: float, low_percent: float) -> int:
-    """Bytes to free: none up to the high mark, then as many as it takes to get below the low one.
-
-    The count of bytes is a limit of its own: where others fill the volume, or deleting frees
-    nothing because of snapshots, the percentage never falls and everything would go.
+    Args:
+        used: bytes that files take which may go.
+        quota: bytes that they may take; 0: any number.
     """
-    if usage.percent <= high_percent:
-        return 0
-    total = usage.used + usage.available
-    return max(0, int(usage.used - total * low_percent / 100) + 1)
-
-
-def is_felt(used_before: int, used_now: int, *, removed: int) -> bool:
-    """Whether a file system has become emptier by what was removed, in bytes.
-
-    By a tenth of it at least: others write meanwhile, and some compress what they count.
-    """
-    return 10 * (used_before - used_now) >= removed
+    return used - (quota - quota // 10) if quota and used > quota else 0
 
 
 def has_stepped(elapsed_s: float, wall_s: float, volume_s: float, *, limit_s: float) -> bool:

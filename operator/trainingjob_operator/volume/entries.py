@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from trainingjob_operator.volume.names import DATASETS, job_id_of
+from trainingjob_operator.volume.names import DATASETS, directory_name, job_id_of
 
 
 class Entry(NamedTuple):
@@ -27,6 +27,11 @@ class Entry(NamedTuple):
     def path(self) -> str:
         """From the root."""
         return f"{self.below}/{self.name}" if self.below else self.name
+
+    @property
+    def is_result(self) -> bool:
+        """True if it is a job's own directory, and neither a log nor data sets."""
+        return not self.below and self.name == directory_name(self.job_id)
 
 
 def entries_of(at: int, *, below: str = "") -> Iterator[Entry]:

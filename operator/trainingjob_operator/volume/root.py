@@ -16,7 +16,7 @@ from trainingjob_operator.constants import (
     REASON_VOLUME_LOCKED,
     REASON_VOLUME_UNAVAILABLE,
 )
-from trainingjob_operator.core.pruning import Mark, Owner, Usage
+from trainingjob_operator.core.pruning import Mark, Owner
 from trainingjob_operator.errors import VolumeError
 from trainingjob_operator.volume.full import NO_ROOM
 from trainingjob_operator.volume.marks import read_mark, write_mark
@@ -244,19 +244,6 @@ class Root:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), self.path)
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=self.fd, effective_ids=True):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.path)
-
-    def usage(self) -> Usage:
-        """How full it is.
-
-        Raises:
-            VolumeError: it does not say.
-        """
-        with self._explained():
-            found = os.fstatvfs(self.fd)
-        return Usage(
-            used=(found.f_blocks - found.f_bfree) * found.f_frsize,
-            available=found.f_bavail * found.f_frsize,
-        )
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -11,11 +11,9 @@ from trainingjob_operator.core.pruning import (
     Mark,
     Owner,
     Reason,
-    Usage,
     cutoff,
     excess,
     has_stepped,
-    is_felt,
     is_uid,
     judge_job,
     judge_mark,
@@ -134,23 +132,14 @@ def test_a_sweep_takes_a_share_or_a_few(entries: int, expected: int) -> None:
     assert share(entries, percent=20, at_least=5) == expected
 
 
-@pytest.mark.parametrize(("used", "expected"), [(0, 0), (85, 0), (86, 12), (100, 26)], ids=str)
-def test_a_full_volume_gives_up_what_it_takes_and_no_more(used: int, expected: int) -> None:
-    usage = Usage(used=used, available=100 - used)
-    assert excess(usage, high_percent=85, low_percent=75) == expected
-
-
 @pytest.mark.parametrize(
-    ("before", "now", "expected"), [(100, 90, True), (100, 91, False), (100, 120, False)]
+    ("used", "quota", "expected"),
+    [(0, 100, 0), (100, 100, 0), (101, 100, 11), (200, 100, 110), (1 << 60, 0, 0)],
 )
-def test_what_was_removed_is_felt_if_a_tenth_of_it_is(
-    before: int, now: int, *, expected: bool
+def test_above_the_quota_as_much_goes_as_it_takes_and_no_more(
+    used: int, quota: int, expected: int
 ) -> None:
-    assert is_felt(before, now, removed=100) is expected
-
-
-def test_a_volume_without_blocks_is_not_full() -> None:
-    assert excess(Usage(0, 0), high_percent=85, low_percent=75) == 0
+    assert excess(used, quota) == expected
 
 
 @pytest.mark.parametrize(

@@ -21,20 +21,17 @@ class Limits:
         at_least: entries that it may remove in any case.
         seconds: how long it may take.
         bytes: that it may free.
-        high_percent: above this use of the file system, entries go before their time; 100: never.
-        low_percent: until it is below this.
+        quota: bytes that files may take which no job owns; above it the first of them go before
+            their time. 0: never.
         processes: that delete beside the sweep, at most.
-        settle_s: how long a file system may take until it shows what was removed.
     """
 
     share_percent: float = 20.0
     at_least: int = 200
     seconds: float = 120.0
     bytes: int = 1 << 50
-    high_percent: float = 85.0
-    low_percent: float = 75.0
+    quota: int = 0
     processes: int = 2
-    settle_s: float = 60.0
 
 
 class Budget:

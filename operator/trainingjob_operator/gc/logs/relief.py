@@ -1,97 +1,103 @@
-"""Whether removing makes a volume emptier: it need not, and then nothing is given up for it.
+"""The quota of files that no job owns: what goes before its time where they take more than that.
 
-Snapshots keep what was removed, a quota counts what others keep, and somebody else may be filling
-the volume. Then the percentage that is to fall never does, and everything would go for nothing. So
-after a hundredth of what is to be freed, after two more, four and so on, the file system is asked
-whether it has seen anything of that. Some free in the background, and are given a minute.
+Off unless a quota is set. It counts only what the sweep may remove: no file of a job that exists,
+nothing that is kept, foreign or changed within the hour, and nothing of anybody else on the same
+file system. However full that is, nothing goes but what these files exceed their own quota by.
 """
 
+import heapq
 from collections.abc import Callable
 from typing import Final
 
-from trainingjob_operator.constants import REASON_NOTHING_FREED
-from trainingjob_operator.core.pruning import is_felt
-from trainingjob_operator.errors import VolumeError
-from trainingjob_operator.gc.logs.budget import Budget, BudgetError
+from trainingjob_operator.core.pruning import excess
+from trainingjob_operator.volume.entries import Entry
+from trainingjob_operator.volume.walk import Tree
 
-PAUSE_S: Final = 86_400.0
-"""How long nothing is given up after it was in vain: somebody may have dropped the snapshots."""
+MAX_CANDIDATES: Final = 10_000
+"""Entries that one sweep may give up; of further ones only the bytes are known."""
 
-_LOOKS: Final = 60
+_REST: Final = 9
+"""A look at all sizes is followed by a rest of so many times what it took: it takes a tenth of the
+time at most, however many files there are."""
 
 
 class Relief:
-    """Remembers from one sweep to the next that it was in vain."""
+    """Remembers from one sweep to the next when the sizes are looked at again."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
-        """Expect it to help.
+        """Look at once.
 
         Args:
-            monotonic: the clock.
+            monotonic: the clock, in seconds.
         """
         self._monotonic: Final = monotonic
-        self._paused_until = float("-inf")
+        self._begun_s = 0.0
+        self._next_at_s = float("-inf")
 
-    def is_paused(self) -> bool:
-        """Whether it was in vain, less than a day ago."""
-        return self._monotonic() < self._paused_until
+    def is_due(self) -> bool:
+        """True if the sizes are to be looked at."""
+        return self._monotonic() >= self._next_at_s
 
-    def pause(self) -> None:
-        """It was in vain: do not try again for a day, or until the volume is emptier."""
-        self._paused_until = self._monotonic() + PAUSE_S
+    def begin(self) -> None:
+        """Note when a look begins."""
+        self._begun_s = self._monotonic()
+
+    def rest(self) -> None:
+        """Rest after a look that came to its end."""
+        now = self._monotonic()
+        self._next_at_s = now + _REST * (now - self._begun_s)
 
     def reset(self) -> None:
-        """The volume is not too full any more, or it is another one."""
-        self._paused_until = float("-inf")
+        """Look at once: it is another volume."""
+        self._next_at_s = float("-inf")
 
 
-class Probe:
-    """Asks in ever greater steps whether what was removed is felt. For one relief."""
+class Candidates:
+    """What may go before its time: how much it takes, and the first of it in the order of going.
 
-    def __init__(
-        self, used: Callable[[], int], needed: int, budget: Budget, wait_s: float
-    ) -> None:
-        """Begin; nothing is removed yet.
+    Archived logs and data sets go before results, and of each the oldest first.
+
+    Bound: `limit` entries. Beyond it those that would go last are forgotten, but for their bytes.
+    """
+
+    def __init__(self, limit: int = MAX_CANDIDATES) -> None:
+        """Begin with none.
 
         Args:
-            used: bytes that are used on the file system now.
-            needed: bytes that are to be freed.
-            budget: of the sweep.
-            wait_s: how long the file system may take.
+            limit: entries that are remembered at most.
         """
-        self._used: Final = used
-        self._budget: Final = budget
-        self._pause_s: Final = wait_s / _LOOKS
-        self._step = max(needed // 100, 1)
-        self._asked_at = 0
-        self._before = used()
+        self._limit: Final = limit
+        self._heap: list[tuple[bool, int, int, Entry, Tree]] = []
+        self._count = 0
+        self.bytes = 0
+        """Bytes of all of them, as far as removing them frees any."""
 
-    def is_in_vain(self, removed: int) -> bool:
-        """Whether nothing is felt of the bytes that were removed so far, if it is time to ask."""
-        step = removed - self._asked_at
-        if step < self._step:
-            return False
-        if not self._is_felt(step):
-            return True
-        self._step, self._asked_at, self._before = 2 * self._step, removed, self._used()
-        return False
+    def add(self, entry: Entry, tree: Tree) -> None:
+        """Count an entry that may go."""
+        self.bytes += tree.bytes
+        self._count += 1
+        if 2 * tree.linked > tree.files:
+            return  # other names keep what is in it
+        # The root of the heap is what would go last.
+        item = (not entry.is_result, -tree.newest_ns, self._count, entry, tree)
+        if len(self._heap) < self._limit:
+            heapq.heappush(self._heap, item)
+        else:
+            heapq.heappushpop(self._heap, item)
 
-    def _is_felt(self, step: int) -> bool:
-        for _ in range(_LOOKS):
-            if is_felt(self._before, self._used(), removed=step):
-                return True
-            try:
-                self._budget.rest(self._pause_s)
-            except BudgetError:
-                break  # else every sweep would try anew, and none had the time to find out
-        return is_felt(self._before, self._used(), removed=step)
+    def to_go(self, quota: int) -> list[tuple[Entry, Tree]]:
+        """Return those that go, the first one first; none up to the quota.
 
+        They are as many as it takes. What cannot be removed is not made up for by others.
 
-def nothing_freed(path: str) -> VolumeError:
-    """What to say of a volume that is too full, and does not get emptier."""
-    return VolumeError(
-        f"{path} is too full, and removing files does not make it emptier: nothing more goes before "
-        "its time until it is; see whether snapshots or a quota keep what was removed, or who else "
-        "fills it",
-        reason=REASON_NOTHING_FREED,
-    )
+        Args:
+            quota: bytes.
+        """
+        left = excess(self.bytes, quota)
+        chosen: list[tuple[Entry, Tree]] = []
+        for *_, entry, tree in sorted(self._heap, reverse=True):
+            if left <= 0:
+                break
+            chosen.append((entry, tree))
+            left -= tree.bytes
+        return chosen

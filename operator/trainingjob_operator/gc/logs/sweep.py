@@ -65,8 +65,7 @@ def log_sweep_from(settings: Settings, clock: Clock) -> "LogSweep | None":
         share_percent=volume.sweep_share,
         at_least=volume.sweep_entries,
         seconds=volume.sweep_time,
-        high_percent=volume.high_watermark,
-        low_percent=volume.low_watermark,
+        quota=volume.quota,
         processes=volume.processes,
     )
     owner = Owner(settings.cluster_name, settings.namespaces)

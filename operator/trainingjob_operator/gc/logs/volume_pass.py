@@ -1,6 +1,6 @@
 """One sweep of the volume, from the first look at the root to the report."""
 
-import heapq
+import logging
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from trainingjob_operator.constants import REASON_UNSAFE_LAYOUT
-from trainingjob_operator.core.pruning import Reason, excess, judge_job, share
+from trainingjob_operator.core.pruning import Reason, judge_job, share
 from trainingjob_operator.errors import EntryChangedError, VolumeError
 from trainingjob_operator.gc.logs.budget import Budget, BudgetError, Limits
 from trainingjob_operator.gc.logs.judge import Question, Verdict, judge
 from trainingjob_operator.gc.logs.ledger import Ledger
-from trainingjob_operator.gc.logs.relief import Probe, Relief, nothing_freed
+from trainingjob_operator.gc.logs.relief import Candidates, Relief
 from trainingjob_operator.gc.logs.remover import Remover
 from trainingjob_operator.volume.entries import Entry, Places
 from trainingjob_operator.volume.names import DATASETS
@@ -22,8 +22,7 @@ from trainingjob_operator.volume.priority import be_idle
 from trainingjob_operator.volume.trash import Trash
 from trainingjob_operator.volume.walk import Tree
 
-_OLDEST: Final = 10_000
-"""Entries that a full volume may have to give up, of which it remembers the oldest."""
+_logger = logging.getLogger(__name__)
 
 Seen = Callable[[Entry, Verdict], None]
 """Told of every entry that was judged."""
@@ -57,7 +56,7 @@ class VolumePass:
             limits: what may be done.
             budget: what is left of that.
             ledger: counts what is done.
-            relief: knows whether it helps to remove what is not due yet.
+            relief: knows when the quota is looked at again.
             after: the entry at which the last sweep ran out of time; this one begins there.
         """
         self._question: Final = question
@@ -89,7 +88,7 @@ class VolumePass:
                 seen(due.entry, Verdict(Reason.EXPIRED, due.tree))
 
     def run(self) -> None:
-        """Remove what is due, and more if the volume is too full.
+        """Remove what is due, and more if what no job owns takes more than its quota.
 
         Raises:
             VolumeError: the volume cannot be used, or takes no changes.
@@ -191,61 +190,45 @@ class VolumePass:
                     return
                 yield entry
 
-    # --- when the volume is too full ----------------------------------------------------------
+    # --- when what no job owns takes too much -------------------------------------------------
 
     def _relieve(self, places: Places, remover: Remover) -> None:
-        """Remove the oldest of what no job owns until the volume is below its low mark."""
-        limits = self._limits
-        if limits.high_percent >= 100:  # noqa: PLR2004 - percent
+        """Remove before its time what no job owns, as far as it takes more than its quota.
+
+        Nothing goes before all sizes are known: without the time for that, the next sweep has more.
+        """
+        quota = self._limits.quota
+        if not quota or not self._relief.is_due():
             return
-        needed = self._excess(limits.high_percent)
-        if not needed:
-            self._relief.reset()
-            return
-        if self._relief.is_paused():
-            self._ledger.fault(nothing_freed(self._question.root.path))
-            return
-        begun = self._ledger.bytes_freed
-        probe = Probe(self._used, needed, self._budget, limits.settle_s)
+        self._relief.begin()
         with self._stuck_without_time():
-            oldest = self._oldest(places)
-        for _, _, due in oldest:
-            if self._ledger.bytes_freed - begun >= needed or not self._excess(limits.low_percent):
-                return
-            if 2 * due.tree.linked > due.tree.files:
-                continue  # other names keep what is in it
-            # What is younger than it was when it was chosen is not the oldest any more.
-            question = replace(self._question, cutoff_ns=due.tree.newest_ns)
-            remover.remove(question, due.entry, due.tree)
-            remover.finish()
-            if probe.is_in_vain(self._ledger.bytes_freed - begun):
-                self._relief.pause()
-                self._ledger.fault(nothing_freed(self._question.root.path))
-                return
-
-    def _used(self) -> int:
-        return self._question.root.usage().used
-
-    def _excess(self, high_percent: float) -> int:
-        return excess(
-            self._question.root.usage(),
-            high_percent=high_percent,
-            low_percent=self._limits.low_percent,
+            candidates = self._candidates(places)
+        self._relief.rest()
+        chosen = candidates.to_go(quota)
+        if not chosen:
+            return
+        _logger.warning(
+            "%s: files that no job owns take %d bytes, more than the quota of %d: up to %d entries "
+            "go before their time",
+            self._question.root.path,
+            candidates.bytes,
+            quota,
+            len(chosen),
         )
+        for entry, tree in chosen:
+            # What is younger than it was when it was chosen is not the first to go any more.
+            question = replace(self._question, cutoff_ns=tree.newest_ns)
+            remover.remove(question, entry, tree)
+        remover.finish()
 
-    def _oldest(self, places: Places) -> list[tuple[int, int, Due]]:
-        heap: list[tuple[int, int, Due]] = []
+    def _candidates(self, places: Places) -> Candidates:
+        candidates = Candidates()
         cutoff_ns = self._question.pressure_cutoff_ns
         question = replace(self._question, cutoff_ns=cutoff_ns, legacy=False)
-        for number, entry in enumerate(places.entries()):
+        for entry in places.entries():
             if judge_job(entry.job_id, question.live) is not None:
                 continue
             verdict = judge(question, entry)
-            if verdict is None or not verdict.goes or verdict.tree is None:
-                continue
-            item = (-verdict.tree.newest_ns, number, Due(entry, verdict.tree))
-            if len(heap) < _OLDEST:
-                heapq.heappush(heap, item)
-            else:
-                heapq.heappushpop(heap, item)
-        return sorted(heap, reverse=True)
+            if verdict is not None and verdict.goes and verdict.tree is not None:
+                candidates.add(entry, verdict.tree)
+        return candidates

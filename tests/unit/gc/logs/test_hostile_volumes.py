@@ -148,7 +148,7 @@ def test_what_cannot_go_back_because_its_place_is_taken_is_kept_and_said(
         return judging.Verdict(Reason.CHANGED)
 
     monkeypatch.setattr(removing, "judge_again", judge_again)
-    volume.limits = Limits(high_percent=100)
+    volume.limits = Limits()
     report = volume.sweep()
 
     assert (report.files_removed, report.errors, report.healthy) == (0, 2, False)

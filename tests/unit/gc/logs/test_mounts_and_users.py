@@ -61,12 +61,10 @@ def test_removing_takes_no_room(tmp_path: Path) -> None:
     assert (found["left"], found["errors"], found["files"]) == (0, 0, 5)
 
 
-def test_a_full_volume_gives_up_the_oldest_that_no_job_owns(tmp_path: Path) -> None:
-    found = scenario("too_full", tmp_path)
-    assert found["left"] == [0, 4, 5]  # the first one's job lives
-    assert found["files"] == 3
-    assert found["healthy"]
-    assert found["within_the_hour"]["files"] == 0
+def test_a_file_system_that_others_fill_costs_nothing_its_week(tmp_path: Path) -> None:
+    found = scenario("filled_by_others", tmp_path)
+    assert found["free"] < 0.12
+    assert (found["files"], found["left"], found["healthy"]) == (0, 2, True)
 
 
 def test_files_of_another_user_stay_and_the_setting_that_helps_is_named(tmp_path: Path) -> None:

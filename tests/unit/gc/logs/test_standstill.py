@@ -33,7 +33,7 @@ def test_a_sweep_that_is_stopped_for_hours_ends_and_the_next_one_finishes(
     tmp_path: Path, at: int
 ) -> None:
     clock = StandsStill(at=at)
-    limits = Limits(share_percent=100, at_least=1000, seconds=120, high_percent=100)
+    limits = Limits(share_percent=100, at_least=1000, seconds=120)
     volume = Volume(tmp_path / "volume", clock=clock, limits=limits)
     live, young = new_uid(), new_uid()
     for uid in [live, *(new_uid() for _ in range(40))]:

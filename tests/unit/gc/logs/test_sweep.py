@@ -231,7 +231,7 @@ def test_one_sweep_takes_its_share_and_the_next_ones_the_rest(volume: Volume) ->
     for _ in range(10):
         volume.log(new_uid())
     volume.age()
-    volume.limits = Limits(share_percent=20, at_least=3, high_percent=100)
+    volume.limits = Limits(share_percent=20, at_least=3)
 
     reports = [volume.sweep() for _ in range(5)]
 
@@ -242,11 +242,11 @@ def test_one_sweep_takes_its_share_and_the_next_ones_the_rest(volume: Volume) ->
 def test_a_sweep_without_time_removes_nothing_and_breaks_nothing(volume: Volume) -> None:
     volume.tree(f"job_{new_uid()}", files=400)
     volume.age()
-    volume.limits = Limits(seconds=-1, high_percent=100)
+    volume.limits = Limits(seconds=-1)
     report = volume.sweep()
     assert report.files_removed == 0
     assert report.healthy
-    volume.limits = Limits(high_percent=100)
+    volume.limits = Limits()
     assert volume.sweep().files_removed == 800
 
 
@@ -255,7 +255,7 @@ def test_a_file_that_loses_one_of_its_names_counts_as_written(volume: Volume) ->
     first, second = (volume.tree(f"job_{new_uid()}", files=1) for _ in range(2))
     (second / "link").hardlink_to(first / "file-0")
     volume.age()
-    volume.limits = Limits(high_percent=100)
+    volume.limits = Limits()
     assert volume.sweep().skipped == {"young": 1}
     assert len(volume.names()) == 1
 
@@ -264,7 +264,7 @@ def test_the_bytes_of_a_sweep_are_limited(volume: Volume) -> None:
     for _ in range(4):
         (volume.path / f"job_{new_uid()}.log").write_bytes(b"x" * 100_000)
     volume.age()
-    volume.limits = Limits(bytes=150_000, high_percent=100)
+    volume.limits = Limits(bytes=150_000)
     assert volume.sweep().files_removed == 2
 
 
