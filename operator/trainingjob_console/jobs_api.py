@@ -11,6 +11,7 @@ from trainingjob_console.answers import Listed, Stored, Summary, refusals
 from trainingjob_console.auth import Gate
 from trainingjob_console.batching import BatchWriter
 from trainingjob_console.bodies import read_json_body
+from trainingjob_console.connections import ACCEPTED
 from trainingjob_console.cursor import Cursor
 from trainingjob_console.database import Database
 from trainingjob_console.errors import ConflictError, InvalidRecordError, NotFoundError
@@ -139,6 +140,7 @@ class JobsApi:
     ) -> None:
         headers = request.headers
         self._gate.check(authorization=headers.get("authorization"), host=headers.get("host"))
+        setattr(request.state, ACCEPTED, True)
 
     async def put(
         self,

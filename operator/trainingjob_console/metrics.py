@@ -1,10 +1,14 @@
 """What the service counts. Labels have few values, all of them ours: no uid, no namespace."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from trainingjob_console.batching import BatchWriter
+from trainingjob_console.connections import Connections
 from trainingjob_console.writes import Result
 
 _METHODS: Final = frozenset({"GET", "PUT"})
@@ -15,7 +19,7 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 class Metrics:
     """A registry of its own, so that two services in one process do not share numbers."""
 
-    def __init__(self, writer: BatchWriter) -> None:
+    def __init__(self, writer: BatchWriter, connections: Connections) -> None:
         self._registry: Final = CollectorRegistry()
         self._requests: Final = Counter(
             "trainingjob_console_http_requests",
@@ -67,9 +71,18 @@ class Metrics:
                 "Bytes that may wait.",
                 lambda: writer.max_bytes,
             ),
+            "trainingjob_console_connections": (
+                "Open HTTP connections.",
+                lambda: len(connections),
+            ),
+            "trainingjob_console_connections_limit": (
+                "HTTP connections that may be open; then one is closed for each that comes.",
+                lambda: connections.limit,
+            ),
         }
         for name, (text, value) in used.items():
             Gauge(name, text, registry=self._registry).set_function(value)
+        self._registry.register(_ClosedConnections(connections))
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered. `route` is the pattern that matched, never the path."""
@@ -89,3 +102,21 @@ class Metrics:
     def render(self) -> bytes:
         """In the text format of Prometheus."""
         return generate_latest(self._registry)
+
+
+class _ClosedConnections(Collector):
+    """Reads the counts from where they are kept."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections: Final = connections
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """One sample for each reason."""
+        family = CounterMetricFamily(
+            "trainingjob_console_connections_closed",
+            "HTTP connections that were closed by the service, by the reason.",
+            labels=["reason"],
+        )
+        for reason, count in self._connections.closed.items():
+            family.add_metric([reason], count)
+        yield family

@@ -14,6 +14,12 @@ import uvicorn
 from trainingjob_console.app import create_app
 from trainingjob_console.auth import Gate
 from trainingjob_console.batching import BatchWriter
+from trainingjob_console.connections import (
+    BACKLOG,
+    KEEP_ALIVE_S,
+    Connections,
+    connections_within,
+)
 from trainingjob_console.database import Database
 from trainingjob_console.errors import StartError
 from trainingjob_console.jobs_api import JobsApi
@@ -22,14 +28,10 @@ from trainingjob_console.record import Entry
 from trainingjob_console.settings import Settings
 from trainingjob_console.writes import Outcome, store
 
-_KEEP_ALIVE_S: Final = 75
-"""Longer than clients keep an idle connection, so that none is closed under a request."""
-
 _GRACE_S: Final = 0.5
 """For requests that are in flight when the process is told to stop."""
 
 _STOP_PATIENCE_S: Final = 0.3
-_BACKLOG: Final = 256
 _logger = logging.getLogger(__name__)
 
 
@@ -51,7 +53,8 @@ class Service:
             batch_records=settings.batch_records,
             commit_timeout_s=settings.commit_timeout,
         )
-        self._metrics: Final = Metrics(self._writer)
+        self._connections: Final = Connections(connections_within(settings.max_connections))
+        self._metrics: Final = Metrics(self._writer, self._connections)
         api = JobsApi(
             database=self._database,
             writer=self._writer,
@@ -64,16 +67,16 @@ class Service:
             uvicorn.Config(
                 app,
                 access_log=False,
-                # The one of uvicorn's parsers that bounds the size of a request's headers.
-                http="h11",
+                backlog=BACKLOG,
+                # On uvicorn's parser that bounds the size of a request's headers.
+                http=self._connections,  # type: ignore[arg-type] # makes the protocols
                 lifespan="off",
-                limit_concurrency=settings.max_connections,
                 log_config=None,
                 loop="asyncio",
                 proxy_headers=False,
                 server_header=False,
                 timeout_graceful_shutdown=_GRACE_S,  # type: ignore[arg-type] # waits for any number
-                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_keep_alive=int(KEEP_ALIVE_S),
                 ws="none",
             )
         )
@@ -90,6 +93,7 @@ class Service:
         tasks = [
             asyncio.create_task(self._database.prepare(), name="prepare"),
             asyncio.create_task(self._writer.run(), name="writer"),
+            asyncio.create_task(self._connections.watch(), name="connections"),
         ]
         for task in tasks:
             task.add_done_callback(self._stop_if_failed)
@@ -164,7 +168,7 @@ def _bound(host: str, port: int) -> socket.socket:
         if host == "::":
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind(address)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise

@@ -1,0 +1,203 @@
+"""Open connections: how many, for how long, and which one makes room for another.
+
+Anybody who reaches the port can open connections, so a limit that refuses the next one would let
+them keep out the kubelet's probes and the operator. Here the next one is always let in, and at the
+limit another one is closed for it: one without a token first, of the address that has the most.
+"""
+
+import asyncio
+import logging
+import resource
+from collections import Counter
+from typing import Any, Final
+
+import h11
+from uvicorn._types import HTTPScope
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_TIMEOUT_S: Final = 10.0
+"""For the head of a request, and for the first request of a connection to begin."""
+
+REQUEST_TIMEOUT_S: Final = 30.0
+"""From the first byte of a request to the end of its answer, whoever is slow."""
+
+KEEP_ALIVE_S: Final = 75.0
+"""For the next request, where one with a token came before. It is longer than clients keep an idle
+connection, so that none is closed under a request."""
+
+ACCEPTED: Final = "accepted"
+"""Attribute of a request's state: its token is known."""
+
+BACKLOG: Final = 128
+"""Connections that wait to be accepted, and those that asyncio accepts before it reads again: fewer
+than may be open, or a burst would push out what has not been read yet."""
+
+_SPARE_DESCRIPTORS: Final = 128
+_LOOK_EVERY_S: Final = 1.0
+_logger = logging.getLogger(__name__)
+
+
+def raise_descriptor_limit() -> int:
+    """Raise this process's soft limit of open files to the hard limit; return what it is then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # macOS refuses "unlimited"
+        return soft
+    return hard
+
+
+def connections_within(wanted: int) -> int:
+    """Return how many connections may be open such that files and databases can be opened, too."""
+    limit = raise_descriptor_limit()
+    room = limit - BACKLOG - _SPARE_DESCRIPTORS
+    if limit == resource.RLIM_INFINITY or room >= wanted:
+        return wanted
+    fitting = max(room, 8)
+    _logger.warning(
+        "%d connections are allowed and the limit of open files (ulimit -n) is %d; %d it is",
+        wanted,
+        limit,
+        fitting,
+    )
+    return fitting
+
+
+class Connections:
+    """All open connections; at most `limit`, then one is closed for each that comes.
+
+    `closed` counts those that were closed by us, by the reason.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit: Final = limit
+        self.closed: Final[Counter[str]] = Counter(evicted=0, slow=0, idle=0)
+        self._open: Final[set[Connection]] = set()
+        self._peers: Final[Counter[str]] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __call__(self, **arguments: Any) -> "Connection":
+        """Make the protocol of a new connection, as uvicorn asks for it."""
+        return Connection(self, **arguments)
+
+    def add(self, connection: "Connection") -> None:
+        """Let a connection in; at the limit, close another one."""
+        if len(self._open) >= self.limit:
+            self._close(min(self._open, key=self._worth), "evicted")
+        self._open.add(connection)
+        self._peers[connection.peer] += 1
+
+    def remove(self, connection: "Connection") -> None:
+        """Forget a connection. It may have been forgotten before."""
+        if connection in self._open:
+            self._open.remove(connection)
+            self._peers[connection.peer] -= 1
+            if not self._peers[connection.peer]:
+                del self._peers[connection.peer]
+
+    async def watch(self) -> None:
+        """Close what is too slow or idle for too long, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            self.close_overdue(asyncio.get_running_loop().time())
+
+    def close_overdue(self, now: float) -> None:
+        """Close what is too slow or idle for too long.
+
+        Args:
+            now: of the event loop's clock, in seconds.
+        """
+        for connection in [each for each in self._open if each.is_overdue(now)]:
+            self._close(connection, "idle" if connection.is_idle else "slow")
+
+    def _worth(self, connection: "Connection") -> tuple[bool, bool, int, float]:
+        """The lowest goes first. A request with a token is cut off when there is nothing else."""
+        return (
+            connection.is_accepted and not connection.is_idle,
+            connection.is_known,
+            -self._peers[connection.peer],
+            connection.since,
+        )
+
+    def _close(self, connection: "Connection", reason: str) -> None:
+        self.closed[reason] += 1
+        self.remove(connection)
+        if reason == "evicted":
+            _logger.warning(
+                "%d connections are open, which is the limit: one of %s, which has %d more, was "
+                "closed for the next",
+                self.limit,
+                connection.peer,
+                self._peers[connection.peer],
+            )
+        connection.abort()
+
+
+class Connection(H11Protocol):
+    """A connection of uvicorn's, which knows since when it is in its present state."""
+
+    def __init__(self, book: Connections, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._book: Final = book
+        self.peer = ""
+        self.since = self.loop.time()
+        """When the connection became idle, or the first byte of its request came."""
+
+        self.is_idle = True
+        """True if nothing of a request has come that is not answered yet."""
+
+        self.is_known = False
+        """True if a request with a known token has been answered."""
+
+    @property
+    def is_accepted(self) -> bool:
+        """True if the request that is being answered has a known token."""
+        # There is none before the first request.
+        scope: HTTPScope | None = self.scope
+        return scope is not None and bool(scope["state"].get(ACCEPTED))
+
+    def is_overdue(self, now: float) -> bool:
+        """Return True if the present state has lasted too long."""
+        limit = HEAD_TIMEOUT_S
+        if self.is_idle:
+            limit = KEEP_ALIVE_S if self.is_known else HEAD_TIMEOUT_S
+        elif self.conn.their_state is not h11.IDLE:
+            limit = REQUEST_TIMEOUT_S
+        return now - self.since > limit
+
+    def abort(self) -> None:
+        """End it now, whatever is still to be sent: `close` would wait for a peer to read it."""
+        self.transport.abort()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take it into the book."""
+        super().connection_made(transport)
+        self.peer = self.client[0] if self.client else ""
+        self._book.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it. uvicorn leaves its timer running, and so all of it in memory, after a reset."""
+        self._book.remove(self)
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    def data_received(self, data: bytes) -> None:
+        """Note when the request began."""
+        if self.is_idle:
+            self.is_idle = False
+            self.since = self.loop.time()
+        super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        """Note that the connection is idle, unless more of requests has come already."""
+        self.is_known = self.is_known or self.is_accepted
+        answered = self.scope
+        super().on_response_complete()
+        if self.scope is answered and self.conn.their_state is not h11.IDLE:
+            return  # the rest of the body that nobody wants: its request's time goes on
+        self.since = self.loop.time()
+        self.is_idle = self.scope is answered and not self.conn.trailing_data[0]
+        if self.scope is answered:
+            answered["state"].pop(ACCEPTED, None)
