@@ -51,7 +51,7 @@ test-unit: $(VENV)/.ready-dev ## run the tests that need nothing but the code, i
 	$(BIN)/python -m pytest tests/unit tests/contract tests/test_layout.py
 
 test-bounds: $(VENV)/.ready-dev ## live through a year of jobs, and a burst of them, and print what memory holds
-	$(BIN)/python -m pytest -s tests/bounds
+	$(if $(SOAK_PYTHON),TRAININGJOB_SOAK_PYTHON=$(SOAK_PYTHON)) $(BIN)/python -m pytest -s tests/bounds
 
 cluster: $(VENV)/.ready-dev ## start a real control plane and print its kubeconfig; Ctrl-C ends it
 	@$(BIN)/python -m hack.cluster up

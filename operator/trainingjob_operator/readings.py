@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from trainingjob_operator import __version__
 from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.core.rawread import SHARED_TEXTS, texts_shared
 from trainingjob_operator.gc.clock_guard import ClockGuard
 from trainingjob_operator.gc.housekeeper import Housekeeper
 from trainingjob_operator.gc.jobs.remover import TOLD, Remover
@@ -288,6 +289,7 @@ def _used_and_limit(parts: Parts) -> dict[str, tuple[int, int]]:
         "waiting_line": (len(parts.index.waiting), parts.index.waiting.limit),
         "work_queue": (len(parts.queue), parts.queue.limit + parts.index.max_jobs),
         "manifest_cache_bytes": (parts.manifests.used_bytes, parts.manifests.limit_bytes),
+        "shared_texts": (texts_shared(), SHARED_TEXTS),
         "policies": (len(parts.policies), parts.policies.limit),
         "told_to_stay": (parts.remover.told, TOLD),
         "event_queue": (parts.events.waiting, QUEUE_SIZE),

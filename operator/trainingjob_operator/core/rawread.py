@@ -5,7 +5,6 @@ past that (an older CRD, an edited status, a hand in the store) must neither cra
 believed.
 """
 
-import sys
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -13,6 +12,10 @@ from typing import Any, Final
 _FIRST_YEAR: Final = 1970
 _END_OF_YEARS: Final = 9000
 _LONGEST_TIME: Final = 40
+SHARED_TEXTS: Final = 16_384
+"""Texts that are kept to be shared at most."""
+_LONGEST_SHARED: Final = 253
+"""Characters of the longest name that Kubernetes has."""
 
 
 def mapping(value: object) -> dict[str, Any]:
@@ -31,11 +34,29 @@ def text(value: object) -> str:
 
 
 def shared_text(value: object) -> str:
-    """As `text`, and equal texts are one object.
+    """As `text`, and equal texts are one object, as a rule.
 
     Names, uids and reasons recur in jobs, pods and conditions, and there are thousands of those.
+    `sys.intern` would keep each of them for ever: early releases of CPython 3.12, like 3.12.1,
+    never free one.
+
+    Bound: the `SHARED_TEXTS` texts that were seen last, of `_LONGEST_SHARED` ASCII characters each,
+    so 7 MiB at most and 3 MiB as a rule. A text that was forgotten, or is longer, is a copy of its
+    own in whatever is built next from it.
     """
-    return sys.intern(text(value))
+    if not isinstance(value, str):
+        return ""
+    return _shared(value) if len(value) <= _LONGEST_SHARED and value.isascii() else value
+
+
+@lru_cache(maxsize=SHARED_TEXTS)
+def _shared(value: str) -> str:
+    return value
+
+
+def texts_shared() -> int:
+    """Return how many texts are kept to be shared."""
+    return _shared.cache_info().currsize
 
 
 def texts(value: object) -> tuple[str, ...]:

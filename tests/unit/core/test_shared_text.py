@@ -1,0 +1,66 @@
+"""Texts that recur are one object, and none of them is kept for ever."""
+
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support.builders import make_job
+from trainingjob_operator.core import rawread
+from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.rawread import SHARED_TEXTS, shared_text, texts_shared
+
+
+def fresh(value: str) -> str:
+    """An equal text that is an object of its own."""
+    return "".join(list(value))
+
+
+def test_equal_texts_are_one_object() -> None:
+    first = shared_text(fresh("team-a"))
+    assert shared_text(fresh("team-a")) is first
+
+
+@pytest.mark.parametrize("value", [None, 7, ["a"], {"a": 1}])
+def test_what_is_no_text_is_empty(value: object) -> None:
+    assert shared_text(value) == ""
+
+
+def test_so_many_texts_are_kept_and_no_more() -> None:
+    for number in range(SHARED_TEXTS + 1000):
+        shared_text(f"job-{number}")
+    assert texts_shared() == SHARED_TEXTS
+
+
+@pytest.mark.parametrize("value", ["x" * 100_000, "ж" * 200], ids=["long", "four bytes a letter"])
+def test_a_text_that_would_cost_more_than_a_name_is_not_kept(value: str) -> None:
+    rawread._shared.cache_clear()
+    assert shared_text(value) == value
+    assert texts_shared() == 0
+
+
+def test_a_text_is_freed_when_nobody_has_it_any_more() -> None:
+    rawread._shared.cache_clear()
+    before = sys.getallocatedblocks()
+    for number in range(SHARED_TEXTS * 4):
+        shared_text(f"a-uid-that-never-comes-back-{number}")
+    rawread._shared.cache_clear()
+    assert sys.getallocatedblocks() - before < SHARED_TEXTS // 4
+
+
+def test_looking_at_jobs_interns_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    interned: list[Any] = []
+
+    def intern(value: str) -> str:
+        interned.append(value)
+        return value
+
+    monkeypatch.setattr(sys, "intern", intern)
+    for number in range(10):
+        raw = make_job(f"never-seen-{number}")
+        raw["metadata"] |= {
+            "uid": f"{number:08}-aaaa-4bbb-8ccc-222222222222",
+            "resourceVersion": "1",
+        }
+        assert job_view(raw).key.name == f"never-seen-{number}"
+    assert not interned
