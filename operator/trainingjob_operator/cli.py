@@ -89,7 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     release.add_argument(
         "--discard",
         action="store_true",
-        help="free jobs whose records cannot be stored, too; prints these records",
+        help="free jobs that are being deleted though their records cannot be stored, too; "
+        "prints these records",
+    )
+    release.add_argument(
+        "--jobs-go-too",
+        action="store_true",
+        help="every job will be deleted afterwards (with the CRDs, for instance): hold those "
+        "whose records cannot be stored, or with --discard print the records",
     )
     release.add_argument(
         "--stop",
@@ -254,6 +261,7 @@ def _release(parsed: argparse.Namespace) -> int:
             kubeconfig=_kubeconfig(parsed),
             context=parsed.context,
             discard=parsed.discard,
+            jobs_go_too=parsed.jobs_go_too,
             deployment=parsed.stop,
         )
     )

@@ -5,6 +5,7 @@ import sys
 from typing import Any, Final
 
 from trainingjob_operator.clock import SystemClock
+from trainingjob_operator.constants import ANNOTATION_DISCARD_RECORD
 from trainingjob_operator.errors import KubernetesError
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.deployments import DeploymentGateway
@@ -12,7 +13,6 @@ from trainingjob_operator.persistence.farewell import Account, Farewell
 from trainingjob_operator.persistence.writer import RecordWriter, writer_from
 from trainingjob_operator.settings import Settings
 
-PATIENCE_S: Final = 60.0
 STOP_PATIENCE_S: Final = 120.0
 """For the operator's pod to go: its grace period is ten seconds."""
 
@@ -23,6 +23,7 @@ async def release(
     kubeconfig: str | None,
     context: str | None,
     discard: bool,
+    jobs_go_too: bool = False,
     deployment: str | None = None,
 ) -> bool:
     """Free what our finalizers hold; tell on standard output and error what became of it.
@@ -31,7 +32,9 @@ async def release(
         settings: the operator's.
         kubeconfig: path of the kubeconfig; None: as kubectl.
         context: its context.
-        discard: whether jobs whose records cannot be stored are freed, too.
+        discard: free jobs that are being deleted though their records cannot be stored, too.
+        jobs_go_too: every job will be deleted afterwards, with the CRDs for instance: the record
+            of each of them is lost that is not stored, and not only of those being deleted.
         deployment: `NAMESPACE/NAME` of the operator's Deployment, or its name alone; it is scaled
             to 0 first. None: somebody has seen to that.
 
@@ -53,9 +56,11 @@ async def release(
                 writer,
                 cluster=settings.cluster_name,
                 namespaces=settings.namespaces or (None,),
-                give_up=_print_record if discard else None,
-                patience_s=PATIENCE_S,
-                clock=SystemClock().monotonic,
+                discard=discard,
+                on_lost=_print_record,
+                policy=settings.policy,
+                clock=SystemClock(),
+                jobs_go_too=jobs_go_too,
                 policies_too=_beside(settings, connection.namespace),
             ).run()
     except KubernetesError as error:
@@ -102,11 +107,18 @@ def _tell(account: Account) -> None:
         f"released {account.released} objects; stored {account.stored} records, "
         f"gave up {account.lost}"
     )
+    if account.waiting:
+        _say(
+            f"{account.waiting} records could not be stored and wait in the status of their jobs "
+            "(recordState): the next install stores them, unless the jobs are deleted before"
+        )
     if account.held:
         _say(
-            f"{len(account.held)} are still held (first: {account.held[0]}): their records are not "
-            "stored, or the API server did not take the change; mend the record endpoint and run "
-            "it again, or give the records up with --discard, which prints them"
+            f"{len(account.held)} are still held (first: {account.held[0]}): they are being "
+            "deleted, and their records would be lost, or the API server did not take the change; "
+            "mend the record endpoint and run it again, or give up the record of a job (kubectl "
+            f"annotate it with {ANNOTATION_DISCARD_RECORD}=true), or of all of them with --discard, "
+            "which prints them"
         )
 
 

@@ -284,7 +284,7 @@ def test_the_uninstall_stores_where_the_operator_does_and_keeps_its_log_for_a_da
     objects = render(hooks=None)
     job = one(objects, "Job", part="uninstall")
     found = container(objects, part="uninstall")
-    assert found["args"] == ["release-finalizers", "--discard", "--stop=trainingjob-operator"]
+    assert found["args"] == ["release-finalizers", "--stop=trainingjob-operator"]
     assert found["env"] == container(objects)["env"]
     assert found["volumeMounts"] == container(objects)["volumeMounts"]
     assert job["metadata"]["annotations"] == {
@@ -293,6 +293,21 @@ def test_the_uninstall_stores_where_the_operator_does_and_keeps_its_log_for_a_da
         "helm.sh/hook-delete-policy": "before-hook-creation",
     }
     assert job["spec"]["ttlSecondsAfterFinished"] == 86400
+
+
+@pytest.mark.parametrize(
+    ("values", "added"),
+    [
+        ({"uninstall": {"discardRecords": True}}, ["--discard"]),
+        ({"crds": {"keep": False}}, ["--jobs-go-too"]),
+        ({"crds": {"keep": False, "enabled": False}}, []),
+    ],
+)
+def test_the_uninstall_gives_records_up_only_if_told_and_knows_when_the_jobs_go_too(
+    values: Values, added: list[str]
+) -> None:
+    arguments = container(render(values, hooks=True), part="uninstall")["args"]
+    assert arguments == ["release-finalizers", *added, "--stop=trainingjob-operator"]
 
 
 def test_the_rights_of_the_uninstall_go_with_it_however_it_ends() -> None:

@@ -229,6 +229,8 @@ async def test_when_the_operator_goes_nothing_holds_a_namespace(
     with recording(api_server, api, tmp_path, ledger):
         await three_held_objects(api)
 
+    jobs = f"/apis/trainingjob.dev/v1alpha1/namespaces/{api.namespace}/trainingjobs"
+    await api.client.delete(f"{jobs}/unstored")
     code, out, err = await farewell(api_server, api)
     assert (code, out) == (1, "")
     assert f"1 are still held (first: {api.namespace}" in err
@@ -247,6 +249,32 @@ async def test_when_the_operator_goes_nothing_holds_a_namespace(
     async with asyncio.timeout(60):
         while await exists(api, namespace):
             await asyncio.sleep(0.1)
+
+
+async def test_what_an_uninstall_cannot_store_waits_in_the_job_and_the_next_install_stores_it(
+    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+) -> None:
+    ledger.go_down()
+    with recording(api_server, api, tmp_path, ledger):
+        await three_held_objects(api)
+    code, out, err = await farewell(api_server, api, "--discard")
+    assert (code, out) == (0, "")
+    assert "gave up 0" in err
+    assert "1 records could not be stored and wait" in err
+    job = await api.job("unstored")
+    assert not job["metadata"].get("finalizers")
+    assert job["status"]["recordState"] == "Pending"
+    [said] = [each for each in job["status"]["conditions"] if each["type"] == "Persisted"]
+    assert said["status"] == "False"
+
+    with recording(api_server, api, tmp_path, ledger):
+        async with asyncio.timeout(30):
+            while not (await api.job("unstored"))["metadata"].get("finalizers"):
+                await asyncio.sleep(0.05)
+        ledger.come_up()
+        await api.wait_for_job("unstored", lambda s: s.get("recordState") == "Stored")
+        await wait_for_release(api, "unstored")
+    assert "unstored" in [row["name"] for row in ledger.rows.values()]
 
 
 async def exists(api: Api, path: str) -> bool:

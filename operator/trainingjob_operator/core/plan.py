@@ -40,6 +40,7 @@ from trainingjob_operator.core.recording import (
     is_owed,
     may_release,
     must_claim,
+    must_reclaim,
     release_deadline,
     settle_record,
 )
@@ -77,7 +78,7 @@ def plan(seen: Observation, policy: Policy, *, now: datetime) -> Plan:
     release = may_release(status, job, policy, now=now)
     return replace(
         decided,
-        claim=must_claim(job, policy),
+        claim=must_claim(job, policy) or must_reclaim(job, status),
         release=release,
         abandon=release and status.record_state in {PENDING, REJECTED},
         events=events_between(job.status, status),

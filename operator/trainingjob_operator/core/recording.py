@@ -46,9 +46,23 @@ def is_held(job: JobView) -> bool:
     """
     if not is_archived(job.status):
         return job.status.is_finished
-    not_stored = job.status.record_state in {PENDING, REJECTED}
-    waits = not_stored and not (job.deleting or job.discard_record)
+    if is_unclaimed(job, job.status):
+        return True
+    waits = record_waits(job.status) and not (job.deleting or job.discard_record)
     return is_owed(job) and job.status.is_finished and not waits
+
+
+def record_waits(status: JobStatus) -> bool:
+    """True if the job has finished and its record is neither stored nor given up."""
+    return status.is_finished and status.record_state in {PENDING, REJECTED}
+
+
+def is_unclaimed(job: JobView, status: JobStatus) -> bool:
+    """True if a record waits in a job that lacks the finalizer, and that nobody has deleted.
+
+    An uninstall leaves such jobs: it takes the finalizer off, and the debt stays in status.
+    """
+    return record_waits(status) and not is_owed(job) and not job.deleting
 
 
 def must_claim(job: JobView, policy: Policy) -> bool:
@@ -58,6 +72,19 @@ def must_claim(job: JobView, policy: Policy) -> bool:
     """
     wanted = policy.recording and not job.discard_record and job.invalid is None
     return wanted and not is_owed(job) and not job.deleting and not job.status.is_finished
+
+
+def must_reclaim(job: JobView, status: JobStatus) -> bool:
+    """True if the finalizer has to be put on a finished job again, because its record waits.
+
+    Whatever the settings are: the debt is the job's. Without the finalizer a deletion would not
+    wait for the record.
+
+    Args:
+        job: the job as it was seen.
+        status: its status with what is known of the record by now.
+    """
+    return is_unclaimed(job, status) and not job.discard_record
 
 
 def open_record(status: JobStatus, seen: Observation, *, now: datetime) -> JobStatus:

@@ -248,17 +248,18 @@ class Reconciler:
         wait = await self._retention.when_finished(job)
         return wait if job.key in self._index else None
 
-    async def _claim(self, entry: JobEntry) -> float | None:
+    async def _claim(self, entry: JobEntry) -> float:
         """Put our finalizer on a job. If that is refused, its user gets to know what it waits for."""
         job = entry.job
         try:
-            return await self._write_finalizers(job, self._keeper.claim(job))
+            await self._write_finalizers(job, self._keeper.claim(job))
         except _REFUSALS as error:
             status = self._keeper.unclaimed(entry.job, error)
             if changed_fields(entry.job.status, status):
                 events = events_between(entry.job.status, status)
                 await self._record(entry, entry.job, Plan(status=status, events=events))
             raise
+        return AT_ONCE
 
     async def _release(self, job: JobView, *, abandon: bool) -> float | None:
         """Take our finalizer off a job, with the same courtesy."""
@@ -355,7 +356,10 @@ class Reconciler:
             entry = JobEntry(job=job, pods_known=True)
             if not is_archived(job.status):
                 entry.pods = {pod.name: pod for pod in (await self._list_pods(job))[0]}
-            return await self._record_and_act(entry, self._decide(entry))
+            decided = self._decide(entry)
+            if decided.claim:
+                return await self._claim(entry)
+            return await self._record_and_act(entry, decided)
         if self._index.observe_job(job):
             return AT_ONCE
         full = f"the operator follows {self._index.max_jobs} live jobs, which is its limit"

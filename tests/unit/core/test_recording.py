@@ -9,10 +9,12 @@ from tests.support.views import KEY, NOW, UID, at, make_condition
 from trainingjob_operator.constants import FINALIZER_RECORD
 from trainingjob_operator.core.decision import Delivery, Observation, Policy
 from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.plan import plan
 from trainingjob_operator.core.recording import (
     is_held,
     may_release,
     must_claim,
+    must_reclaim,
     open_record,
     settle_record,
 )
@@ -70,6 +72,29 @@ def test_a_job_is_claimed_while_it_lives_and_recording_is_on(
     subject: JobView, policy: Policy, *, claims: bool
 ) -> None:
     assert must_claim(subject, policy) is claims
+
+
+@pytest.mark.parametrize(
+    ("subject", "claims"),
+    [
+        (finished("Pending", owed=False), True),
+        (finished("Rejected", owed=False), True),
+        (finished("Stored", owed=False), False),
+        (finished("NotRequired", owed=False), False),
+        (finished("Pending"), False),
+        (finished("Pending", owed=False, deleting=True), False),
+        (finished("Pending", owed=False, discard_record=True), False),
+        (job(owed=False), False),
+    ],
+)
+@pytest.mark.parametrize("policy", [ON, OFF])
+def test_a_record_that_waits_in_a_job_without_the_finalizer_is_claimed_again(
+    subject: JobView, policy: Policy, *, claims: bool
+) -> None:
+    assert must_reclaim(subject, subject.status) is claims
+    if claims:
+        assert is_held(subject), "or nobody would look at it"
+        assert plan(Observation(job=subject), policy, now=NOW).claim
 
 
 # --- at the end ---------------------------------------------------------------------------------

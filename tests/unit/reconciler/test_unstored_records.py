@@ -16,6 +16,7 @@ from tests.support.recording import (
     staged,
 )
 from trainingjob_operator.constants import ANNOTATION_DISCARD_RECORD, FINALIZER_RECORD
+from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.errors import (
     RecordConflictError,
     RecordRejectedError,
@@ -87,6 +88,29 @@ async def test_a_receiver_that_answers_with_nothing_but_conflicts_has_rejected_t
         await asyncio.sleep(600)
     assert cluster.status()["recordState"] == "Rejected"
     assert endpoint.tries <= 4
+
+
+@leaping_time
+async def test_a_record_that_an_uninstall_left_in_status_is_claimed_again_and_stored() -> None:
+    cluster, endpoint = staged()
+    endpoint.down = DOWN
+    async with operated(cluster, endpoint):
+        cluster.create_job(make_job())
+        await asyncio.sleep(30)
+        assert cluster.status()["recordState"] == "Pending"
+    await cluster.set_finalizers(job_view(cluster.job("mnist")), [])
+    assert finalizers(cluster) == []
+    async with operated(cluster, endpoint):
+        await asyncio.sleep(30)
+        assert finalizers(cluster) == [FINALIZER_RECORD]
+        assert persisted(cluster)[0] == "False"
+        cluster.delete_job()
+        await asyncio.sleep(30)
+        assert not is_gone(cluster), "it waits for its record as any other"
+        endpoint.down = None
+        await asyncio.sleep(100)
+    assert is_gone(cluster)
+    assert endpoint.row()["phase"] == "Succeeded"
 
 
 # --- the job is deleted ---------------------------------------------------------------------------
