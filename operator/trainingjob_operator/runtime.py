@@ -250,6 +250,7 @@ class Operator:
             cluster=self.gateway,
             clock=clock,
             policy_namespace=self.policies.default_namespace,
+            known_uids=lambda: frozenset(entry.job.uid for entry in self.index),
             on_news=self.queue.add,
         )
 

@@ -186,6 +186,8 @@ def test_long_names_leave_room_for_suffixes() -> None:
     assert max(len(found["metadata"]["name"]) for found in limited) <= 63
 
 
+GROUP = {"fsGroup": 65532, "fsGroupChangePolicy": "OnRootMismatch"}
+
 # --- the pod ------------------------------------------------------------------------------------
 
 
@@ -197,13 +199,14 @@ def test_the_pods_can_do_nothing_that_they_need_not(values: Values) -> None:
     assert parts <= set(PARTS)
     for part in parts:
         spec = pod_spec(objects, part=part)
-        group = {"fsGroup": 65532, "fsGroupChangePolicy": "OnRootMismatch"}
+        has_volume = bool(values.get("logVolume", {}).get("existingClaim"))
+        needs_group = part == "record-service" or (part == "operator" and has_volume)
         assert spec["securityContext"] == {
             "runAsNonRoot": True,
             "runAsUser": 65532,
             "runAsGroup": 65532,
             "seccompProfile": {"type": "RuntimeDefault"},
-            **(group if part == "record-service" else {}),
+            **(GROUP if needs_group else {}),
         }
         for each in [*spec.get("initContainers", []), *spec["containers"]]:
             assert each["securityContext"] == {
@@ -228,6 +231,15 @@ def test_a_log_volume_is_mounted_and_its_settings_are_set() -> None:
     assert settings.root == "/var/lib/trainingjob/volume"
     assert settings.max_age == 3 * 86_400
     assert container(objects)["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_a_new_log_volume_is_given_to_the_operators_group() -> None:
+    claim = {"existingClaim": "logs"}
+    assert GROUP.items() <= pod_spec(render({"logVolume": claim}))["securityContext"].items()
+    own = render({"logVolume": claim, "podSecurityContext": {"fsGroup": 2000}})
+    assert pod_spec(own)["securityContext"]["fsGroup"] == 2000
+    for none in ({}, {**claim, "asRoot": True}, {**claim, "fsGroup": 0}):
+        assert "fsGroup" not in pod_spec(render({"logVolume": none}))["securityContext"]
 
 
 def test_root_on_the_log_volume_may_read_and_remove_files_and_nothing_else() -> None:

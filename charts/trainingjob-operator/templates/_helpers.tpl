@@ -245,6 +245,15 @@ operator runs, its node may be the only one that can have the claim.
 {{- toYaml $volumes }}
 {{- end }}
 
+{{/* The operator's group owns the log volume, which is root's when it is new; root needs none. */}}
+{{- define "trainingjob-operator.podSecurityContext" -}}
+{{- $ours := dict }}
+{{- if and .Values.logVolume.existingClaim .Values.logVolume.fsGroup (not .Values.logVolume.asRoot) }}
+{{- $ours = dict "fsGroup" (int64 .Values.logVolume.fsGroup) "fsGroupChangePolicy" "OnRootMismatch" }}
+{{- end }}
+{{- toYaml (mergeOverwrite $ours .Values.podSecurityContext) }}
+{{- end }}
+
 {{/* Root, for a volume of files of any user: it may read and remove them, and nothing else. */}}
 {{- define "trainingjob-operator.securityContext" -}}
 {{- $ours := dict }}

@@ -19,6 +19,10 @@ from trainingjob_operator.volume.threads import FileThreads
 THREADS: Final = 16
 """Calls on the volume at once: two for each log that is archived."""
 
+CLAIM_AGAIN_S: Final = 20.0
+"""How long to wait before a volume that could not be used is looked at again, in seconds. With the
+half minute for which the archiver leaves it alone, what was mended is noticed within a minute."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -45,6 +49,7 @@ class LogArchiving:
         cluster: Cluster,
         clock: Clock,
         policy_namespace: str,
+        known_uids: Callable[[], frozenset[str]],
         on_news: Callable[[JobKey], None],
     ) -> None:
         """Build the parts; nothing runs yet.
@@ -54,6 +59,7 @@ class LogArchiving:
             cluster: where logs and the default policy are read.
             clock: the time.
             policy_namespace: where the default policy is, which remembers the volume.
+            known_uids: of jobs that exist and are ours.
             on_news: called with a key of which there is news for the reconciler.
         """
         owner = Owner(settings.cluster_name, settings.namespaces)
@@ -61,6 +67,8 @@ class LogArchiving:
         self._shelf: Final = Shelf(settings.volume.root, owner, self.threads)
         self._cluster: Final = cluster
         self._policy_namespace: Final = policy_namespace
+        self._known_uids: Final = known_uids
+        self._said = ""
         self.archiver: Final = Archiver(
             pods=cluster, shelf=self._shelf, clock=clock, on_news=on_news
         )
@@ -70,10 +78,33 @@ class LogArchiving:
 
         A volume that is not there, or not ours, is said, and keeps nobody from starting.
         """
+        tasks = [asyncio.create_task(self.archiver.run(), name="archiver")]
+        if not await self.claim():
+            tasks.append(asyncio.create_task(self._keep_claiming(), name="volume-claim"))
+        return tasks
+
+    async def claim(self) -> bool:
+        """Look whether the volume is ours, or take it if it is nobody's. False: it is not ours."""
         try:
             raw = await self._cluster.get_policy(self._policy_namespace) or {}
             known_id = text(mapping(raw.get("status")).get("volumeId")) or None
-            await self._shelf.claim(known_id)
+            await self._shelf.claim(known_id, self._known_uids())
         except (KubernetesError, VolumeError) as error:
-            _logger.warning("logs cannot be archived for now: %s", error)
-        return [asyncio.create_task(self.archiver.run(), name="archiver")]
+            self._say(f"logs cannot be archived for now: {error}")
+            return False
+        return True
+
+    async def _keep_claiming(self) -> None:
+        """Look again until the volume is ours: its owner may be mended at any time."""
+        while True:
+            await asyncio.sleep(CLAIM_AGAIN_S)
+            if await self.claim():
+                _logger.info("the log volume can be used now")
+                break
+        await asyncio.Event().wait()  # a task that ends is taken for one that has died
+
+    def _say(self, what: str) -> None:
+        """Log it once, and again when it is something else."""
+        if what != self._said:
+            self._said = what
+            _logger.warning("%s", what)

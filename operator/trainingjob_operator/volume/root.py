@@ -3,7 +3,8 @@
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Self
 
@@ -25,6 +26,7 @@ from trainingjob_operator.volume.names import (
     SENTINEL,
     TRASH,
     directory_name,
+    job_id_of,
 )
 from trainingjob_operator.volume.opening import open_directory, open_root
 from trainingjob_operator.volume.safety import check_directory, check_path
@@ -96,6 +98,8 @@ class Root:
         with self._explained():
             sentinel = read_sentinel(at=self.fd, path=self.path)
         if sentinel is None:
+            if expected_id is None:  # else what is there is another directory than the volume
+                self._refuse_unwritable()
             raise VolumeError(
                 f"{self.path} has no {SENTINEL}: either the volume is not mounted there, or it is "
                 "an old one; for an old one run "
@@ -121,16 +125,25 @@ class Root:
             )
         return sentinel
 
-    def claim(self, owner: Owner, expected_id: str | None) -> Sentinel:
+    def claim(
+        self, owner: Owner, expected_id: str | None, *, known: Container[str] = ()
+    ) -> Sentinel:
         """As `check`, but take an empty root that nobody has looked after.
 
         Where the policy remembers a volume, an empty root is a volume that is not mounted.
 
+        Args:
+            owner: who we are.
+            expected_id: as for `check`.
+            known: uids of jobs that exist and are ours. A root is empty though it has their
+                directories: a kubelet makes them for pods that start before the root can be taken.
+
         Raises:
-            VolumeError: it is not ours and not empty.
+            VolumeError: it is not ours and not empty, or does not let us write.
         """
         with self._explained(), self.locked():
-            if expected_id is None and self.is_empty() and not self._has_sentinel():
+            if expected_id is None and self.is_empty(known) and not self._has_sentinel():
+                self._refuse_unwritable()
                 return self._write(new_sentinel(owner))
             sentinel = self.check(owner, expected_id)
             # Whoever serves more namespaces by now says so: a later, smaller operator must not
@@ -172,13 +185,43 @@ class Root:
                 raise
             return sentinel
 
-    def is_empty(self) -> bool:
-        """Whether there is nothing in it but what a new file system or a half-done claim leaves."""
+    def is_empty(self, known: Container[str] = ()) -> bool:
+        """Whether there is nothing in it but what a new file system or a half-done claim leaves.
+
+        Args:
+            known: uids of jobs whose directories count as nothing.
+        """
         with os.scandir(self.fd) as entries:
             return all(
-                entry.name in {LOST_AND_FOUND, TRASH} or entry.name.startswith(SENTINEL)
+                entry.name in {LOST_AND_FOUND, TRASH}
+                or entry.name.startswith(SENTINEL)
+                or _is_directory_of(known, entry)
                 for entry in entries
             )
+
+    def _refuse_unwritable(self) -> None:
+        """Refuse a root that nobody can take, before anything else is said of it.
+
+        A new file system belongs to root, and only to root.
+
+        Raises:
+            VolumeError: we cannot make files there.
+        """
+        try:
+            self.check_writable()
+        except PermissionError as error:
+            found = os.fstat(self.fd)
+            raise VolumeError(
+                f"{self.path} cannot be written: it belongs to user {found.st_uid}, group "
+                f"{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}, and the operator is user "
+                f"{os.geteuid()}, group {os.getegid()}: is the volume mounted there? If so, let the kubelet give it to the operator's "
+                "group (`logVolume.fsGroup` in the chart), or, where the volume has no groups of "
+                "its own (NFS, hostPath), give it away on the server, or set "
+                "`logVolume.asRoot=true`; it is tried again within a minute",
+                reason=REASON_PERMISSION_DENIED,
+            ) from error
+        except OSError as error:
+            raise explain(error, self.path) from error
 
     # --- the jobs' directories ----------------------------------------------------------------
 
@@ -290,6 +333,14 @@ class Root:
             yield
         except OSError as error:
             raise explain(error, self.path) from error
+
+
+def _is_directory_of(known: Container[str], entry: "os.DirEntry[str]") -> bool:
+    """True if it is the own directory of one of these jobs."""
+    uid = job_id_of(entry.name)
+    if uid is None or uid not in known or entry.name != directory_name(uid):
+        return False
+    return entry.is_dir(follow_symlinks=False)
 
 
 def explain(error: OSError, path: str) -> VolumeError:

@@ -7,7 +7,7 @@ directory where one should be, logs would fill the node's disk and be seen by no
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from typing import Final, Protocol, TypeVar
 
@@ -45,17 +45,18 @@ class Shelf:
         self.threads: Final = threads
         self._held: Final[set[str]] = set()  # archives in which a late call may still write
 
-    async def claim(self, expected_id: str | None) -> None:
+    async def claim(self, expected_id: str | None, known: Container[str] = ()) -> None:
         """Take an empty volume that nobody has looked after, before anything is put on it.
 
         Args:
             expected_id: the volume's id as the default policy remembers it, if it does: then an
                 empty root is a volume that is not mounted.
+            known: uids of jobs that exist and are ours, whose directories may be there already.
 
         Raises:
             VolumeError: it is not ours, or does not answer in time.
         """
-        await self._run(lambda: self._claim(expected_id), deadline_s=PREPARE_S)
+        await self._run(lambda: self._claim(expected_id, known), deadline_s=PREPARE_S)
 
     async def prepare(self, key: JobKey, uid: str) -> None:
         """Make a job's directory, with the mark that says whose it is.
@@ -137,9 +138,9 @@ class Shelf:
             raise
         return root
 
-    def _claim(self, expected_id: str | None) -> None:
+    def _claim(self, expected_id: str | None, known: Container[str]) -> None:
         with Root.open(self._path) as root:
-            root.claim(self._owner, expected_id)
+            root.claim(self._owner, expected_id, known=known)
 
     def _prepare(self, mark: Mark) -> None:
         with self._root() as root:

@@ -210,7 +210,7 @@ class LogSweep:
         """The volume's id. What this process has seen once, it expects from then on."""
         expected = live.volume_id or self._known_id
         if claim and self._owner is not None:
-            sentinel = root.claim(self._owner, expected)
+            sentinel = root.claim(self._owner, expected, known=live.uids)
         else:
             sentinel = root.check(self._owner, expected)
         if sentinel.volume_id != self._known_id:
