@@ -125,6 +125,10 @@ class RecordRejectedError(RecordError):
     """The receiver will not take this record as it is."""
 
 
+class RecordTooLargeError(RecordRejectedError):
+    """The receiver takes no record of this size."""
+
+
 class RecordConflictError(RecordError):
     """The receiver has another record under the same uid and revision."""
 

@@ -1,6 +1,5 @@
 """`trainingjob release-finalizers`: the other composition root, for the day the operator goes."""
 
-import json
 import sys
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ from trainingjob_operator.errors import KubernetesError
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.deployments import DeploymentGateway
 from trainingjob_operator.persistence.farewell import Account, Farewell
+from trainingjob_operator.persistence.record import record_line
 from trainingjob_operator.persistence.writer import RecordWriter, writer_from
 from trainingjob_operator.settings import Settings
 
@@ -98,7 +98,7 @@ def _print_record(record: dict[str, Any]) -> None:
 
     At once: the job may be gone when the next request fails, and nothing else has the record.
     """
-    sys.stdout.write(json.dumps(record) + "\n")
+    sys.stdout.write(record_line(record) + "\n")
     sys.stdout.flush()
 
 

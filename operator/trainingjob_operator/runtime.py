@@ -128,6 +128,7 @@ class Operator:
             clock=clock,
             policy=settings.policy,
             accelerators=settings.reconciler.accelerators,
+            cluster_name=settings.cluster_name,
             is_busy=lambda: self.queue.depth > 0,
         )
         self.workers: Final = Workers(

@@ -15,6 +15,9 @@ from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.rawread import items, mapping, text, time_text
 
 SCHEMA_VERSION: Final = 1
+MAX_LINE_BYTES: Final = 256 * 1024
+"""Nodes keep some megabytes of a container's log: a few records must not push out all others."""
+
 MASKED: Final = "***"
 _CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
 
@@ -71,8 +74,31 @@ def _logs(status: JobStatus) -> Object | None:
 
 
 def encode_record(record: Object) -> bytes:
-    """The record as it is sent: equal records are equal bytes, and every receiver can read them."""
-    return json.dumps(_clean(record), sort_keys=True, separators=(",", ":")).encode()
+    """The record as it is sent: equal records are equal bytes, and every receiver can read them.
+
+    In UTF-8, as etcd has the job: escapes would make three bytes of one.
+    """
+    clean = _clean(record)
+    return json.dumps(clean, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def without_spec(record: Object) -> Object:
+    """Return the record without what makes it large; it says so itself."""
+    return record | {"spec": None, "specOmitted": True}
+
+
+def record_line(record: Object) -> str:
+    """Return the record as one line of JSON in ASCII, for a log.
+
+    One of more than `MAX_LINE_BYTES` is without its spec, and if need be without its labels and
+    images.
+    """
+    smallest = without_spec(record) | {"labels": {}, "images": []}
+    for candidate in (record, without_spec(record)):
+        line = json.dumps(_clean(candidate), sort_keys=True, separators=(",", ":"))
+        if len(line) <= MAX_LINE_BYTES:
+            return line
+    return json.dumps(_clean(smallest), sort_keys=True, separators=(",", ":"))
 
 
 def idempotency_key(record: Object, body: bytes) -> str:

@@ -19,16 +19,20 @@ from trainingjob_operator.errors import (
     EndpointUnavailableError,
     RecordConflictError,
     RecordRejectedError,
+    RecordTooLargeError,
     SettingsError,
 )
-from trainingjob_operator.persistence.record import encode_record, idempotency_key
+from trainingjob_operator.persistence.record import encode_record, idempotency_key, without_spec
 from trainingjob_operator.settings import PersistSettings
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_RETRY_AFTER_S: Final = 300.0
 _MAX_ECHO: Final = 200
+_MAX_TOKEN_FILE_BYTES: Final = 64 * 1024
+_MAX_TOKENS: Final = 4
 _CONFLICT: Final = 409
-_REJECTED: Final = frozenset({400, 413, 415, 422})
+_TOO_LARGE: Final = 413
+_REJECTED: Final = frozenset({400, 415, 422})
 _UNAUTHORIZED: Final = frozenset({401, 403})
 
 Object = dict[str, Any]
@@ -51,7 +55,8 @@ class RecordWriter:
         Args:
             url: the endpoint; the job's uid is appended as the last part of its path.
             timeout_s: total deadline of a write, from the connection to the end of the answer.
-            token_file: holds the bearer token; read anew for every write, so it can be rotated.
+            token_file: holds the bearer token, or while it is rotated several, one a line; read
+                anew for every write.
             ca_file: certificates to trust instead of the machine's own.
             connections: kept open at most.
 
@@ -64,6 +69,7 @@ class RecordWriter:
         self._ca_file: Final = ca_file
         self._connections: Final = connections
         self._session: aiohttp.ClientSession | None = None
+        self._accepted = ""
         self._tls: Final = _tls(url, ca_file)
 
     def _open(self) -> aiohttp.ClientSession:
@@ -86,49 +92,68 @@ class RecordWriter:
     async def write(self, record: Object) -> None:
         """Store a record; it is stored when this returns.
 
+        One that is too large for the receiver is stored without its spec. Where the token's file
+        has several lines, each is a token: the next one is tried when one is not accepted, and the
+        one that was accepted last is tried first. So either side can have the new token first.
+
         Raises:
             RecordRejectedError: the receiver will not take this record.
             RecordConflictError: it has other content under this revision.
             EndpointUnauthorizedError: it does not accept our token.
             EndpointUnavailableError: anything else.
         """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                try:
+                    await self._write_as_known(record)
+                except RecordTooLargeError:
+                    if record.get("specOmitted"):
+                        raise
+                    await self._write_as_known(without_spec(record))
+        except TimeoutError as error:
+            raise EndpointUnavailableError(f"no answer within {self._timeout_s:g} s") from error
+
+    async def _write_as_known(self, record: Object) -> None:
+        """Send a record with each of our tokens, until one is accepted."""
+        if self._token_file is None:
+            await self._send(record, {})
+            return
+        tokens = _tokens(self._token_file)
+        tokens.sort(key=lambda token: token != self._accepted)  # stable: else as in the file
+        for number, token in enumerate(tokens, 1):
+            try:
+                await self._send(record, {"Authorization": f"Bearer {token}"})
+            except EndpointUnauthorizedError:
+                if number == len(tokens):
+                    raise
+            else:
+                self._accepted = token
+                return
+
+    async def _send(self, record: Object, authorization: dict[str, str]) -> None:
         body = encode_record(record)
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": idempotency_key(record, body),
-            **self._authorization(),
+            **authorization,
         }
         try:
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._open().put(
-                    f"{self._url}/{record['uid']}",
-                    data=io.BytesIO(body),  # aiohttp warns of large bytes
-                    headers=headers,
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=None),
-                ) as answer,
-            ):
+            async with self._open().put(
+                f"{self._url}/{record['uid']}",
+                data=io.BytesIO(body),  # aiohttp warns of large bytes
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=None),
+            ) as answer:
                 said = await _read(answer.content)
-        except TimeoutError as error:
-            raise EndpointUnavailableError(f"no answer within {self._timeout_s:g} s") from error
+        except TimeoutError:
+            raise  # the deadline of the whole
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # The name of the fault only: a client's message can hold the URL and what is in it.
             raise EndpointUnavailableError(
                 f"cannot be reached ({type(error).__name__})"
             ) from error
         _judge(answer.status, answer.headers.get("Retry-After"), said, record["uid"])
-
-    def _authorization(self) -> dict[str, str]:
-        if self._token_file is None:
-            return {}
-        try:
-            token = self._token_file.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise EndpointUnauthorizedError(
-                f"cannot read the token from {self._token_file}"
-            ) from error
-        return {"Authorization": f"Bearer {token}"}
 
 
 def writer_from(settings: PersistSettings, *, more_connections: int = 0) -> RecordWriter:
@@ -144,6 +169,23 @@ def writer_from(settings: PersistSettings, *, more_connections: int = 0) -> Reco
         ca_file=settings.ca_file,
         connections=settings.concurrency + more_connections,
     )
+
+
+def _tokens(path: Path) -> list[str]:
+    """The tokens of a file, one a line, the first few of them.
+
+    Raises:
+        EndpointUnauthorizedError: it cannot be read, or holds none.
+    """
+    try:
+        with path.open("rb") as file:
+            lines = file.read(_MAX_TOKEN_FILE_BYTES).decode("ascii").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EndpointUnauthorizedError(f"cannot read the token from {path}") from error
+    tokens = [line.strip() for line in lines if line.strip()]
+    if not tokens or not all(token.isprintable() for token in tokens):
+        raise EndpointUnauthorizedError(f"{path} holds no token: one a line is expected")
+    return tokens[:_MAX_TOKENS]
 
 
 def _tls(url: str, ca_file: Path | None) -> ssl.SSLContext | bool:
@@ -173,6 +215,8 @@ def _judge(status: int, retry_after: str | None, said: bytes, uid: str) -> None:
         raise EndpointUnauthorizedError(f"HTTP {status}: the endpoint does not accept the token")
     if status == _CONFLICT:
         raise RecordConflictError(what)
+    if status == _TOO_LARGE:
+        raise RecordTooLargeError(what)
     if status in _REJECTED:
         raise RecordRejectedError(what)
     if not 200 <= status < 300:  # noqa: PLR2004 - HTTP's own numbers

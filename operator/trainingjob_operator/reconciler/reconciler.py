@@ -72,6 +72,7 @@ class Reconciler:
         retention: Retention | None = None,
         logs: Logs,
         accelerators: Collection[str] = (),
+        cluster_name: str = "default",
         is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         # `is_busy`: whether other jobs wait to be worked on; mere progress lets them pass.
@@ -93,6 +94,7 @@ class Reconciler:
             events=events,
             clock=clock,
             policy=policy,
+            cluster_name=cluster_name,
         )
         self._remover: Final = PodRemover(cluster, index)
         self._launcher: Final = Launcher(cluster, index, clock, accelerators=accelerators)

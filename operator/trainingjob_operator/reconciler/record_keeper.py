@@ -4,7 +4,6 @@ Claim: the finalizer is on a job before its first pod exists. Release: it goes l
 status says that the record is stored or given up.
 """
 
-import json
 import logging
 from dataclasses import replace
 from typing import Any, Final
@@ -21,9 +20,11 @@ from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.decision import Event, Plan, Policy
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.rawread import mapping
 from trainingjob_operator.core.readiness import held_up
 from trainingjob_operator.core.recording import PENDING, is_owed, may_release, stored
 from trainingjob_operator.errors import ConflictError, KubernetesError
+from trainingjob_operator.persistence.record import build_record, record_line
 from trainingjob_operator.reconciler.ports import Cluster, Recorder, Records
 from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.manifest_cache import ManifestCache
@@ -45,6 +46,7 @@ class RecordKeeper:
         events: Recorder,
         clock: Clock,
         policy: Policy,
+        cluster_name: str,
     ) -> None:
         self._cluster: Final = cluster
         self._index: Final = index
@@ -53,6 +55,7 @@ class RecordKeeper:
         self._events: Final = events
         self._clock: Final = clock
         self._policy: Final = policy
+        self._cluster_name: Final = cluster_name
         self.abandoned_total = 0
 
     async def claim(self, job: JobView) -> None:
@@ -170,19 +173,17 @@ class RecordKeeper:
         return not job.status.is_finished or going_out
 
     async def _say_what_is_lost(self, job: JobView) -> None:
-        """A job goes without its record: an Event, a count, and what is known of it in the log."""
+        """A job goes without its record: an Event, a count, and the record itself in the log."""
+        manifest = self._manifests.get(job)
+        labels, spec = (manifest.labels, manifest.spec) if manifest is not None else ({}, {})
+        if manifest is None and (raw := await self._cluster.get_job(job.key)) is not None:
+            metadata = mapping(raw.get("metadata"))
+            if metadata.get("uid") == job.uid:
+                labels, spec = mapping(metadata.get("labels")), mapping(raw.get("spec"))
+        record = build_record(
+            job, job.status, labels=labels, spec=spec, cluster=self._cluster_name
+        )
         self.abandoned_total += 1
-        status = job.status
-        known = {
-            "uid": job.uid,
-            "namespace": job.key.namespace,
-            "name": job.key.name,
-            "phase": status.phase,
-            "attempt": status.attempt,
-            "restarts": status.restarts,
-            "exitCode": status.exit_code,
-            "recordState": status.record_state,
-        }
-        _logger.error("job %s goes without a stored record: %s", job.key, json.dumps(known))
-        why = "its record is not stored; the operator's log has what is known of it"
+        _logger.error("job %s goes without a stored record: %s", job.key, record_line(record))
+        why = "its record is not stored; the operator's log has it"
         self._events.record(job, Event(reason=_ABANDONED, message=why, warning=True))

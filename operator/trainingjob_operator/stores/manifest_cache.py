@@ -59,7 +59,10 @@ class ManifestCache:
         """
         self.drop(job.key)
         manifest = [raw["metadata"].get("labels") or {}, raw["spec"]]
-        packed = json.dumps(manifest, separators=(",", ":")).encode()
+        # As the API server sends it: escapes would make three bytes of one, and JSON can hold
+        # text that is no Unicode.
+        text = json.dumps(manifest, ensure_ascii=False, separators=(",", ":"))
+        packed = text.encode("utf-8", "surrogatepass")
         if len(packed) > self.limit_bytes:
             return
         self._entries[job.key] = _Entry(job.uid, job.resource_version, now, packed)

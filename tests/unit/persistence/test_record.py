@@ -8,7 +8,14 @@ from tests.support.builders import make_job
 from tests.support.views import at
 from trainingjob_operator.core.job import Condition, JobStatus
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.persistence.record import build_record, encode_record, idempotency_key
+from trainingjob_operator.persistence.record import (
+    MAX_LINE_BYTES,
+    build_record,
+    encode_record,
+    idempotency_key,
+    record_line,
+    without_spec,
+)
 
 Object = dict[str, Any]
 UID = "11111111-aaaa-4bbb-8ccc-222222222222"
@@ -129,3 +136,25 @@ def test_equal_records_have_equal_keys_and_others_have_others() -> None:
     keys = [idempotency_key(r, encode_record(r)) for r in (record, shuffled, other)]
     assert keys[0] == keys[1] != keys[2]
     assert keys[0].startswith(f"{UID}:1:")
+
+
+def test_a_record_in_any_language_is_as_large_as_its_job() -> None:
+    raw = raw_job()
+    raw["spec"]["template"]["spec"]["containers"][0]["args"] = ["данные" * 10_000]
+    spec_bytes = len(json.dumps(raw["spec"], ensure_ascii=False).encode())
+    body = encode_record(record_of(raw))
+    assert len(body) < spec_bytes + 2_000
+    assert json.loads(body)["spec"] == record_of(raw)["spec"]
+
+
+def test_a_record_for_the_log_is_one_line_and_keeps_its_summary_when_it_is_too_long() -> None:
+    raw = raw_job()
+    short = record_line(record_of(raw, team="a\u2028b\nc"))
+    assert json.loads(short) == record_of(raw, team="a\u2028b\nc")
+    assert short.isascii()
+    assert short.isprintable()
+    raw["spec"]["template"]["spec"]["containers"][0]["args"] = ["я" * MAX_LINE_BYTES]
+    line = record_line(record_of(raw, team="vision"))
+    assert json.loads(line) == without_spec(record_of(raw, team="vision"))
+    labels: dict[str, Any] = {f"key-{number}": "v" * 60 for number in range(MAX_LINE_BYTES // 60)}
+    assert len(record_line(record_of(raw, **labels))) < MAX_LINE_BYTES

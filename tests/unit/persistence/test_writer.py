@@ -246,6 +246,72 @@ async def test_the_token_is_read_anew_when_it_changes(tmp_path: Path) -> None:
     ]
 
 
+def knows(*tokens: str) -> Answer:
+    """Answers 401 to every token but these."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        known = request.headers.get("Authorization") in {f"Bearer {token}" for token in tokens}
+        return await says(ECHO if known else "no", 200 if known else 401)(request)
+
+    return answer
+
+
+@pytest.mark.parametrize("known", [("old",), ("new",), ("old", "new")])
+async def test_a_token_is_rotated_by_two_lines_whichever_side_is_first(
+    tmp_path: Path, known: tuple[str, ...]
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("new\r\n\nold\n")
+    async with (
+        serving(knows(*known)) as endpoint,
+        writing(endpoint.url, token_file=token) as writer,
+    ):
+        await writer.write(RECORD)
+        tries = len(endpoint.seen)
+        await writer.write(RECORD)
+    assert tries == (1 if "new" in known else 2)
+    assert len(endpoint.seen) == tries + 1, "the one that was accepted is tried first"
+    shown = {headers["Authorization"] for _, headers, _ in endpoint.seen}
+    assert shown <= {"Bearer new", "Bearer old"}
+
+
+async def test_a_receiver_that_accepts_none_of_the_tokens_is_told_each_once(
+    tmp_path: Path,
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("one\ntwo\n")
+    async with (
+        serving(knows()) as endpoint,
+        writing(endpoint.url, token_file=token) as writer,
+    ):
+        with pytest.raises(EndpointUnauthorizedError):
+            await writer.write(RECORD)
+    assert len(endpoint.seen) == 2
+
+
+@pytest.mark.parametrize("content", ["", " \n\n", "a\0b", "ключ"])
+async def test_a_file_without_a_token_is_said(tmp_path: Path, content: str) -> None:
+    token = tmp_path / "token"
+    token.write_text(content)
+    error = await failure(says(ECHO), token_file=token)
+    assert isinstance(error, EndpointUnauthorizedError)
+    assert str(token) in str(error)
+
+
+async def test_a_record_that_is_too_large_is_stored_without_its_spec() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        too_large = len(await request.read()) > 1_000
+        return await says("too large" if too_large else ECHO, 413 if too_large else 200)(request)
+
+    async with serving(answer) as endpoint, writing(endpoint.url) as writer:
+        await writer.write(RECORD | {"spec": {"text": "я" * 1_000}})
+        assert endpoint.seen[-1][2] == RECORD | {"spec": None, "specOmitted": True}
+        keys = [headers["Idempotency-Key"] for _, headers, _ in endpoint.seen]
+        assert len(set(keys)) == 2
+        with pytest.raises(RecordRejectedError, match="413"):
+            await writer.write(RECORD | {"name": "n" * 1_000, "spec": {}})
+
+
 async def test_a_token_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     error = await failure(says(ECHO), token_file=tmp_path / "nowhere")
     assert isinstance(error, EndpointUnauthorizedError)

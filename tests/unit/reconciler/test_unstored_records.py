@@ -1,6 +1,7 @@
 """Records that are not taken, and jobs that are deleted before theirs is stored."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -174,7 +175,10 @@ async def test_a_deletion_is_honoured_after_a_day_loudly(
         await asyncio.sleep(3700)
         assert is_gone(cluster)
         assert "RecordAbandoned" in {event.reason for event in life.recorded.events}
-    assert f'"uid": "{job["metadata"]["uid"]}"' in caplog.text
+    [line] = [each.message for each in caplog.records if "goes without" in each.message]
+    record = json.loads(line[line.index("{") :])
+    assert (record["uid"], record["phase"]) == (job["metadata"]["uid"], "Succeeded")
+    assert record["spec"]["template"], "it is the record, and not an extract"
 
 
 @leaping_time
