@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from trainingjob_operator.volume.names import DATASETS, directory_name, job_id_of
+from trainingjob_operator.volume.names import DATASETS, directory_name, job_id_of, log_name
 
 
 class Entry(NamedTuple):
@@ -53,6 +54,17 @@ class Places:
     def descriptor(self, below: str) -> int | None:
         """Of the place with this name, if it is there."""
         return {"": self.root, DATASETS: self.datasets}.get(below)
+
+    def has_any_of(self, uid: str) -> bool:
+        """True if anything of this job is there, or may be."""
+        names = [(directory_name(uid), self.root), (log_name(uid), self.root)]
+        if self.datasets is not None:
+            names.append((directory_name(uid), self.datasets))
+        for name, at in names:
+            with suppress(FileNotFoundError):
+                os.stat(name, dir_fd=at, follow_symlinks=False)
+                return True
+        return False
 
     def entries(self) -> Iterator[Entry]:
         """All entries."""

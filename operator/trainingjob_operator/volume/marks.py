@@ -1,7 +1,8 @@
 """`job_<uid>/.trainingjob`: whose directory it is.
 
 Written before the job's first pod. The job can write there as well: a mark can hold a directory on
-the volume, and can never make anything go that would not have gone without it.
+the volume, and can never make anything go that would not have gone without it. It holds nothing
+where the register (`register`), which the job cannot reach, says whose the directory is.
 """
 
 from typing import Any, Final
@@ -14,7 +15,7 @@ _NOBODY: Final = Mark(uid="", namespace="", name="", cluster="")
 """A mark that cannot be understood: it is nobody's that we know."""
 
 
-def write_mark(mark: Mark, *, at: int) -> None:
+def write_mark(mark: Mark, *, at: int, name: str = MARK) -> None:
     """Say whose this directory is.
 
     Raises:
@@ -26,17 +27,17 @@ def write_mark(mark: Mark, *, at: int) -> None:
         "name": mark.name,
         "cluster": mark.cluster,
     }
-    write_document(MARK, document, at=at)
+    write_document(name, document, at=at)
 
 
-def read_mark(*, at: int) -> Mark | None:
+def read_mark(*, at: int, name: str = MARK) -> Mark | None:
     """Whose this directory is; None: it does not say.
 
     Raises:
         OSError: the mark is there and cannot be read.
     """
     try:
-        document = read_document(MARK, at=at)
+        document = read_document(name, at=at)
     except ValueError:
         return _NOBODY
     return None if document is None else _mark(document)

@@ -11,6 +11,7 @@ from typing import Final
 
 SENTINEL: Final = ".trainingjob-volume"
 MARK: Final = ".trainingjob"
+MARKS: Final = ".trainingjob-marks"
 KEEP: Final = ".keep"
 TRASH: Final = ".trash"
 DATASETS: Final = "datasets"

@@ -17,6 +17,7 @@ from trainingjob_operator.errors import EntryChangedError, EntryError, VolumeErr
 from trainingjob_operator.volume.archive import ArchiveFile, Prefixer, Section, Written
 from trainingjob_operator.volume.faults import explain_entry, is_of_volume
 from trainingjob_operator.volume.names import directory_name, log_name
+from trainingjob_operator.volume.register import register
 from trainingjob_operator.volume.root import Root, explain
 from trainingjob_operator.volume.threads import FileThreads
 
@@ -160,6 +161,9 @@ def _make_directory(root: Root, mark: Mark) -> None:
 
     But not the sticky bit: with it nobody could remove what another one has made.
     """
+    # First, and whatever becomes of it: the job may have closed its directory, or ruined its mark.
+    with suppress(OSError, EntryChangedError):
+        register(mark, at=root.fd, device=root.device)
     mode = stat.S_IMODE(os.fstat(root.fd).st_mode) & ~stat.S_ISVTX
     os.close(root.make_job_directory(mark, mode=mode))
 

@@ -21,6 +21,7 @@ from trainingjob_operator.volume.entries import Entry
 from trainingjob_operator.volume.marks import read_mark
 from trainingjob_operator.volume.names import KEEP, directory_name
 from trainingjob_operator.volume.opening import open_directory
+from trainingjob_operator.volume.register import registered
 from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.walk import Tree, measure
 
@@ -159,9 +160,11 @@ def _measure(question: Question, name: str, at: int, *, moved: bool) -> Tree:
 def _held(question: Question, name: str, job_id: str, at: int) -> Reason | None:
     """Whether a file `.keep` or a mark holds it: its own, or that of the job's directory.
 
-    A log and data sets have no mark themselves: whose the job's directory is, theirs they are.
+    A log and data sets have no mark themselves: whose the job's directory is, theirs they are. What
+    the register says goes before what a job may have made of its mark.
     """
     root = question.root
+    noted = registered(job_id, at=root.fd, device=root.device)
     places = [(name, at)]
     if (name, at) != (directory_name(job_id), root.fd):
         places.append((directory_name(job_id), root.fd))
@@ -169,7 +172,7 @@ def _held(question: Question, name: str, job_id: str, at: int) -> Reason | None:
         kept, mark = _look_into(directory, place, root.device)
         if kept:
             return Reason.KEPT
-        foreign = judge_mark(job_id, mark, question.owner)
+        foreign = judge_mark(job_id, noted or mark, question.owner)
         if foreign is not None:
             return foreign
     return None

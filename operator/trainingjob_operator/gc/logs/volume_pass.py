@@ -19,6 +19,7 @@ from trainingjob_operator.volume.entries import Entry, Places
 from trainingjob_operator.volume.names import DATASETS
 from trainingjob_operator.volume.opening import open_directory
 from trainingjob_operator.volume.priority import be_idle
+from trainingjob_operator.volume.register import Register
 from trainingjob_operator.volume.trash import Trash
 from trainingjob_operator.volume.walk import Tree
 
@@ -110,6 +111,7 @@ class VolumePass:
                 with self._stuck_without_time():
                     remover.finish_leftovers(self._question)
                 self._remove_due(places, remover)
+                self._forget_marks(places)
                 self._relieve(places, remover)
 
     def _tick(self) -> None:
@@ -189,6 +191,19 @@ class VolumePass:
                 if met and entry.path == self._after:
                     return
                 yield entry
+
+    def _forget_marks(self, places: Places) -> None:
+        """Forget whose files a job's were when there have been none for the maximum age."""
+        question = self._question
+        register = Register.open(at=question.root.fd, device=question.root.device)
+        if register is None:
+            return
+        with closing(register):
+            for name, uid, changed_ns in register.notes():
+                self._tick()
+                is_old = changed_ns <= question.cutoff_ns
+                if is_old and judge_job(uid, question.live) is None and not places.has_any_of(uid):
+                    register.forget(name)
 
     # --- when what no job owns takes too much -------------------------------------------------
 
