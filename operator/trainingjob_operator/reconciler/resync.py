@@ -21,6 +21,7 @@ from datetime import timedelta
 from typing import Final
 
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.fair_share import in_fair_order
 from trainingjob_operator.core.job import JobKey, JobView, is_newer
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.observe_pod import pod_view
@@ -161,10 +162,10 @@ class Resync:
                 listed[namespace] = await self._list_jobs(namespace)
             except ForbiddenError as error:
                 refused[namespace] = error
-        # Lists are in the order of names; the room that there is belongs to the oldest, of
-        # whatever namespace.
+        # Lists are in the order of names; the room that there is does not belong to whoever is
+        # first in the alphabet, nor to whoever has the most.
         newcomers = [job for jobs in listed.values() for job in jobs.newcomers]
-        for job in sorted(newcomers, key=lambda j: (j.status.is_finished, j.created_at, j.key)):
+        for job in in_fair_order(newcomers):
             self._take_in(job)
         over = {job.key for job in newcomers if job.status.is_finished}
         for namespace, jobs in listed.items():

@@ -49,10 +49,12 @@ class FinishOrder:
             place = self._places[key] = _Place(at, next(self._numbers), key)
             insort(self._order, place)
 
-    def discard(self, key: JobKey) -> None:
-        """The job is gone, or lives again."""
-        if (place := self._places.pop(key, None)) is not None:
+    def discard(self, key: JobKey) -> bool:
+        """The job is gone, or lives again. Returns whether it was here."""
+        place = self._places.pop(key, None)
+        if place is not None:
             del self._order[bisect_left(self._order, place)]
+        return place is not None
 
     def before(self, when: datetime) -> Sequence[JobKey]:
         """Those that finished before then, the first ones first."""

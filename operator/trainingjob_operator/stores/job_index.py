@@ -5,10 +5,11 @@ is consistent, and no locking is needed.
 
 Bound: `max_jobs` entries. At the limit a finished job goes first (its object in the cluster still
 is the truth); a live one is never forgotten to make room; a new job is turned away and has to
-wait in line (`waiting_line`). A job has at most a few pods a rank, of which at most
+wait in line (`waiting_line`), where the namespace with the fewest live jobs comes first. A job has at most a few pods a rank, of which at most
 `MAX_PODS_PER_JOB` are kept.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -76,7 +77,7 @@ class JobIndex:
         Args:
             max_jobs: the most entries it holds.
             moment: when a job finished, by the clock that `forget_finished_before` goes by.
-            on_turn: called with the key of the job that has waited longest when there is room for
+            on_turn: called with the key of the job that is next in the line when there is room for
                 it: read it and offer it again. Called again for as long as it waits.
             on_forgotten: called with the key of a finished job that still exists and is not
                 remembered any more: others have to forget it, too, but for the time at which it
@@ -85,7 +86,8 @@ class JobIndex:
         if max_jobs < 1:
             raise ValueError("max_jobs must be at least 1")
         self.max_jobs: Final = max_jobs
-        self.waiting: Final = WaitingLine()
+        self._live: Final[Counter[str]] = Counter()
+        self.waiting: Final = WaitingLine(live_in=self._live.__getitem__)
         self._moment: Final = moment
         self._on_turn: Final = on_turn
         self._on_forgotten: Final = on_forgotten
@@ -113,8 +115,8 @@ class JobIndex:
         """Take in a job as it was just seen; older news than the index has are ignored.
 
         Returns:
-            Whether the job is in the index now. False: the index is full of live jobs, or jobs
-            that are older wait for the room that there is.
+            Whether the job is in the index now. False: the index is full of live jobs, or the room
+            that there is belongs to another job that waits.
         """
         entry = self._entries.get(job.key)
         if entry is None:
@@ -266,6 +268,7 @@ class JobIndex:
             self.evicted_total += 1
         never_started = job.status.attempt == 0 and job.status.launched_attempt is None
         self._entries[job.key] = JobEntry(job=job, pods_known=never_started)
+        self._count_live(job.key.namespace, +1)
         self.waiting.leave(job.key)
         self._note_finished(job)
         self._call_next()
@@ -279,7 +282,7 @@ class JobIndex:
         return len(self._entries) < self.max_jobs or bool(self._finished)
 
     def _call_next(self) -> None:
-        """Tell whose turn it is. Nobody younger is let in before."""
+        """Tell whose turn it is. Nobody is let in before."""
         first = self.waiting.first
         if first is not None and self._has_room:
             self._on_turn(first)
@@ -290,12 +293,20 @@ class JobIndex:
 
     def _remove(self, key: JobKey) -> None:
         del self._entries[key]
-        self._finished.discard(key)
+        if not self._finished.discard(key):
+            self._count_live(key.namespace, -1)
+
+    def _count_live(self, namespace: str, change: int) -> None:
+        self._live[namespace] += change
+        if not self._live[namespace]:
+            del self._live[namespace]
 
     def _note_finished(self, job: JobView) -> None:
         if not job.status.is_finished:
-            self._finished.discard(job.key)  # somebody edited its status: it lives
+            if self._finished.discard(job.key):  # somebody edited its status: it lives
+                self._count_live(job.key.namespace, +1)
         elif job.key not in self._finished:
+            self._count_live(job.key.namespace, -1)
             self._finished.add(job.key, self._moment(finished_at(job.status) or job.created_at))
             self._call_next()
 

@@ -1,10 +1,14 @@
-"""Jobs for which the index has no room, in the order of their creation.
+"""Jobs for which the index has no room, and which of them is next.
 
-Bound: `limit` jobs, some 300 bytes each. At the limit the youngest goes: it is as if it had not
-come yet, and the next resync offers it again.
+A place that becomes free goes to the namespace that has the fewest live jobs in the index, and
+there to the job that was created first. So a namespace with twenty thousand jobs holds up its own.
+
+Bound: `limit` jobs, some 300 bytes each. At the limit the youngest of the namespace that has the
+most of them here goes: it is as if it had not come yet, and the next resync offers it again.
 """
 
 from bisect import bisect_left, insort
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -14,7 +18,7 @@ LIMIT: Final = 20_000
 
 
 class _Place(NamedTuple):
-    """Sorts as jobs are admitted: by age, then by name."""
+    """Sorts as the jobs of a namespace are admitted: by age, then by name."""
 
     created_at: datetime
     key: JobKey
@@ -22,34 +26,49 @@ class _Place(NamedTuple):
 
 
 class WaitingLine:
-    """First created, first served."""
+    """The namespace with the fewest live jobs first; there, first created, first served."""
 
-    def __init__(self, limit: int = LIMIT) -> None:
+    def __init__(
+        self, limit: int = LIMIT, *, live_in: Callable[[str], int] = lambda namespace: 0
+    ) -> None:
+        """Make an empty line.
+
+        Args:
+            limit: the most jobs that wait in it.
+            live_in: how many live jobs of a namespace have a place in the index.
+        """
         self.limit: Final = limit
+        self._live_in: Final = live_in
         self._places: Final[dict[JobKey, _Place]] = {}
-        self._order: Final[list[_Place]] = []
+        self._lines: Final[dict[str, list[_Place]]] = {}
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._places)
 
     @property
     def first(self) -> JobKey | None:
-        """Whose turn it is."""
-        return self._order[0].key if self._order else None
+        """The key of the job that is next; None: nobody waits.
+
+        Takes time in proportion to the namespaces of which jobs wait.
+        """
+        heads = (line[0] for line in self._lines.values())
+        first = min(heads, key=self._turn, default=None)
+        return first.key if first is not None else None
 
     def has_before(self, job: JobView) -> bool:
-        """Whether somebody waits who was there before this job."""
-        before = bisect_left(self._order, _place(job))
-        mine = self._places.get(job.key)
-        return before > (mine is not None and mine < _place(job))
+        """True if a place that is free now belongs to another job that waits."""
+        mine = _place(job)
+        turn = self._turn(mine)
+        return any(self._turn(head) < turn for head in self._heads_without(job.key))
 
     def join(self, job: JobView) -> None:
         """Give the job its place; a namesake loses the one it had."""
         self.leave(job.key)
-        self._places[job.key] = _place(job)
-        insort(self._order, _place(job))
-        if len(self._order) > self.limit:
-            self.leave(self._order[-1].key)
+        place = self._places[job.key] = _place(job)
+        insort(self._lines.setdefault(job.key.namespace, []), place)
+        if len(self._places) > self.limit:
+            longest = max(self._lines.values(), key=lambda line: (len(line), line[-1]))
+            self.leave(longest[-1].key)
 
     def leave(self, key: JobKey, uid: str | None = None) -> bool:
         """Take a job out; with a uid, only this very one.
@@ -61,8 +80,22 @@ class WaitingLine:
         if place is None or uid not in {None, place.uid}:
             return False
         del self._places[key]
-        del self._order[bisect_left(self._order, place)]
+        line = self._lines[key.namespace]
+        del line[bisect_left(line, place)]
+        if not line:
+            del self._lines[key.namespace]
         return True
+
+    def _heads_without(self, key: JobKey) -> list[_Place]:
+        """The first of each namespace, as if the job of this key did not wait."""
+        heads = []
+        for line in self._lines.values():
+            rest = line[:2] if line[0].key == key else line[:1]
+            heads += [place for place in rest if place.key != key]
+        return heads
+
+    def _turn(self, place: _Place) -> tuple[int, _Place]:
+        return self._live_in(place.key.namespace), place
 
 
 def _place(job: JobView) -> _Place:

@@ -93,3 +93,19 @@ async def test_jobs_that_wait_and_say_so_cost_no_requests_but_the_resyncs_lists(
         cluster.calls.clear()
         await asyncio.sleep(600)
     assert set(methods(cluster)) == {"list_jobs", "list_pods"}
+
+
+@leaping_time
+async def test_a_free_place_goes_to_the_namespace_with_the_fewest_live_jobs() -> None:
+    cluster = new_cluster()
+    async with operated(cluster, lambda attempt, rank: None, max_jobs=3):
+        for number in range(8):
+            cluster.create_job(make_job(f"greedy-{number}", namespace="ml"))
+            await asyncio.sleep(1)
+        cluster.create_job(make_job("modest", namespace="ops"))
+        await asyncio.sleep(5)
+        cluster.delete_job("greedy-0")
+        await asyncio.sleep(5)
+    jobs = {job["metadata"]["name"]: job for job in cluster.jobs()}
+    assert jobs["modest"]["status"]["phase"] == "Running"
+    assert conditions(cluster, "greedy-3")["PodsReady"] == ("False", "Queued")

@@ -11,9 +11,9 @@ from trainingjob_operator.stores.waiting_line import WaitingLine
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def job(name: str, created_s: int = 0, uid: str = "u1") -> JobView:
+def job(name: str, created_s: int = 0, uid: str = "u1", *, namespace: str = "ml") -> JobView:
     return JobView(
-        key=JobKey("ml", name),
+        key=JobKey(namespace, name),
         uid=uid,
         resource_version="1",
         generation=1,
@@ -91,3 +91,32 @@ def test_whatever_comes_and_goes_the_first_is_the_oldest(
         oldest = min(there.values(), key=lambda j: (j.created_at, j.key), default=None)
         assert line.first == (oldest.key if oldest else None)
         assert len(line) == len(there)
+
+
+def test_the_namespace_with_the_fewest_live_jobs_is_first_however_young_its_jobs_are() -> None:
+    live = {"many": 3, "few": 1}
+    line = WaitingLine(live_in=lambda namespace: live.get(namespace, 0))
+    for one in (
+        job("a", 1, namespace="many"),
+        job("b", 7, namespace="few"),
+        job("c", 8, namespace="few"),
+        job("d", 9, namespace="none"),
+    ):
+        line.join(one)
+    assert line.first == JobKey("none", "d")
+    line.leave(JobKey("none", "d"))
+    assert line.first == JobKey("few", "b")
+    assert line.has_before(job("older", 0, namespace="many"))
+    assert not line.has_before(job("new", 99, namespace="none"))
+    live["few"] = 4
+    assert line.first == JobKey("many", "a")
+
+
+def test_at_the_limit_the_youngest_of_the_largest_namespace_goes() -> None:
+    line = WaitingLine(limit=3)
+    for number in range(3):
+        line.join(job(f"job-{number}", number, namespace="large"))
+    line.join(job("late", 99, namespace="small"))
+    assert len(line) == 3
+    assert not line.leave(JobKey("large", "job-2"))
+    assert line.leave(JobKey("small", "late"))

@@ -1,0 +1,24 @@
+"""Which jobs of a complete list get the places that there are, when they are not enough for all."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from trainingjob_operator.core.job import JobView
+
+
+def in_fair_order(jobs: Iterable[JobView]) -> list[JobView]:
+    """Return the jobs in the order in which they are to be taken in.
+
+    Those that have started come first, because somebody has to look after their pods: they had
+    places before a restart. Then each namespace's oldest, each one's second, and so on. Jobs that
+    are over come last.
+    """
+    of_namespace: defaultdict[tuple[str, bool, bool], int] = defaultdict(int)
+    turns: list[tuple[tuple[bool, bool, int], JobView]] = []
+    for job in sorted(jobs, key=lambda each: (each.created_at, each.key)):
+        is_over = job.status.is_finished
+        is_new = job.status.launched_attempt is None
+        number = of_namespace[job.key.namespace, is_over, is_new]
+        of_namespace[job.key.namespace, is_over, is_new] += 1
+        turns.append(((is_over, is_new, number), job))
+    return [job for _, job in sorted(turns, key=lambda each: each[0])]

@@ -1,0 +1,40 @@
+"""Who gets the places when a complete list has more jobs than there are."""
+
+from dataclasses import replace
+
+from tests.support.views import at, make_condition
+from trainingjob_operator.core.fair_share import in_fair_order
+from trainingjob_operator.core.job import JobKey, JobStatus, JobView
+
+FINISHED = JobStatus(conditions=(make_condition("Complete"),), launched_attempt=0)
+
+
+def job(namespace: str, name: str, created_s: float, *, has_started: bool = False) -> JobView:
+    view = JobView(
+        key=JobKey(namespace, name),
+        uid=name,
+        resource_version="1",
+        generation=1,
+        created_at=at(created_s),
+    )
+    return replace(view, status=JobStatus(launched_attempt=0)) if has_started else view
+
+
+def names(*jobs: JobView) -> list[str]:
+    return [each.key.name for each in in_fair_order(jobs)]
+
+
+def test_namespaces_take_turns_and_within_one_the_oldest_is_first() -> None:
+    large = [job("large", f"large-{n}", n) for n in range(3)]
+    small = [job("small", f"small-{n}", 100 - n) for n in range(2)]
+    assert names(*large, *small) == ["large-0", "small-1", "large-1", "small-0", "large-2"]
+
+
+def test_what_has_started_comes_before_what_has_not() -> None:
+    old = [job("large", f"old-{n}", n) for n in range(2)]
+    assert names(*old, job("small", "runs", 100, has_started=True))[0] == "runs"
+
+
+def test_what_is_over_comes_last() -> None:
+    over = replace(job("a", "over", 0), status=FINISHED)
+    assert names(over, job("a", "lives", 9)) == ["lives", "over"]
