@@ -1,6 +1,7 @@
 """The record: what is stored of a finished job, outside the cluster and for good.
 
-It is made from the job alone, never from a Secret, and holds no value of an environment variable.
+It is made from the job alone, never from a Secret, and holds no value of an environment variable,
+and nothing that looks like a credential (`core.masking`).
 """
 
 import hashlib
@@ -12,13 +13,13 @@ from typing import Any, Final
 
 from trainingjob_operator.constants import MAIN_CONTAINER
 from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.masking import MASKED, mask_object, mask_text
 from trainingjob_operator.core.rawread import items, mapping, text, time_text
 
 SCHEMA_VERSION: Final = 1
 MAX_LINE_BYTES: Final = 256 * 1024
 """Nodes keep some megabytes of a container's log: a few records must not push out all others."""
 
-MASKED: Final = "***"
 _CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
 
 Object = dict[str, Any]
@@ -49,7 +50,7 @@ def build_record(
         "attempt": status.attempt,
         "phase": status.phase,
         "reason": outcome.reason if outcome is not None else "",
-        "message": outcome.message if outcome is not None else "",
+        "message": mask_text(outcome.message) if outcome is not None else "",
         "createdAt": time_text(job.created_at),
         "startedAt": _time_or_none(status.start_time),
         "completedAt": _time_or_none(status.completion_time),
@@ -62,7 +63,7 @@ def build_record(
         "disruptions": status.disruptions,
         "exitCode": status.exit_code,
         "logs": _logs(status),
-        "spec": _masked(spec),
+        "spec": mask_object(_masked(spec)),
     }
 
 

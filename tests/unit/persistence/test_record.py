@@ -158,3 +158,19 @@ def test_a_record_for_the_log_is_one_line_and_keeps_its_summary_when_it_is_too_l
     assert json.loads(line) == without_spec(record_of(raw, team="vision"))
     labels: dict[str, Any] = {f"key-{number}": "v" * 60 for number in range(MAX_LINE_BYTES // 60)}
     assert len(record_line(record_of(raw, **labels))) < MAX_LINE_BYTES
+
+
+def test_what_looks_like_a_credential_is_in_no_record_and_its_bytes_stay_the_same() -> None:
+    raw = raw_job()
+    container = raw["spec"]["template"]["spec"]["containers"][0]
+    container["command"] = ["sh", "-c", "train --hub-token hunter2 s3://bucket"]
+    container["args"] = ["--password", "hunter2", "--data=https://user:hunter2@host/set"]
+    condition = replace(FINISHED.conditions[0], message="GET https://h/x?token=hunter2 failed")
+    status = replace(FINISHED, conditions=(condition,))
+    body = encode_record(record_of(raw, status))
+    assert b"hunter2" not in body
+    assert body == encode_record(record_of(raw, status))
+    assert json.loads(body)["message"] == "GET https://h/x?token=*** failed"
+    kept = json.loads(body)["spec"]["template"]["spec"]["containers"][0]
+    assert kept["command"] == ["sh", "-c", "train --hub-token *** s3://bucket"]
+    assert container["args"][1] == "hunter2", "the job itself is left as it was"
