@@ -32,8 +32,8 @@ from trainingjob_operator.handlers.shell import Shell
 from trainingjob_operator.handlers.watch import register_watches
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.events import EventRecorder
-from trainingjob_operator.kube.gateway import Gateway
 from trainingjob_operator.kube.relists import RelistTrace
+from trainingjob_operator.kube.standing import StandingGateway
 from trainingjob_operator.metrics import Metrics
 from trainingjob_operator.persistence.carrier import Carrier
 from trainingjob_operator.persistence.nowhere import Nowhere
@@ -42,6 +42,7 @@ from trainingjob_operator.readings import Parts, Readings
 from trainingjob_operator.reconciler import work_queue
 from trainingjob_operator.reconciler.archive_wiring import LogArchiving
 from trainingjob_operator.reconciler.archiver import NoArchive
+from trainingjob_operator.reconciler.continuity import Continuity
 from trainingjob_operator.reconciler.intake import Intake
 from trainingjob_operator.reconciler.reconciler import Reconciler
 from trainingjob_operator.reconciler.resync import Resync, Scope
@@ -74,7 +75,7 @@ class Operator:
         namespaces = settings.namespaces or (None,)
         self.settings: Final = settings
         self.connection: Final = connection
-        self.gateway: Final = Gateway(connection, timeout_s=settings.kubernetes.timeout)
+        self.gateway: Final = StandingGateway(connection, timeout_s=settings.kubernetes.timeout)
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue(
             limit=_queue_limit(settings.index.max_jobs), follows=lambda key: key in self.index
         )
@@ -130,6 +131,7 @@ class Operator:
             accelerators=settings.reconciler.accelerators,
             cluster_name=settings.cluster_name,
             is_busy=lambda: self.queue.depth > 0,
+            on_rewind=self.begin_anew,
         )
         self.workers: Final = Workers(
             self.queue,
@@ -145,11 +147,24 @@ class Operator:
             scope=Scope(namespaces=namespaces, retention_s=self.pressure.retention_s),
             interval_s=settings.reconciler.resync_interval,
             unreadable=self.unreadable,
+            on_rewind=self.begin_anew,
         )
         self.aging: Final = IndexAging(self.index, steady, retention_s=self.pressure.retention_s)
         self.housekeeper: Final = self._housekeeper(clock)
         self.intake: Final = Intake(self.index, self.manifests, self.queue, clock)
-        self.relists: Final = RelistTrace(self.resync.request)
+        self.relists: Final = RelistTrace(
+            self.resync.request,
+            on_missing=lambda path: self.begin_anew(f"404 on GET {path}: its definition is gone"),
+        )
+        self.continuity: Final = Continuity(
+            self.gateway,
+            namespace=namespaces[0],
+            newest_version=lambda: self.index.newest_version,
+            compare=self.resync.request,
+            begin_anew=self.begin_anew,
+            is_watching=lambda: self.relists.has_asked,
+            monotonic=clock.monotonic,
+        )
         self.web: Final = WebServer(
             settings.web.address,
             healthy=self.what_ails,
@@ -160,6 +175,7 @@ class Operator:
         self.metrics.registry.register(Readings(self._parts()))
         self.shell: Final = Shell()
         self.is_stopping = False
+        self.begins_anew = False
         self._tasks: list[asyncio.Task[Any]] = []
 
     def _forget(self, key: JobKey) -> None:
@@ -279,12 +295,21 @@ class Operator:
             self.shell.listen()
         try:
             _logger.info("probes are served on %s", await self._serve_probes())
-            await self.shell.run(self._kopf(registry))
+            # kopf looks for our kinds when it starts, and of some namespaces never again.
+            if await self.shell.wait_for(self.continuity.until_served()):
+                await self.shell.run(self._kopf(registry))
         finally:
             await self.web.stop()
             if self.writer is not None:
                 await self.writer.close()
             await self.gateway.close()
+
+    def begin_anew(self, why: str) -> None:
+        """Stop in order, because what is remembered is void; then another Operator takes over."""
+        if not self.shell.told.is_set():
+            _logger.warning("beginning anew: %s", why)
+            self.begins_anew = True
+            self.shell.told.set()
 
     def _kopf(self, registry: kopf.OperatorRegistry) -> Coroutine[Any, Any, None]:
         clusterwide = not self.settings.namespaces
@@ -327,6 +352,8 @@ class Operator:
         """What keeps this process from its work, for `/readyz`."""
         if self.is_stopping:
             return "stopping"
+        if self.continuity.missing is not None:
+            return self.continuity.missing
         if not self.resync.runs_total:
             return "the first list of jobs and pods is not complete"
         if (ailment := self.what_ails()) is not None:
@@ -353,6 +380,7 @@ class Operator:
             asyncio.create_task(self.policy_watch.run(), name="policies"),
             asyncio.create_task(self.aging.run(), name="index-aging"),
             asyncio.create_task(self.guard.run(), name="clock-guard"),
+            asyncio.create_task(self.continuity.run(), name="continuity"),
         ]
         if self.carrier is not None:
             self._tasks += self.carrier.start()
@@ -399,6 +427,11 @@ async def run(settings: Settings, *, kubeconfig: str | None, context: str | None
     Raises:
         SettingsError: there is no API server to be found, or the web address is taken.
     """
-    connection = await connect(kubeconfig, context)
-    _logger.info("the API server is %s", connection.server)
-    await Operator(settings, connection).run(handle_signals=True)
+    operator: Operator | None = None
+    while operator is None or (operator.begins_anew and not operator.shell.is_signalled):
+        connection = await connect(kubeconfig, context)
+        if operator is not None and operator.shell.is_signalled:
+            return
+        _logger.info("the API server is %s", connection.server)
+        operator = Operator(settings, connection)
+        await operator.run(handle_signals=True)

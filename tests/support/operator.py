@@ -124,7 +124,8 @@ class OperatorProcess:
 
     def _address(self) -> str | None:
         marker = "probes are served on "
-        for line in self.log().splitlines():
+        # The last: an operator that begins anew takes another port.
+        for line in reversed(self.log().splitlines()):
             if marker in line:
                 return line.split(marker)[1].split('"')[0]
         return None

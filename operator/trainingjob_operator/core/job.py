@@ -176,6 +176,29 @@ def changed_fields(old: JobStatus, new: JobStatus) -> frozenset[str]:
     return frozenset(f.name for f in fields(new) if getattr(old, f.name) != getattr(new, f.name))
 
 
+def has_gone_back(known: str, live: str, *, at: str) -> bool:
+    """True if an object was older in an answer than what had been known at the answer's version.
+
+    That contradicts itself, unless the cluster was restored from a backup since. What is known and
+    newer than the answer says nothing: it came after that.
+
+    Args:
+        known: the object's resourceVersion as it was seen before.
+        live: its resourceVersion in the answer.
+        at: the resourceVersion of the answer as a whole, which the store itself gave.
+    """
+    are_numbers = known.isdigit() and live.isdigit() and at.isdigit()
+    return are_numbers and is_newer(known, live) and not is_newer(known, at)
+
+
+def rewind_of(known: JobView, live: JobView) -> str:
+    """Say in which job it was seen that the cluster has gone back."""
+    return (
+        f"job {known.key} has gone back from version {known.resource_version} to "
+        f"{live.resource_version}, as after the restore of a backup"
+    )
+
+
 def is_newer(version: str, than: str) -> bool:
     """Whether a resourceVersion comes after another one.
 

@@ -81,6 +81,11 @@ class PolicyWatch:
         elif self._book.put(policy):
             self._apply({policy.namespace})
 
+    def is_there(self, namespace: str, uid: str) -> bool:
+        """True if this very policy was seen, and not seen to go."""
+        policy = self._book.get(namespace)
+        return policy is not None and policy.uid == uid
+
     async def refresh(self) -> None:
         """List all policies that we may, and create the default one if it is not there.
 

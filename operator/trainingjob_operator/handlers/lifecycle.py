@@ -31,7 +31,7 @@ def operator_settings(*, clusterwide: bool) -> kopf.OperatorSettings:
     settings.scanning.disabled = not clusterwide
     settings.posting.enabled = False  # our own recorder is bounded and merges
     # kopf removes the finalizer that it is told is its own from objects which no handler needs it
-    # for: it must not be the record's.
+    # for, and none does: it must not be the record's.
     settings.persistence.finalizer = FINALIZER_RETENTION
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.persistence.diffbase_storage = _NoDiffs()

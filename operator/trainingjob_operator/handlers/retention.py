@@ -1,10 +1,16 @@
 """RetentionPolicies: the watch that keeps the book, and the one timer of the operator.
 
 The timer is on policies, one for each namespace at most, and never on jobs: there it would cost a
-task and a finalizer each. kopf puts its own finalizer on the policies for it. The handlers return
-nothing and do not touch kopf's `patch`: after one conflict a timer would be dead until a restart.
+task each. The handlers return nothing and do not touch kopf's `patch`: after one conflict a timer
+would be dead until a restart.
+
+kopf would put a finalizer on each policy, to stop the timer before the policy goes. It is told not
+to: kopf stops looking at a kind whose definition is being deleted, so that its finalizer would stay
+for ever, and the definition with it. The timer ends when the policy is seen to go, or at its next
+tick if that was never reported.
 """
 
+import dataclasses
 import random
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -26,6 +32,10 @@ class PolicyIntake(Protocol):
 
     def policy_event(self, kind: str | None, raw: dict[str, Any]) -> None:
         """A RetentionPolicy was listed (None), ADDED, MODIFIED or DELETED."""
+        ...
+
+    def is_there(self, namespace: str, uid: str) -> bool:
+        """True if this very policy was seen, and not seen to go."""
         ...
 
 
@@ -63,8 +73,9 @@ def register_policies(
     def first_tick(**_: Any) -> float:
         return min(interval_s, _FIRST_TICK_S * (0.1 + 0.9 * jitter()))
 
-    def is_default(name: str | None, **_: Any) -> bool:
-        return name == POLICY_NAME
+    def is_there(name: str | None, namespace: str | None, uid: str | None, **_: Any) -> bool:
+        # kopf asks at every event, after `on_policy` was called with it.
+        return name == POLICY_NAME and intake.is_there(namespace or "", uid or "")
 
     @kopf.timer(
         GROUP,
@@ -72,10 +83,20 @@ def register_policies(
         PLURAL_RETENTION_POLICIES,
         registry=registry,
         id="housekeeping",
-        when=is_default,
+        when=is_there,
         interval=interval_s,
         initial_delay=first_tick,
         sharp=True,
     )
-    async def on_tick(namespace: str | None, **_: Any) -> None:
+    async def on_tick(namespace: str | None, uid: str | None, **_: Any) -> None:
+        if not intake.is_there(namespace or "", uid or ""):
+            raise kopf.PermanentError("the policy is gone; its timer ends")
         await ticks.tick(namespace or "")
+
+    _hold_nothing(registry)
+
+
+def _hold_nothing(registry: kopf.OperatorRegistry) -> None:
+    """Let timers do without a finalizer. kopf has no public name for that."""
+    timers = registry._spawning._handlers  # noqa: SLF001 - see above
+    timers[:] = [dataclasses.replace(each, requires_finalizer=False) for each in timers]

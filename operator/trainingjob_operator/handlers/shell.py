@@ -29,13 +29,15 @@ class Shell:
     """Runs kopf, and knows whether it was told to stop.
 
     Attributes:
-        told: set when the process is to end: kopf's own flag for that.
+        told: set when kopf is to end: its own flag for that.
+        is_signalled: a signal said so, so that the process is to end, too.
     """
 
     def __init__(self) -> None:
         self.told: Final = asyncio.Event()
         self._left: Final = asyncio.Event()
         self._listens = False
+        self.is_signalled = False
 
     def listen(self) -> None:
         """Take SIGTERM and SIGINT for being told to stop, from now on.
@@ -50,15 +52,29 @@ class Shell:
 
     def _tell(self, number: signal.Signals) -> None:
         _logger.info("%s: stopping", number.name)
-        if not self.told.is_set():
+        if not self.is_signalled:
             # A process that does nothing must not live: it is started anew only when it has ended.
             loop = asyncio.get_running_loop()
             loop.call_later(_END_AT_LAST_S, os.kill, os.getpid(), signal.SIGKILL)
+        self.is_signalled = True
         self.told.set()
 
     def leave(self) -> None:
         """Our own parts have stopped: kopf has no reason to stay."""
         self._left.set()
+
+    async def wait_for(self, waiting: Coroutine[Any, Any, None]) -> bool:
+        """Wait for something before kopf is run. False: the process was told to stop meanwhile."""
+        told = asyncio.create_task(self.told.wait(), name="told")
+        task = asyncio.create_task(waiting, name="waiting")
+        try:
+            await asyncio.wait({told, task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            told.cancel()
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        return not self.told.is_set()
 
     async def run(self, operator: Coroutine[Any, Any, None]) -> None:
         """Run kopf until it ends. What it raises after it was told to stop is only logged."""

@@ -11,9 +11,11 @@ from typing import Final
 
 import aiohttp
 
-from trainingjob_operator.constants import PLURAL_TRAINING_JOBS
+from trainingjob_operator.constants import PLURAL_RETENTION_POLICIES, PLURAL_TRAINING_JOBS
 
 _RESOURCES: Final = (f"/{PLURAL_TRAINING_JOBS}", "/pods")
+_OURS: Final = (f"/{PLURAL_TRAINING_JOBS}", f"/{PLURAL_RETENTION_POLICIES}")
+_NOT_FOUND: Final = 404
 
 
 class RelistTrace:
@@ -21,10 +23,27 @@ class RelistTrace:
 
     By then the server delivers every change from that list on, so a list read after the call and
     the watch together leave no gap.
+
+    Attributes:
+        has_asked: kopf has asked for jobs, and was answered: it knows of the kind.
     """
 
-    def __init__(self, on_relist: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        on_relist: Callable[[], None],
+        *,
+        on_missing: Callable[[str], None] = lambda path: None,
+    ) -> None:
+        """Prepare; `config` goes into the session that kopf uses.
+
+        Args:
+            on_relist: called when a watch was opened behind a list.
+            on_missing: takes the path of a kind of ours that is not served any more. kopf fails
+                right after that call, and with it all of its watches.
+        """
         self._on_relist: Final = on_relist
+        self._on_missing: Final = on_missing
+        self.has_asked = False
         self._listed: Final[set[str]] = set()  # one path for each watched namespace and resource
         self._watched: Final[set[str]] = set()  # paths as well
         self.config: Final = aiohttp.TraceConfig()
@@ -50,6 +69,10 @@ class RelistTrace:
         request: aiohttp.TraceRequestEndParams,
     ) -> None:
         path = request.url.path
+        if request.method == "GET" and path.endswith(_OURS):
+            self.has_asked = self.has_asked or path.endswith(_RESOURCES)
+            if request.response.status == _NOT_FOUND:
+                self._on_missing(path)
         if request.method != "GET" or not path.endswith(_RESOURCES) or not request.response.ok:
             return
         if "watch" not in request.url.query:

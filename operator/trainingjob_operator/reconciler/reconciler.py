@@ -21,7 +21,7 @@ from trainingjob_operator.constants import REASON_QUEUED
 from trainingjob_operator.core.archiving import can_be_read_early, is_archived, lacks_volume
 from trainingjob_operator.core.decision import Observation, Plan, Policy
 from trainingjob_operator.core.indexes import format_indexes
-from trainingjob_operator.core.job import JobKey, JobView, changed_fields
+from trainingjob_operator.core.job import JobKey, JobView, changed_fields, has_gone_back, rewind_of
 from trainingjob_operator.core.naming import pod_selector
 from trainingjob_operator.core.observe_job import job_view, status_patch
 from trainingjob_operator.core.observe_pod import pod_view
@@ -30,7 +30,12 @@ from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.progress import is_mere_progress
 from trainingjob_operator.core.readiness import held_up
 from trainingjob_operator.core.transitions import events_between
-from trainingjob_operator.errors import ConflictError, ForbiddenError, InvalidError
+from trainingjob_operator.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    UnavailableError,
+)
 from trainingjob_operator.reconciler.launcher import Launcher
 from trainingjob_operator.reconciler.pace import Pace
 from trainingjob_operator.reconciler.pod_remover import PodRemover
@@ -74,8 +79,11 @@ class Reconciler:
         accelerators: Collection[str] = (),
         cluster_name: str = "default",
         is_busy: Callable[[], bool] = lambda: False,
+        on_rewind: Callable[[str], object] = lambda why: None,
     ) -> None:
         # `is_busy`: whether other jobs wait to be worked on; mere progress lets them pass.
+        # `on_rewind`: takes the reason for which everything that is remembered is void.
+        self._on_rewind: Final = on_rewind
         self._cluster: Final = cluster
         self._index: Final = index
         self._manifests: Final = manifests
@@ -320,6 +328,11 @@ class Reconciler:
             self._index.forget_job(job.key, job.uid)
             return None
         live = job_view(raw)
+        known = job.resource_version
+        if has_gone_back(known, live.resource_version, at=known):
+            # The store itself answers such a read, and what we knew was there before it.
+            self._on_rewind(rewind_of(job, live))
+            raise UnavailableError(rewind_of(job, live), reason="Rewound")
         self._index.observe_job(live)
         return raw if live.uid == job.uid else None
 

@@ -22,7 +22,7 @@ from typing import Final
 
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.fair_share import in_fair_order
-from trainingjob_operator.core.job import JobKey, JobView, is_newer
+from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer, rewind_of
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours
@@ -86,6 +86,7 @@ class Resync:
         scope: Scope,
         interval_s: float,
         unreadable: Unreadable | None = None,
+        on_rewind: Callable[[str], object] = lambda why: None,
     ) -> None:
         self.unreadable: Final = (
             unreadable if unreadable is not None else Unreadable(clock.monotonic)
@@ -96,6 +97,7 @@ class Resync:
         self._clock: Final = clock
         self._scope: Final = scope
         self._interval_s: Final = interval_s
+        self._on_rewind: Final = on_rewind
         self._requested: Final = asyncio.Event()
         self._left_out: frozenset[str | None] = frozenset()  # by the last pass
         self._ask_again_s = _RETRY_S
@@ -242,7 +244,10 @@ class Resync:
             for raw in page.items:
                 job = job_view(raw)
                 uids.add(job.uid)
-                if job.key in self._index:
+                known = self._index.get(job.key)
+                if known is not None:
+                    if has_gone_back(known.job.resource_version, job.resource_version, at=version):
+                        self._on_rewind(rewind_of(known.job, job))
                     self._index.observe_job(job)
                 elif self._is_wanted(job):
                     newcomers.append(job)

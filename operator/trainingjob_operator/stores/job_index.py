@@ -18,7 +18,7 @@ from typing import Final
 from trainingjob_operator.constants import MAX_NODES
 from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.decision import Refusal
-from trainingjob_operator.core.job import JobKey, JobView, is_newer
+from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.retention import finished_at
 from trainingjob_operator.stores.finish_order import FinishOrder
@@ -93,6 +93,7 @@ class JobIndex:
         self._on_forgotten: Final = on_forgotten
         self._entries: dict[JobKey, JobEntry] = {}
         self._finished: Final = FinishOrder()
+        self.newest_version = "0"  # of all jobs that were ever observed
         self.evicted_total = 0
         self.refused_total = 0
         self.forgotten_total = 0
@@ -118,6 +119,8 @@ class JobIndex:
             Whether the job is in the index now. False: the index is full of live jobs, or the room
             that there is belongs to another job that waits.
         """
+        if is_newer(job.resource_version, self.newest_version):
+            self.newest_version = job.resource_version
         entry = self._entries.get(job.key)
         if entry is None:
             return self._admit(job)
@@ -226,7 +229,8 @@ class JobIndex:
     def replace_pods(self, key: JobKey, uid: str, pods: list[PodView], version: str) -> None:
         """Take in a complete list of a job's pods, read at this resourceVersion.
 
-        Pods that the list lacks are gone, unless they are newer than the list.
+        Pods that the list lacks are gone, unless they are newer than the list. What it has of the
+        others holds, even if it is older than what was known: then the cluster was restored.
         """
         entry = self._entries.get(key)
         if entry is None or entry.job.uid != uid:
@@ -236,6 +240,11 @@ class JobIndex:
             if known.uid not in listed and not is_newer(known.resource_version, version):
                 self.forget_pod(known)
         for pod in pods:
+            before = entry.pods.get(pod.name)
+            if before is not None and has_gone_back(
+                before.resource_version, pod.resource_version, at=version
+            ):
+                del entry.pods[pod.name]
             self.observe_pod(pod)
         entry.pods_known = True
 

@@ -11,7 +11,7 @@ by its own time only. The same holds for a namespace whose policies could not be
 from collections.abc import Collection
 from typing import Final
 
-from trainingjob_operator.core.job import is_newer
+from trainingjob_operator.core.job import has_gone_back, is_newer
 from trainingjob_operator.core.observe_policy import PolicyView
 from trainingjob_operator.core.retention import NO_RULES, Inherited
 
@@ -103,7 +103,8 @@ class PolicyBook:
     ) -> set[str]:
         """Take in a complete list, read at this resourceVersion.
 
-        What it lacks is gone, unless it is newer than the list.
+        What it lacks is gone, unless it is newer than the list. What it has holds, even if it is
+        older than what was known by then: that means that the cluster was restored.
 
         Args:
             policies: what was listed.
@@ -125,6 +126,13 @@ class PolicyBook:
         self._unread = frozenset(unread)
         for known in gone:
             del self._known[known.namespace]
+        for policy in policies:
+            before = self._known.get(policy.namespace)
+            if before is not None and has_gone_back(
+                before.resource_version, policy.resource_version, at=version
+            ):
+                self._known[policy.namespace] = policy
+                changed.add(policy.namespace)
         self._is_complete = True
         changed.update(policy.namespace for policy in policies if self.put(policy))
         return changed

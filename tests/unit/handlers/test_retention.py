@@ -1,4 +1,7 @@
-"""The one timer: on policies called `default`, soon after the start, and parted by chance."""
+"""The one timer: on policies called `default`, soon after the start, and parted by chance.
+
+It holds no policy by a finalizer, and ends with its policy.
+"""
 
 import asyncio
 from typing import Any
@@ -10,10 +13,13 @@ from trainingjob_operator.handlers.retention import register_policies
 
 
 class Nothing:
-    """Takes what comes."""
+    """Takes what comes. The policy with the uid `u1` is there."""
 
     def policy_event(self, kind: str | None, raw: dict[str, Any]) -> None:
         raise AssertionError
+
+    def is_there(self, namespace: str, uid: str) -> bool:
+        return (namespace, uid) == ("ml", "u1")
 
     async def tick(self, namespace: str) -> None:
         self.ticked = namespace
@@ -41,10 +47,26 @@ def test_a_short_interval_is_not_waited_out_twice() -> None:
 @pytest.mark.parametrize(("name", "counts"), [("default", True), ("mine", False), (None, False)])
 def test_only_the_name_default_counts(name: str | None, counts: bool) -> None:
     handler, _ = timer(600)
-    assert handler.when(name=name) is counts
+    assert handler.when(name=name, namespace="ml", uid="u1") is counts
+
+
+def test_the_timer_puts_no_finalizer_on_policies_which_could_outlive_their_definition() -> None:
+    handler, _ = timer(600)
+    assert handler.requires_finalizer is False
+
+
+@pytest.mark.parametrize("uid", ["u2", None])
+def test_the_timer_of_a_policy_that_is_gone_ends_even_if_its_end_was_never_reported(
+    uid: str | None,
+) -> None:
+    handler, nothing = timer(600)
+    assert handler.when(name="default", namespace="ml", uid=uid) is False
+    with pytest.raises(kopf.PermanentError):
+        asyncio.run(handler.fn(namespace="ml", name="default", uid=uid))
+    assert not hasattr(nothing, "ticked")
 
 
 def test_a_tick_returns_nothing_that_kopf_would_write() -> None:
     handler, nothing = timer(600)
-    assert asyncio.run(handler.fn(namespace="ml", name="default")) is None
+    assert asyncio.run(handler.fn(namespace="ml", name="default", uid="u1")) is None
     assert nothing.ticked == "ml"

@@ -3,6 +3,9 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
 
 from tests.support.builders import make_job
 from tests.support.cluster import FakeCluster
@@ -346,3 +349,37 @@ async def test_a_job_that_is_over_and_whose_pods_have_ended_gets_no_pass() -> No
     assert len(cluster.pods()) == 2
     assert entry(life).pods == {}
     assert life.queue.depth == 0
+
+
+@leaping_time
+async def test_a_job_that_is_older_in_a_later_list_means_that_the_cluster_was_restored() -> None:
+    cluster = new_cluster("mnist")
+    life = OperatorLife(cluster)
+    reasons: list[str] = []
+    life.resync._on_rewind = reasons.append  # type: ignore[misc]
+    await life.resync.run_until_done()
+    known = entry(life).job
+    for number in range(3):
+        cluster.create_job(make_job(f"later-{number}"))
+    await life.resync.run_until_done()
+    assert reasons == []  # it is as it was, in a later list
+
+    newer = str(int(known.resource_version) + 1)
+    entry(life).job = replace(known, resource_version=newer)  # as it was before the restore
+    await life.resync.run_until_done()
+    [why] = reasons
+    assert f"from version {newer} to {known.resource_version}" in why
+
+
+@leaping_time
+async def test_a_live_read_that_is_older_than_what_was_known_means_the_same() -> None:
+    cluster = new_cluster("mnist")
+    life = OperatorLife(cluster)
+    reasons: list[str] = []
+    life.reconciler._on_rewind = reasons.append  # type: ignore[misc]
+    await life.resync.run_until_done()
+    known = entry(life).job
+    assert await life.reconciler._read_job(known) is not None
+    with pytest.raises(UnavailableError, match="restore"):
+        await life.reconciler._read_job(replace(known, resource_version="999"))
+    assert len(reasons) == 1

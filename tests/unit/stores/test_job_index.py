@@ -263,3 +263,18 @@ def test_the_index_is_done_with_an_ended_pod_of_a_job_that_is_over_and_with_no_o
     assert index.is_done_with(ended)
     assert not index.is_done_with(replace(ended, phase=PodPhase.RUNNING))
     assert not index.is_done_with(replace(ended, owner_uid="somebody-else"))
+
+
+def test_a_later_list_of_pods_holds_even_where_it_is_older_than_what_was_known() -> None:
+    index = JobIndex(3)
+    index.observe_job(job())
+    index.observe_pod(pod(0, version=50))
+
+    index.replace_pods(KEY, "uid-of-mnist", [pod(0, version=20)], "49")  # a list from before
+    index.replace_pods(KEY, "uid-of-mnist", [pod(1, version=20)], "49")
+    entry = index.get(KEY)
+    assert entry is not None
+    assert entry.pods["mnist-0-0"].resource_version == "50"
+
+    index.replace_pods(KEY, "uid-of-mnist", [pod(0, version=20)], "50")
+    assert entry.pods["mnist-0-0"].resource_version == "20"

@@ -111,3 +111,12 @@ def test_a_policy_without_a_spec_says_nothing() -> None:
         failed_limit=6,
         files_max_age_s=7,
     )
+
+
+def test_a_later_list_holds_even_where_it_is_older_than_what_was_known() -> None:
+    known = book(policy("ml", version=50, ttl_s=60))
+    restored = policy("ml", version=20, ttl_s=7)
+    assert known.replace([restored], "49") == set()  # a list from before
+    assert known.get("ml") == policy("ml", version=50, ttl_s=60)
+    assert known.replace([restored], "50") == {"ml"}
+    assert known.get("ml") == restored
