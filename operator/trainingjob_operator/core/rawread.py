@@ -12,7 +12,7 @@ from typing import Any, Final
 _FIRST_YEAR: Final = 1970
 _END_OF_YEARS: Final = 9000
 _LONGEST_TIME: Final = 40
-SHARED_TEXTS: Final = 16_384
+SHARED_TEXTS: Final = 2048
 """Texts that are kept to be shared at most."""
 _LONGEST_SHARED: Final = 253
 """Characters of the longest name that Kubernetes has."""
@@ -41,7 +41,7 @@ def shared_text(value: object) -> str:
     never free one.
 
     Bound: the `SHARED_TEXTS` texts that were seen last, of `_LONGEST_SHARED` ASCII characters each,
-    so 7 MiB at most and 3 MiB as a rule. A text that was forgotten, or is longer, is a copy of its
+    so 1 MiB at most. A text that was forgotten, or is longer, is a copy of its
     own in whatever is built next from it.
     """
     if not isinstance(value, str):
