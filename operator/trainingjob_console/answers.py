@@ -94,6 +94,7 @@ _REASONS: Final = {
     415: "The body is not plain JSON.",
     422: "A field or a parameter cannot be understood.",
     503: "The database or the queue; `Retry-After` says when to come again.",
+    507: "There is no room for more records; `Retry-After` says when to come again.",
 }
 
 

@@ -54,7 +54,8 @@ def _add_probes(app: FastAPI, database: Database, metrics: Metrics) -> None:
         except UnavailableError as error:
             headers = {"Retry-After": str(error.retry_after_s)}
             return PlainTextResponse(f"{error}\n", status_code=503, headers=headers)
-        return PlainTextResponse("ok\n")
+        warning = database.usage.warning
+        return PlainTextResponse(f"ok\nwarning: {warning}\n" if warning else "ok\n")
 
     async def measured() -> Response:
         return Response(metrics.render(), media_type=_METRICS_TYPE)

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 
 from trainingjob_console.errors import SettingsError, StartError
 from trainingjob_console.logs import configure_logging
+from trainingjob_console.prune import run_prune
 from trainingjob_console.server import Service
 from trainingjob_console.settings import PREFIX, Settings
 
 
 def run_command(argv: Sequence[str]) -> int:
-    """Serve until told to stop."""
+    """Serve until told to stop; or, with `prune` first, remove records."""
+    if argv[:1] == ["prune"]:
+        return run_prune(argv[1:])
     arguments = _parser().parse_args(list(argv))
     try:
         settings = Settings.from_environment(
@@ -37,7 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="trainingjob console",
         description="Keep the records of finished jobs: the endpoint for TRAININGJOB_PERSIST__URL.",
-        epilog=f"All settings are variables {PREFIX}...; see docs/persistence.md.",
+        epilog="`trainingjob console prune --help`: remove old records now. "
+        f"All settings are variables {PREFIX}...; see docs/persistence.md.",
     )
     parser.add_argument("--address", help="host:port to serve on (default: 127.0.0.1:8090)")
     parser.add_argument(

@@ -24,6 +24,10 @@ _PRAGMAS: Final = (
     # In WAL mode NORMAL loses the last commits at a power failure; FULL syncs each of them.
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
+    # What is removed is not overwritten: on a full disk there is no room for that.
+    "PRAGMA secure_delete = OFF",
+    # The log is emptied while it is smaller than the reserve that a full disk is left by.
+    "PRAGMA wal_autocheckpoint = 500",
     f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}",
 )
 

@@ -14,6 +14,7 @@
     - MediaTypeError      415: the body is no plain JSON
     - InvalidRecordError  422: JSON, but no record that this version understands; or a wrong query
     - UnavailableError    503: the database or the queue; ask again after `retry_after_s`
+      . FullError         507: there is no room for more records; ask again after `retry_after_s`
 """
 
 from typing import ClassVar
@@ -113,3 +114,9 @@ class UnavailableError(RequestError):
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class FullError(UnavailableError):
+    """There is no room for more records, until some are removed or the volume grows."""
+
+    status = 507

@@ -112,7 +112,7 @@ class JobsApi:
             operation_id="putRecord",
             summary="Store a record",
             response_model=Stored,
-            responses=refusals(400, 408, 409, 413, 415),
+            responses=refusals(400, 408, 409, 413, 415, 507),
             openapi_extra=_BODY,
         )
         add(

@@ -1,6 +1,6 @@
 """What the service counts. Labels have few values, all of them ours: no uid, no namespace."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from trainingjob_console.batching import BatchWriter
 from trainingjob_console.connections import Connections
+from trainingjob_console.space import Usage
 from trainingjob_console.writes import Result
 
 _METHODS: Final = frozenset({"GET", "PUT"})
@@ -19,7 +20,7 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 class Metrics:
     """A registry of its own, so that two services in one process do not share numbers."""
 
-    def __init__(self, writer: BatchWriter, connections: Connections) -> None:
+    def __init__(self, writer: BatchWriter, connections: Connections, usage: Usage) -> None:
         self._registry: Final = CollectorRegistry()
         self._requests: Final = Counter(
             "trainingjob_console_http_requests",
@@ -79,10 +80,40 @@ class Metrics:
                 "HTTP connections that may be open; then one is closed for each that comes.",
                 lambda: connections.limit,
             ),
+            "trainingjob_console_database_used_bytes": (
+                "What the records take.",
+                lambda: _measured(usage, "used"),
+            ),
+            "trainingjob_console_database_free_bytes": (
+                "What the database can still take; not known of PostgreSQL.",
+                lambda: _measured(usage, "free"),
+            ),
+            "trainingjob_console_database_limit_bytes": (
+                "What the records may take before the oldest go; 0: no limit.",
+                lambda: usage.limit or 0,
+            ),
+            "trainingjob_console_database_full": (
+                "1 while there is no room for more records.",
+                lambda: int(usage.is_full),
+            ),
         }
         for name, (text, value) in used.items():
             Gauge(name, text, registry=self._registry).set_function(value)
-        self._registry.register(_ClosedConnections(connections))
+        for family, text, label, counts in (
+            (
+                "trainingjob_console_connections_closed",
+                "HTTP connections that were closed by the service, by the reason.",
+                "reason",
+                connections.closed,
+            ),
+            (
+                "trainingjob_console_records_removed",
+                "Records removed by retention, by the limit that they were over.",
+                "limit",
+                usage.removed,
+            ),
+        ):
+            self._registry.register(_Counted(family, text, label, counts))
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered. `route` is the pattern that matched, never the path."""
@@ -104,19 +135,22 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class _ClosedConnections(Collector):
-    """Reads the counts from where they are kept."""
+class _Counted(Collector):
+    """Reads counts from where they are kept."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections: Final = connections
+    def __init__(self, name: str, text: str, label: str, counts: Mapping[str, int]) -> None:
+        self._about: Final = (name, text, None, [label])
+        self._counts: Final = counts
 
     def collect(self) -> Iterable[CounterMetricFamily]:
-        """One sample for each reason."""
-        family = CounterMetricFamily(
-            "trainingjob_console_connections_closed",
-            "HTTP connections that were closed by the service, by the reason.",
-            labels=["reason"],
-        )
-        for reason, count in self._connections.closed.items():
-            family.add_metric([reason], count)
+        """One sample for each value of the label."""
+        name, text, value, labels = self._about
+        family = CounterMetricFamily(name, text, value, labels)
+        for label, count in self._counts.items():
+            family.add_metric([label], count)
         yield family
+
+
+def _measured(usage: Usage, name: str) -> float:
+    value = getattr(usage.space, name, None)
+    return float("nan") if value is None else float(value)

@@ -97,6 +97,9 @@ class Record(BaseModel):
     spec: dict[str, JsonValue] | None = None
     """The job's own spec; the sender replaces every environment value by `***`."""
 
+    spec_omitted: bool | None = None
+    """True: the spec was too large, and the sender left it out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

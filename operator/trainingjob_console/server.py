@@ -25,6 +25,7 @@ from trainingjob_console.errors import StartError
 from trainingjob_console.jobs_api import JobsApi
 from trainingjob_console.metrics import Metrics
 from trainingjob_console.record import Entry
+from trainingjob_console.retention import Retention
 from trainingjob_console.settings import Settings
 from trainingjob_console.writes import Outcome, store
 
@@ -54,7 +55,13 @@ class Service:
             commit_timeout_s=settings.commit_timeout,
         )
         self._connections: Final = Connections(connections_within(settings.max_connections))
-        self._metrics: Final = Metrics(self._writer, self._connections)
+        self._metrics: Final = Metrics(self._writer, self._connections, self._database.usage)
+        self._retention: Final = Retention(
+            self._database,
+            age=settings.age_limit,
+            size=settings.size_limit,
+            interval_s=settings.retention_interval,
+        )
         api = JobsApi(
             database=self._database,
             writer=self._writer,
@@ -94,6 +101,7 @@ class Service:
             asyncio.create_task(self._database.prepare(), name="prepare"),
             asyncio.create_task(self._writer.run(), name="writer"),
             asyncio.create_task(self._connections.watch(), name="connections"),
+            asyncio.create_task(self._retention.run(), name="retention"),
         ]
         for task in tasks:
             task.add_done_callback(self._stop_if_failed)

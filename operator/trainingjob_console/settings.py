@@ -9,14 +9,23 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from trainingjob_console.errors import SettingsError
+from trainingjob_console.limits import SizeLimit, parse_age, parse_size
 
 PREFIX: Final = "TRAININGJOB_CONSOLE_"
 
@@ -74,6 +83,18 @@ class Settings(BaseModel):
     max_connections: int = Field(default=256, ge=8, le=10_000)
     """Open HTTP connections; more are answered with 503."""
 
+    retention_age: str = "400d"
+    """How long a record is kept after it was completed and received: `400d`, `12h`, or seconds; 0:
+    for ever."""
+
+    retention_size: str = "80%"
+    """What the records may take, else the oldest go: a share of the volume that SQLite's file is on
+    (PostgreSQL: no limit), or bytes like `20Gi`; 0: no limit."""
+
+    retention_interval: float = Field(default=3600.0, ge=1, le=86400)
+    """Seconds between two removals by age, each of which takes 0.2 % of the records at most, or
+    50."""
+
     log_format: Literal["json", "console"] | None = None
     """`json`: one object a line; `console`: for people. Unset: console on a terminal, else json."""
 
@@ -95,6 +116,28 @@ class Settings(BaseModel):
         """The database as SQLAlchemy wants it named. Its text masks the password."""
         url = make_url(self.database)
         return url.set(drivername=_DRIVERS[url.drivername])
+
+    @property
+    def age_limit(self) -> timedelta:
+        """`retention_age`; nothing: for ever."""
+        return parse_age(self.retention_age)
+
+    @property
+    def size_limit(self) -> SizeLimit:
+        """`retention_size`."""
+        return parse_size(self.retention_size)
+
+    @field_validator("retention_age")
+    @classmethod
+    def _is_age(cls, text: str) -> str:
+        parse_age(text)
+        return text
+
+    @field_validator("retention_size")
+    @classmethod
+    def _is_size(cls, text: str) -> str:
+        parse_size(text)
+        return text
 
     @model_validator(mode="after")
     def _database_is_known(self) -> Self:

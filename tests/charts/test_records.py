@@ -180,11 +180,16 @@ def test_it_can_be_left_out_and_then_there_are_no_records() -> None:
 
 
 def test_its_settings_reach_it() -> None:
-    service = {"config": {"TRAININGJOB_CONSOLE_MAX_BODY_BYTES": 1048576}, "port": 9100}
+    service = {
+        "config": {"TRAININGJOB_CONSOLE_MAX_BODY_BYTES": 1048576},
+        "port": 9100,
+        "retention": {"age": "90d", "size": 1000000},
+    }
     objects = render({"recordService": service, "logging": {"level": "debug"}})
     settings = ConsoleSettings.from_environment(environment(objects, part=RECORDS))
     assert settings.max_body_bytes == 1048576
     assert settings.port == 9100
+    assert (settings.age_limit.days, settings.size_limit.size) == (90, 1000000)
     assert settings.log_level == "debug"
     assert ":9100/" in environment(objects)["TRAININGJOB_PERSIST__URL"]
 

@@ -72,7 +72,7 @@ def test_every_setting_of_the_operator_has_a_value() -> None:
     named = set(re.findall(r"\bTRAININGJOB_[A-Z_]+\b", TEMPLATES))
     of_the_console = {name for name in named if name.startswith(console.PREFIX)}
     assert named - of_the_console == set(variable_names())
-    assert len(of_the_console) == 5
+    assert len(of_the_console) == 7
     assert of_the_console <= set(console.variable_names())
 
 

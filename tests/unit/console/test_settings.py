@@ -44,6 +44,9 @@ def test_no_setting_is_called_like_something_of_a_service() -> None:
         ({"TRAININGJOB_CONSOLE_DATABSE": "x"}, "did you mean TRAININGJOB_CONSOLE_DATABASE?"),
         ({"TRAININGJOB_CONSOLE_QUEUE_RECORDS": "many"}, "TRAININGJOB_CONSOLE_QUEUE_RECORDS: "),
         ({"TRAININGJOB_CONSOLE_POOL_SIZE": "0"}, "greater than or equal to 1"),
+        ({"TRAININGJOB_CONSOLE_RETENTION_AGE": "-1d"}, "must be an age like 400d"),
+        ({"TRAININGJOB_CONSOLE_RETENTION_AGE": "400y"}, "must be an age like 400d"),
+        ({"TRAININGJOB_CONSOLE_RETENTION_SIZE": "100%"}, "must be a size like 80%"),
         ({"TRAININGJOB_CONSOLE_DATABASE": "redis://x"}, "sqlite:/// or postgresql://"),
         ({"TRAININGJOB_CONSOLE_DATABASE": "what"}, "sqlite:/// or postgresql://"),
         ({"TRAININGJOB_CONSOLE_DATABASE": "sqlite:///:memory:"}, "must name a file"),
@@ -94,3 +97,14 @@ def test_arguments_win_over_variables() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         read().address = "x"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("written", "total", "limit"),
+    [("80%", 1000, 800), ("80%", None, None), ("2Ki", None, 2048), ("7", 1, 7), ("0", 1000, None)],
+)
+def test_a_limit_of_size_is_a_share_of_the_volume_or_bytes(
+    written: str, total: int | None, limit: int | None
+) -> None:
+    settings = read(TRAININGJOB_CONSOLE_RETENTION_SIZE=written)
+    assert settings.size_limit.of(total) == limit
