@@ -33,6 +33,7 @@ from trainingjob_operator.gc.logs.budget import Limits
 from trainingjob_operator.gc.logs.sweep import LogSweep
 from trainingjob_operator.volume.root import Root
 
+_OWNER: Final = Owner("bench", identity="9e4b2f60-1111-4222-8333-0123456789ab")
 _WEEK_S: Final = 7 * 86_400.0
 _OLD_S: Final = 10 * 86_400
 _NOBODY: Final = LiveJobs(frozenset())
@@ -72,7 +73,7 @@ class Tree:
         self._clock: Final = _Clock()
         path.mkdir()
         with Root.open(str(path)) as root:
-            root.initialise(Owner("bench"))
+            root.initialise(_OWNER)
         old = time.time() - _OLD_S if aged else None
         for uid in self.uids:
             self._fill(path / f"job_{uid}", old)
@@ -103,7 +104,7 @@ class Tree:
         """Ours, without its caps."""
         return LogSweep(
             str(self.path),
-            owner=Owner("bench"),
+            owner=lambda: _OWNER,
             limits=Limits(100, 1 << 62, 1e9, processes=processes),
             clock=self._clock,
             volume_time_ns=lambda _: self._clock.wall_ns,

@@ -207,6 +207,19 @@ def _add_prune(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="first make this directory a volume of ours, whatever is in it",
     )
     prune.add_argument(
+        "--adopt",
+        metavar="IDENTITY",
+        help="first take this volume over from an owner that is gone for good, with all that it "
+        "has marked; `unknown`: a volume that names none",
+    )
+    prune.add_argument(
+        "--identity",
+        metavar="UID",
+        help="for --init and --adopt: the uid of the operator's namespace (default: ask the "
+        "cluster)",
+    )
+    _add_cluster(prune)
+    prune.add_argument(
         "--legacy", action="store_true", help="remove entries whose id is no uid, too"
     )
     _add_output(prune)
@@ -225,6 +238,10 @@ def _prune(parsed: argparse.Namespace) -> int:
             max_age=parsed.max_age,
             dry_run=parsed.dry_run,
             init=parsed.init,
+            adopt=parsed.adopt,
+            identity=parsed.identity,
+            kubeconfig=_kubeconfig(parsed),
+            context=parsed.context,
             legacy=parsed.legacy,
             output=parsed.output,
         )

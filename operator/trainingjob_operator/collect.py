@@ -14,8 +14,9 @@ from trainingjob_operator.core.observe_policy import PolicyView, policy_view
 from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
 from trainingjob_operator.core.rawread import mapping, text
 from trainingjob_operator.core.retention import Inherited, Verdict
-from trainingjob_operator.errors import KubernetesError
+from trainingjob_operator.errors import KubernetesError, VolumeError
 from trainingjob_operator.gc.clock_guard import ClockGuard
+from trainingjob_operator.gc.identity import IdentityReader
 from trainingjob_operator.gc.jobs.remover import HISTORY, TTL, Removal, Remover
 from trainingjob_operator.gc.jobs.sweep import JobsReport, JobSweep
 from trainingjob_operator.gc.logs.sweep import log_sweep_from
@@ -23,6 +24,7 @@ from trainingjob_operator.gc.logs.table import Listing, print_summary, report_do
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
 from trainingjob_operator.settings import Settings
+from trainingjob_operator.stores.identity import Identity
 from trainingjob_operator.stores.policies import PolicyBook
 
 _NO_VOLUME: Final = "TRAININGJOB_VOLUME__ROOT is not set: there is no volume to look at"
@@ -125,14 +127,18 @@ class _Collector:
         self._book: Final = book
         self._clock: Final = clock
         self._account: Final = account
+        self._home: Final = book.default_namespace
 
     async def run(self) -> None:
         policies = await self._read_policies()
+        if not self._book.has_default:
+            self._account.failed.append(f"nothing is looked at: {_no_policy(self._home)}")
+            return
         remover = _Remover(self._gateway, self._book, self._clock, self._account)
         sweep = JobSweep(self._gateway, self._book, remover)
         namespaces = self._settings.namespaces or (None,)
         began = self._clock.now()
-        default = self._book.default_namespace
+        default = self._home
         jobs = await sweep.run(namespaces, ruler=default, remember=True)
         self._count(jobs)
         for namespace in sorted({policy.namespace for policy in policies} - {default}):
@@ -170,13 +176,23 @@ class _Collector:
 
     async def _sweep_volume(self, jobs: JobsReport, began: datetime) -> None:
         account = self._account
-        sweep = log_sweep_from(self._settings, self._clock)
+        settings, home = self._settings, self._home
+        identity = Identity(settings.cluster_name, settings.namespaces)
+        sweep = log_sweep_from(settings, self._clock, identity.owner)
         if sweep is None:
             return
         if not jobs.is_complete or jobs.seen is None:
             account.failed.append("the volume is left alone: not all jobs could be listed")
             return
-        raw = await self._gateway.get_policy(self._book.default_namespace) or {}
+        try:
+            await IdentityReader(self._gateway, identity, home).read()
+        except VolumeError as error:
+            account.failed.append(f"the volume is left alone: {error}")
+            return
+        raw = await self._gateway.get_policy(home)
+        if raw is None:
+            account.failed.append(f"the volume is left alone: {_no_policy(home)}")
+            return
         live = LiveJobs(
             uids=frozenset(jobs.seen.uids),
             finished=jobs.seen.finished,
@@ -184,13 +200,21 @@ class _Collector:
             listed_at=began,
             volume_id=text(mapping(raw.get("status")).get("volumeId")) or None,
         )
-        policy = self._book.get(self._book.default_namespace)
+        policy = self._book.get(home)
         said = policy.rules.files_max_age_s if policy is not None else None
         max_age_s = self._settings.volume.max_age if said is None else said
         if account.listing is None:
             account.volume = await sweep.run(live, max_age_s=max_age_s)
         else:
             account.volume = sweep.look(live, max_age_s=max_age_s, seen=account.listing.add)
+
+
+def _no_policy(namespace: str) -> str:
+    return (
+        f"there is no RetentionPolicy `{POLICY_NAME}` in namespace {namespace}, which the operator "
+        "creates in its own: is this the operator's cluster (--kubeconfig, --context), and "
+        "TRAININGJOB_OPERATOR_NAMESPACE its namespace?"
+    )
 
 
 # --- telling it -----------------------------------------------------------------------------------

@@ -161,6 +161,7 @@ REASON_UNSAFE_LAYOUT: Final = "UnsafeLayout"
 REASON_CLOCK_STEPPED: Final = "ClockStepped"
 REASON_VOLUME_LOCKED: Final = "Locked"
 REASON_JOBS_UNKNOWN: Final = "JobsUnknown"
+REASON_IDENTITY_UNKNOWN: Final = "IdentityUnknown"
 """Not all jobs could be listed: nothing is removed, because its job may live."""
 
 REASON_LOGS_PENDING: Final = "Pending"

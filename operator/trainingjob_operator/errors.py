@@ -14,6 +14,8 @@
     - InvalidError        400/405/413/415/422 from the server itself: it can never pass
     - ThrottledError      429: ask again after `retry_after_s`
     - UnavailableError    5xx, time-outs, broken connections: ask again with back-off
+    - NotServedError      404 that names no object, or of a list: the kind is not served here, so
+                          that nothing is known of its objects; ask again with back-off
   + RecordError           a job's record was not stored
     - RecordRejectedError     this very record is not taken; other records are none the wiser
     - RecordConflictError     the receiver has other content under the same revision
@@ -23,7 +25,8 @@
   + EntryError            one job's entry on the volume cannot be used; the volume itself can
   + EntryChangedError     something on the volume changed while we looked at it; another time
 
-Absence is not an error: a 404 on a read, a delete or a patch is `None`.
+The absence of one object is not an error: a 404 that names it, on a read, a delete or a patch, is
+`None`.
 """
 
 from typing import ClassVar
@@ -115,6 +118,13 @@ class ThrottledError(KubernetesError):
 
 class UnavailableError(KubernetesError):
     """No usable answer: a time-out, a broken connection or a server error."""
+
+
+class NotServedError(UnavailableError):
+    """404 for a kind and not for an object: its definition is not there, or it is another cluster.
+
+    It says nothing of the objects. An empty list is a list, and never this.
+    """
 
 
 class RecordError(OperatorError):

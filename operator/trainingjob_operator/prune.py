@@ -1,5 +1,9 @@
-"""`trainingjob prune`: the sweep of a volume by hand, without a cluster."""
+"""`trainingjob prune`: the sweep of a volume by hand, without a cluster.
 
+Only to take a volume (`--init`, `--adopt`) it has to know whose it is to be, and asks the cluster.
+"""
+
+import asyncio
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,10 +22,15 @@ from trainingjob_operator.core.pruning import (
     is_uid,
 )
 from trainingjob_operator.errors import SettingsError, VolumeError
+from trainingjob_operator.gc.identity import IdentityReader
 from trainingjob_operator.gc.logs.budget import Limits
 from trainingjob_operator.gc.logs.sweep import LogSweep
 from trainingjob_operator.gc.logs.table import Listing, print_json, print_summary
+from trainingjob_operator.kube.connection import connect
+from trainingjob_operator.kube.gateway import Gateway
 from trainingjob_operator.settings import Settings, parse_duration
+from trainingjob_operator.stores.identity import Identity
+from trainingjob_operator.volume.ownership import UNKNOWN
 from trainingjob_operator.volume.root import Root
 
 _SAY_WHO_LIVES: Final = (
@@ -44,6 +53,10 @@ class Order:
     max_age: str = "7d"
     dry_run: bool = False
     init: bool = False
+    adopt: str | None = None
+    identity: str | None = None
+    kubeconfig: str | None = None
+    context: str | None = None
     legacy: bool = False
     output: str = "table"
 
@@ -56,7 +69,7 @@ def prune(order: Order) -> bool:
     """
     live = _live(order)
     max_age_s = _max_age(order.max_age)
-    if order.init and not _initialise(order):
+    if _takes(order) and not _take(order):
         return False
     if live is None:
         return True
@@ -90,13 +103,25 @@ def _advice(report: VolumeReport) -> str:
     return report.message
 
 
-def _initialise(order: Order) -> bool:
-    """Write the sentinel. Whose the volume is, the operator's own settings say."""
-    settings = Settings.from_environment()
-    owner = Owner(settings.cluster_name, settings.namespaces)
+def _takes(order: Order) -> bool:
+    """True if the volume is to get another owner, or its first one."""
+    return order.init or order.adopt is not None
+
+
+def _take(order: Order) -> bool:
+    """Write the sentinel, with the install that the operator's own settings name as the owner."""
+    if order.init and order.adopt is not None:
+        raise SettingsError(
+            "prune: take one of --init (the volume has no sentinel) and --adopt (it has another's)"
+        )
     try:
+        owner = asyncio.run(_owner(order))
         with Root.open(order.root) as root:
-            sentinel = root.initialise(owner)
+            if order.adopt is None:
+                sentinel = root.initialise(owner)
+            else:
+                earlier = "" if order.adopt == UNKNOWN else order.adopt
+                sentinel = root.adopt(owner, earlier)
     except VolumeError as error:
         if error.reason == REASON_UNSAFE_ROOT:
             raise SettingsError(f"prune: {error}") from error
@@ -105,13 +130,45 @@ def _initialise(order: Order) -> bool:
     namespaces = ", ".join(sentinel.owner.namespaces) or "all namespaces"
     _say(
         f"{order.root} is volume {sentinel.volume_id} of cluster {sentinel.owner.cluster!r}, "
-        f"{namespaces}"
+        f"{namespaces} (identity {sentinel.owner.identity})"
     )
     return True
 
 
+async def _owner(order: Order) -> Owner:
+    """Return who the operator is: from the command line, or as the operator itself finds it.
+
+    Raises:
+        SettingsError: there is no API server to be found, and no identity was given.
+        VolumeError: the API server does not say.
+    """
+    settings = Settings.from_environment()
+    identity = Identity(settings.cluster_name, settings.namespaces)
+    if order.identity is not None:
+        identity.learn(_one_uid(order.identity))
+        return identity.owner()
+    try:
+        connection = await connect(order.kubeconfig, order.context)
+    except SettingsError as error:
+        raise SettingsError(
+            f"prune: {error}; or say who the operator is with --identity UID (from `kubectl get "
+            "namespace NAMESPACE -o jsonpath={.metadata.uid}`, of the operator's own)"
+        ) from error
+    namespace = settings.operator_namespace or connection.namespace
+    async with Gateway(connection, timeout_s=settings.kubernetes.timeout) as gateway:
+        await IdentityReader(gateway, identity, namespace).read()
+    return identity.owner()
+
+
+def _one_uid(text: str) -> str:
+    uid = text.strip().lower()
+    if not is_uid(uid):
+        raise SettingsError(f"prune: --identity: {text[:80]!r} is no uid of a namespace")
+    return uid
+
+
 def _live(order: Order) -> LiveJobs | None:
-    """Whose files stay; None: nobody was named, and only --init was asked for."""
+    """Whose files stay; None: nobody was named, and only --init or --adopt."""
     ways = [order.live is not None, order.live_from is not None, order.assume_none_live]
     if sum(ways) > 1:
         raise SettingsError("prune: take one of --live, --live-from and --assume-none-live")
@@ -129,7 +186,7 @@ def _live(order: Order) -> LiveJobs | None:
                 "say so with --assume-none-live"
             )
         return LiveJobs(uids)
-    if order.init and not order.dry_run:
+    if _takes(order) and not order.dry_run:
         return None
     raise SettingsError(_SAY_WHO_LIVES)
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.constants import ANNOTATION_DISCARD_RECORD
-from trainingjob_operator.errors import KubernetesError
+from trainingjob_operator.errors import KubernetesError, NotServedError
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.deployments import DeploymentGateway
 from trainingjob_operator.persistence.farewell import Account, Farewell
@@ -46,11 +46,11 @@ async def release(
     """
     connection = await connect(kubeconfig, context)
     writer = writer_from(settings.persist) if settings.persist.url else None
-    timeout_s = settings.kubernetes.timeout
+    timeout_s, is_its_cluster = settings.kubernetes.timeout, False
     try:
         async with DeploymentGateway(connection, timeout_s=timeout_s) as gateway:
             if deployment is not None:
-                await _stop(gateway, connection, deployment)
+                is_its_cluster = await _stop(gateway, connection, deployment)
             account = await Farewell(
                 gateway,
                 writer,
@@ -63,6 +63,8 @@ async def release(
                 jobs_go_too=jobs_go_too,
                 policies_too=_beside(settings, connection.namespace),
             ).run()
+    except NotServedError as error:
+        return _not_served(error, is_its_cluster=is_its_cluster)
     except KubernetesError as error:
         _say(f"{error}; run it again")
         return False
@@ -72,7 +74,7 @@ async def release(
     return not account.held
 
 
-async def _stop(gateway: DeploymentGateway, connection: Connection, deployment: str) -> None:
+async def _stop(gateway: DeploymentGateway, connection: Connection, deployment: str) -> bool:
     namespace, _, name = deployment.rpartition("/")
     namespace = namespace or connection.namespace
     was_there = await gateway.stand_still(namespace, name, patience_s=STOP_PATIENCE_S)
@@ -80,6 +82,23 @@ async def _stop(gateway: DeploymentGateway, connection: Connection, deployment: 
         f"the operator {namespace}/{name} "
         + ("is scaled to 0, and its pod is gone" if was_there else "is not there")
     )
+    return was_there
+
+
+def _not_served(error: NotServedError, *, is_its_cluster: bool) -> bool:
+    """Say what it means that there are no such kinds; return True if nothing can be held.
+
+    Without its definition no object of ours exists, in the cluster where the operator ran. In
+    another cluster it says nothing of what is held in that one.
+    """
+    if is_its_cluster:
+        _say("the CRDs are not installed any more, and so nothing is held")
+        return True
+    _say(
+        f"{error}; if the CRDs of the right cluster have been deleted, nothing is held there, and "
+        "there is nothing to release"
+    )
+    return False
 
 
 def _beside(settings: Settings, home: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import aiohttp
@@ -11,10 +12,11 @@ import kopf
 from trainingjob_operator.clock import Clock, SteadyTime, SystemClock
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.errors import KubernetesError, SettingsError
+from trainingjob_operator.errors import KubernetesError, SettingsError, VolumeError
 from trainingjob_operator.gc.aging import IndexAging
 from trainingjob_operator.gc.clock_guard import ClockGuard
 from trainingjob_operator.gc.housekeeper import Housekeeper, Memory, Schedule, Tools
+from trainingjob_operator.gc.identity import IdentityReader
 from trainingjob_operator.gc.jobs.remover import Remover
 from trainingjob_operator.gc.jobs.sweep import JobSweep
 from trainingjob_operator.gc.logs.sweep import log_sweep_from
@@ -49,6 +51,7 @@ from trainingjob_operator.reconciler.resync import Resync, Scope
 from trainingjob_operator.reconciler.work_queue import WorkQueue
 from trainingjob_operator.reconciler.workers import Workers
 from trainingjob_operator.settings import Settings
+from trainingjob_operator.stores.identity import Identity
 from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.manifest_cache import ManifestCache
 from trainingjob_operator.stores.policies import PolicyBook
@@ -116,8 +119,12 @@ class Operator:
             look_again=self.queue.add,
             on_forgotten=self._forget_policy,
         )
+        self.identity: Final = Identity(settings.cluster_name, settings.namespaces)
+        self.identity_reader: Final = IdentityReader(
+            self.gateway, self.identity, self.policies.default_namespace
+        )
         self.archiving: Final = self._archiving(clock) if settings.volume.root else None
-        self.log_sweep: Final = log_sweep_from(settings, clock)
+        self.log_sweep: Final = log_sweep_from(settings, clock, self.identity.owner)
         self.reconciler: Final = Reconciler(
             cluster=self.gateway,
             index=self.index,
@@ -209,6 +216,7 @@ class Operator:
             aging=self.aging,
             memory=self._memory,
             volume=self.log_sweep,
+            identify=self.identity_reader.read,
             volume_fault=lambda: self.archiving.archiver.volume_fault if self.archiving else None,
         )
         schedule = Schedule(
@@ -268,6 +276,7 @@ class Operator:
             clock=clock,
             policy_namespace=self.policies.default_namespace,
             known_uids=lambda: frozenset(entry.job.uid for entry in self.index),
+            identity=self.identity,
             on_news=self.queue.add,
         )
 
@@ -358,6 +367,8 @@ class Operator:
             return "the first list of jobs and pods is not complete"
         if (ailment := self.what_ails()) is not None:
             return ailment
+        if self.archiving is not None and (unknown := self.identity.why_unknown):
+            return unknown
         follows = self.relists.have_begun(self.settings.namespaces or (None,))
         return None if follows else "the watches of jobs and pods are not open yet"
 
@@ -370,7 +381,7 @@ class Operator:
             self.shell.leave()  # kopf does not call `_stop` then: there is nothing to stop
             raise
         _logger.info("following %d jobs; watching for more", len(self.index))
-        archiving = await self.archiving.start() if self.archiving is not None else []
+        archiving = await self._start_archiving()
         self.workers.start()
         self._tasks = [
             *archiving,
@@ -389,6 +400,16 @@ class Operator:
                 "no record endpoint is set (TRAININGJOB_PERSIST__URL): "
                 "finished jobs leave no record behind"
             )
+
+    async def _start_archiving(self) -> list[asyncio.Task[Any]]:
+        """Know who we are before a volume is taken for ours."""
+        if self.archiving is None:
+            return []
+        with suppress(VolumeError):  # it is said, and tried again
+            await self.identity_reader.read()
+        on_known = self.archiving.claim
+        reading = asyncio.create_task(self.identity_reader.run(on_known), name="identity")
+        return [reading, *await self.archiving.start()]
 
     async def _read_policies(self) -> None:
         """Know who keeps jobs for longer before any of them is deleted; without, none is."""

@@ -111,6 +111,16 @@ def test_logs_are_read_only_where_there_is_a_volume_for_them() -> None:
     assert "/pods/log" not in IN_NAMESPACES
 
 
+def test_the_operators_own_namespace_is_read_where_a_volume_has_to_be_known_as_ours() -> None:
+    for values in ({}, NAMED):
+        with_volume = render(values | {"logVolume": {"existingClaim": "logs"}})
+        role = one(with_volume, "Role", "trainingjob-operator-policy")
+        assert granted(role, of=NAMESPACE) == {"/namespaces": {"get"}}
+        assert (
+            granted(one(render(values), "Role", "trainingjob-operator-policy"), of=NAMESPACE) == {}
+        )
+
+
 def test_the_operator_of_named_namespaces_has_rights_nowhere_else() -> None:
     objects = service_account_objects(NAMED | {"rbac": {"aggregateClusterRoles": False}})
     roles = [found for found in objects if found["kind"] == "Role"]

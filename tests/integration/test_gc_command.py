@@ -16,17 +16,29 @@ from tests.support.volume import new_uid
 from trainingjob_operator.core.pruning import Owner
 from trainingjob_operator.core.rawread import time_text
 from trainingjob_operator.volume.root import Root
+from trainingjob_sandbox.apiserver import ApiServerThread
 
 Object = dict[str, Any]
 
 
 @pytest.fixture
-def root(api: Api, tmp_path: Path) -> Path:
+async def root(api: Api, tmp_path: Path) -> Path:
     """A volume of this namespace."""
     path = tmp_path / "volume"
     path.mkdir()
+    uid = (await api.client.get(f"/api/v1/namespaces/{api.namespace}"))["metadata"]["uid"]
     with Root.open(str(path)) as opened:
-        opened.initialise(Owner("default", (api.namespace,)))
+        opened.initialise(Owner("default", (api.namespace,), uid))
+    path_of_policies = (
+        f"/apis/trainingjob.dev/v1alpha1/namespaces/{api.namespace}/retentionpolicies"
+    )
+    policy = {
+        "apiVersion": "trainingjob.dev/v1alpha1",
+        "kind": "RetentionPolicy",
+        "metadata": {"name": "default"},
+        "spec": {},
+    }
+    await api.client.create(path_of_policies, policy)
     return path
 
 
@@ -136,4 +148,48 @@ async def test_without_a_complete_list_of_jobs_the_volume_is_left_alone(
     assert code == 1
     assert told["volume"] is None
     assert "the API server" in err
+    assert log.exists()
+
+
+async def test_without_the_policy_of_an_operator_nothing_is_looked_at(
+    api_server: ApiServerUnderTest, api: Api, root: Path
+) -> None:
+    """The kubeconfig of another cluster, or the wrong namespace."""
+    log = root / f"job_{new_uid()}.log"
+    log.touch()
+    await ended(api, "over")
+    path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{api.namespace}/retentionpolicies/default"
+    await api.client.delete(path)
+    code, told, err = await Gc(api_server.operator_kubeconfig, api.namespace, root)()
+    assert code == 1
+    assert "no RetentionPolicy `default`" in err
+    assert (told["volume"], told["jobs"]) == (None, [])
+    assert log.exists()
+    assert not await api.job_is_gone("over")
+
+
+@pytest.mark.sandbox_only
+async def test_a_cluster_without_the_definitions_knows_of_no_job_and_says_nothing_of_any(
+    root: Path, api: Api, tmp_path: Path
+) -> None:
+    log = root / f"job_{new_uid()}.log"
+    log.touch()
+    with ApiServerThread(crds=[]) as bare:
+        kubeconfig = tmp_path / "bare"
+        kubeconfig.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "clusters": [{"name": "c", "cluster": {"server": bare.url}}],
+                    "users": [{"name": "u", "user": {}}],
+                    "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                    "current-context": "c",
+                }
+            )
+        )
+        code, told, err = await Gc(kubeconfig, api.namespace, root)()
+    assert code == 1
+    assert "are the CRDs installed" in err
+    assert told["volume"] is None
     assert log.exists()

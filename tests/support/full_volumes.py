@@ -12,6 +12,7 @@ import signal
 import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -21,7 +22,7 @@ from tests.support.volume_scenarios import fill, told
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.core.decision import LogOutcome
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.core.pruning import LiveJobs, Owner, Reason
+from trainingjob_operator.core.pruning import LiveJobs, Reason
 from trainingjob_operator.errors import VolumeError
 from trainingjob_operator.gc.logs import judge as judging
 from trainingjob_operator.gc.logs import remover as removing
@@ -181,7 +182,7 @@ def no_inode_to_go_back(folder: Path) -> Outcome:
 def no_room_to_say_whose_it_is(folder: Path) -> Outcome:
     """The operator serves more namespaces by now, and the volume takes no new sentinel."""
     place = tmpfs(folder / "volume", FEW_INODES)
-    volume = Volume(place, owner=Owner("test", ("ml",)))
+    volume = Volume(place, owner=replace(OURS, namespaces=("ml",)))
     volume.log(new_uid())
     leave_no_room(place)
     volume.age()
@@ -227,7 +228,7 @@ def archive(place: Path, uid: str, *, pod: str = "pod-0", lines: int = 64) -> Lo
 
     async def run() -> LogOutcome:
         clock = SystemClock()
-        shelf = Shelf(str(place), OURS, FileThreads(4))
+        shelf = Shelf(str(place), lambda: OURS, FileThreads(4))
         archiver = Archiver(pods=LongLog(lines), shelf=shelf, clock=clock, on_news=lambda _: None)
         archiver.queue.put(
             LogTask(
@@ -357,7 +358,7 @@ def a_log_on_a_read_only_volume(folder: Path) -> Outcome:
     lost = archive(volume.path, new_uid())
     prepared = ""
     try:
-        shelf = Shelf(str(volume.path), OURS, FileThreads(1))
+        shelf = Shelf(str(volume.path), lambda: OURS, FileThreads(1))
         asyncio.run(shelf.prepare(KEY, new_uid()))
     except VolumeError as error:
         prepared = error.reason

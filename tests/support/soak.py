@@ -41,6 +41,10 @@ TTL_S: Final = HOUR_S
 """The default of the settings: an hour after its end a job leaves memory and the cluster."""
 
 
+async def nobody_asks() -> None:
+    """There is no volume to be known as ours."""
+
+
 class _Nothing(list[Any]):
     """Keeps nothing of what it is given: notes of a whole year would be the leak."""
 
@@ -185,6 +189,7 @@ class Soak:
             counts=Metrics().gc,
             aging=IndexAging(life.index, life.steady, retention_s=lambda: TTL_S),
             memory=lambda: Memory(jobs=len(life.index), active=0, waiting=0, resident_bytes=0),
+            identify=nobody_asks,
         )
         schedule = Schedule(interval_s=self._interval_s, namespaces=(None,), files_max_age_s=DAY_S)
         return Housekeeper(tools, schedule)

@@ -19,7 +19,7 @@ from trainingjob_operator.gc.logs.volume_pass import Seen
 from trainingjob_operator.volume.root import Root
 
 WEEK_S = 7 * 86_400.0
-OURS = Owner("test", ())
+OURS = Owner("test", (), identity="5d1b5f0e-6f43-4c5b-9f3e-0123456789ab")
 EVERYTHING = Limits(share_percent=100, at_least=1_000_000, seconds=600)
 NOBODY = LiveJobs(uids=frozenset())
 
@@ -82,7 +82,7 @@ class Volume:
         self.clock.wall_ns = border + int(max_age_s * 1e9)
         return LogSweep(
             str(self.path),
-            owner=self.owner,
+            owner=lambda: self.owner,
             limits=self.limits,
             clock=self.clock,
             volume_time_ns=lambda _: self.clock.wall_ns,

@@ -9,6 +9,9 @@ import pytest
 from tests.support.volume import new_uid, wait_until
 from trainingjob_operator.cli import main
 
+ME = new_uid()
+"""The uid of the operator's namespace."""
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -60,19 +63,46 @@ def test_it_removes_nothing_from_a_directory_that_is_no_volume(
 
 
 def test_init_alone_makes_it_a_volume_and_a_second_one_changes_nothing(root: Path) -> None:
-    assert prune(root, "--init") == 0
+    assert prune(root, "--init", "--identity", ME) == 0
     sentinel = (root / ".trainingjob-volume").read_text()
-    assert prune(root, "--init") == 0
+    assert prune(root, "--init", "--identity", ME) == 0
     assert (root / ".trainingjob-volume").read_text() == sentinel
 
 
 def test_init_takes_no_volume_of_another_cluster(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert prune(root, "--init") == 0
-    monkeypatch.setenv("TRAININGJOB_CLUSTER_NAME", "another")
-    assert prune(root, "--init") == 1
-    assert "belongs to cluster 'default'" in capsys.readouterr().err
+    assert prune(root, "--init", "--identity", ME) == 0
+    assert prune(root, "--init", "--identity", new_uid()) == 1
+    told = capsys.readouterr().err
+    assert "belongs to cluster 'default'" in told
+    assert f"trainingjob prune --adopt {ME} --root {root}" in told
+
+
+def test_adopt_takes_a_volume_from_the_owner_that_it_names_and_no_other(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heir = new_uid()
+    assert prune(root, "--init", "--identity", ME) == 0
+    assert prune(root, "--adopt", "unknown", "--identity", heir) == 1
+    assert prune(root, "--adopt", new_uid(), "--identity", heir) == 1
+    assert prune(root, "--adopt", ME, "--identity", heir) == 0
+    assert f"(identity {heir})" in capsys.readouterr().err
+    sentinel = json.loads((root / ".trainingjob-volume").read_text())
+    assert (sentinel["identity"], sentinel["adopted"]) == (heir, [ME])
+
+
+def test_without_a_cluster_the_identity_has_to_be_given(
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    assert prune(root, "--init") == 2
+    assert "--identity UID" in capsys.readouterr().err
+    assert not (root / ".trainingjob-volume").exists()
 
 
 @pytest.mark.parametrize(
@@ -86,6 +116,8 @@ def test_init_takes_no_volume_of_another_cluster(
         (["--assume-none-live", "--max-age", "0"], "one second at least"),
         (["--assume-none-live", "--max-age", "soon"], "--max-age"),
         (["--dry-run", "--init"], "say whose files must stay"),
+        (["--init", "--adopt", "unknown"], "take one of --init"),
+        (["--init", "--identity", "me"], "no uid of a namespace"),
     ],
 )
 def test_a_slip_is_wrong_use_and_costs_nothing(
@@ -102,7 +134,7 @@ def test_a_slip_is_wrong_use_and_costs_nothing(
 @pytest.mark.parametrize("path", ["/", "relative", "/tmp", "/usr"])
 def test_a_root_that_is_none_is_wrong_use(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prune", "--root", path, "--assume-none-live"]) == 2
-    assert main(["prune", "--root", path, "--init"]) == 2
+    assert main(["prune", "--root", path, "--init", "--identity", ME]) == 2
     assert "root" in capsys.readouterr().err
 
 
@@ -113,7 +145,7 @@ def test_a_root_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
 def test_a_dry_run_tells_what_would_go_and_touches_nothing(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prune(root, "--init")
+    prune(root, "--init", "--identity", ME)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
 
     def told() -> dict[str, object]:
@@ -137,7 +169,7 @@ def test_a_dry_run_tells_what_would_go_and_touches_nothing(
 def test_named_jobs_keep_their_files_and_the_others_lose_theirs(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prune(root, "--init")
+    prune(root, "--init", "--identity", ME)
     lives = uid_of(root, log=True)
     names = tmp_path / "names"
     names.write_text(f"# those that run\n\n{lives.upper()}\n")
@@ -150,6 +182,6 @@ def test_named_jobs_keep_their_files_and_the_others_lose_theirs(
 
 
 def test_a_week_is_the_age_if_none_is_given(root: Path) -> None:
-    prune(root, "--init")
+    prune(root, "--init", "--identity", ME)
     assert prune(root, "--assume-none-live") == 0
     assert len(list(root.glob("job_*"))) == 2

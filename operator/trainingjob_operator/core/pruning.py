@@ -120,20 +120,30 @@ class Owner:
     """Whose volume it is.
 
     Attributes:
-        cluster: the cluster's name.
+        cluster: the cluster's name, for people: it is `default` everywhere, and decides nothing.
         namespaces: those whose jobs are served; empty: all.
+        identity: the uid of the operator's own namespace; "": unknown, which equals nothing.
+        adopted: identities of earlier owners, whose marks count as ours because a person has said
+            so; "" stands for marks that name none.
     """
 
     cluster: str
     namespaces: tuple[str, ...] = ()
+    identity: str = ""
+    adopted: tuple[str, ...] = ()
 
     def serves(self, namespace: str) -> bool:
         """Whether jobs of this namespace are ours."""
         return not self.namespaces or namespace in self.namespaces
 
+    def recognises(self, identity: str) -> bool:
+        """True if what this identity has marked is ours."""
+        is_own = bool(self.identity) and identity == self.identity
+        return is_own or identity in self.adopted
+
     def covers(self, other: "Owner") -> bool:
         """Whether every job that the other serves is ours."""
-        if self.cluster != other.cluster:
+        if not self.identity or self.identity != other.identity:
             return False
         return not self.namespaces or (
             bool(other.namespaces) and set(other.namespaces) <= set(self.namespaces)
@@ -142,12 +152,18 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What `job_<uid>/.trainingjob` says: whose directory it is."""
+    """What `job_<uid>/.trainingjob` says: whose directory it is.
+
+    Attributes:
+        cluster: the cluster's name, for people.
+        identity: of the install that wrote it, as in `Owner`; "": it does not say.
+    """
 
     uid: str
     namespace: str
     name: str
     cluster: str
+    identity: str = ""
 
 
 def is_uid(text: str) -> bool:
@@ -186,7 +202,7 @@ def judge_mark(job_id: str, mark: Mark | None, owner: Owner) -> Reason | None:
     """Why an entry stays, from the mark of its job; one without a mark is the volume's owner's."""
     if mark is None:
         return None
-    ours = mark.cluster == owner.cluster and owner.serves(mark.namespace) and mark.uid == job_id
+    ours = owner.recognises(mark.identity) and owner.serves(mark.namespace) and mark.uid == job_id
     return None if ours else Reason.FOREIGN
 
 

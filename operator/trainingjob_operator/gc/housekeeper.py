@@ -13,13 +13,17 @@ Bound: four sums for each policy whose status could not be written, until it can
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.constants import REASON_CLOCK_STEPPED, REASON_JOBS_UNKNOWN
+from trainingjob_operator.constants import (
+    REASON_CLOCK_STEPPED,
+    REASON_IDENTITY_UNKNOWN,
+    REASON_JOBS_UNKNOWN,
+)
 from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
 from trainingjob_operator.core.rawread import mapping, text
 from trainingjob_operator.errors import ConflictError, KubernetesError, VolumeError
@@ -29,7 +33,7 @@ from trainingjob_operator.gc.jobs.remover import Remover
 from trainingjob_operator.gc.jobs.sweep import JobsReport, JobSweep, Seen
 from trainingjob_operator.gc.policy_status import Run, status_patch
 from trainingjob_operator.gc.policy_watch import PolicyWatch
-from trainingjob_operator.gc.ports import Counts, PolicyStatus, VolumeSweep
+from trainingjob_operator.gc.ports import Counts, Object, PolicyStatus, VolumeSweep
 from trainingjob_operator.stores.policies import PolicyBook
 
 _WRITES: Final = 4
@@ -77,6 +81,7 @@ class Tools:
 
     Attributes:
         volume: sweeps the log volume; None: there is none.
+        identify: reads anew who we are, or raises VolumeError: nothing is removed then.
         volume_fault: why logs could not be written to it when that was last tried, if so.
     """
 
@@ -91,6 +96,7 @@ class Tools:
     aging: IndexAging
     memory: Callable[[], Memory]
     volume: VolumeSweep | None = None
+    identify: Callable[[], Awaitable[None]]
     volume_fault: Callable[[], VolumeError | None] = lambda: None
 
 
@@ -232,15 +238,16 @@ class Housekeeper:
             tools.counts.volume_left_alone(REASON_CLOCK_STEPPED)
             return None
         begun, namespace = tools.clock.monotonic(), tools.book.default_namespace
-        try:
-            raw = await tools.policies.get_policy(namespace)
-        except KubernetesError as error:
-            _logger.warning("Cleanup: the volume is left alone: %s", error)
-            tools.counts.volume_left_alone(_POLICY_UNKNOWN)
-            return None
+        raw = await self._read_default_policy(namespace)
         if raw is None:
             return None
         volume_id = text(mapping(raw.get("status")).get("volumeId")) or None
+        try:
+            await tools.identify()
+        except VolumeError as error:
+            _logger.warning("Cleanup: the volume is left alone: %s", error)
+            tools.counts.volume_left_alone(REASON_IDENTITY_UNKNOWN)
+            return VolumeReport(healthy=False, reason=error.reason, message=str(error))
         live = _live(jobs.seen, listed_at, volume_id)
         jobs.seen = None
         report = await tools.volume.run(live, max_age_s=self._files_max_age_s())
@@ -253,6 +260,15 @@ class Housekeeper:
             report.bytes_freed,
         )
         return _with_fault(report, tools.volume_fault())
+
+    async def _read_default_policy(self, namespace: str) -> Object | None:
+        """Return the policy that knows the volume; None: it is not known whose the volume is."""
+        try:
+            return await self._tools.policies.get_policy(namespace)
+        except KubernetesError as error:
+            _logger.warning("Cleanup: the volume is left alone: %s", error)
+            self._tools.counts.volume_left_alone(_POLICY_UNKNOWN)
+            return None
 
     def _files_max_age_s(self) -> float:
         policy = self._tools.book.get(self._tools.book.default_namespace)

@@ -95,6 +95,21 @@ def error_from(status: int, headers: Mapping[str, str], body: bytes) -> Kubernet
     return kind_of(message, status=status, reason=reason)
 
 
+def names_an_object(body: bytes) -> bool:
+    """True if a 404 says that one object is absent, by its name.
+
+    For a kind that is not served (its CRD is gone, or it is another cluster) the API server
+    answers in plain text or with a Status that names nothing, and a proxy in between with anything.
+    """
+    document = _status_object(body)
+    details = document.get("details")
+    return (
+        document.get("reason") == "NotFound"
+        and isinstance(details, dict)
+        and bool(details.get("name"))
+    )
+
+
 def _status_object(body: bytes) -> dict[str, Any]:
     try:
         document = json.loads(body)

@@ -3,7 +3,7 @@
 Raw dicts rather than the client's models: those cost ten times the CPU, and refuse on our side
 pod templates that the API server takes.
 
-A 404 is `None`, everything else from 400 up is one of our errors. Each call has a total deadline,
+A 404 that names an object is `None`, everything else from 400 up is one of our errors. Each call has a total deadline,
 from the connection to the last byte of the body: the client's own default is none, and one silent
 server would hold a worker for ever.
 """
@@ -27,9 +27,9 @@ from trainingjob_operator.constants import (
     POLICY_NAME,
 )
 from trainingjob_operator.core.job import JobKey, JobView
-from trainingjob_operator.errors import GoneError, UnavailableError
+from trainingjob_operator.errors import NotServedError, UnavailableError
 from trainingjob_operator.kube.connection import Connection
-from trainingjob_operator.kube.errors import ERRORS, NOT_FOUND, error_from
+from trainingjob_operator.kube.errors import ERRORS, NOT_FOUND, error_from, names_an_object
 from trainingjob_operator.kube.pod_logs import read_log
 from trainingjob_operator.kube.requests import RequestCounts
 
@@ -135,12 +135,14 @@ class Gateway:
 
         Raises:
             GoneError: the token has expired; begin anew.
+            NotServedError: there are no TrainingJobs here, which says nothing of any job.
         """
         query = {"fieldSelector": f"status.recordState={state}", "limit": str(limit)}
         query |= {"continue": token} if token else {}
-        document = await self._call("GET", _jobs_path(namespace), query=query) or {}
+        path = _jobs_path(namespace)
+        document = _list(await self._call("GET", path, query=query), path)
         found = (document.get("metadata") or {}).get("continue")
-        return JobsPage(document.get("items") or [], str(found or ""))
+        return JobsPage(document["items"] or [], str(found or ""))
 
     async def delete_finished_job(self, job: JobView) -> bool:
         """Delete a job if it is still the version that was seen; its pods follow by themselves.
@@ -264,7 +266,11 @@ class Gateway:
             self._client, self.requests, path, container=container, timeout_s=self._timeout_s
         )
 
-    # --- services and events ------------------------------------------------------------------
+    # --- namespaces, services and events ------------------------------------------------------
+
+    async def get_namespace(self, name: str) -> Object | None:
+        """Read a Namespace, live."""
+        return await self._call("GET", f"/api/v1/namespaces/{name}")
 
     async def get_service(self, namespace: str, name: str) -> Object | None:
         """Read a Service, live."""
@@ -293,18 +299,14 @@ class Gateway:
 
         Raises:
             GoneError: the list took so long that its next page has expired; start again.
+            NotServedError: there is no such kind here, which says nothing of its objects.
         """
         token = ""
         while True:
             paging = {"limit": str(_PAGE_SIZE)} | ({"continue": token} if token else {})
-            document = await self._call("GET", path, query=query | paging)
-            if document is None:
-                if token:
-                    raise GoneError(f"{path} disappeared in the middle of a list", status=404)
-                yield Page([], "0")
-                return
+            document = _list(await self._call("GET", path, query=query | paging), path)
             metadata = document.get("metadata") or {}
-            yield Page(document.get("items") or [], str(metadata.get("resourceVersion") or "0"))
+            yield Page(document["items"] or [], str(metadata.get("resourceVersion") or "0"))
             token = str(metadata.get("continue") or "")
             if not token:
                 return
@@ -342,7 +344,14 @@ class Gateway:
             ) from error
         self.requests.note(method, query or {}, response.status)
         if response.status == NOT_FOUND:
-            return None
+            if names_an_object(data):
+                return None
+            raise NotServedError(
+                f"404 on {method} {path}: this API server does not serve that kind (are the CRDs "
+                "installed, and is this the right cluster?)",
+                status=NOT_FOUND,
+                reason="NotServed",
+            )
         if response.status >= ERRORS:
             raise error_from(response.status, response.headers, data)
         return _document(data, method, path)
@@ -355,6 +364,15 @@ def _document(data: bytes, method: str, path: str) -> Object:
         raise UnavailableError(f"{method} {path} was not answered in JSON") from error
     if not isinstance(document, dict):
         raise UnavailableError(f"{method} {path} was not answered with an object")
+    return document
+
+
+def _list(document: Object | None, path: str) -> Object:
+    """Return an answer that is a list. Of anything else it is not known what it leaves out."""
+    if document is None:
+        raise NotServedError(f"404 on GET {path}", status=NOT_FOUND, reason="NotServed")
+    if "items" not in document:
+        raise UnavailableError(f"GET {path} was not answered with a list")
     return document
 
 

@@ -7,12 +7,12 @@ from typing import Any, Final, Protocol
 
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.core.pruning import Owner
 from trainingjob_operator.core.rawread import mapping, text
 from trainingjob_operator.errors import KubernetesError, VolumeError
 from trainingjob_operator.reconciler.archiver import Archiver
 from trainingjob_operator.reconciler.ports import LogSource
 from trainingjob_operator.settings import Settings
+from trainingjob_operator.stores.identity import Identity
 from trainingjob_operator.volume.shelf import Shelf
 from trainingjob_operator.volume.threads import FileThreads
 
@@ -50,21 +50,22 @@ class LogArchiving:
         clock: Clock,
         policy_namespace: str,
         known_uids: Callable[[], frozenset[str]],
+        identity: Identity,
         on_news: Callable[[JobKey], None],
     ) -> None:
         """Build the parts; nothing runs yet.
 
         Args:
-            settings: the volume's root, and who we are.
+            settings: the volume's root.
             cluster: where logs and the default policy are read.
             clock: the time.
             policy_namespace: where the default policy is, which remembers the volume.
             known_uids: of jobs that exist and are ours.
+            identity: who we are, as soon as that is known.
             on_news: called with a key of which there is news for the reconciler.
         """
-        owner = Owner(settings.cluster_name, settings.namespaces)
         self.threads: Final = FileThreads(THREADS)
-        self._shelf: Final = Shelf(settings.volume.root, owner, self.threads)
+        self._shelf: Final = Shelf(settings.volume.root, identity.owner, self.threads)
         self._cluster: Final = cluster
         self._policy_namespace: Final = policy_namespace
         self._known_uids: Final = known_uids
@@ -86,7 +87,13 @@ class LogArchiving:
     async def claim(self) -> bool:
         """Look whether the volume is ours, or take it if it is nobody's. False: it is not ours."""
         try:
-            raw = await self._cluster.get_policy(self._policy_namespace) or {}
+            raw = await self._cluster.get_policy(self._policy_namespace)
+            if raw is None:  # it is not known whether a volume is remembered
+                self._say(
+                    "logs cannot be archived for now: there is no default RetentionPolicy in "
+                    f"namespace {self._policy_namespace} yet, which would know the volume"
+                )
+                return False
             known_id = text(mapping(raw.get("status")).get("volumeId")) or None
             await self._shelf.claim(known_id, self._known_uids())
         except (KubernetesError, VolumeError) as error:

@@ -1,5 +1,6 @@
 """Small JSON files on the volume: written whole or not at all, read with suspicion."""
 
+import errno
 import json
 import os
 import stat
@@ -9,6 +10,10 @@ from typing import Any, Final
 from trainingjob_operator.volume.opening import open_file
 
 MAX_BYTES: Final = 65_536
+_NO_LINKS_HERE: Final = frozenset(
+    {errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV}
+)
+"""What file systems say that have no hard links."""
 
 
 def read_document(name: str, *, at: int) -> dict[str, Any] | None:
@@ -54,19 +59,47 @@ def write_document(name: str, document: dict[str, Any], *, at: int) -> None:
         OSError: it cannot be written; nothing has changed.
     """
     draft = f"{name}.{os.urandom(6).hex()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(draft, flags, 0o644, dir_fd=at)
     try:
-        try:
-            _write_all(fd, json.dumps(document, indent=2).encode() + b"\n")
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        _write_new(draft, document, at=at)
         os.rename(draft, name, src_dir_fd=at, dst_dir_fd=at)
     except BaseException:
         with suppress(OSError):
             os.unlink(draft, dir_fd=at)
         raise
+
+
+def create_document(name: str, document: dict[str, Any], *, at: int) -> None:
+    """Put an object into a file that is not there: of two that try, on whatever node, one succeeds.
+
+    By a hard link, so that the file is whole when it appears. Where there are none (SMB, some FUSE
+    file systems) it is made in its place, and a crash there can leave it half written: then it
+    cannot be understood, and a person has to look.
+
+    Raises:
+        FileExistsError: it is there.
+        OSError: it cannot be written.
+    """
+    draft = f"{name}.{os.urandom(6).hex()}"
+    try:
+        _write_new(draft, document, at=at)
+        os.link(draft, name, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS_HERE:
+            raise
+        _write_new(name, document, at=at)
+    finally:
+        with suppress(OSError):
+            os.unlink(draft, dir_fd=at)
+
+
+def _write_new(name: str, document: dict[str, Any], *, at: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o644, dir_fd=at)
+    try:
+        _write_all(fd, json.dumps(document, indent=2).encode() + b"\n")
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -26,6 +26,7 @@ def write_mark(mark: Mark, *, at: int, name: str = MARK) -> None:
         "namespace": mark.namespace,
         "name": mark.name,
         "cluster": mark.cluster,
+        "identity": mark.identity,
     }
     write_document(name, document, at=at)
 
@@ -45,5 +46,6 @@ def read_mark(*, at: int, name: str = MARK) -> Mark | None:
 
 def _mark(document: dict[str, Any]) -> Mark:
     values = [document.get(key) for key in ("uid", "namespace", "name", "cluster")]
+    values.append(document.get("identity", ""))  # marks of old have none: that is nobody's
     texts = [value for value in values if isinstance(value, str)]
     return Mark(*texts) if len(texts) == len(values) else _NOBODY

@@ -6,13 +6,13 @@ import os
 import stat
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Final, Self
 
 from trainingjob_operator.constants import (
     REASON_FOREIGN_VOLUME,
     REASON_PERMISSION_DENIED,
     REASON_READ_ONLY,
-    REASON_SENTINEL_MISSING,
     REASON_UNSAFE_ROOT,
     REASON_VOLUME_LOCKED,
     REASON_VOLUME_UNAVAILABLE,
@@ -29,9 +29,16 @@ from trainingjob_operator.volume.names import (
     job_id_of,
 )
 from trainingjob_operator.volume.opening import open_directory, open_root
+from trainingjob_operator.volume.ownership import (
+    MOST_ADOPTED,
+    no_sentinel,
+    not_ours,
+    other_volume,
+)
 from trainingjob_operator.volume.safety import check_directory, check_path
 from trainingjob_operator.volume.sentinel import (
     Sentinel,
+    create_sentinel,
     new_sentinel,
     read_sentinel,
     write_sentinel,
@@ -100,29 +107,11 @@ class Root:
         if sentinel is None:
             if expected_id is None:  # else what is there is another directory than the volume
                 self._refuse_unwritable()
-            raise VolumeError(
-                f"{self.path} has no {SENTINEL}: either the volume is not mounted there, or it is "
-                "an old one; for an old one run "
-                f"`trainingjob prune --init --root {self.path}`",
-                reason=REASON_SENTINEL_MISSING,
-            )
+            raise no_sentinel(self.path)
         if expected_id is not None and sentinel.volume_id != expected_id:
-            raise VolumeError(
-                f"{self.path} is volume {sentinel.volume_id}, and the policy looks after "
-                f"{expected_id}: mount that one, or let go of it with `kubectl patch "
-                "retentionpolicy default --subresource=status --type=merge -p "
-                '\'{"status":{"volumeId":null}}\'` in the operator\'s namespace',
-                reason=REASON_FOREIGN_VOLUME,
-            )
+            raise other_volume(self.path, sentinel.volume_id, expected_id)
         if owner is not None and not owner.covers(sentinel.owner):
-            raise VolumeError(
-                f"{self.path} belongs to cluster {sentinel.owner.cluster!r}, namespaces "
-                f"{_names(sentinel.owner)}; this operator serves {owner.cluster!r}, "
-                f"{_names(owner)}: give each operator a volume of its own, or, if the other is "
-                f"gone for good, remove {SENTINEL} and run "
-                f"`trainingjob prune --init --root {self.path}`",
-                reason=REASON_FOREIGN_VOLUME,
-            )
+            raise not_ours(self.path, sentinel.owner, owner)
         return sentinel
 
     def claim(
@@ -144,10 +133,11 @@ class Root:
         with self._explained(), self.locked():
             if expected_id is None and self.is_empty(known) and not self._has_sentinel():
                 self._refuse_unwritable()
-                return self._write(new_sentinel(owner))
+                self._take(owner)  # or somebody else just now, on another node
             sentinel = self.check(owner, expected_id)
             # Whoever serves more namespaces by now says so: a later, smaller operator must not
             # take the directories of the others for its own.
+            owner = replace(owner, adopted=sentinel.owner.adopted)
             if owner != sentinel.owner:
                 return self._rewrite(sentinel, owner)
             return sentinel
@@ -159,9 +149,35 @@ class Root:
             VolumeError: another one owns it.
         """
         with self._explained(), self.locked():
-            if self._has_sentinel():
-                return self.check(owner, None)
-            return self._write(new_sentinel(owner))
+            if not self._has_sentinel():
+                self._take(owner)
+            return self.check(owner, None)
+
+    def adopt(self, owner: Owner, earlier: str) -> Sentinel:
+        """Take a volume over, because a person says that its earlier owner is gone for good.
+
+        What that one has marked, directories of jobs included, counts as ours from now on.
+
+        Args:
+            owner: who we are.
+            earlier: the earlier owner's identity; "": what names none.
+
+        Raises:
+            VolumeError: there is no sentinel, or it names a third owner.
+        """
+        with self._explained(), self.locked():
+            sentinel = self.check(None, None)
+            theirs = sentinel.owner
+            if theirs.identity not in {earlier, owner.identity}:
+                raise not_ours(self.path, theirs, owner)
+            adopted = tuple(dict.fromkeys((*theirs.adopted, earlier)))
+            if len(adopted) > MOST_ADOPTED:
+                raise VolumeError(
+                    f"{self.path} has had {MOST_ADOPTED} owners already; move what is to be kept "
+                    "to a new volume",
+                    reason=REASON_FOREIGN_VOLUME,
+                )
+            return self._write(Sentinel(sentinel.volume_id, replace(owner, adopted=adopted)))
 
     def _has_sentinel(self) -> bool:
         with suppress(FileNotFoundError):
@@ -169,12 +185,21 @@ class Root:
             return True
         return False
 
-    def _write(self, sentinel: Sentinel) -> Sentinel:
-        # The trash first: later, on a full volume, there may be no room for it.
+    def _take(self, owner: Owner) -> None:
+        """Write a sentinel where there is none; if another one was quicker, theirs stays."""
+        self._make_trash()
         with suppress(FileExistsError):
-            os.mkdir(TRASH, 0o700, dir_fd=self.fd)
+            create_sentinel(new_sentinel(owner), at=self.fd)
+
+    def _write(self, sentinel: Sentinel) -> Sentinel:
+        self._make_trash()
         write_sentinel(sentinel, at=self.fd)
         return sentinel
+
+    def _make_trash(self) -> None:
+        # Before the sentinel: later, on a full volume, there may be no room for it.
+        with suppress(FileExistsError):
+            os.mkdir(TRASH, 0o700, dir_fd=self.fd)
 
     def _rewrite(self, sentinel: Sentinel, owner: Owner) -> Sentinel:
         """Say who looks after it now; a full volume is swept first, and says so another time."""
@@ -373,7 +398,3 @@ def explain(error: OSError, path: str) -> VolumeError:
         f"{path} cannot be used ({error.strerror}): is the volume mounted there?",
         reason=REASON_VOLUME_UNAVAILABLE,
     )
-
-
-def _names(owner: Owner) -> str:
-    return ", ".join(owner.namespaces) or "all"

@@ -1,5 +1,8 @@
 """`.trainingjob-volume`: which volume this is, and whose.
 
+The owner is an identity (see `stores.identity`): a cluster's name is `default` everywhere. A file
+of version 1 has none; whose volume that is, is unknown until a person adopts it.
+
 An empty directory where a volume should be mounted looks like a volume whose jobs have all gone,
 and a mistyped root is somebody else's data. So nothing is ever removed where this file is not.
 """
@@ -11,10 +14,15 @@ from uuid import uuid4
 from trainingjob_operator.constants import REASON_SENTINEL_MISSING
 from trainingjob_operator.core.pruning import Owner
 from trainingjob_operator.errors import VolumeError
-from trainingjob_operator.volume.documents import read_document, write_document
+from trainingjob_operator.volume.documents import (
+    create_document,
+    read_document,
+    write_document,
+)
 from trainingjob_operator.volume.names import SENTINEL
 
-_VERSION = 1
+_VERSION = 2
+_WITHOUT_IDENTITY = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +39,34 @@ def new_sentinel(owner: Owner) -> Sentinel:
 
 
 def write_sentinel(sentinel: Sentinel, *, at: int) -> None:
-    """Say whose this volume is.
+    """Say whose this volume is, in place of what it says now.
 
     Raises:
         OSError: the volume does not take it.
     """
-    document = {
+    write_document(SENTINEL, _document(sentinel), at=at)
+
+
+def create_sentinel(sentinel: Sentinel, *, at: int) -> None:
+    """Say whose this volume is, if nothing says so yet: of two that try, one succeeds.
+
+    Raises:
+        FileExistsError: something says so already.
+        OSError: the volume does not take it.
+    """
+    create_document(SENTINEL, _document(sentinel), at=at)
+
+
+def _document(sentinel: Sentinel) -> dict[str, Any]:
+    owner = sentinel.owner
+    return {
         "version": _VERSION,
         "volumeId": sentinel.volume_id,
-        "cluster": sentinel.owner.cluster,
-        "namespaces": list(sentinel.owner.namespaces),
+        "identity": owner.identity,
+        "cluster": owner.cluster,
+        "namespaces": list(owner.namespaces),
+        "adopted": list(owner.adopted),
     }
-    write_document(SENTINEL, document, at=at)
 
 
 def read_sentinel(*, at: int, path: str) -> Sentinel | None:
@@ -66,10 +90,18 @@ def read_sentinel(*, at: int, path: str) -> Sentinel | None:
 def _sentinel(document: dict[str, Any]) -> Sentinel:
     volume_id, cluster = document.get("volumeId"), document.get("cluster")
     namespaces = document.get("namespaces")
-    if document.get("version") != _VERSION:
+    version = document.get("version")
+    if version not in {_VERSION, _WITHOUT_IDENTITY} or isinstance(version, bool):
         raise ValueError(f"its version is not {_VERSION}")
     if not (isinstance(volume_id, str) and volume_id and isinstance(cluster, str) and cluster):
         raise ValueError("it has no volumeId or no cluster")
     if not isinstance(namespaces, list) or not all(isinstance(n, str) for n in namespaces):
         raise ValueError("its namespaces are no list of names")
-    return Sentinel(volume_id, Owner(cluster, tuple(namespaces)))
+    if version == _WITHOUT_IDENTITY:
+        return Sentinel(volume_id, Owner(cluster, tuple(namespaces)))
+    identity, adopted = document.get("identity"), document.get("adopted")
+    if not (isinstance(identity, str) and identity):
+        raise ValueError("it has no identity")
+    if not isinstance(adopted, list) or not all(isinstance(each, str) for each in adopted):
+        raise ValueError("the identities that it adopted are no list")
+    return Sentinel(volume_id, Owner(cluster, tuple(namespaces), identity, tuple(adopted)))

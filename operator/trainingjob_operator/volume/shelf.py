@@ -33,12 +33,12 @@ PREPARE_S: Final = 2.0
 class Shelf:
     """The archives of all jobs, and their directories."""
 
-    def __init__(self, path: str, owner: Owner, threads: FileThreads) -> None:
+    def __init__(self, path: str, owner: Callable[[], Owner], threads: FileThreads) -> None:
         """Open nothing yet.
 
         Args:
             path: the volume's root.
-            owner: who we are.
+            owner: returns who we are, or raises VolumeError while that is unknown.
             threads: where files are read and written.
         """
         self._path: Final = path
@@ -127,13 +127,19 @@ class Shelf:
             raise explain_entry(error, name) from error
 
     def _mark(self, key: JobKey, uid: str) -> Mark:
-        cluster = self._owner.cluster
-        return Mark(uid=uid, namespace=key.namespace, name=key.name, cluster=cluster)
+        owner = self._owner()
+        return Mark(
+            uid=uid,
+            namespace=key.namespace,
+            name=key.name,
+            cluster=owner.cluster,
+            identity=owner.identity,
+        )
 
     def _root(self) -> Root:
         root = Root.open(self._path)
         try:
-            root.check(self._owner, None)
+            root.check(self._owner(), None)
         except BaseException:
             root.close()
             raise
@@ -141,7 +147,7 @@ class Shelf:
 
     def _claim(self, expected_id: str | None, known: Container[str]) -> None:
         with Root.open(self._path) as root:
-            root.claim(self._owner, expected_id, known=known)
+            root.claim(self._owner(), expected_id, known=known)
 
     def _prepare(self, mark: Mark) -> None:
         with self._root() as root:

@@ -85,14 +85,16 @@ def test_an_older_id_goes_only_when_asked_for_and_when_no_live_job_is_in_it(
     ("mark", "expected"),
     [
         (None, None),
-        (Mark(UID, "ml", "mnist", "here"), None),
-        (Mark(UID, "ml", "mnist", "there"), Reason.FOREIGN),
-        (Mark(UID, "hr", "mnist", "here"), Reason.FOREIGN),
-        (Mark(OTHER, "ml", "mnist", "here"), Reason.FOREIGN),
+        (Mark(UID, "ml", "mnist", "here", "me"), None),
+        (Mark(UID, "ml", "mnist", "here", "you"), Reason.FOREIGN),
+        (Mark(UID, "ml", "mnist", "here"), Reason.FOREIGN),
+        (Mark(UID, "ml", "mnist", "there", "before"), None),
+        (Mark(UID, "hr", "mnist", "here", "me"), Reason.FOREIGN),
+        (Mark(OTHER, "ml", "mnist", "here", "me"), Reason.FOREIGN),
     ],
 )
 def test_a_mark_holds_what_is_not_ours(mark: Mark | None, expected: Reason | None) -> None:
-    assert judge_mark(UID, mark, Owner("here", ("ml",))) is expected
+    assert judge_mark(UID, mark, Owner("here", ("ml",), "me", ("before",))) is expected
 
 
 @pytest.mark.parametrize(
@@ -108,8 +110,16 @@ def test_a_mark_holds_what_is_not_ours(mark: Mark | None, expected: Reason | Non
 def test_whoever_serves_less_than_the_volumes_owner_may_not_sweep_it(
     ours: tuple[str, ...], theirs: tuple[str, ...], expected: bool
 ) -> None:
-    assert Owner("here", ours).covers(Owner("here", theirs)) is expected
-    assert not Owner("here", ours).covers(Owner("there", theirs))
+    assert Owner("here", ours, "me").covers(Owner("there", theirs, "me")) is expected
+    assert not Owner("here", ours, "me").covers(Owner("here", theirs, "you"))
+    assert not Owner("here", ours).covers(Owner("here", theirs)), "unknown equals nothing"
+
+
+def test_a_mark_that_names_no_owner_is_taken_only_when_a_person_has_said_so() -> None:
+    old = Mark(UID, "ml", "mnist", "here")
+    assert judge_mark(UID, old, Owner("here", identity="me")) is Reason.FOREIGN
+    assert judge_mark(UID, old, Owner("here")) is Reason.FOREIGN
+    assert judge_mark(UID, old, Owner("here", identity="me", adopted=("",))) is None
 
 
 def test_the_last_change_is_the_later_time_unless_it_was_made_up() -> None:

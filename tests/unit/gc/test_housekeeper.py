@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -86,6 +86,10 @@ class House:
         return found
 
 
+async def known() -> None:
+    """The identity of the install was read."""
+
+
 async def house(
     cluster: FakeCluster | None = None,
     *,
@@ -93,6 +97,7 @@ async def house(
     interval_s: float = 600,
     namespaces: tuple[str | None, ...] = (None,),
     volume_fault: Callable[[], VolumeError | None] = lambda: None,
+    identify: Callable[[], Awaitable[None]] = known,
 ) -> House:
     cluster = cluster or FakeCluster(LoopClock())
     life, counts = OperatorLife(cluster, ttl_s=3600, namespaces=namespaces), Counts()
@@ -109,6 +114,7 @@ async def house(
         aging=IndexAging(life.index, life.steady, retention_s=lambda: 3600),
         memory=lambda: Memory(jobs=7, active=2, waiting=1, resident_bytes=52 * 2**20),
         volume=volume,
+        identify=identify,
         volume_fault=volume_fault,
     )
     schedule = Schedule(interval_s=interval_s, namespaces=namespaces, files_max_age_s=604_800)
@@ -391,3 +397,18 @@ async def test_a_run_can_be_ended_in_the_middle() -> None:
     ticking.cancel()
     await asyncio.wait({ticking})
     assert home.keeper._runs == set()
+
+
+@leaping_time
+async def test_a_volume_is_left_alone_while_it_is_not_known_whose_it_must_be() -> None:
+    async def unknown() -> None:
+        raise VolumeError("the uid cannot be read", reason="IdentityUnknown")
+
+    volume = Volume()
+    home = await house(volume=volume, identify=unknown)
+    await home.keeper.tick("ops")
+    healthy = {each["type"]: each for each in home.status()["conditions"]}["VolumeHealthy"]
+    assert (healthy["status"], healthy["reason"]) == ("False", "IdentityUnknown")
+    assert home.counts.left_alone == ["IdentityUnknown"]
+    assert home.counts.volumes == []
+    assert "volumeId" not in home.status()

@@ -26,7 +26,7 @@ async def server() -> AsyncIterator[TestServer]:
             return web.json_response({"message": "overloaded"}, status=503)
         if "limit" in request.query or "watch" in request.query:
             return web.json_response({"metadata": {"resourceVersion": "7"}, "items": []})
-        return web.json_response({"reason": "NotFound"}, status=404)
+        return web.json_response({"reason": "NotFound", "details": {"name": "mnist"}}, status=404)
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)

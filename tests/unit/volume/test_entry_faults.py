@@ -29,7 +29,7 @@ from trainingjob_operator.volume.threads import FileThreads
 KEY: Final = JobKey("ml", "mnist")
 UID: Final = "0a1b2c3d-0000-4000-8000-000000000000"
 OTHER: Final = "0a1b2c3d-0000-4000-8000-000000000001"
-OWNER: Final = Owner(cluster="test")
+OWNER: Final = Owner(cluster="test", identity="5d1b5f0e-6f43-4c5b-9f3e-0123456789ab")
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def volume() -> Iterator[Path]:
 
 @pytest.fixture
 def shelf(volume: Path) -> Shelf:
-    return Shelf(str(volume), OWNER, FileThreads(4))
+    return Shelf(str(volume), lambda: OWNER, FileThreads(4))
 
 
 async def put(shelf: Shelf, uid: str) -> None:

@@ -18,9 +18,10 @@ from trainingjob_operator.reconciler import archive_wiring
 from trainingjob_operator.reconciler.archive_wiring import LogArchiving
 from trainingjob_operator.reconciler.archiver import AILING_S
 from trainingjob_operator.settings import Settings, VolumeSettings
+from trainingjob_operator.stores.identity import Identity
 from trainingjob_operator.volume.root import Root
 
-OURS: Final = Owner("default")
+OURS: Final = Owner("default", identity="5d1b5f0e-6f43-4c5b-9f3e-0123456789ab")
 UID: Final = "0a1b2c3d-0000-4000-8000-000000000000"
 ANOTHER: Final = "0a1b2c3d-0000-4000-8000-000000000001"
 
@@ -108,11 +109,14 @@ class Cluster:
 
 
 def new_archiving(place: Path) -> LogArchiving:
+    identity = Identity("default", ())
+    identity.learn(OURS.identity)
     return LogArchiving(
         Settings(volume=VolumeSettings(root=str(place))),
         cluster=Cluster(),
         clock=SystemClock(),
         policy_namespace="ops",
+        identity=identity,
         known_uids=lambda: frozenset({UID}),
         on_news=lambda key: None,
     )

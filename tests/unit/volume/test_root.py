@@ -3,18 +3,22 @@
 import errno
 import json
 import os
+import pwd
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from trainingjob_operator.core.pruning import Mark, Owner
 from trainingjob_operator.errors import VolumeError
+from trainingjob_operator.volume import safety
 from trainingjob_operator.volume.marks import read_mark
 from trainingjob_operator.volume.root import Root, explain
 
-OURS = Owner("here", ("ml",))
+ME, YOU = "11111111-0000-4000-8000-000000000001", "22222222-0000-4000-8000-000000000002"
+OURS = Owner("here", ("ml",), ME)
 UID = "0b7d2f3a-5c51-4f0e-9d0f-0123456789ab"
 
 
@@ -43,6 +47,30 @@ def test_a_typing_error_does_not_make_the_machine_a_volume(path: str) -> None:
     error = refusal(path)
     assert error.reason == "UnsafeRoot"
     assert "\n" not in str(error)
+
+
+def test_the_home_of_another_user_is_no_volume_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "people" / "alice"
+    home.mkdir(parents=True)
+    alice = pwd.struct_passwd(("alice", "x", os.getuid() + 1, 1, "", str(home), "/bin/sh"))
+    with Root.open(str(home)) as root:
+        assert root.path == str(home)
+    monkeypatch.setattr(pwd, "getpwall", lambda: [alice])
+    for place in (home, home.parent):
+        assert "home directory" in str(refusal(str(place)))
+
+
+def test_a_directory_beside_homes_is_one_whoever_is_in_the_table_of_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users of a directory service are not listed, and a container does not know its node's."""
+    (tmp_path / "alice" / "volume").mkdir(parents=True)
+    monkeypatch.setattr(safety, "_HOLDS_HOMES", (str(tmp_path),))
+    assert "is a home directory" in str(refusal(str(tmp_path / "alice")))
+    with Root.open(str(tmp_path / "alice" / "volume")) as root:
+        assert root.path.endswith("volume")
 
 
 def test_a_directory_of_the_system_is_known_by_any_name(tmp_path: Path) -> None:
@@ -90,10 +118,12 @@ def test_an_empty_root_is_taken_once(place: Path) -> None:
         assert root.check(OURS, first.volume_id) == first
     document = json.loads((place / ".trainingjob-volume").read_text())
     assert document == {
-        "version": 1,
+        "version": 2,
         "volumeId": first.volume_id,
+        "identity": ME,
         "cluster": "here",
         "namespaces": ["ml"],
+        "adopted": [],
     }
 
 
@@ -126,7 +156,9 @@ def test_another_volume_than_the_remembered_one_is_foreign(place: Path) -> None:
     assert "kubectl patch retentionpolicy default --subresource=status" in str(caught.value)
 
 
-@pytest.mark.parametrize("other", [Owner("there", ("ml",)), Owner("here", ("hr",))])
+@pytest.mark.parametrize(
+    "other", [Owner("here", ("ml",), YOU), Owner("here", ("hr",), ME), Owner("here", ("ml",))]
+)
 def test_a_volume_of_another_owner_is_foreign(place: Path, other: Owner) -> None:
     with Root.open(str(place)) as root:
         root.claim(OURS, None)
@@ -141,7 +173,7 @@ def test_whoever_serves_more_namespaces_says_so_on_the_volume(place: Path) -> No
     """Else a later operator of fewer namespaces took the files of the others for its own."""
     with Root.open(str(place)) as root:
         first = root.claim(OURS, None)
-        wider = root.claim(Owner("here", ()), first.volume_id)
+        wider = root.claim(replace(OURS, namespaces=()), first.volume_id)
         assert wider.volume_id == first.volume_id
         with pytest.raises(VolumeError) as caught:
             root.claim(OURS, first.volume_id)
@@ -154,6 +186,8 @@ def test_whoever_serves_more_namespaces_says_so_on_the_volume(place: Path) -> No
         *("", "{}", "[]", "not json", "\x00", '{"version": 2, "volumeId": "a", "cluster": "c"}'),
         '{"version": 1, "volumeId": "", "cluster": "here", "namespaces": []}',
         '{"version": 1, "volumeId": "a", "cluster": "here", "namespaces": "ml"}',
+        '{"version": 2, "volumeId": "a", "cluster": "here", "namespaces": [], "adopted": []}',
+        '{"version": 2, "volumeId": "a", "cluster": "c", "namespaces": [], "identity": "b"}',
     ],
 )
 def test_a_damaged_sentinel_is_none(place: Path, content: str) -> None:
@@ -208,7 +242,7 @@ def test_a_file_system_without_locks_for_directories_locks_the_sentinel(
 
 
 def test_a_jobs_directory_has_its_mark_before_anybody_else_can_write_there(place: Path) -> None:
-    mark = Mark(UID, "ml", "mnist", "here")
+    mark = Mark(UID, "ml", "mnist", "here", ME)
     with Root.open(str(place)) as root:
         fd = root.make_job_directory(mark, mode=0o1777)
         assert read_mark(at=fd) == mark
@@ -225,7 +259,7 @@ def test_a_link_in_place_of_a_jobs_directory_is_not_written_through(
     elsewhere.mkdir()
     (place / f"job_{UID}").symlink_to(elsewhere)
     with Root.open(str(place)) as root, pytest.raises(NotADirectoryError):
-        root.make_job_directory(Mark(UID, "ml", "mnist", "here"), mode=0o755)
+        root.make_job_directory(Mark(UID, "ml", "mnist", "here", ME), mode=0o755)
     assert list(elsewhere.iterdir()) == []
 
 

@@ -21,7 +21,7 @@ from trainingjob_operator.volume.threads import FileThreads
 
 KEY = JobKey("ml", "mnist")
 UID = "0a1b2c3d-0000-4000-8000-000000000000"
-OWNER = Owner(cluster="test")
+OWNER = Owner(cluster="test", identity="5d1b5f0e-6f43-4c5b-9f3e-0123456789ab")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def volume(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shelf(volume: Path) -> Shelf:
-    return Shelf(str(volume), OWNER, FileThreads(4))
+    return Shelf(str(volume), lambda: OWNER, FileThreads(4))
 
 
 def open_files() -> int:
@@ -65,7 +65,8 @@ async def test_a_jobs_directory_says_whose_it_is_and_is_open_as_the_volume_is(
     await shelf.prepare(KEY, UID)
     directory = volume / f"job_{UID}"
     mark = json.loads((directory / ".trainingjob").read_text())
-    assert mark == {"uid": UID, "namespace": "ml", "name": "mnist", "cluster": "test"}
+    named = {"uid": UID, "namespace": "ml", "name": "mnist", "cluster": "test"}
+    assert mark == named | {"identity": OWNER.identity}
     assert stat.S_IMODE(directory.stat().st_mode) == 0o777
 
 
@@ -82,7 +83,7 @@ async def test_a_log_is_appended_once(shelf: Shelf, volume: Path) -> None:
 async def test_where_no_volume_is_mounted_nothing_is_written(tmp_path: Path) -> None:
     empty = tmp_path / "volume"
     empty.mkdir()
-    shelf = Shelf(str(empty), OWNER, FileThreads(4))
+    shelf = Shelf(str(empty), lambda: OWNER, FileThreads(4))
     with pytest.raises(VolumeError):
         await shelf.prepare(KEY, UID)
     with pytest.raises(VolumeError):

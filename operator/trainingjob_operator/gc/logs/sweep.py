@@ -56,8 +56,16 @@ class _Times:
     volume: float
 
 
-def log_sweep_from(settings: Settings, clock: Clock) -> "LogSweep | None":
-    """The sweep that the settings ask for; None: there is no log volume."""
+def log_sweep_from(
+    settings: Settings, clock: Clock, owner: Callable[[], Owner]
+) -> "LogSweep | None":
+    """The sweep that the settings ask for; None: there is no log volume.
+
+    Args:
+        settings: where the volume is, and what a sweep may do.
+        clock: the process's clocks.
+        owner: returns who we are, or raises VolumeError while that is unknown.
+    """
     volume = settings.volume
     if not volume.root:
         return None
@@ -68,7 +76,6 @@ def log_sweep_from(settings: Settings, clock: Clock) -> "LogSweep | None":
         quota=volume.quota,
         processes=volume.processes,
     )
-    owner = Owner(settings.cluster_name, settings.namespaces)
     return LogSweep(volume.root, owner=owner, limits=limits, clock=clock)
 
 
@@ -79,7 +86,7 @@ class LogSweep:
         self,
         path: str,
         *,
-        owner: Owner | None,
+        owner: Callable[[], Owner] | None,
         limits: Limits,
         clock: Clock,
         volume_time_ns: Callable[[Root], int] = Root.touch,
@@ -89,7 +96,8 @@ class LogSweep:
 
         Args:
             path: the volume's root.
-            owner: who we are, and so whose volume it must be. None: whoever the volume says.
+            owner: returns who we are, and so whose volume it must be, or raises VolumeError while
+                that is unknown. None: whoever the volume says.
             limits: what one sweep may do.
             clock: the process's clocks.
             volume_time_ns: asks the volume for its time.
@@ -210,9 +218,9 @@ class LogSweep:
         """The volume's id. What this process has seen once, it expects from then on."""
         expected = live.volume_id or self._known_id
         if claim and self._owner is not None:
-            sentinel = root.claim(self._owner, expected, known=live.uids)
+            sentinel = root.claim(self._owner(), expected, known=live.uids)
         else:
-            sentinel = root.check(self._owner, expected)
+            sentinel = root.check(self._owner() if self._owner is not None else None, expected)
         if sentinel.volume_id != self._known_id:
             self.youth.clear()
             self._relief.reset()
@@ -276,12 +284,14 @@ class LogSweep:
         since = None
         if live.listed_at is not None:
             since = max(0.0, (self._clock.now() - live.listed_at).total_seconds())
-        sentinel = root.check(self._owner, None)
+        ours = self._owner() if self._owner is not None else None
+        sentinel = root.check(ours, None)
+        adopted = sentinel.owner.adopted
         cutoff_ns = cutoff(now_ns, max_age_s=max_age_s, since_list_s=since)
         self.youth.forget_before(cutoff_ns)
         return Question(
             root=root,
-            owner=self._owner or sentinel.owner,
+            owner=replace(ours, adopted=adopted) if ours is not None else sentinel.owner,
             live=live,
             now_ns=now_ns,
             cutoff_ns=cutoff_ns,

@@ -79,8 +79,8 @@ def put(volume: Volume, name: str, job: Job, place: str) -> None:
         (path / ".keep").touch()
     if place == "directory" and job.mark != "none":
         fd = os.open(path, os.O_RDONLY)
-        cluster = OURS.cluster if job.mark == "ours" else "another"
-        write_mark(Mark(name, "ml", "mnist", cluster), at=fd)
+        identity = OURS.identity if job.mark == "ours" else "another"
+        write_mark(Mark(name, "ml", "mnist", OURS.cluster, identity), at=fd)
         os.close(fd)
 
 

@@ -2,13 +2,14 @@
 
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.support.volume import NOBODY, WEEK_S, Volume, moment, new_uid
-from trainingjob_operator.core.pruning import LiveJobs, Mark, Owner
+from tests.support.volume import NOBODY, OURS, WEEK_S, Volume, moment, new_uid
+from trainingjob_operator.core.pruning import LiveJobs, Mark
 from trainingjob_operator.gc.logs.budget import Limits
 from trainingjob_operator.volume.root import Root
 
@@ -183,16 +184,22 @@ def test_legacy_ids_go_when_asked_for_but_never_a_live_one(volume: Volume) -> No
 
 
 @pytest.mark.parametrize(
-    ("cluster", "namespace", "stays"),
-    [("test", "ml", False), ("other", "ml", True), ("test", "secret", True)],
+    ("identity", "namespace", "stays"),
+    [
+        (OURS.identity, "ml", False),
+        ("another", "ml", True),
+        ("", "ml", True),
+        (OURS.identity, "secret", True),
+    ],
 )
 def test_a_mark_of_another_cluster_or_namespace_holds_all_that_the_job_left(
-    tmp_path: Path, cluster: str, namespace: str, stays: bool
+    tmp_path: Path, identity: str, namespace: str, stays: bool
 ) -> None:
-    volume = Volume(tmp_path / "volume", owner=Owner("test", ("ml",)))
+    volume = Volume(tmp_path / "volume", owner=replace(OURS, namespaces=("ml",)))
     uid = new_uid()
     with Root.open(str(volume.path)) as root:
-        os.close(root.make_job_directory(Mark(uid, namespace, "mnist", cluster), mode=0o755))
+        mark = Mark(uid, namespace, "mnist", "test", identity)
+        os.close(root.make_job_directory(mark, mode=0o755))
     volume.log(uid)
     volume.age()
 
