@@ -16,6 +16,10 @@ _SYSTEM: Final = (
     *("/usr/local", "/usr/lib", "/usr/share", "/var/lib", "/var/log", "/var/tmp", "/var/run"),  # noqa: S108
 )
 
+_HOLDS_HOMES: Final = ("/home", "/var/home", "/export/home", "/Users")
+"""Where each directory is somebody's home. The table of users lists none of a directory service,
+and that of a container none of its node."""
+
 
 def check_path(path: str) -> str:
     """A root's path as it is opened: absolute, without a slash at its end.
@@ -45,6 +49,9 @@ def check_directory(path: str, fd: int) -> None:
     for what, forbidden in _forbidden():
         if _identity(forbidden) == identity:
             raise _refuse(path, what)
+    above = os.stat("..", dir_fd=fd)
+    if (above.st_dev, above.st_ino) in {_identity(each) for each in _HOLDS_HOMES}:
+        raise _refuse(path, "is a home directory")
 
 
 def _forbidden() -> Iterator[tuple[str, str]]:
@@ -60,8 +67,8 @@ def _forbidden() -> Iterator[tuple[str, str]]:
 
 
 def _homes() -> Iterator[str]:
-    """Of everybody whom the machine knows, as far as they are there."""
-    yield from {entry.pw_dir for entry in pwd.getpwall() if entry.pw_uid == os.getuid()}
+    """Return the homes of everybody in the table of users: whoever is root can remove them all."""
+    yield from {entry.pw_dir for entry in pwd.getpwall()}
 
 
 def _identity(path: str) -> tuple[int, int] | None:
