@@ -23,6 +23,7 @@
     - EndpointUnavailableError    no usable answer: ask again with back-off
   + VolumeError           the log volume cannot be used; its `reason` is one of VolumeHealthy
   + EntryError            one job's entry on the volume cannot be used; the volume itself can
+    - ArchiveBusyError    another process writes to a job's archive; again in a moment
   + EntryChangedError     something on the volume changed while we looked at it; another time
 
 The absence of one object is not an error: a 404 that names it, on a read, a delete or a patch, is
@@ -176,6 +177,10 @@ class EntryError(OperatorError):
 
     It concerns that job alone. The message names the entry and what mends it.
     """
+
+
+class ArchiveBusyError(EntryError):
+    """Another process writes to a job's archive: another operator, or a dead one on another node."""
 
 
 class EntryChangedError(OperatorError):

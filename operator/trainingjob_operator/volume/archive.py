@@ -11,10 +11,20 @@ to section through a file of any size from its end. `cut` is how many bytes of t
 log were left out because it is longer than the limit. A trailer that ends in `running` belongs to a
 pod that had not ended when its log was read, because it was about to be stopped.
 
+A container beside the main one that failed has a section of its own, which names it:
+
+    ==> attempt 0 rank 1 pod 5f0c... container fetch
+
 A section is whole when its trailer is there, and then it is never touched again. One without a
 trailer was not finished: its writer removes it when it gives up (the volume is full), or the next
-one does (the process died). There is one writer at a time, the operator. So each pod has one
-section at most, wherever a writer died.
+one does (the process died). So each container has one section at most, wherever a writer died.
+
+There is one writer at a time: it locks the file. Two operators can run at once, while one takes
+over from the other, and not every file system has locks. So a writer looks before each write
+whether the file is as it left it, and before the trailer whether its header still stands: of a
+section that another one has removed, nothing is called whole.
+
+The file is made with its first section: a job of which nothing can be read leaves none.
 
 Everything here blocks, and raises OSError as the file system does.
 """
@@ -27,6 +37,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Self
 
+from trainingjob_operator.errors import ArchiveBusyError
+from trainingjob_operator.volume.locks import lock
+
 LIMIT: Final = 10 * 2**20
 """Bytes of a section at most, the newest."""
 
@@ -38,9 +51,11 @@ _MAX_LINE: Final = 256
 _MODE: Final = 0o644
 _TRAILER: Final = re.compile(
     rb"<== attempt (\d{1,10}) rank (\d{1,4}) pod ([0-9A-Za-z-]{1,64})"
-    rb" bytes (\d{1,12}) cut (\d{1,19})( running)?\n"
+    rb"(?: container ([0-9a-z-]{1,63}))? bytes (\d{1,12}) cut (\d{1,19})( running)?\n"
 )
-_HEADER: Final = re.compile(rb"==> attempt \d{1,10} rank \d{1,4} pod [0-9A-Za-z-]{1,64}\n")
+_HEADER: Final = re.compile(
+    rb"==> attempt \d{1,10} rank \d{1,4} pod [0-9A-Za-z-]{1,64}(?: container [0-9a-z-]{1,63})?\n"
+)
 _HEADER_START: Final = b"==> attempt "
 _MARK: Final = re.compile(rb"^(?:==>|<==) attempt ", re.MULTILINE)
 
@@ -51,22 +66,28 @@ class Section:
 
     Attributes:
         pod: the pod's uid.
+        container: which of its containers; "": the main one.
     """
 
     attempt: int
     rank: int
     pod: str
+    container: str = ""
+
+    @property
+    def _who(self) -> str:
+        beside = f" container {self.container}" if self.container else ""
+        return f"attempt {self.attempt} rank {self.rank} pod {self.pod}{beside}"
 
     @property
     def header(self) -> bytes:
         """Its first line."""
-        return f"==> attempt {self.attempt} rank {self.rank} pod {self.pod}\n".encode()
+        return f"==> {self._who}\n".encode()
 
     def trailer(self, size: int, cut: int, *, running: bool) -> bytes:
         """Its last line."""
         state = " running" if running else ""
-        text = f"<== attempt {self.attempt} rank {self.rank} pod {self.pod}"
-        return f"{text} bytes {size} cut {cut}{state}\n".encode()
+        return f"<== {self._who} bytes {size} cut {cut}{state}\n".encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,74 +133,143 @@ def _check_plain(fd: int, name: str) -> None:
         raise PermissionError(errno.EPERM, "it is no plain file with one name", name)
 
 
-class ArchiveFile:
-    """A job's archive, open for one writer."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an archive is, or will be.
 
-    def __init__(self, fd: int, *, limit: int = LIMIT) -> None:
-        """Take over an open file; an unfinished section is removed.
+    Attributes:
+        root_fd: of the directory.
+        name: in that directory.
+    """
 
-        Args:
-            fd: opened for reading and writing; closed by `close`.
-            limit: bytes of a section at most.
-        """
-        self._fd: Final = fd
-        self._limit: Final = limit
-        self._section: Section | None = None
-        self._start = 0  # of the section that is being written
-        self._cut = 0
-        self._end = self._mend()
+    root_fd: int
+    name: str
 
-    @classmethod
-    def open(cls, root_fd: int, name: str, *, limit: int = LIMIT) -> Self:
-        """Open the archive of this name below the root, or make it.
+    def open(self, *, create: bool = False) -> int | None:
+        """Open the file and lock it. None: it is not there.
 
         Never through a link, and never anything that is no plain file or has a second name: what
         stands on the volume may have been put there by a user.
 
         Raises:
+            ArchiveBusyError: another process writes there.
             OSError: it cannot be opened, or is no file of ours.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(name, flags, _MODE, dir_fd=root_fd)
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        flags |= os.O_CREAT if create else 0
         try:
-            _check_plain(fd, name)
-            return cls(fd, limit=limit)
+            fd = os.open(self.name, flags, _MODE, dir_fd=self.root_fd)
+        except FileNotFoundError:
+            if create:
+                raise
+            return None
+        try:
+            _check_plain(fd, self.name)
+            lock(fd)
+        except BlockingIOError as error:
+            os.close(fd)
+            raise ArchiveBusyError(f"another process holds the lock on {self.name}") from error
         except BaseException:
             os.close(fd)
+            raise
+        return fd
+
+
+class ArchiveFile:
+    """A job's archive, open for one writer."""
+
+    def __init__(self, fd: int | None, *, limit: int = LIMIT, place: Place | None = None) -> None:
+        """Take over an open file; an unfinished section is removed.
+
+        Args:
+            fd: opened for reading and writing; closed by `close`. None: it is made when the first
+                section is begun.
+            limit: bytes of a section at most.
+            place: where to make it then; its descriptor is closed by `close`.
+        """
+        self._opened: int | None = fd
+        self._place: Final = place
+        self._limit: Final = limit
+        self._section: Section | None = None
+        self._start = 0  # of the section that is being written
+        self._here = 0  # where it goes on
+        self._cut = 0
+        self._end = self._mend() if fd is not None else 0
+
+    @classmethod
+    def open(cls, root_fd: int, name: str, *, limit: int = LIMIT) -> Self:
+        """Open the archive of this name below the root. If it is not there, `begin` makes it.
+
+        Raises:
+            ArchiveBusyError: another process writes there; try again in a moment.
+            OSError: it cannot be opened, or is no file of ours.
+        """
+        place = Place(os.dup(root_fd), name)
+        fd: int | None = None
+        try:
+            fd = place.open()
+            return cls(fd, limit=limit, place=place)
+        except BaseException:
+            for opened in (fd, place.root_fd):
+                if opened is not None:
+                    os.close(opened)
             raise
 
     def close(self) -> None:
         """Close the file. What is unfinished and not abandoned is removed by the next writer."""
-        os.close(self._fd)
+        if self._place is not None:
+            os.close(self._place.root_fd)
+        if self._opened is not None:
+            os.close(self._opened)
 
     @property
     def size(self) -> int:
         """Bytes of the whole sections, and of what stood before the first of them."""
         return self._end
 
-    def find(self, pod: str) -> Written | None:
-        """The section of a pod, if it is whole; the newest first."""
-        for number, found in enumerate(self._sections()):
-            if found.section.pod == pod:
-                return found
-            if number >= MAX_SECTIONS:
-                break
-        return None
+    def find(self, pod: str, container: str = "") -> Written | None:
+        """The section of a pod's container, if it is whole; the newest first."""
+        wanted = (pod, container)
+        return next(
+            (s for s in self._sections() if (s.section.pod, s.section.container) == wanted), None
+        )
+
+    def ranks_of(self, attempt: int) -> frozenset[int]:
+        """Return the ranks of which a section of this attempt is whole."""
+        sections = (found.section for found in self._sections())
+        return frozenset(section.rank for section in sections if section.attempt == attempt)
 
     def begin(self, section: Section) -> None:
-        """Begin a section at the end of the file."""
+        """Begin a section at the end of the file, in place of one that was not finished.
+
+        Raises:
+            ArchiveBusyError: another process has made the file meanwhile, or writes there.
+            OSError: as the file system raises it.
+        """
+        if self._opened is None:
+            assert self._place is not None
+            self._opened = self._place.open(create=True)
+        self.abandon()
+        if self._size() != self._end:
+            raise ArchiveBusyError("another process writes to the archive")
         self._section, self._start, self._cut = section, self._end, 0
-        self._truncate(self._end)
         self._append(self._end, section.header)
+        self._here = self._end + len(section.header)
 
     def write(self, data: bytes) -> None:
         """Write a part of the section's lines, each with its prefix already.
 
         At twice the limit the newest half moves to the front: memory holds a block at a time, and
         no byte is moved more than once for each time the limit is written.
+
+        Raises:
+            ArchiveBusyError: another process has written to the file meanwhile.
+            OSError: as the file system raises it.
         """
-        self._append(self._here(), data)
-        if self._here() - self._body >= 2 * self._limit:
+        self._check_size()
+        self._append(self._here, data)
+        self._here += len(data)
+        if self._here - self._body >= 2 * self._limit:
             self._shorten()
 
     def finish(self, *, running: bool = False) -> int:
@@ -189,12 +279,21 @@ class ArchiveFile:
 
         Returns:
             Bytes of the file.
+
+        Raises:
+            ArchiveBusyError: another process has written to the file meanwhile: the section is not
+                whole, and has to be written anew.
+            OSError: as the file system raises it.
         """
         assert self._section is not None
-        if self._here() - self._body > self._limit:
+        self._check_size()
+        if self._here - self._body > self._limit:
             self._shorten()
-        here = self._here()
+        here = self._here
         os.fsync(self._fd)
+        self._check_size()
+        if os.pread(self._fd, len(self._section.header), self._start) != self._section.header:
+            raise ArchiveBusyError("another process has removed the section that was begun")
         trailer = self._section.trailer(here - self._body, self._cut, running=running)
         self._append(here, trailer)
         os.fsync(self._fd)
@@ -203,7 +302,7 @@ class ArchiveFile:
 
     def abandon(self) -> None:
         """Remove the section that was begun, if it is not whole: it takes room that others lack."""
-        if self._section is not None and self._ending_at(self._here()) is None:
+        if self._section is not None and self._is_ours() and self._ending_at(self._size()) is None:
             self._truncate(self._end)
         self._section = None
 
@@ -219,8 +318,23 @@ class ArchiveFile:
         assert self._section is not None
         return self._start + len(self._section.header)
 
-    def _here(self) -> int:
+    @property
+    def _fd(self) -> int:
+        assert self._opened is not None
+        return self._opened
+
+    def _size(self) -> int:
         return os.fstat(self._fd).st_size
+
+    def _check_size(self) -> None:
+        if self._size() != self._here:
+            raise ArchiveBusyError("another process writes to the archive")
+
+    def _is_ours(self) -> bool:
+        """True if what stands where the section was begun is its header, or a part of that."""
+        assert self._section is not None
+        header = self._section.header
+        return header.startswith(os.pread(self._fd, len(header), self._start))
 
     def _append(self, at: int, data: bytes) -> None:
         view = memoryview(data)
@@ -234,7 +348,7 @@ class ArchiveFile:
     def _shorten(self) -> None:
         """Leave only the newest whole lines, as many as the limit has room for."""
         assert self._section is not None
-        end, target = self._here(), self._body
+        end, target = self._here, self._body
         source = self._line_start(end - self._limit, end)
         if source == end:  # a line that is longer than the limit: the end of it
             prefix = prefix_of(self._section.rank)
@@ -246,6 +360,7 @@ class ArchiveFile:
             self._append(target, block)
             source, target = source + len(block), target + len(block)
         self._truncate(target)
+        self._here = target
 
     def _line_start(self, at: int, end: int) -> int:
         """Where the first line begins at or after a place; the end, if no line does."""
@@ -263,7 +378,10 @@ class ArchiveFile:
 
     def _sections(self) -> Iterator[Written]:
         end = self._end
-        while (found := self._ending_at(end)) is not None:
+        for _ in range(MAX_SECTIONS):
+            found = self._ending_at(end) if end else None
+            if found is None:
+                return
             yield found
             end = found.start
 
@@ -274,8 +392,13 @@ class ArchiveFile:
         match = _TRAILER.fullmatch(line)
         if match is None:
             return None
-        attempt, rank, pod, size, cut, _ = match.groups()
-        section = Section(attempt=int(attempt), rank=int(rank), pod=pod.decode())
+        attempt, rank, pod, container, size, cut, _ = match.groups()
+        section = Section(
+            attempt=int(attempt),
+            rank=int(rank),
+            pod=pod.decode(),
+            container=(container or b"").decode(),
+        )
         start = end - len(line) - int(size) - len(section.header)
         if start < 0 or os.pread(self._fd, len(section.header), start) != section.header:
             return None
@@ -286,7 +409,7 @@ class ArchiveFile:
 
         What stands there and is not ours stays: the next section begins behind it.
         """
-        end = self._here()
+        end = self._size()
         if end == 0 or self._ending_at(end) is not None:
             return end
         whole, begun = self._last_whole(end)

@@ -1,7 +1,6 @@
 """The volume's root: opened once, and looked at before anything in it is believed."""
 
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Container, Iterator
@@ -20,6 +19,7 @@ from trainingjob_operator.constants import (
 from trainingjob_operator.core.pruning import Mark, Owner
 from trainingjob_operator.errors import VolumeError
 from trainingjob_operator.volume.full import NO_ROOM
+from trainingjob_operator.volume.locks import lock
 from trainingjob_operator.volume.marks import read_mark, write_mark
 from trainingjob_operator.volume.names import (
     LOST_AND_FOUND,
@@ -43,8 +43,6 @@ from trainingjob_operator.volume.sentinel import (
     read_sentinel,
     write_sentinel,
 )
-
-_NO_LOCKS_HERE: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP})
 
 
 class Root:
@@ -343,13 +341,12 @@ class Root:
             except FileNotFoundError:
                 return None
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                if lock(fd):
+                    return fd
+            except OSError:
                 os.close(fd)
-                if error.errno not in _NO_LOCKS_HERE:
-                    raise
-            else:
-                return fd
+                raise
+            os.close(fd)
         return None
 
     @contextmanager

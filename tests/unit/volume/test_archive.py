@@ -1,5 +1,7 @@
 """The archive's file: whole sections, each pod once, wherever its writer died."""
 
+import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainingjob_operator.errors import ArchiveBusyError
 from trainingjob_operator.volume.archive import LIMIT, ArchiveFile, Prefixer, Section
 
 NAME = "job_1.log"
@@ -83,14 +86,13 @@ def section(rank: int = 0, attempt: int = 0, pod: str | None = None) -> Section:
 
 def bodies(text: bytes) -> list[tuple[str, bytes]]:
     """The pods in a file and what their sections say, read from the top by headers alone."""
-    found: list[tuple[str, bytes]] = []
+    found: list[tuple[str, list[bytes]]] = []
     for line in text.splitlines(keepends=True):
         if line.startswith(b"==> attempt "):
-            found.append((line.split()[-1].decode(), b""))
+            found.append((line.split()[-1].decode(), []))
         elif not line.startswith(b"<== attempt "):
-            pod, body = found[-1]
-            found[-1] = (pod, body + line)
-    return found
+            found[-1][1].append(line)
+    return [(pod, b"".join(lines)) for pod, lines in found]
 
 
 def test_every_line_says_its_rank(root: Root) -> None:
@@ -249,9 +251,93 @@ def test_abandoned_a_section_is_removed_and_what_is_whole_stays(root: Root) -> N
         file.write(b"[rank 1] half")
         file.abandon()
         assert root.text() == before
+
+
+# --- two writers ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without locks."""
+
+    def refuse(fd: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def test_while_one_writes_another_is_told_to_come_again(root: Root) -> None:
+    root.put(section(0), b"one\n")
+    with closing(ArchiveFile.open(root.fd, NAME)) as file:
         file.begin(section(1))
-        root.put(section(1), b"two\n")  # by a writer that took this one for dead
-        after = root.text()
+        with pytest.raises(ArchiveBusyError, match="lock"):
+            root.put(section(2), b"three\n")
+        file.write(b"[rank 1] two\n")
+        file.finish()
+    root.put(section(2), b"three\n")
+    assert [pod for pod, _ in bodies(root.text())] == ["pod-0-0", "pod-0-1", "pod-0-2"]
+
+
+def test_of_two_that_make_the_file_one_is_told_to_come_again(root: Root) -> None:
+    with closing(ArchiveFile.open(root.fd, NAME)) as late:
+        root.put(section(0), b"one\n")
+        with pytest.raises(ArchiveBusyError):
+            late.begin(section(0))
+    assert [pod for pod, _ in bodies(root.text())] == ["pod-0-0"]
+
+
+@pytest.mark.parametrize("at", ["write", "finish"])
+@pytest.mark.parametrize("other", [section(1), section(0)], ids=["another pod", "the same pod"])
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_nothing_is_called_whole_that_another_writer_has_removed(
+    root: Root, other: Section, at: str
+) -> None:
+    with closing(ArchiveFile.open(root.fd, NAME)) as file:
+        file.begin(section(0))
+        file.write(b"[rank 0] mine\n")
+        root.put(other, b"theirs, and much longer\n")
+        theirs = root.text()
+        with pytest.raises(ArchiveBusyError):
+            file.write(b"[rank 0] more\n") if at == "write" else file.finish()
         file.abandon()
-    assert root.text() == after
-    assert [pod for pod, _ in bodies(after)] == ["pod-0-0", "pod-0-1"]
+        assert root.text() == theirs
+    root.put(section(0), b"mine\nmore\n")
+    pods = [pod for pod, _ in bodies(root.text())]
+    assert pods == sorted({"pod-0-0", other.pod}, reverse=True)
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_a_section_of_the_same_length_is_not_taken_for_ones_own(root: Root) -> None:
+    with closing(ArchiveFile.open(root.fd, NAME)) as file:
+        file.begin(section(0))
+        file.write(b"[rank 0] mine\n")
+        with closing(ArchiveFile.open(root.fd, NAME)) as second:
+            second.begin(section(1))
+            second.write(b"[rank 1] ours\n")
+            with pytest.raises(ArchiveBusyError):
+                file.finish()
+            file.abandon()
+            second.finish()
+    assert bodies(root.text()) == [("pod-0-1", b"[rank 1] ours\n")]
+
+
+# --- containers beside the main one ---------------------------------------------------------------
+
+
+def test_a_container_beside_the_main_one_has_a_section_of_its_own(root: Root) -> None:
+    init = Section(attempt=0, rank=3, pod="pod-0-3", container="fetch")
+    assert root.put(init, b"no such bucket\n")
+    assert root.put(section(3), b"")
+    assert not root.put(init, b"again\n")
+    assert root.text().startswith(b"==> attempt 0 rank 3 pod pod-0-3 container fetch\n[rank 3] no")
+    with closing(ArchiveFile.open(root.fd, NAME)) as file:
+        assert file.ranks_of(0) == {3}
+        assert file.ranks_of(1) == frozenset()
+
+
+def test_where_nothing_is_begun_no_file_stays(root: Root) -> None:
+    with closing(ArchiveFile.open(root.fd, NAME)) as file:
+        assert file.find("pod-0-0") is None
+        assert file.size == 0
+        file.abandon()
+    assert list(root.path.iterdir()) == []
