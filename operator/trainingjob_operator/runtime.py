@@ -43,9 +43,9 @@ from trainingjob_operator.persistence.writer import RecordWriter, writer_from
 from trainingjob_operator.readings import Parts, Readings
 from trainingjob_operator.reconciler import work_queue
 from trainingjob_operator.reconciler.archive_wiring import LogArchiving
-from trainingjob_operator.reconciler.archiver import NoArchive
 from trainingjob_operator.reconciler.continuity import Continuity
 from trainingjob_operator.reconciler.intake import Intake
+from trainingjob_operator.reconciler.no_archive import NoArchive
 from trainingjob_operator.reconciler.reconciler import Reconciler
 from trainingjob_operator.reconciler.resync import Resync, Scope
 from trainingjob_operator.reconciler.work_queue import WorkQueue

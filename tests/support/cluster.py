@@ -180,7 +180,9 @@ class FakeCluster(Objects):
             pod = self._objects["pods"].get(JobKey(namespace, name))
             if pod is None:
                 raise GoneError(f'pods "{name}" not found', status=404, reason="NotFound")
-            if container not in [c["name"] for c in pod["spec"]["containers"]]:
+            spec = pod["spec"]
+            containers = spec.get("initContainers", []) + spec["containers"]
+            if container not in [c["name"] for c in containers]:
                 raise InvalidError(f"container {container} is not valid", status=400)
         yield f"{name} has ".encode()
         await asyncio.sleep(0)
@@ -299,6 +301,20 @@ class FakeCluster(Objects):
             pod,
             phase="Failed" if exit_code else "Succeeded",
             containerStatuses=[{"name": "trainer", "state": {"terminated": ended}}],
+        )
+
+    def fail_init_container(self, pod: Object, name: str, exit_code: int) -> None:
+        """One of the pod's init containers has failed: none of its containers starts."""
+        ended = {"exitCode": exit_code, "finishedAt": time_text(self.clock.now())}
+        self._set_pod(
+            pod,
+            node="node-1",
+            phase="Failed",
+            initContainerStatuses=[{"name": name, "state": {"terminated": ended}}],
+            containerStatuses=[
+                {"name": c["name"], "state": {"waiting": {"reason": "PodInitializing"}}}
+                for c in pod["spec"]["containers"]
+            ],
         )
 
     def evict_pod(self, pod: Object) -> None:

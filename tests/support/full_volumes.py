@@ -31,8 +31,9 @@ from trainingjob_operator.reconciler import archiver as archiving
 from trainingjob_operator.reconciler.archiver import Archiver
 from trainingjob_operator.stores.log_queue import LogTask
 from trainingjob_operator.volume import trash
-from trainingjob_operator.volume.archive import ArchiveFile, Section
+from trainingjob_operator.volume.archive import ArchiveFile
 from trainingjob_operator.volume.entries import Entry
+from trainingjob_operator.volume.sections import Section
 from trainingjob_operator.volume.shelf import Shelf
 from trainingjob_operator.volume.threads import FileThreads
 
@@ -241,6 +242,7 @@ def archive(place: Path, uid: str, *, pod: str = "pod-0", lines: int = 64) -> Lo
                 rank=0,
                 running=False,
                 asked_at=clock.monotonic(),
+                give_up_at=float("inf"),
             )
         )
         work = asyncio.create_task(archiver.run())

@@ -14,8 +14,9 @@ from trainingjob_operator.gc.policy_watch import PolicyWatch
 from trainingjob_operator.persistence.carrier import Carrier
 from trainingjob_operator.persistence.nowhere import Nowhere
 from trainingjob_operator.persistence.outbox import Writer
-from trainingjob_operator.reconciler.archiver import Archiver, NoArchive
+from trainingjob_operator.reconciler.archiver import Archiver
 from trainingjob_operator.reconciler.intake import Intake
+from trainingjob_operator.reconciler.no_archive import NoArchive
 from trainingjob_operator.reconciler.ports import LogShelf, Recorder
 from trainingjob_operator.reconciler.reconciler import Reconciler
 from trainingjob_operator.reconciler.resync import Resync, Scope

@@ -11,7 +11,8 @@ from tests.support.cluster import FakeCluster
 from tests.support.objects import Request
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import EntryError, VolumeError
-from trainingjob_operator.volume.archive import ArchiveFile, Prefixer, Section, Written
+from trainingjob_operator.volume.archive import ArchiveFile
+from trainingjob_operator.volume.sections import Prefixer, Section, Written
 
 
 class MemoryShelf:
@@ -76,8 +77,11 @@ class MemoryArchive:
     def cut(self) -> int:
         return self._file.cut
 
-    async def find(self, pod: str) -> Written | None:
-        return self._file.find(pod)
+    async def find(self, pod: str, container: str = "") -> Written | None:
+        return self._file.find(pod, container)
+
+    async def ranks_of(self, attempt: int) -> frozenset[int]:
+        return self._file.ranks_of(attempt)
 
     async def begin(self, section: Section) -> None:
         async with Request(self._shelf.cluster, "volume.begin", section.pod):

@@ -7,9 +7,14 @@ archive is a service to the job and never holds it for long.
 `LogsArchived` with the reason `Pending` is the obligation, written together with the job's end. It
 outlives the process: while it stands, the record is not sent, which names the logs, and the job is
 not let go. What is known of single pods is in memory; what memory has forgotten the file tells.
+
+What a job should have logs of are the ranks that it had, and not the pods that are known: a pod can
+go while the operator is away, or be deleted by force. Of a rank whose pod went unread the archive
+is asked at the job's end (a `Survey`); at an attempt's end, which does not wait, memory alone is.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -22,14 +27,23 @@ from trainingjob_operator.constants import (
     REASON_LOGS_UNAVAILABLE,
 )
 from trainingjob_operator.core.conditions import set_condition
-from trainingjob_operator.core.decision import LogOutcome, Observation, Plan, Policy
+from trainingjob_operator.core.decision import LogOutcome, Observation, Plan, Policy, Survey
+from trainingjob_operator.core.indexes import format_indexes, parse_indexes
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.naming import job_directory
-from trainingjob_operator.core.pod import PodPhase, PodView
+from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.text import cut
 
 _NOT_CONFIGURED: Final = "the operator has no log volume any more"
 _TO_COME: Final = "the logs are to be archived"
 _AND: Final = "; "
+_MAX_RANKS: Final = 300
+"""Bytes of a list of ranks in a message."""
+
+_MISSING: Final = re.compile(
+    r"the logs? of ranks? ([0-9,-]{1,300})(?:\.\.\.)? of attempt (\d{1,10}) "
+)
+_UNREAD: Final = "the pod was gone before its log was known to be archived"
 _TOO_LATE: Final = "the pods were gone before their logs were known to be archived"
 
 
@@ -56,14 +70,47 @@ def archive_first(decided: Plan, seen: Observation, policy: Policy, *, now: date
         for pod in seen.pods
         if pod.uid not in seen.logs and _is_due(pod, doomed, finished=status.is_finished)
     )
+    unread = unread_ranks(seen) if _is_over(job.status, status) else frozenset()
+    if unread and not (seen.pods_are_live or unread <= seen.vanished | seen.done):
+        return Plan(status=job.status, needs_live_pods=True)
+    survey = Survey(attempt=job.status.attempt, ranks=unread) if unread else None
+    if survey is not None and not status.is_finished:
+        status, survey = _missing(status, job, [_unread(survey)], now=now), None
     held = {pod.uid for pod in wanted}
     status = _told(status, seen, now=now)
     if status.is_finished:
-        status = _settle(status, seen, waits=bool(wanted), now=now)
+        status = _settle(status, seen, waits=bool(wanted or survey), now=now)
     delete = tuple(victim for victim in decided.delete if victim.uid not in held)
     if delete or status != job.status:
         status = _with_place(status, seen)
-    return replace(decided, status=status, delete=delete, archive=wanted)
+    return replace(decided, status=status, delete=delete, archive=wanted, survey=survey)
+
+
+def unread_ranks(seen: Observation) -> frozenset[int]:
+    """Return the ranks of the current attempt that had a pod, of whose log nothing is known.
+
+    Every rank had one if the attempt was launched; else those had one that were seen to go.
+    """
+    status = seen.job.status
+    launched = status.launched_attempt == status.attempt
+    had = frozenset(range(seen.job.spec.num_nodes)) if launched else seen.vanished | seen.done
+    here = {pod.index for pod in seen.pods if pod.attempt == status.attempt}
+    known: set[int] = set()
+    for outcome in seen.logs.values():
+        if outcome.attempt == status.attempt:
+            known |= outcome.looked_for or {outcome.rank}
+    return had - here - known - seen.unbegun
+
+
+def _is_over(old: JobStatus, new: JobStatus) -> bool:
+    """True if the attempt of the old status ends, or has ended with its job."""
+    return new.is_finished or new.attempt != old.attempt
+
+
+def _unread(survey: Survey) -> LogOutcome:
+    return LogOutcome(
+        attempt=survey.attempt, rank=min(survey.ranks), ranks=survey.ranks, lost=_UNREAD
+    )
 
 
 def lacks_volume(status: JobStatus) -> bool:
@@ -82,14 +129,14 @@ def can_be_read_early(pod: PodView) -> bool:
 
 
 def _is_due(pod: PodView, doomed: set[str], *, finished: bool) -> bool:
-    if pod.phase is PodPhase.PENDING:
-        return False  # its container has not started: there is no log
+    if not pod.has_log:
+        return False  # no container of it has started, or is the reason why it failed
     return can_be_read_early(pod) or pod.uid in doomed or finished
 
 
 def _told(status: JobStatus, seen: Observation, *, now: datetime) -> JobStatus:
     """The status with what is known to be missing, as soon as it is: its pod may be gone soon."""
-    if lost := _first(outcome for outcome in seen.logs.values() if outcome.lost):
+    if lost := [outcome for outcome in seen.logs.values() if outcome.lost]:
         return _missing(status, seen.job, lost, now=now)
     unsaid = status.condition(CONDITION_LOGS_ARCHIVED) is None
     if seen.volume_ails and unsaid and not status.is_finished:
@@ -97,12 +144,43 @@ def _told(status: JobStatus, seen: Observation, *, now: datetime) -> JobStatus:
     return status
 
 
-def _missing(status: JobStatus, job: JobView, lost: LogOutcome, *, now: datetime) -> JobStatus:
-    """Say that a log is missing. That stays said, whatever else is archived later."""
-    if _says_missing(status):
+def _missing(
+    status: JobStatus, job: JobView, lost: Sequence[LogOutcome], *, now: datetime
+) -> JobStatus:
+    """Say that logs are missing. That stays said, whatever else is archived later.
+
+    The first attempt that lacks logs is named, with its ranks as far as they are known by then;
+    at the job's end all of them are.
+    """
+    said = _said_missing(status)
+    if said and not status.is_finished:
         return status
-    message = f"the log of rank {lost.rank} of attempt {lost.attempt} is missing: {lost.lost}"
+    first = _first(lost)
+    assert first is not None
+    ranks = frozenset[int]().union(*(o.missing for o in lost if o.attempt == first.attempt))
+    if said:
+        attempt, named = _named(said)
+        if attempt != first.attempt or ranks <= named:
+            return _say(status, job, REASON_LOGS_TRUNCATED, said, to=False, now=now)
+        ranks |= named
+    which = cut(format_indexes(ranks), _MAX_RANKS)
+    what = f"log of rank {which}" if len(ranks) == 1 else f"logs of ranks {which}"
+    verb = "is" if len(ranks) == 1 else "are"
+    message = f"the {what} of attempt {first.attempt} {verb} missing: {first.lost}"
     return _say(status, job, REASON_LOGS_TRUNCATED, message, to=False, now=now)
+
+
+def _said_missing(status: JobStatus) -> str:
+    """Return what is said to be missing; while logs are to come, it is said behind that."""
+    if _says_missing(status):
+        return _message(status)
+    return "" if is_archived(status) else _message(status).partition(_AND)[2]
+
+
+def _named(message: str) -> tuple[int | None, frozenset[int]]:
+    """Return the attempt and the ranks that a message of `_missing` names."""
+    found = _MISSING.match(message)
+    return (int(found[2]), parse_indexes(found[1])) if found else (None, frozenset())
 
 
 def _says_missing(status: JobStatus) -> bool:
@@ -115,7 +193,8 @@ def _settle(status: JobStatus, seen: Observation, *, waits: bool, now: datetime)
     job, outcomes = seen.job, seen.logs.values()
     if waits:
         # Whoever waits for `Pending` waits for this job; what is missing by now is told again.
-        message = _TO_COME + (_AND + _message(status) if _says_missing(status) else "")
+        said = _said_missing(status)
+        message = _TO_COME + (_AND + said if said else "")
         return _say(status, job, REASON_LOGS_PENDING, message, to=False, now=now)
     return _settled(status, job, tuple(outcomes), now=now)
 
@@ -134,15 +213,15 @@ def _verdict(
     status: JobStatus, job: JobView, outcomes: tuple[LogOutcome, ...]
 ) -> tuple[bool, str, str]:
     """The condition's status, reason and message: the worst of what is known."""
-    missing = _message(status) if _says_missing(status) else ""
-    if not is_archived(status):  # what was missing before the end is said behind `Pending`
-        missing = _message(status).partition(_AND)[2] or ("" if outcomes else _TOO_LATE)
+    missing = _said_missing(status)
+    if not is_archived(status) and not outcomes:
+        missing = missing or _TOO_LATE
     if missing:
         broken = all(outcome.lost and outcome.volume_fault for outcome in outcomes)
         nothing = bool(outcomes) and broken and not status.log_bytes
         return False, REASON_LOGS_UNAVAILABLE if nothing else REASON_LOGS_TRUNCATED, missing
-    if cut := _first(outcome for outcome in outcomes if outcome.cut):
-        left_out = f"the first {cut.cut} bytes of rank {cut.rank} of attempt {cut.attempt}"
+    if short := _first(outcome for outcome in outcomes if outcome.cut):
+        left_out = f"the first {short.cut} bytes of rank {short.rank} of attempt {short.attempt}"
         return True, REASON_LOGS_TRUNCATED, f"{left_out} are left out"
     return True, REASON_LOGS_ARCHIVED, f"the logs are in {job_directory(job.uid)}.log"
 

@@ -70,6 +70,8 @@ class LogOutcome:
     Attributes:
         attempt, rank: whose log it is.
         lost: why it is not on the volume; "" when it is.
+        ranks: all ranks whose logs are lost, if they are not this one alone.
+        looked_for: of the answer to a `Survey`, its ranks.
         volume_fault: it is the volume that is to blame for that, and not the pod.
         cut: bytes of its beginning that were left out, because it is too long.
         size: bytes of the job's archive afterwards.
@@ -81,6 +83,24 @@ class LogOutcome:
     volume_fault: bool = False
     cut: int = 0
     size: int = 0
+    ranks: frozenset[int] = frozenset()
+    looked_for: frozenset[int] = frozenset()
+
+    @property
+    def missing(self) -> frozenset[int]:
+        """The ranks whose logs are lost."""
+        return (self.ranks or frozenset({self.rank})) if self.lost else frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """Ranks that had pods and have none any more, and nobody remembers what became of their logs.
+
+    The archive knows.
+    """
+
+    attempt: int
+    ranks: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +117,7 @@ class Observation:
         endpoint_ails: the record endpoint does not answer at the moment.
         logs: what became of the logs of its pods, by the pods' uids, as far as memory reaches.
         volume_ails: why the log volume cannot be written at the moment; "" when it can.
+        unbegun: ranks of the current attempt whose pods went before they had begun, without a log.
     """
 
     job: JobView
@@ -109,6 +130,7 @@ class Observation:
     endpoint_ails: bool = False
     logs: Mapping[str, LogOutcome] = field(default_factory=dict)
     volume_ails: str = ""
+    unbegun: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +171,7 @@ class Plan:
         create: ranks of `status.attempt` to create.
         archive: pods whose logs are to be put on the log volume; of those that shall go none is in
             `delete` before its log is archived or given up.
+        survey: ranks without a pod, of which the archive is to tell whether it has their logs.
         look_again_at: when the next decision is due if nothing happens before.
         needs_live_pods: the decision rests on the absence of pods; read them from the API and
             decide again before anything is recorded.
@@ -160,6 +183,7 @@ class Plan:
     abandon: bool = False
     create: tuple[int, ...] = ()
     archive: tuple[PodView, ...] = ()
+    survey: Survey | None = None
     delete: tuple[DeletePod, ...] = ()
     events: tuple[Event, ...] = ()
     look_again_at: datetime | None = None

@@ -61,7 +61,7 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         deleting="deletionTimestamp" in metadata,
         grace_s=_grace(metadata),
         stop_requested_at=_stop_requested_at(metadata, conditions),
-        finished_at=_finished_at(containers) if phase in _TERMINAL else None,
+        finished_at=_finished_at(containers, initial) if phase in _TERMINAL else None,
         disruption=_disruption(status, conditions),
         exit_code=_exit_code(phase, _exits(containers + initial)),
         exits=exits if phase is PodPhase.FAILED else (),
@@ -75,6 +75,11 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         ),
         template_hash=shared_text(annotations.get(ANNOTATION_TEMPLATE_HASH)),
         container=main,
+        has_begun=_has_begun(phase, containers, main),
+        failed_in=_failed_in(containers, initial, main) if phase is PodPhase.FAILED else "",
+        failed_beside=_failed_beside(initial + containers, main)
+        if phase is PodPhase.FAILED
+        else (),
     )
 
 
@@ -141,9 +146,43 @@ def _stop_requested_at(
     return min(times, default=None)
 
 
-def _finished_at(containers: list[dict[str, Any]]) -> datetime | None:
-    ends = (time(_terminated(c).get("finishedAt")) for c in containers)
-    return max((end for end in ends if end is not None), default=None)
+def _finished_at(
+    containers: list[dict[str, Any]], initial: list[dict[str, Any]]
+) -> datetime | None:
+    """Return when the last container ended; of a pod that never came to them, the last before."""
+    for these in (containers, initial):
+        ends = (time(_terminated(c).get("finishedAt")) for c in these)
+        if (last := max((end for end in ends if end is not None), default=None)) is not None:
+            return last
+    return None
+
+
+def _has_begun(phase: PodPhase, containers: list[dict[str, Any]], main: str) -> bool:
+    """True if the main container has run, so that it has a log; in doubt of one that may have."""
+    if phase is PodPhase.PENDING:
+        return False
+    found = next((c for c in containers if c.get("name") == main), None)
+    if found is None:
+        return True
+    states = (mapping(found.get("state")), mapping(found.get("lastState")))
+    return any("running" in state or "terminated" in state for state in states)
+
+
+def _failed_in(containers: list[dict[str, Any]], initial: list[dict[str, Any]], main: str) -> str:
+    """Return which container the exit code is of, in words; "" if it is the main one."""
+    kinds = ((containers, "container"), (initial, "init container"))
+    for these, kind in kinds:
+        for container in these:
+            if whole(_terminated(container).get("exitCode")):
+                name = shared_text(container.get("name"))
+                return "" if name == main else f"{kind} {name}"
+    return ""
+
+
+def _failed_beside(containers: list[dict[str, Any]], main: str) -> tuple[str, ...]:
+    """Return the names of the containers that failed, but for the main one."""
+    failed = (c for c in containers if whole(_terminated(c).get("exitCode")))
+    return tuple(name for c in failed if (name := shared_text(c.get("name"))) != main)
 
 
 def _terminated(container: dict[str, Any]) -> dict[str, Any]:

@@ -182,6 +182,7 @@ def _describe(pod: PodView, *, taken_away: bool = False) -> str:
         what = "was deleted"
     elif pod.exit_code is not None:
         what = f"exited with code {pod.exit_code}"
+        who = f"{who}: {pod.failed_in}" if pod.failed_in else who
     else:
         what = "failed"
     why = ": ".join(part for part in (pod.reason, pod.message) if part)

@@ -74,6 +74,8 @@ def plan(seen: Observation, policy: Policy, *, now: datetime) -> Plan:
         return decided
     decided = replace(decided, status=_summarise(decided.status, situation))
     decided = archive_first(decided, seen, policy, now=now)
+    if decided.needs_live_pods:
+        return decided
     status = decided.status
     release = may_release(status, job, policy, now=now)
     return replace(

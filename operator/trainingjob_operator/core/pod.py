@@ -41,6 +41,9 @@ class PodView:
         unschedulable: the scheduler's message while it finds no node, else "".
         conditions: pairs of (type, status) of its conditions, for the failure policy.
         container: name of the main container, whose log is the rank's.
+        has_begun: the main container runs or has run, as far as is known.
+        failed_in: the container that `exit_code` is of, in words; "" if it is the main one.
+        failed_beside: names of the other containers that failed, of a pod that failed.
     """
 
     namespace: str
@@ -68,11 +71,19 @@ class PodView:
     conditions: tuple[tuple[str, str], ...] = ()
     template_hash: str = ""
     container: str = ""
+    has_begun: bool = True
+    failed_in: str = ""
+    failed_beside: tuple[str, ...] = ()
 
     @property
     def is_terminal(self) -> bool:
         """Whether its phase is final: nothing of it runs, nothing will."""
         return self.phase in {PodPhase.SUCCEEDED, PodPhase.FAILED}
+
+    @property
+    def has_log(self) -> bool:
+        """True if a container of it has run whose log is to be archived."""
+        return self.phase is not PodPhase.PENDING and (self.has_begun or bool(self.failed_beside))
 
     @property
     def has_completed(self) -> bool:

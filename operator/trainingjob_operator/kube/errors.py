@@ -110,6 +110,12 @@ def names_an_object(body: bytes) -> bool:
     )
 
 
+def is_about(body: bytes, plural: str) -> bool:
+    """True if a refusal is the API server's own, about an object of this kind (like `pods`)."""
+    details = _status_object(body).get("details")
+    return isinstance(details, dict) and details.get("kind") == plural
+
+
 def _status_object(body: bytes) -> dict[str, Any]:
     try:
         document = json.loads(body)

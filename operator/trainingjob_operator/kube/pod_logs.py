@@ -6,14 +6,14 @@ that the node has kept, which is one file of the container runtime (10 MiB, unle
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
 import aiohttp
 from kubernetes.aio.client import ApiClient
 
-from trainingjob_operator.errors import GoneError, UnavailableError
-from trainingjob_operator.kube.errors import ERRORS, NOT_FOUND, error_from
+from trainingjob_operator.errors import GoneError, KubernetesError, UnavailableError
+from trainingjob_operator.kube.errors import ERRORS, NOT_FOUND, error_from, is_about
 from trainingjob_operator.kube.requests import RequestCounts
 
 _PART: Final = 65_536
@@ -34,6 +34,7 @@ async def read_log(
 
     Raises:
         GoneError: there is no such pod any more.
+        UnavailableError: the node does not answer, or does not have the log.
         KubernetesError: the log cannot be read.
     """
     status: int | None = None
@@ -43,10 +44,8 @@ async def read_log(
             response = await _open(client, path, container)
             status = response.status
             refusal = await response.content.read(_MAX_ERROR) if status >= ERRORS else b""
-        if status == NOT_FOUND:
-            raise GoneError("the pod is gone", status=status, reason="NotFound")
         if status >= ERRORS:
-            raise error_from(status, response.headers, refusal)
+            raise _refusal(status, response.headers, refusal)
         while True:
             async with asyncio.timeout(timeout_s):
                 part = await response.content.read(_PART)
@@ -65,6 +64,22 @@ async def read_log(
         requests.note("GET", (), status)
         if response is not None:
             response.close()
+
+
+def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> KubernetesError:
+    """Return the error that a refusal means.
+
+    The API server answers 404 when it has no such pod; the node does, through it, when it has no
+    such log, or has not heard of the pod yet.
+    """
+    error = error_from(status, headers, body)
+    if status == NOT_FOUND and is_about(body, "pods"):
+        return GoneError("the pod is gone", status=status, reason="NotFound")
+    if status == NOT_FOUND:
+        return UnavailableError(
+            f"the node has no such log: {error.message}", status=status, reason="NotFound"
+        )
+    return error
 
 
 async def _open(client: ApiClient, path: str, container: str) -> aiohttp.ClientResponse:

@@ -1,8 +1,15 @@
 """Puts the logs of pods on the log volume, behind the reconciler's back.
 
 The reconciler says whose logs are wanted and goes on; when one is archived or given up, it hears of
-it and looks again. Nothing here holds a job for long: a log that cannot be read or written is given
-up after three tries, or a minute after it was asked for, whichever comes first.
+it and looks again. Nothing here holds a job for ever: a log is given up after three tries, after a
+minute of reading and writing, or when its patience is over, whichever comes first. The minute
+begins with its turn. The patience begins when it is asked for, and is longer the more logs wait:
+those of a thousand ranks take longer than one, and nothing of that is their fault.
+
+Another process at a job's archive (an operator that is about to end, or one that has died on a node
+that nobody has heard of since) is waited for, for a minute from the log's turn.
+
+Of a rank whose pod is gone the archive itself tells whether its log is there (a `Survey`).
 
 While the volume ails it is asked again every half minute, and in between its logs are given up at
 once: ten thousand jobs that end must not wait for it one after the other. An error of one job's
@@ -14,27 +21,33 @@ pods that wait, and as many outcomes.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.decision import LogOutcome
+from trainingjob_operator.core.decision import LogOutcome, Survey
+from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.text import cut as cut_text
 from trainingjob_operator.core.text import one_line
 from trainingjob_operator.errors import (
+    ArchiveBusyError,
     EntryError,
     GoneError,
     KubernetesError,
     VolumeError,
 )
-from trainingjob_operator.reconciler.ports import LogArchive, LogShelf, LogSource
+from trainingjob_operator.reconciler.log_copy import copy_logs
+from trainingjob_operator.reconciler.ports import LogShelf, LogSource
 from trainingjob_operator.stores.log_queue import LogQueue, LogTask
-from trainingjob_operator.volume.archive import Section
 
 DEADLINE_S: Final = 60.0
-"""A log is given up so long after it was asked for; its pod is held for no longer."""
+"""For how long a log is read and written, from its turn on, all tries together."""
+
+PER_LOG_S: Final = 2.0
+"""What each log that waits adds to the patience of those behind it: 10 MiB at 5 MiB/s."""
 
 TRIES: Final = 3
 RETRY_S: Final = 2.0
@@ -45,9 +58,24 @@ TELL_EVERY_S: Final = 1.0
 CONCURRENCY: Final = 8
 MAX_WAITING: Final = 10_000
 
-_TOO_LATE: Final = f"it was not archived within {DEADLINE_S:g} s"
+_TOO_SLOW: Final = f"it was not read and written within {DEADLINE_S:g} s"
+_TOO_LATE: Final = "too many logs waited: its turn did not come within {:g} s"
 _MAX_WHY: Final = 300
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Effort:
+    """What was done for a log so far.
+
+    Attributes:
+        since: when its first turn came, in monotonic seconds.
+        worked_s: for how long it was read and written.
+    """
+
+    since: float
+    tries: int = 0
+    worked_s: float = 0.0
 
 
 class Archiver:
@@ -84,7 +112,7 @@ class Archiver:
         self.concurrency: Final = concurrency
         self.queue: Final = LogQueue(max_waiting)
         self._wake: Final = asyncio.Event()
-        self._tries: Final[dict[str, int]] = {}  # of pods in the queue that failed before
+        self._efforts: Final[dict[str, _Effort]] = {}  # of pods in the queue, from their turn on
         self._telling: Final[set[JobKey]] = set()
         self._ails = ""
         self._ails_until = float("-inf")
@@ -103,12 +131,21 @@ class Archiver:
         """What became of the logs of this job's pods, as far as it is remembered."""
         return self.queue.outcomes_of(job.uid)
 
-    def want(self, job: JobView, pods: Iterable[PodView]) -> bool:
-        """Ask for the logs of these pods, each once. False: not all of them could be taken."""
-        is_room = True
-        for pod in pods:
-            if pod.uid not in self.queue.outcomes_of(job.uid):
-                is_room = self.queue.put(self._task(job, pod)) and is_room
+    def want(self, job: JobView, pods: Iterable[PodView], survey: Survey | None = None) -> bool:
+        """Ask for the logs of these pods, each once. False: not all of them could be taken.
+
+        Args:
+            job: whose pods they are.
+            pods: whose logs are to be archived.
+            survey: ranks without a pod, of which the archive is to tell whether it has their logs.
+        """
+        known = self.queue.outcomes_of(job.uid)
+        new = [pod for pod in pods if pod.uid not in known]
+        # As if the last of them: those that are tried again go behind the others.
+        patience_s = DEADLINE_S + PER_LOG_S * (len(self.queue) + len(new) + (survey is not None))
+        is_room = survey is None or self.queue.put(self._survey_task(job, survey, patience_s))
+        for pod in new:
+            is_room = self.queue.put(self._task(job, pod, patience_s)) and is_room
         self._wake.set()
         return is_room
 
@@ -158,69 +195,48 @@ class Archiver:
 
     async def _try(self, task: LogTask) -> LogOutcome | None:
         """What became of a log; None: another try is due."""
-        left = task.asked_at + DEADLINE_S - self._clock.monotonic()
-        if left > 0 and not self.volume_ails:
-            return await self._try_for(task, left)
         if self.volume_ails:
             return _lost(task, self.volume_ails, volume_fault=True)
-        return _lost(task, _TOO_LATE)
+        begun = self._clock.monotonic()
+        effort = self._efforts.setdefault(task.pod_uid, _Effort(begun))
+        left = DEADLINE_S - effort.worked_s
+        patience = task.give_up_at - begun
+        if patience <= 0:
+            return _lost(task, _TOO_LATE.format(task.give_up_at - task.asked_at))
+        try:
+            return await self._try_for(task, effort, min(left, patience))
+        finally:
+            effort.worked_s += self._clock.monotonic() - begun
 
-    async def _try_for(self, task: LogTask, left: float) -> LogOutcome | None:
+    async def _try_for(self, task: LogTask, effort: _Effort, left: float) -> LogOutcome | None:
         try:
             async with asyncio.timeout(left):
-                return await self._copy(task)
+                return await copy_logs(self._pods, self._shelf, task)
         except TimeoutError:
-            return _lost(task, _TOO_LATE)
+            return _lost(task, _TOO_SLOW)
+        except ArchiveBusyError as error:
+            waited = self._clock.monotonic() - effort.since
+            return None if waited < DEADLINE_S else _lost(task, str(error))
         except (VolumeError, EntryError, KubernetesError) as error:
-            return self._again_or_lost(task, error)
+            return self._again_or_lost(task, effort, error)
         except Exception as error:
             # A fault of ours with one log must neither take the others along nor hold its pod.
             _logger.exception("job %s: a log was not archived; this is a bug", task.key)
             return _lost(task, f"{type(error).__name__} in the operator")
 
     def _again_or_lost(
-        self, task: LogTask, error: VolumeError | EntryError | KubernetesError
+        self, task: LogTask, effort: _Effort, error: VolumeError | EntryError | KubernetesError
     ) -> LogOutcome | None:
-        tries = self._tries.get(task.pod_uid, 0) + 1
+        effort.tries += 1
         volume_fault = isinstance(error, VolumeError)
         for_good = isinstance(error, KubernetesError) and (
             error.permanent or isinstance(error, GoneError)
         )
-        if tries < TRIES and not for_good:
-            self._tries[task.pod_uid] = tries
+        if effort.tries < TRIES and not for_good:
             return None
         if isinstance(error, VolumeError):
             self._volume_failed(error)
         return _lost(task, str(error), volume_fault=volume_fault)
-
-    async def _copy(self, task: LogTask) -> LogOutcome:
-        """Add a log to its job's archive, unless it is there."""
-        archive = await self._shelf.open(task.key, task.job_uid)
-        try:
-            found = await archive.find(task.pod_uid)
-            if found is not None:
-                return _archived(task, cut=found.cut, size=archive.size)
-            section = Section(attempt=task.attempt, rank=task.rank, pod=task.pod_uid)
-            log = self._pods.pod_log(task.key.namespace, task.pod, container=task.container)
-            async with aclosing(log):
-                await self._fill(archive, section, log)
-            await archive.finish(running=task.running)
-            return _archived(task, cut=archive.cut, size=archive.size)
-        finally:
-            await archive.close()
-
-    async def _fill(
-        self, archive: LogArchive, section: Section, log: AsyncGenerator[bytes, None]
-    ) -> None:
-        """Copy a log, a part at a time. The section is begun when there is something to write."""
-        is_begun = False
-        async for part in log:
-            if not is_begun:
-                await archive.begin(section)
-                is_begun = True
-            await archive.write(part)
-        if not is_begun:
-            await archive.begin(section)
 
     def _again_later(self, task: LogTask) -> None:
         """Let others go first, and try again in a moment."""
@@ -233,17 +249,17 @@ class Archiver:
         asyncio.get_running_loop().call_later(RETRY_S, put_back)
 
     def _done(self, task: LogTask, outcome: LogOutcome) -> None:
-        self._tries.pop(task.pod_uid, None)
+        self._efforts.pop(task.pod_uid, None)
         if outcome.lost:
-            self.given_up_total += 1
+            self.given_up_total += len(outcome.missing)
             _logger.warning(
-                "job %s: the log of rank %d of attempt %d is given up: %s",
+                "job %s: the log of rank %s of attempt %d is given up: %s",
                 task.key,
-                task.rank,
+                cut_text(format_indexes(outcome.missing), _MAX_WHY),
                 task.attempt,
                 outcome.lost,
             )
-        else:
+        elif not task.looked_for:
             self.archived_total += 1
             self._ails_until = float("-inf")
             self.volume_fault = None
@@ -272,52 +288,45 @@ class Archiver:
         self._ails, self.volume_fault = one_line(str(error), _MAX_WHY), error
         self._ails_until = self._clock.monotonic() + AILING_S
 
-    def _task(self, job: JobView, pod: PodView) -> LogTask:
+    def _task(self, job: JobView, pod: PodView, patience_s: float) -> LogTask:
+        now = self._clock.monotonic()
         return LogTask(
             key=job.key,
             job_uid=job.uid,
             pod=pod.name,
             pod_uid=pod.uid,
-            container=pod.container,
+            container=pod.container if pod.has_begun else "",
+            beside=pod.failed_beside,
             attempt=pod.attempt,
             rank=pod.index,
             running=not pod.is_terminal,
-            asked_at=self._clock.monotonic(),
+            asked_at=now,
+            give_up_at=now + patience_s,
         )
 
-
-class NoArchive:
-    """Where there is no log volume: nothing is owed, and nothing is wanted."""
-
-    volume_ails: Final = ""
-
-    def outcomes_of(self, job: JobView) -> Mapping[str, LogOutcome]:
-        """Nothing."""
-        return {}
-
-    def want(self, job: JobView, pods: Iterable[PodView]) -> bool:
-        """Nobody asks."""
-        return True
-
-    def forget(self, job: JobView, present: Collection[str]) -> None:
-        """Nothing is remembered."""
-
-    def settled(self, uid: str) -> None:
-        """Nothing is remembered."""
-
-    async def prepare(self, job: JobView) -> bool:
-        """There is nothing to make."""
-        return True
-
-
-def _archived(task: LogTask, *, cut: int, size: int) -> LogOutcome:
-    return LogOutcome(attempt=task.attempt, rank=task.rank, cut=cut, size=size)
+    def _survey_task(self, job: JobView, survey: Survey, patience_s: float) -> LogTask:
+        now = self._clock.monotonic()
+        return LogTask(
+            key=job.key,
+            job_uid=job.uid,
+            pod="",
+            pod_uid=f"{job.uid}/{survey.attempt}/{format_indexes(survey.ranks)}",
+            container="",
+            attempt=survey.attempt,
+            rank=min(survey.ranks),
+            running=False,
+            asked_at=now,
+            give_up_at=now + patience_s,
+            looked_for=survey.ranks,
+        )
 
 
 def _lost(task: LogTask, why: str, *, volume_fault: bool = False) -> LogOutcome:
     return LogOutcome(
         attempt=task.attempt,
         rank=task.rank,
+        ranks=task.looked_for,
+        looked_for=task.looked_for,
         lost=one_line(why, _MAX_WHY),
         volume_fault=volume_fault,
     )

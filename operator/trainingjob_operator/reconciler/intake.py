@@ -57,8 +57,11 @@ class Intake:
         pod = pod_view(raw)
         if pod is None:
             return
-        take_in = self._index.forget_pod if kind == DELETED else self._index.observe_pod
-        if take_in(pod):
+        if kind == DELETED:
+            is_news = self._index.forget_pod(pod, as_it_went=True)
+        else:
+            is_news = self._index.observe_pod(pod)
+        if is_news:
             self._queue.add(JobKey(pod.namespace, pod.job_name))
 
 

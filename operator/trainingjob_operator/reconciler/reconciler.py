@@ -158,6 +158,7 @@ class Reconciler:
             endpoint_ails=self._records.endpoint_ails,
             logs=self._logs.outcomes_of(entry.job),
             volume_ails=self._logs.volume_ails,
+            unbegun=entry.unbegun,
         )
         return plan(seen, self._policy, now=self._clock.now())
 
@@ -213,7 +214,7 @@ class Reconciler:
             raw = await self._read_job(job)
             if raw is None or job_view(raw).resource_version != job.resource_version:
                 return AT_ONCE
-        all_wanted = self._logs.want(job, decided.archive) and all_wanted
+        all_wanted = self._logs.want(job, decided.archive, decided.survey) and all_wanted
         await self._remover.delete(key, decided.delete)
         self._forget_logs(entry)
         if decided.release:
@@ -371,7 +372,7 @@ class Reconciler:
             entry = JobEntry(job=job, pods_known=True)
             if not is_archived(job.status):
                 entry.pods = {pod.name: pod for pod in (await self._list_pods(job))[0]}
-            decided = self._decide(entry)
+            decided = self._decide(entry, pods_are_live=True)
             if decided.claim:
                 return await self._claim(entry)
             return await self._record_and_act(entry, decided)

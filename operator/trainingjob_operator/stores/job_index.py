@@ -39,6 +39,7 @@ class JobEntry:
     Attributes:
         vanished: ranks of the current attempt whose pods were seen to go unfinished.
         done: ranks of the current attempt that had completed when their pods were seen to go.
+        unbegun: ranks of the current attempt whose pods were seen to go before they had begun.
         gone: uids of the last pods that were seen to go. Late news of one (our POST answered after
             its end, a list read before it) must not bring it back.
         pods_known: the pods were listed, or there can be none yet; otherwise they must be read
@@ -53,6 +54,7 @@ class JobEntry:
     pods: dict[str, PodView] = field(default_factory=dict)
     vanished: frozenset[int] = frozenset()
     done: frozenset[int] = frozenset()
+    unbegun: frozenset[int] = frozenset()
     gone: dict[str, None] = field(default_factory=dict)
     pods_known: bool = False
     refusal: Refusal | None = None
@@ -131,7 +133,7 @@ class JobIndex:
             return True
         if is_newer(job.resource_version, entry.job.resource_version):
             if entry.job.status.attempt != job.status.attempt:
-                entry.vanished = entry.done = frozenset()
+                entry.vanished = entry.done = entry.unbegun = frozenset()
                 entry.has_service = False  # somebody may have deleted it since
             entry.job = job
             if job.status.is_finished:
@@ -204,8 +206,13 @@ class JobIndex:
         entry = self._owner_of(pod)
         return entry is not None and not _is_of_use(pod, entry.job)
 
-    def forget_pod(self, pod: PodView) -> bool:
-        """Remove a pod that is gone, if it is this very one, and remember that it was there."""
+    def forget_pod(self, pod: PodView, *, as_it_went: bool = False) -> bool:
+        """Remove a pod that is gone, if it is this very one, and remember that it was there.
+
+        Args:
+            pod: as it was seen last.
+            as_it_went: that is how it was at its end, and not only when somebody looked.
+        """
         entry = self._owner_of(pod)
         if entry is None:
             return False
@@ -224,6 +231,8 @@ class JobIndex:
                 entry.done |= {pod.index}
             else:
                 entry.vanished |= {pod.index}
+            if as_it_went and not pod.has_log:
+                entry.unbegun |= {pod.index}
         return True
 
     def replace_pods(self, key: JobKey, uid: str, pods: list[PodView], version: str) -> None:

@@ -23,9 +23,13 @@ class LogTask:
 
     Attributes:
         key, job_uid: whose pod it is.
-        pod, pod_uid, container: what to read.
+        pod, pod_uid: what to read.
+        container: the main one; "": it has no log, because it has not begun.
+        beside: the other containers that failed.
         running: it had not ended when it was asked for.
         asked_at: when that was, in monotonic seconds.
+        give_up_at: when it is given up, if its turn has not come.
+        looked_for: ranks without a pod, if that is what the archive is asked about.
     """
 
     key: JobKey
@@ -37,6 +41,15 @@ class LogTask:
     rank: int
     running: bool
     asked_at: float
+    give_up_at: float
+    beside: tuple[str, ...] = ()
+    looked_for: frozenset[int] = frozenset()
+
+    @property
+    def sections(self) -> tuple[tuple[str, str], ...]:
+        """Each container that is to be read, with what its section calls it."""
+        main = ((self.container, ""),) if self.container else ()
+        return main + tuple((name, name) for name in self.beside)
 
 
 class LogQueue:

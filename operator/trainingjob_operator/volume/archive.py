@@ -39,6 +39,14 @@ from typing import Final, Self
 
 from trainingjob_operator.errors import ArchiveBusyError
 from trainingjob_operator.volume.locks import lock
+from trainingjob_operator.volume.sections import (
+    HEADER,
+    HEADER_START,
+    TRAILER,
+    Section,
+    Written,
+    prefix_of,
+)
 
 LIMIT: Final = 10 * 2**20
 """Bytes of a section at most, the newest."""
@@ -49,82 +57,7 @@ MAX_SECTIONS: Final = 200_000
 _BLOCK: Final = 65_536
 _MAX_LINE: Final = 256
 _MODE: Final = 0o644
-_TRAILER: Final = re.compile(
-    rb"<== attempt (\d{1,10}) rank (\d{1,4}) pod ([0-9A-Za-z-]{1,64})"
-    rb"(?: container ([0-9a-z-]{1,63}))? bytes (\d{1,12}) cut (\d{1,19})( running)?\n"
-)
-_HEADER: Final = re.compile(
-    rb"==> attempt \d{1,10} rank \d{1,4} pod [0-9A-Za-z-]{1,64}(?: container [0-9a-z-]{1,63})?\n"
-)
-_HEADER_START: Final = b"==> attempt "
 _MARK: Final = re.compile(rb"^(?:==>|<==) attempt ", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """Whose log a section holds.
-
-    Attributes:
-        pod: the pod's uid.
-        container: which of its containers; "": the main one.
-    """
-
-    attempt: int
-    rank: int
-    pod: str
-    container: str = ""
-
-    @property
-    def _who(self) -> str:
-        beside = f" container {self.container}" if self.container else ""
-        return f"attempt {self.attempt} rank {self.rank} pod {self.pod}{beside}"
-
-    @property
-    def header(self) -> bytes:
-        """Its first line."""
-        return f"==> {self._who}\n".encode()
-
-    def trailer(self, size: int, cut: int, *, running: bool) -> bytes:
-        """Its last line."""
-        state = " running" if running else ""
-        return f"<== {self._who} bytes {size} cut {cut}{state}\n".encode()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """A whole section, and where it stands in the file."""
-
-    section: Section
-    start: int
-    end: int
-    cut: int
-
-
-def prefix_of(rank: int) -> bytes:
-    """What begins every line of a rank."""
-    return f"[rank {rank}] ".encode()
-
-
-class Prefixer:
-    """Puts the rank in front of every line, a part of the log at a time."""
-
-    def __init__(self, rank: int) -> None:
-        self._prefix: Final = prefix_of(rank)
-        self._at_start = True
-
-    def feed(self, part: bytes) -> bytes:
-        """What to write for this part."""
-        if not part:
-            return b""
-        start = self._prefix if self._at_start else b""
-        self._at_start = part.endswith(b"\n")
-        # The prefix after the last newline is due when its line begins.
-        lines = part[:-1].replace(b"\n", b"\n" + self._prefix)
-        return start + lines + part[-1:]
-
-    def end(self) -> bytes:
-        """What ends the last line, if its writer did not."""
-        return b"" if self._at_start else b"\n"
 
 
 def _check_plain(fd: int, name: str) -> None:
@@ -389,7 +322,7 @@ class ArchiveFile:
         """The whole section that ends here, if one does."""
         tail = os.pread(self._fd, min(_MAX_LINE, end), max(end - _MAX_LINE, 0))
         line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
-        match = _TRAILER.fullmatch(line)
+        match = TRAILER.fullmatch(line)
         if match is None:
             return None
         attempt, rank, pod, container, size, cut, _ = match.groups()
@@ -433,9 +366,9 @@ class ArchiveFile:
         for start in self._marks_backwards(end, floor):
             line = self._line(start, end)
             after = start + len(line)
-            if _TRAILER.fullmatch(line) and self._ending_at(after) is not None:
+            if TRAILER.fullmatch(line) and self._ending_at(after) is not None:
                 return after, begun
-            if _HEADER.fullmatch(line):
+            if HEADER.fullmatch(line):
                 begun = start
         return 0, begun
 
@@ -456,7 +389,7 @@ class ArchiveFile:
         """Where the beginning of a header begins, if the file ends in one."""
         tail = os.pread(self._fd, min(_MAX_LINE, end), max(end - _MAX_LINE, 0))
         line = tail[tail.rfind(b"\n") + 1 :]
-        is_torn = line.startswith(_HEADER_START) or (line and _HEADER_START.startswith(line))
+        is_torn = line.startswith(HEADER_START) or (line and HEADER_START.startswith(line))
         return end - len(line) if is_torn else None
 
     def _line(self, start: int, end: int) -> bytes:

@@ -14,11 +14,12 @@ from typing import Final, Protocol, TypeVar
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.pruning import Mark, Owner
 from trainingjob_operator.errors import EntryChangedError, EntryError, VolumeError
-from trainingjob_operator.volume.archive import ArchiveFile, Prefixer, Section, Written
+from trainingjob_operator.volume.archive import ArchiveFile
 from trainingjob_operator.volume.faults import explain_entry, is_of_volume
 from trainingjob_operator.volume.names import directory_name, log_name
 from trainingjob_operator.volume.register import register
 from trainingjob_operator.volume.root import Root, explain
+from trainingjob_operator.volume.sections import Prefixer, Section, Written
 from trainingjob_operator.volume.threads import FileThreads
 
 T = TypeVar("T")
@@ -219,9 +220,13 @@ class Archive:
         """Bytes that were left out of the section that was added last."""
         return self._opened.cut
 
-    async def find(self, pod: str) -> Written | None:
-        """A pod's section, if it is whole."""
-        return await self._call(lambda: self._opened.find(pod))
+    async def find(self, pod: str, container: str = "") -> Written | None:
+        """The section of a pod's container, if it is whole."""
+        return await self._call(lambda: self._opened.find(pod, container))
+
+    async def ranks_of(self, attempt: int) -> frozenset[int]:
+        """Return the ranks of which a section of this attempt is whole."""
+        return await self._call(lambda: self._opened.ranks_of(attempt))
 
     async def begin(self, section: Section) -> None:
         """Begin a section."""

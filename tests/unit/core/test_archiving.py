@@ -20,7 +20,7 @@ from tests.support.views import (
 )
 from trainingjob_operator.constants import FINALIZER_RECORD
 from trainingjob_operator.core.archiving import can_be_read_early, is_archived
-from trainingjob_operator.core.decision import LogOutcome, Plan, Policy
+from trainingjob_operator.core.decision import LogOutcome, Plan, Policy, Survey
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.recording import is_held
@@ -39,6 +39,19 @@ def archived(*pods: PodView, size: int = 100, **fields: Any) -> dict[str, LogOut
 
 def lost(*pods: PodView, why: str = "the node is dead", **fields: Any) -> dict[str, LogOutcome]:
     return archived(*pods, size=0, lost=why, **fields)
+
+
+def answer(ranks: set[int], *, lost: str = "") -> dict[str, LogOutcome]:
+    """The archive's answer to a survey: it has all of these ranks, or none."""
+    looked_for = frozenset(ranks)
+    outcome = LogOutcome(
+        attempt=0,
+        rank=min(ranks),
+        lost=lost,
+        looked_for=looked_for,
+        ranks=looked_for if lost else frozenset(),
+    )
+    return {"survey": outcome}
 
 
 def wanted(decided: Plan) -> set[str]:
@@ -190,7 +203,68 @@ def test_a_volume_that_ails_when_the_job_starts_is_said_and_forgiven() -> None:
 
 def test_pods_that_went_before_they_were_read_are_not_called_archived() -> None:
     job = finished(succeeded())
-    assert verdict(decide(job, policy=ON).status) == (False, "Truncated")
+    assert decide(job, policy=ON).needs_live_pods  # a watch can have a gap
+    asked = decide(job, policy=ON, pods_are_live=True)
+    assert asked.survey == Survey(attempt=0, ranks=frozenset({0}))
+    assert verdict(asked.status) == (False, "Pending")
+    answered = decide(job, policy=ON, pods_are_live=True, logs=answer({0}, lost="it went"))
+    assert verdict(answered.status) == (False, "Truncated")
+    assert answered.survey is None
+
+
+def test_what_the_archive_has_of_ranks_whose_pods_are_gone_is_archived() -> None:
+    job = finished(*(succeeded(rank) for rank in range(3)), nodes=3)
+    here = succeeded(2)
+    asked = decide(job, here, policy=ON, pods_are_live=True, logs=archived(here))
+    assert asked.survey == Survey(attempt=0, ranks=frozenset({0, 1}))
+    logs = archived(here) | answer({0, 1})
+    assert verdict(decide(job, here, policy=ON, logs=logs).status) == (True, "Archived")
+
+
+def test_all_ranks_whose_logs_are_missing_at_the_end_are_named() -> None:
+    pods = [succeeded(rank) for rank in range(6)]
+    job = finished(*pods, nodes=6)
+    first = decide(job, *pods, policy=ON, logs=lost(pods[1]))
+    assert verdict(first.status) == (False, "Pending")
+    job = make_view(first.status, nodes=6)
+    logs = lost(pods[1]) | archived(*pods[3:5]) | answer({0, 2, 5}, lost="it went")
+    last = decide(job, *pods[1:2], *pods[3:5], policy=ON, logs=logs)
+    assert verdict(last.status) == (False, "Truncated")
+    assert message(last.status).startswith("the logs of ranks 0-2,5 of attempt 0 are missing: ")
+
+
+def test_a_rank_that_goes_unread_with_its_attempt_is_said_to_be_missing() -> None:
+    job = make_view(LAUNCHED, nodes=4)
+    pods = (make_pod(0), pending(1))
+    down = decide(job, *pods, policy=ON, vanished=frozenset({2}), pods_are_live=True)
+    assert down.status.attempt == 1
+    assert verdict(down.status) == (False, "Truncated")
+    assert message(down.status).startswith("the logs of ranks 2-3 of attempt 0 are missing: ")
+    assert [e.reason for e in down.events if e.reason == "Truncated"] == ["Truncated"]
+
+
+def test_a_rank_that_went_before_it_had_begun_has_no_log_to_miss() -> None:
+    job = make_view(LAUNCHED, nodes=2)
+    gone: dict[str, Any] = {"vanished": frozenset({1}), "unbegun": frozenset({1})}
+    down = decide(job, make_pod(0), policy=ON, pods_are_live=True, **gone)
+    assert down.status.attempt == 1
+    assert verdict(down.status) is None
+
+
+def test_of_an_attempt_that_was_never_launched_only_what_was_seen_to_go_is_missing() -> None:
+    job = make_view(make_status(), nodes=3, suspend=True)
+    down = decide(job, make_pod(0), policy=ON, vanished=frozenset({1}))
+    assert down.status.attempt == 1
+    assert message(down.status).startswith("the log of rank 1 of attempt 0 is missing: ")
+
+
+def test_a_pod_none_of_whose_containers_has_begun_holds_nothing_up() -> None:
+    rejected = failed(0, has_begun=False)
+    ended = decide(make_view(LAUNCHED, backoff_limit=0), rejected, policy=ON)
+    assert ended.archive == ()
+    assert verdict(ended.status) == (True, "Archived")
+    fetch = replace(rejected, failed_beside=("fetch",))
+    assert wanted(decide(make_view(LAUNCHED, backoff_limit=0), fetch, policy=ON)) == {fetch.name}
 
 
 def test_a_job_that_never_had_a_pod_says_nothing_of_logs() -> None:

@@ -1,11 +1,12 @@
 """What a pod's words become: short, on one line, whoever wrote them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.support.builders import make_job
-from tests.support.views import make_view
+from tests.support.views import UID, decide, make_status, make_view
 from trainingjob_operator.api.validation import parse_spec
 from trainingjob_operator.constants import MAX_MESSAGE_BYTES
 from trainingjob_operator.core.failure_policy import Verdict, judge
@@ -32,6 +33,7 @@ def view(phase: str, **status: Any) -> PodView:
                 },
                 "ownerReferences": [{"kind": "TrainingJob", "controller": True, "uid": "u1"}],
             },
+            "spec": {"containers": [{"name": "proxy"}, {"name": "trainer"}]},
             "status": {"phase": phase, **status},
         }
     )
@@ -153,3 +155,49 @@ def test_a_main_container_that_the_pod_does_not_have_is_not_believed() -> None:
     pod = pod_view(raw)
     assert pod is not None
     assert pod.container == "trainer"
+
+
+# --- containers beside the main one ---------------------------------------------------------------
+
+
+def test_a_failed_init_container_is_named_and_its_log_is_wanted() -> None:
+    pod = view(
+        "Failed",
+        initContainerStatuses=[
+            ended("ready", 0),
+            ended("fetch", 5, finishedAt="2026-01-01T00:00:00Z"),
+        ],
+        containerStatuses=[{"name": "trainer", "state": {"waiting": {}}}],
+    )
+    assert (pod.exit_code, pod.failed_in) == (5, "init container fetch")
+    assert not pod.has_begun
+    assert pod.failed_beside == ("fetch",)
+    assert pod.has_log
+    assert pod.finished_at is not None
+    decided = decide(make_view(make_status(launched_attempt=0), backoff_limit=0), owned(pod))
+    failed = decided.status.condition("Failed")
+    assert failed is not None
+    assert failed.message.startswith(
+        "rank 0 (pod mnist-0-0): init container fetch exited with code 5"
+    )
+
+
+def owned(pod: PodView) -> PodView:
+    return replace(pod, owner_uid=UID)
+
+
+def test_a_container_that_failed_beside_the_main_one_is_named() -> None:
+    statuses = [ended("proxy", 7), ended("trainer", 0)]
+    pod = view("Failed", containerStatuses=statuses)
+    assert (pod.exit_code, pod.failed_in) == (7, "container proxy")
+
+
+def test_what_fails_beside_a_main_container_that_failed_explains_nothing() -> None:
+    statuses = [ended("trainer", 3), ended("proxy", 7)]
+    pod = view("Failed", containerStatuses=statuses)
+    assert (pod.exit_code, pod.failed_in, pod.failed_beside) == (3, "", ("proxy",))
+
+
+def test_how_the_others_end_does_not_matter_where_the_pod_succeeded() -> None:
+    pod = view("Succeeded", initContainerStatuses=[ended("proxy", 143)])
+    assert (pod.exit_code, pod.failed_in, pod.failed_beside) == (0, "", ())

@@ -18,7 +18,7 @@ from trainingjob_operator.errors import (
     ThrottledError,
     UnavailableError,
 )
-from trainingjob_operator.kube.errors import error_from
+from trainingjob_operator.kube.errors import error_from, is_about
 
 QUOTA = 'pods "mnist-0" is forbidden: exceeded quota: small, requested: pods=1, used: pods=0'
 QUOTA_UNKNOWN = 'pods "mnist-0" is forbidden: status unknown for quota: small, resources: pods'
@@ -152,3 +152,13 @@ def test_a_message_is_one_bounded_line_whatever_was_sent(body: bytes) -> None:
 
 def test_an_answer_without_words_says_its_status() -> None:
     assert error_from(503, {}, b"").message == "HTTP 503"
+
+
+@pytest.mark.parametrize(
+    ("details", "is_pod"),
+    [({"kind": "pods", "name": "a"}, True), ({"kind": "pods/log"}, False), (None, False)],
+)
+def test_what_is_not_found_is_the_pod_or_only_its_log(details: object, is_pod: bool) -> None:
+    body = json.dumps({"kind": "Status", "reason": "NotFound", "details": details}).encode()
+    assert is_about(body, "pods") is is_pod
+    assert not is_about(b"404 page not found", "pods")

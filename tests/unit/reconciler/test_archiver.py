@@ -322,3 +322,96 @@ async def test_a_gang_is_torn_down_with_one_read_of_its_job() -> None:
     assert made.count("delete_pod") == 20
     # One before the pods go, one before the next attempt, and as many in passes of another cause.
     assert made.count("get_job") <= 4
+
+
+# --- ranks whose pods go unread -------------------------------------------------------------------
+
+
+@leaping_time
+async def test_a_rank_that_is_deleted_by_force_is_said_to_be_missing() -> None:
+    cluster, shelf = staged()
+    cluster.create_job(make_job(nodes=2))
+    async with operated(cluster, shelf, lambda attempt, rank: 0 if attempt else None):
+        await until(lambda: len(cluster.started) == 2, 10)
+        cluster.lose_pod(cluster.pods()[1])
+        await until(lambda: is_settled(cluster), 30)
+    assert cluster.status()["attempt"] == 1
+    assert logs(cluster)[:2] == ("False", "Truncated")
+    assert "the log of rank 1 of attempt 0 is missing" in logs(cluster)[2]
+
+
+@leaping_time
+async def test_ranks_that_go_while_the_operator_is_away_are_said_to_be_missing() -> None:
+    cluster, shelf = staged()
+    cluster.create_job(make_job(nodes=3))
+    async with operated(cluster, shelf, lambda attempt, rank: None):
+        await until(lambda: cluster.status().get("ready") == 3, 10)
+    for pod in cluster.pods()[1:]:
+        cluster.lose_pod(pod)
+    async with operated(cluster, shelf, lambda attempt, rank: 0):
+        await until(lambda: is_settled(cluster), 30)
+    assert logs(cluster)[:2] == ("False", "Truncated")
+    assert "the logs of ranks 1-2 of attempt 0 are missing" in logs(cluster)[2]
+
+
+@leaping_time
+async def test_a_job_that_completes_while_the_operator_is_away_lacks_the_logs_that_went() -> None:
+    cluster, shelf = staged()
+    cluster.create_job(make_job(nodes=2))
+    async with operated(cluster, shelf, lambda attempt, rank: None):
+        await until(lambda: cluster.status().get("ready") == 2, 10)
+        cluster.finish_pod(cluster.pods()[0])
+        shelf.fault = FULL  # it is known to have completed, and its log is not archived
+        await until(lambda: cluster.status().get("completedIndexes") == "0", 10)
+    cluster.lose_pod(cluster.pods()[0])
+    cluster.finish_pod(cluster.pod(index=1))
+    shelf.fault = None
+    async with operated(cluster, shelf):
+        await until(lambda: is_settled(cluster), 30)
+    assert cluster.status()["phase"] == "Succeeded"
+    assert logs(cluster)[:2] == ("False", "Truncated")
+    assert "the log of rank 0 of attempt 0 is missing" in logs(cluster)[2]
+
+
+@leaping_time
+async def test_a_log_that_is_archived_is_found_by_the_next_process_though_its_pod_is_gone() -> (
+    None
+):
+    cluster, shelf = staged()
+    job = cluster.create_job(make_job(nodes=2))
+    uid = job["metadata"]["uid"]
+    async with operated(cluster, shelf, lambda attempt, rank: None):
+        await until(lambda: cluster.status().get("ready") == 2, 10)
+        cluster.finish_pod(cluster.pods()[0])
+        await until(lambda: len(shelf.headers(uid)) == 1, 10)
+        await until(lambda: cluster.status().get("completedIndexes") == "0", 10)
+    cluster.lose_pod(cluster.pods()[0])
+    async with operated(cluster, shelf):
+        await until(lambda: is_settled(cluster), 30)
+    assert logs(cluster)[:2] == ("True", "Archived")
+    assert len(shelf.headers(uid)) == 2
+
+
+# --- containers beside the main one ---------------------------------------------------------------
+
+
+@leaping_time
+async def test_of_a_pod_whose_init_container_failed_that_log_is_archived() -> None:
+    cluster, shelf = staged()
+    template = {
+        "spec": {
+            "initContainers": [{"name": "fetch", "image": "fetch"}],
+            "containers": [{"name": "trainer", "image": "trainer"}],
+        }
+    }
+    job = cluster.create_job(make_job(template=template, backoff_limit=0))
+    async with OperatorLife(cluster, shelf=shelf):
+        await until(lambda: len(cluster.pods()) == 1, 5)
+        cluster.fail_init_container(cluster.pod(), "fetch", 5)
+        await until(lambda: is_settled(cluster), 10)
+    assert logs(cluster)[:2] == ("True", "Archived")
+    text = shelf.text(job["metadata"]["uid"])
+    assert text.count("==> ") == 1
+    assert " container fetch\n[rank 0] " in text
+    failed = [c for c in cluster.status()["conditions"] if c["type"] == "Failed"]
+    assert "init container fetch exited with code 5" in failed[0]["message"]

@@ -16,6 +16,7 @@ def task(job: str, rank: int = 0, attempt: int = 0) -> LogTask:
         rank=rank,
         running=False,
         asked_at=0.0,
+        give_up_at=float("inf"),
     )
 
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainingjob_operator.errors import ArchiveBusyError
-from trainingjob_operator.volume.archive import LIMIT, ArchiveFile, Prefixer, Section
+from trainingjob_operator.volume.archive import LIMIT, ArchiveFile
+from trainingjob_operator.volume.sections import Prefixer, Section
 
 NAME = "job_1.log"
 PART = 40

@@ -21,8 +21,9 @@ from trainingjob_operator.core.pruning import Owner, Reason
 from trainingjob_operator.errors import EntryError, VolumeError
 from trainingjob_operator.gc.logs.judge import refusal
 from trainingjob_operator.gc.logs.ledger import Ledger
-from trainingjob_operator.volume.archive import ArchiveFile, Section
+from trainingjob_operator.volume.archive import ArchiveFile
 from trainingjob_operator.volume.root import Root
+from trainingjob_operator.volume.sections import Section
 from trainingjob_operator.volume.shelf import Shelf
 from trainingjob_operator.volume.threads import FileThreads
 

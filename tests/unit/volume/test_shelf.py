@@ -14,8 +14,9 @@ from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.pruning import Owner
 from trainingjob_operator.errors import EntryError, VolumeError
 from trainingjob_operator.volume import shelf as shelf_module
-from trainingjob_operator.volume.archive import ArchiveFile, Section
+from trainingjob_operator.volume.archive import ArchiveFile
 from trainingjob_operator.volume.root import Root
+from trainingjob_operator.volume.sections import Section
 from trainingjob_operator.volume.shelf import Shelf
 from trainingjob_operator.volume.threads import FileThreads
 

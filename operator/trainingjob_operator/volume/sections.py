@@ -1,0 +1,81 @@
+"""The sections of an archive of logs: their first and last lines, and the rank before every line."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+TRAILER: Final = re.compile(
+    rb"<== attempt (\d{1,10}) rank (\d{1,4}) pod ([0-9A-Za-z-]{1,64})"
+    rb"(?: container ([0-9a-z-]{1,63}))? bytes (\d{1,12}) cut (\d{1,19})( running)?\n"
+)
+HEADER: Final = re.compile(
+    rb"==> attempt \d{1,10} rank \d{1,4} pod [0-9A-Za-z-]{1,64}(?: container [0-9a-z-]{1,63})?\n"
+)
+HEADER_START: Final = b"==> attempt "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """Whose log a section holds.
+
+    Attributes:
+        pod: the pod's uid.
+        container: which of its containers; "": the main one.
+    """
+
+    attempt: int
+    rank: int
+    pod: str
+    container: str = ""
+
+    @property
+    def _who(self) -> str:
+        beside = f" container {self.container}" if self.container else ""
+        return f"attempt {self.attempt} rank {self.rank} pod {self.pod}{beside}"
+
+    @property
+    def header(self) -> bytes:
+        """Its first line."""
+        return f"==> {self._who}\n".encode()
+
+    def trailer(self, size: int, cut: int, *, running: bool) -> bytes:
+        """Its last line."""
+        state = " running" if running else ""
+        return f"<== {self._who} bytes {size} cut {cut}{state}\n".encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A whole section, and where it stands in the file."""
+
+    section: Section
+    start: int
+    end: int
+    cut: int
+
+
+def prefix_of(rank: int) -> bytes:
+    """What begins every line of a rank."""
+    return f"[rank {rank}] ".encode()
+
+
+class Prefixer:
+    """Puts the rank in front of every line, a part of the log at a time."""
+
+    def __init__(self, rank: int) -> None:
+        self._prefix: Final = prefix_of(rank)
+        self._at_start = True
+
+    def feed(self, part: bytes) -> bytes:
+        """What to write for this part."""
+        if not part:
+            return b""
+        start = self._prefix if self._at_start else b""
+        self._at_start = part.endswith(b"\n")
+        # The prefix after the last newline is due when its line begins.
+        lines = part[:-1].replace(b"\n", b"\n" + self._prefix)
+        return start + lines + part[-1:]
+
+    def end(self) -> bytes:
+        """What ends the last line, if its writer did not."""
+        return b"" if self._at_start else b"\n"
