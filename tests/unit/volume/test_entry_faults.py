@@ -138,7 +138,7 @@ async def test_a_root_in_which_nothing_can_be_made_is_an_error_of_the_volume(
 ) -> None:
     permit_reading_only(volume)
     with without_roots_rights():
-        for attempt in (shelf.prepare(KEY, UID), shelf.open(KEY, UID)):
+        for attempt in (shelf.prepare(KEY, UID), put(shelf, UID)):
             with pytest.raises(VolumeError) as caught:
                 await attempt
             assert caught.value.reason == REASON_PERMISSION_DENIED
