@@ -167,6 +167,7 @@ def test_rights_can_be_left_to_somebody_else() -> None:
     assert kinds == {
         "CustomResourceDefinition",
         "Deployment",
+        "NetworkPolicy",
         "PersistentVolumeClaim",
         "Secret",
         "Service",
