@@ -9,6 +9,7 @@ from trainingjob_operator.constants import (
     PLURAL_TRAINING_JOBS,
 )
 from trainingjob_operator.core.rawread import mapping, text
+from trainingjob_operator.errors import NotServedError
 from trainingjob_operator.kube.gateway import Gateway
 
 _PLURALS: Final = (PLURAL_TRAINING_JOBS, PLURAL_RETENTION_POLICIES)
@@ -41,8 +42,9 @@ class StandingGateway(Gateway):
         Raises:
             KubernetesError: the API server refused, or did not answer.
         """
-        document = await self._call("GET", f"/apis/{API_VERSION}")
-        if document is None:
+        try:
+            document = await self._call("GET", f"/apis/{API_VERSION}") or {}
+        except NotServedError:
             return Standing.ABSENT
         verbs: dict[str, Any] = {
             text(mapping(each).get("name")): mapping(each).get("verbs") or ()
@@ -69,7 +71,8 @@ class StandingGateway(Gateway):
         scope = f"/namespaces/{namespace}" if namespace is not None else ""
         path = f"/apis/{API_VERSION}{scope}/{PLURAL_TRAINING_JOBS}"
         query = {"fieldSelector": f"metadata.name={_NO_NAME}", "limit": "1"}
-        document = await self._call("GET", path, query=query)
-        if document is None:
+        try:
+            document = await self._call("GET", path, query=query) or {}
+        except NotServedError:
             return None
         return text(mapping(document.get("metadata")).get("resourceVersion"))

@@ -10,7 +10,7 @@ from kubernetes.aio.client import Configuration
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import KubernetesError, NotServedError
 from trainingjob_operator.kube.connection import Connection
-from trainingjob_operator.kube.gateway import Gateway
+from trainingjob_operator.kube.standing import Standing, StandingGateway
 
 KEY = JobKey("ml", "mnist")
 NO_JOB = {
@@ -21,7 +21,7 @@ NO_JOB = {
 NO_KIND = {"kind": "Status", "reason": "NotFound", "details": {}}
 
 
-async def gateway_of(answer: web.Response) -> AsyncIterator[Gateway]:
+async def gateway_of(answer: web.Response) -> AsyncIterator[StandingGateway]:
     async def handle(_: web.Request) -> web.Response:
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
@@ -31,7 +31,7 @@ async def gateway_of(answer: web.Response) -> AsyncIterator[Gateway]:
         configuration = Configuration()
         configuration.host = str(server.make_url("")).rstrip("/")
         configuration.client_session_kwargs = {"trust_env": False}
-        async with Gateway(Connection(configuration, "default"), timeout_s=5) as gateway:
+        async with StandingGateway(Connection(configuration, "default"), timeout_s=5) as gateway:
             yield gateway
 
 
@@ -68,3 +68,9 @@ async def test_a_404_says_that_an_object_is_absent_only_if_it_names_one() -> Non
             for call in (gateway.get_job(KEY), gateway.get_pod("ml", "mnist-0")):
                 with pytest.raises(NotServedError, match="right cluster"):
                     await call
+
+
+async def test_definitions_that_are_not_there_are_absent_and_no_fault() -> None:
+    async for gateway in gateway_of(ANSWERS["an API server without the CRD"]):
+        assert await gateway.standing() is Standing.ABSENT
+        assert await gateway.current_version(None) is None
