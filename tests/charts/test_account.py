@@ -27,6 +27,9 @@ from tests.support.chart import (
 from tests.support.ledger import Ledger
 from tests.support.operator import OperatorProcess
 from tests.support.real import install_crds, kubectl
+from trainingjob_operator.errors import ForbiddenError
+from trainingjob_operator.kube.connection import connect
+from trainingjob_operator.kube.gateway import Gateway
 
 pytestmark = pytest.mark.real_only
 
@@ -218,3 +221,19 @@ async def test_an_operator_of_named_namespaces_asks_for_nothing_outside(
     assert asked_in[api.namespace] == granted - NEVER_ASKED - not_here
     at_home = {(what, verb) for what, verbs in FOR_KOPF.items() for verb in verbs}
     assert asked_in[account_namespace] == at_home
+
+
+async def test_an_operator_with_a_volume_reads_its_own_namespace_and_no_other(
+    strict_plane: ControlPlane, account_namespace: str, tmp_path: Path
+) -> None:
+    """Its uid says whose the volume is."""
+    values: Values = {"logVolume": {"existingClaim": "logs"}}
+    kubeconfig = account_kubeconfig(
+        strict_plane, tmp_path / "account", values, namespace=account_namespace
+    )
+    async with Gateway(await connect(str(kubeconfig)), timeout_s=PATIENCE_S) as gateway:
+        raw = await gateway.get_namespace(account_namespace)
+        assert raw is not None
+        assert raw["metadata"]["uid"]
+        with pytest.raises(ForbiddenError):
+            await gateway.get_namespace("kube-system")

@@ -1,6 +1,7 @@
 """`trainingjob gc`: what it would do, what it does, and what it leaves alone."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -12,45 +13,41 @@ import pytest
 
 from tests.support.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job
+from tests.support.retention import home_of, policy_of, policy_path
 from tests.support.volume import new_uid
 from trainingjob_operator.core.pruning import Owner
 from trainingjob_operator.core.rawread import time_text
 from trainingjob_operator.volume.root import Root
 from trainingjob_sandbox.apiserver import ApiServerThread
+from trainingjob_sandbox.client import ApiError
 
 Object = dict[str, Any]
 
 
 @pytest.fixture
-async def root(api: Api, tmp_path: Path) -> Path:
-    """A volume of this namespace."""
-    path = tmp_path / "volume"
+async def root(api_server: ApiServerUnderTest, api: Api, tmp_path: Path) -> Path:
+    """A volume of this namespace, of an operator that has made its policy."""
+    path, home = tmp_path / "volume", home_of(api_server)
     path.mkdir()
-    uid = (await api.client.get(f"/api/v1/namespaces/{api.namespace}"))["metadata"]["uid"]
+    uid = (await api.client.get(f"/api/v1/namespaces/{home}"))["metadata"]["uid"]
     with Root.open(str(path)) as opened:
         opened.initialise(Owner("default", (api.namespace,), uid))
-    path_of_policies = (
-        f"/apis/trainingjob.dev/v1alpha1/namespaces/{api.namespace}/retentionpolicies"
-    )
-    policy = {
-        "apiVersion": "trainingjob.dev/v1alpha1",
-        "kind": "RetentionPolicy",
-        "metadata": {"name": "default"},
-        "spec": {},
-    }
-    await api.client.create(path_of_policies, policy)
+    with contextlib.suppress(ApiError):  # another test's operator has made it
+        await api.client.create(policy_path(home).rpartition("/")[0], policy_of(home))
     return path
 
 
 class Gc:
     """The command, as somebody types it whose kubeconfig reaches one namespace."""
 
-    def __init__(self, kubeconfig: Path, namespace: str, root: Path) -> None:
+    def __init__(
+        self, kubeconfig: Path, namespace: str, root: Path, *, home: str | None = None
+    ) -> None:
         self._kubeconfig = kubeconfig
         self._environment = {
             **os.environ,
             "TRAININGJOB_NAMESPACES": namespace,
-            "TRAININGJOB_OPERATOR_NAMESPACE": namespace,
+            "TRAININGJOB_OPERATOR_NAMESPACE": home or "",
             "TRAININGJOB_VOLUME__ROOT": str(root),
             "TRAININGJOB_VOLUME__MAX_AGE": "1s",
         }
@@ -158,9 +155,8 @@ async def test_without_the_policy_of_an_operator_nothing_is_looked_at(
     log = root / f"job_{new_uid()}.log"
     log.touch()
     await ended(api, "over")
-    path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{api.namespace}/retentionpolicies/default"
-    await api.client.delete(path)
-    code, told, err = await Gc(api_server.operator_kubeconfig, api.namespace, root)()
+    gc = Gc(api_server.operator_kubeconfig, api.namespace, root, home=api.namespace)
+    code, told, err = await gc()
     assert code == 1
     assert "no RetentionPolicy `default`" in err
     assert (told["volume"], told["jobs"]) == (None, [])
