@@ -18,7 +18,7 @@ IN_NAMESPACES = {
     "trainingjob.dev/trainingjobs": {"get", "list", "patch", "watch", "delete"},
     "trainingjob.dev/trainingjobs/status": {"patch"},
     "trainingjob.dev/trainingjobs/finalizers": {"update"},
-    "trainingjob.dev/retentionpolicies": {"get", "list", "patch", "watch"},
+    "trainingjob.dev/retentionpolicies": {"get", "list", "watch"},
     "trainingjob.dev/retentionpolicies/status": {"patch"},
     "/pods": {"get", "list", "watch", "create", "delete"},
     "/services": {"get", "create"},
@@ -28,7 +28,7 @@ FOR_THE_POLICY = {"trainingjob.dev/retentionpolicies": {"create"}}
 """In the operator's own namespace."""
 
 FOR_KOPF = {
-    "trainingjob.dev/retentionpolicies": {"create", "get", "list", "patch", "watch"},
+    "trainingjob.dev/retentionpolicies": {"create", "get", "list", "watch"},
     "trainingjob.dev/retentionpolicies/status": {"patch"},
     "trainingjob.dev/trainingjobs": {"list", "watch"},
     "/pods": {"list", "watch"},
