@@ -23,7 +23,8 @@ class Requests:
 
     Attributes:
         own: what it takes to bring jobs to their end.
-        events, leases, reads, deletion: Events, Leases, lists and watches, and what removes
+        events, leases, reads, deletion: Events, Leases, lists, watches and discovery (which are
+            asked for by time, however many jobs there are), and what removes
             finished jobs (deletions by the contestant, what it does about its policies, and all
             that the garbage collector and the TTL controller do).
         refused: how many of `own` were answered with 400 or more.
@@ -98,7 +99,7 @@ def _count_own(entry: dict[str, Any], found: Requests) -> None:
         found.events += 1
     elif resource == "leases":
         found.leases += 1
-    elif verb in {"list", "watch"}:
+    elif verb in {"list", "watch"} or (verb == "get" and "resource" not in target):
         found.reads += 1
     elif verb in {"delete", "deletecollection"} or resource == _POLICIES:
         found.deletion += 1
