@@ -128,6 +128,14 @@ class ControlPlane:
             lambda: self._answers("/readyz"), patience_s=_PATIENCE_S
         )
 
+    def stop_etcd(self) -> None:
+        """Stop etcd, the API server having been stopped; its data stay in `root / "etcd"`."""
+        self._programs.pop("etcd").stop()
+
+    def start_etcd(self) -> None:
+        """Start etcd on the data that are there, at the address that it has had."""
+        self._start_etcd()
+
     def compact(self) -> int:
         """Throw away etcd's history: what was watched from an earlier version is 410 now.
 
