@@ -284,11 +284,15 @@ class Readings(Collector):
 
 
 def _used_and_limit(parts: Parts) -> dict[str, tuple[int, int]]:
+    starter = parts.reconciler.starter
+    starting, creating = starter.starting, starter.launcher.in_flight
     used = {
         "index": (len(parts.index), parts.index.max_jobs),
         "waiting_line": (len(parts.index.waiting), parts.index.waiting.limit),
         "work_queue": (len(parts.queue), parts.queue.limit + parts.index.max_jobs),
         "manifest_cache_bytes": (parts.manifests.used_bytes, parts.manifests.limit_bytes),
+        "starting_bytes": (starting.used, starting.limit),
+        "creating_bytes": (creating.used, creating.limit),
         "shared_texts": (texts_shared(), SHARED_TEXTS),
         "policies": (len(parts.policies), parts.policies.limit),
         "told_to_stay": (parts.remover.told, TOLD),

@@ -248,3 +248,11 @@ def status_patch(old: JobStatus, new: JobStatus) -> dict[str, Any]:
     patch = {name: value for name, value in after.items() if before.get(name) != value}
     patch.update({name: None for name in before if name not in after})
     return patch
+
+
+def status_write(job: JobView, patch: dict[str, Any]) -> dict[str, Any]:
+    """A status patch that takes effect only on the very version it was decided on."""
+    return {
+        "metadata": {"uid": job.uid, "resourceVersion": job.resource_version},
+        "status": patch,
+    }

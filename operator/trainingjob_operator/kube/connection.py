@@ -13,6 +13,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 
 from trainingjob_operator.core.text import cut
 from trainingjob_operator.errors import SettingsError
+from trainingjob_operator.kube.first_lists import VersionOnly, ask_for_one
 
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _MAX_ERROR_BYTES: Final = 300
@@ -39,7 +40,8 @@ class Connection:
     async def open_session(self, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
         """A session of our own for a library that speaks HTTP itself; the caller closes it.
 
-        It is good for as long as the token is: when that is refused, open another one.
+        It is good for as long as the token is: when that is refused, open another one. Lists of
+        jobs and pods come without objects; see `kube.first_lists`.
         """
         configuration = self.configuration
         token = await self._bearer_token()
@@ -50,6 +52,8 @@ class Connection:
             headers={"Authorization": f"Bearer {token}"} if token else {},
             proxy=configuration.proxy or None,
             trace_configs=list(traces),
+            middlewares=(ask_for_one,),
+            response_class=VersionOnly,
         )
 
     async def _bearer_token(self) -> str | None:

@@ -9,7 +9,7 @@ server would hold a worker for ever.
 """
 
 import asyncio
-import json
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -28,6 +28,14 @@ from trainingjob_operator.constants import (
 )
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.errors import NotServedError, UnavailableError
+from trainingjob_operator.kube.bodies import (
+    Bodies,
+    PageSize,
+    PageTooLargeError,
+    as_created,
+    as_list,
+    decoded,
+)
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.errors import ERRORS, NOT_FOUND, error_from, names_an_object
 from trainingjob_operator.kube.pod_logs import read_log
@@ -35,7 +43,6 @@ from trainingjob_operator.kube.requests import RequestCounts
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 _JSON_PATCH: Final = "application/json-patch+json"
-_PAGE_SIZE: Final = 250
 _OURS: Final = f"/apis/{API_VERSION}"
 _PLURALS: Final = {
     KIND_TRAINING_JOB: PLURAL_TRAINING_JOBS,
@@ -50,7 +57,8 @@ class Page:
     """A part of a list.
 
     Attributes:
-        items: the objects.
+        items: the objects, until the next page is asked for: then they are dropped, so that there
+            is one page in memory at a time.
         resource_version: of the list as a whole, the same for all of its pages.
     """
 
@@ -82,6 +90,8 @@ class Gateway:
         self._client: Final = ApiClient(connection.configuration)
         self._client.user_agent = user_agent
         self._timeout_s: Final = timeout_s
+        self.bodies: Final = Bodies()
+        self._sizes: Final[defaultdict[str, PageSize]] = defaultdict(PageSize)  # one for each kind
         self.requests: Final = RequestCounts()
 
     async def __aenter__(self) -> Self:
@@ -130,17 +140,15 @@ class Gateway:
         Args:
             namespace: None: all.
             state: the state.
-            limit: jobs at most.
+            limit: jobs at most; fewer come where jobs are large.
             token: of the page before; "" for the first one.
 
         Raises:
             GoneError: the token has expired; begin anew.
             NotServedError: there are no TrainingJobs here, which says nothing of any job.
         """
-        query = {"fieldSelector": f"status.recordState={state}", "limit": str(limit)}
-        query |= {"continue": token} if token else {}
-        path = _jobs_path(namespace)
-        document = _list(await self._call("GET", path, query=query), path)
+        query = {"fieldSelector": f"status.recordState={state}"}
+        document = await self._page(_jobs_path(namespace), query, token, limit=limit)
         found = (document.get("metadata") or {}).get("continue")
         return JobsPage(document["items"] or [], str(found or ""))
 
@@ -181,7 +189,7 @@ class Gateway:
             "spec": {},
         }
         path = _policies_path(namespace)
-        return _there(await self._call("POST", path, body=manifest), path)
+        return as_created(await self._call("POST", path, body=manifest), path)
 
     async def patch_policy_status(self, namespace: str, patch: Object) -> Object | None:
         """Merge-patch a RetentionPolicy's status; preconditions stand in the patch's metadata.
@@ -292,7 +300,7 @@ class Gateway:
 
     async def _create(self, plural: str, manifest: Object) -> Object:
         path = _core_path(manifest["metadata"]["namespace"], plural)
-        return _there(await self._call("POST", path, body=manifest), path)
+        return as_created(await self._call("POST", path, body=manifest), path)
 
     async def _pages(self, path: str, query: dict[str, str]) -> AsyncIterator[Page]:
         """All pages of a list, of one moment in time.
@@ -303,13 +311,30 @@ class Gateway:
         """
         token = ""
         while True:
-            paging = {"limit": str(_PAGE_SIZE)} | ({"continue": token} if token else {})
-            document = _list(await self._call("GET", path, query=query | paging), path)
+            document = await self._page(path, query, token)
             metadata = document.get("metadata") or {}
-            yield Page(document["items"] or [], str(metadata.get("resourceVersion") or "0"))
             token = str(metadata.get("continue") or "")
+            page = Page(document["items"] or [], str(metadata.get("resourceVersion") or "0"))
+            del document
+            yield page
+            page.items.clear()
             if not token:
                 return
+
+    async def _page(
+        self, path: str, query: dict[str, str], token: str, *, limit: int | None = None
+    ) -> Object:
+        """One page of a list, of as many objects as have a bounded weight together."""
+        size = self._sizes[path.rpartition("/")[2]]
+        while True:
+            asked = size.limit if limit is None else min(size.limit, limit)
+            paging = {"limit": str(asked)} | ({"continue": token} if token else {})
+            try:
+                found = await self._call("GET", path, query=query | paging, size=size)
+            except PageTooLargeError:
+                size.was_too_large(asked)
+            else:
+                return as_list(found, path)
 
     async def _call(
         self,
@@ -319,6 +344,7 @@ class Gateway:
         body: Object | list[Object] | None = None,
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
+        size: PageSize | None = None,
     ) -> Object | None:
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -331,7 +357,9 @@ class Gateway:
                     auth_settings=["BearerToken"],
                 )
                 response = await self._client.call_api(*request, _request_timeout=self._timeout_s)
-                data: bytes = await response.read()
+                data, weight = await self.bodies.read(
+                    response.response, most=size.most if size is not None else None
+                )
         except TimeoutError as error:
             self.requests.note(method, query or {}, None)
             raise UnavailableError(
@@ -354,32 +382,10 @@ class Gateway:
             )
         if response.status >= ERRORS:
             raise error_from(response.status, response.headers, data)
-        return _document(data, method, path)
-
-
-def _document(data: bytes, method: str, path: str) -> Object:
-    try:
-        document = json.loads(data)
-    except ValueError as error:
-        raise UnavailableError(f"{method} {path} was not answered in JSON") from error
-    if not isinstance(document, dict):
-        raise UnavailableError(f"{method} {path} was not answered with an object")
-    return document
-
-
-def _list(document: Object | None, path: str) -> Object:
-    """Return an answer that is a list. Of anything else it is not known what it leaves out."""
-    if document is None:
-        raise NotServedError(f"404 on GET {path}", status=NOT_FOUND, reason="NotServed")
-    if "items" not in document:
-        raise UnavailableError(f"GET {path} was not answered with a list")
-    return document
-
-
-def _there(created: Object | None, path: str) -> Object:
-    if created is None:  # the namespace, or the kind, is not there
-        raise UnavailableError(f"404 on POST {path}", status=NOT_FOUND, reason="NotFound")
-    return created
+        document = decoded(data, f"{method} {path}")
+        if size is not None:
+            size.was(len(document.get("items") or ()), weight)
+        return document
 
 
 def _policies_path(namespace: str | None, name: str = "") -> str:

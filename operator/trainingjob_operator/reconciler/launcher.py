@@ -21,6 +21,7 @@ from trainingjob_operator.core.manifests import pod_manifest, service_manifest
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.rawread import items, mapping
+from trainingjob_operator.core.weight import weight_of_document
 from trainingjob_operator.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -31,6 +32,7 @@ from trainingjob_operator.errors import (
     QuotaExceededError,
     RightMissingError,
 )
+from trainingjob_operator.reconciler.byte_budget import ByteBudget
 from trainingjob_operator.reconciler.ports import Cluster
 from trainingjob_operator.stores.job_index import JobEntry, JobIndex
 
@@ -41,6 +43,12 @@ ASK_SOON_S: Final = 1.0
 """What passes by itself, mostly, is asked about so soon, and then less and less often."""
 
 _MAX_BATCH: Final = 16
+
+IN_FLIGHT_BYTES: Final = 48 * 1024 * 1024
+"""What all pods together may take in memory that are being created."""
+
+_COPIES: Final = 4
+"""A pod that is being created is there as objects, as what the client makes of them, and as JSON."""
 
 
 class Launcher:
@@ -57,6 +65,7 @@ class Launcher:
         self._index: Final = index
         self._clock: Final = clock
         self._accelerators: Final = frozenset(accelerators)
+        self.in_flight: Final = ByteBudget(IN_FLIGHT_BYTES)
 
     async def launch(
         self, entry: JobEntry, job: JobView, spec: TrainingJobSpec, ranks: tuple[int, ...]
@@ -76,13 +85,18 @@ class Launcher:
         if spec.num_nodes > 1 and not entry.has_service:
             entry.refusal = await self._create_service(job, before)
             entry.has_service = entry.refusal is None
+        if entry.refusal is not None:
+            return
         todo, size = list(ranks), 1
+        first = pod_manifest(job, spec, ranks[0], accelerators=self._accelerators)
+        weight = _COPIES * weight_of_document(first)
+        del first
         # Slow start, as batch/v1 does: what is refused is refused once, not a thousand times.
         while todo and entry.refusal is None:
             batch, todo = todo[:size], todo[size:]
             size = min(size * 2, _MAX_BATCH)
             results = await asyncio.gather(
-                *(self._create_pod(job, spec, rank, before) for rank in batch),
+                *(self._create_in_turn(job, spec, rank, before, weight) for rank in batch),
                 return_exceptions=True,
             )
             for result in results:
@@ -107,6 +121,13 @@ class Launcher:
         except (ForbiddenError, InvalidError) as error:
             return self._refuse_for(job, error, before)
         return None
+
+    async def _create_in_turn(
+        self, job: JobView, spec: TrainingJobSpec, rank: int, before: Refusal | None, weight: int
+    ) -> Refusal | None:
+        """Create a pod when there is memory for it: a template can be a megabyte."""
+        async with self.in_flight.hold(weight):
+            return await self._create_pod(job, spec, rank, before)
 
     async def _create_pod(
         self, job: JobView, spec: TrainingJobSpec, rank: int, before: Refusal | None

@@ -15,7 +15,6 @@ import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final
 
-from trainingjob_operator.api.validation import parse_spec
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.constants import REASON_QUEUED
 from trainingjob_operator.core.archiving import can_be_read_early, is_archived, lacks_volume
@@ -23,7 +22,7 @@ from trainingjob_operator.core.decision import Observation, Plan, Policy
 from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobKey, JobView, changed_fields, has_gone_back, rewind_of
 from trainingjob_operator.core.naming import pod_selector
-from trainingjob_operator.core.observe_job import job_view, status_patch
+from trainingjob_operator.core.observe_job import job_view, status_patch, status_write
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours, plan
 from trainingjob_operator.core.pod import PodView
@@ -41,13 +40,11 @@ from trainingjob_operator.reconciler.pace import Pace
 from trainingjob_operator.reconciler.pod_remover import PodRemover
 from trainingjob_operator.reconciler.ports import Cluster, Logs, Recorder, Records, Retention
 from trainingjob_operator.reconciler.record_keeper import RecordKeeper
+from trainingjob_operator.reconciler.starter import PassSteps, Starter
 from trainingjob_operator.stores.job_index import JobEntry, JobIndex
 from trainingjob_operator.stores.manifest_cache import ManifestCache
 
 AT_ONCE: Final = 0.0
-FRESH_S: Final = 60.0
-"""A watch can be dead for a minute before it is noticed; an older picture starts nothing."""
-
 ASK_FOR_ROOM_S: Final = 1.0
 """When as many logs wait to be archived as there is room for, those of a job ask again."""
 
@@ -105,7 +102,13 @@ class Reconciler:
             cluster_name=cluster_name,
         )
         self._remover: Final = PodRemover(cluster, index)
-        self._launcher: Final = Launcher(cluster, index, clock, accelerators=accelerators)
+        self.starter: Final = Starter(
+            index=index,
+            manifests=manifests,
+            clock=clock,
+            launcher=Launcher(cluster, index, clock, accelerators=accelerators),
+            pass_=PassSteps(self._read_job, self._decide, self._make_directory),
+        )
 
     @property
     def abandoned_total(self) -> int:
@@ -133,7 +136,7 @@ class Reconciler:
         if decided.claim:
             return await self._claim(entry)
         if decided.create:
-            if not await self._create(entry, decided):
+            if not await self.starter.create(entry, decided):
                 return AT_ONCE
             decided = self._decide(entry)
         if self._index.get(key) is not entry:
@@ -162,38 +165,6 @@ class Reconciler:
         )
         return plan(seen, self._policy, now=self._clock.now())
 
-    async def _create(self, entry: JobEntry, decided: Plan) -> bool:
-        """Create what is missing. False: the job has changed; look again.
-
-        A job that the watch has just announced starts from what the watch brought, or from the
-        answer to our claim. Every other start reads the job live, which keeps a stale picture from
-        starting anything: a job that was suspended, stopped or deleted a moment ago is seen as
-        that.
-        """
-        job = entry.job
-        spec = self._fresh_spec(job)
-        if spec is None:
-            raw = await self._read_job(job)
-            if raw is None or self._index.get(job.key) is not entry:
-                return False
-            live = job_view(raw)
-            if live.resource_version != entry.job.resource_version or live.invalid is not None:
-                return False
-            job, spec, decided = live, raw["spec"], self._decide(entry)
-        if decided.create:
-            await self._make_directory(entry)
-            await self._launcher.launch(entry, job, parse_spec(spec), decided.create)
-        return True
-
-    def _fresh_spec(self, job: JobView) -> dict[str, Any] | None:
-        """The spec of a job that has never been launched, as it was seen a moment ago."""
-        if job.status.attempt > 0 or job.status.launched_attempt is not None:
-            return None
-        manifest = self._manifests.get(job)
-        self._manifests.drop(job.key)  # good for one try: the next one reads
-        oldest = self._clock.monotonic() - FRESH_S
-        return manifest.spec if manifest is not None and manifest.seen_at >= oldest else None
-
     async def _record_and_act(self, entry: JobEntry, decided: Plan) -> float | None:
         job, key = entry.job, entry.job.key
         changed = changed_fields(job.status, decided.status)
@@ -210,10 +181,8 @@ class Reconciler:
             self._keeper.follow_up(entry.job)
         else:
             self._keeper.forget_old_news(job)
-        if not changed and decided.delete:
-            raw = await self._read_job(job)
-            if raw is None or job_view(raw).resource_version != job.resource_version:
-                return AT_ONCE
+        if not changed and decided.delete and not await self._is_unchanged(job):
+            return AT_ONCE
         all_wanted = self._logs.want(job, decided.archive, decided.survey) and all_wanted
         await self._remover.delete(key, decided.delete)
         self._forget_logs(entry)
@@ -289,8 +258,7 @@ class Reconciler:
             await write
         except (ConflictError, InvalidError):
             # A failed `test` of a JSON patch is a 422, as is a refusal for good.
-            raw = await self._read_job(job)
-            if raw is None or job_view(raw).resource_version != job.resource_version:
+            if not await self._is_unchanged(job):
                 return AT_ONCE
             raise
         entry = self._index.get(job.key)
@@ -303,11 +271,10 @@ class Reconciler:
         begun = self._clock.monotonic()
         try:
             answer = await self._cluster.patch_job_status(
-                job.key, _status_write(job, status_patch(job.status, decided.status))
+                job.key, status_write(job, status_patch(job.status, decided.status))
             )
         except ConflictError:
-            raw = await self._read_job(job)
-            if raw is not None and job_view(raw).resource_version == job.resource_version:
+            if await self._is_unchanged(job):
                 raise  # nothing has changed: looking again at once would go on for ever
             return False
         self._keeper.observe(job, answer)
@@ -337,6 +304,11 @@ class Reconciler:
         self._index.observe_job(live)
         return raw if live.uid == job.uid else None
 
+    async def _is_unchanged(self, job: JobView) -> bool:
+        """True if a job, read live, is still this version. Keeps nothing of what was read."""
+        raw = await self._read_job(job)
+        return raw is not None and job_view(raw).resource_version == job.resource_version
+
     async def _read_pods(self, entry: JobEntry) -> None:
         """Read all pods of a job live, and let the index know."""
         mine, version = await self._list_pods(entry.job)
@@ -363,6 +335,7 @@ class Reconciler:
             self._records.settled(key)
             return None
         job = job_view(raw)
+        del raw  # it can be a megabyte, and what follows waits
         if not is_ours(job):
             self._index.stop_waiting(key)
             return None
@@ -381,16 +354,8 @@ class Reconciler:
         full = f"the operator follows {self._index.max_jobs} live jobs, which is its limit"
         status = held_up(job, REASON_QUEUED, full, now=self._clock.now())
         if patch := status_patch(job.status, status):
-            await self._cluster.patch_job_status(key, _status_write(job, patch))
+            await self._cluster.patch_job_status(key, status_write(job, patch))
         return None
-
-
-def _status_write(job: JobView, patch: dict[str, Any]) -> dict[str, Any]:
-    """A status patch that takes effect only on the very version it was decided on."""
-    return {
-        "metadata": {"uid": job.uid, "resourceVersion": job.resource_version},
-        "status": patch,
-    }
 
 
 def _log_transition(job: JobView, decided: Plan) -> None:

@@ -4,7 +4,8 @@ A job's start needs its template, its record the whole spec. Without this cache 
 job once more, to get what the watch or the answer to a write brought a moment ago. Nothing depends
 on an entry being here: without one the job is read live.
 
-Bound: `limit_bytes` in all, as compact JSON; at the limit the oldest entry goes first.
+Bound: `limit_bytes` in all, as compact JSON; at the limit the oldest entry goes first. What is
+larger than `LARGEST` is not kept: it is read when it is its turn, within a budget.
 """
 
 import json
@@ -15,6 +16,8 @@ from typing import Any, Final
 from trainingjob_operator.core.job import JobKey, JobView
 
 LIMIT_BYTES: Final = 16 * 1024 * 1024
+LARGEST: Final = 64 * 1024
+"""Bytes of the largest manifest that is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class ManifestCache:
         # text that is no Unicode.
         text = json.dumps(manifest, ensure_ascii=False, separators=(",", ":"))
         packed = text.encode("utf-8", "surrogatepass")
-        if len(packed) > self.limit_bytes:
+        if len(packed) > min(self.limit_bytes, LARGEST):
             return
         self._entries[job.key] = _Entry(job.uid, job.resource_version, now, packed)
         self.used_bytes += len(packed)
@@ -77,6 +80,12 @@ class ManifestCache:
             return None
         labels, spec = json.loads(entry.packed)
         return Manifest(labels, spec, entry.seen_at)
+
+    def take_spec(self, job: JobView, *, not_before: float) -> dict[str, Any] | None:
+        """The spec of exactly this version, if it was seen since then; it is good for one use."""
+        manifest = self.get(job)
+        self.drop(job.key)
+        return manifest.spec if manifest is not None and manifest.seen_at >= not_before else None
 
     def drop(self, key: JobKey) -> None:
         """Forget a job's manifest, if there is one."""

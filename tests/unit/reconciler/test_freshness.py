@@ -19,7 +19,7 @@ from tests.support.passes import (
     settle,
 )
 from trainingjob_operator.reconciler.pace import PROGRESS_EVERY_S
-from trainingjob_operator.reconciler.reconciler import FRESH_S
+from trainingjob_operator.reconciler.starter import FRESH_S
 
 # --- rule 4: fresh enough to act ------------------------------------------------------------------
 

@@ -1,0 +1,46 @@
+"""Memory stays bounded where the size of an object is its user's to choose.
+
+The jobs are as large as the API server takes them, and there are more of them than would fit into
+the operator's memory. The operator is a process of its own. With `pytest -s` the figures are
+printed; `python -m tests.support.large_jobs` alone serves such jobs to an operator of one's own.
+"""
+
+from pathlib import Path
+
+from tests.support.large_jobs import LargeJobs, large_jobs, memory_mib
+from tests.support.operator import OperatorProcess
+
+LIMIT_MIB = 256
+"""Half of what the chart gives the operator, whichever way it is filled."""
+
+PATIENCE_S = 120.0
+LARGE = ("--bytes", "1000000")
+
+
+def most_memory_mib(server: LargeJobs, folder: Path, what: str, **wanted: int) -> float:
+    """The most that an operator needs until so much is done, and it has resynced."""
+    log = folder / "operator.log"
+    with OperatorProcess(server.kubeconfig, log, TRAININGJOB_NAMESPACES="ml") as operator:
+        server.wait_for(PATIENCE_S, **wanted)
+        operator.wait_until_ready()
+        now, most = memory_mib(operator.process.pid)
+    print(f"\n{what}: {now:.0f} MiB, {most:.0f} at most")  # noqa: T201 - with `pytest -s`
+    return most
+
+
+def test_250_suspended_jobs_of_a_megabyte_fit_into_memory_at_the_first_start_and_the_next(
+    tmp_path: Path,
+) -> None:
+    with large_jobs(tmp_path, "--jobs", "250", *LARGE, "--suspend") as server:
+        first = most_memory_mib(server, tmp_path, "first start", suspended=250)
+        again = most_memory_mib(server, tmp_path, "second start", suspended=250)
+    assert first < LIMIT_MIB
+    assert again < LIMIT_MIB
+
+
+def test_jobs_whose_every_pod_is_a_megabyte_fit_into_memory(tmp_path: Path) -> None:
+    with large_jobs(tmp_path, "--jobs", "4", *LARGE, "--nodes", "32") as server:
+        first = most_memory_mib(server, tmp_path, "pods of a megabyte", launched=4, pods=128)
+        again = most_memory_mib(server, tmp_path, "pods of a megabyte, second start", pods=128)
+    assert first < LIMIT_MIB
+    assert again < LIMIT_MIB

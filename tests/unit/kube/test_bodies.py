@@ -1,0 +1,96 @@
+"""Lists in pages of bounded weight, whatever the objects weigh, and none of them left out."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from kubernetes.aio.client import Configuration
+
+from trainingjob_operator.kube import bodies
+from trainingjob_operator.kube.connection import Connection
+from trainingjob_operator.kube.gateway import Gateway
+
+SIZES = [10] * 300 + [400_000] * 120 + [10] * 300
+"""Small ones first, so that the pages are large when the large ones come."""
+
+
+class Jobs:
+    """A server with jobs of these sizes, which serves them as it is asked."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        self.sizes = sizes
+        self.limits: list[int] = []
+
+    async def answer(self, request: web.Request) -> web.Response:
+        start, limit = int(request.query.get("continue", "0")), int(request.query["limit"])
+        self.limits.append(limit)
+        end = min(start + limit, len(self.sizes))
+        found = [
+            {"metadata": {"name": str(n)}, "spec": "x" * self.sizes[n]} for n in range(start, end)
+        ]
+        more = str(end) if end < len(self.sizes) else ""
+        metadata = {"resourceVersion": "7", "continue": more}
+        return web.json_response({"metadata": metadata, "items": found})
+
+
+@pytest.fixture
+async def jobs() -> AsyncIterator[tuple[Jobs, Gateway]]:
+    jobs = Jobs(SIZES)
+    app = web.Application()
+    app.router.add_get("/{path:.*}", jobs.answer)
+    async with TestServer(app) as server:
+        configuration = Configuration(host=str(server.make_url("")).rstrip("/"))
+        async with Gateway(Connection(configuration, "default"), timeout_s=30) as gateway:
+            yield jobs, gateway
+
+
+async def test_no_page_weighs_more_than_its_most_and_no_object_is_left_out(
+    jobs: tuple[Jobs, Gateway],
+) -> None:
+    _, gateway = jobs
+    names: list[str] = []
+    async for page in gateway.list_jobs(None):
+        assert sum(len(each["spec"]) for each in page.items) <= bodies.PAGE_WEIGHT
+        names += [each["metadata"]["name"] for each in page.items]
+    assert names == [str(number) for number in range(len(SIZES))]
+
+
+async def test_small_objects_come_in_large_pages_again_after_large_ones(
+    jobs: tuple[Jobs, Gateway],
+) -> None:
+    server, gateway = jobs
+    async for _ in gateway.list_jobs(None):
+        pass
+    assert server.limits[0] == server.limits[-1] == bodies.MAX_ITEMS
+    assert min(server.limits) < 40
+    assert len(server.limits) < 20
+
+
+async def test_a_page_of_jobs_whose_records_wait_is_bounded_as_well(
+    jobs: tuple[Jobs, Gateway],
+) -> None:
+    server, gateway = jobs
+    server.sizes = [400_000] * 100
+    page = await gateway.jobs_by_record_state(None, "Pending", limit=100, token="")
+    assert 0 < sum(len(each["spec"]) for each in page.items) <= bodies.PAGE_WEIGHT
+    assert page.next_token == str(len(page.items))
+
+
+async def test_an_object_that_is_larger_than_a_page_comes_alone(
+    jobs: tuple[Jobs, Gateway], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, gateway = jobs
+    monkeypatch.setattr(bodies, "LARGE", 100)
+    monkeypatch.setattr(bodies, "PAGE_WEIGHT", 1000)
+    server.sizes = [5000, 5000, 5000]
+    lengths = [len(page.items) async for page in gateway.list_jobs(None)]
+    assert lengths == [1, 1, 1]
+
+
+async def test_a_page_is_dropped_when_the_next_one_is_asked_for(
+    jobs: tuple[Jobs, Gateway],
+) -> None:
+    _, gateway = jobs
+    kept = [page async for page in gateway.list_jobs(None)]
+    assert [page.items for page in kept] == [[]] * len(kept)

@@ -1,0 +1,80 @@
+"""What kopf, as it is installed, gets when it lists: a version, and no objects of jobs and pods."""
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import kopf
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from kopf._cogs.clients import auth, fetching
+from kopf._cogs.structs.credentials import Vault, VaultKey
+from kopf._cogs.structs.references import NamespaceName, Resource
+from kubernetes.aio.client import Configuration
+
+from trainingjob_operator.kube.connection import Connection
+
+JOBS = Resource("trainingjob.dev", "v1alpha1", "trainingjobs", namespaced=True)
+PODS = Resource("", "v1", "pods", namespaced=True)
+POLICIES = Resource("trainingjob.dev", "v1alpha1", "retentionpolicies", namespaced=True)
+
+Listed = list[tuple[list[Any], str]]
+
+
+class Lists:
+    """A server that has always one more page, and kopf, which lists."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, str]] = []
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(dict(request.query))
+        more = "more" if "continue" not in request.query else ""
+        metadata = {"resourceVersion": "7", "continue": more}
+        item = {"metadata": {"name": "large", "namespace": "ml", "uid": "u"}}
+        return web.json_response({"kind": "List", "metadata": metadata, "items": [item]})
+
+    async def of(self, resource: Resource) -> Listed:
+        """All that kopf makes of the list of this resource."""
+        settings = kopf.OperatorSettings()
+        settings.watching.chunk_size = 250
+        pages = fetching.fetch_objs(
+            settings=settings,
+            resource=resource,
+            namespace=NamespaceName("ml"),
+            logger=logging.getLogger(__name__),
+        )
+        return [(list(items), version) async for items, version in pages]
+
+
+@pytest.fixture
+async def lists() -> AsyncIterator[Lists]:
+    lists = Lists()
+    app = web.Application()
+    app.router.add_get("/{path:.*}", lists.answer)
+    async with TestServer(app) as server:
+        url = str(server.make_url("")).rstrip("/")
+        connection = Connection(Configuration(host=url), "default")
+        session = await connection.open_session()
+        info = kopf.AiohttpSession(server=url, aiohttp_session=session)
+        token = auth.vault_var.set(Vault({VaultKey("ours"): info}))
+        try:
+            yield lists
+        finally:
+            auth.vault_var.reset(token)
+            await session.close()
+
+
+@pytest.mark.parametrize("resource", [JOBS, PODS])
+async def test_kopf_gets_the_version_of_a_list_and_none_of_its_objects(
+    lists: Lists, resource: Resource
+) -> None:
+    assert await lists.of(resource) == [([], "7")]
+    assert lists.asked == [{"limit": "1"}], "one page of one object, and no other"
+
+
+async def test_kopf_lists_all_other_kinds_as_ever(lists: Lists) -> None:
+    pages = await lists.of(POLICIES)
+    assert [len(items) for items, _ in pages] == [1, 1]
+    assert [asked["limit"] for asked in lists.asked] == ["250", "250"]
