@@ -62,6 +62,17 @@ class JobEntry:
     has_directory: bool = False
     written_at: float = float("-inf")
 
+    def drop_pod(self, name: str) -> bool:
+        """Drop a pod, if it is there, and the room for it with the last one.
+
+        A dict keeps its room when its entries go, and there are thousands of finished jobs.
+        """
+        if self.pods.pop(name, None) is None:
+            return False
+        if not self.pods:
+            self.pods = {}
+        return True
+
 
 class JobIndex:
     """Jobs by key. A key is taken by one uid at a time; a namesake replaces its predecessor."""
@@ -195,7 +206,7 @@ class JobIndex:
         if known is not None and not is_newer(pod.resource_version, known.resource_version):
             return False
         if not _is_of_use(pod, entry.job):
-            return entry.pods.pop(pod.name, None) is not None
+            return entry.drop_pod(pod.name)
         if known is None and (len(entry.pods) >= MAX_PODS_PER_JOB or pod.uid in entry.gone):
             return False
         entry.pods[pod.name] = pod
@@ -219,7 +230,7 @@ class JobIndex:
         known = entry.pods.get(pod.name)
         if known is not None and known.uid != pod.uid:
             return False
-        entry.pods.pop(pod.name, None)
+        entry.drop_pod(pod.name)
         entry.gone[pod.uid] = None
         nodes = entry.job.spec.num_nodes
         if len(entry.gone) > 2 * nodes + _MORE_GONE:

@@ -1,5 +1,6 @@
 """The index: bounded, and never set back by older news."""
 
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -225,6 +226,16 @@ def test_a_pod_that_has_ended_and_stays_does_not_hold_its_job_in_memory() -> Non
     index.observe_pod(replace(pod(), phase=PodPhase.SUCCEEDED))
     index.observe_job(replace(finished_at("mnist", 1), resource_version="2"))
     assert index.forget_finished_before(NOW + timedelta(days=1)) == 1
+
+
+def test_a_job_without_pods_keeps_no_room_for_them() -> None:
+    index = JobIndex(5)
+    index.observe_job(job())
+    index.observe_pod(pod())
+    index.forget_pod(pod())
+    entry = index.get(job().key)
+    assert entry is not None
+    assert sys.getsizeof(entry.pods) == sys.getsizeof({})
 
 
 def test_a_job_that_waits_is_called_when_old_ones_are_forgotten() -> None:
