@@ -35,7 +35,10 @@ from trainingjob_operator.core.rawread import (
 )
 from trainingjob_operator.errors import InvalidSpecError
 
-Shared = TypeVar("Shared", Condition, JobSpec)
+Shared = TypeVar("Shared", Condition, JobSpec, tuple[str, ...])
+
+_LONGEST_SHARED_FINALIZERS: Final = 1024
+"""Characters of all of a job's finalizers together. Ours has 22, and those of others a few more."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -74,7 +77,7 @@ def job_view(raw: dict[str, Any]) -> JobView:
         discard_record=annotations.get(ANNOTATION_DISCARD_RECORD) == "true",
         keep=annotations.get(ANNOTATION_KEEP, "false") != "false",
         gitops_owner=gitops_owner(mapping(metadata.get("labels")), annotations),
-        finalizers=texts(metadata.get("finalizers")),
+        finalizers=_shared_finalizers(texts(metadata.get("finalizers"))),
         shutdown_by=_field_manager_of_shutdown(metadata) if spec.shutdown else "",
     )
 
@@ -87,6 +90,12 @@ def _first_equal(value: object) -> object:
 def _one_of_equals(value: Shared) -> Shared:
     """The value, or an equal one that was seen before: jobs of one kind share what they say."""
     return cast("Shared", _first_equal(value))
+
+
+def _shared_finalizers(finalizers: tuple[str, ...]) -> tuple[str, ...]:
+    """The same ones as one object for all jobs, but for those that are too long to be remembered."""
+    is_short = sum(map(len, finalizers)) <= _LONGEST_SHARED_FINALIZERS
+    return _one_of_equals(finalizers) if is_short else finalizers
 
 
 def _spec_view(spec: TrainingJobSpec) -> JobSpec:

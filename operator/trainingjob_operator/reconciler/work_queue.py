@@ -13,6 +13,7 @@ followed no longer keeps its appointment, but only below the limit (`unfollow`).
 """
 
 import asyncio
+import contextvars
 import random
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
@@ -52,6 +53,10 @@ class WorkQueue(Generic[K]):
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._held: set[K] = set()
+        # One for all appointments, of which each finished job has one: the loop would copy the
+        # context for each, and Python make a bound method.
+        self._context: Final = contextvars.copy_context()
+        self._on_due: Final = self._fire
         self.adds_total = 0
         self.refused_total = 0
 
@@ -86,7 +91,7 @@ class WorkQueue(Generic[K]):
             if appointed.when() <= due:
                 return
             appointed.cancel()
-        self._timers[key] = loop.call_at(due, self._fire, key)
+        self._timers[key] = loop.call_at(due, self._on_due, key, context=self._context)
 
     def retry(self, key: K, *, at_least_s: float = 0.0) -> float:
         """Work on a key that failed again, later with every failure in a row.
@@ -113,7 +118,8 @@ class WorkQueue(Generic[K]):
             timer.cancel()
         self._held.add(key)
         self._dirty.discard(key)
-        self._timers[key] = asyncio.get_running_loop().call_later(delay_s, self._fire, key)
+        loop = asyncio.get_running_loop()
+        self._timers[key] = loop.call_later(delay_s, self._on_due, key, context=self._context)
 
     def forget_failures(self, key: K) -> None:
         """The key was worked on with success: the next failure is a first one."""

@@ -41,7 +41,7 @@ class JobEntry:
         done: ranks of the current attempt that had completed when their pods were seen to go.
         unbegun: ranks of the current attempt whose pods were seen to go before they had begun.
         gone: uids of the last pods that were seen to go. Late news of one (our POST answered after
-            its end, a list read before it) must not bring it back.
+            its end, a list read before it) must not bring it back. None: no pod was.
         pods_known: the pods were listed, or there can be none yet; otherwise they must be read
             from the API before anything is concluded from their absence.
         refusal: note of the reconciler: the API's last refusal to create something.
@@ -55,12 +55,24 @@ class JobEntry:
     vanished: frozenset[int] = frozenset()
     done: frozenset[int] = frozenset()
     unbegun: frozenset[int] = frozenset()
-    gone: dict[str, None] = field(default_factory=dict)
+    gone: dict[str, None] | None = None
     pods_known: bool = False
     refusal: Refusal | None = None
     has_service: bool = False
     has_directory: bool = False
     written_at: float = float("-inf")
+
+    def has_seen_go(self, pod: PodView) -> bool:
+        """True if this very pod is one of the last that were seen to go."""
+        return self.gone is not None and pod.uid in self.gone
+
+    def note_gone(self, pod: PodView) -> None:
+        """Note that this very pod was seen to go; forget the oldest one of too many."""
+        if self.gone is None:
+            self.gone = {}
+        self.gone[pod.uid] = None
+        if len(self.gone) > 2 * self.job.spec.num_nodes + _MORE_GONE:
+            del self.gone[next(iter(self.gone))]
 
     def drop_pod(self, name: str) -> bool:
         """Drop a pod, if it is there, and the room for it with the last one.
@@ -207,7 +219,7 @@ class JobIndex:
             return False
         if not _is_of_use(pod, entry.job):
             return entry.drop_pod(pod.name)
-        if known is None and (len(entry.pods) >= MAX_PODS_PER_JOB or pod.uid in entry.gone):
+        if known is None and (len(entry.pods) >= MAX_PODS_PER_JOB or entry.has_seen_go(pod)):
             return False
         entry.pods[pod.name] = pod
         return known is None or pod != replace(known, resource_version=pod.resource_version)
@@ -231,10 +243,8 @@ class JobIndex:
         if known is not None and known.uid != pod.uid:
             return False
         entry.drop_pod(pod.name)
-        entry.gone[pod.uid] = None
+        entry.note_gone(pod)
         nodes = entry.job.spec.num_nodes
-        if len(entry.gone) > 2 * nodes + _MORE_GONE:
-            del entry.gone[next(iter(entry.gone))]
         if pod.attempt == entry.job.status.attempt and 0 <= pod.index < nodes:
             # The last news of a pod, which comes with its end, can be that it had completed.
             completed = pod.has_completed or (known is not None and known.has_completed)
