@@ -1,7 +1,8 @@
 """A record on its way in: bytes to something that can be stored, or a sentence that says why not.
 
-The body is kept whole, as it was sent, so a later version of the sender loses nothing here. What is
-listed and searched is copied out of it, within bounds: those columns are an index, not the record.
+The body is kept as it was sent, so a later version of the sender loses nothing here; of one above
+`MAX_WITH_SPEC` bytes the spec is left out, and the record says so. What is listed and searched is
+copied out of it, within bounds: those columns are an index, not the record.
 """
 
 import hashlib
@@ -19,6 +20,10 @@ from trainingjob_console.errors import InvalidRecordError, NotJsonError
 
 SCHEMA_MAJOR: Final = 1
 """The only major version of the record that is understood."""
+
+MAX_WITH_SPEC: Final = 64 * 1024
+"""Bytes of the largest body that is kept with its spec. A job's summary has a few kilobytes: without
+a limit a thousand large jobs take the room of a hundred thousand others."""
 
 UID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 MAX_INDEXED_LABELS: Final = 64
@@ -98,7 +103,7 @@ class Record(BaseModel):
     """The job's own spec; the sender replaces every environment value by `***`."""
 
     spec_omitted: bool | None = None
-    """True: the spec was too large, and the sender left it out."""
+    """True: the record was too large with its spec, and the sender or this service left it out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +112,8 @@ class Entry:
 
     Attributes:
         record: what was understood.
-        body: the body as it was sent.
-        digest: SHA-256 of the content, whatever the order of its keys.
+        body: the body as it was sent, without its spec if it is large.
+        digest: SHA-256 of the content as it was sent, whatever the order of its keys.
         size: bytes of the body.
     """
 
@@ -168,7 +173,12 @@ def parse_entry(uid: str, body: bytes, idempotency_key: str | None = None) -> En
     if record.uid != uid:
         raise InvalidRecordError(f"the path names uid {uid} and the body another one")
     _check_key(idempotency_key, record, body)
-    return Entry(record, text, hashlib.sha256(canonical.encode()).hexdigest(), len(body))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    if len(body) > MAX_WITH_SPEC and record.spec is not None:
+        content |= {"spec": None, "specOmitted": True}
+        record = record.model_copy(update={"spec": None, "spec_omitted": True})
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return Entry(record, text, digest, len(text.encode()))
 
 
 def storable(text: str) -> str:
