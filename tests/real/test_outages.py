@@ -19,7 +19,7 @@ from tests.support.real import install_crds, new_control_plane
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import GoneError
-from trainingjob_operator.kube import gateway
+from trainingjob_operator.kube import bodies
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway, Page
 from trainingjob_operator.reconciler.resync import Resync, Scope
@@ -181,7 +181,7 @@ class Interrupted:
 async def test_a_list_whose_next_page_has_expired_is_made_again_and_complete(
     plane: ControlPlane, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "_PAGE_SIZE", 2)
+    monkeypatch.setattr(bodies, "MAX_ITEMS", 2)
     for number in range(5):
         await api.apply(make_job(f"job-{number}"))
 
