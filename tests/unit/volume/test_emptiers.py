@@ -84,6 +84,13 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WORTH_ASKING", 0)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has to wait for a processor is not taken for one that the volume holds."""
+    monkeypatch.setattr(module, "_GRACE_MS", 60_000)
+    monkeypatch.setattr(emptier_module, "_GRACE_S", 60.0)
+
+
 def outcomes(bench: Bench) -> list[tuple[int, int, bool]]:
     return [(each.tally.files, each.tally.directories, each.done) for each in bench.settled]
 
@@ -107,7 +114,7 @@ def test_many_files_are_but_a_small_tree_among_them_is_not(bench: Bench) -> None
     assert bench.left() == []
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("at_once", "patient")
 def test_each_of_many_trees_is_deleted_and_told_of_once(bench: Bench) -> None:
     deletions = [bench.tree(number, below=number % 30) for number in range(100)]
     before = entries(Path("/proc/self/fd"))
@@ -179,7 +186,7 @@ def test_where_no_process_can_be_started_the_sweep_deletes_itself(
     assert bench.left() == []
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("at_once", "patient")
 def test_of_one_that_dies_the_rest_is_deleted_here(bench: Bench) -> None:
     with bench.emptiers(limit=2) as emptiers:
         emptiers.delete(bench.tree(1), files=1)
@@ -213,7 +220,7 @@ def test_where_none_can_begin_the_sweep_deletes_itself(
     assert bench.left() == []
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("at_once", "patient")
 def test_when_the_time_is_over_all_end_in_mid_work_and_say_what_they_did(bench: Bench) -> None:
     total = 20_000
     deletion = bench.tree(total)
@@ -221,7 +228,7 @@ def test_when_the_time_is_over_all_end_in_mid_work_and_say_what_they_did(bench: 
     assert 0 < deletion.tally.files == total - left
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("at_once", "patient")
 def test_it_ends_soon_in_a_tree_of_many_small_directories_too(bench: Bench) -> None:
     total = 3_000
     deletion = bench.tree(0)
@@ -233,7 +240,7 @@ def test_it_ends_soon_in_a_tree_of_many_small_directories_too(bench: Bench) -> N
     assert 0 < deletion.tally.directories == total - left < total
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("at_once", "patient")
 def test_each_answer_counts_whatever_another_one_raises(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     told: list[Deletion] = []
