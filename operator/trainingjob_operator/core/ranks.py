@@ -53,12 +53,12 @@ class Ranks:
 def sort_ranks(seen: Observation) -> Ranks:
     """Sort the observed pods into their buckets. A pod of a rank the job has not is stale."""
     status, nodes = seen.job.status, seen.job.spec.num_nodes
-    current = tuple(
-        sorted(
-            (p for p in seen.pods if p.attempt == status.attempt and 0 <= p.index < nodes),
-            key=lambda p: p.index,
-        )
-    )
+    current: list[PodView] = []
+    stale: list[PodView] = []
+    for pod in seen.pods:
+        is_current = pod.attempt == status.attempt and 0 <= pod.index < nodes
+        (current if is_current else stale).append(pod)
+    current.sort(key=lambda p: p.index)
     here = {p.index for p in current}
     recorded = {i for i in parse_indexes(status.completed_indexes) | seen.done if i < nodes}
     completed = frozenset(recorded | {p.index for p in current if p.has_completed})
@@ -66,8 +66,8 @@ def sort_ranks(seen: Observation) -> Ranks:
     launched = status.launched_attempt == status.attempt
     return Ranks(
         nodes=nodes,
-        current=current,
-        stale=tuple(p for p in seen.pods if p not in current),
+        current=tuple(current),
+        stale=tuple(stale),
         completed=completed,
         disrupted=tuple(p for p in current if p.is_disrupted and p.index not in completed),
         lost=missing if launched else missing & seen.vanished,
