@@ -1,8 +1,7 @@
 """From a TrainingJob as the API server sends it to what the operator remembers of it, and back."""
 
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final
 
 from trainingjob_operator.api import TrainingJobSpec
 from trainingjob_operator.api.validation import parse_spec
@@ -25,6 +24,7 @@ from trainingjob_operator.core.ownership import gitops_owner
 from trainingjob_operator.core.rawread import (
     items,
     mapping,
+    one_of_equals,
     shared_text,
     text,
     texts,
@@ -34,8 +34,6 @@ from trainingjob_operator.core.rawread import (
     whole_or_none,
 )
 from trainingjob_operator.errors import InvalidSpecError
-
-Shared = TypeVar("Shared", Condition, JobSpec, tuple[str, ...])
 
 _LONGEST_SHARED_FINALIZERS: Final = 1024
 """Characters of all of a job's finalizers together. Ours has 22, and those of others a few more."""
@@ -53,7 +51,7 @@ def job_view(raw: dict[str, Any]) -> JobView:
     annotations = mapping(metadata.get("annotations"))
     spec, invalid = JobSpec(), None
     try:
-        spec = _one_of_equals(_spec_view(parse_spec(raw.get("spec"))))
+        spec = one_of_equals(_spec_view(parse_spec(raw.get("spec"))))
     except InvalidSpecError as error:
         invalid = str(error)
         # Whose job it is does not depend on whether we understand the rest.
@@ -82,20 +80,10 @@ def job_view(raw: dict[str, Any]) -> JobView:
     )
 
 
-@lru_cache(maxsize=2048)
-def _first_equal(value: object) -> object:
-    return value
-
-
-def _one_of_equals(value: Shared) -> Shared:
-    """The value, or an equal one that was seen before: jobs of one kind share what they say."""
-    return cast("Shared", _first_equal(value))
-
-
 def _shared_finalizers(finalizers: tuple[str, ...]) -> tuple[str, ...]:
     """The same ones as one object for all jobs, but for those that are too long to be remembered."""
     is_short = sum(map(len, finalizers)) <= _LONGEST_SHARED_FINALIZERS
-    return _one_of_equals(finalizers) if is_short else finalizers
+    return one_of_equals(finalizers) if is_short else finalizers
 
 
 def _spec_view(spec: TrainingJobSpec) -> JobSpec:
@@ -167,7 +155,7 @@ def _condition(raw: dict[str, Any]) -> Condition | None:
     changed = time(raw.get("lastTransitionTime"))
     if changed is None or not text(raw.get("type")):
         return None
-    return _one_of_equals(
+    return one_of_equals(
         Condition(
             type=shared_text(raw.get("type")),
             status=raw.get("status") == "True",

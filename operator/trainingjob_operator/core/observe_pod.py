@@ -14,13 +14,25 @@ from trainingjob_operator.constants import (
     REASON_UNSCHEDULABLE,
 )
 from trainingjob_operator.core.pod import ContainerExit, PodPhase, PodView
-from trainingjob_operator.core.rawread import items, mapping, shared_text, text, time, whole
+from trainingjob_operator.core.rawread import (
+    items,
+    mapping,
+    one_of_equals,
+    shared_text,
+    text,
+    time,
+    whole,
+)
 from trainingjob_operator.core.text import one_line
 
 _MAX_CONDITIONS = 32
 _MAX_CONTAINERS = 32
 _MAX_GRACE_S = 2**31 - 1
 _MAX_REASON_BYTES = 128
+_MAX_NAME = 63
+"""Characters of a container's name, which is a DNS label."""
+_MAX_TYPE = 317
+"""Characters of a condition's type, which is a qualified name."""
 
 
 def pod_view(raw: dict[str, Any]) -> PodView | None:
@@ -64,15 +76,13 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         finished_at=_finished_at(containers, initial) if phase in _TERMINAL else None,
         disruption=_disruption(status, conditions),
         exit_code=_exit_code(phase, _exits(containers + initial)),
-        exits=exits if phase is PodPhase.FAILED else (),
+        exits=one_of_equals(exits) if phase is PodPhase.FAILED else (),
         reason=reason,
         message=message,
         waiting_reason=waiting_reason,
         waiting_message=waiting_message,
         unschedulable=_unschedulable(conditions),
-        conditions=tuple(
-            (shared_text(c.get("type")), shared_text(c.get("status"))) for c in conditions
-        ),
+        conditions=one_of_equals(_pairs(conditions)) if phase is PodPhase.FAILED else (),
         template_hash=shared_text(annotations.get(ANNOTATION_TEMPLATE_HASH)),
         container=main,
         has_begun=_has_begun(phase, containers, main),
@@ -175,14 +185,16 @@ def _failed_in(containers: list[dict[str, Any]], initial: list[dict[str, Any]], 
         for container in these:
             if whole(_terminated(container).get("exitCode")):
                 name = shared_text(container.get("name"))
-                return "" if name == main else f"{kind} {name}"
+                return "" if name == main else shared_text(f"{kind} {name}")
     return ""
 
 
 def _failed_beside(containers: list[dict[str, Any]], main: str) -> tuple[str, ...]:
     """Return the names of the containers that failed, but for the main one."""
     failed = (c for c in containers if whole(_terminated(c).get("exitCode")))
-    return tuple(name for c in failed if (name := shared_text(c.get("name"))) != main)
+    return one_of_equals(
+        tuple(name for c in failed if (name := shared_text(c.get("name"))) != main)
+    )
 
 
 def _terminated(container: dict[str, Any]) -> dict[str, Any]:
@@ -191,9 +203,23 @@ def _terminated(container: dict[str, Any]) -> dict[str, Any]:
 
 def _exits(containers: list[dict[str, Any]]) -> tuple[ContainerExit, ...]:
     return tuple(
-        ContainerExit(container=text(c.get("name")), exit_code=whole(ended.get("exitCode")))
+        one_of_equals(
+            ContainerExit(
+                container=shared_text(c.get("name"))[:_MAX_NAME],
+                exit_code=whole(ended.get("exitCode")),
+            )
+        )
         for c in containers
         if (ended := _terminated(c))
+    )
+
+
+def _pairs(conditions: list[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        one_of_equals(
+            (shared_text(c.get("type"))[:_MAX_TYPE], shared_text(c.get("status"))[:_MAX_NAME])
+        )
+        for c in conditions
     )
 
 
@@ -251,4 +277,4 @@ def _unschedulable(conditions: list[dict[str, Any]]) -> str:
 
 def _word(value: object) -> str:
     """A reason. Nothing checks the one of a container; it goes into our messages all the same."""
-    return one_line(text(value), _MAX_REASON_BYTES)
+    return shared_text(one_line(text(value), _MAX_REASON_BYTES))

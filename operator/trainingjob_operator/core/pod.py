@@ -1,8 +1,14 @@
-"""What the operator remembers of a pod: under a kilobyte, and nothing that a user can make grow."""
+"""What the operator remembers of a pod: half a kilobyte, and little that a user can make grow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Final, Self
+
+from trainingjob_operator.core.text import cut
+
+LONG_TEXT: Final = 128
+"""Bytes of a text about a pod from which on it counts as long."""
 
 
 class PodPhase(StrEnum):
@@ -39,7 +45,8 @@ class PodView:
         reason, message: why the pod is in its phase: the pod's own, or its containers'.
         waiting_reason: why a container waits (`ImagePullBackOff`, ...), with `waiting_message`.
         unschedulable: the scheduler's message while it finds no node, else "".
-        conditions: pairs of (type, status) of its conditions, for the failure policy.
+        conditions: pairs of (type, status) of its conditions, for the failure policy; empty unless
+            the pod failed.
         container: name of the main container, whose log is the rank's.
         has_begun: the main container runs or has run, as far as is known.
         failed_in: the container that `exit_code` is of, in words; "" if it is the main one.
@@ -74,6 +81,24 @@ class PodView:
     has_begun: bool = True
     failed_in: str = ""
     failed_beside: tuple[str, ...] = ()
+
+    @property
+    def says_much(self) -> bool:
+        """True if one of the texts about it is long. How long they are, its trainer decides."""
+        return max(map(len, (self.message, self.waiting_message, self.unschedulable))) > LONG_TEXT
+
+    def in_short(self) -> Self:
+        """Return the pod with the beginnings of what is said about it."""
+        return replace(
+            self,
+            message=cut(self.message, LONG_TEXT),
+            waiting_message=cut(self.waiting_message, LONG_TEXT),
+            unschedulable=cut(self.unschedulable, LONG_TEXT),
+        )
+
+    def named_as(self, known: "PodView") -> Self:
+        """Return the pod with the very texts of an earlier view that name it."""
+        return replace(self, name=known.name, uid=known.uid)
 
     @property
     def is_terminal(self) -> bool:

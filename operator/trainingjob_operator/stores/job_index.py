@@ -5,8 +5,8 @@ is consistent, and no locking is needed.
 
 Bound: `max_jobs` entries. At the limit a finished job goes first (its object in the cluster still
 is the truth); a live one is never forgotten to make room; a new job is turned away and has to
-wait in line (`waiting_line`), where the namespace with the fewest live jobs comes first. A job has at most a few pods a rank, of which at most
-`MAX_PODS_PER_JOB` are kept.
+wait in line (`waiting_line`), where the namespace with the fewest live jobs comes first. A job has
+at most a few pods a rank; of more, which only somebody's forgery can be, none is taken in.
 """
 
 from collections import Counter
@@ -24,12 +24,16 @@ from trainingjob_operator.core.retention import finished_at
 from trainingjob_operator.stores.finish_order import FinishOrder
 from trainingjob_operator.stores.waiting_line import WaitingLine
 
-MAX_PODS_PER_JOB: Final = 4 * MAX_NODES
-"""Room for two attempts at once and as many strays; only forged pods can exceed it."""
-
+_STRAYS: Final = 16
+"""Pods of a job that are followed beside those of two attempts; only forged pods are more."""
 
 _MORE_GONE: Final = 16
 """Pods of a job that are remembered to have gone, beside those of its last two attempts."""
+
+
+_LONG_TEXTS: Final = 16
+"""Pods of a job of which all is remembered that is said about them; a trainer's last words are its
+own to choose, and a job has a thousand. Of the others the beginning is."""
 
 
 @dataclass(slots=True)
@@ -62,6 +66,15 @@ class JobEntry:
     has_directory: bool = False
     written_at: float = float("-inf")
 
+    @property
+    def is_crowded(self) -> bool:
+        """True if the job has more pods than it can have, unless somebody forges them.
+
+        A spec that is not understood does not say how many that are.
+        """
+        nodes = self.job.spec.num_nodes if self.job.invalid is None else MAX_NODES
+        return len(self.pods) >= 2 * nodes + _STRAYS
+
     def has_seen_go(self, pod: PodView) -> bool:
         """True if this very pod is one of the last that were seen to go."""
         return self.gone is not None and pod.uid in self.gone
@@ -73,6 +86,11 @@ class JobEntry:
         self.gone[pod.uid] = None
         if len(self.gone) > 2 * self.job.spec.num_nodes + _MORE_GONE:
             del self.gone[next(iter(self.gone))]
+
+    def says_enough_without(self, pod: PodView) -> bool:
+        """True if long texts about `_LONG_TEXTS` other pods of the job are remembered already."""
+        others = (other for other in self.pods.values() if other.name != pod.name)
+        return sum(other.says_much for other in others) >= _LONG_TEXTS
 
     def drop_pod(self, name: str) -> bool:
         """Drop a pod, if it is there, and the room for it with the last one.
@@ -219,8 +237,12 @@ class JobIndex:
             return False
         if not _is_of_use(pod, entry.job):
             return entry.drop_pod(pod.name)
-        if known is None and (len(entry.pods) >= MAX_PODS_PER_JOB or entry.has_seen_go(pod)):
+        if known is None and (entry.is_crowded or entry.has_seen_go(pod)):
             return False
+        if known is not None and known.uid == pod.uid:
+            pod = pod.named_as(known)
+        if pod.says_much and entry.says_enough_without(pod):
+            pod = pod.in_short()
         entry.pods[pod.name] = pod
         return known is None or pod != replace(known, resource_version=pod.resource_version)
 
