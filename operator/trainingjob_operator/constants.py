@@ -67,7 +67,10 @@ MAX_NODES: Final = 1000
 MAX_NAME_LENGTH: Final = 63
 """A job's name is an RFC 1035 label, because names of pods and Services are made from it."""
 
-MAX_CONDITIONS: Final = 16
+MAX_CONDITIONS: Final = 32
+MAX_CONDITIONS_OF_OTHERS: Final = 16
+"""Conditions of types that are not ours: the others are kept free, so that ours always fit."""
+
 MAX_MESSAGE_BYTES: Final = 1024
 """Messages of conditions and events are cut to this many bytes of UTF-8."""
 
@@ -86,6 +89,19 @@ CONDITION_LOGS_ARCHIVED: Final = "LogsArchived"
 
 CONDITION_VALID: Final = "Valid"
 """On a RetentionPolicy: it can be understood. Else it is as good as none."""
+
+JOB_CONDITIONS: Final = (
+    CONDITION_PODS_READY,
+    CONDITION_SUSPENDED,
+    CONDITION_RESTARTING,
+    CONDITION_COMPLETE,
+    CONDITION_FAILED,
+    CONDITION_CANCELLED,
+    CONDITION_FINISHED,
+    CONDITION_PERSISTED,
+    CONDITION_LOGS_ARCHIVED,
+)
+"""On a TrainingJob: the types that the operator writes. Those of others stay as they are."""
 
 TERMINAL_CONDITIONS: Final = (CONDITION_COMPLETE, CONDITION_FAILED, CONDITION_CANCELLED)
 """Exactly one of them becomes true, once, and never changes back."""
@@ -149,6 +165,9 @@ REASON_RECORD_DISCARDED: Final = "Discarded"
 
 CONDITION_VOLUME_HEALTHY: Final = "VolumeHealthy"
 """On a RetentionPolicy: whether the log volume can be swept, and takes logs."""
+
+POLICY_CONDITIONS: Final = (CONDITION_VALID, CONDITION_VOLUME_HEALTHY)
+"""On a RetentionPolicy: the types that the operator writes."""
 
 REASON_VOLUME_HEALTHY: Final = "Healthy"
 REASON_SENTINEL_MISSING: Final = "SentinelMissing"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from trainingjob_operator.api.rules import Rule, extension
+from trainingjob_operator.api.rules import ROOM_FOR_OUR_CONDITIONS, Rule, extension
 from trainingjob_operator.constants import MAX_CONDITIONS
 
 MAX_INT32 = 2**31 - 1
@@ -117,7 +117,9 @@ Conditions = Annotated[
         strict=False,
         fail_fast=True,
         max_length=MAX_CONDITIONS,
-        json_schema_extra=schema_extra(list_type="map", list_map_keys=["type"]),
+        json_schema_extra=schema_extra(
+            ROOM_FOR_OUR_CONDITIONS, list_type="map", list_map_keys=["type"]
+        ),
     ),
 ]
 """At most one condition of each type."""

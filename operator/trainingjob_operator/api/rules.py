@@ -10,7 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from trainingjob_operator.constants import MAIN_CONTAINER, MAX_NAME_LENGTH
+from trainingjob_operator.constants import (
+    JOB_CONDITIONS,
+    MAIN_CONTAINER,
+    MAX_CONDITIONS_OF_OTHERS,
+    MAX_NAME_LENGTH,
+    POLICY_CONDITIONS,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +190,19 @@ VARIABLE_IS_FREE: Final = Rule(
     ),
     reason="FieldValueForbidden",
 )
+
+# --- status ----------------------------------------------------------------------------------
+
+_OURS: Final = ", ".join(repr(kind) for kind in (*JOB_CONDITIONS, *POLICY_CONDITIONS))
+
+ROOM_FOR_OUR_CONDITIONS: Final = Rule(
+    rule=f"self.filter(c, !(c.type in [{_OURS}])).size() <= {MAX_CONDITIONS_OF_OTHERS}",
+    message=(
+        f"remove some: at most {MAX_CONDITIONS_OF_OTHERS} conditions can be of types that are not "
+        "the operator's own, so that those always have room"
+    ),
+)
+"""Another controller that fills the list is refused, and not the operator's next write."""
 
 # --- RetentionPolicy -------------------------------------------------------------------------
 

@@ -31,6 +31,8 @@ class Condition:
     Attributes:
         last_transition_time: when `status` last flipped, whole seconds, UTC.
         observed_generation: the generation of the spec that it speaks of.
+        foreign: of a type that is not ours, the condition as it was read, as JSON: it goes back
+            unchanged, and nothing else is known of it. "" for ours.
     """
 
     type: str
@@ -39,6 +41,7 @@ class Condition:
     message: str
     last_transition_time: datetime
     observed_generation: int = 0
+    foreign: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

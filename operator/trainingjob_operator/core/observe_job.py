@@ -1,5 +1,6 @@
 """From a TrainingJob as the API server sends it to what the operator remembers of it, and back."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ from trainingjob_operator.api.validation import parse_spec
 from trainingjob_operator.constants import (
     ANNOTATION_DISCARD_RECORD,
     ANNOTATION_KEEP,
+    JOB_CONDITIONS,
     MAX_CONDITIONS,
     MAX_NAME_LENGTH,
 )
@@ -37,6 +39,9 @@ from trainingjob_operator.errors import InvalidSpecError
 
 _LONGEST_SHARED_FINALIZERS: Final = 1024
 """Characters of all of a job's finalizers together. Ours has 22, and those of others a few more."""
+
+_LONGEST_SHARED_CONDITION: Final = 2048
+"""Characters of somebody else's condition that is shared by jobs. Ours have fewer."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -152,8 +157,11 @@ def status_view(raw: dict[str, Any]) -> JobStatus:
 
 
 def _condition(raw: dict[str, Any]) -> Condition | None:
+    """Read a condition. One of ours that is without a time is as if it were absent."""
+    if raw.get("type") not in JOB_CONDITIONS:
+        return _foreign_condition(raw)
     changed = time(raw.get("lastTransitionTime"))
-    if changed is None or not text(raw.get("type")):
+    if changed is None:
         return None
     return one_of_equals(
         Condition(
@@ -165,6 +173,25 @@ def _condition(raw: dict[str, Any]) -> Condition | None:
             observed_generation=whole(raw.get("observedGeneration")),
         )
     )
+
+
+def _foreign_condition(raw: dict[str, Any]) -> Condition:
+    """Keep a condition that another controller wrote, whatever it holds.
+
+    A status write replaces the whole list of conditions, so what is not ours has to be in it as it
+    was: with a status `Unknown`, without a time, with fractions of a second. The schema bounds how
+    many there are and how long each is.
+    """
+    condition = Condition(
+        type=shared_text(raw.get("type")),
+        status=False,
+        reason="",
+        message="",
+        last_transition_time=_EPOCH,
+        foreign=json.dumps(raw, separators=(",", ":")),
+    )
+    is_short = len(condition.foreign) <= _LONGEST_SHARED_CONDITION
+    return one_of_equals(condition) if is_short else condition
 
 
 def _shutdown(raw: dict[str, Any]) -> Shutdown | None:
@@ -209,6 +236,8 @@ def status_document(status: JobStatus) -> dict[str, Any]:
 
 
 def _condition_document(condition: Condition) -> dict[str, Any]:
+    if condition.foreign:
+        return mapping(json.loads(condition.foreign))
     return {
         "type": condition.type,
         "status": "True" if condition.status else "False",

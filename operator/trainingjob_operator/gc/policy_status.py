@@ -9,6 +9,7 @@ from typing import Any, Final
 from trainingjob_operator.constants import (
     CONDITION_VALID,
     CONDITION_VOLUME_HEALTHY,
+    POLICY_CONDITIONS,
     REASON_INVALID_SPEC,
     REASON_VALID,
 )
@@ -137,8 +138,7 @@ def _conditions(old: Object, policy: PolicyView, run: Run, now: datetime) -> lis
     if volume is not None and volume.healthy is not None:
         said.append((CONDITION_VOLUME_HEALTHY, volume.healthy, volume.reason, volume.message))
     before = {text(each.get("type")): each for each in items(old.get("conditions"))}
-    ours = {CONDITION_VALID, CONDITION_VOLUME_HEALTHY}
-    others = [each for kind, each in before.items() if kind not in ours]
+    others = [each for kind, each in before.items() if kind not in POLICY_CONDITIONS]
     return others + [
         _condition(before.get(kind, {}), policy, now, (kind, to, reason, message))
         for kind, to, reason, message in said
