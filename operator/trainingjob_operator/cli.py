@@ -82,28 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     operator = commands.add_parser("operator", help="run the operator (what the container runs)")
     _add_cluster(operator)
     operator.set_defaults(run=_operator)
-    release = commands.add_parser(
-        "release-finalizers", help="for the day the operator goes: free what it holds"
-    )
-    _add_cluster(release)
-    release.add_argument(
-        "--discard",
-        action="store_true",
-        help="free jobs that are being deleted though their records cannot be stored, too; "
-        "prints these records",
-    )
-    release.add_argument(
-        "--jobs-go-too",
-        action="store_true",
-        help="every job will be deleted afterwards (with the CRDs, for instance): hold those "
-        "whose records cannot be stored, or with --discard print the records",
-    )
-    release.add_argument(
-        "--stop",
-        metavar="[NAMESPACE/]DEPLOYMENT",
-        help="the operator's Deployment, which is scaled to 0 first",
-    )
-    release.set_defaults(run=_release)
+    _add_release(commands)
     token = commands.add_parser(
         "record-token", help="make the record service's token, unless its Secret has one"
     )
@@ -148,6 +127,50 @@ def _add_output(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-o", "--output", choices=("table", "json"), default="table", help="default: table"
     )
+
+
+def _add_release(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    release = commands.add_parser(
+        "release-finalizers",
+        help="for the day the operator goes, or leaves some namespaces: free what it holds",
+    )
+    _add_cluster(release)
+    release.add_argument(
+        "--discard",
+        action="store_true",
+        help="free jobs that are being deleted though their records cannot be stored, too; "
+        "prints these records",
+    )
+    release.add_argument(
+        "--jobs-go-too",
+        action="store_true",
+        help="every job will be deleted afterwards (with the CRDs, for instance): hold those "
+        "whose records cannot be stored, or with --discard print the records",
+    )
+    release.add_argument(
+        "--stop",
+        metavar="[NAMESPACE/]DEPLOYMENT",
+        help="the operator's Deployment, which is scaled to 0 first",
+    )
+    which = release.add_mutually_exclusive_group()
+    which.add_argument(
+        "--only",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAMESPACE",
+        help="namespaces that the operator does not serve any more: free what it has left there "
+        "(default: those that it serves)",
+    )
+    which.add_argument(
+        "--all-but",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAMESPACE",
+        help="the namespaces that it serves still: free what it has left in all others",
+    )
+    release.set_defaults(run=_release)
 
 
 def _add_gc(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -280,6 +303,8 @@ def _release(parsed: argparse.Namespace) -> int:
             discard=parsed.discard,
             jobs_go_too=parsed.jobs_go_too,
             deployment=parsed.stop,
+            only=parsed.only,
+            spared=parsed.all_but,
         )
     )
     return SUCCESS if freed else FAILURE

@@ -1,6 +1,11 @@
-"""`trainingjob release-finalizers`: the other composition root, for the day the operator goes."""
+"""`trainingjob release-finalizers`: the composition root for the day the operator goes.
+
+Or leaves some namespaces: with a shorter list of namespaces it has no right any more to free what
+it holds in the others, nor to see that something is held there.
+"""
 
 import sys
+from collections.abc import Sequence
 from typing import Any, Final
 
 from trainingjob_operator.clock import SystemClock
@@ -11,7 +16,7 @@ from trainingjob_operator.kube.deployments import DeploymentGateway
 from trainingjob_operator.persistence.farewell import Account, Farewell
 from trainingjob_operator.persistence.record import record_line
 from trainingjob_operator.persistence.writer import RecordWriter, writer_from
-from trainingjob_operator.settings import Settings
+from trainingjob_operator.settings import Settings, whole_namespaces
 
 STOP_PATIENCE_S: Final = 120.0
 """For the operator's pod to go: its grace period is ten seconds."""
@@ -25,6 +30,8 @@ async def release(
     discard: bool,
     jobs_go_too: bool = False,
     deployment: str | None = None,
+    only: Sequence[str] = (),
+    spared: Sequence[str] = (),
 ) -> bool:
     """Free what our finalizers hold; tell on standard output and error what became of it.
 
@@ -37,13 +44,16 @@ async def release(
             of each of them is lost that is not stored, and not only of those being deleted.
         deployment: `NAMESPACE/NAME` of the operator's Deployment, or its name alone; it is scaled
             to 0 first. None: somebody has seen to that.
+        only: the namespaces that the operator serves no longer, in place of those that it serves.
+        spared: namespaces that are left alone; with them, all others are walked through.
 
     Returns:
         Whether nothing is held any more.
 
     Raises:
-        SettingsError: there is no API server to be found.
+        SettingsError: there is no API server to be found, or a namespace cannot be called so.
     """
+    whole_namespaces((*only, *spared))
     connection = await connect(kubeconfig, context)
     writer = writer_from(settings.persist) if settings.persist.url else None
     timeout_s, is_its_cluster = settings.kubernetes.timeout, False
@@ -55,13 +65,14 @@ async def release(
                 gateway,
                 writer,
                 cluster=settings.cluster_name,
-                namespaces=settings.namespaces or (None,),
+                namespaces=only or (() if spared else settings.namespaces) or (None,),
                 discard=discard,
                 on_lost=_print_record,
                 policy=settings.policy,
                 clock=SystemClock(),
                 jobs_go_too=jobs_go_too,
-                policies_too=_beside(settings, connection.namespace),
+                policies_too=() if only or spared else _beside(settings, connection.namespace),
+                spared=spared,
             ).run()
     except NotServedError as error:
         return _not_served(error, is_its_cluster=is_its_cluster)
@@ -129,7 +140,8 @@ def _tell(account: Account) -> None:
     if account.waiting:
         _say(
             f"{account.waiting} records could not be stored and wait in the status of their jobs "
-            "(recordState): the next install stores them, unless the jobs are deleted before"
+            "(recordState): the next operator that serves their namespaces stores them, unless the "
+            "jobs are deleted before"
         )
     if account.held:
         _say(

@@ -90,6 +90,18 @@ def _check_namespaces(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
 
 
+def whole_namespaces(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of namespaces that a command was given, each once.
+
+    Raises:
+        SettingsError: one of them is not the name of a namespace.
+    """
+    try:
+        return _check_namespaces(values)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]

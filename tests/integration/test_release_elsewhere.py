@@ -1,18 +1,22 @@
-"""`trainingjob release-finalizers` on a cluster without our definitions."""
+"""`trainingjob release-finalizers`: on which cluster, and in which namespaces."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.support.api import Api
+from tests.support.builders import make_job
+from trainingjob_operator.cli import WRONG_USE, main
+from trainingjob_operator.constants import FINALIZER_RECORD
 from trainingjob_operator.kube.deployments import DeploymentGateway
 from trainingjob_operator.release import release
 from trainingjob_operator.settings import Settings
 from trainingjob_sandbox.apiserver import ApiServerThread
 from trainingjob_sandbox.apiserver.thread import kubeconfig
 
-pytestmark = pytest.mark.sandbox_only
 
-
+@pytest.mark.sandbox_only
 @pytest.mark.parametrize("is_its_cluster", [True, False])
 async def test_nothing_is_held_only_where_the_operator_is_known_to_have_run(
     tmp_path: Path,
@@ -40,3 +44,36 @@ async def test_nothing_is_held_only_where_the_operator_is_known_to_have_run(
     assert freed is is_its_cluster
     said = capsys.readouterr().err
     assert ("nothing is held" if is_its_cluster else "right cluster") in said
+
+
+async def test_only_the_namespaces_that_are_left_are_freed(api: Api) -> None:
+    """The settings name what is served: there the operator would put the finalizer back."""
+
+    async def is_held(name: str) -> bool:
+        return FINALIZER_RECORD in (await api.job(name))["metadata"].get("finalizers", [])
+
+    job = make_job("job")
+    job["metadata"]["finalizers"] = [FINALIZER_RECORD]
+    await api.apply(job)
+    served = Settings(namespaces=("served",))
+
+    async def free(*, only: Sequence[str] = (), spared: Sequence[str] = ()) -> bool:
+        path = str(api.server.kubeconfig)
+        return await release(
+            served, kubeconfig=path, context=None, discard=False, only=only, spared=spared
+        )
+
+    assert await free(only=["another"])
+    assert await free(spared=[api.namespace])
+    assert await is_held("job")
+    assert await free(only=["another", api.namespace])
+    assert not await is_held("job")
+
+
+@pytest.mark.parametrize("name", ["", "team-*", "team-a,team-b"])
+@pytest.mark.parametrize("option", ["--only", "--all-but"])
+def test_what_cannot_be_a_namespace_is_not_taken_for_one(
+    option: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["release-finalizers", option, name]) == WRONG_USE
+    assert "is no name of a namespace" in capsys.readouterr().err

@@ -1,6 +1,6 @@
-"""For the day the operator goes: frees every object that our finalizers hold.
+"""For the day the operator goes, or leaves a namespace: frees every object that our finalizers hold.
 
-Run it with the operator scaled to 0, or it puts them back. Records that wait are stored first. One
+Run it where no operator serves, or it puts them back. Records that wait are stored first. One
 that cannot be stored stays owed: its job is freed of the finalizer and goes on saying so in
 `status.recordState`, and the next install stores it. Only a job that ends with its finalizer,
 because somebody has deleted it, would take its record along: it stays held, unless its record was
@@ -9,7 +9,7 @@ where the caller says, before the job goes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, Final, Protocol
@@ -111,6 +111,7 @@ class Farewell:
         clock: Clock,
         jobs_go_too: bool = False,
         policies_too: Sequence[str] = (),
+        spared: Collection[str] = (),
     ) -> None:
         """Prepare; nothing is sent yet.
 
@@ -126,12 +127,14 @@ class Farewell:
             clock: the time.
             jobs_go_too: every job will be deleted, not only those that somebody has deleted.
             policies_too: where to look for policies beside that.
+            spared: namespaces whose objects stay as they are.
         """
         self._objects: Final = objects
         self._writer: Final = writer
         self._cluster: Final = cluster
         self._namespaces: Final = namespaces
         self._policies_too: Final = policies_too
+        self._spared: Final = frozenset(spared)
         self._discard: Final = discard
         self._on_lost: Final = on_lost
         self._policy: Final = replace(policy, recording=True, archiving=False)
@@ -148,7 +151,7 @@ class Farewell:
         """
         for namespace in self._namespaces:
             async for page in self._objects.list_jobs(namespace):
-                held = [raw for raw in page.items if _is_of_use(job_view(raw))]
+                held = [raw for raw in self._chosen(page) if _is_of_use(job_view(raw))]
                 for start in range(0, len(held), _AT_ONCE):
                     batch = held[start : start + _AT_ONCE]
                     # Let all of them end: a client that is closed below them tells nothing.
@@ -162,9 +165,13 @@ class Farewell:
             await self._free_policies(namespace)
         return self._account
 
+    def _chosen(self, page: PageOfObjects) -> list[Object]:
+        """Return the objects of a page that are not in a namespace that is spared."""
+        return [raw for raw in page.items if raw["metadata"]["namespace"] not in self._spared]
+
     async def _free_policies(self, namespace: str | None) -> None:
         async for page in self._objects.list_policies(namespace):
-            for raw in page.items:
+            for raw in self._chosen(page):
                 if FINALIZER_RETENTION in mapping(raw["metadata"]).get("finalizers", []):
                     await self._free(raw, FINALIZER_RETENTION)
 

@@ -114,6 +114,13 @@ async def test_a_job_that_may_not_be_let_go_holds_no_other() -> None:
     assert (account.released, account.held) == (2, ["ml/b: the uid is another one"])
 
 
+async def test_what_is_in_a_namespace_that_is_still_served_stays_as_it_is() -> None:
+    objects = Objects(["a", "b"], "", UnavailableError("never"))
+    objects.jobs[0]["metadata"]["namespace"] = "served"
+    account = await farewell(objects, [], spared=["served"]).run()
+    assert (account.released, objects.freed) == (1, ["b"])
+
+
 class HasAnotherFirst:
     """A receiver that has other content under the first revision of everything."""
 

@@ -1,0 +1,89 @@
+{{- /*
+The pod that frees what our finalizers hold: (list . ACCOUNT ARGUMENTS). At an uninstall, and when
+namespaces are served no longer.
+*/}}
+{{- define "trainingjob-operator.releasePod" -}}
+{{- $account := index . 1 }}
+{{- $args := index . 2 }}
+{{- with index . 0 }}
+restartPolicy: Never # each try leaves its log
+serviceAccountName: {{ $account }}
+automountServiceAccountToken: true
+enableServiceLinks: false
+terminationGracePeriodSeconds: 10
+securityContext:
+  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with include "trainingjob-operator.placement" . | fromYaml }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
+containers:
+  - name: release-finalizers
+    image: {{ include "trainingjob-operator.image" . | quote }}
+    imagePullPolicy: {{ .Values.image.pullPolicy }}
+    args:
+      {{- toYaml $args | nindent 6 }}
+    # The operator's: the records that wait are stored where it would have stored them.
+    env:
+      {{- include "trainingjob-operator.env" . | nindent 6 }}
+    resources:
+      {{- toYaml .Values.resources | nindent 6 }}
+    securityContext:
+      {{- toYaml .Values.securityContext | nindent 6 }}
+    {{- with include "trainingjob-operator.endpointMounts" . | fromYamlArray }}
+    volumeMounts:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+{{- with include "trainingjob-operator.endpointVolumes" . | fromYamlArray }}
+volumes:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "trainingjob-operator.releaseRules" -}}
+- apiGroups: [trainingjob.dev]
+  resources: [trainingjobs, retentionpolicies]
+  verbs: [list, patch]
+{{- end }}
+
+{{/*
+The namespaces that this upgrade takes from the operator, as {all, alive, going}: what the Deployment
+in the cluster serves and `watchNamespaces` does not name, and what an earlier Job has not managed.
+`all`: it served all, so it may have left something in any. One that is `going` takes no new Role.
+Nothing is known, and the lists are empty, where the chart is rendered without a cluster.
+*/}}
+{{- define "trainingjob-operator.dropped" -}}
+{{- $names := list }}
+{{- $all := false }}
+{{- if and .Release.IsUpgrade .Values.watchNamespaces }}
+{{- with lookup "apps/v1" "Deployment" .Release.Namespace (include "trainingjob-operator.fullname" .) }}
+{{- $served := "" }}
+{{- range .spec.template.spec.containers }}
+{{- range .env }}
+{{- if eq .name "TRAININGJOB_NAMESPACES" }}{{ $served = default "" .value }}{{ end }}
+{{- end }}
+{{- end }}
+{{- if $served }}{{ $names = splitList "," $served }}{{ else }}{{ $all = true }}{{ end }}
+{{- end }}
+{{- with lookup "batch/v1" "Job" .Release.Namespace (include "trainingjob-operator.narrowedName" .) }}
+{{- if not (dig "status" "succeeded" 0 .) }}
+{{- $left := dig "metadata" "annotations" "trainingjob.dev/namespaces" "" . }}
+{{- if eq $left "*" }}{{ $all = true }}{{ else }}{{ $names = concat $names (splitList "," $left) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $alive := list }}
+{{- $going := list }}
+{{- range $name := $names | uniq | sortAlpha }}
+{{- if and $name (not $all) (not (has $name $.Values.watchNamespaces)) }}
+{{- with lookup "v1" "Namespace" "" $name }}
+{{- if .metadata.deletionTimestamp }}{{ $going = append $going $name }}{{ else }}{{ $alive = append $alive $name }}{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- dict "all" $all "alive" $alive "going" $going | toYaml }}
+{{- end }}
+
+{{- define "trainingjob-operator.narrowedName" -}}
+{{ include "trainingjob-operator.fullname" . }}-narrowed
+{{- end }}

@@ -1,0 +1,155 @@
+"""Namespaces that an upgrade takes from the operator: what it has left there is freed."""
+
+import asyncio
+import json
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import yaml
+
+from hack.chart import CHART
+from tests.charts.test_account import refused
+from tests.charts.test_rights import UNINSTALL as RIGHTS
+from tests.charts.test_rights import granted
+from tests.support.api import Api, ApiServerUnderTest
+from tests.support.builders import make_job
+from tests.support.chart import Object, RenderError, Values, component, one, run_helm
+from tests.support.release import Cluster
+from trainingjob_operator.constants import FINALIZER_RECORD
+
+pytestmark = pytest.mark.real_only
+
+RELEASE = "trainingjob-operator"
+NARROWED = f"{RELEASE}-narrowed"
+READY = ("--wait", "--timeout=120s")
+
+
+def upgrade(cluster: Cluster, namespaces: list[str], *extra: str) -> str:
+    values = {"watchNamespaces": namespaces}
+    return cluster.helm("upgrade", RELEASE, CHART, *extra, values=values)
+
+
+def would_free(cluster: Cluster, values: Values) -> list[Object]:
+    """What an upgrade with these values would create in order to free what is held."""
+    said = cluster.helm("upgrade", RELEASE, CHART, "--dry-run=server", values=values)
+    text = said.partition("HOOKS:")[2].partition("MANIFEST:")[0]
+    hooks = [found for found in yaml.safe_load_all(text) if found]
+    return [found for found in hooks if component(found) == "narrowing"]
+
+
+def arguments(objects: list[Object]) -> list[str]:
+    job = one(objects, "Job", NARROWED, part="narrowing")
+    return list(job["spec"]["template"]["spec"]["containers"][0]["args"])
+
+
+async def held(api: Api, name: str) -> None:
+    """Create a job, and wait until the operator holds it."""
+    await api.apply(make_job(name))
+    async with asyncio.timeout(120):
+        while FINALIZER_RECORD not in await finalizers(api, name):
+            await asyncio.sleep(0.1)
+
+
+async def finalizers(api: Api, name: str) -> list[str]:
+    return list((await api.job(name))["metadata"].get("finalizers") or [])
+
+
+def asked_by_the_job(cluster: Cluster) -> list[Object]:
+    user = f"system:serviceaccount:{cluster.namespace}:{NARROWED}"
+    lines = map(json.loads, cluster.plane.audit_log.read_text().splitlines())
+    return [each for each in lines if each["user"]["username"] == user and "objectRef" in each]
+
+
+async def test_what_is_held_in_dropped_namespaces_is_freed_by_the_upgrade(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    server = ApiServerUnderTest(cluster.plane.kubeconfig, plane=cluster.plane)
+    mark = uuid4().hex[:8]
+    kept, alive, going, other = (f"{word}-{mark}" for word in ("kept", "alive", "going", "other"))
+    with cluster.node(tmp_path) as node:
+        cluster.install(None, *READY)
+        async with (
+            Api(server, kept) as in_kept,
+            Api(server, alive) as in_alive,
+            Api(server, going) as in_going,
+            Api(server, other) as in_other,
+        ):
+            for api in (in_kept, in_alive, in_going, in_other):
+                await held(api, "job")
+
+            # From all namespaces to some.
+            await asyncio.to_thread(upgrade, cluster, [kept, alive, going], *READY)
+            assert await finalizers(in_other, "job") == []
+            for api in (in_kept, in_alive, in_going):
+                assert await finalizers(api, "job") == [FINALIZER_RECORD]
+
+            # To fewer, while one goes: it takes the operator's rights along before the job.
+            scale = ("-n", cluster.namespace, "scale", f"deployment/{RELEASE}")
+            cluster.kubectl(*scale, "--replicas=0")
+            cluster.kubectl("delete", "namespace", going, "--wait=false")
+            async with asyncio.timeout(60):
+                while cluster.get("rolebindings", "-n", going)["items"]:
+                    await asyncio.sleep(0.1)
+            cluster.kubectl(*scale, "--replicas=1")
+            await asyncio.to_thread(upgrade, cluster, [kept], *READY)
+
+            assert await finalizers(in_alive, "job") == []
+            assert await finalizers(in_kept, "job") == [FINALIZER_RECORD]
+            # The job that was being deleted has gone with its record.
+            assert "stored 1 records, gave up 0" in node.log(NARROWED)
+            await asyncio.to_thread(
+                cluster.kubectl, "wait", "--for=delete", f"namespace/{going}", "--timeout=60s"
+            )
+            assert refused(asked_by_the_job(cluster)) == []
+            rights = "clusterroles,clusterrolebindings,serviceaccounts,roles,rolebindings"
+            selector = "-lapp.kubernetes.io/component=narrowing"
+            assert cluster.get(rights, "-A", selector)["items"] == []
+            assert would_free(cluster, {"watchNamespaces": [kept]}) == []
+
+
+def test_what_an_upgrade_could_not_free_the_next_one_frees(
+    cluster_for_kubectl: Cluster,
+) -> None:
+    """There is no node that could run the hook's Job."""
+    cluster = cluster_for_kubectl
+    both = [cluster.team, cluster.namespace]
+    cluster.install({"watchNamespaces": both})
+    assert would_free(cluster, {"watchNamespaces": both}) == []
+    assert would_free(cluster, {}) == []
+    narrow: Values = {"watchNamespaces": [cluster.namespace]}
+    hooks = would_free(cluster, narrow)
+    assert granted(one(hooks, "Role", part="narrowing")) == RIGHTS
+    assert one(hooks, "Role", part="narrowing")["metadata"]["namespace"] == cluster.team
+    assert not [found for found in hooks if found["kind"].startswith("Cluster")]
+
+    with pytest.raises(RenderError, match="post-upgrade hook"):
+        upgrade(cluster, [cluster.namespace], "--timeout=3s")
+
+    assert arguments(would_free(cluster, narrow)) == ["release-finalizers", "--only", cluster.team]
+    off = narrow | {"uninstall": {"releaseFinalizers": False}}
+    assert would_free(cluster, off) == []
+    # Served again, and gone: there is nothing to free.
+    assert would_free(cluster, {"watchNamespaces": both}) == []
+    cluster.kubectl("delete", "namespace", cluster.team, "--timeout=60s")
+    assert would_free(cluster, narrow) == []
+
+
+def test_the_step_from_all_namespaces_to_some_spares_these(
+    cluster_for_kubectl: Cluster,
+) -> None:
+    cluster = cluster_for_kubectl
+    cluster.install()
+    hooks = would_free(cluster, {"watchNamespaces": [cluster.team]})
+    assert arguments(hooks) == ["release-finalizers", "--all-but", cluster.team]
+    assert granted(one(hooks, "ClusterRole", part="narrowing")) == RIGHTS
+    off = {"watchNamespaces": [cluster.team], "rbac": {"create": False}}
+    assert would_free(cluster, off) == []
+
+
+def test_an_upgrade_that_is_rendered_without_a_cluster_frees_nothing() -> None:
+    values = {"watchNamespaces": ["team-a"]}
+    text = run_helm(4, "template", RELEASE, CHART, "--is-upgrade", values=values)
+    objects = [found for found in yaml.safe_load_all(text) if found]
+    assert objects
+    assert not [found for found in objects if component(found) == "narrowing"]
