@@ -1,7 +1,8 @@
 """Bodies of requests: JSON whose repeated keys are remembered, because clients ask about them."""
 
 import json
-from typing import Any
+import re
+from typing import Any, Final
 
 import yaml
 
@@ -52,15 +53,49 @@ def parse(body: bytes, content_type: str, expected: str = "") -> tuple[Any, list
         return marked
 
     try:
+        text = body.decode()
         if content_type == "application/yaml":
-            return yaml.safe_load(body), []
-        value = json.loads(body, object_pairs_hook=make)
+            value = yaml.safe_load(text)
+        else:
+            value = json.loads(text, object_pairs_hook=make)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise bad_request(
             f"the object provided is unrecognized (must be of type {expected}): "
             f"couldn't get version/kind; json parse error: {error} ({body[:256].hex()})"
         ) from error
+    if _SURROGATE.search(text) and (path := _not_text(value, "")) is not None:
+        # A real server puts U+FFFD in its place, and nobody hears that something was lost.
+        raise bad_request(
+            f"{path or 'the object'} holds half of a surrogate pair (\\ud800 to \\udfff), which is no "
+            "character: write both halves, or the character itself"
+        )
     return value, _paths(value, "") if found else []
+
+
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]|\\U0000[dD][89a-fA-F]")
+
+
+def _not_text(value: Any, path: str) -> str | None:
+    """Return the path of the first string that UTF-8 has no bytes for, or of the object with such a key."""
+    if isinstance(value, str):
+        return None if _is_text(value) else path
+    if isinstance(value, dict):
+        if not all(_is_text(name) for name in value):
+            return path
+        inner = ((each, f"{path}.{name}" if path else name) for name, each in value.items())
+    elif isinstance(value, list):
+        inner = ((each, f"{path}[{index}]") for index, each in enumerate(value))
+    else:
+        return None
+    return next((found for each, at in inner if (found := _not_text(each, at)) is not None), None)
+
+
+def _is_text(value: object) -> bool:
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _paths(value: Any, path: str) -> list[str]:

@@ -92,12 +92,15 @@ class ContainerRunner:
         metadata = context.pod["metadata"]
         self._log_key = (str(metadata["namespace"]), str(metadata["name"]), container.name)
         self._log = LogFile(context.folder / "logs" / container.name)
+        self.began: Final = asyncio.Event()
+        """Set when its first run is under way, or it is over without one."""
 
     async def run(self) -> None:
         """Run it, again and again if the restart policy says so, until it is over or stopped."""
         container, stop = self._container, self._context.stop
         self._context.host.logs[self._log_key] = self._log
         delay_s = _CRASH_BACKOFF_S[0]
+        container.live = container.sidecar
         try:
             while not stop.asked.is_set():
                 began = time.monotonic()
@@ -113,6 +116,11 @@ class ContainerRunner:
                 await stop.pause(delay_s)
                 delay_s = min(delay_s * 2, _CRASH_BACKOFF_S[1])
         finally:
+            container.live = False
+            if container.sidecar:
+                container.over()
+            self.began.set()
+            self._context.changed()
             # Whoever follows the log has seen all of it now.
             self._log.close()
 
@@ -151,6 +159,7 @@ class ContainerRunner:
         container.container_id = f"process://{self._process.pid}"
         if self._process.started_at is not None:
             container.started(self._process.started_at)
+            self.began.set()
             self._context.changed()
         if self._context.stop.asked.is_set():
             # The stop came while it was being started, and had no process to go to.
@@ -206,6 +215,10 @@ class ContainerRunner:
 
     def _is_to_restart(self) -> bool:
         container, policy = self._container, self._context.policy
-        if container.ended is None or self._context.stop.asked.is_set() or policy == "Never":
+        if container.ended is None or self._context.stop.asked.is_set():
+            return False
+        if container.sidecar:
+            return True
+        if policy == "Never":
             return False
         return not container.succeeded or (policy == "Always" and not container.init)

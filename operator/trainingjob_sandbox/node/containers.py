@@ -27,11 +27,25 @@ class Ended:
 
 @dataclass(slots=True, kw_only=True)
 class Container:
-    """One container's state, past runs included as far as its status shows them."""
+    """One container's state, past runs included as far as its status shows them.
+
+    Attributes:
+        name, image: as the pod has them.
+        init: it is one of the init containers.
+        sidecar: it is an init container that restarts always: it runs beside all that come later.
+        live: of a sidecar, it runs, or may yet be started.
+        waiting: reason and message, while it does not run.
+        started_at, ended: of its last run.
+        last: how the run before ended.
+        restarts: how often it was started again.
+        container_id: of its last run.
+    """
 
     name: str
     image: str
     init: bool = False
+    sidecar: bool = False
+    live: bool = False
     waiting: tuple[str, str] | None = ("ContainerCreating", "")
     started_at: datetime | None = None
     ended: Ended | None = None
@@ -49,6 +63,11 @@ class Container:
         """Whether the last run ended with 0."""
         return self.ended is not None and self.ended.exit_code == 0
 
+    @property
+    def initialized(self) -> bool:
+        """True if what comes after this init container may begin."""
+        return self.started_at is not None if self.sidecar else self.succeeded
+
     def started(self, at: datetime) -> None:
         """A run is under way."""
         self.restarts += 1 if self.last else 0
@@ -59,9 +78,14 @@ class Container:
         self.last, self.ended = self.ended, None
         self.waiting = ("CrashLoopBackOff", back_off)
 
+    def over(self) -> None:
+        """No run follows, though one was to."""
+        if self.last is not None and self.ended is None:
+            self.ended, self.last, self.waiting = self.last, None, None
+
     def status(self) -> Object:
         """Its entry in `containerStatuses`."""
-        ready = self.succeeded if self.init else self.running
+        ready = self.succeeded if self.init and not self.sidecar else self.running
         status: Object = {
             "name": self.name,
             "image": self.image,
@@ -112,15 +136,21 @@ class PodState:
 
     @property
     def initialized(self) -> bool:
-        """Whether every init container has done its work."""
-        return all(container.succeeded for container in self.init)
+        """True if every init container has done its work, and every sidecar was started."""
+        return all(container.initialized for container in self.init)
 
     def phase(self) -> Phase:
-        """The pod's phase, by a kubelet's rules."""
+        """The pod's phase, by a kubelet's rules: it is not over before its sidecars are."""
+        phase = self._phase()
+        if phase not in TERMINAL or not any(c.live for c in self.init):
+            return phase
+        return "Running" if self.initialized else "Pending"
+
+    def _phase(self) -> Phase:
         if self.reason and not any(c.running for c in [*self.init, *self.containers]):
             return "Failed"
         if not self.initialized:
-            last = next(c for c in self.init if not c.succeeded)
+            last = next(c for c in self.init if not c.initialized)
             final = self.policy == "Never" or self.stopping
             return "Failed" if last.ended is not None and final else "Pending"
         if any(c.waiting is not None and c.last is None for c in self.containers):
@@ -163,7 +193,8 @@ class PodState:
 
     def _conditions(self, phase: Phase, now: datetime, before: Iterable[Object]) -> list[Object]:
         done = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(phase, "")
-        unready = [c.name for c in self.containers if not c.running]
+        serving = [*(c for c in self.init if c.sidecar), *self.containers]
+        unready = [c.name for c in serving if not c.running]
         why = done or "ContainersNotReady"
         message = "" if done else f"containers with unready status: [{' '.join(unready)}]"
         ready = not unready and phase == "Running"

@@ -1,12 +1,14 @@
 """The life of one pod on this node: from its first container to its removal.
 
 One task per pod. Within it the init containers run one after the other, then all containers at
-once. Readiness, liveness and start-up probes and the lifecycle hooks are not carried out: a
-container is ready while it runs. Sidecars (init containers that restart always) are refused.
+once; a sidecar (an init container that restarts always) is not waited for longer than until it
+runs, and is stopped after all others (`sidecars`). Readiness, liveness and start-up probes and the
+lifecycle hooks are not carried out: a container is ready while it runs.
 """
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,6 +19,7 @@ from trainingjob_sandbox.node.environment import Place
 from trainingjob_sandbox.node.host import Host
 from trainingjob_sandbox.node.names import LOOPBACK, Object
 from trainingjob_sandbox.node.reporter import StatusReporter, pod_path
+from trainingjob_sandbox.node.sidecars import Sidecars
 from trainingjob_sandbox.node.volumes import Volumes
 from trainingjob_sandbox.trees import remove_tree
 
@@ -49,6 +52,7 @@ class PodWorker:
         self._reporter = StatusReporter(host.client, pod, self._state.status)
         self._runners: list[ContainerRunner] = []
         self._stop = Stop()
+        self._sidecars = Sidecars(self._stop)
         self._grace_seen_s = float("inf")
         self._leave = asyncio.Event()
         """Set when the pod need not be remembered: it is to be deleted, gone, or the node stops."""
@@ -108,8 +112,6 @@ class PodWorker:
         try:
             if self._lost:
                 self._mark_lost()
-            elif refused := _unsupported(self._pod["spec"]):
-                self._state.reason, self._state.message = "NotSupported", refused
             else:
                 await self._run_in_order()
         except Exception as error:  # noqa: BLE001 - a bug must show in the pod, not hang it
@@ -127,13 +129,18 @@ class PodWorker:
                 for container in state.containers:
                     container.waiting = ("PodInitializing", "")
             for raw, container in zip(spec.get("initContainers") or [], state.init, strict=True):
-                await self._runner(context, raw, container).run()
-                if not container.succeeded:
+                if container.sidecar:
+                    own = replace(context, stop=Stop())
+                    await self._sidecars.start(self._runner(own, raw, container), own.stop)
+                else:
+                    await self._runner(context, raw, container).run()
+                if not container.initialized:
                     return
             async with asyncio.TaskGroup() as group:
                 for raw, container in zip(spec["containers"], state.containers, strict=True):
                     group.create_task(self._runner(context, raw, container).run())
         finally:
+            await self._sidecars.end(self._grace_s)
             await note
 
     def _take_place(self) -> PodContext:
@@ -189,7 +196,9 @@ class PodWorker:
         self._state.stopping = True
         self._stop.ask(grace_s)
         for runner in self._runners:
-            runner.stop(grace_s)
+            if runner not in self._sidecars:
+                runner.stop(grace_s)
+        self._sidecars.stop(grace_s)
 
     async def _deadline(self) -> None:
         seconds = self._pod["spec"].get("activeDeadlineSeconds")
@@ -220,11 +229,9 @@ class PodWorker:
 
 
 def _container(raw: Object, *, init: bool = False) -> Container:
-    return Container(name=str(raw["name"]), image=str(raw.get("image") or ""), init=init)
-
-
-def _unsupported(spec: Object) -> str:
-    for container in spec.get("initContainers") or []:
-        if container.get("restartPolicy") == "Always":
-            return f"the sandbox has no sidecars: init container {container['name']!r}"
-    return ""
+    return Container(
+        name=str(raw["name"]),
+        image=str(raw.get("image") or ""),
+        init=init,
+        sidecar=init and raw.get("restartPolicy") == "Always",
+    )

@@ -45,6 +45,30 @@ def test_a_body_that_cannot_be_read_is_a_bad_request(body: bytes) -> None:
     assert caught.value.code == 400
 
 
+@pytest.mark.parametrize(
+    ("body", "media_type", "where"),
+    [
+        (rb'{"spec": {"args": ["fine", "\ud800"]}}', "application/json", "spec.args[1] holds"),
+        (rb'{"metadata": {"labels": {"\uDFFF": ""}}}', "", "metadata.labels holds"),
+        (b'args: ["\\ud800"]', "application/yaml", "args[0] holds"),
+        (b'args: ["\\U0000D800"]', "application/yaml", "args[0] holds"),
+        (b'{"args": "\xed\xa0\x80"}', "application/json", "unrecognized"),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_a_bad_request_that_says_where(
+    body: bytes, media_type: str, where: str
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        parse(body, media_type, "Pod")
+
+    assert caught.value.code == 400
+    assert where in str(caught.value)
+
+
+def test_a_whole_surrogate_pair_is_a_character() -> None:
+    assert parse(rb'{"a": "\ud83d\ude00"}', "application/json") == ({"a": "\U0001f600"}, [])
+
+
 def test_an_unknown_media_type_is_not_supported() -> None:
     with pytest.raises(ApiError) as caught:
         parse(b"{}", "text/html")

@@ -29,8 +29,10 @@ def ended(code: int) -> Ended:
 
 
 def container(state: str, name: str = "trainer", *, init: bool = False) -> Container:
-    """`waiting`, `running`, `crashed` (between two runs) or an exit code."""
-    made = Container(name=name, image="i", init=init)
+    """`waiting`, `running`, `crashed` (between two runs) or an exit code; `+` makes it a sidecar."""
+    sidecar, state = state.endswith("+"), state.removesuffix("+")
+    made = Container(name=name, image="i", init=init, sidecar=sidecar)
+    made.live = sidecar and state in {"waiting", "running", "crashed"}
     if state != "waiting":
         made.started(NOW)
     if state == "crashed":
@@ -75,7 +77,18 @@ def pod(
         (pod("1", policy="OnFailure", stopping=True), "Failed"),
         (pod("0", reason="DeadlineExceeded"), "Failed"),
         (pod("running", reason="DeadlineExceeded"), "Running"),
-        (pod("waiting", reason="NotSupported"), "Failed"),
+        (pod("waiting", reason="NodeError"), "Failed"),
+        (pod("waiting", init=("waiting+",)), "Pending"),
+        (pod("waiting", init=("running+",)), "Pending"),
+        (pod("running", init=("running+",)), "Running"),
+        (pod("running", init=("crashed+",)), "Running"),
+        (pod("0", init=("running+",)), "Running"),
+        (pod("0", init=("crashed+",)), "Running"),
+        (pod("1", init=("running+",)), "Running"),
+        (pod("0", init=("137+",)), "Succeeded"),
+        (pod("1", init=("0+",)), "Failed"),
+        (pod("waiting", init=("running+", "1")), "Pending"),
+        (pod("waiting", init=("143+", "1")), "Failed"),
     ],
 )
 def test_the_phase_follows_from_the_containers(state: PodState, phase: str) -> None:
@@ -138,6 +151,19 @@ def test_a_restarted_container_shows_its_last_run() -> None:
     assert status["restartCount"] == 1
     assert status["state"] == {"running": {"startedAt": timestamp(LATER)}}
     assert status["lastState"]["terminated"]["exitCode"] == 1
+
+
+def test_a_pod_is_ready_only_while_its_sidecars_run() -> None:
+    assert conditions(pod("running", init=("running+",)).status(NOW, {}))["Ready"] == ("True", "")
+    crashed = conditions(pod("running", init=("crashed+",)).status(NOW, {}))
+    assert crashed["Ready"] == ("False", "ContainersNotReady")
+    assert crashed["Initialized"] == ("True", "")
+
+
+def test_a_sidecar_that_is_not_started_again_shows_how_it_ended() -> None:
+    crashed = container("crashed+", init=True)
+    crashed.over()
+    assert crashed.status()["state"]["terminated"]["exitCode"] == 1
 
 
 def test_between_two_runs_a_container_waits() -> None:
