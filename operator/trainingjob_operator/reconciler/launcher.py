@@ -34,7 +34,8 @@ from trainingjob_operator.errors import (
 )
 from trainingjob_operator.reconciler.byte_budget import ByteBudget
 from trainingjob_operator.reconciler.ports import Cluster
-from trainingjob_operator.stores.job_index import JobEntry, JobIndex
+from trainingjob_operator.stores.job_entry import JobEntry
+from trainingjob_operator.stores.job_index import JobIndex
 
 ASK_AGAIN_S: Final = 60.0
 """A permanent fault (quota, admission, a taken name) is not asked about more often than this."""

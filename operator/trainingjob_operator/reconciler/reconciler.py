@@ -25,7 +25,6 @@ from trainingjob_operator.core.naming import pod_selector
 from trainingjob_operator.core.observe_job import job_view, status_patch, status_write
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours, plan
-from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.progress import is_mere_progress
 from trainingjob_operator.core.readiness import held_up
 from trainingjob_operator.core.transitions import events_between
@@ -37,11 +36,13 @@ from trainingjob_operator.errors import (
 )
 from trainingjob_operator.reconciler.launcher import Launcher
 from trainingjob_operator.reconciler.pace import Pace
+from trainingjob_operator.reconciler.pod_comparison import PodComparison
 from trainingjob_operator.reconciler.pod_remover import PodRemover
 from trainingjob_operator.reconciler.ports import Cluster, Logs, Recorder, Records, Retention
 from trainingjob_operator.reconciler.record_keeper import RecordKeeper
 from trainingjob_operator.reconciler.starter import PassSteps, Starter
-from trainingjob_operator.stores.job_index import JobEntry, JobIndex
+from trainingjob_operator.stores.job_entry import JobEntry
+from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.manifest_cache import ManifestCache
 
 AT_ONCE: Final = 0.0
@@ -311,18 +312,19 @@ class Reconciler:
 
     async def _read_pods(self, entry: JobEntry) -> None:
         """Read all pods of a job live, and let the index know."""
-        mine, version = await self._list_pods(entry.job)
-        self._index.replace_pods(entry.job.key, entry.job.uid, mine, version)
+        pods, key = PodComparison(self._index, [entry]), entry.job.key
+        async for page in self._cluster.list_pods(key.namespace, selector=pod_selector(key.name)):
+            pods.take(page)
+        pods.forget_unlisted()
 
-    async def _list_pods(self, job: JobView) -> tuple[list[PodView], str]:
-        """All pods of a job, read live, and the version of the list."""
-        pods: list[PodView] = []
-        version = "0"
-        pages = self._cluster.list_pods(job.key.namespace, selector=pod_selector(job.key.name))
-        async for page in pages:
-            version = page.resource_version
-            pods += (pod for raw in page.items if (pod := pod_view(raw)) is not None)
-        return [pod for pod in pods if pod.owner_uid == job.uid], version
+    async def _read_remaining_pods(self, entry: JobEntry) -> None:
+        """Read the pods of a job that the index does not hold, into its entry."""
+        key = entry.job.key
+        async for page in self._cluster.list_pods(key.namespace, selector=pod_selector(key.name)):
+            for raw in page.items:
+                pod = pod_view(raw)
+                if pod is not None and pod.owner_uid == entry.job.uid and not entry.is_crowded:
+                    entry.pods[pod.name] = pod
 
     async def _admit(self, key: JobKey) -> float | None:
         """A job that is not in the index: gone, or turned away. If it is its turn, take it in.
@@ -344,7 +346,7 @@ class Reconciler:
             self._index.stop_waiting(key)
             entry = JobEntry(job=job, pods_known=True)
             if not is_archived(job.status):
-                entry.pods = {pod.name: pod for pod in (await self._list_pods(job))[0]}
+                await self._read_remaining_pods(entry)
             decided = self._decide(entry, pods_are_live=True)
             if decided.claim:
                 return await self._claim(entry)

@@ -14,7 +14,6 @@ again soon, then less often, until it can be read. The others are compared all t
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,16 +23,16 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.fair_share import in_fair_order
 from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer, rewind_of
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours
-from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.readiness import says_queued
 from trainingjob_operator.core.recording import is_held
 from trainingjob_operator.core.retention import finished_at, finishes_ahead
 from trainingjob_operator.errors import ForbiddenError, KubernetesError
+from trainingjob_operator.reconciler.pod_comparison import PodComparison
 from trainingjob_operator.reconciler.ports import Cluster
 from trainingjob_operator.reconciler.work_queue import WorkQueue
-from trainingjob_operator.stores.job_index import JobEntry, JobIndex
+from trainingjob_operator.stores.job_entry import JobEntry
+from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.unreadable import Unreadable
 
 _DEBOUNCE_S: Final = 0.5
@@ -221,14 +220,14 @@ class Resync:
 
         Those that are over and have just come in, too: each has an appointment with its deletion.
         """
-        pods, pods_version = await self._list_pods(namespace)
-        for entry in self._index:
-            if namespace is not None and entry.job.key.namespace != namespace:
-                continue
+        here = (e for e in self._index if namespace in {None, e.job.key.namespace})
+        pods = PodComparison(self._index, here, on_news=self._queue.add)
+        async for page in self._cluster.list_pods(namespace):
+            pods.take(page)
+        pods.forget_unlisted()
+        for entry in pods.entries:
             if entry.job.uid in jobs.uids:
-                mine = pods.get(entry.job.uid, [])
-                self._index.replace_pods(entry.job.key, entry.job.uid, mine, pods_version)
-                lives = not entry.job.status.is_finished or mine or is_held(entry.job)
+                lives = not entry.job.status.is_finished or entry.pods or is_held(entry.job)
                 if lives or entry.job.key in over:
                     self._queue.add(entry.job.key)
             else:
@@ -267,26 +266,6 @@ class Resync:
         return not finishes_ahead(ended, now=now) and now - ended < timedelta(
             seconds=self._scope.retention_s()
         )
-
-    async def _list_pods(self, namespace: str | None) -> tuple[dict[str, list[PodView]], str]:
-        """The pods of jobs, by the uid of their job, and the version of the list.
-
-        Without those that the index is done with: there can be ten thousand of them, and each
-        would cost memory here and a pass over its job afterwards, with live jobs waiting behind.
-        """
-        pods: defaultdict[str, list[PodView]] = defaultdict(list)
-        version = "0"
-        async for page in self._cluster.list_pods(namespace):
-            version = page.resource_version
-            for raw in page.items:
-                pod = pod_view(raw)
-                if pod is None:
-                    continue
-                if self._index.is_done_with(pod):
-                    self._index.observe_pod(pod)
-                else:
-                    pods[pod.owner_uid].append(pod)
-        return pods, version
 
     def _forget_phantom(self, entry: JobEntry, version: str) -> None:
         """Remove a job that the list lacks, unless it is newer than the list."""

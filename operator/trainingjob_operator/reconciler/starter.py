@@ -11,7 +11,8 @@ from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.weight import weight_of_document
 from trainingjob_operator.reconciler.byte_budget import ByteBudget
 from trainingjob_operator.reconciler.launcher import Launcher
-from trainingjob_operator.stores.job_index import JobEntry, JobIndex
+from trainingjob_operator.stores.job_entry import JobEntry
+from trainingjob_operator.stores.job_index import JobIndex
 from trainingjob_operator.stores.manifest_cache import LARGEST, ManifestCache
 
 FRESH_S: Final = 60.0

@@ -10,98 +10,18 @@ at most a few pods a rank; of more, which only somebody's forgery can be, none i
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from trainingjob_operator.constants import MAX_NODES
 from trainingjob_operator.core.archiving import is_archived
-from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.retention import finished_at
 from trainingjob_operator.stores.finish_order import FinishOrder
+from trainingjob_operator.stores.job_entry import JobEntry
 from trainingjob_operator.stores.waiting_line import WaitingLine
-
-_STRAYS: Final = 16
-"""Pods of a job that are followed beside those of two attempts; only forged pods are more."""
-
-_MORE_GONE: Final = 16
-"""Pods of a job that are remembered to have gone, beside those of its last two attempts."""
-
-
-_LONG_TEXTS: Final = 16
-"""Pods of a job of which all is remembered that is said about them; a trainer's last words are its
-own to choose, and a job has a thousand. Of the others the beginning is."""
-
-
-@dataclass(slots=True)
-class JobEntry:
-    """What is known of one job. Belongs to the index; others read it, and set the notes below.
-
-    Attributes:
-        vanished: ranks of the current attempt whose pods were seen to go unfinished.
-        done: ranks of the current attempt that had completed when their pods were seen to go.
-        unbegun: ranks of the current attempt whose pods were seen to go before they had begun.
-        gone: uids of the last pods that were seen to go. Late news of one (our POST answered after
-            its end, a list read before it) must not bring it back. None: no pod was.
-        pods_known: the pods were listed, or there can be none yet; otherwise they must be read
-            from the API before anything is concluded from their absence.
-        refusal: note of the reconciler: the API's last refusal to create something.
-        has_service: note of the reconciler: the headless Service is there.
-        has_directory: note of the reconciler: the job's directory on the log volume is there.
-        written_at: note of the reconciler: monotonic time of the last status write.
-    """
-
-    job: JobView
-    pods: dict[str, PodView] = field(default_factory=dict)
-    vanished: frozenset[int] = frozenset()
-    done: frozenset[int] = frozenset()
-    unbegun: frozenset[int] = frozenset()
-    gone: dict[str, None] | None = None
-    pods_known: bool = False
-    refusal: Refusal | None = None
-    has_service: bool = False
-    has_directory: bool = False
-    written_at: float = float("-inf")
-
-    @property
-    def is_crowded(self) -> bool:
-        """True if the job has more pods than it can have, unless somebody forges them.
-
-        A spec that is not understood does not say how many that are.
-        """
-        nodes = self.job.spec.num_nodes if self.job.invalid is None else MAX_NODES
-        return len(self.pods) >= 2 * nodes + _STRAYS
-
-    def has_seen_go(self, pod: PodView) -> bool:
-        """True if this very pod is one of the last that were seen to go."""
-        return self.gone is not None and pod.uid in self.gone
-
-    def note_gone(self, pod: PodView) -> None:
-        """Note that this very pod was seen to go; forget the oldest one of too many."""
-        if self.gone is None:
-            self.gone = {}
-        self.gone[pod.uid] = None
-        if len(self.gone) > 2 * self.job.spec.num_nodes + _MORE_GONE:
-            del self.gone[next(iter(self.gone))]
-
-    def says_enough_without(self, pod: PodView) -> bool:
-        """True if long texts about `_LONG_TEXTS` other pods of the job are remembered already."""
-        others = (other for other in self.pods.values() if other.name != pod.name)
-        return sum(other.says_much for other in others) >= _LONG_TEXTS
-
-    def drop_pod(self, name: str) -> bool:
-        """Drop a pod, if it is there, and the room for it with the last one.
-
-        A dict keeps its room when its entries go, and there are thousands of finished jobs.
-        """
-        if self.pods.pop(name, None) is None:
-            return False
-        if not self.pods:
-            self.pods = {}
-        return True
 
 
 class JobIndex:
@@ -278,26 +198,33 @@ class JobIndex:
                 entry.unbegun |= {pod.index}
         return True
 
-    def replace_pods(self, key: JobKey, uid: str, pods: list[PodView], version: str) -> None:
-        """Take in a complete list of a job's pods, read at this resourceVersion.
+    def observe_listed(self, pod: PodView, version: str) -> bool:
+        """Take in a pod from a list that was read at this resourceVersion.
 
-        Pods that the list lacks are gone, unless they are newer than the list. What it has of the
-        others holds, even if it is older than what was known: then the cluster was restored.
+        What the list has of it holds, even if it is older than what was known: then the cluster
+        was restored. A namesake that the list does not have, or else it would not have this one,
+        is gone, unless it is newer than the list.
+
+        Returns:
+            Whether anything changed that a decision could depend on.
         """
-        entry = self._entries.get(key)
-        if entry is None or entry.job.uid != uid:
-            return
-        listed = {pod.uid for pod in pods}
+        entry = self._owner_of(pod)
+        before = entry.pods.get(pod.name) if entry is not None else None
+        if entry is not None and before is not None:
+            if before.uid != pod.uid and not is_newer(before.resource_version, version):
+                self.forget_pod(before)
+            elif has_gone_back(before.resource_version, pod.resource_version, at=version):
+                del entry.pods[pod.name]
+        return self.observe_pod(pod)
+
+    def forget_unlisted(self, entry: JobEntry, listed: Collection[str], version: str) -> None:
+        """Forget the pods whose uids a complete list of this resourceVersion lacks.
+
+        They are gone, unless they are newer than the list.
+        """
         for known in tuple(entry.pods.values()):
             if known.uid not in listed and not is_newer(known.resource_version, version):
                 self.forget_pod(known)
-        for pod in pods:
-            before = entry.pods.get(pod.name)
-            if before is not None and has_gone_back(
-                before.resource_version, pod.resource_version, at=version
-            ):
-                del entry.pods[pod.name]
-            self.observe_pod(pod)
         entry.pods_known = True
 
     def mark_deleting(self, key: JobKey, uid: str, name: str) -> None:

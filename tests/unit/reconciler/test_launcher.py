@@ -27,7 +27,8 @@ from trainingjob_operator.errors import (
     UnavailableError,
 )
 from trainingjob_operator.reconciler.launcher import ASK_AGAIN_S, Launcher
-from trainingjob_operator.stores.job_index import JobEntry, JobIndex
+from trainingjob_operator.stores.job_entry import JobEntry
+from trainingjob_operator.stores.job_index import JobIndex
 
 
 class Launch:

@@ -14,7 +14,7 @@ from tests.support.operator_life import OperatorLife
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import GoneError, UnavailableError
 from trainingjob_operator.kube.gateway import Page
-from trainingjob_operator.stores.job_index import JobEntry
+from trainingjob_operator.stores.job_entry import JobEntry
 
 KEY = JobKey("ml", "mnist")
 

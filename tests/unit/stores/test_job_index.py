@@ -157,13 +157,22 @@ def test_what_is_remembered_of_pods_that_went_does_not_grow_with_restarts_or_for
     assert entry.vanished == {0}
 
 
+def take_list(index: JobIndex, *pods: PodView, version: str) -> None:
+    """Take in a complete list of the job's pods."""
+    for listed in pods:
+        index.observe_listed(listed, version)
+    entry = index.get(KEY)
+    assert entry is not None
+    index.forget_unlisted(entry, {listed.uid for listed in pods}, version)
+
+
 def test_a_list_removes_what_it_lacks_unless_that_is_newer() -> None:
     index = JobIndex(3)
     index.observe_job(job())
     index.observe_pod(pod(0, version=5))
     index.observe_pod(pod(1, version=50))
 
-    index.replace_pods(KEY, "uid-of-mnist", [pod(2, version=7)], "20")
+    take_list(index, pod(2, version=7), version="20")
 
     entry = index.get(KEY)
     assert entry is not None
@@ -281,11 +290,11 @@ def test_a_later_list_of_pods_holds_even_where_it_is_older_than_what_was_known()
     index.observe_job(job())
     index.observe_pod(pod(0, version=50))
 
-    index.replace_pods(KEY, "uid-of-mnist", [pod(0, version=20)], "49")  # a list from before
-    index.replace_pods(KEY, "uid-of-mnist", [pod(1, version=20)], "49")
+    take_list(index, pod(0, version=20), version="49")  # a list from before
+    take_list(index, pod(1, version=20), version="49")
     entry = index.get(KEY)
     assert entry is not None
     assert entry.pods["mnist-0-0"].resource_version == "50"
 
-    index.replace_pods(KEY, "uid-of-mnist", [pod(0, version=20)], "50")
+    take_list(index, pod(0, version=20), version="50")
     assert entry.pods["mnist-0-0"].resource_version == "20"

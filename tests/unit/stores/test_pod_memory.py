@@ -17,7 +17,8 @@ from trainingjob_operator.constants import (
 from trainingjob_operator.core.naming import pod_name
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.observe_pod import pod_view
-from trainingjob_operator.stores.job_index import JobEntry, JobIndex
+from trainingjob_operator.stores.job_entry import JobEntry
+from trainingjob_operator.stores.job_index import JobIndex
 
 UID = "11111111-aaaa-4bbb-8ccc-222222222222"
 NODES = 200

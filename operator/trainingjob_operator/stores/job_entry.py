@@ -1,0 +1,88 @@
+"""An entry of the index: a job, its pods, and what is remembered of those that have gone."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from trainingjob_operator.constants import MAX_NODES
+from trainingjob_operator.core.decision import Refusal
+from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.pod import PodView
+
+_STRAYS: Final = 16
+"""Pods of a job that are followed beside those of two attempts; only forged pods are more."""
+
+_MORE_GONE: Final = 16
+"""Pods of a job that are remembered to have gone, beside those of its last two attempts."""
+
+
+_LONG_TEXTS: Final = 16
+"""Pods of a job of which all is remembered that is said about them; a trainer's last words are its
+own to choose, and a job has a thousand. Of the others the beginning is."""
+
+
+@dataclass(slots=True)
+class JobEntry:
+    """What is known of one job. Belongs to the index; others read it, and set the notes below.
+
+    Attributes:
+        vanished: ranks of the current attempt whose pods were seen to go unfinished.
+        done: ranks of the current attempt that had completed when their pods were seen to go.
+        unbegun: ranks of the current attempt whose pods were seen to go before they had begun.
+        gone: uids of the last pods that were seen to go. Late news of one (our POST answered after
+            its end, a list read before it) must not bring it back. None: no pod was.
+        pods_known: the pods were listed, or there can be none yet; otherwise they must be read
+            from the API before anything is concluded from their absence.
+        refusal: note of the reconciler: the API's last refusal to create something.
+        has_service: note of the reconciler: the headless Service is there.
+        has_directory: note of the reconciler: the job's directory on the log volume is there.
+        written_at: note of the reconciler: monotonic time of the last status write.
+    """
+
+    job: JobView
+    pods: dict[str, PodView] = field(default_factory=dict)
+    vanished: frozenset[int] = frozenset()
+    done: frozenset[int] = frozenset()
+    unbegun: frozenset[int] = frozenset()
+    gone: dict[str, None] | None = None
+    pods_known: bool = False
+    refusal: Refusal | None = None
+    has_service: bool = False
+    has_directory: bool = False
+    written_at: float = float("-inf")
+
+    @property
+    def is_crowded(self) -> bool:
+        """True if the job has more pods than it can have, unless somebody forges them.
+
+        A spec that is not understood does not say how many that are.
+        """
+        nodes = self.job.spec.num_nodes if self.job.invalid is None else MAX_NODES
+        return len(self.pods) >= 2 * nodes + _STRAYS
+
+    def has_seen_go(self, pod: PodView) -> bool:
+        """True if this very pod is one of the last that were seen to go."""
+        return self.gone is not None and pod.uid in self.gone
+
+    def note_gone(self, pod: PodView) -> None:
+        """Note that this very pod was seen to go; forget the oldest one of too many."""
+        if self.gone is None:
+            self.gone = {}
+        self.gone[pod.uid] = None
+        if len(self.gone) > 2 * self.job.spec.num_nodes + _MORE_GONE:
+            del self.gone[next(iter(self.gone))]
+
+    def says_enough_without(self, pod: PodView) -> bool:
+        """True if long texts about `_LONG_TEXTS` other pods of the job are remembered already."""
+        others = (other for other in self.pods.values() if other.name != pod.name)
+        return sum(other.says_much for other in others) >= _LONG_TEXTS
+
+    def drop_pod(self, name: str) -> bool:
+        """Drop a pod, if it is there, and the room for it with the last one.
+
+        A dict keeps its room when its entries go, and there are thousands of finished jobs.
+        """
+        if self.pods.pop(name, None) is None:
+            return False
+        if not self.pods:
+            self.pods = {}
+        return True
