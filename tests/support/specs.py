@@ -54,6 +54,20 @@ def make_template(*names: str, init: dict[str, Any] | None = None, **pod_spec: A
     return {"spec": spec}
 
 
+def _restarted(main: dict[str, Any], side: dict[str, Any] | None = None) -> Manifest:
+    """A job whose main container, and a container beside it, have these fields besides."""
+    containers = [{"name": "trainer", "image": "example/image:1", **main}]
+    if side is not None:
+        containers.append({"name": "proxy", "image": "example/image:1", **side})
+    return make_job(template={"spec": {"containers": containers}})
+
+
+_ON_CODE_3: Final = {
+    "action": "Restart",
+    "exitCodes": {"operator": "In", "values": [3]},
+}
+
+
 def _with_env(name: str) -> Manifest:
     return make_job(env={name: "1"})
 
@@ -70,6 +84,8 @@ _TAKEN: Final = {
     },
     "a name of 63 characters": make_job("a" * 63),
     "restartPolicy Never": make_job(template=make_template("main", restartPolicy="Never")),
+    "a side container that is restarted": _restarted({}, {"restartPolicy": "Always"}),
+    "a main container that is never restarted": _restarted({"restartPolicy": "Never"}),
     "several containers with a trainer": make_job(template=make_template("sidecar", "trainer")),
     "a variable whose name only resembles a reserved one": _with_env("MY_RANK"),
     "a TRAININGJOB_ variable that is not ours": _with_env("TRAININGJOB_DATASET"),
@@ -119,6 +135,14 @@ _REFUSED_BY_RULE: Final = {
     "restartPolicy OnFailure": (
         make_job(template=make_template("main", restartPolicy="OnFailure")),
         "restartPolicy must be Never or absent",
+    ),
+    "a main container with a restartPolicy of its own": (
+        _restarted({"restartPolicy": "OnFailure"}, {}),
+        "remove restartPolicy and restartPolicyRules from the main container",
+    ),
+    "a main container with rules for its restart": (
+        _restarted({"restartPolicy": "Never", "restartPolicyRules": [_ON_CODE_3]}),
+        "remove restartPolicy and restartPolicyRules from the main container",
     ),
     "several containers without a trainer": (
         make_job(template=make_template("one", "two")),

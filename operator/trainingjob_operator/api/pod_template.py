@@ -23,7 +23,9 @@ def pod_template_schema() -> dict[str, Any]:
     template["required"] = ["spec"]
     spec = template["properties"]["spec"]
     spec["required"] = ["containers"]
-    spec |= rules.extension((rules.NEVER_RESTARTED, rules.HAS_MAIN_CONTAINER))
+    spec |= rules.extension(
+        (rules.NEVER_RESTARTED, rules.HAS_MAIN_CONTAINER, rules.MAIN_IS_NEVER_RESTARTED)
+    )
     spec["properties"]["containers"]["minItems"] = 1
     for kind in ("containers", "initContainers"):
         containers = spec["properties"][kind]

@@ -158,6 +158,19 @@ HAS_MAIN_CONTAINER: Final = Rule(
     field_path=".containers",
 )
 
+MAIN_IS_NEVER_RESTARTED: Final = Rule(
+    rule=(
+        f"self.containers.all(c, (size(self.containers) > 1 && c.name != '{MAIN_CONTAINER}') || "
+        "((!has(c.restartPolicy) || c.restartPolicy == 'Never') && !has(c.restartPolicyRules)))"
+    ),
+    message=(
+        "remove restartPolicy and restartPolicyRules from the main container: its exit decides the "
+        "job, and all ranks restart together, see spec.backoffLimit"
+    ),
+    reason="FieldValueForbidden",
+    field_path=".containers",
+)
+
 RESERVED_VARIABLES: Final = (
     "RANK",
     "WORLD_SIZE",

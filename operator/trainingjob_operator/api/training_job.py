@@ -176,7 +176,7 @@ class TrainingJobSpec(WireModel):
 
     template: dict[str, Any]
     """The pod that each rank runs. With several containers the one called trainer is the main
-    one: its exit decides."""
+    one: its exit decides, and then the others are stopped."""
 
     backoff_limit: Annotated[int, Field(ge=0, le=100, json_schema_extra={"format": "int32"})] = 3
     """How many times all ranks are started again after a failure before the job is failed.

@@ -125,7 +125,7 @@ def can_be_read_early(pod: PodView) -> bool:
     That of a pod which runs and which we are about to delete is read only when status says so: if
     it came otherwise, the pod would run on and the rest of its log would be missing.
     """
-    return pod.is_terminal or pod.deleting
+    return pod.has_ended or pod.deleting
 
 
 def _is_due(pod: PodView, doomed: set[str], *, finished: bool) -> bool:

@@ -30,7 +30,8 @@ def pods_to_clean(
     """The pods that go when the job is finished.
 
     `All`: all of them; `Running`: those that have not ended; `None`: none, but pods of earlier
-    attempts never stay, and a job whose deadline is over does not run on.
+    attempts never stay, a job whose deadline is over does not run on, and a rank that is over is
+    not kept running by the containers beside its main one.
     """
     deadline = status.condition(CONDITION_FAILED)
     overdue = deadline is not None and deadline.reason in _OUT_OF_TIME
@@ -38,6 +39,6 @@ def pods_to_clean(
         case "All":
             return deletions(pods)
         case "None" if not overdue:
-            return deletions(p for p in pods if p.attempt != status.attempt)
+            return deletions(p for p in pods if p.side_containers or p.attempt != status.attempt)
         case _:
-            return deletions(p for p in pods if not p.is_terminal or p.attempt != status.attempt)
+            return deletions(p for p in pods if p.needs_a_stop or p.attempt != status.attempt)

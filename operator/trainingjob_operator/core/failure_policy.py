@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from trainingjob_operator.core.job import FailurePolicyRule
-from trainingjob_operator.core.pod import PodPhase, PodView
+from trainingjob_operator.core.pod import PodView
 
 
 class Verdict(Enum):
@@ -21,7 +21,7 @@ class Verdict(Enum):
 
 def judge(pod: PodView, rules: Sequence[FailurePolicyRule]) -> tuple[Verdict, int | None]:
     """The verdict on one pod, and the number of the rule that gave it (None: the default)."""
-    if pod.phase is PodPhase.FAILED:
+    if pod.has_failed:
         for number, rule in enumerate(rules):
             if _matches(rule, pod):
                 return Verdict(rule.action), number

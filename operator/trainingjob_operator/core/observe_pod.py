@@ -14,6 +14,16 @@ from trainingjob_operator.constants import (
     REASON_UNSCHEDULABLE,
 )
 from trainingjob_operator.core.pod import ContainerExit, PodPhase, PodView
+from trainingjob_operator.core.pod_end import (
+    Containers,
+    PodEnd,
+    failed_beside,
+    rank_end,
+    read_containers,
+    reason_of,
+    side_containers,
+    terminated,
+)
 from trainingjob_operator.core.rawread import (
     items,
     mapping,
@@ -26,9 +36,7 @@ from trainingjob_operator.core.rawread import (
 from trainingjob_operator.core.text import one_line
 
 _MAX_CONDITIONS = 32
-_MAX_CONTAINERS = 32
 _MAX_GRACE_S = 2**31 - 1
-_MAX_REASON_BYTES = 128
 _MAX_NAME = 63
 """Characters of a container's name, which is a DNS label."""
 _MAX_TYPE = 317
@@ -49,16 +57,14 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         return None
     if not owner_uid or not text(labels.get(LABEL_JOB_NAME)):
         return None
-    status = mapping(raw.get("status"))
+    status, spec = mapping(raw.get("status")), mapping(raw.get("spec"))
     annotations = mapping(metadata.get("annotations"))
-    main = _main_container(mapping(raw.get("spec")), annotations)
-    containers = _main_first(items(status.get("containerStatuses")), main)[:_MAX_CONTAINERS]
-    initial = items(status.get("initContainerStatuses"))[:_MAX_CONTAINERS]
+    main = _main_container(spec, annotations)
+    containers = read_containers(spec, status, main)
     conditions = items(status.get("conditions"))[:_MAX_CONDITIONS]
     phase = _phase(status)
-    exits = _exits(initial + containers)
-    reason, message = _why(status, containers + initial) if phase is PodPhase.FAILED else ("", "")
-    waiting_reason, waiting_message = _waiting(initial + containers)
+    end = rank_end(phase, status, containers)
+    waiting_reason, waiting_message = _waiting(containers.initial + containers.regular)
     return PodView(
         namespace=shared_text(metadata.get("namespace")),
         name=text(metadata.get("name")),
@@ -73,27 +79,33 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         deleting="deletionTimestamp" in metadata,
         grace_s=_grace(metadata),
         stop_requested_at=_stop_requested_at(metadata, conditions),
-        finished_at=_finished_at(containers, initial) if phase in _TERMINAL else None,
         disruption=_disruption(status, conditions),
-        exit_code=_exit_code(phase, _exits(containers + initial)),
-        exits=one_of_equals(exits) if phase is PodPhase.FAILED else (),
-        reason=reason,
-        message=message,
         waiting_reason=waiting_reason,
         waiting_message=waiting_message,
         unschedulable=_unschedulable(conditions),
-        conditions=one_of_equals(_pairs(conditions)) if phase is PodPhase.FAILED else (),
         template_hash=shared_text(annotations.get(ANNOTATION_TEMPLATE_HASH)),
         container=main,
-        has_begun=_has_begun(phase, containers, main),
-        failed_in=_failed_in(containers, initial, main) if phase is PodPhase.FAILED else "",
-        failed_beside=_failed_beside(initial + containers, main)
-        if phase is PodPhase.FAILED
-        else (),
+        has_begun=_has_begun(phase, containers.regular, main),
+        **(_end_fields(phase, end, containers, conditions) if end is not None else {}),
     )
 
 
-_TERMINAL = frozenset({PodPhase.SUCCEEDED, PodPhase.FAILED})
+def _end_fields(
+    phase: PodPhase, end: PodEnd, containers: Containers, conditions: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The fields of a view that speak of its rank's end."""
+    fields: dict[str, Any] = {"finished_at": end.finished_at, "exit_code": end.exit_code}
+    if phase not in {PodPhase.SUCCEEDED, PodPhase.FAILED}:
+        fields["side_containers"] = one_of_equals(side_containers(containers))
+    if phase is PodPhase.SUCCEEDED:
+        return fields
+    if end.exit_code != 0:
+        fields |= {"reason": end.reason, "message": end.message, "failed_in": end.container}
+        fields["exits"] = one_of_equals(_exits(containers.all))
+    if phase is PodPhase.FAILED or end.exit_code != 0:
+        fields["failed_beside"] = one_of_equals(failed_beside(containers))
+        fields["conditions"] = one_of_equals(_pairs(conditions))
+    return fields
 
 
 def _main_container(spec: dict[str, Any], annotations: dict[str, Any]) -> str:
@@ -108,11 +120,6 @@ def _main_container(spec: dict[str, Any], annotations: dict[str, Any]) -> str:
         if name in names:
             return name
     return next(iter(names), "")
-
-
-def _main_first(containers: list[dict[str, Any]], main: str) -> list[dict[str, Any]]:
-    """Return the containers with the main one in front, so that no limit and no search misses it."""
-    return sorted(containers, key=lambda container: container.get("name") != main)
 
 
 def _controller_uid(metadata: dict[str, Any]) -> str:
@@ -156,17 +163,6 @@ def _stop_requested_at(
     return min(times, default=None)
 
 
-def _finished_at(
-    containers: list[dict[str, Any]], initial: list[dict[str, Any]]
-) -> datetime | None:
-    """Return when the last container ended; of a pod that never came to them, the last before."""
-    for these in (containers, initial):
-        ends = (time(_terminated(c).get("finishedAt")) for c in these)
-        if (last := max((end for end in ends if end is not None), default=None)) is not None:
-            return last
-    return None
-
-
 def _has_begun(phase: PodPhase, containers: list[dict[str, Any]], main: str) -> bool:
     """True if the main container has run, so that it has a log; in doubt of one that may have."""
     if phase is PodPhase.PENDING:
@@ -178,29 +174,6 @@ def _has_begun(phase: PodPhase, containers: list[dict[str, Any]], main: str) -> 
     return any("running" in state or "terminated" in state for state in states)
 
 
-def _failed_in(containers: list[dict[str, Any]], initial: list[dict[str, Any]], main: str) -> str:
-    """Return which container the exit code is of, in words; "" if it is the main one."""
-    kinds = ((containers, "container"), (initial, "init container"))
-    for these, kind in kinds:
-        for container in these:
-            if whole(_terminated(container).get("exitCode")):
-                name = shared_text(container.get("name"))
-                return "" if name == main else shared_text(f"{kind} {name}")
-    return ""
-
-
-def _failed_beside(containers: list[dict[str, Any]], main: str) -> tuple[str, ...]:
-    """Return the names of the containers that failed, but for the main one."""
-    failed = (c for c in containers if whole(_terminated(c).get("exitCode")))
-    return one_of_equals(
-        tuple(name for c in failed if (name := shared_text(c.get("name"))) != main)
-    )
-
-
-def _terminated(container: dict[str, Any]) -> dict[str, Any]:
-    return mapping(mapping(container.get("state")).get("terminated"))
-
-
 def _exits(containers: list[dict[str, Any]]) -> tuple[ContainerExit, ...]:
     return tuple(
         one_of_equals(
@@ -210,7 +183,7 @@ def _exits(containers: list[dict[str, Any]]) -> tuple[ContainerExit, ...]:
             )
         )
         for c in containers
-        if (ended := _terminated(c))
+        if (ended := terminated(c))
     )
 
 
@@ -223,19 +196,6 @@ def _pairs(conditions: list[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _exit_code(phase: PodPhase, exits: tuple[ContainerExit, ...]) -> int | None:
-    """The main container's exit code, unless another one's failure is why the pod failed.
-
-    A sidecar may end with any code once the main container has succeeded. The main container's
-    exit comes first in `exits`.
-    """
-    if phase not in _TERMINAL or not exits:
-        return None
-    if phase is PodPhase.SUCCEEDED:
-        return 0
-    return next((end.exit_code for end in exits if end.exit_code), 0)
-
-
 def _disruption(status: dict[str, Any], conditions: list[dict[str, Any]]) -> str:
     """Why the cluster took the pod away: a reason, or "" if it did not.
 
@@ -243,26 +203,15 @@ def _disruption(status: dict[str, Any], conditions: list[dict[str, Any]]) -> str
     """
     target = _condition(conditions, "DisruptionTarget")
     if target.get("status") == "True":
-        return _word(target.get("reason")) or "DisruptionTarget"
+        return reason_of(target) or "DisruptionTarget"
     reason = text(status.get("reason"))
     return reason if reason in {"Evicted", "NodeLost", "NodeShutdown", "Shutdown"} else ""
-
-
-def _why(status: dict[str, Any], containers: list[dict[str, Any]]) -> tuple[str, str]:
-    """Reason and message of a failed pod: its own words first, else those of what failed in it."""
-    if text(status.get("reason")):
-        return _word(status["reason"]), one_line(text(status.get("message")))
-    for container in containers:
-        ended = _terminated(container)
-        if whole(ended.get("exitCode")):
-            return _word(ended.get("reason")), one_line(text(ended.get("message")))
-    return "", one_line(text(status.get("message")))
 
 
 def _waiting(containers: list[dict[str, Any]]) -> tuple[str, str]:
     for container in containers:
         waiting = mapping(mapping(container.get("state")).get("waiting"))
-        reason = _word(waiting.get("reason"))
+        reason = reason_of(waiting)
         if reason not in {"", "PodInitializing", "ContainerCreating"}:
             return reason, one_line(text(waiting.get("message")))
     return "", ""
@@ -273,8 +222,3 @@ def _unschedulable(conditions: list[dict[str, Any]]) -> str:
     if scheduled.get("status") != "False" or scheduled.get("reason") != REASON_UNSCHEDULABLE:
         return ""
     return one_line(text(scheduled.get("message"))) or "no node fits"
-
-
-def _word(value: object) -> str:
-    """A reason. Nothing checks the one of a container; it goes into our messages all the same."""
-    return shared_text(one_line(text(value), _MAX_REASON_BYTES))

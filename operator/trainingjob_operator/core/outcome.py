@@ -23,7 +23,8 @@ from trainingjob_operator.core.deadlines import active_deadline, pre_running_dea
 from trainingjob_operator.core.decision import Plan
 from trainingjob_operator.core.failure_policy import Verdict, judge
 from trainingjob_operator.core.indexes import format_indexes
-from trainingjob_operator.core.pod import PodPhase, PodView
+from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.readiness import running_beside
 from trainingjob_operator.core.situation import Situation
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -50,10 +51,11 @@ def when_complete(s: Situation) -> Plan | None:
     if not s.ranks.is_complete:
         return None
     nodes = s.ranks.nodes
+    message = "the rank completed" if nodes == 1 else f"all {nodes} ranks completed"
     return s.finish(
         CONDITION_COMPLETE,
         reason=REASON_COMPLETIONS_REACHED,
-        message="the rank completed" if nodes == 1 else f"all {nodes} ranks completed",
+        message=message + running_beside(s.ranks),
         exit_code=0,
     )
 
@@ -74,7 +76,7 @@ def when_failed(s: Situation) -> Plan | None:
                 message=f"{_describe(pod)}; rule {rule} of podFailurePolicy fails the job",
                 exit_code=pod.exit_code,
             )
-    taken_away = any(pod.phase is not PodPhase.FAILED for pod in s.ranks.disrupted)
+    taken_away = any(not pod.has_failed for pod in s.ranks.disrupted)
     if (
         not judged
         or taken_away
@@ -155,9 +157,7 @@ def _spend_a_try(
 
 def _failed_pods(s: Situation) -> list[PodView]:
     return [
-        pod
-        for pod in s.ranks.current
-        if pod.phase is PodPhase.FAILED and pod.index not in s.ranks.completed
+        pod for pod in s.ranks.current if pod.has_failed and pod.index not in s.ranks.completed
     ]
 
 

@@ -32,7 +32,6 @@ from trainingjob_operator.core.outcome import (
     when_refused,
 )
 from trainingjob_operator.core.phase import derive_phase
-from trainingjob_operator.core.pod import PodPhase
 from trainingjob_operator.core.ranks import sort_ranks
 from trainingjob_operator.core.recording import (
     PENDING,
@@ -130,7 +129,8 @@ def _summarise(status: JobStatus, s: Situation) -> JobStatus:
         ready=len(s.ranks.ready),
     )
     if not s.job.status.is_finished:
-        failed = sum(pod.phase is PodPhase.FAILED for pod in s.ranks.current)
+        completed = s.ranks.completed
+        failed = sum(p.has_failed and p.index not in completed for p in s.ranks.current)
         status = replace(status, succeeded=len(s.ranks.completed), failed=failed)
     started = s.ranks.all_started
     if status.attempt != s.job.status.attempt:  # the next attempt has no pods yet

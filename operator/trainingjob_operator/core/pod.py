@@ -37,12 +37,12 @@ class PodView:
         owner_uid: uid of its controller; a pod without one, or with another's, is not ours.
         grace_s: seconds that its deletion gives it; None while it is not being deleted.
         stop_requested_at: when its deletion or disruption was requested; None while nobody did.
-        finished_at: when its last container ended; None while one runs.
+        finished_at: when its main container ended, or its last one if that never ran; None before.
         disruption: reason of its true `DisruptionTarget` condition, else "".
-        exit_code: of the main container, once the pod has ended; of the first container that
-            failed if the main one did not.
-        exits: how its containers ended, for the failure policy; empty unless the pod failed.
-        reason, message: why the pod is in its phase: the pod's own, or its containers'.
+        exit_code: of the container that decides (the main one, if it has run), once its rank is
+            over; None where the pod ended as a whole.
+        exits: how its containers ended, for the failure policy; empty unless its rank failed.
+        reason, message: why its rank failed, of the same container, or of the pod as a whole.
         waiting_reason: why a container waits (`ImagePullBackOff`, ...), with `waiting_message`.
         unschedulable: the scheduler's message while it finds no node, else "".
         conditions: pairs of (type, status) of its conditions, for the failure policy; empty unless
@@ -51,6 +51,7 @@ class PodView:
         has_begun: the main container runs or has run, as far as is known.
         failed_in: the container that `exit_code` is of, in words; "" if it is the main one.
         failed_beside: names of the other containers that failed, of a pod that failed.
+        side_containers: names of those that have not ended, though the main container has.
     """
 
     namespace: str
@@ -81,6 +82,7 @@ class PodView:
     has_begun: bool = True
     failed_in: str = ""
     failed_beside: tuple[str, ...] = ()
+    side_containers: tuple[str, ...] = ()
 
     @property
     def says_much(self) -> bool:
@@ -106,19 +108,41 @@ class PodView:
         return self.phase in {PodPhase.SUCCEEDED, PodPhase.FAILED}
 
     @property
+    def has_ended(self) -> bool:
+        """True if its rank is over: its main container has ended, whatever else of it runs on."""
+        return self.is_terminal or self.exit_code is not None
+
+    @property
+    def has_failed(self) -> bool:
+        """True if its rank is over and did not succeed."""
+        return self.has_ended and not self._has_succeeded
+
+    @property
+    def needs_a_stop(self) -> bool:
+        """True if something of it runs that does not end with its main container.
+
+        When all but native sidecars have ended, the kubelet stops those and ends the pod.
+        """
+        return not self.is_terminal and (not self.has_ended or bool(self.side_containers))
+
+    @property
+    def _has_succeeded(self) -> bool:
+        return self.phase is PodPhase.SUCCEEDED or self.exit_code == 0
+
+    @property
     def has_log(self) -> bool:
         """True if a container of it has run whose log is to be archived."""
         return self.phase is not PodPhase.PENDING and (self.has_begun or bool(self.failed_beside))
 
     @property
     def has_completed(self) -> bool:
-        """Whether it succeeded before anybody asked it to stop.
+        """True if its main container exited with 0 before anybody asked the pod to stop.
 
         A trainer that traps SIGTERM and exits 0 did not complete its rank. The API's times are
         whole seconds; within the same second the doubt goes against success, because a rank that
         runs twice loses time, and one that is taken for done loses the training.
         """
-        if self.phase is not PodPhase.SUCCEEDED:
+        if not self._has_succeeded:
             return False
         if self.stop_requested_at is None:
             return True

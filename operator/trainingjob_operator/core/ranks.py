@@ -46,7 +46,7 @@ class Ranks:
         return frozenset(
             p.index
             for p in self.current
-            if p.ready and p.phase is PodPhase.RUNNING and not p.deleting
+            if p.ready and p.phase is PodPhase.RUNNING and not (p.deleting or p.has_ended)
         )
 
 

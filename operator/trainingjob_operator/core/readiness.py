@@ -47,7 +47,7 @@ def judge_readiness(ranks: Ranks, refusal: Refusal | None) -> Readiness:
         if pod.unschedulable:
             return Readiness(False, REASON_UNSCHEDULABLE, f"rank {pod.index}: {pod.unschedulable}")
     for pod in ranks.current:
-        if pod.waiting_reason and not pod.is_terminal:
+        if pod.waiting_reason and not pod.has_ended:
             reason = (
                 REASON_IMAGE_PULL
                 if pod.waiting_reason in _IMAGE_REASONS
@@ -56,9 +56,28 @@ def judge_readiness(ranks: Ranks, refusal: Refusal | None) -> Readiness:
             message = f"rank {pod.index}: {pod.waiting_reason}: {pod.waiting_message}"
             return Readiness(False, reason, message)
     ready = len(ranks.ready)
+    beside = running_beside(ranks)
     if ready and ready + len(ranks.completed) == ranks.nodes:
-        return Readiness(True, REASON_PODS_READY, f"all {ranks.nodes} ranks run or have completed")
-    return Readiness(False, REASON_PODS_NOT_READY, "not every rank runs and is ready")
+        message = f"all {ranks.nodes} ranks run or have completed{beside}"
+        return Readiness(True, REASON_PODS_READY, message)
+    return Readiness(False, REASON_PODS_NOT_READY, f"not every rank runs and is ready{beside}")
+
+
+def running_beside(ranks: Ranks) -> str:
+    """Return words on the first rank that is done while containers of its pod run; "" without one.
+
+    They are to follow another statement.
+    """
+    for pod in ranks.current:
+        if pod.index in ranks.completed and pod.side_containers:
+            several = len(pod.side_containers) > 1
+            names = ", ".join(pod.side_containers)
+            return (
+                f"; rank {pod.index} is done, and "
+                f"{'containers' if several else 'container'} {names} of its pod {pod.name} "
+                f"{'are' if several else 'is'} being stopped"
+            )
+    return ""
 
 
 def set_readiness(

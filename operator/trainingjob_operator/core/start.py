@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from trainingjob_operator.core.cleanup import deletions
-from trainingjob_operator.core.decision import Plan
+from trainingjob_operator.core.decision import DeletePod, Plan
+from trainingjob_operator.core.ranks import Ranks
 from trainingjob_operator.core.readiness import judge_readiness, set_readiness
 from trainingjob_operator.core.restart import may_start_at
 from trainingjob_operator.core.situation import Situation
@@ -11,8 +12,20 @@ from trainingjob_operator.core.suspension import resumed
 
 
 def run_attempt(s: Situation) -> Plan:
-    """Create what is missing of the current attempt, and say how it does."""
-    s = resumed(s)
+    """Create what is missing of the current attempt, stop what is done, and say how it does."""
+    decided = _follow(resumed(s))
+    return replace(decided, delete=decided.delete + _beside_the_done(s.ranks))
+
+
+def _beside_the_done(ranks: Ranks) -> tuple[DeletePod, ...]:
+    """Stop the pods of ranks that are done, of which other containers run on.
+
+    That takes deleting them. That their ranks are done is in status before.
+    """
+    return deletions(p for p in ranks.current if p.side_containers and p.index in ranks.completed)
+
+
+def _follow(s: Situation) -> Plan:
     if s.ranks.stale:
         waiting = s.not_ready("pods of an earlier attempt have not gone yet")
         return Plan(status=waiting.status, delete=deletions(s.ranks.stale))

@@ -299,7 +299,7 @@ class Archiver:
             beside=pod.failed_beside,
             attempt=pod.attempt,
             rank=pod.index,
-            running=not pod.is_terminal,
+            running=not pod.has_ended,
             asked_at=now,
             give_up_at=now + patience_s,
         )

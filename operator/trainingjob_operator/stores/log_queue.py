@@ -26,7 +26,7 @@ class LogTask:
         pod, pod_uid: what to read.
         container: the main one; "": it has no log, because it has not begun.
         beside: the other containers that failed.
-        running: it had not ended when it was asked for.
+        running: its main container had not ended when it was asked for.
         asked_at: when that was, in monotonic seconds.
         give_up_at: when it is given up, if its turn has not come.
         looked_for: ranks without a pod, if that is what the archive is asked about.

@@ -186,10 +186,44 @@ def owned(pod: PodView) -> PodView:
     return replace(pod, owner_uid=UID)
 
 
-def test_a_container_that_failed_beside_the_main_one_is_named() -> None:
-    statuses = [ended("proxy", 7), ended("trainer", 0)]
+def test_a_container_that_failed_where_the_main_one_never_ran_is_named() -> None:
+    statuses = [ended("proxy", 7, reason="Error"), {"name": "trainer", "state": {"waiting": {}}}]
     pod = view("Failed", containerStatuses=statuses)
-    assert (pod.exit_code, pod.failed_in) == (7, "container proxy")
+    assert (pod.exit_code, pod.reason, pod.failed_in) == (7, "Error", "container proxy")
+
+
+def test_code_reason_and_message_are_of_one_container() -> None:
+    statuses = [
+        ended("proxy", 1, reason="Error", message="connection lost"),
+        ended("trainer", 137, reason="OOMKilled"),
+    ]
+    fetch = ended("fetch", 2, reason="Error", message="a retry")
+    pod = view("Failed", initContainerStatuses=[fetch], containerStatuses=statuses)
+    assert (pod.exit_code, pod.reason, pod.message) == (137, "OOMKilled", "")
+    assert pod.failed_in == ""
+
+
+def test_a_pod_that_its_node_ended_has_no_containers_code_beside_the_nodes_reason() -> None:
+    statuses = [ended("trainer", 137, reason="Error")]
+    pod = view("Failed", reason="Evicted", message="disk full", containerStatuses=statuses)
+    assert (pod.exit_code, pod.reason, pod.message) == (None, "Evicted", "disk full")
+    assert [end.exit_code for end in pod.exits] == [137]  # podFailurePolicy sees all of them
+
+
+def test_a_native_sidecar_that_was_stopped_does_not_stand_in_for_what_failed() -> None:
+    _, raw = admitted("trainer", phase="Failed")
+    raw["spec"]["initContainers"] = [
+        {"name": "proxy", "restartPolicy": "Always"},
+        {"name": "fetch"},
+    ]
+    raw["status"]["initContainerStatuses"] = [
+        ended("proxy", 143, reason="Error"),
+        ended("fetch", 5, reason="Error", message="no route"),
+    ]
+    pod = pod_view(raw)
+    assert pod is not None
+    assert (pod.exit_code, pod.failed_in) == (5, "init container fetch")
+    assert pod.message == "no route"
 
 
 def test_what_fails_beside_a_main_container_that_failed_explains_nothing() -> None:

@@ -1,0 +1,180 @@
+"""How a pod's rank ended: which container decides, and what it says of its end.
+
+The main container decides, and nothing that the others return does. It has ended by itself when
+it has ended while the pod as a whole has not: a kubelet that stops a pod shows no container's end
+before it can show them all, unless the API has been told before (a deletion, an announced
+disruption). Where it never ran, what kept it from running decides: the pod's node, which says so
+in the pod's own reason, or an init container.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from trainingjob_operator.core.pod import PodPhase
+from trainingjob_operator.core.rawread import items, mapping, shared_text, text, time, whole
+from trainingjob_operator.core.text import one_line
+
+Status = dict[str, Any]
+
+_TERMINAL: Final = frozenset({PodPhase.SUCCEEDED, PodPhase.FAILED})
+_MAX_CONTAINERS: Final = 32
+_MAX_REASON_BYTES: Final = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Containers:
+    """The statuses of a pod's containers.
+
+    Attributes:
+        main: the main container's name.
+        regular: the containers, the main one in front, so that no limit and no search misses it.
+        initial: the init containers; those that run beside the others (native sidecars) last,
+            because they are stopped when one before them fails, and explain nothing.
+        main_may_run_again: the pod restarts its main container, or all of them, so that its end
+            is not final before the pod's.
+    """
+
+    main: str
+    regular: list[Status]
+    initial: list[Status]
+    main_may_run_again: bool = False
+
+    @property
+    def all(self) -> list[Status]:
+        """All of them, the init containers first, as they are begun."""
+        return self.initial + self.regular
+
+
+class PodEnd(NamedTuple):
+    """How a rank ended. Code, reason and message are all of the same container, or of the pod.
+
+    Attributes:
+        exit_code: of the container that decides; None where none does.
+        container: that container in words, as in `init container fetch`; "": the main one.
+        finished_at: when the main container ended; of a pod in which it never ran, the last one.
+    """
+
+    exit_code: int | None = None
+    reason: str = ""
+    message: str = ""
+    container: str = ""
+    finished_at: datetime | None = None
+
+
+def read_containers(spec: dict[str, Any], status: dict[str, Any], main: str) -> Containers:
+    """Read the containers of a pod, at most 32 of each kind."""
+    raw = next((c for c in items(spec.get("containers")) if c.get("name") == main), {})
+    native = {
+        text(c.get("name")) for c in items(spec.get("initContainers")) if c.get("restartPolicy")
+    }
+    regular = items(status.get("containerStatuses"))
+    initial = items(status.get("initContainerStatuses"))
+    return Containers(
+        main=main,
+        regular=sorted(regular, key=lambda c: c.get("name") != main)[:_MAX_CONTAINERS],
+        initial=sorted(initial, key=lambda c: text(c.get("name")) in native)[:_MAX_CONTAINERS],
+        main_may_run_again=_restarts_alone(raw) or _restarts_all(spec),
+    )
+
+
+def rank_end(phase: PodPhase, status: dict[str, Any], containers: Containers) -> PodEnd | None:
+    """Return how the rank of a pod ended; None while it has not.
+
+    A pod that its node ended as a whole (out of its deadline, over its storage limit, evicted)
+    says so in a reason of its own. What its containers did when they were stopped for that, be it
+    an exit with 0, says nothing then.
+    """
+    main = _main_end(phase, containers)
+    if phase not in _TERMINAL and (main is None or text(status.get("reason"))):
+        return None
+    at = time(main.get("finishedAt")) if main else _last_end(containers)
+    if phase is PodPhase.SUCCEEDED:
+        return PodEnd(exit_code=0, finished_at=at)
+    if phase is PodPhase.FAILED and text(status.get("reason")):
+        why = one_line(text(status.get("message")))
+        return PodEnd(reason=reason_of(status), message=why, finished_at=at)
+    decider, called = _decider(containers)
+    if decider is None:
+        return PodEnd(message=one_line(text(status.get("message"))), finished_at=at)
+    ended = terminated(decider)
+    return PodEnd(
+        exit_code=whole(ended.get("exitCode")),
+        reason=reason_of(ended),
+        message=one_line(text(ended.get("message"))),
+        container=called,
+        finished_at=at,
+    )
+
+
+def _restarts_alone(container: dict[str, Any]) -> bool:
+    own_policy = text(container.get("restartPolicy")) not in {"", "Never"}
+    return own_policy or bool(items(container.get("restartPolicyRules")))
+
+
+def _restarts_all(spec: dict[str, Any]) -> bool:
+    """True if the end of some container can make the kubelet begin all of the pod's anew."""
+    every = items(spec.get("containers")) + items(spec.get("initContainers"))
+    rules = (rule for c in every for rule in items(c.get("restartPolicyRules")))
+    return any(rule.get("action") == "RestartAllContainers" for rule in rules)
+
+
+def side_containers(containers: Containers) -> tuple[str, ...]:
+    """Return the names of the containers beside the main one that have not ended.
+
+    Native sidecars are none of them: the kubelet stops those when all others have ended.
+    """
+    return tuple(
+        shared_text(c.get("name"))
+        for c in containers.regular
+        if c.get("name") != containers.main and not terminated(c)
+    )
+
+
+def failed_beside(containers: Containers) -> tuple[str, ...]:
+    """Return the names of the containers that failed, but for the main one."""
+    failed = (c for c in containers.all if whole(terminated(c).get("exitCode")))
+    return tuple(name for c in failed if (name := shared_text(c.get("name"))) != containers.main)
+
+
+def terminated(container: Status) -> dict[str, Any]:
+    """Return how a container ended; empty while it has not."""
+    return mapping(mapping(container.get("state")).get("terminated"))
+
+
+def reason_of(raw: dict[str, Any]) -> str:
+    """Return a reason. Nothing checks that of a container; it goes into our messages all the same."""
+    return shared_text(one_line(text(raw.get("reason")), _MAX_REASON_BYTES))
+
+
+def _main_end(phase: PodPhase, containers: Containers) -> dict[str, Any] | None:
+    found = next((c for c in containers.regular if c.get("name") == containers.main), {})
+    ended = terminated(found)
+    is_final = phase in _TERMINAL or not containers.main_may_run_again
+    return ended if ended and is_final else None
+
+
+def _decider(containers: Containers) -> tuple[Status | None, str]:
+    """Return the container whose end is the pod's, and what to call it if it is not the main one."""
+    for container in containers.regular:
+        if container.get("name") == containers.main and terminated(container):
+            return container, ""
+    for these, kind in ((containers.initial, "init container"), (containers.regular, "container")):
+        for container in these:
+            if whole(terminated(container).get("exitCode")):
+                return container, shared_text(f"{kind} {text(container.get('name'))}")
+    return None, ""
+
+
+def _last_end(containers: Containers) -> datetime | None:
+    """Return when the last container ended; of a pod that never came to them, the last before."""
+    for these in (containers.regular, containers.initial):
+        if (last := max(_ends(these), default=None)) is not None:
+            return last
+    return None
+
+
+def _ends(containers: Iterable[Status]) -> Iterable[datetime]:
+    ends = (time(terminated(container).get("finishedAt")) for container in containers)
+    return (end for end in ends if end is not None)
