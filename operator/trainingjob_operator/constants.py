@@ -115,6 +115,9 @@ REASON_UNSCHEDULABLE: Final = "Unschedulable"
 REASON_IMAGE_PULL: Final = "ImagePull"
 REASON_QUOTA_EXCEEDED: Final = "QuotaExceeded"
 REASON_FORBIDDEN: Final = "Forbidden"
+REASON_INVALID_POD: Final = "InvalidPod"
+"""The API server calls a pod invalid, and that can pass: the job waits. `InvalidPodTemplate` cannot."""
+
 REASON_POD_NAME_CONFLICT: Final = "PodNameConflict"
 REASON_SERVICE_NAME_CONFLICT: Final = "ServiceNameConflict"
 

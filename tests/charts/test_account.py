@@ -101,6 +101,13 @@ async def use_everything(api: Api) -> None:
         )
         assert condition(status, "PodsReady")["reason"] == f"{kind}NameConflict"
 
+    # A pod that is invalid by itself: its template is judged apart.
+    invalid = make_job("invalid")
+    mount = {"name": "no-such-volume", "mountPath": "/data"}
+    invalid["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = [mount]
+    await api.apply(invalid)
+    await api.wait_for_phase("invalid", "Failed")
+
     # Their records are owed, and once they are stored nothing holds the jobs back.
     for name in ("pair", "pod-taken", "service-taken"):
         await api.delete_job(name)

@@ -21,6 +21,7 @@ IN_NAMESPACES = {
     "trainingjob.dev/retentionpolicies": {"get", "list", "watch"},
     "trainingjob.dev/retentionpolicies/status": {"patch"},
     "/pods": {"get", "list", "watch", "create", "delete"},
+    "/podtemplates": {"create"},
     "/services": {"get", "create"},
     "/events": {"create"},
 }

@@ -11,6 +11,7 @@ from tests.support.builders import make_job
 from tests.support.clock import FakeClock
 from tests.support.cluster import FakeCluster
 from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.core.manifests import template_of
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.errors import (
     AlreadyExistsError,
@@ -111,6 +112,31 @@ async def test_a_container_that_a_pod_has_not_has_no_log(subject: Subject) -> No
     await subject.cluster.create_pod(subject.pod("one"))
     with pytest.raises(InvalidError):
         _ = [p async for p in subject.cluster.pod_log(subject.namespace, "one", container="x")]
+
+
+async def test_a_template_is_judged_by_itself_and_nothing_comes_of_it(subject: Subject) -> None:
+    pod = subject.pod("one")
+    pod["metadata"] |= {"annotations": {}}
+    await subject.cluster.try_pod_template(template_of(pod))
+    await subject.cluster.try_pod_template(template_of(pod))  # its name is not taken
+    assert await subject.pods("trainingjob.dev/job-name=mnist") == []
+
+    pod["spec"]["containers"] = []
+    with pytest.raises(InvalidError, match=r"PodTemplate .* is invalid: .*template\.spec\.cont"):
+        await subject.cluster.try_pod_template(template_of(pod))
+
+
+async def test_a_template_that_cannot_be_read_is_called_that(api: Api) -> None:
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "PodTemplate",
+        "metadata": {"name": "one", "namespace": api.namespace},
+        "template": {"spec": {"containers": "none"}},
+    }
+    connection = await connect(str(api.server.kubeconfig))
+    async with Gateway(connection, timeout_s=10) as gateway:
+        with pytest.raises(InvalidError, match="cannot be handled as a PodTemplate"):
+            await gateway.try_pod_template(manifest)
 
 
 async def test_lists_are_selected_by_label(subject: Subject) -> None:

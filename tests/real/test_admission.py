@@ -52,6 +52,12 @@ async def set_limits(api: Api) -> None:
     await api.client.create(f"/api/v1/namespaces/{api.namespace}/limitranges", body)
 
 
+async def set_default_limits(api: Api) -> None:
+    limits = [{"type": "Container", "default": {"memory": "512Mi"}}]
+    body = {"metadata": {"name": "small"}, "spec": {"limits": limits}}
+    await api.client.create(f"/api/v1/namespaces/{api.namespace}/limitranges", body)
+
+
 async def remove_limits(api: Api) -> None:
     await api.client.delete(f"/api/v1/namespaces/{api.namespace}/limitranges/small")
 
@@ -148,9 +154,9 @@ class Obstacle:
     asked_again: int = 0
 
 
-def container(memory: str) -> Object:
-    limits = {"limits": {"memory": memory}}
-    return {"name": "trainer", "image": "example/mnist:1.0", "resources": limits}
+def container(memory: str, *, what: str = "limits") -> Object:
+    resources = {what: {"memory": memory}}
+    return {"name": "trainer", "image": "example/mnist:1.0", "resources": resources}
 
 
 OBSTACLES = {
@@ -177,6 +183,18 @@ OBSTACLES = {
         mend=remove_limits,
         words=("maximum memory usage per Container is 1Gi, but limit is 2Gi",),
         pod_spec={"containers": [container("2Gi")]},
+    ),
+    "a limit range that makes the pod invalid": Obstacle(
+        stage=set_default_limits,
+        mend=remove_limits,
+        reason="InvalidPod",
+        words=(
+            "the job's own template is valid",
+            'spec.containers[0].resources.requests: Invalid value: "1Gi": must be less than',
+            "or equal to memory limit of 512Mi",
+        ),
+        pod_spec={"containers": [container("1Gi", what="requests")]},
+        asked_again=3,  # a moment later, and then less and less often
     ),
     "no service account": Obstacle(
         mend=create_account,

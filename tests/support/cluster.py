@@ -160,6 +160,12 @@ class FakeCluster(Objects):
                 raise QuotaExceededError("exceeded quota: pods", status=403, reason="Forbidden")
             return self._create("create_pod", "pods", manifest)
 
+    async def try_pod_template(self, manifest: Object) -> None:
+        async with Request(self, "try_pod_template", manifest["metadata"]["name"]):
+            if not manifest["template"]["spec"].get("containers"):
+                wrong = 'PodTemplate "x" is invalid: template.spec.containers: Required value'
+                raise InvalidError(wrong, status=422, reason="Invalid")
+
     async def delete_pod(
         self, namespace: str, name: str, *, uid: str, grace_s: int | None = None
     ) -> None:

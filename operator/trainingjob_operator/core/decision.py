@@ -30,13 +30,16 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """The API server's last refusal to create something of a job.
+    """The API server's last refusal to create something of a job; see `core.refusals`.
 
     Attributes:
         reason, message: what becomes of it in the condition `PodsReady`.
         retry_at: when to ask again; a permanent fault is not asked about more than once a minute.
         wait_s: how long that was, in seconds, when it was refused.
         fatal: the very request is wrong, and no patience mends it.
+        attempt, generation: of the job that was refused; a refusal says nothing of others.
+        changed_retry_at: when to ask for the same attempt of a job that has changed since.
+        changed_wait_s: how long that was, in seconds, when it was refused.
     """
 
     reason: str
@@ -44,6 +47,10 @@ class Refusal:
     retry_at: datetime
     wait_s: float = 60.0
     fatal: bool = False
+    attempt: int
+    generation: int
+    changed_retry_at: datetime
+    changed_wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,6 +118,22 @@ def pod_manifest(
     return manifest
 
 
+def template_of(pod: dict[str, Any]) -> dict[str, Any]:
+    """Return a PodTemplate that says what a pod's manifest says.
+
+    The API server judges its template as it judges a pod, and nothing that changes pods on their
+    way (LimitRanges, injectors) changes it. It shares its parts with the manifest.
+    """
+    metadata = pod["metadata"]
+    template = {name: metadata[name] for name in ("labels", "annotations")}
+    return {
+        "apiVersion": "v1",
+        "kind": "PodTemplate",
+        "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
+        "template": {"metadata": template, "spec": pod["spec"]},
+    }
+
+
 def manifest_hash(manifest: dict[str, Any]) -> str:
     """A digest of a manifest that does not depend on the order of keys; 16 hex digits."""
     canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"), default=str)

@@ -43,6 +43,7 @@ from trainingjob_operator.core.recording import (
     release_deadline,
     settle_record,
 )
+from trainingjob_operator.core.refusals import standing
 from trainingjob_operator.core.situation import Situation
 from trainingjob_operator.core.start import run_attempt
 from trainingjob_operator.core.stopping import when_deleted, when_shut_down
@@ -62,7 +63,11 @@ def plan(seen: Observation, policy: Policy, *, now: datetime) -> Plan:
     job = seen.job
     if not is_ours(job):
         return Plan(status=job.status)
-    seen = replace(seen, pods=tuple(pod for pod in seen.pods if pod.owner_uid == job.uid))
+    seen = replace(
+        seen,
+        pods=tuple(pod for pod in seen.pods if pod.owner_uid == job.uid),
+        refusal=standing(seen.refusal, job, now=now),
+    )
     ranks = sort_ranks(seen)
     done = replace(job.status, completed_indexes=format_indexes(ranks.completed))
     situation = Situation(seen=seen, ranks=ranks, status=done, policy=policy, now=now)

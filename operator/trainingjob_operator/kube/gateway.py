@@ -250,6 +250,15 @@ class Gateway:
         """
         return await self._create("pods", manifest)
 
+    async def try_pod_template(self, manifest: Object) -> None:
+        """Have the API server judge a PodTemplate by a dry run, which creates nothing.
+
+        Raises:
+            InvalidError, ForbiddenError: refused, each in its way.
+        """
+        path = _core_path(manifest["metadata"]["namespace"], "podtemplates")
+        await self._call("POST", path, body=manifest, query={"dryRun": "All"})
+
     async def delete_pod(
         self, namespace: str, name: str, *, uid: str, grace_s: int | None = None
     ) -> None:

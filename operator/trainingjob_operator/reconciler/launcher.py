@@ -1,18 +1,14 @@
-"""Creating what an attempt needs: the Service, then the pods, and reading what is refused."""
+"""Creating what an attempt needs: the Service, then the pods."""
 
 import asyncio
 from collections.abc import Collection
-from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from trainingjob_operator.api import TrainingJobSpec
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.constants import (
     ANNOTATION_TEMPLATE_HASH,
-    REASON_FORBIDDEN,
-    REASON_INVALID_POD_TEMPLATE,
     REASON_POD_NAME_CONFLICT,
-    REASON_QUOTA_EXCEEDED,
     REASON_SERVICE_NAME_CONFLICT,
 )
 from trainingjob_operator.core.decision import Refusal
@@ -27,21 +23,12 @@ from trainingjob_operator.errors import (
     ConflictError,
     ForbiddenError,
     InvalidError,
-    KubernetesError,
-    NotYetReadyError,
-    QuotaExceededError,
-    RightMissingError,
 )
 from trainingjob_operator.reconciler.byte_budget import ByteBudget
 from trainingjob_operator.reconciler.ports import Cluster
+from trainingjob_operator.reconciler.refusals import RefusalReader
 from trainingjob_operator.stores.job_entry import JobEntry
 from trainingjob_operator.stores.job_index import JobIndex
-
-ASK_AGAIN_S: Final = 60.0
-"""A permanent fault (quota, admission, a taken name) is not asked about more often than this."""
-
-ASK_SOON_S: Final = 1.0
-"""What passes by itself, mostly, is asked about so soon, and then less and less often."""
 
 _MAX_BATCH: Final = 16
 
@@ -50,6 +37,15 @@ IN_FLIGHT_BYTES: Final = 48 * 1024 * 1024
 
 _COPIES: Final = 4
 """A pod that is being created is there as objects, as what the client makes of them, and as JSON."""
+
+
+class _Launch(NamedTuple):
+    """What the creation of every rank is given; `before` is the last refusal of the job."""
+
+    entry: JobEntry
+    job: JobView
+    spec: TrainingJobSpec
+    before: Refusal | None
 
 
 class Launcher:
@@ -64,7 +60,7 @@ class Launcher:
     ) -> None:
         self._cluster: Final = cluster
         self._index: Final = index
-        self._clock: Final = clock
+        self._refusals: Final = RefusalReader(cluster, clock)
         self._accelerators: Final = frozenset(accelerators)
         self.in_flight: Final = ByteBudget(IN_FLIGHT_BYTES)
 
@@ -88,6 +84,7 @@ class Launcher:
             entry.has_service = entry.refusal is None
         if entry.refusal is not None:
             return
+        this = _Launch(entry, job, spec, before)
         todo, size = list(ranks), 1
         first = pod_manifest(job, spec, ranks[0], accelerators=self._accelerators)
         weight = _COPIES * weight_of_document(first)
@@ -97,7 +94,7 @@ class Launcher:
             batch, todo = todo[:size], todo[size:]
             size = min(size * 2, _MAX_BATCH)
             results = await asyncio.gather(
-                *(self._create_in_turn(job, spec, rank, before, weight) for rank in batch),
+                *(self._create_in_turn(this, rank, weight) for rank in batch),
                 return_exceptions=True,
             )
             for result in results:
@@ -115,36 +112,37 @@ class Launcher:
             if found is None:
                 raise ConflictError(f"Service {name} came and went") from error
             if not _is_owned_by(found, job.uid):
-                return self._refuse(
+                return self._refusals.note(
+                    job,
                     REASON_SERVICE_NAME_CONFLICT,
                     f"Service {name} is there already and is not this job's; delete or rename it",
+                    before,
                 )
         except (ForbiddenError, InvalidError) as error:
-            return self._refuse_for(job, error, before)
+            return self._refusals.of(job, error, before)
         return None
 
-    async def _create_in_turn(
-        self, job: JobView, spec: TrainingJobSpec, rank: int, before: Refusal | None, weight: int
-    ) -> Refusal | None:
+    async def _create_in_turn(self, launch: _Launch, rank: int, weight: int) -> Refusal | None:
         """Create a pod when there is memory for it: a template can be a megabyte."""
         async with self.in_flight.hold(weight):
-            return await self._create_pod(job, spec, rank, before)
+            return await self._create_pod(launch, rank)
 
-    async def _create_pod(
-        self, job: JobView, spec: TrainingJobSpec, rank: int, before: Refusal | None
-    ) -> Refusal | None:
+    async def _create_pod(self, launch: _Launch, rank: int) -> Refusal | None:
+        entry, job, spec, before = launch
         manifest = pod_manifest(job, spec, rank, accelerators=self._accelerators)
         try:
             created = await self._cluster.create_pod(manifest)
         except AlreadyExistsError:
-            return await self._adopt(job, manifest)
+            return await self._adopt(job, manifest, before)
         except (ForbiddenError, InvalidError) as error:
-            return self._refuse_for(job, error, before)
+            return await self._refusals.of_pod(entry, job, manifest, error, before)
         if (pod := pod_view(created)) is not None:
             self._index.observe_pod(pod)
         return None
 
-    async def _adopt(self, job: JobView, manifest: dict[str, Any]) -> Refusal | None:
+    async def _adopt(
+        self, job: JobView, manifest: dict[str, Any], before: Refusal | None
+    ) -> Refusal | None:
         """The name is taken: by our own pod, whose creation we never heard of, or by another's.
 
         A pod of ours that is terminating goes into the index as it is: it was disrupted.
@@ -155,42 +153,21 @@ class Launcher:
             raise ConflictError(f"pod {metadata['name']} came and went")
         pod = pod_view(found)
         if pod is None or pod.owner_uid != job.uid:
-            return self._refuse(
+            return self._refusals.note(
+                job,
                 REASON_POD_NAME_CONFLICT,
                 f"pod {metadata['name']} is there already and is not this job's; delete it",
+                before,
             )
         if not _is_same(pod, metadata):
-            return self._refuse(
+            return self._refusals.note(
+                job,
                 REASON_POD_NAME_CONFLICT,
                 f"pod {pod.name} was made from another template; delete it",
+                before,
             )
         self._index.observe_pod(pod)
         return None
-
-    def _refuse_for(self, job: JobView, error: KubernetesError, before: Refusal | None) -> Refusal:
-        if isinstance(error, RightMissingError):
-            # From anew when it is another right: a server that has just started knows none.
-            again = before is not None and before.message == error.message
-            wait_s = min(2 * before.wait_s, ASK_AGAIN_S) if before and again else ASK_SOON_S
-            return self._refuse(REASON_FORBIDDEN, error.message, wait_s=wait_s)
-        if isinstance(error, NotYetReadyError):
-            # As long again as the job has waited: soon at first, and then less and less often.
-            age_s = (self._clock.now() - job.created_at).total_seconds()
-            wait_s = min(max(age_s, ASK_SOON_S), ASK_AGAIN_S)
-            return self._refuse(REASON_FORBIDDEN, error.message, wait_s=wait_s)
-        if isinstance(error, QuotaExceededError):
-            return self._refuse(REASON_QUOTA_EXCEEDED, error.message)
-        if isinstance(error, InvalidError):
-            return self._refuse(REASON_INVALID_POD_TEMPLATE, error.message, fatal=True)
-        return self._refuse(REASON_FORBIDDEN, error.message)
-
-    def _refuse(
-        self, reason: str, message: str, *, fatal: bool = False, wait_s: float = ASK_AGAIN_S
-    ) -> Refusal:
-        retry_at = self._clock.now() + timedelta(seconds=wait_s)
-        return Refusal(
-            reason=reason, message=message, retry_at=retry_at, wait_s=wait_s, fatal=fatal
-        )
 
 
 def _is_owned_by(raw: dict[str, Any], uid: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Final
 
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import KubernetesError, RightMissingError, ThrottledError
-from trainingjob_operator.reconciler.launcher import ASK_AGAIN_S, ASK_SOON_S
+from trainingjob_operator.reconciler.refusals import ASK_AGAIN_S, ASK_SOON_S
 from trainingjob_operator.reconciler.work_queue import WorkQueue
 
 _logger = logging.getLogger(__name__)

@@ -5,6 +5,7 @@ from typing import Final
 from trainingjob_sandbox.apiserver import events_view
 from trainingjob_sandbox.apiserver.crds import CrdStrategy
 from trainingjob_sandbox.apiserver.names import Identity
+from trainingjob_sandbox.apiserver.pod_templates import PodTemplateStrategy
 from trainingjob_sandbox.apiserver.pods import PodStrategy
 from trainingjob_sandbox.apiserver.resources import ALL_VERBS, Resource
 from trainingjob_sandbox.apiserver.selectors import FieldPaths
@@ -107,6 +108,13 @@ def builtin_resources() -> list[Resource]:
                 "status.podIP",
             ),
             description="Containers that run together on one node.",
+        ),
+        _core(
+            "PodTemplate",
+            "podtemplates",
+            strategy=PodTemplateStrategy(),
+            unknown_field=_only_name_and_namespace,
+            description="What pods are made from. Nothing makes pods from it here.",
         ),
         _core(
             "Node",

@@ -1,5 +1,7 @@
 """What the API server refuses: reported, waited for, and fatal only when no patience mends it."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support.views import at, decide, make_pod, make_status, make_view, succeeded
@@ -12,12 +14,27 @@ from trainingjob_operator.constants import (
     REASON_QUOTA_EXCEEDED,
 )
 from trainingjob_operator.core.decision import Refusal
+from trainingjob_operator.core.refusals import changed_wait_s
 
 
 def make_refusal(
-    reason: str = REASON_QUOTA_EXCEEDED, *, retry_s: float = 60, fatal: bool = False
+    reason: str = REASON_QUOTA_EXCEEDED,
+    *,
+    retry_s: float = 60,
+    fatal: bool = False,
+    attempt: int = 0,
+    generation: int = 1,
+    changed_s: float = 0,
 ) -> Refusal:
-    return Refusal(reason=reason, message="no room", retry_at=at(retry_s), fatal=fatal)
+    return Refusal(
+        reason=reason,
+        message="no room",
+        retry_at=at(retry_s),
+        fatal=fatal,
+        attempt=attempt,
+        generation=generation,
+        changed_retry_at=at(changed_s),
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,3 +105,48 @@ def test_a_refused_rank_beside_completed_ones_leaves_them_completed() -> None:
 
     assert decided.status.completed_indexes == "0"
     assert decided.status.attempt == 0
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param(make_refusal(attempt=0), id="of the last attempt"),
+        pytest.param(make_refusal(attempt=1, generation=4), id="of the job as it was"),
+        pytest.param(make_refusal(fatal=True), id="for good, of the last attempt"),
+        pytest.param(
+            make_refusal(attempt=1, generation=4, fatal=True), id="for good, of the job as it was"
+        ),
+    ],
+)
+def test_a_refusal_says_nothing_of_another_attempt_or_another_generation(
+    refusal: Refusal,
+) -> None:
+    job = make_view(make_status(attempt=1), generation=5)
+
+    decided = decide(job, refusal=refusal)
+
+    assert decided.create == (0,)
+    ready = decided.status.condition(CONDITION_PODS_READY)
+    assert ready is not None
+    assert ready.message != "no room"
+
+
+def test_a_job_that_changes_again_and_again_is_not_asked_for_at_every_change() -> None:
+    refusal = make_refusal(changed_s=4, fatal=True)
+
+    decided = decide(make_view(generation=2), refusal=refusal)
+
+    assert decided.create == ()
+    assert decided.look_again_at == at(4)
+    assert not decided.status.is_finished
+
+
+def test_each_change_that_was_refused_doubles_the_wait_for_the_next_up_to_the_usual_one() -> None:
+    waits, refusal = [], make_refusal()
+    for _ in range(9):
+        waits.append(changed_wait_s(refusal, 0, now=at(1)))
+        refusal = replace(refusal, changed_wait_s=waits[-1])
+
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert changed_wait_s(refusal, 1, now=at(1)) == 0, "of another attempt"
+    assert changed_wait_s(refusal, 0, now=at(60)) == 60, "asked when it was time"

@@ -26,7 +26,8 @@ from trainingjob_operator.errors import (
     RightMissingError,
     UnavailableError,
 )
-from trainingjob_operator.reconciler.launcher import ASK_AGAIN_S, Launcher
+from trainingjob_operator.reconciler.launcher import Launcher
+from trainingjob_operator.reconciler.refusals import ASK_AGAIN_S
 from trainingjob_operator.stores.job_entry import JobEntry
 from trainingjob_operator.stores.job_index import JobIndex
 
@@ -133,17 +134,16 @@ async def test_a_refusal_in_the_middle_ends_the_launch_with_its_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "reason", "fatal"),
+    ("error", "reason"),
     [
-        (QuotaExceededError("exceeded quota: pods", status=403), REASON_QUOTA_EXCEEDED, False),
-        (ForbiddenError("violates PodSecurity", status=403), REASON_FORBIDDEN, False),
-        (InvalidError("spec: Invalid value", status=422), REASON_INVALID_POD_TEMPLATE, True),
+        (QuotaExceededError("exceeded quota: pods", status=403), REASON_QUOTA_EXCEEDED),
+        (ForbiddenError("violates PodSecurity", status=403), REASON_FORBIDDEN),
     ],
-    ids=["quota", "admission", "invalid"],
+    ids=["quota", "admission"],
 )
 @pytest.mark.parametrize("method", ["create_service", "create_pod"])
 def test_a_refusal_is_noted_with_its_reason_and_when_to_ask_again(
-    method: str, error: KubernetesError, reason: str, *, fatal: bool
+    method: str, error: KubernetesError, reason: str
 ) -> None:
     @leaping_time
     async def play() -> None:
@@ -152,12 +152,23 @@ def test_a_refusal_is_noted_with_its_reason_and_when_to_ask_again(
         await launch.launch()
         refusal = launch.entry.refusal
         assert refusal is not None
-        assert (refusal.reason, refusal.message, refusal.fatal) == (reason, error.message, fatal)
+        assert (refusal.reason, refusal.message, refusal.fatal) == (reason, error.message, False)
         wait = refusal.retry_at - launch.cluster.clock.now()
         assert wait.total_seconds() == pytest.approx(ASK_AGAIN_S)
         assert launch.cluster.pods() == []
 
     play()
+
+
+@leaping_time
+async def test_a_pod_too_large_for_the_store_fails_its_first_attempt_unasked() -> None:
+    launch = Launch(nodes=1)
+    launch.cluster.fail_next("create_pod", InvalidError("request is too large", status=413))
+    await launch.launch()
+    refusal = launch.entry.refusal
+    assert refusal is not None
+    assert (refusal.reason, refusal.fatal) == (REASON_INVALID_POD_TEMPLATE, True)
+    assert launch.asked == {"create_pod": 1}
 
 
 @leaping_time
