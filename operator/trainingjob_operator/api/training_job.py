@@ -191,8 +191,9 @@ class TrainingJobSpec(WireModel):
     suspended job starts the time again."""
 
     pre_running_deadline_seconds: Deadline | None = None
-    """Seconds within which every rank of an attempt has to run, counted from its start. When they
-    are over the attempt is taken down and one try is spent."""
+    """Seconds within which every rank of an attempt has to run, counted from
+    `status.attemptStartTime`. When they are over the attempt is taken down and one try is
+    spent."""
 
     suspend: bool = False
     """Whether the job is held: no pods are created, and those that run are deleted."""

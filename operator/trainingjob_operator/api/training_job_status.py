@@ -65,6 +65,11 @@ class TrainingJobStatus(WireModel):
     start_time: Time | None = None
     """When the operator took up the job, or resumed it."""
 
+    attempt_start_time: Time | None = None
+    """When the current attempt was first free to create its pods: the wait before a restart was
+    over, and nothing of an earlier attempt ran any more. Absent before, while scheduling gates hold
+    its pods, and when the job is finished. `spec.preRunningDeadlineSeconds` counts from here."""
+
     completion_time: Time | None = None
     """When the job was finished, whatever the outcome."""
 

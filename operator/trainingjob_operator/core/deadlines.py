@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 
-from trainingjob_operator.constants import CONDITION_RESTARTING, CONDITION_SUSPENDED
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.ranks import Ranks
 
@@ -20,11 +19,23 @@ def active_deadline(job: JobView, status: JobStatus) -> datetime | None:
 def pre_running_deadline(job: JobView, status: JobStatus, ranks: Ranks) -> datetime | None:
     """When `preRunningDeadlineSeconds` is over; None without one, or once every rank has run.
 
-    It counts from the job's creation, its resume, or the last change of `Restarting`, whichever
-    came last: that is when the attempt was due.
+    It counts the time in which the attempt was free to start, and no other: it does not begin
+    before `attemptStartTime`, and scheduling gates, with which somebody else holds the pods, stop
+    it; when they are gone it begins anew.
     """
-    if job.spec.pre_running_deadline_s is None or ranks.all_started:
+    if job.spec.pre_running_deadline_s is None or ranks.all_started or ranks.gated:
         return None
-    changes = [status.condition(kind) for kind in (CONDITION_RESTARTING, CONDITION_SUSPENDED)]
-    since = max([job.created_at, *(c.last_transition_time for c in changes if c is not None)])
-    return since + timedelta(seconds=job.spec.pre_running_deadline_s)
+    if status.attempt_start_time is None:
+        return None
+    return status.attempt_start_time + timedelta(seconds=job.spec.pre_running_deadline_s)
+
+
+def attempt_start(status: JobStatus, ranks: Ranks, *, now: datetime) -> datetime | None:
+    """Return the `attemptStartTime` of an attempt that nothing of ours holds back any more.
+
+    It is in status, so that a restart of the operator neither shortens nor lengthens the deadline.
+    Once every rank has run nothing counts from it, and it stays as it is.
+    """
+    if ranks.gated:
+        return None
+    return status.attempt_start_time if ranks.all_started else status.attempt_start_time or now

@@ -61,6 +61,8 @@ class JobStatus:
     Attributes:
         launched_attempt: the last attempt of which every pod was created; None before the first.
         completed_indexes: ranks that are done in the current attempt, in batch/v1's format.
+        attempt_start_time: when the current attempt was first free to create its pods; None before,
+            while scheduling gates hold them, and when the job is finished.
         exit_code: of the rank that decided the outcome.
         log_path: the job's directory on the log volume, relative to its root.
         log_bytes: size of its archived logs.
@@ -69,6 +71,7 @@ class JobStatus:
     phase: str = ""
     conditions: tuple[Condition, ...] = ()
     start_time: datetime | None = None
+    attempt_start_time: datetime | None = None
     completion_time: datetime | None = None
     observed_generation: int = 0
     attempt: int = 0

@@ -135,6 +135,7 @@ def status_view(raw: dict[str, Any]) -> JobStatus:
             if (condition := _condition(entry)) is not None
         ),
         start_time=time(raw.get("startTime")),
+        attempt_start_time=time(raw.get("attemptStartTime")),
         completion_time=time(raw.get("completionTime")),
         observed_generation=whole(raw.get("observedGeneration")),
         attempt=max(whole(raw.get("attempt")), 0),
@@ -224,6 +225,7 @@ def status_document(status: JobStatus) -> dict[str, Any]:
     }
     optional: dict[str, Any] = {
         "startTime": status.start_time and time_text(status.start_time),
+        "attemptStartTime": status.attempt_start_time and time_text(status.attempt_start_time),
         "completionTime": status.completion_time and time_text(status.completion_time),
         "launchedAttempt": status.launched_attempt,
         "shutdown": status.shutdown and _shutdown_document(status.shutdown),

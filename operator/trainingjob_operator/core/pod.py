@@ -45,6 +45,7 @@ class PodView:
         reason, message: why its rank failed, of the same container, or of the pod as a whole.
         waiting_reason: why a container waits (`ImagePullBackOff`, ...), with `waiting_message`.
         unschedulable: the scheduler's message while it finds no node, else "".
+        gated: scheduling gates keep the scheduler from looking for a node.
         conditions: pairs of (type, status) of its conditions, for the failure policy; empty unless
             the pod failed.
         container: name of the main container, whose log is the rank's.
@@ -76,6 +77,7 @@ class PodView:
     waiting_reason: str = ""
     waiting_message: str = ""
     unschedulable: str = ""
+    gated: bool = False
     conditions: tuple[tuple[str, str], ...] = ()
     template_hash: str = ""
     container: str = ""

@@ -41,6 +41,11 @@ class Ranks:
         return len(started | self.completed) == self.nodes
 
     @property
+    def gated(self) -> bool:
+        """True if a rank's pod is held by scheduling gates."""
+        return any(pod.gated and not pod.is_terminal for pod in self.current)
+
+    @property
     def ready(self) -> frozenset[int]:
         """Ranks whose pod runs and is ready."""
         return frozenset(

@@ -14,7 +14,9 @@ from trainingjob_operator.core.job import JobStatus
 
 def new_attempt(status: JobStatus) -> JobStatus:
     """The status under which the next attempt will start, no rank of it done."""
-    return replace(status, attempt=status.attempt + 1, completed_indexes="")
+    return replace(
+        status, attempt=status.attempt + 1, attempt_start_time=None, completed_indexes=""
+    )
 
 
 def begin_restart(

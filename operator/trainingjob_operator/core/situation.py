@@ -78,7 +78,9 @@ class Situation:
             .condition(kind, to=True, reason=reason, message=message)
             .condition(CONDITION_FINISHED, to=True, reason=reason, message=message)
         )
-        status = replace(ended.status, completion_time=self.now, exit_code=exit_code)
+        status = replace(
+            ended.status, attempt_start_time=None, completion_time=self.now, exit_code=exit_code
+        )
         status = open_record(status, self.seen, now=self.now)
         return Plan(
             status=status,

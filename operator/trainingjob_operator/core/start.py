@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from trainingjob_operator.core.cleanup import deletions
+from trainingjob_operator.core.deadlines import attempt_start
 from trainingjob_operator.core.decision import DeletePod, Plan
 from trainingjob_operator.core.ranks import Ranks
 from trainingjob_operator.core.readiness import judge_readiness, set_readiness
@@ -31,6 +32,8 @@ def _follow(s: Situation) -> Plan:
         return Plan(status=waiting.status, delete=deletions(s.ranks.stale))
     if (due := may_start_at(s.status, s.policy)) is not None and s.now < due:
         return Plan(status=s.status, look_again_at=due)
+    start = attempt_start(s.status, s.ranks, now=s.now)
+    s = s.having(replace(s.status, attempt_start_time=start))
     if s.ranks.current:
         s = s.no_restart_pending(f"attempt {s.status.attempt} has started")
         s = s.having(replace(s.status, start_time=s.status.start_time or s.now))

@@ -27,7 +27,7 @@ def when_suspended(s: Situation) -> Plan | None:
     if launched or s.ranks.current or s.ranks.completed or s.seen.vanished:
         status = new_attempt(status)
     held = (
-        s.having(replace(status, start_time=None))
+        s.having(replace(status, start_time=None, attempt_start_time=None))
         .no_restart_pending("the job is suspended")
         .not_ready("the job is suspended")
         .condition(

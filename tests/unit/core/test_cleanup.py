@@ -64,7 +64,8 @@ def test_pods_of_earlier_attempts_never_stay(policy: str) -> None:
     ],
 )
 def test_a_job_whose_deadline_is_over_does_not_run_on(deadline: dict[str, int]) -> None:
-    status = make_status(launched_attempt=0, start_time=at(-100))
+    long_ago = at(-100)
+    status = make_status(launched_attempt=0, start_time=long_ago, attempt_start_time=long_ago)
     job = make_view(status, nodes=2, clean_pod_policy="None", **deadline)
 
     decided = decide(job, make_pod(0), pending(1))

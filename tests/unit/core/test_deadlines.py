@@ -1,15 +1,13 @@
 """The two deadlines of a job."""
 
-from datetime import timedelta
-
 import pytest
 
 from tests.support.views import (
-    CREATED_S,
     NOW,
     at,
     decide,
     deleted_names,
+    deleting,
     make_condition,
     make_pod,
     make_status,
@@ -19,14 +17,14 @@ from tests.support.views import (
 from trainingjob_operator.constants import (
     CONDITION_FAILED,
     CONDITION_RESTARTING,
-    CONDITION_SUSPENDED,
     REASON_DEADLINE_EXCEEDED,
     REASON_POD_LOST,
     REASON_PRE_RUNNING_DEADLINE_EXCEEDED,
 )
-from trainingjob_operator.core.job import Condition
+from trainingjob_operator.core.job import JobStatus
+from trainingjob_operator.core.pod import PodView
 
-STARTED = make_status(launched_attempt=0, start_time=at(-100))
+STARTED = make_status(launched_attempt=0, start_time=at(-100), attempt_start_time=at(-100))
 
 
 @pytest.mark.parametrize(
@@ -75,46 +73,80 @@ def test_a_job_without_a_start_has_no_active_deadline() -> None:
     assert decided.look_again_at is None
 
 
-@pytest.mark.parametrize(
-    ("conditions", "since_s"),
-    [
-        pytest.param([], CREATED_S, id="from the job's creation"),
-        pytest.param(
-            [make_condition(CONDITION_RESTARTING, status=False, since_s=-20)],
-            -20,
-            id="from the end of a restart's wait",
-        ),
-        pytest.param(
-            [make_condition(CONDITION_SUSPENDED, status=False, since_s=-10)],
-            -10,
-            id="from a resume",
-        ),
-        pytest.param(
-            [
-                make_condition(CONDITION_SUSPENDED, status=False, since_s=-40),
-                make_condition(CONDITION_RESTARTING, status=False, since_s=-20),
-            ],
-            -20,
-            id="from whichever came last",
-        ),
-    ],
-)
-def test_the_pre_running_deadline_counts_from_when_the_attempt_was_due(
-    conditions: list[Condition], since_s: int
-) -> None:
-    status = make_status(*conditions, launched_attempt=0, restarts=3)
-    job = make_view(status, nodes=2, pre_running_deadline_s=7200)
+def test_the_pre_running_deadline_counts_from_the_start_of_the_attempt() -> None:
+    status = make_status(launched_attempt=0, restarts=3, attempt_start_time=at(-10))
+    job = make_view(status, nodes=2, pre_running_deadline_s=60)
     pods = (make_pod(0), pending(1))
 
-    assert decide(job, *pods).look_again_at == at(since_s + 7200)
-    over = decide(job, *pods, now=at(since_s + 7200))
+    assert decide(job, *pods).look_again_at == at(50)
+    over = decide(job, *pods, now=at(50))
     assert over.status.is_true(CONDITION_FAILED)
 
 
-def test_the_pre_running_deadline_spends_a_try_and_moves_with_the_restart() -> None:
-    job = make_view(
-        make_status(launched_attempt=0), nodes=2, pre_running_deadline_s=60, backoff_limit=1
+def test_an_attempt_starts_when_it_may_create_its_first_pod_and_that_is_kept() -> None:
+    first = decide(make_view(nodes=2, pre_running_deadline_s=60))
+
+    assert first.status.attempt_start_time == NOW
+    assert first.create == (0, 1)
+    again = decide(
+        make_view(first.status, nodes=2, pre_running_deadline_s=60),
+        pending(0),
+        pending(1),
+        now=at(30),
     )
+    assert again.status.attempt_start_time == NOW
+    assert again.look_again_at == at(60)
+
+
+RESTARTING = make_condition(CONDITION_RESTARTING, since_s=0)
+
+
+@pytest.mark.parametrize(
+    ("status", "pods", "again_s"),
+    [
+        pytest.param(
+            make_status(RESTARTING, attempt=5, launched_attempt=4, disruptions=5),
+            (),
+            16,
+            id="the wait before a restart",
+        ),
+        pytest.param(
+            make_status(RESTARTING, attempt=1, launched_attempt=0, restarts=1),
+            (deleting(make_pod(attempt=0), grace_s=600),),
+            None,
+            id="the grace period of the last attempt",
+        ),
+        pytest.param(
+            make_status(launched_attempt=0, attempt_start_time=at(-1000)),
+            (pending(gated=True),),
+            None,
+            id="scheduling gates",
+        ),
+    ],
+)
+def test_what_keeps_an_attempt_from_starting_is_not_counted(
+    status: JobStatus, pods: tuple[PodView, ...], again_s: float | None
+) -> None:
+    decided = decide(make_view(status, pre_running_deadline_s=1, backoff_limit=0), *pods)
+
+    assert not decided.status.is_finished
+    assert decided.status.attempt == status.attempt
+    assert decided.status.attempt_start_time is None
+    assert decided.look_again_at == (None if again_s is None else at(again_s))
+
+
+def test_the_clock_starts_anew_when_the_gates_are_gone() -> None:
+    job = make_view(make_status(launched_attempt=0), pre_running_deadline_s=60)
+
+    decided = decide(job, pending(unschedulable="no node fits"))
+
+    assert decided.status.attempt_start_time == NOW
+    assert decided.look_again_at == at(60)
+
+
+def test_the_pre_running_deadline_spends_a_try_and_the_next_clock_has_not_started() -> None:
+    status = make_status(launched_attempt=0, attempt_start_time=at(-60))
+    job = make_view(status, nodes=2, pre_running_deadline_s=60, backoff_limit=1)
 
     decided = decide(job, make_pod(0), pending(1))
 
@@ -122,13 +154,24 @@ def test_the_pre_running_deadline_spends_a_try_and_moves_with_the_restart() -> N
     assert restarting is not None
     assert restarting.reason == REASON_PRE_RUNNING_DEADLINE_EXCEEDED
     assert (decided.status.attempt, decided.status.restarts) == (1, 1)
+    assert decided.status.attempt_start_time is None
     assert len(decided.delete) == 2
-    assert decided.look_again_at == NOW + timedelta(seconds=60)
+
+
+def test_a_suspended_job_has_no_clock() -> None:
+    status = make_status(attempt_start_time=at(-60))
+
+    decided = decide(make_view(status, suspend=True, pre_running_deadline_s=1))
+
+    assert decided.status.attempt_start_time is None
+    assert decided.status.phase == "Suspended"
 
 
 def test_the_job_is_failed_by_its_pre_running_deadline_when_no_try_is_left() -> None:
     job = make_view(
-        make_status(launched_attempt=0, restarts=1), pre_running_deadline_s=60, backoff_limit=1
+        make_status(launched_attempt=0, restarts=1, attempt_start_time=at(-60)),
+        pre_running_deadline_s=60,
+        backoff_limit=1,
     )
 
     outcome = decide(job, pending()).status.outcome
@@ -140,9 +183,12 @@ def test_the_job_is_failed_by_its_pre_running_deadline_when_no_try_is_left() -> 
 @pytest.mark.parametrize(
     "status",
     [
-        pytest.param(make_status(launched_attempt=0), id="every rank runs"),
         pytest.param(
-            make_status(launched_attempt=0, completed_indexes="1"), id="or has completed"
+            make_status(launched_attempt=0, attempt_start_time=at(-60)), id="every rank runs"
+        ),
+        pytest.param(
+            make_status(launched_attempt=0, attempt_start_time=at(-60), completed_indexes="1"),
+            id="or has completed",
         ),
     ],
 )
@@ -158,7 +204,9 @@ def test_the_pre_running_deadline_is_met_once_every_rank_has_run(status: object)
 
 
 def test_the_pre_running_deadline_holds_for_a_job_whose_pods_are_refused() -> None:
-    decided = decide(make_view(nodes=2, pre_running_deadline_s=60, backoff_limit=0))
+    status = make_status(attempt_start_time=at(-60))
+
+    decided = decide(make_view(status, nodes=2, pre_running_deadline_s=60, backoff_limit=0))
 
     assert decided.status.is_true(CONDITION_FAILED)
     assert decided.create == ()
