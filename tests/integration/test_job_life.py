@@ -126,6 +126,28 @@ async def test_the_next_attempt_waits_until_the_last_node_has_let_go(
     assert (status["restarts"], status["disruptions"]) == (1, 0)
 
 
+async def test_the_next_attempt_does_not_wait_for_a_pod_that_a_finalizer_keeps(
+    operator: OperatorProcess, api: Api
+) -> None:
+    await api.apply(make_job("kept", nodes=2))
+    [stays, fails] = await start_all(api, "kept", 2, bound=True)
+    path = f"/api/v1/namespaces/{api.namespace}/pods/{stays['metadata']['name']}"
+    await api.client.patch(path, {"metadata": {"finalizers": ["example.com/keeper"]}})
+    try:
+        await api.finish_pod(stays, 1)
+        await api.finish_pod(fails, 3)
+
+        await start_all(api, "kept", 2, attempt=1)
+
+        status = await api.wait_for_job(
+            "kept", lambda s: "example.com/keeper" in condition(s, "PodsReady")["message"]
+        )
+        assert stays["metadata"]["name"] in condition(status, "PodsReady")["message"]
+        assert (await api.client.get(path))["metadata"]["deletionTimestamp"]
+    finally:
+        await api.client.patch(path, {"metadata": {"finalizers": None}})
+
+
 async def test_a_job_without_restarts_left_fails_with_code_and_message(
     operator: OperatorProcess, api: Api
 ) -> None:

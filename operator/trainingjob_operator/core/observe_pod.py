@@ -13,7 +13,7 @@ from trainingjob_operator.constants import (
     MAIN_CONTAINER,
     REASON_UNSCHEDULABLE,
 )
-from trainingjob_operator.core.pod import ContainerExit, PodPhase, PodView
+from trainingjob_operator.core.pod import LONG_TEXT, ContainerExit, PodPhase, PodView
 from trainingjob_operator.core.pod_end import (
     Containers,
     PodEnd,
@@ -30,6 +30,7 @@ from trainingjob_operator.core.rawread import (
     one_of_equals,
     shared_text,
     text,
+    texts,
     time,
     whole,
 )
@@ -78,6 +79,7 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         phase=phase,
         ready=_condition(conditions, "Ready").get("status") == "True",
         deleting="deletionTimestamp" in metadata,
+        held_by=_held_by(metadata, mapping(raw.get("spec")), status),
         grace_s=_grace(metadata),
         stop_requested_at=_stop_requested_at(metadata, conditions),
         disruption=_disruption(status, conditions),
@@ -135,6 +137,31 @@ def _grace(metadata: dict[str, Any]) -> int | None:
     if "deletionTimestamp" not in metadata:
         return None
     return min(max(whole(metadata.get("deletionGracePeriodSeconds")), 0), _MAX_GRACE_S)
+
+
+def _held_by(metadata: dict[str, Any], spec: dict[str, Any], status: dict[str, Any]) -> str:
+    """Return the finalizers that alone keep a pod: its deletion was requested and nothing runs.
+
+    Nothing binds such a pod to a node any more, and restarts none of its containers.
+    """
+    finalizers = ", ".join(texts(metadata.get("finalizers")))
+    if not finalizers or "deletionTimestamp" not in metadata:
+        return ""
+    is_final = _phase(status) in {PodPhase.SUCCEEDED, PodPhase.FAILED}
+    if spec.get("nodeName") and not is_final and not _all_ended(spec, status):
+        return ""
+    return shared_text(one_line(finalizers, LONG_TEXT))
+
+
+def _all_ended(spec: dict[str, Any], status: dict[str, Any]) -> bool:
+    """True if every container has ended, and no init container runs on beside them."""
+    containers = items(status.get("containerStatuses"))
+    beside = items(status.get("initContainerStatuses"))
+    return (
+        len(containers) == len(items(spec.get("containers")))
+        and all(terminated(c) for c in containers)
+        and not any("running" in mapping(c.get("state")) for c in beside)
+    )
 
 
 def _phase(status: dict[str, Any]) -> PodPhase:

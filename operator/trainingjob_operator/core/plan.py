@@ -125,7 +125,7 @@ def _summarise(status: JobStatus, s: Situation) -> JobStatus:
 
     What a finished job counted as succeeded and failed is history: it stays when its pods go.
     """
-    running = [pod for pod in s.seen.pods if not pod.is_terminal]
+    running = [pod for pod in s.seen.pods if not pod.is_over]
     status = replace(
         status,
         observed_generation=s.job.generation,
@@ -150,7 +150,7 @@ def _look_again_at(decided: Plan, status: JobStatus, s: Situation) -> datetime |
         held = s.job.deleting and is_owed(s.job) and status.record_state == PENDING
         return release_deadline(s.job, s.policy) if held else None
     due = [decided.look_again_at]
-    if status.attempt != s.job.status.attempt and not s.seen.pods:
+    if status.attempt != s.job.status.attempt and all(pod.held_by for pod in s.seen.pods):
         due.append(s.now)  # nothing of the old attempt is left whose end could wake us
     if not s.spec.suspend:
         due.append(active_deadline(s.job, status))

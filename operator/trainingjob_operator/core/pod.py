@@ -35,6 +35,8 @@ class PodView:
 
     Attributes:
         owner_uid: uid of its controller; a pod without one, or with another's, is not ours.
+        held_by: names of the finalizers that keep a pod of which nothing runs, and nothing will,
+            after its deletion was requested; else "".
         grace_s: seconds that its deletion gives it; None while it is not being deleted.
         stop_requested_at: when its deletion or disruption was requested; None while nobody did.
         finished_at: when its main container ended, or its last one if that never ran; None before.
@@ -66,6 +68,7 @@ class PodView:
     phase: PodPhase = PodPhase.PENDING
     ready: bool = False
     deleting: bool = False
+    held_by: str = ""
     grace_s: int | None = None
     stop_requested_at: datetime | None = None
     finished_at: datetime | None = None
@@ -130,6 +133,11 @@ class PodView:
     @property
     def _has_succeeded(self) -> bool:
         return self.phase is PodPhase.SUCCEEDED or self.exit_code == 0
+
+    @property
+    def is_over(self) -> bool:
+        """True if nothing of it runs and nothing will, though its phase may not say so yet."""
+        return self.is_terminal or bool(self.held_by)
 
     @property
     def has_log(self) -> bool:

@@ -1,5 +1,6 @@
 """The condition `PodsReady`: do all ranks run, and if not, what is in the way."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -15,6 +16,7 @@ from trainingjob_operator.constants import (
 from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.ranks import Ranks
 
 _IMAGE_REASONS: Final = frozenset(
@@ -78,6 +80,22 @@ def running_beside(ranks: Ranks) -> str:
                 f"{'are' if several else 'is'} being stopped"
             )
     return ""
+
+
+def mention_kept(readiness: Readiness, ranks: Ranks) -> Readiness:
+    """Return the judgement with the pods of earlier attempts that somebody keeps, if there are."""
+    kept = kept_pods(ranks.stale)
+    return readiness._replace(message=f"{readiness.message}; {kept}") if kept else readiness
+
+
+def kept_pods(pods: Iterable[PodView]) -> str:
+    """Say which pods have ended and are kept by finalizers; "" if none is."""
+    kept = [pod for pod in pods if pod.held_by]
+    if not kept:
+        return ""
+    who = f"pod {kept[0].name}" + (f" and {len(kept) - 1} more" if len(kept) > 1 else "")
+    verb = "have" if len(kept) > 1 else "has"
+    return f"{who} {verb} ended and cannot go before its finalizers do ({kept[0].held_by})"
 
 
 def set_readiness(

@@ -1,15 +1,37 @@
-"""Starting and following an attempt: nothing of it starts before the last one is gone."""
+"""Starting and following an attempt: nothing of it starts while something of the last one runs.
+
+A pod that has ended and is kept by somebody's finalizers runs no more, and holds nothing that the
+next attempt needs: the attempt is part of a pod's name.
+"""
 
 from dataclasses import replace
+from typing import Final
 
 from trainingjob_operator.core.cleanup import deletions
 from trainingjob_operator.core.deadlines import attempt_start
 from trainingjob_operator.core.decision import DeletePod, Plan
 from trainingjob_operator.core.ranks import Ranks
-from trainingjob_operator.core.readiness import judge_readiness, set_readiness
+from trainingjob_operator.core.readiness import (
+    judge_readiness,
+    kept_pods,
+    mention_kept,
+    set_readiness,
+)
 from trainingjob_operator.core.restart import may_start_at
 from trainingjob_operator.core.situation import Situation
 from trainingjob_operator.core.suspension import resumed
+
+_NOT_GONE: Final = "pods of an earlier attempt have not gone yet"
+_HELD_BESIDE: Final = 16
+
+
+def _are_in_the_way(ranks: Ranks) -> bool:
+    """True if something of earlier attempts may run, or too many of their pods are kept.
+
+    Each attempt can leave as many pods as it has ranks, and all of them are remembered.
+    """
+    kept = sum(bool(pod.held_by) for pod in ranks.stale)
+    return kept < len(ranks.stale) or kept > 2 * ranks.nodes + _HELD_BESIDE
 
 
 def run_attempt(s: Situation) -> Plan:
@@ -27,8 +49,9 @@ def _beside_the_done(ranks: Ranks) -> tuple[DeletePod, ...]:
 
 
 def _follow(s: Situation) -> Plan:
-    if s.ranks.stale:
-        waiting = s.not_ready("pods of an earlier attempt have not gone yet")
+    if _are_in_the_way(s.ranks):
+        kept = kept_pods(s.ranks.stale)
+        waiting = s.not_ready("; ".join(filter(None, [_NOT_GONE, kept])))
         return Plan(status=waiting.status, delete=deletions(s.ranks.stale))
     if (due := may_start_at(s.status, s.policy)) is not None and s.now < due:
         return Plan(status=s.status, look_again_at=due)
@@ -42,7 +65,7 @@ def _follow(s: Situation) -> Plan:
     refusal = s.seen.refusal if s.ranks.missing else None
     status = set_readiness(
         s.status,
-        judge_readiness(s.ranks, refusal),
+        mention_kept(judge_readiness(s.ranks, refusal), s.ranks),
         now=s.now,
         generation=s.job.generation,
     )

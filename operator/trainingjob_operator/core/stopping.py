@@ -64,7 +64,7 @@ def _latch(s: Situation) -> Shutdown | None:
 
 def _stop(s: Situation, *, reason: str, message: str, grace_s: int | None) -> Plan:
     """Take down what runs; when nothing does any more, the job is cancelled."""
-    running = [pod for pod in s.seen.pods if not pod.is_terminal]
+    running = [pod for pod in s.seen.pods if not pod.is_over]
     if running:
         waiting = s.no_restart_pending("the job is stopping").not_ready("the job is stopping")
         return Plan(status=waiting.status, delete=deletions(running, grace_s=grace_s))
