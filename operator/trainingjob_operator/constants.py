@@ -64,6 +64,7 @@ RENDEZVOUS_PORT: Final = 29500
 # --- limits of the API -----------------------------------------------------------------------
 
 MAX_NODES: Final = 1000
+MAX_PORT: Final = 65535
 MAX_NAME_LENGTH: Final = 63
 """A job's name is an RFC 1035 label, because names of pods and Services are made from it."""
 

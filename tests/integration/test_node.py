@@ -91,6 +91,8 @@ def pod(command: list[str] | str, **fields: Any) -> Object:
 
 
 POD_FIELDS = {
+    "hostname",
+    "subdomain",
     "volumes",
     "initContainers",
     "restartPolicy",
@@ -565,7 +567,8 @@ async def test_two_jobs_meet_on_the_same_port_at_once(client: ApiClient) -> None
                 "MASTER_PORT": "29500",
             }
             variables = [{"name": key, "value": value} for key, value in env.items()]
-            what = pod(["python3", "-c", MEET], env=variables)
+            names_of_rank = {"hostname": f"{service}-0-{rank}", "subdomain": service}
+            what = pod(["python3", "-c", MEET], env=variables, **names_of_rank)
             names.append(await create(client, owned(what, job, rank=rank)))
 
     found = [await wait_for(client, name, over) for name in names]

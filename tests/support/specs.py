@@ -83,6 +83,7 @@ _TAKEN: Final = {
         "spec": {"template": make_template("anything")},
     },
     "a name of 63 characters": make_job("a" * 63),
+    "the last port": make_job(rendezvousPort=65535),
     "restartPolicy Never": make_job(template=make_template("main", restartPolicy="Never")),
     "a side container that is restarted": _restarted({}, {"restartPolicy": "Always"}),
     "a main container that is never restarted": _restarted({"restartPolicy": "Never"}),
@@ -310,6 +311,15 @@ _UPDATES: Final = (
         make_job(managedBy="example.com/mine"),
         _set(managedBy=None),
         "managedBy is set when",
+    ),
+    *(
+        _update(
+            f"rendezvousPort {what}",
+            make_job(rendezvousPort=before, suspend=True),
+            _set(rendezvousPort=after),
+            "rendezvousPort is set when",
+        )
+        for what, before, after in (("set", None, 3333), ("changed", 1, 2), ("removed", 1, None))
     ),
     _update(
         "managedBy of a suspended job",

@@ -112,6 +112,17 @@ MANAGED_BY_IS_IMMUTABLE: Final = Rule(
     field_path=".managedBy",
 )
 
+RENDEZVOUS_PORT_IS_IMMUTABLE: Final = Rule(
+    rule=(
+        "(has(self.rendezvousPort) ? self.rendezvousPort : 0) == "
+        "(has(oldSelf.rendezvousPort) ? oldSelf.rendezvousPort : 0)"
+    ),
+    message="rendezvousPort is set when the job is created, or never: create a new job instead",
+    reason="FieldValueForbidden",
+    field_path=".rendezvousPort",
+)
+"""The headless Service names the port, and is made once."""
+
 SHUTDOWN_IS_NOT_WEAKENED: Final = Rule(
     rule=(
         "!has(oldSelf.shutdown) || oldSelf.shutdown != 'Terminate' || "

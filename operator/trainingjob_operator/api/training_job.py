@@ -13,7 +13,7 @@ from trainingjob_operator.api.meta import (
     schema_extra,
 )
 from trainingjob_operator.api.training_job_status import TrainingJobStatus
-from trainingjob_operator.constants import KIND_TRAINING_JOB, MAX_NODES
+from trainingjob_operator.constants import KIND_TRAINING_JOB, MAX_NODES, MAX_PORT
 
 Framework = Literal["Plain", "Torch", "JAX", "TensorFlow", "XGBoost"]
 ShutdownMode = Literal["Stop", "Terminate"]
@@ -157,7 +157,9 @@ class TrainingJobSpec(WireModel):
 
     model_config = ConfigDict(
         json_schema_extra=schema_extra(
-            rules.MANAGED_BY_IS_IMMUTABLE, rules.SHUTDOWN_IS_NOT_WEAKENED
+            rules.MANAGED_BY_IS_IMMUTABLE,
+            rules.RENDEZVOUS_PORT_IS_IMMUTABLE,
+            rules.SHUTDOWN_IS_NOT_WEAKENED,
         )
     )
 
@@ -173,6 +175,12 @@ class TrainingJobSpec(WireModel):
     framework: Framework = "Plain"
     """Which variables tell the ranks about each other: those of torch.distributed and torchrun,
     JAX, TensorFlow or XGBoost; Plain sets none of them."""
+
+    rendezvous_port: (
+        Annotated[int, Field(ge=1, le=MAX_PORT, json_schema_extra={"format": "int32"})] | None
+    ) = None
+    """The port on which rank 0 is met. Absent: 29500, and with `hostNetwork` one that is made from
+    the job's uid, so that such jobs can share a node. Cannot be changed."""
 
     template: dict[str, Any]
     """The pod that each rank runs. With several containers the one called trainer is the main

@@ -22,12 +22,18 @@ from trainingjob_operator.constants import (
     LABEL_JOB_NAME,
     LABEL_JOB_UID,
     MAIN_CONTAINER,
-    RENDEZVOUS_PORT,
 )
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.naming import owner_prefix, pod_name
 from trainingjob_operator.core.rank_env import Rank, rank_variables
 from trainingjob_operator.core.rawread import items, mapping, text
+from trainingjob_operator.core.rendezvous import (
+    first_host,
+    has_port_for_each_rank,
+    host_names,
+    rendezvous_port,
+    set_names,
+)
 
 _JOB_DIR_VOLUME = "trainingjob-dir"
 
@@ -44,7 +50,7 @@ def owner_reference(job: JobView) -> dict[str, Any]:
     }
 
 
-def service_manifest(job: JobView) -> dict[str, Any]:
+def service_manifest(job: JobView, spec: TrainingJobSpec) -> dict[str, Any]:
     """The headless Service under which the ranks of a job have host names.
 
     It answers for pods that are not ready yet: ranks must find each other before they are ready.
@@ -64,7 +70,7 @@ def service_manifest(job: JobView) -> dict[str, Any]:
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
             "selector": labels,
-            "ports": [{"name": "rendezvous", "port": RENDEZVOUS_PORT}],
+            "ports": [{"name": "rendezvous", "port": rendezvous_port(spec, job.uid)}],
         },
     }
 
@@ -87,12 +93,11 @@ def pod_manifest(
     name = pod_name(job.key.name, job.uid, attempt, index)
     pod_spec["restartPolicy"] = "Never"
     pod_spec["enableServiceLinks"] = False
-    if spec.num_nodes > 1:
-        pod_spec["hostname"] = name
-        pod_spec["subdomain"] = owner_prefix(job.key.name, job.uid)
+    set_names(pod_spec, job, spec, name)
     if spec.logs.volume and spec.logs.claim_name:
         _mount_job_dir(pod_spec, spec.logs.claim_name, job.uid)
-    _set_variables(pod_spec, _variables(job, spec, index, accelerators))
+    of_rank = _of_rank(job, spec, index, accelerators)
+    _set_variables(pod_spec, _job_variables(job, spec) | of_rank)
     manifest: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -166,30 +171,29 @@ def procs_per_node(spec: TrainingJobSpec, accelerators: Collection[str] = ()) ->
     return 1
 
 
-def _hosts(job: JobView, spec: TrainingJobSpec) -> tuple[str, ...]:
-    """Host names of all ranks.
-
-    With one rank there is no Service: the pod's own host name resolves inside the pod.
-    """
-    key, attempt = job.key, job.status.attempt
-    names = [pod_name(key.name, job.uid, attempt, i) for i in range(spec.num_nodes)]
-    if spec.num_nodes == 1:
-        return (names[0],)
-    domain = f"{owner_prefix(key.name, job.uid)}.{key.namespace}.svc"
-    return tuple(f"{name}.{domain}" for name in names)
-
-
-def _variables(
-    job: JobView, spec: TrainingJobSpec, index: int, accelerators: Collection[str]
-) -> dict[str, str]:
-    rank = Rank(index=index, hosts=_hosts(job, spec), procs=procs_per_node(spec, accelerators))
+def _job_variables(job: JobView, spec: TrainingJobSpec) -> dict[str, str]:
+    """Return the variables by which a container knows whose it is."""
     return {
         "TRAININGJOB_NAME": job.key.name,
         "TRAININGJOB_UID": job.uid,
         "TRAININGJOB_ATTEMPT": str(job.status.attempt),
         "TRAININGJOB_DIR": JOB_DIR_MOUNT if spec.logs.volume else "",
-        **rank_variables(spec.framework, rank),
     }
+
+
+def _of_rank(
+    job: JobView, spec: TrainingJobSpec, index: int, accelerators: Collection[str]
+) -> dict[str, str]:
+    """Return the variables by which a rank finds the others."""
+    rank = Rank(
+        index=index,
+        first=first_host(job, spec),
+        hosts=host_names(job, spec),
+        port=rendezvous_port(spec, job.uid),
+        port_step=int(has_port_for_each_rank(spec)),
+        procs=procs_per_node(spec, accelerators),
+    )
+    return rank_variables(spec.framework, rank)
 
 
 def _set_variables(pod_spec: dict[str, Any], variables: dict[str, str]) -> None:

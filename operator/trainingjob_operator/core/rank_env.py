@@ -9,20 +9,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from trainingjob_operator.constants import RENDEZVOUS_PORT
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rank:
     """One rank's place in its job.
 
     Attributes:
+        first: the host name of rank 0.
         hosts: the host name of every rank, in rank order.
+        port: the port on which rank 0 is met.
+        port_step: what each further rank adds to it for the port that it listens on itself.
         procs: processes that the user's launcher starts on each node.
     """
 
     index: int
+    first: str
     hosts: tuple[str, ...]
+    port: int
+    port_step: int = 0
     procs: int
 
     @property
@@ -37,36 +41,37 @@ def _plain(rank: Rank) -> dict[str, str]:
 
 def _torch(rank: Rank) -> dict[str, str]:
     return {
-        "MASTER_ADDR": rank.hosts[0],
-        "MASTER_PORT": str(RENDEZVOUS_PORT),
+        "MASTER_ADDR": rank.first,
+        "MASTER_PORT": str(rank.port),
         "WORLD_SIZE": str(rank.nodes * rank.procs),
         "RANK": str(rank.index * rank.procs),
         "PET_NNODES": str(rank.nodes),
         "PET_NPROC_PER_NODE": str(rank.procs),
         "PET_NODE_RANK": str(rank.index),
-        "PET_MASTER_ADDR": rank.hosts[0],
-        "PET_MASTER_PORT": str(RENDEZVOUS_PORT),
+        "PET_MASTER_ADDR": rank.first,
+        "PET_MASTER_PORT": str(rank.port),
     }
 
 
 def _jax(rank: Rank) -> dict[str, str]:
     return {
-        "JAX_COORDINATOR_ADDRESS": f"{rank.hosts[0]}:{RENDEZVOUS_PORT}",
+        "JAX_COORDINATOR_ADDRESS": f"{rank.first}:{rank.port}",
         "JAX_NUM_PROCESSES": str(rank.nodes),
         "JAX_PROCESS_ID": str(rank.index),
     }
 
 
 def _tensorflow(rank: Rank) -> dict[str, str]:
-    cluster = {"worker": [f"{host}:{RENDEZVOUS_PORT}" for host in rank.hosts]}
+    workers = [f"{host}:{rank.port + i * rank.port_step}" for i, host in enumerate(rank.hosts)]
+    cluster = {"worker": workers}
     task = {"type": "worker", "index": rank.index}
     return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task}, separators=(",", ":"))}
 
 
 def _xgboost(rank: Rank) -> dict[str, str]:
     return {
-        "DMLC_TRACKER_URI": rank.hosts[0],
-        "DMLC_TRACKER_PORT": str(RENDEZVOUS_PORT),
+        "DMLC_TRACKER_URI": rank.first,
+        "DMLC_TRACKER_PORT": str(rank.port),
         "DMLC_TASK_ID": str(rank.index),
         "DMLC_NUM_WORKER": str(rank.nodes),
     }

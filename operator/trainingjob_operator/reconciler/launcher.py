@@ -80,7 +80,7 @@ class Launcher:
         """
         before, entry.refusal = entry.refusal, None
         if spec.num_nodes > 1 and not entry.has_service:
-            entry.refusal = await self._create_service(job, before)
+            entry.refusal = await self._create_service(job, spec, before)
             entry.has_service = entry.refusal is None
         if entry.refusal is not None:
             return
@@ -102,8 +102,10 @@ class Launcher:
                     raise result
                 entry.refusal = entry.refusal or result
 
-    async def _create_service(self, job: JobView, before: Refusal | None) -> Refusal | None:
-        manifest = service_manifest(job)
+    async def _create_service(
+        self, job: JobView, spec: TrainingJobSpec, before: Refusal | None
+    ) -> Refusal | None:
+        manifest = service_manifest(job, spec)
         namespace, name = job.key.namespace, manifest["metadata"]["name"]
         try:
             await self._cluster.create_service(manifest)

@@ -40,7 +40,7 @@ class AddressBook:
     def hold(self, namespace: str, name: str, uid: str) -> str:
         """The address of a pod that starts here; it is kept until `release`."""
         self._pods.setdefault((namespace, _gang(name)), set()).add(uid)
-        return self._address(namespace, name)
+        return self.address(namespace, name)
 
     def release(self, namespace: str, name: str, uid: str) -> None:
         """The pod is gone; with the last of its gang all the gang's addresses are free again."""
@@ -53,19 +53,8 @@ class AddressBook:
         for address in self._names.pop(key, {}).values():
             heapq.heappush(self._free, address)
 
-    def resolve(self, namespace: str, name: str, text: str) -> str:
-        """Replace host names of the ranks of this pod's attempt by their addresses."""
-        match = _RANK.fullmatch(name)
-        if match is None or match["gang"] not in text:
-            return text
-        owner, domain = re.escape(match["owner"]), re.escape(namespace)
-        host = re.compile(
-            rf"(?<![\w.-])({re.escape(match['gang'])}-\d+)"
-            rf"(\.{owner}(\.{domain}(\.svc(\.cluster\.local)?)?)?)?\.?(?![\w.-])"
-        )
-        return host.sub(lambda found: self._address(namespace, found[1]), text)
-
-    def _address(self, namespace: str, name: str) -> str:
+    def address(self, namespace: str, name: str) -> str:
+        """The address of a pod of this name, whether it runs already or not."""
         if not self._own_addresses:
             return _SHARED
         names = self._names.setdefault((namespace, _gang(name)), {})
@@ -82,6 +71,11 @@ class AddressBook:
         return self._next - 1
 
 
-def _gang(name: str) -> str:
+def gang_of(name: str) -> str:
+    """What the names of all ranks of a pod's attempt begin with; "" if it is no rank's name."""
     match = _RANK.fullmatch(name)
-    return match["gang"] if match else name
+    return match["gang"] if match else ""
+
+
+def _gang(name: str) -> str:
+    return gang_of(name) or name

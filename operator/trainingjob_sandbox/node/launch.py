@@ -14,6 +14,7 @@ from trainingjob_sandbox.node.environment import (
     container_variables,
     expand,
 )
+from trainingjob_sandbox.node.host_names import host_name, resolver
 from trainingjob_sandbox.node.mounts import Mount
 from trainingjob_sandbox.node.names import Object
 from trainingjob_sandbox.node.stand_ins import StandInError, StandIns
@@ -67,12 +68,10 @@ def build_launch(
         ConfigError: a ConfigMap, a Secret or a key is missing; it may come.
         LaunchError: it can never be started as it is.
     """
-    metadata = pod["metadata"]
-    namespace, name = str(metadata["namespace"]), str(metadata["name"])
     variables = base_variables(workspace) | container_variables(
-        pod, container, sources, place, lambda text: addresses.resolve(namespace, name, text)
+        pod, container, sources, place, resolver(pod, addresses)
     )
-    variables["HOSTNAME"] = str(pod["spec"].get("hostname") or name)
+    variables["HOSTNAME"] = host_name(pod, place.node)
     try:
         mounts = volumes.mounts(container, variables)
     except VolumeError as error:

@@ -17,6 +17,7 @@ from trainingjob_sandbox.node.container_runner import ContainerRunner, PodContex
 from trainingjob_sandbox.node.containers import TERMINAL, Container, Ended, PodState
 from trainingjob_sandbox.node.environment import Place
 from trainingjob_sandbox.node.host import Host
+from trainingjob_sandbox.node.host_names import is_on_host_network
 from trainingjob_sandbox.node.names import LOOPBACK, Object
 from trainingjob_sandbox.node.reporter import StatusReporter, pod_path
 from trainingjob_sandbox.node.sidecars import Sidecars
@@ -144,7 +145,8 @@ class PodWorker:
             await note
 
     def _take_place(self) -> PodContext:
-        ip = self._host.addresses.hold(self._namespace, self._name, self._uid)
+        held = self._host.addresses.hold(self._namespace, self._name, self._uid)
+        ip = LOOPBACK if is_on_host_network(self._pod) else held
         self._state.ip = ip
         place = Place(
             node=self._host.name, pod_ip=ip, host_ip=LOOPBACK, capacity=self._host.capacity

@@ -1,11 +1,8 @@
 """Who gets which loopback address, and when it is free again."""
 
-import json
-
 from trainingjob_sandbox.node.addresses import AddressBook
 
 GANG = "digits-0a1b2c3d-0"
-SERVICE = "digits-0a1b2c3d"
 
 
 def book() -> AddressBook:
@@ -24,49 +21,16 @@ def test_a_rank_that_is_mentioned_before_it_runs_keeps_that_address() -> None:
     addresses = book()
     addresses.hold("ns", f"{GANG}-1", "u1")
 
-    mentioned = addresses.resolve("ns", f"{GANG}-1", f"{GANG}-0.{SERVICE}.ns.svc")
+    mentioned = addresses.address("ns", f"{GANG}-0")
 
     assert mentioned == addresses.hold("ns", f"{GANG}-0", "u0")
-
-
-def test_every_spelling_of_a_host_name_is_resolved() -> None:
-    addresses = book()
-    ip = addresses.hold("ns", f"{GANG}-0", "u0")
-
-    for spelling in (
-        f"{GANG}-0",
-        f"{GANG}-0.{SERVICE}",
-        f"{GANG}-0.{SERVICE}.ns",
-        f"{GANG}-0.{SERVICE}.ns.svc",
-        f"{GANG}-0.{SERVICE}.ns.svc.cluster.local",
-    ):
-        assert addresses.resolve("ns", f"{GANG}-0", f"tcp://{spelling}:29500") == (
-            f"tcp://{ip}:29500"
-        )
-
-
-def test_host_names_within_json_are_resolved() -> None:
-    addresses = book()
-    hosts = [f"{GANG}-{i}.{SERVICE}.ns.svc:29500" for i in (0, 10)]
-
-    text = addresses.resolve("ns", f"{GANG}-0", json.dumps({"worker": hosts}))
-
-    assert json.loads(text) == {"worker": ["127.64.0.1:29500", "127.64.0.2:29500"]}
-
-
-def test_what_only_looks_like_a_rank_is_left_alone() -> None:
-    addresses = book()
-
-    for text in (f"x{GANG}-0", f"{GANG}-0x", f"{GANG}-0.example.org", "other-0-0", f"{GANG}"):
-        assert addresses.resolve("ns", f"{GANG}-0", text) == text
-    assert len(addresses) == 0
 
 
 def test_addresses_are_free_again_when_the_last_pod_of_the_attempt_is_gone() -> None:
     addresses = book()
     addresses.hold("ns", f"{GANG}-0", "u0")
     addresses.hold("ns", f"{GANG}-1", "u1")
-    addresses.resolve("ns", f"{GANG}-1", f"{GANG}-2")
+    addresses.address("ns", f"{GANG}-2")
 
     addresses.release("ns", f"{GANG}-0", "u0")
     assert len(addresses) == 3
@@ -86,5 +50,5 @@ def test_a_machine_without_a_loopback_network_shares_the_one_address() -> None:
     addresses = AddressBook(own_addresses=False)
 
     assert addresses.hold("ns", f"{GANG}-0", "u0") == "127.0.0.1"
-    assert addresses.resolve("ns", f"{GANG}-0", f"{GANG}-1") == "127.0.0.1"
+    assert addresses.address("ns", f"{GANG}-1") == "127.0.0.1"
     assert len(addresses) == 0

@@ -27,7 +27,7 @@ def launch(
     ]
     pod = {
         "metadata": {"name": NAME, "namespace": "ns", "uid": "u"},
-        "spec": {"volumes": volumes},
+        "spec": {"volumes": volumes, "hostname": NAME, "subdomain": "digits-0a1b2c3d"},
     }
     made = Volumes(pod, root, root / "pods/u", PLACE)
     made.make(Sources())
