@@ -25,7 +25,7 @@ from trainingjob_operator.constants import (
 )
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.naming import owner_prefix, pod_name
-from trainingjob_operator.core.rank_env import Rank, rank_variables
+from trainingjob_operator.core.rank_env import LARGE_VARIABLES, Rank, rank_variables
 from trainingjob_operator.core.rawread import items, mapping, text
 from trainingjob_operator.core.rendezvous import (
     first_host,
@@ -96,8 +96,7 @@ def pod_manifest(
     set_names(pod_spec, job, spec, name)
     if spec.logs.volume and spec.logs.claim_name:
         _mount_job_dir(pod_spec, spec.logs.claim_name, job.uid)
-    of_rank = _of_rank(job, spec, index, accelerators)
-    _set_variables(pod_spec, _job_variables(job, spec) | of_rank)
+    _set_variables(pod_spec, _job_variables(job, spec), _of_rank(job, spec, index, accelerators))
     manifest: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -196,13 +195,27 @@ def _of_rank(
     return rank_variables(spec.framework, rank)
 
 
-def _set_variables(pod_spec: dict[str, Any], variables: dict[str, str]) -> None:
-    """Put ours before the user's, so that the user's own values can refer to them: `$(RANK)`."""
+def _set_variables(
+    pod_spec: dict[str, Any], of_job: dict[str, str], of_rank: dict[str, str]
+) -> None:
+    """Put ours before the user's, so that the user's own values can refer to them: `$(RANK)`.
+
+    1. The main container gets all of them.
+    2. Init containers, which may wait for rank 0, get all but the large ones.
+    3. Containers beside the main one take no part in the rendezvous, and get those of the job.
+    """
+    main = main_container(pod_spec)
+    small = {name: value for name, value in of_rank.items() if name not in LARGE_VARIABLES}
+    for container in items(pod_spec.get("initContainers")):
+        _put_before(container, of_job | small)
+    for container in items(pod_spec.get("containers")):
+        _put_before(container, of_job | of_rank if container is main else of_job)
+
+
+def _put_before(container: dict[str, Any], variables: dict[str, str]) -> None:
     ours = [{"name": name, "value": value} for name, value in variables.items()]
-    for kind in ("initContainers", "containers"):
-        for container in items(pod_spec.get(kind)):
-            theirs = [e for e in items(container.get("env")) if e.get("name") not in variables]
-            container["env"] = ours + theirs
+    theirs = [e for e in items(container.get("env")) if e.get("name") not in variables]
+    container["env"] = ours + theirs
 
 
 def _mount_job_dir(pod_spec: dict[str, Any], claim_name: str, uid: str) -> None:

@@ -86,6 +86,10 @@ _BY_FRAMEWORK: Final[Mapping[str, Callable[[Rank], dict[str, str]]]] = {
 }
 
 
+LARGE_VARIABLES: Final = frozenset({"TF_CONFIG"})
+"""Those that grow with the number of ranks: a pod has one copy, in its main container."""
+
+
 def rank_variables(framework: str, rank: Rank) -> dict[str, str]:
     """The variables of one rank under this framework, in the order in which they are set."""
     return _BY_FRAMEWORK[framework](rank)
