@@ -11,6 +11,7 @@ from trainingjob_operator.constants import POLICY_NAME
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.observe_policy import PolicyView, policy_view
+from trainingjob_operator.core.ownership import instance_label
 from trainingjob_operator.core.pruning import LiveJobs, VolumeReport
 from trainingjob_operator.core.rawread import mapping, text
 from trainingjob_operator.core.retention import Inherited, Verdict
@@ -96,6 +97,7 @@ async def collect(
     Raises:
         SettingsError: there is no API server to be found.
     """
+    instance_label.set(settings.gc.argocd_label)
     connection = await connect(kubeconfig, context)
     clock = clock or SystemClock()
     account = Account(listing=Listing() if dry_run else None)

@@ -12,6 +12,7 @@ import kopf
 from trainingjob_operator.clock import Clock, SteadyTime, SystemClock
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.core.ownership import instance_label
 from trainingjob_operator.errors import KubernetesError, SettingsError, VolumeError
 from trainingjob_operator.gc.aging import IndexAging
 from trainingjob_operator.gc.clock_guard import ClockGuard
@@ -448,6 +449,7 @@ async def run(settings: Settings, *, kubeconfig: str | None, context: str | None
     Raises:
         SettingsError: there is no API server to be found, or the web address is taken.
     """
+    instance_label.set(settings.gc.argocd_label)
     operator: Operator | None = None
     while operator is None or (operator.begins_anew and not operator.shell.is_signalled):
         connection = await connect(kubeconfig, context)

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from trainingjob_operator.core.decision import Policy
+from trainingjob_operator.core.ownership import ARGO_CD_LABEL
 from trainingjob_operator.errors import SettingsError
 
 PREFIX: Final = "TRAININGJOB_"
@@ -32,6 +33,9 @@ CLEANUP_VARIABLE: Final = "PERIODIC_CLEANUP_INTERVAL"
 """Another name of the variable below, which wins where both are set."""
 
 INTERVAL_VARIABLE: Final = f"{PREFIX}GC__INTERVAL"
+LABEL_PATTERN: Final = (
+    r"^(([a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?)?$"
+)
 NAMESPACE_PATTERN: Final = r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"
 _NESTED: Final = "__"
 _MAX_PORT: Final = 65535
@@ -233,6 +237,10 @@ class GcSettings(_Group):
 
     ttl: Seconds = Field(default=3600.0, ge=0, le=2_147_483_647)
     """Seconds for which a finished job is kept once its record is stored; 0: it goes at once."""
+
+    argocd_label: str = Field(default=ARGO_CD_LABEL, max_length=317, pattern=LABEL_PATTERN)
+    """The label that Argo CD knows its objects by, its `application.instanceLabelKey`: a job that
+    has it is created again when it is deleted. Empty: no job is taken for Argo CD's by a label."""
 
 
 class WebSettings(_Group):

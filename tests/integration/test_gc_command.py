@@ -50,6 +50,7 @@ class Gc:
             "TRAININGJOB_OPERATOR_NAMESPACE": home or "",
             "TRAININGJOB_VOLUME__ROOT": str(root),
             "TRAININGJOB_VOLUME__MAX_AGE": "1s",
+            "TRAININGJOB_GC__ARGOCD_LABEL": "example.com/app",
         }
 
     async def __call__(self, *arguments: str) -> tuple[int, Object, str]:
@@ -64,9 +65,10 @@ class Gc:
         return process.returncode or 0, json.loads(out or b"{}"), err.decode()
 
 
-async def ended(api: Api, name: str) -> None:
+async def ended(api: Api, name: str, **labels: str) -> None:
     """A job that finished two hours ago."""
-    await api.apply(make_job(name))
+    job = make_job(name)
+    await api.apply(job | {"metadata": job["metadata"] | {"labels": labels}})
     at = time_text(datetime.now(UTC) - timedelta(hours=2))
     conditions = [
         {
@@ -93,6 +95,7 @@ async def test_it_tells_what_would_go_and_then_removes_just_that(
 ) -> None:
     live = await api.apply(make_job("live"))
     await ended(api, "over")
+    await ended(api, "synced", **{"example.com/app": "ml"})  # Argo CD would create it again
     lives = root / f"job_{live['metadata']['uid']}.log"
     gone = root / f"job_{new_uid()}.log"
     for path in (lives, gone):

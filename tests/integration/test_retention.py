@@ -106,6 +106,19 @@ async def test_pinned_suspended_unfinished_and_gitops_jobs_stay(
             await api.wait_until_gone(name)
 
 
+async def test_what_argo_cd_would_create_again_stays_by_the_label_that_it_goes_by(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path
+) -> None:
+    chosen = {"TRAININGJOB_GC__ARGOCD_LABEL": "example.com/app"}
+    with operating(api_server, api, tmp_path, **AT_ONCE, **chosen) as operator:
+        await finish(api, "synced", metadata={"labels": {"example.com/app": "ml"}})
+        await finish(api, "named", metadata={"labels": {"app.kubernetes.io/instance": "ml"}})
+        await api.wait_until_gone("named")
+        [event] = await wait_for_event(api, "synced", "NotDeleted")
+        assert "Argo CD owns it and would create it again" in event["message"]
+        assert not await api.job_is_gone("synced"), messages(operator)
+
+
 @pytest.mark.parametrize("change", ["longer", "pinned", "namesake"])
 async def test_what_changes_between_the_look_and_the_deletion_lives(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path, change: str

@@ -141,6 +141,7 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
   "TRAININGJOB_OPERATOR_NAMESPACE" .Release.Namespace
   "TRAININGJOB_GC__INTERVAL" .Values.gc.interval
   "TRAININGJOB_GC__TTL" .Values.gc.ttl
+  "TRAININGJOB_GC__ARGOCD_LABEL" .Values.gc.argocdLabel
   "TRAININGJOB_LOGGING__FORMAT" .Values.logging.format
   "TRAININGJOB_LOGGING__LEVEL" .Values.logging.level
 }}

@@ -13,7 +13,7 @@ from tests.support.views import NOW, at, make_condition, make_status, make_view
 from trainingjob_operator.constants import FINALIZER_RECORD
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.core.ownership import gitops_owner
+from trainingjob_operator.core.ownership import gitops_owner, instance_label
 from trainingjob_operator.core.retention import (
     BY_DEFAULT,
     BY_JOB,
@@ -35,6 +35,8 @@ from trainingjob_operator.core.retention import (
 
 OUTCOMES: Final = ("Complete", "Failed", "Cancelled")
 HOUR: Final = Inherited(settings_ttl_s=3600)
+BY_HELM: Final = {"app.kubernetes.io/managed-by": "Helm"}
+TRACKED: Final = {"argocd.argoproj.io/tracking-id": "app:trainingjob.dev/TrainingJob:ml/x"}
 
 
 def ended(
@@ -177,23 +179,42 @@ def test_a_job_that_has_not_finished_has_no_time(suspended: bool) -> None:
 @pytest.mark.parametrize(
     ("labels", "annotations", "owner"),
     [
-        (
-            {},
-            {"argocd.argoproj.io/tracking-id": "app:trainingjob.dev/TrainingJob:ml/x"},
-            "Argo CD",
-        ),
+        ({}, TRACKED, "Argo CD"),
         ({"argocd.argoproj.io/instance": "app"}, {}, "Argo CD"),
         ({"kustomize.toolkit.fluxcd.io/name": "app"}, {}, "Flux"),
         ({"helm.toolkit.fluxcd.io/namespace": "app"}, {}, "Flux"),
-        ({"app.kubernetes.io/managed-by": "Helm"}, {}, "Helm"),
+        (BY_HELM, {}, "Helm"),
         ({"app.kubernetes.io/managed-by": "kubectl"}, {"meta.example/x": "Helm"}, ""),
-        ({"app.kubernetes.io/instance": "mnist"}, {}, ""),
+        ({"app.kubernetes.io/instance": "mnist"}, {}, "Argo CD"),
+        ({"app.kubernetes.io/instance": "mnist", **BY_HELM}, {}, "Helm"),
+        ({"app.kubernetes.io/instance": "x"}, {"meta.helm.sh/release-name": "x"}, "Helm"),
+        ({"app.kubernetes.io/instance": "x", **BY_HELM}, TRACKED, "Argo CD"),
+        ({"app.kubernetes.io/name": "mnist"}, {}, ""),
     ],
 )
 def test_a_gitops_tool_is_told_by_its_marks(
     labels: dict[str, str], annotations: dict[str, str], owner: str
 ) -> None:
     assert gitops_owner(labels, annotations) == owner
+
+
+@pytest.mark.parametrize(
+    ("label", "labels", "owner"),
+    [
+        ("example.com/app", {"example.com/app": "x"}, "Argo CD"),
+        ("example.com/app", {"app.kubernetes.io/instance": "x"}, ""),
+        ("", {"app.kubernetes.io/instance": "x"}, ""),
+        ("", {"argocd.argoproj.io/instance": "x"}, "Argo CD"),
+    ],
+)
+def test_the_label_of_argo_cd_is_the_one_that_its_administrator_has_chosen(
+    label: str, labels: dict[str, str], owner: str
+) -> None:
+    token = instance_label.set(label)
+    try:
+        assert gitops_owner(labels, {}) == owner
+    finally:
+        instance_label.reset(token)
 
 
 @pytest.mark.parametrize(
