@@ -142,12 +142,13 @@ class Readings(Collector):
         )
         yield _gauge(
             "index_retention_seconds",
-            "For how long a finished job stays in memory; less under pressure.",
+            "For how long a finished or settled suspended job stays in memory; less under pressure.",
             pressure.retention_s(),
         )
         yield _counter(
             "gc_memory_entries_freed",
-            "Finished jobs that left the index, by reason: of age, or sooner because of pressure.",
+            "Finished and settled suspended jobs that left the index, by reason: of age, or sooner "
+            "because of pressure.",
             {
                 ("age",): index.forgotten_total - pressure.forgotten_total,
                 ("pressure",): pressure.forgotten_total,
@@ -191,12 +192,15 @@ class Readings(Collector):
             phases[phase if phase in phases else "Other"] += 1
             pods += len(entry.pods)
         yield _gauge(
-            "jobs", "Jobs in the index, by phase.", {(p,): n for p, n in phases.items()}, "phase"
+            "jobs",
+            "Jobs in the index, by phase; suspended ones that are settled leave it, as finished ones do.",
+            {(p,): n for p, n in phases.items()},
+            "phase",
         )
         yield _gauge("index_pods", "Pods in the index, of all its jobs.", pods)
         yield _counter(
             "index_evicted",
-            "Finished jobs that left the index early, to make room for live ones.",
+            "Finished and settled suspended jobs that left the index early, to make room for live ones.",
             index.evicted_total,
         )
         yield _counter(

@@ -154,12 +154,15 @@ class Operator:
             clock=clock,
             scope=Scope(namespaces=namespaces, retention_s=self.pressure.retention_s),
             interval_s=settings.reconciler.resync_interval,
+            policy=settings.policy,
             unreadable=self.unreadable,
             on_rewind=self.begin_anew,
         )
         self.aging: Final = IndexAging(self.index, steady, retention_s=self.pressure.retention_s)
         self.housekeeper: Final = self._housekeeper(clock)
-        self.intake: Final = Intake(self.index, self.manifests, self.queue, clock)
+        self.intake: Final = Intake(
+            self.index, self.manifests, self.queue, clock, policy=settings.policy
+        )
         self.relists: Final = RelistTrace(
             self.resync.request,
             on_missing=lambda path: self.begin_anew(f"404 on GET {path}: its definition is gone"),
@@ -187,7 +190,7 @@ class Operator:
         self._tasks: list[asyncio.Task[Any]] = []
 
     def _forget(self, key: JobKey) -> None:
-        """A finished job is not remembered any more: its appointment with its deletion is all."""
+        """A job is not remembered any more: of a finished one, its deletion's appointment is all."""
         self.queue.unfollow(key)
         self.manifests.drop(key)
 

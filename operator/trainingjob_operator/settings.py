@@ -152,10 +152,12 @@ class IndexSettings(_Group):
     """How much the operator remembers."""
 
     max_jobs: int = Field(default=20_000, ge=1, le=1_000_000)
-    """Jobs in the index. At the limit finished ones go first; then new jobs wait, visibly."""
+    """Jobs in the index. At the limit finished ones go first, and suspended ones that are settled;
+    then new jobs wait, visibly."""
 
     retention: Seconds = Field(default=3600.0, ge=0, le=31_536_000)
-    """Seconds for which a finished job stays in the index; then its object alone remembers it."""
+    """Seconds for which a finished or settled suspended job stays in the index; then its object
+    alone remembers it."""
 
 
 class MemorySettings(_Group):

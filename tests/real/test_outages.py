@@ -17,6 +17,7 @@ from tests.support.builders import make_job, unscheduled
 from tests.support.operator import OperatorProcess
 from tests.support.real import install_crds, new_control_plane
 from trainingjob_operator.clock import SystemClock
+from trainingjob_operator.core.decision import Policy
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.errors import GoneError
 from trainingjob_operator.kube import bodies
@@ -203,6 +204,7 @@ async def test_a_list_whose_next_page_has_expired_is_made_again_and_complete(
             clock=SystemClock(),
             scope=Scope(namespaces=[api.namespace], retention_s=lambda: 3600.0),
             interval_s=3600,
+            policy=Policy(),
         )
         await resync.run_until_done()
     queue.close()

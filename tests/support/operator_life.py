@@ -92,6 +92,7 @@ class OperatorLife:
             on_forgotten=self.remover.take_removed,
         )
         self.archiver: Final = self._archiver(shelf, max_waiting) if shelf is not None else None
+        policy = Policy(recording=endpoint is not None, archiving=shelf is not None)
         self.reconciler: Final = Reconciler(
             cluster=cluster,
             index=self.index,
@@ -101,7 +102,7 @@ class OperatorLife:
             logs=self.archiver or NoArchive(),
             events=events or self.recorded,
             clock=cluster.clock,
-            policy=Policy(recording=endpoint is not None, archiving=shelf is not None),
+            policy=policy,
         )
         self.workers: Final = Workers(self.queue, self.reconciler.reconcile, count=4)
         self.resync: Final = Resync(
@@ -111,9 +112,12 @@ class OperatorLife:
             clock=cluster.clock,
             scope=Scope(namespaces=namespaces, retention_s=lambda: 3600.0),
             interval_s=interval_s,
+            policy=policy,
             unreadable=self.unreadable,
         )
-        self.intake: Final = Intake(self.index, self.manifests, self.queue, cluster.clock)
+        self.intake: Final = Intake(
+            self.index, self.manifests, self.queue, cluster.clock, policy=policy
+        )
         self._retains: Final = ttl_s is not None
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -10,6 +10,7 @@ from typing import Final
 from trainingjob_operator.core.cleanup import deletions
 from trainingjob_operator.core.deadlines import attempt_start
 from trainingjob_operator.core.decision import DeletePod, Plan
+from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.ranks import Ranks
 from trainingjob_operator.core.readiness import (
     judge_readiness,
@@ -72,3 +73,10 @@ def _follow(s: Situation) -> Plan:
     if refusal is not None and s.now < refusal.retry_at:
         return Plan(status=status, look_again_at=refusal.retry_at)
     return Plan(status=status, create=tuple(sorted(s.ranks.missing)))
+
+
+def is_to_run(job: JobView) -> bool:
+    """True if pods of the job are wanted: it is not over, and nothing tells it not to run."""
+    is_held = job.spec.suspend or job.spec.shutdown is not None or job.status.shutdown is not None
+    is_over = job.deleting or job.status.is_finished or job.invalid is not None
+    return not (is_held or is_over)

@@ -1,6 +1,11 @@
-"""`spec.suspend`: take the pods down, keep the job; a resume is a new attempt."""
+"""`spec.suspend`: take the pods down, keep the job; a resume is a new attempt.
+
+A suspended job whose pods are gone and whose status says all that there is to say is settled: it
+waits for its user alone. Nobody has to remember it until it changes.
+"""
 
 from dataclasses import replace
+from datetime import datetime
 
 from trainingjob_operator.constants import (
     CONDITION_SUSPENDED,
@@ -8,7 +13,9 @@ from trainingjob_operator.constants import (
     REASON_SUSPENDED,
 )
 from trainingjob_operator.core.cleanup import deletions
-from trainingjob_operator.core.decision import Plan
+from trainingjob_operator.core.decision import Plan, Policy
+from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.recording import must_claim
 from trainingjob_operator.core.restart import new_attempt
 from trainingjob_operator.core.situation import Situation
 
@@ -44,3 +51,29 @@ def resumed(s: Situation) -> Situation:
     return s.condition(
         CONDITION_SUSPENDED, to=False, reason=REASON_RESUMED, message="spec.suspend is false"
     )
+
+
+def is_settled(job: JobView, policy: Policy) -> bool:
+    """True if a suspended job has nothing left to be done, as far as the job itself tells.
+
+    What it cannot tell is that a pod has turned up since its status was written.
+    """
+    status = job.status
+    is_suspended = job.spec.suspend and status.is_true(CONDITION_SUSPENDED)
+    is_answered = status.observed_generation == job.generation and job.invalid is None
+    is_to_end = job.deleting or job.spec.shutdown is not None or status.shutdown is not None
+    has_run_out = (
+        status.active == status.terminating == 0 and status.launched_attempt != status.attempt
+    )
+    return (
+        is_suspended
+        and is_answered
+        and has_run_out
+        and not (is_to_end or status.is_finished or must_claim(job, policy))
+    )
+
+
+def suspended_at(job: JobView) -> datetime:
+    """Return when a suspended job's status began to say so."""
+    said = job.status.condition(CONDITION_SUSPENDED)
+    return said.last_transition_time if said is not None else job.created_at

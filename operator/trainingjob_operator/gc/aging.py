@@ -1,5 +1,7 @@
 """The index forgets finished jobs when they are old, their records stored or not.
 
+So it does suspended jobs that are settled.
+
 Their objects are the truth. What has pods that run stays, because somebody has to take them down.
 """
 

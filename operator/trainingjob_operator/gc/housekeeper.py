@@ -214,7 +214,7 @@ class Housekeeper:
     def _say_memory(self) -> None:
         forgotten = self._tools.aging.take_forgotten()
         if forgotten:
-            _logger.info("Cleanup: removed %d finished jobs from memory", forgotten)
+            _logger.info("Cleanup: removed %d finished or suspended jobs from memory", forgotten)
         memory = self._tools.memory()
         _logger.info(
             "Memory: %d jobs (%d active), %d cached persists, %.0f MiB resident",

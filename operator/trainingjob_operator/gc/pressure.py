@@ -1,4 +1,4 @@
-"""Memory pressure: when memory runs out, the index forgets finished jobs sooner.
+"""Memory pressure: when memory runs out, the index forgets finished and suspended jobs sooner.
 
 Nothing else changes. Live jobs stay, objects stay, files stay, and a record that waits says so in
 the cluster. Pressure begins above one mark and ends below a lower one, so that it does not come
@@ -118,9 +118,9 @@ class MemoryPressure:
         self.is_on, self._still_said = True, False
         self.begun_total += 1
         what = (
-            f"memory pressure: {_said(use)}; finished jobs leave the operator's memory after "
-            f"{self.retention_s():.0f} s now instead of {self._normal_s:.0f} s (objects, records "
-            "and files stay)"
+            f"memory pressure: {_said(use)}; finished and suspended jobs leave the operator's memory "
+            f"after {self.retention_s():.0f} s now instead of {self._normal_s:.0f} s (objects, "
+            "records and files stay)"
         )
         _logger.warning("%s", what)
         self._untold = Event(reason=REASON_MEMORY_PRESSURE, message=what, warning=True)
@@ -130,8 +130,8 @@ class MemoryPressure:
         self.is_on = False
         self.ended_total += 1
         what = (
-            f"memory pressure is over: {_said(use)}; finished jobs stay in the operator's memory "
-            f"for {self._normal_s:.0f} s again"
+            f"memory pressure is over: {_said(use)}; finished and suspended jobs stay in the "
+            f"operator's memory for {self._normal_s:.0f} s again"
         )
         _logger.info("%s", what)
         self._untold = Event(reason=REASON_MEMORY_PRESSURE_OVER, message=what)
@@ -150,12 +150,14 @@ class MemoryPressure:
         if forgotten:
             self._ports.trim()
             self.use = self._ports.read() or before
-            _logger.info("%d finished jobs left memory: %s", forgotten, _said(self.use))
+            _logger.info(
+                "%d finished or suspended jobs left memory: %s", forgotten, _said(self.use)
+            )
         elif before.percent > self._settings.pressure_percent and not self._still_said:
             self._still_said = True
             _logger.warning(
-                "memory pressure stays: %s, and no finished job is older than %.0f s; raise the "
-                "memory limit, or lower TRAININGJOB_INDEX__MAX_JOBS",
+                "memory pressure stays: %s, and no job finished or was suspended more than %.0f s ago; "
+                "raise the memory limit, or lower TRAININGJOB_INDEX__MAX_JOBS",
                 _said(before),
                 self.retention_s(),
             )

@@ -5,7 +5,7 @@ its end, and is forgotten then. A list that breaks off has repaired what it came
 nothing.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from trainingjob_operator.core.job import JobKey
@@ -30,6 +30,7 @@ class PodComparison:
         index: JobIndex,
         entries: Iterable[JobEntry],
         *,
+        unplaced: Collection[str] = (),
         on_news: Callable[[JobKey], object] = lambda key: None,
     ) -> None:
         """Begin the comparison, before the first page is asked for.
@@ -37,10 +38,13 @@ class PodComparison:
         Args:
             index: what is compared.
             entries: those of its jobs of which all pods will be listed.
+            unplaced: uids of jobs that are not in the index and should have no pods: each of
+                those is news.
             on_news: called with the key of a job of which a pod was not known as it is. The watch
                 may tell of the same change afterwards, and then it is nothing new.
         """
         self._index: Final = index
+        self._unplaced: Final = unplaced
         self._on_news: Final = on_news
         # A job that comes into the index later has pods in pages that were passed by then.
         # Of one that is over, pods were passed over that count again if somebody revives it.
@@ -69,7 +73,7 @@ class PodComparison:
         pod = pod_view(raw)
         if pod is None:
             return
-        if self._index.observe_listed(pod, self.version):
+        if self._index.observe_listed(pod, self.version) or pod.owner_uid in self._unplaced:
             self._on_news(JobKey(pod.namespace, pod.job_name))
         entry = self._index.get(JobKey(pod.namespace, pod.job_name))
         if entry is None or entry.job.uid != pod.owner_uid or self._index.is_done_with(pod):

@@ -27,6 +27,8 @@ from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours, plan
 from trainingjob_operator.core.progress import is_mere_progress
 from trainingjob_operator.core.readiness import held_up
+from trainingjob_operator.core.start import is_to_run
+from trainingjob_operator.core.suspension import is_settled, suspended_at
 from trainingjob_operator.core.transitions import events_between
 from trainingjob_operator.errors import (
     ConflictError,
@@ -193,11 +195,18 @@ class Reconciler:
         if decided.look_again_at is not None:
             due = (decided.look_again_at - self._clock.now()).total_seconds()
             return min(max(due, AT_ONCE), longest)
-        return longest if longest < LONGEST_WAIT_S else await self._when_finished(entry.job)
+        return longest if longest < LONGEST_WAIT_S else await self._when_done(entry)
+
+    async def _when_done(self, entry: JobEntry) -> float | None:
+        """What follows a pass that has left nothing to be done: the job may leave memory."""
+        job = entry.job
+        if is_settled(job, self._policy) and self._index.get(job.key) is entry:
+            self._index.settle(job.key, suspended_at(job))
+        return await self._when_finished(job)
 
     async def _longest_wait(self, entry: JobEntry) -> float:
         """In how many seconds to look again at the latest: sooner while a directory is missing."""
-        if not lacks_volume(entry.job.status):
+        if not lacks_volume(entry.job.status) or not is_to_run(entry.job):
             return LONGEST_WAIT_S
         await self._make_directory(entry)
         return LONGEST_WAIT_S if entry.has_directory else ASK_VOLUME_S
@@ -264,7 +273,7 @@ class Reconciler:
             raise
         entry = self._index.get(job.key)
         if entry is None:
-            return None
+            return None if job.status.is_finished else AT_ONCE
         return await self._when_finished(entry.job) if entry.job.status.is_finished else AT_ONCE
 
     async def _record(self, entry: JobEntry, job: JobView, decided: Plan) -> bool:
@@ -302,7 +311,8 @@ class Reconciler:
             # The store itself answers such a read, and what we knew was there before it.
             self._on_rewind(rewind_of(job, live))
             raise UnavailableError(rewind_of(job, live), reason="Rewound")
-        self._index.observe_job(live)
+        if job.key in self._index:
+            self._index.observe_job(live)
         return raw if live.uid == job.uid else None
 
     async def _is_unchanged(self, job: JobView) -> bool:
@@ -327,7 +337,7 @@ class Reconciler:
                     entry.pods[pod.name] = pod
 
     async def _admit(self, key: JobKey) -> float | None:
-        """A job that is not in the index: gone, or turned away. If it is its turn, take it in.
+        """A job that is not in the index. If it is its turn, take it in; or it needs no place.
 
         Otherwise it waits, visibly, until the index says that there is room.
         """
@@ -341,23 +351,35 @@ class Reconciler:
         if not is_ours(job):
             self._index.stop_waiting(key)
             return None
-        if job.status.is_finished:
-            # Out of memory, and not to come back: but there may be news of its record.
+        entry = JobEntry(job=job, pods_known=True)  # for this one pass, if it needs no other
+        if not is_to_run(job) and not (job.status.is_finished and is_archived(job.status)):
+            await self._read_remaining_pods(entry)
+        if self._needs_no_place(entry):
             self._index.stop_waiting(key)
-            entry = JobEntry(job=job, pods_known=True)
-            if not is_archived(job.status):
-                await self._read_remaining_pods(entry)
             decided = self._decide(entry, pods_are_live=True)
             if decided.claim:
                 return await self._claim(entry)
             return await self._record_and_act(entry, decided)
         if self._index.observe_job(job):
+            if entry.pods and (placed := self._index.get(key)) is not None:
+                placed.pods_known = False
             return AT_ONCE
         full = f"the operator follows {self._index.max_jobs} live jobs, which is its limit"
         status = held_up(job, REASON_QUEUED, full, now=self._clock.now())
         if patch := status_patch(job.status, status):
             await self._cluster.patch_job_status(key, status_write(job, patch))
         return None
+
+    def _needs_no_place(self, entry: JobEntry) -> bool:
+        """True if a job that the index does not hold, its pods just read, is served without that.
+
+        One that is over is out of memory, and not to come back: but there may be news of its
+        record. One that is suspended, or to end, has no pods that somebody would have to follow.
+        """
+        job = entry.job
+        if job.status.is_finished:
+            return True
+        return not (is_to_run(job) or entry.pods or job.key in self._index)
 
 
 def _log_transition(job: JobView, decided: Plan) -> None:

@@ -23,6 +23,7 @@ from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.rawread import mapping
 from trainingjob_operator.core.readiness import held_up
 from trainingjob_operator.core.recording import PENDING, is_owed, may_release, stored
+from trainingjob_operator.core.suspension import is_settled
 from trainingjob_operator.errors import ConflictError, KubernetesError
 from trainingjob_operator.persistence.record import build_record, record_line
 from trainingjob_operator.reconciler.ports import Cluster, Recorder, Records
@@ -168,9 +169,12 @@ class RecordKeeper:
             self._records.settled(job.key)
 
     def _waits(self, job: JobView) -> bool:
-        """Whether its record is to come, or goes out right now: in an outage memory is not for it."""
+        """Whether its record is to come, or goes out right now: in an outage memory is not for it.
+
+        Nor is it for jobs that wait for their users.
+        """
         going_out = job.status.record_state == PENDING and not self._records.endpoint_ails
-        return not job.status.is_finished or going_out
+        return not (job.status.is_finished or is_settled(job, self._policy)) or going_out
 
     async def _say_what_is_lost(self, job: JobView) -> None:
         """A job goes without its record: an Event, a count, and the record itself in the log."""

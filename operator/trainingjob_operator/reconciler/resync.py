@@ -20,6 +20,7 @@ from datetime import timedelta
 from typing import Final
 
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.decision import Policy
 from trainingjob_operator.core.fair_share import in_fair_order
 from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer, rewind_of
 from trainingjob_operator.core.observe_job import job_view
@@ -27,6 +28,8 @@ from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.readiness import says_queued
 from trainingjob_operator.core.recording import is_held
 from trainingjob_operator.core.retention import finished_at, finishes_ahead
+from trainingjob_operator.core.start import is_to_run
+from trainingjob_operator.core.suspension import is_settled
 from trainingjob_operator.errors import ForbiddenError, KubernetesError
 from trainingjob_operator.reconciler.pod_comparison import PodComparison
 from trainingjob_operator.reconciler.ports import Cluster
@@ -61,9 +64,14 @@ class Scope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Jobs:
-    """What a list of jobs says: their uids, those that the index lacks, the list's version."""
+    """What a list of jobs says: their uids, those that the index lacks, the list's version.
+
+    Attributes:
+        settled: uids of those that the index lacks and need not have, as long as they have no pods.
+    """
 
     uids: set[str]
+    settled: set[str]
     newcomers: list[JobView]
     version: str
 
@@ -84,6 +92,7 @@ class Resync:
         clock: Clock,
         scope: Scope,
         interval_s: float,
+        policy: Policy,
         unreadable: Unreadable | None = None,
         on_rewind: Callable[[str], object] = lambda why: None,
     ) -> None:
@@ -96,6 +105,7 @@ class Resync:
         self._clock: Final = clock
         self._scope: Final = scope
         self._interval_s: Final = interval_s
+        self._policy: Final = policy
         self._on_rewind: Final = on_rewind
         self._requested: Final = asyncio.Event()
         self._left_out: frozenset[str | None] = frozenset()  # by the last pass
@@ -210,8 +220,8 @@ class Resync:
         if job.status.is_finished:
             if len(self._index) < self._index.max_jobs or _has_pods_left(job):
                 self._index.observe_job(job)
-        elif not self._index.observe_job(job) and not says_queued(job.status):
-            self._queue.add(job.key)  # turned away: it says so in its status
+        elif not self._index.observe_job(job) and not (says_queued(job.status) and is_to_run(job)):
+            self._queue.add(job.key)  # turned away: it says so, or needs no place
 
     async def _compare_pods(
         self, namespace: str | None, jobs: _Jobs, over: Collection[JobKey]
@@ -221,7 +231,7 @@ class Resync:
         Those that are over and have just come in, too: each has an appointment with its deletion.
         """
         here = (e for e in self._index if namespace in {None, e.job.key.namespace})
-        pods = PodComparison(self._index, here, on_news=self._queue.add)
+        pods = PodComparison(self._index, here, unplaced=jobs.settled, on_news=self._queue.add)
         async for page in self._cluster.list_pods(namespace):
             pods.take(page)
         pods.forget_unlisted()
@@ -236,6 +246,7 @@ class Resync:
     async def _list_jobs(self, namespace: str | None) -> _Jobs:
         """List all jobs, and take in what is new about those that the index has."""
         uids: set[str] = set()
+        settled: set[str] = set()
         newcomers: list[JobView] = []
         version = "0"
         async for page in self._cluster.list_jobs(namespace):
@@ -248,11 +259,13 @@ class Resync:
                     if has_gone_back(known.job.resource_version, job.resource_version, at=version):
                         self._on_rewind(rewind_of(known.job, job))
                     self._index.observe_job(job)
+                elif is_settled(job, self._policy) and is_ours(job):
+                    settled.add(job.uid)
                 elif self._is_wanted(job):
                     newcomers.append(job)
                 elif is_held(job):
                     self._queue.add(job.key)  # from before our time, and still to be let go
-        return _Jobs(uids=uids, newcomers=newcomers, version=version)
+        return _Jobs(uids=uids, settled=settled, newcomers=newcomers, version=version)
 
     def _is_wanted(self, job: JobView) -> bool:
         if not is_ours(job):

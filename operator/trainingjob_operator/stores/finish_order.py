@@ -1,4 +1,4 @@
-"""The finished jobs of the index, in the order in which they finished.
+"""The jobs of the index that can leave it, in the order in which they finished or settled.
 
 Bound: the index's; a key is here only while it is there.
 """
@@ -13,7 +13,7 @@ from trainingjob_operator.core.job import JobKey
 
 
 class _Place(NamedTuple):
-    """Sorts by the time at which a job finished; within a second, by who was told of first."""
+    """Sorts by the time at which a job finished or settled; within a second, by who came first."""
 
     at: datetime
     number: int
@@ -21,7 +21,7 @@ class _Place(NamedTuple):
 
 
 class FinishOrder:
-    """Whoever finished first, goes first."""
+    """Whoever finished or settled first, goes first."""
 
     def __init__(self) -> None:
         self._order: Final[list[_Place]] = []
@@ -36,15 +36,15 @@ class FinishOrder:
 
     @property
     def first(self) -> JobKey:
-        """Whoever finished first.
+        """Whoever finished or settled first.
 
         Raises:
-            IndexError: nobody has finished.
+            IndexError: nobody has.
         """
         return self._order[0].key
 
     def add(self, key: JobKey, at: datetime) -> None:
-        """A job has finished, then; one that is here already keeps its place."""
+        """A job has finished or settled, then; one that is here already keeps its place."""
         if key not in self._places:
             place = self._places[key] = _Place(at, next(self._numbers), key)
             insort(self._order, place)
@@ -57,6 +57,6 @@ class FinishOrder:
         return place is not None
 
     def before(self, when: datetime) -> Sequence[JobKey]:
-        """Those that finished before then, the first ones first."""
+        """Those that finished or settled before then, the first ones first."""
         end = bisect_left(self._order, when, key=lambda place: place.at)
         return [place.key for place in self._order[:end]]

@@ -3,10 +3,11 @@
 Every method is synchronous, so that nobody sees it half changed: between two awaits the picture
 is consistent, and no locking is needed.
 
-Bound: `max_jobs` entries. At the limit a finished job goes first (its object in the cluster still
-is the truth); a live one is never forgotten to make room; a new job is turned away and has to
-wait in line (`waiting_line`), where the namespace with the fewest live jobs comes first. A job has
-at most a few pods a rank; of more, which only somebody's forgery can be, none is taken in.
+Bound: `max_jobs` entries. At the limit a job that has finished goes first, or one that is suspended
+and settled (its object in the cluster still is the truth); a live one is never forgotten to make
+room; a new job is turned away and has to wait in line (`waiting_line`), where the namespace with the
+fewest live jobs comes first. A job has at most a few pods a rank; of more, which only somebody's
+forgery can be, none is taken in.
 """
 
 from collections import Counter
@@ -39,12 +40,13 @@ class JobIndex:
 
         Args:
             max_jobs: the most entries it holds.
-            moment: when a job finished, by the clock that `forget_finished_before` goes by.
+            moment: when a job finished or settled, by the clock that `forget_finished_before` goes
+                by.
             on_turn: called with the key of the job that is next in the line when there is room for
                 it: read it and offer it again. Called again for as long as it waits.
-            on_forgotten: called with the key of a finished job that still exists and is not
-                remembered any more: others have to forget it, too, but for the time at which it
-                goes.
+            on_forgotten: called with the key of a finished or settled job that still exists and is
+                not remembered any more: others have to forget it, too, but for the time at which
+                it goes.
         """
         if max_jobs < 1:
             raise ValueError("max_jobs must be at least 1")
@@ -55,7 +57,7 @@ class JobIndex:
         self._on_turn: Final = on_turn
         self._on_forgotten: Final = on_forgotten
         self._entries: dict[JobKey, JobEntry] = {}
-        self._finished: Final = FinishOrder()
+        self._leaving: Final = FinishOrder()
         self.newest_version = "0"  # of all jobs that were ever observed
         self.evicted_total = 0
         self.refused_total = 0
@@ -96,6 +98,8 @@ class JobIndex:
             if entry.job.status.attempt != job.status.attempt:
                 entry.vanished = entry.done = entry.unbegun = frozenset()
                 entry.has_service = False  # somebody may have deleted it since
+            if not entry.job.status.is_finished:
+                self._keep(job.key)  # if it was settled, it has changed since
             entry.job = job
             if job.status.is_finished:
                 entry.pods = {
@@ -103,6 +107,20 @@ class JobIndex:
                 }
             self._note_finished(job)
         return True
+
+    def settle(self, key: JobKey, since: datetime) -> None:
+        """Let a job that waits for its user alone leave as finished ones do, until it changes.
+
+        A pod of it that turns up is such a change. One whose pods are not known, or not gone, is
+        left as it is.
+
+        Args:
+            key: the job's.
+            since: since when it waits.
+        """
+        entry = self._entries.get(key)
+        if entry is not None and entry.pods_known and not entry.pods:
+            self._let_leave(key, since)
 
     def forget_job(self, key: JobKey, uid: str) -> bool:
         """Remove a job that is gone, if it is this very one, from the index or from the line.
@@ -124,7 +142,9 @@ class JobIndex:
         return was_waiting
 
     def forget_finished_before(self, when: datetime) -> int:
-        """Forget the jobs that finished before then by `moment`, their records stored or not.
+        """Forget the jobs that finished or settled before then by `moment`.
+
+        The records of finished ones may be stored or not.
 
         Their objects in the cluster are the truth; memory only would have spared a read. One of
         which pods are left that run, or are to go, stays: somebody has to take them down.
@@ -133,7 +153,7 @@ class JobIndex:
             How many were forgotten. Takes time for these, and for those that stay, alone.
         """
         forgotten = 0
-        for key in self._finished.before(when):
+        for key in self._leaving.before(when):
             entry = self._entries[key]
             if not any(_is_of_use(pod, entry.job) for pod in entry.pods.values()):
                 self._forget(key)
@@ -164,6 +184,8 @@ class JobIndex:
         if pod.says_much and entry.says_enough_without(pod):
             pod = pod.in_short()
         entry.pods[pod.name] = pod
+        if not entry.job.status.is_finished:
+            self._keep(entry.job.key)
         return known is None or pod != replace(known, resource_version=pod.resource_version)
 
     def is_done_with(self, pod: PodView) -> bool:
@@ -252,7 +274,7 @@ class JobIndex:
             self._call_next()
             return False
         if len(self._entries) >= self.max_jobs:
-            self._forget(self._finished.first)
+            self._forget(self._leaving.first)
             self.evicted_total += 1
         never_started = job.status.attempt == 0 and job.status.launched_attempt is None
         self._entries[job.key] = JobEntry(job=job, pods_known=never_started)
@@ -267,7 +289,7 @@ class JobIndex:
 
     @property
     def _has_room(self) -> bool:
-        return len(self._entries) < self.max_jobs or bool(self._finished)
+        return len(self._entries) < self.max_jobs or bool(self._leaving)
 
     def _call_next(self) -> None:
         """Tell whose turn it is. Nobody is let in before."""
@@ -281,7 +303,7 @@ class JobIndex:
 
     def _remove(self, key: JobKey) -> None:
         del self._entries[key]
-        if not self._finished.discard(key):
+        if not self._leaving.discard(key):
             self._count_live(key.namespace, -1)
 
     def _count_live(self, namespace: str, change: int) -> None:
@@ -290,13 +312,20 @@ class JobIndex:
             del self._live[namespace]
 
     def _note_finished(self, job: JobView) -> None:
-        if not job.status.is_finished:
-            if self._finished.discard(job.key):  # somebody edited its status: it lives
-                self._count_live(job.key.namespace, +1)
-        elif job.key not in self._finished:
-            self._count_live(job.key.namespace, -1)
-            self._finished.add(job.key, self._moment(finished_at(job.status) or job.created_at))
+        if job.status.is_finished:
+            self._let_leave(job.key, finished_at(job.status) or job.created_at)
+        else:
+            self._keep(job.key)  # somebody edited its status: it lives
+
+    def _let_leave(self, key: JobKey, since: datetime) -> None:
+        if key not in self._leaving:
+            self._count_live(key.namespace, -1)
+            self._leaving.add(key, self._moment(since))
             self._call_next()
+
+    def _keep(self, key: JobKey) -> None:
+        if self._leaving.discard(key):
+            self._count_live(key.namespace, +1)
 
 
 def _is_of_use(pod: PodView, job: JobView) -> bool:

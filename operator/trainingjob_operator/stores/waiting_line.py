@@ -45,6 +45,9 @@ class WaitingLine:
     def __len__(self) -> int:
         return len(self._places)
 
+    def __contains__(self, key: JobKey) -> bool:
+        return key in self._places
+
     @property
     def first(self) -> JobKey | None:
         """The key of the job that is next; None: nobody waits.

@@ -1,5 +1,8 @@
 """`spec.suspend`: the pods go, the job stays, and a resume is a new attempt."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from tests.support.views import (
@@ -17,12 +20,19 @@ from tests.support.views import (
     succeeded,
 )
 from trainingjob_operator.constants import (
+    CONDITION_COMPLETE,
     CONDITION_PODS_READY,
     CONDITION_RESTARTING,
     CONDITION_SUSPENDED,
+    FINALIZER_RECORD,
     REASON_RESUMED,
     REASON_SUSPENDED,
 )
+from trainingjob_operator.core.decision import Observation, Plan, Policy
+from trainingjob_operator.core.job import JobSpec, Shutdown
+from trainingjob_operator.core.plan import plan
+from trainingjob_operator.core.start import is_to_run
+from trainingjob_operator.core.suspension import is_settled, suspended_at
 
 LAUNCHED = make_status(launched_attempt=0, start_time=at(-100))
 SUSPENDED = make_condition(CONDITION_SUSPENDED, reason=REASON_SUSPENDED)
@@ -160,3 +170,75 @@ def test_the_clock_of_a_suspended_job_does_not_run() -> None:
 
     assert not decided.status.is_finished
     assert decided.look_again_at is None
+
+
+# --- settled ----------------------------------------------------------------------------------
+
+POLICY = Policy(recording=True)
+SETTLED = make_view(
+    make_status(SUSPENDED, attempt=1, launched_attempt=0, observed_generation=3),
+    generation=3,
+    finalizers=(FINALIZER_RECORD,),
+    suspend=True,
+)
+
+
+def test_a_suspended_job_is_settled_when_its_status_has_said_all() -> None:
+    assert is_settled(SETTLED, POLICY)
+    assert suspended_at(SETTLED) == SUSPENDED.last_transition_time
+
+
+@pytest.mark.parametrize("archiving", [False, True])
+def test_for_a_settled_job_without_pods_nothing_is_decided(archiving: bool) -> None:
+    policy = replace(POLICY, archiving=archiving)
+    first = plan(Observation(job=SETTLED), policy, now=NOW)
+    settled = replace(SETTLED, status=first.status)
+    assert is_settled(settled, policy)
+    again = plan(Observation(job=settled), policy, now=at(1_000_000))
+    assert again == Plan(status=settled.status)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spec": JobSpec()},
+        {"spec": JobSpec(suspend=True, shutdown="Stop")},
+        {"status": replace(SETTLED.status, shutdown=Shutdown(mode="Stop", requested_at=NOW))},
+        {"status": replace(SETTLED.status, conditions=())},
+        {"status": replace(SETTLED.status, active=1)},
+        {"status": replace(SETTLED.status, terminating=1)},
+        {"status": replace(SETTLED.status, launched_attempt=1)},
+        {"generation": 4},
+        {"deleting": True},
+        {"invalid": "spec: what is this"},
+        {"finalizers": ()},
+    ],
+    ids=",".join,
+)
+def test_a_suspended_job_of_which_something_is_wanted_is_not_settled(
+    change: dict[str, Any],
+) -> None:
+    assert not is_settled(replace(SETTLED, **change), POLICY)
+
+
+def test_without_records_a_settled_job_needs_no_finalizer() -> None:
+    assert is_settled(replace(SETTLED, finalizers=()), Policy())
+
+
+@pytest.mark.parametrize(
+    ("fields", "runs"),
+    [
+        ({}, True),
+        ({"suspend": True}, False),
+        ({"shutdown": "Terminate"}, False),
+        ({"deleting": True}, False),
+        ({"invalid": "spec: what is this"}, False),
+        ({"status": make_status(make_condition(CONDITION_COMPLETE))}, False),
+        ({"status": make_status(shutdown=Shutdown(mode="Stop", requested_at=NOW))}, False),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_a_job_is_to_run_unless_something_tells_it_not_to(
+    fields: dict[str, Any], runs: bool
+) -> None:
+    assert is_to_run(make_view(**fields)) is runs

@@ -17,14 +17,19 @@ def aged(life: OperatorLife, retention_s: float) -> IndexAging:
     return IndexAging(life.index, life.steady, retention_s=lambda: retention_s)
 
 
+def second_stays(attempt: int, rank: int) -> int | None:
+    """A kubelet on which rank 0 completes and a second one runs for ever."""
+    return None if rank else 0
+
+
 @leaping_time
 async def test_finished_jobs_leave_memory_and_go_on_time_all_the_same_and_live_ones_stay() -> None:
     cluster = FakeCluster(LoopClock())
     async with OperatorLife(cluster, ttl_s=3000, interval_s=10_000) as life:
         for name in ("one", "two"):
             cluster.create_job(make_job(name))
-        cluster.create_job(make_job("live", suspend=True))
-        kubelet = asyncio.create_task(Kubelet(cluster).run())
+        cluster.create_job(make_job("live", nodes=2))
+        kubelet = asyncio.create_task(Kubelet(cluster, second_stays).run())
         await asyncio.sleep(10)
         kubelet.cancel()
         assert (len(life.index), len(life.queue)) == (3, 2)
@@ -154,9 +159,9 @@ async def test_a_job_that_finished_in_the_future_is_not_remembered_until_then() 
     cluster = FakeCluster(clock)
     async with OperatorLife(cluster, ttl_s=3000, interval_s=300) as life:
         clock.ahead_s = 365 * 86_400
-        cluster.create_job(make_job("live", suspend=True))
+        cluster.create_job(make_job("live", nodes=2))
         cluster.create_job(make_job())
-        kubelet = asyncio.create_task(Kubelet(cluster).run())
+        kubelet = asyncio.create_task(Kubelet(cluster, second_stays).run())
         await asyncio.sleep(10)
         kubelet.cancel()
         clock.ahead_s = 0

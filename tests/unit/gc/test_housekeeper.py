@@ -189,7 +189,7 @@ async def test_the_log_reads_as_it_was_promised() -> None:
                 f"Cleanup: removed job ml/remembered-{n} (Succeeded, finished 61m ago)"
                 for n in range(3)
             ),
-            "Cleanup: removed 3 finished jobs from memory",
+            "Cleanup: removed 3 finished or suspended jobs from memory",
             "Memory: 7 jobs (2 active), 1 cached persists, 52 MiB resident",
             "Cleanup: removed 3 log files and 2 directories (4096 bytes)",
             "Cleanup: done in 0.0 s, next run in 600 s",

@@ -134,13 +134,13 @@ def test_each_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     begun, over = memory.announced
     assert (begun.reason, begun.warning) == ("MemoryPressure", True)
     assert begun.message == (
-        "memory pressure: 95 % of the limit (0 of 0 MiB); finished jobs leave the operator's "
-        "memory after 900 s now instead of 3600 s (objects, records and files stay)"
+        "memory pressure: 95 % of the limit (0 of 0 MiB); finished and suspended jobs leave the "
+        "operator's memory after 900 s now instead of 3600 s (objects, records and files stay)"
     )
     assert (over.reason, over.warning) == ("MemoryPressureOver", False)
     assert over.message == (
-        "memory pressure is over: 60 % of the limit (0 of 0 MiB); finished jobs stay in the "
-        "operator's memory for 3600 s again"
+        "memory pressure is over: 60 % of the limit (0 of 0 MiB); finished and suspended jobs stay "
+        "in the operator's memory for 3600 s again"
     )
 
 

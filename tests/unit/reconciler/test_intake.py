@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.builders import make_job
 from tests.support.clock import FakeClock
+from trainingjob_operator.core.decision import Policy
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.reconciler.intake import Intake
 from trainingjob_operator.reconciler.work_queue import WorkQueue
@@ -40,7 +41,7 @@ class Entrance:
         self.queue: WorkQueue[JobKey] = WorkQueue()
         self.index = JobIndex(max_jobs, on_turn=self.queue.add)
         self.manifests = ManifestCache()
-        self.intake = Intake(self.index, self.manifests, self.queue, FakeClock())
+        self.intake = Intake(self.index, self.manifests, self.queue, FakeClock(), policy=Policy())
 
     async def due(self) -> list[str]:
         """The jobs that are to be worked on now."""
@@ -231,11 +232,10 @@ async def test_a_pods_news_are_work_on_its_job_and_its_echo_is_none() -> None:
         pod(owner="another job's"),
         pod() | {"metadata": pod()["metadata"] | {"ownerReferences": []}},
         pod(index="first"),
-        pod(job_name="no-such-job"),
         {"metadata": None},
         {},
     ],
-    ids=["foreign", "unowned", "no rank", "no job", "no metadata", "empty"],
+    ids=["foreign", "unowned", "no rank", "no metadata", "empty"],
 )
 @pytest.mark.parametrize("kind", [None, "ADDED", "MODIFIED", "DELETED"])
 async def test_a_pod_that_is_no_rank_of_a_job_we_follow_is_passed_over(
@@ -248,6 +248,27 @@ async def test_a_pod_that_is_no_rank_of_a_job_we_follow_is_passed_over(
     entry = at.index.get(KEY)
     assert entry is not None
     assert (entry.pods, set(entry.vanished), await at.due()) == ({}, set(), [])
+
+
+@pytest.mark.parametrize("kind", [None, "ADDED", "MODIFIED"])
+async def test_the_job_of_a_pod_that_nobody_looks_after_is_read_while_the_pod_runs(
+    kind: str | None,
+) -> None:
+    at = Entrance()
+    at.intake.pod_event(kind, pod(job_name="forgotten"))
+    assert await at.due() == ["forgotten"]
+    at.intake.pod_event(kind, pod(job_name="forgotten", phase="Succeeded"))
+    at.intake.pod_event("DELETED", pod(job_name="forgotten"))
+    assert await at.due() == []
+
+
+async def test_the_pods_of_a_job_that_waits_for_a_place_cost_nothing() -> None:
+    at = Entrance(max_jobs=1)
+    at.intake.job_event("ADDED", job("live", uid="live"))
+    at.intake.job_event("ADDED", job(status=QUEUED))
+    await at.due()
+    at.intake.pod_event("MODIFIED", pod(phase="Running"))
+    assert await at.due() == []
 
 
 async def test_of_a_job_that_is_gone_no_appointment_is_left_though_the_index_had_forgotten_it() -> (

@@ -298,3 +298,91 @@ def test_a_later_list_of_pods_holds_even_where_it_is_older_than_what_was_known()
 
     take_list(index, pod(0, version=20), version="50")
     assert entry.pods["mnist-0-0"].resource_version == "20"
+
+
+# --- settled jobs -----------------------------------------------------------------------------
+
+
+def test_a_settled_job_makes_room_as_a_finished_one_does() -> None:
+    forgotten: list[JobKey] = []
+    index = JobIndex(2, on_forgotten=forgotten.append)
+    for name in ("parked", "live"):
+        index.observe_job(job(name))
+    index.settle(JobKey("ml", "parked"), NOW)
+
+    assert index.observe_job(job("next"))
+    assert forgotten == [JobKey("ml", "parked")]
+    assert JobKey("ml", "live") in index
+    assert not index.observe_job(job("one too many"))
+
+
+def test_settled_and_finished_jobs_make_room_in_the_order_of_their_time() -> None:
+    index = JobIndex(3)
+    index.observe_job(job("finished", finished=True))
+    for name, since in (("later", 1), ("earlier", -1)):
+        index.observe_job(job(name))
+        index.settle(JobKey("ml", name), NOW + timedelta(seconds=since))
+    for number, goes in enumerate(("earlier", "finished", "later")):
+        assert index.observe_job(job(f"live-{number}"))
+        assert JobKey("ml", goes) not in index
+
+
+@pytest.mark.parametrize("change", ["job", "pod", "list"])
+def test_a_settled_job_that_changes_stays_until_it_is_settled_again(change: str) -> None:
+    index = JobIndex(1)
+    index.observe_job(job())
+    index.settle(KEY, NOW)
+    if change == "job":
+        index.observe_job(job(version=2))
+    elif change == "pod":
+        index.observe_pod(pod())
+    else:
+        take_list(index, pod(), version="1")
+    assert not index.observe_job(job("next"))
+    assert KEY in index
+
+    take_list(index, version="2")
+    index.settle(KEY, NOW)
+    assert index.observe_job(job("next"))
+
+
+def test_a_job_is_not_settled_while_it_has_pods_or_nobody_knows_whether_it_has() -> None:
+    index = JobIndex(1)
+    index.observe_job(job(attempt=1))
+    index.settle(KEY, NOW)
+    assert not index.observe_job(job("next")), "its pods were not listed"
+    take_list(index, pod(), version="1")
+    index.settle(KEY, NOW)
+    assert not index.observe_job(job("next")), "it has one"
+    index.settle(JobKey("ml", "no such job"), NOW)
+
+
+def test_a_settled_job_that_is_over_leaves_by_the_time_of_its_end() -> None:
+    index = JobIndex(2)
+    index.observe_job(job())
+    index.settle(KEY, NOW - timedelta(hours=5))
+    index.observe_job(job(version=2, finished=True))
+    assert index.forget_finished_before(NOW - timedelta(hours=1)) == 0
+    assert index.forget_finished_before(NOW + timedelta(seconds=1)) == 1
+
+
+def test_settled_jobs_leave_memory_with_age() -> None:
+    index = JobIndex(10)
+    for number in range(5):
+        index.observe_job(job(f"job-{number}"))
+        index.settle(JobKey("ml", f"job-{number}"), NOW + timedelta(seconds=number))
+    assert index.forget_finished_before(NOW + timedelta(seconds=3)) == 3
+    assert len(index) == 2
+
+
+def test_settled_jobs_do_not_count_for_their_namespace() -> None:
+    index = JobIndex(3)
+    for number in range(2):
+        index.observe_job(job(f"parked-{number}"))
+        index.settle(JobKey("ml", f"parked-{number}"), NOW)
+    others = [replace(job(name), key=JobKey("ops", name)) for name in ("a", "b", "c")]
+    for other in others:
+        index.observe_job(other)
+    assert not index.observe_job(job("resumed"))
+    assert not index.observe_job(replace(job("d"), key=JobKey("ops", "d")))
+    assert index.waiting.first == JobKey("ml", "resumed")
