@@ -5,15 +5,17 @@ Where nothing runs them, the pods are admitted and stay Pending. What they do wh
 """
 
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from hack.chart import CHART, NAMESPACE
-from hack.generate import INSTALL, ROOT
-from tests.support.chart import RenderError
-from tests.support.real import install_crds
+from hack.generate import INSTALL, ROOT, UNINSTALL
+from tests.support.chart import RELEASE, RenderError
+from tests.support.real import KUBECTL, install_crds
 from tests.support.release import Cluster
 
 pytestmark = pytest.mark.real_only
@@ -187,6 +189,45 @@ def test_a_second_release_serves_other_namespaces(cluster: Cluster) -> None:
         "trainingjob-operator",
         "trainingjob-operator-records",
     ]
+
+
+def readme_command(last: str) -> str:
+    """The command of the README that ends with this line, and what it continues."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    end = lines.index(f"        {last}")
+    return "\n".join(lines[end - 1 : end + 1])
+
+
+def shell(cluster: Cluster, command: str) -> None:
+    """Run a command as somebody types it in a clone."""
+    path = f"{KUBECTL.parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig), "PATH": path}
+    script = ("bash", "-euo", "pipefail", "-c", command)
+    subprocess.run(script, cwd=ROOT, env=environment, check=True, timeout=120)
+
+
+def test_an_uninstall_by_kubectl_takes_the_name_of_the_image_and_replaces_an_earlier_job(
+    cluster_for_kubectl: Cluster,
+) -> None:
+    cluster = cluster_for_kubectl
+    cluster.namespace = NAMESPACE
+    cluster.kubectl("create", "namespace", NAMESPACE)
+    uninstall = readme_command("kubectl replace --force -f -")
+    cluster.kubectl("apply", "-f", str(ROOT / UNINSTALL))
+    with pytest.raises(subprocess.CalledProcessError):
+        shell(cluster, uninstall.replace("replace --force", "apply"))
+
+    for _ in range(2):
+        before = cluster.get("job", f"{RELEASE}-uninstall", "-n", NAMESPACE)["metadata"]["uid"]
+        shell(cluster, uninstall)
+        job = cluster.get("job", f"{RELEASE}-uninstall", "-n", NAMESPACE)
+        assert job["metadata"]["uid"] != before
+        [container] = job["spec"]["template"]["spec"]["containers"]
+        assert container["image"] == "registry.example/ml/trainingjob-operator:0.1.0"
+    cluster.kubectl("delete", "-f", str(ROOT / UNINSTALL))
+    shell(cluster, uninstall)
+    assert cluster.get("job", f"{RELEASE}-uninstall", "-n", NAMESPACE)
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")
 
 
 def test_the_manifest_installs_and_goes_again_while_there_are_jobs(

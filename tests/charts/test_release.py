@@ -233,7 +233,7 @@ async def test_kubectl_installs_it_with_one_command_and_uninstalls_it_as_the_rea
             await api.apply(make_job("running"))
             await api.wait_for_pods("running", 1, patience_s=FIRST_POD_WITHIN_S)
 
-            cluster.kubectl("apply", *uninstall)
+            cluster.kubectl("replace", "--force", *uninstall)
             complete = ("--for=condition=Complete", "--timeout=90s")
             cluster.kubectl("-n", NAMESPACE, "wait", *complete, job)
             assert "released 1 objects" in node.log(UNINSTALL_NAME)
