@@ -16,25 +16,54 @@ MAX_VARIABLE_NAME: Final = 253
 variables, and refuses a CRD whose rules might cost too much."""
 
 
+IGNORED_METADATA: Final[dict[str, str]] = {
+    "name": "string",
+    "generateName": "string",
+    "namespace": "string",
+    "creationTimestamp": "string",
+    "uid": "string",
+    "resourceVersion": "string",
+    "generation": "integer",
+    "selfLink": "string",
+}
+"""What a template made from a Job's or a pod's YAML has, and batch/v1 ignores, too."""
+
+_MAY_REPEAT: Final = ("env", "ports")
+_MAY_REPEAT_IN_PODS: Final = ("hostAliases", "imagePullSecrets")
+"""Lists in which the API server takes an entry twice, in a pod and in a Job's template. Published as
+maps, they would be checked for doubles in a custom resource, and nowhere else."""
+
+
 def pod_template_schema() -> dict[str, Any]:
     """The structural schema of a pod template. A new copy each time."""
     data = files("trainingjob_operator.api").joinpath("data/pod_template.json")
     template: dict[str, Any] = json.loads(data.read_text(encoding="utf-8"))["schema"]
     template["required"] = ["spec"]
+    template["properties"]["metadata"]["properties"] |= {
+        name: {"description": "Ignored.", "type": kind} for name, kind in IGNORED_METADATA.items()
+    }
     spec = template["properties"]["spec"]
     spec["required"] = ["containers"]
     spec |= rules.extension(
         (rules.NEVER_RESTARTED, rules.HAS_MAIN_CONTAINER, rules.MAIN_IS_NEVER_RESTARTED)
     )
     spec["properties"]["containers"]["minItems"] = 1
+    _allow_doubles(spec["properties"], _MAY_REPEAT_IN_PODS)
     for kind in ("containers", "initContainers"):
         containers = spec["properties"][kind]
         containers["maxItems"] = MAX_CONTAINERS
         container = containers["items"]["properties"]
         container["name"]["maxLength"] = 63
+        _allow_doubles(container, _MAY_REPEAT)
         variables = container["env"]
         variables["maxItems"] = MAX_VARIABLES
         name = variables["items"]["properties"]["name"]
         name["maxLength"] = MAX_VARIABLE_NAME
         name |= rules.extension((rules.VARIABLE_IS_FREE,))
     return template
+
+
+def _allow_doubles(properties: dict[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        properties[name]["x-kubernetes-list-type"] = "atomic"
+        del properties[name]["x-kubernetes-list-map-keys"]

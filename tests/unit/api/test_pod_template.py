@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hack.pod_template_schema import QUANTITY, Translator, first_sentence
-from trainingjob_operator.api.pod_template import pod_template_schema
+from trainingjob_operator.api.pod_template import IGNORED_METADATA, pod_template_schema
 
 
 def test_a_reference_is_replaced_and_the_fields_own_description_wins() -> None:
@@ -104,10 +104,11 @@ def test_every_field_of_a_template_is_described() -> None:
     ] == []
 
 
-def test_a_template_has_labels_and_annotations_only_and_needs_containers() -> None:
+def test_a_template_has_labels_and_annotations_and_what_is_ignored_and_needs_containers() -> None:
     nodes = dict(template_nodes())
 
-    assert set(nodes["template.metadata"]["properties"]) == {"labels", "annotations"}
+    known = {"labels", "annotations", *IGNORED_METADATA}
+    assert set(nodes["template.metadata"]["properties"]) == known
     assert nodes["template"]["required"] == ["spec"]
     assert nodes["template.spec"]["required"] == ["containers"]
     assert "template.spec.ephemeralContainers" not in nodes
