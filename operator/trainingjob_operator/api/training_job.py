@@ -190,6 +190,12 @@ class TrainingJobSpec(WireModel):
     """How many times all ranks are started again after a failure before the job is failed.
     Disruptions, such as a drained node, are not counted."""
 
+    disruption_limit: Annotated[
+        int, Field(ge=0, le=10_000, json_schema_extra={"format": "int32"})
+    ] = 100
+    """How many disruptions in a row are borne before the job is failed. The count starts anew when
+    every rank has been ready for ten minutes, and when the job is suspended."""
+
     pod_failure_policy: PodFailurePolicy | None = None
     """What the failure of a pod means for the job. Absent: a failure counts towards
     `backoffLimit`, and a disruption does not."""

@@ -86,7 +86,11 @@ class TrainingJobStatus(WireModel):
     """Restarts that counted towards `spec.backoffLimit`."""
 
     disruptions: Count | None = None
-    """Restarts for which the job is not to blame: drained, preempted or lost pods."""
+    """Restarts for which the job is not to blame: drained, preempted, rejected or lost pods."""
+
+    disruptions_since_progress: Count | None = None
+    """Disruptions in a row, between which not every rank was ready for ten minutes. More than
+    `spec.disruptionLimit` fail the job."""
 
     active: Count | None = None
     """Pods that are pending or running, and not being deleted."""

@@ -60,6 +60,7 @@ class JobStatus:
 
     Attributes:
         launched_attempt: the last attempt of which every pod was created; None before the first.
+        disruptions_since_progress: those in a row between which not every rank ran for a while.
         completed_indexes: ranks that are done in the current attempt, in batch/v1's format.
         attempt_start_time: when the current attempt was first free to create its pods; None before,
             while scheduling gates hold them, and when the job is finished.
@@ -78,6 +79,7 @@ class JobStatus:
     launched_attempt: int | None = None
     restarts: int = 0
     disruptions: int = 0
+    disruptions_since_progress: int = 0
     active: int = 0
     ready: int = 0
     succeeded: int = 0
@@ -137,6 +139,7 @@ class JobSpec:
 
     num_nodes: int = 1
     backoff_limit: int = 3
+    disruption_limit: int = 100
     suspend: bool = False
     shutdown: str | None = None
     active_deadline_s: int | None = None

@@ -96,6 +96,7 @@ def _spec_view(spec: TrainingJobSpec) -> JobSpec:
     return JobSpec(
         num_nodes=spec.num_nodes,
         backoff_limit=spec.backoff_limit,
+        disruption_limit=spec.disruption_limit,
         suspend=spec.suspend,
         shutdown=spec.shutdown,
         active_deadline_s=spec.active_deadline_seconds,
@@ -142,6 +143,7 @@ def status_view(raw: dict[str, Any]) -> JobStatus:
         launched_attempt=whole_or_none(raw.get("launchedAttempt")),
         restarts=max(whole(raw.get("restarts")), 0),
         disruptions=max(whole(raw.get("disruptions")), 0),
+        disruptions_since_progress=max(whole(raw.get("disruptionsSinceProgress")), 0),
         active=whole(raw.get("active")),
         ready=whole(raw.get("ready")),
         succeeded=whole(raw.get("succeeded")),
@@ -216,6 +218,7 @@ def status_document(status: JobStatus) -> dict[str, Any]:
         "attempt": status.attempt,
         "restarts": status.restarts,
         "disruptions": status.disruptions,
+        "disruptionsSinceProgress": status.disruptions_since_progress,
         "active": status.active,
         "ready": status.ready,
         "succeeded": status.succeeded,

@@ -18,6 +18,7 @@ from trainingjob_operator.core.pod_end import (
     Containers,
     PodEnd,
     failed_beside,
+    is_rejected,
     rank_end,
     read_containers,
     reason_of,
@@ -82,7 +83,8 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         held_by=_held_by(metadata, mapping(raw.get("spec")), status),
         grace_s=_grace(metadata),
         stop_requested_at=_stop_requested_at(metadata, conditions),
-        disruption=_disruption(status, conditions),
+        disruption=_disruption(conditions),
+        rejected=is_rejected(phase, status, containers),
         waiting_reason=waiting_reason,
         waiting_message=waiting_message,
         unschedulable=_unschedulable(conditions),
@@ -225,16 +227,16 @@ def _pairs(conditions: list[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _disruption(status: dict[str, Any], conditions: list[dict[str, Any]]) -> str:
-    """Why the cluster took the pod away: a reason, or "" if it did not.
+def _disruption(conditions: list[dict[str, Any]]) -> str:
+    """Return why the cluster took the pod away, "" if it did not.
 
-    Pods evicted by a kubelet under pressure carry only the reason `Evicted` on old nodes.
+    Only the condition says so. A pod's own reason `Evicted` is that of a pod over its own storage
+    limit, too, which is no disruption.
     """
     target = _condition(conditions, "DisruptionTarget")
     if target.get("status") == "True":
         return reason_of(target) or "DisruptionTarget"
-    reason = text(status.get("reason"))
-    return reason if reason in {"Evicted", "NodeLost", "NodeShutdown", "Shutdown"} else ""
+    return ""
 
 
 def _waiting(containers: list[dict[str, Any]]) -> tuple[str, str]:

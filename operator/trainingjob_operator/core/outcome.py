@@ -10,6 +10,7 @@ from trainingjob_operator.constants import (
     REASON_BACKOFF_LIMIT_EXCEEDED,
     REASON_COMPLETIONS_REACHED,
     REASON_DEADLINE_EXCEEDED,
+    REASON_DISRUPTION_LIMIT_EXCEEDED,
     REASON_EVICTED,
     REASON_INVALID_POD_TEMPLATE,
     REASON_INVALID_SPEC,
@@ -17,10 +18,12 @@ from trainingjob_operator.constants import (
     REASON_POD_FAILED,
     REASON_POD_FAILURE_POLICY,
     REASON_POD_LOST,
+    REASON_POD_REJECTED,
     REASON_PRE_RUNNING_DEADLINE_EXCEEDED,
 )
 from trainingjob_operator.core.deadlines import active_deadline, pre_running_deadline
 from trainingjob_operator.core.decision import Plan
+from trainingjob_operator.core.disruption_limit import PROGRESS, is_exhausted
 from trainingjob_operator.core.failure_policy import Verdict, judge
 from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.pod import PodView
@@ -104,17 +107,14 @@ def when_disrupted(s: Situation) -> Plan | None:
         gone = _failed_pods(s)  # which podFailurePolicy ignores
     if gone:
         pod = _first(gone)
-        return s.restart(
-            counted=False, reason=_disruption_reason(pod), message=_describe(pod, taken_away=True)
-        )
+        message = _describe(pod, taken_away=True)
+        return _bear(s, reason=_disruption_reason(pod), message=message, exit_code=pod.exit_code)
     if not s.ranks.lost:
         return None
     if not s.seen.pods_are_live:
         return Plan(status=s.seen.job.status, needs_live_pods=True)
     ranks = format_indexes(s.ranks.lost)
-    return s.restart(
-        counted=False, reason=REASON_POD_LOST, message=f"the pod of rank {ranks} is gone"
-    )
+    return _bear(s, reason=REASON_POD_LOST, message=f"the pod of rank {ranks} is gone")
 
 
 def when_overdue(s: Situation) -> Plan | None:
@@ -155,6 +155,20 @@ def _spend_a_try(
     )
 
 
+def _bear(s: Situation, *, reason: str, message: str, exit_code: int | None = None) -> Plan:
+    """Restart without spending a try, unless that was too often in a row."""
+    limit = s.spec.disruption_limit
+    if not is_exhausted(s.status, limit):
+        return s.restart(counted=False, reason=reason, message=message)
+    return s.finish(
+        CONDITION_FAILED,
+        reason=REASON_DISRUPTION_LIMIT_EXCEEDED,
+        message=f"{message}; more than {limit} disruptions in a row (spec.disruptionLimit), "
+        f"between which not every rank was ready for {PROGRESS.total_seconds() / 60:g} minutes",
+        exit_code=exit_code,
+    )
+
+
 def _failed_pods(s: Situation) -> list[PodView]:
     return [
         pod for pod in s.ranks.current if pod.has_failed and pod.index not in s.ranks.completed
@@ -171,6 +185,8 @@ def _disruption_reason(pod: PodView) -> str:
         return REASON_NODE_LOST
     if pod.disruption:
         return REASON_EVICTED
+    if pod.rejected:
+        return REASON_POD_REJECTED
     return REASON_POD_LOST if pod.deleting else REASON_POD_FAILED
 
 
@@ -180,6 +196,8 @@ def _describe(pod: PodView, *, taken_away: bool = False) -> str:
         what = f"was taken away ({pod.disruption})"
     elif taken_away and pod.deleting:
         what = "was deleted"
+    elif pod.rejected:
+        what = "was rejected by its node"
     elif pod.exit_code is not None:
         what = f"exited with code {pod.exit_code}"
         who = f"{who}: {pod.failed_in}" if pod.failed_in else who

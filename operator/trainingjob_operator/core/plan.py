@@ -21,6 +21,7 @@ from trainingjob_operator.core.archiving import archive_first
 from trainingjob_operator.core.cleanup import pods_to_clean
 from trainingjob_operator.core.deadlines import active_deadline, pre_running_deadline
 from trainingjob_operator.core.decision import Observation, Plan, Policy
+from trainingjob_operator.core.disruption_limit import forgive
 from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.outcome import (
@@ -70,6 +71,7 @@ def plan(seen: Observation, policy: Policy, *, now: datetime) -> Plan:
     )
     ranks = sort_ranks(seen)
     done = replace(job.status, completed_indexes=format_indexes(ranks.completed))
+    done = forgive(done, now=now)
     situation = Situation(seen=seen, ranks=ranks, status=done, policy=policy, now=now)
     decided = next(
         (answer for step in _STEPS if (answer := step(situation)) is not None), None

@@ -41,6 +41,7 @@ class PodView:
         stop_requested_at: when its deletion or disruption was requested; None while nobody did.
         finished_at: when its main container ended, or its last one if that never ran; None before.
         disruption: reason of its true `DisruptionTarget` condition, else "".
+        rejected: its node took it back before any container of it ran; `reason` says why.
         exit_code: of the container that decides (the main one, if it has run), once its rank is
             over; None where the pod ended as a whole.
         exits: how its containers ended, for the failure policy; empty unless its rank failed.
@@ -73,6 +74,7 @@ class PodView:
     stop_requested_at: datetime | None = None
     finished_at: datetime | None = None
     disruption: str = ""
+    rejected: bool = False
     exit_code: int | None = None
     exits: tuple[ContainerExit, ...] = ()
     reason: str = ""
@@ -160,5 +162,6 @@ class PodView:
 
     @property
     def is_disrupted(self) -> bool:
-        """Whether somebody took it away: deletion, eviction, preemption, a lost node."""
-        return (self.deleting or bool(self.disruption)) and not self.has_completed
+        """True if it was taken away (deletion, eviction, preemption, a lost node) or rejected."""
+        taken = self.deleting or bool(self.disruption) or self.rejected
+        return taken and not self.has_completed

@@ -120,6 +120,24 @@ def _restarts_all(spec: dict[str, Any]) -> bool:
     return any(rule.get("action") == "RestartAllContainers" for rule in rules)
 
 
+def is_rejected(phase: PodPhase, status: dict[str, Any], containers: Containers) -> bool:
+    """True if its node took the pod back before any container of it ran.
+
+    The kubelet asks once more what the scheduler has decided (`OutOfcpu`, `NodeAffinity`, pressure)
+    and what that knows nothing of (devices: `UnexpectedAdmissionError`). A pod that waited in vain
+    until its own deadline was not rejected.
+    """
+    own = text(status.get("reason"))
+    if phase is not PodPhase.FAILED or not own or own == "DeadlineExceeded":
+        return False
+    return not any(_has_run(container) for container in containers.all)
+
+
+def _has_run(container: Status) -> bool:
+    states = (mapping(container.get("state")), mapping(container.get("lastState")))
+    return any("running" in state or "terminated" in state for state in states)
+
+
 def side_containers(containers: Containers) -> tuple[str, ...]:
     """Return the names of the containers beside the main one that have not ended.
 

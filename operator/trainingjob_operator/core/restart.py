@@ -30,6 +30,7 @@ def begin_restart(
         new_attempt(status),
         restarts=status.restarts + counted,
         disruptions=status.disruptions + (not counted),
+        disruptions_since_progress=status.disruptions_since_progress + (not counted),
         # A restart while the last one still waits is a flip to false and back in one write: the
         # wait and the deadline of the new attempt count from now.
         conditions=tuple(c for c in status.conditions if c.type != CONDITION_RESTARTING),

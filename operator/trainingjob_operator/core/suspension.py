@@ -21,7 +21,7 @@ from trainingjob_operator.core.situation import Situation
 
 
 def when_suspended(s: Situation) -> Plan | None:
-    """A suspended job has no pods, and its clock does not run.
+    """A suspended job has no pods, its clock does not run, and what befell its pods is forgiven.
 
     The attempt's number goes up before its pods go, so that a crash in between never starts an
     attempt a second time. A pod of the current attempt can also turn up later, when the operator
@@ -34,7 +34,9 @@ def when_suspended(s: Situation) -> Plan | None:
     if launched or s.ranks.current or s.ranks.completed or s.seen.vanished:
         status = new_attempt(status)
     held = (
-        s.having(replace(status, start_time=None, attempt_start_time=None))
+        s.having(
+            replace(status, start_time=None, attempt_start_time=None, disruptions_since_progress=0)
+        )
         .no_restart_pending("the job is suspended")
         .not_ready("the job is suspended")
         .condition(

@@ -235,3 +235,71 @@ def test_what_fails_beside_a_main_container_that_failed_explains_nothing() -> No
 def test_how_the_others_end_does_not_matter_where_the_pod_succeeded() -> None:
     pod = view("Succeeded", initContainerStatuses=[ended("proxy", 143)])
     assert (pod.exit_code, pod.failed_in, pod.failed_beside) == (0, "", ())
+
+
+# --- whose fault the end is -----------------------------------------------------------------------
+
+
+def disruption_target(status: str = "True") -> dict[str, Any]:
+    return {"type": "DisruptionTarget", "status": status, "reason": "TerminationByKubelet"}
+
+
+@pytest.mark.parametrize("reason", ["Evicted", "NodeLost", "NodeShutdown", "Shutdown"])
+def test_only_the_condition_makes_a_disruption(reason: str) -> None:
+    died = [ended("trainer", 137)]
+    own = view("Failed", reason=reason, message="over its limit", containerStatuses=died)
+    taken = view("Failed", reason=reason, containerStatuses=died, conditions=[disruption_target()])
+    withdrawn = view(
+        "Failed", reason=reason, containerStatuses=died, conditions=[disruption_target("False")]
+    )
+
+    assert (own.is_disrupted, taken.is_disrupted, withdrawn.is_disrupted) == (False, True, False)
+    job = make_view(make_status(launched_attempt=0), backoff_limit=1)
+    status = decide(job, owned(own)).status
+    assert (status.restarts, status.disruptions) == (1, 0)
+    restarting = status.condition("Restarting")
+    assert restarting is not None
+    assert restarting.reason == "PodFailed"
+    assert f"failed ({reason}: over its limit)" in restarting.message
+
+
+@pytest.mark.parametrize(
+    "reason", ["UnexpectedAdmissionError", "OutOfcpu", "OutOfmemory", "NodeAffinity", "Evicted"]
+)
+def test_a_pod_that_its_node_rejects_before_any_container_ran_spends_no_try(reason: str) -> None:
+    waits = [{"name": "trainer", "state": {"waiting": {"reason": "ContainerCreating"}}}]
+    for statuses in ([], waits):
+        pod = view("Failed", reason=reason, message="no device", containerStatuses=statuses)
+        assert pod.rejected
+        decided = decide(make_view(make_status(launched_attempt=0), backoff_limit=0), owned(pod))
+        restarting = decided.status.condition("Restarting")
+        assert restarting is not None
+        assert restarting.reason == "PodRejected"
+        assert f"was rejected by its node ({reason}: no device)" in restarting.message
+        assert (decided.status.restarts, decided.status.disruptions) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        pytest.param({"reason": "DeadlineExceeded"}, id="it waited until its own deadline"),
+        pytest.param(
+            {"reason": "Evicted", "initContainerStatuses": [ended("fetch", 0)]},
+            id="an init container ran",
+        ),
+        pytest.param(
+            {
+                "reason": "Evicted",
+                "containerStatuses": [
+                    {"name": "proxy", "state": {"running": {}}},
+                    {"name": "trainer", "state": {"waiting": {}}},
+                ],
+            },
+            id="a side container ran",
+        ),
+        pytest.param({}, id="it says nothing of itself"),
+    ],
+)
+def test_what_may_be_the_jobs_own_fault_is_no_rejection(status: dict[str, Any]) -> None:
+    pod = view("Failed", **status)
+    assert (pod.rejected, pod.is_disrupted) == (False, False)

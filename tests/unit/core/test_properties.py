@@ -9,13 +9,25 @@ from hypothesis import strategies as st
 
 from tests.support.views import NOW, UID, make_pod, make_view
 from trainingjob_operator.core.decision import Observation, Plan, Policy
+from trainingjob_operator.core.indexes import parse_indexes
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.plan import plan
 from trainingjob_operator.core.pod import PodPhase, PodView
 
 POLICY: Final = Policy(restart_backoff_s=0, restart_backoff_cap_s=0)
 SETTLED_AFTER: Final = 20
-ACTIONS: Final = ("run", "succeed", "fail", "vanish", "evict", "suspend", "resume", "crash")
+ACTIONS: Final = (
+    "run",
+    "succeed",
+    "fail",
+    "vanish",
+    "evict",
+    "reject",
+    "end",
+    "suspend",
+    "resume",
+    "crash",
+)
 
 
 @dataclass
@@ -61,7 +73,8 @@ class World:
         assert ended == [c.type for c in new.conditions if c.status and old.is_finished]
         for victim in decided.delete:
             pod = self.pods[victim.name]
-            assert new.is_finished or pod.attempt < new.attempt
+            is_done = pod.index in parse_indexes(new.completed_indexes)
+            assert new.is_finished or pod.attempt < new.attempt or is_done
 
     def create(self, attempt: int, rank: int) -> None:
         assert (attempt, rank) not in self.created, "a rank was created twice in one attempt"
@@ -95,6 +108,8 @@ class World:
             "succeed": replace(pod, phase=PodPhase.SUCCEEDED, ready=False, exit_code=0),
             "fail": replace(pod, phase=PodPhase.FAILED, ready=False, exit_code=1),
             "evict": replace(pod, phase=PodPhase.FAILED, ready=False, disruption="Evicted"),
+            "reject": replace(pod, phase=PodPhase.FAILED, ready=False, rejected=True),
+            "end": replace(pod, ready=False, exit_code=rank % 2, side_containers=("proxy",)),
             "vanish": None,
         }
         changed = changes.get(action, pod)

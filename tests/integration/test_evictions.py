@@ -1,0 +1,58 @@
+"""Pods that are evicted, rejected and drained: whose fault it is, and what becomes of the job."""
+
+from typing import Any
+
+from tests.support.api import Api, condition
+from tests.support.builders import make_job
+from tests.support.operator import OperatorProcess
+
+Object = dict[str, Any]
+
+
+def killed(pod: Object) -> list[Object]:
+    times = {"startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:01:00Z"}
+    return [
+        {
+            "name": pod["spec"]["containers"][0]["name"],
+            "image": "example/mnist:1.0",
+            "imageID": "",
+            "ready": False,
+            "restartCount": 0,
+            "state": {"terminated": {"exitCode": 137, "reason": "Error", **times}},
+        }
+    ]
+
+
+async def test_a_pod_over_its_own_storage_limit_is_the_jobs_failure(
+    operator: OperatorProcess, api: Api
+) -> None:
+    await api.apply(make_job("greedy", backoff_limit=1))
+    for attempt in (0, 1):
+        [pod] = await api.wait_for_pods("greedy", 1, attempt=attempt)
+        await api.start_pod(pod)
+        status = {"phase": "Failed", "reason": "Evicted", "message": "over its limit of 1Gi"}
+        await api.set_pod_status(pod, status | {"containerStatuses": killed(pod)})
+
+    failed = await api.wait_for_phase("greedy", "Failed")
+
+    outcome = condition(failed, "Failed")
+    assert outcome["reason"] == "BackoffLimitExceeded"
+    assert "failed (Evicted: over its limit of 1Gi)" in outcome["message"]
+    assert (failed["restarts"], failed["disruptions"]) == (1, 0)
+
+
+async def test_pods_that_nodes_reject_spend_no_try_but_are_not_borne_for_ever(
+    operator: OperatorProcess, api: Api
+) -> None:
+    await api.apply(make_job("rejected", backoff_limit=0, disruptionLimit=1))
+    for attempt in (0, 1):
+        [pod] = await api.wait_for_pods("rejected", 1, attempt=attempt)
+        status = {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "no device"}
+        await api.set_pod_status(pod, status)
+
+    failed = await api.wait_for_phase("rejected", "Failed")
+
+    outcome = condition(failed, "Failed")
+    assert outcome["reason"] == "DisruptionLimitExceeded"
+    assert "was rejected by its node (UnexpectedAdmissionError: no device)" in outcome["message"]
+    assert (failed["restarts"], failed["disruptionsSinceProgress"]) == (0, 1)
