@@ -131,6 +131,8 @@ REASON_NODE_LOST: Final = "NodeLost"
 REASON_POD_LOST: Final = "PodLost"
 REASON_POD_REJECTED: Final = "PodRejected"
 """The node took the pod back before any of its containers ran."""
+REASON_PARTLY_REFUSED: Final = "PartlyRefused"
+"""Not every pod was created in time: the others were given back, and all start again later."""
 REASON_RESTARTED: Final = "Restarted"
 """The next attempt has started: the condition `Restarting` went back to false."""
 

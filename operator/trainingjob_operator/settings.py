@@ -147,6 +147,10 @@ class RestartSettings(_Group):
     backoff_cap: Seconds = Field(default=60.0, ge=0, le=86400)
     """The longest wait before a restart, in seconds."""
 
+    partial_hold: Seconds = Field(default=60.0, ge=0, le=86400)
+    """Seconds for which, at least, a gang that is refused in part keeps the pods that it has; then
+    it gives them back, spends no try, and comes back later. 0: it keeps them for ever."""
+
 
 class IndexSettings(_Group):
     """How much the operator remembers."""
@@ -292,6 +296,7 @@ class Settings(_Group):
         return Policy(
             restart_backoff_s=self.restart.backoff,
             restart_backoff_cap_s=self.restart.backoff_cap,
+            partial_hold_s=self.restart.partial_hold,
             recording=bool(self.persist.url),
             record_deadline_s=self.persist.deadline,
             archiving=bool(self.volume.root),

@@ -9,7 +9,7 @@ import asyncio
 import copy
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from tests.support.objects import Object, Objects, Request, controller_uid, key_of, merged
 from trainingjob_operator.api import RetentionPolicyStatus, TrainingJobStatus
@@ -30,6 +30,8 @@ from trainingjob_operator.errors import (
 )
 from trainingjob_operator.kube.gateway import JobsPage, Page
 
+_COUNTED: Final = ("Pending", "Running")
+
 
 class FakeCluster(Objects):
     """The gateway's methods and errors on objects in memory.
@@ -37,7 +39,8 @@ class FakeCluster(Objects):
     Attributes:
         events: those that were created.
         started: uids of the pods that have run.
-        pod_quota: pods beyond this number are refused as a ResourceQuota does.
+        pod_quota: pods beyond this number are refused as a ResourceQuota does, which counts those
+            that have not ended.
     """
 
     def __init__(self, clock: Clock, *, namespaces: tuple[str, ...] = ("ml", "ops")) -> None:
@@ -155,7 +158,7 @@ class FakeCluster(Objects):
                 raise InvalidError("spec.containers: Required value", status=422, reason="Invalid")
             if (
                 key_of(manifest) not in self._objects["pods"]
-                and len(self.pods()) >= self.pod_quota
+                and sum(p["status"]["phase"] in _COUNTED for p in self.pods()) >= self.pod_quota
             ):
                 raise QuotaExceededError("exceeded quota: pods", status=403, reason="Forbidden")
             return self._create("create_pod", "pods", manifest)

@@ -18,11 +18,14 @@ class Policy:
         restart_backoff_cap_s: the longest wait before a restart.
         recording: whether finished jobs leave a record: an endpoint is set.
         record_deadline_s: how long a job that its user deleted is held for its record.
+        partial_hold_s: for how long, at least, a gang that is refused in part keeps what it has; 0:
+            for ever.
         archiving: whether the logs of ranks are archived: there is a log volume.
     """
 
     restart_backoff_s: float = 1.0
     restart_backoff_cap_s: float = 60.0
+    partial_hold_s: float = 60.0
     recording: bool = False
     record_deadline_s: float = 86_400.0
     archiving: bool = False
@@ -38,6 +41,9 @@ class Refusal:
         wait_s: how long that was, in seconds, when it was refused.
         fatal: the very request is wrong, and no patience mends it.
         attempt, generation: of the job that was refused; a refusal says nothing of others.
+        refused_at: when that was.
+        partly_since: since when the attempt has had a part of its pods and was refused the rest, as
+            far as memory reaches; None if it has none.
         changed_retry_at: when to ask for the same attempt of a job that has changed since.
         changed_wait_s: how long that was, in seconds, when it was refused.
     """
@@ -49,6 +55,8 @@ class Refusal:
     fatal: bool = False
     attempt: int
     generation: int
+    refused_at: datetime
+    partly_since: datetime | None = None
     changed_retry_at: datetime
     changed_wait_s: float = 0.0
 

@@ -8,7 +8,8 @@ asked in order, and the first that has an answer decides. The order is the meani
 3. whoever wants the job to end (deletion, shutdown) comes before whatever befalls its pods;
 4. a failure is counted before a suspension takes the failed pods away;
 5. a suspension comes before disruptions: the pods that it takes down are no news;
-6. a lost rank comes before the deadlines: it looks like one that has never run.
+6. a lost rank comes before the deadlines: it looks like one that has never run;
+7. a deadline comes before giving back what an attempt has, which would begin another one.
 """
 
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from trainingjob_operator.core.cleanup import pods_to_clean
 from trainingjob_operator.core.deadlines import active_deadline, pre_running_deadline
 from trainingjob_operator.core.decision import Observation, Plan, Policy
 from trainingjob_operator.core.disruption_limit import forgive
+from trainingjob_operator.core.giving_back import when_partly_refused
 from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.outcome import (
@@ -119,6 +121,7 @@ _STEPS: Final[tuple[Callable[[Situation], Plan | None], ...]] = (
     when_suspended,
     when_disrupted,
     when_overdue,
+    when_partly_refused,
 )
 
 

@@ -5,12 +5,14 @@ that has changed asks from anew, too, because it may have been mended; one that 
 again, and is refused each time, does so less and less often.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.pod import PodView
 
 _FIRST_CHANGED_WAIT_S: Final = 1.0
 
@@ -24,6 +26,14 @@ def standing(refusal: Refusal | None, job: JobView, *, now: datetime) -> Refusal
     if now >= refusal.changed_retry_at:
         return None
     return replace(refusal, fatal=False, retry_at=refusal.changed_retry_at)
+
+
+def with_part(refusal: Refusal, before: Refusal | None, pods: Iterable[PodView]) -> Refusal:
+    """Return the refusal with since when the attempt has had a part of its pods, if it has any."""
+    if not any(pod.attempt == refusal.attempt for pod in pods):
+        return refusal
+    known = before.partly_since if before and before.attempt == refusal.attempt else None
+    return replace(refusal, partly_since=known or refusal.refused_at)
 
 
 def changed_wait_s(before: Refusal | None, attempt: int, *, now: datetime) -> float:

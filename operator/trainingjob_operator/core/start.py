@@ -5,11 +5,13 @@ next attempt needs: the attempt is part of a pod's name.
 """
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from trainingjob_operator.core.cleanup import deletions
 from trainingjob_operator.core.deadlines import attempt_start
-from trainingjob_operator.core.decision import DeletePod, Plan
+from trainingjob_operator.core.decision import DeletePod, Plan, Refusal
+from trainingjob_operator.core.giving_back import holds_until, may_return_at
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.ranks import Ranks
 from trainingjob_operator.core.readiness import (
@@ -54,7 +56,8 @@ def _follow(s: Situation) -> Plan:
         kept = kept_pods(s.ranks.stale)
         waiting = s.not_ready("; ".join(filter(None, [_NOT_GONE, kept])))
         return Plan(status=waiting.status, delete=deletions(s.ranks.stale))
-    if (due := may_start_at(s.status, s.policy)) is not None and s.now < due:
+    due = may_return_at(s.job, s.status, s.policy) or may_start_at(s.status, s.policy)
+    if due is not None and s.now < due:
         return Plan(status=s.status, look_again_at=due)
     start = attempt_start(s.status, s.ranks, now=s.now)
     s = s.having(replace(s.status, attempt_start_time=start))
@@ -70,9 +73,17 @@ def _follow(s: Situation) -> Plan:
         now=s.now,
         generation=s.job.generation,
     )
-    if refusal is not None and s.now < refusal.retry_at:
-        return Plan(status=status, look_again_at=refusal.retry_at)
+    if refusal is not None and s.now < (due := _ask_again_at(refusal, s)):
+        return Plan(status=status, look_again_at=due)
     return Plan(status=status, create=tuple(sorted(s.ranks.missing)))
+
+
+def _ask_again_at(refusal: Refusal, s: Situation) -> datetime:
+    """Return when to ask again: a last time, too, before what the attempt has is given back."""
+    ends = holds_until(refusal, s.job, s.policy)
+    if ends is None or refusal.refused_at >= ends:
+        return refusal.retry_at
+    return min(refusal.retry_at, ends)
 
 
 def is_to_run(job: JobView) -> bool:

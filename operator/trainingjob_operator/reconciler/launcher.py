@@ -17,6 +17,7 @@ from trainingjob_operator.core.manifests import pod_manifest, service_manifest
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.rawread import items, mapping
+from trainingjob_operator.core.refusals import with_part
 from trainingjob_operator.core.weight import weight_of_document
 from trainingjob_operator.errors import (
     AlreadyExistsError,
@@ -101,6 +102,8 @@ class Launcher:
                 if isinstance(result, BaseException):
                     raise result
                 entry.refusal = entry.refusal or result
+        if entry.refusal is not None:
+            entry.refusal = with_part(entry.refusal, before, entry.pods.values())
 
     async def _create_service(
         self, job: JobView, spec: TrainingJobSpec, before: Refusal | None

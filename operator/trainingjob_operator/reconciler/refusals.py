@@ -124,6 +124,7 @@ class RefusalReader:
             fatal=fatal,
             attempt=attempt,
             generation=job.generation,
+            refused_at=now,
             changed_retry_at=now + timedelta(seconds=changed_s),
             changed_wait_s=changed_s,
         )

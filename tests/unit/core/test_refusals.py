@@ -33,6 +33,7 @@ def make_refusal(
         fatal=fatal,
         attempt=attempt,
         generation=generation,
+        refused_at=at(retry_s - 60),
         changed_retry_at=at(changed_s),
     )
 

@@ -63,7 +63,7 @@ async def test_a_raised_quota_starts_the_job_within_a_minute() -> None:
     cluster.pod_quota = 1
     async with OperatorLife(cluster):
         cluster.create_job(make_job(nodes=2))
-        await asyncio.sleep(125)
+        await asyncio.sleep(30)
         assert len(cluster.pods()) == 1
         cluster.pod_quota = 2
         await asyncio.sleep(61)

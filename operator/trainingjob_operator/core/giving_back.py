@@ -1,0 +1,105 @@
+"""A gang that is refused in part: what it got it gives back, and comes back for all of it.
+
+Two gangs that each hold a part of a quota would wait for each other for ever. So one that holds a
+part for a while asks a last time, and then deletes its pods, which spends no try. It comes back
+after a wait. How long either lasts is by age and chance: the older of two holds on longer and waits
+less, and two of one age part after a few times. Both follow from status and the job alone, so that
+a restart of the operator changes neither.
+"""
+
+import hashlib
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from trainingjob_operator.constants import (
+    CONDITION_PODS_READY,
+    CONDITION_RESTARTING,
+    REASON_PARTLY_REFUSED,
+)
+from trainingjob_operator.core.cleanup import deletions
+from trainingjob_operator.core.decision import Plan, Policy, Refusal
+from trainingjob_operator.core.indexes import format_indexes
+from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.restart import new_attempt
+from trainingjob_operator.core.situation import Situation
+
+_LONGEST: Final = 4
+"""So many times the first wait is the longest, but for age and chance."""
+
+_SHORTEST: Final = 0.25
+
+
+def when_partly_refused(s: Situation) -> Plan | None:
+    """Give back what the attempt has, if it was refused the rest when it had held on long enough.
+
+    A rank that is done has used what it had, and others may do so as well: then it is kept.
+    """
+    refusal = s.seen.refusal
+    if refusal is None or not s.ranks.missing or s.ranks.completed:
+        return None
+    ends = holds_until(refusal, s.job, s.policy)
+    if ends is None or refusal.refused_at < ends:
+        return None
+    holding = format_indexes(pod.index for pod in s.ranks.current)
+    why = f"{refusal.message}; ranks {holding} gave back what they had, and all start again later"
+    status = _begin_return(s, why)
+    given = s.having(status).condition(
+        CONDITION_PODS_READY, to=False, reason=refusal.reason, message=why
+    )
+    return Plan(status=given.status, delete=deletions(s.seen.pods))
+
+
+def holds_until(refusal: Refusal, job: JobView, policy: Policy) -> datetime | None:
+    """Return when a gang that was refused in part asks a last time; None if it keeps what it has."""
+    since = refusal.partly_since
+    if since is None or policy.partial_hold_s <= 0:
+        return None
+    share = 2 - _youth(job, since, policy) + _chance(job, job.status.attempt)
+    return since + timedelta(seconds=policy.partial_hold_s * share)
+
+
+def may_return_at(job: JobView, status: JobStatus, policy: Policy) -> datetime | None:
+    """Return when a gang that gave back what it had may start again; None if it did not."""
+    pending = status.condition(CONDITION_RESTARTING)
+    if pending is None or not pending.status or pending.reason != REASON_PARTLY_REFUSED:
+        return None
+    return pending.last_transition_time + timedelta(
+        seconds=_wait_s(job, status, pending.last_transition_time, policy)
+    )
+
+
+def _begin_return(s: Situation, why: str) -> JobStatus:
+    """Record that this attempt is over, which counts as nothing, and that the next one is due.
+
+    What the attempt has used of its pre-running deadline stays used: the wait is put in between.
+    """
+    status = new_attempt(s.status)
+    conditions = tuple(c for c in status.conditions if c.type != CONDITION_RESTARTING)
+    given = s.having(replace(status, conditions=conditions)).condition(
+        CONDITION_RESTARTING, to=True, reason=REASON_PARTLY_REFUSED, message=why
+    )
+    start = s.status.attempt_start_time
+    if start is None:
+        return given.status
+    wait = timedelta(seconds=_wait_s(s.job, given.status, s.now, s.policy))
+    return replace(given.status, attempt_start_time=start + wait)
+
+
+def _wait_s(job: JobView, status: JobStatus, given_back_at: datetime, policy: Policy) -> float:
+    """Return for how many seconds a gang stays away that gave back what it had at that moment."""
+    times = max(status.attempt - status.restarts - status.disruptions, 1)
+    base = policy.partial_hold_s * min(2.0 ** (min(times, 32) - 1), _LONGEST)
+    return base * (_SHORTEST + _youth(job, given_back_at, policy) + _chance(job, status.attempt))
+
+
+def _youth(job: JobView, at: datetime, policy: Policy) -> float:
+    """Return 1 for a job that was just created, and less the older it is."""
+    age_s = max((at - job.created_at).total_seconds(), 0.0)
+    return policy.partial_hold_s / (policy.partial_hold_s + age_s) if age_s else 1.0
+
+
+def _chance(job: JobView, attempt: int) -> float:
+    """Return a number from 0 to 1 that is another one for each job and attempt."""
+    digest = hashlib.sha256(f"{job.uid}/{attempt}".encode()).digest()
+    return int.from_bytes(digest[:4]) / 2**32
