@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+from trainingjob_operator.constants import REASON_QUEUED
+from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.ranks import Ranks
 
@@ -30,12 +32,18 @@ def pre_running_deadline(job: JobView, status: JobStatus, ranks: Ranks) -> datet
     return status.attempt_start_time + timedelta(seconds=job.spec.pre_running_deadline_s)
 
 
-def attempt_start(status: JobStatus, ranks: Ranks, *, now: datetime) -> datetime | None:
-    """Return the `attemptStartTime` of an attempt that nothing of ours holds back any more.
+def attempt_start(
+    status: JobStatus, ranks: Ranks, refusal: Refusal | None, *, now: datetime
+) -> datetime | None:
+    """Return the `attemptStartTime` of an attempt that is due; None while it is held back.
+
+    Scheduling gates hold it back, and so does the operator's own limit. A quota does not: to wait
+    for room in the cluster is what the deadline bounds.
 
     It is in status, so that a restart of the operator neither shortens nor lengthens the deadline.
     Once every rank has run nothing counts from it, and it stays as it is.
     """
-    if ranks.gated:
+    is_queued = refusal is not None and refusal.reason == REASON_QUEUED
+    if ranks.gated or is_queued:
         return None
     return status.attempt_start_time if ranks.all_started else status.attempt_start_time or now

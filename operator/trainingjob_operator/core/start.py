@@ -59,7 +59,7 @@ def _follow(s: Situation) -> Plan:
     due = may_return_at(s.job, s.status, s.policy) or may_start_at(s.status, s.policy)
     if due is not None and s.now < due:
         return Plan(status=s.status, look_again_at=due)
-    start = attempt_start(s.status, s.ranks, now=s.now)
+    start = attempt_start(s.status, s.ranks, s.seen.refusal, now=s.now)
     s = s.having(replace(s.status, attempt_start_time=start))
     if s.ranks.current:
         s = s.no_restart_pending(f"attempt {s.status.attempt} has started")

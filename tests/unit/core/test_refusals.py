@@ -11,6 +11,7 @@ from trainingjob_operator.constants import (
     REASON_FORBIDDEN,
     REASON_INVALID_POD_TEMPLATE,
     REASON_POD_NAME_CONFLICT,
+    REASON_QUEUED,
     REASON_QUOTA_EXCEEDED,
 )
 from trainingjob_operator.core.decision import Refusal
@@ -91,6 +92,18 @@ def test_a_deadline_fails_a_job_whose_pods_are_refused() -> None:
     )
 
     assert decided.status.is_true(CONDITION_FAILED)
+
+
+def test_the_clock_of_an_attempt_runs_while_a_quota_is_full_and_not_while_the_job_is_queued() -> (
+    None
+):
+    job = make_view(make_status(attempt_start_time=at(-5)), nodes=2, pre_running_deadline_s=60)
+
+    refused = decide(job, refusal=make_refusal(REASON_QUOTA_EXCEEDED, retry_s=600))
+    queued = decide(job, refusal=make_refusal(REASON_QUEUED, retry_s=600))
+
+    assert (refused.status.attempt_start_time, refused.look_again_at) == (at(-5), at(55))
+    assert (queued.status.attempt_start_time, queued.look_again_at) == (None, at(600))
 
 
 def test_a_refusal_does_not_hinder_a_suspension_or_a_shutdown() -> None:
