@@ -26,6 +26,7 @@ from trainingjob_operator.constants import (
 
 THE_END_S = 60.0
 DOWNTIME_S = 1.5
+PARTIAL_HOLD_S = 4.0
 Object = dict[str, Any]
 S = TypeVar("S")
 
@@ -90,7 +91,9 @@ async def _play(scenario: Scenario, crashes: Iterator[tuple[int, When]]) -> Play
         with suppress(Crash):
             recorded = endpoint if scenario.endpoint is not None else None
             archive = shelf if scenario.volume else None
-            async with OperatorLife(cluster, endpoint=recorded, shelf=archive):
+            async with OperatorLife(
+                cluster, endpoint=recorded, shelf=archive, partial_hold_s=PARTIAL_HOLD_S
+            ):
                 while not cluster.has_crashed and clock.monotonic() < THE_END_S:
                     await asyncio.sleep(0.25)
         cluster.revive()
@@ -148,11 +151,14 @@ def _of_deletion(effects: list[Effect]) -> Iterator[str]:
 
 
 def _of_counting(statuses: list[Object]) -> Iterator[str]:
-    """Every attempt but the first is accounted for: a restart, a disruption or a suspension."""
+    """Every attempt but the first is accounted for.
+
+    It is a restart, a disruption, a suspension, or a part that was given back.
+    """
     for old, new in itertools.pairwise(statuses):
         begun = new.get("attempt", 0) - old.get("attempt", 0)
         counted = _counted(new) - _counted(old)
-        if not (begun == counted == 0 or (begun == 1 and counted == int(not _suspended(new)))):
+        if not (begun == counted == 0 or (begun == 1 and counted == _counts(new))):
             yield f"{begun} attempts begun and {counted} counted in one write: {new}"
 
 
@@ -243,6 +249,14 @@ def _attempt(pod: Object) -> int:
 
 def _counted(status: Object) -> int:
     return int(status.get("restarts", 0)) + int(status.get("disruptions", 0))
+
+
+def _counts(status: Object) -> int:
+    given_back = any(
+        c["type"] == "Restarting" and c["status"] == "True" and c["reason"] == "PartlyRefused"
+        for c in status.get("conditions", [])
+    )
+    return int(not _suspended(status) and not given_back)
 
 
 def _suspended(status: Object) -> bool:

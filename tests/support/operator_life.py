@@ -61,6 +61,7 @@ class OperatorLife:
         shelf: LogShelf | None = None,
         max_waiting: int = 1000,
         events: Recorder | None = None,
+        partial_hold_s: float = 60.0,
     ) -> None:
         self.cluster: Final = cluster
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue()
@@ -92,7 +93,11 @@ class OperatorLife:
             on_forgotten=self.remover.take_removed,
         )
         self.archiver: Final = self._archiver(shelf, max_waiting) if shelf is not None else None
-        policy = Policy(recording=endpoint is not None, archiving=shelf is not None)
+        policy = Policy(
+            recording=endpoint is not None,
+            archiving=shelf is not None,
+            partial_hold_s=partial_hold_s,
+        )
         self.reconciler: Final = Reconciler(
             cluster=cluster,
             index=self.index,

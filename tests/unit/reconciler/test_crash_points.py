@@ -155,6 +155,18 @@ SCENARIOS = [
         volume=True,
     ),
     Scenario(
+        "it gets a part of its pods, gives them back, and gets all of them later",
+        runs_for_ever,
+        {"phase": "Succeeded", "restarts": 0, "disruptions": 0},
+        pods=2,
+        user={
+            0: lambda c: setattr(c, "pod_quota", 1),
+            10: lambda c: setattr(c, "pod_quota", 2),
+            48: lambda c: [c.finish_pod(pod) for pod in c.pods()],  # type: ignore[func-returns-value]
+        },
+        volume=True,
+    ),
+    Scenario(
         "it is suspended and resumed, and its logs are archived",
         lambda attempt, rank: 0 if attempt else None,
         {"phase": "Succeeded", "attempt": 1, "restarts": 0, "disruptions": 0},
