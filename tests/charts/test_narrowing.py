@@ -1,4 +1,7 @@
-"""Namespaces that an upgrade takes from the operator: what it has left there is freed."""
+"""Namespaces that an upgrade takes from the operator: what it has left there is freed.
+
+Only what is quick is done with both Helms: that they look at the cluster in the same way.
+"""
 
 import asyncio
 import json
@@ -30,12 +33,16 @@ def upgrade(cluster: Cluster, namespaces: list[str], *extra: str) -> str:
     return cluster.helm("upgrade", RELEASE, CHART, *extra, values=values)
 
 
-def would_free(cluster: Cluster, values: Values) -> list[Object]:
-    """What an upgrade with these values would create in order to free what is held."""
+def planned(cluster: Cluster, values: Values) -> tuple[list[Object], str]:
+    """What an upgrade with these values would create to free what is held, and its notes."""
     said = cluster.helm("upgrade", RELEASE, CHART, "--dry-run=server", values=values)
-    text = said.partition("HOOKS:")[2].partition("MANIFEST:")[0]
+    text, _, notes = said.partition("HOOKS:")[2].partition("MANIFEST:")
     hooks = [found for found in yaml.safe_load_all(text) if found]
-    return [found for found in hooks if component(found) == "narrowing"]
+    return [found for found in hooks if component(found) == "narrowing"], notes
+
+
+def would_free(cluster: Cluster, values: Values) -> list[Object]:
+    return planned(cluster, values)[0]
 
 
 def arguments(objects: list[Object]) -> list[str]:
@@ -62,8 +69,9 @@ def asked_by_the_job(cluster: Cluster) -> list[Object]:
 
 
 async def test_what_is_held_in_dropped_namespaces_is_freed_by_the_upgrade(
-    cluster: Cluster, tmp_path: Path
+    cluster_for_kubectl: Cluster, tmp_path: Path
 ) -> None:
+    cluster = cluster_for_kubectl
     server = ApiServerUnderTest(cluster.plane.kubeconfig, plane=cluster.plane)
     mark = uuid4().hex[:8]
     kept, alive, going, other = (f"{word}-{mark}" for word in ("kept", "alive", "going", "other"))
@@ -115,8 +123,6 @@ def test_what_an_upgrade_could_not_free_the_next_one_frees(
     cluster = cluster_for_kubectl
     both = [cluster.team, cluster.namespace]
     cluster.install({"watchNamespaces": both})
-    assert would_free(cluster, {"watchNamespaces": both}) == []
-    assert would_free(cluster, {}) == []
     narrow: Values = {"watchNamespaces": [cluster.namespace]}
     hooks = would_free(cluster, narrow)
     assert granted(one(hooks, "Role", part="narrowing")) == RIGHTS
@@ -126,19 +132,19 @@ def test_what_an_upgrade_could_not_free_the_next_one_frees(
     with pytest.raises(RenderError, match="post-upgrade hook"):
         upgrade(cluster, [cluster.namespace], "--timeout=3s")
 
-    assert arguments(would_free(cluster, narrow)) == ["release-finalizers", "--only", cluster.team]
-    off = narrow | {"uninstall": {"releaseFinalizers": False}}
-    assert would_free(cluster, off) == []
-    # Served again, and gone: there is nothing to free.
+    hooks, notes = planned(cluster, narrow)
+    assert arguments(hooks) == ["release-finalizers", "--only", cluster.team]
+    assert f"The jobs of {cluster.team} are not served any more." in notes
+    assert f"kubectl -n {cluster.namespace} logs job/{NARROWED}" in notes
+    hooks, notes = planned(cluster, narrow | {"uninstall": {"releaseFinalizers": False}})
+    assert (hooks, "WARNING: no hook frees the jobs" in notes) == ([], True)
+    # Served again, there is nothing to free, nor when it has gone.
     assert would_free(cluster, {"watchNamespaces": both}) == []
     cluster.kubectl("delete", "namespace", cluster.team, "--timeout=60s")
     assert would_free(cluster, narrow) == []
 
 
-def test_the_step_from_all_namespaces_to_some_spares_these(
-    cluster_for_kubectl: Cluster,
-) -> None:
-    cluster = cluster_for_kubectl
+def test_the_step_from_all_namespaces_to_some_spares_these(cluster: Cluster) -> None:
     cluster.install()
     hooks = would_free(cluster, {"watchNamespaces": [cluster.team]})
     assert arguments(hooks) == ["release-finalizers", "--all-but", cluster.team]
