@@ -54,6 +54,9 @@ ASK_FOR_ROOM_S: Final = 1.0
 ASK_VOLUME_S: Final = 60.0
 """How often a job that runs without its directory on the log volume asks for it again."""
 
+ASK_UNPLACED_S: Final = 5.0
+"""How often one looks at a job whose pods go while it waits for a place: not all is reported."""
+
 LONGEST_WAIT_S: Final = 3600.0
 """What is due later than that is the sweep's business, not the queue's."""
 
@@ -356,19 +359,25 @@ class Reconciler:
             await self._read_remaining_pods(entry)
         if self._needs_no_place(entry):
             self._index.stop_waiting(key)
-            decided = self._decide(entry, pods_are_live=True)
-            if decided.claim:
-                return await self._claim(entry)
-            return await self._record_and_act(entry, decided)
+            return await self._pass_without_place(entry)
         if self._index.observe_job(job):
             if entry.pods and (placed := self._index.get(key)) is not None:
                 placed.pods_known = False
             return AT_ONCE
+        if not is_to_run(job):
+            due = await self._pass_without_place(entry)  # its pods have to go meanwhile
+            return ASK_UNPLACED_S if due is None else min(due, ASK_UNPLACED_S)
         full = f"the operator follows {self._index.max_jobs} live jobs, which is its limit"
         status = held_up(job, REASON_QUEUED, full, now=self._clock.now())
         if patch := status_patch(job.status, status):
             await self._cluster.patch_job_status(key, status_write(job, patch))
         return None
+
+    async def _pass_without_place(self, entry: JobEntry) -> float | None:
+        decided = self._decide(entry, pods_are_live=True)
+        if decided.claim:
+            return await self._claim(entry)
+        return await self._record_and_act(entry, decided)
 
     def _needs_no_place(self, entry: JobEntry) -> bool:
         """True if a job that the index does not hold, its pods just read, is served without that.

@@ -35,6 +35,14 @@ def test_what_has_started_comes_before_what_has_not() -> None:
     assert names(*old, job("small", "runs", 100, has_started=True))[0] == "runs"
 
 
+def test_a_job_that_was_resumed_is_as_new_and_a_suspended_one_with_pods_has_started() -> None:
+    suspended = JobStatus(conditions=(make_condition("Suspended"),), attempt=1, launched_attempt=0)
+    resumed = replace(job("a", "resumed", 0), status=suspended)
+    stops = replace(job("a", "stops", 8), status=replace(suspended, terminating=1))
+    runs = job("a", "runs", 9, has_started=True)
+    assert names(resumed, stops, runs) == ["stops", "runs", "resumed"]
+
+
 def test_what_is_over_comes_last() -> None:
     over = replace(job("a", "over", 0), status=FINISHED)
     assert names(over, job("a", "lives", 9)) == ["lives", "over"]

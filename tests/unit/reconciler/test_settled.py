@@ -218,6 +218,52 @@ async def test_the_log_of_a_pod_that_a_settled_job_has_at_a_start_is_archived_be
 
 
 @leaping_time
+async def test_at_a_start_a_resumed_job_takes_no_place_from_one_that_runs() -> None:
+    cluster = new_cluster()
+    async with operated(cluster, forever, max_jobs=1):
+        cluster.create_job(make_job("parked"))
+        await asyncio.sleep(5)
+        cluster.edit_job("parked", suspend=True)
+        await asyncio.sleep(5)
+        cluster.create_job(make_job("runs"))
+        await asyncio.sleep(5)
+    cluster.edit_job("parked", suspend=False)
+    async with operated(cluster, forever, max_jobs=1):
+        await asyncio.sleep(5)
+        assert conditions(cluster, "parked")["PodsReady"] == ("False", "Queued")
+        assert cluster.status("runs")["phase"] == "Running"
+        cluster.edit_job("runs", suspend=True)
+        await asyncio.sleep(10)
+    assert cluster.status("parked")["phase"] == "Running"
+
+
+@leaping_time
+@pytest.mark.parametrize("ending", ["suspend", "shutdown", "deletion"])
+async def test_pods_of_a_job_without_a_place_go_when_it_is_told_not_to_run(ending: str) -> None:
+    cluster = new_cluster()
+    endpoint = FakeEndpoint(cluster)
+    async with operated(cluster, forever, endpoint=endpoint):
+        for name in ("live", "unplaced"):
+            cluster.create_job(make_job(name, nodes=2))
+            await asyncio.sleep(5)
+    async with operated(cluster, forever, max_jobs=1, endpoint=endpoint) as life:  # a lower limit
+        await asyncio.sleep(5)
+        assert conditions(cluster, "unplaced")["PodsReady"] == ("False", "Queued")
+        if ending == "deletion":
+            cluster.delete_job("unplaced")
+        else:
+            cluster.edit_job("unplaced", **{ending: "Stop" if ending == "shutdown" else True})
+        await asyncio.sleep(30)
+        assert [entry.job.key.name for entry in life.index] == ["live"]
+        assert len(life.index.waiting) == 0
+    assert pods_of(cluster, "unplaced") == []
+    left = {job["metadata"]["name"]: job["status"]["phase"] for job in cluster.jobs()}
+    ended = {"suspend": {"unplaced": "Suspended"}, "shutdown": {"unplaced": "Cancelled"}}
+    assert left == {"live": "Running"} | ended.get(ending, {})
+    assert len(endpoint.rows) == (ending != "suspend")
+
+
+@leaping_time
 async def test_settled_jobs_are_claimed_when_records_are_switched_on_without_taking_places() -> (
     None
 ):
