@@ -293,6 +293,8 @@ def _used_and_limit(parts: Parts) -> dict[str, tuple[int, int]]:
     used = {
         "index": (len(parts.index), parts.index.max_jobs),
         "waiting_line": (len(parts.index.waiting), parts.index.waiting.limit),
+        "pods": (parts.index.room.used, parts.index.room.limit),
+        "start_line": (len(parts.index.room.waiting), parts.index.room.waiting.limit),
         "work_queue": (len(parts.queue), parts.queue.limit + parts.index.max_jobs),
         "manifest_cache_bytes": (parts.manifests.used_bytes, parts.manifests.limit_bytes),
         "starting_bytes": (starting.used, starting.limit),

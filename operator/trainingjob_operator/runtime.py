@@ -85,6 +85,8 @@ class Operator:
         )
         self.index: Final = JobIndex(
             settings.index.max_jobs,
+            max_pods=settings.index.max_pods,
+            monotonic=clock.monotonic,
             moment=steady.of,
             on_turn=self.queue.add,
             on_forgotten=self._forget,

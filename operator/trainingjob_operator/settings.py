@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from trainingjob_operator.constants import MAX_NODES
 from trainingjob_operator.core.decision import Policy
 from trainingjob_operator.core.ownership import ARGO_CD_LABEL
 from trainingjob_operator.errors import SettingsError
@@ -158,6 +159,10 @@ class IndexSettings(_Group):
     max_jobs: int = Field(default=20_000, ge=1, le=1_000_000)
     """Jobs in the index. At the limit finished ones go first, and suspended ones that are settled;
     then new jobs wait, visibly."""
+
+    max_pods: int = Field(default=100_000, ge=MAX_NODES, le=10_000_000)
+    """Pods of all jobs. A job whose ranks would be more waits with its start, visibly; what is
+    there is followed in any case. At least what the largest job has."""
 
     retention: Seconds = Field(default=3600.0, ge=0, le=31_536_000)
     """Seconds for which a finished or settled suspended job stays in the index; then its object

@@ -44,3 +44,18 @@ def test_jobs_whose_every_pod_is_a_megabyte_fit_into_memory(tmp_path: Path) -> N
         again = most_memory_mib(server, tmp_path, "pods of a megabyte, second start", pods=128)
     assert first < LIMIT_MIB
     assert again < LIMIT_MIB
+
+
+def test_all_jobs_together_have_a_limit_of_pods_at_the_first_start_and_the_next(
+    tmp_path: Path,
+) -> None:
+    log, limit = tmp_path / "operator.log", {"TRAININGJOB_INDEX__MAX_PODS": "1000"}
+    with large_jobs(tmp_path, "--jobs", "13", "--nodes", "100") as server:
+        with OperatorProcess(server.kubeconfig, log, **limit):
+            server.wait_for(PATIENCE_S, launched=10, queued=3)
+        with OperatorProcess(server.kubeconfig, log, **limit) as again:
+            again.wait_until_ready()
+            _, metrics = again.probe("/metrics")
+        found = server.wait_for(PATIENCE_S, pods=1000)
+    assert (found["pods"], found["launched"], found["queued"]) == (1000, 10, 3)
+    assert 'bounded_used{structure="pods"} 1000.0' in metrics

@@ -38,7 +38,7 @@ FULL: Values = {
     "watchNamespaces": ["team-a"],
     "kubernetes": {"timeout": 7.5},
     "reconciler": {"workers": 3, "accelerators": ["example.com/npu", "example.com/tpu"]},
-    "index": {"maxJobs": 1000000},
+    "index": {"maxJobs": 1000000, "maxPods": 2000000},
     "web": {"port": 9000},
     "logging": {"format": "console", "level": "debug"},
     "config": {"TRAININGJOB_RESTART__BACKOFF": 2, "TRAININGJOB_RECONCILER__WORKERS": 4},
@@ -337,6 +337,7 @@ def test_values_reach_the_operator(major: Major) -> None:
     assert settings.kubernetes.timeout == 7.5
     assert settings.reconciler.accelerators == ("example.com/npu", "example.com/tpu")
     assert settings.index.max_jobs == 1_000_000
+    assert settings.index.max_pods == 2_000_000
     assert settings.web.address == ":9000"
     assert settings.logging.format == "console"
 

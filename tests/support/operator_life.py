@@ -53,6 +53,7 @@ class OperatorLife:
         cluster: FakeCluster,
         *,
         max_jobs: int = 100,
+        max_pods: int = 100_000,
         interval_s: float = 300.0,
         namespaces: tuple[str | None, ...] = (None,),
         endpoint: Writer | None = None,
@@ -68,6 +69,8 @@ class OperatorLife:
         self.steady: Final = SteadyTime(cluster.clock)
         self.index: Final = JobIndex(
             max_jobs,
+            max_pods=max_pods,
+            monotonic=cluster.clock.monotonic,
             moment=self.steady.of,
             on_turn=self.queue.add,
             on_forgotten=self.queue.unfollow,

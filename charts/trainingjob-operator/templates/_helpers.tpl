@@ -130,6 +130,7 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
   "TRAININGJOB_RESTART__BACKOFF_CAP" .Values.restart.backoffCap
   "TRAININGJOB_RESTART__PARTIAL_HOLD" .Values.restart.partialHold
   "TRAININGJOB_INDEX__MAX_JOBS" .Values.index.maxJobs
+  "TRAININGJOB_INDEX__MAX_PODS" .Values.index.maxPods
   "TRAININGJOB_INDEX__RETENTION" .Values.index.retention
   "TRAININGJOB_MEMORY__PRESSURE_PERCENT" .Values.memory.pressurePercent
   "TRAININGJOB_MEMORY__RESUME_PERCENT" .Values.memory.resumePercent

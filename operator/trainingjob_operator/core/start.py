@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from trainingjob_operator.constants import CONDITION_RESTARTING
 from trainingjob_operator.core.cleanup import deletions
 from trainingjob_operator.core.deadlines import attempt_start
 from trainingjob_operator.core.decision import DeletePod, Plan, Refusal
@@ -91,3 +92,9 @@ def is_to_run(job: JobView) -> bool:
     is_held = job.spec.suspend or job.spec.shutdown is not None or job.status.shutdown is not None
     is_over = job.deleting or job.status.is_finished or job.invalid is not None
     return not (is_held or is_over)
+
+
+def has_begun(job: JobView) -> bool:
+    """True if status says that an attempt runs, or that the next one only has to be started."""
+    status = job.status
+    return status.launched_attempt == status.attempt or status.is_true(CONDITION_RESTARTING)

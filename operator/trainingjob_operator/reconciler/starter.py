@@ -1,14 +1,19 @@
-"""The start of an attempt: which spec its pods are made from, and when there is memory for it."""
+"""The start of an attempt: when there is room for its pods, and what they are made from."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 from trainingjob_operator.api.validation import parse_spec
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.decision import Plan
+from trainingjob_operator.constants import REASON_QUEUED
+from trainingjob_operator.core.decision import Plan, Refusal
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.refusals import with_part
+from trainingjob_operator.core.start import has_begun
 from trainingjob_operator.core.weight import weight_of_document
+from trainingjob_operator.errors import KubernetesError
 from trainingjob_operator.reconciler.byte_budget import ByteBudget
 from trainingjob_operator.reconciler.launcher import Launcher
 from trainingjob_operator.stores.job_entry import JobEntry
@@ -17,6 +22,9 @@ from trainingjob_operator.stores.manifest_cache import LARGEST, ManifestCache
 
 FRESH_S: Final = 60.0
 """A watch can be dead for a minute before it is noticed; an older picture starts nothing."""
+
+ASK_FOR_ROOM_S: Final = 300.0
+"""How often a job asks by itself that waits for room for its pods; it is called when it has it."""
 
 STARTING_BYTES: Final = 16 * 1024 * 1024
 """What the specs of large jobs may weigh together whose pods are being created."""
@@ -61,7 +69,23 @@ class Starter:
         answer to our claim. Every other start reads the job live, which keeps a stale picture from
         starting anything: a job that was suspended, stopped or deleted a moment ago is seen as
         that. One that turns out to be large is dropped and waits for its turn, to be read again.
+
+        Raises:
+            KubernetesError: a fault that passes by itself.
         """
+        if not self._index.ask_for_room(entry):
+            queued = self._queued(entry.job)
+            entry.refusal = with_part(queued, entry.refusal, entry.pods.values())
+            return True
+        try:
+            return await self._create(entry, decided)
+        except KubernetesError:
+            # It is tried again. What has pods needs the rest, too; others may be more lucky.
+            if not entry.pods and not has_begun(entry.job):
+                self._index.give_room_back(entry)
+            raise
+
+    async def _create(self, entry: JobEntry, decided: Plan) -> bool:
         spec = self._fresh_spec(entry.job)
         if spec is not None:
             return await self._launch(entry, entry.job, spec, decided)
@@ -93,7 +117,27 @@ class Starter:
         if decided.create:
             await self._pass.make_directory(entry)
             await self.launcher.launch(entry, job, parse_spec(spec), decided.create)
+            if entry.refusal is not None:
+                self._index.give_room_back(entry)
         return True
+
+    def _queued(self, job: JobView) -> Refusal:
+        """Say that the job waits. When it is its turn, the index takes that back."""
+        message = (
+            f"the operator follows {self._index.room.limit} pods, which is its limit; the job starts "
+            f"when there is room for its {job.spec.num_nodes}, and for those of the jobs before it"
+        )
+        now = self._clock.now()
+        return Refusal(
+            reason=REASON_QUEUED,
+            message=message,
+            refused_at=now,
+            retry_at=now + timedelta(seconds=ASK_FOR_ROOM_S),
+            wait_s=ASK_FOR_ROOM_S,
+            attempt=job.status.attempt,
+            generation=job.generation,
+            changed_retry_at=now,
+        )
 
     def _fresh_spec(self, job: JobView) -> dict[str, Any] | None:
         """The spec of a job that has never been launched, as it was seen a moment ago."""

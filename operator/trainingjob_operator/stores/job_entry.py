@@ -9,11 +9,11 @@ from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.pod import PodView
 
 _STRAYS: Final = 16
-"""Pods of a job that are followed beside those of two attempts; only forged pods are more."""
+"""Pods of a job that are followed beside four for each rank: the attempt's own, and those of earlier
+attempts that finalizers keep, of which `core.start` lets there be two. Only forged pods are more."""
 
 _MORE_GONE: Final = 16
 """Pods of a job that are remembered to have gone, beside those of its last two attempts."""
-
 
 _LONG_TEXTS: Final = 16
 """Pods of a job of which all is remembered that is said about them; a trainer's last words are its
@@ -35,6 +35,8 @@ class JobEntry:
         refusal: note of the reconciler: the API's last refusal to create something.
         has_service: note of the reconciler: the headless Service is there.
         has_directory: note of the reconciler: the job's directory on the log volume is there.
+        has_room: there is room for the pods of all of its ranks, whether they are there or not.
+        room: how many pods of it are counted; both belong to `pod_room`.
         written_at: note of the reconciler: monotonic time of the last status write.
     """
 
@@ -48,6 +50,8 @@ class JobEntry:
     refusal: Refusal | None = None
     has_service: bool = False
     has_directory: bool = False
+    has_room: bool = False
+    room: int = 0
     written_at: float = float("-inf")
 
     @property
@@ -57,7 +61,13 @@ class JobEntry:
         A spec that is not understood does not say how many that are.
         """
         nodes = self.job.spec.num_nodes if self.job.invalid is None else MAX_NODES
-        return len(self.pods) >= 2 * nodes + _STRAYS
+        return len(self.pods) >= 4 * nodes + _STRAYS
+
+    @property
+    def kept(self) -> int:
+        """How many pods of earlier attempts finalizers keep, beside those of the next attempt."""
+        attempt = self.job.status.attempt
+        return sum(bool(pod.held_by) and pod.attempt != attempt for pod in self.pods.values())
 
     def has_seen_go(self, pod: PodView) -> bool:
         """True if this very pod is one of the last that were seen to go."""

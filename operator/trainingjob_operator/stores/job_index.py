@@ -7,7 +7,8 @@ Bound: `max_jobs` entries. At the limit a job that has finished goes first, or o
 and settled (its object in the cluster still is the truth); a live one is never forgotten to make
 room; a new job is turned away and has to wait in line (`waiting_line`), where the namespace with the
 fewest live jobs comes first. A job has at most a few pods a rank; of more, which only somebody's
-forgery can be, none is taken in.
+forgery can be, none is taken in. All pods are followed, and all together are bounded by what may
+start (`pod_room`).
 """
 
 from collections import Counter
@@ -16,12 +17,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from trainingjob_operator.constants import REASON_QUEUED
 from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.retention import finished_at
+from trainingjob_operator.core.start import has_begun, is_to_run
 from trainingjob_operator.stores.finish_order import FinishOrder
 from trainingjob_operator.stores.job_entry import JobEntry
+from trainingjob_operator.stores.pod_room import PodRoom
 from trainingjob_operator.stores.waiting_line import WaitingLine
 
 
@@ -32,6 +36,8 @@ class JobIndex:
         self,
         max_jobs: int,
         *,
+        max_pods: int = 100_000,
+        monotonic: Callable[[], float] = lambda: 0.0,
         moment: Callable[[datetime], datetime] = lambda at: at,
         on_turn: Callable[[JobKey], None] = lambda key: None,
         on_forgotten: Callable[[JobKey], None] = lambda key: None,
@@ -40,10 +46,13 @@ class JobIndex:
 
         Args:
             max_jobs: the most entries it holds.
+            max_pods: what may start keeps the pods of all jobs to that; see `pod_room`.
+            monotonic: the time in seconds, for that.
             moment: when a job finished or settled, by the clock that `forget_finished_before` goes
                 by.
             on_turn: called with the key of the job that is next in the line when there is room for
-                it: read it and offer it again. Called again for as long as it waits.
+                it: read it and offer it again. Called again for as long as it waits. Called as well
+                with that of a job of which it is the turn to start its pods.
             on_forgotten: called with the key of a finished or settled job that still exists and is
                 not remembered any more: others have to forget it, too, but for the time at which
                 it goes.
@@ -56,6 +65,9 @@ class JobIndex:
         self._moment: Final = moment
         self._on_turn: Final = on_turn
         self._on_forgotten: Final = on_forgotten
+        self.room: Final = PodRoom(
+            max_pods, places=max_jobs, monotonic=monotonic, on_turn=self._let_ask_again
+        )
         self._entries: dict[JobKey, JobEntry] = {}
         self._leaving: Final = FinishOrder()
         self.newest_version = "0"  # of all jobs that were ever observed
@@ -106,6 +118,7 @@ class JobIndex:
                     name: pod for name, pod in entry.pods.items() if _is_of_use(pod, job)
                 }
             self._note_finished(job)
+            self.room.count(entry)
         return True
 
     def settle(self, key: JobKey, since: datetime) -> None:
@@ -121,6 +134,15 @@ class JobIndex:
         entry = self._entries.get(key)
         if entry is not None and entry.pods_known and not entry.pods:
             self._let_leave(key, since)
+
+    def ask_for_room(self, entry: JobEntry) -> bool:
+        """Ask for room for the pods of all ranks of a job. False: it waits; see `pod_room`."""
+        return self._entries.get(entry.job.key) is entry and self.room.ask(entry)
+
+    def give_room_back(self, entry: JobEntry) -> None:
+        """Give back the room for pods that the API server has refused."""
+        if self._entries.get(entry.job.key) is entry:
+            self.room.give_back(entry)
 
     def forget_job(self, key: JobKey, uid: str) -> bool:
         """Remove a job that is gone, if it is this very one, from the index or from the line.
@@ -176,7 +198,7 @@ class JobIndex:
         if known is not None and not is_newer(pod.resource_version, known.resource_version):
             return False
         if not _is_of_use(pod, entry.job):
-            return entry.drop_pod(pod.name)
+            return self._drop_pod(entry, pod.name)
         if known is None and (entry.is_crowded or entry.has_seen_go(pod)):
             return False
         if known is not None and known.uid == pod.uid:
@@ -186,6 +208,8 @@ class JobIndex:
         entry.pods[pod.name] = pod
         if not entry.job.status.is_finished:
             self._keep(entry.job.key)
+        if known is None:
+            self._count_pod(entry, pod)
         return known is None or pod != replace(known, resource_version=pod.resource_version)
 
     def is_done_with(self, pod: PodView) -> bool:
@@ -206,7 +230,7 @@ class JobIndex:
         known = entry.pods.get(pod.name)
         if known is not None and known.uid != pod.uid:
             return False
-        entry.drop_pod(pod.name)
+        self._drop_pod(entry, pod.name)
         entry.note_gone(pod)
         nodes = entry.job.spec.num_nodes
         if pod.attempt == entry.job.status.attempt and 0 <= pod.index < nodes:
@@ -256,6 +280,25 @@ class JobIndex:
         if entry is not None and pod is not None and pod.uid == uid:
             entry.pods[name] = replace(pod, deleting=True)
 
+    def _count_pod(self, entry: JobEntry, pod: PodView) -> None:
+        if pod.attempt == entry.job.status.attempt and is_to_run(entry.job):
+            self.room.keep(entry)
+        else:
+            self.room.count(entry)
+
+    def _drop_pod(self, entry: JobEntry, name: str) -> bool:
+        is_news = entry.drop_pod(name)
+        self.room.count(entry)
+        return is_news
+
+    def _let_ask_again(self, key: JobKey) -> None:
+        """It is a job's turn to start its pods: it has not to wait until it would ask by itself."""
+        entry = self._entries.get(key)
+        refusal = entry.refusal if entry is not None else None
+        if entry is not None and refusal is not None and refusal.reason == REASON_QUEUED:
+            entry.refusal = replace(refusal, retry_at=refusal.refused_at)
+        self._on_turn(key)
+
     def _release_orphan(self, pod: PodView) -> bool:
         """A pod that was a job's and is nobody's now (`--cascade=orphan`) is left alone."""
         entry = self._entries.get(JobKey(pod.namespace, pod.job_name))
@@ -277,7 +320,9 @@ class JobIndex:
             self._forget(self._leaving.first)
             self.evicted_total += 1
         never_started = job.status.attempt == 0 and job.status.launched_attempt is None
-        self._entries[job.key] = JobEntry(job=job, pods_known=never_started)
+        entry = self._entries[job.key] = JobEntry(job=job, pods_known=never_started)
+        if has_begun(job) and is_to_run(job) and not never_started:
+            self.room.keep(entry)
         self._count_live(job.key.namespace, +1)
         self.waiting.leave(job.key)
         self._note_finished(job)
@@ -302,7 +347,7 @@ class JobIndex:
         self._on_forgotten(key)
 
     def _remove(self, key: JobKey) -> None:
-        del self._entries[key]
+        self.room.forget(self._entries.pop(key))
         if not self._leaving.discard(key):
             self._count_live(key.namespace, -1)
 

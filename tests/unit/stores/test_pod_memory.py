@@ -145,4 +145,4 @@ def test_pods_that_somebody_forges_for_a_job_have_a_limit_that_its_size_sets() -
     index, entry = new_index()
     for attempt in range(9):
         take_in(index, (rank(n, version=9, attempt=attempt) for n in range(NODES)))
-    assert 2 * NODES <= len(entry.pods) < 2 * NODES + 20
+    assert 4 * NODES <= len(entry.pods) < 4 * NODES + 20
