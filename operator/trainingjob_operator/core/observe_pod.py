@@ -37,7 +37,6 @@ from trainingjob_operator.core.rawread import (
 )
 from trainingjob_operator.core.text import one_line
 
-_GATED = "SchedulingGated"
 _MAX_CONDITIONS = 32
 _MAX_GRACE_S = 2**31 - 1
 _MAX_NAME = 63
@@ -88,7 +87,8 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         waiting_reason=waiting_reason,
         waiting_message=waiting_message,
         unschedulable=_unschedulable(conditions),
-        gated=_condition(conditions, "PodScheduled").get("reason") == _GATED,
+        # The condition is the scheduler's, and outlives the gates until it looks at the pod.
+        gated=bool(items(mapping(raw.get("spec")).get("schedulingGates"))),
         template_hash=shared_text(annotations.get(ANNOTATION_TEMPLATE_HASH)),
         container=main,
         has_begun=_has_begun(phase, containers.regular, main),

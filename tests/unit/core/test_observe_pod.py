@@ -303,3 +303,19 @@ def test_a_pod_that_its_node_rejects_before_any_container_ran_spends_no_try(reas
 def test_what_may_be_the_jobs_own_fault_is_no_rejection(status: dict[str, Any]) -> None:
     pod = view("Failed", **status)
     assert (pod.rejected, pod.is_disrupted) == (False, False)
+
+
+@pytest.mark.parametrize(("gates", "gated"), [([{"name": "a/b"}], True), ([], False)])
+def test_a_pod_is_gated_while_it_has_gates_whatever_the_scheduler_said_last(
+    gates: list[Any], *, gated: bool
+) -> None:
+    raw = pod_manifest(make_view(), parse_spec(make_job()["spec"]), 0)
+    raw["metadata"] |= {"uid": "p1", "resourceVersion": "1"}
+    raw["spec"]["schedulingGates"] = gates
+    said = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+    raw["status"] = {"phase": "Pending", "conditions": [said]}
+
+    pod = pod_view(raw)
+
+    assert pod is not None
+    assert pod.gated is gated
