@@ -6,6 +6,10 @@ from tests.support.api import Api, condition
 from tests.support.builders import make_job
 from tests.support.operator import OperatorProcess
 
+FAIL_ON_DISRUPTION = {
+    "rules": [{"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget"}]}]
+}
+
 Object = dict[str, Any]
 
 
@@ -56,3 +60,39 @@ async def test_pods_that_nodes_reject_spend_no_try_but_are_not_borne_for_ever(
     assert outcome["reason"] == "DisruptionLimitExceeded"
     assert "was rejected by its node (UnexpectedAdmissionError: no device)" in outcome["message"]
     assert (failed["restarts"], failed["disruptionsSinceProgress"]) == (0, 1)
+
+
+async def evict(api: Api, pod: Object) -> None:
+    """Evict a pod as a drain does."""
+    metadata = {"name": pod["metadata"]["name"], "namespace": api.namespace}
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+    path = f"/api/v1/namespaces/{api.namespace}/pods/{metadata['name']}/eviction"
+    await api.client.create(path, body)
+
+
+async def test_a_rule_about_disruptions_sees_an_evicted_pod_when_it_has_ended(
+    operator: OperatorProcess, api: Api
+) -> None:
+    await api.apply(make_job("drained", nodes=2, podFailurePolicy=FAIL_ON_DISRUPTION))
+    first, second = await api.wait_for_pods("drained", 2)
+    for pod in (first, second):
+        await api.bind_pod(pod)
+        await api.start_pod(pod)
+    await api.wait_for_phase("drained", "Running")
+
+    await evict(api, first)
+
+    announced = await api.wait_for_job("drained", lambda s: s["terminating"] == 1)
+    assert (announced["attempt"], announced["phase"]) == (0, "Running")
+    message = condition(announced, "PodsReady")["message"]
+    assert "was taken away (EvictionByEvictionAPI); podFailurePolicy is asked" in message
+    # The node's last two words come one upon the other: nobody sees the pod between them.
+    await api.set_pod_status(first, {"phase": "Failed", "containerStatuses": killed(first)})
+    await api.delete_pod(first, grace_s=0)
+
+    failed = await api.wait_for_phase("drained", "Failed")
+    outcome = condition(failed, "Failed")
+    assert outcome["reason"] == "PodFailurePolicy"
+    assert "rule 0 of podFailurePolicy fails the job" in outcome["message"]
+    assert (failed["exitCode"], failed["attempt"], failed["restarts"]) == (137, 0, 0)
+    assert failed["disruptions"] == 0

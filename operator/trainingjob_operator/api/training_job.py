@@ -120,7 +120,7 @@ class PodFailurePolicy(WireModel):
             json_schema_extra=schema_extra(list_type="atomic"),
         ),
     ]
-    """Read in order: the first that matches a failed pod decides. Without a match a failure
+    """Read in order: the first that matches a pod that has ended decides. Without a match a failure
     counts towards `backoffLimit`, and a disruption does not."""
 
 

@@ -126,6 +126,7 @@ class Observation:
         pods: the pods that the job controls, of every attempt.
         vanished: ranks of the current attempt whose pods are known to be gone unfinished.
         done: ranks of the current attempt that had completed when their pods went.
+        ended: pods of the current attempt that had ended otherwise when they went, as last seen.
         refusal: the last refusal while it stands.
         pods_are_live: the pods were read from the API just now, so absence can be believed.
         delivery: what became of the last try to store the record, if there is news.
@@ -139,6 +140,7 @@ class Observation:
     pods: tuple[PodView, ...] = ()
     vanished: frozenset[int] = frozenset()
     done: frozenset[int] = frozenset()
+    ended: tuple[PodView, ...] = ()
     refusal: Refusal | None = None
     pods_are_live: bool = False
     delivery: Delivery | None = None

@@ -1,7 +1,9 @@
 """`spec.podFailurePolicy`: what the failure of one pod means for its job.
 
 Rules are read in order and the first that matches decides, as in batch/v1. Without a match a
-failure counts towards `backoffLimit`, and a disruption does not.
+failure counts towards `backoffLimit`, and a disruption does not. What rules are about is a pod's
+end, so where there are any, a pod that is taken away is judged when it has ended, and not when
+that is announced.
 """
 
 from collections.abc import Sequence
@@ -20,8 +22,11 @@ class Verdict(Enum):
 
 
 def judge(pod: PodView, rules: Sequence[FailurePolicyRule]) -> tuple[Verdict, int | None]:
-    """The verdict on one pod, and the number of the rule that gave it (None: the default)."""
-    if pod.has_failed:
+    """The verdict on one pod, and the number of the rule that gave it (None: the default).
+
+    A rank that ended with 0 after it was asked to stop did not complete, so rules see it as well.
+    """
+    if pod.has_ended and not pod.has_completed:
         for number, rule in enumerate(rules):
             if _matches(rule, pod):
                 return Verdict(rule.action), number

@@ -37,6 +37,7 @@ from trainingjob_operator.core.rawread import (
 )
 from trainingjob_operator.core.text import one_line
 
+_DISRUPTED = "DisruptionTarget"
 _MAX_CONDITIONS = 32
 _MAX_GRACE_S = 2**31 - 1
 _MAX_NAME = 63
@@ -103,6 +104,8 @@ def _end_fields(
     fields: dict[str, Any] = {"finished_at": end.finished_at, "exit_code": end.exit_code}
     if phase not in {PodPhase.SUCCEEDED, PodPhase.FAILED}:
         fields["side_containers"] = one_of_equals(side_containers(containers))
+    if _condition(conditions, _DISRUPTED).get("status") == "True" or end.exit_code != 0:
+        fields["conditions"] = one_of_equals(_pairs(conditions))
     if phase is PodPhase.SUCCEEDED:
         return fields
     if end.exit_code != 0:
@@ -110,7 +113,6 @@ def _end_fields(
         fields["exits"] = one_of_equals(_exits(containers.all))
     if phase is PodPhase.FAILED or end.exit_code != 0:
         fields["failed_beside"] = one_of_equals(failed_beside(containers))
-        fields["conditions"] = one_of_equals(_pairs(conditions))
     return fields
 
 
@@ -187,7 +189,7 @@ def _stop_requested_at(
     times = []
     if ends := time(metadata.get("deletionTimestamp")):
         times.append(ends - timedelta(seconds=_grace(metadata) or 0))
-    target = _condition(conditions, "DisruptionTarget")
+    target = _condition(conditions, _DISRUPTED)
     announced = time(target.get("lastTransitionTime"))
     if target.get("status") == "True" and announced:
         times.append(announced)
@@ -233,9 +235,9 @@ def _disruption(conditions: list[dict[str, Any]]) -> str:
     Only the condition says so. A pod's own reason `Evicted` is that of a pod over its own storage
     limit, too, which is no disruption.
     """
-    target = _condition(conditions, "DisruptionTarget")
+    target = _condition(conditions, _DISRUPTED)
     if target.get("status") == "True":
-        return reason_of(target) or "DisruptionTarget"
+        return reason_of(target) or _DISRUPTED
     return ""
 
 

@@ -70,7 +70,9 @@ def when_failed(s: Situation) -> Plan | None:
     peer and fail of that, even if we look only when its pod is gone. Only a rule that fails the
     job comes before it.
     """
-    judged = [(pod, *judge(pod, s.spec.failure_rules)) for pod in _failed_pods(s)]
+    rules = s.spec.failure_rules
+    ending = {pod.index for pod in s.ranks.ending} if rules else set()
+    judged = [(pod, *judge(pod, rules)) for pod in s.ranks.over if pod.index not in ending]
     for pod, verdict, rule in judged:
         if verdict is Verdict.FAIL_JOB:
             return s.finish(
@@ -79,10 +81,11 @@ def when_failed(s: Situation) -> Plan | None:
                 message=f"{_describe(pod)}; rule {rule} of podFailurePolicy fails the job",
                 exit_code=pod.exit_code,
             )
-    taken_away = any(not pod.has_failed for pod in s.ranks.disrupted)
+    taken_away = any(not pod.has_ended for pod in s.ranks.disrupted)
     if (
         not judged
         or taken_away
+        or _are_still_ending(s)
         or s.ranks.lost
         or any(verdict is Verdict.IGNORE for _, verdict, _ in judged)
     ):
@@ -102,9 +105,11 @@ def when_disrupted(s: Situation) -> Plan | None:
 
     That a pod is absent is believed only of a fresh look: a watch can lag or have a gap.
     """
-    gone: Sequence[PodView] = s.ranks.disrupted
+    if _are_still_ending(s):
+        return None
+    gone = s.ranks.disrupted
     if not gone and not s.ranks.lost:
-        gone = _failed_pods(s)  # which podFailurePolicy ignores
+        gone = s.ranks.over  # which podFailurePolicy ignores
     if gone:
         pod = _first(gone)
         message = _describe(pod, taken_away=True)
@@ -115,6 +120,22 @@ def when_disrupted(s: Situation) -> Plan | None:
         return Plan(status=s.seen.job.status, needs_live_pods=True)
     ranks = format_indexes(s.ranks.lost)
     return _bear(s, reason=REASON_POD_LOST, message=f"the pod of rank {ranks} is gone")
+
+
+def while_ending(s: Situation) -> Plan | None:
+    """A pod is being taken away, and podFailurePolicy is asked when it has ended.
+
+    A node that is dead ends no pod; but it holds up every restart, until its pods are gone.
+    """
+    if not _are_still_ending(s):
+        return None
+    what = _describe(s.ranks.ending[0], taken_away=True)
+    waiting = s.not_ready(f"{what}; podFailurePolicy is asked when the pod has ended")
+    return Plan(status=waiting.status)
+
+
+def _are_still_ending(s: Situation) -> bool:
+    return bool(s.spec.failure_rules and s.ranks.ending)
 
 
 def when_overdue(s: Situation) -> Plan | None:
@@ -167,12 +188,6 @@ def _bear(s: Situation, *, reason: str, message: str, exit_code: int | None = No
         f"between which not every rank was ready for {PROGRESS.total_seconds() / 60:g} minutes",
         exit_code=exit_code,
     )
-
-
-def _failed_pods(s: Situation) -> list[PodView]:
-    return [
-        pod for pod in s.ranks.current if pod.has_failed and pod.index not in s.ranks.completed
-    ]
 
 
 def _first(pods: Sequence[PodView]) -> PodView:

@@ -9,7 +9,8 @@ asked in order, and the first that has an answer decides. The order is the meani
 4. a failure is counted before a suspension takes the failed pods away;
 5. a suspension comes before disruptions: the pods that it takes down are no news;
 6. a lost rank comes before the deadlines: it looks like one that has never run;
-7. a deadline comes before giving back what an attempt has, which would begin another one.
+7. the deadlines come before the wait for a pod's end that rules are to judge, and before giving
+   back what an attempt has, which would begin another one.
 """
 
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from trainingjob_operator.core.outcome import (
     when_invalid,
     when_overdue,
     when_refused,
+    while_ending,
 )
 from trainingjob_operator.core.phase import derive_phase
 from trainingjob_operator.core.ranks import sort_ranks
@@ -121,6 +123,7 @@ _STEPS: Final[tuple[Callable[[Situation], Plan | None], ...]] = (
     when_suspended,
     when_disrupted,
     when_overdue,
+    while_ending,
     when_partly_refused,
 )
 

@@ -50,7 +50,7 @@ class PodView:
         unschedulable: the scheduler's message while it finds no node, else "".
         gated: scheduling gates keep the scheduler from looking for a node.
         conditions: pairs of (type, status) of its conditions, for the failure policy; empty unless
-            the pod failed.
+            its rank failed, or ended after it was disrupted.
         container: name of the main container, whose log is the rank's.
         has_begun: the main container runs or has run, as far as is known.
         failed_in: the container that `exit_code` is of, in words; "" if it is the main one.
@@ -140,6 +140,11 @@ class PodView:
     def is_over(self) -> bool:
         """True if nothing of it runs and nothing will, though its phase may not say so yet."""
         return self.is_terminal or bool(self.held_by)
+
+    @property
+    def is_ending(self) -> bool:
+        """True if it was taken away and something of it may run yet: how it ends is to be seen."""
+        return self.is_disrupted and not self.is_over
 
     @property
     def has_log(self) -> bool:

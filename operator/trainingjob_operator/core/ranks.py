@@ -16,7 +16,8 @@ class Ranks:
         current: pods of the current attempt, in rank order.
         stale: pods of every other attempt.
         completed: ranks that are done.
-        disrupted: pods that were taken away.
+        over: pods of ranks that have ended and are not done, among them some that went since.
+        disrupted: pods that were taken away, among them such.
         lost: ranks without a pod that had one: absent from a launched attempt, or seen to go.
         missing: ranks without a pod that are not done.
     """
@@ -25,6 +26,7 @@ class Ranks:
     current: tuple[PodView, ...]
     stale: tuple[PodView, ...]
     completed: frozenset[int]
+    over: tuple[PodView, ...]
     disrupted: tuple[PodView, ...]
     lost: frozenset[int]
     missing: frozenset[int]
@@ -44,6 +46,11 @@ class Ranks:
     def gated(self) -> bool:
         """True if a rank's pod is held by scheduling gates."""
         return any(pod.gated and not pod.is_terminal for pod in self.current)
+
+    @property
+    def ending(self) -> tuple[PodView, ...]:
+        """Pods that were taken away, of which something may run yet, of ranks that are not done."""
+        return tuple(p for p in self.current if p.is_ending and p.index not in self.completed)
 
     @property
     def ready(self) -> frozenset[int]:
@@ -68,13 +75,17 @@ def sort_ranks(seen: Observation) -> Ranks:
     recorded = {i for i in parse_indexes(status.completed_indexes) | seen.done if i < nodes}
     completed = frozenset(recorded | {p.index for p in current if p.has_completed})
     missing = frozenset(range(nodes)) - here - completed
+    went = [p for p in seen.ended if p.index in missing and p.attempt == status.attempt]
+    undone = [p for p in current if p.index not in completed] + went
+    gone = missing - {p.index for p in went}
     launched = status.launched_attempt == status.attempt
     return Ranks(
         nodes=nodes,
         current=tuple(current),
         stale=tuple(stale),
         completed=completed,
-        disrupted=tuple(p for p in current if p.is_disrupted and p.index not in completed),
-        lost=missing if launched else missing & seen.vanished,
+        over=tuple(p for p in undone if p.has_ended),
+        disrupted=tuple(p for p in undone if p.is_disrupted),
+        lost=gone if launched else gone & seen.vanished,
         missing=missing,
     )

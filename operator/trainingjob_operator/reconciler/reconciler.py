@@ -168,6 +168,7 @@ class Reconciler:
             logs=self._logs.outcomes_of(entry.job),
             volume_ails=self._logs.volume_ails,
             unbegun=entry.unbegun,
+            ended=tuple(entry.ended.values()) if entry.ended else (),
         )
         return plan(seen, self._policy, now=self._clock.now())
 

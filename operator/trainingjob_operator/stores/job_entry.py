@@ -27,6 +27,9 @@ class JobEntry:
     Attributes:
         vanished: ranks of the current attempt whose pods were seen to go unfinished.
         done: ranks of the current attempt that had completed when their pods were seen to go.
+        ended: of ranks of the current attempt whose pods had ended otherwise when they were seen to
+            go, these pods, which are to be judged; at most one for each, whose room is reserved
+            until the attempt is over. None: there is none.
         unbegun: ranks of the current attempt whose pods were seen to go before they had begun.
         gone: uids of the last pods that were seen to go. Late news of one (our POST answered after
             its end, a list read before it) must not bring it back. None: no pod was.
@@ -45,6 +48,7 @@ class JobEntry:
     vanished: frozenset[int] = frozenset()
     done: frozenset[int] = frozenset()
     unbegun: frozenset[int] = frozenset()
+    ended: dict[int, PodView] | None = None
     gone: dict[str, None] | None = None
     pods_known: bool = False
     refusal: Refusal | None = None
@@ -80,6 +84,12 @@ class JobEntry:
         self.gone[pod.uid] = None
         if len(self.gone) > 2 * self.job.spec.num_nodes + _MORE_GONE:
             del self.gone[next(iter(self.gone))]
+
+    def note_end(self, pod: PodView) -> None:
+        """Note how a pod of the current attempt went, unless the job is over."""
+        is_done = pod.index in self.done or self.job.status.is_finished
+        if pod.has_ended and not is_done:
+            self.ended = (self.ended or {}) | {pod.index: pod.in_short()}
 
     def says_enough_without(self, pod: PodView) -> bool:
         """True if long texts about `_LONG_TEXTS` other pods of the job are remembered already."""

@@ -109,11 +109,13 @@ class JobIndex:
         if is_newer(job.resource_version, entry.job.resource_version):
             if entry.job.status.attempt != job.status.attempt:
                 entry.vanished = entry.done = entry.unbegun = frozenset()
+                entry.ended = None
                 entry.has_service = False  # somebody may have deleted it since
             if not entry.job.status.is_finished:
                 self._keep(job.key)  # if it was settled, it has changed since
             entry.job = job
             if job.status.is_finished:
+                entry.ended = None
                 entry.pods = {
                     name: pod for name, pod in entry.pods.items() if _is_of_use(pod, job)
                 }
@@ -240,6 +242,7 @@ class JobIndex:
                 entry.done |= {pod.index}
             else:
                 entry.vanished |= {pod.index}
+                entry.note_end(pod if pod.has_ended or known is None else known)
             if as_it_went and not pod.has_log:
                 entry.unbegun |= {pod.index}
         return True

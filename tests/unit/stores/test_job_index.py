@@ -132,6 +132,30 @@ def test_a_pod_that_goes_is_remembered_as_what_it_was(*, completed: bool) -> Non
     assert (set(entry.done), set(entry.vanished)) == (({0}, set()) if completed else (set(), {0}))
 
 
+def test_how_a_pod_of_the_current_attempt_ended_is_remembered_when_it_goes() -> None:
+    index = JobIndex(1)
+    index.observe_job(job())
+    failed = replace(pod(version=2), phase=PodPhase.FAILED, exit_code=1, message="x" * 1000)
+    entry = index.get(KEY)
+    assert entry is not None
+
+    index.observe_pod(pod(1))
+    index.forget_pod(pod(1, version=2))
+    index.forget_pod(replace(pod(attempt=7), phase=PodPhase.FAILED))
+    assert entry.ended is None
+    for _ in range(3):  # pods of one rank, one after the other
+        index.forget_pod(failed)
+    assert entry.ended is not None
+    [remembered] = entry.ended.values()
+    assert (remembered.exit_code, len(remembered.message)) == (1, 128)
+
+    index.observe_job(job(version=5, attempt=1))
+    assert entry.ended is None
+    index.observe_job(job(version=6, attempt=1, finished=True))
+    index.forget_pod(replace(pod(attempt=1), phase=PodPhase.FAILED))
+    assert entry.ended is None
+
+
 def test_a_late_answer_to_our_post_does_not_bring_a_pod_back() -> None:
     index = JobIndex(3)
     index.observe_job(job())
