@@ -11,6 +11,7 @@ from trainingjob_operator.constants import (
     LABEL_INDEX,
     LABEL_JOB_NAME,
     MAIN_CONTAINER,
+    REASON_SCHEDULING_GATED,
     REASON_UNSCHEDULABLE,
 )
 from trainingjob_operator.core.pod import LONG_TEXT, ContainerExit, PodPhase, PodView
@@ -42,6 +43,8 @@ _MAX_CONDITIONS = 32
 _MAX_GRACE_S = 2**31 - 1
 _MAX_NAME = 63
 """Characters of a container's name, which is a DNS label."""
+_MAX_NODE = 253
+"""Characters of a node's name, which is a DNS subdomain."""
 _MAX_TYPE = 317
 """Characters of a condition's type, which is a qualified name."""
 
@@ -67,7 +70,13 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
     conditions = items(status.get("conditions"))[:_MAX_CONDITIONS]
     phase = _phase(status)
     end = rank_end(phase, status, containers)
-    waiting_reason, waiting_message = _waiting(containers.initial + containers.regular)
+    # The condition is the scheduler's, and outlives the gates until it looks at the pod.
+    gated = bool(items(spec.get("schedulingGates")))
+    waiting_reason, waiting_message = (
+        (REASON_SCHEDULING_GATED, _gates(spec))
+        if gated
+        else _waiting(containers.initial + containers.regular)
+    )
     return PodView(
         namespace=shared_text(metadata.get("namespace")),
         name=text(metadata.get("name")),
@@ -80,6 +89,7 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         phase=phase,
         ready=_condition(conditions, "Ready").get("status") == "True",
         deleting="deletionTimestamp" in metadata,
+        node=shared_text(one_line(text(spec.get("nodeName")), _MAX_NODE)),
         held_by=_held_by(metadata, mapping(raw.get("spec")), status),
         grace_s=_grace(metadata),
         stop_requested_at=_stop_requested_at(metadata, conditions),
@@ -88,8 +98,7 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         waiting_reason=waiting_reason,
         waiting_message=waiting_message,
         unschedulable=_unschedulable(conditions),
-        # The condition is the scheduler's, and outlives the gates until it looks at the pod.
-        gated=bool(items(mapping(raw.get("spec")).get("schedulingGates"))),
+        gated=gated,
         template_hash=shared_text(annotations.get(ANNOTATION_TEMPLATE_HASH)),
         container=main,
         has_begun=_has_begun(phase, containers.regular, main),
@@ -248,6 +257,12 @@ def _waiting(containers: list[dict[str, Any]]) -> tuple[str, str]:
         if reason not in {"", "PodInitializing", "ContainerCreating"}:
             return reason, one_line(text(waiting.get("message")))
     return "", ""
+
+
+def _gates(spec: dict[str, Any]) -> str:
+    """Say which scheduling gates a pod has."""
+    names = ", ".join(text(gate.get("name")) for gate in items(spec.get("schedulingGates")))
+    return one_line(f"gates {names}: no node is looked for before they are removed")
 
 
 def _unschedulable(conditions: list[dict[str, Any]]) -> str:

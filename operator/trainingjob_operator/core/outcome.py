@@ -26,6 +26,7 @@ from trainingjob_operator.core.decision import Plan
 from trainingjob_operator.core.disruption_limit import PROGRESS, is_exhausted
 from trainingjob_operator.core.failure_policy import Verdict, judge
 from trainingjob_operator.core.indexes import format_indexes
+from trainingjob_operator.core.obstacle import obstacle
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.readiness import running_beside
 from trainingjob_operator.core.situation import Situation
@@ -145,7 +146,7 @@ def when_overdue(s: Situation) -> Plan | None:
             CONDITION_FAILED,
             reason=REASON_DEADLINE_EXCEEDED,
             message=f"the job was active for longer than {s.spec.active_deadline_s} s "
-            "(spec.activeDeadlineSeconds)",
+            f"(spec.activeDeadlineSeconds){obstacle(s)}",
         )
     if _is_over(pre_running_deadline(s.job, s.status, s.ranks), s.now):
         return _spend_a_try(
@@ -153,7 +154,7 @@ def when_overdue(s: Situation) -> Plan | None:
             reason=REASON_PRE_RUNNING_DEADLINE_EXCEEDED,
             out_of_tries=REASON_PRE_RUNNING_DEADLINE_EXCEEDED,
             message=f"not every rank ran within {s.spec.pre_running_deadline_s} s "
-            "(spec.preRunningDeadlineSeconds)",
+            f"(spec.preRunningDeadlineSeconds){obstacle(s)}",
         )
     return None
 

@@ -37,6 +37,7 @@ class PodView:
         owner_uid: uid of its controller; a pod without one, or with another's, is not ours.
         held_by: names of the finalizers that keep a pod of which nothing runs, and nothing will,
             after its deletion was requested; else "".
+        node: name of the node that it is bound to, else "".
         grace_s: seconds that its deletion gives it; None while it is not being deleted.
         stop_requested_at: when its deletion or disruption was requested; None while nobody did.
         finished_at: when its main container ended, or its last one if that never ran; None before.
@@ -46,7 +47,8 @@ class PodView:
             over; None where the pod ended as a whole.
         exits: how its containers ended, for the failure policy; empty unless its rank failed.
         reason, message: why its rank failed, of the same container, or of the pod as a whole.
-        waiting_reason: why a container waits (`ImagePullBackOff`, ...), with `waiting_message`.
+        waiting_reason: why a container waits (`ImagePullBackOff`, ...) or the pod itself does
+            (`SchedulingGated`), with `waiting_message`.
         unschedulable: the scheduler's message while it finds no node, else "".
         gated: scheduling gates keep the scheduler from looking for a node.
         conditions: pairs of (type, status) of its conditions, for the failure policy; empty unless
@@ -70,6 +72,7 @@ class PodView:
     ready: bool = False
     deleting: bool = False
     held_by: str = ""
+    node: str = ""
     grace_s: int | None = None
     stop_requested_at: datetime | None = None
     finished_at: datetime | None = None

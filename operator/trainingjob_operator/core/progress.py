@@ -6,7 +6,7 @@ over a moment after it began is one write, not two.
 
 from typing import Final
 
-from trainingjob_operator.constants import CONDITION_PODS_READY
+from trainingjob_operator.constants import CONDITION_PODS_READY, REASON_PODS_NOT_READY
 from trainingjob_operator.core.job import Condition, JobStatus, changed_fields
 
 _COUNTERS: Final = frozenset({"active", "ready", "succeeded", "failed", "terminating"})
@@ -16,16 +16,21 @@ _GETS_GOING: Final = ("Pending", "Running")
 def is_mere_progress(old: JobStatus, new: JobStatus) -> bool:
     """Whether a status says nothing new but how far the pods have come.
 
-    That is counters, and that every rank runs by now. What is in the way of a rank, and everything
+    That is counters, that every rank runs by now, and which is the first that does not. What is in the way of a rank, and everything
     that a decision rests on (attempts, completed ranks, terminal conditions), is more than that.
     """
     changed = changed_fields(old, new)
     return (
         changed <= _COUNTERS | {"phase", "conditions"}
         and ("phase" not in changed or (old.phase, new.phase) == _GETS_GOING)
-        and all(_is_good_news(c) for c in new.conditions if c != old.condition(c.type))
+        and all(_can_wait(old.condition(c.type), c) for c in new.conditions)
     )
 
 
-def _is_good_news(condition: Condition) -> bool:
-    return condition.type == CONDITION_PODS_READY and condition.status
+def _can_wait(old: Condition | None, new: Condition) -> bool:
+    """True if a condition is as it was, says that all ranks run, or only which rank is next."""
+    if new == old:
+        return True
+    if new.type != CONDITION_PODS_READY:
+        return False
+    return new.status or (old is not None and old.reason == new.reason == REASON_PODS_NOT_READY)

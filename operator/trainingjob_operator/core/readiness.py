@@ -11,12 +11,13 @@ from trainingjob_operator.constants import (
     REASON_PODS_NOT_READY,
     REASON_PODS_READY,
     REASON_QUEUED,
+    REASON_SCHEDULING_GATED,
     REASON_UNSCHEDULABLE,
 )
 from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobStatus, JobView
-from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.pod import PodPhase, PodView
 from trainingjob_operator.core.ranks import Ranks
 
 _IMAGE_REASONS: Final = frozenset(
@@ -50,11 +51,7 @@ def judge_readiness(ranks: Ranks, refusal: Refusal | None) -> Readiness:
             return Readiness(False, REASON_UNSCHEDULABLE, f"rank {pod.index}: {pod.unschedulable}")
     for pod in ranks.current:
         if pod.waiting_reason and not pod.has_ended:
-            reason = (
-                REASON_IMAGE_PULL
-                if pod.waiting_reason in _IMAGE_REASONS
-                else REASON_PODS_NOT_READY
-            )
+            reason = _reason_of(pod.waiting_reason)
             message = f"rank {pod.index}: {pod.waiting_reason}: {pod.waiting_message}"
             return Readiness(False, reason, message)
     ready = len(ranks.ready)
@@ -62,7 +59,26 @@ def judge_readiness(ranks: Ranks, refusal: Refusal | None) -> Readiness:
     if ready and ready + len(ranks.completed) == ranks.nodes:
         message = f"all {ranks.nodes} ranks run or have completed{beside}"
         return Readiness(True, REASON_PODS_READY, message)
-    return Readiness(False, REASON_PODS_NOT_READY, f"not every rank runs and is ready{beside}")
+    # Not before all have started: until then it changes with every pod.
+    who = f": {found}" if ranks.all_started and (found := laggard(ranks)) else ""
+    message = f"not every rank runs and is ready{who}{beside}"
+    return Readiness(False, REASON_PODS_NOT_READY, message)
+
+
+def _reason_of(waiting_reason: str) -> str:
+    if waiting_reason == REASON_SCHEDULING_GATED:
+        return waiting_reason
+    return REASON_IMAGE_PULL if waiting_reason in _IMAGE_REASONS else REASON_PODS_NOT_READY
+
+
+def laggard(ranks: Ranks) -> str:
+    """Say which is the first rank that does not run or is not ready; "" if no pod is."""
+    for pod in ranks.current:
+        if pod.index not in ranks.completed | ranks.ready:
+            where = f" on node {pod.node}" if pod.node else ""
+            what = "runs and is not ready" if pod.phase is PodPhase.RUNNING else "does not run"
+            return f"rank {pod.index} {what} (pod {pod.name}{where})"
+    return ""
 
 
 def running_beside(ranks: Ranks) -> str:

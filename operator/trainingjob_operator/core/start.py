@@ -14,6 +14,7 @@ from trainingjob_operator.core.deadlines import attempt_start
 from trainingjob_operator.core.decision import DeletePod, Plan, Refusal
 from trainingjob_operator.core.giving_back import holds_until, may_return_at
 from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.lingering import and_lingering, next_lingers_at
 from trainingjob_operator.core.ranks import Ranks
 from trainingjob_operator.core.readiness import (
     judge_readiness,
@@ -55,8 +56,13 @@ def _beside_the_done(ranks: Ranks) -> tuple[DeletePod, ...]:
 def _follow(s: Situation) -> Plan:
     if _are_in_the_way(s.ranks):
         kept = kept_pods(s.ranks.stale)
-        waiting = s.not_ready("; ".join(filter(None, [_NOT_GONE, kept])))
-        return Plan(status=waiting.status, delete=deletions(s.ranks.stale))
+        message = and_lingering(_NOT_GONE, s.ranks.stale, now=s.now)
+        waiting = s.not_ready("; ".join(filter(None, [message, kept])))
+        return Plan(
+            status=waiting.status,
+            delete=deletions(s.ranks.stale),
+            look_again_at=next_lingers_at(s.ranks.stale, now=s.now),
+        )
     due = may_return_at(s.job, s.status, s.policy) or may_start_at(s.status, s.policy)
     if due is not None and s.now < due:
         return Plan(status=s.status, look_again_at=due)

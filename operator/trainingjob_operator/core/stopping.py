@@ -12,6 +12,7 @@ from trainingjob_operator.constants import (
 from trainingjob_operator.core.cleanup import deletions
 from trainingjob_operator.core.decision import Plan
 from trainingjob_operator.core.job import Shutdown
+from trainingjob_operator.core.lingering import and_lingering, next_lingers_at
 from trainingjob_operator.core.situation import Situation
 
 STOP: Final = "Stop"
@@ -66,8 +67,14 @@ def _stop(s: Situation, *, reason: str, message: str, grace_s: int | None) -> Pl
     """Take down what runs; when nothing does any more, the job is cancelled."""
     running = [pod for pod in s.seen.pods if not pod.is_over]
     if running:
-        waiting = s.no_restart_pending("the job is stopping").not_ready("the job is stopping")
-        return Plan(status=waiting.status, delete=deletions(running, grace_s=grace_s))
+        waiting = s.no_restart_pending("the job is stopping").not_ready(
+            and_lingering("the job is stopping", running, now=s.now)
+        )
+        return Plan(
+            status=waiting.status,
+            delete=deletions(running, grace_s=grace_s),
+            look_again_at=next_lingers_at(running, now=s.now),
+        )
     codes = (pod.exit_code for pod in s.ranks.current if pod.exit_code is not None)
     return s.finish(
         CONDITION_CANCELLED, reason=reason, message=message, exit_code=next(codes, None)

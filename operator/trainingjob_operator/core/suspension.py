@@ -15,6 +15,7 @@ from trainingjob_operator.constants import (
 from trainingjob_operator.core.cleanup import deletions
 from trainingjob_operator.core.decision import Plan, Policy
 from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.lingering import and_lingering, next_lingers_at
 from trainingjob_operator.core.recording import must_claim
 from trainingjob_operator.core.restart import new_attempt
 from trainingjob_operator.core.situation import Situation
@@ -38,12 +39,16 @@ def when_suspended(s: Situation) -> Plan | None:
             replace(status, start_time=None, attempt_start_time=None, disruptions_since_progress=0)
         )
         .no_restart_pending("the job is suspended")
-        .not_ready("the job is suspended")
+        .not_ready(and_lingering("the job is suspended", s.seen.pods, now=s.now))
         .condition(
             CONDITION_SUSPENDED, to=True, reason=REASON_SUSPENDED, message="spec.suspend is true"
         )
     )
-    return Plan(status=held.status, delete=deletions(s.seen.pods))
+    return Plan(
+        status=held.status,
+        delete=deletions(s.seen.pods),
+        look_again_at=next_lingers_at(s.seen.pods, now=s.now),
+    )
 
 
 def resumed(s: Situation) -> Situation:

@@ -25,6 +25,7 @@ DEFAULT_GRACE_S: Final = 30
 
 _CONTAINER_LISTS: Final = ("initContainers", "containers")
 _UPDATABLE: Final = frozenset({"activeDeadlineSeconds", "tolerations"})
+_GATED: Final = "Scheduling is blocked due to non-empty scheduling gates"
 _UPDATE_REFUSED: Final = (
     "pod updates may not change fields other than `spec.containers[*].image`,"
     "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` "
@@ -38,19 +39,21 @@ def is_finished(pod: Mapping[str, Any]) -> bool:
     return (pod.get("status") or {}).get("phase") in FINISHED_PHASES
 
 
-def set_condition(pod: JsonObject, type_: str, reason: str = "", message: str = "") -> None:
-    """Set a condition of a pod to true, in place."""
+def set_condition(
+    pod: JsonObject, type_: str, reason: str = "", message: str = "", *, status: str = "True"
+) -> None:
+    """Set a condition of a pod, in place."""
     condition = {
         "type": type_,
-        "status": "True",
+        "status": status,
         "lastProbeTime": None,
         "lastTransitionTime": timestamp(now()),
     }
     if reason:
         condition |= {"reason": reason, "message": message}
-    status = pod.setdefault("status", {})
-    others = [item for item in status.get("conditions") or [] if item.get("type") != type_]
-    status["conditions"] = [*others, condition]
+    written = pod.setdefault("status", {})
+    others = [item for item in written.get("conditions") or [] if item.get("type") != type_]
+    written["conditions"] = [*others, condition]
 
 
 class PodStrategy(Strategy):
@@ -82,6 +85,8 @@ class PodStrategy(Strategy):
         for container in _containers(spec):
             _complete_container(container)
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
+        if spec.get("schedulingGates"):
+            set_condition(obj, "PodScheduled", "SchedulingGated", _GATED, status="False")
 
     def validate(self, new: JsonObject, old: JsonObject | None) -> list[Cause]:
         """Judge the containers of a new pod; of an old one only images may change."""

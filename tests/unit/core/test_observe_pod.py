@@ -305,6 +305,49 @@ def test_what_may_be_the_jobs_own_fault_is_no_rejection(status: dict[str, Any]) 
     assert (pod.rejected, pod.is_disrupted) == (False, False)
 
 
+# --- what it waits for ----------------------------------------------------------------------------
+
+
+def gated(*gates: Any) -> PodView:
+    pod = pod_view(
+        {
+            "metadata": {
+                "name": "mnist-0-0",
+                "labels": {
+                    "trainingjob.dev/job-name": "mnist",
+                    "trainingjob.dev/attempt": "0",
+                    "trainingjob.dev/index": "0",
+                },
+                "ownerReferences": [{"kind": "TrainingJob", "controller": True, "uid": "u1"}],
+            },
+            "spec": {"schedulingGates": [*gates], "nodeName": HOSTILE},
+            "status": {
+                "conditions": [
+                    {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+                ]
+            },
+        }
+    )
+    assert pod is not None
+    return pod
+
+
+def test_a_pod_that_is_held_by_gates_says_which() -> None:
+    pod = gated({"name": "example.com/quota"}, {"name": "example.com/topology"})
+
+    assert pod.waiting_reason == "SchedulingGated"
+    assert "gates example.com/quota, example.com/topology:" in pod.waiting_message
+
+
+def test_neither_gates_nor_a_node_break_a_line_or_are_long() -> None:
+    pod = gated({"name": HOSTILE}, {"name": 7}, "none")
+
+    assert pod.waiting_message.isprintable()
+    assert pod.node.isprintable()
+    assert len(pod.node) <= 253
+    assert len(pod.waiting_message.encode()) <= MAX_MESSAGE_BYTES
+
+
 @pytest.mark.parametrize(("gates", "gated"), [([{"name": "a/b"}], True), ([], False)])
 def test_a_pod_is_gated_while_it_has_gates_whatever_the_scheduler_said_last(
     gates: list[Any], *, gated: bool

@@ -57,6 +57,16 @@ def test_what_a_decision_rests_on_cannot_wait(changes: dict[str, Any]) -> None:
     assert not is_mere_progress(WAITING, replace(WAITING, ready=1, **changes))
 
 
+def test_which_rank_is_the_first_that_is_not_ready_can_wait() -> None:
+    old, new = (
+        replace(condition("PodsReady", status=False, reason="PodsNotReady"), message=message)
+        for message in ("rank 1", "rank 2")
+    )
+    waiting = replace(WAITING, conditions=(old,))
+
+    assert is_mere_progress(waiting, replace(waiting, ready=2, conditions=(new,)))
+
+
 def test_a_rank_that_is_no_longer_ready_cannot_wait() -> None:
     running = replace(WAITING, phase="Running", conditions=READY, ready=1)
     assert not is_mere_progress(running, replace(running, ready=0, conditions=WAITING.conditions))

@@ -18,6 +18,7 @@ from trainingjob_operator.constants import (
     REASON_IMAGE_PULL,
     REASON_PODS_NOT_READY,
     REASON_PODS_READY,
+    REASON_SCHEDULING_GATED,
     REASON_UNSCHEDULABLE,
 )
 from trainingjob_operator.core.pod import PodView
@@ -72,6 +73,17 @@ NO_NODE = "0/3 nodes are available"
                 "InvalidImageName",
                 "ErrImageNeverPull",
             )
+        ),
+        pytest.param(
+            [
+                make_pod(0),
+                pending(
+                    1, gated=True, waiting_reason="SchedulingGated", waiting_message="gates a"
+                ),
+            ],
+            REASON_SCHEDULING_GATED,
+            "rank 1: SchedulingGated: gates a",
+            id="somebody holds one with a gate",
         ),
         pytest.param(
             [make_pod(0), pending(1, waiting_reason="CreateContainerConfigError")],

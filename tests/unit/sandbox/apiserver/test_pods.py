@@ -19,6 +19,14 @@ def test_a_new_pod_is_pending_and_complete(cluster: Cluster) -> None:
     assert stored["spec"]["containers"][0]["imagePullPolicy"] == "Always"
 
 
+def test_a_new_pod_with_scheduling_gates_says_that_they_hold_it(cluster: Cluster) -> None:
+    stored = cluster.store.create("pods", pod("p", schedulingGates=[{"name": "example.com/q"}]))
+
+    [condition] = stored["status"]["conditions"]
+    assert (condition["type"], condition["status"]) == ("PodScheduled", "False")
+    assert condition["reason"] == "SchedulingGated"
+
+
 @pytest.mark.parametrize(
     ("image", "want"),
     [

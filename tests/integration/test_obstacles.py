@@ -1,0 +1,29 @@
+"""A job says what it waits for, and what was in the way when its time was over."""
+
+from tests.support.api import Api, condition
+from tests.support.builders import make_job
+from tests.support.operator import OperatorProcess
+
+
+async def test_a_job_that_waits_for_scheduling_gates_names_them(
+    operator: OperatorProcess, api: Api
+) -> None:
+    job = make_job("gated")
+    job["spec"]["template"]["spec"]["schedulingGates"] = [{"name": "example.com/quota"}]
+    await api.apply(job)
+
+    status = await api.wait_for_job(
+        "gated", lambda s: condition(s, "PodsReady").get("reason") == "SchedulingGated"
+    )
+
+    assert "gates example.com/quota" in condition(status, "PodsReady")["message"]
+
+
+async def test_a_deadline_says_which_rank_did_not_run(operator: OperatorProcess, api: Api) -> None:
+    await api.apply(make_job("late", preRunningDeadlineSeconds=1, backoff_limit=0))
+
+    status = await api.wait_for_phase("late", "Failed")
+
+    failed = condition(status, "Failed")
+    assert failed["reason"] == "PreRunningDeadlineExceeded"
+    assert "rank 0 does not run (pod late-" in failed["message"]
