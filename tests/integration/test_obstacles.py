@@ -17,6 +17,11 @@ async def test_a_job_that_waits_for_scheduling_gates_names_them(
     )
 
     assert "gates example.com/quota" in condition(status, "PodsReady")["message"]
+    [pod] = await api.pods("gated")
+    path = f"/api/v1/namespaces/{api.namespace}/pods/{pod['metadata']['name']}"
+    await api.client.patch(path, {"spec": {"schedulingGates": []}})
+    await api.finish_job("gated")
+    await api.wait_for_phase("gated", "Succeeded")
 
 
 async def test_a_deadline_says_which_rank_did_not_run(operator: OperatorProcess, api: Api) -> None:

@@ -24,7 +24,7 @@ RESTART_POLICIES: Final = ("Always", "OnFailure", "Never")
 DEFAULT_GRACE_S: Final = 30
 
 _CONTAINER_LISTS: Final = ("initContainers", "containers")
-_UPDATABLE: Final = frozenset({"activeDeadlineSeconds", "tolerations"})
+_UPDATABLE: Final = frozenset({"activeDeadlineSeconds", "schedulingGates", "tolerations"})
 _GATED: Final = "Scheduling is blocked due to non-empty scheduling gates"
 _UPDATE_REFUSED: Final = (
     "pod updates may not change fields other than `spec.containers[*].image`,"
@@ -94,7 +94,11 @@ class PodStrategy(Strategy):
             return list(_validate_spec(new["spec"]))
         if _fixed(new["spec"]) != _fixed(old["spec"]):
             return [forbidden_field("spec", _UPDATE_REFUSED)]
-        return []
+        added = _gates(new["spec"]) - _gates(old["spec"])
+        message = (
+            f"only deletion is allowed, but found new scheduling gate '{min(added, default='')}'"
+        )
+        return [forbidden_field("spec.schedulingGates", message)] if added else []
 
     def grace_seconds(self, obj: JsonObject, asked: int | None) -> int:
         """Nothing has to stop for a pod that is on no node, or finished."""
@@ -152,6 +156,11 @@ def qos_class(spec: Mapping[str, Any]) -> str:
 def _compute(amounts: Mapping[str, Any] | None) -> dict[str, str]:
     given = amounts or {}
     return {name: str(given[name]) for name in ("cpu", "memory") if name in given}
+
+
+def _gates(spec: Mapping[str, Any]) -> set[str]:
+    """Return the names of the gates that keep the scheduler from looking at the pod."""
+    return {str(gate.get("name")) for gate in spec.get("schedulingGates") or []}
 
 
 def _fixed(spec: Mapping[str, Any]) -> JsonObject:

@@ -165,6 +165,21 @@ def test_of_a_running_pod_only_images_may_change(cluster: Cluster) -> None:
         change(containers=[{**old, "args": ["x"]}])
 
 
+def test_scheduling_gates_can_be_removed_and_not_added(cluster: Cluster) -> None:
+    gates = [{"name": f"example.com/{name}"} for name in "abc"]
+    cluster.store.create("pods", pod("p", schedulingGates=gates[:2]))
+
+    def gated(*by: Object) -> Object:
+        return cluster.store.update(
+            "pods", "p", lambda old: {**old, "spec": {**old["spec"], "schedulingGates": [*by]}}
+        )
+
+    assert gated(gates[1])["spec"]["schedulingGates"] == [gates[1]]
+    with pytest.raises(ApiError, match="only deletion is allowed"):
+        gated(gates[1], gates[2])
+    assert gated()["spec"]["schedulingGates"] == []
+
+
 # --- the end of a pod ------------------------------------------------------------------------
 
 
