@@ -46,6 +46,9 @@ ANNOTATION_DISCARD_RECORD: Final = f"{GROUP}/discard-record"
 FINALIZER_RECORD: Final = f"{GROUP}/record"
 """On a job: its record is owed to the database; the job may not vanish before it is stored."""
 
+ORPHAN_FINALIZER: Final = "orphan"
+"""On an object that is being deleted: what it owns is to stay. The garbage collector takes it off."""
+
 FINALIZER_RETENTION: Final = f"{GROUP}/retention"
 """kopf's own finalizer, told apart from ours: kopf removes the one it is told is its own from
 objects that have no handler needing it."""

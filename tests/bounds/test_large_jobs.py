@@ -7,6 +7,8 @@ printed; `python -m tests.support.large_jobs` alone serves such jobs to an opera
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.large_jobs import LargeJobs, large_jobs, memory_mib
 from tests.support.operator import OperatorProcess
 
@@ -28,10 +30,13 @@ def most_memory_mib(server: LargeJobs, folder: Path, what: str, **wanted: int) -
     return most
 
 
+@pytest.mark.parametrize(
+    "large", [LARGE, ("--finalizers", "4500")], ids=["arguments", "finalizers"]
+)
 def test_250_suspended_jobs_of_a_megabyte_fit_into_memory_at_the_first_start_and_the_next(
-    tmp_path: Path,
+    tmp_path: Path, large: tuple[str, ...]
 ) -> None:
-    with large_jobs(tmp_path, "--jobs", "250", *LARGE, "--suspend") as server:
+    with large_jobs(tmp_path, "--jobs", "250", *large, "--suspend") as server:
         first = most_memory_mib(server, tmp_path, "first start", suspended=250)
         again = most_memory_mib(server, tmp_path, "second start", suspended=250)
     assert first < LIMIT_MIB

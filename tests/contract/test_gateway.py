@@ -196,21 +196,44 @@ async def test_a_null_removes_a_field_of_the_status(subject: Subject) -> None:
 FINALIZER = "trainingjob.dev/record"
 
 
-async def test_finalizers_are_given_to_the_version_that_was_seen(subject: Subject) -> None:
+async def test_our_finalizer_is_set_on_the_version_that_was_seen(subject: Subject) -> None:
     seen = job_view(await subject.apply(make_job("held")))
+    cluster = subject.cluster
 
-    claimed = await subject.cluster.set_finalizers(seen, [FINALIZER])
+    claimed = await cluster.set_record_finalizer(seen, present=True)
     assert claimed is not None
     assert claimed["metadata"]["finalizers"] == [FINALIZER]
     with pytest.raises(ConflictError):
-        await subject.cluster.set_finalizers(seen, [])
+        await cluster.set_record_finalizer(seen, present=True)
+    other = replace(job_view(claimed), uid="another")
     with pytest.raises(KubernetesError):
-        await subject.cluster.set_finalizers(replace(job_view(claimed), uid="another"), [])
+        await cluster.set_record_finalizer(other, present=False)
 
-    released = await subject.cluster.set_finalizers(job_view(claimed), [])
+    released = await cluster.set_record_finalizer(job_view(claimed), present=False)
     assert released is not None
     assert not released["metadata"].get("finalizers")
-    assert await subject.cluster.set_finalizers(replace(seen, key=subject.key("x")), []) is None
+    assert (
+        await cluster.set_record_finalizer(replace(seen, key=subject.key("x")), present=True)
+        is None
+    )
+
+
+@pytest.mark.parametrize("before", [[], ["orphan"]])  # which the garbage collector takes off
+async def test_our_finalizer_comes_and_goes_beside_those_of_others(
+    subject: Subject, before: list[str]
+) -> None:
+    job = make_job("shared")
+    job["metadata"]["finalizers"] = before
+    seen = job_view(await subject.apply(job))
+    claimed = await subject.cluster.set_record_finalizer(seen, present=True)
+    assert claimed is not None
+    assert claimed["metadata"]["finalizers"] == [*before, FINALIZER]
+    moved = replace(job_view(claimed), record_finalizer_at=len(before) + 1)
+    with pytest.raises(KubernetesError):
+        await subject.cluster.set_record_finalizer(moved, present=False)
+    released = await subject.cluster.set_record_finalizer(job_view(claimed), present=False)
+    assert released is not None
+    assert released["metadata"].get("finalizers", []) == before
 
 
 async def test_jobs_are_found_by_the_state_of_their_record(subject: Subject) -> None:

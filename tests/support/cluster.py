@@ -8,8 +8,11 @@ gateway's methods is what users do, and the nodes.
 import asyncio
 import copy
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final, Literal
+
+from jsonpatch import JsonPatchException, apply_patch
+from jsonpointer import JsonPointerException
 
 from tests.support.objects import Object, Objects, Request, controller_uid, key_of, merged
 from trainingjob_operator.api import RetentionPolicyStatus, TrainingJobStatus
@@ -28,6 +31,7 @@ from trainingjob_operator.errors import (
     InvalidError,
     QuotaExceededError,
 )
+from trainingjob_operator.kube.finalizers import with_record_finalizer, without_record_finalizer
 from trainingjob_operator.kube.gateway import JobsPage, Page
 
 _COUNTED: Final = ("Pending", "Running")
@@ -89,23 +93,27 @@ class FakeCluster(Objects):
             self.delete_job(job.key.name, job.key.namespace)
             return True
 
-    async def set_finalizers(self, job: JobView, finalizers: Sequence[str]) -> Object | None:
-        async with Request(self, "set_finalizers", job.key.name):
+    async def set_record_finalizer(self, job: JobView, *, present: bool) -> Object | None:
+        async with Request(self, "set_record_finalizer", job.key.name):
             found = self._objects["jobs"].get(job.key)
             if found is None:
                 return None
             metadata = found["metadata"]
             if metadata["uid"] != job.uid:
                 raise InvalidError("testing /metadata/uid", status=422, reason="Invalid")
+            change = with_record_finalizer(job) if present else without_record_finalizer(job)
+            try:
+                changed: Object = apply_patch(found, change)
+            except (JsonPatchException, JsonPointerException) as error:
+                raise InvalidError(str(error), status=422, reason="Invalid") from error
             if metadata["resourceVersion"] != job.resource_version:
                 raise ConflictError("has been modified", status=409, reason="Conflict")
-            found = {**found, "metadata": {**metadata, "finalizers": list(finalizers)}}
-            self._note("set_finalizers", found, found)
-            if finalizers or "deletionTimestamp" not in metadata:
-                self._update("jobs", found)
+            self._note("set_record_finalizer", changed, changed)
+            if changed["metadata"].get("finalizers") or "deletionTimestamp" not in metadata:
+                self._update("jobs", changed)
                 return self.job(job.key.name, job.key.namespace)
-            self._remove_job(found)
-            return copy.deepcopy(found)
+            self._remove_job(changed)
+            return copy.deepcopy(changed)
 
     async def jobs_by_record_state(
         self, namespace: str | None, state: str, *, limit: int, token: str

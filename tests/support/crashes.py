@@ -226,7 +226,7 @@ def _of_the_logs(played: Played) -> Iterator[str]:
 def _of_claims(effects: list[Effect]) -> Iterator[str]:
     for effect in effects:
         state = effect.job_status.get("recordState")
-        if effect.method == "set_finalizers" and not effect.is_claimed and state != "Stored":
+        if effect.method == "set_record_finalizer" and not effect.is_claimed and state != "Stored":
             yield f"it was let go while its record was {state}"
         if effect.method == "create_pod" and not effect.is_claimed:
             yield "a pod was created before the claim"

@@ -160,6 +160,11 @@ class JobView:
         discard_record: its user gave its record up.
         keep: its user pinned it: no retention policy removes it or its files.
         gitops_owner: the tool that would create it again, like `Helm`; "": none.
+        finalizers: those that mean something to us; how many others a job has, and how long they
+            are, is up to whoever may write to it.
+        finalizer_count: how many it has in all.
+        record_finalizer_at: the place of the one that stands for its record among all of them;
+            None: it is not there.
         shutdown_by: the field manager that set `spec.shutdown`, as far as the API server tells.
     """
 
@@ -177,6 +182,8 @@ class JobView:
     keep: bool = False
     gitops_owner: str = ""
     finalizers: tuple[str, ...] = ()
+    finalizer_count: int = 0
+    record_finalizer_at: int | None = None
     shutdown_by: str = ""
 
 

@@ -9,9 +9,11 @@ from trainingjob_operator.api.validation import parse_spec
 from trainingjob_operator.constants import (
     ANNOTATION_DISCARD_RECORD,
     ANNOTATION_KEEP,
+    FINALIZER_RECORD,
     JOB_CONDITIONS,
     MAX_CONDITIONS,
     MAX_NAME_LENGTH,
+    ORPHAN_FINALIZER,
 )
 from trainingjob_operator.core.job import (
     Condition,
@@ -37,8 +39,8 @@ from trainingjob_operator.core.rawread import (
 )
 from trainingjob_operator.errors import InvalidSpecError
 
-_LONGEST_SHARED_FINALIZERS: Final = 1024
-"""Characters of all of a job's finalizers together. Ours has 22, and those of others a few more."""
+_FINALIZERS: Final = (FINALIZER_RECORD, ORPHAN_FINALIZER)
+"""The finalizers that mean something to us."""
 
 _LONGEST_SHARED_CONDITION: Final = 2048
 """Characters of somebody else's condition that is shared by jobs. Ours have fewer."""
@@ -54,6 +56,7 @@ def job_view(raw: dict[str, Any]) -> JobView:
     """
     metadata = mapping(raw.get("metadata"))
     annotations = mapping(metadata.get("annotations"))
+    finalizers = texts(metadata.get("finalizers"))
     spec, invalid = JobSpec(), None
     try:
         spec = one_of_equals(_spec_view(parse_spec(raw.get("spec"))))
@@ -80,15 +83,13 @@ def job_view(raw: dict[str, Any]) -> JobView:
         discard_record=annotations.get(ANNOTATION_DISCARD_RECORD) == "true",
         keep=annotations.get(ANNOTATION_KEEP, "false") != "false",
         gitops_owner=gitops_owner(mapping(metadata.get("labels")), annotations),
-        finalizers=_shared_finalizers(texts(metadata.get("finalizers"))),
+        finalizers=one_of_equals(tuple(name for name in _FINALIZERS if name in finalizers)),
+        finalizer_count=len(finalizers),
+        record_finalizer_at=finalizers.index(FINALIZER_RECORD)
+        if FINALIZER_RECORD in finalizers
+        else None,
         shutdown_by=_field_manager_of_shutdown(metadata) if spec.shutdown else "",
     )
-
-
-def _shared_finalizers(finalizers: tuple[str, ...]) -> tuple[str, ...]:
-    """The same ones as one object for all jobs, but for those that are too long to be remembered."""
-    is_short = sum(map(len, finalizers)) <= _LONGEST_SHARED_FINALIZERS
-    return one_of_equals(finalizers) if is_short else finalizers
 
 
 def _spec_view(spec: TrainingJobSpec) -> JobSpec:

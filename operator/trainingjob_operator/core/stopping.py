@@ -5,6 +5,7 @@ from typing import Final
 
 from trainingjob_operator.constants import (
     CONDITION_CANCELLED,
+    ORPHAN_FINALIZER,
     REASON_DELETED,
     REASON_STOPPED,
     REASON_TERMINATED,
@@ -22,8 +23,6 @@ _AT_ONCE_S: Final = 1
 """Grace period of `Terminate`. Not 0: a forced deletion frees the pod's name while its processes
 may still run, and then two pods of one job could run side by side."""
 
-_ORPHAN_FINALIZER: Final = "orphan"
-
 
 def when_deleted(s: Situation) -> Plan | None:
     """A job that is being deleted starts nothing; its pods end gracefully; then it is cancelled.
@@ -32,7 +31,7 @@ def when_deleted(s: Situation) -> Plan | None:
     """
     if not s.job.deleting:
         return None
-    if _ORPHAN_FINALIZER in s.job.finalizers:
+    if ORPHAN_FINALIZER in s.job.finalizers:
         return Plan(status=s.status)
     return _stop(s, reason=REASON_DELETED, message="the job was deleted", grace_s=None)
 

@@ -10,7 +10,7 @@ server would hold a worker for ever.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -38,6 +38,7 @@ from trainingjob_operator.kube.bodies import (
 )
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.errors import ERRORS, NOT_FOUND, error_from, names_an_object
+from trainingjob_operator.kube.finalizers import with_record_finalizer, without_record_finalizer
 from trainingjob_operator.kube.pod_logs import read_log
 from trainingjob_operator.kube.requests import RequestCounts
 
@@ -123,14 +124,18 @@ class Gateway:
         path = f"{_jobs_path(key.namespace, key.name)}/status"
         return await self._call("PATCH", path, body=patch, content_type=MERGE_PATCH)
 
-    async def set_finalizers(self, job: JobView, finalizers: Sequence[str]) -> Object | None:
-        """Give a job these finalizers, if it is still the version that was seen.
+    async def set_record_finalizer(self, job: JobView, *, present: bool) -> Object | None:
+        """Put our finalizer on a job or take it off, if it is still the version that was seen.
+
+        The others are not sent: there can be many, and their names are not remembered.
 
         Raises:
-            ConflictError: the job has changed since, or is another one.
+            ConflictError: the job has changed since.
+            InvalidError: it is another one, or its finalizers have changed since.
         """
         path = _jobs_path(job.key.namespace, job.key.name)
-        return await self._set_finalizers(path, job.uid, job.resource_version, finalizers)
+        change = with_record_finalizer(job) if present else without_record_finalizer(job)
+        return await self._patch_version(path, job.uid, job.resource_version, change)
 
     async def jobs_by_record_state(
         self, namespace: str | None, state: str, *, limit: int, token: str
@@ -216,16 +221,17 @@ class Gateway:
         plural = _PLURALS[raw["kind"]]
         path = _path(_OURS, metadata["namespace"], plural, metadata["name"])
         left = [each for each in metadata.get("finalizers", []) if each != finalizer]
-        await self._set_finalizers(path, metadata["uid"], metadata["resourceVersion"], left)
+        change: list[Object] = [{"op": "add", "path": "/metadata/finalizers", "value": left}]
+        await self._patch_version(path, metadata["uid"], metadata["resourceVersion"], change)
 
-    async def _set_finalizers(
-        self, path: str, uid: str, version: str, finalizers: Sequence[str]
+    async def _patch_version(
+        self, path: str, uid: str, version: str, change: list[Object]
     ) -> Object | None:
         patch: list[Object] = [
             {"op": "test", "path": "/metadata/uid", "value": uid},
             # Not `test`: its failure is a 422 like any other, this is a 409 of its own.
             {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
-            {"op": "add", "path": "/metadata/finalizers", "value": list(finalizers)},
+            *change,
         ]
         return await self._call("PATCH", path, body=patch, content_type=_JSON_PATCH)
 

@@ -65,7 +65,7 @@ class RecordKeeper:
         Raises:
             ConflictError: the job has changed since; look again.
         """
-        answer = await self._cluster.set_finalizers(job, [*job.finalizers, FINALIZER_RECORD])
+        answer = await self._cluster.set_record_finalizer(job, present=True)
         self.observe(job, answer)
         if answer is not None and not is_owed(job_view(answer)):
             # Somebody's admission takes it off again. To claim at once would be for ever.
@@ -103,10 +103,9 @@ class RecordKeeper:
         Raises:
             ConflictError: the job has changed since; look again.
         """
-        left = [each for each in job.finalizers if each != FINALIZER_RECORD]
         if abandon:
             await self._say_what_is_lost(job)
-        self.observe(job, await self._cluster.set_finalizers(job, left))
+        self.observe(job, await self._cluster.set_record_finalizer(job, present=False))
 
     def observe(self, job: JobView, answer: dict[str, Any] | None) -> None:
         """Take in the answer to a write: the index and the manifests know it before its echo."""

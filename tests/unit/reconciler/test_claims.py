@@ -3,7 +3,6 @@
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Sequence
 
 import pytest
 
@@ -51,7 +50,7 @@ async def test_other_finalizers_stay_where_they_are() -> None:
 @leaping_time
 async def test_a_claim_on_a_job_that_has_changed_is_made_again() -> None:
     cluster, endpoint = staged()
-    cluster.before["set_finalizers"] = lambda: cluster.edit_job(backoffLimit=1)
+    cluster.before["set_record_finalizer"] = lambda: cluster.edit_job(backoffLimit=1)
     async with operated(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(30)
@@ -65,13 +64,13 @@ async def test_a_claim_that_somebodys_admission_takes_off_again_is_not_made_at_o
     cluster, endpoint = staged()
     claims = 0
 
-    async def without_effect(job: JobView, finalizers: Sequence[str]) -> Object:
+    async def without_effect(job: JobView, *, present: bool) -> Object:
         nonlocal claims
         claims += 1
         await asyncio.sleep(0.1)
         return cluster.job()
 
-    monkeypatch.setattr(cluster, "set_finalizers", without_effect)
+    monkeypatch.setattr(cluster, "set_record_finalizer", without_effect)
     async with operated(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(60)
@@ -84,7 +83,7 @@ async def test_a_claim_that_somebodys_admission_takes_off_again_is_not_made_at_o
 
 def refuse_finalizers(cluster: FakeCluster, times: float = math.inf) -> None:
     message = 'admission webhook "no.finalizers" denied the request: none here'
-    cluster.fail_next("set_finalizers", ForbiddenError(message, status=403), times=times)
+    cluster.fail_next("set_record_finalizer", ForbiddenError(message, status=403), times=times)
 
 
 @leaping_time
@@ -109,7 +108,7 @@ async def test_a_job_that_may_not_be_claimed_says_what_it_waits_for_and_starts_w
         warnings = [event for event in life.recorded.events if event.warning]
         assert [event.reason for event in warnings] == ["Forbidden"], "once"
         asked = Counter(call.method for call in cluster.calls)
-        assert (asked["set_finalizers"], asked["patch_job_status"]) == (4, 1)
+        assert (asked["set_record_finalizer"], asked["patch_job_status"]) == (4, 1)
         await asyncio.sleep(100)
         assert cluster.status()["phase"] == "Succeeded"
     assert endpoint.row()["phase"] == "Succeeded"

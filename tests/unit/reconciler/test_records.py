@@ -42,12 +42,12 @@ async def test_a_prompt_endpoint_costs_a_job_of_one_pod_five_requests() -> None:
         cluster.calls.clear()
         await run_in_no_time(cluster)
     assert [call.method for call in cluster.calls] == [
-        "set_finalizers",
+        "set_record_finalizer",
         "create_pod",
         "patch_job_status",
         "put_record",
         "patch_job_status",
-        "set_finalizers",
+        "set_record_finalizer",
     ]
 
 
@@ -61,7 +61,7 @@ async def test_a_slow_endpoint_costs_a_job_of_one_pod_six_requests() -> None:
         await run_in_no_time(cluster)
     counted = Counter(call.method for call in cluster.calls)
     assert counted.pop("put_record") == 2  # at once, and then in earnest
-    assert counted == {"set_finalizers": 2, "create_pod": 1, "patch_job_status": 3}
+    assert counted == {"set_record_finalizer": 2, "create_pod": 1, "patch_job_status": 3}
     assert cluster.status()["recordState"] == "Stored"
 
 

@@ -99,7 +99,7 @@ async def test_a_record_that_an_uninstall_left_in_status_is_claimed_again_and_st
         cluster.create_job(make_job())
         await asyncio.sleep(30)
         assert cluster.status()["recordState"] == "Pending"
-    await cluster.set_finalizers(job_view(cluster.job("mnist")), [])
+    await cluster.set_record_finalizer(job_view(cluster.job("mnist")), present=False)
     assert finalizers(cluster) == []
     async with operated(cluster, endpoint):
         await asyncio.sleep(30)

@@ -85,7 +85,9 @@ async def test_a_time_of_zero_is_at_once_and_after_the_record() -> None:
         endpoint.down = None
         await until(lambda: not cluster.jobs(), within_s=600)
         assert endpoint.row()["phase"] == "Succeeded"
-    released = [e for e in cluster.effects if e.method == "set_finalizers" and not e.is_claimed]
+    released = [
+        e for e in cluster.effects if e.method == "set_record_finalizer" and not e.is_claimed
+    ]
     assert len(released) == 1
     deletion = next(e for e in cluster.effects if e.method == "delete_finished_job")
     assert FINALIZER_RECORD not in deletion.object["metadata"].get("finalizers", [])
