@@ -101,7 +101,8 @@ def _job(number: int, options: argparse.Namespace) -> dict[str, Any]:
         suspend=options.suspend,
     )
     if options.finalizers:
-        names = [f"example.com/{n:06d}".ljust(200, "x") for n in range(options.finalizers)]
+        domain = f"{'x' * 60}.{'y' * 60}.example.com"
+        names = [f"{domain}/{n:063d}" for n in range(options.finalizers)]
         job["metadata"]["finalizers"] = names
     return job
 
