@@ -254,3 +254,23 @@ def _wait_for_output(cluster: Cluster) -> None:
 
 def _size(cluster: Cluster) -> int:
     return sum(file.stat().st_size for file in cluster.root.glob("job_*.log"))
+
+
+async def test_the_log_of_a_trainer_is_archived_before_what_runs_beside_it_is_stopped(
+    cluster: Cluster,
+) -> None:
+    beside = {"name": "proxy", "image": "i", "command": ["sh", "-c", FOR_EVER]}
+    trainer = {"name": "trainer", "image": "i", "command": ["sh", "-c", HELLO]}
+    template = {"spec": {"containers": [beside, trainer]}}
+    with cluster.operator():
+        job = await cluster.apply(HELLO, template=template, cleanPodPolicy="None")
+
+        status = await cluster.settled(job)
+        assert (status["phase"], status["exitCode"], status["restarts"]) == ("Succeeded", 0, 0)
+        assert logs(status)[:2] == ("True", "Archived")
+        assert cluster.sections(job) == {(0, 0): "hello from 0\nbye\n"}
+        assert "running" not in cluster.archive(job).read_text().splitlines()[-1]
+        deadline = time.monotonic() + WAIT_S
+        while await cluster.pods(job):
+            assert time.monotonic() < deadline, "the side container runs on"
+            await asyncio.sleep(0.05)

@@ -96,7 +96,7 @@ def make_pod(
 
 def pending(index: int = 0, **fields: Any) -> PodView:
     """A pod that has not started."""
-    return make_pod(index, PodPhase.PENDING, **fields)
+    return make_pod(index, PodPhase.PENDING, **{"has_begun": False} | fields)
 
 
 def succeeded(index: int = 0, **fields: Any) -> PodView:

@@ -206,12 +206,13 @@ def _stop_requested_at(
 
 
 def _has_begun(phase: PodPhase, containers: list[dict[str, Any]], main: str) -> bool:
-    """True if the main container has run, so that it has a log; in doubt of one that may have."""
-    if phase is PodPhase.PENDING:
-        return False
+    """True if the main container has run, so that it has a log; in doubt of one that may have.
+
+    A pod is Pending while a container beside it is still to come up, whatever the main one does.
+    """
     found = next((c for c in containers if c.get("name") == main), None)
     if found is None:
-        return True
+        return phase is not PodPhase.PENDING
     states = (mapping(found.get("state")), mapping(found.get("lastState")))
     return any("running" in state or "terminated" in state for state in states)
 

@@ -152,7 +152,7 @@ class PodView:
     @property
     def has_log(self) -> bool:
         """True if a container of it has run whose log is to be archived."""
-        return self.phase is not PodPhase.PENDING and (self.has_begun or bool(self.failed_beside))
+        return self.has_begun or bool(self.failed_beside)
 
     @property
     def has_completed(self) -> bool:

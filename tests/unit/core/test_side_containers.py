@@ -126,6 +126,16 @@ def test_a_side_container_that_never_came_up_runs_on_too() -> None:
     assert (pod.has_completed, pod.side_containers) == (True, ("proxy",))
 
 
+@pytest.mark.parametrize("trainer", [RUNS, exited(0)])
+def test_a_trainer_has_a_log_while_its_pod_is_pending_for_a_side_container(
+    trainer: dict[str, Any],
+) -> None:
+    creating = {"waiting": {"reason": "ContainerCreating"}}
+
+    assert seen("Pending", trainer=trainer, proxy=creating).has_log
+    assert not seen("Pending", trainer=creating, proxy=RUNS).has_log
+
+
 def test_native_sidecars_are_left_to_the_kubelet() -> None:
     pod = seen("Running", trainer=exited(0), native=RUNS)
 
