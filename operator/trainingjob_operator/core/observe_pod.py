@@ -70,6 +70,7 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
     conditions = items(status.get("conditions"))[:_MAX_CONDITIONS]
     phase = _phase(status)
     end = rank_end(phase, status, containers)
+    rejected = is_rejected(phase, status, containers)
     # The condition is the scheduler's, and outlives the gates until it looks at the pod.
     gated = bool(items(spec.get("schedulingGates")))
     waiting_reason, waiting_message = (
@@ -94,14 +95,14 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         grace_s=_grace(metadata),
         stop_requested_at=_stop_requested_at(metadata, conditions),
         disruption=_disruption(conditions),
-        rejected=is_rejected(phase, status, containers),
+        rejected=rejected,
         waiting_reason=waiting_reason,
         waiting_message=waiting_message,
         unschedulable=_unschedulable(conditions),
         gated=gated,
         template_hash=shared_text(annotations.get(ANNOTATION_TEMPLATE_HASH)),
         container=main,
-        has_begun=_has_begun(phase, containers.regular, main),
+        has_begun=not rejected and _has_begun(phase, containers.regular, main),
         **(_end_fields(phase, end, containers, conditions) if end is not None else {}),
     )
 

@@ -26,10 +26,12 @@ from trainingjob_operator.core.decision import Plan
 from trainingjob_operator.core.disruption_limit import PROGRESS, is_exhausted
 from trainingjob_operator.core.failure_policy import Verdict, judge
 from trainingjob_operator.core.indexes import format_indexes
+from trainingjob_operator.core.lingering import and_lingering, next_lingers_at
 from trainingjob_operator.core.obstacle import obstacle
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.readiness import running_beside
 from trainingjob_operator.core.situation import Situation
+from trainingjob_operator.core.start import with_launch
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _NODE_LOST_REASONS: Final = frozenset({"DeletionByTaintManager", "NodeLost"})
@@ -130,9 +132,11 @@ def while_ending(s: Situation) -> Plan | None:
     """
     if not _are_still_ending(s):
         return None
-    what = _describe(s.ranks.ending[0], taken_away=True)
-    waiting = s.not_ready(f"{what}; podFailurePolicy is asked when the pod has ended")
-    return Plan(status=waiting.status)
+    ending = s.ranks.ending
+    what = _describe(ending[0], taken_away=True)
+    message = f"{what}; podFailurePolicy is asked when the pod has ended"
+    waiting = with_launch(s).not_ready(and_lingering(message, ending, now=s.now))
+    return Plan(status=waiting.status, look_again_at=next_lingers_at(ending, now=s.now))
 
 
 def _are_still_ending(s: Situation) -> bool:

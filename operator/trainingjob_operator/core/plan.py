@@ -160,7 +160,9 @@ def _look_again_at(decided: Plan, status: JobStatus, s: Situation) -> datetime |
     due = [decided.look_again_at]
     if status.attempt != s.job.status.attempt and all(pod.held_by for pod in s.seen.pods):
         due.append(s.now)  # nothing of the old attempt is left whose end could wake us
-    if not s.spec.suspend:
+    # A suspension, a stop and a deletion come before the deadlines: one that is over, and has no say
+    # any more, would make us look again without end.
+    if not (s.spec.suspend or s.job.deleting or status.shutdown is not None):
         due.append(active_deadline(s.job, status))
         due.append(pre_running_deadline(s.job, status, s.ranks))
     return min((moment for moment in due if moment is not None), default=None)

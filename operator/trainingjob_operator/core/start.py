@@ -67,12 +67,7 @@ def _follow(s: Situation) -> Plan:
     if due is not None and s.now < due:
         return Plan(status=s.status, look_again_at=due)
     start = attempt_start(s.status, s.ranks, s.seen.refusal, now=s.now)
-    s = s.having(replace(s.status, attempt_start_time=start))
-    if s.ranks.current:
-        s = s.no_restart_pending(f"attempt {s.status.attempt} has started")
-        s = s.having(replace(s.status, start_time=s.status.start_time or s.now))
-    if not s.ranks.missing:
-        s = s.having(replace(s.status, launched_attempt=s.status.attempt))
+    s = with_launch(s.having(replace(s.status, attempt_start_time=start)))
     refusal = s.seen.refusal if s.ranks.missing else None
     status = set_readiness(
         s.status,
@@ -83,6 +78,16 @@ def _follow(s: Situation) -> Plan:
     if refusal is not None and s.now < (due := _ask_again_at(refusal, s)):
         return Plan(status=status, look_again_at=due)
     return Plan(status=status, create=tuple(sorted(s.ranks.missing)))
+
+
+def with_launch(s: Situation) -> Situation:
+    """Return the situation with what status is to say of an attempt whose pods have been created."""
+    if s.ranks.current:
+        s = s.no_restart_pending(f"attempt {s.status.attempt} has started")
+        s = s.having(replace(s.status, start_time=s.status.start_time or s.now))
+    if not s.ranks.missing:
+        s = s.having(replace(s.status, launched_attempt=s.status.attempt))
+    return s
 
 
 def _ask_again_at(refusal: Refusal, s: Situation) -> datetime:

@@ -1,5 +1,8 @@
 """The two deadlines of a job."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from tests.support.views import (
@@ -64,6 +67,21 @@ def test_the_active_deadline_goes_on_over_restarts_and_spends_no_try() -> None:
     assert waiting.look_again_at == at(1)
     assert over.status.is_true(CONDITION_FAILED)
     assert over.status.restarts == 1
+
+
+@pytest.mark.parametrize(
+    "told", [{"shutdown": "Stop"}, {"shutdown": "Terminate"}, {"deleting": True}], ids=str
+)
+def test_a_job_that_is_to_go_is_not_looked_at_for_deadlines_that_are_over(
+    told: dict[str, Any],
+) -> None:
+    """They have no say any more, while a pod can take long to go; for ever, on a dead node."""
+    status = make_status(launched_attempt=0, start_time=at(-100), attempt_start_time=at(-100))
+    job = make_view(status, active_deadline_s=10, pre_running_deadline_s=10, nodes=2, **told)
+    stopping = decide(job, deleting(make_pod()), now=at(0))
+    assert not stopping.status.is_finished
+    later = decide(replace(job, status=stopping.status), deleting(make_pod()), now=at(1))
+    assert later.look_again_at is None or later.look_again_at > at(1)
 
 
 def test_a_job_without_a_start_has_no_active_deadline() -> None:

@@ -271,6 +271,7 @@ def test_a_pod_that_its_node_rejects_before_any_container_ran_spends_no_try(reas
     for statuses in ([], waits):
         pod = view("Failed", reason=reason, message="no device", containerStatuses=statuses)
         assert pod.rejected
+        assert not pod.has_log, "no container has written one"
         decided = decide(make_view(make_status(launched_attempt=0), backoff_limit=0), owned(pod))
         restarting = decided.status.condition("Restarting")
         assert restarting is not None

@@ -45,6 +45,26 @@ def test_nothing_is_decided_on_the_announcement(pod: PodView) -> None:
     assert "podFailurePolicy is asked when the pod has ended" in ready.message
 
 
+def test_that_all_pods_were_created_is_recorded_while_one_of_them_is_ending() -> None:
+    """Else its absence would be taken for that of a pod that is still to be created."""
+    decided = decide(make_view(nodes=2, failure_rules=FAIL), deleting(make_pod(0)), make_pod(1))
+
+    assert decided.status.launched_attempt == 0
+    assert decided.status.start_time is not None
+
+
+def test_a_pod_whose_node_does_not_let_it_end_is_named_with_its_node() -> None:
+    pod = replace(deleting(make_pod(0), grace_s=30, since_s=0), node="gpu-7")
+    job = make_view(LAUNCHED, nodes=2, failure_rules=FAIL)
+
+    in_time = decide(job, pod, make_pod(1), now=at(1))
+    assert in_time.look_again_at is not None
+    late = decide(job, pod, make_pod(1), now=in_time.look_again_at)
+    ready = late.status.condition("PodsReady")
+    assert ready is not None
+    assert f"pod {pod.name} on node gpu-7 should have gone by" in ready.message
+
+
 @pytest.mark.parametrize("pod", ANNOUNCED)
 def test_without_rules_the_announcement_is_enough(pod: PodView) -> None:
     decided = decide(make_view(LAUNCHED, nodes=2), pod, make_pod(1))
