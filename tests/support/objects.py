@@ -133,7 +133,8 @@ class Objects:
         calls: every request of the operator, reads and refused ones included.
         effects: what the operator's requests created, deleted and wrote.
         before: functions to call once, just before the next call of a method takes effect.
-        forbidden: lists that a missing Role forbids: method and namespace.
+        forbidden: what a missing Role forbids: the method, and the namespace of a list, or else the
+            name of an object.
         page_size: objects in a page of a list.
     """
 

@@ -343,8 +343,16 @@ class Reconciler:
     async def _admit(self, key: JobKey) -> float | None:
         """A job that is not in the index. If it is its turn, take it in; or it needs no place.
 
-        Otherwise it waits, visibly, until the index says that there is room.
+        Otherwise it waits, visibly, until the index says that there is room. One that may not be
+        read waits out of the line: its Role can have gone with its namespace, for good.
         """
+        try:
+            return await self._admit_in_turn(key)
+        except ForbiddenError:
+            self._index.stop_waiting(key)
+            raise
+
+    async def _admit_in_turn(self, key: JobKey) -> float | None:
         raw = await self._cluster.get_job(key)
         if raw is None:
             self._index.stop_waiting(key)

@@ -39,7 +39,10 @@ class JobEntry:
         has_service: note of the reconciler: the headless Service is there.
         has_directory: note of the reconciler: the job's directory on the log volume is there.
         has_room: there is room for the pods of all of its ranks, whether they are there or not.
-        room: how many pods of it are counted; both belong to `pod_room`.
+        room: how many pods of it are counted.
+        granted: how many of the ranks that room was last given for have had no pod yet.
+        returned_at: how many ranks of all jobs had been given room when it gave back what it had,
+            without having used any; None: it has not. These four belong to `pod_room`.
         written_at: note of the reconciler: monotonic time of the last status write.
     """
 
@@ -56,6 +59,8 @@ class JobEntry:
     has_directory: bool = False
     has_room: bool = False
     room: int = 0
+    granted: int = 0
+    returned_at: int | None = None
     written_at: float = float("-inf")
 
     @property

@@ -8,6 +8,10 @@ Nobody passes the first in the line, however little room he needs: else a large 
 ever behind small ones. First is the oldest job of the namespace that has the fewest pods; but once
 so many ranks have started past one that waits as there is room in all, that one is first.
 
+A job that had room and whose pods were refused, all of them, has used none of it. Until as many ranks
+have started as there is room in all, nobody waits for it again: it starts when there happens to be
+room. Else one that its quota never admits would have the others wait, again and again.
+
 Bound: a place in the line is some 500 bytes, and only jobs of the index wait. `limit` is what
 new starts keep to; with pods that were there before (a lower limit, a restart) there can be more.
 """
@@ -81,10 +85,12 @@ class PodRoom:
         key, ranks = entry.job.key, entry.job.spec.num_nodes + entry.kept - entry.room
         self._drop_who_does_not_answer()
         if not self._fits(ranks, besides=entry.room) or self._is_after_another(entry.job):
-            self._join(entry.job, ranks)
-            self._call_next()
+            if not self._has_returned(entry):
+                self._join(entry.job, ranks)
+                self._call_next()
             return False
-        self._started += max(ranks, 0)
+        entry.granted = max(ranks, 0)
+        self._started += entry.granted
         entry.has_room = True
         self.count(entry)
         self._leave(key)
@@ -103,14 +109,27 @@ class PodRoom:
 
     def give_back(self, entry: JobEntry) -> None:
         """Give back what is not in use: the API server has refused the pods."""
+        self._started -= entry.granted
+        entry.granted = 0
+        if not entry.pods:
+            entry.returned_at = self._started
         entry.has_room = False
         self.count(entry)
+
+    def _has_returned(self, entry: JobEntry) -> bool:
+        """True if a job gave its room back unused, and few ranks have started since."""
+        returned = entry.returned_at is not None and not entry.pods
+        if returned and self._started - entry.returned_at < self.limit:
+            return True
+        entry.returned_at = None
+        return False
 
     def count(self, entry: JobEntry) -> None:
         """Count what a job has by now. One that is not to run keeps nothing and does not wait."""
         if not is_to_run(entry.job):
             entry.has_room = False
             self._leave(entry.job.key)
+        entry.granted = min(entry.granted, max(entry.job.spec.num_nodes - len(entry.pods), 0))
         wanted = entry.job.spec.num_nodes + entry.kept if entry.has_room else 0
         self._set(entry, max(len(entry.pods), wanted))
 

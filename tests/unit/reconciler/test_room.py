@@ -109,3 +109,19 @@ async def test_a_free_place_goes_to_the_namespace_with_the_fewest_live_jobs() ->
     jobs = {job["metadata"]["name"]: job for job in cluster.jobs()}
     assert jobs["modest"]["status"]["phase"] == "Running"
     assert conditions(cluster, "greedy-3")["PodsReady"] == ("False", "Queued")
+
+
+@leaping_time
+async def test_a_waiting_job_that_may_not_be_read_any_more_holds_up_nobody() -> None:
+    cluster = new_cluster()
+    async with operated(cluster, lambda attempt, rank: None, max_jobs=1):
+        cluster.create_job(make_job("running"))
+        await asyncio.sleep(2)
+        cluster.create_job(make_job("unreadable", namespace="ops"))
+        await asyncio.sleep(2)
+        cluster.create_job(make_job("last"))
+        await asyncio.sleep(2)
+        cluster.forbidden.add(("get_job", "unreadable"))  # as when its Role has gone
+        cluster.delete_job("running")
+        await asyncio.sleep(120)
+    assert cluster.status("last")["phase"] == "Running"

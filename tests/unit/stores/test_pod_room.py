@@ -83,6 +83,44 @@ def test_who_is_called_is_called_once() -> None:
     assert cluster.called == ["b"]
 
 
+def test_nobody_waits_again_for_a_job_whose_pods_were_all_refused() -> None:
+    cluster = Cluster(max_pods=10)
+    refused, runs = cluster.add("refused", 8, age_s=9), cluster.add("runs", 6, age_s=8)
+    assert cluster.index.ask_for_room(refused)
+    cluster.index.give_room_back(refused)
+    assert cluster.index.ask_for_room(runs)
+    assert not cluster.index.ask_for_room(refused)
+    assert cluster.index.ask_for_room(cluster.add("small", 2)), "it waits for nobody"
+
+    cluster.index.forget_job(runs.job.key, runs.job.uid)
+    assert cluster.index.ask_for_room(refused), "there happens to be room"
+
+
+def test_a_job_that_was_refused_waits_in_the_line_again_when_enough_have_started() -> None:
+    cluster = Cluster(max_pods=4)
+    refused = cluster.add("refused", 4, age_s=9)
+    assert cluster.index.ask_for_room(refused)
+    cluster.index.give_room_back(refused)
+    for number in range(4):
+        runs = cluster.add(f"runs-{number}", 1)
+        assert cluster.index.ask_for_room(runs)
+        assert not cluster.index.ask_for_room(refused)
+        if number < 3:
+            assert not cluster.index.room.waiting
+            cluster.index.forget_job(runs.job.key, runs.job.uid)
+    assert list(cluster.index.room._wishes) == [refused.job.key]
+    assert not cluster.index.ask_for_room(cluster.add("late", 1))
+
+
+def test_room_that_was_not_used_is_not_counted_as_started() -> None:
+    cluster = Cluster(max_pods=4)
+    partly = cluster.add("partly", 4)
+    assert cluster.index.ask_for_room(partly)
+    cluster.index.observe_pod(pod_of(partly.job, 0))
+    cluster.index.give_room_back(partly)
+    assert cluster.index.room._started == 1
+
+
 def test_pods_that_somebody_forges_give_a_job_no_room_that_others_wait_for() -> None:
     cluster = Cluster(max_pods=5)
     first, second = cluster.add("a", 4, age_s=2), cluster.add("b", 4, age_s=1)
