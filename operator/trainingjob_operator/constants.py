@@ -75,6 +75,9 @@ MAX_CONDITIONS: Final = 32
 MAX_CONDITIONS_OF_OTHERS: Final = 16
 """Conditions of types that are not ours: the others are kept free, so that ours always fit."""
 
+MAX_UNREAD_ATTEMPTS: Final = 8
+"""Attempts of which `status.logs.unread` names ranks; of one more the oldest ones' are given up."""
+
 MAX_MESSAGE_BYTES: Final = 1024
 """Messages of conditions and events are cut to this many bytes of UTF-8."""
 

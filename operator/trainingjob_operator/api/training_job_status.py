@@ -11,7 +11,9 @@ from trainingjob_operator.api.meta import (
     Count,
     Time,
     WireModel,
+    schema_extra,
 )
+from trainingjob_operator.constants import MAX_UNREAD_ATTEMPTS
 
 Phase = Literal[
     "Pending",
@@ -42,6 +44,16 @@ class ShutdownStatus(WireModel):
     """Why, where the request says so."""
 
 
+class UnreadLogsStatus(WireModel):
+    """Ranks of an attempt that is over, whose logs are still to be archived."""
+
+    attempt: Count
+    """The attempt."""
+
+    ranks: Annotated[str, Field(max_length=4096, pattern=r"^[0-9,-]*$")]
+    """Its ranks, such as 0,2-5."""
+
+
 class LogsStatus(WireModel):
     """Where the job's files are on the log volume."""
 
@@ -50,6 +62,21 @@ class LogsStatus(WireModel):
 
     bytes: BigCount | None = None
     """Size of the archived output of all ranks, in bytes."""
+
+    unread: (
+        Annotated[
+            tuple[UnreadLogsStatus, ...],
+            Field(
+                strict=False,
+                fail_fast=True,
+                max_length=MAX_UNREAD_ATTEMPTS,
+                json_schema_extra=schema_extra(list_type="atomic"),
+            ),
+        ]
+        | None
+    ) = None
+    """Ranks whose logs were not archived when their attempt ended. They are archived, or named in
+    the condition LogsArchived as missing, and then removed from here."""
 
 
 class TrainingJobStatus(WireModel):

@@ -11,6 +11,8 @@ not let go. What is known of single pods is in memory; what memory has forgotten
 What a job should have logs of are the ranks that it had, and not the pods that are known: a pod can
 go while the operator is away, or be deleted by force. Of a rank whose pod went unread the archive
 is asked at the job's end (a `Survey`); at an attempt's end, which does not wait, memory alone is.
+Pods that are there when their attempt ends are noted in status until their logs are archived
+(`core.unread`): of those that go while the operator is away, the archive is asked as well.
 """
 
 import re
@@ -29,12 +31,19 @@ from trainingjob_operator.constants import (
 from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.decision import LogOutcome, Observation, Plan, Policy, Survey
 from trainingjob_operator.core.indexes import format_indexes, parse_indexes
-from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.job import JobStatus, JobView, UnreadLogs
 from trainingjob_operator.core.naming import job_directory
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.text import cut
+from trainingjob_operator.core.unread import (
+    still_unread,
+    survey_of_noted,
+    unread_ranks,
+    within_limit,
+)
 
 _NOT_CONFIGURED: Final = "the operator has no log volume any more"
+_TOO_MANY: Final = "the attempts ended faster than their logs could be archived"
 _TO_COME: Final = "the logs are to be archived"
 _AND: Final = "; "
 _MAX_RANKS: Final = 300
@@ -71,35 +80,27 @@ def archive_first(decided: Plan, seen: Observation, policy: Policy, *, now: date
         if pod.uid not in seen.logs and _is_due(pod, doomed, finished=status.is_finished)
     )
     unread = unread_ranks(seen) if _is_over(job.status, status) else frozenset()
-    if unread and not (seen.pods_are_live or unread <= seen.vanished | seen.done):
+    noted = None if decided.create else survey_of_noted(seen)  # pods come first: that can wait
+    is_known_gone = noted is None and unread <= seen.vanished | seen.done
+    if not (seen.pods_are_live or is_known_gone):
         return Plan(status=job.status, needs_live_pods=True)
     survey = Survey(attempt=job.status.attempt, ranks=unread) if unread else None
     if survey is not None and not status.is_finished:
-        status, survey = _missing(status, job, [_unread(survey)], now=now), None
-    held = {pod.uid for pod in wanted}
+        lost = _unread(survey.attempt, survey.ranks, _UNREAD)
+        status, survey = _missing(status, job, [lost], now=now), None
+    survey = noted or survey
+    given_up, still = within_limit(still_unread(status, seen))
     status = _told(status, seen, now=now)
+    status = _miss(status, job, given_up, _TOO_MANY, now=now)
     if status.is_finished:
         status = _settle(status, seen, waits=bool(wanted or survey), now=now)
+    held = {pod.uid for pod in wanted}
     delete = tuple(victim for victim in decided.delete if victim.uid not in held)
-    if delete or status != job.status:
-        status = _with_place(status, seen)
+    # When nothing is unread any more, that is written in any case: nothing else might be.
+    is_resolved = bool(job.status.unread_logs) and not still
+    if delete or is_resolved or status != job.status:
+        status = replace(_with_place(status, seen), unread_logs=still)
     return replace(decided, status=status, delete=delete, archive=wanted, survey=survey)
-
-
-def unread_ranks(seen: Observation) -> frozenset[int]:
-    """Return the ranks of the current attempt that had a pod, of whose log nothing is known.
-
-    Every rank had one if the attempt was launched; else those had one that were seen to go.
-    """
-    status = seen.job.status
-    launched = status.launched_attempt == status.attempt
-    had = frozenset(range(seen.job.spec.num_nodes)) if launched else seen.vanished | seen.done
-    here = {pod.index for pod in seen.pods if pod.attempt == status.attempt}
-    known: set[int] = set()
-    for outcome in seen.logs.values():
-        if outcome.attempt == status.attempt:
-            known |= outcome.looked_for or {outcome.rank}
-    return had - here - known - seen.unbegun
 
 
 def _is_over(old: JobStatus, new: JobStatus) -> bool:
@@ -107,10 +108,8 @@ def _is_over(old: JobStatus, new: JobStatus) -> bool:
     return new.is_finished or new.attempt != old.attempt
 
 
-def _unread(survey: Survey) -> LogOutcome:
-    return LogOutcome(
-        attempt=survey.attempt, rank=min(survey.ranks), ranks=survey.ranks, lost=_UNREAD
-    )
+def _unread(attempt: int, ranks: frozenset[int], why: str) -> LogOutcome:
+    return LogOutcome(attempt=attempt, rank=min(ranks), ranks=ranks, lost=why)
 
 
 def lacks_volume(status: JobStatus) -> bool:
@@ -227,10 +226,21 @@ def _verdict(
 
 
 def _give_up(status: JobStatus, job: JobView, *, now: datetime) -> JobStatus:
-    """Without a volume nothing is owed."""
-    if is_archived(status):
-        return status
-    return _say(status, job, REASON_LOGS_UNAVAILABLE, _NOT_CONFIGURED, to=False, now=now)
+    """Without a volume nothing is owed; what was is said to be missing."""
+    if not is_archived(status):
+        status = _say(status, job, REASON_LOGS_UNAVAILABLE, _NOT_CONFIGURED, to=False, now=now)
+    elif not job.status.is_finished:
+        status = _miss(status, job, status.unread_logs, _NOT_CONFIGURED, now=now)
+    return replace(status, unread_logs=())
+
+
+def _miss(
+    status: JobStatus, job: JobView, unread: Sequence[UnreadLogs], why: str, *, now: datetime
+) -> JobStatus:
+    """The status with the logs of a note said to be missing."""
+    noted = [(entry.attempt, parse_indexes(entry.ranks)) for entry in unread]
+    lost = [_unread(attempt, ranks, why) for attempt, ranks in noted if ranks]
+    return _missing(status, job, lost, now=now) if lost else status
 
 
 def _with_place(status: JobStatus, seen: Observation) -> JobStatus:

@@ -55,6 +55,19 @@ class Shutdown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadLogs:
+    """Ranks of one attempt whose logs were not known to be archived; see `core.unread`.
+
+    Attributes:
+        attempt: whose ranks they are.
+        ranks: the ranks, as `core.indexes` writes them.
+    """
+
+    attempt: int
+    ranks: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
     """The status of a job as the operator writes it; see `api.md` for each field's meaning.
 
@@ -67,6 +80,8 @@ class JobStatus:
         exit_code: of the rank that decided the outcome.
         log_path: the job's directory on the log volume, relative to its root.
         log_bytes: size of its archived logs.
+        unread_logs: ranks of attempts that are over, whose logs are still to be archived or to be
+            looked for; by attempt, in ascending order.
     """
 
     phase: str = ""
@@ -92,6 +107,7 @@ class JobStatus:
     record_revision: int | None = None
     log_path: str | None = None
     log_bytes: int | None = None
+    unread_logs: tuple[UnreadLogs, ...] = ()
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of this type, or None."""

@@ -13,6 +13,7 @@ from trainingjob_operator.constants import (
     JOB_CONDITIONS,
     MAX_CONDITIONS,
     MAX_NAME_LENGTH,
+    MAX_UNREAD_ATTEMPTS,
     ORPHAN_FINALIZER,
 )
 from trainingjob_operator.core.job import (
@@ -23,6 +24,7 @@ from trainingjob_operator.core.job import (
     JobStatus,
     JobView,
     Shutdown,
+    UnreadLogs,
 )
 from trainingjob_operator.core.ownership import gitops_owner
 from trainingjob_operator.core.rawread import (
@@ -157,6 +159,14 @@ def status_view(raw: dict[str, Any]) -> JobStatus:
         record_revision=whole_or_none(raw.get("recordRevision")),
         log_path=text(mapping(raw.get("logs")).get("path")) or None,
         log_bytes=whole_or_none(mapping(raw.get("logs")).get("bytes")),
+        unread_logs=_unread_logs(mapping(raw.get("logs")).get("unread")),
+    )
+
+
+def _unread_logs(raw: object) -> tuple[UnreadLogs, ...]:
+    return tuple(
+        UnreadLogs(attempt=max(whole(entry.get("attempt")), 0), ranks=text(entry.get("ranks")))
+        for entry in items(raw)[:MAX_UNREAD_ATTEMPTS]
     )
 
 
@@ -266,7 +276,12 @@ def _shutdown_document(shutdown: Shutdown) -> dict[str, Any]:
 def _logs_document(status: JobStatus) -> dict[str, Any] | None:
     if status.log_path is None:
         return None
-    return {"path": status.log_path, "bytes": status.log_bytes or 0}
+    document: dict[str, Any] = {"path": status.log_path, "bytes": status.log_bytes or 0}
+    if status.unread_logs:
+        document["unread"] = [
+            {"attempt": unread.attempt, "ranks": unread.ranks} for unread in status.unread_logs
+        ]
+    return document
 
 
 def status_patch(old: JobStatus, new: JobStatus) -> dict[str, Any]:
@@ -279,6 +294,9 @@ def status_patch(old: JobStatus, new: JobStatus) -> dict[str, Any]:
     after = status_document(new)
     patch = {name: value for name, value in after.items() if before.get(name) != value}
     patch.update({name: None for name in before if name not in after})
+    if patch.get("logs") and "unread" in before.get("logs", {}):
+        # A merge patch keeps what it does not name, in a nested object as well.
+        patch["logs"] = {"unread": None} | patch["logs"]
     return patch
 
 

@@ -76,6 +76,7 @@ def is_settled(job: JobView, policy: Policy) -> bool:
         is_suspended
         and is_answered
         and has_run_out
+        and not status.unread_logs
         and not (is_to_end or status.is_finished or must_claim(job, policy))
     )
 

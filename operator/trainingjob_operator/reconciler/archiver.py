@@ -150,8 +150,9 @@ class Archiver:
         return is_room
 
     def forget(self, job: JobView, present: Collection[str]) -> None:
-        """The status says what became of the logs of earlier attempts."""
-        self.queue.forget(job.uid, before=job.status.attempt, present=present)
+        """Drop what became of the logs of earlier attempts, but for those that status notes."""
+        noted = [unread.attempt for unread in job.status.unread_logs]
+        self.queue.forget(job.uid, before=min([job.status.attempt, *noted]), present=present)
 
     def settled(self, uid: str) -> None:
         """The status says the last word about a job's logs, or there is no such job any more."""

@@ -224,7 +224,7 @@ class Reconciler:
             entry.has_directory = await self._logs.prepare(entry.job)
 
     def _forget_logs(self, entry: JobEntry) -> None:
-        """Drop news of logs that status says by now."""
+        """Drop what is known of logs, where status says it by now."""
         job = entry.job
         if job.status.is_finished and is_archived(job.status):
             self._logs.settled(job.uid)

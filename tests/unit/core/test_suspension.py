@@ -29,7 +29,7 @@ from trainingjob_operator.constants import (
     REASON_SUSPENDED,
 )
 from trainingjob_operator.core.decision import Observation, Plan, Policy
-from trainingjob_operator.core.job import JobSpec, Shutdown
+from trainingjob_operator.core.job import JobSpec, Shutdown, UnreadLogs
 from trainingjob_operator.core.plan import plan
 from trainingjob_operator.core.start import is_to_run
 from trainingjob_operator.core.suspension import is_settled, suspended_at
@@ -207,6 +207,7 @@ def test_for_a_settled_job_without_pods_nothing_is_decided(archiving: bool) -> N
         {"status": replace(SETTLED.status, conditions=())},
         {"status": replace(SETTLED.status, active=1)},
         {"status": replace(SETTLED.status, terminating=1)},
+        {"status": replace(SETTLED.status, unread_logs=(UnreadLogs(attempt=0, ranks="0"),))},
         {"status": replace(SETTLED.status, launched_attempt=1)},
         {"generation": 4},
         {"deleting": True},

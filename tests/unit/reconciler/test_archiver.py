@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from tests.support.builders import make_job
@@ -10,6 +10,7 @@ from tests.support.cluster import FakeCluster
 from tests.support.endpoint import FakeEndpoint
 from tests.support.kubelet import Kubelet
 from tests.support.leaping import LoopClock, leaping_time
+from tests.support.objects import Crash
 from tests.support.operator_life import OperatorLife
 from tests.support.shelf import MemoryShelf
 from trainingjob_operator.constants import REASON_VOLUME_UNAVAILABLE
@@ -313,6 +314,18 @@ async def test_of_a_one_pod_job_the_volume_costs_two_requests() -> None:
 
 
 @leaping_time
+async def test_the_note_of_what_is_still_to_be_archived_costs_no_status_write() -> None:
+    cluster, shelf = staged()
+    cluster.create_job(make_job(nodes=2, backoff_limit=1))
+    async with operated(cluster, shelf, lambda attempt, rank: 1 - attempt):
+        await until(lambda: is_settled(cluster), 30)
+    written = [e.object["status"] for e in cluster.effects if e.method == "patch_job_status"]
+    notes = [(status.get("logs") or {}).get("unread") for status in written]
+    assert len(written) == 8
+    assert [note for note in notes if note] == [[{"attempt": 0, "ranks": "0-1"}]]
+
+
+@leaping_time
 async def test_a_gang_is_torn_down_with_one_read_of_its_job() -> None:
     cluster, shelf = staged()
     cluster.create_job(make_job(nodes=20, backoff_limit=1))
@@ -390,6 +403,64 @@ async def test_a_log_that_is_archived_is_found_by_the_next_process_though_its_po
         await until(lambda: is_settled(cluster), 30)
     assert logs(cluster)[:2] == ("True", "Archived")
     assert len(shelf.headers(uid)) == 2
+
+
+async def bumped_and_dead(cluster: FakeCluster, shelf: MemoryShelf) -> None:
+    """Let the operator write that attempt 0 is over, and die before a log of it is read."""
+    cluster.before["pod_log"] = lambda: cluster.crash_at(len(cluster.calls), "before")
+    with suppress(Crash):
+        async with operated(cluster, shelf, lambda attempt, rank: None):
+            await until(lambda: cluster.status().get("ready") == 3, 10)
+            cluster.finish_pod(cluster.pod(0, 0), 1)
+            await until(lambda: cluster.has_crashed, 10)
+    cluster.before.pop("pod_log", None)
+    cluster.revive()
+    assert cluster.status()["attempt"] == 1
+    assert len(cluster.pods()) == 3
+
+
+@leaping_time
+async def test_logs_of_an_earlier_attempt_that_go_while_the_operator_is_away_are_missing() -> None:
+    cluster, shelf = staged()
+    cluster.create_job(make_job(nodes=3, backoff_limit=1))
+    await bumped_and_dead(cluster, shelf)
+    for pod in cluster.pods()[1:]:
+        cluster.lose_pod(pod)
+    async with operated(cluster, shelf):
+        await until(lambda: is_settled(cluster), 60)
+    assert cluster.status()["phase"] == "Succeeded"
+    assert logs(cluster)[:2] == ("False", "Truncated")
+    assert "the logs of ranks 1-2 of attempt 0 are missing" in logs(cluster)[2]
+    assert "unread" not in cluster.status()["logs"]
+
+
+@leaping_time
+async def test_logs_of_an_earlier_attempt_whose_pods_are_still_there_are_archived_later() -> None:
+    cluster, shelf = staged()
+    job = cluster.create_job(make_job(nodes=3, backoff_limit=1))
+    await bumped_and_dead(cluster, shelf)
+    async with operated(cluster, shelf):
+        await until(lambda: is_settled(cluster), 60)
+    assert logs(cluster)[:2] == ("True", "Archived")
+    assert sorted(shelf.headers(job["metadata"]["uid"])) == sorted(cluster.started)
+    assert len(cluster.started) == 6
+    assert "unread" not in cluster.status()["logs"]
+
+
+@leaping_time
+async def test_a_suspended_job_is_not_settled_while_logs_are_to_be_looked_for() -> None:
+    cluster, shelf = staged()
+    cluster.create_job(make_job(nodes=3, backoff_limit=1))
+    await bumped_and_dead(cluster, shelf)
+    for pod in cluster.pods():
+        cluster.lose_pod(pod)
+    cluster.edit_job(suspend=True)
+    cluster.create_job(make_job("live"))
+    async with operated(cluster, shelf, max_jobs=1):
+        await until(lambda: logs(cluster)[1] == "Truncated", 60)
+        await until(lambda: is_settled(cluster, "live"), 60)  # it has left the one place there is
+    assert "the logs of ranks 0-2 of attempt 0 are missing" in logs(cluster)[2]
+    assert "unread" not in cluster.status()["logs"]
 
 
 # --- containers beside the main one ---------------------------------------------------------------

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.cluster import FakeCluster
 from tests.support.crashes import Scenario, play, violations
 from tests.support.endpoint import FakeEndpoint
 from tests.support.objects import When
+from trainingjob_operator.constants import LABEL_ATTEMPT
 from trainingjob_operator.errors import EndpointUnavailableError
 
 Object = dict[str, Any]
@@ -25,6 +27,13 @@ def runs_for_ever(attempt: int, rank: int) -> int | None:
 
 def is_down(endpoint: FakeEndpoint) -> None:
     endpoint.down = DOWN
+
+
+def lose_earlier_attempts(cluster: FakeCluster) -> None:
+    """Whatever is left of attempts that are over is deleted by force."""
+    for pod in cluster.pods():
+        if int(pod["metadata"]["labels"][LABEL_ATTEMPT]) < cluster.status().get("attempt", 0):
+            cluster.lose_pod(pod)
 
 
 def is_back(endpoint: FakeEndpoint) -> None:
@@ -173,6 +182,36 @@ SCENARIOS = [
         pods=2,
         user={8: lambda c: c.edit_job(suspend=True), 30: lambda c: c.edit_job(suspend=False)},
         volume=True,
+    ),
+    Scenario(
+        "it fails once, and its pods go while the operator is away",
+        lambda attempt, rank: int((attempt, rank) == (0, 0)),
+        {"phase": "Succeeded", "attempt": 1, "restarts": 1, "disruptions": 0},
+        pods=2,
+        volume=True,
+        away=lose_earlier_attempts,
+    ),
+    Scenario(
+        "it is suspended and resumed, and its pods go while the operator is away",
+        lambda attempt, rank: 0 if attempt else None,
+        {"phase": "Succeeded", "attempt": 1, "restarts": 0, "disruptions": 0},
+        pods=2,
+        user={8: lambda c: c.edit_job(suspend=True), 30: lambda c: c.edit_job(suspend=False)},
+        volume=True,
+        away=lose_earlier_attempts,
+    ),
+    Scenario(
+        "it gives a part of its pods back, which go while the operator is away",
+        runs_for_ever,
+        {"phase": "Succeeded", "restarts": 0, "disruptions": 0},
+        pods=2,
+        user={
+            0: lambda c: setattr(c, "pod_quota", 1),
+            10: lambda c: setattr(c, "pod_quota", 2),
+            48: lambda c: [c.finish_pod(pod) for pod in c.pods()],  # type: ignore[func-returns-value]
+        },
+        volume=True,
+        away=lose_earlier_attempts,
     ),
 ]
 

@@ -1,0 +1,97 @@
+"""Which ranks' logs are not known to be archived, though their pods are gone or about to go.
+
+What a process knows of logs goes with it, and pods can go while no operator runs. So what is still
+to be archived when an attempt ends is noted in status, by the write that ends it. A note is removed
+when the logs are known to be archived, or are said to be missing; it never costs a write of its own
+as long as the operator lives.
+
+Bound: `MAX_UNREAD_ATTEMPTS` attempts; the logs of older ones are said to be missing. There are more
+than two only if the archive is slower than the attempts, and finalizers keep their pods.
+"""
+
+from trainingjob_operator.constants import MAX_NODES, MAX_UNREAD_ATTEMPTS
+from trainingjob_operator.core.decision import Observation, Survey
+from trainingjob_operator.core.indexes import format_indexes, parse_indexes
+from trainingjob_operator.core.job import JobStatus, UnreadLogs
+from trainingjob_operator.core.pod import PodView
+
+
+def unread_ranks(seen: Observation) -> frozenset[int]:
+    """Return the ranks of the current attempt that had a pod, of whose log nothing is known.
+
+    Every rank had one if the attempt was launched; else those had one that were seen to go.
+    """
+    status = seen.job.status
+    launched = status.launched_attempt == status.attempt
+    had = frozenset(range(seen.job.spec.num_nodes)) if launched else seen.vanished | seen.done
+    here = {pod.index for pod in seen.pods if pod.attempt == status.attempt}
+    return had - here - _known(seen, status.attempt) - seen.unbegun
+
+
+def still_unread(status: JobStatus, seen: Observation) -> tuple[UnreadLogs, ...]:
+    """Return the note that a status should have: of all attempts, the oldest first.
+
+    It has the ranks that were noted before, and the pods that are there, less what became known. A
+    pod that began only after its attempt had ended is among them, too.
+
+    Args:
+        status: the status to be written.
+        seen: what it was decided on.
+    """
+    owed = _noted(seen)
+    for pod in seen.pods:
+        if _is_to_be_noted(pod, status) and pod.uid not in seen.logs:
+            owed[pod.attempt] = owed.get(pod.attempt, frozenset()) | {pod.index}
+    return tuple(
+        UnreadLogs(attempt=attempt, ranks=format_indexes(owed[attempt]))
+        for attempt in sorted(owed)
+    )
+
+
+def within_limit(
+    unread: tuple[UnreadLogs, ...],
+) -> tuple[tuple[UnreadLogs, ...], tuple[UnreadLogs, ...]]:
+    """Split a note into what is given up, because it is of too many attempts, and the rest."""
+    return unread[:-MAX_UNREAD_ATTEMPTS], unread[-MAX_UNREAD_ATTEMPTS:]
+
+
+def survey_of_noted(seen: Observation) -> Survey | None:
+    """Return what to ask the archive about noted ranks without a readable pod; None: nothing.
+
+    It is asked about one attempt at a time.
+    """
+    for attempt, ranks in sorted(_noted(seen).items()):
+        readable = {pod.index for pod in seen.pods if pod.attempt == attempt and pod.has_log}
+        if gone := ranks - readable:
+            return Survey(attempt=attempt, ranks=gone)
+    return None
+
+
+def _noted(seen: Observation) -> dict[int, frozenset[int]]:
+    """Return the ranks that status notes, by attempt, of whose logs nothing is known yet."""
+    noted: dict[int, frozenset[int]] = {}
+    for entry in seen.job.status.unread_logs:
+        ranks = parse_indexes(entry.ranks) | noted.get(entry.attempt, frozenset())
+        noted[entry.attempt] = ranks - _known(seen, entry.attempt)
+    return {attempt: ranks for attempt, ranks in noted.items() if ranks}
+
+
+def _known(seen: Observation, attempt: int) -> frozenset[int]:
+    """Return the ranks of an attempt whose logs are archived or given up, as memory has it."""
+    known: set[int] = set()
+    for outcome in seen.logs.values():
+        if outcome.attempt == attempt:
+            known |= outcome.looked_for or {outcome.rank}
+    return frozenset(known)
+
+
+def _is_to_be_noted(pod: PodView, status: JobStatus) -> bool:
+    """True if the log of a pod is owed, and nothing else in status tells that there is one.
+
+    The ranks of a launched attempt are known by `launchedAttempt` when the job ends with it.
+    """
+    if not pod.has_log or not 0 <= pod.index < MAX_NODES or pod.attempt < 0:
+        return False
+    is_launched = status.launched_attempt == status.attempt
+    ends_unlaunched = status.is_finished and not is_launched and pod.attempt == status.attempt
+    return pod.attempt < status.attempt or ends_unlaunched
