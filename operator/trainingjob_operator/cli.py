@@ -168,7 +168,7 @@ def _add_release(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="extend",
         default=[],
         metavar="NAMESPACE",
-        help="the namespaces that it serves still: free what it has left in all others",
+        help="the namespaces that are served still, by whatever operator: free all others",
     )
     release.set_defaults(run=_release)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.constants import ANNOTATION_DISCARD_RECORD
-from trainingjob_operator.errors import KubernetesError, NotServedError
+from trainingjob_operator.errors import KubernetesError, NotServedError, SettingsError
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.deployments import DeploymentGateway
 from trainingjob_operator.persistence.farewell import Account, Farewell
@@ -51,9 +51,15 @@ async def release(
         Whether nothing is held any more.
 
     Raises:
-        SettingsError: there is no API server to be found, or a namespace cannot be called so.
+        SettingsError: there is no API server to be found, a namespace cannot be called so, or an
+            operator that stays would be stopped.
     """
     whole_namespaces((*only, *spared))
+    if deployment and (only or spared):
+        raise SettingsError(
+            "--stop is for an operator that goes, --only and --all-but for one that stays; "
+            "leave one of them out"
+        )
     connection = await connect(kubeconfig, context)
     writer = writer_from(settings.persist) if settings.persist.url else None
     timeout_s, is_its_cluster = settings.kubernetes.timeout, False

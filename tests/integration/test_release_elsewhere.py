@@ -77,3 +77,12 @@ def test_what_cannot_be_a_namespace_is_not_taken_for_one(
 ) -> None:
     assert main(["release-finalizers", option, name]) == WRONG_USE
     assert "is no name of a namespace" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--only", "--all-but"])
+def test_an_operator_that_stays_is_not_stopped(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["release-finalizers", "--stop", "trainingjob-operator", option, "team-a"]
+    assert main(command) == WRONG_USE
+    assert "--stop is for an operator that goes" in capsys.readouterr().err

@@ -118,8 +118,8 @@ class PodRoom:
 
     def _has_returned(self, entry: JobEntry) -> bool:
         """True if a job gave its room back unused, and few ranks have started since."""
-        returned = entry.returned_at is not None and not entry.pods
-        if returned and self._started - entry.returned_at < self.limit:
+        at = entry.returned_at
+        if at is not None and not entry.pods and self._started - at < self.limit:
             return True
         entry.returned_at = None
         return False
