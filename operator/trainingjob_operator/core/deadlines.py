@@ -2,7 +2,11 @@
 
 from datetime import datetime, timedelta
 
-from trainingjob_operator.constants import REASON_QUEUED
+from trainingjob_operator.constants import (
+    CONDITION_RESTARTING,
+    REASON_PARTLY_REFUSED,
+    REASON_QUEUED,
+)
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.ranks import Ranks
@@ -23,9 +27,13 @@ def pre_running_deadline(job: JobView, status: JobStatus, ranks: Ranks) -> datet
 
     It counts the time in which the attempt was free to start, and no other: it does not begin
     before `attemptStartTime`, and scheduling gates, with which somebody else holds the pods, stop
-    it; when they are gone it begins anew.
+    it; when they are gone it begins anew. While a gang that gave back what it had is away, it stands
+    still.
     """
     if job.spec.pre_running_deadline_s is None or ranks.all_started or ranks.gated:
+        return None
+    pending = status.condition(CONDITION_RESTARTING)
+    if pending is not None and pending.status and pending.reason == REASON_PARTLY_REFUSED:
         return None
     if status.attempt_start_time is None:
         return None

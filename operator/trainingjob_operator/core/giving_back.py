@@ -69,10 +69,26 @@ def may_return_at(job: JobView, status: JobStatus, policy: Policy) -> datetime |
     )
 
 
+def come_back(s: Situation) -> Situation:
+    """Return the situation in which a gang may start again that gave back what it had, if one did.
+
+    Its clock stood still until now: however long its old pods took to go, and the operator to look,
+    is no time in which it could start. That nothing is pending any more says that this is done.
+    """
+    due = may_return_at(s.job, s.status, s.policy)
+    if due is None:
+        return s
+    start = s.status.attempt_start_time
+    if start is not None:
+        s = s.having(replace(s.status, attempt_start_time=start + (s.now - due)))
+    return s.no_restart_pending(f"attempt {s.status.attempt} may start")
+
+
 def _begin_return(s: Situation, why: str) -> JobStatus:
     """Record that this attempt is over, which counts as nothing, and that the next one is due.
 
-    What the attempt has used of its pre-running deadline stays used: the wait is put in between.
+    What the attempt has used of its pre-running deadline stays used: the wait is put in between, and
+    what it has to wait beyond that when it comes back.
     """
     status = new_attempt(s.status)
     conditions = tuple(c for c in status.conditions if c.type != CONDITION_RESTARTING)

@@ -12,7 +12,7 @@ from trainingjob_operator.constants import CONDITION_RESTARTING
 from trainingjob_operator.core.cleanup import deletions
 from trainingjob_operator.core.deadlines import attempt_start
 from trainingjob_operator.core.decision import DeletePod, Plan, Refusal
-from trainingjob_operator.core.giving_back import holds_until, may_return_at
+from trainingjob_operator.core.giving_back import come_back, holds_until, may_return_at
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.lingering import and_lingering, next_lingers_at
 from trainingjob_operator.core.ranks import Ranks
@@ -66,6 +66,7 @@ def _follow(s: Situation) -> Plan:
     due = may_return_at(s.job, s.status, s.policy) or may_start_at(s.status, s.policy)
     if due is not None and s.now < due:
         return Plan(status=s.status, look_again_at=due)
+    s = come_back(s)
     start = attempt_start(s.status, s.ranks, s.seen.refusal, now=s.now)
     s = with_launch(s.having(replace(s.status, attempt_start_time=start)))
     refusal = s.seen.refusal if s.ranks.missing else None

@@ -11,6 +11,7 @@ from tests.support.views import (
     at,
     decide,
     deleted_names,
+    deleting,
     make_condition,
     make_pod,
     make_status,
@@ -154,3 +155,24 @@ def test_what_was_used_of_the_pre_running_deadline_stays_used_and_the_wait_is_no
 
     wait = timedelta(seconds=stays_away_s(UID, OLD))
     assert decided.status.attempt_start_time == at(-200) + wait
+
+
+def test_the_clock_of_a_gang_that_is_away_stands_still_until_its_old_pods_have_gone() -> None:
+    """They can write a checkpoint for long, which is no time in which the next attempt can start."""
+    status = make_status(attempt_start_time=at(-200))
+    gang = make_view(
+        status, nodes=3, created_at=at(OLD), pre_running_deadline_s=300, backoff_limit=0
+    )
+    given = decide(gang, make_pod(0), refusal=refused(), policy=POLICY)
+    away = replace(gang, status=given.status)
+    waits = decide(away, deleting(make_pod(0)), now=at(3600), policy=POLICY)
+    assert not waits.status.is_finished
+
+    back = decide(replace(gang, status=waits.status), now=at(4000), policy=POLICY)
+    assert back.create == (0, 1, 2)
+    assert back.status.attempt_start_time == at(4000 - 200)
+    again = decide(replace(gang, status=back.status), now=at(4099), policy=POLICY)
+    assert again.status.attempt_start_time == at(4000 - 200), "it goes on"
+    assert again.look_again_at == at(4100)
+    over = decide(replace(gang, status=back.status), now=at(4100), policy=POLICY)
+    assert over.status.is_finished
