@@ -46,8 +46,13 @@ async def test_nothing_is_held_only_where_the_operator_is_known_to_have_run(
     assert ("nothing is held" if is_its_cluster else "right cluster") in said
 
 
-async def test_only_the_namespaces_that_are_left_are_freed(api: Api) -> None:
-    """The settings name what is served: there the operator would put the finalizer back."""
+@pytest.mark.sandbox_only
+async def test_only_the_namespaces_that_are_left_are_freed(own_api: Api) -> None:
+    """The settings name what is served: there the operator would put the finalizer back.
+
+    On a server of its own: `--all-but` frees the jobs of all other tests.
+    """
+    api = own_api
 
     async def is_held(name: str) -> bool:
         return FINALIZER_RECORD in (await api.job(name))["metadata"].get("finalizers", [])
