@@ -60,8 +60,8 @@ def test_the_digits_sample_trains_from_apply_to_complete(
     assert len(accuracies) == 8
     assert float(accuracies[-1]) >= 0.9
     assert printed.count("done: all 2 ranks have equal weights") == 2
-    ours = run("get", "pods", "-l", "trainingjob.dev/job-name=digits", "-o", "json")
-    pods = json.loads(ours)["items"]
+    listed = run("get", "pods", "-l", "trainingjob.dev/job-name=digits", "-o", "json")
+    pods = json.loads(listed)["items"]
     assert {pod["status"]["phase"] for pod in pods} == {"Succeeded"}
     assert "CompletionsReached" in run("events", "--for", "tj/digits")
 
