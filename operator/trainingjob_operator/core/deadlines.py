@@ -2,14 +2,11 @@
 
 from datetime import datetime, timedelta
 
-from trainingjob_operator.constants import (
-    CONDITION_RESTARTING,
-    REASON_PARTLY_REFUSED,
-    REASON_QUEUED,
-)
+from trainingjob_operator.constants import REASON_QUEUED
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.ranks import Ranks
+from trainingjob_operator.core.restart import pending_return
 
 
 def active_deadline(job: JobView, status: JobStatus) -> datetime | None:
@@ -32,10 +29,7 @@ def pre_running_deadline(job: JobView, status: JobStatus, ranks: Ranks) -> datet
     """
     if job.spec.pre_running_deadline_s is None or ranks.all_started or ranks.gated:
         return None
-    pending = status.condition(CONDITION_RESTARTING)
-    if pending is not None and pending.status and pending.reason == REASON_PARTLY_REFUSED:
-        return None
-    if status.attempt_start_time is None:
+    if status.attempt_start_time is None or pending_return(status) is not None:
         return None
     return status.attempt_start_time + timedelta(seconds=job.spec.pre_running_deadline_s)
 

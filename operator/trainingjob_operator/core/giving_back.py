@@ -14,14 +14,13 @@ from typing import Final
 
 from trainingjob_operator.constants import (
     CONDITION_PODS_READY,
-    CONDITION_RESTARTING,
     REASON_PARTLY_REFUSED,
 )
 from trainingjob_operator.core.cleanup import deletions
 from trainingjob_operator.core.decision import Plan, Policy, Refusal
 from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobStatus, JobView
-from trainingjob_operator.core.restart import new_attempt
+from trainingjob_operator.core.restart import announce_restart, new_attempt, pending_return
 from trainingjob_operator.core.situation import Situation
 
 _LONGEST: Final = 4
@@ -61,8 +60,8 @@ def holds_until(refusal: Refusal, job: JobView, policy: Policy) -> datetime | No
 
 def may_return_at(job: JobView, status: JobStatus, policy: Policy) -> datetime | None:
     """Return when a gang that gave back what it had may start again; None if it did not."""
-    pending = status.condition(CONDITION_RESTARTING)
-    if pending is None or not pending.status or pending.reason != REASON_PARTLY_REFUSED:
+    pending = pending_return(status)
+    if pending is None:
         return None
     return pending.last_transition_time + timedelta(
         seconds=_wait_s(job, status, pending.last_transition_time, policy)
@@ -90,16 +89,18 @@ def _begin_return(s: Situation, why: str) -> JobStatus:
     What the attempt has used of its pre-running deadline stays used: the wait is put in between, and
     what it has to wait beyond that when it comes back.
     """
-    status = new_attempt(s.status)
-    conditions = tuple(c for c in status.conditions if c.type != CONDITION_RESTARTING)
-    given = s.having(replace(status, conditions=conditions)).condition(
-        CONDITION_RESTARTING, to=True, reason=REASON_PARTLY_REFUSED, message=why
+    given = announce_restart(
+        new_attempt(s.status),
+        reason=REASON_PARTLY_REFUSED,
+        message=why,
+        now=s.now,
+        generation=s.job.generation,
     )
     start = s.status.attempt_start_time
     if start is None:
-        return given.status
-    wait = timedelta(seconds=_wait_s(s.job, given.status, s.now, s.policy))
-    return replace(given.status, attempt_start_time=start + wait)
+        return given
+    wait = timedelta(seconds=_wait_s(s.job, given, s.now, s.policy))
+    return replace(given, attempt_start_time=start + wait)
 
 
 def _wait_s(job: JobView, status: JobStatus, given_back_at: datetime, policy: Policy) -> float:

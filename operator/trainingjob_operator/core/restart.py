@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 
 from trainingjob_operator.constants import (
     CONDITION_RESTARTING,
+    REASON_PARTLY_REFUSED,
     REASON_RESTARTED,
 )
 from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.decision import Policy
-from trainingjob_operator.core.job import JobStatus
+from trainingjob_operator.core.job import Condition, JobStatus
 
 
 def new_attempt(status: JobStatus) -> JobStatus:
@@ -31,12 +32,21 @@ def begin_restart(
         restarts=status.restarts + counted,
         disruptions=status.disruptions + (not counted),
         disruptions_since_progress=status.disruptions_since_progress + (not counted),
-        # A restart while the last one still waits is a flip to false and back in one write: the
-        # wait and the deadline of the new attempt count from now.
-        conditions=tuple(c for c in status.conditions if c.type != CONDITION_RESTARTING),
     )
+    return announce_restart(status, reason=reason, message=message, now=now, generation=generation)
+
+
+def announce_restart(
+    status: JobStatus, *, reason: str, message: str, now: datetime, generation: int
+) -> JobStatus:
+    """Return the status with `Restarting` true from now on.
+
+    A restart while the last one still waits is a flip to false and back in one write: the wait of
+    the new attempt counts from now.
+    """
+    others = tuple(c for c in status.conditions if c.type != CONDITION_RESTARTING)
     return set_condition(
-        status,
+        replace(status, conditions=others),
         CONDITION_RESTARTING,
         to=True,
         reason=reason,
@@ -61,6 +71,18 @@ def end_restart(status: JobStatus, *, message: str, now: datetime, generation: i
     )
 
 
+def pending_restart(status: JobStatus) -> Condition | None:
+    """Return the condition `Restarting` while it is true; else None."""
+    found = status.condition(CONDITION_RESTARTING)
+    return found if found is not None and found.status else None
+
+
+def pending_return(status: JobStatus) -> Condition | None:
+    """Return it while a gang that gave back what it had is away; else None."""
+    pending = pending_restart(status)
+    return pending if pending and pending.reason == REASON_PARTLY_REFUSED else None
+
+
 def may_start_at(status: JobStatus, policy: Policy) -> datetime | None:
     """When a pending restart may start its pods; None if none is pending.
 
@@ -68,8 +90,8 @@ def may_start_at(status: JobStatus, policy: Policy) -> datetime | None:
     away as fast as they come is no hot loop. It is computed from status alone: a restart of the
     operator neither shortens nor lengthens it.
     """
-    pending = status.condition(CONDITION_RESTARTING)
-    if pending is None or not pending.status:
+    pending = pending_restart(status)
+    if pending is None:
         return None
     again = max(status.restarts + status.disruptions - 1, 0)
     wait = min(policy.restart_backoff_cap_s, policy.restart_backoff_s * 2 ** min(again, 32))
