@@ -14,11 +14,12 @@ from trainingjob_operator.constants import (
     REASON_SCHEDULING_GATED,
     REASON_UNSCHEDULABLE,
 )
-from trainingjob_operator.core.pod import LONG_TEXT, ContainerExit, PodPhase, PodView
+from trainingjob_operator.core.pod import LONG_TEXT, TERMINAL, ContainerExit, PodPhase, PodView
 from trainingjob_operator.core.pod_end import (
     Containers,
     PodEnd,
     failed_beside,
+    has_run,
     is_rejected,
     rank_end,
     read_containers,
@@ -91,7 +92,7 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         ready=_condition(conditions, "Ready").get("status") == "True",
         deleting="deletionTimestamp" in metadata,
         node=shared_text(one_line(text(spec.get("nodeName")), _MAX_NODE)),
-        held_by=_held_by(metadata, mapping(raw.get("spec")), status),
+        held_by=_held_by(phase, metadata, spec, status),
         grace_s=_grace(metadata),
         stop_requested_at=_stop_requested_at(metadata, conditions),
         disruption=_disruption(conditions),
@@ -112,7 +113,7 @@ def _end_fields(
 ) -> dict[str, Any]:
     """The fields of a view that speak of its rank's end."""
     fields: dict[str, Any] = {"finished_at": end.finished_at, "exit_code": end.exit_code}
-    if phase not in {PodPhase.SUCCEEDED, PodPhase.FAILED}:
+    if phase not in TERMINAL:
         fields["side_containers"] = one_of_equals(side_containers(containers))
     if _condition(conditions, _DISRUPTED).get("status") == "True" or end.exit_code != 0:
         fields["conditions"] = one_of_equals(_pairs(conditions))
@@ -153,7 +154,9 @@ def _grace(metadata: dict[str, Any]) -> int | None:
     return min(max(whole(metadata.get("deletionGracePeriodSeconds")), 0), _MAX_GRACE_S)
 
 
-def _held_by(metadata: dict[str, Any], spec: dict[str, Any], status: dict[str, Any]) -> str:
+def _held_by(
+    phase: PodPhase, metadata: dict[str, Any], spec: dict[str, Any], status: dict[str, Any]
+) -> str:
     """Return the finalizers that alone keep a pod: its deletion was requested and nothing runs.
 
     Nothing binds such a pod to a node any more, and restarts none of its containers.
@@ -161,8 +164,7 @@ def _held_by(metadata: dict[str, Any], spec: dict[str, Any], status: dict[str, A
     finalizers = ", ".join(texts(metadata.get("finalizers")))
     if not finalizers or "deletionTimestamp" not in metadata:
         return ""
-    is_final = _phase(status) in {PodPhase.SUCCEEDED, PodPhase.FAILED}
-    if spec.get("nodeName") and not is_final and not _all_ended(spec, status):
+    if spec.get("nodeName") and phase not in TERMINAL and not _all_ended(spec, status):
         return ""
     return shared_text(one_line(finalizers, LONG_TEXT))
 
@@ -214,8 +216,7 @@ def _has_begun(phase: PodPhase, containers: list[dict[str, Any]], main: str) -> 
     found = next((c for c in containers if c.get("name") == main), None)
     if found is None:
         return phase is not PodPhase.PENDING
-    states = (mapping(found.get("state")), mapping(found.get("lastState")))
-    return any("running" in state or "terminated" in state for state in states)
+    return has_run(found)
 
 
 def _exits(containers: list[dict[str, Any]]) -> tuple[ContainerExit, ...]:

@@ -29,6 +29,10 @@ class ContainerExit:
     exit_code: int
 
 
+TERMINAL: Final = frozenset({PodPhase.SUCCEEDED, PodPhase.FAILED})
+"""Phases after which there is no other."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodView:
     """A pod as it was last seen.
@@ -115,7 +119,7 @@ class PodView:
     @property
     def is_terminal(self) -> bool:
         """Whether its phase is final: nothing of it runs, nothing will."""
-        return self.phase in {PodPhase.SUCCEEDED, PodPhase.FAILED}
+        return self.phase in TERMINAL
 
     @property
     def has_ended(self) -> bool:

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from trainingjob_operator.core.pod import PodPhase
+from trainingjob_operator.core.pod import TERMINAL, PodPhase
 from trainingjob_operator.core.rawread import items, mapping, shared_text, text, time, whole
 from trainingjob_operator.core.text import one_line
 
 Status = dict[str, Any]
 
-_TERMINAL: Final = frozenset({PodPhase.SUCCEEDED, PodPhase.FAILED})
 _MAX_CONTAINERS: Final = 32
 _MAX_REASON_BYTES: Final = 128
 
@@ -87,7 +86,7 @@ def rank_end(phase: PodPhase, status: dict[str, Any], containers: Containers) ->
     an exit with 0, says nothing then.
     """
     main = _main_end(phase, containers)
-    if phase not in _TERMINAL and (main is None or text(status.get("reason"))):
+    if phase not in TERMINAL and (main is None or text(status.get("reason"))):
         return None
     at = time(main.get("finishedAt")) if main else _last_end(containers)
     if phase is PodPhase.SUCCEEDED:
@@ -130,10 +129,11 @@ def is_rejected(phase: PodPhase, status: dict[str, Any], containers: Containers)
     own = text(status.get("reason"))
     if phase is not PodPhase.FAILED or not own or own == "DeadlineExceeded":
         return False
-    return not any(_has_run(container) for container in containers.all)
+    return not any(has_run(container) for container in containers.all)
 
 
-def _has_run(container: Status) -> bool:
+def has_run(container: Status) -> bool:
+    """True if a container runs or has run."""
     states = (mapping(container.get("state")), mapping(container.get("lastState")))
     return any("running" in state or "terminated" in state for state in states)
 
@@ -169,7 +169,7 @@ def reason_of(raw: dict[str, Any]) -> str:
 def _main_end(phase: PodPhase, containers: Containers) -> dict[str, Any] | None:
     found = next((c for c in containers.regular if c.get("name") == containers.main), {})
     ended = terminated(found)
-    is_final = phase in _TERMINAL or not containers.main_may_run_again
+    is_final = phase in TERMINAL or not containers.main_may_run_again
     return ended if ended and is_final else None
 
 
