@@ -202,6 +202,12 @@ class JobView:
     record_finalizer_at: int | None = None
     shutdown_by: str = ""
 
+    @property
+    def is_to_end(self) -> bool:
+        """True if its user wants it to end: it is being deleted, or was told to shut down."""
+        told = self.spec.shutdown is not None or self.status.shutdown is not None
+        return self.deleting or told
+
 
 def changed_fields(old: JobStatus, new: JobStatus) -> frozenset[str]:
     """The names of the fields in which two statuses differ."""

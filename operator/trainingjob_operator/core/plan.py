@@ -162,7 +162,7 @@ def _look_again_at(decided: Plan, status: JobStatus, s: Situation) -> datetime |
         due.append(s.now)  # nothing of the old attempt is left whose end could wake us
     # A suspension, a stop and a deletion come before the deadlines: one that is over, and has no say
     # any more, would make us look again without end.
-    if not (s.spec.suspend or s.job.deleting or status.shutdown is not None):
+    if not (s.spec.suspend or s.job.is_to_end):
         due.append(active_deadline(s.job, status))
         due.append(pre_running_deadline(s.job, status, s.ranks))
     return min((moment for moment in due if moment is not None), default=None)

@@ -101,9 +101,8 @@ def _ask_again_at(refusal: Refusal, s: Situation) -> datetime:
 
 def is_to_run(job: JobView) -> bool:
     """True if pods of the job are wanted: it is not over, and nothing tells it not to run."""
-    is_held = job.spec.suspend or job.spec.shutdown is not None or job.status.shutdown is not None
-    is_over = job.deleting or job.status.is_finished or job.invalid is not None
-    return not (is_held or is_over)
+    is_over = job.status.is_finished or job.invalid is not None
+    return not (job.spec.suspend or job.is_to_end or is_over)
 
 
 def has_begun(job: JobView) -> bool:

@@ -68,7 +68,6 @@ def is_settled(job: JobView, policy: Policy) -> bool:
     status = job.status
     is_suspended = job.spec.suspend and status.is_true(CONDITION_SUSPENDED)
     is_answered = status.observed_generation == job.generation and job.invalid is None
-    is_to_end = job.deleting or job.spec.shutdown is not None or status.shutdown is not None
     has_run_out = (
         status.active == status.terminating == 0 and status.launched_attempt != status.attempt
     )
@@ -77,7 +76,7 @@ def is_settled(job: JobView, policy: Policy) -> bool:
         and is_answered
         and has_run_out
         and not status.unread_logs
-        and not (is_to_end or status.is_finished or must_claim(job, policy))
+        and not (job.is_to_end or status.is_finished or must_claim(job, policy))
     )
 
 
