@@ -6,6 +6,7 @@ operator, which knows nothing, takes over from what the API server holds. Whatev
 history must obey the protocol and the story must end as it would have ended.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -43,6 +44,27 @@ def is_back(endpoint: FakeEndpoint) -> None:
 def loses_answers(endpoint: FakeEndpoint) -> None:
     endpoint.lost = 2
 
+
+GIVES_BACK = Scenario(
+    "it gets a part of its pods, gives them back, and gets all of them later",
+    runs_for_ever,
+    {"phase": "Succeeded", "restarts": 0, "disruptions": 0},
+    pods=2,
+    user={
+        0: lambda c: setattr(c, "pod_quota", 1),
+        10: lambda c: setattr(c, "pod_quota", 2),
+        48: lambda c: [c.finish_pod(pod) for pod in c.pods()],  # type: ignore[func-returns-value]
+    },
+    volume=True,
+)
+IS_SUSPENDED = Scenario(
+    "it is suspended and resumed, and its logs are archived",
+    lambda attempt, rank: 0 if attempt else None,
+    {"phase": "Succeeded", "attempt": 1, "restarts": 0, "disruptions": 0},
+    pods=2,
+    user={8: lambda c: c.edit_job(suspend=True), 30: lambda c: c.edit_job(suspend=False)},
+    volume=True,
+)
 
 SCENARIOS = [
     Scenario(
@@ -163,26 +185,8 @@ SCENARIOS = [
         gone=True,
         volume=True,
     ),
-    Scenario(
-        "it gets a part of its pods, gives them back, and gets all of them later",
-        runs_for_ever,
-        {"phase": "Succeeded", "restarts": 0, "disruptions": 0},
-        pods=2,
-        user={
-            0: lambda c: setattr(c, "pod_quota", 1),
-            10: lambda c: setattr(c, "pod_quota", 2),
-            48: lambda c: [c.finish_pod(pod) for pod in c.pods()],  # type: ignore[func-returns-value]
-        },
-        volume=True,
-    ),
-    Scenario(
-        "it is suspended and resumed, and its logs are archived",
-        lambda attempt, rank: 0 if attempt else None,
-        {"phase": "Succeeded", "attempt": 1, "restarts": 0, "disruptions": 0},
-        pods=2,
-        user={8: lambda c: c.edit_job(suspend=True), 30: lambda c: c.edit_job(suspend=False)},
-        volume=True,
-    ),
+    GIVES_BACK,
+    IS_SUSPENDED,
     Scenario(
         "it fails once, and its pods go while the operator is away",
         lambda attempt, rank: int((attempt, rank) == (0, 0)),
@@ -191,26 +195,14 @@ SCENARIOS = [
         volume=True,
         away=lose_earlier_attempts,
     ),
-    Scenario(
-        "it is suspended and resumed, and its pods go while the operator is away",
-        lambda attempt, rank: 0 if attempt else None,
-        {"phase": "Succeeded", "attempt": 1, "restarts": 0, "disruptions": 0},
-        pods=2,
-        user={8: lambda c: c.edit_job(suspend=True), 30: lambda c: c.edit_job(suspend=False)},
-        volume=True,
+    replace(
+        IS_SUSPENDED,
+        name="it is suspended and resumed, and its pods go while the operator is away",
         away=lose_earlier_attempts,
     ),
-    Scenario(
-        "it gives a part of its pods back, which go while the operator is away",
-        runs_for_ever,
-        {"phase": "Succeeded", "restarts": 0, "disruptions": 0},
-        pods=2,
-        user={
-            0: lambda c: setattr(c, "pod_quota", 1),
-            10: lambda c: setattr(c, "pod_quota", 2),
-            48: lambda c: [c.finish_pod(pod) for pod in c.pods()],  # type: ignore[func-returns-value]
-        },
-        volume=True,
+    replace(
+        GIVES_BACK,
+        name="it gives a part of its pods back, which go while the operator is away",
         away=lose_earlier_attempts,
     ),
 ]
