@@ -1,10 +1,10 @@
 """`spec.disruptionLimit`: how many disruptions in a row, without progress, a job survives.
 
 A disruption spends no try, so without a bound of its own a job that is taken away whenever it
-starts would start for ever. What a trainer has achieved only it knows; what counts as progress is that
-every rank was ready, or done, for ten minutes without a break: time enough for a checkpoint. It is
-read from the condition `PodsReady` in status, and the count is in status too, so that no restart of
-the operator forgets either.
+starts would start for ever. What a trainer has achieved only it knows; what counts as progress is
+that every rank was ready, or done, for ten minutes without a break: time enough for a checkpoint.
+It is read from the condition `PodsReady` in status, and the count is in status too, so that no
+restart of the operator forgets either.
 """
 
 from dataclasses import replace

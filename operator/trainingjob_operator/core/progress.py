@@ -16,8 +16,9 @@ _GETS_GOING: Final = ("Pending", "Running")
 def is_mere_progress(old: JobStatus, new: JobStatus) -> bool:
     """Whether a status says nothing new but how far the pods have come.
 
-    That is counters, that every rank runs by now, and which is the first that does not. What is in the way of a rank, and everything
-    that a decision rests on (attempts, completed ranks, terminal conditions), is more than that.
+    That is counters, that every rank runs by now, and which is the first that does not. What is in
+    the way of a rank, and everything that a decision rests on (attempts, completed ranks, terminal
+    conditions), is more than that.
     """
     changed = changed_fields(old, new)
     return (
