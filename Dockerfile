@@ -20,8 +20,10 @@ RUN set -- --require-hashes --only-binary :all: --no-compile --no-cache-dir --qu
     && /build/bin/pip --python /opt/venv/bin/python install "$@" --requirement requirements-operator.lock
 # Copied, not mounted: builders differ in whether a change of a mounted file undoes their cache.
 COPY pyproject.toml README.md LICENSE NOTICE ./
-COPY operator/trainingjob_console operator/trainingjob_console
+COPY operator/trainingjob_api operator/trainingjob_api
+COPY operator/trainingjob_cli operator/trainingjob_cli
 COPY operator/trainingjob_operator operator/trainingjob_operator
+COPY operator/trainingjob_records operator/trainingjob_records
 RUN /build/bin/pip wheel --no-cache-dir --no-index --no-deps --no-build-isolation --quiet --wheel-dir /dist . \
     && /build/bin/pip --python /opt/venv/bin/python install --no-compile --no-cache-dir --no-index --no-deps --quiet /dist/*.whl
 
@@ -33,10 +35,10 @@ LABEL org.opencontainers.image.title="trainingjob-operator" \
 COPY --from=build /opt/venv /opt/venv
 # Nothing can be written when it runs, so what it imports, the standard library too, is compiled
 # here: that halves the time of a start. Compiling all else would only add 50 MB.
-RUN /opt/venv/bin/python -c 'import trainingjob_operator.cli, trainingjob_operator.logs, trainingjob_operator.runtime' \
-    && /opt/venv/bin/python -c 'import trainingjob_operator.record_token, trainingjob_operator.release' \
+RUN /opt/venv/bin/python -c 'import trainingjob_cli.main, trainingjob_operator.logging_setup, trainingjob_operator.runtime' \
+    && /opt/venv/bin/python -c 'import trainingjob_operator.commands.record_token, trainingjob_operator.commands.release_finalizers' \
     # What the record service asks for by name, when it has read its settings.
-    && /opt/venv/bin/python -c 'import trainingjob_console.command, aiosqlite, encodings.idna, psycopg, pydantic.dataclasses, pydantic.v1' \
+    && /opt/venv/bin/python -c 'import trainingjob_records.command, aiosqlite, encodings.idna, psycopg, pydantic.dataclasses, pydantic.v1' \
     && /opt/venv/bin/python -c 'import uvicorn.lifespan.off, uvicorn.protocols.http.h11_impl'
 # A home that is not there: whatever $HOME the node sets, no kubeconfig is looked for in it.
 ENV HOME=/nonexistent \

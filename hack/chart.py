@@ -14,7 +14,7 @@ from typing import Any, Final
 import yaml
 
 from hack.tools.helm import helm
-from trainingjob_operator.api import crd
+from trainingjob_api import crd
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 CHART: Final = ROOT / "charts" / "trainingjob-operator"

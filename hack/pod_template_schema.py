@@ -3,7 +3,7 @@
     python hack/pod_template_schema.py [--kubeconfig FILE]
 
 Run it once for each Kubernetes release that is followed, then `python -m hack.generate`. What is
-ours (bounds, rules) is added when the CRD is made: see `trainingjob_operator.api.pod_template`.
+ours (bounds, rules) is added when the CRD is made: see `trainingjob_api.pod_template`.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any, Final
 Schema = dict[str, Any]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-TARGET: Final = ROOT / "operator/trainingjob_operator/api/data/pod_template.json"
+TARGET: Final = ROOT / "operator/trainingjob_api/data/pod_template.json"
 ROOT_SCHEMA: Final = "io.k8s.api.core.v1.PodTemplateSpec"
 
 KEPT: Final = (

@@ -11,12 +11,12 @@ from uuid import uuid4
 import pytest
 
 from hack.cluster.control_plane import ControlPlane, Options
-from tests.support.account import with_operator_account
-from tests.support.api import Api, ApiServerUnderTest, sandbox_api_server
-from tests.support.operator import OperatorProcess
-from tests.support.process_node import ProcessNode, real_node, sandbox_node
-from tests.support.processes import processes_mentioning
-from tests.support.real import REAL_KUBECONFIG, install_crds, new_control_plane
+from tests.support.apiserver.api import Api, ApiServerUnderTest, sandbox_api_server
+from tests.support.processes.operator import OperatorProcess
+from tests.support.processes.process_node import ProcessNode, real_node, sandbox_node
+from tests.support.processes.processes import processes_mentioning
+from tests.support.real.account import with_operator_account
+from tests.support.real.real import REAL_KUBECONFIG, install_crds, new_control_plane
 
 SERVER_FIXTURES = frozenset({"api_server", "process_node"})
 """Who asks for one of these speaks to the server under test."""

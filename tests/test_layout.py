@@ -7,11 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from trainingjob_console import settings as console_settings
-from trainingjob_operator import constants
+from trainingjob_api import constants
 from trainingjob_operator.settings import variable_names
+from trainingjob_records import settings as console_settings
 
 ROOT = Path(__file__).resolve().parent.parent
+STORES = {
+    "jobs": (
+        "finish_order",
+        "job_entry",
+        "job_index",
+        "manifest_cache",
+        "pod_room",
+        "waiting_line",
+    ),
+    "kube": ("unreadable",),
+    "log_archive": ("log_queue",),
+    "records": ("ready_jobs", "retry_cache"),
+    "retention": ("policy_book",),
+    "volume": ("identity",),
+}
+"""By room: what is only kept in memory."""
 MODULES = sorted((ROOT / "operator").rglob("*.py"))
 
 
@@ -54,7 +70,7 @@ def test_only_kube_imports_the_kubernetes_client() -> None:
     assert all(name.startswith("trainingjob_operator/kube/") for name in importers("kubernetes"))
 
 
-@pytest.mark.parametrize("package", ["trainingjob_operator", "trainingjob_console"])
+@pytest.mark.parametrize("package", ["trainingjob_operator", "trainingjob_records"])
 def test_no_text_is_interned(package: str) -> None:
     # Early releases of CPython 3.12, like 3.12.1, never free one that was.
     for module in (ROOT / "operator" / package).rglob("*.py"):
@@ -69,37 +85,13 @@ def test_only_the_edges_import_kopf() -> None:
     assert all(name.startswith(edges) for name in importers("kopf"))
 
 
-def test_only_the_command_line_knows_the_sandbox() -> None:
-    outside = {n for n in importers("trainingjob_sandbox") if n.startswith("trainingjob_operator")}
-    assert outside == {"trainingjob_operator/cli.py"}
-
-
-def test_the_sandbox_knows_nothing_of_the_operator_but_the_api() -> None:
-    for module in MODULES:
-        if module.is_relative_to(ROOT / "operator" / "trainingjob_sandbox"):
-            ours = {n for n in imports(module) if n.startswith("trainingjob_operator")}
-            assert all(n.startswith("trainingjob_operator.api") for n in ours), module
-
-
-def test_only_the_command_line_knows_the_record_service() -> None:
-    outside = {
-        n for n in importers("trainingjob_console") if not n.startswith("trainingjob_console")
-    }
-    assert outside == {"trainingjob_operator/cli.py"}
-
-
-def test_the_record_service_knows_nothing_of_the_operator() -> None:
-    for name in ("trainingjob_operator", "trainingjob_sandbox"):
-        assert not {n for n in importers(name) if n.startswith("trainingjob_console")}
-
-
-@pytest.mark.parametrize("missing", ["trainingjob_console", "sqlalchemy", "uvicorn", "aiosqlite"])
+@pytest.mark.parametrize("missing", ["trainingjob_records", "sqlalchemy", "uvicorn", "aiosqlite"])
 def test_without_its_extra_the_record_service_says_how_to_install_it(
     missing: str, tmp_path: Path
 ) -> None:
     program = (
         f"import sys; sys.modules[{missing!r}] = None; "
-        "from trainingjob_operator.cli import main; sys.exit(main(['console']))"
+        "from trainingjob_cli.main import main; sys.exit(main(['console']))"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -113,11 +105,40 @@ def test_the_page_about_persistence_names_every_setting_of_the_record_service() 
     assert sorted(name for name in console_settings.variable_names() if name not in page) == []
 
 
-def test_the_core_performs_no_io() -> None:
+DECIDES_OR_REMEMBERS = (
+    "trainingjob_api",
+    "trainingjob_operator/core",
+    *(
+        f"trainingjob_operator/{room}/{name}.py"
+        for room, names in STORES.items()
+        for name in names
+    ),
+)
+
+
+def test_what_decides_and_what_remembers_does_no_io() -> None:
     forbidden = {"asyncio", "kopf", "kubernetes", "logging", "os", "time", "aiohttp"}
-    for folder in ("api", "core", "stores"):
-        for module in (ROOT / "operator" / "trainingjob_operator" / folder).rglob("*.py"):
+    for place in DECIDES_OR_REMEMBERS:
+        path = ROOT / "operator" / place
+        modules = [path] if path.suffix else sorted(path.rglob("*.py"))
+        assert modules, place
+        for module in modules:
             assert not {name.split(".")[0] for name in imports(module)} & forbidden, module
+
+
+UNIT = ROOT / "tests" / "unit"
+TESTS_OF_MODULES = sorted(UNIT.glob("trainingjob_*/**/test_*.py"))
+
+
+@pytest.mark.parametrize("test", TESTS_OF_MODULES, ids=lambda t: str(t.relative_to(UNIT)))
+def test_a_unit_test_is_found_from_the_file_that_it_tests(test: Path) -> None:
+    # `room/x.py` is tested in `test_x.py`, or in `test_x_....py` where one aspect fills a file.
+    room = ROOT / "operator" / test.parent.relative_to(UNIT)
+    words = test.stem.split("_")[1:]
+    stems = ["_".join(words[:n]) for n in range(len(words), 0, -1)]
+    assert [stem for stem in stems if (room / f"{stem}.py").exists()], (
+        f"no {stems[0]}.py in {room}"
+    )
 
 
 def test_the_reference_names_every_setting_and_every_reason() -> None:

@@ -65,7 +65,7 @@ def console(folder: Path, port: int, database: Path, token_file: Path) -> Iterat
             f"TRAININGJOB_CONSOLE_DATABASE=sqlite:///{database}",
             f"TRAININGJOB_CONSOLE_TOKEN_FILE={token_file}",
             sys.executable,
-            *("-m", "trainingjob_operator", "console"),
+            *("-m", "trainingjob_cli", "console"),
         ],
         folder / "console.log",
     )

@@ -29,7 +29,7 @@ def operator(plane: ControlPlane) -> Iterator[int]:
             f"TRAININGJOB_WEB__ADDRESS={address}",
             "TRAININGJOB_LOGGING__FORMAT=json",
             sys.executable,
-            *("-m", "trainingjob_operator", "operator"),
+            *("-m", "trainingjob_cli", "operator"),
         ],
         plane.root / "operator.log",
     )

@@ -9,21 +9,11 @@ from typing import Any, Final, cast
 import aiohttp
 import kopf
 
+from trainingjob_api.errors import KubernetesError, SettingsError, VolumeError
 from trainingjob_operator.clock import Clock, SteadyTime, SystemClock
 from trainingjob_operator.core.decision import Event
+from trainingjob_operator.core.gitops import instance_label
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.core.ownership import instance_label
-from trainingjob_operator.errors import KubernetesError, SettingsError, VolumeError
-from trainingjob_operator.gc.aging import IndexAging
-from trainingjob_operator.gc.clock_guard import ClockGuard
-from trainingjob_operator.gc.housekeeper import Housekeeper, Memory, Schedule, Tools
-from trainingjob_operator.gc.identity import IdentityReader
-from trainingjob_operator.gc.jobs.remover import Remover
-from trainingjob_operator.gc.jobs.sweep import JobSweep
-from trainingjob_operator.gc.logs.sweep import log_sweep_from
-from trainingjob_operator.gc.memory_use import MemoryMeter, resident_bytes
-from trainingjob_operator.gc.policy_watch import PolicyWatch
-from trainingjob_operator.gc.pressure import MemoryPressure, Ports
 from trainingjob_operator.handlers.lifecycle import (
     operator_settings,
     register_lifecycle,
@@ -33,31 +23,41 @@ from trainingjob_operator.handlers.memories import BoundedMemories
 from trainingjob_operator.handlers.retention import register_policies
 from trainingjob_operator.handlers.shell import Shell
 from trainingjob_operator.handlers.watch import register_watches
+from trainingjob_operator.jobs import work_queue
+from trainingjob_operator.jobs.continuity import Continuity
+from trainingjob_operator.jobs.index_aging import IndexAging
+from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.manifest_cache import ManifestCache
+from trainingjob_operator.jobs.memory_pressure import MemoryPressure, Ports
+from trainingjob_operator.jobs.memory_use import MemoryMeter, resident_bytes
+from trainingjob_operator.jobs.reconciler import Reconciler
+from trainingjob_operator.jobs.resync import Resync, Scope
+from trainingjob_operator.jobs.watch_events import Intake
+from trainingjob_operator.jobs.work_queue import WorkQueue
+from trainingjob_operator.jobs.workers import Workers
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.events import EventRecorder
 from trainingjob_operator.kube.relists import RelistTrace
 from trainingjob_operator.kube.standing import StandingGateway
-from trainingjob_operator.metrics import Metrics
-from trainingjob_operator.persistence.carrier import Carrier
-from trainingjob_operator.persistence.nowhere import Nowhere
-from trainingjob_operator.persistence.writer import RecordWriter, writer_from
-from trainingjob_operator.readings import Parts, Readings
-from trainingjob_operator.reconciler import work_queue
-from trainingjob_operator.reconciler.archive_wiring import LogArchiving
-from trainingjob_operator.reconciler.continuity import Continuity
-from trainingjob_operator.reconciler.intake import Intake
-from trainingjob_operator.reconciler.no_archive import NoArchive
-from trainingjob_operator.reconciler.reconciler import Reconciler
-from trainingjob_operator.reconciler.resync import Resync, Scope
-from trainingjob_operator.reconciler.work_queue import WorkQueue
-from trainingjob_operator.reconciler.workers import Workers
+from trainingjob_operator.kube.unreadable import Unreadable
+from trainingjob_operator.log_archive.archive_wiring import LogArchiving
+from trainingjob_operator.log_archive.no_archive import NoArchive
+from trainingjob_operator.observability.collector import Parts, Readings
+from trainingjob_operator.observability.counters import Metrics
+from trainingjob_operator.observability.probes import WebServer
+from trainingjob_operator.records.carrier import Carrier
+from trainingjob_operator.records.endpoint import RecordWriter, writer_from
+from trainingjob_operator.records.nowhere import Nowhere
+from trainingjob_operator.retention.clock_guard import ClockGuard
+from trainingjob_operator.retention.housekeeper import Housekeeper, Memory, Schedule, Tools
+from trainingjob_operator.retention.job_deleter import Remover
+from trainingjob_operator.retention.job_sweep import JobSweep
+from trainingjob_operator.retention.policy_book import PolicyBook
+from trainingjob_operator.retention.policy_watch import PolicyWatch
 from trainingjob_operator.settings import Settings
-from trainingjob_operator.stores.identity import Identity
-from trainingjob_operator.stores.job_index import JobIndex
-from trainingjob_operator.stores.manifest_cache import ManifestCache
-from trainingjob_operator.stores.policies import PolicyBook
-from trainingjob_operator.stores.unreadable import Unreadable
-from trainingjob_operator.web.server import WebServer
+from trainingjob_operator.volume.identity import Identity
+from trainingjob_operator.volume.identity_reader import IdentityReader
+from trainingjob_operator.volume.sweep.sweep import log_sweep_from
 
 _EVENTS_FLUSH_S: Final = 0.5
 _SHORT_TTL_S: Final = 300.0

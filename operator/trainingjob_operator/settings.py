@@ -23,10 +23,10 @@ from pydantic import (
     model_validator,
 )
 
-from trainingjob_operator.constants import MAX_NODES
+from trainingjob_api.constants import MAX_NODES
+from trainingjob_api.errors import SettingsError
 from trainingjob_operator.core.decision import Policy
-from trainingjob_operator.core.ownership import ARGO_CD_LABEL
-from trainingjob_operator.errors import SettingsError
+from trainingjob_operator.core.gitops import ARGO_CD_LABEL
 
 PREFIX: Final = "TRAININGJOB_"
 CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"

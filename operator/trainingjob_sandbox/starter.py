@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final, Self
 
-from trainingjob_operator.api.crd import retention_policy_crd, training_job_crd
+from trainingjob_api.crd import retention_policy_crd, training_job_crd
 from trainingjob_sandbox.apiserver import ApiServerThread
 from trainingjob_sandbox.client import ApiClient, ApiError
 from trainingjob_sandbox.node.mark import plant

@@ -2,15 +2,15 @@
 
 The jobs are as large as the API server takes them, and there are more of them than would fit into
 the operator's memory. The operator is a process of its own. With `pytest -s` the figures are
-printed; `python -m tests.support.large_jobs` alone serves such jobs to an operator of one's own.
+printed; `python -m tests.support.apiserver.large_jobs` alone serves such jobs to an operator of one's own.
 """
 
 from pathlib import Path
 
 import pytest
 
-from tests.support.large_jobs import LargeJobs, large_jobs, memory_mib
-from tests.support.operator import OperatorProcess
+from tests.support.apiserver.large_jobs import LargeJobs, large_jobs, memory_mib
+from tests.support.processes.operator import OperatorProcess
 
 LIMIT_MIB = 256
 """Half of what the chart gives the operator, whichever way it is filled."""

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.builders import make_job
-from tests.support.operator import OperatorProcess
-from tests.support.process_node import ProcessNode
-from tests.support.processes import children
+from tests.support.processes.operator import OperatorProcess
+from tests.support.processes.process_node import ProcessNode
+from tests.support.processes.processes import children
 from trainingjob_sandbox.client import ApiClient
 
 JOBS = "/apis/trainingjob.dev/v1alpha1/namespaces/default/trainingjobs"

@@ -40,7 +40,7 @@ Look = dict[str, float]
 
 def live(*arguments: str) -> dict[str, Any]:
     """Live one life in a process of its own; its report."""
-    command = [PYTHON, "-m", "tests.support.soak", *arguments]
+    command = [PYTHON, "-m", "tests.support.cluster.soak", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)

@@ -7,7 +7,7 @@ import pytest
 from hack.cluster import assets
 from hack.cluster.control_plane import ControlPlane, Options
 from hack.tools.helm import MAJORS, HelmError, Major, helm
-from tests.support.release import Cluster
+from tests.support.real.release import Cluster
 
 
 @pytest.fixture(scope="session", params=MAJORS, ids=lambda major: f"helm{major}")

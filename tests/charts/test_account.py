@@ -15,19 +15,19 @@ import pytest
 
 from hack.cluster.control_plane import ControlPlane
 from tests.charts.test_rights import FOR_KOPF, FOR_THE_POLICY, IN_NAMESPACES
-from tests.support.api import PATIENCE_S, Api, ApiServerUnderTest, Object, condition
+from tests.support.apiserver.api import PATIENCE_S, Api, ApiServerUnderTest, Object, condition
 from tests.support.builders import make_job
-from tests.support.chart import (
+from tests.support.processes.operator import OperatorProcess
+from tests.support.real.chart import (
     Values,
     account_kubeconfig,
     environment,
     forget_cluster_objects,
     render,
 )
-from tests.support.ledger import Ledger
-from tests.support.operator import OperatorProcess
-from tests.support.real import install_crds, kubectl
-from trainingjob_operator.errors import ForbiddenError
+from tests.support.real.real import install_crds, kubectl
+from tests.support.records.ledger import Ledger
+from trainingjob_api.errors import ForbiddenError
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
 

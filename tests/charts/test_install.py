@@ -14,9 +14,9 @@ import pytest
 
 from hack.chart import CHART, NAMESPACE
 from hack.generate import INSTALL, ROOT, UNINSTALL
-from tests.support.chart import RELEASE, RenderError
-from tests.support.real import KUBECTL, install_crds
-from tests.support.release import Cluster
+from tests.support.real.chart import RELEASE, RenderError
+from tests.support.real.real import KUBECTL, install_crds
+from tests.support.real.release import Cluster
 
 pytestmark = pytest.mark.real_only
 

@@ -15,11 +15,11 @@ from hack.chart import CHART
 from tests.charts.test_account import refused
 from tests.charts.test_rights import UNINSTALL as RIGHTS
 from tests.charts.test_rights import granted
-from tests.support.api import Api, ApiServerUnderTest
+from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job
-from tests.support.chart import Object, RenderError, Values, component, one, run_helm
-from tests.support.release import Cluster
-from trainingjob_operator.constants import FINALIZER_RECORD
+from tests.support.real.chart import Object, RenderError, Values, component, one, run_helm
+from tests.support.real.release import Cluster
+from trainingjob_api.constants import FINALIZER_RECORD
 
 pytestmark = pytest.mark.real_only
 

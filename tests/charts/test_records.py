@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hack.chart import NAMESPACE
-from tests.support.chart import (
+from tests.support.real.chart import (
     Object,
     Values,
     component,
@@ -16,8 +16,8 @@ from tests.support.chart import (
     pod_spec,
     render,
 )
-from trainingjob_console.settings import Settings as ConsoleSettings
 from trainingjob_operator.settings import Settings
+from trainingjob_records.settings import Settings as ConsoleSettings
 
 RECORDS = "record-service"
 ENDPOINT: Values = {"persist": {"url": "https://records.example/jobs"}}

@@ -1,7 +1,7 @@
 """A release with the chart's defaults as it runs: records that last, and an uninstall that frees.
 
 The pods run as processes of this machine, with the accounts, variables and files that the chart
-gives them; see `tests.support.release_node`.
+gives them; see `tests.support.real.release_node`.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from hack.chart import CHART, NAMESPACE
 from hack.generate import INSTALL, ROOT, UNINSTALL
 from tests.charts.test_account import asked, refused
 from tests.charts.test_rights import UNINSTALL as RIGHTS_OF_UNINSTALL
-from tests.support.api import Api, ApiServerUnderTest
+from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job
-from tests.support.console import Client
-from tests.support.release import Cluster
-from tests.support.release_node import ReleaseNode
-from trainingjob_operator.constants import FINALIZER_RECORD, FINALIZER_RETENTION
+from tests.support.real.release import Cluster
+from tests.support.real.release_node import ReleaseNode
+from tests.support.records.service import Client
+from trainingjob_api.constants import FINALIZER_RECORD, FINALIZER_RETENTION
 
 pytestmark = pytest.mark.real_only
 

@@ -10,7 +10,7 @@ from hack.chart import CHART, NAMESPACE
 from hack.cluster.assets import kubernetes_version
 from hack.generate import INSTALL, ROOT, UNINSTALL
 from hack.tools.helm import MAJORS, Major
-from tests.support.chart import (
+from tests.support.real.chart import (
     Object,
     RenderError,
     Values,
@@ -22,10 +22,10 @@ from tests.support.chart import (
     render,
     run_helm,
 )
+from trainingjob_api import crd
+from trainingjob_api.constants import API_VERSION, KIND_TRAINING_JOB
+from trainingjob_api.validation import parse_spec
 from trainingjob_operator import __version__
-from trainingjob_operator.api import crd
-from trainingjob_operator.api.validation import parse_spec
-from trainingjob_operator.constants import API_VERSION, KIND_TRAINING_JOB
 from trainingjob_operator.settings import Settings
 
 NAMED: Values = {"watchNamespaces": ["team-a", "team-b"]}

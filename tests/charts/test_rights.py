@@ -3,7 +3,7 @@
 import re
 
 from hack.chart import CHART, NAMESPACE
-from tests.support.chart import (
+from tests.support.real.chart import (
     Object,
     Values,
     component,

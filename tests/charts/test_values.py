@@ -10,9 +10,9 @@ import yaml
 
 from hack.chart import CHART, documented_values
 from hack.tools.helm import Major
-from tests.support.chart import RenderError, Values, render
-from trainingjob_console import settings as console
+from tests.support.real.chart import RenderError, Values, render
 from trainingjob_operator.settings import variable_names
+from trainingjob_records import settings as console
 
 TEXT = (CHART / "values.yaml").read_text()
 VALUES: Values = yaml.safe_load(TEXT)

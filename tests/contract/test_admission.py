@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Api
-from tests.support.chart import token_kubeconfig
+from tests.support.apiserver.api import Api
+from tests.support.real.chart import token_kubeconfig
+from trainingjob_api.errors import ForbiddenError, RightMissingError
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.errors import ForbiddenError, RightMissingError
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
 

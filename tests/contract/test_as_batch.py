@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Api
+from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
-from tests.support.operator import OperatorProcess
+from tests.support.processes.operator import OperatorProcess
 from trainingjob_sandbox.client import ApiError
 
 Object = dict[str, Any]

@@ -6,26 +6,27 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.support.api import Api
+from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
 from tests.support.clock import FakeClock
-from tests.support.cluster import FakeCluster
-from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.core.manifests import template_of
-from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.errors import (
+from tests.support.cluster.cluster import FakeCluster
+from trainingjob_api.errors import (
     AlreadyExistsError,
     ConflictError,
     GoneError,
     InvalidError,
     KubernetesError,
 )
-from trainingjob_operator.gc.ports import Jobs as Deletions
-from trainingjob_operator.gc.ports import PoliciesApi, PolicyStatus
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.core.manifests import template_of
+from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.jobs.ports import Cluster
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
-from trainingjob_operator.persistence.carrier import Jobs
-from trainingjob_operator.reconciler.ports import Cluster, LogSource
+from trainingjob_operator.log_archive.ports import LogSource
+from trainingjob_operator.records.carrier import Jobs
+from trainingjob_operator.retention.ports import Jobs as Deletions
+from trainingjob_operator.retention.ports import PoliciesApi, PolicyStatus
 
 Object = dict[str, Any]
 

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.api import Api
-from tests.support.proxy import Fault, FaultProxy
-from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.errors import (
+from tests.support.apiserver.api import Api
+from tests.support.apiserver.proxy import Fault, FaultProxy
+from trainingjob_api.errors import (
     ConflictError,
     ForbiddenError,
     GoneError,
@@ -23,6 +22,7 @@ from trainingjob_operator.errors import (
     ThrottledError,
     UnavailableError,
 )
+from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.kube import bodies
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api import Api
+from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
-from tests.support.console import Client
-from tests.support.image import ConsoleImage, ImageProcess, run_command
-from tests.support.records import a_record
+from tests.support.processes.image import ConsoleImage, ImageProcess, run_command
+from tests.support.records.records import a_record
+from tests.support.records.service import Client
 
 pytestmark = pytest.mark.image
 
@@ -64,8 +64,8 @@ assert not any(map(util.find_spec, ("trainingjob_sandbox", "cel", "jsonschema", 
 def test_it_can_delete_in_a_process_of_its_own(image: str) -> None:
     program = """
 import os
-from trainingjob_operator.volume.emptier import Deletion, Emptier
-from trainingjob_operator.volume.trash import Trash
+from trainingjob_operator.volume.sweep.deleter import Deletion, Emptier
+from trainingjob_operator.volume.sweep.trash import Trash
 name = f"x.{'0' * 12}.job_a"
 os.mkdir(f"/trash/{name}")
 open(f"/trash/{name}/file", "w").close()
@@ -101,8 +101,8 @@ def test_without_a_cluster_it_says_in_one_line_what_to_do(image: str) -> None:
 def test_all_that_the_operator_imports_is_compiled(image: str) -> None:
     program = """
 import os, sys
-import trainingjob_operator.cli, trainingjob_operator.logs, trainingjob_operator.runtime
-import trainingjob_operator.record_token, trainingjob_operator.release
+import trainingjob_cli.main, trainingjob_operator.logging_setup, trainingjob_operator.runtime
+import trainingjob_operator.commands.record_token, trainingjob_operator.commands.release_finalizers
 modules = [m.__spec__ for m in list(sys.modules.values()) if getattr(m, "__spec__", None)]
 sources = [s for s in modules if (s.origin or "").endswith(".py")]
 assert len(sources) > 300, len(sources)
@@ -113,8 +113,8 @@ print(*(s.name for s in sources if not os.path.exists(s.cached)))
 
 SERVE = """
 import asyncio, os, signal, sys, threading, urllib.request
-from trainingjob_console.server import Service
-from trainingjob_console.settings import Settings
+from trainingjob_records.server import Service
+from trainingjob_records.settings import Settings
 
 def ask(path):
     while True:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.support.api import ApiServerUnderTest
-from tests.support.operator import OperatorProcess
+from tests.support.apiserver.api import ApiServerUnderTest
+from tests.support.processes.operator import OperatorProcess
 
 _NOBODY_KNOWS = """\
 import pwd

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Api, ApiServerUnderTest, condition
+from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
+from tests.support.apiserver.proxy import Fault, FaultProxy
 from tests.support.builders import make_job
-from tests.support.operator import OperatorProcess
-from tests.support.proxy import Fault, FaultProxy
+from tests.support.processes.operator import OperatorProcess
 from trainingjob_sandbox.client import Listed
 
 Object = dict[str, Any]

@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 
 from hack.cluster.control_plane import Options
-from tests.support.account import with_operator_account
-from tests.support.api import Api, ApiServerUnderTest, sandbox_api_server
+from tests.support.apiserver.api import Api, ApiServerUnderTest, sandbox_api_server
+from tests.support.apiserver.definitions import (
+    apply_when_served,
+    create_definitions,
+    delete_definitions,
+)
 from tests.support.builders import make_job, unscheduled
-from tests.support.definitions import apply_when_served, create_definitions, delete_definitions
-from tests.support.ledger import Ledger
-from tests.support.operator import OperatorProcess
-from tests.support.real import install_crds, new_control_plane
+from tests.support.processes.operator import OperatorProcess
+from tests.support.real.account import with_operator_account
+from tests.support.real.real import install_crds, new_control_plane
+from tests.support.records.ledger import Ledger
 
 BACK_S = 15.0
 STARTED_S = 60.0

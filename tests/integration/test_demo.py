@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from tests.support.builders import make_job
-from tests.support.processes import command_line
+from tests.support.processes.processes import command_line
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="the sandbox's node needs Linux: namespaces, /proc"
@@ -64,7 +64,7 @@ class Run:
     def __init__(self, tmp: Path, *arguments: str, **variables: str) -> None:
         self.tmp = tmp
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "trainingjob_operator", "run", *arguments],
+            [sys.executable, "-m", "trainingjob_cli", "run", *arguments],
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp), **variables},
             stdout=subprocess.PIPE,
@@ -444,7 +444,7 @@ def test_on_a_terminal_ranks_are_drawn_and_the_terminal_is_given_back(
 ) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "trainingjob_operator", "run", "--sample", "plain"],
+        [sys.executable, "-m", "trainingjob_cli", "run", "--sample", "plain"],
         env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp), "TERM": "xterm", "COLUMNS": "100"},
         stdin=theirs,
         stdout=theirs,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api import Api, ApiServerUnderTest, condition
+from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
+from tests.support.apiserver.proxy import Fault, FaultProxy, Seen
 from tests.support.builders import make_job
-from tests.support.operator import OperatorProcess
-from tests.support.proxy import Fault, FaultProxy, Seen
+from tests.support.processes.operator import OperatorProcess
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Api, condition
+from tests.support.apiserver.api import Api, condition
 from tests.support.builders import make_job
-from tests.support.operator import OperatorProcess
-from trainingjob_operator.constants import MAX_CONDITIONS_OF_OTHERS
+from tests.support.processes.operator import OperatorProcess
+from trainingjob_api.constants import MAX_CONDITIONS_OF_OTHERS
 from trainingjob_sandbox.client import ApiError
 
 Object = dict[str, Any]

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from tests.integration.test_log_archive import WAIT_S, Cluster, logs
-from tests.support.api import condition
-from tests.support.ledger import Ledger
-from tests.support.operator import OperatorProcess
-from tests.support.process_node import ProcessNode
-from tests.support.retention import policy_path
+from tests.support.apiserver.api import condition
+from tests.support.apiserver.retention import policy_path
+from tests.support.processes.operator import OperatorProcess
+from tests.support.processes.process_node import ProcessNode
+from tests.support.records.ledger import Ledger
 from trainingjob_sandbox.client import ApiClient, ApiError
 
 Object = dict[str, Any]

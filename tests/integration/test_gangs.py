@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.api import Api, ApiServerUnderTest, Object, condition
+from tests.support.apiserver.api import Api, ApiServerUnderTest, Object, condition
 from tests.support.builders import make_job
-from tests.support.operator import OperatorProcess
+from tests.support.processes.operator import OperatorProcess
 
 NODES = 3
 HOLD_S = "4"

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Api, ApiServerUnderTest
+from tests.support.apiserver.api import Api, ApiServerUnderTest
+from tests.support.apiserver.retention import home_of, policy_of, policy_path
 from tests.support.builders import make_job
-from tests.support.retention import home_of, policy_of, policy_path
-from tests.support.volume import new_uid
-from trainingjob_operator.core.pruning import Owner
+from tests.support.volume.volume import new_uid
 from trainingjob_operator.core.rawread import time_text
 from trainingjob_operator.volume.root import Root
+from trainingjob_operator.volume.sweep.rules import Owner
 from trainingjob_sandbox.apiserver import ApiServerThread
 from trainingjob_sandbox.client import ApiError
 
@@ -55,7 +55,7 @@ class Gc:
 
     async def __call__(self, *arguments: str) -> tuple[int, Object, str]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "trainingjob_operator", "gc", "-o", "json"),
+            *(sys.executable, "-m", "trainingjob_cli", "gc", "-o", "json"),
             *("--kubeconfig", str(self._kubeconfig), *arguments),
             env=self._environment,
             stdout=asyncio.subprocess.PIPE,

@@ -12,11 +12,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.api import Api, ApiServerUnderTest, condition
-from tests.support.operator import OperatorProcess, operating, operator_of, sweeping
-from tests.support.proxy import Fault, FaultProxy
-from tests.support.real import Kubectl
-from tests.support.retention import (
+from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
+from tests.support.apiserver.proxy import Fault, FaultProxy
+from tests.support.apiserver.retention import (
     AT_ONCE,
     KEEP,
     finish,
@@ -28,6 +26,8 @@ from tests.support.retention import (
     uid_of_policy,
     wait_for_sweep,
 )
+from tests.support.processes.operator import OperatorProcess, operating, operator_of, sweeping
+from tests.support.real.real import Kubectl
 from trainingjob_sandbox.client import ApiError
 
 Object = dict[str, Any]

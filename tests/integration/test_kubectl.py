@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from tests.support import real
-from tests.support.api import ApiServerUnderTest
-from tests.support.real import KUBECTL
+from tests.support.apiserver.api import ApiServerUnderTest
+from tests.support.real import real
+from tests.support.real.real import KUBECTL
 from trainingjob_sandbox.apiserver import ApiServerThread
 
 ROOT = Path(__file__).parents[2]

@@ -13,10 +13,10 @@ from uuid import uuid4
 import pytest
 
 from tests.support.builders import make_job
-from tests.support.ledger import Ledger
-from tests.support.operator import OperatorProcess
-from tests.support.process_node import ProcessNode
-from trainingjob_operator.volume.archive import LIMIT
+from tests.support.processes.operator import OperatorProcess
+from tests.support.processes.process_node import ProcessNode
+from tests.support.records.ledger import Ledger
+from trainingjob_operator.log_archive.archive_file import LIMIT
 from trainingjob_sandbox.client import ApiClient, ApiError
 
 Object = dict[str, Any]

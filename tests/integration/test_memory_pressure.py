@@ -19,10 +19,10 @@ Path(sys.argv[1]).write_text("0")  # enter the cgroup, before anything is alloca
 
 from trainingjob_operator.clock import SteadyTime, SystemClock
 from trainingjob_operator.core.job import Condition, JobKey, JobStatus, JobView
-from trainingjob_operator.gc.memory_use import MemoryMeter
-from trainingjob_operator.gc.pressure import MemoryPressure, Ports
+from trainingjob_operator.jobs.memory_use import MemoryMeter
+from trainingjob_operator.jobs.memory_pressure import MemoryPressure, Ports
 from trainingjob_operator.settings import MemorySettings
-from trainingjob_operator.stores.job_index import JobIndex
+from trainingjob_operator.jobs.job_index import JobIndex
 
 MIB = 1024 * 1024
 clock, meter = SteadyTime(SystemClock()), MemoryMeter()

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tests.support.api import Api, ApiServerUnderTest, condition
+from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
+from tests.support.apiserver.proxy import Fault, FaultProxy, Seen
+from tests.support.apiserver.retention import finish, messages, read_policy
 from tests.support.builders import make_job
-from tests.support.operator import OperatorProcess
-from tests.support.proxy import Fault, FaultProxy, Seen
-from tests.support.retention import finish, messages, read_policy
+from tests.support.processes.operator import OperatorProcess
 from trainingjob_sandbox.client import ApiError
 
 Object = dict[str, Any]

@@ -15,9 +15,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support.process_node import ProcessNode
-from tests.support.processes import eventually, processes_mentioning
-from tests.support.real import KUBECTL
+from tests.support.processes.process_node import ProcessNode
+from tests.support.processes.processes import eventually, processes_mentioning
+from tests.support.real.real import KUBECTL
 from trainingjob_sandbox.client import ApiClient, ApiError, Changed, Listed
 from trainingjob_sandbox.node.containers import timestamp
 

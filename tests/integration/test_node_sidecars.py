@@ -19,8 +19,8 @@ from tests.integration.test_node import (
     wait_for,
     wait_gone,
 )
-from tests.support.process_node import ProcessNode
-from tests.support.processes import eventually, processes_mentioning
+from tests.support.processes.process_node import ProcessNode
+from tests.support.processes.processes import eventually, processes_mentioning
 from trainingjob_sandbox.client import ApiClient
 
 Object = dict[str, Any]

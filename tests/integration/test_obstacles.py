@@ -1,8 +1,8 @@
 """A job says what it waits for, and what was in the way when its time was over."""
 
-from tests.support.api import Api, condition
+from tests.support.apiserver.api import Api, condition
 from tests.support.builders import make_job
-from tests.support.operator import OperatorProcess
+from tests.support.processes.operator import OperatorProcess
 
 
 async def test_a_job_that_waits_for_scheduling_gates_names_them(

@@ -18,10 +18,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.support.api import Api, ApiServerUnderTest
+from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job
-from tests.support.ledger import Ledger
-from tests.support.operator import OperatorProcess
+from tests.support.processes.operator import OperatorProcess
+from tests.support.records.ledger import Ledger
 from trainingjob_sandbox.client import ApiError, Listed
 
 Object = dict[str, Any]

@@ -4,9 +4,9 @@ import asyncio
 from pathlib import Path
 from uuid import uuid4
 
-from tests.support.api import Api, ApiServerUnderTest
+from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job
-from tests.support.operator import OperatorProcess
+from tests.support.processes.operator import OperatorProcess
 
 MAX_JOBS = 3
 PARKED = [f"parked-{number}" for number in range(4 * MAX_JOBS)]

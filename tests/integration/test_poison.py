@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Api, ApiServerUnderTest, condition
+from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
 from tests.support.builders import make_job
-from tests.support.operator import OperatorProcess
+from tests.support.processes.operator import OperatorProcess
 
 pytestmark = pytest.mark.sandbox_only
 """They are put into the store past its validation: a real API server lets nobody do that."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api import Api, ApiServerUnderTest
+from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job
-from tests.support.operator import OperatorProcess, operating
+from tests.support.processes.operator import OperatorProcess, operating
 
 FILES = 256
 """That the operator may open: fewer than the connections, so that it would be out of them."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.api import Api, Object
+from tests.support.apiserver.api import Api, Object
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.secret import SecretGateway
 
@@ -35,7 +35,7 @@ async def ensure(
 ) -> subprocess.CompletedProcess[str]:
     """Run `trainingjob record-token`."""
     command = [
-        *(sys.executable, "-m", "trainingjob_operator", "record-token"),
+        *(sys.executable, "-m", "trainingjob_cli", "record-token"),
         *("--secret", f"{api.namespace}/{secret}", "--output", str(output)),
     ]
     others = {n: v for n, v in os.environ.items() if not n.startswith("TRAININGJOB_")}

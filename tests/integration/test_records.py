@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Api, ApiServerUnderTest, condition
+from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
 from tests.support.builders import make_job
-from tests.support.ledger import Ledger
-from tests.support.operator import OperatorProcess, operating
+from tests.support.processes.operator import OperatorProcess, operating
+from tests.support.records.ledger import Ledger
 from trainingjob_sandbox.client import ApiError
 
 Object = dict[str, Any]
@@ -190,7 +190,7 @@ async def farewell(
 ) -> tuple[int, str, str]:
     """Run `trainingjob release-finalizers`: exit code, standard output, standard error."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "trainingjob_operator", "release-finalizers", *arguments),
+        *(sys.executable, "-m", "trainingjob_cli", "release-finalizers", *arguments),
         env={
             **{k: v for k, v in os.environ.items() if not k.startswith("TRAININGJOB_")},
             "KUBECONFIG": str(api_server.kubeconfig),

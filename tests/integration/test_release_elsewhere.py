@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api import Api
+from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
-from trainingjob_operator.cli import WRONG_USE, main
-from trainingjob_operator.constants import FINALIZER_RECORD
+from trainingjob_api.constants import FINALIZER_RECORD
+from trainingjob_cli.main import WRONG_USE, main
+from trainingjob_operator.commands.release_finalizers import release
 from trainingjob_operator.kube.deployments import DeploymentGateway
-from trainingjob_operator.release import release
 from trainingjob_operator.settings import Settings
 from trainingjob_sandbox.apiserver import ApiServerThread
 from trainingjob_sandbox.apiserver.thread import kubeconfig

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api import Api, ApiServerUnderTest
+from tests.support.apiserver.api import Api, ApiServerUnderTest
+from tests.support.apiserver.restores import back_up
 from tests.support.builders import make_job, unscheduled
-from tests.support.operator import operating
-from tests.support.restores import back_up
+from tests.support.processes.operator import operating
 
 
 @pytest.mark.sandbox_only

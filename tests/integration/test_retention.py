@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import COLLECTED_S, Api, ApiServerUnderTest
+from tests.support.apiserver.api import COLLECTED_S, Api, ApiServerUnderTest
+from tests.support.apiserver.proxy import Fault, FaultProxy, Seen
+from tests.support.apiserver.retention import AT_ONCE, KEEP, finish, messages
 from tests.support.builders import make_job
-from tests.support.ledger import Ledger
-from tests.support.operator import operating, operator_of
-from tests.support.proxy import Fault, FaultProxy, Seen
-from tests.support.retention import AT_ONCE, KEEP, finish, messages
+from tests.support.processes.operator import operating, operator_of
+from tests.support.records.ledger import Ledger
 
 Object = dict[str, Any]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api import condition
-from tests.support.operator import OperatorProcess
-from tests.support.process_node import ProcessNode
-from tests.support.real import KUBECTL, kubectl
+from tests.support.apiserver.api import condition
+from tests.support.processes.operator import OperatorProcess
+from tests.support.processes.process_node import ProcessNode
+from tests.support.real.real import KUBECTL, kubectl
 
 SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
 

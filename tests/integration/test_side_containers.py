@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from tests.support.api import Api, condition
+from tests.support.apiserver.api import Api, condition
 from tests.support.builders import make_job
-from tests.support.operator import OperatorProcess
+from tests.support.processes.operator import OperatorProcess
 
 Object = dict[str, Any]
 

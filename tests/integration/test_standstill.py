@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
-from tests.support.api import Api, ApiServerUnderTest
-from tests.support.operator import OperatorProcess, sweeping
-from tests.support.processes import state
-from tests.support.retention import finish, wait_for_sweep
-from tests.support.volume import everything_below, wait_until
+from tests.support.apiserver.api import Api, ApiServerUnderTest
+from tests.support.apiserver.retention import finish, wait_for_sweep
+from tests.support.processes.operator import OperatorProcess, sweeping
+from tests.support.processes.processes import state
+from tests.support.volume.volume import everything_below, wait_until
 
 STOPPED_S = 6.0
 TTL_S = 10

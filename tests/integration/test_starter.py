@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import command_line, eventually, processes_mentioning
+from tests.support.processes.processes import command_line, eventually, processes_mentioning
 from trainingjob_sandbox.client import ApiClient
 from trainingjob_sandbox.starter import Sandbox
 

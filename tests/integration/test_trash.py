@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Api, ApiServerUnderTest, condition
+from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
+from tests.support.apiserver.retention import finish, wait_for_sweep
 from tests.support.builders import make_job
-from tests.support.operator import sweeping
-from tests.support.retention import finish, wait_for_sweep
-from tests.support.volume import everything_below, new_uid, wait_until
+from tests.support.processes.operator import sweeping
+from tests.support.volume.volume import everything_below, new_uid, wait_until
 
 Object = dict[str, Any]
 MANY = 30_000

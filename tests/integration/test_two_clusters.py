@@ -8,10 +8,10 @@ from uuid import uuid4
 import pytest
 
 from tests.integration.test_gc_command import Gc
-from tests.support.api import Api, condition, sandbox_api_server
+from tests.support.apiserver.api import Api, condition, sandbox_api_server
+from tests.support.apiserver.retention import read_policy, wait_for_sweep
 from tests.support.builders import make_job
-from tests.support.operator import sweeping
-from tests.support.retention import read_policy, wait_for_sweep
+from tests.support.processes.operator import sweeping
 
 pytestmark = pytest.mark.sandbox_only
 

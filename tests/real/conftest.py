@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from hack.cluster.control_plane import ControlPlane
-from tests.support.api import Api, ApiServerUnderTest
-from tests.support.audit import AuditLog
-from tests.support.real import Kubectl
+from tests.support.apiserver.api import Api, ApiServerUnderTest
+from tests.support.apiserver.audit import AuditLog
+from tests.support.real.real import Kubectl
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.api import Api, ApiServerUnderTest, condition
-from tests.support.audit import AuditLog
+from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
+from tests.support.apiserver.audit import AuditLog
 from tests.support.builders import make_job, unscheduled
-from tests.support.operator import OperatorProcess
-from tests.support.real import Kubectl
+from tests.support.processes.operator import OperatorProcess
+from tests.support.real.real import Kubectl
 from trainingjob_sandbox.client import ApiClient, ApiError
 
 pytestmark = pytest.mark.real_only

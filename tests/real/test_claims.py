@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.real.test_admission import POLICIES, remove_from_cluster
-from tests.support.api import Api, ApiServerUnderTest, condition
+from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
 from tests.support.builders import make_job, unscheduled
-from tests.support.ledger import Ledger
-from tests.support.operator import OperatorProcess
+from tests.support.processes.operator import OperatorProcess
+from tests.support.records.ledger import Ledger
 from trainingjob_sandbox.client import ApiError
 
 pytestmark = pytest.mark.real_only

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hack.cluster.control_plane import Options
-from tests.support.real import CRDS, Kubectl, new_control_plane
+from tests.support.real.real import CRDS, Kubectl, new_control_plane
 
 pytestmark = pytest.mark.real_only
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import COLLECTED_S, Api, condition
+from tests.support.apiserver.api import COLLECTED_S, Api, condition
 from tests.support.builders import make_job, unscheduled
-from tests.support.operator import OperatorProcess
-from tests.support.real import Kubectl
+from tests.support.processes.operator import OperatorProcess
+from tests.support.real.real import Kubectl
 
 pytestmark = pytest.mark.real_only
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.support.api import Api
+from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
-from tests.support.operator import OperatorProcess
+from tests.support.processes.operator import OperatorProcess
 
 pytestmark = pytest.mark.real_only
 

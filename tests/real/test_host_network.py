@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import PATIENCE_S, Api
+from tests.support.apiserver.api import PATIENCE_S, Api
 from tests.support.builders import make_job
-from tests.support.operator import OperatorProcess
+from tests.support.processes.operator import OperatorProcess
 
 pytestmark = pytest.mark.real_only
 

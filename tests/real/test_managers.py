@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.support.api import Api, condition
+from tests.support.apiserver.api import Api, condition
 from tests.support.builders import make_job, unscheduled
-from tests.support.operator import OperatorProcess
-from tests.support.real import Kubectl
+from tests.support.processes.operator import OperatorProcess
+from tests.support.real.real import Kubectl
 
 pytestmark = pytest.mark.real_only
 

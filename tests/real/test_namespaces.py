@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api import Api
-from tests.support.audit import AuditLog
+from tests.support.apiserver.api import Api
+from tests.support.apiserver.audit import AuditLog
 from tests.support.builders import make_job, unscheduled
-from tests.support.operator import OperatorProcess
-from tests.support.real import Kubectl
+from tests.support.processes.operator import OperatorProcess
+from tests.support.real.real import Kubectl
 
 pytestmark = pytest.mark.real_only
 

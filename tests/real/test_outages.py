@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 
 from hack.cluster.control_plane import ControlPlane, Options
-from tests.support.account import with_operator_account
-from tests.support.api import Api, ApiServerUnderTest
-from tests.support.audit import AuditLog
+from tests.support.apiserver.api import Api, ApiServerUnderTest
+from tests.support.apiserver.audit import AuditLog
 from tests.support.builders import make_job, unscheduled
-from tests.support.operator import OperatorProcess
-from tests.support.real import install_crds, new_control_plane
+from tests.support.processes.operator import OperatorProcess
+from tests.support.real.account import with_operator_account
+from tests.support.real.real import install_crds, new_control_plane
+from trainingjob_api.errors import GoneError
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.core.decision import Policy
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.errors import GoneError
+from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.resync import Resync, Scope
+from trainingjob_operator.jobs.work_queue import WorkQueue
 from trainingjob_operator.kube import bodies
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway, Page
-from trainingjob_operator.reconciler.resync import Resync, Scope
-from trainingjob_operator.reconciler.work_queue import WorkQueue
-from trainingjob_operator.stores.job_index import JobIndex
 
 pytestmark = pytest.mark.real_only
 

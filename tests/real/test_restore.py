@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from hack.cluster.control_plane import ControlPlane, Options
-from tests.support.account import with_operator_account
-from tests.support.api import Api, ApiServerUnderTest
+from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job, unscheduled
-from tests.support.operator import OperatorProcess
-from tests.support.real import install_crds, new_control_plane
+from tests.support.processes.operator import OperatorProcess
+from tests.support.real.account import with_operator_account
+from tests.support.real.real import install_crds, new_control_plane
 
 pytestmark = pytest.mark.real_only
 

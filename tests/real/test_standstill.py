@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Api
-from trainingjob_operator.errors import UnavailableError
+from tests.support.apiserver.api import Api
+from trainingjob_api.errors import UnavailableError
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.deployments import DeploymentGateway
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from trainingjob_operator.constants import API_VERSION, KIND_TRAINING_JOB, MAIN_CONTAINER
+from trainingjob_api.constants import API_VERSION, KIND_TRAINING_JOB, MAIN_CONTAINER
 
 
 def make_job(

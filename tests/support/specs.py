@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tests.support.builders import make_job
-from trainingjob_operator.api.rules import RESERVED_VARIABLES
-from trainingjob_operator.constants import API_VERSION, KIND_RETENTION_POLICY
+from trainingjob_api.constants import API_VERSION, KIND_RETENTION_POLICY
+from trainingjob_api.rules import RESERVED_VARIABLES
 
 Manifest = dict[str, Any]
 

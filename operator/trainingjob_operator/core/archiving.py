@@ -21,7 +21,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     CONDITION_LOGS_ARCHIVED,
     REASON_LOGS_ARCHIVED,
     REASON_LOGS_PENDING,

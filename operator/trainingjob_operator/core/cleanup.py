@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     CONDITION_FAILED,
     REASON_DEADLINE_EXCEEDED,
     REASON_PRE_RUNNING_DEADLINE_EXCEEDED,

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from trainingjob_operator.constants import REASON_QUEUED
+from trainingjob_api.constants import REASON_QUEUED
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.ranks import Ranks

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from trainingjob_operator.constants import CONDITION_PODS_READY
+from trainingjob_api.constants import CONDITION_PODS_READY
 from trainingjob_operator.core.job import JobStatus
 
 PROGRESS: Final = timedelta(minutes=10)

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from trainingjob_operator.constants import CONDITION_SUSPENDED
+from trainingjob_api.constants import CONDITION_SUSPENDED
 from trainingjob_operator.core.job import JobView
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     CONDITION_PODS_READY,
     REASON_PARTLY_REFUSED,
 )

@@ -9,7 +9,7 @@ from datetime import datetime
 from heapq import heappush, heappushpop
 from typing import Final, NamedTuple
 
-from trainingjob_operator.constants import CONDITION_COMPLETE
+from trainingjob_api.constants import CONDITION_COMPLETE
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.retention import (
     Inherited,

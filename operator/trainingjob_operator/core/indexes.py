@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from trainingjob_operator.constants import MAX_NODES
+from trainingjob_api.constants import MAX_NODES
 
 
 def format_indexes(indexes: Iterable[int]) -> str:

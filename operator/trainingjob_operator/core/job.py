@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import NamedTuple
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     CONDITION_FINISHED,
     TERMINAL_CONDITIONS,
 )

@@ -10,8 +10,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from trainingjob_operator.api import TrainingJobSpec
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     ANNOTATION_MAIN_CONTAINER,
     ANNOTATION_TEMPLATE_HASH,
     API_VERSION,
@@ -23,6 +22,7 @@ from trainingjob_operator.constants import (
     LABEL_JOB_UID,
     MAIN_CONTAINER,
 )
+from trainingjob_api.training_job import TrainingJobSpec
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.naming import owner_prefix, pod_name
 from trainingjob_operator.core.rank_env import LARGE_VARIABLES, Rank, rank_variables

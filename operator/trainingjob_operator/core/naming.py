@@ -4,7 +4,7 @@ A pod's name is made of the job's uid, the attempt and the rank. Whatever crashe
 pods for one rank of one attempt cannot exist, and the pods of a job's namesake have other names.
 """
 
-from trainingjob_operator.constants import LABEL_JOB_NAME
+from trainingjob_api.constants import LABEL_JOB_NAME
 
 _NAME_PART = 40
 _UID_PART = 8

@@ -4,9 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from trainingjob_operator.api import TrainingJobSpec
-from trainingjob_operator.api.validation import parse_spec
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     ANNOTATION_DISCARD_RECORD,
     ANNOTATION_KEEP,
     FINALIZER_RECORD,
@@ -16,6 +14,10 @@ from trainingjob_operator.constants import (
     MAX_UNREAD_ATTEMPTS,
     ORPHAN_FINALIZER,
 )
+from trainingjob_api.errors import InvalidSpecError
+from trainingjob_api.training_job import TrainingJobSpec
+from trainingjob_api.validation import parse_spec
+from trainingjob_operator.core.gitops import gitops_owner
 from trainingjob_operator.core.job import (
     Condition,
     FailurePolicyRule,
@@ -26,7 +28,6 @@ from trainingjob_operator.core.job import (
     Shutdown,
     UnreadLogs,
 )
-from trainingjob_operator.core.ownership import gitops_owner
 from trainingjob_operator.core.rawread import (
     items,
     mapping,
@@ -39,7 +40,6 @@ from trainingjob_operator.core.rawread import (
     whole,
     whole_or_none,
 )
-from trainingjob_operator.errors import InvalidSpecError
 
 _FINALIZERS: Final = (FINALIZER_RECORD, ORPHAN_FINALIZER)
 """The finalizers that mean something to us."""

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     ANNOTATION_MAIN_CONTAINER,
     ANNOTATION_TEMPLATE_HASH,
     KIND_TRAINING_JOB,

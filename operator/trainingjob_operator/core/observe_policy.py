@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from trainingjob_operator.api import RetentionPolicySpec
-from trainingjob_operator.api.retention_policy import RetentionByOutcome
-from trainingjob_operator.api.validation import parse_policy
+from trainingjob_api.errors import InvalidSpecError
+from trainingjob_api.retention_policy import RetentionByOutcome, RetentionPolicySpec
+from trainingjob_api.validation import parse_policy
 from trainingjob_operator.core.rawread import mapping, shared_text, text, whole
 from trainingjob_operator.core.retention import NO_RULES, Rules
-from trainingjob_operator.errors import InvalidSpecError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

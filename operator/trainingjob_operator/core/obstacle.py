@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from trainingjob_operator.constants import CONDITION_PODS_READY
+from trainingjob_api.constants import CONDITION_PODS_READY
 from trainingjob_operator.core.readiness import judge_readiness, laggard
 from trainingjob_operator.core.situation import Situation
 from trainingjob_operator.core.text import cut

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     CONDITION_COMPLETE,
     CONDITION_FAILED,
     REASON_BACKOFF_LIMIT_EXCEEDED,

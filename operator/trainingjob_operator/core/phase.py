@@ -1,6 +1,6 @@
 """The phase: one word for people, derived from the conditions, never a source of truth."""
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     CONDITION_CANCELLED,
     CONDITION_COMPLETE,
     CONDITION_FAILED,

@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from trainingjob_operator.constants import GROUP
+from trainingjob_api.constants import GROUP
 from trainingjob_operator.core.archiving import archive_first
 from trainingjob_operator.core.cleanup import pods_to_clean
 from trainingjob_operator.core.deadlines import active_deadline, pre_running_deadline

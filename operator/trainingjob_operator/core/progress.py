@@ -6,7 +6,7 @@ over a moment after it began is one write, not two.
 
 from typing import Final
 
-from trainingjob_operator.constants import CONDITION_PODS_READY, REASON_PODS_NOT_READY
+from trainingjob_api.constants import CONDITION_PODS_READY, REASON_PODS_NOT_READY
 from trainingjob_operator.core.job import Condition, JobStatus, changed_fields
 
 _COUNTERS: Final = frozenset({"active", "ready", "succeeded", "failed", "terminating"})

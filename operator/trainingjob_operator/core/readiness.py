@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     CONDITION_PODS_READY,
     REASON_IMAGE_PULL,
     REASON_PODS_NOT_READY,

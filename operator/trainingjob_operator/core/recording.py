@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     CONDITION_PERSISTED,
     FINALIZER_RECORD,
     REASON_RECORD_DISCARDED,

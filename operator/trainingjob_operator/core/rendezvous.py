@@ -13,8 +13,8 @@ A name is of use only if the pod can resolve it. What Kubernetes makes of a pod'
 import hashlib
 from typing import Any, Final
 
-from trainingjob_operator.api import TrainingJobSpec
-from trainingjob_operator.constants import RENDEZVOUS_PORT
+from trainingjob_api.constants import RENDEZVOUS_PORT
+from trainingjob_api.training_job import TrainingJobSpec
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.naming import owner_prefix, pod_name
 from trainingjob_operator.core.rawread import mapping, text

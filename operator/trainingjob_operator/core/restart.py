@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     CONDITION_RESTARTING,
     REASON_PARTLY_REFUSED,
     REASON_RESTARTED,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     CONDITION_CANCELLED,
     CONDITION_COMPLETE,
     CONDITION_FAILED,

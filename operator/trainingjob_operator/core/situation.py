@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     CONDITION_FINISHED,
     CONDITION_PODS_READY,
     REASON_PODS_NOT_READY,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from trainingjob_operator.constants import CONDITION_RESTARTING
+from trainingjob_api.constants import CONDITION_RESTARTING
 from trainingjob_operator.core.cleanup import deletions
 from trainingjob_operator.core.deadlines import attempt_start
 from trainingjob_operator.core.decision import DeletePod, Plan, Refusal

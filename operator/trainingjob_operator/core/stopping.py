@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     CONDITION_CANCELLED,
     ORPHAN_FINALIZER,
     REASON_DELETED,

@@ -7,7 +7,7 @@ waits for its user alone. Nobody has to remember it until it changes.
 from dataclasses import replace
 from datetime import datetime
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     CONDITION_SUSPENDED,
     REASON_RESUMED,
     REASON_SUSPENDED,

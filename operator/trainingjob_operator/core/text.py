@@ -1,6 +1,6 @@
 """Text from outside, made safe to store and to print: bounded, and on one line."""
 
-from trainingjob_operator.constants import MAX_MESSAGE_BYTES
+from trainingjob_api.constants import MAX_MESSAGE_BYTES
 
 _ELLIPSIS = "..."
 

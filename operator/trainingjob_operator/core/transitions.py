@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     CONDITION_FAILED,
     CONDITION_FINISHED,
     CONDITION_LOGS_ARCHIVED,

@@ -9,7 +9,7 @@ Bound: `MAX_UNREAD_ATTEMPTS` attempts; the logs of older ones are said to be mis
 than two only if the archive is slower than the attempts, and finalizers keep their pods.
 """
 
-from trainingjob_operator.constants import MAX_NODES, MAX_UNREAD_ATTEMPTS
+from trainingjob_api.constants import MAX_NODES, MAX_UNREAD_ATTEMPTS
 from trainingjob_operator.core.decision import Observation, Survey
 from trainingjob_operator.core.indexes import format_indexes, parse_indexes
 from trainingjob_operator.core.job import JobStatus, UnreadLogs

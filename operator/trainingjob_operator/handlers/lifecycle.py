@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 import aiohttp
 import kopf
 
-from trainingjob_operator.constants import FINALIZER_RETENTION, GROUP, LABEL_JOB_NAME
+from trainingjob_api.constants import FINALIZER_RETENTION, GROUP, LABEL_JOB_NAME
 
 _LIST_PAGE: Final = 250
 _SERVER_TIMEOUT_S: Final = 600

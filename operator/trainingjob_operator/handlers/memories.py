@@ -11,7 +11,7 @@ from typing import Any
 import kopf
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
-from trainingjob_operator.constants import KIND_RETENTION_POLICY
+from trainingjob_api.constants import KIND_RETENTION_POLICY
 
 
 class BoundedMemories(ResourceMemories):

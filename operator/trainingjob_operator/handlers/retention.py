@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 import kopf
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     GROUP,
     PLURAL_RETENTION_POLICIES,
     POLICY_NAME,

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import kopf
 
-from trainingjob_operator.constants import GROUP, LABEL_JOB_NAME, PLURAL_TRAINING_JOBS, VERSION
+from trainingjob_api.constants import GROUP, LABEL_JOB_NAME, PLURAL_TRAINING_JOBS, VERSION
 
 
 class EventIntake(Protocol):

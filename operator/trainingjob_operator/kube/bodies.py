@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import aiohttp
 
+from trainingjob_api.errors import NotServedError, UnavailableError
 from trainingjob_operator.core.weight import weight_of
-from trainingjob_operator.errors import NotServedError, UnavailableError
 from trainingjob_operator.kube.errors import NOT_FOUND
 
 LARGE: Final = 128 * 1024

@@ -11,8 +11,8 @@ from kubernetes.aio import config as kubeconfig
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
+from trainingjob_api.errors import SettingsError
 from trainingjob_operator.core.text import cut
-from trainingjob_operator.errors import SettingsError
 from trainingjob_operator.kube.first_lists import VersionOnly, ask_for_one
 
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")

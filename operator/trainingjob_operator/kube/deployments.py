@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+from trainingjob_api.errors import UnavailableError
 from trainingjob_operator.core.rawread import mapping
-from trainingjob_operator.errors import UnavailableError
 from trainingjob_operator.kube.gateway import MERGE_PATCH, Gateway
 
 _LOOK_S: Final = 0.5

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from trainingjob_operator.core.text import one_line
-from trainingjob_operator.errors import (
+from trainingjob_api.errors import (
     AlreadyExistsError,
     ConflictError,
     ForbiddenError,
@@ -20,6 +19,7 @@ from trainingjob_operator.errors import (
     ThrottledError,
     UnavailableError,
 )
+from trainingjob_operator.core.text import one_line
 
 ERRORS: Final = 400
 """Where HTTP's refusals and failures begin."""

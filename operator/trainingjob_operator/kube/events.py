@@ -15,18 +15,18 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import uuid4
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     API_VERSION,
     KIND_RETENTION_POLICY,
     KIND_TRAINING_JOB,
     POLICY_NAME,
 )
+from trainingjob_api.errors import KubernetesError, ThrottledError
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_policy import PolicyView
 from trainingjob_operator.core.rawread import time_text
 from trainingjob_operator.core.text import cut
-from trainingjob_operator.errors import KubernetesError, ThrottledError
 
 QUEUE_SIZE: Final = 1000
 MEMORY_SIZE: Final = 2000

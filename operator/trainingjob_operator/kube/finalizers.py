@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from trainingjob_operator.constants import FINALIZER_RECORD
+from trainingjob_api.constants import FINALIZER_RECORD
 from trainingjob_operator.core.job import JobView
 
 _PATH: Final = "/metadata/finalizers"

@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from yarl import URL
 
-from trainingjob_operator.constants import PLURAL_TRAINING_JOBS
+from trainingjob_api.constants import PLURAL_TRAINING_JOBS
 
 _RESOURCES: Final = (f"/{PLURAL_TRAINING_JOBS}", "/pods")
 

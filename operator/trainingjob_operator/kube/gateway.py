@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 import aiohttp
 from kubernetes.aio.client import ApiClient
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     API_VERSION,
     KIND_RETENTION_POLICY,
     KIND_TRAINING_JOB,
@@ -26,8 +26,8 @@ from trainingjob_operator.constants import (
     PLURAL_TRAINING_JOBS,
     POLICY_NAME,
 )
+from trainingjob_api.errors import NotServedError, UnavailableError
 from trainingjob_operator.core.job import JobKey, JobView
-from trainingjob_operator.errors import NotServedError, UnavailableError
 from trainingjob_operator.kube.bodies import (
     Bodies,
     PageSize,

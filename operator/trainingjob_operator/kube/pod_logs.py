@@ -12,7 +12,7 @@ from typing import Final
 import aiohttp
 from kubernetes.aio.client import ApiClient
 
-from trainingjob_operator.errors import GoneError, KubernetesError, UnavailableError
+from trainingjob_api.errors import GoneError, KubernetesError, UnavailableError
 from trainingjob_operator.kube.errors import ERRORS, NOT_FOUND, error_from, is_about
 from trainingjob_operator.kube.requests import RequestCounts
 

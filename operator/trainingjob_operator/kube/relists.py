@@ -11,7 +11,7 @@ from typing import Final
 
 import aiohttp
 
-from trainingjob_operator.constants import PLURAL_RETENTION_POLICIES, PLURAL_TRAINING_JOBS
+from trainingjob_api.constants import PLURAL_RETENTION_POLICIES, PLURAL_TRAINING_JOBS
 
 _RESOURCES: Final = (f"/{PLURAL_TRAINING_JOBS}", "/pods")
 _OURS: Final = (f"/{PLURAL_TRAINING_JOBS}", f"/{PLURAL_RETENTION_POLICIES}")

@@ -4,8 +4,8 @@ import base64
 import binascii
 from typing import Any, Final
 
+from trainingjob_api.errors import ConflictError, InvalidError
 from trainingjob_operator.core.rawread import mapping
-from trainingjob_operator.errors import ConflictError, InvalidError
 from trainingjob_operator.kube.gateway import MERGE_PATCH, Gateway
 
 _TRIES: Final = 5

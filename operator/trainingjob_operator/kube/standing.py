@@ -3,13 +3,13 @@
 from enum import StrEnum
 from typing import Any, Final
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     API_VERSION,
     PLURAL_RETENTION_POLICIES,
     PLURAL_TRAINING_JOBS,
 )
+from trainingjob_api.errors import NotServedError
 from trainingjob_operator.core.rawread import mapping, text
-from trainingjob_operator.errors import NotServedError
 from trainingjob_operator.kube.gateway import Gateway
 
 _PLURALS: Final = (PLURAL_TRAINING_JOBS, PLURAL_RETENTION_POLICIES)

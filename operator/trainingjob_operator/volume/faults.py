@@ -8,8 +8,8 @@ import errno
 import os
 from typing import Final
 
-from trainingjob_operator.constants import REASON_VOLUME_UNAVAILABLE
-from trainingjob_operator.errors import EntryError, VolumeError
+from trainingjob_api.constants import REASON_VOLUME_UNAVAILABLE
+from trainingjob_api.errors import EntryError, VolumeError
 from trainingjob_operator.volume.full import NO_ROOM
 from trainingjob_operator.volume.root import explain
 

@@ -7,9 +7,9 @@ where the register (`register`), which the job cannot reach, says whose the dire
 
 from typing import Any, Final
 
-from trainingjob_operator.core.pruning import Mark
 from trainingjob_operator.volume.documents import read_document, write_document
 from trainingjob_operator.volume.names import MARK
+from trainingjob_operator.volume.sweep.rules import Mark
 
 _NOBODY: Final = Mark(uid="", namespace="", name="", cluster="")
 """A mark that cannot be understood: it is nobody's that we know."""

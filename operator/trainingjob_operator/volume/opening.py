@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final
 
-from trainingjob_operator.errors import EntryChangedError
+from trainingjob_api.errors import EntryChangedError
 
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OPENAT2: Final = 437  # on every architecture that Linux has had since 5.6, but Alpha

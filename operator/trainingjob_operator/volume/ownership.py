@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from trainingjob_operator.constants import REASON_FOREIGN_VOLUME, REASON_SENTINEL_MISSING
-from trainingjob_operator.core.pruning import Owner
-from trainingjob_operator.errors import VolumeError
+from trainingjob_api.constants import REASON_FOREIGN_VOLUME, REASON_SENTINEL_MISSING
+from trainingjob_api.errors import VolumeError
 from trainingjob_operator.volume.names import SENTINEL
+from trainingjob_operator.volume.sweep.rules import Owner
 
 UNKNOWN: Final = "unknown"
 """How people write the identity of an owner that a file does not name."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Final, Self
 
-from trainingjob_operator.constants import (
+from trainingjob_api.constants import (
     REASON_FOREIGN_VOLUME,
     REASON_PERMISSION_DENIED,
     REASON_READ_ONLY,
@@ -16,8 +16,7 @@ from trainingjob_operator.constants import (
     REASON_VOLUME_LOCKED,
     REASON_VOLUME_UNAVAILABLE,
 )
-from trainingjob_operator.core.pruning import Mark, Owner
-from trainingjob_operator.errors import VolumeError
+from trainingjob_api.errors import VolumeError
 from trainingjob_operator.volume.full import NO_ROOM
 from trainingjob_operator.volume.locks import lock
 from trainingjob_operator.volume.marks import read_mark, write_mark
@@ -43,6 +42,7 @@ from trainingjob_operator.volume.sentinel import (
     read_sentinel,
     write_sentinel,
 )
+from trainingjob_operator.volume.sweep.rules import Mark, Owner
 
 
 class Root:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from trainingjob_operator.constants import REASON_UNSAFE_ROOT
-from trainingjob_operator.errors import VolumeError
+from trainingjob_api.constants import REASON_UNSAFE_ROOT
+from trainingjob_api.errors import VolumeError
 
 _SYSTEM: Final = (
     *("/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt"),

@@ -1,6 +1,6 @@
 """`.trainingjob-volume`: which volume this is, and whose.
 
-The owner is an identity (see `stores.identity`): a cluster's name is `default` everywhere. A file
+The owner is an identity (see `volume.identity`): a cluster's name is `default` everywhere. A file
 of version 1 has none; whose volume that is, is unknown until a person adopts it.
 
 An empty directory where a volume should be mounted looks like a volume whose jobs have all gone,
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from trainingjob_operator.constants import REASON_SENTINEL_MISSING
-from trainingjob_operator.core.pruning import Owner
-from trainingjob_operator.errors import VolumeError
+from trainingjob_api.constants import REASON_SENTINEL_MISSING
+from trainingjob_api.errors import VolumeError
 from trainingjob_operator.volume.documents import (
     create_document,
     read_document,
     write_document,
 )
 from trainingjob_operator.volume.names import SENTINEL
+from trainingjob_operator.volume.sweep.rules import Owner
 
 _VERSION = 2
 _WITHOUT_IDENTITY = 1

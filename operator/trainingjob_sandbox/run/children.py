@@ -75,7 +75,7 @@ class Children:
 
     async def start_records(self, records: RecordService) -> None:
         """Start the record service; it gets ready while the sandbox does."""
-        await self._start(_CONSOLE, ["-m", "trainingjob_operator", "console"], **records.settings)
+        await self._start(_CONSOLE, ["-m", "trainingjob_cli", "console"], **records.settings)
 
     async def records_are_ready(self, records: RecordService) -> None:
         """Wait until records are taken.
@@ -109,7 +109,7 @@ class Children:
         """Start the operator, with settings of the run; it takes up jobs that were there before."""
         await self._start(
             "operator",
-            ["-m", "trainingjob_operator", "operator"],
+            ["-m", "trainingjob_cli", "operator"],
             KUBECONFIG=str(kubeconfig),
             **_OPERATOR_SETTINGS,
             **settings,

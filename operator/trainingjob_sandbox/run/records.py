@@ -20,7 +20,7 @@ _MODULES: Final = (
     "alembic",
     "fastapi",
     "sqlalchemy",
-    "trainingjob_console",
+    "trainingjob_records",
     "uvicorn",
 )
 _ADDRESS: Final = re.compile(r"records are taken on (http://[^/\s\"]+/[^\s\"]*)")

@@ -1,0 +1,1 @@
+"""The command line, `trainingjob`: the only package that imports the others."""

@@ -1,0 +1,1 @@
+"""What is run once and ends: `trainingjob gc`, `prune`, `release-finalizers`, `record-token`."""

@@ -1,0 +1,161 @@
+"""The record: what is stored of a finished job, outside the cluster and for good.
+
+It is made from the job alone, never from a Secret, and holds no value of an environment variable,
+and nothing that looks like a credential (`core.masking`).
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+
+from trainingjob_api.constants import MAIN_CONTAINER
+from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.masking import MASKED, mask_object, mask_text
+from trainingjob_operator.core.rawread import items, mapping, text, time_text
+
+SCHEMA_VERSION: Final = 1
+MAX_LINE_BYTES: Final = 256 * 1024
+"""Nodes keep some megabytes of a container's log: a few records must not push out all others."""
+
+_CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
+
+Object = dict[str, Any]
+
+
+def build_record(
+    job: JobView, status: JobStatus, *, labels: Object, spec: Object, cluster: str
+) -> Object:
+    """The record of a finished job.
+
+    Args:
+        job: the job.
+        status: its terminal status, which need not be written yet.
+        labels: `metadata.labels`.
+        spec: `spec`, as decoded from JSON.
+        cluster: the name of this cluster, from the settings.
+    """
+    outcome = status.outcome
+    template = mapping(mapping(spec.get("template")).get("spec"))
+    return {
+        "schemaVersion": SCHEMA_VERSION,
+        "revision": status.record_revision or 1,
+        "cluster": cluster,
+        "uid": job.uid,
+        "namespace": job.key.namespace,
+        "name": job.key.name,
+        "labels": labels,
+        "attempt": status.attempt,
+        "phase": status.phase,
+        "reason": outcome.reason if outcome is not None else "",
+        "message": mask_text(outcome.message) if outcome is not None else "",
+        "createdAt": time_text(job.created_at),
+        "startedAt": _time_or_none(status.start_time),
+        "completedAt": _time_or_none(status.completion_time),
+        "durationSeconds": _duration_s(status),
+        "numNodes": job.spec.num_nodes,
+        "framework": text(spec.get("framework")) or "Plain",
+        "images": sorted({text(c.get("image")) for c in _containers(template)} - {""}),
+        "resources": _resources(template),
+        "restarts": status.restarts,
+        "disruptions": status.disruptions,
+        "exitCode": status.exit_code,
+        "logs": _logs(status),
+        "spec": mask_object(_masked(spec)),
+    }
+
+
+def _logs(status: JobStatus) -> Object | None:
+    """Where the job's files are on the log volume; None for a job that has none there."""
+    if status.log_path is None:
+        return None
+    return {"path": status.log_path, "bytes": status.log_bytes or 0}
+
+
+def encode_record(record: Object) -> bytes:
+    """The record as it is sent: equal records are equal bytes, and every receiver can read them.
+
+    In UTF-8, as etcd has the job: escapes would make three bytes of one.
+    """
+    clean = _clean(record)
+    return json.dumps(clean, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def without_spec(record: Object) -> Object:
+    """Return the record without what makes it large; it says so itself."""
+    return record | {"spec": None, "specOmitted": True}
+
+
+def record_line(record: Object) -> str:
+    """Return the record as one line of JSON in ASCII, for a log.
+
+    One of more than `MAX_LINE_BYTES` is without its spec, and if need be without its labels and
+    images.
+    """
+    smallest = without_spec(record) | {"labels": {}, "images": []}
+    for candidate in (record, without_spec(record)):
+        line = json.dumps(_clean(candidate), sort_keys=True, separators=(",", ":"))
+        if len(line) <= MAX_LINE_BYTES:
+            return line
+    return json.dumps(_clean(smallest), sort_keys=True, separators=(",", ":"))
+
+
+def idempotency_key(record: Object, body: bytes) -> str:
+    """Names this content of this revision of this record."""
+    return f"{record['uid']}:{record['revision']}:{hashlib.sha256(body).hexdigest()}"
+
+
+def _containers(template: Object) -> Iterable[Object]:
+    return (container for kind in _CONTAINERS for container in items(template.get(kind)))
+
+
+def _resources(template: Object) -> Object:
+    """Requests and limits of the main container."""
+    containers = items(template.get("containers"))
+    named = [c for c in containers if c.get("name") == MAIN_CONTAINER] or containers
+    return mapping(named[0].get("resources")) if named else {}
+
+
+def _masked(spec: Object) -> Object:
+    """The spec without a single value of an environment variable."""
+    template = mapping(spec.get("template"))
+    pod = dict(mapping(template.get("spec")))
+    for kind in _CONTAINERS:
+        if kind in pod:
+            pod[kind] = [
+                container | {"env": [_masked_variable(v) for v in items(container["env"])]}
+                if "env" in container
+                else container
+                for container in items(pod[kind])
+            ]
+    return spec | {"template": template | {"spec": pod}}
+
+
+def _masked_variable(variable: Object) -> Object:
+    return variable | {"value": MASKED} if "value" in variable else variable
+
+
+def _clean(value: Any) -> Any:
+    """What JSON has no word for, and text that is no Unicode, made harmless."""
+    if isinstance(value, dict):
+        return {_clean(k): _clean(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_clean(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return value
+
+
+def _time_or_none(value: datetime | None) -> str | None:
+    return time_text(value) if value is not None else None
+
+
+def _duration_s(status: JobStatus) -> int | None:
+    """Whole seconds, as the two times are."""
+    if status.start_time is None or status.completion_time is None:
+        return None
+    return max(int((status.completion_time - status.start_time).total_seconds()), 0)

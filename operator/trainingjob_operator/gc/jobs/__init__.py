@@ -1,1 +1,0 @@
-"""Finished jobs leave the cluster."""

@@ -1,1 +1,0 @@
-"""Old files leave the log volume."""

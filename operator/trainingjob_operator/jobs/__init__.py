@@ -1,0 +1,1 @@
+"""A TrainingJob becomes pods and ends with one outcome: index, queue, passes, resync."""

@@ -1,0 +1,387 @@
+"""The bounded index of jobs and their pods: the operator's picture of the cluster.
+
+Every method is synchronous, so that nobody sees it half changed: between two awaits the picture
+is consistent, and no locking is needed.
+
+Bound: `max_jobs` entries. At the limit a job that has finished goes first, or one that is suspended
+and settled (its object in the cluster still is the truth); a live one is never forgotten to make
+room; a new job is turned away and has to wait in line (`waiting_line`), where the namespace with the
+fewest live jobs comes first. A job has at most a few pods a rank; of more, which only somebody's
+forgery can be, none is taken in. All pods are followed, and all together are bounded by what may
+start (`pod_room`).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from trainingjob_api.constants import REASON_QUEUED
+from trainingjob_operator.core.archiving import is_archived
+from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer
+from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.retention import finished_at
+from trainingjob_operator.core.start import has_begun, is_to_run
+from trainingjob_operator.jobs.finish_order import FinishOrder
+from trainingjob_operator.jobs.job_entry import JobEntry
+from trainingjob_operator.jobs.pod_room import PodRoom
+from trainingjob_operator.jobs.waiting_line import WaitingLine
+
+
+class JobIndex:
+    """Jobs by key. A key is taken by one uid at a time; a namesake replaces its predecessor."""
+
+    def __init__(
+        self,
+        max_jobs: int,
+        *,
+        max_pods: int = 100_000,
+        monotonic: Callable[[], float] = lambda: 0.0,
+        moment: Callable[[datetime], datetime] = lambda at: at,
+        on_turn: Callable[[JobKey], None] = lambda key: None,
+        on_forgotten: Callable[[JobKey], None] = lambda key: None,
+    ) -> None:
+        """Make an empty index.
+
+        Args:
+            max_jobs: the most entries it holds.
+            max_pods: what may start keeps the pods of all jobs to that; see `pod_room`.
+            monotonic: the time in seconds, for that.
+            moment: when a job finished or settled, by the clock that `forget_finished_before` goes
+                by.
+            on_turn: called with the key of the job that is next in the line when there is room for
+                it: read it and offer it again. Called again for as long as it waits. Called as well
+                with that of a job of which it is the turn to start its pods.
+            on_forgotten: called with the key of a finished or settled job that still exists and is
+                not remembered any more: others have to forget it, too, but for the time at which
+                it goes.
+        """
+        if max_jobs < 1:
+            raise ValueError("max_jobs must be at least 1")
+        self.max_jobs: Final = max_jobs
+        self._live: Final[Counter[str]] = Counter()
+        self.waiting: Final = WaitingLine(live_in=self._live.__getitem__)
+        self._moment: Final = moment
+        self._on_turn: Final = on_turn
+        self._on_forgotten: Final = on_forgotten
+        self.room: Final = PodRoom(
+            max_pods, places=max_jobs, monotonic=monotonic, on_turn=self._let_ask_again
+        )
+        self._entries: dict[JobKey, JobEntry] = {}
+        self._leaving: Final = FinishOrder()
+        self.newest_version = "0"  # of all jobs that were ever observed
+        self.evicted_total = 0
+        self.refused_total = 0
+        self.forgotten_total = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: JobKey) -> bool:
+        return key in self._entries
+
+    def __iter__(self) -> Iterator[JobEntry]:
+        """All entries, as they are at the start of the iteration."""
+        return iter(tuple(self._entries.values()))
+
+    def get(self, key: JobKey) -> JobEntry | None:
+        """The entry of a job, or None."""
+        return self._entries.get(key)
+
+    def observe_job(self, job: JobView) -> bool:
+        """Take in a job as it was just seen; older news than the index has are ignored.
+
+        Returns:
+            Whether the job is in the index now. False: the index is full of live jobs, or the room
+            that there is belongs to another job that waits.
+        """
+        if is_newer(job.resource_version, self.newest_version):
+            self.newest_version = job.resource_version
+        entry = self._entries.get(job.key)
+        if entry is None:
+            return self._admit(job)
+        if entry.job.uid != job.uid:
+            if is_newer(job.resource_version, entry.job.resource_version):
+                self._remove(job.key)
+                return self._admit(job)
+            return True
+        if is_newer(job.resource_version, entry.job.resource_version):
+            if entry.job.status.attempt != job.status.attempt:
+                entry.vanished = entry.done = entry.unbegun = frozenset()
+                entry.ended = None
+                entry.has_service = False  # somebody may have deleted it since
+            if not entry.job.status.is_finished:
+                self._keep(job.key)  # if it was settled, it has changed since
+            entry.job = job
+            if job.status.is_finished:
+                entry.ended = None
+                entry.pods = {
+                    name: pod for name, pod in entry.pods.items() if _is_of_use(pod, job)
+                }
+            self._note_finished(job)
+            self.room.count(entry)
+        return True
+
+    def settle(self, key: JobKey, since: datetime) -> None:
+        """Let a job that waits for its user alone leave as finished ones do, until it changes.
+
+        A pod of it that turns up is such a change. One whose pods are not known, or not gone, is
+        left as it is.
+
+        Args:
+            key: the job's.
+            since: since when it waits.
+        """
+        entry = self._entries.get(key)
+        if entry is not None and entry.pods_known and not entry.pods:
+            self._let_leave(key, since)
+
+    def ask_for_room(self, entry: JobEntry) -> bool:
+        """Ask for room for the pods of all ranks of a job. False: it waits; see `pod_room`."""
+        return self._entries.get(entry.job.key) is entry and self.room.ask(entry)
+
+    def give_room_back(self, entry: JobEntry) -> None:
+        """Give back the room for pods that the API server has refused."""
+        if self._entries.get(entry.job.key) is entry:
+            self.room.give_back(entry)
+
+    def forget_job(self, key: JobKey, uid: str) -> bool:
+        """Remove a job that is gone, if it is this very one, from the index or from the line.
+
+        The uid decides: news of the end of the old may come after news of its namesake's birth.
+        """
+        entry = self._entries.get(key)
+        if entry is None or entry.job.uid != uid:
+            return self.stop_waiting(key, uid)
+        self._remove(key)
+        self._call_next()
+        return True
+
+    def stop_waiting(self, key: JobKey, uid: str | None = None) -> bool:
+        """Take a job (of this uid) out of the line: it is gone, or wants no room any more."""
+        was_waiting = self.waiting.leave(key, uid)
+        if was_waiting:
+            self._call_next()
+        return was_waiting
+
+    def forget_finished_before(self, when: datetime) -> int:
+        """Forget the jobs that finished or settled before then by `moment`.
+
+        The records of finished ones may be stored or not.
+
+        Their objects in the cluster are the truth; memory only would have spared a read. One of
+        which pods are left that run, or are to go, stays: somebody has to take them down.
+
+        Returns:
+            How many were forgotten. Takes time for these, and for those that stay, alone.
+        """
+        forgotten = 0
+        for key in self._leaving.before(when):
+            entry = self._entries[key]
+            if not any(_is_of_use(pod, entry.job) for pod in entry.pods.values()):
+                self._forget(key)
+                forgotten += 1
+        self.forgotten_total += forgotten
+        if forgotten:
+            self._call_next()
+        return forgotten
+
+    def observe_pod(self, pod: PodView) -> bool:
+        """Take in a pod as it was just seen.
+
+        Returns:
+            Whether anything changed that a decision could depend on.
+        """
+        entry = self._owner_of(pod)
+        if entry is None:
+            return self._release_orphan(pod)
+        known = entry.pods.get(pod.name)
+        if known is not None and not is_newer(pod.resource_version, known.resource_version):
+            return False
+        if not _is_of_use(pod, entry.job):
+            return self._drop_pod(entry, pod.name)
+        if known is None and (entry.is_crowded or entry.has_seen_go(pod)):
+            return False
+        if known is not None and known.uid == pod.uid:
+            pod = pod.named_as(known)
+        if pod.says_much and entry.says_enough_without(pod):
+            pod = pod.in_short()
+        entry.pods[pod.name] = pod
+        if not entry.job.status.is_finished:
+            self._keep(entry.job.key)
+        if known is None:
+            self._count_pod(entry, pod)
+        return known is None or pod != replace(known, resource_version=pod.resource_version)
+
+    def is_done_with(self, pod: PodView) -> bool:
+        """Whether nothing can be decided about a pod any more: its job is here, and is over."""
+        entry = self._owner_of(pod)
+        return entry is not None and not _is_of_use(pod, entry.job)
+
+    def forget_pod(self, pod: PodView, *, as_it_went: bool = False) -> bool:
+        """Remove a pod that is gone, if it is this very one, and remember that it was there.
+
+        Args:
+            pod: as it was seen last.
+            as_it_went: that is how it was at its end, and not only when somebody looked.
+        """
+        entry = self._owner_of(pod)
+        if entry is None:
+            return False
+        known = entry.pods.get(pod.name)
+        if known is not None and known.uid != pod.uid:
+            return False
+        self._drop_pod(entry, pod.name)
+        entry.note_gone(pod)
+        nodes = entry.job.spec.num_nodes
+        if pod.attempt == entry.job.status.attempt and 0 <= pod.index < nodes:
+            # The last news of a pod, which comes with its end, can be that it had completed.
+            completed = pod.has_completed or (known is not None and known.has_completed)
+            if completed:
+                entry.done |= {pod.index}
+            else:
+                entry.vanished |= {pod.index}
+                entry.note_end(pod if pod.has_ended or known is None else known)
+            if as_it_went and not pod.has_log:
+                entry.unbegun |= {pod.index}
+        return True
+
+    def observe_listed(self, pod: PodView, version: str) -> bool:
+        """Take in a pod from a list that was read at this resourceVersion.
+
+        What the list has of it holds, even if it is older than what was known: then the cluster
+        was restored. A namesake that the list does not have, or else it would not have this one,
+        is gone, unless it is newer than the list.
+
+        Returns:
+            Whether anything changed that a decision could depend on.
+        """
+        entry = self._owner_of(pod)
+        before = entry.pods.get(pod.name) if entry is not None else None
+        if entry is not None and before is not None:
+            if before.uid != pod.uid and not is_newer(before.resource_version, version):
+                self.forget_pod(before)
+            elif has_gone_back(before.resource_version, pod.resource_version, at=version):
+                del entry.pods[pod.name]
+        return self.observe_pod(pod)
+
+    def forget_unlisted(self, entry: JobEntry, listed: Collection[str], version: str) -> None:
+        """Forget the pods whose uids a complete list of this resourceVersion lacks.
+
+        They are gone, unless they are newer than the list.
+        """
+        for known in tuple(entry.pods.values()):
+            if known.uid not in listed and not is_newer(known.resource_version, version):
+                self.forget_pod(known)
+        entry.pods_known = True
+
+    def mark_deleting(self, key: JobKey, uid: str, name: str) -> None:
+        """Note that we asked for a pod's deletion, so that it is not asked for again meanwhile."""
+        entry = self._entries.get(key)
+        pod = entry.pods.get(name) if entry is not None else None
+        if entry is not None and pod is not None and pod.uid == uid:
+            entry.pods[name] = replace(pod, deleting=True)
+
+    def _count_pod(self, entry: JobEntry, pod: PodView) -> None:
+        if pod.attempt == entry.job.status.attempt and is_to_run(entry.job):
+            self.room.keep(entry)
+        else:
+            self.room.count(entry)
+
+    def _drop_pod(self, entry: JobEntry, name: str) -> bool:
+        is_news = entry.drop_pod(name)
+        self.room.count(entry)
+        return is_news
+
+    def _let_ask_again(self, key: JobKey) -> None:
+        """It is a job's turn to start its pods: it has not to wait until it would ask by itself."""
+        entry = self._entries.get(key)
+        refusal = entry.refusal if entry is not None else None
+        if entry is not None and refusal is not None and refusal.reason == REASON_QUEUED:
+            entry.refusal = replace(refusal, retry_at=refusal.refused_at)
+        self._on_turn(key)
+
+    def _release_orphan(self, pod: PodView) -> bool:
+        """A pod that was a job's and is nobody's now (`--cascade=orphan`) is left alone."""
+        entry = self._entries.get(JobKey(pod.namespace, pod.job_name))
+        known = entry.pods.get(pod.name) if entry is not None else None
+        return known is not None and known.uid == pod.uid and self.forget_pod(known)
+
+    def _owner_of(self, pod: PodView) -> JobEntry | None:
+        entry = self._entries.get(JobKey(pod.namespace, pod.job_name))
+        return entry if entry is not None and entry.job.uid == pod.owner_uid else None
+
+    def _admit(self, job: JobView) -> bool:
+        if not self._may_enter(job):
+            self.refused_total += 1
+            if not job.status.is_finished:
+                self.waiting.join(job)
+            self._call_next()
+            return False
+        if len(self._entries) >= self.max_jobs:
+            self._forget(self._leaving.first)
+            self.evicted_total += 1
+        never_started = job.status.attempt == 0 and job.status.launched_attempt is None
+        entry = self._entries[job.key] = JobEntry(job=job, pods_known=never_started)
+        if has_begun(job) and is_to_run(job) and not never_started:
+            self.room.keep(entry)
+        self._count_live(job.key.namespace, +1)
+        self.waiting.leave(job.key)
+        self._note_finished(job)
+        self._call_next()
+        return True
+
+    def _may_enter(self, job: JobView) -> bool:
+        return self._has_room and not self.waiting.has_before(job)
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._entries) < self.max_jobs or bool(self._leaving)
+
+    def _call_next(self) -> None:
+        """Tell whose turn it is. Nobody is let in before."""
+        first = self.waiting.first
+        if first is not None and self._has_room:
+            self._on_turn(first)
+
+    def _forget(self, key: JobKey) -> None:
+        self._remove(key)
+        self._on_forgotten(key)
+
+    def _remove(self, key: JobKey) -> None:
+        self.room.forget(self._entries.pop(key))
+        if not self._leaving.discard(key):
+            self._count_live(key.namespace, -1)
+
+    def _count_live(self, namespace: str, change: int) -> None:
+        self._live[namespace] += change
+        if not self._live[namespace]:
+            del self._live[namespace]
+
+    def _note_finished(self, job: JobView) -> None:
+        if job.status.is_finished:
+            self._let_leave(job.key, finished_at(job.status) or job.created_at)
+        else:
+            self._keep(job.key)  # somebody edited its status: it lives
+
+    def _let_leave(self, key: JobKey, since: datetime) -> None:
+        if key not in self._leaving:
+            self._count_live(key.namespace, -1)
+            self._leaving.add(key, self._moment(since))
+            self._call_next()
+
+    def _keep(self, key: JobKey) -> None:
+        if self._leaving.discard(key):
+            self._count_live(key.namespace, +1)
+
+
+def _is_of_use(pod: PodView, job: JobView) -> bool:
+    """Whether anything can still be decided about a pod.
+
+    Of a job that has finished, a pod that has ended and is to stay is of no more interest, and
+    there can be thousands of those.
+    """
+    stays = job.spec.clean_pod_policy != "All" and pod.attempt == job.status.attempt
+    stays = stays and is_archived(job.status)
+    return not (job.status.is_finished and pod.is_terminal and stays)

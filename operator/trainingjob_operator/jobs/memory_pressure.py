@@ -1,0 +1,168 @@
+"""Memory pressure: when memory runs out, the index forgets finished and suspended jobs sooner.
+
+Nothing else changes. Live jobs stay, objects stay, files stay, and a record that waits says so in
+the cluster. Pressure begins above one mark and ends below a lower one, so that it does not come
+and go with every job. Each change is said once: by the log, and by an Event of the default
+RetentionPolicy, where people look who wonder what becomes of their finished jobs.
+"""
+
+import asyncio
+import ctypes
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from trainingjob_api.constants import REASON_MEMORY_PRESSURE, REASON_MEMORY_PRESSURE_OVER
+from trainingjob_operator.clock import SteadyTime
+from trainingjob_operator.core.decision import Event
+from trainingjob_operator.jobs.memory_use import MemoryUse
+from trainingjob_operator.settings import MemorySettings
+
+EVERY_S: Final = 5.0
+"""Seconds between two looks: what is to happen within ten seconds is seen within five."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Index(Protocol):
+    """What of the index is needed."""
+
+    def forget_finished_before(self, when: datetime) -> int:
+        """Forget the jobs that finished before then; how many."""
+        ...
+
+
+def trim_heap() -> bool:
+    """Give free memory back to the kernel, where the C library is glibc; whether any was."""
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (AttributeError, OSError):
+        return False  # another C library, which has no such function
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """What the watch over memory needs of others.
+
+    Attributes:
+        steady: the time that the index goes by.
+        read: how much memory is used; None: nobody knows.
+        trim: gives free memory back to the kernel.
+        announce: tells people about a change. False: nobody can be told yet.
+    """
+
+    index: Index
+    steady: SteadyTime
+    read: Callable[[], MemoryUse | None]
+    trim: Callable[[], bool] = trim_heap
+    announce: Callable[[Event], bool] = lambda event: True
+
+
+class MemoryPressure:
+    """Knows whether there is pressure, and for how long finished jobs are remembered.
+
+    Attributes:
+        use: what the last look saw.
+        is_on: whether there is pressure.
+    """
+
+    def __init__(self, settings: MemorySettings, ports: Ports, *, retention_s: float) -> None:
+        """Start without pressure.
+
+        Args:
+            settings: the marks, and the retention under pressure.
+            ports: the neighbours.
+            retention_s: for how long finished jobs are remembered without pressure.
+        """
+        self._settings: Final = settings
+        self._ports: Final = ports
+        self._normal_s: Final = retention_s
+        self._still_said = False
+        self._untold: Event | None = None  # the last change alone: what it says holds
+        self.use: MemoryUse | None = None
+        self.is_on = False
+        self.begun_total = 0
+        self.ended_total = 0
+        self.forgotten_total = 0
+
+    def retention_s(self) -> float:
+        """For how many seconds finished jobs are remembered now."""
+        return min(self._settings.retention, self._normal_s) if self.is_on else self._normal_s
+
+    async def run(self) -> None:
+        """Look every few seconds, until cancelled."""
+        while True:
+            try:
+                self.look()
+            except Exception:
+                # A fault of ours in the watch over memory is no reason to end the process.
+                _logger.exception("the look at memory failed; this is a bug")
+            await asyncio.sleep(EVERY_S)
+
+    def look(self) -> None:
+        """Look at memory once, and do what follows."""
+        self._tell()
+        use = self.use = self._ports.read()
+        if use is None:
+            return
+        if not self.is_on and use.percent > self._settings.pressure_percent:
+            self._begin(use)
+        elif self.is_on and use.percent < self._settings.resume_percent:
+            self._end(use)
+        if self.is_on:
+            self._forget(use)
+
+    def _begin(self, use: MemoryUse) -> None:
+        self.is_on, self._still_said = True, False
+        self.begun_total += 1
+        what = (
+            f"memory pressure: {_said(use)}; finished and suspended jobs leave the operator's memory "
+            f"after {self.retention_s():.0f} s now instead of {self._normal_s:.0f} s (objects, "
+            "records and files stay)"
+        )
+        _logger.warning("%s", what)
+        self._untold = Event(reason=REASON_MEMORY_PRESSURE, message=what, warning=True)
+        self._tell()
+
+    def _end(self, use: MemoryUse) -> None:
+        self.is_on = False
+        self.ended_total += 1
+        what = (
+            f"memory pressure is over: {_said(use)}; finished and suspended jobs stay in the "
+            f"operator's memory for {self._normal_s:.0f} s again"
+        )
+        _logger.info("%s", what)
+        self._untold = Event(reason=REASON_MEMORY_PRESSURE_OVER, message=what)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell of the last change, now or at a later look."""
+        if self._untold is not None and self._ports.announce(self._untold):
+            self._untold = None
+
+    def _forget(self, before: MemoryUse) -> None:
+        """Forget what is old enough, hand the memory back, and say so if that was not enough."""
+        oldest = self._ports.steady.now() - timedelta(seconds=self.retention_s())
+        forgotten = self._ports.index.forget_finished_before(oldest)
+        self.forgotten_total += forgotten
+        if forgotten:
+            self._ports.trim()
+            self.use = self._ports.read() or before
+            _logger.info(
+                "%d finished or suspended jobs left memory: %s", forgotten, _said(self.use)
+            )
+        elif before.percent > self._settings.pressure_percent and not self._still_said:
+            self._still_said = True
+            _logger.warning(
+                "memory pressure stays: %s, and no job finished or was suspended more than %.0f s ago; "
+                "raise the memory limit, or lower TRAININGJOB_INDEX__MAX_JOBS",
+                _said(before),
+                self.retention_s(),
+            )
+
+
+def _said(use: MemoryUse) -> str:
+    whose = "the limit" if use.source == "cgroup" else "the machine's memory"
+    return f"{use.percent:.0f} % of {whose} ({use.used >> 20} of {use.limit >> 20} MiB)"

@@ -1,0 +1,185 @@
+"""Creating what an attempt needs: the Service, then the pods."""
+
+import asyncio
+from collections.abc import Collection
+from typing import Any, Final, NamedTuple
+
+from trainingjob_api.constants import (
+    ANNOTATION_TEMPLATE_HASH,
+    REASON_POD_NAME_CONFLICT,
+    REASON_SERVICE_NAME_CONFLICT,
+)
+from trainingjob_api.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+)
+from trainingjob_api.training_job import TrainingJobSpec
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.decision import Refusal
+from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.manifests import pod_manifest, service_manifest
+from trainingjob_operator.core.observe_pod import pod_view
+from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.rawread import items, mapping
+from trainingjob_operator.core.refusals import with_part
+from trainingjob_operator.core.weight import weight_of_document
+from trainingjob_operator.jobs.byte_budget import ByteBudget
+from trainingjob_operator.jobs.job_entry import JobEntry
+from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.ports import Cluster
+from trainingjob_operator.jobs.refusals import RefusalReader
+
+_MAX_BATCH: Final = 16
+
+IN_FLIGHT_BYTES: Final = 48 * 1024 * 1024
+"""What all pods together may take in memory that are being created."""
+
+_COPIES: Final = 4
+"""A pod that is being created is there as objects, as what the client makes of them, and as JSON."""
+
+
+class _Launch(NamedTuple):
+    """What the creation of every rank is given; `before` is the last refusal of the job."""
+
+    entry: JobEntry
+    job: JobView
+    spec: TrainingJobSpec
+    before: Refusal | None
+
+
+class Launcher:
+    """Creates Services and pods, and puts what it created into the index at once.
+
+    The index must know our own writes before the watch echoes them: a pass in between would
+    create everything again.
+    """
+
+    def __init__(
+        self, cluster: Cluster, index: JobIndex, clock: Clock, *, accelerators: Collection[str]
+    ) -> None:
+        self._cluster: Final = cluster
+        self._index: Final = index
+        self._refusals: Final = RefusalReader(cluster, clock)
+        self._accelerators: Final = frozenset(accelerators)
+        self.in_flight: Final = ByteBudget(IN_FLIGHT_BYTES)
+
+    async def launch(
+        self, entry: JobEntry, job: JobView, spec: TrainingJobSpec, ranks: tuple[int, ...]
+    ) -> None:
+        """Create the pods of these ranks; the entry notes a refusal, or that there is none.
+
+        Args:
+            entry: where notes go.
+            job: the job, read live.
+            spec: its spec, of the same read.
+            ranks: which ranks to create.
+
+        Raises:
+            KubernetesError: a fault that passes by itself; what was created is in the index.
+        """
+        before, entry.refusal = entry.refusal, None
+        if spec.num_nodes > 1 and not entry.has_service:
+            entry.refusal = await self._create_service(job, spec, before)
+            entry.has_service = entry.refusal is None
+        if entry.refusal is not None:
+            return
+        this = _Launch(entry, job, spec, before)
+        todo, size = list(ranks), 1
+        first = pod_manifest(job, spec, ranks[0], accelerators=self._accelerators)
+        weight = _COPIES * weight_of_document(first)
+        del first
+        # Slow start, as batch/v1 does: what is refused is refused once, not a thousand times.
+        while todo and entry.refusal is None:
+            batch, todo = todo[:size], todo[size:]
+            size = min(size * 2, _MAX_BATCH)
+            results = await asyncio.gather(
+                *(self._create_in_turn(this, rank, weight) for rank in batch),
+                return_exceptions=True,
+            )
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+                entry.refusal = entry.refusal or result
+        if entry.refusal is not None:
+            entry.refusal = with_part(entry.refusal, before, entry.pods.values())
+
+    async def _create_service(
+        self, job: JobView, spec: TrainingJobSpec, before: Refusal | None
+    ) -> Refusal | None:
+        manifest = service_manifest(job, spec)
+        namespace, name = job.key.namespace, manifest["metadata"]["name"]
+        try:
+            await self._cluster.create_service(manifest)
+        except AlreadyExistsError as error:
+            found = await self._cluster.get_service(namespace, name)
+            if found is None:
+                raise ConflictError(f"Service {name} came and went") from error
+            if not _is_owned_by(found, job.uid):
+                return self._refusals.note(
+                    job,
+                    REASON_SERVICE_NAME_CONFLICT,
+                    f"Service {name} is there already and is not this job's; delete or rename it",
+                    before,
+                )
+        except (ForbiddenError, InvalidError) as error:
+            return self._refusals.of(job, error, before)
+        return None
+
+    async def _create_in_turn(self, launch: _Launch, rank: int, weight: int) -> Refusal | None:
+        """Create a pod when there is memory for it: a template can be a megabyte."""
+        async with self.in_flight.hold(weight):
+            return await self._create_pod(launch, rank)
+
+    async def _create_pod(self, launch: _Launch, rank: int) -> Refusal | None:
+        entry, job, spec, before = launch
+        manifest = pod_manifest(job, spec, rank, accelerators=self._accelerators)
+        try:
+            created = await self._cluster.create_pod(manifest)
+        except AlreadyExistsError:
+            return await self._adopt(job, manifest, before)
+        except (ForbiddenError, InvalidError) as error:
+            return await self._refusals.of_pod(entry, job, manifest, error, before)
+        if (pod := pod_view(created)) is not None:
+            self._index.observe_pod(pod)
+        return None
+
+    async def _adopt(
+        self, job: JobView, manifest: dict[str, Any], before: Refusal | None
+    ) -> Refusal | None:
+        """The name is taken: by our own pod, whose creation we never heard of, or by another's.
+
+        A pod of ours that is terminating goes into the index as it is: it was disrupted.
+        """
+        metadata = manifest["metadata"]
+        found = await self._cluster.get_pod(metadata["namespace"], metadata["name"])
+        if found is None:
+            raise ConflictError(f"pod {metadata['name']} came and went")
+        pod = pod_view(found)
+        if pod is None or pod.owner_uid != job.uid:
+            return self._refusals.note(
+                job,
+                REASON_POD_NAME_CONFLICT,
+                f"pod {metadata['name']} is there already and is not this job's; delete it",
+                before,
+            )
+        if not _is_same(pod, metadata):
+            return self._refusals.note(
+                job,
+                REASON_POD_NAME_CONFLICT,
+                f"pod {pod.name} was made from another template; delete it",
+                before,
+            )
+        self._index.observe_pod(pod)
+        return None
+
+
+def _is_owned_by(raw: dict[str, Any], uid: str) -> bool:
+    references = items(mapping(raw.get("metadata")).get("ownerReferences"))
+    return any(ref.get("controller") is True and ref.get("uid") == uid for ref in references)
+
+
+def _is_same(pod: PodView, metadata: dict[str, Any]) -> bool:
+    wanted: str = metadata["annotations"][ANNOTATION_TEMPLATE_HASH]
+    return pod.deleting or pod.template_hash == wanted

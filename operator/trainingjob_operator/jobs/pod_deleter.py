@@ -1,0 +1,48 @@
+"""Deleting pods, as a consequence of what a job's status says by then."""
+
+import asyncio
+from typing import Final
+
+from trainingjob_api.errors import ConflictError, KubernetesError
+from trainingjob_operator.core.decision import DeletePod
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.ports import Cluster
+
+_MAX_AT_ONCE: Final = 16
+
+
+class PodRemover:
+    """Deletes pods, and lets the index know that it was asked for."""
+
+    def __init__(self, cluster: Cluster, index: JobIndex) -> None:
+        self._cluster: Final = cluster
+        self._index: Final = index
+
+    async def delete(self, key: JobKey, victims: tuple[DeletePod, ...]) -> None:
+        """Delete these pods. One that may not be deleted does not keep the others alive.
+
+        Raises:
+            KubernetesError: the last refusal for good, or the first fault that passes.
+        """
+        refused: KubernetesError | None = None
+        for start in range(0, len(victims), _MAX_AT_ONCE):
+            batch = victims[start : start + _MAX_AT_ONCE]
+            results = await asyncio.gather(
+                *(self._delete_one(key, victim) for victim in batch), return_exceptions=True
+            )
+            for error in (result for result in results if result is not None):
+                if not isinstance(error, KubernetesError) or not error.permanent:
+                    raise error
+                refused = error
+        if refused is not None:
+            raise refused
+
+    async def _delete_one(self, key: JobKey, victim: DeletePod) -> None:
+        try:
+            await self._cluster.delete_pod(
+                key.namespace, victim.name, uid=victim.uid, grace_s=victim.grace_s
+            )
+        except ConflictError:
+            return  # the name belongs to another pod by now: this one is gone
+        self._index.mark_deleting(key, victim.uid, victim.name)

@@ -1,0 +1,90 @@
+"""What the reconciler needs of its neighbours, declared where it is used."""
+
+from collections.abc import (
+    AsyncIterator,
+    Collection,
+    Iterable,
+    Mapping,
+)
+from typing import Any, Protocol
+
+from trainingjob_operator.core.decision import Delivery, Event, LogOutcome, Survey
+from trainingjob_operator.core.job import JobKey, JobStatus, JobView
+from trainingjob_operator.core.pod import PodView
+
+Object = dict[str, Any]
+
+
+class PageOfObjects(Protocol):
+    """A part of a list, and the resourceVersion of the whole."""
+
+    @property
+    def items(self) -> list[Object]:
+        """The objects."""
+        ...
+
+    @property
+    def resource_version(self) -> str:
+        """The version of the whole list."""
+        ...
+
+
+class Cluster(Protocol):
+    """The calls of the Kubernetes API that jobs need; see `kube.gateway` for their meaning."""
+
+    async def get_job(self, key: JobKey) -> Object | None: ...
+    def list_jobs(self, namespace: str | None) -> AsyncIterator[PageOfObjects]: ...
+    async def patch_job_status(self, key: JobKey, patch: Object) -> Object | None: ...
+    async def set_record_finalizer(self, job: JobView, *, present: bool) -> Object | None: ...
+    async def get_pod(self, namespace: str, name: str) -> Object | None: ...
+    def list_pods(
+        self, namespace: str | None, *, selector: str = ...
+    ) -> AsyncIterator[PageOfObjects]: ...
+    async def create_pod(self, manifest: Object) -> Object: ...
+    async def try_pod_template(self, manifest: Object) -> None: ...
+    async def delete_pod(
+        self, namespace: str, name: str, *, uid: str, grace_s: int | None = None
+    ) -> None: ...
+    async def get_service(self, namespace: str, name: str) -> Object | None: ...
+    async def create_service(self, manifest: Object) -> Object: ...
+
+
+class Records(Protocol):
+    """Where records go; see `records.outbox` for the meaning."""
+
+    @property
+    def endpoint_ails(self) -> bool: ...
+    def offer(self, key: JobKey) -> None: ...
+    def delivery_of(self, job: JobView) -> Delivery | None: ...
+    def settled(self, key: JobKey) -> None: ...
+    async def store_at_once(self, job: JobView, status: JobStatus) -> bool: ...
+
+
+class Retention(Protocol):
+    """What becomes of finished jobs; see `retention.job_deleter` for the meaning."""
+
+    async def when_finished(self, job: JobView) -> float | None:
+        """Delete a job if its time is over; else the seconds until then, None: not soon."""
+        ...
+
+
+class Logs(Protocol):
+    """Where the logs of pods are archived; see `archiver` for the meaning."""
+
+    @property
+    def volume_ails(self) -> str: ...
+    def outcomes_of(self, job: JobView) -> Mapping[str, LogOutcome]: ...
+    def want(
+        self, job: JobView, pods: Iterable[PodView], survey: Survey | None = None
+    ) -> bool: ...
+    def forget(self, job: JobView, present: Collection[str]) -> None: ...
+    def settled(self, uid: str) -> None: ...
+    async def prepare(self, job: JobView) -> bool: ...
+
+
+class Recorder(Protocol):
+    """Where events go."""
+
+    def record(self, job: JobView, event: Event) -> None:
+        """Say something about a job; never waits, never fails."""
+        ...

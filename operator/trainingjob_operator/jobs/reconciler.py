@@ -1,0 +1,408 @@
+"""One pass over one job: observe, decide, record, act.
+
+1. Observe what the index knows of the job and its pods.
+2. Decide with one pure function.
+3. If pods are missing: read the job live, create them, and decide again with what came of it.
+   Only creation may come before its status write, because the names of pods are deterministic.
+4. Record the decision in one status write, only if it differs.
+5. Act, that is delete pods, only as a consequence of what status says by then.
+
+A key is worked on by one worker at a time; the index can change at every await, so that every
+decision is made and its status write prepared between two of them.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final
+
+from trainingjob_api.constants import REASON_QUEUED
+from trainingjob_api.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    UnavailableError,
+)
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.archiving import can_be_read_early, is_archived, lacks_volume
+from trainingjob_operator.core.decision import Observation, Plan, Policy
+from trainingjob_operator.core.indexes import format_indexes
+from trainingjob_operator.core.job import JobKey, JobView, changed_fields, has_gone_back, rewind_of
+from trainingjob_operator.core.naming import pod_selector
+from trainingjob_operator.core.observe_job import job_view, status_patch, status_write
+from trainingjob_operator.core.observe_pod import pod_view
+from trainingjob_operator.core.plan import is_ours, plan
+from trainingjob_operator.core.progress import is_mere_progress
+from trainingjob_operator.core.readiness import held_up
+from trainingjob_operator.core.start import is_to_run
+from trainingjob_operator.core.suspension import is_settled, suspended_at
+from trainingjob_operator.core.transitions import events_between
+from trainingjob_operator.jobs.job_entry import JobEntry
+from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.manifest_cache import ManifestCache
+from trainingjob_operator.jobs.pod_comparison import PodComparison
+from trainingjob_operator.jobs.pod_creator import Launcher
+from trainingjob_operator.jobs.pod_deleter import PodRemover
+from trainingjob_operator.jobs.ports import Cluster, Logs, Recorder, Records, Retention
+from trainingjob_operator.jobs.record_keeper import RecordKeeper
+from trainingjob_operator.jobs.starter import PassSteps, Starter
+from trainingjob_operator.jobs.status_throttle import Pace
+
+AT_ONCE: Final = 0.0
+ASK_FOR_ROOM_S: Final = 1.0
+"""When as many logs wait to be archived as there is room for, those of a job ask again."""
+
+ASK_VOLUME_S: Final = 60.0
+"""How often a job that runs without its directory on the log volume asks for it again."""
+
+ASK_UNPLACED_S: Final = 5.0
+"""How often one looks at a job whose pods go while it waits for a place: not all is reported."""
+
+LONGEST_WAIT_S: Final = 3600.0
+"""What is due later than that is the sweep's business, not the queue's."""
+
+_REFUSALS: Final = (ConflictError, ForbiddenError, InvalidError)
+_logger = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Moves one job at a time towards its spec. Knows nothing of kopf and of queues."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        index: JobIndex,
+        manifests: ManifestCache,
+        events: Recorder,
+        clock: Clock,
+        policy: Policy,
+        records: Records,
+        retention: Retention | None = None,
+        logs: Logs,
+        accelerators: Collection[str] = (),
+        cluster_name: str = "default",
+        is_busy: Callable[[], bool] = lambda: False,
+        on_rewind: Callable[[str], object] = lambda why: None,
+    ) -> None:
+        # `is_busy`: whether other jobs wait to be worked on; mere progress lets them pass.
+        # `on_rewind`: takes the reason for which everything that is remembered is void.
+        self._on_rewind: Final = on_rewind
+        self._cluster: Final = cluster
+        self._index: Final = index
+        self._manifests: Final = manifests
+        self._records: Final = records
+        self._retention: Final = retention
+        self._logs: Final = logs
+        self._events: Final = events
+        self._clock: Final = clock
+        self._policy: Final = policy
+        self._pace: Final = Pace(is_busy)
+        self._keeper: Final = RecordKeeper(
+            cluster=cluster,
+            index=index,
+            manifests=manifests,
+            records=records,
+            events=events,
+            clock=clock,
+            policy=policy,
+            cluster_name=cluster_name,
+        )
+        self._remover: Final = PodRemover(cluster, index)
+        self.starter: Final = Starter(
+            index=index,
+            manifests=manifests,
+            clock=clock,
+            launcher=Launcher(cluster, index, clock, accelerators=accelerators),
+            pass_=PassSteps(self._read_job, self._decide, self._make_directory),
+        )
+
+    @property
+    def abandoned_total(self) -> int:
+        """Jobs that were let go without a stored record."""
+        return self._keeper.abandoned_total
+
+    async def reconcile(self, key: JobKey) -> float | None:
+        """Make one pass.
+
+        Returns:
+            In how many seconds the next one is due if nothing happens before; None: no need.
+
+        Raises:
+            KubernetesError: the pass could not be finished; make another one later.
+        """
+        entry = self._index.get(key)
+        if entry is None:
+            return await self._admit(key)
+        if not entry.pods_known:
+            await self._read_pods(entry)
+        decided = self._decide(entry)
+        if decided.needs_live_pods:
+            await self._read_pods(entry)
+            decided = self._decide(entry, pods_are_live=True)
+        if decided.claim:
+            return await self._claim(entry)
+        if decided.create:
+            if not await self.starter.create(entry, decided):
+                return AT_ONCE
+            decided = self._decide(entry)
+        if self._index.get(key) is not entry:
+            return AT_ONCE  # replaced by a namesake meanwhile
+        if decided.needs_live_pods:
+            return AT_ONCE  # a pod went while others were created
+        if decided.create and entry.refusal is None:
+            # Created, or so we were told: somebody alters our pods. At once would be for ever.
+            ranks = format_indexes(decided.create)
+            raise ConflictError(f"ranks {ranks} were created and are not there")
+        return await self._record_and_act(entry, decided)
+
+    def _decide(self, entry: JobEntry, *, pods_are_live: bool = False) -> Plan:
+        seen = Observation(
+            job=entry.job,
+            pods=tuple(entry.pods.values()),
+            vanished=entry.vanished,
+            done=entry.done,
+            refusal=entry.refusal,
+            pods_are_live=pods_are_live,
+            delivery=self._records.delivery_of(entry.job),
+            endpoint_ails=self._records.endpoint_ails,
+            logs=self._logs.outcomes_of(entry.job),
+            volume_ails=self._logs.volume_ails,
+            unbegun=entry.unbegun,
+            ended=tuple(entry.ended.values()) if entry.ended else (),
+        )
+        return plan(seen, self._policy, now=self._clock.now())
+
+    async def _record_and_act(self, entry: JobEntry, decided: Plan) -> float | None:
+        job, key = entry.job, entry.job.key
+        changed = changed_fields(job.status, decided.status)
+        early = [pod for pod in decided.archive if can_be_read_early(pod)]
+        all_wanted = self._logs.want(job, early)
+        wait = self._pace.wait_s(self._clock.monotonic() - entry.written_at)
+        can_wait = wait > 0 and not decided.delete and is_mere_progress(job.status, decided.status)
+        if changed and can_wait:
+            return wait
+        if changed:
+            decided = await self._keeper.try_at_once(job, decided)
+            if not await self._record(entry, job, decided):
+                return AT_ONCE
+            self._keeper.follow_up(entry.job)
+        else:
+            self._keeper.forget_old_news(job)
+        if not changed and decided.delete and not await self._is_unchanged(job):
+            return AT_ONCE
+        all_wanted = self._logs.want(job, decided.archive, decided.survey) and all_wanted
+        await self._remover.delete(key, decided.delete)
+        self._forget_logs(entry)
+        if decided.release:
+            return await self._release(entry.job, abandon=decided.abandon)
+        longest = await self._longest_wait(entry) if all_wanted else ASK_FOR_ROOM_S
+        if decided.look_again_at is not None:
+            due = (decided.look_again_at - self._clock.now()).total_seconds()
+            return min(max(due, AT_ONCE), longest)
+        return longest if longest < LONGEST_WAIT_S else await self._when_done(entry)
+
+    async def _when_done(self, entry: JobEntry) -> float | None:
+        """What follows a pass that has left nothing to be done: the job may leave memory."""
+        job = entry.job
+        if is_settled(job, self._policy) and self._index.get(job.key) is entry:
+            self._index.settle(job.key, suspended_at(job))
+        return await self._when_finished(job)
+
+    async def _longest_wait(self, entry: JobEntry) -> float:
+        """In how many seconds to look again at the latest: sooner while a directory is missing."""
+        if not lacks_volume(entry.job.status) or not is_to_run(entry.job):
+            return LONGEST_WAIT_S
+        await self._make_directory(entry)
+        return LONGEST_WAIT_S if entry.has_directory else ASK_VOLUME_S
+
+    async def _make_directory(self, entry: JobEntry) -> None:
+        """Make the job's directory on the log volume before its first pod, or as soon as it goes.
+
+        A volume that is broken delays no job for longer than a moment, and keeps none from running.
+        """
+        if not entry.has_directory:
+            entry.has_directory = await self._logs.prepare(entry.job)
+
+    def _forget_logs(self, entry: JobEntry) -> None:
+        """Drop what is known of logs, where status says it by now."""
+        job = entry.job
+        if job.status.is_finished and is_archived(job.status):
+            self._logs.settled(job.uid)
+        else:
+            self._logs.forget(job, {pod.uid for pod in entry.pods.values()})
+
+    async def _when_finished(self, job: JobView) -> float | None:
+        """A finished job that nothing holds is deleted when its time is over.
+
+        One that the index does not hold gets no new appointment: there may be any number of them,
+        and the sweep finds them. It keeps the one that it had when the index forgot it.
+        """
+        if self._retention is None or not job.status.is_finished:
+            return None
+        wait = await self._retention.when_finished(job)
+        return wait if job.key in self._index else None
+
+    async def _claim(self, entry: JobEntry) -> float:
+        """Put our finalizer on a job. If that is refused, its user gets to know what it waits for."""
+        job = entry.job
+        try:
+            await self._write_finalizers(job, self._keeper.claim(job))
+        except _REFUSALS as error:
+            status = self._keeper.unclaimed(entry.job, error)
+            if changed_fields(entry.job.status, status):
+                events = events_between(entry.job.status, status)
+                await self._record(entry, entry.job, Plan(status=status, events=events))
+            raise
+        return AT_ONCE
+
+    async def _release(self, job: JobView, *, abandon: bool) -> float | None:
+        """Take our finalizer off a job, with the same courtesy."""
+        try:
+            return await self._write_finalizers(job, self._keeper.release(job, abandon=abandon))
+        except _REFUSALS as error:
+            self._keeper.say_unreleased(job, error)
+            raise
+
+    async def _write_finalizers(self, job: JobView, write: Awaitable[None]) -> float | None:
+        """Make such a write. It changes the job, so look again in any case, unless it is over.
+
+        The echo of our own write is no news, so what is over is asked about here how long it stays.
+        """
+        try:
+            await write
+        except (ConflictError, InvalidError):
+            # A failed `test` of a JSON patch is a 422, as is a refusal for good.
+            if not await self._is_unchanged(job):
+                return AT_ONCE
+            raise
+        entry = self._index.get(job.key)
+        if entry is None:
+            return None if job.status.is_finished else AT_ONCE
+        return await self._when_finished(entry.job) if entry.job.status.is_finished else AT_ONCE
+
+    async def _record(self, entry: JobEntry, job: JobView, decided: Plan) -> bool:
+        """Write the status that was decided. False: the job changed meanwhile; look again."""
+        begun = self._clock.monotonic()
+        try:
+            answer = await self._cluster.patch_job_status(
+                job.key, status_write(job, status_patch(job.status, decided.status))
+            )
+        except ConflictError:
+            if await self._is_unchanged(job):
+                raise  # nothing has changed: looking again at once would go on for ever
+            return False
+        self._keeper.observe(job, answer)
+        if answer is None:
+            return False
+        entry.written_at = self._clock.monotonic()
+        self._pace.took(entry.written_at - begun)
+        if job.key not in self._index:
+            entry.job = job_view(answer)
+        _log_transition(job, decided)
+        for event in decided.events:
+            self._events.record(job, event)
+        return True
+
+    async def _read_job(self, job: JobView) -> dict[str, Any] | None:
+        """Read a job live, and let the index know; None if it is gone or another one by now."""
+        raw = await self._cluster.get_job(job.key)
+        if raw is None:
+            self._index.forget_job(job.key, job.uid)
+            return None
+        live = job_view(raw)
+        known = job.resource_version
+        if has_gone_back(known, live.resource_version, at=known):
+            # The store itself answers such a read, and what we knew was there before it.
+            self._on_rewind(rewind_of(job, live))
+            raise UnavailableError(rewind_of(job, live), reason="Rewound")
+        if job.key in self._index:
+            self._index.observe_job(live)
+        return raw if live.uid == job.uid else None
+
+    async def _is_unchanged(self, job: JobView) -> bool:
+        """True if a job, read live, is still this version. Keeps nothing of what was read."""
+        raw = await self._read_job(job)
+        return raw is not None and job_view(raw).resource_version == job.resource_version
+
+    async def _read_pods(self, entry: JobEntry) -> None:
+        """Read all pods of a job live, and let the index know."""
+        pods, key = PodComparison(self._index, [entry]), entry.job.key
+        async for page in self._cluster.list_pods(key.namespace, selector=pod_selector(key.name)):
+            pods.take(page)
+        pods.forget_unlisted()
+
+    async def _read_remaining_pods(self, entry: JobEntry) -> None:
+        """Read the pods of a job that the index does not hold, into its entry."""
+        key = entry.job.key
+        async for page in self._cluster.list_pods(key.namespace, selector=pod_selector(key.name)):
+            for raw in page.items:
+                pod = pod_view(raw)
+                if pod is not None and pod.owner_uid == entry.job.uid and not entry.is_crowded:
+                    entry.pods[pod.name] = pod
+
+    async def _admit(self, key: JobKey) -> float | None:
+        """A job that is not in the index. If it is its turn, take it in; or it needs no place.
+
+        Otherwise it waits, visibly, until the index says that there is room. One that may not be
+        read waits out of the line: its Role can have gone with its namespace, for good.
+        """
+        try:
+            return await self._admit_in_turn(key)
+        except ForbiddenError:
+            self._index.stop_waiting(key)
+            raise
+
+    async def _admit_in_turn(self, key: JobKey) -> float | None:
+        raw = await self._cluster.get_job(key)
+        if raw is None:
+            self._index.stop_waiting(key)
+            self._records.settled(key)
+            return None
+        job = job_view(raw)
+        del raw  # it can be a megabyte, and what follows waits
+        if not is_ours(job):
+            self._index.stop_waiting(key)
+            return None
+        entry = JobEntry(job=job, pods_known=True)  # for this one pass, if it needs no other
+        if not is_to_run(job) and not (job.status.is_finished and is_archived(job.status)):
+            await self._read_remaining_pods(entry)
+        if self._needs_no_place(entry):
+            self._index.stop_waiting(key)
+            return await self._pass_without_place(entry)
+        if self._index.observe_job(job):
+            if entry.pods and (placed := self._index.get(key)) is not None:
+                placed.pods_known = False
+            return AT_ONCE
+        if not is_to_run(job):
+            due = await self._pass_without_place(entry)  # its pods have to go meanwhile
+            return ASK_UNPLACED_S if due is None else min(due, ASK_UNPLACED_S)
+        full = f"the operator follows {self._index.max_jobs} live jobs, which is its limit"
+        status = held_up(job, REASON_QUEUED, full, now=self._clock.now())
+        if patch := status_patch(job.status, status):
+            await self._cluster.patch_job_status(key, status_write(job, patch))
+        return None
+
+    async def _pass_without_place(self, entry: JobEntry) -> float | None:
+        decided = self._decide(entry, pods_are_live=True)
+        if decided.claim:
+            return await self._claim(entry)
+        return await self._record_and_act(entry, decided)
+
+    def _needs_no_place(self, entry: JobEntry) -> bool:
+        """True if a job that the index does not hold, its pods just read, is served without that.
+
+        One that is over is out of memory, and not to come back: but there may be news of its
+        record. One that is suspended, or to end, has no pods that somebody would have to follow.
+        """
+        job = entry.job
+        if job.status.is_finished:
+            return True
+        return not (is_to_run(job) or entry.pods or job.key in self._index)
+
+
+def _log_transition(job: JobView, decided: Plan) -> None:
+    old, new = job.status, decided.status
+    if old.phase != new.phase or old.attempt != new.attempt:
+        _logger.info(
+            "job %s: %s -> %s (attempt %d)", job.key, old.phase or "new", new.phase, new.attempt
+        )

@@ -1,0 +1,192 @@
+"""The reconciler's hand in records: claiming them, trying them at once, letting go of the job.
+
+Claim: the finalizer is on a job before its first pod exists. Release: it goes last of all, when
+status says that the record is stored or given up.
+"""
+
+import logging
+from dataclasses import replace
+from typing import Any, Final
+
+from trainingjob_api.constants import (
+    ANNOTATION_DISCARD_RECORD,
+    CONDITION_COMPLETE,
+    FINALIZER_RECORD,
+    REASON_FINALIZER_REFUSED,
+    REASON_FORBIDDEN,
+)
+from trainingjob_api.errors import ConflictError, KubernetesError
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.archiving import is_archived
+from trainingjob_operator.core.decision import Event, Plan, Policy
+from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.rawread import mapping
+from trainingjob_operator.core.readiness import held_up
+from trainingjob_operator.core.record import build_record, record_line
+from trainingjob_operator.core.recording import PENDING, is_owed, may_release, stored
+from trainingjob_operator.core.suspension import is_settled
+from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.manifest_cache import ManifestCache
+from trainingjob_operator.jobs.ports import Cluster, Recorder, Records
+
+_ABANDONED: Final = "RecordAbandoned"
+_logger = logging.getLogger(__name__)
+
+
+class RecordKeeper:
+    """Sees to it that no job goes without its record, and that no record holds a job for ever."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        index: JobIndex,
+        manifests: ManifestCache,
+        records: Records,
+        events: Recorder,
+        clock: Clock,
+        policy: Policy,
+        cluster_name: str,
+    ) -> None:
+        self._cluster: Final = cluster
+        self._index: Final = index
+        self._manifests: Final = manifests
+        self._records: Final = records
+        self._events: Final = events
+        self._clock: Final = clock
+        self._policy: Final = policy
+        self._cluster_name: Final = cluster_name
+        self.abandoned_total = 0
+
+    async def claim(self, job: JobView) -> None:
+        """Put the finalizer on a job, as the first thing that is done about it.
+
+        Raises:
+            ConflictError: the job has changed since; look again.
+        """
+        answer = await self._cluster.set_record_finalizer(job, present=True)
+        self.observe(job, answer)
+        if answer is not None and not is_owed(job_view(answer)):
+            # Somebody's admission takes it off again. To claim at once would be for ever.
+            raise ConflictError(f"the finalizer {FINALIZER_RECORD} was put on and is not there")
+
+    def unclaimed(self, job: JobView, error: KubernetesError) -> JobStatus:
+        """The status of a job that somebody's admission does not let us claim.
+
+        One that runs is told by an Event: its ranks are what they are. One that waits to start
+        says in its status what it waits for.
+        """
+        why = (
+            f"the finalizer {FINALIZER_RECORD} may not be put on the job, and nothing is done for "
+            "it before that; have it allowed, or give the job's record up (annotation "
+            f'{ANNOTATION_DISCARD_RECORD}: "true"): {error}'
+        )
+        if job.status.attempt == 0 and job.status.launched_attempt is None:
+            return held_up(job, REASON_FORBIDDEN, why, now=self._clock.now())
+        event = Event(reason=REASON_FINALIZER_REFUSED, message=why, warning=True)
+        self._events.record(job, event)
+        return job.status
+
+    def say_unreleased(self, job: JobView, error: KubernetesError) -> None:
+        """Tell of a job that somebody's admission does not let us let go."""
+        why = (
+            f"the finalizer {FINALIZER_RECORD} may not be taken off the job, which cannot be "
+            f"deleted before that; have it allowed: {error}"
+        )
+        event = Event(reason=REASON_FINALIZER_REFUSED, message=why, warning=True)
+        self._events.record(job, event)
+
+    async def release(self, job: JobView, *, abandon: bool) -> None:
+        """Take the finalizer off a job; if its user has deleted it, that is its end.
+
+        Raises:
+            ConflictError: the job has changed since; look again.
+        """
+        if abandon:
+            await self._say_what_is_lost(job)
+        self.observe(job, await self._cluster.set_record_finalizer(job, present=False))
+
+    def observe(self, job: JobView, answer: dict[str, Any] | None) -> None:
+        """Take in the answer to a write: the index and the manifests know it before its echo."""
+        if answer is None:
+            self._index.forget_job(job.key, job.uid)
+            self._manifests.drop(job.key)
+            return
+        view = job_view(answer)
+        if job.key in self._index:
+            self._index.observe_job(view)
+        if is_owed(view) and view.invalid is None and self._waits(view):
+            self._manifests.put(view, answer, now=self._clock.monotonic())
+        else:
+            self._manifests.drop(job.key)
+
+    async def try_at_once(self, job: JobView, decided: Plan) -> Plan:
+        """Store the record of a job before its end is written, if that takes but a moment.
+
+        Only if every rank has completed: that verdict stands whatever the user does meanwhile. If
+        the process dies in between, the next one finds the ranks complete again and stores the
+        record again; where the two differ, the second revision wins. The end that is written
+        already, and has waited for the logs, stands as well.
+        """
+        status = decided.status
+        ends_now = job.status.record_state is None and status.is_true(CONDITION_COMPLETE)
+        awaited_logs = job.status.is_finished and not is_archived(job.status)
+        is_due = status.record_state == PENDING and is_archived(status)
+        if not is_due or not (ends_now or awaited_logs):
+            return decided
+        if not await self._records.store_at_once(job, status):
+            return decided
+        now = self._clock.now()
+        status = stored(status, job, now=now)
+        release = may_release(status, job, self._policy, now=now)
+        return replace(decided, status=status, release=release, abandon=False)
+
+    def follow_up(self, job: JobView) -> None:
+        """The status of a job is written: what waits goes to the outbox, what is settled is over."""
+        if not job.status.is_finished:
+            return
+        delivery = self._records.delivery_of(job)
+        if delivery is not None and delivery.revision != job.status.record_revision:
+            self._records.settled(job.key)
+        if not is_archived(job.status):
+            return  # the record names the logs: it waits for them
+        if job.status.record_state == PENDING:
+            self._records.offer(job.key)
+        else:
+            self._records.settled(job.key)
+
+    def forget_old_news(self, job: JobView) -> None:
+        """A pass over a job has changed nothing: its status says what was heard of its record.
+
+        News of a revision that the index has not seen yet are no such news.
+        """
+        delivery, revision = self._records.delivery_of(job), job.status.record_revision
+        if delivery is None or not job.status.is_finished:
+            return
+        if revision is None or delivery.revision <= revision:
+            self._records.settled(job.key)
+
+    def _waits(self, job: JobView) -> bool:
+        """Whether its record is to come, or goes out right now: in an outage memory is not for it.
+
+        Nor is it for jobs that wait for their users.
+        """
+        going_out = job.status.record_state == PENDING and not self._records.endpoint_ails
+        return not (job.status.is_finished or is_settled(job, self._policy)) or going_out
+
+    async def _say_what_is_lost(self, job: JobView) -> None:
+        """A job goes without its record: an Event, a count, and the record itself in the log."""
+        manifest = self._manifests.get(job)
+        labels, spec = (manifest.labels, manifest.spec) if manifest is not None else ({}, {})
+        if manifest is None and (raw := await self._cluster.get_job(job.key)) is not None:
+            metadata = mapping(raw.get("metadata"))
+            if metadata.get("uid") == job.uid:
+                labels, spec = mapping(metadata.get("labels")), mapping(raw.get("spec"))
+        record = build_record(
+            job, job.status, labels=labels, spec=spec, cluster=self._cluster_name
+        )
+        self.abandoned_total += 1
+        _logger.error("job %s goes without a stored record: %s", job.key, record_line(record))
+        why = "its record is not stored; the operator's log has it"
+        self._events.record(job, Event(reason=_ABANDONED, message=why, warning=True))

@@ -1,0 +1,295 @@
+"""The anti-entropy pass: list everything, compare by uid, repair the index.
+
+A watch that had to list anew (at its start, or because it lost its place: HTTP 410) never reports
+what vanished before, and events can be lost in more ways than one. The index is therefore compared
+with complete lists: at the start, before anything is decided; soon after a watch was opened behind
+a list; and every few minutes.
+
+Jobs are listed before pods. A launched attempt whose pods are absent means lost ranks, and pods
+that were created before the job said "launched" are in a list that is read after it.
+
+A namespace whose lists are forbidden to us (its Role is missing) is left out, and asked about
+again soon, then less often, until it can be read. The others are compared all the same.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from trainingjob_api.errors import ForbiddenError, KubernetesError
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.decision import Policy
+from trainingjob_operator.core.fair_share import in_fair_order
+from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer, rewind_of
+from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.plan import is_ours
+from trainingjob_operator.core.readiness import says_queued
+from trainingjob_operator.core.recording import is_held
+from trainingjob_operator.core.retention import finished_at, finishes_ahead
+from trainingjob_operator.core.start import is_to_run
+from trainingjob_operator.core.suspension import is_settled
+from trainingjob_operator.jobs.job_entry import JobEntry
+from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.pod_comparison import PodComparison
+from trainingjob_operator.jobs.ports import Cluster
+from trainingjob_operator.jobs.work_queue import WorkQueue
+from trainingjob_operator.kube.unreadable import Unreadable
+
+_DEBOUNCE_S: Final = 0.5
+_RETRY_S: Final = 2.0
+_RETRY_FORBIDDEN_S: Final = 60.0
+"""What is forbidden is asked about after `_RETRY_S`, then after twice as long, up to this."""
+
+_WHAT: Final = "jobs and pods"
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What to list, and how much of the past to keep in memory.
+
+    Attributes:
+        namespaces: the namespaces to list; None alone stands for all of them.
+        retention_s: how many seconds ago a job can have finished to come back into the index; one
+            that left pods that run always does. It is less while memory is short. One that says
+            that it finished in the future does not.
+    """
+
+    namespaces: Sequence[str | None]
+    retention_s: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Jobs:
+    """What a list of jobs says: their uids, those that the index lacks, the list's version.
+
+    Attributes:
+        settled: uids of those that the index lacks and need not have, as long as they have no pods.
+    """
+
+    uids: set[str]
+    settled: set[str]
+    newcomers: list[JobView]
+    version: str
+
+
+class Resync:
+    """Compares the index with the API server's lists.
+
+    Attributes:
+        unreadable: the lists that are forbidden to us.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        index: JobIndex,
+        queue: WorkQueue[JobKey],
+        clock: Clock,
+        scope: Scope,
+        interval_s: float,
+        policy: Policy,
+        unreadable: Unreadable | None = None,
+        on_rewind: Callable[[str], object] = lambda why: None,
+    ) -> None:
+        self.unreadable: Final = (
+            unreadable if unreadable is not None else Unreadable(clock.monotonic)
+        )
+        self._cluster: Final = cluster
+        self._index: Final = index
+        self._queue: Final = queue
+        self._clock: Final = clock
+        self._scope: Final = scope
+        self._interval_s: Final = interval_s
+        self._policy: Final = policy
+        self._on_rewind: Final = on_rewind
+        self._requested: Final = asyncio.Event()
+        self._left_out: frozenset[str | None] = frozenset()  # by the last pass
+        self._ask_again_s = _RETRY_S
+        self.runs_total = 0
+        self.phantoms_total = 0
+
+    def request(self) -> None:
+        """Ask for a pass soon: a watch was opened, and what vanished before goes unreported."""
+        self._requested.set()
+
+    async def run_until_done(self) -> None:
+        """Make one pass, again and again until it succeeds: nothing may be decided before."""
+        while not await self._try():  # noqa: ASYNC110 - nobody else can say that it is done
+            await asyncio.sleep(_RETRY_S)
+
+    async def run(self) -> None:
+        """Make a pass every interval and whenever one is asked for, until cancelled."""
+        due = self._clock.monotonic() + self._interval_s
+        while True:
+            namespaces = await self._wait_until(due)
+            if namespaces is self._scope.namespaces:
+                self._requested.clear()
+                due = self._clock.monotonic() + self._interval_s
+            try:
+                is_done = await self._try(namespaces)
+            except Exception:
+                # One object that we do not understand must not end the repair of all the others,
+                # and what fails for good must not list everything every two seconds.
+                _logger.exception("the resync failed; this is a bug; the next one is as usual")
+                self._left_out = frozenset()
+                continue
+            if not is_done:
+                self._requested.set()
+                await asyncio.sleep(_RETRY_S)
+
+    async def _wait_until(self, due: float) -> Sequence[str | None]:
+        """Wait for the next pass; which namespaces it is for. Those left out get one in between."""
+        left = max(due - self._clock.monotonic(), 0.0)
+        wait = min(left, self._ask_again_s) if self._left_out else left
+        try:
+            async with asyncio.timeout(wait):
+                await self._requested.wait()
+            # Watches of several resources are opened together: one pass for all of them.
+            await asyncio.sleep(_DEBOUNCE_S)
+        except TimeoutError:
+            if wait < left:
+                return tuple(self._left_out)
+        return self._scope.namespaces
+
+    async def _try(self, namespaces: Sequence[str | None] | None = None) -> bool:
+        try:
+            await self._compare(self._scope.namespaces if namespaces is None else namespaces)
+        except KubernetesError as error:
+            _logger.warning("cannot list jobs and pods: %s; trying again", error)
+            return False
+        self.runs_total += 1
+        return True
+
+    async def _compare(self, namespaces: Sequence[str | None]) -> None:
+        refused: dict[str | None, ForbiddenError] = {}
+        listed: dict[str | None, _Jobs] = {}
+        for namespace in namespaces:
+            try:
+                listed[namespace] = await self._list_jobs(namespace)
+            except ForbiddenError as error:
+                refused[namespace] = error
+        # Lists are in the order of names; the room that there is does not belong to whoever is
+        # first in the alphabet, nor to whoever has the most.
+        newcomers = [job for jobs in listed.values() for job in jobs.newcomers]
+        for job in in_fair_order(newcomers):
+            self._take_in(job)
+        over = {job.key for job in newcomers if job.status.is_finished}
+        for namespace, jobs in listed.items():
+            try:
+                await self._compare_pods(namespace, jobs, over)
+            except ForbiddenError as error:
+                refused[namespace] = error
+        self._note(namespaces, refused)
+
+    def _note(
+        self, namespaces: Sequence[str | None], refused: dict[str | None, ForbiddenError]
+    ) -> None:
+        """Remember what could not be read.
+
+        Raises:
+            ForbiddenError: it was everything. A server that has just started forbids that.
+        """
+        if len(refused) == len(self._scope.namespaces):
+            raise next(iter(refused.values()))
+        for namespace in namespaces:
+            error = refused.get(namespace)
+            if error is not None:
+                if self.unreadable.refused(_WHAT, namespace):
+                    _logger.warning(
+                        "cannot list the jobs and pods of namespace %s: %s; the others are served",
+                        namespace,
+                        error,
+                    )
+            elif self.unreadable.read(_WHAT, namespace):
+                _logger.info("the jobs and pods of namespace %s can be listed now", namespace)
+        left_out = frozenset(refused)
+        again = left_out == self._left_out
+        self._ask_again_s = min(2 * self._ask_again_s, _RETRY_FORBIDDEN_S) if again else _RETRY_S
+        self._left_out = left_out
+
+    def _take_in(self, job: JobView) -> None:
+        """Put a job into the index. One that is over gets a free place, or none.
+
+        Taken in at another's cost, jobs that are over would throw each other out at every pass.
+        """
+        if job.status.is_finished:
+            if len(self._index) < self._index.max_jobs or _has_pods_left(job):
+                self._index.observe_job(job)
+        elif not self._index.observe_job(job) and not (says_queued(job.status) and is_to_run(job)):
+            self._queue.add(job.key)  # turned away: it says so, or needs no place
+
+    async def _compare_pods(
+        self, namespace: str | None, jobs: _Jobs, over: Collection[JobKey]
+    ) -> None:
+        """Compare the pods, and look at what can have changed.
+
+        Those that are over and have just come in, too: each has an appointment with its deletion.
+        """
+        here = (e for e in self._index if namespace in {None, e.job.key.namespace})
+        pods = PodComparison(self._index, here, unplaced=jobs.settled, on_news=self._queue.add)
+        async for page in self._cluster.list_pods(namespace):
+            pods.take(page)
+        pods.forget_unlisted()
+        for entry in pods.entries:
+            if entry.job.uid in jobs.uids:
+                lives = not entry.job.status.is_finished or entry.pods or is_held(entry.job)
+                if lives or entry.job.key in over:
+                    self._queue.add(entry.job.key)
+            else:
+                self._forget_phantom(entry, jobs.version)
+
+    async def _list_jobs(self, namespace: str | None) -> _Jobs:
+        """List all jobs, and take in what is new about those that the index has."""
+        uids: set[str] = set()
+        settled: set[str] = set()
+        newcomers: list[JobView] = []
+        version = "0"
+        async for page in self._cluster.list_jobs(namespace):
+            version = page.resource_version
+            for raw in page.items:
+                job = job_view(raw)
+                uids.add(job.uid)
+                known = self._index.get(job.key)
+                if known is not None:
+                    if has_gone_back(known.job.resource_version, job.resource_version, at=version):
+                        self._on_rewind(rewind_of(known.job, job))
+                    self._index.observe_job(job)
+                elif is_settled(job, self._policy) and is_ours(job):
+                    settled.add(job.uid)
+                elif self._is_wanted(job):
+                    newcomers.append(job)
+                elif is_held(job):
+                    self._queue.add(job.key)  # from before our time, and still to be let go
+        return _Jobs(uids=uids, settled=settled, newcomers=newcomers, version=version)
+
+    def _is_wanted(self, job: JobView) -> bool:
+        if not is_ours(job):
+            return False
+        if not job.status.is_finished or _has_pods_left(job):
+            return True
+        ended, now = finished_at(job.status), self._clock.now()
+        if ended is None:
+            return True
+        # One that finished in the future would come back until that moment: the sweep finds it.
+        return not finishes_ahead(ended, now=now) and now - ended < timedelta(
+            seconds=self._scope.retention_s()
+        )
+
+    def _forget_phantom(self, entry: JobEntry, version: str) -> None:
+        """Remove a job that the list lacks, unless it is newer than the list."""
+        if is_newer(entry.job.resource_version, version):
+            return
+        if self._index.forget_job(entry.job.key, entry.job.uid):
+            self._queue.drop(entry.job.key)
+            self.phantoms_total += 1
+            _logger.info("job %s vanished while the watch was not looking", entry.job.key)
+
+
+def _has_pods_left(job: JobView) -> bool:
+    """Whether pods of it ran when its status was written last: they may have to be taken down."""
+    return job.status.active + job.status.terminating > 0

@@ -1,0 +1,146 @@
+"""The start of an attempt: when there is room for its pods, and what they are made from."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
+
+from trainingjob_api.constants import REASON_QUEUED
+from trainingjob_api.errors import KubernetesError
+from trainingjob_api.validation import parse_spec
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.decision import Plan, Refusal
+from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.refusals import with_part
+from trainingjob_operator.core.start import has_begun
+from trainingjob_operator.core.weight import weight_of_document
+from trainingjob_operator.jobs.byte_budget import ByteBudget
+from trainingjob_operator.jobs.job_entry import JobEntry
+from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.manifest_cache import LARGEST, ManifestCache
+from trainingjob_operator.jobs.pod_creator import Launcher
+
+FRESH_S: Final = 60.0
+"""A watch can be dead for a minute before it is noticed; an older picture starts nothing."""
+
+ASK_FOR_ROOM_S: Final = 300.0
+"""How often a job asks by itself that waits for room for its pods; it is called when it has it."""
+
+STARTING_BYTES: Final = 16 * 1024 * 1024
+"""What the specs of large jobs may weigh together whose pods are being created."""
+
+
+class PassSteps(NamedTuple):
+    """The steps of a pass that a start makes use of; see `Reconciler`."""
+
+    read: Callable[[JobView], Awaitable[dict[str, Any] | None]]
+    decide: Callable[[JobEntry], Plan]
+    make_directory: Callable[[JobEntry], Awaitable[None]]
+
+
+class Starter:
+    """Creates what is missing of an attempt.
+
+    Attributes:
+        starting: bytes of the specs of large jobs that are being started.
+        launcher: creates the pods.
+    """
+
+    def __init__(
+        self,
+        *,
+        index: JobIndex,
+        manifests: ManifestCache,
+        clock: Clock,
+        launcher: Launcher,
+        pass_: PassSteps,
+    ) -> None:
+        self.starting: Final = ByteBudget(STARTING_BYTES)
+        self.launcher: Final = launcher
+        self._index: Final = index
+        self._manifests: Final = manifests
+        self._clock: Final = clock
+        self._pass: Final = pass_
+
+    async def create(self, entry: JobEntry, decided: Plan) -> bool:
+        """Create what is missing. False: the job has changed; look again.
+
+        A job that the watch has just announced starts from what the watch brought, or from the
+        answer to our claim. Every other start reads the job live, which keeps a stale picture from
+        starting anything: a job that was suspended, stopped or deleted a moment ago is seen as
+        that. One that turns out to be large is dropped and waits for its turn, to be read again.
+
+        Raises:
+            KubernetesError: a fault that passes by itself.
+        """
+        if not self._index.ask_for_room(entry):
+            queued = self._queued(entry.job)
+            entry.refusal = with_part(queued, entry.refusal, entry.pods.values())
+            return True
+        try:
+            return await self._create(entry, decided)
+        except KubernetesError:
+            # It is tried again. What has pods needs the rest, too; others may be more lucky.
+            if not entry.pods and not has_begun(entry.job):
+                self._index.give_room_back(entry)
+            raise
+
+    async def _create(self, entry: JobEntry, decided: Plan) -> bool:
+        spec = self._fresh_spec(entry.job)
+        if spec is not None:
+            return await self._launch(entry, entry.job, spec, decided)
+        raw = await self._read(entry)
+        weight = weight_of_document(raw["spec"]) if raw is not None else 0
+        if weight <= LARGEST:
+            return await self._launch_as_read(entry, raw)
+        del raw
+        async with self.starting.hold(weight):
+            return await self._launch_as_read(entry, await self._read(entry))
+
+    async def _read(self, entry: JobEntry) -> dict[str, Any] | None:
+        """The job, live, if it is as the index has it; None: look again."""
+        raw = await self._pass.read(entry.job)
+        if raw is None or self._index.get(entry.job.key) is not entry:
+            return None
+        live = job_view(raw)
+        is_same = live.resource_version == entry.job.resource_version and live.invalid is None
+        return raw if is_same else None
+
+    async def _launch_as_read(self, entry: JobEntry, raw: dict[str, Any] | None) -> bool:
+        if raw is None:
+            return False
+        return await self._launch(entry, job_view(raw), raw["spec"], self._pass.decide(entry))
+
+    async def _launch(
+        self, entry: JobEntry, job: JobView, spec: dict[str, Any], decided: Plan
+    ) -> bool:
+        if decided.create:
+            await self._pass.make_directory(entry)
+            await self.launcher.launch(entry, job, parse_spec(spec), decided.create)
+            if entry.refusal is not None:
+                self._index.give_room_back(entry)
+        return True
+
+    def _queued(self, job: JobView) -> Refusal:
+        """Say that the job waits. When it is its turn, the index takes that back."""
+        message = (
+            f"the operator follows {self._index.room.limit} pods, which is its limit; the job starts "
+            f"when there is room for its {job.spec.num_nodes}, and for those of the jobs before it"
+        )
+        now = self._clock.now()
+        return Refusal(
+            reason=REASON_QUEUED,
+            message=message,
+            refused_at=now,
+            retry_at=now + timedelta(seconds=ASK_FOR_ROOM_S),
+            wait_s=ASK_FOR_ROOM_S,
+            attempt=job.status.attempt,
+            generation=job.generation,
+            changed_retry_at=now,
+        )
+
+    def _fresh_spec(self, job: JobView) -> dict[str, Any] | None:
+        """The spec of a job that has never been launched, as it was seen a moment ago."""
+        if job.status.attempt > 0 or job.status.launched_attempt is not None:
+            return None
+        return self._manifests.take_spec(job, not_before=self._clock.monotonic() - FRESH_S)

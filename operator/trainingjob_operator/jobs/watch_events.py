@@ -1,0 +1,91 @@
+"""Where watch events come in: into the index, and their job's key onto the queue. Nothing else."""
+
+from typing import Any, Final
+
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.decision import Policy
+from trainingjob_operator.core.job import JobKey, JobView, is_newer
+from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.observe_pod import pod_view
+from trainingjob_operator.core.plan import is_ours
+from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.readiness import says_queued
+from trainingjob_operator.core.recording import is_held
+from trainingjob_operator.core.start import is_to_run
+from trainingjob_operator.core.suspension import is_settled
+from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.manifest_cache import ManifestCache
+from trainingjob_operator.jobs.work_queue import WorkQueue
+
+ADDED: Final = "ADDED"
+DELETED: Final = "DELETED"
+
+
+class Intake:
+    """Takes in what the watch delivers, in whatever order it comes."""
+
+    def __init__(
+        self,
+        index: JobIndex,
+        manifests: ManifestCache,
+        queue: WorkQueue[JobKey],
+        clock: Clock,
+        *,
+        policy: Policy,
+    ) -> None:
+        self._index: Final = index
+        self._manifests: Final = manifests
+        self._queue: Final = queue
+        self._clock: Final = clock
+        self._policy: Final = policy
+
+    def job_event(self, kind: str | None, raw: dict[str, Any]) -> None:
+        """A TrainingJob was listed (None), ADDED, MODIFIED or DELETED."""
+        job = job_view(raw)
+        if kind == DELETED:
+            # One that the index has forgotten before may have left an appointment.
+            if self._index.forget_job(job.key, job.uid) or job.key not in self._index:
+                self._queue.drop(job.key)
+                self._manifests.drop(job.key)
+            return
+        if not is_ours(job):
+            return
+        known = self._index.get(job.key)
+        if known is None and job.status.is_finished:
+            # kopf lists all that ever were; the resync knows which of them are still of use.
+            if is_held(job):
+                self._queue.add(job.key)
+            return
+        if known is None and is_settled(job, self._policy):
+            return  # it waits for its user, and there can be any number of those
+        if known is None or is_newer(job.resource_version, known.job.resource_version):
+            is_in = self._index.observe_job(job)
+            if is_in and kind == ADDED and _will_start(job):
+                self._manifests.put(job, raw, now=self._clock.monotonic())
+            if is_in or not (says_queued(job.status) and is_to_run(job)):
+                self._queue.add(job.key)
+
+    def pod_event(self, kind: str | None, raw: dict[str, Any]) -> None:
+        """A pod with our label was listed (None), ADDED, MODIFIED or DELETED."""
+        pod = pod_view(raw)
+        if pod is None:
+            return
+        if kind == DELETED:
+            is_news = self._index.forget_pod(pod, as_it_went=True)
+        else:
+            is_news = self._index.observe_pod(pod) or self._is_unlooked_after(pod)
+        if is_news:
+            self._queue.add(JobKey(pod.namespace, pod.job_name))
+
+    def _is_unlooked_after(self, pod: PodView) -> bool:
+        """True if a pod runs whose job nobody follows: it may have to be taken down."""
+        key = JobKey(pod.namespace, pod.job_name)
+        is_followed = key in self._index or key in self._index.waiting
+        return not (is_followed or pod.is_terminal)
+
+
+def _will_start(job: JobView) -> bool:
+    """Whether the job is new, and nothing keeps its first pods from being created."""
+    status = job.status
+    is_new = status.attempt == 0 and status.launched_attempt is None and not status.conditions
+    return is_new and is_to_run(job)

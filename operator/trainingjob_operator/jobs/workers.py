@@ -1,0 +1,106 @@
+"""The workers: take keys from the queue, make a pass, and know what to do about each failure."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from trainingjob_api.errors import KubernetesError, RightMissingError, ThrottledError
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.jobs.refusals import ASK_AGAIN_S, ASK_SOON_S
+from trainingjob_operator.jobs.work_queue import WorkQueue
+
+_logger = logging.getLogger(__name__)
+
+Reconcile = Callable[[JobKey], Awaitable[float | None]]
+
+
+class Workers:
+    """A fixed number of workers on one queue. One job's failure never delays another's pass."""
+
+    def __init__(
+        self,
+        queue: WorkQueue[JobKey],
+        reconcile: Reconcile,
+        *,
+        count: int,
+        on_pass: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        """Make the workers; none works yet.
+
+        Args:
+            queue: where the keys come from.
+            reconcile: makes one pass.
+            count: passes at once.
+            on_pass: told of every pass how many seconds it took, whatever came of it.
+        """
+        self._queue: Final = queue
+        self._reconcile: Final = reconcile
+        self._count: Final = count
+        self._on_pass: Final = on_pass
+        self._tasks: list[asyncio.Task[None]] = []
+        self.passes_total = 0
+        self.failures_total = 0
+
+    def start(self) -> None:
+        """Start working."""
+        self._tasks = [
+            asyncio.create_task(self._work(), name=f"worker-{number}")
+            for number in range(self._count)
+        ]
+
+    async def stop(self) -> None:
+        """Stop at once, in the middle of a pass if need be.
+
+        A pass can stop anywhere, as it does in a crash: the next process takes up from what the
+        API server holds.
+        """
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        self._queue.close()
+
+    @property
+    def are_alive(self) -> bool:
+        """Whether all of them are there."""
+        return bool(self._tasks) and not any(task.done() for task in self._tasks)
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            key = await self._queue.get()
+            begun = loop.time()
+            try:
+                again = await self._reconcile(key)
+            except ThrottledError as error:
+                self._failed(key, error)
+                self._queue.hold(key, max(error.retry_after_s, 0.1))
+            except RightMissingError as error:
+                # Mostly a server that has just started; else somebody has to grant it, and no
+                # event of the job does.
+                self._failed(key, error)
+                self._queue.hold_back(key, at_least_s=ASK_SOON_S)
+            except KubernetesError as error:
+                self._failed(key, error)
+                if error.permanent:
+                    self._queue.hold(key, ASK_AGAIN_S)
+                else:
+                    self._queue.retry(key)
+            except Exception:
+                # A fault of ours in one job's pass must not take the other jobs along.
+                self.failures_total += 1
+                _logger.exception("job %s: the pass failed; this is a bug", key)
+                self._queue.retry(key, at_least_s=1.0)
+            else:
+                self._queue.forget_failures(key)
+                if again is not None:
+                    self._queue.add_after(key, again)
+            finally:
+                self.passes_total += 1
+                self._on_pass(loop.time() - begun)
+                self._queue.done(key)
+
+    def _failed(self, key: JobKey, error: KubernetesError) -> None:
+        self.failures_total += 1
+        _logger.warning("job %s: %s; trying again later", key, error)

@@ -1,0 +1,333 @@
+"""Puts the logs of pods on the log volume, behind the reconciler's back.
+
+The reconciler says whose logs are wanted and goes on; when one is archived or given up, it hears of
+it and looks again. Nothing here holds a job for ever: a log is given up after three tries, after a
+minute of reading and writing, or when its patience is over, whichever comes first. The minute
+begins with its turn. The patience begins when it is asked for, and is longer the more logs wait:
+those of a thousand ranks take longer than one, and nothing of that is their fault.
+
+Another process at a job's archive (an operator that is about to end, or one that has died on a node
+that nobody has heard of since) is waited for, for a minute from the log's turn.
+
+Of a rank whose pod is gone the archive itself tells whether its log is there (a `Survey`).
+
+While the volume ails it is asked again every half minute, and in between its logs are given up at
+once: ten thousand jobs that end must not wait for it one after the other. An error of one job's
+entry (`EntryError`) is not the volume's, and costs that job alone its log.
+
+Bounds: `concurrency` logs at once, of which memory holds a part each; the queue's `max_waiting`
+pods that wait, and as many outcomes.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from trainingjob_api.errors import (
+    ArchiveBusyError,
+    EntryError,
+    GoneError,
+    KubernetesError,
+    VolumeError,
+)
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.decision import LogOutcome, Survey
+from trainingjob_operator.core.indexes import format_indexes
+from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.text import cut as cut_text
+from trainingjob_operator.core.text import one_line
+from trainingjob_operator.log_archive.log_copy import copy_logs
+from trainingjob_operator.log_archive.log_queue import LogQueue, LogTask
+from trainingjob_operator.log_archive.ports import LogShelf, LogSource
+
+DEADLINE_S: Final = 60.0
+"""For how long a log is read and written, from its turn on, all tries together."""
+
+PER_LOG_S: Final = 2.0
+"""What each log that waits adds to the patience of those behind it: 10 MiB at 5 MiB/s."""
+
+TRIES: Final = 3
+RETRY_S: Final = 2.0
+AILING_S: Final = 30.0
+"""For how long a volume that failed is left alone."""
+
+TELL_EVERY_S: Final = 1.0
+CONCURRENCY: Final = 8
+MAX_WAITING: Final = 10_000
+
+_TOO_SLOW: Final = f"it was not read and written within {DEADLINE_S:g} s"
+_TOO_LATE: Final = "too many logs waited: its turn did not come within {:g} s"
+_MAX_WHY: Final = 300
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Effort:
+    """What was done for a log so far.
+
+    Attributes:
+        since: when its first turn came, in monotonic seconds.
+        worked_s: for how long it was read and written.
+    """
+
+    since: float
+    tries: int = 0
+    worked_s: float = 0.0
+
+
+class Archiver:
+    """Archives what it is asked for, a job's pods one after the other.
+
+    Attributes:
+        volume_fault: why the volume did not take something; None once a log was archived since.
+    """
+
+    def __init__(
+        self,
+        *,
+        pods: LogSource,
+        shelf: LogShelf,
+        clock: Clock,
+        on_news: Callable[[JobKey], None],
+        concurrency: int = CONCURRENCY,
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
+        """Prepare to archive; nothing runs yet.
+
+        Args:
+            pods: where logs are read.
+            shelf: where they are put.
+            clock: the time.
+            on_news: called with a key of which there is news for the reconciler.
+            concurrency: logs that are read at once.
+            max_waiting: pods that wait at most.
+        """
+        self._pods: Final = pods
+        self._shelf: Final = shelf
+        self._clock: Final = clock
+        self._on_news: Final = on_news
+        self.concurrency: Final = concurrency
+        self.queue: Final = LogQueue(max_waiting)
+        self._wake: Final = asyncio.Event()
+        self._efforts: Final[dict[str, _Effort]] = {}  # of pods in the queue, from their turn on
+        self._telling: Final[set[JobKey]] = set()
+        self._ails = ""
+        self._ails_until = float("-inf")
+        self.volume_fault: VolumeError | None = None
+        self.archived_total = 0
+        self.given_up_total = 0
+
+    # --- what the reconciler does with it -------------------------------------------------------
+
+    @property
+    def volume_ails(self) -> str:
+        """Why the volume cannot be written at the moment; "" when it can, or might."""
+        return self._ails if self._clock.monotonic() < self._ails_until else ""
+
+    def outcomes_of(self, job: JobView) -> Mapping[str, LogOutcome]:
+        """What became of the logs of this job's pods, as far as it is remembered."""
+        return self.queue.outcomes_of(job.uid)
+
+    def want(self, job: JobView, pods: Iterable[PodView], survey: Survey | None = None) -> bool:
+        """Ask for the logs of these pods, each once. False: not all of them could be taken.
+
+        Args:
+            job: whose pods they are.
+            pods: whose logs are to be archived.
+            survey: ranks without a pod, of which the archive is to tell whether it has their logs.
+        """
+        known = self.queue.outcomes_of(job.uid)
+        new = [pod for pod in pods if pod.uid not in known]
+        # As if the last of them: those that are tried again go behind the others.
+        patience_s = DEADLINE_S + PER_LOG_S * (len(self.queue) + len(new) + (survey is not None))
+        is_room = survey is None or self.queue.put(self._survey_task(job, survey, patience_s))
+        for pod in new:
+            is_room = self.queue.put(self._task(job, pod, patience_s)) and is_room
+        self._wake.set()
+        return is_room
+
+    def forget(self, job: JobView, present: Collection[str]) -> None:
+        """Drop what became of the logs of earlier attempts, but for those that status notes."""
+        noted = [unread.attempt for unread in job.status.unread_logs]
+        self.queue.forget(job.uid, before=min([job.status.attempt, *noted]), present=present)
+
+    def settled(self, uid: str) -> None:
+        """The status says the last word about a job's logs, or there is no such job any more."""
+        self.queue.settled(uid)
+
+    async def prepare(self, job: JobView) -> bool:
+        """Make a job's directory, if the volume takes it within a moment. Whether it did."""
+        if self.volume_ails:
+            return False
+        try:
+            await self._shelf.prepare(job.key, job.uid)
+        except VolumeError as error:
+            self._volume_failed(error)
+            return False
+        except EntryError as error:  # the others' directories are none the worse for it
+            _logger.warning("job %s: its directory cannot be prepared: %s", job.key, error)
+            return False
+        return True
+
+    # --- the work -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Archive what is asked for, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(self.concurrency):
+                group.create_task(self._work(), name=f"archiver-{number}")
+
+    async def _work(self) -> None:
+        while True:
+            task = self.queue.take()
+            if task is None:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            outcome = await self._try(task)
+            if outcome is None:
+                self._again_later(task)
+            else:
+                self._done(task, outcome)
+            self._wake.set()  # its job's next pod may be taken
+
+    async def _try(self, task: LogTask) -> LogOutcome | None:
+        """What became of a log; None: another try is due."""
+        if self.volume_ails:
+            return _lost(task, self.volume_ails, volume_fault=True)
+        begun = self._clock.monotonic()
+        effort = self._efforts.setdefault(task.pod_uid, _Effort(begun))
+        left = DEADLINE_S - effort.worked_s
+        patience = task.give_up_at - begun
+        if patience <= 0:
+            return _lost(task, _TOO_LATE.format(task.give_up_at - task.asked_at))
+        try:
+            return await self._try_for(task, effort, min(left, patience))
+        finally:
+            effort.worked_s += self._clock.monotonic() - begun
+
+    async def _try_for(self, task: LogTask, effort: _Effort, left: float) -> LogOutcome | None:
+        try:
+            async with asyncio.timeout(left):
+                return await copy_logs(self._pods, self._shelf, task)
+        except TimeoutError:
+            return _lost(task, _TOO_SLOW)
+        except ArchiveBusyError as error:
+            waited = self._clock.monotonic() - effort.since
+            return None if waited < DEADLINE_S else _lost(task, str(error))
+        except (VolumeError, EntryError, KubernetesError) as error:
+            return self._again_or_lost(task, effort, error)
+        except Exception as error:
+            # A fault of ours with one log must neither take the others along nor hold its pod.
+            _logger.exception("job %s: a log was not archived; this is a bug", task.key)
+            return _lost(task, f"{type(error).__name__} in the operator")
+
+    def _again_or_lost(
+        self, task: LogTask, effort: _Effort, error: VolumeError | EntryError | KubernetesError
+    ) -> LogOutcome | None:
+        effort.tries += 1
+        volume_fault = isinstance(error, VolumeError)
+        for_good = isinstance(error, KubernetesError) and (
+            error.permanent or isinstance(error, GoneError)
+        )
+        if effort.tries < TRIES and not for_good:
+            return None
+        if isinstance(error, VolumeError):
+            self._volume_failed(error)
+        return _lost(task, str(error), volume_fault=volume_fault)
+
+    def _again_later(self, task: LogTask) -> None:
+        """Let others go first, and try again in a moment."""
+        self.queue.release(task)
+
+        def put_back() -> None:
+            self.queue.put_back(task)
+            self._wake.set()
+
+        asyncio.get_running_loop().call_later(RETRY_S, put_back)
+
+    def _done(self, task: LogTask, outcome: LogOutcome) -> None:
+        self._efforts.pop(task.pod_uid, None)
+        if outcome.lost:
+            self.given_up_total += len(outcome.missing)
+            _logger.warning(
+                "job %s: the log of rank %s of attempt %d is given up: %s",
+                task.key,
+                cut_text(format_indexes(outcome.missing), _MAX_WHY),
+                task.attempt,
+                outcome.lost,
+            )
+        elif not task.looked_for:
+            self.archived_total += 1
+            self._ails_until = float("-inf")
+            self.volume_fault = None
+        self.queue.done(task, outcome)
+        self._tell(task)
+
+    def _tell(self, task: LogTask) -> None:
+        """Let the reconciler look: when the last of a job's logs is done, and now and then before.
+
+        A look after each of a thousand ranks would be a thousand reads of the job.
+        """
+        if not self.queue.waits(task.job_uid):
+            self._on_news(task.key)
+        elif task.key not in self._telling:
+            self._telling.add(task.key)
+
+            def tell() -> None:
+                self._telling.discard(task.key)
+                self._on_news(task.key)
+
+            asyncio.get_running_loop().call_later(TELL_EVERY_S, tell)
+
+    def _volume_failed(self, error: VolumeError) -> None:
+        if not self.volume_ails:
+            _logger.warning("the log volume ails: %s; it is asked again in %g s", error, AILING_S)
+        self._ails, self.volume_fault = one_line(str(error), _MAX_WHY), error
+        self._ails_until = self._clock.monotonic() + AILING_S
+
+    def _task(self, job: JobView, pod: PodView, patience_s: float) -> LogTask:
+        now = self._clock.monotonic()
+        return LogTask(
+            key=job.key,
+            job_uid=job.uid,
+            pod=pod.name,
+            pod_uid=pod.uid,
+            container=pod.container if pod.has_begun else "",
+            beside=pod.failed_beside,
+            attempt=pod.attempt,
+            rank=pod.index,
+            running=not pod.has_ended,
+            asked_at=now,
+            give_up_at=now + patience_s,
+        )
+
+    def _survey_task(self, job: JobView, survey: Survey, patience_s: float) -> LogTask:
+        now = self._clock.monotonic()
+        return LogTask(
+            key=job.key,
+            job_uid=job.uid,
+            pod="",
+            pod_uid=f"{job.uid}/{survey.attempt}/{format_indexes(survey.ranks)}",
+            container="",
+            attempt=survey.attempt,
+            rank=min(survey.ranks),
+            running=False,
+            asked_at=now,
+            give_up_at=now + patience_s,
+            looked_for=survey.ranks,
+        )
+
+
+def _lost(task: LogTask, why: str, *, volume_fault: bool = False) -> LogOutcome:
+    return LogOutcome(
+        attempt=task.attempt,
+        rank=task.rank,
+        ranks=task.looked_for,
+        looked_for=task.looked_for,
+        lost=one_line(why, _MAX_WHY),
+        volume_fault=volume_fault,
+    )

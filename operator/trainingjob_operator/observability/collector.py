@@ -1,0 +1,351 @@
+"""What the operator's parts know of themselves, read when somebody asks for `/metrics`.
+
+The parts count for their own sake, and know nothing of metrics. Every structure that grows with
+use is here with how much of it is used and what its limit is: that is how the promise that memory
+stays bounded can be watched.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from trainingjob_operator import __version__
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.core.rawread import SHARED_TEXTS, texts_shared
+from trainingjob_operator.handlers.memories import BoundedMemories
+from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.manifest_cache import ManifestCache
+from trainingjob_operator.jobs.memory_pressure import MemoryPressure
+from trainingjob_operator.jobs.reconciler import Reconciler
+from trainingjob_operator.jobs.resync import Resync
+from trainingjob_operator.jobs.work_queue import WorkQueue
+from trainingjob_operator.jobs.workers import Workers
+from trainingjob_operator.kube.events import MEMORY_SIZE, QUEUE_SIZE, EventRecorder
+from trainingjob_operator.kube.requests import RequestCounts
+from trainingjob_operator.log_archive.archive_wiring import LogArchiving
+from trainingjob_operator.observability.counters import PREFIX
+from trainingjob_operator.observability.probes import WebServer
+from trainingjob_operator.records.carrier import Carrier
+from trainingjob_operator.retention.clock_guard import ClockGuard
+from trainingjob_operator.retention.housekeeper import Housekeeper
+from trainingjob_operator.retention.job_deleter import TOLD, Remover
+from trainingjob_operator.retention.policy_book import PolicyBook
+from trainingjob_operator.volume.sweep.sweep import LogSweep
+
+_PHASES: Final = (
+    "Pending",
+    "Running",
+    "Suspended",
+    "Restarting",
+    "Stopping",
+    "Succeeded",
+    "Failed",
+    "Cancelled",
+)
+_NEW: Final = "New"
+"""A job whose first pass is still to come has no phase yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What is read."""
+
+    index: JobIndex
+    manifests: ManifestCache
+    queue: WorkQueue[JobKey]
+    workers: Workers
+    reconciler: Reconciler
+    resync: Resync
+    events: EventRecorder
+    requests: RequestCounts
+    memories: BoundedMemories
+    web: WebServer
+    pressure: MemoryPressure
+    policies: PolicyBook
+    remover: Remover
+    guard: ClockGuard
+    housekeeper: Housekeeper
+    carrier: Carrier | None
+    archiving: LogArchiving | None
+    log_sweep: LogSweep | None
+
+
+class Readings(Collector):
+    """Reads them; to be registered with the registry of the metrics."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts: Final = parts
+
+    def collect(self) -> Iterator[Metric]:
+        """Everything, as it is now. Called from the event loop, which nothing else runs on then."""
+        yield _gauge(
+            "build_info", "Always 1; the label has the version.", {(__version__,): 1}, "version"
+        )
+        yield from self._bounds()
+        yield from self._memory()
+        yield from self._housekeeping()
+        yield from self._jobs()
+        yield from self._work()
+        yield from self._records()
+
+    def _bounds(self) -> Iterable[Metric]:
+        used = _used_and_limit(self._parts)
+        yield _gauge(
+            "bounded_used",
+            "How much of a structure in memory is used, by structure.",
+            {(name,): float(now) for name, (now, _) in used.items()},
+            "structure",
+        )
+        yield _gauge(
+            "bounded_limit",
+            "The most that a structure in memory holds, by structure.",
+            {(name,): float(limit) for name, (_, limit) in used.items()},
+            "structure",
+        )
+        yield _gauge(
+            "kopf_memories",
+            "Objects that kopf remembers: RetentionPolicies, of which a namespace has one at most.",
+            len(self._parts.memories),
+        )
+        yield _counter(
+            "web_connections_closed",
+            "Connections to this port that were closed to make room for another one.",
+            self._parts.web.places.closed_total,
+        )
+        yield _gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
+
+    def _memory(self) -> Iterable[Metric]:
+        pressure, index = self._parts.pressure, self._parts.index
+        if (use := pressure.use) is not None:
+            yield _gauge(
+                "memory_used_bytes",
+                "Memory that is used, without what the kernel would give up first.",
+                use.used,
+            )
+            yield _gauge(
+                "memory_limit_bytes",
+                "The cgroup's limit; without one, the node's memory, which then is the one used.",
+                use.limit,
+            )
+        yield _gauge("memory_pressure", "1 while memory is short.", int(pressure.is_on))
+        yield _counter(
+            "memory_pressure_changes",
+            "Times that memory pressure began and ended.",
+            {("begun",): pressure.begun_total, ("ended",): pressure.ended_total},
+            "change",
+        )
+        yield _gauge(
+            "index_retention_seconds",
+            "For how long a finished or settled suspended job stays in memory; less under pressure.",
+            pressure.retention_s(),
+        )
+        yield _counter(
+            "gc_memory_entries_freed",
+            "Finished and settled suspended jobs that left the index, by reason: of age, or sooner "
+            "because of pressure.",
+            {
+                ("age",): index.forgotten_total - pressure.forgotten_total,
+                ("pressure",): pressure.forgotten_total,
+            },
+            "reason",
+        )
+
+    def _housekeeping(self) -> Iterable[Metric]:
+        keeper, guard, remover = self._parts.housekeeper, self._parts.guard, self._parts.remover
+        yield _counter("gc_runs", "Runs of the housekeeping, of all policies.", keeper.runs_total)
+        yield _counter(
+            "gc_overruns",
+            "Runs that took longer than the interval; the next one was skipped.",
+            keeper.overruns_total,
+        )
+        yield _counter(
+            "gc_holds",
+            "Times that nothing was removed for a while, by cause: the wall clock was set by more "
+            "than an hour, or the process stood still for more than a minute.",
+            {("ClockStepped",): guard.leaps_total, ("StoodStill",): guard.standstills_total},
+            "cause",
+        )
+        yield _counter(
+            "gc_objects_deleted",
+            "Finished jobs that were deleted from the cluster, on time or by a sweep, by reason.",
+            {(reason,): count for reason, count in remover.removed_total.items()},
+            "reason",
+        )
+        yield _counter(
+            "gc_delete_errors",
+            "Tries to delete a finished job, on time or by a sweep, that came to nothing.",
+            remover.errors_total,
+        )
+
+    def _jobs(self) -> Iterable[Metric]:
+        index = self._parts.index
+        phases: Counter[str] = Counter(dict.fromkeys((_NEW, *_PHASES), 0))
+        pods = 0
+        for entry in index:
+            phase = entry.job.status.phase or _NEW
+            phases[phase if phase in phases else "Other"] += 1
+            pods += len(entry.pods)
+        yield _gauge(
+            "jobs",
+            "Jobs in the index, by phase; suspended ones that are settled leave it, as finished ones do.",
+            {(p,): n for p, n in phases.items()},
+            "phase",
+        )
+        yield _gauge("index_pods", "Pods in the index, of all its jobs.", pods)
+        yield _counter(
+            "index_evicted",
+            "Finished and settled suspended jobs that left the index early, to make room for live ones.",
+            index.evicted_total,
+        )
+        yield _counter(
+            "index_refused",
+            "Times that a job found no room in the index and had to wait.",
+            index.refused_total,
+        )
+        yield _counter(
+            "index_phantoms",
+            "Jobs in the index that a complete list did not have: a watch had missed their end.",
+            self._parts.resync.phantoms_total,
+        )
+
+    def _work(self) -> Iterable[Metric]:
+        parts = self._parts
+        yield _counter("reconciles", "Passes over jobs.", parts.workers.passes_total)
+        yield _counter(
+            "reconcile_errors",
+            "Passes that failed, and are made again later.",
+            parts.workers.failures_total,
+        )
+        yield _counter("resyncs", "Comparisons with complete lists.", parts.resync.runs_total)
+        yield _gauge(
+            "lists_forbidden",
+            "Lists of a namespace that our account may not read now: a Role is missing there.",
+            len(parts.resync.unreadable),
+        )
+        yield _gauge(
+            "work_queue_depth", "Keys that are due and not yet in work.", parts.queue.depth
+        )
+        yield _counter(
+            "work_queue_adds",
+            "News for the work queue; many become one pass.",
+            parts.queue.adds_total,
+        )
+        yield _counter(
+            "work_queue_refused",
+            "Keys for which the work queue had no room; the resync brings them again.",
+            parts.queue.refused_total,
+        )
+        yield _counter(
+            "api_requests",
+            "Requests of the API server, by verb and class of the answer's code; none: no answer.",
+            parts.requests.by_verb_and_code,
+            "verb",
+            "code",
+        )
+        yield _counter("events_recorded", "Events to be sent.", parts.events.recorded_total)
+        yield _counter(
+            "events_dropped",
+            "Events that found no room to wait, or that the API server did not take.",
+            parts.events.dropped_total,
+        )
+
+    def _records(self) -> Iterable[Metric]:
+        yield _counter(
+            "records_abandoned",
+            "Jobs that were let go without a stored record; the log has what is known of them.",
+            self._parts.reconciler.abandoned_total,
+        )
+        carrier = self._parts.carrier
+        if carrier is None:
+            return
+        outbox = carrier.outbox
+        yield _counter("records_stored", "Records stored.", outbox.stored_total)
+        yield _counter(
+            "records_rejected", "Records that the endpoint did not take.", outbox.rejected_total
+        )
+        yield _counter(
+            "record_failures", "Tries of a record that came to nothing.", outbox.failures_total
+        )
+        yield _counter(
+            "retry_cache_evicted",
+            "Keys that made room for younger ones; the refill finds them again.",
+            carrier.cache.evicted_total,
+        )
+        yield _counter(
+            "refills", "Times that waiting records were looked for.", carrier.refill.runs_total
+        )
+        yield _gauge(
+            "record_endpoint_down",
+            "1 while the record endpoint is taken to be down and asked once in 30 s.",
+            int(outbox.endpoint_ails),
+        )
+
+
+def _used_and_limit(parts: Parts) -> dict[str, tuple[int, int]]:
+    starter = parts.reconciler.starter
+    starting, creating = starter.starting, starter.launcher.in_flight
+    used = {
+        "index": (len(parts.index), parts.index.max_jobs),
+        "waiting_line": (len(parts.index.waiting), parts.index.waiting.limit),
+        "pods": (parts.index.room.used, parts.index.room.limit),
+        "start_line": (len(parts.index.room.waiting), parts.index.room.waiting.limit),
+        "work_queue": (len(parts.queue), parts.queue.limit + parts.index.max_jobs),
+        "manifest_cache_bytes": (parts.manifests.used_bytes, parts.manifests.limit_bytes),
+        "starting_bytes": (starting.used, starting.limit),
+        "creating_bytes": (creating.used, creating.limit),
+        "shared_texts": (texts_shared(), SHARED_TEXTS),
+        "policies": (len(parts.policies), parts.policies.limit),
+        "told_to_stay": (parts.remover.told, TOLD),
+        "event_queue": (parts.events.waiting, QUEUE_SIZE),
+        "event_memory": (parts.events.remembered, MEMORY_SIZE),
+        "web_connections": (len(parts.web.places), parts.web.places.limit),
+    }
+    if (carrier := parts.carrier) is not None:
+        keys = carrier.cache.max_keys
+        used |= {
+            "retry_cache": (len(carrier.cache), keys),
+            "outbox_in_flight": (carrier.outbox.in_flight, carrier.outbox.concurrency),
+            "outbox_ready": (len(carrier.outbox.ready), carrier.outbox.ready.max_jobs),
+            "outbox_deliveries": (carrier.outbox.deliveries, keys),
+        }
+    if (archiving := parts.archiving) is not None:
+        queue, threads = archiving.archiver.queue, archiving.threads
+        used |= {
+            "log_queue": (len(queue), queue.max_waiting),
+            "log_outcomes": (queue.outcomes_kept, queue.max_waiting),
+            "volume_threads": (threads.used, threads.limit),
+        }
+    if (sweep := parts.log_sweep) is not None:
+        used |= {
+            "volume_young": (len(sweep.youth), sweep.youth.limit),
+            "volume_processes": (sweep.processes, sweep.limits.processes),
+        }
+    return used
+
+
+def _gauge(
+    name: str, text: str, value: float | Mapping[tuple[str, ...], float], *labels: str
+) -> Metric:
+    return _filled(GaugeMetricFamily(PREFIX + name, text, labels=labels), value)
+
+
+def _counter(
+    name: str, text: str, value: float | Mapping[tuple[str, ...], float], *labels: str
+) -> Metric:
+    return _filled(CounterMetricFamily(PREFIX + name, text, labels=labels), value)
+
+
+def _filled(
+    family: GaugeMetricFamily | CounterMetricFamily,
+    value: float | Mapping[tuple[str, ...], float],
+) -> Metric:
+    values = value if isinstance(value, Mapping) else {(): value}
+    for labels, number in values.items():
+        family.add_metric(labels, number)
+    return family

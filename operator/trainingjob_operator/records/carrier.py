@@ -1,0 +1,89 @@
+"""The parts that carry records out of the cluster, wired together."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.manifest_cache import ManifestCache
+from trainingjob_operator.records import outbox, refill
+from trainingjob_operator.records.outbox import Outbox, Writer
+from trainingjob_operator.records.refill import Refill
+from trainingjob_operator.records.retry_cache import RetryCache
+from trainingjob_operator.settings import PersistSettings
+
+
+class Jobs(outbox.Jobs, refill.Jobs, Protocol):
+    """What both need of the gateway."""
+
+
+class Carrier:
+    """Retry cache, outbox and refill.
+
+    Attributes:
+        outbox: what the reconciler speaks to.
+        cache: the keys that wait.
+    """
+
+    def __init__(
+        self,
+        settings: PersistSettings,
+        *,
+        writer: Writer,
+        jobs: Jobs,
+        index: JobIndex,
+        manifests: ManifestCache,
+        clock: Clock,
+        cluster: str,
+        namespaces: Sequence[str | None],
+        on_delivery: Callable[[JobKey], None],
+    ) -> None:
+        """Build the parts; nothing runs yet.
+
+        Args:
+            settings: all bounds.
+            writer: writes one record.
+            jobs: where jobs are read and listed.
+            index: what is in memory of jobs.
+            manifests: what of jobs is too large for the index.
+            clock: the time.
+            cluster: the name of this cluster, for the record.
+            namespaces: where to look for jobs; None alone stands for everywhere.
+            on_delivery: called with a key of which there is news for the reconciler.
+        """
+        self.cache: Final = RetryCache(settings.retry_cache_size)
+        self.outbox: Final = Outbox(
+            writer=writer,
+            jobs=jobs,
+            index=index,
+            manifests=manifests,
+            cache=self.cache,
+            clock=clock,
+            cluster=cluster,
+            concurrency=settings.concurrency,
+            on_delivery=on_delivery,
+            on_room=self._room_was_made,
+            on_missed=self._something_was_missed,
+        )
+        self.refill: Final = Refill(
+            jobs=jobs,
+            cache=self.cache,
+            clock=clock,
+            namespaces=namespaces,
+            found=self.outbox,
+        )
+
+    def _room_was_made(self) -> None:
+        self.refill.poke()
+
+    def _something_was_missed(self) -> None:
+        self.refill.look_again()
+
+    def start(self) -> list[asyncio.Task[Any]]:
+        """Start carrying; cancel the tasks to stop. What they carried waits in the cluster."""
+        return [
+            asyncio.create_task(self.outbox.run(), name="outbox"),
+            asyncio.create_task(self.refill.run(), name="refill"),
+        ]

@@ -1,0 +1,397 @@
+"""The outbox: carries the records of finished jobs to the endpoint, and tells what became of them.
+
+Nothing here is the truth. What waits says so in the cluster (`status.recordState`), and only the
+reconciler writes that; memory holds keys, in flight or waiting, and forgets any of them without
+loss.
+
+Bounds: `concurrency` writes in flight; the retry cache's limit of keys that wait; as many news that
+the reconciler has not taken yet. At that limit the outbox waits for it; if it takes none for a
+while (jobs whose status cannot be written), the oldest make room. Their records are found and
+stored again one day, which the endpoint answers as it did the first time.
+
+What a list brings goes first: a page of a hundred costs the API server less than three reads. The
+keys that wait are among it, for a list brings all whose records wait; they are read one by one
+while there is no page. In an outage a list brings keys alone, and only into free places.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any, Final, Literal, Protocol
+
+from trainingjob_api.errors import (
+    EndpointUnauthorizedError,
+    EndpointUnavailableError,
+    KubernetesError,
+    RecordConflictError,
+    RecordError,
+    RecordRejectedError,
+)
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.archiving import is_archived
+from trainingjob_operator.core.decision import Delivery
+from trainingjob_operator.core.job import JobKey, JobStatus, JobView, is_newer
+from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.plan import is_ours
+from trainingjob_operator.core.rawread import mapping
+from trainingjob_operator.core.record import build_record
+from trainingjob_operator.core.recording import PENDING, REJECTED
+from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.manifest_cache import Manifest, ManifestCache
+from trainingjob_operator.records.circuit_breaker import CircuitBreaker
+from trainingjob_operator.records.deliveries import News
+from trainingjob_operator.records.ready_jobs import ReadyJobs
+from trainingjob_operator.records.retry_cache import RetryCache
+
+AT_ONCE_S: Final = 0.25
+"""How long a job's terminal write waits for its record, so that one write can say both."""
+
+_SLOW_S: Final = 30.0
+"""After a try at once that came to nothing, no other job is made to wait for so long."""
+
+_LOOK_S: Final = 1.0
+"""How often it is looked whether news that wait can be passed on, and whether anybody takes them."""
+
+_SHORTEST_SLEEP_S: Final = 0.01
+_BACKOFF_BASE_S: Final = 1.0
+_BACKOFF_CAP_S: Final = 300.0
+_logger = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+
+class Writer(Protocol):
+    """What writes one record; see `RecordWriter`."""
+
+    async def write(self, record: Object) -> None:
+        """Store a record."""
+        ...
+
+
+class Jobs(Protocol):
+    """Where a job is read live."""
+
+    async def get_job(self, key: JobKey) -> Object | None:
+        """Read a TrainingJob."""
+        ...
+
+
+class Outbox:
+    """Delivers records, the oldest first."""
+
+    def __init__(
+        self,
+        *,
+        writer: Writer,
+        jobs: Jobs,
+        index: JobIndex,
+        manifests: ManifestCache,
+        cache: RetryCache,
+        clock: Clock,
+        cluster: str,
+        concurrency: int,
+        on_delivery: Callable[[JobKey], None],
+        on_room: Callable[[], None] = lambda: None,
+        on_missed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare to deliver; nothing runs yet.
+
+        Args:
+            writer: writes one record.
+            jobs: where a job is read whose manifest is not in memory.
+            index: what is in memory of jobs.
+            manifests: what of jobs is too large for the index.
+            cache: the keys that wait.
+            clock: the time.
+            cluster: the name of this cluster, for the record.
+            concurrency: writes in flight at most.
+            on_delivery: called with a key of which there is news for the reconciler.
+            on_room: called whenever a try has ended, be it that its key has left the cache because
+                nothing waits for it any more.
+            on_missed: called when something waits that is neither here nor in the cache.
+        """
+        self._writer: Final = writer
+        self._jobs: Final = jobs
+        self._index: Final = index
+        self._manifests: Final = manifests
+        self._cache: Final = cache
+        self._clock: Final = clock
+        self._cluster: Final = cluster
+        self.concurrency: Final = concurrency
+        self._news: Final = News(cache.max_keys, clock, on_delivery=on_delivery)
+        self._on_room: Final = on_room
+        self._on_missed: Final = on_missed
+        self.ready: Final = ReadyJobs()
+        self._breaker: Final = CircuitBreaker()
+        self._tasks: Final[set[asyncio.Task[None]]] = set()
+        self._wake: Final = asyncio.Event()
+        self._held_until = float("-inf")
+        self._slow_until = float("-inf")
+        self.stored_total = 0
+        self.rejected_total = 0
+        self.failures_total = 0
+
+    # --- what the reconciler does with it -------------------------------------------------------
+
+    @property
+    def endpoint_ails(self) -> bool:
+        """Whether the endpoint is taken to be down."""
+        return self._breaker.is_open
+
+    @property
+    def in_flight(self) -> int:
+        """Writes that go on right now."""
+        return len(self._tasks)
+
+    @property
+    def deliveries(self) -> int:
+        """News of records that the reconciler has not taken yet; as many as keys at most."""
+        return len(self._news)
+
+    def offer(self, key: JobKey) -> None:
+        """A job's record is to be stored. Never waits."""
+        evicted = self._cache.put(key, now=self._clock.monotonic())
+        if evicted is not None:
+            _logger.warning(
+                "retry cache full (%d), evicted oldest: %s", self._cache.max_keys, evicted
+            )
+        self._wake.set()
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether there is a place for what a list brings; in an outage only that of a key."""
+        return not self._breaker.is_open or self._cache.room > 0
+
+    def take_in(self, job: JobView, raw: Object) -> None:
+        """A list has just brought a job whose record waits. Never waits.
+
+        The list can be older than what the index knows: its pages are of one moment.
+        """
+        key, now, told = job.key, self._clock.monotonic(), self._news.of(job)
+        is_told = told is not None and told.revision == job.status.record_revision
+        if is_told or self._cache.is_left_alone(key, now=now):
+            return
+        entry = self._index.get(key)
+        known = entry.job if entry is not None and entry.job.uid == job.uid else job
+        has_changed = is_newer(known.resource_version, job.resource_version)
+        if has_changed and known.status.record_state not in {PENDING, REJECTED}:
+            return
+        if has_changed or self._breaker.is_open:
+            self._keep(key)
+        elif self.ready.put(job):
+            if job.invalid is None:
+                self._manifests.put(job, raw, now=now)
+            self._wake.set()
+        else:
+            self._on_missed()
+
+    def _keep(self, key: JobKey) -> None:
+        """Keep a key if there is a place for it."""
+        if key in self._cache or self._cache.room:
+            self.offer(key)
+        else:
+            self._on_missed()
+
+    def delivery_of(self, job: JobView) -> Delivery | None:
+        """What became of the record of this very job, until `settled` is called."""
+        return self._news.of(job)
+
+    def settled(self, key: JobKey) -> None:
+        """The news of this job's record are in its status, or there is no such job any more."""
+        if self._news.settled(key):
+            self._wake.set()
+
+    async def store_at_once(self, job: JobView, status: JobStatus) -> bool:
+        """Try to store the record of a job that is about to be finished, in a moment or not at all.
+
+        It is tried only while the endpoint is known to be quick, so that a slow one costs the
+        reconciler a moment now and then, and not one for every job.
+
+        Returns:
+            Whether it is stored. If not, nothing is lost: finish the job and `offer` its key.
+        """
+        now = self._clock.monotonic()
+        manifest = self._manifests.get(job)
+        busy = len(self._tasks) >= self.concurrency or now < self._held_until
+        if manifest is None or busy or self._breaker.is_open or now < self._slow_until:
+            return False
+        try:
+            async with asyncio.timeout(AT_ONCE_S):
+                await self._writer.write(self._record(job, status, manifest))
+        except (TimeoutError, RecordError):
+            self._slow_until = self._clock.monotonic() + _SLOW_S
+            return False
+        self.stored_total += 1
+        return True
+
+    # --- the deliveries -------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Deliver what waits, until cancelled."""
+        try:
+            while True:
+                self._wake.clear()
+                self._start_what_is_due()
+                self._news.pass_on(sending=len(self._tasks) >= self.concurrency)
+                await self._sleep()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start_what_is_due(self) -> None:
+        now = self._clock.monotonic()
+        while self._has_room() and self._wait_s(now) == 0:
+            if (found := self._next(now)) is None:
+                return
+            key, listed = found
+            self._breaker.asking(now=now)
+            task = asyncio.create_task(self._deliver(key, listed), name=f"record-{key}")
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _next(self, now: float) -> tuple[JobKey, JobView | None] | None:
+        """What to send next, as a list has just brought it or by its key alone."""
+        # A probe asks about the endpoint, not the record: it waits for no record's back-off.
+        is_probe = self._breaker.is_open
+        if is_probe and (key := self._cache.take_probe()) is not None:
+            return key, None
+        if (job := self.ready.take()) is not None:
+            self._cache.take_this(job.key, now=now)
+            return job.key, job
+        key = None if is_probe else self._cache.take(now=now)
+        return (key, None) if key is not None else None
+
+    def _has_room(self) -> bool:
+        if len(self._news) + len(self._tasks) < self._news.limit:
+            return len(self._tasks) < self.concurrency
+        return not self._tasks and self._news.is_stuck
+
+    def _wait_s(self, now: float) -> float:
+        """For how long the endpoint is to be left alone."""
+        return max(self._breaker.wait_s(now=now), self._held_until - now, 0.0)
+
+    async def _sleep(self) -> None:
+        """Until something is due, or happens."""
+        now = self._clock.monotonic()
+        due = now if len(self.ready) else self._cache.next_due(now=now)
+        wait: float | None = None
+        if due is not None and self._has_room():
+            due = now if self._breaker.is_open else due
+            wait = max(due - now, self._wait_s(now), _SHORTEST_SLEEP_S)
+        if self._news.waits or (due is not None and not self._has_room()):
+            wait = min(wait or _LOOK_S, _LOOK_S)
+        try:
+            async with asyncio.timeout(wait):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._wake.set()
+        self._on_room()
+
+    async def _deliver(self, key: JobKey, listed: JobView | None) -> None:
+        try:
+            record = await self._find(key, listed)
+            if record is not None:
+                await self._store(key, record)
+            else:
+                self._cache.remove(key)
+                self._breaker.not_asked(now=self._clock.monotonic())
+        except (EndpointUnauthorizedError, EndpointUnavailableError) as error:
+            self._endpoint_failed(error)
+            self._again_later(key)
+        except KubernetesError as error:
+            _logger.warning("job %s: cannot be read for its record: %s", key, error)
+            self._again_later(key)
+        except Exception:
+            # A fault of ours with one record must not take the others along.
+            _logger.exception("job %s: its record was not stored; this is a bug", key)
+            self._again_later(key)
+
+    async def _store(self, key: JobKey, record: Object) -> None:
+        try:
+            await self._writer.write(record)
+        except RecordConflictError as error:
+            self._tell(key, record, "Conflict", str(error))
+        except RecordRejectedError as error:
+            self._tell(key, record, "Rejected", str(error))
+        else:
+            self._tell(key, record, "Stored", "")
+
+    async def _find(self, key: JobKey, listed: JobView | None) -> Object | None:
+        """The record of a job that waits for it; None: there is no such job any more."""
+        entry = self._index.get(key)
+        job = entry.job if entry is not None else listed
+        if listed and job and is_newer(listed.resource_version, job.resource_version):
+            job = listed  # the watch is behind the list
+        manifest = self._manifests.get(job) if job is not None else None
+        if entry is None:
+            self._manifests.drop(key)  # nobody else would
+        if job is None or manifest is None:
+            raw = await self._jobs.get_job(key)
+            if raw is None:
+                return None
+            job = job_view(raw)
+            labels = mapping(mapping(raw.get("metadata")).get("labels"))
+            manifest = Manifest(labels, mapping(raw.get("spec")), self._clock.monotonic())
+        waits = job.status.is_finished and job.status.record_state in {PENDING, REJECTED}
+        # The record names the logs. It is offered again when they are archived or given up.
+        is_due = waits and is_archived(job.status) and is_ours(job)
+        return self._record(job, job.status, manifest) if is_due else None
+
+    def _record(self, job: JobView, status: JobStatus, manifest: Manifest) -> Object:
+        return build_record(
+            job, status, labels=manifest.labels, spec=manifest.spec, cluster=self._cluster
+        )
+
+    def _tell(
+        self,
+        key: JobKey,
+        record: Object,
+        result: Literal["Stored", "Conflict", "Rejected"],
+        message: str,
+    ) -> None:
+        """The endpoint has spoken of this record: let the reconciler know."""
+        if self._breaker.succeeded():
+            _logger.info("the record endpoint answers again; %d keys wait", len(self._cache))
+            self._cache.hasten(now=self._clock.monotonic())
+            self._on_missed()  # a list brings all that waits, and what its records need
+        if result == "Stored":
+            self.stored_total += 1
+        else:
+            self.rejected_total += 1
+            _logger.warning("job %s: its record is not taken: %s", key, message)
+        self._cache.remove(key)
+        uid, revision = record["uid"], record["revision"]
+        self._news.tell(key, Delivery(uid=uid, revision=revision, result=result, message=message))
+
+    def _endpoint_failed(self, error: RecordError) -> None:
+        self.failures_total += 1
+        now = self._clock.monotonic()
+        if isinstance(error, EndpointUnavailableError):
+            self._held_until = max(self._held_until, now + error.retry_after_s)
+        if self._breaker.failed(now=now, at_once=isinstance(error, EndpointUnauthorizedError)):
+            self._put_back()
+            _logger.warning(
+                "the record endpoint is down (%s); records wait in the cluster, and it is asked "
+                "again every 30 s",
+                error,
+            )
+
+    def _put_back(self) -> None:
+        """An outage begins: of what a list has brought the keys stay, as far as there is room."""
+        for key in self.ready.clear():
+            self._manifests.drop(key)
+            self._keep(key)
+
+    def _again_later(self, key: JobKey) -> None:
+        """Exponential back-off with full jitter: what failed together does not come together."""
+        ceiling = min(_BACKOFF_CAP_S, _BACKOFF_BASE_S * 2.0 ** min(self._cache.failures(key), 32))
+        wait = random.uniform(0.0, ceiling)  # noqa: S311 - not a secret
+        self._cache.failed(key, due=self._clock.monotonic() + wait)
+        if key not in self._cache:  # it has been evicted, or there was no room for it
+            self._on_missed()

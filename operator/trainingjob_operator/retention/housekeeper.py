@@ -1,0 +1,330 @@
+"""One run of the housekeeping for one policy, once in an interval.
+
+The policy of a namespace has that namespace's jobs swept. The default policy, in the operator's
+namespace, has those of all namespaces without one swept, then the index aged, then the log volume
+swept, once for all. How it went is written to the policy's status.
+
+Runs wait for one another, so that two lists are never held at once, and a run that takes longer
+than the interval skips the next one. Nothing that goes wrong ends the timer.
+
+Bound: four sums for each policy whose status could not be written, until it can be, or is gone.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from trainingjob_api.constants import (
+    REASON_CLOCK_STEPPED,
+    REASON_IDENTITY_UNKNOWN,
+    REASON_JOBS_UNKNOWN,
+)
+from trainingjob_api.errors import ConflictError, KubernetesError, VolumeError
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.rawread import mapping, text
+from trainingjob_operator.jobs.index_aging import IndexAging
+from trainingjob_operator.retention.clock_guard import ClockGuard
+from trainingjob_operator.retention.job_deleter import Remover
+from trainingjob_operator.retention.job_sweep import JobsReport, JobSweep, Seen
+from trainingjob_operator.retention.policy_book import PolicyBook
+from trainingjob_operator.retention.policy_status import Run, status_patch
+from trainingjob_operator.retention.policy_watch import PolicyWatch
+from trainingjob_operator.retention.ports import Counts, Object, PolicyStatus, VolumeSweep
+from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
+
+_WRITES: Final = 4
+_POLICY_UNKNOWN: Final = "PolicyUnknown"
+"""Why the volume was left alone: the API server did not say whose volume it is."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """What settings say.
+
+    Attributes:
+        interval_s: from the beginning of one run to that of the next.
+        namespaces: whose jobs are served; None alone stands for all.
+        files_max_age_s: how long files stay on the volume where the default policy does not say.
+    """
+
+    interval_s: float
+    namespaces: Sequence[str | None]
+    files_max_age_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What is in memory.
+
+    Attributes:
+        jobs: jobs in the index.
+        active: those of them that have not finished.
+        waiting: keys of jobs whose records wait.
+        resident_bytes: memory of the process.
+    """
+
+    jobs: int
+    active: int
+    waiting: int
+    resident_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What a run works with.
+
+    Attributes:
+        volume: sweeps the log volume; None: there is none.
+        identify: reads anew who we are, or raises VolumeError: nothing is removed then.
+        volume_fault: why logs could not be written to it when that was last tried, if so.
+    """
+
+    policies: PolicyStatus
+    book: PolicyBook
+    watch: PolicyWatch
+    sweep: JobSweep
+    remover: Remover
+    guard: ClockGuard
+    clock: Clock
+    counts: Counts
+    aging: IndexAging
+    memory: Callable[[], Memory]
+    volume: VolumeSweep | None = None
+    identify: Callable[[], Awaitable[None]]
+    volume_fault: Callable[[], VolumeError | None] = lambda: None
+
+
+class Housekeeper:
+    """Does what is due when a policy's timer fires."""
+
+    def __init__(self, tools: Tools, schedule: Schedule) -> None:
+        self._tools: Final = tools
+        self._schedule: Final = schedule
+        self._turn: Final = asyncio.Lock()
+        self._runs: Final[set[asyncio.Task[None]]] = set()
+        self._untold: Final[dict[str, dict[str, int]]] = {}
+        self.runs_total = 0
+        self.overruns_total = 0
+
+    async def tick(self, namespace: str) -> None:
+        """Make one run for the policy of this namespace. Never fails.
+
+        In a task of its own: kopf waits for a timer that is busy when it ends, and cancels none.
+        """
+        run = asyncio.create_task(self._tick(namespace), name=f"housekeeping-{namespace}")
+        self._runs.add(run)
+        try:
+            await asyncio.wait({run})
+        finally:
+            run.cancel()
+            self._runs.discard(run)
+
+    def policy_forgotten(self, namespace: str) -> None:
+        """The policy of this namespace is gone, and with it whom its sums could be told."""
+        self._untold.pop(namespace, None)
+
+    async def stop(self) -> None:
+        """End what runs, in the middle if need be: the next process finds the rest."""
+        runs = tuple(self._runs)
+        for run in runs:
+            run.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+
+    async def _tick(self, namespace: str) -> None:
+        clock, begun = self._tools.clock, self._tools.clock.monotonic()
+        started_at = clock.now()
+        _logger.info("Cleanup: run started%s", self._of(namespace))
+        try:
+            async with self._turn:
+                if not self._tools.guard.distrusts():
+                    await self._run(namespace, started_at, begun)
+        except Exception:
+            _logger.exception("Cleanup: the run failed; this is a bug")
+        self.runs_total += 1
+        self._say_done(namespace, clock.monotonic() - begun)
+
+    def _say_done(self, namespace: str, seconds: float) -> None:
+        interval = wait = self._schedule.interval_s
+        if seconds > interval:
+            self.overruns_total += 1
+            wait = self._beats(seconds) * interval - seconds
+            _logger.warning(
+                "Cleanup: the run took %.0f s, longer than its interval of %g s; what was due "
+                "meanwhile is skipped",
+                seconds,
+                interval,
+            )
+        _logger.info(
+            "Cleanup: done in %.1f s, next run in %.0f s%s", seconds, wait, self._of(namespace)
+        )
+
+    async def _run(self, namespace: str, started_at: datetime, begun: float) -> None:
+        tools, is_default = self._tools, namespace == self._tools.book.default_namespace
+        sweep_begun = tools.clock.monotonic()  # not `begun`: it may have waited for its turn
+        jobs = await self._sweep_jobs(namespace, is_default=is_default)
+        deleted = tools.remover.take_removed(namespace)
+        tools.counts.jobs_swept(
+            skipped=jobs.skipped,
+            errors=jobs.errors,
+            seconds=tools.clock.monotonic() - sweep_begun,
+            at=tools.clock.now(),
+        )
+        volume = None
+        if is_default:
+            self._say_memory()
+            volume = await self._sweep_volume(jobs, started_at)
+        seconds = tools.clock.monotonic() - begun
+        until_next = timedelta(seconds=self._beats(seconds) * self._schedule.interval_s)
+        run = Run(
+            started_at=started_at,
+            seconds=seconds,
+            next_at=started_at + until_next,
+            jobs_deleted=deleted.total(),
+            errors=jobs.errors + (volume.errors if volume is not None else 0),
+            skipped=jobs.skipped,
+            volume=volume,
+            untold=self._untold.get(namespace, {}),
+        )
+        if await self._write_status(namespace, run):
+            self._untold.pop(namespace, None)
+        else:
+            tools.remover.not_told(namespace, deleted)
+            self._untold[namespace] = run.not_told()
+
+    async def _sweep_jobs(self, namespace: str, *, is_default: bool) -> JobsReport:
+        tools, namespaces = self._tools, self._schedule.namespaces
+        if not is_default:
+            if tools.book.ruler_of(namespace) != namespace:
+                return JobsReport()  # it cannot be understood, and rules nobody
+            return await tools.sweep.run((namespace,), ruler=namespace)
+        try:
+            await tools.watch.refresh()
+        except KubernetesError as error:
+            _logger.warning("Cleanup: cannot list RetentionPolicies: %s", error)
+            return JobsReport(errors=1, not_listed=[str(error)])
+        remember = tools.volume is not None
+        return await tools.sweep.run(namespaces, ruler=namespace, remember=remember)
+
+    def _say_memory(self) -> None:
+        forgotten = self._tools.aging.take_forgotten()
+        if forgotten:
+            _logger.info("Cleanup: removed %d finished or suspended jobs from memory", forgotten)
+        memory = self._tools.memory()
+        _logger.info(
+            "Memory: %d jobs (%d active), %d cached persists, %.0f MiB resident",
+            memory.jobs,
+            memory.active,
+            memory.waiting,
+            memory.resident_bytes / 2**20,
+        )
+
+    async def _sweep_volume(self, jobs: JobsReport, listed_at: datetime) -> VolumeReport | None:
+        """Sweep the volume, if it is known which jobs there are: else nothing is concluded."""
+        tools = self._tools
+        if tools.volume is None:
+            return None
+        if not jobs.is_complete or jobs.seen is None:
+            _logger.warning("Cleanup: the volume is left alone, because not all jobs were listed")
+            tools.counts.volume_left_alone(REASON_JOBS_UNKNOWN)
+            return _jobs_unknown(jobs)
+        if tools.guard.distrusts():  # since the list was begun: it is not of now any more
+            _logger.warning("Cleanup: the volume is left alone, because the list of jobs is old")
+            tools.counts.volume_left_alone(REASON_CLOCK_STEPPED)
+            return None
+        begun, namespace = tools.clock.monotonic(), tools.book.default_namespace
+        raw = await self._read_default_policy(namespace)
+        if raw is None:
+            return None
+        volume_id = text(mapping(raw.get("status")).get("volumeId")) or None
+        try:
+            await tools.identify()
+        except VolumeError as error:
+            _logger.warning("Cleanup: the volume is left alone: %s", error)
+            tools.counts.volume_left_alone(REASON_IDENTITY_UNKNOWN)
+            return VolumeReport(healthy=False, reason=error.reason, message=str(error))
+        live = _live(jobs.seen, listed_at, volume_id)
+        jobs.seen = None
+        report = await tools.volume.run(live, max_age_s=self._files_max_age_s())
+        seconds = tools.clock.monotonic() - begun
+        tools.counts.volume_swept(report, seconds=seconds, at=tools.clock.now())
+        _logger.info(
+            "Cleanup: removed %d log files and %d directories (%d bytes)",
+            report.files_removed,
+            report.directories_removed,
+            report.bytes_freed,
+        )
+        return _with_fault(report, tools.volume_fault())
+
+    async def _read_default_policy(self, namespace: str) -> Object | None:
+        """Return the policy that knows the volume; None: it is not known whose the volume is."""
+        try:
+            return await self._tools.policies.get_policy(namespace)
+        except KubernetesError as error:
+            _logger.warning("Cleanup: the volume is left alone: %s", error)
+            self._tools.counts.volume_left_alone(_POLICY_UNKNOWN)
+            return None
+
+    def _files_max_age_s(self) -> float:
+        policy = self._tools.book.get(self._tools.book.default_namespace)
+        said = policy.rules.files_max_age_s if policy is not None else None
+        return self._schedule.files_max_age_s if said is None else said
+
+    async def _write_status(self, namespace: str, run: Run) -> bool:
+        """Tell how it went, if anybody can be told. Somebody may edit the policy: read it again."""
+        tools = self._tools
+        try:
+            for _ in range(_WRITES):
+                raw = await tools.policies.get_policy(namespace)
+                if raw is None:
+                    return True
+                inherited = tools.book.inherited_by(namespace)
+                patch = status_patch(raw, inherited, run, now=tools.clock.now())
+                try:
+                    await tools.policies.patch_policy_status(namespace, patch)
+                except ConflictError as error:
+                    refused: KubernetesError = error
+                    continue
+                return True
+        except KubernetesError as error:
+            refused = error
+        _logger.warning("Cleanup: cannot write the policy's status: %s", refused)
+        return False
+
+    def _beats(self, seconds: float) -> int:
+        """After how many intervals from its beginning the timer fires again."""
+        return max(math.ceil(seconds / self._schedule.interval_s), 1)
+
+    def _of(self, namespace: str) -> str:
+        """Whose run it is, unless it is that of the default policy, of which there is one."""
+        return "" if namespace == self._tools.book.default_namespace else f" for {namespace}"
+
+
+def _with_fault(report: VolumeReport, fault: VolumeError | None) -> VolumeReport:
+    """A volume that is full can be swept like any other, and is not healthy all the same."""
+    if fault is None or not report.healthy:
+        return report
+    message = f"logs could not be written when that was last tried: {fault}"
+    return replace(report, healthy=False, reason=fault.reason, message=message)
+
+
+def _jobs_unknown(jobs: JobsReport) -> VolumeReport:
+    """What is said of a volume that is left alone because of this."""
+    why = "; ".join(jobs.not_listed) or f"{jobs.not_understood} were not understood"
+    message = f"nothing is removed while not all jobs can be listed: {why}"
+    return VolumeReport(healthy=False, reason=REASON_JOBS_UNKNOWN, message=message)
+
+
+def _live(seen: Seen, listed_at: datetime, volume_id: str | None) -> LiveJobs:
+    return LiveJobs(
+        uids=frozenset(seen.uids),
+        finished=seen.finished,
+        kept=frozenset(seen.kept),
+        listed_at=listed_at,
+        volume_id=volume_id,
+    )

@@ -1,0 +1,234 @@
+"""Deletes one finished job whose time is over: looks at it live, decides again, and only then acts.
+
+The deletion names the job's uid and the very version that was decided on. Whatever happens in
+between, a longer time to live, a pin, a namesake, makes it fail: then the job is looked at again.
+
+Bound: `TOLD` jobs of which is remembered that it was said why they stay; of more than that at once
+it is said again.
+"""
+
+import logging
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from trainingjob_api.constants import (
+    REASON_CLOCK_STEPPED,
+    REASON_EXPIRED,
+    REASON_NOT_DELETED,
+)
+from trainingjob_api.errors import ConflictError, KubernetesError
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.decision import Event
+from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.retention import (
+    FINISHED_AHEAD,
+    GITOPS,
+    Inherited,
+    Verdict,
+    counts_for_history,
+    finished_at,
+    judge,
+)
+from trainingjob_operator.core.text import age
+from trainingjob_operator.retention.clock_guard import ClockGuard
+from trainingjob_operator.retention.ports import Jobs, Policies, Recorder
+
+LONGEST_WAIT_S: Final = 3600.0
+"""What is due later than that is the sweep's business: it needs no place in memory."""
+
+CHANGED: Final = "Changed"
+"""Why a job stays: it is not any more what it was when it was seen."""
+
+TTL: Final = "TTL"
+HISTORY: Final = "HistoryLimit"
+"""Why a job was deleted: its time was over; there were so many newer ones."""
+
+_LOOK_AGAIN_S: Final = 1.0
+TOLD: Final = 2000
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What became of a job that was to be deleted.
+
+    Attributes:
+        removed: it was deleted, by us.
+        conflict: it changed between the look and the deletion.
+        kept_by: why it stays, if it does; "": it is gone.
+        verdict: what was decided when it was looked at live, if it was there.
+    """
+
+    removed: bool = False
+    conflict: bool = False
+    kept_by: str = ""
+    verdict: Verdict | None = None
+
+
+class Remover:
+    """Shared by the reconciler, which deletes on time, and the sweep, which finds the rest.
+
+    Attributes:
+        removed_total: how many jobs were deleted, by reason.
+        errors_total: how many deletions the API server did not take.
+    """
+
+    def __init__(
+        self, jobs: Jobs, policies: Policies, events: Recorder, clock: Clock, guard: ClockGuard
+    ) -> None:
+        self._jobs: Final = jobs
+        self._policies: Final = policies
+        self._events: Final = events
+        self._clock: Final = clock
+        self._guard: Final = guard
+        self._told: Final[OrderedDict[tuple[str, str], None]] = OrderedDict()
+        self._removed: Final[dict[str, Counter[str]]] = {}
+        self.removed_total: Final[Counter[str]] = Counter({TTL: 0, HISTORY: 0})
+        self.errors_total = 0
+
+    @property
+    def told(self) -> int:
+        """Jobs of which is remembered that it was said why they stay; `TOLD` at most."""
+        return len(self._told)
+
+    def judge(self, job: JobView) -> Verdict:
+        """What is to become of a job, as it was seen."""
+        inherited = self._policies.inherited_by(job.key.namespace)
+        return judge(job, inherited, now=self._clock.now())
+
+    def is_held(self, verdict: Verdict) -> bool:
+        """Whether a job is due and stays all the same."""
+        return verdict.is_held(now=self._clock.now())
+
+    def take_removed(self, ruler: str) -> Counter[str]:
+        """How many jobs the policy of this namespace has had deleted since last asked, by reason."""
+        return self._removed.pop(ruler, Counter())
+
+    def not_told(self, ruler: str, removed: Counter[str]) -> None:
+        """That could not be said in the policy's status: the next run is to say it."""
+        if removed:
+            self._removed.setdefault(ruler, Counter()).update(removed)
+
+    async def when_finished(self, job: JobView) -> float | None:
+        """Delete a job if its time is over.
+
+        Returns:
+            In how many seconds to look again; None: it is gone, or the sweep will find it.
+
+        Raises:
+            KubernetesError: it could not be read or deleted; try again later.
+        """
+        verdict = self.judge(job)
+        if verdict.expired:
+            if self._guard.distrusts():
+                return self._guard.hold_s
+            try:
+                removal = await self.remove(job.key, job.uid)
+            except KubernetesError as error:
+                if not error.permanent:
+                    raise
+                _logger.warning("Cleanup: cannot remove job %s: %s", job.key, error)
+                return None  # a right is missing, or somebody's rule says no: the sweep asks again
+            if removal.conflict:
+                return _LOOK_AGAIN_S
+            if removal.verdict is None:
+                return None
+            verdict = removal.verdict
+        self.tell(job, verdict)
+        return self._wait(verdict)
+
+    async def remove(
+        self, key: JobKey, uid: str, *, surplus_by: Inherited | None = None
+    ) -> Removal:
+        """Read a job, decide again, and delete it if that is still right.
+
+        Args:
+            key: the job's key.
+            uid: of this very job.
+            surplus_by: it is one too many by a history limit of these rules; it goes only while
+                they hold. None: it goes only because its time is over.
+
+        Raises:
+            KubernetesError: it could not be read or deleted.
+        """
+        try:
+            return await self._remove(key, uid, surplus_by)
+        except KubernetesError:
+            self.errors_total += 1
+            raise
+
+    async def _remove(self, key: JobKey, uid: str, surplus_by: Inherited | None) -> Removal:
+        raw = await self._jobs.get_job(key)
+        if raw is None:
+            return Removal()
+        job = job_view(raw)
+        if job.uid != uid:
+            return Removal()  # a namesake: its time is its own
+        verdict = self.judge(job)
+        if not verdict.expired and not self._is_surplus(job, surplus_by):
+            return Removal(kept_by=verdict.held_by or CHANGED, verdict=verdict)
+        if self._guard.distrusts():  # asked after the judgement: a sweep takes time, too
+            return Removal(kept_by=REASON_CLOCK_STEPPED, verdict=verdict)
+        try:
+            was_there = await self._jobs.delete_finished_job(job)
+        except ConflictError:
+            return Removal(conflict=True, kept_by=CHANGED, verdict=verdict)
+        if was_there:
+            self._note(job, verdict, TTL if verdict.expired else HISTORY)
+        return Removal(removed=was_there)
+
+    def _is_surplus(self, job: JobView, by: Inherited | None) -> bool:
+        """Whether it still is one too many: somebody may have edited the policy since."""
+        if by is None or not counts_for_history(job):
+            return False
+        return self._policies.inherited_by(job.key.namespace) == by
+
+    def tell(self, job: JobView, verdict: Verdict) -> None:
+        """Say of a job, once, that it stays: it would be created again, or finished in the future."""
+        if verdict.ahead and self._is_news(job, FINISHED_AHEAD):
+            _logger.warning(
+                "Cleanup: job %s says that it finished in the future, %s from now: a clock was "
+                "ahead, or ours is behind; it is deleted that much later",
+                job.key,
+                age(verdict.ahead.total_seconds()),
+            )
+        if verdict.held_by == GITOPS and self.is_held(verdict) and self._is_news(job, GITOPS):
+            self._tell_of_gitops(job)
+
+    def _is_news(self, job: JobView, reason: str) -> bool:
+        """Whether that was not said of this job yet."""
+        if (job.uid, reason) in self._told:
+            return False
+        self._told[job.uid, reason] = None
+        if len(self._told) > TOLD:
+            self._told.popitem(last=False)
+        return True
+
+    def _tell_of_gitops(self, job: JobView) -> None:
+        message = (
+            f"its time to live is over, but {job.gitops_owner} owns it and would create it again; "
+            "set spec.ttlSecondsAfterFinished to have it deleted all the same"
+        )
+        self._events.record(job, Event(reason=REASON_NOT_DELETED, message=message))
+
+    def _note(self, job: JobView, verdict: Verdict, reason: str) -> None:
+        self.removed_total[reason] += 1
+        ruler = self._policies.ruler_of(job.key.namespace)
+        self._removed.setdefault(ruler, Counter())[reason] += 1
+        ended_at = finished_at(job.status) or self._clock.now()
+        old = age((self._clock.now() - ended_at).total_seconds())
+        _logger.info(
+            "Cleanup: removed job %s (%s, finished %s ago)", job.key, job.status.phase, old
+        )
+        why = f"as {verdict.rule} says" if reason == TTL else "to make room for newer ones"
+        message = f"deleted {old} after it finished, {why}"
+        self._events.record(job, Event(reason=REASON_EXPIRED, message=message))
+
+    def _wait(self, verdict: Verdict) -> float | None:
+        if verdict.due_at is None or verdict.held_by:
+            return None
+        wait = (verdict.due_at - self._clock.now()) / timedelta(seconds=1)
+        return max(wait, 0.0) if wait <= LONGEST_WAIT_S else None

@@ -1,0 +1,171 @@
+"""Keeps the book of RetentionPolicies, and sees to it that the default one is there.
+
+The book is filled from lists, at the start and every few minutes, and from the watch in between.
+When a policy says something else than before, the finished jobs in memory are looked at again: a
+shorter time to live takes effect at once.
+
+A namespace whose policies are forbidden to us is left out, and asked about again every half
+minute; what it is told of by the watch, or was known before, holds on.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from trainingjob_api.constants import POLICY_NAME
+from trainingjob_api.errors import AlreadyExistsError, ForbiddenError, KubernetesError
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.core.observe_policy import PolicyView, policy_view
+from trainingjob_operator.core.rawread import mapping
+from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.kube.unreadable import Unreadable
+from trainingjob_operator.retention.policy_book import PolicyBook
+from trainingjob_operator.retention.ports import PoliciesApi
+
+DELETED: Final = "DELETED"
+
+_EVERY_S: Final = 300.0
+_RETRY_S: Final = 30.0
+_WHAT: Final = "RetentionPolicies"
+_logger = logging.getLogger(__name__)
+
+
+class PolicyWatch:
+    """Where news of policies come in."""
+
+    def __init__(
+        self,
+        api: PoliciesApi,
+        book: PolicyBook,
+        index: JobIndex,
+        *,
+        namespaces: Sequence[str | None],
+        unreadable: Unreadable,
+        look_again: Callable[[JobKey], None],
+        on_forgotten: Callable[[str], object] = lambda namespace: None,
+    ) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            api: where policies are.
+            book: where they are remembered.
+            index: the jobs in memory.
+            namespaces: where policies count; None alone stands for everywhere.
+            unreadable: the lists that are forbidden to us.
+            look_again: takes the key of a job for which something else may hold by now.
+            on_forgotten: told the namespace of a policy that is gone.
+        """
+        self._api: Final = api
+        self._book: Final = book
+        self._index: Final = index
+        self._namespaces: Final = namespaces
+        self._unreadable: Final = unreadable
+        self._look_again: Final = look_again
+        self._on_forgotten: Final = on_forgotten
+        self._turn: Final = asyncio.Lock()
+        self._wake: Final = asyncio.Event()
+        self._is_fresh = False
+
+    def policy_event(self, kind: str | None, raw: dict[str, Any]) -> None:
+        """A RetentionPolicy was listed (None), ADDED, MODIFIED or DELETED."""
+        if not _counts(raw):
+            return
+        policy = policy_view(raw)
+        if kind == DELETED:
+            if self._book.forget(policy.namespace, policy.uid):
+                self._on_forgotten(policy.namespace)
+                self._apply({policy.namespace})
+                self._wake.set()
+        elif self._book.put(policy):
+            self._apply({policy.namespace})
+
+    def is_there(self, namespace: str, uid: str) -> bool:
+        """True if this very policy was seen, and not seen to go."""
+        policy = self._book.get(namespace)
+        return policy is not None and policy.uid == uid
+
+    async def refresh(self) -> None:
+        """List all policies that we may, and create the default one if it is not there.
+
+        Raises:
+            KubernetesError: they could not be listed, or it could not be created.
+        """
+        # One after the other: a list that began before another one brings back what that one
+        # rightly lacked.
+        async with self._turn:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
+        found: list[PolicyView] = []
+        version = ""
+        unread: list[str] = []
+        for namespace in self._namespaces:
+            try:
+                async for page in self._api.list_policies(namespace):
+                    # Of several lists the first: what is newer than that is not taken for gone.
+                    version = version or page.resource_version
+                    found += (policy_view(raw) for raw in page.items if _counts(raw))
+            except ForbiddenError as error:
+                if namespace is None or len(unread) + 1 == len(self._namespaces):
+                    raise  # nothing at all can be read
+                unread.append(namespace)
+                self._say_unread(namespace, error)
+            else:
+                self._say_read(namespace)
+        changed = self._book.replace(found, version, unread=unread)
+        for namespace in changed:
+            if self._book.get(namespace) is None:
+                self._on_forgotten(namespace)
+        self._apply(changed)
+        if not self._book.has_default and self._book.default_namespace not in unread:
+            await self._create_default()
+        self._is_fresh = not unread
+
+    def _say_unread(self, namespace: str, error: ForbiddenError) -> None:
+        if self._unreadable.refused(_WHAT, namespace):
+            _logger.warning(
+                "cannot list the RetentionPolicies of namespace %s: %s; without them its jobs are "
+                "deleted only by a time of their own",
+                namespace,
+                error,
+            )
+
+    def _say_read(self, namespace: str | None) -> None:
+        if self._unreadable.read(_WHAT, namespace):
+            _logger.info("the RetentionPolicies of namespace %s can be listed now", namespace)
+
+    async def run(self) -> None:
+        """Refresh the book every few minutes, and when a policy has gone, until cancelled."""
+        while True:
+            if not self._is_fresh:
+                try:
+                    await self.refresh()
+                except KubernetesError as error:
+                    _logger.warning("cannot read or create the RetentionPolicies: %s", error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_EVERY_S if self._is_fresh else _RETRY_S):
+                    await self._wake.wait()
+            self._wake.clear()
+            self._is_fresh = False
+
+    async def _create_default(self) -> None:
+        namespace = self._book.default_namespace
+        with suppress(AlreadyExistsError):  # the watch is about to bring it
+            self._book.put(policy_view(await self._api.create_policy(namespace)))
+            _logger.info("created the default RetentionPolicy in namespace %s", namespace)
+
+    def _apply(self, namespaces: set[str]) -> None:
+        """What a policy says has changed: whoever is ruled by it may be due by now."""
+        if not namespaces:
+            return
+        concerns_all = self._book.default_namespace in namespaces
+        for entry in self._index:
+            job = entry.job
+            if job.status.is_finished and (concerns_all or job.key.namespace in namespaces):
+                self._look_again(job.key)
+
+
+def _counts(raw: dict[str, Any]) -> bool:
+    return mapping(raw.get("metadata")).get("name") == POLICY_NAME

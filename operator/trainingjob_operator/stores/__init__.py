@@ -1,1 +1,0 @@
-"""What is kept in memory: bounded, synchronous, without IO."""

@@ -1,0 +1,88 @@
+"""Reads the identity of this install: the uid of the operator's own namespace."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+from trainingjob_api.constants import REASON_IDENTITY_UNKNOWN
+from trainingjob_api.errors import KubernetesError, VolumeError
+from trainingjob_operator.core.rawread import mapping, text
+from trainingjob_operator.volume.identity import Identity
+
+_RETRY_S: Final = 5.0
+_EVERY_S: Final = 300.0
+_logger = logging.getLogger(__name__)
+
+
+class Namespaces(Protocol):
+    """The call of the Kubernetes API that it takes; see `kube.gateway`."""
+
+    async def get_namespace(self, name: str) -> dict[str, Any] | None:
+        """Read a Namespace, live."""
+        ...
+
+
+class IdentityReader:
+    """Reads it at the start, until that succeeds, and before each sweep of the volume."""
+
+    def __init__(self, namespaces: Namespaces, identity: Identity, namespace: str) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            namespaces: where the namespace is read.
+            identity: where its uid is remembered.
+            namespace: the name of the operator's own namespace.
+        """
+        self._namespaces: Final = namespaces
+        self._identity: Final = identity
+        self._namespace: Final = namespace
+
+    async def read(self) -> None:
+        """Read it anew: a namespace can be deleted and made again while this process lives.
+
+        Raises:
+            VolumeError: it cannot be read, which says nothing about whose a volume is.
+        """
+        try:
+            raw = await self._namespaces.get_namespace(self._namespace)
+        except KubernetesError as error:
+            why = self._explain(str(error))
+            self._identity.doubt(why)
+            raise VolumeError(why, reason=REASON_IDENTITY_UNKNOWN) from error
+        uid = text(mapping((raw or {}).get("metadata")).get("uid"))
+        if not uid:
+            why = self._explain("there is no such namespace")
+            self._identity.forget(why)
+            raise VolumeError(why, reason=REASON_IDENTITY_UNKNOWN)
+        self._identity.learn(uid)
+
+    async def run(self, on_known: Callable[[], Awaitable[object]]) -> None:
+        """Read it every few minutes, and every few seconds while it is unknown, until cancelled.
+
+        Args:
+            on_known: called when it was unknown and is known now.
+        """
+        said = ""
+        while True:
+            why = self._identity.why_unknown
+            if why and why != said:
+                _logger.warning("the log volume is not used for now: %s", why)
+                said = why
+            await asyncio.sleep(_RETRY_S if why else _EVERY_S)
+            try:
+                await self.read()
+            except VolumeError:
+                continue
+            if why:
+                said = ""
+                await on_known()
+
+    def _explain(self, fault: str) -> str:
+        return (
+            f"the uid of namespace {self._namespace}, by which a log volume is known to be this "
+            f"operator's, cannot be read ({fault}): no volume is claimed, no log is written and "
+            "nothing is removed; the operator's account needs the right to get this namespace (the "
+            "chart grants it), and TRAININGJOB_OPERATOR_NAMESPACE must name it where the operator "
+            "does not run in it"
+        )

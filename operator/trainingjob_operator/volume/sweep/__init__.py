@@ -1,0 +1,1 @@
+"""Old files leave the log volume, and nothing else does."""

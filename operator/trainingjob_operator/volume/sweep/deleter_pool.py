@@ -1,0 +1,191 @@
+"""Deleting beside the sweep, in other processes.
+
+To delete takes several times as long as to judge, and Python lets only one thread of a process at
+its files: two threads hand its lock to and fro at each of them, and are hardly faster than one. So
+the sweep judges, and processes with locks of their own delete what it has condemned; idle in their
+I/O, nice to the operator, and left behind if the volume hangs. To start one takes as long as to
+remove a few thousand files: a sweep that removes fewer deletes them itself.
+
+Bound: `limit` processes, each with `_AHEAD` entries that it has not answered for. They end with the
+sweep, or with the process that started them, however that ends.
+"""
+
+import select
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Final
+
+from trainingjob_operator.volume.sweep.deleter import Deletion, Emptier
+from trainingjob_operator.volume.sweep.trash import Trash
+
+WORTH_STARTING: Final = 4096
+"""Files that a sweep removes by itself before it starts a process."""
+
+WORTH_ASKING: Final = 64
+"""Files of a tree that is worth a question to a process."""
+
+_AHEAD: Final = 32
+_TICK_MS: Final = 50
+_GRACE_MS: Final = 1000
+
+
+class Emptiers:
+    """The processes of one sweep. For one thread."""
+
+    def __init__(
+        self,
+        trash: Trash,
+        *,
+        limit: int,
+        tick: Callable[[], None],
+        settle: Callable[[Deletion], None],
+    ) -> None:
+        """Start none yet.
+
+        Args:
+            trash: what they empty.
+            limit: processes at most.
+            tick: called now and then; what it raises ends the work.
+            settle: told once of each deletion what became of it. What is not done then is still
+                in the trash, where the next sweep finds it.
+        """
+        self._trash: Final = trash
+        self._limit = limit if sys.executable else 0
+        self._tick: Final = tick
+        self._settle: Final = settle
+        self._running: Final[list[Emptier]] = []
+        self._files = 0
+
+    @property
+    def running(self) -> int:
+        """How many processes there are."""
+        return len(self._running)
+
+    # --- for the sweep ------------------------------------------------------------------------
+
+    def delete(self, deletion: Deletion, *, files: int) -> None:
+        """Delete something: at once, or soon and in a process.
+
+        Args:
+            deletion: what.
+            files: about how many there are in it.
+
+        Raises:
+            Exception: what `tick` raises; the deletion is settled all the same.
+        """
+        self._files += files
+        emptier: Emptier | None = None
+        if files >= WORTH_ASKING and self._files >= WORTH_STARTING:
+            try:
+                emptier = self._next()
+            except BaseException:
+                self._settle(deletion)
+                raise
+        if emptier is None or not self._ask(emptier, deletion):
+            self._delete_here(deletion)
+
+    def finish(self) -> None:
+        """Wait until everything is settled.
+
+        Raises:
+            Exception: what `tick` raises.
+        """
+        while any(each.waiting for each in self._running):
+            self._collect(_TICK_MS)
+
+    def close(self) -> None:
+        """End the processes in mid-work. All that the volume holds are given one second."""
+        running, grace_ms = self._running.copy(), _GRACE_MS
+        self._running.clear()
+        for emptier in running:
+            emptier.hang_up()
+        with ExitStack() as settling:  # each of them, whatever another one raises
+            for emptier in running:
+                is_held = not self._hear_out(emptier, grace_ms, settling)
+                grace_ms = 0 if is_held else grace_ms
+                emptier.end(held=is_held)
+                for deletion in emptier.waiting:
+                    settling.callback(self._settle, deletion)
+
+    # --- one deletion -------------------------------------------------------------------------
+
+    def _delete_here(self, deletion: Deletion) -> None:
+        try:
+            self._trash.delete(deletion.name, deletion.origin, deletion.tally)
+            deletion.done = True
+        except OSError as error:
+            deletion.error = error
+        finally:
+            self._settle(deletion)
+
+    def _ask(self, emptier: Emptier, deletion: Deletion) -> bool:
+        """Hand it over; False: it has to be done here, where the error shows as well."""
+        try:
+            deletion.name = self._trash.condemn(deletion.name, deletion.origin)
+            emptier.ask(deletion)
+        except OSError:
+            return False
+        return True
+
+    # --- the processes ------------------------------------------------------------------------
+
+    def _next(self) -> Emptier | None:
+        """One that may be asked; None: there is none, and none can be started."""
+        self._collect(0)
+        while True:
+            for emptier in self._running:
+                if not emptier.waiting:
+                    return emptier
+            if len(self._running) < self._limit:
+                try:
+                    self._running.append(Emptier(self._trash))
+                except OSError:
+                    self._limit = len(self._running)
+                continue
+            for emptier in self._running:
+                if len(emptier.waiting) < _AHEAD:
+                    return emptier
+            if not self._running:
+                return None
+            self._collect(_TICK_MS)
+
+    def _collect(self, wait_ms: int) -> None:
+        """Hear what has been done, and wait so long for the first of it."""
+        watch = select.poll()
+        for emptier in self._running:
+            watch.register(emptier, select.POLLIN)
+        ready = {fd for fd, _ in watch.poll(wait_ms)} if self._running else set()
+        for emptier in [each for each in self._running if each.fileno() in ready]:
+            try:
+                deletion = emptier.answer()
+            except OSError:
+                self._take_over(emptier)
+            else:
+                self._settle(deletion)
+        self._tick()
+
+    def _take_over(self, emptier: Emptier) -> None:
+        """Delete here what one that has died was asked for, and start no other.
+
+        What it had removed of the first is not counted.
+        """
+        self._running.remove(emptier)
+        self._limit = len(self._running)
+        emptier.end()
+        left = list(emptier.waiting)
+        try:
+            while left:
+                self._delete_here(left.pop(0))
+        finally:
+            for deletion in left:
+                self._settle(deletion)
+
+    def _hear_out(self, emptier: Emptier, grace_ms: int, settling: ExitStack) -> bool:
+        """Hear what one still says that was hung up on; False: it does not come to an end."""
+        try:
+            while emptier.is_ready(grace_ms):
+                settling.callback(self._settle, emptier.answer())
+        except OSError:
+            return True
+        return False

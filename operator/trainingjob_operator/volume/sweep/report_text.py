@@ -1,0 +1,128 @@
+"""A sweep, for people and for programs."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from trainingjob_operator.volume.entries import Entry
+from trainingjob_operator.volume.names import printable
+from trainingjob_operator.volume.sweep.entry_verdict import Verdict
+from trainingjob_operator.volume.sweep.rules import VolumeReport
+
+MAX_LINES: Final = 10_000
+"""Entries that are listed one by one; of further ones there are only the sums."""
+
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_STEP: Final = 1024
+
+
+@dataclass(slots=True)
+class Listing:
+    """What would go: the first of it by name, all of it in sums; of what stays, how many."""
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    entries: int = 0
+    files: int = 0
+    directories: int = 0
+    bytes: int = 0
+    kept: dict[str, int] = field(default_factory=dict)
+
+    def add(self, entry: Entry, verdict: Verdict) -> None:
+        """Take note of a verdict."""
+        if not verdict.goes or verdict.tree is None:
+            self.kept[verdict.reason] = self.kept.get(verdict.reason, 0) + 1
+            return
+        tree = verdict.tree
+        self.entries += 1
+        self.files += tree.files
+        self.directories += tree.directories
+        self.bytes += tree.bytes
+        if len(self.lines) < MAX_LINES:
+            self.lines.append(
+                {
+                    "path": printable(entry.path),
+                    "reason": str(verdict.reason),
+                    "files": tree.files,
+                    "directories": tree.directories,
+                    "bytes": tree.bytes,
+                }
+            )
+
+
+def print_json(report: VolumeReport, listing: Listing | None) -> None:
+    """One object: the report, and with a listing what would go."""
+    sys.stdout.write(json.dumps(report_document(report, listing), indent=2) + "\n")
+
+
+def report_document(report: VolumeReport, listing: Listing | None) -> dict[str, Any]:
+    """The report as an object, and with a listing what would go."""
+    document: dict[str, Any] = {
+        "volumeId": report.volume_id,
+        "healthy": report.healthy,
+        "reason": report.reason,
+        "message": report.message,
+        "dryRun": listing is not None,
+        "filesRemoved": report.files_removed,
+        "directoriesRemoved": report.directories_removed,
+        "bytesFreed": report.bytes_freed,
+        "errors": report.errors,
+        "skipped": dict(report.skipped),
+    }
+    if listing is not None:
+        document["skipped"] = listing.kept
+        document["wouldRemove"] = {
+            "entries": listing.entries,
+            "files": listing.files,
+            "directories": listing.directories,
+            "bytes": listing.bytes,
+            "list": listing.lines,
+        }
+    return document
+
+
+def print_summary(report: VolumeReport, listing: Listing | None) -> None:
+    """Lines for people."""
+    if listing is None:
+        sys.stdout.write(
+            f"removed {_many(report.files_removed, 'file')} and "
+            f"{_many(report.directories_removed, 'directory')}, freed {size(report.bytes_freed)}"
+            f"{_kept(dict(report.skipped))}\n"
+        )
+        return
+    if listing.lines:
+        sys.stdout.write(f"{'REASON':<10} {'FILES':>9} {'SIZE':>10}  ENTRY\n")
+    for line in listing.lines:
+        sys.stdout.write(
+            f"{line['reason']:<10} {line['files']:>9} {size(line['bytes']):>10}  {line['path']}\n"
+        )
+    if listing.entries > len(listing.lines):
+        sys.stdout.write(f"... and {listing.entries - len(listing.lines)} more\n")
+    sys.stdout.write(
+        f"would remove {_many(listing.files, 'file')} and "
+        f"{_many(listing.directories, 'directory')}, and free {size(listing.bytes)}"
+        f"{_kept(listing.kept)}\n"
+    )
+
+
+def _kept(skipped: dict[str, int]) -> str:
+    if not skipped:
+        return ""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
+    return f"; kept {reasons}"
+
+
+def _many(count: int, word: str) -> str:
+    if count == 1:
+        return f"1 {word}"
+    return f"{count} {word[:-1]}ies" if word.endswith("y") else f"{count} {word}s"
+
+
+def size(bytes_: int) -> str:
+    """Bytes for people."""
+    value = float(bytes_)
+    for unit in _UNITS[:-1]:
+        if value < _STEP:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= _STEP
+    return f"{value:.1f} {_UNITS[-1]}"

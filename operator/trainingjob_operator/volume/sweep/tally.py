@@ -1,0 +1,88 @@
+"""What a sweep did: counted on the way, read once at the end."""
+
+import errno
+from collections import Counter
+from typing import Final
+
+from trainingjob_api.constants import REASON_READ_ONLY, REASON_VOLUME_HEALTHY
+from trainingjob_api.errors import VolumeError
+from trainingjob_operator.volume.faults import explain_refusal
+from trainingjob_operator.volume.sweep.entry_verdict import Verdict
+from trainingjob_operator.volume.sweep.rules import Reason, VolumeReport
+from trainingjob_operator.volume.sweep.trash import Tally
+
+_ERRORS: Final = frozenset({Reason.DENIED, Reason.UNREADABLE, Reason.BUSY, Reason.MOUNT})
+
+
+class Ledger:
+    """The counts of one sweep."""
+
+    def __init__(self, path: str) -> None:
+        """Start at nothing.
+
+        Args:
+            path: the volume's, for messages.
+        """
+        self._path: Final = path
+        self._skipped: Final[Counter[str]] = Counter()
+        self._files = 0
+        self._directories = 0
+        self._bytes = 0
+        self._errors = 0
+        self._fault: VolumeError | None = None
+
+    @property
+    def removed(self) -> int:
+        """Files and directories removed so far."""
+        return self._files + self._directories
+
+    @property
+    def bytes_freed(self) -> int:
+        """Bytes freed so far."""
+        return self._bytes
+
+    def removed_entry(self, tally: Tally, bytes_: int) -> None:
+        """Count what was removed."""
+        self._files += tally.files
+        self._directories += tally.directories
+        self._bytes += bytes_
+
+    def kept(self, verdict: Verdict) -> None:
+        """Count what stays, and why.
+
+        Raises:
+            VolumeError: the whole volume takes no changes, so there is no point in going on.
+        """
+        self._skipped[verdict.reason] += 1
+        self._errors += verdict.reason in _ERRORS
+        if verdict.error is not None:
+            fault = explain_refusal(verdict.error, self._path)
+            if verdict.error.errno == errno.EROFS:
+                raise fault
+            if verdict.reason is not Reason.BUSY:
+                self.fault(fault)
+
+    def skip(self, reason: Reason) -> None:
+        """Count something that stays."""
+        self._skipped[reason] += 1
+
+    def fault(self, fault: VolumeError, *, errors: int = 0) -> None:
+        """Note what is wrong with the volume; the first fault is told."""
+        self._errors += errors
+        self._fault = self._fault or fault
+
+    def report(self, volume_id: str | None) -> VolumeReport:
+        """The counts so far."""
+        fault = self._fault
+        read_only = fault is not None and fault.reason == REASON_READ_ONLY
+        return VolumeReport(
+            files_removed=self._files,
+            directories_removed=self._directories,
+            bytes_freed=self._bytes,
+            errors=self._errors + read_only,
+            skipped=dict(self._skipped),
+            healthy=fault is None,
+            reason=fault.reason if fault else REASON_VOLUME_HEALTHY,
+            message=str(fault) if fault else "",
+            volume_id=volume_id,
+        )

@@ -1,0 +1,249 @@
+"""One sweep of the volume, from the first look at the root to the report."""
+
+import logging
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from trainingjob_api.constants import REASON_UNSAFE_LAYOUT
+from trainingjob_api.errors import EntryChangedError, VolumeError
+from trainingjob_operator.volume.entries import Entry, Places
+from trainingjob_operator.volume.names import DATASETS
+from trainingjob_operator.volume.opening import open_directory
+from trainingjob_operator.volume.priority import be_idle
+from trainingjob_operator.volume.register import Register
+from trainingjob_operator.volume.sweep.budget import Budget, BudgetError, Limits
+from trainingjob_operator.volume.sweep.entry_remover import Remover
+from trainingjob_operator.volume.sweep.entry_verdict import Question, Verdict, judge
+from trainingjob_operator.volume.sweep.quota import Candidates, Relief
+from trainingjob_operator.volume.sweep.rules import Reason, judge_job, share
+from trainingjob_operator.volume.sweep.tally import Ledger
+from trainingjob_operator.volume.sweep.trash import Trash
+from trainingjob_operator.volume.sweep.tree_age import Tree
+
+_logger = logging.getLogger(__name__)
+
+Seen = Callable[[Entry, Verdict], None]
+"""Told of every entry that was judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An entry that goes, and what it was when that was found."""
+
+    entry: Entry
+    tree: Tree
+
+
+class VolumePass:
+    """One sweep."""
+
+    def __init__(
+        self,
+        question: Question,
+        limits: Limits,
+        budget: Budget,
+        ledger: Ledger,
+        relief: Relief,
+        *,
+        after: str = "",
+    ) -> None:
+        """Prepare; nothing is done yet.
+
+        Args:
+            question: what is the same for all entries.
+            limits: what may be done.
+            budget: what is left of that.
+            ledger: counts what is done.
+            relief: knows when the quota is looked at again.
+            after: the entry at which the last sweep ran out of time; this one begins there.
+        """
+        self._question: Final = question
+        self._limits: Final = limits
+        self._budget: Final = budget
+        self._ledger: Final = ledger
+        self._relief: Final = relief
+        self._after: Final = after
+        self.stopped_at = ""
+        """The entry at which the time was over, for the next sweep."""
+        self.is_stuck = False
+        """Whether the time was over before the first question was answered."""
+        self._remover: Remover | None = None
+
+    @property
+    def processes(self) -> int:
+        """How many processes delete just now."""
+        return self._remover.processes if self._remover is not None else 0
+
+    def look(self, seen: Seen) -> None:
+        """Judge every entry, and remove nothing.
+
+        Raises:
+            VolumeError: the volume cannot be used.
+        """
+        with ExitStack() as stack, suppress(BudgetError):
+            places = self._open_places(stack)
+            for due in self._due(places.entries(), seen):
+                seen(due.entry, Verdict(Reason.EXPIRED, due.tree))
+
+    def run(self) -> None:
+        """Remove what is due, and more if what no job owns takes more than its quota.
+
+        Raises:
+            VolumeError: the volume cannot be used, or takes no changes.
+        """
+        be_idle()
+        with ExitStack() as stack:
+            places = self._open_places(stack)
+            trash = Trash.open(self._question.root.fd, self._question.root.device, self._tick)
+            stack.callback(trash.close)
+            with suppress(FileNotFoundError):
+                trash.adopt(self._question.root.fd)
+            remover = Remover(
+                trash, places, self._ledger, self._budget, processes=self._limits.processes
+            )
+            stack.callback(remover.close)
+            self._remover = remover
+            self._budget.allow(self._share_of(places))
+            with suppress(BudgetError):
+                with self._stuck_without_time():
+                    remover.finish_leftovers(self._question)
+                self._remove_due(places, remover)
+                self._forget_marks(places)
+                self._relieve(places, remover)
+
+    def _tick(self) -> None:
+        self._budget.tick()
+
+    @contextmanager
+    def _stuck_without_time(self) -> Iterator[None]:
+        """What has to be got through with, or the next sweep begins with the same again."""
+        try:
+            yield
+        except BudgetError:
+            self.is_stuck = True
+            raise
+
+    def _open_places(self, stack: ExitStack) -> Places:
+        root = self._question.root
+        datasets = None
+        try:
+            datasets, _ = open_directory(DATASETS, at=root.fd, device=root.device)
+            stack.callback(os.close, datasets)
+        except FileNotFoundError:
+            pass
+        except (OSError, EntryChangedError) as error:
+            self._ledger.fault(
+                VolumeError(
+                    f"{root.path}/{DATASETS} is no directory of this volume ({error}): it is not "
+                    "entered; make it a plain directory, or set the root to where it is",
+                    reason=REASON_UNSAFE_LAYOUT,
+                ),
+                errors=1,
+            )
+        return Places(root.fd, datasets)
+
+    def _share_of(self, places: Places) -> int:
+        entries = sum(1 for _ in places.entries())
+        return share(entries, percent=self._limits.share_percent, at_least=self._limits.at_least)
+
+    # --- what is due --------------------------------------------------------------------------
+
+    def _remove_due(self, places: Places, remover: Remover) -> None:
+        with closing(self._due(self._in_turn(places), self._count)) as found:
+            for due in found:
+                remover.remove(self._question, due.entry, due.tree)
+        remover.finish()
+
+    def _count(self, entry: Entry, verdict: Verdict) -> None:
+        self._ledger.kept(verdict)
+
+    def _due(self, entries: Iterator[Entry], kept: Seen) -> Generator[Due, None, None]:
+        """The entries that go; of the others the caller is told."""
+        for entry in entries:
+            try:
+                verdict = judge(self._question, entry)
+            except BudgetError:
+                self.stopped_at = entry.path
+                self.is_stuck = entry.path == self._after
+                raise
+            if verdict is None:
+                continue
+            if verdict.goes and verdict.tree is not None:
+                yield Due(entry, verdict.tree)
+            else:
+                kept(entry, verdict)
+
+    def _in_turn(self, places: Places) -> Iterator[Entry]:
+        """All entries, beginning where the last sweep ran out of time.
+
+        Else one entry that takes longer than a sweep would keep all behind it for ever.
+        """
+        met = not self._after
+        for entry in places.entries():
+            met = met or entry.path == self._after
+            if met:
+                yield entry
+        if self._after:
+            for entry in places.entries():
+                if met and entry.path == self._after:
+                    return
+                yield entry
+
+    def _forget_marks(self, places: Places) -> None:
+        """Forget whose files a job's were when there have been none for the maximum age."""
+        question = self._question
+        register = Register.open(at=question.root.fd, device=question.root.device)
+        if register is None:
+            return
+        with closing(register):
+            for name, uid, changed_ns in register.notes():
+                self._tick()
+                is_old = changed_ns <= question.cutoff_ns
+                if is_old and judge_job(uid, question.live) is None and not places.has_any_of(uid):
+                    register.forget(name)
+
+    # --- when what no job owns takes too much -------------------------------------------------
+
+    def _relieve(self, places: Places, remover: Remover) -> None:
+        """Remove before its time what no job owns, as far as it takes more than its quota.
+
+        Nothing goes before all sizes are known: without the time for that, the next sweep has more.
+        """
+        quota = self._limits.quota
+        if not quota or not self._relief.is_due():
+            return
+        self._relief.begin()
+        with self._stuck_without_time():
+            candidates = self._candidates(places)
+        self._relief.rest()
+        chosen = candidates.to_go(quota)
+        if not chosen:
+            return
+        _logger.warning(
+            "%s: files that no job owns take %d bytes, more than the quota of %d: up to %d entries "
+            "go before their time",
+            self._question.root.path,
+            candidates.bytes,
+            quota,
+            len(chosen),
+        )
+        for entry, tree in chosen:
+            # What is younger than it was when it was chosen is not the first to go any more.
+            question = replace(self._question, cutoff_ns=tree.newest_ns)
+            remover.remove(question, entry, tree)
+        remover.finish()
+
+    def _candidates(self, places: Places) -> Candidates:
+        candidates = Candidates()
+        cutoff_ns = self._question.pressure_cutoff_ns
+        question = replace(self._question, cutoff_ns=cutoff_ns, legacy=False)
+        for entry in places.entries():
+            if judge_job(entry.job_id, question.live) is not None:
+                continue
+            verdict = judge(question, entry)
+            if verdict is not None and verdict.goes and verdict.tree is not None:
+                candidates.add(entry, verdict.tree)
+        return candidates

@@ -1,1 +1,0 @@
-"""The operator's own endpoints, which every pod of the cluster can reach."""

@@ -1,0 +1,120 @@
+"""What the service answers: the models behind the OpenAPI document, and the error responses."""
+
+import json
+from datetime import datetime
+from typing import Any, Final, Self
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+from sqlalchemy import Row
+from starlette.responses import JSONResponse
+
+from trainingjob_records.errors import RequestError, UnauthorizedError
+from trainingjob_records.writes import Result
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        use_enum_values=True,
+    )
+
+
+class Stored(_Answer):
+    """The answer to a PUT: it is committed."""
+
+    uid: str
+    """As it was sent: the sign that a record service has answered, and not a log-in page."""
+
+    revision: int
+    """The revision that is kept, which is higher than the one sent if that came too late."""
+
+    result: Result
+    """`stored`, `unchanged` (the same again), or `superseded` (a higher revision is kept)."""
+
+
+class Summary(_Answer):
+    """A record as it is listed: without its spec, with at most 64 labels and 1,024 letters."""
+
+    uid: str
+    revision: int
+    schema_version: str
+    cluster: str | None
+    namespace: str
+    name: str
+    labels: dict[str, str]
+    attempt: int | None
+    phase: str | None
+    reason: str | None
+    message: str | None
+    created_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    duration_seconds: float | None
+    num_nodes: int | None
+    framework: str | None
+    restarts: int | None
+    disruptions: int | None
+    exit_code: int | None
+    stored_at: datetime
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self:
+        """From a row of a page."""
+        values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+        return cls.model_validate(values | {"labels": json.loads(values["labels"])})
+
+
+class Listed(_Answer):
+    """A page of the list, the newest first."""
+
+    items: list[Summary]
+    next: str | None
+    """Hand it back as `cursor` for the next page; null: this was the last one. A page of a search
+    for a text can have few items, or none, and still have a next one."""
+
+
+class Refusal(_Answer):
+    """Every answer that is not a success."""
+
+    error: str
+    """A sentence for people."""
+
+
+_REASONS: Final = {
+    400: "The body is not JSON, or not the one that Idempotency-Key names.",
+    401: "A bearer token is needed, or the one given is not known.",
+    403: "Without a token, only localhost is served.",
+    404: "There is no such record.",
+    408: "The body did not come in time.",
+    409: "The same revision is stored with other content.",
+    413: "The body is too large.",
+    415: "The body is not plain JSON.",
+    422: "A field or a parameter cannot be understood.",
+    503: "The database or the queue; `Retry-After` says when to come again.",
+    507: "There is no room for more records; `Retry-After` says when to come again.",
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The refusals of one operation, for the OpenAPI document."""
+    return {
+        status: {"model": Refusal, "description": _REASONS[status]} for status in sorted(statuses)
+    }
+
+
+def refuse(error: RequestError) -> JSONResponse:
+    """The response for an error of ours."""
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, UnauthorizedError):
+        headers["WWW-Authenticate"] = error.challenge
+    return sentence(error.status, str(error), headers)
+
+
+def sentence(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """A refusal."""
+    return JSONResponse({"error": text}, status_code=status, headers=headers)

@@ -1,0 +1,121 @@
+"""The ASGI application: the API, the probes, the metrics, and one form for all that goes wrong."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from time import perf_counter
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from trainingjob_records.answers import refuse, sentence
+from trainingjob_records.database import Database
+from trainingjob_records.errors import RequestError, UnavailableError
+from trainingjob_records.jobs_api import JobsApi
+from trainingjob_records.metrics import Metrics
+
+_METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_logger = logging.getLogger(__name__)
+
+
+def create_app(api: JobsApi, *, database: Database, metrics: Metrics) -> FastAPI:
+    """The application. The probes, the metrics and the OpenAPI document need no token."""
+    app = FastAPI(
+        title="trainingjob-console",
+        summary="Keeps the records of finished training jobs.",
+        version="1",
+        # Their pages would load scripts from somebody else's server.
+        docs_url=None,
+        redoc_url=None,
+        # A sender must be answered, not sent elsewhere: it follows no redirect.
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+    )
+    app.include_router(api.router)
+    _add_probes(app, database, metrics)
+    _add_error_handlers(app)
+    app.add_middleware(_Measured, metrics=metrics)
+    return app
+
+
+def _add_probes(app: FastAPI, database: Database, metrics: Metrics) -> None:
+    async def healthy() -> Response:
+        # A database that cannot be reached is no reason to restart this process.
+        return PlainTextResponse("ok\n")
+
+    async def ready() -> Response:
+        try:
+            await database.ping()
+        except UnavailableError as error:
+            headers = {"Retry-After": str(error.retry_after_s)}
+            return PlainTextResponse(f"{error}\n", status_code=503, headers=headers)
+        warning = database.usage.warning
+        return PlainTextResponse(f"ok\nwarning: {warning}\n" if warning else "ok\n")
+
+    async def measured() -> Response:
+        return Response(metrics.render(), media_type=_METRICS_TYPE)
+
+    for path, answer in (("/healthz", healthy), ("/readyz", ready), ("/metrics", measured)):
+        app.add_api_route(path, answer, methods=["GET"], include_in_schema=False)
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    async def refused(_: Request, error: RequestError) -> Response:
+        return refuse(error)
+
+    async def misunderstood(_: Request, error: RequestValidationError) -> Response:
+        faults = "; ".join(_fault(fault["loc"], fault["msg"]) for fault in error.errors()[:3])
+        return sentence(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
+
+    async def of_http(_: Request, error: HTTPException) -> Response:
+        return sentence(error.status_code, str(error.detail), dict(error.headers or {}))
+
+    async def of_database(request: Request, error: SQLAlchemyError) -> Response:
+        _logger.error("%s %s: %s", request.method, request.scope["path"], error)
+        return sentence(HTTPStatus.INTERNAL_SERVER_ERROR, "the database refuses this")
+
+    handlers: dict[type[Exception], Callable[..., Awaitable[Response]]] = {
+        RequestError: refused,
+        RequestValidationError: misunderstood,
+        HTTPException: of_http,
+        SQLAlchemyError: of_database,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+def _fault(location: tuple[str | int, ...], message: str) -> str:
+    return f"{'.'.join(str(part)[:64] for part in location[1:4])}: {message}"
+
+
+class _Measured:
+    """Counts every request by the route that it took."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app: Final = app
+        self._metrics: Final = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = int(HTTPStatus.INTERNAL_SERVER_ERROR)
+        begun = perf_counter()
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.answered(scope["method"], route, status, perf_counter() - begun)

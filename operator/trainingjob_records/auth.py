@@ -1,0 +1,112 @@
+"""Who may ask: whoever has one of the tokens of a file that can be changed while the service runs."""
+
+import hmac
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+from trainingjob_records.errors import ForbiddenHostError, SettingsError, UnauthorizedError
+from trainingjob_records.settings import Settings, is_loopback
+
+_MAX_FILE_BYTES: Final = 64 * 1024
+_REALM: Final = 'Bearer realm="trainingjob-console"'
+_logger = logging.getLogger(__name__)
+
+Signature = tuple[int, int, int]
+
+
+class TokenFile:
+    """The tokens of a file, one a line: with the new beside the old, nobody is locked out.
+
+    It is looked at for every request and read when it changed. A file that cannot be read later
+    changes nothing: a secret that is being replaced must not let everybody in, nor lock all out.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the file.
+
+        Raises:
+            SettingsError: it cannot be read, or holds no token.
+        """
+        self._path: Final = path
+        self._signature: Signature | None = None
+        try:
+            self._signature, self._tokens = self._read()
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"TRAININGJOB_CONSOLE_TOKEN_FILE: {_why(error)}") from error
+
+    def knows(self, token: str) -> bool:
+        """Whether this is one of them. All are compared, so the time tells nothing."""
+        self._refresh()
+        offered = token.encode("utf-8", "surrogateescape")
+        matches = [hmac.compare_digest(offered, known) for known in self._tokens]
+        return any(matches)
+
+    def _refresh(self) -> None:
+        try:
+            stat = self._path.stat()
+            if (stat.st_mtime_ns, stat.st_ino, stat.st_size) != self._signature:
+                self._signature, self._tokens = self._read()
+                _logger.info("%s has changed; its tokens are valid now", self._path)
+        except (OSError, ValueError) as error:
+            if self._signature is not None:
+                _logger.warning("the tokens read last stay valid: %s", _why(error))
+            self._signature = None
+
+    def _read(self) -> tuple[Signature, tuple[bytes, ...]]:
+        with self._path.open("rb") as file:
+            stat = os.fstat(file.fileno())
+            content = file.read(_MAX_FILE_BYTES + 1)
+        if len(content) > _MAX_FILE_BYTES:
+            raise ValueError(f"{self._path} is larger than {_MAX_FILE_BYTES} bytes")
+        tokens = tuple(line.strip() for line in content.splitlines() if line.strip())
+        if not tokens:
+            raise ValueError(f"{self._path} holds no token")
+        return (stat.st_mtime_ns, stat.st_ino, stat.st_size), tokens
+
+
+class Gate:
+    """Lets a request in, or says why not."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the tokens.
+
+        Raises:
+            SettingsError: their file is named and cannot be read.
+        """
+        self._tokens: Final = TokenFile(settings.token_file) if settings.token_file else None
+        self._any_host: Final = settings.anonymous
+
+    def check(self, *, authorization: str | None, host: str | None) -> None:
+        """Return if the request may pass.
+
+        Args:
+            authorization: the header of that name.
+            host: the header of that name.
+
+        Raises:
+            UnauthorizedError: a token is needed, and this is none.
+            ForbiddenHostError: none is needed on this machine, but the name is not this machine's:
+                a page of somebody else's, whose name was made to point here, asks for records.
+        """
+        if self._tokens is None:
+            name = (host or "").rsplit(":", 1)[0] if not (host or "").endswith("]") else host or ""
+            if not self._any_host and not is_loopback(name.strip("[]")):
+                raise ForbiddenHostError("without a token only localhost is served")
+            return
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise UnauthorizedError("a bearer token is needed", challenge=_REALM)
+        if not self._tokens.knows(token.strip()):
+            raise UnauthorizedError(
+                "the bearer token is not known", challenge=f'{_REALM}, error="invalid_token"'
+            )
+
+
+def _why(error: OSError | ValueError) -> str:
+    return (
+        f"cannot read {error.filename}: {error.strerror}"
+        if isinstance(error, OSError)
+        else str(error)
+    )

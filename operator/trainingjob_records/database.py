@@ -1,0 +1,243 @@
+"""The database: reached or not, migrated at the start, and every failure of it one kind of error."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from trainingjob_records.engine import is_sqlite, open_engine, open_sqlite_writer
+from trainingjob_records.errors import FullError, StartError, UnavailableError
+from trainingjob_records.migrations import upgrade
+from trainingjob_records.settings import Settings
+from trainingjob_records.space import Reserve, Space, Usage, measure
+
+RETRY_AFTER_S: Final = 5
+_FIRST_WAIT_S: Final = 0.5
+_LONGEST_WAIT_S: Final = 10.0
+_PING_TIMEOUT_S: Final = 2.0
+_READ_TIMEOUT_S: Final = 8.0
+_FULL: Final = (
+    "there is no room for more records: enlarge the volume, or remove some with "
+    "`trainingjob console prune`"
+)
+_FULL_RETRY_AFTER_S: Final = 30
+_POSTGRES_DISK_FULL: Final = "53100"
+_logger = logging.getLogger(__name__)
+
+Done = TypeVar("Done")
+
+
+class Database:
+    """One database for the life of the process: many readers, one writer.
+
+    Until `prepare` has come to its end, and whenever the database cannot be reached, everything
+    raises `UnavailableError`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Open nothing yet.
+
+        Raises:
+            SettingsError: the database cannot be what the settings say.
+        """
+        self.name: Final = settings.url.render_as_string(hide_password=True)
+        self._engine: Final = open_engine(settings.url, connections=settings.pool_size + 1)
+        self._file: Final = open_sqlite_writer(settings.url) if is_sqlite(settings.url) else None
+        self._thread: Final = ThreadPoolExecutor(1, "sqlite-writer")
+        self._prepared = False
+        self._path: Final = Path(settings.url.database or "").absolute() if self._file else None
+        self._reserve: Final = Reserve(self._path) if self._path else None
+        self._filled: Final = asyncio.Event()
+        self.prepared: Final = asyncio.Event()
+        self.usage: Final = Usage()
+
+    @property
+    def is_file(self) -> bool:
+        """True if it is a file of SQLite's, whose room we know."""
+        return self._path is not None
+
+    async def prepare(self) -> None:
+        """Create or upgrade the tables; waits for as long as the database cannot be reached.
+
+        Raises:
+            StartError: this is no database, the tables may not be created, or they are those of a
+                later version.
+        """
+        wait_s = _FIRST_WAIT_S
+        while not self._prepared:
+            try:
+                await self._write(upgrade)
+                self._prepared = True
+                await self.measure()
+                self.prepared.set()
+            except UnavailableError as error:
+                if self._reserve is not None:
+                    # On a full disk the file cannot even be opened. It is made again later.
+                    self._reserve.release()
+                _logger.warning("%s: %s; trying again in %g s", self.name, error, wait_s)
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+            except DBAPIError as error:
+                raise StartError(f"{self.name}: cannot create the tables: {error.orig}") from error
+        _logger.info("records are kept in %s", self.name)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+        if self._file is not None:
+            # Closed by the thread that uses it, and after what it still does.
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._file.dispose)
+        self._thread.shutdown(wait=False)
+
+    async def write(self, work: Callable[[Connection], Done]) -> Done:
+        """Do some work in a transaction, and commit it. The promise is made when this returns.
+
+        Raises:
+            UnavailableError: nothing is promised; what was written may be there or not.
+        """
+        self._check_prepared()
+        if self.usage.is_full:
+            raise FullError(_FULL, retry_after_s=_FULL_RETRY_AFTER_S)
+        try:
+            return await self._write(work)
+        except FullError:
+            _logger.error("%s: %s", self.name, _FULL)  # noqa: TRY400 - where it was found says nothing
+            self.usage.is_full = True
+            self._filled.set()
+            raise
+
+    async def remove(self, work: Callable[[Connection], Done]) -> Done:
+        """Do some work in a transaction that makes room, or only reads; on a full disk, too.
+
+        Raises:
+            UnavailableError: it was not done, or it is not known.
+        """
+        self._check_prepared()
+        return await self._write(work)
+
+    async def measure(self) -> Space:
+        """Measure the room, for `usage`, too.
+
+        Raises:
+            UnavailableError: the database cannot be reached.
+        """
+        space = await self.remove(lambda connection: measure(connection, self._path))
+        self.usage.space = space
+        return space
+
+    async def wait_until_full(self, seconds: float) -> None:
+        """Wait so long, or until a record found no room."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._filled.wait()
+        except TimeoutError:
+            return
+        self._filled.clear()
+
+    async def use_reserve(self) -> None:
+        """Give the reserve up, and bring into the file what waits in SQLite's log beside it."""
+        if self._file is None or self._reserve is None:
+            return
+        self._reserve.release()
+        with _failures():
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, _checkpoint, self._file)
+        await self.measure()
+
+    async def restore_reserve(self) -> None:
+        """Take the reserve again, and records, too, if there is room for both."""
+        is_there = self._reserve is None or await asyncio.to_thread(self._reserve.restore)
+        if not self.usage.is_full or not is_there:
+            return
+        space = await self.measure()
+        if space.has_room(self._reserve.size if self._reserve else 0):
+            self.usage.is_full = False
+            _logger.warning("%s: there is room for records again", self.name)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction to read in, for at most some seconds.
+
+        Raises:
+            UnavailableError: the database cannot be reached, or is too slow.
+        """
+        self._check_prepared()
+        with _failures():
+            async with asyncio.timeout(_READ_TIMEOUT_S), self._engine.begin() as connection:
+                yield connection
+
+    async def ping(self) -> None:
+        """Ask the database for something that only a working one can answer.
+
+        Raises:
+            UnavailableError: it cannot.
+        """
+        with _failures():
+            async with asyncio.timeout(_PING_TIMEOUT_S), self.reading() as connection:
+                await connection.execute(text("SELECT version_num FROM alembic_version"))
+        if self.usage.is_full:
+            raise FullError(_FULL, retry_after_s=_FULL_RETRY_AFTER_S)
+
+    def _check_prepared(self) -> None:
+        if not self._prepared:
+            raise UnavailableError(
+                "the database has not been reached yet", retry_after_s=RETRY_AFTER_S
+            )
+
+    async def _write(self, work: Callable[[Connection], Done]) -> Done:
+        with _failures():
+            if self._file is not None:
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._thread, _in_file, self._file, work)
+            async with self._engine.begin() as connection:
+                return await connection.run_sync(work)
+
+
+def _in_file(file: Engine, work: Callable[[Connection], Done]) -> Done:
+    with file.begin() as connection:
+        return work(connection)
+
+
+def _checkpoint(file: Engine) -> None:
+    connection = file.raw_connection()
+    try:
+        connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        connection.close()
+
+
+def _is_full(error: SQLAlchemyError | TimeoutError) -> bool:
+    original = error.orig if isinstance(error, DBAPIError) else None
+    return (
+        getattr(original, "sqlite_errorname", None) == "SQLITE_FULL"
+        or getattr(original, "sqlstate", None) == _POSTGRES_DISK_FULL
+    )
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """What the database cannot help becomes `UnavailableError`; what it refuses stays as it is."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeoutError, TimeoutError) as error:
+        if _is_full(error):
+            raise FullError(_FULL, retry_after_s=_FULL_RETRY_AFTER_S) from error
+        raise UnavailableError(_reason(error), retry_after_s=RETRY_AFTER_S) from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise UnavailableError(_reason(error), retry_after_s=RETRY_AFTER_S) from error
+        raise
+
+
+def _reason(error: SQLAlchemyError | TimeoutError) -> str:
+    """The driver's own words, on one line; they name a host or a file, never a password."""
+    words = str(error.orig) if isinstance(error, DBAPIError) else "it does not answer in time"
+    return f"the database cannot be used: {' '.join(words.split())[:200]}"

@@ -1,0 +1,156 @@
+"""What the service counts. Labels have few values, all of them ours: no uid, no namespace."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from trainingjob_records.batching import BatchWriter
+from trainingjob_records.connections import Connections
+from trainingjob_records.space import Usage
+from trainingjob_records.writes import Result
+
+_METHODS: Final = frozenset({"GET", "PUT"})
+_BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """A registry of its own, so that two services in one process do not share numbers."""
+
+    def __init__(self, writer: BatchWriter, connections: Connections, usage: Usage) -> None:
+        self._registry: Final = CollectorRegistry()
+        self._requests: Final = Counter(
+            "trainingjob_records_http_requests",
+            "Requests answered.",
+            ["method", "route", "status"],
+            registry=self._registry,
+        )
+        self._seconds: Final = Histogram(
+            "trainingjob_records_http_request_seconds",
+            "Time from a request to its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._results: Final = Counter(
+            "trainingjob_records_records",
+            "Records taken, by what became of them.",
+            ["result"],
+            registry=self._registry,
+        )
+        for result in Result:
+            self._results.labels(result.value)
+        self._batches: Final = Histogram(
+            "trainingjob_records_commit_records",
+            "Records that one commit took along.",
+            buckets=_BATCH_SIZES,
+            registry=self._registry,
+        )
+        self._commits: Final = Histogram(
+            "trainingjob_records_commit_seconds",
+            "Time that a commit took.",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        used = {
+            "trainingjob_records_queue_records": (
+                "Records that wait for a commit.",
+                lambda: writer.waiting,
+            ),
+            "trainingjob_records_queue_bytes": (
+                "Bytes that wait for a commit.",
+                lambda: writer.waiting_bytes,
+            ),
+            "trainingjob_records_queue_limit_records": (
+                "Records that may wait.",
+                lambda: writer.max_records,
+            ),
+            "trainingjob_records_queue_limit_bytes": (
+                "Bytes that may wait.",
+                lambda: writer.max_bytes,
+            ),
+            "trainingjob_records_connections": (
+                "Open HTTP connections.",
+                lambda: len(connections),
+            ),
+            "trainingjob_records_connections_limit": (
+                "HTTP connections that may be open; then one is closed for each that comes.",
+                lambda: connections.limit,
+            ),
+            "trainingjob_records_database_used_bytes": (
+                "What the records take.",
+                lambda: _measured(usage, "used"),
+            ),
+            "trainingjob_records_database_free_bytes": (
+                "What the database can still take; not known of PostgreSQL.",
+                lambda: _measured(usage, "free"),
+            ),
+            "trainingjob_records_database_limit_bytes": (
+                "What the records may take before the oldest go; 0: no limit.",
+                lambda: usage.limit or 0,
+            ),
+            "trainingjob_records_database_full": (
+                "1 while there is no room for more records.",
+                lambda: int(usage.is_full),
+            ),
+        }
+        for name, (text, value) in used.items():
+            Gauge(name, text, registry=self._registry).set_function(value)
+        for family, text, label, counts in (
+            (
+                "trainingjob_records_connections_closed",
+                "HTTP connections that were closed by the service, by the reason.",
+                "reason",
+                connections.closed,
+            ),
+            (
+                "trainingjob_records_records_removed",
+                "Records removed by retention, by the limit that they were over.",
+                "limit",
+                usage.removed,
+            ),
+        ):
+            self._registry.register(_Counted(family, text, label, counts))
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered. `route` is the pattern that matched, never the path."""
+        known = method if method in _METHODS else "other"
+        self._requests.labels(known, route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def taken(self, result: Result) -> None:
+        """A record was taken."""
+        self._results.labels(result.value).inc()
+
+    def committed(self, records: int, seconds: float) -> None:
+        """A batch was committed."""
+        self._batches.observe(records)
+        self._commits.observe(seconds)
+
+    def render(self) -> bytes:
+        """In the text format of Prometheus."""
+        return generate_latest(self._registry)
+
+
+class _Counted(Collector):
+    """Reads counts from where they are kept."""
+
+    def __init__(self, name: str, text: str, label: str, counts: Mapping[str, int]) -> None:
+        self._about: Final = (name, text, None, [label])
+        self._counts: Final = counts
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """One sample for each value of the label."""
+        name, text, value, labels = self._about
+        family = CounterMetricFamily(name, text, value, labels)
+        for label, count in self._counts.items():
+            family.add_metric([label], count)
+        yield family
+
+
+def _measured(usage: Usage, name: str) -> float:
+    value = getattr(usage.space, name, None)
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,108 @@
+"""`trainingjob console prune`: removes records now, beside a service that runs or without one."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from trainingjob_records.database import Database
+from trainingjob_records.engine import is_sqlite
+from trainingjob_records.errors import RequestError, SettingsError, StartError
+from trainingjob_records.limits import parse_age
+from trainingjob_records.removal import Conditions, count, is_aged, now, remove_oldest
+from trainingjob_records.settings import Settings
+
+_PATIENCE_S: Final = 30.0
+_TRIES: Final = 10
+
+
+def run_prune(argv: Sequence[str]) -> int:
+    """Remove records; return the exit code: 0, 1 (it could not be done) or 2 (wrong use)."""
+    parser = _parser()
+    arguments = parser.parse_args(list(argv))
+    try:
+        settings = Settings.from_environment(database=arguments.database)
+        _check_file(settings)
+        text = asyncio.run(_prune(settings, arguments.older_than, dry_run=arguments.dry_run))
+    except SettingsError as error:
+        return _fail(error, 2)
+    except (StartError, RequestError) as error:
+        return _fail(error, 1)
+    except TimeoutError:
+        return _fail(f"the database cannot be used within {_PATIENCE_S:g} s", 1)
+    sys.stdout.write(text)
+    return 0
+
+
+def _check_file(settings: Settings) -> None:
+    """Opening would make an empty database where a path is mistyped."""
+    path = Path(settings.url.database or "")
+    if is_sqlite(settings.url) and not path.is_file():
+        raise SettingsError(f"TRAININGJOB_CONSOLE_DATABASE: there is no file {path}")
+
+
+async def _prune(settings: Settings, age: timedelta, *, dry_run: bool) -> str:
+    database = Database(settings)
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            await database.prepare()
+        conditions = is_aged(await database.remove(now) - age)
+        if dry_run:
+            found = await database.remove(partial(count, conditions=conditions))
+            return f"{found} records would be removed\n"
+        # On a full disk nothing can be removed without it; a service that runs makes it again.
+        await database.use_reserve()
+        return f"{await _remove(database, conditions)} records were removed\n"
+    finally:
+        await database.close()
+
+
+async def _remove(database: Database, conditions: Conditions) -> int:
+    removed, failures = 0, 0
+    while True:
+        try:
+            gone, _ = await database.remove(partial(remove_oldest, conditions=conditions))
+        except RequestError:
+            # Another process writes to the file; it does so for moments.
+            failures += 1
+            if failures >= _TRIES:
+                raise
+            continue
+        if not gone:
+            return removed
+        removed += gone
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="trainingjob console prune",
+        description="Remove records of the database that the record service's settings name.",
+    )
+    parser.add_argument(
+        "--older-than",
+        required=True,
+        type=_age,
+        metavar="AGE",
+        help="remove what was completed and received so long ago: 400d, 12h, or seconds",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say how many would go")
+    parser.add_argument(
+        "--database", help="sqlite:///PATH or postgresql://... (default: the service's variable)"
+    )
+    return parser
+
+
+def _age(text: str) -> timedelta:
+    try:
+        return parse_age(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _fail(error: object, code: int) -> int:
+    print(f"trainingjob: {error}", file=sys.stderr)  # noqa: T201 - the answer to the user
+    return code

@@ -1,0 +1,141 @@
+"""Keeps the records within their age and their bytes, in the background.
+
+By age a run removes 0.2 % of the records at most, or 50: a clock that is wrong for a day costs
+little, and what it costs is said. By bytes goes what the records exceed their own limit by, and
+nothing because others fill the volume.
+"""
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+from trainingjob_records.database import Database
+from trainingjob_records.errors import RequestError
+from trainingjob_records.limits import SizeLimit
+from trainingjob_records.removal import BATCH, count, is_aged, now, remove_oldest
+
+_LOOK_EVERY_S: Final = 5.0
+_LOOK_EVERY_REMOTE_S: Final = 600.0
+_MIN_PER_RUN: Final = 50
+_SHARE_PER_RUN: Final = 500
+_SPARE_BYTES: Final = 2 * 1024 * 1024
+_LEAP: Final = timedelta(minutes=5)
+_DISTRUST_S: Final = 86400.0
+_logger = logging.getLogger(__name__)
+
+
+class ClockGuard:
+    """Compares the clock that ages are computed by with one that never leaps."""
+
+    def __init__(self) -> None:
+        self._last: tuple[datetime, float] | None = None
+        self._distrusted_until = 0.0
+
+    def trusts(self, wall: datetime, steady_s: float) -> bool:
+        """Return True if the wall clock has not leapt for a day, as far as it was looked at."""
+        last, self._last = self._last, (wall, steady_s)
+        if last is not None:
+            expected = last[0] + timedelta(seconds=steady_s - last[1])
+            if abs(wall - expected) > _LEAP:
+                _logger.warning(
+                    "the clock went from %s to %s; no record is removed for its age for a day",
+                    expected.isoformat(timespec="seconds"),
+                    wall.isoformat(timespec="seconds"),
+                )
+                self._distrusted_until = steady_s + _DISTRUST_S
+        return steady_s >= self._distrusted_until
+
+
+class Retention:
+    """Removes what is too old or too much. One for each process; several at once do no harm."""
+
+    def __init__(
+        self, database: Database, *, age: timedelta, size: SizeLimit, interval_s: float
+    ) -> None:
+        self._database: Final = database
+        self._usage: Final = database.usage
+        self._age: Final = age
+        self._size: Final = size
+        self._interval_s: Final = interval_s
+        self._guard: Final = ClockGuard()
+        self._warned = ""
+
+    async def run(self) -> None:
+        """Look after the records until cancelled. The first run by age is an interval away."""
+        await self._database.prepared.wait()
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._interval_s
+        every_s = _LOOK_EVERY_S if self._database.is_file else _LOOK_EVERY_REMOTE_S
+        while True:
+            try:
+                await self.look()
+                if loop.time() >= due:
+                    due = loop.time() + self._interval_s
+                    await self.remove_aged(loop.time())
+            except RequestError as error:
+                _logger.warning("the records could not be looked after: %s", error)
+            await self._database.wait_until_full(min(every_s, max(due - loop.time(), 0.1)))
+
+    async def look(self) -> None:
+        """Measure; remove what is too much; and take records again when there is room."""
+        await self._database.measure()
+        if self._usage.is_full:
+            await self._database.use_reserve()
+        await self._remove_excess()
+        await self._database.restore_reserve()
+        warning = self._usage.warning
+        if warning and not self._warned:
+            _logger.warning("%s", warning)
+        self._warned = warning
+
+    async def remove_aged(self, steady_s: float) -> None:
+        """Remove records that are too old, some of them.
+
+        Args:
+            steady_s: seconds of a clock that never leaps.
+        """
+        wall = await self._database.remove(now)
+        if not self._guard.trusts(wall, steady_s) or not self._age:
+            return
+        try:
+            conditions = is_aged(wall - self._age)
+        except OverflowError:
+            return
+        records = await self._database.remove(count)
+        left = max(_MIN_PER_RUN, records // _SHARE_PER_RUN)
+        removed = 0
+        while left > 0:
+            work = partial(remove_oldest, conditions=conditions, limit=min(left, BATCH))
+            gone, _ = await self._database.remove(work)
+            if not gone:
+                break
+            removed += gone
+            left -= gone
+            self._usage.removed["age"] += gone
+        if removed:
+            _logger.info("%d records older than %s were removed", removed, self._age)
+
+    async def _remove_excess(self) -> None:
+        space = self._usage.space
+        limit = self._usage.limit = self._size.of(space.total if space else None)
+        if space is None or limit is None:
+            return
+        if space.ceiling is not None:
+            # On a tiny volume the file has to stop growing before the limit.
+            spare = max(space.ceiling // 10, min(_SPARE_BYTES, space.ceiling // 2))
+            limit = self._usage.limit = min(limit, space.ceiling - spare)
+        removed = 0
+        used = space.used
+        while used > limit:
+            gone, size = await self._database.remove(partial(remove_oldest, excess=used - limit))
+            if not gone:
+                break
+            removed += gone
+            self._usage.removed["size"] += gone
+            used = (await self._database.measure()).used if self._database.is_file else used - size
+        if removed:
+            _logger.info(
+                "the %d oldest records were removed: the limit is %d MiB", removed, limit >> 20
+            )

@@ -1,0 +1,187 @@
+"""The process: builds everything once, serves until it is told to stop, and stops in order."""
+
+import asyncio
+import errno
+import logging
+import signal
+import socket
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Final
+
+import uvicorn
+
+from trainingjob_records.app import create_app
+from trainingjob_records.auth import Gate
+from trainingjob_records.batching import BatchWriter
+from trainingjob_records.connections import (
+    BACKLOG,
+    KEEP_ALIVE_S,
+    Connections,
+    connections_within,
+)
+from trainingjob_records.database import Database
+from trainingjob_records.errors import StartError
+from trainingjob_records.jobs_api import JobsApi
+from trainingjob_records.metrics import Metrics
+from trainingjob_records.record import Entry
+from trainingjob_records.retention import Retention
+from trainingjob_records.settings import Settings
+from trainingjob_records.writes import Outcome, store
+
+_GRACE_S: Final = 0.5
+"""For requests that are in flight when the process is told to stop."""
+
+_STOP_PATIENCE_S: Final = 0.3
+_logger = logging.getLogger(__name__)
+
+
+class Service:
+    """The record service: its parts, and their life."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Build the parts; nothing is served yet.
+
+        Raises:
+            SettingsError: the tokens or the database cannot be what the settings say.
+        """
+        self._settings: Final = settings
+        self._database: Final = Database(settings)
+        self._writer: Final = BatchWriter(
+            self._store,
+            max_records=settings.queue_records,
+            max_bytes=settings.queue_bytes,
+            batch_records=settings.batch_records,
+            commit_timeout_s=settings.commit_timeout,
+        )
+        self._connections: Final = Connections(connections_within(settings.max_connections))
+        self._metrics: Final = Metrics(self._writer, self._connections, self._database.usage)
+        self._retention: Final = Retention(
+            self._database,
+            age=settings.age_limit,
+            size=settings.size_limit,
+            interval_s=settings.retention_interval,
+        )
+        api = JobsApi(
+            database=self._database,
+            writer=self._writer,
+            gate=Gate(settings),
+            metrics=self._metrics,
+            max_body=settings.max_body_bytes,
+        )
+        app = create_app(api, database=self._database, metrics=self._metrics)
+        self._server: Final = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                access_log=False,
+                backlog=BACKLOG,
+                # On uvicorn's parser that bounds the size of a request's headers.
+                http=self._connections,  # type: ignore[arg-type] # makes the protocols
+                lifespan="off",
+                log_config=None,
+                loop="asyncio",
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE_S,  # type: ignore[arg-type] # waits for any number
+                timeout_keep_alive=int(KEEP_ALIVE_S),
+                ws="none",
+            )
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            StartError: the address is taken, or the database is not one for this version.
+        """
+        listener = _listen(self._settings.host, self._settings.port)
+        host, port = listener.getsockname()[:2]
+        _logger.info("records are taken on http://%s:%d/api/v1/jobs", _bracketed(host), port)
+        tasks = [
+            asyncio.create_task(self._database.prepare(), name="prepare"),
+            asyncio.create_task(self._writer.run(), name="writer"),
+            asyncio.create_task(self._connections.watch(), name="connections"),
+            asyncio.create_task(self._retention.run(), name="retention"),
+        ]
+        for task in tasks:
+            task.add_done_callback(self._stop_if_failed)
+        # uvicorn raises the signal that it has heard once more, for whoever ran before it; with
+        # Python's own handlers that would end the process with another code than 0.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        try:
+            await self._server.serve(sockets=[listener])
+            _raise_first(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            # A database that does not answer must not keep the process: what is committed is so.
+            await asyncio.wait(tasks, timeout=_STOP_PATIENCE_S)
+            closing = asyncio.create_task(self._database.close(), name="close")
+            await asyncio.wait([closing], timeout=_STOP_PATIENCE_S)
+            listener.close()
+
+    def _stop(self, *_: object) -> None:
+        self._server.should_exit = True
+
+    def _stop_if_failed(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._server.should_exit = True
+
+    async def _store(self, entries: Sequence[Entry]) -> list[Outcome]:
+        begun = perf_counter()
+        outcomes = await self._database.write(lambda connection: store(connection, entries))
+        self._metrics.committed(len(entries), perf_counter() - begun)
+        return outcomes
+
+
+def _raise_first(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        if host:
+            return _bound(host, port)
+        return _bound_everywhere(port)
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {_bracketed(host)}:{port}: {error.strerror}"
+        ) from error
+
+
+def _bound_everywhere(port: int) -> socket.socket:
+    """On every address, of both families where the machine has both."""
+    if socket.has_dualstack_ipv6():
+        try:
+            return _bound("::", port)
+        except OSError as error:
+            # It has the protocol and no address of it (sysctl `disable_ipv6`).
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+    return _bound("0.0.0.0", port)  # noqa: S104 - what an empty host asks for
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, *_, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    # With its protocol named, which `socket.create_server` does not do: asyncio turns Nagle's
+    # algorithm off only then, and an answer in two pieces took 40 ms more.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if host == "::":
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,217 @@
+"""Settings of the record service: the only reader of its environment.
+
+Each is a variable `TRAININGJOB_CONSOLE_<NAME>`. The operator's own are `TRAININGJOB_<GROUP>__<NAME>`,
+with two underscores, so both can run in one environment and neither takes the other's for its own.
+"""
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from trainingjob_records.errors import SettingsError
+from trainingjob_records.limits import SizeLimit, parse_age, parse_size
+
+PREFIX: Final = "TRAININGJOB_CONSOLE_"
+
+_SERVICE_LINK: Final = re.compile(
+    r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""What Kubernetes puts into every pod for a Service whose name begins with `trainingjob-console`."""
+
+_DRIVERS: Final = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+}
+
+
+class Settings(BaseModel):
+    """All settings."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
+
+    address: str = Field(default="127.0.0.1:8090", pattern=r"^.*:\d{1,5}$")
+    """`host:port` to serve on; without a host every address, port 0: a free one."""
+
+    database: str = Field(default="sqlite:///trainingjob-records.db", repr=False)
+    """`sqlite:///PATH` (relative; four slashes for an absolute path) or
+    `postgresql://USER:PASSWORD@HOST/NAME`, with libpq's own parameters after a `?`."""
+
+    token_file: Path | None = None
+    """A file of bearer tokens, one a line, any of which is accepted; read anew when it changes."""
+
+    anonymous: bool = False
+    """Serve other machines without a token: for a place where something in front asks for one."""
+
+    max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+    """Bytes of one record; a larger one is answered with 413. etcd takes no object of more than
+    1.5 MiB, so no record is."""
+
+    queue_records: int = Field(default=256, ge=1, le=10_000)
+    """Records that may wait for their commit; more are answered with 503."""
+
+    queue_bytes: int = Field(default=64 * 1024 * 1024, ge=1024, le=1024 * 1024 * 1024)
+    """Bytes that may wait for their commit; more are answered with 503."""
+
+    batch_records: int = Field(default=64, ge=1, le=500)
+    """Records that one commit may take along."""
+
+    commit_timeout: float = Field(default=8.0, ge=0.1, le=60)
+    """Seconds until a request is answered with 503 because its commit has not come."""
+
+    pool_size: int = Field(default=5, ge=1, le=50)
+    """Connections to the database for readers; the writer has one of its own."""
+
+    max_connections: int = Field(default=256, ge=8, le=10_000)
+    """Open HTTP connections; more are answered with 503."""
+
+    retention_age: str = "400d"
+    """How long a record is kept after it was completed and received: `400d`, `12h`, or seconds; 0:
+    for ever."""
+
+    retention_size: str = "80%"
+    """What the records may take, else the oldest go: a share of the volume that SQLite's file is on
+    (PostgreSQL: no limit), or bytes like `20Gi`; 0: no limit."""
+
+    retention_interval: float = Field(default=3600.0, ge=1, le=86400)
+    """Seconds between two removals by age, each of which takes 0.2 % of the records at most, or
+    50."""
+
+    log_format: Literal["json", "console"] | None = None
+    """`json`: one object a line; `console`: for people. Unset: console on a terminal, else json."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe level that is logged."""
+
+    @property
+    def host(self) -> str:
+        """The host of `address`, without the brackets of an IPv6 address."""
+        return self.address.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port of `address`."""
+        return int(self.address.rpartition(":")[2])
+
+    @property
+    def url(self) -> URL:
+        """The database as SQLAlchemy wants it named. Its text masks the password."""
+        url = make_url(self.database)
+        return url.set(drivername=_DRIVERS[url.drivername])
+
+    @property
+    def age_limit(self) -> timedelta:
+        """`retention_age`; nothing: for ever."""
+        return parse_age(self.retention_age)
+
+    @property
+    def size_limit(self) -> SizeLimit:
+        """`retention_size`."""
+        return parse_size(self.retention_size)
+
+    @field_validator("retention_age")
+    @classmethod
+    def _is_age(cls, text: str) -> str:
+        parse_age(text)
+        return text
+
+    @field_validator("retention_size")
+    @classmethod
+    def _is_size(cls, text: str) -> str:
+        parse_size(text)
+        return text
+
+    @model_validator(mode="after")
+    def _database_is_known(self) -> Self:
+        try:
+            url = make_url(self.database)
+        except (ArgumentError, ValueError):
+            url = None
+        if url is None or url.drivername not in _DRIVERS:
+            raise ValueError("database must begin with sqlite:/// or postgresql://")
+        if url.drivername == "sqlite" and (not url.database or url.database == ":memory:"):
+            raise ValueError("database must name a file: what is in memory is no lasting record")
+        return self
+
+    @model_validator(mode="after")
+    def _strangers_need_a_token(self) -> Self:
+        if self.token_file is None and not self.anonymous and not is_loopback(self.host):
+            raise ValueError(
+                f"{self.address} can be reached by other machines: name a file of tokens in "
+                f"{PREFIX}TOKEN_FILE, or say {PREFIX}ANONYMOUS=true"
+            )
+        return self
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str] | None = None, **overrides: str | None
+    ) -> Self:
+        """Read the settings from the environment; those given here win over it.
+
+        Raises:
+            SettingsError: a variable is unknown or has a wrong value; the message names it and
+                says what it takes.
+        """
+        variables = os.environ if environment is None else environment
+        values = {
+            _field(name): value for name, value in variables.items() if _is_ours(name) and value
+        }
+        values |= {name: value for name, value in overrides.items() if value is not None}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach this host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def variable_names() -> Iterable[str]:
+    """The names of all variables that are understood."""
+    return (f"{PREFIX}{name}".upper() for name in Settings.model_fields)
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(PREFIX) and not _SERVICE_LINK.fullmatch(name.removeprefix(PREFIX))
+
+
+def _field(name: str) -> str:
+    if name not in variable_names():
+        near = difflib.get_close_matches(name, list(variable_names()), n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise SettingsError(f"{name} is no setting of this version{hint}")
+    return name.removeprefix(PREFIX).lower()
+
+
+def _explain(error: ValidationError) -> str:
+    sentences = []
+    for fault in error.errors(include_url=False, include_input=False):
+        name = "_".join(str(part) for part in fault["loc"]).upper()
+        message = fault["msg"].removeprefix("Value error, ")
+        sentences.append(f"{PREFIX}{name}: {message}" if name else message)
+    return "; ".join(sentences)

@@ -1,0 +1,67 @@
+"""Each test of the record service runs on SQLite and on PostgreSQL."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.records import postgres
+from tests.support.records.postgres import Postgres
+from tests.support.records.service import Client, ConsoleProcess
+
+REQUIRE_POSTGRES = "TRAININGJOB_TEST_REQUIRE_POSTGRES"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A server for all tests that leave it running."""
+    if reason := postgres.why_not():
+        if os.environ.get(REQUIRE_POSTGRES):
+            pytest.fail(f"{REQUIRE_POSTGRES} is set, and {reason}")
+        pytest.skip(reason)
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def new_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], str]:
+    """Makes an empty database, and says its DSN."""
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres_server")
+        return server.new_database
+    return lambda: f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'records.db'}"
+
+
+@pytest.fixture
+def dsn(new_database: Callable[[], str]) -> str:
+    """An empty database of the test's own."""
+    return new_database()
+
+
+@pytest.fixture(scope="module")
+def console(
+    new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ConsoleProcess]:
+    """One service for the tests of a module, which keep to uids of their own."""
+    folder = tmp_path_factory.mktemp("console")
+    with ConsoleProcess(folder, new_database()) as process:
+        yield process
+        assert process.process.poll() is None, process.log()
+
+
+@pytest.fixture
+async def client(console: ConsoleProcess) -> AsyncIterator[Client]:
+    """Speaks to the module's service."""
+    await console.wait_until_ready()
+    async with Client(console.url) as client:
+        yield client
+
+
+@pytest.fixture
+def own_console(dsn: str, tmp_path: Path) -> Iterator[ConsoleProcess]:
+    """A service of the test's own, to be killed."""
+    with ConsoleProcess(tmp_path, dsn) as process:
+        yield process

@@ -1,0 +1,265 @@
+"""What is acknowledged is kept: killed services, databases that go away, and queues that are full."""
+
+# A test has its loop to itself: blocking it harms nobody.
+# ruff: noqa: ASYNC240
+
+import asyncio
+import itertools
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.support.records.postgres import Postgres
+from tests.support.records.records import a_record
+from tests.support.records.service import Client, ConsoleProcess
+
+SOON_S = 4.0
+"""Twice what is promised for a machine that is not busy with other tests."""
+
+
+@asynccontextmanager
+async def senders(client: Client, acknowledged: dict[str, int]) -> AsyncIterator[None]:
+    """Eight senders, as the operator has, that note what was acknowledged, until they are cut off.
+
+    They send new records, and then higher revisions of them.
+    """
+    prefix = f"round-{len(acknowledged)}"
+
+    async def send(number: int) -> None:
+        for count in itertools.count():
+            uid = f"{prefix}-{number}-{count - count % 3}"
+            try:
+                answer = await client.put(a_record(uid, revision=count % 3 + 1, restarts=count))
+            except aiohttp.ClientError:
+                return
+            if answer.status == 200:
+                acknowledged[uid] = answer.json["revision"]
+
+    tasks = [asyncio.create_task(send(number)) for number in range(8)]
+    yield
+    await asyncio.gather(*tasks)
+
+
+async def assert_kept(client: Client, acknowledged: dict[str, int]) -> None:
+    answers = await asyncio.gather(*(client.get(f"/api/v1/jobs/{uid}") for uid in acknowledged))
+    for answer, (uid, revision) in zip(answers, acknowledged.items(), strict=True):
+        assert answer.status == 200, (uid, revision)
+        assert answer.json["revision"] >= revision
+
+
+async def until_acknowledged(acknowledged: dict[str, int], count: int) -> None:
+    async with asyncio.timeout(60):
+        while len(acknowledged) < count:
+            await asyncio.sleep(0.01)
+
+
+async def test_sigkill_loses_no_acknowledged_record(own_console: ConsoleProcess) -> None:
+    acknowledged: dict[str, int] = {}
+    for _ in range(3):
+        await own_console.wait_until_ready()
+        async with Client(own_console.url) as client, senders(client, acknowledged):
+            await until_acknowledged(acknowledged, len(acknowledged) + 20)
+            own_console.kill()
+        own_console.start()
+    await own_console.wait_until_ready()
+    async with Client(own_console.url) as client:
+        await assert_kept(client, acknowledged)
+        listed = (await client.list(("limit", "200")))["items"]
+        assert len({item["uid"] for item in listed}) == len(listed) >= 60
+
+
+async def test_sigterm_ends_it_in_time_with_code_0(own_console: ConsoleProcess) -> None:
+    acknowledged: dict[str, int] = {}
+    await own_console.wait_until_ready()
+    async with Client(own_console.url) as client, Client(own_console.url) as idle:
+        await idle.get("/healthz")
+        async with senders(client, acknowledged):
+            await until_acknowledged(acknowledged, 30)
+            code, seconds = await asyncio.to_thread(own_console.terminate)
+    assert code == 0, own_console.log()
+    assert seconds < SOON_S, own_console.log()
+    assert "Traceback" not in own_console.log()
+    own_console.start()
+    await own_console.wait_until_ready()
+    async with Client(own_console.url) as client:
+        await assert_kept(client, acknowledged)
+
+
+async def test_sigterm_does_not_wait_for_a_body_that_never_ends(
+    own_console: ConsoleProcess,
+) -> None:
+    await own_console.wait_until_ready()
+    host, port = own_console.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        b"PUT /api/v1/jobs/u HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+        b"Authorization: Bearer correct-horse-battery-staple\r\n\r\n{"
+    )
+    await writer.drain()
+    async with Client(own_console.url) as client:
+        await client.get("/healthz")
+    code, seconds = await asyncio.to_thread(own_console.terminate)
+    writer.close()
+    assert (code, seconds < SOON_S) == (0, True), (seconds, own_console.log())
+
+
+async def test_two_services_on_one_database_agree_on_the_highest_revision(
+    dsn: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folders = [tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")]
+    with ConsoleProcess(folders[0], dsn) as one, ConsoleProcess(folders[1], dsn) as two:
+        await one.wait_until_ready()
+        await two.wait_until_ready()
+        async with Client(one.url) as first, Client(two.url) as second:
+            uids = [f"race-{number}" for number in range(10)]
+            puts = [
+                (first, second)[revision % 2].put(
+                    a_record(uid, revision=revision, restarts=revision)
+                )
+                for revision in (2, 7, 1, 8, 3, 6, 4, 5)
+                for uid in uids
+            ]
+            answers = await asyncio.gather(*puts)
+            assert {answer.status for answer in answers} == {200}
+            for uid in uids:
+                kept = await first.get(f"/api/v1/jobs/{uid}")
+                assert (kept.json["revision"], kept.json["restarts"]) == (8, 8)
+
+
+async def test_a_database_that_goes_away_is_said_and_comes_back(
+    postgres_server: Postgres, tmp_path: Path
+) -> None:
+    # Asks for the shared server only to be skipped, or failed, as it is.
+    with Postgres() as server:
+        dsn = server.new_database()
+        server.stop()
+        with ConsoleProcess(tmp_path, dsn) as console:
+            await console.wait_until("/readyz", 503)
+            async with Client(console.url) as client:
+                await assert_unavailable(client)
+                server.start()
+                await console.wait_until_ready()
+                record = a_record()
+                assert (await client.put(record)).status == 200
+                server.stop()
+                await console.wait_until("/readyz", 503)
+                await assert_unavailable(client)
+                server.start()
+                await console.wait_until_ready()
+                assert (await client.put(record)).json["result"] == "unchanged"
+                server.stop()
+            code, seconds = await asyncio.to_thread(console.terminate)
+            assert (code, seconds < SOON_S) == (0, True), (seconds, console.log())
+            server.start()
+
+
+async def test_a_database_that_falls_silent_holds_up_nobody(
+    postgres_server: Postgres, tmp_path: Path
+) -> None:
+    with (
+        Postgres() as server,
+        ConsoleProcess(tmp_path, server.new_database(), commit_timeout="1") as console,
+    ):
+        await console.wait_until_ready()
+        async with Client(console.url) as client:
+            assert (await client.put(a_record())).status == 200
+            server.freeze()
+            try:
+                answers = await asyncio.gather(*(client.put(a_record()) for _ in range(4)))
+                assert {answer.status for answer in answers} == {503}
+                assert (await client.get("/readyz")).status == 503
+                assert (await client.get("/healthz")).status == 200
+                code, seconds = await asyncio.to_thread(console.terminate)
+            finally:
+                server.thaw()
+            assert (code, seconds < SOON_S) == (0, True), (seconds, console.log())
+
+
+async def assert_unavailable(client: Client) -> None:
+    for answer in (
+        await client.put(a_record()),
+        await client.get("/api/v1/jobs"),
+        await client.get("/api/v1/jobs/some-uid"),
+    ):
+        assert answer.status == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "database" in answer.json["error"]
+    assert (await client.get("/healthz")).status == 200
+
+
+@pytest.fixture
+def sqlite_file(tmp_path: Path) -> Path:
+    return tmp_path / "records.db"
+
+
+async def test_a_locked_file_is_unavailable_and_then_full_and_then_well(
+    sqlite_file: Path, tmp_path: Path
+) -> None:
+    settings = {"queue_records": "4", "commit_timeout": "0.5"}
+    with ConsoleProcess(tmp_path, f"sqlite:///{sqlite_file}", **settings) as console:
+        await console.wait_until_ready()
+        lock = sqlite3.connect(sqlite_file, isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        async with Client(console.url) as client:
+            answers = await asyncio.gather(*(client.put(a_record()) for _ in range(12)))
+            assert {answer.status for answer in answers} == {503}
+            assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
+            said = [answer.json["error"] for answer in answers]
+            assert any("which is the limit" in sentence for sentence in said)
+            assert any("not committed within 0.5 s" in sentence for sentence in said)
+            # Readers do not wait for a writer.
+            assert (await client.get("/api/v1/jobs")).status == 200
+            lock.execute("ROLLBACK")
+            lock.close()
+            async with asyncio.timeout(30):
+                while (await client.put(a_record("after"))).status != 200:
+                    await asyncio.sleep(0.1)
+
+
+async def test_a_locked_file_holds_up_neither_the_end_nor_the_start(
+    sqlite_file: Path, tmp_path: Path
+) -> None:
+    with ConsoleProcess(tmp_path, f"sqlite:///{sqlite_file}") as console:
+        await console.wait_until_ready()
+        lock = sqlite3.connect(sqlite_file, isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        async with Client(console.url) as client:
+            cut_off = asyncio.gather(client.put(a_record()), return_exceptions=True)
+            code, seconds = await asyncio.to_thread(console.terminate)
+            await cut_off
+        assert (code, seconds < SOON_S) == (0, True), (seconds, console.log())
+        console.start()
+        await console.wait_until("/readyz", 503)
+        lock.execute("ROLLBACK")
+        lock.close()
+        await console.wait_until_ready()
+
+
+async def test_the_files_are_their_owners_alone(sqlite_file: Path, tmp_path: Path) -> None:
+    with ConsoleProcess(tmp_path, f"sqlite:///{sqlite_file}") as console:
+        await console.wait_until_ready()
+        async with Client(console.url) as client:
+            await client.put(a_record())
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("records.db*")}
+        assert modes.keys() >= {"records.db", "records.db-shm", "records.db-wal"}
+        assert set(modes.values()) == {0o600}
+
+
+async def test_idle_connections_keep_neither_probes_nor_records_out(
+    sqlite_file: Path, tmp_path: Path
+) -> None:
+    with ConsoleProcess(tmp_path, f"sqlite:///{sqlite_file}", max_connections="8") as console:
+        await console.wait_until_ready()
+        host, port = console.url.removeprefix("http://").split(":")
+        idle = [await asyncio.open_connection(host, int(port)) for _ in range(30)]
+        async with Client(console.url) as client:
+            assert (await client.get("/healthz")).status == 200
+            assert (await client.put(a_record())).status == 200
+            assert 'reason="evicted"} 2' in (await client.get("/metrics")).text
+        for _, writer in idle:
+            writer.close()
+        assert len(console.log().splitlines()) < 30

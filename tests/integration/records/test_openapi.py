@@ -1,0 +1,55 @@
+"""The OpenAPI document, held against the service by a program that knows neither."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes.programs import run_program
+from tests.support.records.service import TOKEN, Client, ConsoleProcess
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "ignored_auth",
+    "unsupported_method",
+)
+
+
+async def test_the_service_keeps_to_its_openapi_document(
+    console: ConsoleProcess, client: Client, tmp_path: Path
+) -> None:
+    done = await run_program(
+        str(Path(sys.executable).with_name("st")),
+        "run",
+        f"{console.url}/openapi.json",
+        f"--header=Authorization: Bearer {TOKEN}",
+        f"--checks={','.join(CHECKS)}",
+        "--max-examples=25",
+        "--phases=examples,coverage,fuzzing",
+        "--seed=1",
+        "--generation-database=none",
+        "--no-color",
+        cwd=tmp_path,
+    )
+    assert done.code == 0, done.output
+    assert "3 selected / 3 total" in done.output
+    assert "Traceback" not in console.log()
+
+
+async def test_the_document_names_every_field_of_the_contract(client: Client) -> None:
+    document = (await client.get("/openapi.json")).json
+    record = document["components"]["schemas"]["Record"]
+    assert {"schemaVersion", "revision", "uid", "namespace", "name"} == set(record["required"])
+    assert {"durationSeconds", "exitCode", "images", "spec", "logs"} <= set(record["properties"])
+    put = document["paths"]["/api/v1/jobs/{uid}"]["put"]
+    assert {"200", "400", "401", "409", "413", "415", "422", "503"} <= set(put["responses"])
+    assert put["security"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+async def test_no_page_is_served_that_loads_scripts_of_others(client: Client, path: str) -> None:
+    assert (await client.get(path)).status == 404

@@ -1,0 +1,372 @@
+"""An in-memory twin of `kube.gateway.Gateway`: the API server as the operator meets it.
+
+Its objects keep what the protocol relies on (`tests.support.cluster.objects`), with preconditions, and
+garbage collection by owner. The contract tests hold it equal to a real API server. Beside the
+gateway's methods is what users do, and the nodes.
+"""
+
+import asyncio
+import copy
+import math
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Final, Literal
+
+from jsonpatch import JsonPatchException, apply_patch
+from jsonpointer import JsonPointerException
+
+from tests.support.cluster.objects import Object, Objects, Request, controller_uid, key_of, merged
+from trainingjob_api.constants import (
+    LABEL_ATTEMPT,
+    LABEL_INDEX,
+    LABEL_JOB_NAME,
+    POLICY_NAME,
+)
+from trainingjob_api.errors import (
+    ConflictError,
+    GoneError,
+    InvalidError,
+    QuotaExceededError,
+)
+from trainingjob_api.retention_policy import RetentionPolicyStatus
+from trainingjob_api.training_job_status import TrainingJobStatus
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.rawread import time_text
+from trainingjob_operator.kube.finalizers import with_record_finalizer, without_record_finalizer
+from trainingjob_operator.kube.gateway import JobsPage, Page
+
+_COUNTED: Final = ("Pending", "Running")
+
+
+class FakeCluster(Objects):
+    """The gateway's methods and errors on objects in memory.
+
+    Attributes:
+        events: those that were created.
+        started: uids of the pods that have run.
+        pod_quota: pods beyond this number are refused as a ResourceQuota does, which counts those
+            that have not ended.
+    """
+
+    def __init__(self, clock: Clock, *, namespaces: tuple[str, ...] = ("ml", "ops")) -> None:
+        super().__init__(clock, namespaces=namespaces)
+        self.events: list[Object] = []
+        self.started: list[str] = []
+        self.pod_quota = math.inf
+
+    # --- the gateway's methods ----------------------------------------------------------------
+
+    async def get_job(self, key: JobKey) -> Object | None:
+        return await self._get("get_job", "jobs", key)
+
+    def list_jobs(self, namespace: str | None) -> AsyncIterator[Page]:
+        return self._pages("list_jobs", "jobs", namespace, "")
+
+    async def patch_job_status(self, key: JobKey, patch: Object) -> Object | None:
+        async with Request(self, "patch_job_status", key.name):
+            job = self._objects["jobs"].get(key)
+            if job is None:
+                return None
+            for name in ("uid", "resourceVersion"):
+                wanted = patch.get("metadata", {}).get(name, job["metadata"][name])
+                if wanted != job["metadata"][name]:
+                    raise ConflictError(f"{name} is not {wanted}", status=409, reason="Conflict")
+            status = merged(job.get("status", {}), patch.get("status", {}))
+            try:
+                TrainingJobStatus.model_validate(status)
+            except ValueError as error:
+                raise InvalidError(str(error), status=422, reason="Invalid") from error
+            if status != job.get("status", {}):
+                self._update("jobs", {**job, "status": status})
+            found = self._objects["jobs"][key]
+            self._note("patch_job_status", found, found)
+            return copy.deepcopy(found)
+
+    async def delete_finished_job(self, job: JobView) -> bool:
+        async with Request(self, "delete_finished_job", job.key.name):
+            found = self._objects["jobs"].get(job.key)
+            if found is None:
+                return False
+            metadata = found["metadata"]
+            if (metadata["uid"], metadata["resourceVersion"]) != (job.uid, job.resource_version):
+                raise ConflictError("Precondition failed", status=409, reason="Conflict")
+            self._note("delete_finished_job", found, found)
+            self.delete_job(job.key.name, job.key.namespace)
+            return True
+
+    async def set_record_finalizer(self, job: JobView, *, present: bool) -> Object | None:
+        async with Request(self, "set_record_finalizer", job.key.name):
+            found = self._objects["jobs"].get(job.key)
+            if found is None:
+                return None
+            metadata = found["metadata"]
+            if metadata["uid"] != job.uid:
+                raise InvalidError("testing /metadata/uid", status=422, reason="Invalid")
+            change = with_record_finalizer(job) if present else without_record_finalizer(job)
+            try:
+                changed: Object = apply_patch(found, change)
+            except (JsonPatchException, JsonPointerException) as error:
+                raise InvalidError(str(error), status=422, reason="Invalid") from error
+            if metadata["resourceVersion"] != job.resource_version:
+                raise ConflictError("has been modified", status=409, reason="Conflict")
+            self._note("set_record_finalizer", changed, changed)
+            if changed["metadata"].get("finalizers") or "deletionTimestamp" not in metadata:
+                self._update("jobs", changed)
+                return self.job(job.key.name, job.key.namespace)
+            self._remove_job(changed)
+            return copy.deepcopy(changed)
+
+    async def jobs_by_record_state(
+        self, namespace: str | None, state: str, *, limit: int, token: str
+    ) -> JobsPage:
+        async with Request(self, "jobs_by_record_state", namespace or ""):
+            found = sorted(
+                (key_of(job), job)
+                for job in self.jobs()
+                if job["metadata"]["namespace"] == (namespace or job["metadata"]["namespace"])
+                and job.get("status", {}).get("recordState") == state
+                and str(key_of(job)) > token
+            )
+            page = [copy.deepcopy(job) for _, job in found[:limit]]
+            return JobsPage(page, str(found[limit - 1][0]) if len(found) > limit else "")
+
+    async def get_policy(self, namespace: str) -> Object | None:
+        return await self._get("get_policy", "policies", JobKey(namespace, POLICY_NAME))
+
+    def list_policies(self, namespace: str | None) -> AsyncIterator[Page]:
+        return self._pages("list_policies", "policies", namespace, "")
+
+    async def create_policy(self, namespace: str) -> Object:
+        async with Request(self, "create_policy", namespace):
+            return self.create_policy_as_user(namespace)
+
+    async def patch_policy_status(self, namespace: str, patch: Object) -> Object | None:
+        async with Request(self, "patch_policy_status", namespace):
+            found = self._objects["policies"].get(JobKey(namespace, POLICY_NAME))
+            if found is None:
+                return None
+            for name in ("uid", "resourceVersion"):
+                if patch["metadata"][name] != found["metadata"][name]:
+                    raise ConflictError(f"{name} is another one", status=409, reason="Conflict")
+            status = merged(found["status"], patch["status"])
+            RetentionPolicyStatus.model_validate(status)
+            self._update("policies", {**found, "status": status})
+            return self.policy(namespace)
+
+    async def get_pod(self, namespace: str, name: str) -> Object | None:
+        return await self._get("get_pod", "pods", JobKey(namespace, name))
+
+    def list_pods(
+        self, namespace: str | None, *, selector: str = LABEL_JOB_NAME
+    ) -> AsyncIterator[Page]:
+        return self._pages("list_pods", "pods", namespace, selector)
+
+    async def create_pod(self, manifest: Object) -> Object:
+        async with Request(self, "create_pod", manifest["metadata"]["name"]):
+            if not manifest.get("spec", {}).get("containers"):
+                raise InvalidError("spec.containers: Required value", status=422, reason="Invalid")
+            if (
+                key_of(manifest) not in self._objects["pods"]
+                and sum(p["status"]["phase"] in _COUNTED for p in self.pods()) >= self.pod_quota
+            ):
+                raise QuotaExceededError("exceeded quota: pods", status=403, reason="Forbidden")
+            return self._create("create_pod", "pods", manifest)
+
+    async def try_pod_template(self, manifest: Object) -> None:
+        async with Request(self, "try_pod_template", manifest["metadata"]["name"]):
+            if not manifest["template"]["spec"].get("containers"):
+                wrong = 'PodTemplate "x" is invalid: template.spec.containers: Required value'
+                raise InvalidError(wrong, status=422, reason="Invalid")
+
+    async def delete_pod(
+        self, namespace: str, name: str, *, uid: str, grace_s: int | None = None
+    ) -> None:
+        async with Request(self, "delete_pod", name):
+            pod = self._objects["pods"].get(JobKey(namespace, name))
+            if pod is None:
+                return
+            if pod["metadata"]["uid"] != uid:
+                raise ConflictError("uid is another one", status=409, reason="Conflict")
+            self._note("delete_pod", pod, self._owner_of(pod))
+            self._delete_pod(pod, grace_s)
+
+    async def pod_log(
+        self, namespace: str, name: str, *, container: str
+    ) -> AsyncGenerator[bytes, None]:
+        """Two lines for each pod that has started, in two parts."""
+        async with Request(self, "pod_log", name):
+            pod = self._objects["pods"].get(JobKey(namespace, name))
+            if pod is None:
+                raise GoneError(f'pods "{name}" not found', status=404, reason="NotFound")
+            spec = pod["spec"]
+            containers = spec.get("initContainers", []) + spec["containers"]
+            if container not in [c["name"] for c in containers]:
+                raise InvalidError(f"container {container} is not valid", status=400)
+        yield f"{name} has ".encode()
+        await asyncio.sleep(0)
+        yield f"begun\n{pod['status']['phase']}\n".encode()
+
+    async def get_service(self, namespace: str, name: str) -> Object | None:
+        return await self._get("get_service", "services", JobKey(namespace, name))
+
+    async def create_service(self, manifest: Object) -> Object:
+        async with Request(self, "create_service", manifest["metadata"]["name"]):
+            return self._create("create_service", "services", manifest)
+
+    async def create_event(self, manifest: Object) -> Object:
+        async with Request(self, "create_event", manifest["metadata"]["name"]):
+            self.events.append(manifest)
+            return manifest
+
+    # --- what users do, and what they see -----------------------------------------------------
+
+    def job(self, name: str = "mnist", namespace: str = "ml") -> Object:
+        """A job that is there."""
+        return copy.deepcopy(self._objects["jobs"][JobKey(namespace, name)])
+
+    def status(self, name: str = "mnist") -> Object:
+        """The status of a job that is there."""
+        found: Object = self.job(name).get("status", {})
+        return found
+
+    def pod(self, attempt: int = 0, index: int = 0, *, job: str = "mnist") -> Object:
+        """The pod of a rank, which is there."""
+        wanted = {LABEL_JOB_NAME: job, LABEL_ATTEMPT: str(attempt), LABEL_INDEX: str(index)}
+        found = [p for p in self.pods() if wanted.items() <= p["metadata"]["labels"].items()]
+        assert len(found) == 1, f"{len(found)} pods of {wanted}"
+        return copy.deepcopy(found[0])
+
+    def create_job(self, manifest: Object) -> Object:
+        """A user applies a job."""
+        return self._create("", "jobs", manifest)
+
+    def edit_job(self, name: str = "mnist", **spec: Any) -> None:
+        """A user changes fields of a job's spec; None removes one."""
+        job = self.job(name)
+        job["metadata"]["generation"] += 1
+        job["spec"] = merged(job["spec"], spec)
+        self._update("jobs", job)
+
+    def delete_job(self, name: str = "mnist", namespace: str = "ml") -> None:
+        """A user deletes a job; the garbage collector follows."""
+        job = self.job(name, namespace)
+        if not job["metadata"].get("finalizers"):
+            self._remove_job(job)
+        elif "deletionTimestamp" not in job["metadata"]:
+            job["metadata"]["deletionTimestamp"] = time_text(self.clock.now())
+            self._update("jobs", job)
+
+    def set_job_status(self, key: JobKey, status: Object) -> None:
+        """Somebody writes a job's whole status, as nobody but the operator should."""
+        self._update("jobs", {**self.job(key.name, key.namespace), "status": status})
+
+    def annotate_job(self, name: str = "mnist", **annotations: str) -> None:
+        """A user annotates a job; `_` stands for what no keyword can hold."""
+        job = self.job(name)
+        job["metadata"].setdefault("annotations", {}).update(annotations)
+        self._update("jobs", job)
+
+    def _remove_job(self, job: Object) -> None:
+        self._remove("jobs", job)
+        uid = job["metadata"]["uid"]
+        for pod in self.pods():
+            if controller_uid(pod) == uid:
+                self._delete_pod(pod, None)
+        for service in tuple(self._objects["services"].values()):
+            if controller_uid(service) == uid:
+                self._remove("services", service)
+
+    def policy(self, namespace: str = "ml") -> Object:
+        """The policy of a namespace, which is there."""
+        return copy.deepcopy(self._objects["policies"][JobKey(namespace, POLICY_NAME)])
+
+    def create_policy_as_user(self, namespace: str = "ml", **spec: Any) -> Object:
+        """A user applies a RetentionPolicy."""
+        metadata = {"name": POLICY_NAME, "namespace": namespace}
+        return self._create("", "policies", {"metadata": metadata, "spec": spec})
+
+    def edit_policy(self, namespace: str = "ml", **spec: Any) -> None:
+        """A user changes fields of a RetentionPolicy's spec; None removes one."""
+        policy = self.policy(namespace)
+        policy["metadata"]["generation"] += 1
+        policy["spec"] = merged(policy["spec"], spec)
+        self._update("policies", policy)
+
+    def delete_policy(self, namespace: str = "ml") -> None:
+        """A user deletes a RetentionPolicy."""
+        self._remove("policies", self.policy(namespace))
+
+    def create_foreign(self, kind: Literal["pods", "services"], manifest: Object) -> Object:
+        """Somebody else creates a pod or a Service."""
+        return self._create("", kind, manifest)
+
+    # --- the scripted kubelet -----------------------------------------------------------------
+
+    def refuse_to_schedule(self, pod: Object, message: str) -> None:
+        """The scheduler finds no node for the pod."""
+        said = {"reason": "Unschedulable", "message": message}
+        self._set_pod(pod, extra=[{"type": "PodScheduled", "status": "False", **said}])
+
+    def run_pod(self, pod: Object) -> None:
+        """The pod is bound to a node, runs and is ready."""
+        self._set_pod(pod, node="node-1", phase="Running", ready=True)
+        self.started.append(pod["metadata"]["uid"])
+
+    def finish_pod(self, pod: Object, exit_code: int = 0) -> None:
+        """The pod's container has ended."""
+        ended = {"exitCode": exit_code, "finishedAt": time_text(self.clock.now())}
+        self._set_pod(
+            pod,
+            phase="Failed" if exit_code else "Succeeded",
+            containerStatuses=[{"name": "trainer", "state": {"terminated": ended}}],
+        )
+
+    def fail_init_container(self, pod: Object, name: str, exit_code: int) -> None:
+        """One of the pod's init containers has failed: none of its containers starts."""
+        ended = {"exitCode": exit_code, "finishedAt": time_text(self.clock.now())}
+        self._set_pod(
+            pod,
+            node="node-1",
+            phase="Failed",
+            initContainerStatuses=[{"name": name, "state": {"terminated": ended}}],
+            containerStatuses=[
+                {"name": c["name"], "state": {"waiting": {"reason": "PodInitializing"}}}
+                for c in pod["spec"]["containers"]
+            ],
+        )
+
+    def evict_pod(self, pod: Object) -> None:
+        """The pod was taken away by the cluster, and its object is still there."""
+        now = time_text(self.clock.now())
+        target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+        self._set_pod(pod, phase="Failed", extra=[{**target, "lastTransitionTime": now}])
+
+    def lose_pod(self, pod: Object) -> None:
+        """The pod is gone without a trace: a forced deletion."""
+        self._remove("pods", self._objects["pods"][key_of(pod)])
+
+    def delete_pod_as_user(self, pod: Object) -> None:
+        """A user deletes the pod; what runs is given its grace period."""
+        self._delete_pod(self._objects["pods"][key_of(pod)], None)
+
+    def reap(self) -> None:
+        """Every node ends the pods that are being deleted, and then lets go of them."""
+        for pod in self.pods():
+            if "deletionTimestamp" in pod["metadata"]:
+                self.finish_pod(pod, exit_code=143)
+                self.lose_pod(pod)
+
+    def _set_pod(
+        self,
+        pod: Object,
+        *,
+        node: str | None = None,
+        ready: bool = False,
+        extra: list[Object] | None = None,
+        **status: Any,
+    ) -> None:
+        known = self._objects["pods"][key_of(pod)]
+        spec = known["spec"] | ({"nodeName": node} if node else {})
+        conditions = [{"type": "Ready", "status": str(ready)}, *(extra or [])]
+        status = {**known["status"], **status, "conditions": conditions}
+        self._update("pods", {**known, "spec": spec, "status": status})

@@ -1,0 +1,51 @@
+"""A scripted kubelet, for all nodes of a cluster in memory."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from tests.support.cluster.cluster import FakeCluster
+from trainingjob_api.constants import LABEL_ATTEMPT, LABEL_INDEX
+
+
+class Kubelet:
+    """Runs every pod, ends it as the script says, and lets go of what is being deleted.
+
+    Args:
+        script: from attempt and rank to the exit code; None: the pod runs until it is stopped.
+        run_s: how long a pod runs before it exits, in seconds.
+    """
+
+    def __init__(
+        self,
+        cluster: FakeCluster,
+        script: Callable[[int, int], int | None] = lambda attempt, rank: 0,
+        *,
+        run_s: float = 2.0,
+    ) -> None:
+        self._cluster: Final = cluster
+        self._script: Final = script
+        self._run_s: Final = run_s
+        self._ends_at: Final[dict[str, float]] = {}
+
+    async def run(self) -> None:
+        """Step every half second, until cancelled."""
+        while True:
+            await asyncio.sleep(0.5)
+            self.step()
+
+    def step(self) -> None:
+        """Do what is due."""
+        now = self._cluster.clock.monotonic()
+        self._cluster.reap()
+        for pod in self._cluster.pods():
+            uid, phase = pod["metadata"]["uid"], pod["status"]["phase"]
+            if phase == "Pending":
+                self._cluster.run_pod(pod)
+                self._ends_at[uid] = now + self._run_s
+            elif phase == "Running" and now >= self._ends_at.get(uid, now):
+                attempt, rank = (
+                    pod["metadata"]["labels"][k] for k in (LABEL_ATTEMPT, LABEL_INDEX)
+                )
+                if (code := self._script(int(attempt), int(rank))) is not None:
+                    self._cluster.finish_pod(pod, code)

@@ -1,0 +1,104 @@
+"""The log volume of the staged stories: real archive files, in memory, and no threads.
+
+Every call is one of the cluster's, so that the operator can die at each of them.
+"""
+
+import os
+from contextlib import closing
+from typing import Final
+
+from tests.support.cluster.cluster import FakeCluster
+from tests.support.cluster.objects import Request
+from trainingjob_api.errors import EntryError, VolumeError
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.log_archive.archive_file import ArchiveFile
+from trainingjob_operator.log_archive.sections import Prefixer, Section, Written
+
+
+class MemoryShelf:
+    """Archives of jobs.
+
+    Attributes:
+        fault: what every call raises.
+        entry_faults: what every call about the entries of a job raises, by its name.
+        prepared: uids of the jobs whose directories were made.
+    """
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster: Final = cluster
+        self.fault: VolumeError | None = None
+        self.entry_faults: Final[dict[str, EntryError]] = {}
+        self.prepared: list[str] = []
+        self._files: Final[dict[str, int]] = {}
+
+    async def prepare(self, key: JobKey, uid: str) -> None:
+        async with Request(self.cluster, "volume.prepare", key.name):
+            self._fail(key)
+            self.prepared.append(uid)
+
+    async def open(self, key: JobKey, uid: str) -> "MemoryArchive":
+        async with Request(self.cluster, "volume.open", key.name):
+            self._fail(key)
+            fd = self._files.setdefault(uid, os.memfd_create(uid))
+            return MemoryArchive(self, ArchiveFile(os.dup(fd)))
+
+    def text(self, uid: str) -> str:
+        """A job's archive."""
+        if uid not in self._files:
+            return ""
+        with closing(ArchiveFile(os.dup(self._files[uid]))) as file:
+            return os.pread(self._files[uid], file.size, 0).decode()
+
+    def headers(self, uid: str) -> list[str]:
+        """The uids of the pods in it, section by section."""
+        lines = self.text(uid).splitlines()
+        return [line.split()[-1] for line in lines if line.startswith("==> ")]
+
+    def _fail(self, key: JobKey | None = None) -> None:
+        if self.fault is not None:
+            raise self.fault
+        if key is not None and key.name in self.entry_faults:
+            raise self.entry_faults[key.name]
+
+
+class MemoryArchive:
+    """A job's archive, open to add sections."""
+
+    def __init__(self, shelf: MemoryShelf, file: ArchiveFile) -> None:
+        self._shelf: Final = shelf
+        self._file: Final = file
+        self._lines = Prefixer(0)
+
+    @property
+    def size(self) -> int:
+        return self._file.size
+
+    @property
+    def cut(self) -> int:
+        return self._file.cut
+
+    async def find(self, pod: str, container: str = "") -> Written | None:
+        return self._file.find(pod, container)
+
+    async def ranks_of(self, attempt: int) -> frozenset[int]:
+        return self._file.ranks_of(attempt)
+
+    async def begin(self, section: Section) -> None:
+        async with Request(self._shelf.cluster, "volume.begin", section.pod):
+            self._lines = Prefixer(section.rank)
+            self._file.begin(section)
+
+    async def write(self, part: bytes) -> None:
+        async with Request(self._shelf.cluster, "volume.write", ""):
+            self._shelf._fail()
+            self._file.write(self._lines.feed(part))
+
+    async def finish(self, *, running: bool) -> None:
+        async with Request(self._shelf.cluster, "volume.finish", ""):
+            self._file.write(self._lines.end())
+            self._file.finish(running=running)
+
+    async def close(self) -> None:
+        if not self._shelf.cluster.has_crashed:
+            self._file.abandon()
+        self._file.close()

@@ -1,0 +1,163 @@
+"""The operator as a process, and what a test does to one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.apiserver.api import Api, ApiServerUnderTest
+
+_READY_PATIENCE_S = 30.0
+
+
+class OperatorProcess:
+    """`python -m trainingjob_operator operator`, with its log in a file."""
+
+    def __init__(self, kubeconfig: Path, log: Path, **settings: str) -> None:
+        self.kubeconfig = kubeconfig
+        self.log_path = log
+        self.settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.is_running:
+            self.kill()
+
+    def start(self) -> None:
+        """Start the process; a log that is there is continued."""
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("TRAININGJOB_") and name != "KUBECONFIG"
+        }
+        environment |= {
+            "KUBECONFIG": str(self.kubeconfig),
+            "TRAININGJOB_WEB__ADDRESS": "127.0.0.1:0",
+            "TRAININGJOB_LOGGING__FORMAT": "json",
+            **self.settings,
+        }
+        self.spawn([sys.executable, "-m", "trainingjob_cli", "operator"], environment)
+
+    def spawn(self, command: list[str], environment: dict[str, str] | None = None) -> None:
+        """Start a command as the operator, its output going to the log."""
+        with self.log_path.open("ab") as log:
+            self._offset = log.tell()
+            self._process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process, which was started."""
+        assert self._process is not None
+        return self._process
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL: no warning and no last words."""
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self, *, patience_s: float = 10.0) -> tuple[int, float]:
+        """SIGTERM: the exit code, and the seconds until it came."""
+        begun = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(patience_s)
+        return code, time.monotonic() - begun
+
+    def wait_for_exit(self, patience_s: float) -> int:
+        """The exit code, as soon as the process has ended."""
+        return self.process.wait(patience_s)
+
+    def log(self) -> str:
+        """What the process has logged since it was last started."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._offset)
+            return log.read().decode()
+
+    def probe(self, path: str) -> tuple[int, str]:
+        """Status and text of `/healthz` or `/readyz`; (0, "") while nobody answers."""
+        address = self._address()
+        if address is None:
+            return 0, ""
+        try:
+            with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def wait_until_ready(self) -> None:
+        """Wait until `/readyz` says so."""
+        deadline = time.monotonic() + _READY_PATIENCE_S
+        while self.probe("/readyz")[0] != 200:
+            assert self.is_running, self.log()
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.05)
+
+    def _address(self) -> str | None:
+        marker = "probes are served on "
+        # The last: an operator that begins anew takes another port.
+        for line in reversed(self.log().splitlines()):
+            if marker in line:
+                return line.split(marker)[1].split('"')[0]
+        return None
+
+
+def operator_of(kubeconfig: Path, api: Api, folder: Path, **settings: str) -> OperatorProcess:
+    """An operator of this namespace alone, with its log in this folder."""
+    return OperatorProcess(
+        kubeconfig,
+        folder / "operator.log",
+        **{"TRAININGJOB_NAMESPACES": api.namespace, **settings},
+    )
+
+
+@contextmanager
+def operating(
+    api_server: ApiServerUnderTest, api: Api, folder: Path, **settings: str
+) -> Iterator[OperatorProcess]:
+    """Such an operator, which runs and is ready."""
+    with operator_of(api_server.operator_kubeconfig, api, folder, **settings) as process:
+        process.wait_until_ready()
+        yield process
+
+
+def sweeping(
+    api_server: ApiServerUnderTest, api: Api, folder: Path, root: Path, *, max_age: str
+) -> AbstractContextManager[OperatorProcess]:
+    """One that sweeps a log volume every second, of what has not changed for so long."""
+    settings = {
+        "TRAININGJOB_GC__INTERVAL": "1",
+        "TRAININGJOB_GC__TTL": "1h",
+        "TRAININGJOB_VOLUME__ROOT": str(root),
+        "TRAININGJOB_VOLUME__MAX_AGE": max_age,
+    }
+    return operating(api_server, api, folder, **settings)

@@ -1,0 +1,52 @@
+"""The operator's own account on a real control plane, and whether its rights were enough."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hack.chart import NAMESPACE
+from hack.cluster.control_plane import ControlPlane
+from tests.support.apiserver.api import ApiServerUnderTest, OperatorAccount
+from tests.support.apiserver.audit import forbidden_requests
+from tests.support.real.chart import ACCOUNT_KINDS, component, one, render, token_kubeconfig
+from tests.support.real.real import kubectl
+
+
+@contextmanager
+def with_operator_account(
+    plane: ControlPlane, folder: Path, *, restarts: bool = False
+) -> Iterator[ApiServerUnderTest]:
+    """The control plane, with the account and exactly the rights that an install makes.
+
+    That is an install with a log volume, which takes the right to read the logs of pods beside all
+    others.
+
+    Args:
+        plane: the control plane, with our definitions.
+        folder: where the kubeconfig goes.
+        restarts: whether tests restart the API server. It knows no roles for a moment then, and
+            forbids everybody everything.
+
+    Raises:
+        AssertionError: at the end, if the operator has asked for anything that it had no right
+            to. What admission refuses is not meant: tests stage that.
+    """
+    objects = [
+        each
+        for each in render({"logVolume": {"existingClaim": "logs"}})
+        if each["kind"] in ACCOUNT_KINDS and component(each) == "operator"
+    ]
+    account = one(objects, "ServiceAccount")["metadata"]["name"]
+    kubectl(plane.kubeconfig, "create", "namespace", NAMESPACE)
+    listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+    kubectl(plane.kubeconfig, "apply", "-f", "-", stdin=json.dumps(listed))
+    user = f"system:serviceaccount:{NAMESPACE}:{account}"
+    kubeconfig = token_kubeconfig(plane, folder / "operator.kubeconfig", NAMESPACE, account)
+    yield ApiServerUnderTest(
+        plane.kubeconfig, plane=plane, operator=OperatorAccount(user, kubeconfig)
+    )
+    if restarts:
+        return
+    refused = [request.line for request in forbidden_requests(plane.audit_log, user)]
+    assert not refused, "the operator lacks rights that it needs:\n" + "\n".join(refused)

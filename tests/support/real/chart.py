@@ -1,0 +1,207 @@
+"""The chart as Helm renders it, and the account with which it lets the operator run."""
+
+import functools
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hack.chart import CHART, NAMESPACE
+from hack.cluster.control_plane import ControlPlane
+from hack.tools.helm import Major, helm
+from tests.support.real.real import kubectl
+from trainingjob_api.constants import (
+    API_VERSION,
+    PLURAL_RETENTION_POLICIES,
+    PLURAL_TRAINING_JOBS,
+)
+
+RELEASE = "trainingjob-operator"
+_PATIENCE_S = 60.0
+ACCOUNT_KINDS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+
+# The one written in C where there is one: ten times as fast.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+Object = dict[str, Any]
+Values = dict[str, Any]
+
+
+class RenderError(AssertionError):
+    """Helm refused; the message is what it said."""
+
+
+def run_helm(major: Major, *arguments: str | Path, values: Values | None = None) -> str:
+    """Run Helm with these values on its standard input; what it prints.
+
+    Raises:
+        RenderError: it failed.
+    """
+    given = ["--values", "-"] if values is not None else []
+    done = subprocess.run(
+        [helm(major), *arguments, *given],
+        input=json.dumps(values or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    if done.returncode != 0:
+        raise RenderError(done.stderr + done.stdout)
+    return done.stdout
+
+
+def render(
+    values: Values | None = None,
+    *,
+    major: Major = 4,
+    namespace: str = NAMESPACE,
+    release: str = RELEASE,
+    hooks: bool | None = False,
+) -> list[Object]:
+    """The objects that an install with these values would make.
+
+    Args:
+        values: of the chart.
+        major: Helm's version.
+        namespace: the release's.
+        release: its name.
+        hooks: those of its hooks instead; None: both.
+
+    Raises:
+        RenderError: the values are refused.
+    """
+    objects: list[Object] = json.loads(
+        _rendered(major, namespace, release, json.dumps(values or {}, sort_keys=True))
+    )
+    return [each for each in objects if hooks in {None, _is_hook(each)}]
+
+
+def _is_hook(found: Object) -> bool:
+    return "helm.sh/hook" in (found["metadata"].get("annotations") or {})
+
+
+def component(found: Object) -> str:
+    """Which part of the release an object belongs to: `operator`, `record-service` ..."""
+    return str(found["metadata"]["labels"]["app.kubernetes.io/component"])
+
+
+@functools.cache
+def _rendered(major: Major, namespace: str, release: str, values: str) -> str:
+    """What `render` gives, as JSON: parsing half a megabyte of YAML takes longer than Helm."""
+    text = run_helm(
+        major, "template", release, CHART, "--namespace", namespace, values=json.loads(values)
+    )
+    return json.dumps([found for found in yaml.load_all(text, _LOADER) if found])
+
+
+def one(
+    objects: list[Object], kind: str, name: str | None = None, *, part: str = "operator"
+) -> Object:
+    """The only object of this kind (and name) in a part of the release."""
+    (found,) = (
+        each
+        for each in objects
+        if each["kind"] == kind
+        and component(each) == part
+        and name in (None, each["metadata"]["name"])
+    )
+    return found
+
+
+def pod_spec(objects: list[Object], *, part: str = "operator") -> Object:
+    """What a part's pods are made from."""
+    kind = "Job" if part == "uninstall" else "Deployment"
+    return dict(one(objects, kind, part=part)["spec"]["template"]["spec"])
+
+
+def container(objects: list[Object], *, part: str = "operator") -> Object:
+    """The container of a part's pods."""
+    (found,) = pod_spec(objects, part=part)["containers"]
+    return dict(found)
+
+
+def environment(objects: list[Object], *, part: str = "operator") -> dict[str, str]:
+    """The variables of a part's container that have a plain value."""
+    return {
+        entry["name"]: entry["value"]
+        for entry in container(objects, part=part)["env"]
+        if "value" in entry
+    }
+
+
+def service_account_objects(
+    values: Values | None = None, *, namespace: str = NAMESPACE
+) -> list[Object]:
+    """The account that the chart makes for the operator, and everything that gives it rights."""
+    return [
+        found
+        for found in render(values, namespace=namespace)
+        if found["kind"] in ACCOUNT_KINDS and component(found) == "operator"
+    ]
+
+
+def account_kubeconfig(
+    plane: ControlPlane, path: Path, values: Values | None = None, *, namespace: str = NAMESPACE
+) -> Path:
+    """A kubeconfig that lets in as the operator's account, with exactly the chart's rights.
+
+    The account and its rights are applied to the cluster; `namespace` and what is in
+    `watchNamespaces` must be there.
+
+    Args:
+        plane: the cluster.
+        path: where the kubeconfig goes.
+        values: of the chart.
+        namespace: where the account is to live.
+    """
+    objects = service_account_objects(values, namespace=namespace)
+    listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+    kubectl(plane.kubeconfig, "apply", "-f", "-", stdin=json.dumps(listed))
+    name = one(objects, "ServiceAccount")["metadata"]["name"]
+    return token_kubeconfig(plane, path, namespace, name)
+
+
+def token_kubeconfig(plane: ControlPlane, path: Path, namespace: str, account: str) -> Path:
+    """A kubeconfig that lets in as a service account, for an hour."""
+    answer = plane.request(
+        f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token",
+        {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 3600},
+        },
+    )
+    return plane.authority.token_kubeconfig(
+        path, plane.server, answer["status"]["token"], namespace=namespace
+    )
+
+
+def wait_until_served(kubeconfig: Path) -> None:
+    """Wait until the API server lists the objects of both kinds.
+
+    Established it may be seconds before its storage is there. A CRD that is deleted in between is
+    looked at again only after five minutes.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    for plural in (PLURAL_TRAINING_JOBS, PLURAL_RETENTION_POLICIES):
+        while True:
+            try:
+                kubectl(kubeconfig, "get", "--raw", f"/apis/{API_VERSION}/{plural}")
+            except AssertionError:
+                assert time.monotonic() < deadline, f"{plural} are not served"
+                time.sleep(0.1)
+            else:
+                break
+
+
+def forget_cluster_objects(kubeconfig: Path) -> None:
+    """Remove what the chart has made outside of any namespace: rights and CRDs."""
+    ours = f"-lapp.kubernetes.io/name={RELEASE}"
+    kubectl(kubeconfig, "delete", "clusterroles,clusterrolebindings", ours)
+    if kubectl(kubeconfig, "get", "crd", "-o", "name"):
+        wait_until_served(kubeconfig)
+        kubectl(kubeconfig, "delete", "crd", "--all", "--timeout=100s")

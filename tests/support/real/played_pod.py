@@ -1,0 +1,196 @@
+"""One pod of the chart's as processes of this machine: with its own account, variables and files.
+
+The image's program is this clone's. What a container would see at a mount path is in a folder, and
+the path is replaced in its variables and arguments; so is the address of a Service.
+"""
+
+import base64
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hack.cluster.control_plane import ControlPlane
+from tests.support.real.chart import token_kubeconfig
+
+Object = dict[str, Any]
+
+_API = "/var/run/secrets/kubernetes.io/serviceaccount"
+_OWN_ADDRESS = re.compile(r":(\d+)")
+_SERVICE = re.compile(r"http://([a-z0-9-]+)\.([a-z0-9-]+)\.svc:(\d+)")
+_STOP_S = 10.0
+
+
+@dataclass
+class Site:
+    """What all pods of a namespace share.
+
+    Attributes:
+        plane: the cluster.
+        namespace: theirs.
+        folder: where their files are; what claims hold stays there when a pod goes.
+        ports: which port of this machine stands for a container's.
+        secrets: data of the Secrets, as last seen.
+        services: names of the Services.
+    """
+
+    plane: ControlPlane
+    namespace: str
+    folder: Path
+    ports: dict[int, int] = field(default_factory=dict)
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    services: frozenset[str] = frozenset()
+
+
+class PlayedPod:
+    """A pod that this machine runs."""
+
+    def __init__(self, site: Site, pod: Object) -> None:
+        self.site = site
+        self.pod = pod
+        self.name = str(pod["metadata"]["name"])
+        self.spec: Object = pod["spec"]
+        self.folder = site.folder / "pods" / self.name
+        self.folder.mkdir(parents=True)
+        self._left = list(self.spec.get("initContainers", []))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._main: Object = self.spec["containers"][0]
+        self.runs_main = False
+
+    def step(self) -> str | None:
+        """Go on: what the kubelet would say the phase is now; None: the same as before."""
+        self._refresh_secrets()
+        code = self._process.poll() if self._process is not None else 0
+        if code is None:
+            return "Running" if self.runs_main and self.is_ready() else None
+        if not self.runs_main:
+            # A container before the main one that fails is begun again.
+            if self._process is not None and code == 0:
+                self._left.pop(0)
+            self.runs_main = not self._left
+            self._process = self._start(self._main if self.runs_main else self._left[0])
+            return None
+        if self.spec["restartPolicy"] == "Never":
+            return "Failed" if code else "Succeeded"
+        raise AssertionError(f"{self.name} ended with {code}: {self.log()}")
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL for whoever takes too long."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def log(self) -> str:
+        """What all its containers have printed."""
+        return "".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
+
+    def is_ready(self) -> bool:
+        """What its readiness probe says; without one it is ready."""
+        probe = self._main.get("readinessProbe")
+        if probe is None:
+            return True
+        port = self._main["ports"][0]["containerPort"]
+        address = f"http://127.0.0.1:{self.site.ports[port]}{probe['httpGet']['path']}"
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    # --- a container --------------------------------------------------------------------------
+
+    def _start(self, container: Object) -> "subprocess.Popen[bytes]":
+        paths = self._paths(container)
+        variables = {entry["name"]: self._value(entry) for entry in container.get("env", [])}
+        others = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("TRAININGJOB_") and name != "KUBECONFIG"
+        }
+        told = {name: self._here(value, paths) for name, value in variables.items()}
+        arguments = [self._here(each, paths) for each in container["args"]]
+        with (self.folder / f"{container['name']}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "trainingjob_cli", *arguments],
+                env=others | {"KUBECONFIG": str(self._account(container))} | told,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _value(self, entry: Object) -> str:
+        if "value" in entry:
+            return str(entry["value"])
+        reference = entry["valueFrom"]["secretKeyRef"]
+        return base64.b64decode(self.site.secrets[reference["name"]][reference["key"]]).decode()
+
+    def _here(self, text: str, paths: Mapping[str, Path]) -> str:
+        """The same for this machine: paths of mounts, and addresses."""
+        if paths:  # all at once, the longest first: a folder's own path may look like a mount's
+            known = "|".join(re.escape(path) for path in sorted(paths, key=len, reverse=True))
+            text = re.sub(rf"(?<![\w.])({known})(?=/|$)", lambda found: str(paths[found[1]]), text)
+        if own := _OWN_ADDRESS.fullmatch(text):
+            return f"127.0.0.1:{self.site.ports[int(own[1])]}"
+        if (found := _SERVICE.match(text)) and self._is_served(found[1], found[2]):
+            text = text.replace(found[0], f"http://127.0.0.1:{self.site.ports[int(found[3])]}")
+        return text
+
+    def _is_served(self, service: str, namespace: str) -> bool:
+        return namespace == self.site.namespace and service in self.site.services
+
+    def _account(self, container: Object) -> Path:
+        """A kubeconfig for the account whose token the container has; an absent one without."""
+        mounted = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
+        if _API not in mounted and self.spec.get("automountServiceAccountToken") is False:
+            return self.folder / "no-account"
+        account = self.spec["serviceAccountName"]
+        return token_kubeconfig(
+            self.site.plane, self.folder / "kubeconfig", self.site.namespace, account
+        )
+
+    # --- volumes ------------------------------------------------------------------------------
+
+    def _paths(self, container: Object) -> dict[str, Path]:
+        volumes = {volume["name"]: volume for volume in self.spec.get("volumes", [])}
+        return {
+            mount["mountPath"]: self._volume(volumes[mount["name"]])
+            for mount in container.get("volumeMounts", [])
+            if mount["mountPath"] != _API
+        }
+
+    def _volume(self, volume: Object) -> Path:
+        path = self.folder / "volumes" / str(volume["name"])
+        if claim := volume.get("persistentVolumeClaim"):
+            path = self.site.folder / "claims" / str(claim["claimName"])
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _refresh_secrets(self) -> None:
+        for volume in self.spec.get("volumes", []):
+            if "secret" not in volume:
+                continue
+            folder = self._volume(volume)
+            for key, value in self.site.secrets.get(volume["secret"]["secretName"], {}).items():
+                content = base64.b64decode(value)
+                path = folder / key
+                if not path.exists() or path.read_bytes() != content:
+                    path.with_suffix(".new").write_bytes(content)
+                    path.with_suffix(".new").replace(path)
+
+    def forget(self) -> None:
+        """Remove what goes with the pod; its logs stay."""
+        shutil.rmtree(self.folder / "volumes", ignore_errors=True)

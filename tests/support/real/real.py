@@ -1,0 +1,119 @@
+"""What the tests do to a real cluster before they use it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hack.cluster import assets
+from hack.cluster.control_plane import ControlPlane, Options
+
+REAL_KUBECONFIG = "TRAININGJOB_TEST_KUBECONFIG"
+"""Names a cluster that is there already; the tests are guests in it."""
+
+_BESIDE = Path(sys.executable).with_name("kubectl")
+KUBECTL = _BESIDE if _BESIDE.exists() else Path(shutil.which("kubectl") or _BESIDE)
+"""The PyPI package's, which the development dependencies bring where there is one, or PATH's."""
+
+CRDS = Path(__file__).parents[3] / "manifests" / "crds"
+_PATIENCE_S = 60.0
+
+
+def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
+    """Run kubectl as a user does; what it prints.
+
+    Raises:
+        AssertionError: it failed; the message has its own words.
+    """
+    done = subprocess.run(
+        [KUBECTL, "--kubeconfig", kubeconfig, *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}{done.stdout}"
+    return done.stdout
+
+
+@contextmanager
+def new_control_plane(root: Path, options: Options | None = None) -> Iterator[ControlPlane]:
+    """A control plane of these tests' own, without our definitions.
+
+    Where somebody's cluster is to be used instead, the test is skipped.
+    """
+    if REAL_KUBECONFIG in os.environ:
+        pytest.skip(f"needs a control plane of its own, not the cluster of {REAL_KUBECONFIG}")
+    built = assets.find()
+    if built is None:
+        pytest.fail("the control plane is not built: `make cluster-build` does it, once")
+    with ControlPlane(built, root, options) as plane:
+        yield plane
+
+
+class Kubectl:
+    """kubectl as a user runs it."""
+
+    def __init__(self, kubeconfig: Path, cache: Path, namespace: str | None = None) -> None:
+        """Prepare it.
+
+        Args:
+            kubeconfig: where to, and as whom.
+            cache: keeps what it discovers; its own, because servers share ports over time.
+            namespace: where its objects are; None: it is not said.
+        """
+        where = [] if namespace is None else ["--namespace", namespace]
+        files = ["--kubeconfig", str(kubeconfig), "--cache-dir", str(cache)]
+        self._command = [str(KUBECTL), *files, *where]
+
+    def run(self, *words: str, stdin: Any = None) -> subprocess.CompletedProcess[str]:
+        """Run it to its end, with an object as its standard input or without."""
+        return subprocess.run(
+            [*self._command, *words],
+            input=None if stdin is None else json.dumps(stdin),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def __call__(self, *words: str, stdin: Any = None) -> str:
+        """Run it, and return what it printed.
+
+        Raises:
+            AssertionError: it failed, or it had a warning to give.
+        """
+        done = self.run(*words, stdin=stdin)
+        assert done.returncode == 0, f"kubectl {' '.join(words)}: {done.stderr}{done.stdout}"
+        assert not done.stderr, f"kubectl {' '.join(words)} warned: {done.stderr}"
+        return done.stdout.strip()
+
+    def refusal(self, *words: str, stdin: Any = None) -> str:
+        """Run it, which must fail, and return what its user reads then."""
+        done = self.run(*words, stdin=stdin)
+        assert done.returncode == 1, f"kubectl {' '.join(words)} was not refused: {done.stdout}"
+        return done.stderr.strip()
+
+
+def install_crds(kubeconfig: Path) -> None:
+    """Apply both CRDs as the README says, and wait until they are served."""
+    kubectl(kubeconfig, "apply", "-f", str(CRDS))
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            kubectl(kubeconfig, "wait", "--for=condition=Established", "-f", str(CRDS))
+        except AssertionError as error:
+            # kubectl does not wait for what has no conditions yet.
+            if "accessor error" not in str(error) or time.monotonic() > deadline:
+                raise
+        else:
+            return

@@ -1,0 +1,213 @@
+"""A node for one namespace: it runs the pods of the release there, and lets them go, as a kubelet.
+
+A control plane without nodes admits the chart's pods and no more. Here they run, as processes
+(`played_pod`), so that Helm waits for what it would wait for on a cluster.
+"""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+from hack.cluster.control_plane import ControlPlane
+from tests.support.real.played_pod import PlayedPod, Site
+from trainingjob_sandbox.client import ApiClient, ApiError
+
+Object = dict[str, Any]
+
+_LOOK_S = 0.1
+_BEAT_S = 10.0
+_CONTAINER_PORTS = (8080, 8090)
+_STARTED = "2026-01-01T00:00:00Z"
+
+
+class ReleaseNode:
+    """Runs in a thread of its own, for as long as the block lasts."""
+
+    def __init__(self, plane: ControlPlane, namespace: str, folder: Path) -> None:
+        self._site = Site(plane, namespace, folder, ports=_ports())
+        self._name = f"node-{uuid4().hex[:8]}"
+        self._base = f"/api/v1/namespaces/{namespace}"
+        self._pods: dict[str, PlayedPod] = {}
+        self._ended: set[str] = set()
+        self._volumes: set[str] = set()
+        self._next_beat = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=self._name)
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._error is None:
+            return
+        if error is None:
+            raise AssertionError("the node has failed") from self._error
+        error.add_note(f"the node had failed: {''.join(traceback.format_exception(self._error))}")
+
+    def address(self, port: int) -> str:
+        """Where this machine serves what a container serves on this port."""
+        return f"http://127.0.0.1:{self._site.ports[port]}"
+
+    def claim(self, name: str) -> Path:
+        """Where what is on a claim is."""
+        return self._site.folder / "claims" / name
+
+    def log(self, prefix: str) -> str:
+        """What the pods with such a name have printed."""
+        return "".join(
+            path.read_text() for path in sorted(self._site.folder.glob(f"pods/{prefix}*/*.log"))
+        )
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - told when the block ends
+            self._error = error
+        finally:
+            for played in self._pods.values():
+                played.stop()
+
+    async def _serve(self) -> None:
+        async with ApiClient.from_kubeconfig(self._site.plane.kubeconfig) as client:
+            await self._register(client)
+            try:
+                while not self._stop.is_set():
+                    await self._beat(client)
+                    await self._look(client)
+                    await asyncio.sleep(_LOOK_S)
+            finally:
+                await client.delete(f"/api/v1/nodes/{self._name}")
+                for uid in self._volumes:
+                    await client.delete(f"/api/v1/persistentvolumes/pv-{uid}")
+
+    async def _register(self, client: ApiClient) -> None:
+        # The scheduler leaves it alone: what is not of this namespace is none of its business.
+        node = {"metadata": {"name": self._name}, "spec": {"unschedulable": True}}
+        await client.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", **node})
+
+    async def _beat(self, client: ApiClient) -> None:
+        """Say that the node is alive; of the pods of a silent one nobody believes that they run."""
+        if time.monotonic() < self._next_beat:
+            return
+        self._next_beat = time.monotonic() + _BEAT_S
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
+        path = f"/api/v1/nodes/{self._name}/status"
+        await client.patch(path, {"status": {"conditions": [ready | {"lastHeartbeatTime": now}]}})
+
+    async def _look(self, client: ApiClient) -> None:
+        # Not those of Helm, which has each release in one.
+        secrets, _ = await client.list(f"{self._base}/secrets", field_selector="type=Opaque")
+        self._site.secrets = {each["metadata"]["name"]: each.get("data") or {} for each in secrets}
+        services, _ = await client.list(f"{self._base}/services")
+        self._site.services = frozenset(each["metadata"]["name"] for each in services)
+        claims, _ = await client.list(f"{self._base}/persistentvolumeclaims")
+        for claim in claims:
+            await self._provide(client, claim)
+        pods, _ = await client.list(f"{self._base}/pods")
+        seen = {pod["metadata"]["uid"]: pod for pod in pods}
+        for uid, pod in seen.items():
+            with contextlib.suppress(ApiError):  # it has gone, or changed: the next look knows
+                await self._tend(client, uid, pod)
+        for uid in self._pods.keys() - seen.keys():
+            await self._end(uid)
+
+    async def _provide(self, client: ApiClient, claim: Object) -> None:
+        """A volume for a claim, as a storage class would make it."""
+        uid = claim["metadata"]["uid"]
+        if uid in self._volumes or claim["spec"].get("volumeName"):
+            return
+        self._volumes.add(uid)
+        reference = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "namespace": self._site.namespace,
+            "name": claim["metadata"]["name"],
+            "uid": uid,
+        }
+        spec = {
+            "capacity": claim["spec"]["resources"]["requests"],
+            "accessModes": claim["spec"]["accessModes"],
+            "claimRef": reference,
+            "hostPath": {"path": str(self.claim(reference["name"]))},
+        }
+        body = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"pv-{uid}"}}
+        await client.create("/api/v1/persistentvolumes", body | {"spec": spec})
+
+    async def _tend(self, client: ApiClient, uid: str, pod: Object) -> None:
+        path = f"{self._base}/pods/{pod['metadata']['name']}"
+        if pod["metadata"].get("deletionTimestamp"):
+            await self._end(uid)
+            await client.delete(path, uid=uid, grace_period_s=0)
+        elif not pod["spec"].get("nodeName"):
+            target = {"apiVersion": "v1", "kind": "Node", "name": self._name}
+            await client.create(
+                f"{path}/binding",
+                {
+                    "apiVersion": "v1",
+                    "kind": "Binding",
+                    "metadata": {"name": pod["metadata"]["name"]},
+                    "target": target,
+                },
+            )
+        elif uid not in self._ended:
+            if uid not in self._pods:
+                self._pods[uid] = PlayedPod(self._site, pod)
+            played = self._pods[uid]
+            await self._report(client, path, pod, await asyncio.to_thread(played.step))
+            if pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}:
+                await self._end(uid)
+
+    async def _end(self, uid: str) -> None:
+        self._ended.add(uid)
+        if (played := self._pods.pop(uid, None)) is not None:
+            await asyncio.to_thread(played.stop)
+            played.forget()
+
+    async def _report(self, client: ApiClient, path: str, pod: Object, phase: str | None) -> None:
+        if phase is None or pod.get("status", {}).get("phase") == phase:
+            return
+        ready = "True" if phase == "Running" else "False"
+        state: Object = {"running": {"startedAt": _STARTED}}
+        if phase != "Running":
+            code = 0 if phase == "Succeeded" else 1
+            ended = {"exitCode": code, "startedAt": _STARTED, "finishedAt": _STARTED}
+            state = {"terminated": ended}
+        container = {
+            "name": pod["spec"]["containers"][0]["name"],
+            "image": "",
+            "imageID": "",
+            "ready": phase == "Running",
+            "restartCount": 0,
+            "state": state,
+        }
+        conditions = [{"type": kind, "status": ready} for kind in ("Ready", "ContainersReady")]
+        status = {"phase": phase, "conditions": conditions, "containerStatuses": [container]}
+        await client.patch(f"{path}/status", {"status": status})
+
+
+def _ports() -> dict[int, int]:
+    """A free port of this machine for each that a container of the chart's listens on."""
+    found = {}
+    with contextlib.ExitStack() as stack:
+        for port in _CONTAINER_PORTS:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            found[port] = listener.getsockname()[1]
+    return found

@@ -1,0 +1,196 @@
+"""The record service as a process, and a client that speaks to it as the operator does."""
+
+import asyncio
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from tests.support.records.records import Record, encode, idempotency_key
+
+TOKEN = "correct-horse-battery-staple"
+_PATIENCE_S = 30.0
+_ADDRESS = re.compile(r"records are taken on (http://[^/\s]+)/")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+class ConsoleProcess:
+    """`trainingjob console`, with its log in a file."""
+
+    def __init__(self, folder: Path, database: str, **settings: str) -> None:
+        self.log_path = folder / "console.log"
+        self.database_kind = database.partition(":")[0]
+        self.token_file = folder / "tokens"
+        self.token_file.write_text(f"{TOKEN}\n")
+        self._settings = {
+            "TRAININGJOB_CONSOLE_DATABASE": database,
+            "TRAININGJOB_CONSOLE_ADDRESS": "127.0.0.1:0",
+            "TRAININGJOB_CONSOLE_TOKEN_FILE": str(self.token_file),
+            "TRAININGJOB_CONSOLE_LOG_LEVEL": "debug",
+            **{f"TRAININGJOB_CONSOLE_{name}".upper(): value for name, value in settings.items()},
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._offset = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            self.kill()
+
+    def start(self) -> None:
+        """Start it on a free port; a log that is there is continued."""
+        others = {n: v for n, v in os.environ.items() if not n.startswith("TRAININGJOB_")}
+        with self.log_path.open("ab") as log:
+            self._offset = log.tell()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "trainingjob_cli", "console"],
+                env=others | self._settings,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+    def kill(self) -> None:
+        """SIGKILL: no warning and no last words."""
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> tuple[int, float]:
+        """SIGTERM: the exit code, and the seconds until it came."""
+        begun = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(_PATIENCE_S)
+        return code, time.monotonic() - begun
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU that it has used; 0 where there is no /proc."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        if not stat.exists():
+            return 0.0
+        user, system = stat.read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def log(self) -> str:
+        """What it has logged since it was last started."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._offset)
+            return log.read().decode()
+
+    @property
+    def url(self) -> str:
+        """Where it is served, once it says so."""
+        return _wait(self, lambda: (match := _ADDRESS.search(self.log())) and match[1])
+
+    async def wait_until(self, path: str, status: int) -> None:
+        """Wait until a probe answers with this status."""
+        deadline = time.monotonic() + _PATIENCE_S
+        async with Client(self.url) as client:
+            while (answer := await client.get(path)).status != status:
+                assert self.process.poll() is None, self.log()
+                assert time.monotonic() < deadline, f"{answer}\n{self.log()}"
+                await asyncio.sleep(0.05)
+
+    async def wait_until_ready(self) -> None:
+        """Wait until `/readyz` says so."""
+        await self.wait_until("/readyz", 200)
+
+
+def _wait(console: ConsoleProcess, ask: Any) -> str:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not (found := ask()):
+        assert console.process.poll() is None, console.log()
+        assert time.monotonic() < deadline, console.log()
+        time.sleep(0.02)
+    return str(found)
+
+
+class Client:
+    """Speaks HTTP to one service, with the token unless told otherwise."""
+
+    def __init__(self, url: str, *, token: str | None = TOKEN) -> None:
+        self.url = url
+        self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(headers=self._headers)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+    async def request(self, method: str, path: str, **arguments: Any) -> Answer:
+        """Any request."""
+        assert self._session is not None
+        async with self._session.request(
+            method, self.url + path, allow_redirects=False, **arguments
+        ) as answer:
+            return Answer(answer.status, dict(answer.headers), await answer.text())
+
+    async def get(self, path: str, **arguments: Any) -> Answer:
+        return await self.request("GET", path, **arguments)
+
+    async def put(self, record: Record) -> Answer:
+        """A PUT as the operator makes it."""
+        body = encode(record)
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": idempotency_key(record, body),
+        }
+        path = f"/api/v1/jobs/{record['uid']}"
+        return await self.request("PUT", path, data=io.BytesIO(body), headers=headers)
+
+    async def put_bytes(self, uid: str, body: Any, **headers: str) -> Answer:
+        """A PUT of anything."""
+        sent = {"Content-Type": "application/json"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
+        return await self.request("PUT", f"/api/v1/jobs/{uid}", data=body, headers=sent)
+
+    async def list(self, *query: tuple[str, str]) -> Any:
+        """A page of the list."""
+        answer = await self.get("/api/v1/jobs", params=query)
+        assert answer.status == 200, answer
+        return answer.json

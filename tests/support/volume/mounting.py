@@ -1,0 +1,67 @@
+"""Scenarios that mount something: each runs in a process and a mount namespace of its own.
+
+A module of scenarios ends with `print_scenario(SCENARIOS)`, and a test calls `scenario` with its name.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Outcome = dict[str, Any]
+Scenario = Callable[[Path], Outcome]
+"""Stages something in a folder, and says what came of it."""
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def scenario(module: str, name: str, folder: Path) -> Outcome:
+    """What came of a scenario. Skips where this machine lets nothing be mounted, and says so."""
+    if os.getuid() != 0:
+        pytest.skip("mounting takes root")
+    if shutil.which("unshare") is None:
+        pytest.skip("unshare is not installed")
+    may = subprocess.run(
+        ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if may.returncode != 0:
+        pytest.skip(f"nothing can be mounted here: {may.stderr.strip()}")
+    program = [sys.executable, "-m", f"tests.support.{module}", name, str(folder)]
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", *program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    outcome: Outcome = json.loads(done.stdout)
+    if "skip" in outcome:
+        pytest.skip(outcome["skip"])
+    return outcome
+
+
+def print_scenario(scenarios: Mapping[str, Scenario]) -> None:
+    """Run the one that the command line names, and print what came of it as JSON."""
+    name, folder = sys.argv[1:3]
+    sys.stdout.write(json.dumps(scenarios[name](Path(folder))) + "\n")
+
+
+def mount(*arguments: str | Path) -> None:
+    """As the command of that name."""
+    subprocess.run(["mount", *map(str, arguments)], check=True)
+
+
+def tmpfs(path: Path, options: str = "size=16m") -> Path:
+    """A file system in memory."""
+    path.mkdir(exist_ok=True)
+    mount("-t", "tmpfs", "-o", options, "tmpfs", path)
+    return path

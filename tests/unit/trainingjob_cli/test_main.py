@@ -1,0 +1,273 @@
+"""The command line: exit codes, help that helps, errors of one line that say what to do."""
+
+import importlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from trainingjob_cli.main import main
+from trainingjob_operator import __version__
+
+KUBECONFIG: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+    "users": [{"name": "u", "user": {}}],
+    "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+    "current-context": "c",
+}
+COMMANDS = ("operator", "run", "sandbox", "crd", "version")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TRAININGJOB_WEB__ADDRESS", "127.0.0.1:0")
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Path:
+    """A kubeconfig that can be read; its server is not there."""
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(KUBECONFIG))
+    return path
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port of this machine that somebody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def outcome(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> Outcome:
+    try:
+        code = main(arguments)
+    except SystemExit as left:  # argparse leaves like this
+        code = int(left.code or 0)
+    captured = capsys.readouterr()
+    return Outcome(code, captured.out, captured.err)
+
+
+# --- help and right use -----------------------------------------------------------------------
+
+
+def test_help_names_every_command_with_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    done = outcome(capsys, ["--help"])
+    assert (done.code, done.err) == (0, "")
+    lines = [line.split() for line in done.out.splitlines() if line.startswith("    ")]
+    told = {words[0]: words[1:] for words in lines if words}
+    assert all(len(told[command]) > 2 for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["operator", "--help"], ["run", "--help"], ["sandbox", "up", "--help"]]
+)
+def test_a_commands_help_names_each_option_with_what_it_means(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    done = outcome(capsys, arguments)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("usage: trainingjob " + " ".join(arguments[:-1]))
+
+
+def test_help_on_the_sandbox_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    done = outcome(capsys, ["sandbox", "--help"])
+    assert (done.code, done.err) == (0, "")
+    assert "trainingjob sandbox up --help" in done.out
+
+
+def test_version_names_everything_that_matters(capsys: pytest.CaptureFixture[str]) -> None:
+    done = outcome(capsys, ["version"])
+    assert (done.code, done.err) == (0, "")
+    assert f"trainingjob-operator: {__version__}\n" in done.out
+    assert {line.split(":")[0] for line in done.out.splitlines()} >= {"API", "Python", "kopf"}
+
+
+def test_crd_prints_both_definitions_as_kubectl_takes_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    done = outcome(capsys, ["crd"])
+    assert (done.code, done.err) == (0, "")
+    printed = list(yaml.safe_load_all(done.out))
+    kinds = {(document["kind"], document["spec"]["names"]["kind"]) for document in printed}
+    assert kinds == {
+        ("CustomResourceDefinition", "TrainingJob"),
+        ("CustomResourceDefinition", "RetentionPolicy"),
+    }
+
+
+def test_a_reader_that_has_seen_enough_gets_no_complaint() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "trainingjob_cli", "crd"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=30)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+# --- wrong use: 2, and one line that says what to do ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "COMMAND"),
+        (
+            ["train"],
+            "'operator', 'release-finalizers', 'record-token', 'gc', 'prune', 'console', 'run', 'sandbox', 'crd', 'version'",
+        ),
+        (["operator", "--kubeconfg", "x"], "--kubeconfg"),
+        (["sandbox"], "trainingjob sandbox up"),
+        (["sandbox", "down"], "trainingjob sandbox up"),
+    ],
+)
+def test_wrong_use_is_2_and_says_what_is_right(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    done = outcome(capsys, arguments)
+    assert (done.code, done.out) == (2, "")
+    assert words in done.err
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line with which the operator refuses to start."""
+    done = outcome(capsys, ["operator", *arguments])
+    assert (done.code, done.out) == (2, "")
+    lines = [line for line in done.err.splitlines() if line.startswith("trainingjob: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in done.err
+    return lines[0]
+
+
+def test_without_any_cluster_the_operator_says_how_to_name_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = refusal(capsys)
+    assert "--kubeconfig" in line
+    assert "KUBECONFIG" in line
+
+
+@pytest.mark.parametrize("arguments", [["--kubeconfig", "/no/such/file"], ["--context", "other"]])
+def test_a_kubeconfig_that_is_not_there_is_wrong_use(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert "--kubeconfig" in refusal(capsys, *arguments)
+
+
+def test_a_context_that_the_kubeconfig_has_not_is_named(
+    capsys: pytest.CaptureFixture[str], kubeconfig: Path
+) -> None:
+    assert "other" in refusal(capsys, "--kubeconfig", str(kubeconfig), "--context", "other")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a: [b\n",
+        b"- 1\n",
+        b"",
+        b"\xff\xfe\x00",
+        b"clusters: 5\nusers: []\ncontexts: []\ncurrent-context: x\n",
+    ],
+    ids=["no YAML", "a list", "empty", "binary", "wrong types"],
+)
+def test_a_kubeconfig_that_cannot_be_understood_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "broken"
+    path.write_bytes(content)
+    line = refusal(capsys, "--kubeconfig", str(path))
+    assert str(path) in line
+    assert "--kubeconfig" in line
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [{"certificate-authority-data": "eHh4"}, {"certificate-authority": "/no/such/file"}],
+    ids=["no certificate", "no file"],
+)
+def test_certificates_that_cannot_be_read_are_wrong_use(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, cluster: dict[str, str]
+) -> None:
+    path = tmp_path / "tls"
+    server = {"server": "https://127.0.0.1:1", **cluster}
+    path.write_text(yaml.safe_dump(KUBECONFIG | {"clusters": [{"name": "c", "cluster": server}]}))
+    assert "--kubeconfig" in refusal(capsys, "--kubeconfig", str(path))
+
+
+def test_a_wrong_setting_is_named_with_what_it_takes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kubeconfig: Path
+) -> None:
+    monkeypatch.setenv("TRAININGJOB_RECONCILER__WORKERS", "none")
+    line = refusal(capsys, "--kubeconfig", str(kubeconfig))
+    assert line.startswith("trainingjob: TRAININGJOB_RECONCILER__WORKERS: ")
+
+
+def test_a_web_address_that_is_taken_is_named_with_what_to_do(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    kubeconfig: Path,
+    taken_port: int,
+) -> None:
+    monkeypatch.setenv("TRAININGJOB_WEB__ADDRESS", f"127.0.0.1:{taken_port}")
+    line = refusal(capsys, "--kubeconfig", str(kubeconfig))
+    assert "TRAININGJOB_WEB__ADDRESS" in line
+    assert str(taken_port) in line
+    assert "in use" in line
+
+
+# --- without the laptop mode ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["run", "sandbox"])
+@pytest.mark.parametrize("missing", ["trainingjob_sandbox", "trainingjob_sandbox.run", "rich"])
+def test_where_the_laptop_mode_is_not_installed_it_says_how_to_install_it(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    missing: str,
+) -> None:
+    real = importlib.__import__
+
+    def without(name: str, *rest: Any, **more: Any) -> Any:
+        if name.startswith("trainingjob_sandbox"):
+            raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr("builtins.__import__", without)
+    done = outcome(capsys, [command, "up"])
+    assert (done.code, done.out) == (2, "")
+    assert done.err.count("\n") == 1
+    assert "pip install 'trainingjob-operator[sandbox]'" in done.err
+
+
+def test_ctrl_c_is_failure_without_a_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainingjob_cli.main._version", interrupted)
+    assert outcome(capsys, ["version"]) == Outcome(1, "", "")

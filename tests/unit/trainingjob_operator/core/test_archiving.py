@@ -1,0 +1,316 @@
+"""What goes waits for its log, for a bounded time, and the job says what became of the logs."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.support.views import (
+    UID,
+    decide,
+    deleted_names,
+    deleting,
+    failed,
+    make_condition,
+    make_pod,
+    make_status,
+    make_view,
+    pending,
+    succeeded,
+)
+from trainingjob_api.constants import FINALIZER_RECORD
+from trainingjob_operator.core.archiving import can_be_read_early, is_archived
+from trainingjob_operator.core.decision import LogOutcome, Plan, Policy, Survey
+from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.recording import is_held
+
+ON = Policy(archiving=True)
+RECORDING = Policy(archiving=True, recording=True)
+LAUNCHED = make_status(launched_attempt=0)
+
+
+def archived(*pods: PodView, size: int = 100, **fields: Any) -> dict[str, LogOutcome]:
+    return {
+        pod.uid: LogOutcome(attempt=pod.attempt, rank=pod.index, size=size, **fields)
+        for pod in pods
+    }
+
+
+def lost(*pods: PodView, why: str = "the node is dead", **fields: Any) -> dict[str, LogOutcome]:
+    return archived(*pods, size=0, lost=why, **fields)
+
+
+def answer(ranks: set[int], *, lost: str = "") -> dict[str, LogOutcome]:
+    """The archive's answer to a survey: it has all of these ranks, or none."""
+    looked_for = frozenset(ranks)
+    outcome = LogOutcome(
+        attempt=0,
+        rank=min(ranks),
+        lost=lost,
+        looked_for=looked_for,
+        ranks=looked_for if lost else frozenset(),
+    )
+    return {"survey": outcome}
+
+
+def wanted(decided: Plan) -> set[str]:
+    return {pod.name for pod in decided.archive}
+
+
+def verdict(status: JobStatus) -> tuple[bool, str] | None:
+    found = status.condition("LogsArchived")
+    return (found.status, found.reason) if found is not None else None
+
+
+def message(status: JobStatus) -> str:
+    found = status.condition("LogsArchived")
+    assert found is not None
+    return found.message
+
+
+def finished(*pods: PodView, **fields: Any) -> JobView:
+    """A job that has completed, its logs still to come."""
+    ending = decide(make_view(LAUNCHED, **fields), *pods, policy=ON)
+    assert verdict(ending.status) == (False, "Pending")
+    return make_view(ending.status, **fields)
+
+
+# --- holding back -------------------------------------------------------------------------------
+
+
+def test_without_a_volume_nothing_is_held_and_nothing_said() -> None:
+    decided = decide(make_view(LAUNCHED, clean_pod_policy="All"), succeeded())
+    assert decided.archive == ()
+    assert deleted_names(decided) == {succeeded().name}
+    assert verdict(decided.status) is None
+    assert decided.status.log_path is None
+
+
+def test_an_attempt_that_is_torn_down_keeps_its_pods_until_their_logs_are_archived() -> None:
+    pods = (failed(0), make_pod(1), pending(2))
+    job = make_view(LAUNCHED, nodes=3)
+
+    down = decide(job, *pods, policy=ON)
+    assert down.status.attempt == 1
+    assert wanted(down) == {failed(0).name, make_pod(1).name}
+    assert deleted_names(down) == {pending(2).name}  # it has not begun: there is no log
+
+    job = make_view(down.status, nodes=3)
+    then = decide(job, *pods, policy=ON, logs=archived(failed(0)))
+    assert wanted(then) == {make_pod(1).name}
+    assert deleted_names(then) == {failed(0).name, pending(2).name}
+    last = decide(job, *pods, policy=ON, logs=archived(failed(0), make_pod(1)))
+    assert last.archive == ()
+    assert len(last.delete) == 3
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        pytest.param({"suspend": True}, id="suspend"),
+        pytest.param({"shutdown": "Stop"}, id="Stop"),
+        pytest.param({"shutdown": "Terminate"}, id="Terminate"),
+        pytest.param({"deleting": True}, id="delete"),
+    ],
+)
+def test_a_running_pod_is_stopped_only_when_what_it_has_written_is_archived(
+    reason: dict[str, Any],
+) -> None:
+    job, pod = make_view(LAUNCHED, **reason), make_pod()
+
+    decided = decide(job, pod, policy=ON)
+    assert wanted(decided) == {pod.name}
+    assert decided.delete == ()
+    assert not can_be_read_early(pod)  # only when status says that it goes
+
+    given_up = decide(job, pod, policy=ON, logs=lost(pod))
+    assert deleted_names(given_up) == {pod.name}
+
+
+def test_what_has_ended_is_archived_while_the_others_run() -> None:
+    decided = decide(make_view(LAUNCHED, nodes=2), succeeded(0), make_pod(1), policy=ON)
+    assert wanted(decided) == {succeeded(0).name}
+    assert can_be_read_early(succeeded(0))
+
+
+def test_what_somebody_else_deletes_is_archived_while_it_is_there() -> None:
+    pod = deleting(make_pod())
+    assert wanted(decide(make_view(LAUNCHED), pod, policy=ON)) == {pod.name}
+    assert can_be_read_early(pod)
+
+
+def test_of_a_job_that_has_finished_every_log_is_wanted_whatever_stays() -> None:
+    job = make_view(LAUNCHED, nodes=2, clean_pod_policy="None", shutdown="Stop")
+    decided = decide(job, succeeded(0), failed(1), policy=ON)
+    assert decided.status.is_finished
+    assert wanted(decided) == {succeeded(0).name, failed(1).name}
+
+
+# --- what the job says --------------------------------------------------------------------------
+
+
+def test_a_job_ends_with_its_logs_to_come_and_then_says_where_they_are() -> None:
+    job = finished(succeeded())
+    assert not is_archived(job.status)
+
+    then = decide(job, succeeded(), policy=ON, logs=archived(succeeded(), size=321))
+    assert verdict(then.status) == (True, "Archived")
+    assert is_archived(then.status)
+    assert (then.status.log_path, then.status.log_bytes) == (f"job_{UID}", 321)
+    again = decide(make_view(then.status), succeeded(), policy=ON)
+    assert (again.archive, again.status) == ((), then.status)
+
+
+def test_a_log_that_is_cut_is_archived_and_the_job_says_so() -> None:
+    job = finished(succeeded())
+    then = decide(job, succeeded(), policy=ON, logs=archived(succeeded(), cut=77))
+    assert verdict(then.status) == (True, "Truncated")
+    assert "the first 77 bytes of rank 0" in message(then.status)
+
+
+def test_a_log_that_is_given_up_stays_said_whatever_comes_later() -> None:
+    down = decide(make_view(LAUNCHED), failed(), policy=ON)
+    told = decide(make_view(down.status), failed(), policy=ON, logs=lost(failed()))
+    assert verdict(told.status) == (False, "Truncated")
+    assert [event.reason for event in told.events] == ["Truncated"]
+
+    second = replace(told.status, launched_attempt=1)
+    pod = succeeded(attempt=1)
+    ending = decide(make_view(second), pod, policy=ON)
+    assert verdict(ending.status) == (False, "Pending")
+    last = decide(make_view(ending.status), pod, policy=ON, logs=archived(pod))
+    assert verdict(last.status) == (False, "Truncated")
+    assert message(last.status) == "the log of rank 0 of attempt 0 is missing: the node is dead"
+
+
+def test_when_the_volume_took_nothing_at_all_it_is_to_blame() -> None:
+    job = finished(succeeded())
+    outcome = lost(succeeded(), why="no space left", volume_fault=True)
+    then = decide(job, succeeded(), policy=ON, logs=outcome)
+    assert verdict(then.status) == (False, "VolumeUnavailable")
+    assert "no space left" in message(then.status)
+    assert is_archived(then.status)
+
+
+def test_a_volume_that_ails_when_the_job_starts_is_said_and_forgiven() -> None:
+    decided = decide(make_view(LAUNCHED), make_pod(), policy=ON, volume_ails="it is read-only")
+    assert verdict(decided.status) == (False, "VolumeUnavailable")
+    ending = decide(make_view(decided.status), succeeded(), policy=ON)
+    last = decide(make_view(ending.status), succeeded(), policy=ON, logs=archived(succeeded()))
+    assert verdict(last.status) == (True, "Archived")
+
+
+def test_pods_that_went_before_they_were_read_are_not_called_archived() -> None:
+    job = finished(succeeded())
+    assert decide(job, policy=ON).needs_live_pods  # a watch can have a gap
+    asked = decide(job, policy=ON, pods_are_live=True)
+    assert asked.survey == Survey(attempt=0, ranks=frozenset({0}))
+    assert verdict(asked.status) == (False, "Pending")
+    answered = decide(job, policy=ON, pods_are_live=True, logs=answer({0}, lost="it went"))
+    assert verdict(answered.status) == (False, "Truncated")
+    assert answered.survey is None
+
+
+def test_what_the_archive_has_of_ranks_whose_pods_are_gone_is_archived() -> None:
+    job = finished(*(succeeded(rank) for rank in range(3)), nodes=3)
+    here = succeeded(2)
+    asked = decide(job, here, policy=ON, pods_are_live=True, logs=archived(here))
+    assert asked.survey == Survey(attempt=0, ranks=frozenset({0, 1}))
+    logs = archived(here) | answer({0, 1})
+    assert verdict(decide(job, here, policy=ON, logs=logs).status) == (True, "Archived")
+
+
+def test_all_ranks_whose_logs_are_missing_at_the_end_are_named() -> None:
+    pods = [succeeded(rank) for rank in range(6)]
+    job = finished(*pods, nodes=6)
+    first = decide(job, *pods, policy=ON, logs=lost(pods[1]))
+    assert verdict(first.status) == (False, "Pending")
+    job = make_view(first.status, nodes=6)
+    logs = lost(pods[1]) | archived(*pods[3:5]) | answer({0, 2, 5}, lost="it went")
+    last = decide(job, *pods[1:2], *pods[3:5], policy=ON, logs=logs)
+    assert verdict(last.status) == (False, "Truncated")
+    assert message(last.status).startswith("the logs of ranks 0-2,5 of attempt 0 are missing: ")
+
+
+def test_a_rank_that_goes_unread_with_its_attempt_is_said_to_be_missing() -> None:
+    job = make_view(LAUNCHED, nodes=4)
+    pods = (make_pod(0), pending(1))
+    down = decide(job, *pods, policy=ON, vanished=frozenset({2}), pods_are_live=True)
+    assert down.status.attempt == 1
+    assert verdict(down.status) == (False, "Truncated")
+    assert message(down.status).startswith("the logs of ranks 2-3 of attempt 0 are missing: ")
+    assert [e.reason for e in down.events if e.reason == "Truncated"] == ["Truncated"]
+
+
+def test_a_rank_that_went_before_it_had_begun_has_no_log_to_miss() -> None:
+    job = make_view(LAUNCHED, nodes=2)
+    gone: dict[str, Any] = {"vanished": frozenset({1}), "unbegun": frozenset({1})}
+    down = decide(job, make_pod(0), policy=ON, pods_are_live=True, **gone)
+    assert down.status.attempt == 1
+    assert verdict(down.status) is None
+
+
+def test_of_an_attempt_that_was_never_launched_only_what_was_seen_to_go_is_missing() -> None:
+    job = make_view(make_status(), nodes=3, suspend=True)
+    down = decide(job, make_pod(0), policy=ON, vanished=frozenset({1}))
+    assert down.status.attempt == 1
+    assert message(down.status).startswith("the log of rank 1 of attempt 0 is missing: ")
+
+
+def test_a_pod_none_of_whose_containers_has_begun_holds_nothing_up() -> None:
+    rejected = failed(0, has_begun=False)
+    ended = decide(make_view(LAUNCHED, backoff_limit=0), rejected, policy=ON)
+    assert ended.archive == ()
+    assert verdict(ended.status) == (True, "Archived")
+    fetch = replace(rejected, failed_beside=("fetch",))
+    assert wanted(decide(make_view(LAUNCHED, backoff_limit=0), fetch, policy=ON)) == {fetch.name}
+
+
+def test_a_job_that_never_had_a_pod_says_nothing_of_logs() -> None:
+    decided = decide(make_view(invalid="spec.numNodes: no number"), policy=ON)
+    assert decided.status.is_finished
+    assert verdict(decided.status) is None
+
+
+def test_a_volume_that_was_taken_away_is_waited_for_no_longer() -> None:
+    job = finished(succeeded())
+    decided = decide(job, succeeded())
+    assert verdict(decided.status) == (False, "VolumeUnavailable")
+
+
+def test_how_much_there_is_costs_no_write_of_its_own() -> None:
+    running = decide(make_view(LAUNCHED, nodes=2), succeeded(0), make_pod(1), policy=ON).status
+    job = make_view(running, nodes=2)
+    decided = decide(job, succeeded(0), make_pod(1), policy=ON, logs=archived(succeeded(0)))
+    assert decided.status == running
+
+
+# --- what waits for the logs --------------------------------------------------------------------
+
+
+def test_a_deleted_job_is_let_go_when_its_logs_are_archived() -> None:
+    fields: dict[str, Any] = {"deleting": True, "finalizers": (FINALIZER_RECORD,)}
+    status = replace(finished(succeeded()).status, record_state="Stored", record_revision=1)
+
+    waits = decide(make_view(status, **fields), succeeded(), policy=RECORDING)
+    assert not waits.release
+    last = decide(
+        make_view(status, **fields), succeeded(), policy=RECORDING, logs=archived(succeeded())
+    )
+    assert last.release
+
+
+def test_a_job_whose_logs_are_to_come_is_looked_at_by_the_next_process() -> None:
+    job = finished(succeeded())
+    assert is_held(job)
+    assert not is_held(replace(job, status=make_status()))
+
+
+@pytest.mark.parametrize("reason", ["Archived", "Truncated", "VolumeUnavailable", "Pruned"])
+def test_every_reason_but_pending_ends_the_wait(reason: str) -> None:
+    assert is_archived(make_status(make_condition("LogsArchived", reason=reason)))
+    assert is_archived(make_status())
+    assert not is_archived(
+        make_status(make_condition("LogsArchived", status=False, reason="Pending"))
+    )

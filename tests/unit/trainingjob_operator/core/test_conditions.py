@@ -1,0 +1,48 @@
+"""Setting conditions as the API conventions want it."""
+
+from tests.support.views import NOW, at, make_condition, make_status
+from trainingjob_api.constants import MAX_MESSAGE_BYTES
+from trainingjob_operator.core.conditions import set_condition
+from trainingjob_operator.core.job import JobStatus
+
+OLD = make_status(make_condition("A"), make_condition("B", message="old"), make_condition("C"))
+
+
+def set_b(
+    status: JobStatus, *, to: bool = True, reason: str = "Test", message: str = "old"
+) -> JobStatus:
+    return set_condition(status, "B", to=to, reason=reason, message=message, now=NOW, generation=2)
+
+
+def test_a_condition_that_says_the_same_is_left_as_it_is() -> None:
+    assert set_b(OLD) is OLD
+
+
+def test_another_reason_or_message_does_not_move_the_transition_time() -> None:
+    for changed in (set_b(OLD, reason="Other"), set_b(OLD, message="new")):
+        condition = changed.condition("B")
+        assert condition is not None
+        assert condition.last_transition_time == at(-60)
+        assert condition.observed_generation == 2
+
+
+def test_a_flip_moves_the_transition_time() -> None:
+    condition = set_b(OLD, to=False).condition("B")
+
+    assert condition is not None
+    assert not condition.status
+    assert condition.last_transition_time == NOW
+
+
+def test_the_order_of_conditions_is_stable_and_a_new_one_goes_last() -> None:
+    assert [c.type for c in set_b(OLD, to=False).conditions] == ["A", "B", "C"]
+    assert [c.type for c in set_b(make_status(make_condition("A"))).conditions] == ["A", "B"]
+
+
+def test_a_long_message_is_cut_and_set_again_without_a_change() -> None:
+    once = set_b(OLD, message="é" * MAX_MESSAGE_BYTES)
+    condition = once.condition("B")
+
+    assert condition is not None
+    assert len(condition.message.encode()) <= MAX_MESSAGE_BYTES
+    assert set_b(once, message="é" * MAX_MESSAGE_BYTES) is once

@@ -1,0 +1,252 @@
+"""Logs of attempts that are over are owed until they are archived, whichever process is there."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.support.views import (
+    UID,
+    decide,
+    deleted_names,
+    deleting,
+    failed,
+    make_pod,
+    make_status,
+    make_view,
+    pending,
+    succeeded,
+)
+from trainingjob_api.constants import MAX_UNREAD_ATTEMPTS
+from trainingjob_operator.core.decision import LogOutcome, Plan, Policy, Survey
+from trainingjob_operator.core.job import Condition, JobStatus, UnreadLogs
+from trainingjob_operator.core.observe_job import status_document, status_patch, status_view
+from trainingjob_operator.core.pod import PodView
+
+ON = Policy(archiving=True)
+LAUNCHED = make_status(launched_attempt=0)
+GONE = "it went"
+
+
+def noted(*ranks: str, attempt: int = 1, **fields: Any) -> JobStatus:
+    """A status in which logs of the first attempts are owed, these ranks of each."""
+    unread = tuple(UnreadLogs(attempt=n, ranks=each) for n, each in enumerate(ranks))
+    defaults: dict[str, Any] = {"launched_attempt": attempt, "log_path": f"job_{UID}"}
+    return make_status(attempt=attempt, unread_logs=unread, **defaults | fields)
+
+
+def archived(*pods: PodView, **fields: Any) -> dict[str, LogOutcome]:
+    return {
+        pod.uid: LogOutcome(attempt=pod.attempt, rank=pod.index, size=100, **fields)
+        for pod in pods
+    }
+
+
+def answer(ranks: set[int], *, missing: Collection[int] = ()) -> dict[str, LogOutcome]:
+    """The archive's answer to a survey of attempt 0."""
+    outcome = LogOutcome(
+        attempt=0,
+        rank=min(missing or ranks),
+        lost=GONE if missing else "",
+        looked_for=frozenset(ranks),
+        ranks=frozenset(missing),
+    )
+    return {"survey": outcome}
+
+
+def unread(decided: Plan) -> dict[int, str]:
+    return {entry.attempt: entry.ranks for entry in decided.status.unread_logs}
+
+
+def said(decided: Plan) -> Condition:
+    found = decided.status.condition("LogsArchived")
+    assert found is not None
+    return found
+
+
+# --- what is noted --------------------------------------------------------------------------------
+
+
+def test_the_write_that_ends_an_attempt_notes_which_logs_are_still_to_be_archived() -> None:
+    pods = (failed(0), make_pod(1), make_pod(2), pending(3))
+    down = decide(make_view(LAUNCHED, nodes=4), *pods, policy=ON, logs=archived(failed(0)))
+    assert down.status.attempt == 1
+    assert unread(down) == {0: "1-2"}  # the last one has not begun: there is no log
+
+
+def test_a_suspension_notes_them_as_well() -> None:
+    down = decide(make_view(LAUNCHED, nodes=2, suspend=True), *map(make_pod, (0, 1)), policy=ON)
+    assert (down.status.attempt, unread(down)) == (1, {0: "0-1"})
+
+
+def test_while_an_attempt_runs_nothing_is_noted() -> None:
+    running = decide(make_view(LAUNCHED, nodes=2), succeeded(0), make_pod(1), policy=ON)
+    assert unread(running) == {}
+
+
+def test_a_pod_that_began_after_its_attempt_had_ended_is_noted_by_the_next_write() -> None:
+    job = make_view(noted("0"), nodes=2)
+    late = deleting(make_pod(1))
+    decided = decide(job, late, policy=ON, logs=archived(make_pod(0)), pods_are_live=True)
+    assert decided.status != job.status
+    assert unread(decided) == {0: "1"}
+
+
+def test_a_note_shrinks_with_the_write_before_pods_go_and_then_is_removed() -> None:
+    pods = (failed(0), make_pod(1))
+    job = make_view(noted("0-1", launched_attempt=0), nodes=2)
+    first = decide(job, *pods, policy=ON, logs=archived(failed(0)))
+    assert (unread(first), deleted_names(first)) == ({0: "1"}, {failed(0).name})
+    job = make_view(first.status, nodes=2)
+    last = decide(job, *pods, policy=ON, logs=archived(*pods))
+    assert unread(last) == {}
+
+
+def test_a_pod_that_finalizers_keep_is_noted_no_longer_than_its_log_is_unread() -> None:
+    kept = replace(deleting(failed(0)), held_by="example.com/quota")
+    job = make_view(noted("0"))
+    current = make_pod(attempt=1)
+    assert decide(job, kept, current, policy=ON).archive == (kept,)
+    done = decide(job, kept, current, policy=ON, logs=archived(kept))
+    assert (unread(done), done.archive, done.survey) == ({}, (), None)
+    again = decide(make_view(done.status), kept, current, policy=ON)
+    assert again.status == done.status  # nor is it noted again by a process that knows nothing
+
+
+def test_what_is_noted_of_too_many_attempts_is_said_to_be_missing() -> None:
+    ranks = ["0"] * MAX_UNREAD_ATTEMPTS
+    status = noted(*ranks, attempt=MAX_UNREAD_ATTEMPTS)
+    pods = [make_pod(attempt=n) for n in range(MAX_UNREAD_ATTEMPTS)]
+    last = failed(attempt=MAX_UNREAD_ATTEMPTS)
+    down = decide(make_view(status), *pods, last, policy=ON)
+    assert down.status.attempt == MAX_UNREAD_ATTEMPTS + 1
+    assert sorted(unread(down)) == list(range(1, MAX_UNREAD_ATTEMPTS + 1))
+    assert said(down).message.startswith("the log of rank 0 of attempt 0 is missing: ")
+
+
+def test_what_is_noted_of_too_many_attempts_does_not_end_the_wait_of_a_job_that_is_over() -> None:
+    last = MAX_UNREAD_ATTEMPTS
+    job = make_view(noted(*["0"] * last, attempt=last, launched_attempt=0), shutdown="Stop")
+    pods = [failed(attempt=n) for n in range(last + 1)]
+    ending = decide(job, *pods, policy=ON)
+    assert ending.status.is_finished
+    assert said(ending).reason == "Pending"
+    assert "the log of rank 0 of attempt 0 is missing: " in said(ending).message
+    again = decide(make_view(ending.status, shutdown="Stop"), *pods, policy=ON)
+    assert again.status == ending.status
+
+
+# --- pods that went while no operator ran ---------------------------------------------------------
+
+
+def test_of_noted_ranks_without_a_pod_the_archive_is_asked_once_that_is_certain() -> None:
+    job = make_view(noted("0-2", launched_attempt=0), nodes=3)
+    here = make_pod(1)
+    assert decide(job, here, policy=ON).needs_live_pods
+    asked = decide(job, here, policy=ON, pods_are_live=True)
+    assert asked.survey == Survey(attempt=0, ranks=frozenset({0, 2}))
+    assert asked.archive == (here,)
+
+
+def test_what_the_archive_does_not_have_is_missing_and_no_longer_noted() -> None:
+    job = make_view(noted("0-2"), nodes=3)
+    current = [make_pod(rank, attempt=1) for rank in range(3)]
+    logs = answer({0, 1, 2}, missing={0, 2})
+    told = decide(job, *current, policy=ON, logs=logs)
+    assert unread(told) == {}
+    assert (said(told).status, said(told).reason) == (False, "Truncated")
+    assert said(told).message == f"the logs of ranks 0,2 of attempt 0 are missing: {GONE}"
+
+
+def test_what_the_archive_has_is_no_longer_noted_and_nothing_is_said() -> None:
+    job = make_view(noted("0-2"), nodes=3)
+    current = [make_pod(rank, attempt=1) for rank in range(3)]
+    decided = decide(job, *current, policy=ON, logs=answer({0, 1, 2}))
+    assert unread(decided) == {}
+    assert decided.status.condition("LogsArchived") is None
+
+
+def test_attempts_are_asked_about_one_after_the_other() -> None:
+    job = make_view(noted("0", "1", attempt=2), nodes=2)
+    current = [make_pod(rank, attempt=2) for rank in range(2)]
+    seen: dict[str, Any] = {"policy": ON, "pods_are_live": True}
+    first = decide(job, *current, **seen)
+    assert first.survey == Survey(attempt=0, ranks=frozenset({0}))
+    second = decide(job, *current, **seen, logs=answer({0}))
+    assert second.survey == Survey(attempt=1, ranks=frozenset({1}))
+
+
+def test_the_next_attempt_is_created_before_the_archive_is_asked() -> None:
+    job = make_view(noted("0", launched_attempt=0))
+    decided = decide(job, policy=ON)
+    assert decided.create == (0,)
+    assert not decided.needs_live_pods
+
+
+@pytest.mark.parametrize("lost", [set(), {0}], ids=["it has it", "it has not"])
+def test_a_job_that_ends_waits_for_what_the_archive_has_of_earlier_attempts(
+    lost: set[int],
+) -> None:
+    pod = succeeded(attempt=1)
+    job = make_view(noted("0"))
+    logs = archived(pod)
+    ending = decide(job, pod, policy=ON, logs=logs, pods_are_live=True)
+    assert ending.status.is_finished
+    assert (said(ending).reason, unread(ending)) == ("Pending", {0: "0"})
+    assert ending.survey == Survey(attempt=0, ranks=frozenset({0}))
+
+    job = make_view(ending.status)
+    last = decide(job, pod, policy=ON, logs=logs | answer({0}, missing=lost))
+    assert unread(last) == {}
+    assert (said(last).status, said(last).reason) == (
+        (False, "Truncated") if lost else (True, "Archived")
+    )
+
+
+def test_the_pods_of_a_gang_that_ends_before_all_of_it_was_created_are_noted() -> None:
+    job = make_view(make_status(), nodes=3, shutdown="Stop")
+    pods = (succeeded(0), failed(1))
+    ending = decide(job, *pods, policy=ON)
+    assert ending.status.is_finished
+    assert unread(ending) == {0: "0-1"}
+    job = make_view(ending.status, nodes=3, shutdown="Stop")
+    later = decide(job, pods[0], policy=ON, logs=archived(pods[0]), pods_are_live=True)
+    assert later.survey == Survey(attempt=0, ranks=frozenset({1}))
+    assert said(later).reason == "Pending"
+
+
+def test_where_the_volume_is_lost_its_fault_is_what_is_said() -> None:
+    job = make_view(noted("0"))
+    fault = replace(answer({0}, missing={0})["survey"], lost="it is read-only")
+    told = decide(job, make_pod(attempt=1), policy=ON, logs={"survey": fault})
+    assert said(told).message == "the log of rank 0 of attempt 0 is missing: it is read-only"
+
+
+def test_without_a_volume_what_was_noted_is_missing_and_nothing_new_is_noted() -> None:
+    job = make_view(noted("0-1"), nodes=2)
+    decided = decide(job, failed(0, attempt=1), make_pod(1, attempt=1))
+    assert decided.status.attempt == 2
+    assert unread(decided) == {}
+    assert "the logs of ranks 0-1 of attempt 0 are missing" in said(decided).message
+
+
+# --- in the job's status --------------------------------------------------------------------------
+
+
+def test_a_note_is_read_as_it_was_written_and_a_patch_removes_it() -> None:
+    status = replace(noted("0,2-5", "7", attempt=2), log_bytes=5, phase="Running")
+    document = status_document(status)
+    assert status_view(document) == status
+    patch = status_patch(status, replace(status, unread_logs=()))
+    assert patch == {"logs": {"path": f"job_{UID}", "bytes": 5, "unread": None}}
+
+
+@pytest.mark.parametrize(
+    "raw", [None, "0-2", [None, 7], [{"attempt": "x"}], [{"attempt": 0, "ranks": "x"}]]
+)
+def test_a_note_that_makes_no_sense_holds_nothing_up(raw: Any) -> None:
+    status = status_view({"attempt": 1, "launchedAttempt": 1, "logs": {"unread": raw}})
+    decided = decide(make_view(status), make_pod(attempt=1), policy=ON)
+    assert not decided.needs_live_pods
+    assert unread(decided) == {}

@@ -1,0 +1,123 @@
+"""What the life of a job costs in requests."""
+
+import asyncio
+from collections import Counter
+
+from tests.support.builders import make_job
+from tests.support.cluster.leaping import leaping_time
+from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.passes import (
+    KEY,
+    by_hand,
+    conditions,
+    echo,
+    methods,
+    new_cluster,
+    operated,
+    settle,
+)
+from trainingjob_operator.jobs.status_throttle import PROGRESS_EVERY_S
+
+
+@leaping_time
+async def test_a_job_of_one_pod_costs_one_creation_and_three_status_writes() -> None:
+    cluster = new_cluster()
+    async with operated(cluster):
+        await asyncio.sleep(1)
+        cluster.calls.clear()
+        cluster.create_job(make_job())
+        await asyncio.sleep(100)
+    assert methods(cluster) == ["create_pod", *["patch_job_status"] * 3]
+    assert [e.object["status"]["phase"] for e in cluster.effects[1:]] == [
+        "Pending",
+        "Running",
+        "Succeeded",
+    ]
+
+
+@leaping_time
+async def test_a_pod_that_is_done_within_a_second_saves_a_write() -> None:
+    cluster = new_cluster()
+    life = await by_hand(cluster)
+    cluster.create_job(make_job())
+    await settle(life)
+    cluster.run_pod(cluster.pod())
+    await settle(life)
+    cluster.finish_pod(cluster.pod())
+    await settle(life)
+    assert methods(cluster) == ["create_pod", "patch_job_status", "patch_job_status"]
+    assert conditions(cluster)["Complete"] == ("True", "CompletionsReached")
+
+
+@leaping_time
+async def test_that_every_rank_runs_is_written_within_a_second() -> None:
+    cluster = new_cluster()
+    life = await by_hand(cluster)
+    cluster.create_job(make_job())
+    await settle(life)
+    cluster.run_pod(cluster.pod())
+    await echo()
+    wait = await life.reconciler.reconcile(KEY)
+    assert wait is not None
+    assert 0 < wait <= PROGRESS_EVERY_S
+    assert cluster.status()["phase"] == "Pending"
+    await asyncio.sleep(wait)
+    assert await life.reconciler.reconcile(KEY) is None
+    assert cluster.status()["phase"] == "Running"
+
+
+@leaping_time
+async def test_what_is_in_the_way_of_a_rank_is_written_at_once() -> None:
+    cluster = new_cluster()
+    life = await by_hand(cluster)
+    cluster.create_job(make_job())
+    await settle(life)
+    cluster.refuse_to_schedule(cluster.pod(), "0/3 nodes are available")
+    await settle(life)
+    assert conditions(cluster)["PodsReady"] == ("False", "Unschedulable")
+
+
+@leaping_time
+async def test_a_job_of_four_ranks_creates_one_service_and_four_pods() -> None:
+    cluster = new_cluster()
+    async with operated(cluster):
+        await asyncio.sleep(1)
+        cluster.calls.clear()
+        cluster.create_job(make_job(nodes=4))
+        await asyncio.sleep(100)
+    counted = Counter(methods(cluster))
+    writes = counted.pop("patch_job_status")
+    assert counted == {"create_service": 1, "create_pod": 4}
+    assert writes <= 4
+    assert cluster.status()["completedIndexes"] == "0-3"
+    assert cluster.status()["phase"] == "Succeeded"
+
+
+@leaping_time
+async def test_settled_jobs_cost_a_restarted_operator_nothing_but_lists() -> None:
+    """One pair before anything is decided, one when the watches are open."""
+    cluster = new_cluster()
+    async with operated(cluster, lambda attempt, rank: None):
+        for name in ("a", "b", "c"):
+            cluster.create_job(make_job(name, nodes=2))
+        await asyncio.sleep(30)
+    cluster.calls.clear()
+    async with operated(cluster, lambda attempt, rank: None):
+        await asyncio.sleep(30)
+    assert methods(cluster) == ["list_jobs", "list_pods"] * 2
+
+
+@leaping_time
+async def test_many_ranks_that_become_ready_one_by_one_are_one_write_a_second() -> None:
+    cluster = new_cluster()
+    async with OperatorLife(cluster):
+        cluster.create_job(make_job(nodes=50))
+        await asyncio.sleep(5)
+        cluster.calls.clear()
+        for pod in cluster.pods():
+            cluster.run_pod(pod)
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(5)
+    assert 8 <= len(cluster.calls) <= 13  # 10 s of pods, the first and the last of them
+    assert set(methods(cluster)) == {"patch_job_status"}
+    assert cluster.status()["ready"] == 50

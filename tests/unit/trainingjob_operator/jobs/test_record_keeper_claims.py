@@ -1,0 +1,159 @@
+"""The finalizer that stands for the record: put on before the first pod, taken off last of all."""
+
+import asyncio
+import math
+from collections import Counter
+
+import pytest
+
+from tests.support.builders import make_job
+from tests.support.cluster.cluster import FakeCluster
+from tests.support.cluster.leaping import leaping_time
+from tests.support.cluster.recording import (
+    Object,
+    finalizers,
+    operated,
+    persisted,
+    staged,
+)
+from trainingjob_api.constants import ANNOTATION_DISCARD_RECORD, FINALIZER_RECORD
+from trainingjob_api.errors import (
+    ForbiddenError,
+)
+from trainingjob_operator.core.job import JobView
+
+
+@leaping_time
+async def test_the_claim_is_on_the_job_before_its_first_pod() -> None:
+    cluster, endpoint = staged()
+    claimed: list[bool] = []
+    cluster.before["create_pod"] = lambda: claimed.append(FINALIZER_RECORD in finalizers(cluster))
+    async with operated(cluster, endpoint):
+        cluster.create_job(make_job())
+        await asyncio.sleep(30)
+    assert claimed == [True]
+
+
+@leaping_time
+async def test_other_finalizers_stay_where_they_are() -> None:
+    cluster, endpoint = staged()
+    job = make_job()
+    job["metadata"]["finalizers"] = ["example.com/other"]
+    async with operated(cluster, endpoint):
+        cluster.create_job(job)
+        await asyncio.sleep(1)
+        assert finalizers(cluster) == ["example.com/other", FINALIZER_RECORD]
+        await asyncio.sleep(30)
+    assert finalizers(cluster) == ["example.com/other"]
+
+
+@leaping_time
+async def test_a_claim_on_a_job_that_has_changed_is_made_again() -> None:
+    cluster, endpoint = staged()
+    cluster.before["set_record_finalizer"] = lambda: cluster.edit_job(backoffLimit=1)
+    async with operated(cluster, endpoint):
+        cluster.create_job(make_job())
+        await asyncio.sleep(30)
+    assert endpoint.row()["spec"]["backoffLimit"] == 1
+
+
+@leaping_time
+async def test_a_claim_that_somebodys_admission_takes_off_again_is_not_made_at_once_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster, endpoint = staged()
+    claims = 0
+
+    async def without_effect(job: JobView, *, present: bool) -> Object:
+        nonlocal claims
+        claims += 1
+        await asyncio.sleep(0.1)
+        return cluster.job()
+
+    monkeypatch.setattr(cluster, "set_record_finalizer", without_effect)
+    async with operated(cluster, endpoint):
+        cluster.create_job(make_job())
+        await asyncio.sleep(60)
+    assert 1 < claims < 20
+    assert cluster.pods() == []
+    [said] = cluster.status()["conditions"]
+    assert said["reason"] == "Forbidden"
+    assert said["message"].endswith("was put on and is not there")
+
+
+def refuse_finalizers(cluster: FakeCluster, times: float = math.inf) -> None:
+    message = 'admission webhook "no.finalizers" denied the request: none here'
+    cluster.fail_next("set_record_finalizer", ForbiddenError(message, status=403), times=times)
+
+
+@leaping_time
+async def test_a_job_that_may_not_be_claimed_says_what_it_waits_for_and_starts_when_it_may() -> (
+    None
+):
+    cluster, endpoint = staged()
+    refuse_finalizers(cluster, times=4)
+    async with operated(cluster, endpoint) as life:
+        cluster.create_job(make_job())
+        await asyncio.sleep(200)
+        [said] = cluster.status()["conditions"]
+        assert (said["type"], said["status"], said["reason"]) == (
+            "PodsReady",
+            "False",
+            "Forbidden",
+        )
+        assert said["message"].startswith("the finalizer trainingjob.dev/record may not be put")
+        assert said["message"].endswith('"no.finalizers" denied the request: none here')
+        assert cluster.status()["phase"] == "Pending"
+        assert cluster.pods() == []
+        warnings = [event for event in life.recorded.events if event.warning]
+        assert [event.reason for event in warnings] == ["Forbidden"], "once"
+        asked = Counter(call.method for call in cluster.calls)
+        assert (asked["set_record_finalizer"], asked["patch_job_status"]) == (4, 1)
+        await asyncio.sleep(100)
+        assert cluster.status()["phase"] == "Succeeded"
+    assert endpoint.row()["phase"] == "Succeeded"
+
+
+@leaping_time
+async def test_a_job_that_may_not_be_claimed_starts_when_its_user_gives_its_record_up() -> None:
+    cluster, endpoint = staged()
+    refuse_finalizers(cluster)
+    async with operated(cluster, endpoint):
+        cluster.create_job(make_job())
+        await asyncio.sleep(10)
+        cluster.annotate_job(**{ANNOTATION_DISCARD_RECORD: "true"})
+        await asyncio.sleep(100)
+    assert cluster.status()["phase"] == "Succeeded"
+    assert endpoint.rows == {}
+
+
+@leaping_time
+async def test_a_job_that_runs_and_may_not_be_claimed_is_told_so_by_an_event() -> None:
+    cluster, endpoint = staged()
+    async with operated(cluster, None, exit_code=None):
+        cluster.create_job(make_job())
+        await asyncio.sleep(10)
+    refuse_finalizers(cluster)
+    async with operated(cluster, endpoint, exit_code=None) as life:
+        await asyncio.sleep(10)
+    [event] = [event for event in life.recorded.events if event.warning]
+    assert event.reason == "FinalizerRefused"
+    conditions = {c["type"]: c["status"] for c in cluster.status()["conditions"]}
+    assert conditions["PodsReady"] == "True", "its ranks are what they are"
+
+
+@leaping_time
+async def test_a_job_that_may_not_be_let_go_is_told_so_by_an_event() -> None:
+    cluster, endpoint = staged()
+    async with operated(cluster, endpoint) as life:
+        cluster.create_job(make_job())
+        await asyncio.sleep(1)
+        assert finalizers(cluster) == [FINALIZER_RECORD]
+        refuse_finalizers(cluster, times=1)
+        await asyncio.sleep(30)
+        assert persisted(cluster) == ("True", "Stored")
+        [event] = [event for event in life.recorded.events if event.warning]
+        assert event.reason == "FinalizerRefused"
+        assert "may not be taken off" in event.message
+        await asyncio.sleep(60)
+        assert finalizers(cluster) == []

@@ -1,0 +1,162 @@
+"""Nothing is lost while the record endpoint is down."""
+
+import asyncio
+
+from tests.support.builders import make_job
+from tests.support.cluster.leaping import leaping_time
+from tests.support.cluster.recording import (
+    DOWN,
+    finalizers,
+    operated,
+    persisted,
+    staged,
+)
+from trainingjob_api.constants import ANNOTATION_DISCARD_RECORD, FINALIZER_RECORD
+from trainingjob_api.errors import (
+    EndpointUnauthorizedError,
+    EndpointUnavailableError,
+)
+
+
+@leaping_time
+async def test_jobs_finish_in_time_while_the_endpoint_is_down_and_are_stored_when_it_is_back() -> (
+    None
+):
+    cluster, endpoint = staged()
+    endpoint.down = DOWN
+    async with operated(cluster, endpoint):
+        cluster.create_job(make_job())
+        await asyncio.sleep(5)
+        assert cluster.status()["phase"] == "Succeeded"
+        assert cluster.status()["recordState"] == "Pending"
+        assert FINALIZER_RECORD in finalizers(cluster)
+        await asyncio.sleep(6 * 3600)
+        endpoint.down = None
+        await asyncio.sleep(60)
+    assert cluster.status()["recordState"] == "Stored"
+    assert len(endpoint.writes) == 1
+
+
+@leaping_time
+async def test_an_endpoint_that_is_down_is_probed_now_and_then_and_not_once_for_every_record() -> (
+    None
+):
+    cluster, endpoint = staged()
+    endpoint.down = DOWN
+    async with operated(cluster, endpoint):
+        for number in range(50):
+            cluster.create_job(make_job(f"job-{number}"))
+        await asyncio.sleep(120)
+        endpoint.tries = 0
+        await asyncio.sleep(3600)
+        assert 100 <= endpoint.tries <= 130  # one every 30 s
+
+
+@leaping_time
+async def test_a_job_that_ends_in_an_outage_says_so_in_its_condition() -> None:
+    cluster, endpoint = staged()
+    endpoint.down = EndpointUnauthorizedError("HTTP 401")
+    async with operated(cluster, endpoint):
+        cluster.create_job(make_job("first"))
+        await asyncio.sleep(30)
+        cluster.create_job(make_job("second"))
+        await asyncio.sleep(30)
+    assert persisted(cluster, "first") == ("False", "Pending")
+    assert persisted(cluster, "second") == ("False", "Unavailable")
+
+
+@leaping_time
+async def test_retry_after_is_honoured() -> None:
+    cluster, endpoint = staged()
+    endpoint.down = EndpointUnavailableError("HTTP 503", retry_after_s=120.0)
+    async with operated(cluster, endpoint, exit_code=1):
+        cluster.create_job(make_job(backoff_limit=0))
+        await asyncio.sleep(10)
+        endpoint.down, tries = None, endpoint.tries
+        await asyncio.sleep(100)
+        assert endpoint.tries == tries
+        await asyncio.sleep(60)
+    assert cluster.status()["recordState"] == "Stored"
+
+
+@leaping_time
+async def test_five_thousand_records_pass_through_a_cache_of_a_thousand() -> None:
+    cluster, endpoint = staged()
+    endpoint.down = DOWN
+    async with operated(cluster, endpoint, max_jobs=6000, retry_cache_size=100) as life:
+        assert life.carrier is not None
+        for number in range(500):
+            cluster.create_job(make_job(f"job-{number:04}"))
+        await asyncio.sleep(60)
+        assert len(life.carrier.cache) == 100
+        assert life.carrier.cache.evicted_total == 400
+        assert len(endpoint.rows) == 0
+        endpoint.down = None
+        await asyncio.sleep(60)
+        assert len(endpoint.rows) == 500
+        assert {job["status"]["recordState"] for job in cluster.jobs()} == {"Stored"}
+        assert len(life.carrier.cache) == 0
+    assert endpoint.most_in_flight <= 8
+
+
+@leaping_time
+async def test_what_was_evicted_behind_the_cursor_is_not_left_until_the_next_round() -> None:
+    """The list of the start is half read when the cache is full; then others push its keys out."""
+    cluster, endpoint = staged()
+    endpoint.down = DOWN
+    async with operated(cluster, endpoint):
+        for number in range(12):
+            cluster.create_job(make_job(f"early-{number:02}"))
+        await asyncio.sleep(30)
+    async with operated(cluster, endpoint, retry_cache_size=8):
+        for number in range(12):
+            cluster.create_job(make_job(f"late-{number:02}"))
+        await asyncio.sleep(30)
+        endpoint.down = None
+        await asyncio.sleep(90)
+        assert {job["status"]["recordState"] for job in cluster.jobs()} == {"Stored"}
+
+
+@leaping_time
+async def test_keys_that_nothing_waits_for_any_more_make_room_for_others_at_once() -> None:
+    cluster, endpoint = staged()
+    endpoint.down = DOWN
+    async with operated(cluster, endpoint):
+        for number in range(12):
+            cluster.create_job(make_job(f"job-{number:02}"))
+        await asyncio.sleep(30)
+    async with operated(cluster, endpoint, retry_cache_size=4):
+        await asyncio.sleep(10)
+        for number in range(4):  # the very ones that the cache holds
+            cluster.annotate_job(f"job-{number:02}", **{ANNOTATION_DISCARD_RECORD: "true"})
+        await asyncio.sleep(1)
+        endpoint.down = None
+        await asyncio.sleep(90)
+    assert len(endpoint.rows) == 8
+
+
+@leaping_time
+async def test_what_waits_is_found_by_the_next_process() -> None:
+    cluster, endpoint = staged()
+    endpoint.down = DOWN
+    async with operated(cluster, endpoint):
+        cluster.create_job(make_job())
+        await asyncio.sleep(30)
+    await asyncio.sleep(2 * 3600)  # finished jobs of then do not come back into the index
+    endpoint.down = None
+    async with operated(cluster, endpoint):
+        await asyncio.sleep(30)
+    assert cluster.status()["recordState"] == "Stored"
+    assert finalizers(cluster) == []
+
+
+@leaping_time
+async def test_an_answer_that_is_lost_makes_no_second_row() -> None:
+    cluster, endpoint = staged()
+    endpoint.lost = 3
+    async with operated(cluster, endpoint):
+        cluster.create_job(make_job())
+        await asyncio.sleep(60)
+    assert len(endpoint.rows) == 1
+    assert len(endpoint.writes) == 4
+    assert cluster.status()["recordState"] == "Stored"

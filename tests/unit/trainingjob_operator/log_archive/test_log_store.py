@@ -1,0 +1,179 @@
+"""Archives on a real directory, with real threads, and what happens when it fails."""
+
+import asyncio
+import errno
+import json
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from trainingjob_api.errors import EntryError, VolumeError
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.log_archive import log_store as shelf_module
+from trainingjob_operator.log_archive.archive_file import ArchiveFile
+from trainingjob_operator.log_archive.log_store import Shelf
+from trainingjob_operator.log_archive.sections import Section
+from trainingjob_operator.log_archive.threads import FileThreads
+from trainingjob_operator.volume.root import Root
+from trainingjob_operator.volume.sweep.rules import Owner
+
+KEY = JobKey("ml", "mnist")
+UID = "0a1b2c3d-0000-4000-8000-000000000000"
+OWNER = Owner(cluster="test", identity="5d1b5f0e-6f43-4c5b-9f3e-0123456789ab")
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    """A volume that is ours."""
+    path = tmp_path / "volume"
+    path.mkdir(mode=0o777)
+    path.chmod(0o1777)
+    with Root.open(str(path)) as root:
+        root.claim(OWNER, None)
+    return path
+
+
+@pytest.fixture
+def shelf(volume: Path) -> Shelf:
+    return Shelf(str(volume), lambda: OWNER, FileThreads(4))
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def put(shelf: Shelf, pod: str, *parts: bytes, rank: int = 0) -> bool:
+    archive = await shelf.open(KEY, UID)
+    try:
+        if await archive.find(pod) is not None:
+            return False
+        await archive.begin(Section(attempt=0, rank=rank, pod=pod))
+        for part in parts:
+            await archive.write(part)
+        await archive.finish(running=False)
+        return True
+    finally:
+        await archive.close()
+
+
+async def test_a_jobs_directory_says_whose_it_is_and_is_open_as_the_volume_is(
+    shelf: Shelf, volume: Path
+) -> None:
+    await shelf.prepare(KEY, UID)
+    await shelf.prepare(KEY, UID)
+    directory = volume / f"job_{UID}"
+    mark = json.loads((directory / ".trainingjob").read_text())
+    named = {"uid": UID, "namespace": "ml", "name": "mnist", "cluster": "test"}
+    assert mark == named | {"identity": OWNER.identity}
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o777
+
+
+async def test_a_log_is_appended_once(shelf: Shelf, volume: Path) -> None:
+    assert await put(shelf, "pod-0", b"hel", b"lo\n")
+    assert not await put(shelf, "pod-0", b"again\n")
+    assert await put(shelf, "pod-1", b"there", rank=1)
+    text = (volume / f"job_{UID}.log").read_text()
+    assert text.splitlines()[1] == "[rank 0] hello"
+    assert text.splitlines()[4] == "[rank 1] there"
+    assert (volume / f"job_{UID}" / ".trainingjob").exists()
+
+
+async def test_where_no_volume_is_mounted_nothing_is_written(tmp_path: Path) -> None:
+    empty = tmp_path / "volume"
+    empty.mkdir()
+    shelf = Shelf(str(empty), lambda: OWNER, FileThreads(4))
+    with pytest.raises(VolumeError):
+        await shelf.prepare(KEY, UID)
+    with pytest.raises(VolumeError):
+        await shelf.open(KEY, UID)
+    assert list(empty.iterdir()) == []
+
+
+async def test_what_was_begun_and_left_is_removed_at_the_end(shelf: Shelf, volume: Path) -> None:
+    await put(shelf, "pod-0", b"one\n")
+    before = (volume / f"job_{UID}.log").read_bytes()
+    archive = await shelf.open(KEY, UID)
+    await archive.begin(Section(attempt=0, rank=1, pod="pod-1"))
+    await archive.write(b"half a li")
+    await archive.close()
+    assert (volume / f"job_{UID}.log").read_bytes() == before
+
+
+async def test_what_cannot_be_removed_at_the_end_is_removed_by_the_next(
+    shelf: Shelf, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: ArchiveFile, size: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    await put(shelf, "pod-0", b"one\n")
+    before = (volume / f"job_{UID}.log").read_bytes()
+    archive = await shelf.open(KEY, UID)
+    await archive.begin(Section(attempt=0, rank=1, pod="pod-1"))
+    await archive.write(b"half a li")
+    with monkeypatch.context() as patched:
+        patched.setattr(ArchiveFile, "_truncate", refuse)
+        await archive.close()
+    assert (volume / f"job_{UID}.log").read_bytes() > before
+    await put(shelf, "pod-0", b"one\n")
+    assert (volume / f"job_{UID}.log").read_bytes() == before
+
+
+async def test_a_file_that_a_late_call_is_at_is_nobody_elses_until_it_comes_back(
+    shelf: Shelf, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end, real = threading.Event(), ArchiveFile.write
+
+    def slow(file: ArchiveFile, data: bytes) -> None:
+        end.wait()
+        real(file, data)
+
+    monkeypatch.setattr(ArchiveFile, "write", slow)
+    archive = await shelf.open(KEY, UID)
+    await archive.begin(Section(attempt=0, rank=0, pod="pod-0"))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await archive.write(b"late\n")
+    await archive.close()
+    with pytest.raises(EntryError, match="hangs"):
+        await shelf.open(KEY, UID)
+    await shelf.prepare(KEY, "0a1b2c3d-0000-4000-8000-000000000001")  # others are none the wiser
+
+    end.set()
+    async with asyncio.timeout(10):
+        while shelf.threads.used:
+            await asyncio.sleep(0.01)
+    monkeypatch.setattr(ArchiveFile, "write", real)
+    assert await put(shelf, "pod-0", b"now\n")
+    assert (volume / f"job_{UID}.log").read_text().splitlines()[1] == "[rank 0] now"
+
+
+async def test_a_volume_that_hangs_is_waited_for_no_longer_than_the_deadline(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = threading.Event()
+    monkeypatch.setattr(shelf_module, "PREPARE_S", 0.05)
+    monkeypatch.setattr(shelf, "_prepare", lambda mark: end.wait())
+    with pytest.raises(VolumeError, match="did not answer"):
+        await shelf.prepare(KEY, UID)
+    end.set()
+
+
+async def test_a_directory_that_is_a_link_is_not_followed(shelf: Shelf, volume: Path) -> None:
+    victim = volume.parent / "victim"
+    victim.mkdir()
+    (volume / f"job_{UID}").symlink_to(victim)
+    with pytest.raises(EntryError):
+        await shelf.prepare(KEY, UID)
+    assert list(victim.iterdir()) == []
+
+
+async def test_no_file_stays_open(shelf: Shelf) -> None:
+    before = open_files()
+    for number in range(20):
+        await put(shelf, f"pod-{number}", b"one\n")
+    async with asyncio.timeout(10):
+        while open_files() > before:
+            await asyncio.sleep(0.005)

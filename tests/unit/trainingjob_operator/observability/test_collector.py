@@ -1,0 +1,219 @@
+"""`/metrics`: what is exposed is what docs/metrics.md says, bounded, and of these very parts."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+from kubernetes.aio.client import Configuration
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.cluster.cluster import FakeCluster
+from tests.support.volume.volume import SetClock
+from tests.unit.trainingjob_operator.retention.test_job_sweep import ended
+from trainingjob_api.errors import ForbiddenError
+from trainingjob_operator.clock import SystemClock
+from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.kube.connection import Connection
+from trainingjob_operator.runtime import Operator
+from trainingjob_operator.settings import PersistSettings, Settings, VolumeSettings
+
+PAGE = Path(__file__).parents[4] / "docs" / "metrics.md"
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+MAX_SERIES = 400
+
+
+def job(name: str = "mnist", namespace: str = "ml") -> JobView:
+    return JobView(
+        key=JobKey(namespace, name),
+        uid=f"uid-of-{name}",
+        resource_version="1",
+        generation=1,
+        created_at=NOW,
+    )
+
+
+class Volume:
+    """A report on the volume."""
+
+    files_removed = directories_removed = bytes_freed = errors = 0
+    skipped: dict[str, int] = {"Foreign": 1}  # noqa: RUF012
+    healthy = True
+
+
+@pytest.fixture
+async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
+    """An operator with a record endpoint and a log volume, without an API server; every label has a value."""
+    settings = Settings(
+        persist=PersistSettings(url="https://records.example/jobs"),
+        volume=VolumeSettings(root=str(tmp_path)),
+    )
+    operator = Operator(settings, Connection(Configuration(), "default"))
+    operator.metrics.gc.jobs_swept(skipped={"Pending": 1}, errors=0, seconds=0.1, at=NOW)
+    operator.metrics.gc.volume_swept(Volume(), seconds=0.1, at=NOW)
+    operator.pressure.look()
+    operator.gateway.requests.note("GET", {"limit"}, 200)
+    yield operator
+    await operator._stop()
+    assert operator.writer is not None
+    await operator.writer.close()
+    await operator.gateway.close()
+
+
+def families(operator: Operator) -> list[Metric]:
+    """What is exposed."""
+    found = text_string_to_metric_families(operator.metrics.render().decode())
+    return [family for family in found if not family.name.endswith("_created")]
+
+
+def value(operator: Operator, name: str, **labels: str) -> float | None:
+    """One sample; None: there is no such one."""
+    return operator.metrics.registry.get_sample_value(f"trainingjob_operator_{name}", labels)
+
+
+def rows(found: Iterable[Metric]) -> list[str]:
+    """The lines of the page's table."""
+    lines = []
+    for family in found:
+        if not family.name.startswith("trainingjob_operator_"):
+            continue
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        shown = ", ".join(f"`{label}`" for label in sorted(labels))
+        lines.append(f"| `{name}` | {family.type} | {shown} | {family.documentation} |")
+    return sorted(lines)
+
+
+async def test_the_page_about_metrics_says_what_is_exposed(operator: Operator) -> None:
+    written = re.findall(r"^\| `trainingjob_operator_.*$", PAGE.read_text(), re.MULTILINE)
+    assert written == rows(families(operator))
+
+
+async def test_the_page_names_every_structure_that_has_a_bound(operator: Operator) -> None:
+    found = {f.name: f for f in families(operator)}
+    used = {s.labels["structure"] for s in found["trainingjob_operator_bounded_used"].samples}
+    limit = {s.labels["structure"] for s in found["trainingjob_operator_bounded_limit"].samples}
+    assert used == limit
+    written = re.findall(r"^\| `([a-z_]+)` \| [^|]* \| [^|]* \|$", PAGE.read_text(), re.MULTILINE)
+    assert set(written) - {"structure"} == used
+
+
+async def test_no_structure_is_fuller_than_its_limit(operator: Operator) -> None:
+    found = {f.name: f for f in families(operator)}
+    limits = found["trainingjob_operator_bounded_limit"].samples
+    for limit in limits:
+        used = value(operator, "bounded_used", **limit.labels)
+        assert used is not None
+        assert 0 <= used <= limit.value
+
+
+async def test_jobs_are_counted_by_phase_and_never_named(operator: Operator) -> None:
+    before = sum(len(family.samples) for family in families(operator))
+    for number in range(300):
+        operator.index.observe_job(job(f"planted-{number}", f"ns-{number}"))
+    assert value(operator, "jobs", phase="New") == 300
+    assert value(operator, "bounded_used", structure="index") == 300
+    assert sum(len(family.samples) for family in families(operator)) == before < MAX_SERIES
+    assert b"planted" not in operator.metrics.render()
+    assert b"ns-" not in operator.metrics.render()
+
+
+async def test_pods_are_counted(operator: Operator) -> None:
+    operator.index.observe_job(job())
+    pod = PodView(
+        namespace="ml",
+        name="mnist-0-0",
+        uid="pod-0-0",
+        resource_version="1",
+        job_name="mnist",
+        owner_uid="uid-of-mnist",
+        attempt=0,
+        index=0,
+    )
+    operator.index.observe_pod(pod)
+    assert value(operator, "index_pods") == 1
+
+
+async def test_a_job_that_goes_on_time_is_counted_at_once_and_so_is_one_that_may_not_go(
+    operator: Operator,
+) -> None:
+    """Not by the next run: its policy may be gone by then, and the count with it."""
+    cluster = FakeCluster(SystemClock())
+    ended(cluster, "old")
+    remover = operator.remover
+    remover._jobs = cluster  # type: ignore[misc]
+    operator.policies.replace([], "1")
+    uid = cluster.job("old")["metadata"]["uid"]
+    cluster.fail_next("delete_finished_job", ForbiddenError("no right", status=403))
+    with pytest.raises(ForbiddenError):
+        await remover.remove(JobKey("ml", "old"), uid)
+    await remover.remove(JobKey("ml", "old"), uid)
+    assert value(operator, "gc_objects_deleted_total", reason="TTL") == 1
+    assert value(operator, "gc_objects_deleted_total", reason="HistoryLimit") == 0
+    assert value(operator, "gc_delete_errors_total") == 1
+
+
+async def test_it_is_counted_why_nothing_is_removed_for_a_while() -> None:
+    clock = SetClock()
+    operator = Operator(Settings(), Connection(Configuration(), "default"), clock=clock)
+
+    def holds() -> list[float | None]:
+        causes = ("ClockStepped", "StoodStill")
+        return [value(operator, "gc_holds_total", cause=cause) for cause in causes]
+
+    beating = asyncio.create_task(operator.guard.run())
+    await asyncio.sleep(0)  # the first beat
+    assert holds() == [0, 0]
+    clock.wall_ns += 86_400 * 10**9
+    assert operator.guard.distrusts()
+    assert holds() == [1, 0]
+    clock.wall_ns, clock.monotonic_s = clock.wall_ns + 120 * 10**9, clock.monotonic_s + 120
+    assert operator.guard.distrusts()
+    assert holds() == [1, 1]
+    beating.cancel()
+    await operator.gateway.close()
+
+
+async def test_the_metrics_are_served_beside_the_probes(operator: Operator) -> None:
+    address = await operator._serve_probes()
+    port = address.rpartition(":")[2]
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/metrics") as answer,
+    ):
+        text = await answer.text()
+    await operator.web.stop()
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert "\ntrainingjob_operator_jobs{" in text
+    assert "\nprocess_resident_memory_bytes " in text
+
+
+async def test_a_pass_is_counted_and_timed(operator: Operator) -> None:
+    done = asyncio.Event()
+
+    async def reconcile(_: object) -> None:
+        done.set()
+
+    operator.workers._reconcile = reconcile  # type: ignore[misc]
+    operator.workers.start()
+    operator.queue.add(job().key)
+    await done.wait()
+    await operator.workers.stop()
+    assert value(operator, "reconciles_total") == 1
+    assert value(operator, "reconcile_duration_seconds_count") == 1
+    assert value(operator, "work_queue_adds_total") == 1
+
+
+async def test_without_a_record_endpoint_and_a_volume_there_are_no_numbers_of_them() -> None:
+    operator = Operator(Settings(), Connection(Configuration(), "default"))
+    assert value(operator, "bounded_limit", structure="index") == 20_000
+    assert value(operator, "records_stored_total") is None
+    assert value(operator, "bounded_limit", structure="retry_cache") is None
+    assert value(operator, "bounded_limit", structure="log_queue") is None
+    await operator.gateway.close()

@@ -1,0 +1,89 @@
+"""What `/metrics` says of the housekeeping."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+
+from trainingjob_operator.observability.counters import Metrics
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class VolumeReport:
+    files_removed: int = 0
+    directories_removed: int = 0
+    bytes_freed: int = 0
+    errors: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    healthy: bool | None = True
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    """One sample; None: there is no such one."""
+    return metrics.registry.get_sample_value(f"trainingjob_operator_{name}", labels)
+
+
+def test_a_sweep_of_jobs_is_counted_by_reason() -> None:
+    metrics = Metrics()
+    for _ in range(2):
+        metrics.gc.jobs_swept(skipped={"Pending": 2}, errors=0, seconds=0.2, at=NOW)
+    assert value(metrics, "gc_skipped_total", sweep="jobs", reason="Pending") == 4
+    assert value(metrics, "gc_errors_total", sweep="jobs") == 0
+    assert value(metrics, "gc_duration_seconds_count", sweep="jobs") == 2
+    last = value(metrics, "gc_last_success_timestamp_seconds", sweep="jobs")
+    assert last == NOW.timestamp()
+
+
+def test_a_sweep_of_the_volume_is_counted() -> None:
+    metrics = Metrics()
+    report = VolumeReport(
+        files_removed=5, directories_removed=2, bytes_freed=4096, skipped={"Foreign": 1}
+    )
+    metrics.gc.volume_swept(report, seconds=1.5, at=NOW)
+    assert value(metrics, "gc_files_removed_total") == 5
+    assert value(metrics, "gc_directories_removed_total") == 2
+    assert value(metrics, "gc_freed_bytes_total") == 4096
+    assert value(metrics, "gc_skipped_total", sweep="volume", reason="Foreign") == 1
+    assert value(metrics, "gc_duration_seconds_sum", sweep="volume") == 1.5
+
+
+def test_a_volume_that_is_left_alone_is_counted_by_reason_and_is_no_success() -> None:
+    metrics = Metrics()
+    metrics.gc.volume_left_alone("JobsUnknown")
+    assert value(metrics, "gc_skipped_total", sweep="volume", reason="JobsUnknown") == 1
+    assert not value(metrics, "gc_last_success_timestamp_seconds", sweep="volume")
+
+
+def test_a_sweep_with_errors_is_no_success() -> None:
+    metrics = Metrics()
+    metrics.gc.volume_swept(VolumeReport(errors=2), seconds=0, at=NOW)
+    assert value(metrics, "gc_errors_total", sweep="volume") == 2
+    assert not value(metrics, "gc_last_success_timestamp_seconds", sweep="volume")
+
+
+@pytest.mark.parametrize("healthy", [False, None])
+def test_a_volume_that_cannot_be_swept_is_no_success_though_nothing_failed(
+    healthy: bool | None,
+) -> None:
+    metrics = Metrics()
+    metrics.gc.volume_swept(VolumeReport(healthy=healthy), seconds=0, at=NOW)
+    assert not value(metrics, "gc_last_success_timestamp_seconds", sweep="volume")
+    metrics.gc.volume_swept(VolumeReport(healthy=True), seconds=0, at=NOW)
+    last = value(metrics, "gc_last_success_timestamp_seconds", sweep="volume")
+    assert last == NOW.timestamp()
+
+
+def test_what_is_no_word_or_one_word_too_many_is_no_label_of_its_own() -> None:
+    metrics = Metrics()
+    many = {"job_2f1c/ml": 1, "x" * 100: 1} | {
+        f"Reason{chr(97 + i % 26)}{chr(97 + i // 26)}": 1 for i in range(500)
+    }
+    metrics.gc.jobs_swept(skipped=many, errors=0, seconds=0, at=NOW)
+    lines = metrics.render().decode().splitlines()
+    skipped = [line for line in lines if line.startswith("trainingjob_operator_gc_skipped_total")]
+    assert len(skipped) == 33
+    assert value(metrics, "gc_skipped_total", sweep="jobs", reason="Other") == 502 - 32
+    assert not [line for line in lines if "2f1c" in line]

@@ -1,0 +1,79 @@
+"""What a policy's status says of the log volume: how it is, and what was removed in all."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support.cluster.leaping import leaping_time
+from tests.unit.trainingjob_operator.retention.test_housekeeper import REPORT, Volume, house
+from trainingjob_api.errors import (
+    ConflictError,
+    KubernetesError,
+    UnavailableError,
+    VolumeError,
+)
+
+
+@leaping_time
+async def test_a_volume_that_takes_no_logs_is_not_healthy_though_it_can_be_swept() -> None:
+    faults: list[VolumeError | None] = [VolumeError("it is full", reason="Unavailable"), None]
+    well = replace(REPORT, healthy=True, reason="Healthy", message="")
+    home = await house(volume=Volume(report=well), volume_fault=lambda: faults[0])
+    said = []
+    for _ in range(2):
+        await home.keeper.tick("ops")
+        [found] = [c for c in home.status()["conditions"] if c["type"] == "VolumeHealthy"]
+        said.append((found["status"], found["reason"], found["message"]))
+        faults.pop(0)
+    told = "logs could not be written when that was last tried: it is full"
+    assert said == [("False", "Unavailable", told), ("True", "Healthy", "")]
+    assert home.counts.volumes == [well, well], "the sweeps themselves were successes"
+
+
+@leaping_time
+async def test_what_is_wrong_with_the_sweep_is_said_before_what_is_wrong_with_the_logs() -> None:
+    fault = VolumeError("it is full", reason="Unavailable")
+    home = await house(volume=Volume(), volume_fault=lambda: fault)
+    await home.keeper.tick("ops")
+    [found] = [c for c in home.status()["conditions"] if c["type"] == "VolumeHealthy"]
+    assert (found["reason"], found["message"]) == ("PermissionDenied", "set logVolume.asRoot")
+
+
+@pytest.mark.parametrize("error", [UnavailableError("down"), ConflictError("always")])
+def test_what_was_removed_while_nobody_could_be_told_is_in_the_sums_of_the_next_run(
+    error: KubernetesError,
+) -> None:
+    @leaping_time
+    async def play() -> None:
+        home = await house(volume=Volume())
+        home.cluster.fail_next("patch_policy_status", error, times=100)
+        for _ in range(3):
+            await home.keeper.tick("ops")
+        home.cluster._faults.clear()
+        assert home.status() == {}
+        await home.keeper.tick("ops")
+        status = home.status()
+        assert status["totals"] == {
+            "jobsDeleted": 0,
+            "filesRemoved": 12,
+            "directoriesRemoved": 8,
+            "bytesFreed": 4 * 4096,
+            "errors": 4,
+        }
+        figures = ("filesRemoved", "directoriesRemoved", "bytesFreed", "errors")
+        assert [status[name] for name in figures] == [3, 2, 4096, 1], "of the last run alone"
+        await home.keeper.tick("ops")
+        assert home.status()["totals"]["filesRemoved"] == 15, "and told once"
+
+    play()
+
+
+@leaping_time
+async def test_sums_that_nobody_could_be_told_go_with_their_policy_and_have_a_limit() -> None:
+    home = await house(volume=Volume(report=replace(REPORT, bytes_freed=2**53)))
+    home.cluster.fail_next("patch_policy_status", UnavailableError("down"), times=2)
+    for _ in range(2):
+        await home.keeper.tick("ops")
+    assert home.keeper._untold["ops"]["bytesFreed"] == 2**53 - 1
+    home.keeper.policy_forgotten("ops")
+    assert home.keeper._untold == {}

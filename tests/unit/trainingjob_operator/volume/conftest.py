@@ -1,0 +1,40 @@
+"""A volume with canaries beside it."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.volume.volume import (
+    Volume,
+    everything_below,
+)
+from trainingjob_operator.volume import opening
+from trainingjob_operator.volume.sweep import deleter_pool as emptiers
+
+
+@pytest.fixture(params=["openat2", "openat", "processes"])
+def volume(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Volume]:
+    """A volume with canaries beside it; they have to live on.
+
+    With and without openat2, and with processes that do all the deleting.
+    """
+    if request.param == "openat":
+        monkeypatch.setattr(opening, "has_openat2", lambda: False)
+    elif request.param == "processes":
+        monkeypatch.setattr(emptiers, "WORTH_STARTING", 0)
+        monkeypatch.setattr(emptiers, "WORTH_ASKING", 0)
+    elif not opening.has_openat2():
+        pytest.skip("this kernel, or its container, has no openat2")
+    outside = tmp_path / "outside"
+    (outside / "below").mkdir(parents=True)
+    for name in ("canary", "below/canary", ".keep"):
+        (outside / name).write_text("alive")
+    before = everything_below(outside)
+    yield Volume(tmp_path / "volume")
+    # pytest's own removal of old folders takes neither deep trees nor long paths.
+    subprocess.run(["rm", "-rf", tmp_path / "volume"], check=True)
+    assert everything_below(outside) == before

@@ -1,0 +1,177 @@
+"""Volumes that are ill, are NFS, or have more than one sweep: each entry is for itself."""
+
+import asyncio
+import errno
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.volume import mounting
+from tests.support.volume.volume import NOBODY, WEEK_S, Volume, everything_below, new_uid
+from trainingjob_operator.volume.root import Root
+from trainingjob_operator.volume.sweep import trash
+from trainingjob_operator.volume.sweep.rules import VolumeReport
+from trainingjob_operator.volume.sweep.sweep import LogSweep
+
+
+def test_a_damaged_directory_stays_and_the_others_go(tmp_path: Path) -> None:
+    found = mounting.scenario("volume.full_volumes", "a_damaged_directory", tmp_path)
+    assert found["skipped"] == {"unreadable": 1}
+    assert (found["files"], found["errors"]) == (4, 1)
+    assert (found["healthy"], found["reason"]) == (False, "Unavailable")
+    assert found["left"] == [found["damaged"]]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_what_cannot_be_listed_is_neither_old_nor_empty(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    sick = volume.tree(f"job_{new_uid()}") / "below"
+    volume.tree(f"job_{new_uid()}")
+    volume.age()
+    before = everything_below(sick)
+    inode = sick.stat().st_ino
+    really = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if isinstance(path, int) and os.fstat(path).st_ino == inode:
+            raise OSError(code, os.strerror(code))
+        return really(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", scandir)
+        report = volume.sweep()
+
+    reason = "denied" if code == errno.EACCES else "unreadable"
+    assert (report.skipped, report.errors, report.healthy) == ({reason: 1}, 1, False)
+    assert (report.files_removed, everything_below(sick)) == (4, before)
+    assert volume.trash() == []
+
+
+def test_a_file_that_is_open_on_nfs_holds_its_directory_until_it_is_closed(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a removed file that is open stays under another name, and so does its directory."""
+    volume.tree(f"job_{new_uid()}")
+    volume.tree(f"job_{new_uid()}")
+    volume.age()
+    volume.limits = replace(volume.limits, processes=0)  # in which nothing can be patched
+    really, opened = os.unlink, "file-1"
+
+    def unlink(path: str, *, dir_fd: int) -> None:
+        if path == opened:
+            os.rename(path, f".nfs{os.urandom(4).hex()}", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        elif path.startswith(".nfs"):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+        else:
+            really(path, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", unlink)
+        first = volume.sweep()
+        second = volume.sweep()
+    closed = volume.sweep()
+
+    assert (first.skipped, second.skipped) == ({"busy": 2}, {"busy": 2})
+    assert first.healthy
+    assert volume.names() == set()
+    assert (closed.skipped, closed.errors, volume.trash()) == ({}, 0, [])
+
+
+def test_two_sweeps_where_nothing_can_be_locked_are_in_nobodys_way(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Root, "_lock", lambda _: None)
+    for _ in range(30):
+        volume.tree(f"job_{new_uid()}", files=20)
+        volume.log(new_uid())
+    volume.age()
+    sweeps = [volume.new_sweep() for _ in range(2)]
+    together = threading.Barrier(2)
+    reports: list[VolumeReport] = []
+
+    def run(sweep: LogSweep) -> None:
+        together.wait()
+        reports.append(sweep.sweep(NOBODY, max_age_s=WEEK_S))
+
+    threads = [threading.Thread(target=run, args=(sweep,)) for sweep in sweeps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    last = volume.sweep()  # what one of them put back, for the other had changed it
+    reports.append(last)
+    assert sum(report.files_removed for report in reports) == 30 * 40 + 30
+    assert sum(report.directories_removed for report in reports) == 60
+    assert (volume.names(), volume.trash(), last.errors) == (set(), [], 0)
+
+
+async def test_a_second_sweep_does_not_begin_before_the_first_one_has_ended(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume.log(new_uid())
+    volume.age()
+    is_there, may_go = threading.Event(), threading.Event()
+    really = trash.Trash.take
+
+    def take(*how: Any) -> str:
+        is_there.set()
+        may_go.wait(30)
+        return really(*how)
+
+    monkeypatch.setattr(trash.Trash, "take", take)
+    sweep = volume.new_sweep()
+    first = asyncio.create_task(sweep.run(NOBODY, max_age_s=WEEK_S))
+    await asyncio.to_thread(is_there.wait, 30)
+    second = await sweep.run(NOBODY, max_age_s=WEEK_S)
+    other = await asyncio.to_thread(volume.new_sweep().sweep, NOBODY, max_age_s=WEEK_S)
+    may_go.set()
+
+    for report in (second, other):
+        assert (report.healthy, report.reason, report.files_removed) == (None, "Locked", 0)
+    assert (await first).files_removed == 1
+
+
+async def test_a_sweep_does_not_hold_up_the_event_loop(volume: Volume) -> None:
+    """The bench measures by how much it is late; this finds a sweep that is in the loop itself."""
+    for _ in range(20):
+        volume.tree(f"job_{new_uid()}", files=500)
+    volume.age()
+    loop = asyncio.get_running_loop()
+    late: list[float] = []
+    processes = 0
+    log_sweep = volume.new_sweep()
+    sweep = asyncio.create_task(log_sweep.run(NOBODY, max_age_s=WEEK_S))
+    while not sweep.done():
+        due = loop.time() + 0.001
+        await asyncio.sleep(0.001)
+        late.append(loop.time() - due)
+        processes = max(processes, log_sweep.processes)
+
+    assert (await sweep).files_removed == 20_000
+    assert 0 < processes <= volume.limits.processes
+    assert log_sweep.processes == 0
+    assert len(late) > 20
+    assert sorted(late)[len(late) // 2] < 0.1
+
+
+async def test_a_sweep_whose_caller_goes_away_ends_soon(volume: Volume) -> None:
+    for _ in range(200):
+        volume.log(new_uid())
+    volume.age()
+    sweep = volume.new_sweep()
+    running = asyncio.create_task(sweep.run(NOBODY, max_age_s=WEEK_S))
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    async with asyncio.timeout(30):
+        while sweep._running.locked():
+            await asyncio.sleep(0.001)
+    assert volume.sweep().healthy
+    assert volume.names() == set()

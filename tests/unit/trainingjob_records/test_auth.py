@@ -1,0 +1,76 @@
+"""Tokens that change while the service runs, and a machine that needs none."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from trainingjob_records.auth import Gate, TokenFile
+from trainingjob_records.errors import ForbiddenHostError, SettingsError, UnauthorizedError
+from trainingjob_records.settings import Settings
+
+
+def test_every_line_of_the_file_is_a_token(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("old\n\n  new  \n")
+    tokens = TokenFile(file)
+    assert (tokens.knows("old"), tokens.knows("new")) == (True, True)
+    assert not any(tokens.knows(word) for word in ("", "ol", "oldx", "old\n", "\udcff"))
+
+
+def test_a_changed_file_is_read_again_and_a_lost_one_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("one\n")
+    tokens = TokenFile(file)
+    file.write_text("two\n")
+    os.utime(file, ns=(1, 1))
+    assert (tokens.knows("one"), tokens.knows("two")) == (False, True)
+    for break_it in (
+        file.unlink,
+        lambda: file.write_text("\n"),
+        lambda: file.write_text("x" * 70_000),
+    ):
+        break_it()
+        assert (tokens.knows("two"), tokens.knows("")) == (True, False)
+    file.write_text("three\n")
+    assert (tokens.knows("two"), tokens.knows("three")) == (False, True)
+    assert "two" not in caplog.text.replace("the tokens", "")
+
+
+@pytest.mark.parametrize("content", [None, "", "\n \n"])
+def test_a_file_without_a_token_is_no_setting(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "tokens"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SettingsError, match="TRAININGJOB_CONSOLE_TOKEN_FILE"):
+        TokenFile(file)
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic one", "one", "Bearer x"])
+def test_the_challenge_says_what_is_missing(tmp_path: Path, header: str | None) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("one\n")
+    gate = Gate(Settings(token_file=file))
+    gate.check(authorization="bearer one", host="anything.example")
+    with pytest.raises(UnauthorizedError) as caught:
+        gate.check(authorization=header, host="localhost")
+    assert caught.value.challenge.startswith("Bearer realm=")
+    assert ("invalid_token" in caught.value.challenge) == (header == "Bearer x")
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8090", "127.0.0.1:1", "[::1]:8090", "[::1]"]
+)
+def test_without_a_token_this_machine_is_served_under_its_own_names(host: str) -> None:
+    Gate(Settings()).check(authorization=None, host=host)
+
+
+@pytest.mark.parametrize(
+    "host", [None, "", "evil.example:8090", "localhost.evil.example", "10.0.0.1"]
+)
+def test_a_foreign_name_that_points_here_is_not_served(host: str | None) -> None:
+    with pytest.raises(ForbiddenHostError):
+        Gate(Settings()).check(authorization=None, host=host)
+    Gate(Settings(anonymous=True)).check(authorization=None, host=host)

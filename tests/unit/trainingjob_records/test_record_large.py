@@ -1,0 +1,42 @@
+"""A record that is large keeps its summary, and says that its spec is not there."""
+
+import json
+
+import pytest
+
+from tests.support.records.records import a_record
+from trainingjob_records.record import MAX_WITH_SPEC, parse_entry
+
+UID = "1b0f0d0c-7c1e-4d7f-9a55-2f6f2b6a9d11"
+
+
+def body_of(size: int) -> bytes:
+    """A record of this many bytes, most of them in its spec, in a script of two bytes a letter."""
+    record = a_record(UID, spec={"numNodes": 2, "template": {"args": ""}})
+    room = size - len(json.dumps(record, ensure_ascii=False).encode())
+    record["spec"]["template"]["args"] = "ж" * (room // 2) + "x" * (room % 2)
+    return json.dumps(record, ensure_ascii=False).encode()
+
+
+def test_a_record_at_the_limit_is_kept_as_it_was_sent() -> None:
+    body = body_of(MAX_WITH_SPEC)
+    assert len(body) == MAX_WITH_SPEC
+    entry = parse_entry(UID, body)
+    assert entry.body.encode() == body
+
+
+def test_of_a_larger_one_all_but_the_spec_is_kept_and_it_says_so() -> None:
+    body = body_of(MAX_WITH_SPEC + 1)
+    entry = parse_entry(UID, body)
+    assert json.loads(entry.body) == json.loads(body) | {"spec": None, "specOmitted": True}
+    assert entry.size == len(entry.body.encode()) < MAX_WITH_SPEC
+    assert (entry.record.spec, entry.record.spec_omitted) == (None, True)
+
+
+@pytest.mark.parametrize("change", [{}, {"attempt": 7}])
+def test_what_was_sent_decides_whether_two_records_are_the_same(change: dict[str, int]) -> None:
+    body = body_of(MAX_WITH_SPEC + 1)
+    other = json.loads(body)
+    other["spec"] |= change
+    again = parse_entry(UID, json.dumps(other).encode())
+    assert (again.digest == parse_entry(UID, body).digest) is not bool(change)

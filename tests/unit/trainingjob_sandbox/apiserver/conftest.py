@@ -1,0 +1,29 @@
+"""A store, and a server with a client, fresh for every test."""
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from tests.unit.trainingjob_sandbox.apiserver.http import Client
+from tests.unit.trainingjob_sandbox.apiserver.widgets import CRD, Cluster
+from trainingjob_sandbox.apiserver import ApiServer
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ApiServer]:
+    server = ApiServer([CRD], bookmark_interval_s=0.05)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def client(server: ApiServer) -> AsyncIterator[Client]:
+    async with aiohttp.ClientSession(server.url) as session:
+        yield Client(session)

@@ -1,0 +1,140 @@
+"""Nothing that the server remembers grows without end."""
+
+import asyncio
+
+import pytest
+
+from tests.unit.trainingjob_sandbox.apiserver.widgets import Cluster, config_map
+from trainingjob_sandbox.apiserver import ApiError, Fault, RequestRecord, Respond
+from trainingjob_sandbox.apiserver.faults import MAX_REQUESTS, FaultPlan, Match
+from trainingjob_sandbox.apiserver.gc import MAX_GONE
+from trainingjob_sandbox.apiserver.paging import MAX_SNAPSHOTS, Snapshots, Token
+from trainingjob_sandbox.apiserver.server import ApiServer
+from trainingjob_sandbox.apiserver.storage import CollectionId, Key
+from trainingjob_sandbox.apiserver.watch import Subscription
+
+CONFIG_MAPS = CollectionId("", "configmaps")
+
+
+def churn(cluster: Cluster, count: int) -> None:
+    for number in range(count):
+        cluster.store.create("configmaps", config_map(f"cm-{number}"))
+        cluster.store.delete("configmaps", f"cm-{number}")
+
+
+def test_each_kind_remembers_a_number_of_events_and_knows_what_it_forgot() -> None:
+    cluster = Cluster(history=10)
+    churn(cluster, 20)
+
+    collection = cluster.storage.collection(CONFIG_MAPS)
+    assert len(collection.history) == 10
+    assert cluster.storage.oldest(CONFIG_MAPS) == collection.history[0].revision - 1
+    assert [event.revision for event in collection.since(collection.forgotten)] == [
+        event.revision for event in collection.history
+    ]
+
+
+def test_compacting_forgets_all_events(cluster: Cluster) -> None:
+    churn(cluster, 3)
+
+    cluster.storage.compact()
+
+    assert cluster.storage.oldest(CONFIG_MAPS) == cluster.storage.revision
+    assert not cluster.storage.collection(CONFIG_MAPS).history
+
+
+def test_the_collector_remembers_a_number_of_ends(cluster: Cluster) -> None:
+    gone = cluster.controllers.gc._gone
+    gone.update(dict.fromkeys((f"uid-{number}" for number in range(MAX_GONE)), None))
+
+    churn(cluster, 2)
+
+    assert len(gone) == MAX_GONE
+
+
+async def test_a_watcher_that_does_not_read_is_let_go(cluster: Cluster) -> None:
+    subscription = Subscription(cluster.storage.collection(CONFIG_MAPS), limit=5)
+
+    churn(cluster, 3)
+
+    assert subscription.ended
+    assert await asyncio.wait_for(subscription.take(5), 1) == []
+    subscription.close()
+    assert not cluster.storage.collection(CONFIG_MAPS).subscribers
+
+
+def test_pages_expire_with_the_least_recently_used_list() -> None:
+    snapshots = Snapshots()
+    for revision in range(MAX_SNAPSHOTS):
+        snapshots.take(CONFIG_MAPS, revision, [])
+    snapshots.recall(CONFIG_MAPS, 0)
+    snapshots.take(CONFIG_MAPS, 1000, [])
+
+    assert len(snapshots) == MAX_SNAPSHOTS
+    assert snapshots.recall(CONFIG_MAPS, 0) == []
+    with pytest.raises(ApiError) as caught:
+        snapshots.recall(CONFIG_MAPS, 1)
+    assert (caught.value.code, caught.value.status["reason"]) == (410, "Expired")
+
+
+def test_a_token_survives_the_way_to_the_client_and_back() -> None:
+    token = Token(7, Key("default", "a.b-c"))
+
+    assert Token.decode(token.encode()) == token
+
+
+@pytest.mark.parametrize("text", ["xxx", "e30", "bnVsbA", "W10", "ä"])
+def test_a_token_that_is_not_ours_is_a_bad_request(text: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        Token.decode(text)
+
+    assert caught.value.code == 400
+
+
+def test_the_log_of_requests_has_an_end() -> None:
+    assert ApiServer().requests.maxlen == MAX_REQUESTS
+
+
+# --- the fault plan --------------------------------------------------------------------------
+
+
+def test_a_fault_strikes_from_the_nth_match_on_so_many_times() -> None:
+    plan = FaultPlan()
+    fault = plan.add(Fault(Respond(500), Match(verb="get"), nth=2, times=2))
+
+    struck = [bool(plan.take(RequestRecord("get"))) for _ in range(5)]
+
+    assert struck == [False, True, True, False, False]
+    assert (fault.seen, fault.struck) == (5, 2)
+    assert plan.take(RequestRecord("list")) == []
+
+
+def test_a_fault_without_an_end_strikes_until_it_is_cleared() -> None:
+    plan = FaultPlan()
+    plan.add(Fault(Respond(500), times=None))
+
+    assert all(plan.take(RequestRecord("get")) for _ in range(10))
+    plan.clear()
+    assert plan.take(RequestRecord("get")) == []
+
+
+@pytest.mark.parametrize(
+    ("match", "want"),
+    [
+        (Match(), True),
+        (
+            Match(verb="patch", resource="pods", subresource="status", name="p", namespace="n"),
+            True,
+        ),
+        (Match(user_agent="kopf"), True),
+        (Match(user="operator"), True),
+        (Match(verb="get"), False),
+        (Match(subresource=""), False),
+        (Match(user_agent="kubectl"), False),
+        (Match(namespace="m"), False),
+    ],
+)
+def test_a_match_compares_what_it_names(match: Match, *, want: bool) -> None:
+    record = RequestRecord("patch", "pods", "status", "n", "p", "kopf/1.45", "operator")
+
+    assert match(record) is want
