@@ -41,13 +41,13 @@ from trainingjob_operator.kube.relists import RelistTrace
 from trainingjob_operator.kube.standing import StandingGateway
 from trainingjob_operator.kube.unreadable import Unreadable
 from trainingjob_operator.log_archive.archive_wiring import LogArchiving
-from trainingjob_operator.log_archive.no_archive import NoArchive
+from trainingjob_operator.log_archive.no_archive import NoLogArchive
 from trainingjob_operator.observability.collector import Parts, Readings
 from trainingjob_operator.observability.counters import Metrics
 from trainingjob_operator.observability.probes import WebServer
 from trainingjob_operator.records.carrier import Carrier
 from trainingjob_operator.records.endpoint import RecordWriter, writer_from
-from trainingjob_operator.records.nowhere import Nowhere
+from trainingjob_operator.records.nowhere import NoRecords
 from trainingjob_operator.retention.clock_guard import ClockGuard
 from trainingjob_operator.retention.housekeeper import Housekeeper, Memory, Schedule, Tools
 from trainingjob_operator.retention.job_deleter import Remover
@@ -132,9 +132,9 @@ class Operator:
             cluster=self.gateway,
             index=self.index,
             manifests=self.manifests,
-            records=self.carrier.outbox if self.carrier is not None else Nowhere(),
+            records=self.carrier.outbox if self.carrier is not None else NoRecords(),
             retention=self.remover,
-            logs=self.archiving.archiver if self.archiving is not None else NoArchive(),
+            logs=self.archiving.archiver if self.archiving is not None else NoLogArchive(),
             events=self.events,
             clock=clock,
             policy=settings.policy,
@@ -180,8 +180,8 @@ class Operator:
         )
         self.web: Final = WebServer(
             settings.web.address,
-            healthy=self.what_ails,
-            ready=self.what_is_missing,
+            healthy=self.liveness_problem,
+            ready=self.readiness_problem,
             metrics=self.metrics.render,
         )
         self.memories: Final = BoundedMemories()
@@ -354,7 +354,7 @@ class Operator:
             self.relists.config, self.gateway.requests.trace()
         )
 
-    def what_ails(self) -> str | None:
+    def liveness_problem(self) -> str | None:
         """What is wrong with this process, for `/healthz`."""
         if self.is_stopping or not self.resync.runs_total:
             return None
@@ -363,7 +363,7 @@ class Operator:
         dead = [task.get_name() for task in self._tasks if task.done()]
         return f"a task has died: {', '.join(dead)}" if dead else None
 
-    def what_is_missing(self) -> str | None:
+    def readiness_problem(self) -> str | None:
         """What keeps this process from its work, for `/readyz`."""
         if self.is_stopping:
             return "stopping"
@@ -371,7 +371,7 @@ class Operator:
             return self.continuity.missing
         if not self.resync.runs_total:
             return "the first list of jobs and pods is not complete"
-        if (ailment := self.what_ails()) is not None:
+        if (ailment := self.liveness_problem()) is not None:
             return ailment
         if self.archiving is not None and (unknown := self.identity.why_unknown):
             return unknown

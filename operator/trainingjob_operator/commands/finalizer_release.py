@@ -29,7 +29,7 @@ from trainingjob_operator.core.decision import Observation, Policy
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.plan import plan
-from trainingjob_operator.core.rawread import mapping
+from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.core.record import build_record
 from trainingjob_operator.core.recording import (
     REJECTED,
@@ -95,7 +95,7 @@ class Account:
     held: list[str] = field(default_factory=list)
 
 
-class Farewell:
+class FinalizerRelease:
     """Walks over all jobs and policies once."""
 
     def __init__(
@@ -172,7 +172,7 @@ class Farewell:
     async def _free_policies(self, namespace: str | None) -> None:
         async for page in self._objects.list_policies(namespace):
             for raw in self._chosen(page):
-                if FINALIZER_RETENTION in mapping(raw["metadata"]).get("finalizers", []):
+                if FINALIZER_RETENTION in as_dict(raw["metadata"]).get("finalizers", []):
                     await self._free(raw, FINALIZER_RETENTION)
 
     async def _free_job(self, raw: Object) -> None:
@@ -229,8 +229,8 @@ class Farewell:
         return True
 
     def _record(self, job: JobView, raw: Object) -> Object:
-        labels = mapping(raw["metadata"].get("labels"))
-        spec = mapping(raw.get("spec"))
+        labels = as_dict(raw["metadata"].get("labels"))
+        spec = as_dict(raw.get("spec"))
         return build_record(job, job.status, labels=labels, spec=spec, cluster=self._cluster)
 
     async def _store(self, record: Object, *, once_at_least: bool) -> str:

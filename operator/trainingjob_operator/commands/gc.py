@@ -13,7 +13,7 @@ from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.gitops import instance_label
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.observe_policy import PolicyView, policy_view
-from trainingjob_operator.core.rawread import mapping, text
+from trainingjob_operator.core.rawread import as_dict, as_str
 from trainingjob_operator.core.retention import Inherited, Verdict
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
@@ -59,7 +59,7 @@ class _Remover(Remover):
     """Keeps account of what it deletes; on a dry run it only keeps account."""
 
     def __init__(self, gateway: Gateway, book: PolicyBook, clock: Clock, account: Account) -> None:
-        super().__init__(gateway, book, _Silence(), clock, ClockGuard(clock, hold_s=0))
+        super().__init__(gateway, book, NoEvents(), clock, ClockGuard(clock, hold_s=0))
         self._account: Final = account
 
     async def remove(
@@ -76,7 +76,7 @@ class _Remover(Remover):
         """Leave that to the operator."""
 
 
-class _Silence:
+class NoEvents:
     """Where events go that nobody needs: whoever types the command sees what it does."""
 
     def record(self, job: JobView, event: Event) -> None:
@@ -171,7 +171,7 @@ class _Collector:
                 found += [
                     policy_view(raw)
                     for raw in page.items
-                    if mapping(raw.get("metadata")).get("name") == POLICY_NAME
+                    if as_dict(raw.get("metadata")).get("name") == POLICY_NAME
                 ]
         self._book.replace(found, version)
         return found
@@ -200,7 +200,7 @@ class _Collector:
             finished=jobs.seen.finished,
             kept=frozenset(jobs.seen.kept),
             listed_at=began,
-            volume_id=text(mapping(raw.get("status")).get("volumeId")) or None,
+            volume_id=as_str(as_dict(raw.get("status")).get("volumeId")) or None,
         )
         policy = self._book.get(home)
         said = policy.rules.files_max_age_s if policy is not None else None

@@ -11,7 +11,7 @@ from typing import Any, Final
 from trainingjob_api.constants import ANNOTATION_DISCARD_RECORD
 from trainingjob_api.errors import KubernetesError, NotServedError, SettingsError
 from trainingjob_operator.clock import SystemClock
-from trainingjob_operator.commands.finalizer_release import Account, Farewell
+from trainingjob_operator.commands.finalizer_release import Account, FinalizerRelease
 from trainingjob_operator.core.record import record_line
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.deployments import DeploymentGateway
@@ -67,7 +67,7 @@ async def release(
         async with DeploymentGateway(connection, timeout_s=timeout_s) as gateway:
             if deployment is not None:
                 is_its_cluster = await _stop(gateway, connection, deployment)
-            account = await Farewell(
+            account = await FinalizerRelease(
                 gateway,
                 writer,
                 cluster=settings.cluster_name,

@@ -138,8 +138,10 @@ def _told(status: JobStatus, seen: Observation, *, now: datetime) -> JobStatus:
     if lost := [outcome for outcome in seen.logs.values() if outcome.lost]:
         return _missing(status, seen.job, lost, now=now)
     unsaid = status.condition(CONDITION_LOGS_ARCHIVED) is None
-    if seen.volume_ails and unsaid and not status.is_finished:
-        return _say(status, seen.job, REASON_LOGS_UNAVAILABLE, seen.volume_ails, to=False, now=now)
+    if seen.volume_error and unsaid and not status.is_finished:
+        return _say(
+            status, seen.job, REASON_LOGS_UNAVAILABLE, seen.volume_error, to=False, now=now
+        )
     return status
 
 

@@ -130,9 +130,9 @@ class Observation:
         refusal: the last refusal while it stands.
         pods_are_live: the pods were read from the API just now, so absence can be believed.
         delivery: what became of the last try to store the record, if there is news.
-        endpoint_ails: the record endpoint does not answer at the moment.
+        endpoint_is_down: the record endpoint does not answer at the moment.
         logs: what became of the logs of its pods, by the pods' uids, as far as memory reaches.
-        volume_ails: why the log volume cannot be written at the moment; "" when it can.
+        volume_error: why the log volume cannot be written at the moment; "" when it can.
         unbegun: ranks of the current attempt whose pods went before they had begun, without a log.
     """
 
@@ -144,9 +144,9 @@ class Observation:
     refusal: Refusal | None = None
     pods_are_live: bool = False
     delivery: Delivery | None = None
-    endpoint_ails: bool = False
+    endpoint_is_down: bool = False
     logs: Mapping[str, LogOutcome] = field(default_factory=dict)
-    volume_ails: str = ""
+    volume_error: str = ""
     unbegun: frozenset[int] = frozenset()
 
 

@@ -26,7 +26,7 @@ from trainingjob_api.training_job import TrainingJobSpec
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.naming import owner_prefix, pod_name
 from trainingjob_operator.core.rank_env import LARGE_VARIABLES, Rank, rank_variables
-from trainingjob_operator.core.rawread import items, mapping, text
+from trainingjob_operator.core.rawread import as_dict, as_dicts, as_str
 from trainingjob_operator.core.rendezvous import (
     first_host,
     has_port_for_each_rank,
@@ -87,8 +87,8 @@ def pod_manifest(
         accelerators: names of resources that count as accelerators beside `*/gpu`.
     """
     template = copy.deepcopy(spec.template)
-    pod_spec = mapping(template.get("spec"))
-    metadata = mapping(template.get("metadata"))
+    pod_spec = as_dict(template.get("spec"))
+    metadata = as_dict(template.get("metadata"))
     attempt = job.status.attempt
     name = pod_name(job.key.name, job.uid, attempt, index)
     pod_spec["restartPolicy"] = "Never"
@@ -103,20 +103,20 @@ def pod_manifest(
         "metadata": {
             "name": name,
             "namespace": job.key.namespace,
-            "labels": mapping(metadata.get("labels"))
+            "labels": as_dict(metadata.get("labels"))
             | {
                 LABEL_JOB_NAME: job.key.name,
                 LABEL_JOB_UID: job.uid,
                 LABEL_ATTEMPT: str(attempt),
                 LABEL_INDEX: str(index),
             },
-            "annotations": dict(mapping(metadata.get("annotations"))),
+            "annotations": dict(as_dict(metadata.get("annotations"))),
             "ownerReferences": [owner_reference(job)],
         },
         "spec": pod_spec,
     }
     manifest["metadata"]["annotations"] |= {
-        ANNOTATION_MAIN_CONTAINER: text(main_container(pod_spec).get("name")),
+        ANNOTATION_MAIN_CONTAINER: as_str(main_container(pod_spec).get("name")),
         ANNOTATION_TEMPLATE_HASH: manifest_hash(manifest),
     }
     return manifest
@@ -146,7 +146,7 @@ def manifest_hash(manifest: dict[str, Any]) -> str:
 
 def main_container(pod_spec: dict[str, Any]) -> dict[str, Any]:
     """The container called `trainer`, or the first one."""
-    containers = items(pod_spec.get("containers"))
+    containers = as_dicts(pod_spec.get("containers"))
     named = (c for c in containers if c.get("name") == MAIN_CONTAINER)
     return next(named, containers[0] if containers else {})
 
@@ -160,8 +160,8 @@ def procs_per_node(spec: TrainingJobSpec, accelerators: Collection[str] = ()) ->
         return spec.num_proc_per_node
     if spec.framework != "Torch":
         return 1
-    resources = mapping(main_container(mapping(spec.template.get("spec"))).get("resources"))
-    for resource, amount in mapping(resources.get("limits")).items():
+    resources = as_dict(main_container(as_dict(spec.template.get("spec"))).get("resources"))
+    for resource, amount in as_dict(resources.get("limits")).items():
         if resource.endswith("/gpu") or resource in accelerators:
             try:
                 return max(int(amount), 1)
@@ -206,23 +206,23 @@ def _set_variables(
     """
     main = main_container(pod_spec)
     small = {name: value for name, value in of_rank.items() if name not in LARGE_VARIABLES}
-    for container in items(pod_spec.get("initContainers")):
+    for container in as_dicts(pod_spec.get("initContainers")):
         _put_before(container, of_job | small)
-    for container in items(pod_spec.get("containers")):
+    for container in as_dicts(pod_spec.get("containers")):
         _put_before(container, of_job | of_rank if container is main else of_job)
 
 
 def _put_before(container: dict[str, Any], variables: dict[str, str]) -> None:
     ours = [{"name": name, "value": value} for name, value in variables.items()]
-    theirs = [e for e in items(container.get("env")) if e.get("name") not in variables]
+    theirs = [e for e in as_dicts(container.get("env")) if e.get("name") not in variables]
     container["env"] = ours + theirs
 
 
 def _mount_job_dir(pod_spec: dict[str, Any], claim_name: str, uid: str) -> None:
     pod_spec["volumes"] = [
-        *items(pod_spec.get("volumes")),
+        *as_dicts(pod_spec.get("volumes")),
         {"name": _JOB_DIR_VOLUME, "persistentVolumeClaim": {"claimName": claim_name}},
     ]
     mount = {"name": _JOB_DIR_VOLUME, "mountPath": JOB_DIR_MOUNT, "subPath": f"job_{uid}"}
-    for container in items(pod_spec.get("containers")):
-        container["volumeMounts"] = [*items(container.get("volumeMounts")), mount]
+    for container in as_dicts(pod_spec.get("containers")):
+        container["volumeMounts"] = [*as_dicts(container.get("volumeMounts")), mount]

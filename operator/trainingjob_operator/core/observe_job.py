@@ -29,16 +29,16 @@ from trainingjob_operator.core.job import (
     UnreadLogs,
 )
 from trainingjob_operator.core.rawread import (
-    items,
-    mapping,
+    as_dict,
+    as_dicts,
+    as_int,
+    as_int_or_none,
+    as_str,
+    as_strs,
+    as_time,
     one_of_equals,
     shared_text,
-    text,
-    texts,
-    time,
     time_text,
-    whole,
-    whole_or_none,
 )
 
 _FINALIZERS: Final = (FINALIZER_RECORD, ORPHAN_FINALIZER)
@@ -56,17 +56,17 @@ def job_view(raw: dict[str, Any]) -> JobView:
     A spec that cannot be understood makes a view whose `invalid` says why, so that the fault
     becomes a condition on that one job.
     """
-    metadata = mapping(raw.get("metadata"))
-    annotations = mapping(metadata.get("annotations"))
-    finalizers = texts(metadata.get("finalizers"))
+    metadata = as_dict(raw.get("metadata"))
+    annotations = as_dict(metadata.get("annotations"))
+    finalizers = as_strs(metadata.get("finalizers"))
     spec, invalid = JobSpec(), None
     try:
         spec = one_of_equals(_spec_view(parse_spec(raw.get("spec"))))
     except InvalidSpecError as error:
         invalid = str(error)
         # Whose job it is does not depend on whether we understand the rest.
-        spec = JobSpec(managed_by=text(mapping(raw.get("spec")).get("managedBy")) or None)
-    if len(text(metadata.get("name"))) > MAX_NAME_LENGTH:
+        spec = JobSpec(managed_by=as_str(as_dict(raw.get("spec")).get("managedBy")) or None)
+    if len(as_str(metadata.get("name"))) > MAX_NAME_LENGTH:
         invalid = (
             f"metadata.name: must be at most {MAX_NAME_LENGTH} characters; "
             "create the job again under a shorter name"
@@ -74,17 +74,17 @@ def job_view(raw: dict[str, Any]) -> JobView:
     return JobView(
         key=JobKey(shared_text(metadata.get("namespace")), shared_text(metadata.get("name"))),
         uid=shared_text(metadata.get("uid")),
-        resource_version=text(metadata.get("resourceVersion")),
-        generation=whole(metadata.get("generation")),
-        created_at=time(metadata.get("creationTimestamp")) or _EPOCH,
+        resource_version=as_str(metadata.get("resourceVersion")),
+        generation=as_int(metadata.get("generation")),
+        created_at=as_time(metadata.get("creationTimestamp")) or _EPOCH,
         spec=spec,
-        status=status_view(mapping(raw.get("status"))),
+        status=status_view(as_dict(raw.get("status"))),
         invalid=invalid,
         deleting="deletionTimestamp" in metadata,
-        deleted_at=time(metadata.get("deletionTimestamp")),
+        deleted_at=as_time(metadata.get("deletionTimestamp")),
         discard_record=annotations.get(ANNOTATION_DISCARD_RECORD) == "true",
         keep=annotations.get(ANNOTATION_KEEP, "false") != "false",
-        gitops_owner=gitops_owner(mapping(metadata.get("labels")), annotations),
+        gitops_owner=gitops_owner(as_dict(metadata.get("labels")), annotations),
         finalizers=one_of_equals(tuple(name for name in _FINALIZERS if name in finalizers)),
         finalizer_count=len(finalizers),
         record_finalizer_at=finalizers.index(FINALIZER_RECORD)
@@ -122,10 +122,10 @@ def _spec_view(spec: TrainingJobSpec) -> JobSpec:
 
 def _field_manager_of_shutdown(metadata: dict[str, Any]) -> str:
     """Who set `spec.shutdown`: the API server records the manager of every field."""
-    for entry in items(metadata.get("managedFields")):
-        owned = mapping(mapping(entry.get("fieldsV1")).get("f:spec"))
+    for entry in as_dicts(metadata.get("managedFields")):
+        owned = as_dict(as_dict(entry.get("fieldsV1")).get("f:spec"))
         if "f:shutdown" in owned:
-            return text(entry.get("manager"))
+            return as_str(entry.get("manager"))
     return ""
 
 
@@ -135,38 +135,38 @@ def status_view(raw: dict[str, Any]) -> JobStatus:
         phase=shared_text(raw.get("phase")),
         conditions=tuple(
             condition
-            for entry in items(raw.get("conditions"))[:MAX_CONDITIONS]
+            for entry in as_dicts(raw.get("conditions"))[:MAX_CONDITIONS]
             if (condition := _condition(entry)) is not None
         ),
-        start_time=time(raw.get("startTime")),
-        attempt_start_time=time(raw.get("attemptStartTime")),
-        completion_time=time(raw.get("completionTime")),
-        observed_generation=whole(raw.get("observedGeneration")),
-        attempt=max(whole(raw.get("attempt")), 0),
-        launched_attempt=whole_or_none(raw.get("launchedAttempt")),
-        restarts=max(whole(raw.get("restarts")), 0),
-        disruptions=max(whole(raw.get("disruptions")), 0),
-        disruptions_since_progress=max(whole(raw.get("disruptionsSinceProgress")), 0),
-        active=whole(raw.get("active")),
-        ready=whole(raw.get("ready")),
-        succeeded=whole(raw.get("succeeded")),
-        failed=whole(raw.get("failed")),
-        terminating=whole(raw.get("terminating")),
+        start_time=as_time(raw.get("startTime")),
+        attempt_start_time=as_time(raw.get("attemptStartTime")),
+        completion_time=as_time(raw.get("completionTime")),
+        observed_generation=as_int(raw.get("observedGeneration")),
+        attempt=max(as_int(raw.get("attempt")), 0),
+        launched_attempt=as_int_or_none(raw.get("launchedAttempt")),
+        restarts=max(as_int(raw.get("restarts")), 0),
+        disruptions=max(as_int(raw.get("disruptions")), 0),
+        disruptions_since_progress=max(as_int(raw.get("disruptionsSinceProgress")), 0),
+        active=as_int(raw.get("active")),
+        ready=as_int(raw.get("ready")),
+        succeeded=as_int(raw.get("succeeded")),
+        failed=as_int(raw.get("failed")),
+        terminating=as_int(raw.get("terminating")),
         completed_indexes=shared_text(raw.get("completedIndexes")),
-        shutdown=_shutdown(mapping(raw.get("shutdown"))),
-        exit_code=whole_or_none(raw.get("exitCode")),
+        shutdown=_shutdown(as_dict(raw.get("shutdown"))),
+        exit_code=as_int_or_none(raw.get("exitCode")),
         record_state=shared_text(raw.get("recordState")) or None,
-        record_revision=whole_or_none(raw.get("recordRevision")),
-        log_path=text(mapping(raw.get("logs")).get("path")) or None,
-        log_bytes=whole_or_none(mapping(raw.get("logs")).get("bytes")),
-        unread_logs=_unread_logs(mapping(raw.get("logs")).get("unread")),
+        record_revision=as_int_or_none(raw.get("recordRevision")),
+        log_path=as_str(as_dict(raw.get("logs")).get("path")) or None,
+        log_bytes=as_int_or_none(as_dict(raw.get("logs")).get("bytes")),
+        unread_logs=_unread_logs(as_dict(raw.get("logs")).get("unread")),
     )
 
 
 def _unread_logs(raw: object) -> tuple[UnreadLogs, ...]:
     return tuple(
-        UnreadLogs(attempt=max(whole(entry.get("attempt")), 0), ranks=text(entry.get("ranks")))
-        for entry in items(raw)[:MAX_UNREAD_ATTEMPTS]
+        UnreadLogs(attempt=max(as_int(entry.get("attempt")), 0), ranks=as_str(entry.get("ranks")))
+        for entry in as_dicts(raw)[:MAX_UNREAD_ATTEMPTS]
     )
 
 
@@ -174,7 +174,7 @@ def _condition(raw: dict[str, Any]) -> Condition | None:
     """Read a condition. One of ours that is without a time is as if it were absent."""
     if raw.get("type") not in JOB_CONDITIONS:
         return _foreign_condition(raw)
-    changed = time(raw.get("lastTransitionTime"))
+    changed = as_time(raw.get("lastTransitionTime"))
     if changed is None:
         return None
     return one_of_equals(
@@ -182,9 +182,9 @@ def _condition(raw: dict[str, Any]) -> Condition | None:
             type=shared_text(raw.get("type")),
             status=raw.get("status") == "True",
             reason=shared_text(raw.get("reason")),
-            message=text(raw.get("message")),
+            message=as_str(raw.get("message")),
             last_transition_time=changed,
-            observed_generation=whole(raw.get("observedGeneration")),
+            observed_generation=as_int(raw.get("observedGeneration")),
         )
     )
 
@@ -209,14 +209,14 @@ def _foreign_condition(raw: dict[str, Any]) -> Condition:
 
 
 def _shutdown(raw: dict[str, Any]) -> Shutdown | None:
-    requested_at = time(raw.get("requestedAt"))
-    if requested_at is None or text(raw.get("mode")) not in {"Stop", "Terminate"}:
+    requested_at = as_time(raw.get("requestedAt"))
+    if requested_at is None or as_str(raw.get("mode")) not in {"Stop", "Terminate"}:
         return None
     return Shutdown(
-        mode=text(raw.get("mode")),
+        mode=as_str(raw.get("mode")),
         requested_at=requested_at,
-        requested_by=text(raw.get("requestedBy")),
-        reason=text(raw.get("reason")),
+        requested_by=as_str(raw.get("requestedBy")),
+        reason=as_str(raw.get("reason")),
     )
 
 
@@ -253,7 +253,7 @@ def status_document(status: JobStatus) -> dict[str, Any]:
 
 def _condition_document(condition: Condition) -> dict[str, Any]:
     if condition.foreign:
-        return mapping(json.loads(condition.foreign))
+        return as_dict(json.loads(condition.foreign))
     return {
         "type": condition.type,
         "status": "True" if condition.status else "False",

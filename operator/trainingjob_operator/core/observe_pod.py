@@ -28,14 +28,14 @@ from trainingjob_operator.core.pod_end import (
     terminated,
 )
 from trainingjob_operator.core.rawread import (
-    items,
-    mapping,
+    as_dict,
+    as_dicts,
+    as_int,
+    as_str,
+    as_strs,
+    as_time,
     one_of_equals,
     shared_text,
-    text,
-    texts,
-    time,
-    whole,
 )
 from trainingjob_operator.core.text import one_line
 
@@ -55,25 +55,25 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
 
     Labels can be set by anybody. Whose pod it is, its controller reference says.
     """
-    metadata = mapping(raw.get("metadata"))
-    labels = mapping(metadata.get("labels"))
+    metadata = as_dict(raw.get("metadata"))
+    labels = as_dict(metadata.get("labels"))
     owner_uid = _controller_uid(metadata)
     try:
-        attempt, index = (int(text(labels.get(name))) for name in (LABEL_ATTEMPT, LABEL_INDEX))
+        attempt, index = (int(as_str(labels.get(name))) for name in (LABEL_ATTEMPT, LABEL_INDEX))
     except ValueError:
         return None
-    if not owner_uid or not text(labels.get(LABEL_JOB_NAME)):
+    if not owner_uid or not as_str(labels.get(LABEL_JOB_NAME)):
         return None
-    status, spec = mapping(raw.get("status")), mapping(raw.get("spec"))
-    annotations = mapping(metadata.get("annotations"))
+    status, spec = as_dict(raw.get("status")), as_dict(raw.get("spec"))
+    annotations = as_dict(metadata.get("annotations"))
     main = _main_container(spec, annotations)
     containers = read_containers(spec, status, main)
-    conditions = items(status.get("conditions"))[:_MAX_CONDITIONS]
+    conditions = as_dicts(status.get("conditions"))[:_MAX_CONDITIONS]
     phase = _phase(status)
     end = rank_end(phase, status, containers)
     rejected = is_rejected(phase, status, containers)
     # The condition is the scheduler's, and outlives the gates until it looks at the pod.
-    gated = bool(items(spec.get("schedulingGates")))
+    gated = bool(as_dicts(spec.get("schedulingGates")))
     waiting_reason, waiting_message = (
         (REASON_SCHEDULING_GATED, _gates(spec))
         if gated
@@ -81,9 +81,9 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
     )
     return PodView(
         namespace=shared_text(metadata.get("namespace")),
-        name=text(metadata.get("name")),
-        uid=text(metadata.get("uid")),
-        resource_version=text(metadata.get("resourceVersion")),
+        name=as_str(metadata.get("name")),
+        uid=as_str(metadata.get("uid")),
+        resource_version=as_str(metadata.get("resourceVersion")),
         job_name=shared_text(labels.get(LABEL_JOB_NAME)),
         owner_uid=owner_uid,
         attempt=attempt,
@@ -91,7 +91,7 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         phase=phase,
         ready=_condition(conditions, "Ready").get("status") == "True",
         deleting="deletionTimestamp" in metadata,
-        node=shared_text(one_line(text(spec.get("nodeName")), _MAX_NODE)),
+        node=shared_text(one_line(as_str(spec.get("nodeName")), _MAX_NODE)),
         held_by=_held_by(phase, metadata, spec, status),
         grace_s=_grace(metadata),
         stop_requested_at=_stop_requested_at(metadata, conditions),
@@ -134,7 +134,7 @@ def _main_container(spec: dict[str, Any], annotations: dict[str, Any]) -> str:
     wherever it likes. A pod that remembers none, or one that it does not have, has the container
     called `trainer`, or else the first one.
     """
-    names = [shared_text(container.get("name")) for container in items(spec.get("containers"))]
+    names = [shared_text(container.get("name")) for container in as_dicts(spec.get("containers"))]
     for name in (shared_text(annotations.get(ANNOTATION_MAIN_CONTAINER)), MAIN_CONTAINER):
         if name in names:
             return name
@@ -142,7 +142,7 @@ def _main_container(spec: dict[str, Any], annotations: dict[str, Any]) -> str:
 
 
 def _controller_uid(metadata: dict[str, Any]) -> str:
-    for reference in items(metadata.get("ownerReferences")):
+    for reference in as_dicts(metadata.get("ownerReferences")):
         if reference.get("controller") is True and reference.get("kind") == KIND_TRAINING_JOB:
             return shared_text(reference.get("uid"))
     return ""
@@ -151,7 +151,7 @@ def _controller_uid(metadata: dict[str, Any]) -> str:
 def _grace(metadata: dict[str, Any]) -> int | None:
     if "deletionTimestamp" not in metadata:
         return None
-    return min(max(whole(metadata.get("deletionGracePeriodSeconds")), 0), _MAX_GRACE_S)
+    return min(max(as_int(metadata.get("deletionGracePeriodSeconds")), 0), _MAX_GRACE_S)
 
 
 def _held_by(
@@ -161,7 +161,7 @@ def _held_by(
 
     Nothing binds such a pod to a node any more, and restarts none of its containers.
     """
-    finalizers = ", ".join(texts(metadata.get("finalizers")))
+    finalizers = ", ".join(as_strs(metadata.get("finalizers")))
     if not finalizers or "deletionTimestamp" not in metadata:
         return ""
     if spec.get("nodeName") and phase not in TERMINAL and not _all_ended(spec, status):
@@ -171,12 +171,12 @@ def _held_by(
 
 def _all_ended(spec: dict[str, Any], status: dict[str, Any]) -> bool:
     """True if every container has ended, and no init container runs on beside them."""
-    containers = items(status.get("containerStatuses"))
-    beside = items(status.get("initContainerStatuses"))
+    containers = as_dicts(status.get("containerStatuses"))
+    beside = as_dicts(status.get("initContainerStatuses"))
     return (
-        len(containers) == len(items(spec.get("containers")))
+        len(containers) == len(as_dicts(spec.get("containers")))
         and all(terminated(c) for c in containers)
-        and not any("running" in mapping(c.get("state")) for c in beside)
+        and not any("running" in as_dict(c.get("state")) for c in beside)
     )
 
 
@@ -199,10 +199,10 @@ def _stop_requested_at(
     `deletionTimestamp` is when the grace period ends, not when it began.
     """
     times = []
-    if ends := time(metadata.get("deletionTimestamp")):
+    if ends := as_time(metadata.get("deletionTimestamp")):
         times.append(ends - timedelta(seconds=_grace(metadata) or 0))
     target = _condition(conditions, _DISRUPTED)
-    announced = time(target.get("lastTransitionTime"))
+    announced = as_time(target.get("lastTransitionTime"))
     if target.get("status") == "True" and announced:
         times.append(announced)
     return min(times, default=None)
@@ -224,7 +224,7 @@ def _exits(containers: list[dict[str, Any]]) -> tuple[ContainerExit, ...]:
         one_of_equals(
             ContainerExit(
                 container=shared_text(c.get("name"))[:_MAX_NAME],
-                exit_code=whole(ended.get("exitCode")),
+                exit_code=as_int(ended.get("exitCode")),
             )
         )
         for c in containers
@@ -255,16 +255,16 @@ def _disruption(conditions: list[dict[str, Any]]) -> str:
 
 def _waiting(containers: list[dict[str, Any]]) -> tuple[str, str]:
     for container in containers:
-        waiting = mapping(mapping(container.get("state")).get("waiting"))
+        waiting = as_dict(as_dict(container.get("state")).get("waiting"))
         reason = reason_of(waiting)
         if reason not in {"", "PodInitializing", "ContainerCreating"}:
-            return reason, one_line(text(waiting.get("message")))
+            return reason, one_line(as_str(waiting.get("message")))
     return "", ""
 
 
 def _gates(spec: dict[str, Any]) -> str:
     """Say which scheduling gates a pod has."""
-    names = ", ".join(text(gate.get("name")) for gate in items(spec.get("schedulingGates")))
+    names = ", ".join(as_str(gate.get("name")) for gate in as_dicts(spec.get("schedulingGates")))
     return one_line(f"gates {names}: no node is looked for before they are removed")
 
 
@@ -272,4 +272,4 @@ def _unschedulable(conditions: list[dict[str, Any]]) -> str:
     scheduled = _condition(conditions, "PodScheduled")
     if scheduled.get("status") != "False" or scheduled.get("reason") != REASON_UNSCHEDULABLE:
         return ""
-    return one_line(text(scheduled.get("message"))) or "no node fits"
+    return one_line(as_str(scheduled.get("message"))) or "no node fits"

@@ -6,7 +6,7 @@ from typing import Any
 from trainingjob_api.errors import InvalidSpecError
 from trainingjob_api.retention_policy import RetentionByOutcome, RetentionPolicySpec
 from trainingjob_api.validation import parse_policy
-from trainingjob_operator.core.rawread import mapping, shared_text, text, whole
+from trainingjob_operator.core.rawread import as_dict, as_int, as_str, shared_text
 from trainingjob_operator.core.retention import NO_RULES, Rules
 
 
@@ -29,7 +29,7 @@ class PolicyView:
 
 def policy_view(raw: dict[str, Any]) -> PolicyView:
     """Read a RetentionPolicy. Whatever it holds, a view comes back."""
-    metadata = mapping(raw.get("metadata"))
+    metadata = as_dict(raw.get("metadata"))
     rules, invalid = NO_RULES, None
     try:
         rules = _rules(parse_policy(raw.get("spec")))
@@ -37,9 +37,9 @@ def policy_view(raw: dict[str, Any]) -> PolicyView:
         invalid = str(error)
     return PolicyView(
         namespace=shared_text(metadata.get("namespace")),
-        uid=text(metadata.get("uid")),
-        resource_version=text(metadata.get("resourceVersion")),
-        generation=whole(metadata.get("generation")),
+        uid=as_str(metadata.get("uid")),
+        resource_version=as_str(metadata.get("resourceVersion")),
+        generation=as_int(metadata.get("generation")),
         rules=rules,
         invalid=invalid,
     )

@@ -13,7 +13,14 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from trainingjob_operator.core.pod import TERMINAL, PodPhase
-from trainingjob_operator.core.rawread import items, mapping, shared_text, text, time, whole
+from trainingjob_operator.core.rawread import (
+    as_dict,
+    as_dicts,
+    as_int,
+    as_str,
+    as_time,
+    shared_text,
+)
 from trainingjob_operator.core.text import one_line
 
 Status = dict[str, Any]
@@ -64,16 +71,18 @@ class PodEnd(NamedTuple):
 
 def read_containers(spec: dict[str, Any], status: dict[str, Any], main: str) -> Containers:
     """Read the containers of a pod, at most 32 of each kind."""
-    raw = next((c for c in items(spec.get("containers")) if c.get("name") == main), {})
+    raw = next((c for c in as_dicts(spec.get("containers")) if c.get("name") == main), {})
     native = {
-        text(c.get("name")) for c in items(spec.get("initContainers")) if c.get("restartPolicy")
+        as_str(c.get("name"))
+        for c in as_dicts(spec.get("initContainers"))
+        if c.get("restartPolicy")
     }
-    regular = items(status.get("containerStatuses"))
-    initial = items(status.get("initContainerStatuses"))
+    regular = as_dicts(status.get("containerStatuses"))
+    initial = as_dicts(status.get("initContainerStatuses"))
     return Containers(
         main=main,
         regular=sorted(regular, key=lambda c: c.get("name") != main)[:_MAX_CONTAINERS],
-        initial=sorted(initial, key=lambda c: text(c.get("name")) in native)[:_MAX_CONTAINERS],
+        initial=sorted(initial, key=lambda c: as_str(c.get("name")) in native)[:_MAX_CONTAINERS],
         main_may_run_again=_restarts_alone(raw) or _restarts_all(spec),
     )
 
@@ -86,36 +95,36 @@ def rank_end(phase: PodPhase, status: dict[str, Any], containers: Containers) ->
     an exit with 0, says nothing then.
     """
     main = _main_end(phase, containers)
-    if phase not in TERMINAL and (main is None or text(status.get("reason"))):
+    if phase not in TERMINAL and (main is None or as_str(status.get("reason"))):
         return None
-    at = time(main.get("finishedAt")) if main else _last_end(containers)
+    at = as_time(main.get("finishedAt")) if main else _last_end(containers)
     if phase is PodPhase.SUCCEEDED:
         return PodEnd(exit_code=0, finished_at=at)
-    if phase is PodPhase.FAILED and text(status.get("reason")):
-        why = one_line(text(status.get("message")))
+    if phase is PodPhase.FAILED and as_str(status.get("reason")):
+        why = one_line(as_str(status.get("message")))
         return PodEnd(reason=reason_of(status), message=why, finished_at=at)
     decider, called = _decider(containers)
     if decider is None:
-        return PodEnd(message=one_line(text(status.get("message"))), finished_at=at)
+        return PodEnd(message=one_line(as_str(status.get("message"))), finished_at=at)
     ended = terminated(decider)
     return PodEnd(
-        exit_code=whole(ended.get("exitCode")),
+        exit_code=as_int(ended.get("exitCode")),
         reason=reason_of(ended),
-        message=one_line(text(ended.get("message"))),
+        message=one_line(as_str(ended.get("message"))),
         container=called,
         finished_at=at,
     )
 
 
 def _restarts_alone(container: dict[str, Any]) -> bool:
-    own_policy = text(container.get("restartPolicy")) not in {"", "Never"}
-    return own_policy or bool(items(container.get("restartPolicyRules")))
+    own_policy = as_str(container.get("restartPolicy")) not in {"", "Never"}
+    return own_policy or bool(as_dicts(container.get("restartPolicyRules")))
 
 
 def _restarts_all(spec: dict[str, Any]) -> bool:
     """True if the end of some container can make the kubelet begin all of the pod's anew."""
-    every = items(spec.get("containers")) + items(spec.get("initContainers"))
-    rules = (rule for c in every for rule in items(c.get("restartPolicyRules")))
+    every = as_dicts(spec.get("containers")) + as_dicts(spec.get("initContainers"))
+    rules = (rule for c in every for rule in as_dicts(c.get("restartPolicyRules")))
     return any(rule.get("action") == "RestartAllContainers" for rule in rules)
 
 
@@ -126,7 +135,7 @@ def is_rejected(phase: PodPhase, status: dict[str, Any], containers: Containers)
     and what that knows nothing of (devices: `UnexpectedAdmissionError`). A pod that waited in vain
     until its own deadline was not rejected.
     """
-    own = text(status.get("reason"))
+    own = as_str(status.get("reason"))
     if phase is not PodPhase.FAILED or not own or own == "DeadlineExceeded":
         return False
     return not any(has_run(container) for container in containers.all)
@@ -134,7 +143,7 @@ def is_rejected(phase: PodPhase, status: dict[str, Any], containers: Containers)
 
 def has_run(container: Status) -> bool:
     """True if a container runs or has run."""
-    states = (mapping(container.get("state")), mapping(container.get("lastState")))
+    states = (as_dict(container.get("state")), as_dict(container.get("lastState")))
     return any("running" in state or "terminated" in state for state in states)
 
 
@@ -152,18 +161,18 @@ def side_containers(containers: Containers) -> tuple[str, ...]:
 
 def failed_beside(containers: Containers) -> tuple[str, ...]:
     """Return the names of the containers that failed, but for the main one."""
-    failed = (c for c in containers.all if whole(terminated(c).get("exitCode")))
+    failed = (c for c in containers.all if as_int(terminated(c).get("exitCode")))
     return tuple(name for c in failed if (name := shared_text(c.get("name"))) != containers.main)
 
 
 def terminated(container: Status) -> dict[str, Any]:
     """Return how a container ended; empty while it has not."""
-    return mapping(mapping(container.get("state")).get("terminated"))
+    return as_dict(as_dict(container.get("state")).get("terminated"))
 
 
 def reason_of(raw: dict[str, Any]) -> str:
     """Return a reason. Nothing checks that of a container; it goes into our messages all the same."""
-    return shared_text(one_line(text(raw.get("reason")), _MAX_REASON_BYTES))
+    return shared_text(one_line(as_str(raw.get("reason")), _MAX_REASON_BYTES))
 
 
 def _main_end(phase: PodPhase, containers: Containers) -> dict[str, Any] | None:
@@ -180,8 +189,8 @@ def _decider(containers: Containers) -> tuple[Status | None, str]:
             return container, ""
     for these, kind in ((containers.initial, "init container"), (containers.regular, "container")):
         for container in these:
-            if whole(terminated(container).get("exitCode")):
-                return container, shared_text(f"{kind} {text(container.get('name'))}")
+            if as_int(terminated(container).get("exitCode")):
+                return container, shared_text(f"{kind} {as_str(container.get('name'))}")
     return None, ""
 
 
@@ -194,5 +203,5 @@ def _last_end(containers: Containers) -> datetime | None:
 
 
 def _ends(containers: Iterable[Status]) -> Iterable[datetime]:
-    ends = (time(terminated(container).get("finishedAt")) for container in containers)
+    ends = (as_time(terminated(container).get("finishedAt")) for container in containers)
     return (end for end in ends if end is not None)

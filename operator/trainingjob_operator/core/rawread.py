@@ -20,17 +20,17 @@ _LONGEST_SHARED: Final = 253
 Shared = TypeVar("Shared")
 
 
-def mapping(value: object) -> dict[str, Any]:
+def as_dict(value: object) -> dict[str, Any]:
     """The value if it is a dict, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
-def items(value: object) -> list[dict[str, Any]]:
+def as_dicts(value: object) -> list[dict[str, Any]]:
     """The dicts among the value's items if it is a list, else none."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def text(value: object) -> str:
+def as_str(value: object) -> str:
     """The value if it is a string, else the empty string."""
     return value if isinstance(value, str) else ""
 
@@ -74,23 +74,23 @@ def _first_equal(value: object) -> object:
     return value
 
 
-def texts(value: object) -> tuple[str, ...]:
+def as_strs(value: object) -> tuple[str, ...]:
     """The strings among the value's items if it is a list, else none."""
     return tuple(v for v in value if isinstance(v, str)) if isinstance(value, list) else ()
 
 
-def whole_or_none(value: object) -> int | None:
+def as_int_or_none(value: object) -> int | None:
     """The value if it is a whole number (and no bool), else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def whole(value: object, default: int = 0) -> int:
+def as_int(value: object, default: int = 0) -> int:
     """The value if it is a whole number (and no bool), else the default."""
-    found = whole_or_none(value)
+    found = as_int_or_none(value)
     return default if found is None else found
 
 
-def time(value: object) -> datetime | None:
+def as_time(value: object) -> datetime | None:
     """An RFC 3339 time as an aware UTC datetime, or None.
 
     None, too, outside the years that a cluster can have seen, so that a deadline can be added to

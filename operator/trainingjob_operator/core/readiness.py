@@ -129,7 +129,7 @@ def set_readiness(
     )
 
 
-def held_up(job: JobView, reason: str, message: str, *, now: datetime) -> JobStatus:
+def blocked_status(job: JobView, reason: str, message: str, *, now: datetime) -> JobStatus:
     """The status of a job that is not taken up yet, with what is in the way."""
     return set_readiness(
         replace(job.status, phase=job.status.phase or "Pending"),

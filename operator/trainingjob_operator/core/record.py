@@ -14,7 +14,7 @@ from typing import Any, Final
 from trainingjob_api.constants import MAIN_CONTAINER
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.masking import MASKED, mask_object, mask_text
-from trainingjob_operator.core.rawread import items, mapping, text, time_text
+from trainingjob_operator.core.rawread import as_dict, as_dicts, as_str, time_text
 
 SCHEMA_VERSION: Final = 1
 MAX_LINE_BYTES: Final = 256 * 1024
@@ -38,7 +38,7 @@ def build_record(
         cluster: the name of this cluster, from the settings.
     """
     outcome = status.outcome
-    template = mapping(mapping(spec.get("template")).get("spec"))
+    template = as_dict(as_dict(spec.get("template")).get("spec"))
     return {
         "schemaVersion": SCHEMA_VERSION,
         "revision": status.record_revision or 1,
@@ -56,8 +56,8 @@ def build_record(
         "completedAt": _time_or_none(status.completion_time),
         "durationSeconds": _duration_s(status),
         "numNodes": job.spec.num_nodes,
-        "framework": text(spec.get("framework")) or "Plain",
-        "images": sorted({text(c.get("image")) for c in _containers(template)} - {""}),
+        "framework": as_str(spec.get("framework")) or "Plain",
+        "images": sorted({as_str(c.get("image")) for c in _containers(template)} - {""}),
         "resources": _resources(template),
         "restarts": status.restarts,
         "disruptions": status.disruptions,
@@ -108,27 +108,27 @@ def idempotency_key(record: Object, body: bytes) -> str:
 
 
 def _containers(template: Object) -> Iterable[Object]:
-    return (container for kind in _CONTAINERS for container in items(template.get(kind)))
+    return (container for kind in _CONTAINERS for container in as_dicts(template.get(kind)))
 
 
 def _resources(template: Object) -> Object:
     """Requests and limits of the main container."""
-    containers = items(template.get("containers"))
+    containers = as_dicts(template.get("containers"))
     named = [c for c in containers if c.get("name") == MAIN_CONTAINER] or containers
-    return mapping(named[0].get("resources")) if named else {}
+    return as_dict(named[0].get("resources")) if named else {}
 
 
 def _masked(spec: Object) -> Object:
     """The spec without a single value of an environment variable."""
-    template = mapping(spec.get("template"))
-    pod = dict(mapping(template.get("spec")))
+    template = as_dict(spec.get("template"))
+    pod = dict(as_dict(template.get("spec")))
     for kind in _CONTAINERS:
         if kind in pod:
             pod[kind] = [
-                container | {"env": [_masked_variable(v) for v in items(container["env"])]}
+                container | {"env": [_masked_variable(v) for v in as_dicts(container["env"])]}
                 if "env" in container
                 else container
-                for container in items(pod[kind])
+                for container in as_dicts(pod[kind])
             ]
     return spec | {"template": template | {"spec": pod}}
 

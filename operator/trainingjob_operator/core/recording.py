@@ -101,7 +101,7 @@ def open_record(status: JobStatus, seen: Observation, *, now: datetime) -> JobSt
             status, job, REASON_RECORD_NOT_REQUIRED, "deleted before its first pod", now=now
         )
     status = replace(status, record_state=PENDING, record_revision=_FIRST_REVISION)
-    if seen.endpoint_ails:
+    if seen.endpoint_is_down:
         message = "the record endpoint does not answer; the record waits for it"
         return _persisted(status, job, REASON_RECORD_UNAVAILABLE, message, now=now)
     return _persisted(status, job, REASON_RECORD_PENDING, "the record is to be stored", now=now)

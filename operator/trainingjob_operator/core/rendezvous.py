@@ -17,7 +17,7 @@ from trainingjob_api.constants import RENDEZVOUS_PORT
 from trainingjob_api.training_job import TrainingJobSpec
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.naming import owner_prefix, pod_name
-from trainingjob_operator.core.rawread import mapping, text
+from trainingjob_operator.core.rawread import as_dict, as_str
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -56,7 +56,7 @@ def has_port_for_each_rank(spec: TrainingJobSpec) -> bool:
 
 def on_host_network(spec: TrainingJobSpec) -> bool:
     """True if the job's pods use the network of their nodes."""
-    return mapping(spec.template.get("spec")).get("hostNetwork") is True
+    return as_dict(spec.template.get("spec")).get("hostNetwork") is True
 
 
 def host_names(job: JobView, spec: TrainingJobSpec) -> tuple[str, ...]:
@@ -83,10 +83,10 @@ def first_host(job: JobView, spec: TrainingJobSpec) -> str:
 
 def _own_name(spec: TrainingJobSpec, name: str) -> str:
     """Return what the only rank's pod calls itself, as its own /etc/hosts has it."""
-    pod_spec = mapping(spec.template.get("spec"))
+    pod_spec = as_dict(spec.template.get("spec"))
     if on_host_network(spec):
         return LOOPBACK
-    return text(pod_spec.get("hostnameOverride")) or text(pod_spec.get("hostname")) or name
+    return as_str(pod_spec.get("hostnameOverride")) or as_str(pod_spec.get("hostname")) or name
 
 
 def set_names(pod_spec: dict[str, Any], job: JobView, spec: TrainingJobSpec, name: str) -> None:
@@ -101,5 +101,5 @@ def set_names(pod_spec: dict[str, Any], job: JobView, spec: TrainingJobSpec, nam
     if spec.num_nodes > 1:
         pod_spec["hostname"] = name
         pod_spec["subdomain"] = owner_prefix(job.key.name, job.uid)
-    if on_host_network(spec) and text(pod_spec.get("dnsPolicy")) in _FOLLOWS_THE_CLUSTER:
+    if on_host_network(spec) and as_str(pod_spec.get("dnsPolicy")) in _FOLLOWS_THE_CLUSTER:
         pod_spec["dnsPolicy"] = "ClusterFirstWithHostNet"

@@ -22,7 +22,7 @@ from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.manifests import pod_manifest, service_manifest
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.pod import PodView
-from trainingjob_operator.core.rawread import items, mapping
+from trainingjob_operator.core.rawread import as_dict, as_dicts
 from trainingjob_operator.core.refusals import with_part
 from trainingjob_operator.core.weight import weight_of_document
 from trainingjob_operator.jobs.byte_budget import ByteBudget
@@ -176,7 +176,7 @@ class Launcher:
 
 
 def _is_owned_by(raw: dict[str, Any], uid: str) -> bool:
-    references = items(mapping(raw.get("metadata")).get("ownerReferences"))
+    references = as_dicts(as_dict(raw.get("metadata")).get("ownerReferences"))
     return any(ref.get("controller") is True and ref.get("uid") == uid for ref in references)
 
 

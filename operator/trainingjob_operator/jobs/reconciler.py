@@ -32,7 +32,7 @@ from trainingjob_operator.core.observe_job import job_view, status_patch, status
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours, plan
 from trainingjob_operator.core.progress import is_mere_progress
-from trainingjob_operator.core.readiness import held_up
+from trainingjob_operator.core.readiness import blocked_status
 from trainingjob_operator.core.start import is_to_run
 from trainingjob_operator.core.suspension import is_settled, suspended_at
 from trainingjob_operator.core.transitions import events_between
@@ -164,9 +164,9 @@ class Reconciler:
             refusal=entry.refusal,
             pods_are_live=pods_are_live,
             delivery=self._records.delivery_of(entry.job),
-            endpoint_ails=self._records.endpoint_ails,
+            endpoint_is_down=self._records.endpoint_is_down,
             logs=self._logs.outcomes_of(entry.job),
-            volume_ails=self._logs.volume_ails,
+            volume_error=self._logs.volume_error,
             unbegun=entry.unbegun,
             ended=tuple(entry.ended.values()) if entry.ended else (),
         )
@@ -377,7 +377,7 @@ class Reconciler:
             due = await self._pass_without_place(entry)  # its pods have to go meanwhile
             return ASK_UNPLACED_S if due is None else min(due, ASK_UNPLACED_S)
         full = f"the operator follows {self._index.max_jobs} live jobs, which is its limit"
-        status = held_up(job, REASON_QUEUED, full, now=self._clock.now())
+        status = blocked_status(job, REASON_QUEUED, full, now=self._clock.now())
         if patch := status_patch(job.status, status):
             await self._cluster.patch_job_status(key, status_write(job, patch))
         return None

@@ -21,8 +21,8 @@ from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.decision import Event, Plan, Policy
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.core.rawread import mapping
-from trainingjob_operator.core.readiness import held_up
+from trainingjob_operator.core.rawread import as_dict
+from trainingjob_operator.core.readiness import blocked_status
 from trainingjob_operator.core.record import build_record, record_line
 from trainingjob_operator.core.recording import PENDING, is_owed, may_release, stored
 from trainingjob_operator.core.suspension import is_settled
@@ -83,7 +83,7 @@ class RecordKeeper:
             f'{ANNOTATION_DISCARD_RECORD}: "true"): {error}'
         )
         if job.status.attempt == 0 and job.status.launched_attempt is None:
-            return held_up(job, REASON_FORBIDDEN, why, now=self._clock.now())
+            return blocked_status(job, REASON_FORBIDDEN, why, now=self._clock.now())
         event = Event(reason=REASON_FINALIZER_REFUSED, message=why, warning=True)
         self._events.record(job, event)
         return job.status
@@ -172,7 +172,7 @@ class RecordKeeper:
 
         Nor is it for jobs that wait for their users.
         """
-        going_out = job.status.record_state == PENDING and not self._records.endpoint_ails
+        going_out = job.status.record_state == PENDING and not self._records.endpoint_is_down
         return not (job.status.is_finished or is_settled(job, self._policy)) or going_out
 
     async def _say_what_is_lost(self, job: JobView) -> None:
@@ -180,9 +180,9 @@ class RecordKeeper:
         manifest = self._manifests.get(job)
         labels, spec = (manifest.labels, manifest.spec) if manifest is not None else ({}, {})
         if manifest is None and (raw := await self._cluster.get_job(job.key)) is not None:
-            metadata = mapping(raw.get("metadata"))
+            metadata = as_dict(raw.get("metadata"))
             if metadata.get("uid") == job.uid:
-                labels, spec = mapping(metadata.get("labels")), mapping(raw.get("spec"))
+                labels, spec = as_dict(metadata.get("labels")), as_dict(raw.get("spec"))
         record = build_record(
             job, job.status, labels=labels, spec=spec, cluster=self._cluster_name
         )

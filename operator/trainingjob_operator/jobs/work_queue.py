@@ -103,16 +103,16 @@ class WorkQueue(Generic[K]):
         self.add_after(key, wait)
         return wait
 
-    def hold_back(self, key: K, *, at_least_s: float = 0.0) -> None:
+    def park_with_backoff(self, key: K, *, at_least_s: float = 0.0) -> None:
         """As `retry`, but not before, whatever comes in; call it while working on the key."""
-        self.hold(key, self._wait_after_failure(key, at_least_s))
+        self.park(key, self._wait_after_failure(key, at_least_s))
 
     def _wait_after_failure(self, key: K, at_least_s: float) -> float:
         count = self._failures[key] = self._failures.get(key, 0) + 1
         wait = min(self._cap_s, self._base_s * 2.0 ** min(count - 1, 32))
         return max(at_least_s, wait) * random.uniform(1.0, 1.25)  # noqa: S311 - not a secret
 
-    def hold(self, key: K, delay_s: float) -> None:
+    def park(self, key: K, delay_s: float) -> None:
         """Work on this key in so many seconds and not before; call it while working on it."""
         if (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()

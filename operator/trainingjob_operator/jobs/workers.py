@@ -75,16 +75,16 @@ class Workers:
                 again = await self._reconcile(key)
             except ThrottledError as error:
                 self._failed(key, error)
-                self._queue.hold(key, max(error.retry_after_s, 0.1))
+                self._queue.park(key, max(error.retry_after_s, 0.1))
             except RightMissingError as error:
                 # Mostly a server that has just started; else somebody has to grant it, and no
                 # event of the job does.
                 self._failed(key, error)
-                self._queue.hold_back(key, at_least_s=ASK_SOON_S)
+                self._queue.park_with_backoff(key, at_least_s=ASK_SOON_S)
             except KubernetesError as error:
                 self._failed(key, error)
                 if error.permanent:
-                    self._queue.hold(key, ASK_AGAIN_S)
+                    self._queue.park(key, ASK_AGAIN_S)
                 else:
                     self._queue.retry(key)
             except Exception:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from trainingjob_api.errors import UnavailableError
-from trainingjob_operator.core.rawread import mapping
+from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.kube.gateway import MERGE_PATCH, Gateway
 
 _LOOK_S: Final = 0.5
@@ -41,7 +41,7 @@ class DeploymentGateway(Gateway):
             return False
         body: Object = {"spec": {"replicas": 0}}
         await self._call("PATCH", f"{path}/scale", body=body, content_type=MERGE_PATCH)
-        labels = mapping(mapping(deployment["spec"].get("selector")).get("matchLabels"))
+        labels = as_dict(as_dict(deployment["spec"].get("selector")).get("matchLabels"))
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         await _until_none(lambda: self._running(namespace, selector), patience_s)
         return True
@@ -51,7 +51,7 @@ class DeploymentGateway(Gateway):
             str(pod["metadata"]["name"])
             async for page in self.list_pods(namespace, selector=selector)
             for pod in page.items
-            if mapping(pod.get("status")).get("phase") not in _ENDED
+            if as_dict(pod.get("status")).get("phase") not in _ENDED
         ]
 
 

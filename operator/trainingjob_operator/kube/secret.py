@@ -5,7 +5,7 @@ import binascii
 from typing import Any, Final
 
 from trainingjob_api.errors import ConflictError, InvalidError
-from trainingjob_operator.core.rawread import mapping
+from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.kube.gateway import MERGE_PATCH, Gateway
 
 _TRIES: Final = 5
@@ -32,7 +32,7 @@ class SecretGateway(Gateway):
             secret = await self._call("GET", path)
             if secret is None:
                 raise InvalidError(f"there is no Secret {name} in {namespace}")
-            if kept := mapping(secret.get("data")).get(key):
+            if kept := as_dict(secret.get("data")).get(key):
                 return _text(kept)
             body: Object = {
                 "metadata": {"resourceVersion": secret["metadata"]["resourceVersion"]},

@@ -9,7 +9,7 @@ from trainingjob_api.constants import (
     PLURAL_TRAINING_JOBS,
 )
 from trainingjob_api.errors import NotServedError
-from trainingjob_operator.core.rawread import mapping, text
+from trainingjob_operator.core.rawread import as_dict, as_str
 from trainingjob_operator.kube.gateway import Gateway
 
 _PLURALS: Final = (PLURAL_TRAINING_JOBS, PLURAL_RETENTION_POLICIES)
@@ -47,7 +47,7 @@ class StandingGateway(Gateway):
         except NotServedError:
             return Standing.ABSENT
         verbs: dict[str, Any] = {
-            text(mapping(each).get("name")): mapping(each).get("verbs") or ()
+            as_str(as_dict(each).get("name")): as_dict(each).get("verbs") or ()
             for each in document.get("resources") or ()
         }
         if PLURAL_TRAINING_JOBS not in verbs:
@@ -75,4 +75,4 @@ class StandingGateway(Gateway):
             document = await self._call("GET", path, query=query) or {}
         except NotServedError:
             return None
-        return text(mapping(document.get("metadata")).get("resourceVersion"))
+        return as_str(as_dict(document.get("metadata")).get("resourceVersion"))

@@ -8,9 +8,9 @@ from typing import Any, Final, Protocol
 from trainingjob_api.errors import KubernetesError, VolumeError
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.core.rawread import mapping, text
+from trainingjob_operator.core.rawread import as_dict, as_str
 from trainingjob_operator.log_archive.archiver import Archiver
-from trainingjob_operator.log_archive.log_store import Shelf
+from trainingjob_operator.log_archive.log_store import LogStore
 from trainingjob_operator.log_archive.ports import LogSource
 from trainingjob_operator.log_archive.threads import FileThreads
 from trainingjob_operator.settings import Settings
@@ -65,7 +65,7 @@ class LogArchiving:
             on_news: called with a key of which there is news for the reconciler.
         """
         self.threads: Final = FileThreads(THREADS)
-        self._shelf: Final = Shelf(settings.volume.root, identity.owner, self.threads)
+        self._shelf: Final = LogStore(settings.volume.root, identity.owner, self.threads)
         self._cluster: Final = cluster
         self._policy_namespace: Final = policy_namespace
         self._known_uids: Final = known_uids
@@ -94,7 +94,7 @@ class LogArchiving:
                     f"namespace {self._policy_namespace} yet, which would know the volume"
                 )
                 return False
-            known_id = text(mapping(raw.get("status")).get("volumeId")) or None
+            known_id = as_str(as_dict(raw.get("status")).get("volumeId")) or None
             await self._shelf.claim(known_id, self._known_uids())
         except (KubernetesError, VolumeError) as error:
             self._say(f"logs cannot be archived for now: {error}")

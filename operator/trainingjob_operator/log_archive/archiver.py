@@ -41,7 +41,7 @@ from trainingjob_operator.core.text import cut as cut_text
 from trainingjob_operator.core.text import one_line
 from trainingjob_operator.log_archive.log_copy import copy_logs
 from trainingjob_operator.log_archive.log_queue import LogQueue, LogTask
-from trainingjob_operator.log_archive.ports import LogShelf, LogSource
+from trainingjob_operator.log_archive.ports import LogSource, LogStore
 
 DEADLINE_S: Final = 60.0
 """For how long a log is read and written, from its turn on, all tries together."""
@@ -89,7 +89,7 @@ class Archiver:
         self,
         *,
         pods: LogSource,
-        shelf: LogShelf,
+        shelf: LogStore,
         clock: Clock,
         on_news: Callable[[JobKey], None],
         concurrency: int = CONCURRENCY,
@@ -123,7 +123,7 @@ class Archiver:
     # --- what the reconciler does with it -------------------------------------------------------
 
     @property
-    def volume_ails(self) -> str:
+    def volume_error(self) -> str:
         """Why the volume cannot be written at the moment; "" when it can, or might."""
         return self._ails if self._clock.monotonic() < self._ails_until else ""
 
@@ -160,7 +160,7 @@ class Archiver:
 
     async def prepare(self, job: JobView) -> bool:
         """Make a job's directory, if the volume takes it within a moment. Whether it did."""
-        if self.volume_ails:
+        if self.volume_error:
             return False
         try:
             await self._shelf.prepare(job.key, job.uid)
@@ -196,8 +196,8 @@ class Archiver:
 
     async def _try(self, task: LogTask) -> LogOutcome | None:
         """What became of a log; None: another try is due."""
-        if self.volume_ails:
-            return _lost(task, self.volume_ails, volume_fault=True)
+        if self.volume_error:
+            return _lost(task, self.volume_error, volume_fault=True)
         begun = self._clock.monotonic()
         effort = self._efforts.setdefault(task.pod_uid, _Effort(begun))
         left = DEADLINE_S - effort.worked_s
@@ -284,7 +284,7 @@ class Archiver:
             asyncio.get_running_loop().call_later(TELL_EVERY_S, tell)
 
     def _volume_failed(self, error: VolumeError) -> None:
-        if not self.volume_ails:
+        if not self.volume_error:
             _logger.warning("the log volume ails: %s; it is asked again in %g s", error, AILING_S)
         self._ails, self.volume_fault = one_line(str(error), _MAX_WHY), error
         self._ails_until = self._clock.monotonic() + AILING_S

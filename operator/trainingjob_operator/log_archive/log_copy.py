@@ -7,13 +7,13 @@ from typing import Final
 from trainingjob_api.errors import GoneError, KubernetesError
 from trainingjob_operator.core.decision import LogOutcome
 from trainingjob_operator.log_archive.log_queue import LogTask
-from trainingjob_operator.log_archive.ports import LogArchive, LogShelf, LogSource
+from trainingjob_operator.log_archive.ports import LogArchive, LogSource, LogStore
 from trainingjob_operator.log_archive.sections import Section
 
 _GONE: Final = "the pod was gone before its log was known to be archived"
 
 
-async def copy_logs(pods: LogSource, shelf: LogShelf, task: LogTask) -> LogOutcome:
+async def copy_logs(pods: LogSource, shelf: LogStore, task: LogTask) -> LogOutcome:
     """Add the logs of a pod to its job's archive, unless they are there."""
     archive = await shelf.open(task.key, task.job_uid)
     try:

@@ -31,7 +31,7 @@ PREPARE_S: Final = 2.0
 """Deadline in seconds of what a job's start waits for."""
 
 
-class Shelf:
+class LogStore:
     """The archives of all jobs, and their directories."""
 
     def __init__(self, path: str, owner: Callable[[], Owner], threads: FileThreads) -> None:

@@ -8,10 +8,10 @@ from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.pod import PodView
 
 
-class NoArchive:
+class NoLogArchive:
     """Where there is no log volume: nothing is owed, and nothing is wanted."""
 
-    volume_ails: Final = ""
+    volume_error: Final = ""
 
     def outcomes_of(self, job: JobView) -> Mapping[str, LogOutcome]:
         """Nothing."""

@@ -30,7 +30,7 @@ class LogArchive(Protocol):
     async def close(self) -> None: ...
 
 
-class LogShelf(Protocol):
+class LogStore(Protocol):
     """Where the archives of jobs are; see `log_archive.log_store`."""
 
     async def prepare(self, key: JobKey, uid: str) -> None: ...

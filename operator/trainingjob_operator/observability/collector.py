@@ -283,7 +283,7 @@ class Readings(Collector):
         yield _gauge(
             "record_endpoint_down",
             "1 while the record endpoint is taken to be down and asked once in 30 s.",
-            int(outbox.endpoint_ails),
+            int(outbox.endpoint_is_down),
         )
 
 

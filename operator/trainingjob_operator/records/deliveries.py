@@ -23,7 +23,7 @@ from trainingjob_operator.core.job import JobKey, JobView
 YIELD_S: Final = 30.0
 """For so long news let records pass, however many there are."""
 
-IN_HAND: Final = 32
+MAX_NOTIFIED: Final = 32
 """News that are with the reconciler at once: enough for each of its workers by default."""
 
 _STUCK_S: Final = 10.0
@@ -31,7 +31,7 @@ _STUCK_S: Final = 10.0
 hold up no others."""
 
 
-class News:
+class Deliveries:
     """Deliveries by job, the oldest first. All times are monotonic seconds."""
 
     def __init__(self, limit: int, clock: Clock, *, on_delivery: Callable[[JobKey], None]) -> None:
@@ -68,7 +68,7 @@ class News:
         delivery = self._deliveries.get(job.key)
         return delivery if delivery is not None and delivery.uid == job.uid else None
 
-    def tell(self, key: JobKey, delivery: Delivery) -> None:
+    def add(self, key: JobKey, delivery: Delivery) -> None:
         """The endpoint has spoken. At the limit the oldest news make room.
 
         Those are found again one day: the record is sent again, and answered as it was before.
@@ -91,7 +91,7 @@ class News:
         self._settled_at = self._clock.monotonic()
         return True
 
-    def pass_on(self, *, sending: bool) -> None:
+    def notify(self, *, sending: bool) -> None:
         """Let the reconciler know of what it can take.
 
         Args:
@@ -100,7 +100,7 @@ class News:
         now = self._clock.monotonic()
         while self._in_hand and now - next(iter(self._in_hand.values())) > _STUCK_S:
             self._in_hand.popitem(last=False)
-        while self._told_at and len(self._in_hand) < IN_HAND:
+        while self._told_at and len(self._in_hand) < MAX_NOTIFIED:
             key, told_at = next(iter(self._told_at.items()))
             if sending and now - told_at < YIELD_S:
                 return

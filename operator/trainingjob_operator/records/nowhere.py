@@ -9,10 +9,10 @@ from trainingjob_operator.core.decision import Delivery
 from trainingjob_operator.core.job import JobKey, JobStatus, JobView
 
 
-class Nowhere:
+class NoRecords:
     """Takes the outbox's place."""
 
-    endpoint_ails: Final = False
+    endpoint_is_down: Final = False
 
     def offer(self, key: JobKey) -> None:
         """The job waits in the cluster."""

@@ -34,13 +34,13 @@ from trainingjob_operator.core.decision import Delivery
 from trainingjob_operator.core.job import JobKey, JobStatus, JobView, is_newer
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.plan import is_ours
-from trainingjob_operator.core.rawread import mapping
+from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.core.record import build_record
 from trainingjob_operator.core.recording import PENDING, REJECTED
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import Manifest, ManifestCache
 from trainingjob_operator.records.circuit_breaker import CircuitBreaker
-from trainingjob_operator.records.deliveries import News
+from trainingjob_operator.records.deliveries import Deliveries
 from trainingjob_operator.records.ready_jobs import ReadyJobs
 from trainingjob_operator.records.retry_cache import RetryCache
 
@@ -119,7 +119,7 @@ class Outbox:
         self._clock: Final = clock
         self._cluster: Final = cluster
         self.concurrency: Final = concurrency
-        self._news: Final = News(cache.max_keys, clock, on_delivery=on_delivery)
+        self._deliveries: Final = Deliveries(cache.max_keys, clock, on_delivery=on_delivery)
         self._on_room: Final = on_room
         self._on_missed: Final = on_missed
         self.ready: Final = ReadyJobs()
@@ -135,7 +135,7 @@ class Outbox:
     # --- what the reconciler does with it -------------------------------------------------------
 
     @property
-    def endpoint_ails(self) -> bool:
+    def endpoint_is_down(self) -> bool:
         """Whether the endpoint is taken to be down."""
         return self._breaker.is_open
 
@@ -147,7 +147,7 @@ class Outbox:
     @property
     def deliveries(self) -> int:
         """News of records that the reconciler has not taken yet; as many as keys at most."""
-        return len(self._news)
+        return len(self._deliveries)
 
     def offer(self, key: JobKey) -> None:
         """A job's record is to be stored. Never waits."""
@@ -168,7 +168,7 @@ class Outbox:
 
         The list can be older than what the index knows: its pages are of one moment.
         """
-        key, now, told = job.key, self._clock.monotonic(), self._news.of(job)
+        key, now, told = job.key, self._clock.monotonic(), self._deliveries.of(job)
         is_told = told is not None and told.revision == job.status.record_revision
         if is_told or self._cache.is_left_alone(key, now=now):
             return
@@ -195,11 +195,11 @@ class Outbox:
 
     def delivery_of(self, job: JobView) -> Delivery | None:
         """What became of the record of this very job, until `settled` is called."""
-        return self._news.of(job)
+        return self._deliveries.of(job)
 
     def settled(self, key: JobKey) -> None:
         """The news of this job's record are in its status, or there is no such job any more."""
-        if self._news.settled(key):
+        if self._deliveries.settled(key):
             self._wake.set()
 
     async def store_at_once(self, job: JobView, status: JobStatus) -> bool:
@@ -233,7 +233,7 @@ class Outbox:
             while True:
                 self._wake.clear()
                 self._start_what_is_due()
-                self._news.pass_on(sending=len(self._tasks) >= self.concurrency)
+                self._deliveries.notify(sending=len(self._tasks) >= self.concurrency)
                 await self._sleep()
         finally:
             for task in self._tasks:
@@ -264,9 +264,9 @@ class Outbox:
         return (key, None) if key is not None else None
 
     def _has_room(self) -> bool:
-        if len(self._news) + len(self._tasks) < self._news.limit:
+        if len(self._deliveries) + len(self._tasks) < self._deliveries.limit:
             return len(self._tasks) < self.concurrency
-        return not self._tasks and self._news.is_stuck
+        return not self._tasks and self._deliveries.is_stuck
 
     def _wait_s(self, now: float) -> float:
         """For how long the endpoint is to be left alone."""
@@ -280,7 +280,7 @@ class Outbox:
         if due is not None and self._has_room():
             due = now if self._breaker.is_open else due
             wait = max(due - now, self._wait_s(now), _SHORTEST_SLEEP_S)
-        if self._news.waits or (due is not None and not self._has_room()):
+        if self._deliveries.waits or (due is not None and not self._has_room()):
             wait = min(wait or _LOOK_S, _LOOK_S)
         try:
             async with asyncio.timeout(wait):
@@ -336,8 +336,8 @@ class Outbox:
             if raw is None:
                 return None
             job = job_view(raw)
-            labels = mapping(mapping(raw.get("metadata")).get("labels"))
-            manifest = Manifest(labels, mapping(raw.get("spec")), self._clock.monotonic())
+            labels = as_dict(as_dict(raw.get("metadata")).get("labels"))
+            manifest = Manifest(labels, as_dict(raw.get("spec")), self._clock.monotonic())
         waits = job.status.is_finished and job.status.record_state in {PENDING, REJECTED}
         # The record names the logs. It is offered again when they are archived or given up.
         is_due = waits and is_archived(job.status) and is_ours(job)
@@ -367,7 +367,9 @@ class Outbox:
             _logger.warning("job %s: its record is not taken: %s", key, message)
         self._cache.remove(key)
         uid, revision = record["uid"], record["revision"]
-        self._news.tell(key, Delivery(uid=uid, revision=revision, result=result, message=message))
+        self._deliveries.add(
+            key, Delivery(uid=uid, revision=revision, result=result, message=message)
+        )
 
     def _endpoint_failed(self, error: RecordError) -> None:
         self.failures_total += 1

@@ -25,7 +25,7 @@ from trainingjob_api.constants import (
 )
 from trainingjob_api.errors import ConflictError, KubernetesError, VolumeError
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.rawread import mapping, text
+from trainingjob_operator.core.rawread import as_dict, as_str
 from trainingjob_operator.jobs.index_aging import IndexAging
 from trainingjob_operator.retention.clock_guard import ClockGuard
 from trainingjob_operator.retention.job_deleter import Remover
@@ -241,7 +241,7 @@ class Housekeeper:
         raw = await self._read_default_policy(namespace)
         if raw is None:
             return None
-        volume_id = text(mapping(raw.get("status")).get("volumeId")) or None
+        volume_id = as_str(as_dict(raw.get("status")).get("volumeId")) or None
         try:
             await tools.identify()
         except VolumeError as error:

@@ -14,7 +14,7 @@ from trainingjob_api.constants import (
     REASON_VALID,
 )
 from trainingjob_operator.core.observe_policy import PolicyView, policy_view
-from trainingjob_operator.core.rawread import items, mapping, text, time_text, whole
+from trainingjob_operator.core.rawread import as_dict, as_dicts, as_int, as_str, time_text
 from trainingjob_operator.core.retention import Inherited
 from trainingjob_operator.core.text import cut
 from trainingjob_operator.volume.sweep.rules import VolumeReport
@@ -83,11 +83,11 @@ def status_patch(raw: Object, inherited: Inherited | None, run: Run, *, now: dat
         run: how the run went.
         now: the time.
     """
-    metadata, old, policy = raw["metadata"], mapping(raw.get("status")), policy_view(raw)
+    metadata, old, policy = raw["metadata"], as_dict(raw.get("status")), policy_view(raw)
     volume, last = run.volume or VolumeReport(), run.figures
-    totals = mapping(old.get("totals"))
+    totals = as_dict(old.get("totals"))
     sums = {
-        name: min(whole(totals.get(name)) + run.untold.get(name, 0) + count, _MAX_TOTAL)
+        name: min(as_int(totals.get(name)) + run.untold.get(name, 0) + count, _MAX_TOTAL)
         for name, count in last.items()
     }
     status: Object = {
@@ -97,7 +97,7 @@ def status_patch(raw: Object, inherited: Inherited | None, run: Run, *, now: dat
         "lastDurationSeconds": min(math.ceil(run.seconds), _MAX_INT32),
         "nextSweepTime": time_text(run.next_at),
         **{name: min(count, _limit(name)) for name, count in last.items()},
-        "skipped": _skipped(mapping(old.get("skipped")), run),
+        "skipped": _skipped(as_dict(old.get("skipped")), run),
         "totals": sums,
         "conditions": _conditions(old, policy, run, now),
     }
@@ -137,7 +137,7 @@ def _conditions(old: Object, policy: PolicyView, run: Run, now: datetime) -> lis
     volume = run.volume
     if volume is not None and volume.healthy is not None:
         said.append((CONDITION_VOLUME_HEALTHY, volume.healthy, volume.reason, volume.message))
-    before = {text(each.get("type")): each for each in items(old.get("conditions"))}
+    before = {as_str(each.get("type")): each for each in as_dicts(old.get("conditions"))}
     others = [each for kind, each in before.items() if kind not in POLICY_CONDITIONS]
     return others + [
         _condition(before.get(kind, {}), policy, now, (kind, to, reason, message))
@@ -150,7 +150,7 @@ def _condition(
 ) -> Object:
     kind, to, reason, message = said
     status = "True" if to else "False"
-    since = text(old.get("lastTransitionTime")) if old.get("status") == status else ""
+    since = as_str(old.get("lastTransitionTime")) if old.get("status") == status else ""
     return {
         "type": kind,
         "status": status,

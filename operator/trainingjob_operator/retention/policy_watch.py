@@ -18,7 +18,7 @@ from trainingjob_api.constants import POLICY_NAME
 from trainingjob_api.errors import AlreadyExistsError, ForbiddenError, KubernetesError
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.observe_policy import PolicyView, policy_view
-from trainingjob_operator.core.rawread import mapping
+from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.kube.unreadable import Unreadable
 from trainingjob_operator.retention.policy_book import PolicyBook
@@ -168,4 +168,4 @@ class PolicyWatch:
 
 
 def _counts(raw: dict[str, Any]) -> bool:
-    return mapping(raw.get("metadata")).get("name") == POLICY_NAME
+    return as_dict(raw.get("metadata")).get("name") == POLICY_NAME

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from trainingjob_api.constants import REASON_IDENTITY_UNKNOWN
 from trainingjob_api.errors import KubernetesError, VolumeError
-from trainingjob_operator.core.rawread import mapping, text
+from trainingjob_operator.core.rawread import as_dict, as_str
 from trainingjob_operator.volume.identity import Identity
 
 _RETRY_S: Final = 5.0
@@ -50,7 +50,7 @@ class IdentityReader:
             why = self._explain(str(error))
             self._identity.doubt(why)
             raise VolumeError(why, reason=REASON_IDENTITY_UNKNOWN) from error
-        uid = text(mapping((raw or {}).get("metadata")).get("uid"))
+        uid = as_str(as_dict((raw or {}).get("metadata")).get("uid"))
         if not uid:
             why = self._explain("there is no such namespace")
             self._identity.forget(why)

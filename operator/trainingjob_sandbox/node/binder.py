@@ -62,7 +62,7 @@ class Binder:
         self._capacity = capacity
         self._labels = labels
         self._waiting: dict[str, Object] = {}
-        self._news = asyncio.Event()
+        self._deliveries = asyncio.Event()
 
     def offer(self, pod: Object) -> None:
         """Look at a pod; whatever needs no binding by us is forgotten."""
@@ -76,7 +76,7 @@ class Binder:
         )
         if wanted:
             self._waiting[uid] = pod
-            self._news.set()
+            self._deliveries.set()
         else:
             self._waiting.pop(uid, None)
 
@@ -89,9 +89,9 @@ class Binder:
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(
-                    self._news.wait(), timeout=_RETRY_S if self._waiting else None
+                    self._deliveries.wait(), timeout=_RETRY_S if self._waiting else None
                 )
-            self._news.clear()
+            self._deliveries.clear()
             for uid, pod in list(self._waiting.items()):
                 try:
                     if await self._try(pod):

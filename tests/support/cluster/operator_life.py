@@ -18,10 +18,10 @@ from trainingjob_operator.jobs.work_queue import WorkQueue
 from trainingjob_operator.jobs.workers import Workers
 from trainingjob_operator.kube.unreadable import Unreadable
 from trainingjob_operator.log_archive.archiver import Archiver
-from trainingjob_operator.log_archive.no_archive import NoArchive
-from trainingjob_operator.log_archive.ports import LogShelf
+from trainingjob_operator.log_archive.no_archive import NoLogArchive
+from trainingjob_operator.log_archive.ports import LogStore
 from trainingjob_operator.records.carrier import Carrier
-from trainingjob_operator.records.nowhere import Nowhere
+from trainingjob_operator.records.nowhere import NoRecords
 from trainingjob_operator.records.outbox import Writer
 from trainingjob_operator.retention.clock_guard import ClockGuard
 from trainingjob_operator.retention.job_deleter import Remover
@@ -60,7 +60,7 @@ class OperatorLife:
         endpoint: Writer | None = None,
         retry_cache_size: int = 1000,
         ttl_s: float | None = None,
-        shelf: LogShelf | None = None,
+        shelf: LogStore | None = None,
         max_waiting: int = 1000,
         events: Recorder | None = None,
         partial_hold_s: float = 60.0,
@@ -106,9 +106,9 @@ class OperatorLife:
             cluster=cluster,
             index=self.index,
             manifests=self.manifests,
-            records=self.carrier.outbox if self.carrier else Nowhere(),
+            records=self.carrier.outbox if self.carrier else NoRecords(),
             retention=self.remover if ttl_s is not None else None,
-            logs=self.archiver or NoArchive(),
+            logs=self.archiver or NoLogArchive(),
             events=events or self.recorded,
             clock=cluster.clock,
             policy=policy,
@@ -145,7 +145,7 @@ class OperatorLife:
             on_delivery=self.queue.add,
         )
 
-    def _archiver(self, shelf: LogShelf, max_waiting: int) -> Archiver:
+    def _archiver(self, shelf: LogStore, max_waiting: int) -> Archiver:
         return Archiver(
             pods=self.cluster,
             shelf=shelf,

@@ -27,7 +27,7 @@ from trainingjob_operator.log_archive import archiver as archiving
 from trainingjob_operator.log_archive.archive_file import ArchiveFile
 from trainingjob_operator.log_archive.archiver import Archiver
 from trainingjob_operator.log_archive.log_queue import LogTask
-from trainingjob_operator.log_archive.log_store import Shelf
+from trainingjob_operator.log_archive.log_store import LogStore
 from trainingjob_operator.log_archive.sections import Section
 from trainingjob_operator.log_archive.threads import FileThreads
 from trainingjob_operator.volume.entries import Entry
@@ -229,7 +229,7 @@ def archive(place: Path, uid: str, *, pod: str = "pod-0", lines: int = 64) -> Lo
 
     async def run() -> LogOutcome:
         clock = SystemClock()
-        shelf = Shelf(str(place), lambda: OURS, FileThreads(4))
+        shelf = LogStore(str(place), lambda: OURS, FileThreads(4))
         archiver = Archiver(pods=LongLog(lines), shelf=shelf, clock=clock, on_news=lambda _: None)
         archiver.queue.put(
             LogTask(
@@ -360,7 +360,7 @@ def a_log_on_a_read_only_volume(folder: Path) -> Outcome:
     lost = archive(volume.path, new_uid())
     prepared = ""
     try:
-        shelf = Shelf(str(volume.path), lambda: OURS, FileThreads(1))
+        shelf = LogStore(str(volume.path), lambda: OURS, FileThreads(1))
         asyncio.run(shelf.prepare(KEY, new_uid()))
     except VolumeError as error:
         prepared = error.reason

@@ -28,13 +28,13 @@ async def operator() -> AsyncIterator[Operator]:
 async def test_a_process_is_ready_when_it_has_listed_everything_and_hears_of_what_is_new(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert operator.what_ails() is None
-    assert operator.what_is_missing() == "the first list of jobs and pods is not complete"
+    assert operator.liveness_problem() is None
+    assert operator.readiness_problem() == "the first list of jobs and pods is not complete"
     await operator._start()
-    assert operator.what_ails() is None
-    assert operator.what_is_missing() == "the watches of jobs and pods are not open yet"
+    assert operator.liveness_problem() is None
+    assert operator.readiness_problem() == "the watches of jobs and pods are not open yet"
     monkeypatch.setattr(operator.relists, "have_begun", lambda namespaces: True)
-    assert operator.what_is_missing() is None
+    assert operator.readiness_problem() is None
 
 
 @pytest.mark.parametrize("name", ["resync", "events", "clock-guard"])
@@ -43,8 +43,8 @@ async def test_a_task_that_has_died_is_told_by_both_probes(operator: Operator, n
     victim = next(task for task in operator._tasks if task.get_name() == name)
     victim.cancel()
     await asyncio.wait([victim])
-    assert operator.what_ails() == f"a task has died: {name}"
-    assert operator.what_is_missing() == f"a task has died: {name}"
+    assert operator.liveness_problem() == f"a task has died: {name}"
+    assert operator.readiness_problem() == f"a task has died: {name}"
 
 
 async def test_a_worker_that_has_died_is_told(operator: Operator) -> None:
@@ -52,11 +52,11 @@ async def test_a_worker_that_has_died_is_told(operator: Operator) -> None:
     victim = operator.workers._tasks[0]
     victim.cancel()
     await asyncio.wait([victim])
-    assert operator.what_ails() == "a worker has died"
+    assert operator.liveness_problem() == "a worker has died"
 
 
 async def test_a_process_that_stops_is_well_but_not_ready(operator: Operator) -> None:
     await operator._start()
     await operator._stop()
-    assert operator.what_ails() is None
-    assert operator.what_is_missing() == "stopping"
+    assert operator.liveness_problem() is None
+    assert operator.readiness_problem() == "stopping"

@@ -23,7 +23,7 @@ from trainingjob_operator.volume.sweep.rules import (
     judge_mark,
 )
 from trainingjob_operator.volume.sweep.tree_age import Tree, measure
-from trainingjob_operator.volume.sweep.young_entries import Youth
+from trainingjob_operator.volume.sweep.young_entries import YoungEntries
 
 _BUSY: Final = frozenset({errno.EBUSY, errno.ENOTEMPTY})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
@@ -53,7 +53,7 @@ class Question:
     pressure_cutoff_ns: int
     legacy: bool
     tick: Callable[[], None]
-    youth: Youth
+    youth: YoungEntries
 
 
 @dataclass(frozen=True, slots=True)

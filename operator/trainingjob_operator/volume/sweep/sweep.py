@@ -25,7 +25,7 @@ from trainingjob_operator.volume.sweep.rules import (
 )
 from trainingjob_operator.volume.sweep.tally import Ledger
 from trainingjob_operator.volume.sweep.volume_pass import Seen, VolumePass
-from trainingjob_operator.volume.sweep.young_entries import Youth
+from trainingjob_operator.volume.sweep.young_entries import YoungEntries
 
 CLOCK_LIMIT_S: Final = 3600.0
 """A clock that was set by more than this costs one sweep: files must not age by an hour at once."""
@@ -113,7 +113,7 @@ class LogSweep:
         self._last: _Times | None = None
         self._stopped_at = ""
         self._patience = 1
-        self.youth: Final = Youth()
+        self.youth: Final = YoungEntries()
         self._relief: Final = Relief(clock.monotonic)
         self._budget: Budget | None = None
         self._pass: VolumePass | None = None

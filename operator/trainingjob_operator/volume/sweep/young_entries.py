@@ -12,7 +12,7 @@ from typing import Final
 LIMIT: Final = 20_000
 
 
-class Youth:
+class YoungEntries:
     """The last change that was seen, by an entry's path. For one thread at a time."""
 
     def __init__(self, limit: int = LIMIT) -> None:

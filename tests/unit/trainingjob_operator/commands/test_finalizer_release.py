@@ -19,7 +19,7 @@ from trainingjob_api.errors import (
     RecordRejectedError,
     UnavailableError,
 )
-from trainingjob_operator.commands.finalizer_release import Account, Farewell
+from trainingjob_operator.commands.finalizer_release import Account, FinalizerRelease
 from trainingjob_operator.core.decision import Policy
 from trainingjob_operator.kube.gateway import Page
 from trainingjob_operator.records.outbox import Writer
@@ -68,8 +68,8 @@ def farewell(
     *,
     discard: bool = False,
     **more: Any,
-) -> Farewell:
-    return Farewell(
+) -> FinalizerRelease:
+    return FinalizerRelease(
         objects,
         writer,
         **{

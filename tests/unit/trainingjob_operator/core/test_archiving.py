@@ -194,7 +194,7 @@ def test_when_the_volume_took_nothing_at_all_it_is_to_blame() -> None:
 
 
 def test_a_volume_that_ails_when_the_job_starts_is_said_and_forgiven() -> None:
-    decided = decide(make_view(LAUNCHED), make_pod(), policy=ON, volume_ails="it is read-only")
+    decided = decide(make_view(LAUNCHED), make_pod(), policy=ON, volume_error="it is read-only")
     assert verdict(decided.status) == (False, "VolumeUnavailable")
     ending = decide(make_view(decided.status), succeeded(), policy=ON)
     last = decide(make_view(ending.status), succeeded(), policy=ON, logs=archived(succeeded()))

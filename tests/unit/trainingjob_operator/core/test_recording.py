@@ -104,7 +104,7 @@ def test_a_record_that_waits_in_a_job_without_the_finalizer_is_claimed_again(
     ("seen", "state", "why"),
     [
         (Observation(job=job()), "Pending", "Pending"),
-        (Observation(job=job(), endpoint_ails=True), "Pending", "Unavailable"),
+        (Observation(job=job(), endpoint_is_down=True), "Pending", "Unavailable"),
         (Observation(job=job(owed=False)), "NotRequired", "NotRequired"),
         (Observation(job=job(discard_record=True)), "NotRequired", "Discarded"),
         (Observation(job=job(deleting=True)), "Pending", "Pending"),

@@ -47,7 +47,7 @@ async def test_a_key_on_hold_waits_whatever_comes() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
     await queue.get()
-    queue.hold("a", 3600)
+    queue.park("a", 3600)
     queue.add("a")
     queue.done("a")
     queue.add("a")
@@ -59,7 +59,7 @@ async def test_a_hold_ends_by_itself() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
     await queue.get()
-    queue.hold("a", 0.01)
+    queue.park("a", 0.01)
     queue.done("a")
     assert await asyncio.wait_for(queue.get(), 5) == "a"
 
@@ -91,7 +91,7 @@ async def test_a_key_that_is_in_the_queue_keeps_its_place_at_the_limit() -> None
     key = await queue.get()
     queue.add("a")  # news while it is worked on
     queue.retry("a", at_least_s=60)
-    queue.hold("a", 60)
+    queue.park("a", 60)
     queue.add("b")
     assert queue.refused_total == 1
     queue.done(key)

@@ -221,7 +221,7 @@ async def test_an_error_of_one_jobs_entry_costs_no_other_job_its_log() -> None:
         other = cluster.create_job(make_job("other"))
         await until(lambda: is_settled(cluster, "other"), 60)
         assert life.archiver is not None
-        assert life.archiver.volume_ails == ""
+        assert life.archiver.volume_error == ""
         assert life.archiver.volume_fault is None
     assert logs(cluster, "closed")[0] == "False"
     assert "does not let the operator in" in logs(cluster, "closed")[2]

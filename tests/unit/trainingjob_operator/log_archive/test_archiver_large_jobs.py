@@ -48,7 +48,7 @@ class Node:
             yield b"x"
 
 
-class Shelf:
+class LogStore:
     """Archives that keep nothing but who was there.
 
     Attributes:
@@ -66,7 +66,7 @@ class Shelf:
 
     async def prepare(self, key: JobKey, uid: str) -> None: ...
 
-    async def open(self, key: JobKey, uid: str) -> "Shelf":
+    async def open(self, key: JobKey, uid: str) -> "LogStore":
         if self.clock.monotonic() < self.busy_until:
             raise ArchiveBusyError("another process holds the lock on job_1.log")
         return self
@@ -93,7 +93,7 @@ class Work:
 
     def __init__(self, nodes: int) -> None:
         self.clock = LoopClock()
-        self.node, self.shelf = Node(), Shelf(self.clock)
+        self.node, self.shelf = Node(), LogStore(self.clock)
         self.archiver = Archiver(
             pods=self.node, shelf=self.shelf, clock=self.clock, on_news=lambda key: None
         )
@@ -158,4 +158,4 @@ async def test_a_lock_that_stays_is_waited_for_no_longer_than_a_minute() -> None
         "another process holds the lock on job_1.log"
     }
     assert not any(outcome.volume_fault for outcome in outcomes)
-    assert work.archiver.volume_ails == "", "the volume is not to blame"
+    assert work.archiver.volume_error == "", "the volume is not to blame"

@@ -14,7 +14,7 @@ from trainingjob_api.errors import EntryError, VolumeError
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.log_archive import log_store as shelf_module
 from trainingjob_operator.log_archive.archive_file import ArchiveFile
-from trainingjob_operator.log_archive.log_store import Shelf
+from trainingjob_operator.log_archive.log_store import LogStore
 from trainingjob_operator.log_archive.sections import Section
 from trainingjob_operator.log_archive.threads import FileThreads
 from trainingjob_operator.volume.root import Root
@@ -37,15 +37,15 @@ def volume(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def shelf(volume: Path) -> Shelf:
-    return Shelf(str(volume), lambda: OWNER, FileThreads(4))
+def shelf(volume: Path) -> LogStore:
+    return LogStore(str(volume), lambda: OWNER, FileThreads(4))
 
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def put(shelf: Shelf, pod: str, *parts: bytes, rank: int = 0) -> bool:
+async def put(shelf: LogStore, pod: str, *parts: bytes, rank: int = 0) -> bool:
     archive = await shelf.open(KEY, UID)
     try:
         if await archive.find(pod) is not None:
@@ -60,7 +60,7 @@ async def put(shelf: Shelf, pod: str, *parts: bytes, rank: int = 0) -> bool:
 
 
 async def test_a_jobs_directory_says_whose_it_is_and_is_open_as_the_volume_is(
-    shelf: Shelf, volume: Path
+    shelf: LogStore, volume: Path
 ) -> None:
     await shelf.prepare(KEY, UID)
     await shelf.prepare(KEY, UID)
@@ -71,7 +71,7 @@ async def test_a_jobs_directory_says_whose_it_is_and_is_open_as_the_volume_is(
     assert stat.S_IMODE(directory.stat().st_mode) == 0o777
 
 
-async def test_a_log_is_appended_once(shelf: Shelf, volume: Path) -> None:
+async def test_a_log_is_appended_once(shelf: LogStore, volume: Path) -> None:
     assert await put(shelf, "pod-0", b"hel", b"lo\n")
     assert not await put(shelf, "pod-0", b"again\n")
     assert await put(shelf, "pod-1", b"there", rank=1)
@@ -84,7 +84,7 @@ async def test_a_log_is_appended_once(shelf: Shelf, volume: Path) -> None:
 async def test_where_no_volume_is_mounted_nothing_is_written(tmp_path: Path) -> None:
     empty = tmp_path / "volume"
     empty.mkdir()
-    shelf = Shelf(str(empty), lambda: OWNER, FileThreads(4))
+    shelf = LogStore(str(empty), lambda: OWNER, FileThreads(4))
     with pytest.raises(VolumeError):
         await shelf.prepare(KEY, UID)
     with pytest.raises(VolumeError):
@@ -92,7 +92,9 @@ async def test_where_no_volume_is_mounted_nothing_is_written(tmp_path: Path) -> 
     assert list(empty.iterdir()) == []
 
 
-async def test_what_was_begun_and_left_is_removed_at_the_end(shelf: Shelf, volume: Path) -> None:
+async def test_what_was_begun_and_left_is_removed_at_the_end(
+    shelf: LogStore, volume: Path
+) -> None:
     await put(shelf, "pod-0", b"one\n")
     before = (volume / f"job_{UID}.log").read_bytes()
     archive = await shelf.open(KEY, UID)
@@ -103,7 +105,7 @@ async def test_what_was_begun_and_left_is_removed_at_the_end(shelf: Shelf, volum
 
 
 async def test_what_cannot_be_removed_at_the_end_is_removed_by_the_next(
-    shelf: Shelf, volume: Path, monkeypatch: pytest.MonkeyPatch
+    shelf: LogStore, volume: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(file: ArchiveFile, size: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -122,7 +124,7 @@ async def test_what_cannot_be_removed_at_the_end_is_removed_by_the_next(
 
 
 async def test_a_file_that_a_late_call_is_at_is_nobody_elses_until_it_comes_back(
-    shelf: Shelf, volume: Path, monkeypatch: pytest.MonkeyPatch
+    shelf: LogStore, volume: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end, real = threading.Event(), ArchiveFile.write
 
@@ -151,7 +153,7 @@ async def test_a_file_that_a_late_call_is_at_is_nobody_elses_until_it_comes_back
 
 
 async def test_a_volume_that_hangs_is_waited_for_no_longer_than_the_deadline(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    shelf: LogStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end = threading.Event()
     monkeypatch.setattr(shelf_module, "PREPARE_S", 0.05)
@@ -161,7 +163,7 @@ async def test_a_volume_that_hangs_is_waited_for_no_longer_than_the_deadline(
     end.set()
 
 
-async def test_a_directory_that_is_a_link_is_not_followed(shelf: Shelf, volume: Path) -> None:
+async def test_a_directory_that_is_a_link_is_not_followed(shelf: LogStore, volume: Path) -> None:
     victim = volume.parent / "victim"
     victim.mkdir()
     (volume / f"job_{UID}").symlink_to(victim)
@@ -170,7 +172,7 @@ async def test_a_directory_that_is_a_link_is_not_followed(shelf: Shelf, volume: 
     assert list(victim.iterdir()) == []
 
 
-async def test_no_file_stays_open(shelf: Shelf) -> None:
+async def test_no_file_stays_open(shelf: LogStore) -> None:
     before = open_files()
     for number in range(20):
         await put(shelf, f"pod-{number}", b"one\n")

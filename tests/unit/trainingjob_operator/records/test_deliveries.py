@@ -5,7 +5,7 @@ import pytest
 from tests.support.clock import FakeClock
 from trainingjob_operator.core.decision import Delivery
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.records.deliveries import IN_HAND, YIELD_S, News
+from trainingjob_operator.records.deliveries import MAX_NOTIFIED, YIELD_S, Deliveries
 
 STUCK_S = 10.0
 
@@ -16,12 +16,12 @@ class Desk:
     def __init__(self, limit: int = 1000) -> None:
         self.clock = FakeClock()
         self.told: list[JobKey] = []
-        self.news = News(limit, self.clock, on_delivery=self.told.append)
+        self.deliveries = Deliveries(limit, self.clock, on_delivery=self.told.append)
 
     def bring(self, *names: str) -> None:
         for name in names:
             delivery = Delivery(uid=f"uid-{name}", revision=1, result="Stored", message="")
-            self.news.tell(key(name), delivery)
+            self.deliveries.add(key(name), delivery)
 
 
 def key(name: str) -> JobKey:
@@ -35,11 +35,11 @@ def names(count: int) -> list[str]:
 def test_news_are_passed_on_at_once_while_nothing_else_goes_out() -> None:
     desk = Desk()
     desk.bring("mnist")
-    desk.news.pass_on(sending=False)
+    desk.deliveries.notify(sending=False)
     assert desk.told == [key("mnist")]
-    desk.news.pass_on(sending=False)
+    desk.deliveries.notify(sending=False)
     assert desk.told == [key("mnist")], "once"
-    assert len(desk.news) == 1, "they are kept until they are settled"
+    assert len(desk.deliveries) == 1, "they are kept until they are settled"
 
 
 def test_news_wait_while_records_go_out_but_not_for_ever() -> None:
@@ -48,60 +48,60 @@ def test_news_wait_while_records_go_out_but_not_for_ever() -> None:
     desk.clock.tick(1)
     desk.bring("late")
     desk.clock.tick(YIELD_S - 1.5)
-    desk.news.pass_on(sending=True)
+    desk.deliveries.notify(sending=True)
     assert desk.told == []
-    assert desk.news.waits
+    assert desk.deliveries.waits
     desk.clock.tick(1)
-    desk.news.pass_on(sending=True)
+    desk.deliveries.notify(sending=True)
     assert desk.told == [key("early")]
-    desk.news.pass_on(sending=False)
+    desk.deliveries.notify(sending=False)
     assert desk.told == [key("early"), key("late")]
-    assert not desk.news.waits
+    assert not desk.deliveries.waits
 
 
 def test_only_so_many_are_in_hand_and_each_that_is_settled_lets_the_next_one_pass() -> None:
     desk = Desk()
-    desk.bring(*names(IN_HAND + 2))
-    desk.news.pass_on(sending=False)
-    assert len(desk.told) == IN_HAND
-    assert desk.news.settled(desk.told[0])
-    desk.news.pass_on(sending=False)
-    assert desk.told[IN_HAND:] == [key(f"job-{IN_HAND:03}")]
+    desk.bring(*names(MAX_NOTIFIED + 2))
+    desk.deliveries.notify(sending=False)
+    assert len(desk.told) == MAX_NOTIFIED
+    assert desk.deliveries.settled(desk.told[0])
+    desk.deliveries.notify(sending=False)
+    assert desk.told[MAX_NOTIFIED:] == [key(f"job-{MAX_NOTIFIED:03}")]
 
 
 def test_those_that_cannot_be_settled_hold_up_no_others() -> None:
     desk = Desk()
-    desk.bring(*names(IN_HAND + 1))
-    desk.news.pass_on(sending=False)
+    desk.bring(*names(MAX_NOTIFIED + 1))
+    desk.deliveries.notify(sending=False)
     desk.clock.tick(STUCK_S + 1)
-    desk.news.pass_on(sending=False)
-    assert len(desk.told) == IN_HAND + 1
-    assert len(desk.news) == IN_HAND + 1
+    desk.deliveries.notify(sending=False)
+    assert len(desk.told) == MAX_NOTIFIED + 1
+    assert len(desk.deliveries) == MAX_NOTIFIED + 1
 
 
 def test_the_oldest_make_room_at_the_limit_and_leave_nothing_behind() -> None:
     desk = Desk(limit=2)
     desk.bring("a", "b", "c")
-    assert len(desk.news) == 2
-    desk.news.pass_on(sending=False)
+    assert len(desk.deliveries) == 2
+    desk.deliveries.notify(sending=False)
     assert desk.told == [key("b"), key("c")]
-    assert not desk.news.settled(key("a"))
+    assert not desk.deliveries.settled(key("a"))
 
 
 def test_newer_news_of_a_job_replace_the_older_and_are_told_anew() -> None:
     desk = Desk()
     desk.bring("mnist")
-    desk.news.pass_on(sending=False)
+    desk.deliveries.notify(sending=False)
     desk.bring("mnist")
-    desk.news.pass_on(sending=False)
-    assert (desk.told, len(desk.news)) == ([key("mnist")] * 2, 1)
+    desk.deliveries.notify(sending=False)
+    assert (desk.told, len(desk.deliveries)) == ([key("mnist")] * 2, 1)
 
 
 @pytest.mark.parametrize("waited_s", [0.0, STUCK_S + 1], ids=["just settled", "long ago"])
 def test_it_is_stuck_when_nothing_has_been_settled_for_a_while(waited_s: float) -> None:
     desk = Desk()
     desk.bring("mnist")
-    assert desk.news.settled(key("mnist"))
+    assert desk.deliveries.settled(key("mnist"))
     desk.clock.tick(waited_s)
-    assert desk.news.is_stuck == (waited_s > STUCK_S)
-    assert len(desk.news) == 0
+    assert desk.deliveries.is_stuck == (waited_s > STUCK_S)
+    assert len(desk.deliveries) == 0

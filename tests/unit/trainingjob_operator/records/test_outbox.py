@@ -50,7 +50,7 @@ async def test_a_record_at_which_the_endpoint_fails_keeps_no_other_from_being_th
         assert life.carrier is not None
         cluster.create_job(make_job("odd"))
         await asyncio.sleep(600)
-        assert life.carrier.outbox.endpoint_ails
+        assert life.carrier.outbox.endpoint_is_down
         cluster.create_job(make_job("good"))
         await asyncio.sleep(120)
         assert cluster.status("good")["recordState"] == "Stored"

@@ -19,7 +19,7 @@ from trainingjob_api.constants import (
 from trainingjob_api.errors import EntryError, VolumeError
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.log_archive.archive_file import ArchiveFile
-from trainingjob_operator.log_archive.log_store import Shelf
+from trainingjob_operator.log_archive.log_store import LogStore
 from trainingjob_operator.log_archive.sections import Section
 from trainingjob_operator.log_archive.threads import FileThreads
 from trainingjob_operator.volume.root import Root
@@ -53,11 +53,11 @@ def volume() -> Iterator[Path]:
 
 
 @pytest.fixture
-def shelf(volume: Path) -> Shelf:
-    return Shelf(str(volume), lambda: OWNER, FileThreads(4))
+def shelf(volume: Path) -> LogStore:
+    return LogStore(str(volume), lambda: OWNER, FileThreads(4))
 
 
-async def put(shelf: Shelf, uid: str) -> None:
+async def put(shelf: LogStore, uid: str) -> None:
     archive = await shelf.open(KEY, uid)
     try:
         await archive.begin(Section(attempt=0, rank=0, pod="pod-0"))
@@ -68,7 +68,7 @@ async def put(shelf: Shelf, uid: str) -> None:
 
 
 async def test_the_log_of_a_job_that_has_closed_its_directory_is_archived(
-    shelf: Shelf, volume: Path
+    shelf: LogStore, volume: Path
 ) -> None:
     (volume / f"job_{UID}").mkdir(mode=0o700)  # root's, if the tests run as root
     (volume / f"job_{UID}").chmod(0)
@@ -109,7 +109,7 @@ LOGS: Final = [directory, link, pipe, second_name, closed_file]
 
 @pytest.mark.parametrize("stands_there", LOGS, ids=lambda each: each.__name__)
 async def test_whatever_stands_in_place_of_a_log_is_an_error_of_that_job_alone(
-    shelf: Shelf, volume: Path, stands_there: Callable[[Path], None]
+    shelf: LogStore, volume: Path, stands_there: Callable[[Path], None]
 ) -> None:
     stands_there(volume / f"job_{UID}.log")
     with without_roots_rights():
@@ -120,7 +120,7 @@ async def test_whatever_stands_in_place_of_a_log_is_an_error_of_that_job_alone(
 
 @pytest.mark.parametrize("stands_there", [link, pipe, closed_file], ids=lambda each: each.__name__)
 async def test_whatever_stands_in_place_of_a_directory_costs_no_log(
-    shelf: Shelf, volume: Path, stands_there: Callable[[Path], None]
+    shelf: LogStore, volume: Path, stands_there: Callable[[Path], None]
 ) -> None:
     stands_there(volume / f"job_{UID}")
     with without_roots_rights():
@@ -134,7 +134,7 @@ def permit_reading_only(path: Path) -> None:
 
 
 async def test_a_root_in_which_nothing_can_be_made_is_an_error_of_the_volume(
-    shelf: Shelf, volume: Path
+    shelf: LogStore, volume: Path
 ) -> None:
     permit_reading_only(volume)
     with without_roots_rights():
@@ -154,7 +154,7 @@ async def test_a_root_in_which_nothing_can_be_made_is_an_error_of_the_volume(
     ],
 )
 async def test_an_error_that_does_not_depend_on_the_entry_is_the_volumes(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, code: int, reason: str
+    shelf: LogStore, monkeypatch: pytest.MonkeyPatch, code: int, reason: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -166,7 +166,7 @@ async def test_an_error_that_does_not_depend_on_the_entry_is_the_volumes(
 
 
 async def test_a_bad_block_of_one_file_is_an_error_of_that_job_alone(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    shelf: LogStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.volume.volume import NOBODY, Volume, new_uid
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.log_archive.log_store import Shelf
+from trainingjob_operator.log_archive.log_store import LogStore
 from trainingjob_operator.log_archive.threads import FileThreads
 from trainingjob_operator.volume.register import Register, register
 from trainingjob_operator.volume.root import Root
@@ -49,7 +49,7 @@ each_ruin = pytest.mark.parametrize("ruin", RUINED, ids=lambda each: each.__name
 
 async def start_job(volume: Volume, uid: str) -> Path:
     """Do what the operator does before a job's first pod. Its mark."""
-    await Shelf(str(volume.path), lambda: volume.owner, FileThreads(2)).prepare(KEY, uid)
+    await LogStore(str(volume.path), lambda: volume.owner, FileThreads(2)).prepare(KEY, uid)
     return volume.path / f"job_{uid}" / ".trainingjob"
 
 
@@ -102,7 +102,7 @@ async def test_what_another_owner_has_noted_stays_whatever_the_directory_says(
 async def test_a_job_that_has_closed_its_directory_is_noted(volume: Volume) -> None:
     uid = new_uid()
     (volume.path / f"job_{uid}").write_text("a file where a directory should be")
-    archive = await Shelf(str(volume.path), lambda: volume.owner, FileThreads(2)).open(KEY, uid)
+    archive = await LogStore(str(volume.path), lambda: volume.owner, FileThreads(2)).open(KEY, uid)
     await archive.close()
     assert noted(volume) == {uid}
 

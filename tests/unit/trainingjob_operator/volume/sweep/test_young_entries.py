@@ -7,7 +7,7 @@ import pytest
 from tests.support.volume.volume import NOBODY, WEEK_S, Volume, new_uid
 from trainingjob_operator.volume.sweep import entry_verdict as judge
 from trainingjob_operator.volume.sweep.tree_age import measure as really
-from trainingjob_operator.volume.sweep.young_entries import Youth
+from trainingjob_operator.volume.sweep.young_entries import YoungEntries
 
 
 def test_what_was_young_is_not_looked_at_again_before_its_time(
@@ -42,7 +42,7 @@ def test_a_shorter_maximum_age_counts_at_once(tmp_path: Path) -> None:
 
 
 def test_no_more_is_remembered_than_its_limit() -> None:
-    youth = Youth(limit=2)
+    youth = YoungEntries(limit=2)
     for number in range(5):
         youth.note(f"job_{number}", 10 + number)
     youth.note("job_0", 20)
