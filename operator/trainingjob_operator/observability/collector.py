@@ -8,7 +8,6 @@ stays bounded can be watched.
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import Metric
@@ -16,26 +15,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from trainingjob_operator import __version__
-from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.rawread import SHARED_TEXTS, texts_shared
+from trainingjob_operator.engine import Engine
 from trainingjob_operator.handlers.memories import BoundedMemories
-from trainingjob_operator.jobs.job_index import JobIndex
-from trainingjob_operator.jobs.manifest_cache import ManifestCache
-from trainingjob_operator.jobs.memory_pressure import MemoryPressure
-from trainingjob_operator.jobs.reconciler import Reconciler
-from trainingjob_operator.jobs.resync import Resync
-from trainingjob_operator.jobs.work_queue import WorkQueue
-from trainingjob_operator.jobs.workers import Workers
-from trainingjob_operator.kube.events import MEMORY_SIZE, QUEUE_SIZE, EventRecorder
+from trainingjob_operator.kube.events import MEMORY_SIZE, QUEUE_SIZE
 from trainingjob_operator.kube.requests import RequestCounts
-from trainingjob_operator.log_archive.archive_wiring import LogArchiving
+from trainingjob_operator.log_archive.log_store import LogStore
 from trainingjob_operator.observability.counters import PREFIX
 from trainingjob_operator.observability.probes import WebServer
-from trainingjob_operator.records.carrier import Carrier
-from trainingjob_operator.retention.clock_guard import ClockGuard
-from trainingjob_operator.retention.housekeeper import Housekeeper
-from trainingjob_operator.retention.job_deleter import TOLD, Remover
-from trainingjob_operator.retention.policy_book import PolicyBook
+from trainingjob_operator.retention.job_deleter import TOLD
 from trainingjob_operator.volume.sweep.sweep import LogSweep
 
 _PHASES: Final = (
@@ -52,35 +40,24 @@ _NEW: Final = "New"
 """A job whose first pass is still to come has no phase yet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What is read."""
-
-    index: JobIndex
-    manifests: ManifestCache
-    queue: WorkQueue[JobKey]
-    workers: Workers
-    reconciler: Reconciler
-    resync: Resync
-    events: EventRecorder
-    requests: RequestCounts
-    memories: BoundedMemories
-    web: WebServer
-    pressure: MemoryPressure
-    policies: PolicyBook
-    remover: Remover
-    guard: ClockGuard
-    housekeeper: Housekeeper
-    carrier: Carrier | None
-    archiving: LogArchiving | None
-    log_sweep: LogSweep | None
-
-
 class Readings(Collector):
     """Reads them; to be registered with the registry of the metrics."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts: Final = parts
+    def __init__(
+        self, engine: Engine, requests: RequestCounts, memories: BoundedMemories, web: WebServer
+    ) -> None:
+        """Prepare to read.
+
+        Args:
+            engine: the parts of the operator.
+            requests: those of the API server, counted.
+            memories: what kopf remembers.
+            web: the server that answers.
+        """
+        self._engine: Final = engine
+        self._requests: Final = requests
+        self._memories: Final = memories
+        self._web: Final = web
 
     def collect(self) -> Iterator[Metric]:
         """Everything, as it is now. Called from the event loop, which nothing else runs on then."""
@@ -95,7 +72,7 @@ class Readings(Collector):
         yield from self._records()
 
     def _bounds(self) -> Iterable[Metric]:
-        used = _used_and_limit(self._parts)
+        used = _used_and_limit(self._engine, self._web)
         yield _gauge(
             "bounded_used",
             "How much of a structure in memory is used, by structure.",
@@ -111,17 +88,17 @@ class Readings(Collector):
         yield _gauge(
             "kopf_memories",
             "Objects that kopf remembers: RetentionPolicies, of which a namespace has one at most.",
-            len(self._parts.memories),
+            len(self._memories),
         )
         yield _counter(
             "web_connections_closed",
             "Connections to this port that were closed to make room for another one.",
-            self._parts.web.places.closed_total,
+            self._web.places.closed_total,
         )
         yield _gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
 
     def _memory(self) -> Iterable[Metric]:
-        pressure, index = self._parts.pressure, self._parts.index
+        pressure, index = self._engine.pressure, self._engine.index
         if (use := pressure.use) is not None:
             yield _gauge(
                 "memory_used_bytes",
@@ -157,7 +134,7 @@ class Readings(Collector):
         )
 
     def _housekeeping(self) -> Iterable[Metric]:
-        keeper, guard, remover = self._parts.housekeeper, self._parts.guard, self._parts.remover
+        keeper, guard, remover = self._engine.housekeeper, self._engine.guard, self._engine.remover
         yield _counter("gc_runs", "Runs of the housekeeping, of all policies.", keeper.runs_total)
         yield _counter(
             "gc_overruns",
@@ -184,7 +161,7 @@ class Readings(Collector):
         )
 
     def _jobs(self) -> Iterable[Metric]:
-        index = self._parts.index
+        index = self._engine.index
         phases: Counter[str] = Counter(dict.fromkeys((_NEW, *_PHASES), 0))
         pods = 0
         for entry in index:
@@ -211,57 +188,57 @@ class Readings(Collector):
         yield _counter(
             "index_phantoms",
             "Jobs in the index that a complete list did not have: a watch had missed their end.",
-            self._parts.resync.phantoms_total,
+            self._engine.resync.phantoms_total,
         )
 
     def _work(self) -> Iterable[Metric]:
-        parts = self._parts
-        yield _counter("reconciles", "Passes over jobs.", parts.workers.passes_total)
+        engine = self._engine
+        yield _counter("reconciles", "Passes over jobs.", engine.workers.passes_total)
         yield _counter(
             "reconcile_errors",
             "Passes that failed, and are made again later.",
-            parts.workers.failures_total,
+            engine.workers.failures_total,
         )
-        yield _counter("resyncs", "Comparisons with complete lists.", parts.resync.runs_total)
+        yield _counter("resyncs", "Comparisons with complete lists.", engine.resync.runs_total)
         yield _gauge(
             "lists_forbidden",
             "Lists of a namespace that our account may not read now: a Role is missing there.",
-            len(parts.resync.unreadable),
+            len(engine.resync.unreadable),
         )
         yield _gauge(
-            "work_queue_depth", "Keys that are due and not yet in work.", parts.queue.depth
+            "work_queue_depth", "Keys that are due and not yet in work.", engine.queue.depth
         )
         yield _counter(
             "work_queue_adds",
             "News for the work queue; many become one pass.",
-            parts.queue.adds_total,
+            engine.queue.adds_total,
         )
         yield _counter(
             "work_queue_refused",
             "Keys for which the work queue had no room; the resync brings them again.",
-            parts.queue.refused_total,
+            engine.queue.refused_total,
         )
         yield _counter(
             "api_requests",
             "Requests of the API server, by verb and class of the answer's code; none: no answer.",
-            parts.requests.by_verb_and_code,
+            self._requests.by_verb_and_code,
             "verb",
             "code",
         )
-        yield _counter("events_recorded", "Events to be sent.", parts.events.recorded_total)
+        yield _counter("events_recorded", "Events to be sent.", engine.events.recorded_total)
         yield _counter(
             "events_dropped",
             "Events that found no room to wait, or that the API server did not take.",
-            parts.events.dropped_total,
+            engine.events.dropped_total,
         )
 
     def _records(self) -> Iterable[Metric]:
         yield _counter(
             "records_abandoned",
             "Jobs that were let go without a stored record; the log has what is known of them.",
-            self._parts.reconciler.abandoned_total,
+            self._engine.reconciler.abandoned_total,
         )
-        carrier = self._parts.carrier
+        carrier = self._engine.carrier
         if carrier is None:
             return
         outbox = carrier.outbox
@@ -287,7 +264,7 @@ class Readings(Collector):
         )
 
 
-def _used_and_limit(parts: Parts) -> dict[str, tuple[int, int]]:
+def _used_and_limit(parts: Engine, web: WebServer) -> dict[str, tuple[int, int]]:
     starter = parts.reconciler.starter
     starting, creating = starter.starting, starter.launcher.in_flight
     used = {
@@ -304,7 +281,7 @@ def _used_and_limit(parts: Parts) -> dict[str, tuple[int, int]]:
         "told_to_stay": (parts.remover.told, TOLD),
         "event_queue": (parts.events.waiting, QUEUE_SIZE),
         "event_memory": (parts.events.remembered, MEMORY_SIZE),
-        "web_connections": (len(parts.web.places), parts.web.places.limit),
+        "web_connections": (len(web.places), web.places.limit),
     }
     if (carrier := parts.carrier) is not None:
         keys = carrier.cache.max_keys
@@ -314,14 +291,15 @@ def _used_and_limit(parts: Parts) -> dict[str, tuple[int, int]]:
             "outbox_ready": (len(carrier.outbox.ready), carrier.outbox.ready.max_jobs),
             "outbox_deliveries": (carrier.outbox.deliveries, keys),
         }
-    if (archiving := parts.archiving) is not None:
-        queue, threads = archiving.archiver.queue, archiving.threads
+    if (archiver := parts.archiver) is not None:
+        queue = archiver.queue
         used |= {
             "log_queue": (len(queue), queue.max_waiting),
             "log_outcomes": (queue.outcomes_kept, queue.max_waiting),
-            "volume_threads": (threads.used, threads.limit),
         }
-    if (sweep := parts.log_sweep) is not None:
+    if parts.volume is not None and isinstance(store := parts.volume.store, LogStore):
+        used["volume_threads"] = (store.threads.used, store.threads.limit)
+    if parts.volume is not None and isinstance(sweep := parts.volume.sweep, LogSweep):
         used |= {
             "volume_young": (len(sweep.youth), sweep.youth.limit),
             "volume_processes": (sweep.processes, sweep.limits.processes),

@@ -17,9 +17,9 @@ async def operator() -> AsyncIterator[Operator]:
     operator = Operator(Settings(), Connection(Configuration(), "default"))
 
     async def at_once() -> None:
-        operator.resync.runs_total += 1
+        operator.engine.resync.runs_total += 1
 
-    operator.resync.run_until_done = at_once  # type: ignore[method-assign]
+    operator.engine.resync.run_until_done = at_once  # type: ignore[method-assign]
     yield operator
     await operator._stop()
     await operator.gateway.close()
@@ -28,10 +28,10 @@ async def operator() -> AsyncIterator[Operator]:
 async def test_a_process_is_ready_when_it_has_listed_everything_and_hears_of_what_is_new(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert operator.liveness_problem() is None
+    assert operator.engine.liveness_problem() is None
     assert operator.readiness_problem() == "the first list of jobs and pods is not complete"
     await operator._start()
-    assert operator.liveness_problem() is None
+    assert operator.engine.liveness_problem() is None
     assert operator.readiness_problem() == "the watches of jobs and pods are not open yet"
     monkeypatch.setattr(operator.relists, "have_begun", lambda namespaces: True)
     assert operator.readiness_problem() is None
@@ -40,23 +40,23 @@ async def test_a_process_is_ready_when_it_has_listed_everything_and_hears_of_wha
 @pytest.mark.parametrize("name", ["resync", "events", "clock-guard"])
 async def test_a_task_that_has_died_is_told_by_both_probes(operator: Operator, name: str) -> None:
     await operator._start()
-    victim = next(task for task in operator._tasks if task.get_name() == name)
+    victim = next(task for task in operator.engine._tasks if task.get_name() == name)
     victim.cancel()
     await asyncio.wait([victim])
-    assert operator.liveness_problem() == f"a task has died: {name}"
+    assert operator.engine.liveness_problem() == f"a task has died: {name}"
     assert operator.readiness_problem() == f"a task has died: {name}"
 
 
 async def test_a_worker_that_has_died_is_told(operator: Operator) -> None:
     await operator._start()
-    victim = operator.workers._tasks[0]
+    victim = operator.engine.workers._tasks[0]
     victim.cancel()
     await asyncio.wait([victim])
-    assert operator.liveness_problem() == "a worker has died"
+    assert operator.engine.liveness_problem() == "a worker has died"
 
 
 async def test_a_process_that_stops_is_well_but_not_ready(operator: Operator) -> None:
     await operator._start()
     await operator._stop()
-    assert operator.liveness_problem() is None
+    assert operator.engine.liveness_problem() is None
     assert operator.readiness_problem() == "stopping"

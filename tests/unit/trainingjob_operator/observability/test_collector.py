@@ -56,7 +56,7 @@ async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
     operator = Operator(settings, Connection(Configuration(), "default"))
     operator.metrics.gc.jobs_swept(skipped={"Pending": 1}, errors=0, seconds=0.1, at=NOW)
     operator.metrics.gc.volume_swept(Volume(), seconds=0.1, at=NOW)
-    operator.pressure.look()
+    operator.engine.pressure.look()
     operator.gateway.requests.note("GET", {"limit"}, 200)
     yield operator
     await operator._stop()
@@ -115,7 +115,7 @@ async def test_no_structure_is_fuller_than_its_limit(operator: Operator) -> None
 async def test_jobs_are_counted_by_phase_and_never_named(operator: Operator) -> None:
     before = sum(len(family.samples) for family in families(operator))
     for number in range(300):
-        operator.index.observe_job(job(f"planted-{number}", f"ns-{number}"))
+        operator.engine.index.observe_job(job(f"planted-{number}", f"ns-{number}"))
     assert value(operator, "jobs", phase="New") == 300
     assert value(operator, "bounded_used", structure="index") == 300
     assert sum(len(family.samples) for family in families(operator)) == before < MAX_SERIES
@@ -124,7 +124,7 @@ async def test_jobs_are_counted_by_phase_and_never_named(operator: Operator) -> 
 
 
 async def test_pods_are_counted(operator: Operator) -> None:
-    operator.index.observe_job(job())
+    operator.engine.index.observe_job(job())
     pod = PodView(
         namespace="ml",
         name="mnist-0-0",
@@ -135,7 +135,7 @@ async def test_pods_are_counted(operator: Operator) -> None:
         attempt=0,
         index=0,
     )
-    operator.index.observe_pod(pod)
+    operator.engine.index.observe_pod(pod)
     assert value(operator, "index_pods") == 1
 
 
@@ -145,9 +145,9 @@ async def test_a_job_that_goes_on_time_is_counted_at_once_and_so_is_one_that_may
     """Not by the next run: its policy may be gone by then, and the count with it."""
     cluster = FakeCluster(SystemClock())
     ended(cluster, "old")
-    remover = operator.remover
+    remover = operator.engine.remover
     remover._jobs = cluster  # type: ignore[misc]
-    operator.policies.replace([], "1")
+    operator.engine.policies.replace([], "1")
     uid = cluster.job("old")["metadata"]["uid"]
     cluster.fail_next("delete_finished_job", ForbiddenError("no right", status=403))
     with pytest.raises(ForbiddenError):
@@ -166,14 +166,14 @@ async def test_it_is_counted_why_nothing_is_removed_for_a_while() -> None:
         causes = ("ClockStepped", "StoodStill")
         return [value(operator, "gc_holds_total", cause=cause) for cause in causes]
 
-    beating = asyncio.create_task(operator.guard.run())
+    beating = asyncio.create_task(operator.engine.guard.run())
     await asyncio.sleep(0)  # the first beat
     assert holds() == [0, 0]
     clock.wall_ns += 86_400 * 10**9
-    assert operator.guard.distrusts()
+    assert operator.engine.guard.distrusts()
     assert holds() == [1, 0]
     clock.wall_ns, clock.monotonic_s = clock.wall_ns + 120 * 10**9, clock.monotonic_s + 120
-    assert operator.guard.distrusts()
+    assert operator.engine.guard.distrusts()
     assert holds() == [1, 1]
     beating.cancel()
     await operator.gateway.close()
@@ -200,11 +200,11 @@ async def test_a_pass_is_counted_and_timed(operator: Operator) -> None:
     async def reconcile(_: object) -> None:
         done.set()
 
-    operator.workers._reconcile = reconcile  # type: ignore[misc]
-    operator.workers.start()
-    operator.queue.add(job().key)
+    operator.engine.workers._reconcile = reconcile  # type: ignore[misc]
+    operator.engine.workers.start()
+    operator.engine.queue.add(job().key)
     await done.wait()
-    await operator.workers.stop()
+    await operator.engine.workers.stop()
     assert value(operator, "reconciles_total") == 1
     assert value(operator, "reconcile_duration_seconds_count") == 1
     assert value(operator, "work_queue_adds_total") == 1

@@ -13,11 +13,10 @@ from tests.support.processes.users import without_roots_rights
 from trainingjob_api.constants import REASON_PERMISSION_DENIED, REASON_SENTINEL_MISSING
 from trainingjob_api.errors import VolumeError
 from trainingjob_operator.clock import SystemClock
-from trainingjob_operator.log_archive import archive_wiring
-from trainingjob_operator.log_archive.archive_wiring import LogArchiving
+from trainingjob_operator.log_archive import log_volume
 from trainingjob_operator.log_archive.archiver import AILING_S
+from trainingjob_operator.log_archive.log_volume import VolumeClaim, log_volume_from
 from trainingjob_operator.settings import Settings, VolumeSettings
-from trainingjob_operator.volume.identity import Identity
 from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep.rules import Owner
 
@@ -98,27 +97,19 @@ def test_a_link_with_the_name_of_a_directory_keeps_a_root_from_being_taken(place
     assert refusal(place, UID).reason == REASON_SENTINEL_MISSING
 
 
-class Cluster:
-    """It has a default policy that remembers no volume."""
+class Policies:
+    """There is a default policy that remembers no volume."""
 
     async def get_policy(self, namespace: str) -> dict[str, Any] | None:
         return {"metadata": {"name": "default"}, "status": {}}
 
-    def pod_log(self, *_: object, **__: object) -> Any:
-        raise NotImplementedError
 
-
-def new_archiving(place: Path) -> LogArchiving:
-    identity = Identity("default", ())
-    identity.learn(OURS.identity)
-    return LogArchiving(
-        Settings(volume=VolumeSettings(root=str(place))),
-        cluster=Cluster(),
-        clock=SystemClock(),
-        policy_namespace="ops",
-        identity=identity,
-        known_uids=lambda: frozenset({UID}),
-        on_news=lambda key: None,
+def new_claim(place: Path) -> VolumeClaim:
+    volume = log_volume_from(Settings(volume=VolumeSettings(root=str(place))), SystemClock())
+    assert volume is not None
+    volume.identity.learn(OURS.identity)
+    return VolumeClaim(
+        volume.store, Policies(), policy_namespace="ops", known_uids=lambda: frozenset({UID})
     )
 
 
@@ -131,24 +122,24 @@ async def test_a_root_that_was_mended_is_taken_without_a_restart(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(archive_wiring, "CLAIM_AGAIN_S", 0.01)
+    monkeypatch.setattr(log_volume, "CLAIM_AGAIN_S", 0.01)
     with without_roots_rights():
-        archiving = new_archiving(place)
-        tasks = await archiving.start()
-        assert not await archiving.claim()
+        volume_claim = new_claim(place)
+        assert not await volume_claim.claim()
+        claiming = asyncio.create_task(volume_claim.keep_claiming())
+        assert not await volume_claim.claim()
         assert caplog.text.count("cannot be written") == 1, "it is said once"
     make_as_a_kubelet_does(place)
     with without_roots_rights():
         async with asyncio.timeout(30):
             while "can be used now" not in caplog.text:
                 await asyncio.sleep(0.01)
-    assert not [task for task in tasks if task.done()]
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+    assert not claiming.done()
+    claiming.cancel()
+    await asyncio.wait([claiming])
     with Root.open(str(place)) as root:
         root.check(OURS, None)
 
 
 def test_it_is_looked_at_again_often_enough() -> None:
-    assert archive_wiring.CLAIM_AGAIN_S + AILING_S <= 60
+    assert log_volume.CLAIM_AGAIN_S + AILING_S <= 60

@@ -1,0 +1,386 @@
+"""The operator without kopf, HTTP server and signals: builds every part, starts and stops them.
+
+The operator, `trainingjob gc` and the tests build it with other arguments, and never wire a part
+of it themselves.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from trainingjob_api.errors import KubernetesError, VolumeError
+from trainingjob_operator.clock import Clock, SteadyTime
+from trainingjob_operator.core.decision import Event
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.jobs import ports, work_queue
+from trainingjob_operator.jobs.index_aging import IndexAging
+from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.manifest_cache import ManifestCache
+from trainingjob_operator.jobs.memory_pressure import MemoryPressure, Ports
+from trainingjob_operator.jobs.memory_use import MemoryMeter, MemoryUse, resident_bytes
+from trainingjob_operator.jobs.reconciler import Reconciler
+from trainingjob_operator.jobs.resync import Resync, Scope
+from trainingjob_operator.jobs.watch_events import Intake
+from trainingjob_operator.jobs.work_queue import WorkQueue
+from trainingjob_operator.jobs.workers import Workers
+from trainingjob_operator.kube.events import EventRecorder, EventWriter
+from trainingjob_operator.kube.unreadable import Unreadable
+from trainingjob_operator.log_archive.archiver import Archiver
+from trainingjob_operator.log_archive.log_volume import LogVolume, VolumeClaim
+from trainingjob_operator.log_archive.no_archive import NoLogArchive
+from trainingjob_operator.log_archive.ports import LogSource
+from trainingjob_operator.records import outbox, refill
+from trainingjob_operator.records.carrier import Carrier
+from trainingjob_operator.records.nowhere import NoRecords
+from trainingjob_operator.retention import ports as retention_ports
+from trainingjob_operator.retention.clock_guard import ClockGuard
+from trainingjob_operator.retention.housekeeper import Housekeeper, Memory, Schedule, Tools
+from trainingjob_operator.retention.job_deleter import Remover
+from trainingjob_operator.retention.job_sweep import JobSweep
+from trainingjob_operator.retention.policy_book import PolicyBook
+from trainingjob_operator.retention.policy_watch import PolicyWatch
+from trainingjob_operator.settings import Settings
+from trainingjob_operator.volume.identity_reader import IdentityReader, Namespaces
+
+EVENTS_FLUSH_S: Final = 0.5
+_SHORT_TTL_S: Final = 300.0
+
+_logger = logging.getLogger(__name__)
+
+
+class Cluster(
+    ports.Cluster,
+    outbox.Jobs,
+    refill.Jobs,
+    retention_ports.Jobs,
+    retention_ports.PoliciesApi,
+    retention_ports.PolicyStatus,
+    EventWriter,
+    LogSource,
+    Namespaces,
+    Protocol,
+):
+    """All that the operator asks of the API server; see `kube.gateway`."""
+
+
+class Durations(Protocol):
+    """Where durations are counted; see `observability.counters`."""
+
+    def observe(self, amount: float) -> None:
+        """Count one, of so many seconds."""
+        ...
+
+
+class Counters(Protocol):
+    """Where is counted what no part remembers; see `observability.counters`."""
+
+    @property
+    def passes(self) -> Durations:
+        """Passes over jobs."""
+        ...
+
+    @property
+    def gc(self) -> retention_ports.Counts:
+        """Runs of the housekeeping."""
+        ...
+
+
+class Engine:
+    """All parts of one operator process that know only the cluster, the clock and each other."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        clock: Clock,
+        *,
+        namespace: str,
+        counters: Counters,
+        endpoint: outbox.Writer | None = None,
+        volume: LogVolume | None = None,
+        read_memory: Callable[[], MemoryUse | None] | None = None,
+        begin_anew: Callable[[str], object] = lambda why: None,
+    ) -> None:
+        """Build the parts; nothing runs and nothing is sent yet.
+
+        Args:
+            settings: all settings.
+            cluster: the API server.
+            clock: the time.
+            namespace: the operator's own, where the default policy lives.
+            counters: where passes and runs of the housekeeping are counted.
+            endpoint: writes one record; None: finished jobs leave no record.
+            volume: where logs are archived; None: they are not.
+            read_memory: reads how much memory is used; None: of this process's cgroup.
+            begin_anew: takes the reason for which everything that is remembered is void.
+        """
+        steady = SteadyTime(clock)
+        namespaces = settings.namespaces or (None,)
+        self._settings: Final = settings
+        self.volume: Final = volume
+        self.queue: Final[WorkQueue[JobKey]] = WorkQueue(
+            limit=_queue_limit(settings.index.max_jobs), follows=lambda key: key in self.index
+        )
+        self.index: Final = JobIndex(
+            settings.index.max_jobs,
+            max_pods=settings.index.max_pods,
+            monotonic=clock.monotonic,
+            moment=steady.of,
+            on_turn=self.queue.add,
+            on_forgotten=self._forget,
+        )
+        self.pressure: Final = MemoryPressure(
+            settings.memory,
+            Ports(
+                index=self.index,
+                steady=steady,
+                read=read_memory or MemoryMeter().read,
+                announce=self._announce,
+            ),
+            retention_s=settings.index.retention,
+        )
+        self.aging: Final = IndexAging(self.index, steady, retention_s=self.pressure.retention_s)
+        self.manifests: Final = ManifestCache()
+        self.events: Final = EventRecorder(cluster, clock)
+        self.policies: Final = PolicyBook(namespace, settings_ttl_s=settings.gc.ttl)
+        self.guard: Final = ClockGuard(clock, hold_s=settings.gc.interval)
+        self.remover: Final = Remover(cluster, self.policies, self.events, clock, self.guard)
+        self.unreadable: Final = Unreadable(clock.monotonic)
+        self.policy_watch: Final = PolicyWatch(
+            cluster,
+            self.policies,
+            self.index,
+            namespaces=policy_namespaces(settings, namespace),
+            unreadable=self.unreadable,
+            look_again=self.queue.add,
+            on_forgotten=self._forget_policy,
+        )
+        self.carrier: Final = self._carrier(endpoint, cluster, clock) if endpoint else None
+        self.archiver: Final = self._archiver(volume, cluster, clock) if volume else None
+        self.claim: Final = self._claim(volume, cluster) if volume else None
+        self.identity_reader: Final = (
+            IdentityReader(cluster, volume.identity, namespace) if volume else None
+        )
+        self.reconciler: Final = Reconciler(
+            cluster=cluster,
+            index=self.index,
+            manifests=self.manifests,
+            records=self.carrier.outbox if self.carrier is not None else NoRecords(),
+            retention=self.remover,
+            logs=self.archiver or NoLogArchive(),
+            events=self.events,
+            clock=clock,
+            policy=settings.policy,
+            accelerators=settings.reconciler.accelerators,
+            cluster_name=settings.cluster_name,
+            is_busy=lambda: self.queue.depth > 0,
+            on_rewind=begin_anew,
+        )
+        self.workers: Final = Workers(
+            self.queue,
+            self.reconciler.reconcile,
+            count=settings.reconciler.workers,
+            on_pass=counters.passes.observe,
+        )
+        self.resync: Final = Resync(
+            cluster=cluster,
+            index=self.index,
+            queue=self.queue,
+            clock=clock,
+            scope=Scope(namespaces=namespaces, retention_s=self.pressure.retention_s),
+            interval_s=settings.reconciler.resync_interval,
+            policy=settings.policy,
+            unreadable=self.unreadable,
+            on_rewind=begin_anew,
+        )
+        self.housekeeper: Final = self._housekeeper(cluster, clock, counters.gc)
+        self.intake: Final = Intake(
+            self.index, self.manifests, self.queue, clock, policy=settings.policy
+        )
+        self.is_stopping = False
+        self._tasks: Final[list[asyncio.Task[Any]]] = []
+
+    # --- building -------------------------------------------------------------------------------
+
+    def _carrier(self, endpoint: outbox.Writer, cluster: Cluster, clock: Clock) -> Carrier:
+        return Carrier(
+            self._settings.persist,
+            writer=endpoint,
+            jobs=cluster,
+            index=self.index,
+            manifests=self.manifests,
+            clock=clock,
+            cluster=self._settings.cluster_name,
+            namespaces=self._settings.namespaces or (None,),
+            on_delivery=self.queue.add,
+        )
+
+    def _archiver(self, volume: LogVolume, cluster: Cluster, clock: Clock) -> Archiver:
+        return Archiver(
+            pods=cluster,
+            shelf=volume.store,
+            clock=clock,
+            on_news=self.queue.add,
+            max_waiting=volume.max_waiting,
+        )
+
+    def _claim(self, volume: LogVolume, cluster: Cluster) -> VolumeClaim:
+        return VolumeClaim(
+            volume.store,
+            cluster,
+            policy_namespace=self.policies.default_namespace,
+            known_uids=lambda: frozenset(entry.job.uid for entry in self.index),
+        )
+
+    def _housekeeper(
+        self, cluster: Cluster, clock: Clock, counts: retention_ports.Counts
+    ) -> Housekeeper:
+        sweep = JobSweep(cluster, self.policies, self.remover, look_again=self.queue.add)
+        tools = Tools(
+            policies=cluster,
+            book=self.policies,
+            watch=self.policy_watch,
+            sweep=sweep,
+            remover=self.remover,
+            guard=self.guard,
+            clock=clock,
+            counts=counts,
+            aging=self.aging,
+            memory=self._memory,
+            volume=self.volume.sweep if self.volume is not None else None,
+            identify=self._identify,
+            volume_fault=lambda: self.archiver.volume_fault if self.archiver else None,
+        )
+        schedule = Schedule(
+            interval_s=self._settings.gc.interval,
+            namespaces=self._settings.namespaces or (None,),
+            files_max_age_s=self._settings.volume.max_age,
+        )
+        return Housekeeper(tools, schedule)
+
+    def _forget(self, key: JobKey) -> None:
+        """Forget of a job that left the index all but the time at which it is to be deleted."""
+        self.queue.unfollow(key)
+        self.manifests.drop(key)
+
+    def _forget_policy(self, namespace: str) -> None:
+        """Forget what was done for a policy that is gone."""
+        self.remover.take_removed(namespace)
+        self.housekeeper.policy_forgotten(namespace)
+
+    def _announce(self, event: Event) -> bool:
+        """Record an Event about the operator, of the default policy; False: none is known yet."""
+        policy = self.policies.get(self.policies.default_namespace)
+        if policy is not None:
+            self.events.record_of_policy(policy, event)
+        return policy is not None
+
+    async def _identify(self) -> None:
+        if self.identity_reader is not None:
+            await self.identity_reader.read()
+
+    def _memory(self) -> Memory:
+        return Memory(
+            jobs=len(self.index),
+            active=sum(not entry.job.status.is_finished for entry in self.index),
+            waiting=len(self.carrier.cache) if self.carrier is not None else 0,
+            resident_bytes=resident_bytes(),
+        )
+
+    # --- running --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Fill the index, then start deciding: nothing may be concluded from half a picture."""
+        await self._read_policies()
+        await self.resync.run_until_done()
+        _logger.info("following %d jobs; watching for more", len(self.index))
+        await self._start_archiving()
+        self.workers.start()
+        self.add_task(self.resync.run(), "resync")
+        self.add_task(self.events.run(), "events")
+        self.add_task(self.pressure.run(), "memory-pressure")
+        self.add_task(self.policy_watch.run(), "policies")
+        self.add_task(self.aging.run(), "index-aging")
+        self.add_task(self.guard.run(), "clock-guard")
+        if self.carrier is not None:
+            self._tasks.extend(self.carrier.start())
+        else:
+            _logger.warning(
+                "no record endpoint is set (TRAININGJOB_PERSIST__URL): "
+                "finished jobs leave no record behind"
+            )
+
+    def add_task(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run something until the engine stops; if it ends before, the process is not well."""
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def stop(self) -> None:
+        """Stop everything, in the middle of a pass if need be: the API server has the truth."""
+        self.is_stopping = True
+        await self.housekeeper.stop()
+        await self.workers.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.events.flush(EVENTS_FLUSH_S)
+
+    async def _start_archiving(self) -> None:
+        """Know who we are before a volume is claimed. One that is not ours stops nothing else."""
+        if self.archiver is None or self.claim is None or self.identity_reader is None:
+            return
+        with suppress(VolumeError):  # it is logged, and tried again
+            await self.identity_reader.read()
+        await self.claim.claim()
+        self.add_task(self.identity_reader.run(self.claim.claim), "identity")
+        self.add_task(self.archiver.run(), "archiver")
+        self.add_task(self.claim.keep_claiming(), "volume-claim")
+
+    async def _read_policies(self) -> None:
+        """Know who keeps jobs for longer before any of them is deleted; without, none is."""
+        ttl = self._settings.gc.ttl
+        if ttl < _SHORT_TTL_S:
+            _logger.warning(
+                "finished jobs are deleted after %g s (TRAININGJOB_GC__TTL): less than %g s leaves "
+                "little time to look at them",
+                ttl,
+                _SHORT_TTL_S,
+            )
+        try:
+            await self.policy_watch.refresh()
+        except KubernetesError as error:
+            _logger.warning("cannot read or create the RetentionPolicies yet: %s", error)
+
+    # --- problems -------------------------------------------------------------------------------
+
+    def liveness_problem(self) -> str | None:
+        """Return what is wrong with this process; None: nothing."""
+        if self.is_stopping or not self.resync.runs_total:
+            return None
+        if not self.workers.are_alive:
+            return "a worker has died"
+        dead = [task.get_name() for task in self._tasks if task.done()]
+        return f"a task has died: {', '.join(dead)}" if dead else None
+
+    def readiness_problem(self) -> str | None:
+        """Return what keeps this process from its work; None: nothing."""
+        if self.is_stopping:
+            return "stopping"
+        if not self.resync.runs_total:
+            return "the first list of jobs and pods is not complete"
+        if (problem := self.liveness_problem()) is not None:
+            return problem
+        return (self.volume.identity.why_unknown or None) if self.volume is not None else None
+
+
+def policy_namespaces(settings: Settings, namespace: str) -> tuple[str | None, ...]:
+    """Return where policies count: where jobs are served, and the operator's own namespace."""
+    if not settings.namespaces:
+        return (None,)
+    return tuple(dict.fromkeys((*settings.namespaces, namespace)))
+
+
+def _queue_limit(max_jobs: int) -> int:
+    """Room for all jobs in the index, in work and due again, and for as many others as wait."""
+    return 2 * max_jobs + work_queue.LIMIT
