@@ -9,7 +9,7 @@ import pytest
 
 from trainingjob_api import constants
 from trainingjob_operator.settings import variable_names
-from trainingjob_records import settings as console_settings
+from trainingjob_records import settings as record_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 STORES = {
@@ -91,18 +91,18 @@ def test_without_its_extra_the_record_service_says_how_to_install_it(
 ) -> None:
     program = (
         f"import sys; sys.modules[{missing!r}] = None; "
-        "from trainingjob_cli.main import main; sys.exit(main(['console']))"
+        "from trainingjob_cli.main import main; sys.exit(main(['records']))"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
-    assert "pip install 'trainingjob-operator[console]'" in done.stderr
+    assert "pip install 'trainingjob-operator[records]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_page_about_persistence_names_every_setting_of_the_record_service() -> None:
     page = (ROOT / "docs" / "persistence.md").read_text()
-    assert sorted(name for name in console_settings.variable_names() if name not in page) == []
+    assert sorted(name for name in record_settings.variable_names() if name not in page) == []
 
 
 DECIDES_OR_REMEMBERS = (

@@ -11,7 +11,7 @@ from typing import Final
 from hack.bench.access import Access
 from hack.bench.arena import arena
 from hack.bench.contestants import OURS
-from hack.bench.endpoints import console, free_port, recording_to
+from hack.bench.endpoints import free_port, record_service, recording_to
 from hack.bench.measure import measure
 from hack.bench.workload import PATHS, Workload
 
@@ -48,7 +48,7 @@ class Drain:
 
 
 def drain(assets: Path, root: Path, *, jobs: int) -> Drain:
-    """Let so many jobs end while the endpoint is down, then start the console, with SQLite.
+    """Let so many jobs end while the endpoint is down, then start the record service, with SQLite.
 
     Raises:
         RuntimeError: jobs or records are missing at the end.
@@ -66,12 +66,12 @@ def drain(assets: Path, root: Path, *, jobs: int) -> Drain:
         # Not the observer's name, whose certificate would be made anew under it.
         access = ready.access("bench-drain")
         waiting = asyncio.run(_waiting(access))
-        with console(root, port, database, token_file):
+        with record_service(root, port, database, token_file):
             return asyncio.run(_watch(access, database, waiting))
 
 
 async def _watch(access: Access, database: Path, waiting: int) -> Drain:
-    """Look at the database itself: asking the console would cost it what is measured."""
+    """Look at the database itself: asking the record service would cost it what is measured."""
     first, first_at = await _rows(database, at_least=1)
     total, last_at = await _rows(database, at_least=waiting)
     while await _waiting(access, limit=1):  # noqa: ASYNC110 - nobody tells

@@ -1,4 +1,4 @@
-"""Where our operator sends records in the bench: a receiver that is quick or slow, or the console.
+"""Where our operator sends records in the bench: a quick or slow receiver, or the record service.
 
 The operator gets its settings from the bench's own environment, as those do that a user sets.
 """
@@ -16,7 +16,7 @@ from hack.bench.receiver import PATH
 from hack.cluster.process import Program
 
 _PATIENCE_S: Final = 30.0
-_TOKEN: Final = "the-token-of-the-bench"  # noqa: S105 - of a console that lives for a minute
+_TOKEN: Final = "the-token-of-the-bench"  # noqa: S105 - of a service that lives for a minute
 
 
 def free_port() -> int:
@@ -56,18 +56,18 @@ def receiver(folder: Path, port: int, *, delay_ms: int) -> Iterator[None]:
 
 
 @contextmanager
-def console(folder: Path, port: int, database: Path, token_file: Path) -> Iterator[None]:
+def record_service(folder: Path, port: int, database: Path, token_file: Path) -> Iterator[None]:
     """The record service with SQLite."""
     program = Program(
         [
             "env",
-            f"TRAININGJOB_CONSOLE_ADDRESS=127.0.0.1:{port}",
-            f"TRAININGJOB_CONSOLE_DATABASE=sqlite:///{database}",
-            f"TRAININGJOB_CONSOLE_TOKEN_FILE={token_file}",
+            f"TRAININGJOB_RECORDS_ADDRESS=127.0.0.1:{port}",
+            f"TRAININGJOB_RECORDS_DATABASE=sqlite:///{database}",
+            f"TRAININGJOB_RECORDS_TOKEN_FILE={token_file}",
             sys.executable,
-            *("-m", "trainingjob_cli", "console"),
+            *("-m", "trainingjob_cli", "records"),
         ],
-        folder / "console.log",
+        folder / "records.log",
     )
     with _up(program, port):
         yield

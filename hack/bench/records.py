@@ -1,7 +1,7 @@
 """`python -m hack.bench.records`: what records cost, and how fast they flow after an outage.
 
 Beside the race, since the Job controller keeps none: our own requests for one-pod jobs whose records
-are taken in time or late, and the drain to a console on this machine. docs/benchmark.md says more.
+are taken in time or late, and the drain to a record service on this machine. docs/benchmark.md says more.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from hack.cluster.assets import AssetsError, build
 from hack.cluster.process import StartError
 
 MIN_DRAIN: Final = 300.0
-"""Records per second to a console with SQLite, on the two cores of everything else."""
+"""Records per second to a record service with SQLite, on the two cores of everything else."""
 
 _RATE: Final = 10.0
 _RUN_MS: Final = 100
@@ -116,7 +116,7 @@ def render_drain(drained: Drain) -> str:
     """How fast records flowed after the outage."""
     return (
         _verdict(
-            f"at least {MIN_DRAIN:g} records/s after an outage, to a console with SQLite: "
+            f"at least {MIN_DRAIN:g} records/s after an outage, to a record service with SQLite: "
             f"{drained.rate:.0f} records/s stored ({drained.records} in {drained.seconds:.1f} s), "
             f"{drained.acknowledged_rate:.0f} jobs/s acknowledged "
             f"(the last one {drained.settled_s:.1f} s after the first record)",

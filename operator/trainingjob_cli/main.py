@@ -25,11 +25,14 @@ WRONG_USE: Final = 2
 _SANDBOX_USAGE: Final = (
     "usage: trainingjob sandbox up [OPTIONS]; `trainingjob sandbox up --help` tells them"
 )
-_NEEDS_CONSOLE: Final = (
-    "trainingjob: the record service is not installed; install it with "
-    "pip install 'trainingjob-operator[console]'"
+_NO_PAGE_YET: Final = (
+    "trainingjob: the web page is still to come; the record service is `trainingjob records`"
 )
-_CONSOLE_MODULES: Final = frozenset(
+_NEEDS_RECORDS: Final = (
+    "trainingjob: the record service is not installed; install it with "
+    "pip install 'trainingjob-operator[records]'"
+)
+_RECORDS_MODULES: Final = frozenset(
     {
         "aiosqlite",
         "alembic",
@@ -54,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] in (["run"], ["sandbox"]):
         return _laptop(arguments)
-    if arguments[:1] == ["console"]:
-        return _console(arguments[1:])
+    if arguments[:1] in (["records"], ["console"]):
+        return _records(arguments[1:]) if arguments[0] == "records" else _no_page_yet()
     parsed = _parser().parse_args(arguments)
     try:
         code = int(parsed.run(parsed))
@@ -101,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_gc(commands)
     _add_prune(commands)
     # These parse their own arguments; here they are only for `--help`.
-    commands.add_parser("console", help="keep the records of finished jobs, and list them")
+    commands.add_parser("records", help="keep the records of finished jobs, and list them")
     commands.add_parser("run", help="run a TrainingJob on this machine, without a cluster")
     commands.add_parser("sandbox", help="`sandbox up`: an API server and a node on this machine")
     crd = commands.add_parser("crd", help="print the CustomResourceDefinitions")
@@ -346,14 +349,19 @@ def _version(_: argparse.Namespace) -> int:
     return SUCCESS
 
 
-def _console(arguments: list[str]) -> int:
+def _no_page_yet() -> int:
+    print(_NO_PAGE_YET, file=sys.stderr)  # noqa: T201 - the answer to the user
+    return WRONG_USE
+
+
+def _records(arguments: list[str]) -> int:
     try:
         from trainingjob_records.command import run_command  # noqa: PLC0415
 
         return run_command(arguments)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in _CONSOLE_MODULES:
-            print(_NEEDS_CONSOLE, file=sys.stderr)  # noqa: T201 - the answer to the user
+        if (error.name or "").split(".")[0] in _RECORDS_MODULES:
+            print(_NEEDS_RECORDS, file=sys.stderr)  # noqa: T201 - the answer to the user
             return WRONG_USE
         raise
 

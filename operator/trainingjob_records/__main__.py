@@ -1,4 +1,4 @@
-"""`python -m trainingjob_records`: the same as `trainingjob console`."""
+"""`python -m trainingjob_records`: the same as `trainingjob records`."""
 
 import sys
 

@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 def create_app(api: JobsApi, *, database: Database, metrics: Metrics) -> FastAPI:
     """The application. The probes, the metrics and the OpenAPI document need no token."""
     app = FastAPI(
-        title="trainingjob-console",
+        title="trainingjob-records",
         summary="Keeps the records of finished training jobs.",
         version="1",
         # Their pages would load scripts from somebody else's server.

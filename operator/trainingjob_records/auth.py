@@ -10,7 +10,7 @@ from trainingjob_records.errors import ForbiddenHostError, SettingsError, Unauth
 from trainingjob_records.settings import Settings, is_loopback
 
 _MAX_FILE_BYTES: Final = 64 * 1024
-_REALM: Final = 'Bearer realm="trainingjob-console"'
+_REALM: Final = 'Bearer realm="trainingjob-records"'
 _logger = logging.getLogger(__name__)
 
 Signature = tuple[int, int, int]
@@ -34,7 +34,7 @@ class TokenFile:
         try:
             self._signature, self._tokens = self._read()
         except (OSError, ValueError) as error:
-            raise SettingsError(f"TRAININGJOB_CONSOLE_TOKEN_FILE: {_why(error)}") from error
+            raise SettingsError(f"TRAININGJOB_RECORDS_TOKEN_FILE: {_why(error)}") from error
 
     def knows(self, token: str) -> bool:
         """Whether this is one of them. All are compared, so the time tells nothing."""

@@ -1,4 +1,4 @@
-"""`trainingjob console`: arguments in, an exit code out. 0 is success, 1 failure, 2 wrong use."""
+"""`trainingjob records`: arguments in, an exit code out. 0 is success, 1 failure, 2 wrong use."""
 
 import argparse
 import asyncio
@@ -38,9 +38,9 @@ def run_command(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="trainingjob console",
+        prog="trainingjob records",
         description="Keep the records of finished jobs: the endpoint for TRAININGJOB_PERSIST__URL.",
-        epilog="`trainingjob console prune --help`: remove old records now. "
+        epilog="`trainingjob records prune --help`: remove old records now. "
         f"All settings are variables {PREFIX}...; see docs/persistence.md.",
     )
     parser.add_argument("--address", help="host:port to serve on (default: 127.0.0.1:8090)")

@@ -26,7 +26,7 @@ _PING_TIMEOUT_S: Final = 2.0
 _READ_TIMEOUT_S: Final = 8.0
 _FULL: Final = (
     "there is no room for more records: enlarge the volume, or remove some with "
-    "`trainingjob console prune`"
+    "`trainingjob records prune`"
 )
 _FULL_RETRY_AFTER_S: Final = 30
 _POSTGRES_DISK_FULL: Final = "53100"

@@ -59,7 +59,7 @@ def open_engine(url: URL, *, connections: int) -> AsyncEngine:
         # A server that has gone without a word is noticed in seconds, not after TCP's quarter hour.
         "tcp_user_timeout": _STATEMENT_TIMEOUT_MS,
         "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC",
-        "application_name": "trainingjob-console",
+        "application_name": "trainingjob-records",
         # A pooler in between (PgBouncer) may run each transaction on another connection.
         "prepare_threshold": None,
     }
@@ -97,7 +97,7 @@ def _create_file(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise SettingsError(
-            f"TRAININGJOB_CONSOLE_DATABASE: cannot write {path}: {error.strerror}"
+            f"TRAININGJOB_RECORDS_DATABASE: cannot write {path}: {error.strerror}"
         ) from error
 
 

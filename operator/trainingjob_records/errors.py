@@ -1,6 +1,6 @@
 """The errors of the record service, each with the HTTP status that says what a sender does next.
 
-* ConsoleError
+* RecordServiceError
   + SettingsError         the environment is wrong; the process exits with 2
   + StartError            it cannot run with this database or address; the process exits with 1
   + RequestError          an answer to one request
@@ -20,19 +20,19 @@
 from typing import ClassVar
 
 
-class ConsoleError(Exception):
+class RecordServiceError(Exception):
     """Base of everything the record service raises on purpose."""
 
 
-class SettingsError(ConsoleError):
+class SettingsError(RecordServiceError):
     """A setting is wrong. The message names the variable and what it takes, never a value."""
 
 
-class StartError(ConsoleError):
+class StartError(RecordServiceError):
     """The service cannot run. The message says why and what to do."""
 
 
-class RequestError(ConsoleError):
+class RequestError(RecordServiceError):
     """A request is refused. The message is a sentence for whoever reads the sender's log.
 
     Attributes:

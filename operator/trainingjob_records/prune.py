@@ -1,4 +1,4 @@
-"""`trainingjob console prune`: removes records now, beside a service that runs or without one."""
+"""`trainingjob records prune`: removes records now, beside a service that runs or without one."""
 
 import argparse
 import asyncio
@@ -42,7 +42,7 @@ def _check_file(settings: Settings) -> None:
     """Opening would make an empty database where a path is mistyped."""
     path = Path(settings.url.database or "")
     if is_sqlite(settings.url) and not path.is_file():
-        raise SettingsError(f"TRAININGJOB_CONSOLE_DATABASE: there is no file {path}")
+        raise SettingsError(f"TRAININGJOB_RECORDS_DATABASE: there is no file {path}")
 
 
 async def _prune(settings: Settings, age: timedelta, *, dry_run: bool) -> str:
@@ -79,7 +79,7 @@ async def _remove(database: Database, conditions: Conditions) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="trainingjob console prune",
+        prog="trainingjob records prune",
         description="Remove records of the database that the record service's settings name.",
     )
     parser.add_argument(

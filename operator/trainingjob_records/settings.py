@@ -1,6 +1,6 @@
 """Settings of the record service: the only reader of its environment.
 
-Each is a variable `TRAININGJOB_CONSOLE_<NAME>`. The operator's own are `TRAININGJOB_<GROUP>__<NAME>`,
+Each is a variable `TRAININGJOB_RECORDS_<NAME>`. The operator's own are `TRAININGJOB_<GROUP>__<NAME>`,
 with two underscores, so both can run in one environment and neither takes the other's for its own.
 """
 
@@ -27,12 +27,12 @@ from sqlalchemy.exc import ArgumentError
 from trainingjob_records.errors import SettingsError
 from trainingjob_records.limits import SizeLimit, parse_age, parse_size
 
-PREFIX: Final = "TRAININGJOB_CONSOLE_"
+PREFIX: Final = "TRAININGJOB_RECORDS_"
 
 _SERVICE_LINK: Final = re.compile(
     r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
-"""What Kubernetes puts into every pod for a Service whose name begins with `trainingjob-console`."""
+"""What Kubernetes puts into every pod for a Service whose name begins with `trainingjob-records`."""
 
 _DRIVERS: Final = {
     "sqlite": "sqlite+aiosqlite",

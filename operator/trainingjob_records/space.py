@@ -67,7 +67,7 @@ class Usage:
             return ""
         return (
             f"{(self.space.free or 0) >> 20} MiB are left for records, of {(self.space.total or 0) >> 20}"
-            " MiB: make room on the volume, or remove records with `trainingjob console prune`"
+            " MiB: make room on the volume, or remove records with `trainingjob records prune`"
         )
 
 

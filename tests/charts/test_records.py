@@ -17,7 +17,7 @@ from tests.support.real.chart import (
     render,
 )
 from trainingjob_operator.settings import Settings
-from trainingjob_records.settings import Settings as ConsoleSettings
+from trainingjob_records.settings import Settings as RecordServiceSettings
 
 RECORDS = "record-service"
 ENDPOINT: Values = {"persist": {"url": "https://records.example/jobs"}}
@@ -50,8 +50,8 @@ def test_the_operator_sends_to_the_service_that_the_chart_makes() -> None:
     assert settings.persist.url == f"http://{name}.{NAMESPACE}.svc:8090/api/v1/jobs"
 
     [port] = service["spec"]["ports"]
-    console = ConsoleSettings.from_environment(environment(objects, part=RECORDS))
-    assert (console.host, console.port) == ("", port["port"])
+    record_settings = RecordServiceSettings.from_environment(environment(objects, part=RECORDS))
+    assert (record_settings.host, record_settings.port) == ("", port["port"])
     assert container(objects, part=RECORDS)["ports"] == [
         {"name": port["targetPort"], "containerPort": port["port"]}
     ]
@@ -69,7 +69,7 @@ def test_both_have_the_token_of_the_same_secret() -> None:
     assert volume(objects, mounted, part="operator")["secret"] == {"secretName": secret}
 
     [maker] = pod_spec(objects, part=RECORDS)["initContainers"]
-    expected = environment(objects, part=RECORDS)["TRAININGJOB_CONSOLE_TOKEN_FILE"]
+    expected = environment(objects, part=RECORDS)["TRAININGJOB_RECORDS_TOKEN_FILE"]
     assert maker["args"] == [
         "record-token",
         f"--secret={secret}",
@@ -108,7 +108,9 @@ def test_the_records_are_on_the_claim_and_stay_when_the_release_goes() -> None:
         "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": "1Gi"}},
     }
-    database = ConsoleSettings.from_environment(environment(objects, part=RECORDS)).url.database
+    database = RecordServiceSettings.from_environment(
+        environment(objects, part=RECORDS)
+    ).url.database
     assert database is not None
     name = mount_of(container(objects, part=RECORDS), database)["name"]
     assert volume(objects, name)["persistentVolumeClaim"] == {
@@ -149,7 +151,7 @@ def test_with_postgresql_there_is_no_claim_and_its_password_is_in_no_manifest() 
     objects = render(POSTGRES)
     assert "PersistentVolumeClaim" not in {found["kind"] for found in objects}
     entries = {entry["name"]: entry for entry in container(objects, part=RECORDS)["env"]}
-    assert entries["TRAININGJOB_CONSOLE_DATABASE"]["valueFrom"] == {
+    assert entries["TRAININGJOB_RECORDS_DATABASE"]["valueFrom"] == {
         "secretKeyRef": {"name": "postgres", "key": "dsn"}
     }
 
@@ -161,7 +163,7 @@ def test_a_secret_of_ones_own_is_mounted_where_it_can_be_rotated() -> None:
     assert volume(objects, "token")["secret"] == {"secretName": "bearer"}
     assert "Secret" not in {found["kind"] for found in objects}
     expected = "/var/run/trainingjob/token/t"
-    assert environment(objects, part=RECORDS)["TRAININGJOB_CONSOLE_TOKEN_FILE"] == expected
+    assert environment(objects, part=RECORDS)["TRAININGJOB_RECORDS_TOKEN_FILE"] == expected
     assert environment(objects)["TRAININGJOB_PERSIST__TOKEN_FILE"] == expected
     assert volume(objects, "record-token", part="operator")["secret"]["secretName"] == "bearer"
 
@@ -181,12 +183,12 @@ def test_it_can_be_left_out_and_then_there_are_no_records() -> None:
 
 def test_its_settings_reach_it() -> None:
     service = {
-        "config": {"TRAININGJOB_CONSOLE_MAX_BODY_BYTES": 1048576},
+        "config": {"TRAININGJOB_RECORDS_MAX_BODY_BYTES": 1048576},
         "port": 9100,
         "retention": {"age": "90d", "size": 1000000},
     }
     objects = render({"recordService": service, "logging": {"level": "debug"}})
-    settings = ConsoleSettings.from_environment(environment(objects, part=RECORDS))
+    settings = RecordServiceSettings.from_environment(environment(objects, part=RECORDS))
     assert settings.max_body_bytes == 1048576
     assert settings.port == 9100
     assert (settings.age_limit.days, settings.size_limit.size) == (90, 1000000)

@@ -73,7 +73,7 @@ CASES = [
                 "databaseUrlSecret": {"name": "postgres"},
                 "tokenSecret": {"name": "bearer", "key": "t"},
                 "networkPolicy": {"enabled": True, "from": [{"podSelector": {}}]},
-                "config": {"TRAININGJOB_CONSOLE_POOL_SIZE": 9},
+                "config": {"TRAININGJOB_RECORDS_POOL_SIZE": 9},
                 "affinity": {"podAffinity": {}},
                 "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
                 "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],

@@ -12,7 +12,7 @@ from hack.chart import CHART, documented_values
 from hack.tools.helm import Major
 from tests.support.real.chart import RenderError, Values, render
 from trainingjob_operator.settings import variable_names
-from trainingjob_records import settings as console
+from trainingjob_records import settings as record_settings
 
 TEXT = (CHART / "values.yaml").read_text()
 VALUES: Values = yaml.safe_load(TEXT)
@@ -70,10 +70,10 @@ def test_every_value_is_used(path: tuple[str, ...]) -> None:
 
 def test_every_setting_of_the_operator_has_a_value() -> None:
     named = set(re.findall(r"\bTRAININGJOB_[A-Z_]+\b", TEMPLATES))
-    of_the_console = {name for name in named if name.startswith(console.PREFIX)}
-    assert named - of_the_console == set(variable_names())
-    assert len(of_the_console) == 7
-    assert of_the_console <= set(console.variable_names())
+    of_records = {name for name in named if name.startswith(record_settings.PREFIX)}
+    assert named - of_records == set(variable_names())
+    assert len(of_records) == 7
+    assert of_records <= set(record_settings.variable_names())
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_every_setting_of_the_operator_has_a_value() -> None:
         ({"config": {"TRAININGJOB_WEB__ADDRESS": ":1"}}, "config"),
         ({"recordService": {"port": 80}}, "port"),
         ({"recordService": {"persistence": {"size": "much"}}}, "size"),
-        ({"recordService": {"config": {"TRAININGJOB_CONSOLE_TOKEN_FILE": "/t"}}}, "config"),
+        ({"recordService": {"config": {"TRAININGJOB_RECORDS_TOKEN_FILE": "/t"}}}, "config"),
         ({"recordService": {"config": {"TRAININGJOB_PERSIST__URL": "http://a"}}}, "config"),
         ({"uninstall": {"releaseFinalizers": "no"}}, "releaseFinalizers"),
         ({"extraEnv": [{"nam": "A"}]}, "extraEnv"),

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
-from tests.support.processes.image import ConsoleImage, ImageProcess, run_command
+from tests.support.processes.image import ImageProcess, RecordServiceImage, run_command
 from tests.support.records.records import a_record
 from tests.support.records.service import Client
 
@@ -148,19 +148,19 @@ async def test_its_record_service_keeps_a_record_through_a_kill(
     image: str, tmp_path: Path
 ) -> None:
     record = a_record()
-    with ConsoleImage(image, tmp_path) as console:
-        await console.wait_until_ready()
-        async with Client(console.url) as client:
+    with RecordServiceImage(image, tmp_path) as service:
+        await service.wait_until_ready()
+        async with Client(service.url) as client:
             assert (await client.put(record)).json["result"] == "stored"
-        console.kill()
+        service.kill()
 
-        console.start()
-        await console.wait_until_ready()
-        async with Client(console.url) as client:
+        service.start()
+        await service.wait_until_ready()
+        async with Client(service.url) as client:
             assert (await client.get(f"/api/v1/jobs/{record['uid']}")).json == record
 
-        code, seconds = console.terminate()
-        assert code == 0, console.log()
+        code, seconds = service.terminate()
+        assert code == 0, service.log()
         assert seconds < 2.0
 
 

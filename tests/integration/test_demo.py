@@ -235,7 +235,7 @@ def test_without_the_record_service_a_run_goes_on_and_says_so(
     run = start("--sample", "plain", "--retain", "1s", PYTHONPATH=str(tmp_path))
 
     assert run.finish() == 0, run.output
-    assert run.output.count("no record is kept: pip install 'trainingjob-operator[console]'") == 1
+    assert run.output.count("no record is kept: pip install 'trainingjob-operator[records]'") == 1
     assert re.search(r"files job_[-0-9a-f]{36}/, job_[-0-9a-f]{36}\.log: gone\n", run.output)
     assert "uid " not in run.output
 
@@ -250,7 +250,7 @@ def test_the_token_of_the_record_service_is_on_no_command_line(
 
     shown = [command_line(pid) for pid in _descendants()]
 
-    assert any("console" in line for line in shown)
+    assert any("trainingjob_cli records" in line for line in shown)
     assert len(token) >= 32
     assert not any(token in line for line in shown)
     assert token_file.stat().st_mode & 0o077 == 0
@@ -383,8 +383,8 @@ def test_a_reader_that_goes_away_ends_the_run(start: StartRun, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("victim", "name"),
     [
-        ("trainingjob_operator operator", "operator"),
-        ("trainingjob_operator console", "record service"),
+        ("trainingjob_cli operator", "operator"),
+        ("trainingjob_cli records", "record service"),
         ("trainingjob_sandbox up", "sandbox"),
     ],
 )

@@ -28,8 +28,8 @@ _OPERATOR_SETTINGS: Final = {
     "TRAININGJOB_WEB__ADDRESS": "127.0.0.1:0",
     "TRAININGJOB_LOGGING__FORMAT": "json",
 }
-_CONSOLE: Final = "record service"
-_STOP_S: Final = {"operator": 10.0, "sandbox": 45.0, _CONSOLE: 10.0}
+_RECORD_SERVICE: Final = "record service"
+_STOP_S: Final = {"operator": 10.0, "sandbox": 45.0, _RECORD_SERVICE: 10.0}
 """Seconds to stop in before a process is killed; the sandbox gives pods up to 30 s of them."""
 
 _SECOND_SIGNAL_S: Final = 0.5
@@ -75,7 +75,9 @@ class Children:
 
     async def start_records(self, records: RecordService) -> None:
         """Start the record service; it gets ready while the sandbox does."""
-        await self._start(_CONSOLE, ["-m", "trainingjob_cli", "console"], **records.settings)
+        await self._start(
+            _RECORD_SERVICE, ["-m", "trainingjob_cli", "records"], **records.settings
+        )
 
     async def records_are_ready(self, records: RecordService) -> None:
         """Wait until records are taken.
@@ -83,9 +85,9 @@ class Children:
         Raises:
             ChildError: the record service ended instead.
         """
-        while not records.is_ready(self._log(_CONSOLE)):
-            if self._processes[_CONSOLE].returncode is not None:
-                raise ChildError(await self._obituary(_CONSOLE))
+        while not records.is_ready(self._log(_RECORD_SERVICE)):
+            if self._processes[_RECORD_SERVICE].returncode is not None:
+                raise ChildError(await self._obituary(_RECORD_SERVICE))
             await asyncio.sleep(_LOOK_S)
 
     async def start_sandbox(self) -> Path:

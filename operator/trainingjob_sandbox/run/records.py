@@ -1,7 +1,7 @@
 """The record service of a run: what it is told, and how the record of the run's job is shown.
 
 It is started by its command and asked over HTTP, as it is on a cluster; it can be left out of an
-install (extra `console`), and a run goes on without it.
+install (extra `records`), and a run goes on without it.
 """
 
 import asyncio
@@ -63,10 +63,10 @@ class RecordService:
     def settings(self) -> dict[str, str]:
         """The service's own variables."""
         return {
-            "TRAININGJOB_CONSOLE_ADDRESS": "127.0.0.1:0",
-            "TRAININGJOB_CONSOLE_DATABASE": f"sqlite:///{self._database}",
-            "TRAININGJOB_CONSOLE_LOG_FORMAT": "json",
-            "TRAININGJOB_CONSOLE_TOKEN_FILE": str(self.token_file),
+            "TRAININGJOB_RECORDS_ADDRESS": "127.0.0.1:0",
+            "TRAININGJOB_RECORDS_DATABASE": f"sqlite:///{self._database}",
+            "TRAININGJOB_RECORDS_LOG_FORMAT": "json",
+            "TRAININGJOB_RECORDS_TOKEN_FILE": str(self.token_file),
         }
 
     @property

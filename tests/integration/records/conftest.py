@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.records import postgres
 from tests.support.records.postgres import Postgres
-from tests.support.records.service import Client, ConsoleProcess
+from tests.support.records.service import Client, RecordServiceProcess
 
 REQUIRE_POSTGRES = "TRAININGJOB_TEST_REQUIRE_POSTGRES"
 
@@ -42,26 +42,26 @@ def dsn(new_database: Callable[[], str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def console(
+def service(
     new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ConsoleProcess]:
+) -> Iterator[RecordServiceProcess]:
     """One service for the tests of a module, which keep to uids of their own."""
-    folder = tmp_path_factory.mktemp("console")
-    with ConsoleProcess(folder, new_database()) as process:
+    folder = tmp_path_factory.mktemp("service")
+    with RecordServiceProcess(folder, new_database()) as process:
         yield process
         assert process.process.poll() is None, process.log()
 
 
 @pytest.fixture
-async def client(console: ConsoleProcess) -> AsyncIterator[Client]:
+async def client(service: RecordServiceProcess) -> AsyncIterator[Client]:
     """Speaks to the module's service."""
-    await console.wait_until_ready()
-    async with Client(console.url) as client:
+    await service.wait_until_ready()
+    async with Client(service.url) as client:
         yield client
 
 
 @pytest.fixture
-def own_console(dsn: str, tmp_path: Path) -> Iterator[ConsoleProcess]:
+def own_service(dsn: str, tmp_path: Path) -> Iterator[RecordServiceProcess]:
     """A service of the test's own, to be killed."""
-    with ConsoleProcess(tmp_path, dsn) as process:
+    with RecordServiceProcess(tmp_path, dsn) as process:
         yield process

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.records.postgres import Postgres
 from tests.support.records.records import a_record
-from tests.support.records.service import Client, ConsoleProcess
+from tests.support.records.service import Client, RecordServiceProcess
 
 SOON_S = 4.0
 """Twice what is promised for a machine that is not busy with other tests."""
@@ -57,61 +57,64 @@ async def until_acknowledged(acknowledged: dict[str, int], count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_sigkill_loses_no_acknowledged_record(own_console: ConsoleProcess) -> None:
+async def test_sigkill_loses_no_acknowledged_record(own_service: RecordServiceProcess) -> None:
     acknowledged: dict[str, int] = {}
     for _ in range(3):
-        await own_console.wait_until_ready()
-        async with Client(own_console.url) as client, senders(client, acknowledged):
+        await own_service.wait_until_ready()
+        async with Client(own_service.url) as client, senders(client, acknowledged):
             await until_acknowledged(acknowledged, len(acknowledged) + 20)
-            own_console.kill()
-        own_console.start()
-    await own_console.wait_until_ready()
-    async with Client(own_console.url) as client:
+            own_service.kill()
+        own_service.start()
+    await own_service.wait_until_ready()
+    async with Client(own_service.url) as client:
         await assert_kept(client, acknowledged)
         listed = (await client.list(("limit", "200")))["items"]
         assert len({item["uid"] for item in listed}) == len(listed) >= 60
 
 
-async def test_sigterm_ends_it_in_time_with_code_0(own_console: ConsoleProcess) -> None:
+async def test_sigterm_ends_it_in_time_with_code_0(own_service: RecordServiceProcess) -> None:
     acknowledged: dict[str, int] = {}
-    await own_console.wait_until_ready()
-    async with Client(own_console.url) as client, Client(own_console.url) as idle:
+    await own_service.wait_until_ready()
+    async with Client(own_service.url) as client, Client(own_service.url) as idle:
         await idle.get("/healthz")
         async with senders(client, acknowledged):
             await until_acknowledged(acknowledged, 30)
-            code, seconds = await asyncio.to_thread(own_console.terminate)
-    assert code == 0, own_console.log()
-    assert seconds < SOON_S, own_console.log()
-    assert "Traceback" not in own_console.log()
-    own_console.start()
-    await own_console.wait_until_ready()
-    async with Client(own_console.url) as client:
+            code, seconds = await asyncio.to_thread(own_service.terminate)
+    assert code == 0, own_service.log()
+    assert seconds < SOON_S, own_service.log()
+    assert "Traceback" not in own_service.log()
+    own_service.start()
+    await own_service.wait_until_ready()
+    async with Client(own_service.url) as client:
         await assert_kept(client, acknowledged)
 
 
 async def test_sigterm_does_not_wait_for_a_body_that_never_ends(
-    own_console: ConsoleProcess,
+    own_service: RecordServiceProcess,
 ) -> None:
-    await own_console.wait_until_ready()
-    host, port = own_console.url.removeprefix("http://").split(":")
+    await own_service.wait_until_ready()
+    host, port = own_service.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(
         b"PUT /api/v1/jobs/u HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
         b"Authorization: Bearer correct-horse-battery-staple\r\n\r\n{"
     )
     await writer.drain()
-    async with Client(own_console.url) as client:
+    async with Client(own_service.url) as client:
         await client.get("/healthz")
-    code, seconds = await asyncio.to_thread(own_console.terminate)
+    code, seconds = await asyncio.to_thread(own_service.terminate)
     writer.close()
-    assert (code, seconds < SOON_S) == (0, True), (seconds, own_console.log())
+    assert (code, seconds < SOON_S) == (0, True), (seconds, own_service.log())
 
 
 async def test_two_services_on_one_database_agree_on_the_highest_revision(
     dsn: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folders = [tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")]
-    with ConsoleProcess(folders[0], dsn) as one, ConsoleProcess(folders[1], dsn) as two:
+    with (
+        RecordServiceProcess(folders[0], dsn) as one,
+        RecordServiceProcess(folders[1], dsn) as two,
+    ):
         await one.wait_until_ready()
         await two.wait_until_ready()
         async with Client(one.url) as first, Client(two.url) as second:
@@ -137,23 +140,23 @@ async def test_a_database_that_goes_away_is_said_and_comes_back(
     with Postgres() as server:
         dsn = server.new_database()
         server.stop()
-        with ConsoleProcess(tmp_path, dsn) as console:
-            await console.wait_until("/readyz", 503)
-            async with Client(console.url) as client:
+        with RecordServiceProcess(tmp_path, dsn) as service:
+            await service.wait_until("/readyz", 503)
+            async with Client(service.url) as client:
                 await assert_unavailable(client)
                 server.start()
-                await console.wait_until_ready()
+                await service.wait_until_ready()
                 record = a_record()
                 assert (await client.put(record)).status == 200
                 server.stop()
-                await console.wait_until("/readyz", 503)
+                await service.wait_until("/readyz", 503)
                 await assert_unavailable(client)
                 server.start()
-                await console.wait_until_ready()
+                await service.wait_until_ready()
                 assert (await client.put(record)).json["result"] == "unchanged"
                 server.stop()
-            code, seconds = await asyncio.to_thread(console.terminate)
-            assert (code, seconds < SOON_S) == (0, True), (seconds, console.log())
+            code, seconds = await asyncio.to_thread(service.terminate)
+            assert (code, seconds < SOON_S) == (0, True), (seconds, service.log())
             server.start()
 
 
@@ -162,10 +165,10 @@ async def test_a_database_that_falls_silent_holds_up_nobody(
 ) -> None:
     with (
         Postgres() as server,
-        ConsoleProcess(tmp_path, server.new_database(), commit_timeout="1") as console,
+        RecordServiceProcess(tmp_path, server.new_database(), commit_timeout="1") as service,
     ):
-        await console.wait_until_ready()
-        async with Client(console.url) as client:
+        await service.wait_until_ready()
+        async with Client(service.url) as client:
             assert (await client.put(a_record())).status == 200
             server.freeze()
             try:
@@ -173,10 +176,10 @@ async def test_a_database_that_falls_silent_holds_up_nobody(
                 assert {answer.status for answer in answers} == {503}
                 assert (await client.get("/readyz")).status == 503
                 assert (await client.get("/healthz")).status == 200
-                code, seconds = await asyncio.to_thread(console.terminate)
+                code, seconds = await asyncio.to_thread(service.terminate)
             finally:
                 server.thaw()
-            assert (code, seconds < SOON_S) == (0, True), (seconds, console.log())
+            assert (code, seconds < SOON_S) == (0, True), (seconds, service.log())
 
 
 async def assert_unavailable(client: Client) -> None:
@@ -200,11 +203,11 @@ async def test_a_locked_file_is_unavailable_and_then_full_and_then_well(
     sqlite_file: Path, tmp_path: Path
 ) -> None:
     settings = {"queue_records": "4", "commit_timeout": "0.5"}
-    with ConsoleProcess(tmp_path, f"sqlite:///{sqlite_file}", **settings) as console:
-        await console.wait_until_ready()
+    with RecordServiceProcess(tmp_path, f"sqlite:///{sqlite_file}", **settings) as service:
+        await service.wait_until_ready()
         lock = sqlite3.connect(sqlite_file, isolation_level=None)
         lock.execute("BEGIN IMMEDIATE")
-        async with Client(console.url) as client:
+        async with Client(service.url) as client:
             answers = await asyncio.gather(*(client.put(a_record()) for _ in range(12)))
             assert {answer.status for answer in answers} == {503}
             assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
@@ -223,26 +226,26 @@ async def test_a_locked_file_is_unavailable_and_then_full_and_then_well(
 async def test_a_locked_file_holds_up_neither_the_end_nor_the_start(
     sqlite_file: Path, tmp_path: Path
 ) -> None:
-    with ConsoleProcess(tmp_path, f"sqlite:///{sqlite_file}") as console:
-        await console.wait_until_ready()
+    with RecordServiceProcess(tmp_path, f"sqlite:///{sqlite_file}") as service:
+        await service.wait_until_ready()
         lock = sqlite3.connect(sqlite_file, isolation_level=None)
         lock.execute("BEGIN IMMEDIATE")
-        async with Client(console.url) as client:
+        async with Client(service.url) as client:
             cut_off = asyncio.gather(client.put(a_record()), return_exceptions=True)
-            code, seconds = await asyncio.to_thread(console.terminate)
+            code, seconds = await asyncio.to_thread(service.terminate)
             await cut_off
-        assert (code, seconds < SOON_S) == (0, True), (seconds, console.log())
-        console.start()
-        await console.wait_until("/readyz", 503)
+        assert (code, seconds < SOON_S) == (0, True), (seconds, service.log())
+        service.start()
+        await service.wait_until("/readyz", 503)
         lock.execute("ROLLBACK")
         lock.close()
-        await console.wait_until_ready()
+        await service.wait_until_ready()
 
 
 async def test_the_files_are_their_owners_alone(sqlite_file: Path, tmp_path: Path) -> None:
-    with ConsoleProcess(tmp_path, f"sqlite:///{sqlite_file}") as console:
-        await console.wait_until_ready()
-        async with Client(console.url) as client:
+    with RecordServiceProcess(tmp_path, f"sqlite:///{sqlite_file}") as service:
+        await service.wait_until_ready()
+        async with Client(service.url) as client:
             await client.put(a_record())
         modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("records.db*")}
         assert modes.keys() >= {"records.db", "records.db-shm", "records.db-wal"}
@@ -252,14 +255,16 @@ async def test_the_files_are_their_owners_alone(sqlite_file: Path, tmp_path: Pat
 async def test_idle_connections_keep_neither_probes_nor_records_out(
     sqlite_file: Path, tmp_path: Path
 ) -> None:
-    with ConsoleProcess(tmp_path, f"sqlite:///{sqlite_file}", max_connections="8") as console:
-        await console.wait_until_ready()
-        host, port = console.url.removeprefix("http://").split(":")
+    with RecordServiceProcess(
+        tmp_path, f"sqlite:///{sqlite_file}", max_connections="8"
+    ) as service:
+        await service.wait_until_ready()
+        host, port = service.url.removeprefix("http://").split(":")
         idle = [await asyncio.open_connection(host, int(port)) for _ in range(30)]
-        async with Client(console.url) as client:
+        async with Client(service.url) as client:
             assert (await client.get("/healthz")).status == 200
             assert (await client.put(a_record())).status == 200
             assert 'reason="evicted"} 2' in (await client.get("/metrics")).text
         for _, writer in idle:
             writer.close()
-        assert len(console.log().splitlines()) < 30
+        assert len(service.log().splitlines()) < 30

@@ -12,7 +12,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
-from tests.support.records.service import ConsoleProcess
+from tests.support.records.service import RecordServiceProcess
 from trainingjob_records.database import Database
 from trainingjob_records.errors import StartError
 from trainingjob_records.migrations import config_for
@@ -63,19 +63,19 @@ async def test_a_database_of_a_later_version_is_left_alone(dsn: str, tmp_path: P
     with pytest.raises(StartError, match="or a later one"):
         await again.prepare()
     await again.close()
-    with ConsoleProcess(tmp_path, dsn) as console:
-        assert await asyncio.to_thread(console.process.wait, 30) == 1
-        assert "not those of this version" in console.log()
-        assert "Traceback" not in console.log()
+    with RecordServiceProcess(tmp_path, dsn) as service:
+        assert await asyncio.to_thread(service.process.wait, 30) == 1
+        assert "not those of this version" in service.log()
+        assert "Traceback" not in service.log()
 
 
 async def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
     file = tmp_path / "records.db"
     file.write_bytes(b"no database at all" * 1000)
-    with ConsoleProcess(tmp_path, f"sqlite:///{file}") as console:
-        assert await asyncio.to_thread(console.process.wait, 30) == 1
-        assert "file is not a database" in console.log()
-        assert "Traceback" not in console.log()
+    with RecordServiceProcess(tmp_path, f"sqlite:///{file}") as service:
+        assert await asyncio.to_thread(service.process.wait, 30) == 1
+        assert "file is not a database" in service.log()
+        assert "Traceback" not in service.log()
 
 
 async def test_every_commit_to_the_file_is_synced(tmp_path: Path) -> None:
@@ -92,9 +92,9 @@ async def test_every_commit_to_the_file_is_synced(tmp_path: Path) -> None:
 
 def test_the_file_of_a_closed_service_is_one_file(tmp_path: Path) -> None:
     file = tmp_path / "records.db"
-    with ConsoleProcess(tmp_path, f"sqlite:///{file}") as console:
-        asyncio.run(console.wait_until_ready())
-        assert console.terminate()[0] == 0
+    with RecordServiceProcess(tmp_path, f"sqlite:///{file}") as service:
+        asyncio.run(service.wait_until_ready())
+        assert service.terminate()[0] == 0
     # The reserve is a file of its own, which nobody needs for the records.
     left = {path.name for path in tmp_path.glob("records.db*")}
     assert left - {"records.db.reserve"} == {"records.db"}
@@ -109,16 +109,16 @@ def test_the_file_of_a_closed_service_is_one_file(tmp_path: Path) -> None:
         (["--database", "sqlite:////no/such/folder/x.db"], 2, "cannot write"),
         (["--database", "mysql://u:hidden-word@h/d"], 2, "must begin with sqlite:///"),
         (["--database", "sqlite://"], 2, "must name a file"),
-        (["--address", "0.0.0.0:0"], 2, "TRAININGJOB_CONSOLE_TOKEN_FILE"),
+        (["--address", "0.0.0.0:0"], 2, "TRAININGJOB_RECORDS_TOKEN_FILE"),
         (["--address", "192.0.2.1:0"], 2, "can be reached by other machines"),
-        (["--address", "localhost"], 2, "TRAININGJOB_CONSOLE_ADDRESS: "),
+        (["--address", "localhost"], 2, "TRAININGJOB_RECORDS_ADDRESS: "),
     ],
 )
 def test_wrong_use_is_told_in_a_sentence(
     tmp_path: Path, arguments: list[str], code: int, sentence: str
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "trainingjob_cli", "console", *arguments],
+        [sys.executable, "-m", "trainingjob_cli", "records", *arguments],
         capture_output=True,
         check=False,
         cwd=tmp_path,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes.programs import run_program
-from tests.support.records.service import TOKEN, Client, ConsoleProcess
+from tests.support.records.service import TOKEN, Client, RecordServiceProcess
 
 CHECKS = (
     "not_a_server_error",
@@ -20,12 +20,12 @@ CHECKS = (
 
 
 async def test_the_service_keeps_to_its_openapi_document(
-    console: ConsoleProcess, client: Client, tmp_path: Path
+    service: RecordServiceProcess, client: Client, tmp_path: Path
 ) -> None:
     done = await run_program(
         str(Path(sys.executable).with_name("st")),
         "run",
-        f"{console.url}/openapi.json",
+        f"{service.url}/openapi.json",
         f"--header=Authorization: Bearer {TOKEN}",
         f"--checks={','.join(CHECKS)}",
         "--max-examples=25",
@@ -37,7 +37,7 @@ async def test_the_service_keeps_to_its_openapi_document(
     )
     assert done.code == 0, done.output
     assert "3 selected / 3 total" in done.output
-    assert "Traceback" not in console.log()
+    assert "Traceback" not in service.log()
 
 
 async def test_the_document_names_every_field_of_the_contract(client: Client) -> None:

@@ -10,7 +10,7 @@ from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job
 from tests.support.processes.operator import OperatorProcess
 from tests.support.records.records import a_record, encode
-from tests.support.records.service import Client, ConsoleProcess
+from tests.support.records.service import Client, RecordServiceProcess
 from trainingjob_api.errors import (
     EndpointUnauthorizedError,
     EndpointUnavailableError,
@@ -22,9 +22,9 @@ from trainingjob_operator.records.endpoint import RecordWriter
 
 
 @pytest.fixture
-async def writer(console: ConsoleProcess, client: Client) -> AsyncIterator[RecordWriter]:
+async def writer(service: RecordServiceProcess, client: Client) -> AsyncIterator[RecordWriter]:
     writer = RecordWriter(
-        f"{console.url}/api/v1/jobs", timeout_s=10, token_file=console.token_file
+        f"{service.url}/api/v1/jobs", timeout_s=10, token_file=service.token_file
     )
     yield writer
     await writer.close()
@@ -37,7 +37,7 @@ def test_the_tests_send_what_the_operator_sends() -> None:
 # aiohttp's word on bodies over 1 MiB, of which this test sends one on purpose.
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 async def test_the_operators_writer_understands_every_answer(
-    console: ConsoleProcess, client: Client, writer: RecordWriter, tmp_path: Path
+    service: RecordServiceProcess, client: Client, writer: RecordWriter, tmp_path: Path
 ) -> None:
     record = a_record(revision=2)
     await writer.write(record)
@@ -52,11 +52,11 @@ async def test_the_operators_writer_understands_every_answer(
     assert (await client.get(f"/api/v1/jobs/{record['uid']}")).text.encode() == encode(record)
     tokens = tmp_path / "tokens"
     tokens.write_text("wrong")
-    stranger = RecordWriter(f"{console.url}/api/v1/jobs", timeout_s=10, token_file=tokens)
+    stranger = RecordWriter(f"{service.url}/api/v1/jobs", timeout_s=10, token_file=tokens)
     with pytest.raises(EndpointUnauthorizedError):
         await stranger.write(record)
     await stranger.close()
-    lost = RecordWriter(f"{console.url}/elsewhere", timeout_s=10)
+    lost = RecordWriter(f"{service.url}/elsewhere", timeout_s=10)
     with pytest.raises(EndpointUnavailableError, match="HTTP 404"):
         await lost.write(record)
     await lost.close()
@@ -65,7 +65,7 @@ async def test_the_operators_writer_understands_every_answer(
 async def test_a_job_that_the_operator_ran_is_in_the_list(
     api_server: ApiServerUnderTest,
     api: Api,
-    console: ConsoleProcess,
+    service: RecordServiceProcess,
     client: Client,
     tmp_path: Path,
 ) -> None:
@@ -74,8 +74,8 @@ async def test_a_job_that_the_operator_ran_is_in_the_list(
         tmp_path / "operator.log",
         TRAININGJOB_NAMESPACES=api.namespace,
         TRAININGJOB_CLUSTER_NAME="test",
-        TRAININGJOB_PERSIST__URL=f"{console.url}/api/v1/jobs",
-        TRAININGJOB_PERSIST__TOKEN_FILE=str(console.token_file),
+        TRAININGJOB_PERSIST__URL=f"{service.url}/api/v1/jobs",
+        TRAININGJOB_PERSIST__TOKEN_FILE=str(service.token_file),
     )
     with process:
         await asyncio.to_thread(process.wait_until_ready)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.records.postgres import PASSWORD
 from tests.support.records.records import a_record, encode
-from tests.support.records.service import TOKEN, Client, ConsoleProcess
+from tests.support.records.service import TOKEN, Client, RecordServiceProcess
 
 LIMIT = 2 * 1024 * 1024
 
@@ -169,11 +169,11 @@ async def test_other_media_types_and_packed_bodies_are_refused(client: Client) -
 
 @pytest.mark.parametrize("token", [None, "", "wrong", f"{TOKEN}x", "ünïcode"])
 async def test_without_a_known_token_nothing_is_told(
-    console: ConsoleProcess, client: Client, token: str | None
+    service: RecordServiceProcess, client: Client, token: str | None
 ) -> None:
     record = a_record()
     await client.put(record)
-    async with Client(console.url, token=token) as stranger:
+    async with Client(service.url, token=token) as stranger:
         for answer in (
             await stranger.put(record),
             await stranger.get("/api/v1/jobs"),
@@ -187,21 +187,21 @@ async def test_without_a_known_token_nothing_is_told(
 
 
 async def test_a_new_token_is_known_at_once_and_an_old_one_forgotten(
-    console: ConsoleProcess, client: Client
+    service: RecordServiceProcess, client: Client
 ) -> None:
-    new = console.token_file.with_suffix(".new")
+    new = service.token_file.with_suffix(".new")
     new.write_text("the-next-one\n")
-    before = console.token_file.read_text()
-    new.replace(console.token_file)
+    before = service.token_file.read_text()
+    new.replace(service.token_file)
     try:
-        async with Client(console.url, token="the-next-one") as renewed:
+        async with Client(service.url, token="the-next-one") as renewed:
             assert (await renewed.get("/api/v1/jobs")).status == 200
         assert (await client.get("/api/v1/jobs")).status == 401
-        console.token_file.unlink()
-        async with Client(console.url, token="the-next-one") as renewed:
+        service.token_file.unlink()
+        async with Client(service.url, token="the-next-one") as renewed:
             assert (await renewed.get("/api/v1/jobs")).status == 200
     finally:
-        console.token_file.write_text(before)
+        service.token_file.write_text(before)
     assert (await client.get("/api/v1/jobs")).status == 200
 
 
@@ -233,12 +233,12 @@ async def test_the_metrics_have_no_name_of_a_job_in_them(client: Client) -> None
     assert record["uid"] not in metrics
 
 
-async def test_the_log_holds_no_secret(console: ConsoleProcess, client: Client) -> None:
+async def test_the_log_holds_no_secret(service: RecordServiceProcess, client: Client) -> None:
     await client.put(a_record(message="a-private-message"))
-    async with Client(console.url, token="a-wrong-token") as stranger:
+    async with Client(service.url, token="a-wrong-token") as stranger:
         await stranger.put(a_record())
     await client.put_bytes("u", b"{broken-body")
-    log = console.log()
+    log = service.log()
     assert "records are kept in" in log
     for secret in (TOKEN, PASSWORD, "a-private-message", "a-wrong-token", "broken-body"):
         assert secret not in log

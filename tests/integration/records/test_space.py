@@ -130,7 +130,7 @@ async def test_a_database_that_may_not_grow_says_so_and_takes_records_again(
             pytest.skip("PostgreSQL has no limit on the size of a database")
         await retention(database).look()
         stored = 0
-        with pytest.raises(FullError, match="trainingjob console prune"):  # noqa: PT012
+        with pytest.raises(FullError, match="trainingjob records prune"):  # noqa: PT012
             for stored in range(100):
                 await put(database, f"u{stored:02}", size=50_000)
         assert database.usage.is_full

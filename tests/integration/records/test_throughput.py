@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.support.records.records import a_record
-from tests.support.records.service import Client, ConsoleProcess
+from tests.support.records.service import Client, RecordServiceProcess
 
 RECORDS = 600
 SENDERS = 8
@@ -21,7 +21,7 @@ async def metric(client: Client, name: str) -> float:
 
 
 async def test_many_records_share_a_commit(
-    console: ConsoleProcess, client: Client, capsys: pytest.CaptureFixture[str]
+    service: RecordServiceProcess, client: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = iter([a_record(str(uuid4()), labels={"a": "1", "b": "2"}) for _ in range(RECORDS)])
     before = await metric(client, "trainingjob_records_commit_records_count")
@@ -30,14 +30,14 @@ async def test_many_records_share_a_commit(
         for record in records:
             assert (await client.put(record)).status == 200
 
-    begun, cpu_s = time.monotonic(), console.cpu_s()
+    begun, cpu_s = time.monotonic(), service.cpu_s()
     await asyncio.gather(*(send() for _ in range(SENDERS)))
-    seconds, cpu_s = time.monotonic() - begun, console.cpu_s() - cpu_s
+    seconds, cpu_s = time.monotonic() - begun, service.cpu_s() - cpu_s
     commits = await metric(client, "trainingjob_records_commit_records_count") - before
     with capsys.disabled():
         sys.stderr.write(
             f"\n{RECORDS / seconds:.0f} records/s with {SENDERS} in flight into "
-            f"{console.database_kind}, {RECORDS / commits:.1f} records a commit, "
+            f"{service.database_kind}, {RECORDS / commits:.1f} records a commit, "
             f"{cpu_s * 1000 / RECORDS:.1f} ms of the service's CPU a record\n"
         )
     # The figure is the machine's; what must hold anywhere is that records share commits.

@@ -11,7 +11,7 @@ import yaml
 
 from hack.image.engine import Engine, find_runner
 from tests.support.processes.operator import OperatorProcess
-from tests.support.records.service import ConsoleProcess
+from tests.support.records.service import RecordServiceProcess
 from trainingjob_sandbox.kubeconfig import load_kubeconfig
 
 _KUBECONFIG: Final = "/kubeconfig"
@@ -122,7 +122,7 @@ class ImageProcess(OperatorProcess):
         self.process.wait(30)
 
 
-class ConsoleImage(ConsoleProcess):
+class RecordServiceImage(RecordServiceProcess):
     """The image's record service, with its database in a folder of this machine."""
 
     def __init__(self, image: str, folder: Path) -> None:
@@ -146,7 +146,7 @@ class ConsoleImage(ConsoleProcess):
                     f"--volume={self._data}:/data",
                     *(f"--env={name}={value}" for name, value in self._settings.items()),
                     self._image,
-                    "console",
+                    "records",
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

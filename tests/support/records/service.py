@@ -37,20 +37,20 @@ class Answer:
         return json.loads(self.text)
 
 
-class ConsoleProcess:
-    """`trainingjob console`, with its log in a file."""
+class RecordServiceProcess:
+    """`trainingjob records`, with its log in a file."""
 
     def __init__(self, folder: Path, database: str, **settings: str) -> None:
-        self.log_path = folder / "console.log"
+        self.log_path = folder / "records.log"
         self.database_kind = database.partition(":")[0]
         self.token_file = folder / "tokens"
         self.token_file.write_text(f"{TOKEN}\n")
         self._settings = {
-            "TRAININGJOB_CONSOLE_DATABASE": database,
-            "TRAININGJOB_CONSOLE_ADDRESS": "127.0.0.1:0",
-            "TRAININGJOB_CONSOLE_TOKEN_FILE": str(self.token_file),
-            "TRAININGJOB_CONSOLE_LOG_LEVEL": "debug",
-            **{f"TRAININGJOB_CONSOLE_{name}".upper(): value for name, value in settings.items()},
+            "TRAININGJOB_RECORDS_DATABASE": database,
+            "TRAININGJOB_RECORDS_ADDRESS": "127.0.0.1:0",
+            "TRAININGJOB_RECORDS_TOKEN_FILE": str(self.token_file),
+            "TRAININGJOB_RECORDS_LOG_LEVEL": "debug",
+            **{f"TRAININGJOB_RECORDS_{name}".upper(): value for name, value in settings.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._offset = 0
@@ -74,7 +74,7 @@ class ConsoleProcess:
         with self.log_path.open("ab") as log:
             self._offset = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "trainingjob_cli", "console"],
+                [sys.executable, "-m", "trainingjob_cli", "records"],
                 env=others | self._settings,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -131,11 +131,11 @@ class ConsoleProcess:
         await self.wait_until("/readyz", 200)
 
 
-def _wait(console: ConsoleProcess, ask: Any) -> str:
+def _wait(service: RecordServiceProcess, ask: Any) -> str:
     deadline = time.monotonic() + _PATIENCE_S
     while not (found := ask()):
-        assert console.process.poll() is None, console.log()
-        assert time.monotonic() < deadline, console.log()
+        assert service.process.poll() is None, service.log()
+        assert time.monotonic() < deadline, service.log()
         time.sleep(0.02)
     return str(found)
 

@@ -48,7 +48,7 @@ def test_the_image_has_no_dependency_that_only_the_laptop_mode_has() -> None:
 
 
 def test_the_image_has_what_the_record_service_needs() -> None:
-    assert extra("console") <= image_names()
+    assert extra("records") <= image_names()
 
 
 def test_the_laptop_mode_is_not_in_what_the_image_is_built_from() -> None:

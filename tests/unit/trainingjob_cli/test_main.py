@@ -136,7 +136,7 @@ def test_a_reader_that_has_seen_enough_gets_no_complaint() -> None:
         ([], "COMMAND"),
         (
             ["train"],
-            "'operator', 'release-finalizers', 'record-token', 'gc', 'prune', 'console', 'run', 'sandbox', 'crd', 'version'",
+            "'operator', 'release-finalizers', 'record-token', 'gc', 'prune', 'records', 'run', 'sandbox', 'crd', 'version'",
         ),
         (["operator", "--kubeconfg", "x"], "--kubeconfg"),
         (["sandbox"], "trainingjob sandbox up"),
@@ -149,6 +149,14 @@ def test_wrong_use_is_2_and_says_what_is_right(
     done = outcome(capsys, arguments)
     assert (done.code, done.out) == (2, "")
     assert words in done.err
+
+
+def test_the_console_is_still_to_come_and_names_the_record_service(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    done = outcome(capsys, ["console", "prune"])
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "`trainingjob records`" in done.err
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -44,7 +44,7 @@ def test_a_file_without_a_token_is_no_setting(tmp_path: Path, content: str | Non
     file = tmp_path / "tokens"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(SettingsError, match="TRAININGJOB_CONSOLE_TOKEN_FILE"):
+    with pytest.raises(SettingsError, match="TRAININGJOB_RECORDS_TOKEN_FILE"):
         TokenFile(file)
 
 

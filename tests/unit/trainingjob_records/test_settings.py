@@ -4,18 +4,18 @@ import pytest
 from pydantic import ValidationError
 
 from trainingjob_operator.settings import Settings as OperatorSettings
-from trainingjob_records import settings as console
+from trainingjob_records import settings as record_settings
 from trainingjob_records.errors import SettingsError
 
 
-def read(**variables: str) -> console.Settings:
-    return console.Settings.from_environment(variables)
+def read(**variables: str) -> record_settings.Settings:
+    return record_settings.Settings.from_environment(variables)
 
 
 def test_both_programs_understand_one_environment() -> None:
     both = {
-        "TRAININGJOB_CONSOLE_DATABASE": "sqlite:///x.db",
-        "TRAININGJOB_CONSOLE_LOG_LEVEL": "debug",
+        "TRAININGJOB_RECORDS_DATABASE": "sqlite:///x.db",
+        "TRAININGJOB_RECORDS_LOG_LEVEL": "debug",
         "TRAININGJOB_INDEX__MAX_JOBS": "7",
         "TRAININGJOB_NAMESPACES": "ml",
     }
@@ -25,32 +25,32 @@ def test_both_programs_understand_one_environment() -> None:
 
 def test_what_kubernetes_says_of_a_service_is_no_setting() -> None:
     read(
-        TRAININGJOB_CONSOLE_SERVICE_HOST="10.0.0.7",
-        TRAININGJOB_CONSOLE_SERVICE_PORT_HTTP="80",
-        TRAININGJOB_CONSOLE_PORT="tcp://10.0.0.7:80",
-        TRAININGJOB_CONSOLE_PORT_80_TCP_ADDR="10.0.0.7",
-        TRAININGJOB_CONSOLE_HTTP_SERVICE_HOST="10.0.0.7",
+        TRAININGJOB_RECORDS_SERVICE_HOST="10.0.0.7",
+        TRAININGJOB_RECORDS_SERVICE_PORT_HTTP="80",
+        TRAININGJOB_RECORDS_PORT="tcp://10.0.0.7:80",
+        TRAININGJOB_RECORDS_PORT_80_TCP_ADDR="10.0.0.7",
+        TRAININGJOB_RECORDS_HTTP_SERVICE_HOST="10.0.0.7",
     )
 
 
 def test_no_setting_is_called_like_something_of_a_service() -> None:
-    for name in console.variable_names():
-        assert console._is_ours(name)
+    for name in record_settings.variable_names():
+        assert record_settings._is_ours(name)
 
 
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({"TRAININGJOB_CONSOLE_DATABSE": "x"}, "did you mean TRAININGJOB_CONSOLE_DATABASE?"),
-        ({"TRAININGJOB_CONSOLE_QUEUE_RECORDS": "many"}, "TRAININGJOB_CONSOLE_QUEUE_RECORDS: "),
-        ({"TRAININGJOB_CONSOLE_POOL_SIZE": "0"}, "greater than or equal to 1"),
-        ({"TRAININGJOB_CONSOLE_RETENTION_AGE": "-1d"}, "must be an age like 400d"),
-        ({"TRAININGJOB_CONSOLE_RETENTION_AGE": "400y"}, "must be an age like 400d"),
-        ({"TRAININGJOB_CONSOLE_RETENTION_SIZE": "100%"}, "must be a size like 80%"),
-        ({"TRAININGJOB_CONSOLE_DATABASE": "redis://x"}, "sqlite:/// or postgresql://"),
-        ({"TRAININGJOB_CONSOLE_DATABASE": "what"}, "sqlite:/// or postgresql://"),
-        ({"TRAININGJOB_CONSOLE_DATABASE": "sqlite:///:memory:"}, "must name a file"),
-        ({"TRAININGJOB_CONSOLE_ADDRESS": "0.0.0.0:80"}, "TRAININGJOB_CONSOLE_ANONYMOUS=true"),
+        ({"TRAININGJOB_RECORDS_DATABSE": "x"}, "did you mean TRAININGJOB_RECORDS_DATABASE?"),
+        ({"TRAININGJOB_RECORDS_QUEUE_RECORDS": "many"}, "TRAININGJOB_RECORDS_QUEUE_RECORDS: "),
+        ({"TRAININGJOB_RECORDS_POOL_SIZE": "0"}, "greater than or equal to 1"),
+        ({"TRAININGJOB_RECORDS_RETENTION_AGE": "-1d"}, "must be an age like 400d"),
+        ({"TRAININGJOB_RECORDS_RETENTION_AGE": "400y"}, "must be an age like 400d"),
+        ({"TRAININGJOB_RECORDS_RETENTION_SIZE": "100%"}, "must be a size like 80%"),
+        ({"TRAININGJOB_RECORDS_DATABASE": "redis://x"}, "sqlite:/// or postgresql://"),
+        ({"TRAININGJOB_RECORDS_DATABASE": "what"}, "sqlite:/// or postgresql://"),
+        ({"TRAININGJOB_RECORDS_DATABASE": "sqlite:///:memory:"}, "must name a file"),
+        ({"TRAININGJOB_RECORDS_ADDRESS": "0.0.0.0:80"}, "TRAININGJOB_RECORDS_ANONYMOUS=true"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_it_takes(
@@ -62,11 +62,11 @@ def test_a_wrong_setting_is_named_with_what_it_takes(
 
 
 def test_a_password_is_in_no_text_of_the_settings() -> None:
-    settings = read(TRAININGJOB_CONSOLE_DATABASE="postgresql://u:hidden@h/d?sslmode=require")
+    settings = read(TRAININGJOB_RECORDS_DATABASE="postgresql://u:hidden@h/d?sslmode=require")
     assert "hidden" not in f"{settings!r} {settings} {settings.url}"
     assert settings.url.query == {"sslmode": "require"}
     with pytest.raises(SettingsError) as caught:
-        read(TRAININGJOB_CONSOLE_DATABASE="mysql://u:hidden@h/d")
+        read(TRAININGJOB_RECORDS_DATABASE="mysql://u:hidden@h/d")
     assert "hidden" not in str(caught.value)
 
 
@@ -79,18 +79,20 @@ def test_a_password_is_in_no_text_of_the_settings() -> None:
     ],
 )
 def test_this_machine_needs_no_token(address: str, host: str, port: int) -> None:
-    settings = read(TRAININGJOB_CONSOLE_ADDRESS=address)
+    settings = read(TRAININGJOB_RECORDS_ADDRESS=address)
     assert (settings.host, settings.port) == (host, port)
 
 
 def test_every_address_without_a_host_is_for_strangers_too() -> None:
     with pytest.raises(SettingsError, match=":8090 can be reached by other machines"):
-        read(TRAININGJOB_CONSOLE_ADDRESS=":8090")
+        read(TRAININGJOB_RECORDS_ADDRESS=":8090")
 
 
 def test_arguments_win_over_variables() -> None:
-    environment = {"TRAININGJOB_CONSOLE_ADDRESS": "127.0.0.1:1"}
-    settings = console.Settings.from_environment(environment, address="127.0.0.1:2", database=None)
+    environment = {"TRAININGJOB_RECORDS_ADDRESS": "127.0.0.1:1"}
+    settings = record_settings.Settings.from_environment(
+        environment, address="127.0.0.1:2", database=None
+    )
     assert settings.port == 2
 
 
@@ -106,5 +108,5 @@ def test_settings_do_not_change() -> None:
 def test_a_limit_of_size_is_a_share_of_the_volume_or_bytes(
     written: str, total: int | None, limit: int | None
 ) -> None:
-    settings = read(TRAININGJOB_CONSOLE_RETENTION_SIZE=written)
+    settings = read(TRAININGJOB_RECORDS_RETENTION_SIZE=written)
     assert settings.size_limit.of(total) == limit

@@ -66,7 +66,7 @@ def test_its_token_is_in_a_file_of_its_own_and_in_no_setting(tmp_path: Path) -> 
 
     assert records.token_file.stat().st_mode & 0o777 == 0o600
     assert not any(token in value for value in records.settings.values())
-    assert records.settings["TRAININGJOB_CONSOLE_TOKEN_FILE"] == str(records.token_file)
+    assert records.settings["TRAININGJOB_RECORDS_TOKEN_FILE"] == str(records.token_file)
 
 
 def test_every_run_has_another_token(tmp_path: Path) -> None:
