@@ -1,6 +1,7 @@
 """The tree is what ARCHITECTURE.md says it is."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +140,33 @@ def test_a_unit_test_is_found_from_the_file_that_it_tests(test: Path) -> None:
     assert [stem for stem in stems if (room / f"{stem}.py").exists()], (
         f"no {stems[0]}.py in {room}"
     )
+
+
+def test_the_map_names_files_that_exist() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    rows = page[page.index("## To change X, open Y") : page.index("Fixed numbers that")]
+    paths = re.findall(r"`([a-z_]+/[\w./-]+)`", rows)
+    assert len(paths) > 20
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
+
+
+def test_the_map_has_every_room() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    rooms = {
+        str(init.parent.relative_to(ROOT / "operator" / "trainingjob_operator"))
+        for init in (ROOT / "operator" / "trainingjob_operator").rglob("__init__.py")
+    }
+    assert [room for room in sorted(rooms - {"."}) if f"| `{room}/` |" not in page] == []
+
+
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+PAGES = [page for page in ROOT.rglob("*.md") if not {".venv", "node_modules"} & set(page.parts)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    targets = LINK.findall(page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
 def test_the_reference_names_every_setting_and_every_reason() -> None:

@@ -1,4 +1,4 @@
-"""Install, upgrade, uninstall, on a real control plane, as the READMEs say, with both Helms.
+"""Install, upgrade, uninstall, on a real control plane, as docs/install.md and the chart say, with both Helms.
 
 Where nothing runs them, the pods are admitted and stay Pending. What they do when they run is in
 `test_release`; an uninstall, too, needs a node, for the Job that goes before it.
@@ -191,9 +191,9 @@ def test_a_second_release_serves_other_namespaces(cluster: Cluster) -> None:
     ]
 
 
-def readme_command(last: str) -> str:
-    """The command of the README that ends with this line, and what it continues."""
-    lines = (ROOT / "README.md").read_text().splitlines()
+def documented_command(last: str) -> str:
+    """Return the command of docs/install.md that ends with this line, and what it continues."""
+    lines = (ROOT / "docs" / "install.md").read_text().splitlines()
     end = lines.index(f"        {last}")
     return "\n".join(lines[end - 1 : end + 1])
 
@@ -212,7 +212,7 @@ def test_an_uninstall_by_kubectl_takes_the_name_of_the_image_and_replaces_an_ear
     cluster = cluster_for_kubectl
     cluster.namespace = NAMESPACE
     cluster.kubectl("create", "namespace", NAMESPACE)
-    uninstall = readme_command("kubectl replace --force -f -")
+    uninstall = documented_command("kubectl replace --force -f -")
     cluster.kubectl("apply", "-f", str(ROOT / UNINSTALL))
     with pytest.raises(subprocess.CalledProcessError):
         shell(cluster, uninstall.replace("replace --force", "apply"))
