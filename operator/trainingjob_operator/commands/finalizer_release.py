@@ -26,17 +26,12 @@ from trainingjob_api.errors import (
 )
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.decision import Observation, Policy
-from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.job import JobView, RecordState
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.plan import plan
 from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.core.record import build_record
-from trainingjob_operator.core.recording import (
-    REJECTED,
-    is_owed,
-    record_waits,
-    release_deadline,
-)
+from trainingjob_operator.core.recording import release_deadline
 from trainingjob_operator.records.outbox import Writer
 
 PATIENCE_S: Final = 60.0
@@ -177,11 +172,11 @@ class FinalizerRelease:
 
     async def _free_job(self, raw: Object) -> None:
         job = self._ended(job_view(raw))
-        if not record_waits(job.status) or job.discard_record:
+        if not job.status.record_waits or job.discard_record:
             await self._release(job, raw)
             return
         record = self._record(job, raw)
-        goes = self._jobs_go_too or (job.deleting and is_owed(job))
+        goes = self._jobs_go_too or (job.deleting and job.owes_record)
         result = await self._store(record, once_at_least=goes)
         is_lost = goes and result != "Stored"
         if is_lost and not self._may_be_lost(job, result):
@@ -196,7 +191,7 @@ class FinalizerRelease:
 
     def _may_be_lost(self, job: JobView, result: str) -> bool:
         """True if the job may go without its record: as the operator lets it go, or discarded."""
-        is_rejected = result == "Rejected" or job.status.record_state == REJECTED
+        is_rejected = result == "Rejected" or job.status.record_state == RecordState.REJECTED
         is_overdue = self._clock.now() >= release_deadline(job, self._policy)
         return self._discard or (job.deleting and (is_rejected or is_overdue))
 
@@ -205,14 +200,14 @@ class FinalizerRelease:
 
         The operator, which would have written that, is gone; the job goes with its finalizer.
         """
-        if not job.deleting or not is_owed(job) or job.status.is_finished:
+        if not job.deleting or not job.owes_record or job.status.is_finished:
             return job
         seen = Observation(job=job, pods_are_live=True)
         return replace(job, status=plan(seen, self._policy, now=self._clock.now()).status)
 
     async def _release(self, job: JobView, raw: Object) -> bool:
         """Take the finalizer off a job that has it; False: that was refused."""
-        return await self._free(raw, FINALIZER_RECORD) if is_owed(job) else True
+        return await self._free(raw, FINALIZER_RECORD) if job.owes_record else True
 
     async def _free(self, raw: Object, finalizer: str) -> bool:
         try:
@@ -268,4 +263,4 @@ class FinalizerRelease:
 
 def _is_of_use(job: JobView) -> bool:
     """True if the job is held by us, or its record waits, as an earlier run has left it."""
-    return is_owed(job) or record_waits(job.status)
+    return job.owes_record or job.status.record_waits

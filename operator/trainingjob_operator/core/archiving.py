@@ -32,6 +32,7 @@ from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.decision import LogOutcome, Observation, Plan, Policy, Survey
 from trainingjob_operator.core.indexes import format_indexes, parse_indexes
 from trainingjob_operator.core.job import JobStatus, JobView, UnreadLogs
+from trainingjob_operator.core.job_stage import Stage, stage_of
 from trainingjob_operator.core.naming import job_directory
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.text import cut
@@ -56,22 +57,12 @@ _UNREAD: Final = "the pod was gone before its log was known to be archived"
 _TOO_LATE: Final = "the pods were gone before their logs were known to be archived"
 
 
-def is_archived(status: JobStatus) -> bool:
-    """Whether nothing of a job's logs is still to come.
-
-    True as well for logs that were given up, and where nobody asked for any: what was waited for
-    is over. A finished job for which this is false must not be deleted.
-    """
-    found = status.condition(CONDITION_LOGS_ARCHIVED)
-    return found is None or found.reason != REASON_LOGS_PENDING
-
-
 def archive_first(decided: Plan, seen: Observation, policy: Policy, *, now: datetime) -> Plan:
     """The plan with the pods held back whose logs are not archived yet, and with their news."""
     job, status = seen.job, decided.status
     if not policy.archiving:
         return replace(decided, status=_give_up(status, job, now=now))
-    if job.status.is_finished and is_archived(job.status):
+    if stage_of(job) > Stage.LOGS:
         return decided  # it was settled before; what is left of its pods may go
     doomed = {victim.uid for victim in decided.delete}
     wanted = tuple(
@@ -175,7 +166,7 @@ def _said_missing(status: JobStatus) -> str:
     """Return what is said to be missing; while logs are to come, it is said behind that."""
     if _says_missing(status):
         return _message(status)
-    return "" if is_archived(status) else _message(status).partition(_AND)[2]
+    return _message(status).partition(_AND)[2] if status.logs_wait else ""
 
 
 def _named(message: str) -> tuple[int | None, frozenset[int]]:
@@ -203,8 +194,7 @@ def _settle(status: JobStatus, seen: Observation, *, waits: bool, now: datetime)
 def _settled(
     status: JobStatus, job: JobView, outcomes: tuple[LogOutcome, ...], *, now: datetime
 ) -> JobStatus:
-    had_pods = status.launched_attempt is not None or status.attempt > 0 or bool(outcomes)
-    if not had_pods:
+    if status.never_started and not outcomes:
         return status
     to, reason, message = _verdict(status, job, outcomes)
     return _say(status, job, reason, message, to=to, now=now)
@@ -215,7 +205,7 @@ def _verdict(
 ) -> tuple[bool, str, str]:
     """The condition's status, reason and message: the worst of what is known."""
     missing = _said_missing(status)
-    if not is_archived(status) and not outcomes:
+    if status.logs_wait and not outcomes:
         missing = missing or _TOO_LATE
     if missing:
         broken = all(outcome.lost and outcome.volume_fault for outcome in outcomes)
@@ -229,7 +219,7 @@ def _verdict(
 
 def _give_up(status: JobStatus, job: JobView, *, now: datetime) -> JobStatus:
     """Without a volume nothing is owed; what was is said to be missing."""
-    if not is_archived(status):
+    if status.logs_wait:
         status = _say(status, job, REASON_LOGS_UNAVAILABLE, _NOT_CONFIGURED, to=False, now=now)
     elif not job.status.is_finished:
         status = _miss(status, job, status.unread_logs, _NOT_CONFIGURED, now=now)

@@ -6,10 +6,14 @@ and nothing is started from a stale copy.
 
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple
 
 from trainingjob_api.constants import (
     CONDITION_FINISHED,
+    CONDITION_LOGS_ARCHIVED,
+    FINALIZER_RECORD,
+    REASON_LOGS_PENDING,
     TERMINAL_CONDITIONS,
 )
 
@@ -67,6 +71,15 @@ class UnreadLogs:
     ranks: str
 
 
+class RecordState(StrEnum):
+    """The state of a finished job's record; another version of the operator may know others."""
+
+    PENDING = "Pending"
+    STORED = "Stored"
+    REJECTED = "Rejected"
+    NOT_REQUIRED = "NotRequired"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
     """The status of a job as the operator writes it; see `api.md` for each field's meaning.
@@ -120,8 +133,30 @@ class JobStatus:
 
     @property
     def is_finished(self) -> bool:
-        """Whether one of the terminal conditions is true."""
+        """True if one of the terminal conditions is true."""
         return any(self.is_true(kind) for kind in TERMINAL_CONDITIONS)
+
+    @property
+    def never_started(self) -> bool:
+        """True if no attempt has started, as far as status says."""
+        return self.attempt == 0 and self.launched_attempt is None
+
+    @property
+    def logs_wait(self) -> bool:
+        """True if logs are still to be archived.
+
+        False as well for logs that were given up, and for a job that has none.
+        """
+        found = self.condition(CONDITION_LOGS_ARCHIVED)
+        return found is not None and found.reason == REASON_LOGS_PENDING
+
+    @property
+    def record_waits(self) -> bool:
+        """True if the job has finished and its record is neither stored nor given up."""
+        return self.is_finished and self.record_state in {
+            RecordState.PENDING,
+            RecordState.REJECTED,
+        }
 
     @property
     def outcome(self) -> Condition | None:
@@ -201,6 +236,11 @@ class JobView:
     finalizer_count: int = 0
     record_finalizer_at: int | None = None
     shutdown_by: str = ""
+
+    @property
+    def owes_record(self) -> bool:
+        """True if the job carries the finalizer that stands for its record."""
+        return FINALIZER_RECORD in self.finalizers
 
     @property
     def is_to_end(self) -> bool:

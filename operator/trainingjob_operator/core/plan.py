@@ -26,7 +26,7 @@ from trainingjob_operator.core.decision import Observation, Plan, Policy
 from trainingjob_operator.core.disruption_limit import forgive
 from trainingjob_operator.core.giving_back import when_partly_refused
 from trainingjob_operator.core.indexes import format_indexes
-from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.job import JobStatus, JobView, RecordState
 from trainingjob_operator.core.outcome import (
     when_complete,
     when_disrupted,
@@ -39,9 +39,6 @@ from trainingjob_operator.core.outcome import (
 from trainingjob_operator.core.phase import derive_phase
 from trainingjob_operator.core.ranks import sort_ranks
 from trainingjob_operator.core.recording import (
-    PENDING,
-    REJECTED,
-    is_owed,
     may_release,
     must_claim,
     must_reclaim,
@@ -92,7 +89,7 @@ def plan(seen: Observation, policy: Policy, *, now: datetime) -> Plan:
         decided,
         claim=must_claim(job, policy) or must_reclaim(job, status),
         release=release,
-        abandon=release and status.record_state in {PENDING, REJECTED},
+        abandon=release and status.record_waits,
         events=events_between(job.status, status),
         look_again_at=_look_again_at(decided, status, situation),
     )
@@ -155,7 +152,8 @@ def _summarise(status: JobStatus, s: Situation) -> JobStatus:
 def _look_again_at(decided: Plan, status: JobStatus, s: Situation) -> datetime | None:
     """The next moment at which the answer changes without any event."""
     if status.is_finished:
-        held = s.job.deleting and is_owed(s.job) and status.record_state == PENDING
+        is_pending = status.record_state == RecordState.PENDING
+        held = s.job.deleting and s.job.owes_record and is_pending
         return release_deadline(s.job, s.policy) if held else None
     due = [decided.look_again_at]
     if status.attempt != s.job.status.attempt and all(pod.held_by for pod in s.seen.pods):

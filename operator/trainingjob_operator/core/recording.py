@@ -12,7 +12,6 @@ from typing import Final
 
 from trainingjob_api.constants import (
     CONDITION_PERSISTED,
-    FINALIZER_RECORD,
     REASON_RECORD_DISCARDED,
     REASON_RECORD_NOT_REQUIRED,
     REASON_RECORD_PENDING,
@@ -20,49 +19,12 @@ from trainingjob_api.constants import (
     REASON_RECORD_STORED,
     REASON_RECORD_UNAVAILABLE,
 )
-from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.decision import Delivery, Observation, Policy
-from trainingjob_operator.core.job import JobStatus, JobView
-
-PENDING: Final = "Pending"
-STORED: Final = "Stored"
-REJECTED: Final = "Rejected"
-NOT_REQUIRED: Final = "NotRequired"
+from trainingjob_operator.core.job import JobStatus, JobView, RecordState
+from trainingjob_operator.core.job_stage import Stage, is_unclaimed, stage_of
 
 _FIRST_REVISION: Final = 1
-
-
-def is_owed(job: JobView) -> bool:
-    """Whether the job carries the finalizer that stands for its record."""
-    return FINALIZER_RECORD in job.finalizers
-
-
-def is_held(job: JobView) -> bool:
-    """Whether a finished job waits for us to let it go, or to archive its logs.
-
-    Between the write that says that the record is stored and the release, a process can die; so it
-    can between the write that says that the logs are to be archived and the news that they are.
-    """
-    if not is_archived(job.status):
-        return job.status.is_finished
-    if is_unclaimed(job, job.status):
-        return True
-    waits = record_waits(job.status) and not (job.deleting or job.discard_record)
-    return is_owed(job) and job.status.is_finished and not waits
-
-
-def record_waits(status: JobStatus) -> bool:
-    """True if the job has finished and its record is neither stored nor given up."""
-    return status.is_finished and status.record_state in {PENDING, REJECTED}
-
-
-def is_unclaimed(job: JobView, status: JobStatus) -> bool:
-    """True if a record waits in a job that lacks the finalizer, and that nobody has deleted.
-
-    An uninstall leaves such jobs: it takes the finalizer off, and the debt stays in status.
-    """
-    return record_waits(status) and not is_owed(job) and not job.deleting
 
 
 def must_claim(job: JobView, policy: Policy) -> bool:
@@ -71,7 +33,7 @@ def must_claim(job: JobView, policy: Policy) -> bool:
     A job that runs already gets it as well: recording may have been switched on meanwhile.
     """
     wanted = policy.recording and not job.discard_record and job.invalid is None
-    return wanted and not is_owed(job) and not job.deleting and not job.status.is_finished
+    return wanted and not job.owes_record and not job.deleting and not job.status.is_finished
 
 
 def must_reclaim(job: JobView, status: JobStatus) -> bool:
@@ -92,7 +54,7 @@ def open_record(status: JobStatus, seen: Observation, *, now: datetime) -> JobSt
     job = seen.job
     if job.discard_record:
         return _not_required(status, job, REASON_RECORD_DISCARDED, _GIVEN_UP, now=now)
-    if not is_owed(job):
+    if not job.owes_record:
         return _not_required(
             status, job, REASON_RECORD_NOT_REQUIRED, "no record was asked for", now=now
         )
@@ -100,7 +62,7 @@ def open_record(status: JobStatus, seen: Observation, *, now: datetime) -> JobSt
         return _not_required(
             status, job, REASON_RECORD_NOT_REQUIRED, "deleted before its first pod", now=now
         )
-    status = replace(status, record_state=PENDING, record_revision=_FIRST_REVISION)
+    status = replace(status, record_state=RecordState.PENDING, record_revision=_FIRST_REVISION)
     if seen.endpoint_is_down:
         message = "the record endpoint does not answer; the record waits for it"
         return _persisted(status, job, REASON_RECORD_UNAVAILABLE, message, now=now)
@@ -110,7 +72,7 @@ def open_record(status: JobStatus, seen: Observation, *, now: datetime) -> JobSt
 def settle_record(status: JobStatus, seen: Observation, *, now: datetime) -> JobStatus:
     """The status of a finished job with the news of its record in it."""
     job, delivery = seen.job, seen.delivery
-    if status.record_state not in {PENDING, REJECTED}:
+    if not status.record_waits:
         return status
     if job.discard_record:
         return _not_required(status, job, REASON_RECORD_DISCARDED, _GIVEN_UP, now=now)
@@ -121,7 +83,7 @@ def settle_record(status: JobStatus, seen: Observation, *, now: datetime) -> Job
 
 def stored(status: JobStatus, job: JobView, *, now: datetime) -> JobStatus:
     """The status with the record stored."""
-    status = replace(status, record_state=STORED)
+    status = replace(status, record_state=RecordState.STORED)
     return _persisted(status, job, REASON_RECORD_STORED, "the record is stored", now=now)
 
 
@@ -130,13 +92,13 @@ def may_release(status: JobStatus, job: JobView, policy: Policy, *, now: datetim
 
     A user's deletion is honoured in finite time, stored or not; retention alone releases nothing.
     """
-    if not is_owed(job) or not status.is_finished or not is_archived(status):
+    stage = stage_of(job, status)
+    if not job.owes_record or stage <= Stage.LOGS:
         return False
-    if status.record_state in {STORED, NOT_REQUIRED}:
+    if stage is Stage.RELEASE and status.record_state is not None:
         return True
-    return job.deleting and (
-        status.record_state == REJECTED or now >= release_deadline(job, policy)
-    )
+    is_rejected = status.record_state == RecordState.REJECTED
+    return job.deleting and (is_rejected or now >= release_deadline(job, policy))
 
 
 def release_deadline(job: JobView, policy: Policy) -> datetime:
@@ -155,23 +117,24 @@ def _delivered(status: JobStatus, job: JobView, delivery: Delivery, *, now: date
         # The receiver can have a first revision that we do not know of: it was stored before the
         # terminal write, and then the process died, or a label was changed before the next try.
         # The object is the truth; a higher revision wins. Once: else two liars would go on.
-        status = replace(status, record_state=PENDING, record_revision=delivery.revision + 1)
+        status = replace(
+            status, record_state=RecordState.PENDING, record_revision=delivery.revision + 1
+        )
         message = "the receiver has another first revision; the next one is to be stored"
         return _persisted(status, job, REASON_RECORD_PENDING, message, now=now)
-    status = replace(status, record_state=REJECTED)
+    status = replace(status, record_state=RecordState.REJECTED)
     return _persisted(status, job, REASON_RECORD_REJECTED, delivery.message, now=now)
 
 
 def _has_had_pods(seen: Observation) -> bool:
-    status = seen.job.status
-    started = status.launched_attempt is not None or status.attempt > 0
+    started = not seen.job.status.never_started
     return bool(started or seen.pods or seen.vanished or seen.done)
 
 
 def _not_required(
     status: JobStatus, job: JobView, reason: str, message: str, *, now: datetime
 ) -> JobStatus:
-    status = replace(status, record_state=NOT_REQUIRED, record_revision=None)
+    status = replace(status, record_state=RecordState.NOT_REQUIRED, record_revision=None)
     return _persisted(status, job, reason, message, now=now)
 
 

@@ -19,9 +19,8 @@ from trainingjob_api.constants import (
     CONDITION_FAILED,
     TERMINAL_CONDITIONS,
 )
-from trainingjob_operator.core.archiving import is_archived
-from trainingjob_operator.core.job import Condition, JobStatus, JobView
-from trainingjob_operator.core.recording import NOT_REQUIRED, REJECTED, STORED, is_owed
+from trainingjob_operator.core.job import Condition, JobStatus, JobView, RecordState
+from trainingjob_operator.core.job_stage import Stage, stage_of
 
 KEPT: Final = "Kept"
 """Its user pinned it by annotation."""
@@ -229,12 +228,11 @@ def _in_the_way(job: JobView) -> str:
         return DELETING
     if job.keep:
         return KEPT
-    if not is_archived(job.status):
+    stage = stage_of(job)
+    if stage is Stage.LOGS:
         return LOGS_PENDING
-    state = job.status.record_state
-    if state == REJECTED and not job.discard_record:
-        return RECORD_REJECTED
-    # None: it finished before records were spoken of; owed all the same, if it was claimed.
-    if state not in {STORED, NOT_REQUIRED, REJECTED, None}:
+    if stage is Stage.RECORD and job.status.record_state != RecordState.REJECTED:
         return RECORD_PENDING
-    return RECORD_HELD if is_owed(job) else ""
+    if stage is Stage.RECORD and not job.discard_record:
+        return RECORD_REJECTED
+    return RECORD_HELD if job.owes_record else ""

@@ -18,8 +18,8 @@ from datetime import datetime
 from typing import Final
 
 from trainingjob_api.constants import REASON_QUEUED
-from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer
+from trainingjob_operator.core.job_stage import Stage, stage_of
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.retention import finished_at
 from trainingjob_operator.core.start import has_begun, is_to_run
@@ -322,7 +322,7 @@ class JobIndex:
         if len(self._entries) >= self.max_jobs:
             self._forget(self._leaving.first)
             self.evicted_total += 1
-        never_started = job.status.attempt == 0 and job.status.launched_attempt is None
+        never_started = job.status.never_started
         entry = self._entries[job.key] = JobEntry(job=job, pods_known=never_started)
         if has_begun(job) and is_to_run(job) and not never_started:
             self.room.keep(entry)
@@ -383,5 +383,4 @@ def _is_of_use(pod: PodView, job: JobView) -> bool:
     there can be thousands of those.
     """
     stays = job.spec.clean_pod_policy != "All" and pod.attempt == job.status.attempt
-    stays = stays and is_archived(job.status)
-    return not (job.status.is_finished and pod.is_terminal and stays)
+    return not (stage_of(job) > Stage.LOGS and pod.is_terminal and stays)

@@ -23,10 +23,11 @@ from trainingjob_api.errors import (
     UnavailableError,
 )
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.archiving import can_be_read_early, is_archived, lacks_volume
+from trainingjob_operator.core.archiving import can_be_read_early, lacks_volume
 from trainingjob_operator.core.decision import Observation, Plan, Policy
 from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobKey, JobView, changed_fields, has_gone_back, rewind_of
+from trainingjob_operator.core.job_stage import Stage, stage_of
 from trainingjob_operator.core.naming import pod_selector
 from trainingjob_operator.core.observe_job import job_view, status_patch, status_write
 from trainingjob_operator.core.observe_pod import pod_view
@@ -226,7 +227,7 @@ class Reconciler:
     def _forget_logs(self, entry: JobEntry) -> None:
         """Drop what is known of logs, where status says it by now."""
         job = entry.job
-        if job.status.is_finished and is_archived(job.status):
+        if stage_of(job) > Stage.LOGS:
             self._logs.settled(job.uid)
         else:
             self._logs.forget(job, {pod.uid for pod in entry.pods.values()})
@@ -364,7 +365,7 @@ class Reconciler:
             self._index.stop_waiting(key)
             return None
         entry = JobEntry(job=job, pods_known=True)  # for this one pass, if it needs no other
-        if not is_to_run(job) and not (job.status.is_finished and is_archived(job.status)):
+        if not is_to_run(job) and stage_of(job) <= Stage.LOGS:
             await self._read_remaining_pods(entry)
         if self._needs_no_place(entry):
             self._index.stop_waiting(key)

@@ -17,14 +17,14 @@ from trainingjob_api.constants import (
 )
 from trainingjob_api.errors import ConflictError, KubernetesError
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.decision import Event, Plan, Policy
-from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.job import JobStatus, JobView, RecordState
+from trainingjob_operator.core.job_stage import Stage, stage_of
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.core.readiness import blocked_status
 from trainingjob_operator.core.record import build_record, record_line
-from trainingjob_operator.core.recording import PENDING, is_owed, may_release, stored
+from trainingjob_operator.core.recording import may_release, stored
 from trainingjob_operator.core.suspension import is_settled
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
@@ -67,7 +67,7 @@ class RecordKeeper:
         """
         answer = await self._cluster.set_record_finalizer(job, present=True)
         self.observe(job, answer)
-        if answer is not None and not is_owed(job_view(answer)):
+        if answer is not None and not job_view(answer).owes_record:
             # Somebody's admission takes it off again. To claim at once would be for ever.
             raise ConflictError(f"the finalizer {FINALIZER_RECORD} was put on and is not there")
 
@@ -82,7 +82,7 @@ class RecordKeeper:
             "it before that; have it allowed, or give the job's record up (annotation "
             f'{ANNOTATION_DISCARD_RECORD}: "true"): {error}'
         )
-        if job.status.attempt == 0 and job.status.launched_attempt is None:
+        if job.status.never_started:
             return blocked_status(job, REASON_FORBIDDEN, why, now=self._clock.now())
         event = Event(reason=REASON_FINALIZER_REFUSED, message=why, warning=True)
         self._events.record(job, event)
@@ -116,7 +116,7 @@ class RecordKeeper:
         view = job_view(answer)
         if job.key in self._index:
             self._index.observe_job(view)
-        if is_owed(view) and view.invalid is None and self._waits(view):
+        if view.owes_record and view.invalid is None and self._waits(view):
             self._manifests.put(view, answer, now=self._clock.monotonic())
         else:
             self._manifests.drop(job.key)
@@ -131,8 +131,8 @@ class RecordKeeper:
         """
         status = decided.status
         ends_now = job.status.record_state is None and status.is_true(CONDITION_COMPLETE)
-        awaited_logs = job.status.is_finished and not is_archived(job.status)
-        is_due = status.record_state == PENDING and is_archived(status)
+        awaited_logs = stage_of(job) is Stage.LOGS
+        is_due = status.record_state == RecordState.PENDING and not status.logs_wait
         if not is_due or not (ends_now or awaited_logs):
             return decided
         if not await self._records.store_at_once(job, status):
@@ -149,9 +149,9 @@ class RecordKeeper:
         delivery = self._records.delivery_of(job)
         if delivery is not None and delivery.revision != job.status.record_revision:
             self._records.settled(job.key)
-        if not is_archived(job.status):
+        if job.status.logs_wait:
             return  # the record names the logs: it waits for them
-        if job.status.record_state == PENDING:
+        if job.status.record_state == RecordState.PENDING:
             self._records.offer(job.key)
         else:
             self._records.settled(job.key)
@@ -172,7 +172,9 @@ class RecordKeeper:
 
         Nor is it for jobs that wait for their users.
         """
-        going_out = job.status.record_state == PENDING and not self._records.endpoint_is_down
+        going_out = (
+            job.status.record_state == RecordState.PENDING and not self._records.endpoint_is_down
+        )
         return not (job.status.is_finished or is_settled(job, self._policy)) or going_out
 
     async def _say_what_is_lost(self, job: JobView) -> None:

@@ -144,6 +144,5 @@ def _longer_wait_s(message: str, before: Refusal | None) -> float:
 
 
 def _was_accepted_before(entry: JobEntry, job: JobView) -> bool:
-    status = job.status
     seen = bool(entry.pods or entry.vanished or entry.done)
-    return seen or status.attempt > 0 or status.launched_attempt is not None
+    return seen or not job.status.never_started

@@ -24,10 +24,10 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.decision import Policy
 from trainingjob_operator.core.fair_share import in_fair_order
 from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer, rewind_of
+from trainingjob_operator.core.job_stage import awaits_release
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.readiness import says_queued
-from trainingjob_operator.core.recording import is_held
 from trainingjob_operator.core.retention import finished_at, finishes_ahead
 from trainingjob_operator.core.start import is_to_run
 from trainingjob_operator.core.suspension import is_settled
@@ -237,7 +237,7 @@ class Resync:
         pods.forget_unlisted()
         for entry in pods.entries:
             if entry.job.uid in jobs.uids:
-                lives = not entry.job.status.is_finished or entry.pods or is_held(entry.job)
+                lives = not entry.job.status.is_finished or entry.pods or awaits_release(entry.job)
                 if lives or entry.job.key in over:
                     self._queue.add(entry.job.key)
             else:
@@ -263,7 +263,7 @@ class Resync:
                     settled.add(job.uid)
                 elif self._is_wanted(job):
                     newcomers.append(job)
-                elif is_held(job):
+                elif awaits_release(job):
                     self._queue.add(job.key)  # from before our time, and still to be let go
         return _Jobs(uids=uids, settled=settled, newcomers=newcomers, version=version)
 

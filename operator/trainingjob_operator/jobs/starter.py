@@ -141,6 +141,6 @@ class Starter:
 
     def _fresh_spec(self, job: JobView) -> dict[str, Any] | None:
         """The spec of a job that has never been launched, as it was seen a moment ago."""
-        if job.status.attempt > 0 or job.status.launched_attempt is not None:
+        if not job.status.never_started:
             return None
         return self._manifests.take_spec(job, not_before=self._clock.monotonic() - FRESH_S)

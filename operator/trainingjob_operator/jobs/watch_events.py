@@ -5,12 +5,12 @@ from typing import Any, Final
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.decision import Policy
 from trainingjob_operator.core.job import JobKey, JobView, is_newer
+from trainingjob_operator.core.job_stage import awaits_release
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.readiness import says_queued
-from trainingjob_operator.core.recording import is_held
 from trainingjob_operator.core.start import is_to_run
 from trainingjob_operator.core.suspension import is_settled
 from trainingjob_operator.jobs.job_index import JobIndex
@@ -53,7 +53,7 @@ class Intake:
         known = self._index.get(job.key)
         if known is None and job.status.is_finished:
             # kopf lists all that ever were; the resync knows which of them are still of use.
-            if is_held(job):
+            if awaits_release(job):
                 self._queue.add(job.key)
             return
         if known is None and is_settled(job, self._policy):
@@ -86,6 +86,5 @@ class Intake:
 
 def _will_start(job: JobView) -> bool:
     """Whether the job is new, and nothing keeps its first pods from being created."""
-    status = job.status
-    is_new = status.attempt == 0 and status.launched_attempt is None and not status.conditions
+    is_new = job.status.never_started and not job.status.conditions
     return is_new and is_to_run(job)

@@ -29,14 +29,12 @@ from trainingjob_api.errors import (
     RecordRejectedError,
 )
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.archiving import is_archived
 from trainingjob_operator.core.decision import Delivery
 from trainingjob_operator.core.job import JobKey, JobStatus, JobView, is_newer
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.core.record import build_record
-from trainingjob_operator.core.recording import PENDING, REJECTED
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import Manifest, ManifestCache
 from trainingjob_operator.records.circuit_breaker import CircuitBreaker
@@ -175,7 +173,7 @@ class Outbox:
         entry = self._index.get(key)
         known = entry.job if entry is not None and entry.job.uid == job.uid else job
         has_changed = is_newer(known.resource_version, job.resource_version)
-        if has_changed and known.status.record_state not in {PENDING, REJECTED}:
+        if has_changed and not known.status.record_waits:
             return
         if has_changed or self._breaker.is_open:
             self._keep(key)
@@ -338,9 +336,8 @@ class Outbox:
             job = job_view(raw)
             labels = as_dict(as_dict(raw.get("metadata")).get("labels"))
             manifest = Manifest(labels, as_dict(raw.get("spec")), self._clock.monotonic())
-        waits = job.status.is_finished and job.status.record_state in {PENDING, REJECTED}
         # The record names the logs. It is offered again when they are archived or given up.
-        is_due = waits and is_archived(job.status) and is_ours(job)
+        is_due = job.status.record_waits and not job.status.logs_wait and is_ours(job)
         return self._record(job, job.status, manifest) if is_due else None
 
     def _record(self, job: JobView, status: JobStatus, manifest: Manifest) -> Object:

@@ -15,9 +15,8 @@ from typing import Any, Final, Protocol
 
 from trainingjob_api.errors import ForbiddenError, GoneError, KubernetesError
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.job import JobView, RecordState
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.core.recording import PENDING, REJECTED
 from trainingjob_operator.records.ready_jobs import ReadyJobs
 from trainingjob_operator.records.retry_cache import RetryCache
 
@@ -173,12 +172,12 @@ class Refill:
         It stays rejected, so that a walk which began anew whenever it found no room would offer
         the first ones for ever, and never come to the end.
         """
-        self._cursor = await self._walk(self._cursor or self._begin(), PENDING)
+        self._cursor = await self._walk(self._cursor or self._begin(), RecordState.PENDING)
         now = self._clock.monotonic()
         if now >= self._rejected_due:
             self._rejected, self._rejected_due = _Cursor(), now + REJECTED_EVERY_S
         if self._cursor is None and self._rejected is not None:
-            self._rejected = await self._walk(self._rejected, REJECTED)
+            self._rejected = await self._walk(self._rejected, RecordState.REJECTED)
         self.runs_total += 1
 
     async def _walk(self, cursor: _Cursor, state: str) -> _Cursor | None:

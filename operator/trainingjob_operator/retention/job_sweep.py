@@ -21,10 +21,9 @@ from typing import Final
 
 from trainingjob_api.errors import ForbiddenError, KubernetesError, ThrottledError
 from trainingjob_operator.core.history import History
-from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.job import JobKey, JobView, RecordState
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.plan import is_ours
-from trainingjob_operator.core.recording import NOT_REQUIRED, STORED
 from trainingjob_operator.core.retention import (
     FINISHED_AHEAD,
     RECORD_HELD,
@@ -55,7 +54,10 @@ class Seen:
         if job.keep:
             self.kept.add(job.uid)
         ended_at = finished_at(job.status)
-        if ended_at is not None and job.status.record_state in {STORED, NOT_REQUIRED}:
+        if ended_at is not None and job.status.record_state in {
+            RecordState.STORED,
+            RecordState.NOT_REQUIRED,
+        }:
             self.finished[job.uid] = ended_at
 
 

@@ -19,11 +19,11 @@ from tests.support.views import (
     succeeded,
 )
 from trainingjob_api.constants import FINALIZER_RECORD
-from trainingjob_operator.core.archiving import can_be_read_early, is_archived
+from trainingjob_operator.core.archiving import can_be_read_early
 from trainingjob_operator.core.decision import LogOutcome, Plan, Policy, Survey
 from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.job_stage import awaits_release
 from trainingjob_operator.core.pod import PodView
-from trainingjob_operator.core.recording import is_held
 
 ON = Policy(archiving=True)
 RECORDING = Policy(archiving=True, recording=True)
@@ -152,11 +152,11 @@ def test_of_a_job_that_has_finished_every_log_is_wanted_whatever_stays() -> None
 
 def test_a_job_ends_with_its_logs_to_come_and_then_says_where_they_are() -> None:
     job = finished(succeeded())
-    assert not is_archived(job.status)
+    assert job.status.logs_wait
 
     then = decide(job, succeeded(), policy=ON, logs=archived(succeeded(), size=321))
     assert verdict(then.status) == (True, "Archived")
-    assert is_archived(then.status)
+    assert not then.status.logs_wait
     assert (then.status.log_path, then.status.log_bytes) == (f"job_{UID}", 321)
     again = decide(make_view(then.status), succeeded(), policy=ON)
     assert (again.archive, again.status) == ((), then.status)
@@ -190,7 +190,7 @@ def test_when_the_volume_took_nothing_at_all_it_is_to_blame() -> None:
     then = decide(job, succeeded(), policy=ON, logs=outcome)
     assert verdict(then.status) == (False, "VolumeUnavailable")
     assert "no space left" in message(then.status)
-    assert is_archived(then.status)
+    assert not then.status.logs_wait
 
 
 def test_a_volume_that_ails_when_the_job_starts_is_said_and_forgiven() -> None:
@@ -303,14 +303,12 @@ def test_a_deleted_job_is_let_go_when_its_logs_are_archived() -> None:
 
 def test_a_job_whose_logs_are_to_come_is_looked_at_by_the_next_process() -> None:
     job = finished(succeeded())
-    assert is_held(job)
-    assert not is_held(replace(job, status=make_status()))
+    assert awaits_release(job)
+    assert not awaits_release(replace(job, status=make_status()))
 
 
 @pytest.mark.parametrize("reason", ["Archived", "Truncated", "VolumeUnavailable", "Pruned"])
 def test_every_reason_but_pending_ends_the_wait(reason: str) -> None:
-    assert is_archived(make_status(make_condition("LogsArchived", reason=reason)))
-    assert is_archived(make_status())
-    assert not is_archived(
-        make_status(make_condition("LogsArchived", status=False, reason="Pending"))
-    )
+    assert not make_status(make_condition("LogsArchived", reason=reason)).logs_wait
+    assert not make_status().logs_wait
+    assert make_status(make_condition("LogsArchived", status=False, reason="Pending")).logs_wait

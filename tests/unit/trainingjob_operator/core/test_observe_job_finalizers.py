@@ -9,7 +9,6 @@ from tests.support.builders import make_job
 from trainingjob_api.constants import FINALIZER_RECORD
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.core.recording import is_owed
 from trainingjob_operator.kube.finalizers import with_record_finalizer, without_record_finalizer
 
 FOREIGN = "example.com/a"
@@ -35,7 +34,7 @@ def test_many_long_finalizers_of_others_cost_no_memory() -> None:
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert all(is_owed(job) and job.finalizer_count == 501 for job in views)
+    assert all(job.owes_record and job.finalizer_count == 501 for job in views)
     assert used / len(views) < 3000
 
 

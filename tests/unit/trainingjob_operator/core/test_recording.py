@@ -9,9 +9,9 @@ from tests.support.views import KEY, NOW, UID, at, make_condition
 from trainingjob_api.constants import FINALIZER_RECORD
 from trainingjob_operator.core.decision import Delivery, Observation, Policy
 from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.job_stage import awaits_release
 from trainingjob_operator.core.plan import plan
 from trainingjob_operator.core.recording import (
-    is_held,
     may_release,
     must_claim,
     must_reclaim,
@@ -93,7 +93,7 @@ def test_a_record_that_waits_in_a_job_without_the_finalizer_is_claimed_again(
 ) -> None:
     assert must_reclaim(subject, subject.status) is claims
     if claims:
-        assert is_held(subject), "or nobody would look at it"
+        assert awaits_release(subject), "or nobody would look at it"
         assert plan(Observation(job=subject), policy, now=NOW).claim
 
 
@@ -192,22 +192,3 @@ def test_a_job_is_let_go_when_nothing_can_be_lost_any_more_or_its_user_has_waite
     view: JobView, *, released: bool
 ) -> None:
     assert may_release(view.status, view, ON, now=NOW) is released
-
-
-@pytest.mark.parametrize(
-    ("view", "held"),
-    [
-        (finished("Stored"), True),
-        (finished("NotRequired"), True),
-        (finished("Pending"), False),
-        (finished("Pending", deleting=True), True),
-        (finished("Rejected"), False),
-        (finished("Rejected", deleting=True), True),
-        (finished("Stored", owed=False), False),
-        (job(), False),
-    ],
-)
-def test_a_job_that_nothing_else_waits_for_is_held_by_us_alone(
-    view: JobView, *, held: bool
-) -> None:
-    assert is_held(view) is held
