@@ -34,14 +34,14 @@ class RetentionByOutcome(WireModel):
 
 
 class RetentionLogs(WireModel):
-    """How long files stay on the log volume."""
+    """Time for which files stay on the log volume."""
 
     max_age_seconds: Deadline | None = None
     """Seconds without a change after which the files of a finished job are removed."""
 
 
 class RetentionPolicySpec(WireModel):
-    """How long finished jobs and their files are kept."""
+    """Times for which finished jobs and their files are kept."""
 
     ttl_seconds_after_finished: Seconds | None = None
     """Seconds after which a finished job is deleted, once its record is stored. A job's own
@@ -57,7 +57,7 @@ class RetentionPolicySpec(WireModel):
     """How many jobs that are Failed or Cancelled are kept at most: the oldest go first."""
 
     logs: RetentionLogs | None = None
-    """How long files stay on the log volume. Honoured in the operator's namespace only."""
+    """Time for which files stay on the log volume. Honoured in the operator's namespace only."""
 
 
 class SweepTotals(WireModel):
@@ -80,7 +80,7 @@ class SweepTotals(WireModel):
 
 
 class RetentionPolicyStatus(WireModel):
-    """How the last sweep went."""
+    """Result of the last sweep."""
 
     observed_generation: BigCount | None = None
     """The `metadata.generation` that the last sweep followed."""
@@ -135,7 +135,7 @@ class RetentionPolicyStatus(WireModel):
 
 
 class RetentionPolicy(WireModel):
-    """How long the finished jobs of a namespace are kept.
+    """Times for which the finished jobs of a namespace are kept.
 
     The one in the operator's namespace rules all namespaces that have none.
     """
@@ -152,8 +152,8 @@ class RetentionPolicy(WireModel):
     """The object's name, which must be default, its namespace, labels and annotations."""
 
     spec: RetentionPolicySpec = RetentionPolicySpec()
-    """How long finished jobs and their files are kept. What is absent is inherited: from the
+    """Times for which finished jobs and their files are kept. What is absent is inherited: from the
     policy in the operator's namespace, then from the operator's settings."""
 
     status: RetentionPolicyStatus | None = None
-    """How the last sweep went. Written by the operator alone."""
+    """Result of the last sweep. Written by the operator alone."""

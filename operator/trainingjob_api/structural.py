@@ -53,7 +53,7 @@ def _translate(node: Schema, definitions: dict[str, Schema]) -> Schema:
 
 
 def _bases(node: Schema, definitions: dict[str, Schema]) -> list[Schema]:
-    """What a node is made of beside its own keywords: a definition, or the non-null of a union."""
+    """Return what a node has beside its own keywords: a definition, or the non-null of a union."""
     if "$ref" in node:
         return [definitions[node["$ref"].rpartition("/")[2]]]
     return [option for option in node.get("anyOf", ()) if option.get("type") != "null"]

@@ -75,7 +75,7 @@ class OnPodCondition(WireModel):
 
 
 class PodFailurePolicyRule(WireModel):
-    """What a kind of failure means for the job."""
+    """A kind of failure, and the action that the job takes on it."""
 
     model_config = ConfigDict(json_schema_extra=schema_extra(rules.ONE_KIND_OF_MATCH))
 
@@ -109,7 +109,7 @@ class PodFailurePolicyRule(WireModel):
 
 
 class PodFailurePolicy(WireModel):
-    """What the failure of a pod means for the job, in the shape of a Job's podFailurePolicy."""
+    """Rules for the failure of a pod, in the shape of a Job's podFailurePolicy."""
 
     rules: Annotated[
         tuple[PodFailurePolicyRule, ...],
@@ -125,7 +125,7 @@ class PodFailurePolicy(WireModel):
 
 
 class Logs(WireModel):
-    """Where the job's own directory is mounted from."""
+    """The claim from which the job's own directory is mounted."""
 
     model_config = ConfigDict(json_schema_extra=schema_extra(rules.LOGS_NEED_A_CLAIM))
 
@@ -153,7 +153,7 @@ class Logs(WireModel):
 
 
 class TrainingJobSpec(WireModel):
-    """What to run, and how long and how often to try."""
+    """The ranks to run, and how long and how often to try."""
 
     model_config = ConfigDict(
         json_schema_extra=schema_extra(
@@ -258,7 +258,7 @@ class TrainingJob(WireModel):
     """The object's name, namespace, labels and annotations."""
 
     spec: TrainingJobSpec
-    """What to run, and how long and how often to try."""
+    """The ranks to run, and how long and how often to try."""
 
     status: TrainingJobStatus | None = None
     """What the operator has observed and decided. Written by the operator alone."""

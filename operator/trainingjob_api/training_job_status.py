@@ -55,7 +55,7 @@ class UnreadLogsStatus(WireModel):
 
 
 class LogsStatus(WireModel):
-    """Where the job's files are on the log volume."""
+    """The job's files on the log volume."""
 
     path: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """The job's directory, relative to the root of the log volume."""
@@ -80,7 +80,7 @@ class LogsStatus(WireModel):
 
 
 class TrainingJobStatus(WireModel):
-    """What the operator observed and decided."""
+    """The operator's observations and decisions."""
 
     phase: Phase | None = None
     """The state of the job in one word, for people. Programs read `conditions`."""
@@ -158,4 +158,4 @@ class TrainingJobStatus(WireModel):
     finished."""
 
     logs: LogsStatus | None = None
-    """Where the job's files are on the log volume."""
+    """The job's files on the log volume."""

@@ -96,7 +96,7 @@ def _complaint(error: ErrorDetails, node: Schema) -> str:
 
 
 def _expectation(node: Schema) -> str:
-    """What the schema allows, in words."""
+    """Return in words what the schema allows."""
     if "enum" in node:
         return f"must be one of {', '.join(node['enum'])}"
     match node["type"]:

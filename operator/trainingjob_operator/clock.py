@@ -9,7 +9,7 @@ _OLDEST: Final = timedelta(days=366)
 
 
 class Clock(Protocol):
-    """Where the time comes from."""
+    """A source of time."""
 
     def now(self) -> datetime:
         """The wall clock, aware and in UTC."""
@@ -49,7 +49,7 @@ class SteadyTime:
         return self._start + timedelta(seconds=self._clock.monotonic() - self._started_at)
 
     def of(self, past: datetime) -> datetime:
-        """When that was by this clock, by its age as the wall clock has it now.
+        """Return the monotonic moment of a time, by its age as the wall clock has it now.
 
         What is yet to come by the wall clock is now: somebody's clock was ahead.
         """

@@ -56,7 +56,7 @@ class PageOfObjects(Protocol):
 
 
 class Objects(Protocol):
-    """What it needs of the gateway."""
+    """The calls of the API server that it makes."""
 
     def list_jobs(self, namespace: str | None) -> AsyncIterator[PageOfObjects]:
         """All jobs."""
@@ -73,7 +73,7 @@ class Objects(Protocol):
 
 @dataclass
 class Account:
-    """What became of everything.
+    """Counts of what was stored, released and left.
 
     Attributes:
         released: objects that nothing of ours holds any more.

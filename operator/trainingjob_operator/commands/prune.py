@@ -44,7 +44,7 @@ _BY_HAND: Final = Limits(share_percent=100, at_least=1 << 62, seconds=float("inf
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the command line says."""
+    """The command line's options."""
 
     root: str
     live: list[str] | None = None
@@ -168,7 +168,7 @@ def _one_uid(text: str) -> str:
 
 
 def _live(order: Order) -> LiveJobs | None:
-    """Whose files stay; None: nobody was named, and only --init or --adopt."""
+    """Return the jobs whose files stay; None: the command is only --init or --adopt."""
     ways = [order.live is not None, order.live_from is not None, order.assume_none_live]
     if sum(ways) > 1:
         raise SettingsError("prune: take one of --live, --live-from and --assume-none-live")

@@ -130,7 +130,7 @@ async def _close(writer: RecordWriter | None) -> None:
 
 
 def _print_record(record: dict[str, Any]) -> None:
-    """What is lost goes to standard output, a line each, before its job goes: keep it.
+    """Print a record that is lost, as one line of JSON, before its job goes.
 
     At once: the job may be gone when the next request fails, and nothing else has the record.
     """

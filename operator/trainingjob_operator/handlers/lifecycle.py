@@ -20,7 +20,7 @@ OpenSession = Callable[[], Awaitable[aiohttp.ClientSession]]
 
 
 def operator_settings(*, clusterwide: bool) -> kopf.OperatorSettings:
-    """What kopf does, set explicitly, each for a reason.
+    """Return kopf's settings, each set explicitly and for a reason.
 
     Args:
         clusterwide: whether all namespaces are watched, not just some that are named.

@@ -28,7 +28,7 @@ _FIRST_TICK_S: Final = 45.0
 
 
 class PolicyIntake(Protocol):
-    """Where news of policies go."""
+    """Takes events of RetentionPolicies."""
 
     def policy_event(self, kind: str | None, raw: dict[str, Any]) -> None:
         """A RetentionPolicy was listed (None), ADDED, MODIFIED or DELETED."""
@@ -40,7 +40,7 @@ class PolicyIntake(Protocol):
 
 
 class Ticks(Protocol):
-    """What is to be done when the timer fires."""
+    """Does what the timer is for."""
 
     async def tick(self, namespace: str) -> None:
         """Make one run for the policy of this namespace. Never fails."""

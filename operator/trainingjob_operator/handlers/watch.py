@@ -13,7 +13,7 @@ from trainingjob_api.constants import GROUP, LABEL_JOB_NAME, PLURAL_TRAINING_JOB
 
 
 class EventIntake(Protocol):
-    """Where watch events go."""
+    """Takes watch events."""
 
     def job_event(self, kind: str | None, raw: dict[str, Any]) -> None:
         """A TrainingJob was listed (None), ADDED, MODIFIED or DELETED."""

@@ -34,7 +34,7 @@ Sweep = Literal["jobs", "volume"]
 
 
 class VolumeSwept(Protocol):
-    """What of a report on the volume is counted; all of this one sweep."""
+    """The numbers of one sweep of the volume that are counted."""
 
     @property
     def files_removed(self) -> int:
@@ -53,22 +53,22 @@ class VolumeSwept(Protocol):
 
     @property
     def errors(self) -> int:
-        """What could not be done."""
+        """Operations that the volume refused."""
         ...
 
     @property
     def skipped(self) -> Mapping[str, int]:
-        """How many entries were left alone, by reason."""
+        """Number of entries that stayed, by reason."""
         ...
 
     @property
     def healthy(self) -> bool | None:
-        """Whether the volume can be swept; None: nobody looked."""
+        """True if the volume can be swept; None: it was not looked at."""
         ...
 
 
 class GcMetrics:
-    """What the housekeeping did: call the method of a sweep once at its end, however it ended."""
+    """Counts of retention: call the method of a sweep once at its end, however it ended."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._files: Final = Counter(

@@ -24,7 +24,7 @@ _PLAIN: Final = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered to a request."""
+    """The answer to a request."""
 
     body: bytes
     status: HTTPStatus = HTTPStatus.OK
