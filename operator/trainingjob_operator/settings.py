@@ -25,7 +25,7 @@ from pydantic import (
 
 from trainingjob_api.constants import MAX_NODES
 from trainingjob_api.errors import SettingsError
-from trainingjob_operator.core.decision import Policy
+from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.gitops import ARGO_CD_LABEL
 
 PREFIX: Final = "TRAININGJOB_"
@@ -296,9 +296,9 @@ class Settings(_Group):
     logging: LoggingSettings = LoggingSettings()
 
     @property
-    def policy(self) -> Policy:
+    def policy(self) -> DecisionSettings:
         """What the decisions need of these settings."""
-        return Policy(
+        return DecisionSettings(
             restart_backoff_s=self.restart.backoff,
             restart_backoff_cap_s=self.restart.backoff_cap,
             partial_hold_s=self.restart.partial_hold,

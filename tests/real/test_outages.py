@@ -18,7 +18,7 @@ from tests.support.real.account import with_operator_account
 from tests.support.real.real import install_crds, new_control_plane
 from trainingjob_api.errors import GoneError
 from trainingjob_operator.clock import SystemClock
-from trainingjob_operator.core.decision import Policy
+from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.resync import Resync, Scope
@@ -204,7 +204,7 @@ async def test_a_list_whose_next_page_has_expired_is_made_again_and_complete(
             clock=SystemClock(),
             scope=Scope(namespaces=[api.namespace], retention_s=lambda: 3600.0),
             interval_s=3600,
-            policy=Policy(),
+            policy=DecisionSettings(),
         )
         await resync.run_until_done()
     queue.close()

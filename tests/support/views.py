@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tests.support.clock import START
-from trainingjob_operator.core.decision import Observation, Plan, Policy
+from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
 from trainingjob_operator.core.job import Condition, JobKey, JobSpec, JobStatus, JobView, Shutdown
 from trainingjob_operator.core.naming import pod_name
 from trainingjob_operator.core.plan import plan
@@ -18,7 +18,7 @@ NOW: Final = START
 UID: Final = "11111111-aaaa-4bbb-8ccc-222222222222"
 KEY: Final = JobKey("ml", "mnist")
 CREATED_S: Final = -3600
-POLICY: Final = Policy(restart_backoff_s=1.0, restart_backoff_cap_s=60.0)
+POLICY: Final = DecisionSettings(restart_backoff_s=1.0, restart_backoff_cap_s=60.0)
 
 
 def at(seconds: float) -> datetime:
@@ -129,7 +129,11 @@ def disrupted(
 
 
 def decide(
-    job: JobView, *pods: PodView, now: datetime = NOW, policy: Policy = POLICY, **seen: Any
+    job: JobView,
+    *pods: PodView,
+    now: datetime = NOW,
+    policy: DecisionSettings = POLICY,
+    **seen: Any,
 ) -> Plan:
     """What the plan for this job with these pods is; `seen` are further fields of Observation."""
     return plan(Observation(job=job, pods=pods, **seen), policy, now=now)

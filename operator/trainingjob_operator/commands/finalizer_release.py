@@ -25,7 +25,7 @@ from trainingjob_api.errors import (
     RecordRejectedError,
 )
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.decision import Observation, Policy
+from trainingjob_operator.core.decision import DecisionSettings, Observation
 from trainingjob_operator.core.job import JobView, RecordState
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.plan import plan
@@ -102,7 +102,7 @@ class FinalizerRelease:
         namespaces: Sequence[str | None],
         discard: bool,
         on_lost: Callable[[Object], None],
-        policy: Policy,
+        policy: DecisionSettings,
         clock: Clock,
         jobs_go_too: bool = False,
         policies_too: Sequence[str] = (),

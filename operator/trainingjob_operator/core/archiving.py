@@ -29,7 +29,13 @@ from trainingjob_api.constants import (
     REASON_LOGS_UNAVAILABLE,
 )
 from trainingjob_operator.core.conditions import set_condition
-from trainingjob_operator.core.decision import LogOutcome, Observation, Plan, Policy, Survey
+from trainingjob_operator.core.decision import (
+    DecisionSettings,
+    LogOutcome,
+    Observation,
+    Plan,
+    Survey,
+)
 from trainingjob_operator.core.indexes import format_indexes, parse_indexes
 from trainingjob_operator.core.job import JobStatus, JobView, UnreadLogs
 from trainingjob_operator.core.job_stage import Stage, stage_of
@@ -57,7 +63,9 @@ _UNREAD: Final = "the pod was gone before its log was known to be archived"
 _TOO_LATE: Final = "the pods were gone before their logs were known to be archived"
 
 
-def archive_first(decided: Plan, seen: Observation, policy: Policy, *, now: datetime) -> Plan:
+def archive_first(
+    decided: Plan, seen: Observation, policy: DecisionSettings, *, now: datetime
+) -> Plan:
     """The plan with the pods held back whose logs are not archived yet, and with their news."""
     job, status = seen.job, decided.status
     if not policy.archiving:

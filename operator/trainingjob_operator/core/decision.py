@@ -10,7 +10,7 @@ from trainingjob_operator.core.pod import PodView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class DecisionSettings:
     """What the operator's settings say; all durations in seconds.
 
     Attributes:

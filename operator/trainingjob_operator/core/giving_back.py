@@ -17,7 +17,7 @@ from trainingjob_api.constants import (
     REASON_PARTLY_REFUSED,
 )
 from trainingjob_operator.core.cleanup import deletions
-from trainingjob_operator.core.decision import Plan, Policy, Refusal
+from trainingjob_operator.core.decision import DecisionSettings, Plan, Refusal
 from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.restart import announce_restart, new_attempt, pending_return
@@ -49,7 +49,7 @@ def when_partly_refused(s: Situation) -> Plan | None:
     return Plan(status=given.status, delete=deletions(s.seen.pods))
 
 
-def holds_until(refusal: Refusal, job: JobView, policy: Policy) -> datetime | None:
+def holds_until(refusal: Refusal, job: JobView, policy: DecisionSettings) -> datetime | None:
     """Return when a gang that was refused in part asks a last time; None if it keeps what it has."""
     since = refusal.partly_since
     if since is None or policy.partial_hold_s <= 0:
@@ -58,7 +58,7 @@ def holds_until(refusal: Refusal, job: JobView, policy: Policy) -> datetime | No
     return since + timedelta(seconds=policy.partial_hold_s * share)
 
 
-def may_return_at(job: JobView, status: JobStatus, policy: Policy) -> datetime | None:
+def may_return_at(job: JobView, status: JobStatus, policy: DecisionSettings) -> datetime | None:
     """Return when a gang that gave back what it had may start again; None if it did not."""
     pending = pending_return(status)
     if pending is None:
@@ -103,14 +103,16 @@ def _begin_return(s: Situation, why: str) -> JobStatus:
     return replace(given, attempt_start_time=start + wait)
 
 
-def _wait_s(job: JobView, status: JobStatus, given_back_at: datetime, policy: Policy) -> float:
+def _wait_s(
+    job: JobView, status: JobStatus, given_back_at: datetime, policy: DecisionSettings
+) -> float:
     """Return for how many seconds a gang stays away that gave back what it had at that moment."""
     times = max(status.attempt - status.restarts - status.disruptions, 1)
     base = policy.partial_hold_s * min(2.0 ** (min(times, 32) - 1), _LONGEST)
     return base * (_SHORTEST + _youth(job, given_back_at, policy) + _chance(job, status.attempt))
 
 
-def _youth(job: JobView, at: datetime, policy: Policy) -> float:
+def _youth(job: JobView, at: datetime, policy: DecisionSettings) -> float:
     """Return 1 for a job that was just created, and less the older it is."""
     age_s = max((at - job.created_at).total_seconds(), 0.0)
     return policy.partial_hold_s / (policy.partial_hold_s + age_s) if age_s else 1.0

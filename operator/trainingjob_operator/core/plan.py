@@ -22,7 +22,7 @@ from trainingjob_api.constants import GROUP
 from trainingjob_operator.core.archiving import archive_first
 from trainingjob_operator.core.cleanup import pods_to_clean
 from trainingjob_operator.core.deadlines import active_deadline, pre_running_deadline
-from trainingjob_operator.core.decision import Observation, Plan, Policy
+from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
 from trainingjob_operator.core.disruption_limit import forgive
 from trainingjob_operator.core.giving_back import when_partly_refused
 from trainingjob_operator.core.indexes import format_indexes
@@ -56,7 +56,7 @@ MANAGER: Final = f"{GROUP}/trainingjob-operator"
 """The value of `spec.managedBy` that means us, as its absence does."""
 
 
-def plan(seen: Observation, policy: Policy, *, now: datetime) -> Plan:
+def plan(seen: Observation, policy: DecisionSettings, *, now: datetime) -> Plan:
     """Decide about one job.
 
     Deterministic and without side effects. Applying a plan and planning again without any change

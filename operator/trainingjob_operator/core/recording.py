@@ -20,14 +20,14 @@ from trainingjob_api.constants import (
     REASON_RECORD_UNAVAILABLE,
 )
 from trainingjob_operator.core.conditions import set_condition
-from trainingjob_operator.core.decision import Delivery, Observation, Policy
+from trainingjob_operator.core.decision import DecisionSettings, Delivery, Observation
 from trainingjob_operator.core.job import JobStatus, JobView, RecordState
 from trainingjob_operator.core.job_stage import Stage, is_unclaimed, stage_of
 
 _FIRST_REVISION: Final = 1
 
 
-def must_claim(job: JobView, policy: Policy) -> bool:
+def must_claim(job: JobView, policy: DecisionSettings) -> bool:
     """Whether the finalizer has to be put on the job before anything else is done.
 
     A job that runs already gets it as well: recording may have been switched on meanwhile.
@@ -87,7 +87,9 @@ def stored(status: JobStatus, job: JobView, *, now: datetime) -> JobStatus:
     return _persisted(status, job, REASON_RECORD_STORED, "the record is stored", now=now)
 
 
-def may_release(status: JobStatus, job: JobView, policy: Policy, *, now: datetime) -> bool:
+def may_release(
+    status: JobStatus, job: JobView, policy: DecisionSettings, *, now: datetime
+) -> bool:
     """Whether the finalizer can go.
 
     A user's deletion is honoured in finite time, stored or not; retention alone releases nothing.
@@ -101,7 +103,7 @@ def may_release(status: JobStatus, job: JobView, policy: Policy, *, now: datetim
     return job.deleting and (is_rejected or now >= release_deadline(job, policy))
 
 
-def release_deadline(job: JobView, policy: Policy) -> datetime:
+def release_deadline(job: JobView, policy: DecisionSettings) -> datetime:
     """When a job that its user deleted is released, its record stored or not."""
     asked_at = job.deleted_at or job.created_at
     return asked_at + timedelta(seconds=policy.record_deadline_s)

@@ -9,7 +9,7 @@ from trainingjob_api.constants import (
     REASON_RESTARTED,
 )
 from trainingjob_operator.core.conditions import set_condition
-from trainingjob_operator.core.decision import Policy
+from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.job import Condition, JobStatus
 
 
@@ -83,7 +83,7 @@ def pending_return(status: JobStatus) -> Condition | None:
     return pending if pending and pending.reason == REASON_PARTLY_REFUSED else None
 
 
-def may_start_at(status: JobStatus, policy: Policy) -> datetime | None:
+def may_start_at(status: JobStatus, policy: DecisionSettings) -> datetime | None:
     """When a pending restart may start its pods; None if none is pending.
 
     The wait doubles with every restart and every disruption, so that a job whose pods are taken

@@ -11,7 +11,7 @@ from trainingjob_api.constants import (
 )
 from trainingjob_operator.core.cleanup import deletions, pods_to_clean
 from trainingjob_operator.core.conditions import set_condition
-from trainingjob_operator.core.decision import Observation, Plan, Policy
+from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
 from trainingjob_operator.core.job import JobSpec, JobStatus, JobView
 from trainingjob_operator.core.ranks import Ranks
 from trainingjob_operator.core.recording import open_record
@@ -25,7 +25,7 @@ class Situation:
     seen: Observation
     ranks: Ranks
     status: JobStatus
-    policy: Policy
+    policy: DecisionSettings
     now: datetime
 
     @property

@@ -13,7 +13,7 @@ from trainingjob_api.constants import (
     REASON_SUSPENDED,
 )
 from trainingjob_operator.core.cleanup import deletions
-from trainingjob_operator.core.decision import Plan, Policy
+from trainingjob_operator.core.decision import DecisionSettings, Plan
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.lingering import and_lingering, next_lingers_at
 from trainingjob_operator.core.recording import must_claim
@@ -60,7 +60,7 @@ def resumed(s: Situation) -> Situation:
     )
 
 
-def is_settled(job: JobView, policy: Policy) -> bool:
+def is_settled(job: JobView, policy: DecisionSettings) -> bool:
     """True if a suspended job has nothing left to be done, as far as the job itself tells.
 
     What it cannot tell is that a pod has turned up since its status was written.

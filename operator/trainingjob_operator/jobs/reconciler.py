@@ -24,7 +24,7 @@ from trainingjob_api.errors import (
 )
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.archiving import can_be_read_early, lacks_volume
-from trainingjob_operator.core.decision import Observation, Plan, Policy
+from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
 from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobKey, JobView, changed_fields, has_gone_back, rewind_of
 from trainingjob_operator.core.job_stage import Stage, stage_of
@@ -76,7 +76,7 @@ class Reconciler:
         manifests: ManifestCache,
         events: Recorder,
         clock: Clock,
-        policy: Policy,
+        policy: DecisionSettings,
         records: Records,
         retention: Retention | None = None,
         logs: Logs,
@@ -184,7 +184,7 @@ class Reconciler:
             return wait
         if changed:
             decided = await self._keeper.try_at_once(job, decided)
-            if not await self._record(entry, job, decided):
+            if not await self._write_status(entry, job, decided):
                 return AT_ONCE
             self._keeper.follow_up(entry.job)
         else:
@@ -252,7 +252,7 @@ class Reconciler:
             status = self._keeper.unclaimed(entry.job, error)
             if changed_fields(entry.job.status, status):
                 events = events_between(entry.job.status, status)
-                await self._record(entry, entry.job, Plan(status=status, events=events))
+                await self._write_status(entry, entry.job, Plan(status=status, events=events))
             raise
         return AT_ONCE
 
@@ -281,7 +281,7 @@ class Reconciler:
             return None if job.status.is_finished else AT_ONCE
         return await self._when_finished(entry.job) if entry.job.status.is_finished else AT_ONCE
 
-    async def _record(self, entry: JobEntry, job: JobView, decided: Plan) -> bool:
+    async def _write_status(self, entry: JobEntry, job: JobView, decided: Plan) -> bool:
         """Write the status that was decided. False: the job changed meanwhile; look again."""
         begun = self._clock.monotonic()
         try:

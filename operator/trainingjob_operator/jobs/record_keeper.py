@@ -17,7 +17,7 @@ from trainingjob_api.constants import (
 )
 from trainingjob_api.errors import ConflictError, KubernetesError
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.decision import Event, Plan, Policy
+from trainingjob_operator.core.decision import DecisionSettings, Event, Plan
 from trainingjob_operator.core.job import JobStatus, JobView, RecordState
 from trainingjob_operator.core.job_stage import Stage, stage_of
 from trainingjob_operator.core.observe_job import job_view
@@ -46,7 +46,7 @@ class RecordKeeper:
         records: Records,
         events: Recorder,
         clock: Clock,
-        policy: Policy,
+        policy: DecisionSettings,
         cluster_name: str,
     ) -> None:
         self._cluster: Final = cluster

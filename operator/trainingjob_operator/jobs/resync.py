@@ -21,7 +21,7 @@ from typing import Final
 
 from trainingjob_api.errors import ForbiddenError, KubernetesError
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.decision import Policy
+from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.fair_share import in_fair_order
 from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer, rewind_of
 from trainingjob_operator.core.job_stage import awaits_release
@@ -92,7 +92,7 @@ class Resync:
         clock: Clock,
         scope: Scope,
         interval_s: float,
-        policy: Policy,
+        policy: DecisionSettings,
         unreadable: Unreadable | None = None,
         on_rewind: Callable[[str], object] = lambda why: None,
     ) -> None:

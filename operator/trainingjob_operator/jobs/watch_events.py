@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.decision import Policy
+from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.job import JobKey, JobView, is_newer
 from trainingjob_operator.core.job_stage import awaits_release
 from trainingjob_operator.core.observe_job import job_view
@@ -31,7 +31,7 @@ class Intake:
         queue: WorkQueue[JobKey],
         clock: Clock,
         *,
-        policy: Policy,
+        policy: DecisionSettings,
     ) -> None:
         self._index: Final = index
         self._manifests: Final = manifests

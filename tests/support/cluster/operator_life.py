@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from tests.support.cluster.cluster import FakeCluster
 from trainingjob_operator.clock import SteadyTime
-from trainingjob_operator.core.decision import Event, Policy
+from trainingjob_operator.core.decision import DecisionSettings, Event
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
@@ -97,7 +97,7 @@ class OperatorLife:
             on_forgotten=self.remover.take_removed,
         )
         self.archiver: Final = self._archiver(shelf, max_waiting) if shelf is not None else None
-        policy = Policy(
+        policy = DecisionSettings(
             recording=endpoint is not None,
             archiving=shelf is not None,
             partial_hold_s=partial_hold_s,

@@ -20,7 +20,7 @@ from trainingjob_api.errors import (
     UnavailableError,
 )
 from trainingjob_operator.commands.finalizer_release import Account, FinalizerRelease
-from trainingjob_operator.core.decision import Policy
+from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.kube.gateway import Page
 from trainingjob_operator.records.outbox import Writer
 
@@ -77,7 +77,7 @@ def farewell(
             "namespaces": (None,),
             "discard": discard,
             "on_lost": given_up.append,
-            "policy": Policy(recording=True, record_deadline_s=86_400),
+            "policy": DecisionSettings(recording=True, record_deadline_s=86_400),
             "clock": LoopClock(),
             **more,
         },

@@ -20,13 +20,13 @@ from tests.support.views import (
 )
 from trainingjob_api.constants import FINALIZER_RECORD
 from trainingjob_operator.core.archiving import can_be_read_early
-from trainingjob_operator.core.decision import LogOutcome, Plan, Policy, Survey
+from trainingjob_operator.core.decision import DecisionSettings, LogOutcome, Plan, Survey
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.job_stage import awaits_release
 from trainingjob_operator.core.pod import PodView
 
-ON = Policy(archiving=True)
-RECORDING = Policy(archiving=True, recording=True)
+ON = DecisionSettings(archiving=True)
+RECORDING = DecisionSettings(archiving=True, recording=True)
 LAUNCHED = make_status(launched_attempt=0)
 
 

@@ -25,12 +25,12 @@ from trainingjob_api.constants import (
     REASON_PARTLY_REFUSED,
     REASON_QUOTA_EXCEEDED,
 )
-from trainingjob_operator.core.decision import Policy, Refusal
+from trainingjob_operator.core.decision import DecisionSettings, Refusal
 from trainingjob_operator.core.giving_back import holds_until, may_return_at
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.pod import PodView
 
-POLICY = Policy(partial_hold_s=60)
+POLICY = DecisionSettings(partial_hold_s=60)
 YOUNG, OLD = 0, -86_400
 UIDS = [UID, *(f"{number:08}-aaaa-4bbb-8ccc-222222222222" for number in range(199))]
 
@@ -129,7 +129,9 @@ def test_a_gang_asks_a_last_time_before_it_gives_anything_back() -> None:
     [
         pytest.param((), refused(since_s=None), POLICY, id="it has nothing"),
         pytest.param((succeeded(0), pending(1)), refused(), POLICY, id="a rank of it is done"),
-        pytest.param((pending(0),), refused(), Policy(partial_hold_s=0), id="it was told to"),
+        pytest.param(
+            (pending(0),), refused(), DecisionSettings(partial_hold_s=0), id="it was told to"
+        ),
         pytest.param(
             (pending(0),), replace(refused(), attempt=7), POLICY, id="it was another attempt"
         ),
@@ -137,7 +139,7 @@ def test_a_gang_asks_a_last_time_before_it_gives_anything_back() -> None:
     ],
 )
 def test_a_gang_keeps_what_it_has(
-    pods: tuple[PodView, ...], refusal: Refusal, policy: Policy
+    pods: tuple[PodView, ...], refusal: Refusal, policy: DecisionSettings
 ) -> None:
     decided = decide(job(), *pods, refusal=refusal, policy=policy)
 

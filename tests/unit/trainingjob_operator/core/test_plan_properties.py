@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.views import NOW, UID, make_pod, make_view
-from trainingjob_operator.core.decision import Observation, Plan, Policy
+from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
 from trainingjob_operator.core.indexes import parse_indexes
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.plan import plan
 from trainingjob_operator.core.pod import PodPhase, PodView
 
-POLICY: Final = Policy(restart_backoff_s=0, restart_backoff_cap_s=0)
+POLICY: Final = DecisionSettings(restart_backoff_s=0, restart_backoff_cap_s=0)
 SETTLED_AFTER: Final = 20
 ACTIONS: Final = (
     "run",

@@ -18,7 +18,7 @@ from tests.support.views import (
     succeeded,
 )
 from trainingjob_operator.core.archiving import can_be_read_early
-from trainingjob_operator.core.decision import LogOutcome, Policy
+from trainingjob_operator.core.decision import DecisionSettings, LogOutcome
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.pod import PodPhase, PodView
 
@@ -221,7 +221,7 @@ def test_a_done_rank_is_recorded_and_stopped_while_others_run() -> None:
 
 
 def test_a_done_rank_is_stopped_when_its_log_is_archived() -> None:
-    policy = Policy(archiving=True)
+    policy = DecisionSettings(archiving=True)
     job = make_view(LAUNCHED, nodes=2)
 
     first = decide(job, done(0), make_pod(1), policy=policy)

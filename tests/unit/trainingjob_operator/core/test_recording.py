@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.views import KEY, NOW, UID, at, make_condition
 from trainingjob_api.constants import FINALIZER_RECORD
-from trainingjob_operator.core.decision import Delivery, Observation, Policy
+from trainingjob_operator.core.decision import DecisionSettings, Delivery, Observation
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.job_stage import awaits_release
 from trainingjob_operator.core.plan import plan
@@ -19,8 +19,8 @@ from trainingjob_operator.core.recording import (
     settle_record,
 )
 
-ON = Policy(recording=True, record_deadline_s=86_400)
-OFF = Policy(recording=False)
+ON = DecisionSettings(recording=True, record_deadline_s=86_400)
+OFF = DecisionSettings(recording=False)
 COMPLETE = JobStatus(
     phase="Succeeded",
     launched_attempt=0,
@@ -69,7 +69,7 @@ def reason(status: JobStatus) -> tuple[bool, str]:
     ids=["new", "off", "claimed", "finished", "deleting", "given up", "invalid"],
 )
 def test_a_job_is_claimed_while_it_lives_and_recording_is_on(
-    subject: JobView, policy: Policy, *, claims: bool
+    subject: JobView, policy: DecisionSettings, *, claims: bool
 ) -> None:
     assert must_claim(subject, policy) is claims
 
@@ -89,7 +89,7 @@ def test_a_job_is_claimed_while_it_lives_and_recording_is_on(
 )
 @pytest.mark.parametrize("policy", [ON, OFF])
 def test_a_record_that_waits_in_a_job_without_the_finalizer_is_claimed_again(
-    subject: JobView, policy: Policy, *, claims: bool
+    subject: JobView, policy: DecisionSettings, *, claims: bool
 ) -> None:
     assert must_reclaim(subject, subject.status) is claims
     if claims:

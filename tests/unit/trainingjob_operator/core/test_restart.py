@@ -16,7 +16,7 @@ from tests.support.views import (
     make_view,
 )
 from trainingjob_api.constants import CONDITION_RESTARTING, REASON_RESTARTED
-from trainingjob_operator.core.decision import Policy
+from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.restart import may_start_at
 
 
@@ -38,7 +38,7 @@ def test_the_wait_doubles_with_every_restart_and_disruption_up_to_a_cap(
     status = make_status(
         make_condition(CONDITION_RESTARTING, since_s=0), restarts=restarts, disruptions=disruptions
     )
-    policy = Policy(restart_backoff_s=2, restart_backoff_cap_s=60)
+    policy = DecisionSettings(restart_backoff_s=2, restart_backoff_cap_s=60)
 
     assert may_start_at(status, policy) == at(wait_s)
 
@@ -54,7 +54,7 @@ def test_the_wait_doubles_with_every_restart_and_disruption_up_to_a_cap(
     ],
 )
 def test_without_a_pending_restart_nothing_is_waited_for(status: object) -> None:
-    assert may_start_at(status, Policy()) is None  # type: ignore[arg-type]
+    assert may_start_at(status, DecisionSettings()) is None  # type: ignore[arg-type]
 
 
 def test_pods_come_when_the_wait_is_over_and_not_before() -> None:
@@ -113,5 +113,5 @@ def test_a_restart_while_one_is_pending_begins_the_wait_anew() -> None:
     restarting = decided.status.condition(CONDITION_RESTARTING)
     assert restarting is not None
     assert restarting.last_transition_time == NOW
-    assert may_start_at(decided.status, Policy()) == at(2)
+    assert may_start_at(decided.status, DecisionSettings()) == at(2)
     assert sum(c.type == CONDITION_RESTARTING for c in decided.status.conditions) == 1

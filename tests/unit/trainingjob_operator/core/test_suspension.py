@@ -28,7 +28,7 @@ from trainingjob_api.constants import (
     REASON_RESUMED,
     REASON_SUSPENDED,
 )
-from trainingjob_operator.core.decision import Observation, Plan, Policy
+from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
 from trainingjob_operator.core.job import JobSpec, Shutdown, UnreadLogs
 from trainingjob_operator.core.plan import plan
 from trainingjob_operator.core.start import is_to_run
@@ -174,7 +174,7 @@ def test_the_clock_of_a_suspended_job_does_not_run() -> None:
 
 # --- settled ----------------------------------------------------------------------------------
 
-POLICY = Policy(recording=True)
+POLICY = DecisionSettings(recording=True)
 SETTLED = make_view(
     make_status(SUSPENDED, attempt=1, launched_attempt=0, observed_generation=3),
     generation=3,
@@ -223,7 +223,7 @@ def test_a_suspended_job_of_which_something_is_wanted_is_not_settled(
 
 
 def test_without_records_a_settled_job_needs_no_finalizer() -> None:
-    assert is_settled(replace(SETTLED, finalizers=()), Policy())
+    assert is_settled(replace(SETTLED, finalizers=()), DecisionSettings())
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,12 @@ from tests.support.views import (
     succeeded,
 )
 from trainingjob_api.constants import MAX_UNREAD_ATTEMPTS
-from trainingjob_operator.core.decision import LogOutcome, Plan, Policy, Survey
+from trainingjob_operator.core.decision import DecisionSettings, LogOutcome, Plan, Survey
 from trainingjob_operator.core.job import Condition, JobStatus, UnreadLogs
 from trainingjob_operator.core.observe_job import status_document, status_patch, status_view
 from trainingjob_operator.core.pod import PodView
 
-ON = Policy(archiving=True)
+ON = DecisionSettings(archiving=True)
 LAUNCHED = make_status(launched_attempt=0)
 GONE = "it went"
 

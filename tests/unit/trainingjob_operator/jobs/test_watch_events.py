@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.builders import make_job
 from tests.support.clock import FakeClock
-from trainingjob_operator.core.decision import Policy
+from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
@@ -41,7 +41,9 @@ class Entrance:
         self.queue: WorkQueue[JobKey] = WorkQueue()
         self.index = JobIndex(max_jobs, on_turn=self.queue.add)
         self.manifests = ManifestCache()
-        self.intake = Intake(self.index, self.manifests, self.queue, FakeClock(), policy=Policy())
+        self.intake = Intake(
+            self.index, self.manifests, self.queue, FakeClock(), policy=DecisionSettings()
+        )
 
     async def due(self) -> list[str]:
         """The jobs that are to be worked on now."""
