@@ -28,9 +28,10 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+from trainingjob_operator.volume.ownership import Owner
 from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep.budget import Limits
-from trainingjob_operator.volume.sweep.rules import LiveJobs, Owner
+from trainingjob_operator.volume.sweep.rules import LiveJobs
 from trainingjob_operator.volume.sweep.sweep import LogSweep
 
 _OWNER: Final = Owner("bench", identity="9e4b2f60-1111-4222-8333-0123456789ab")

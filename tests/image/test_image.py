@@ -64,7 +64,7 @@ assert not any(map(util.find_spec, ("trainingjob_sandbox", "cel", "jsonschema", 
 def test_it_can_delete_in_a_process_of_its_own(image: str) -> None:
     program = """
 import os
-from trainingjob_operator.volume.sweep.deleter import Deletion, Emptier
+from trainingjob_operator.volume.sweep.deleter_pool import Deletion, Emptier
 from trainingjob_operator.volume.sweep.trash import Trash
 name = f"x.{'0' * 12}.job_a"
 os.mkdir(f"/trash/{name}")

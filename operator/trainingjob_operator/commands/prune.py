@@ -21,16 +21,12 @@ from trainingjob_operator.kube.gateway import Gateway
 from trainingjob_operator.settings import Settings, parse_duration
 from trainingjob_operator.volume.identity import Identity
 from trainingjob_operator.volume.identity_reader import IdentityReader
-from trainingjob_operator.volume.ownership import UNKNOWN
+from trainingjob_operator.volume.layout import is_uid
+from trainingjob_operator.volume.ownership import UNKNOWN, Owner
 from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep.budget import Limits
 from trainingjob_operator.volume.sweep.report_text import Listing, print_json, print_summary
-from trainingjob_operator.volume.sweep.rules import (
-    LiveJobs,
-    Owner,
-    VolumeReport,
-    is_uid,
-)
+from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 from trainingjob_operator.volume.sweep.sweep import LogSweep
 
 _SAY_WHO_LIVES: Final = (

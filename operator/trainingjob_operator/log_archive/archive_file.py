@@ -46,7 +46,7 @@ from trainingjob_operator.log_archive.sections import (
     Written,
     prefix_of,
 )
-from trainingjob_operator.volume.locks import lock
+from trainingjob_operator.volume.opening import lock
 
 LIMIT: Final = 10 * 2**20
 """Bytes of a section at most, the newest."""

@@ -16,11 +16,11 @@ from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.log_archive.archive_file import ArchiveFile
 from trainingjob_operator.log_archive.sections import Prefixer, Section, Written
 from trainingjob_operator.log_archive.threads import FileThreads
-from trainingjob_operator.volume.faults import explain_entry, is_of_volume
-from trainingjob_operator.volume.names import directory_name, log_name
+from trainingjob_operator.volume.faults import explain, explain_entry, is_of_volume
+from trainingjob_operator.volume.layout import directory_name, log_name
+from trainingjob_operator.volume.ownership import Mark, Owner
 from trainingjob_operator.volume.register import register
-from trainingjob_operator.volume.root import Root, explain
-from trainingjob_operator.volume.sweep.rules import Mark, Owner
+from trainingjob_operator.volume.root import Root
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Errors of one job's entry, as against errors of the whole volume.
+"""Errors of the file system: what they mean for the volume, or for one job's entry alone.
 
 Jobs write to their own directories, as root if they like: whatever they do there must cost nobody
 else a log or a sweep. Errors that do not depend on the entry are the volume's.
@@ -8,14 +8,18 @@ import errno
 import os
 from typing import Final
 
-from trainingjob_api.constants import REASON_VOLUME_UNAVAILABLE
+from trainingjob_api.constants import (
+    REASON_PERMISSION_DENIED,
+    REASON_READ_ONLY,
+    REASON_UNSAFE_ROOT,
+    REASON_VOLUME_UNAVAILABLE,
+)
 from trainingjob_api.errors import EntryError, VolumeError
-from trainingjob_operator.volume.full import NO_ROOM
-from trainingjob_operator.volume.root import explain
+
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors of a full volume, or of one that has no inodes left."""
 
 _OF_VOLUME: Final = NO_ROOM | {errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE}
-
-
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
@@ -25,6 +29,38 @@ def is_of_volume(error: OSError) -> bool:
     Any other error may be the entry's alone; whether it is, the volume has to be asked.
     """
     return error.errno in _OF_VOLUME
+
+
+def explain(error: OSError, path: str) -> VolumeError:
+    """What an error of the file system means for the volume, and what mends it."""
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return VolumeError(
+            f"the files on {path} belong to other users ({error.strerror}): set "
+            "`logVolume.asRoot=true` in the chart, or let the trainers and the operator share a "
+            "group (`fsGroup`) and a umask of 002",
+            reason=REASON_PERMISSION_DENIED,
+        )
+    if error.errno == errno.EROFS:
+        return VolumeError(
+            f"{path} is read-only: mount it writable in the operator's pod, or mend the volume "
+            "if its file system turned read-only after an error",
+            reason=REASON_READ_ONLY,
+        )
+    if error.errno in NO_ROOM:
+        return VolumeError(
+            f"{path} is full ({error.strerror}): remove what is not needed any more, or make the "
+            "volume larger; `trainingjob prune` removes on a full volume, too",
+            reason=REASON_VOLUME_UNAVAILABLE,
+        )
+    if error.errno in {errno.ELOOP, errno.ENOTDIR}:
+        return VolumeError(
+            f"{path} is a symbolic link or a file: name the directory itself",
+            reason=REASON_UNSAFE_ROOT,
+        )
+    return VolumeError(
+        f"{path} cannot be used ({error.strerror}): is the volume mounted there?",
+        reason=REASON_VOLUME_UNAVAILABLE,
+    )
 
 
 def explain_entry(error: OSError, name: str) -> EntryError:

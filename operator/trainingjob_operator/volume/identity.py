@@ -10,7 +10,7 @@ from typing import Final
 
 from trainingjob_api.constants import REASON_IDENTITY_UNKNOWN
 from trainingjob_api.errors import VolumeError
-from trainingjob_operator.volume.sweep.rules import Owner
+from trainingjob_operator.volume.ownership import Owner
 
 
 class Identity:

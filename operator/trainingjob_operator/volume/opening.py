@@ -1,7 +1,8 @@
-"""Opening directories such that no link, no mount and no race leads anywhere else."""
+"""Opening directories such that no link, no mount and no race leads anywhere else; and locks."""
 
 import ctypes
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Callable
@@ -20,6 +21,8 @@ _STAY_HERE: Final = (
     _RESOLVE_NO_XDEV | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH
 )
 _TRIES: Final = 8
+NO_LOCKS_HERE: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP})
+"""Errors by which a file system says that it has no locks, or none of this kind."""
 
 
 class _How(ctypes.Structure):
@@ -71,6 +74,30 @@ def open_parent(fd: int) -> int:
 def open_file(name: str, *, at: int) -> int:
     """Open a file to read it; never a link, and never waiting for the other end of a pipe."""
     return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=at)
+
+
+def lock(fd: int) -> bool:
+    """Lock an open file without waiting: other processes, on other nodes as well, are excluded.
+
+    The lock ends when the file is closed, or its process.
+
+    Args:
+        fd: opened for writing: NFS locks nothing else.
+
+    Returns:
+        False where the file system has no locks.
+
+    Raises:
+        BlockingIOError: another one holds the lock.
+        OSError: as the file system raises it.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS_HERE:
+            raise
+        return False
+    return True
 
 
 def _open(name: str, at: int) -> int:

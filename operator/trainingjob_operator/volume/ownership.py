@@ -1,17 +1,68 @@
-"""Whose volume it is: the refusals, and what a person types to change it."""
+"""Owners of volumes and of job directories: who they are, and the refusals of what is not ours."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from trainingjob_api.constants import REASON_FOREIGN_VOLUME, REASON_SENTINEL_MISSING
 from trainingjob_api.errors import VolumeError
-from trainingjob_operator.volume.names import SENTINEL
-from trainingjob_operator.volume.sweep.rules import Owner
+from trainingjob_operator.volume.layout import SENTINEL
 
 UNKNOWN: Final = "unknown"
 """How people write the identity of an owner that a file does not name."""
 
 MOST_ADOPTED: Final = 16
 """Earlier owners that a volume remembers at most; a further one is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose volume it is.
+
+    Attributes:
+        cluster: the cluster's name, for people: it is `default` everywhere, and decides nothing.
+        namespaces: those whose jobs are served; empty: all.
+        identity: the uid of the operator's own namespace; "": unknown, which equals nothing.
+        adopted: identities of earlier owners, whose marks count as ours because a person has said
+            so; "" stands for marks that name none.
+    """
+
+    cluster: str
+    namespaces: tuple[str, ...] = ()
+    identity: str = ""
+    adopted: tuple[str, ...] = ()
+
+    def serves(self, namespace: str) -> bool:
+        """Whether jobs of this namespace are ours."""
+        return not self.namespaces or namespace in self.namespaces
+
+    def recognises(self, identity: str) -> bool:
+        """True if what this identity has marked is ours."""
+        is_own = bool(self.identity) and identity == self.identity
+        return is_own or identity in self.adopted
+
+    def covers(self, other: "Owner") -> bool:
+        """Whether every job that the other serves is ours."""
+        if not self.identity or self.identity != other.identity:
+            return False
+        return not self.namespaces or (
+            bool(other.namespaces) and set(other.namespaces) <= set(self.namespaces)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What `job_<uid>/.trainingjob` says: whose directory it is.
+
+    Attributes:
+        cluster: the cluster's name, for people.
+        identity: of the install that wrote it, as in `Owner`; "": it does not say.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    cluster: str
+    identity: str = ""
 
 
 def no_sentinel(path: str) -> VolumeError:

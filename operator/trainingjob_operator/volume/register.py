@@ -11,10 +11,10 @@ from contextlib import suppress
 from typing import Final
 
 from trainingjob_api.errors import EntryChangedError
-from trainingjob_operator.volume.marks import read_mark, write_mark
-from trainingjob_operator.volume.names import MARKS
+from trainingjob_operator.volume.layout import MARKS, is_uid
 from trainingjob_operator.volume.opening import open_directory
-from trainingjob_operator.volume.sweep.rules import Mark, is_uid
+from trainingjob_operator.volume.owner_files import read_mark, write_mark
+from trainingjob_operator.volume.ownership import Mark
 
 _MODE: Final = 0o755
 

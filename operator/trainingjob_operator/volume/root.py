@@ -11,38 +11,36 @@ from typing import Final, Self
 from trainingjob_api.constants import (
     REASON_FOREIGN_VOLUME,
     REASON_PERMISSION_DENIED,
-    REASON_READ_ONLY,
-    REASON_UNSAFE_ROOT,
     REASON_VOLUME_LOCKED,
-    REASON_VOLUME_UNAVAILABLE,
 )
 from trainingjob_api.errors import VolumeError
-from trainingjob_operator.volume.full import NO_ROOM
-from trainingjob_operator.volume.locks import lock
-from trainingjob_operator.volume.marks import read_mark, write_mark
-from trainingjob_operator.volume.names import (
+from trainingjob_operator.volume.faults import NO_ROOM, explain
+from trainingjob_operator.volume.layout import (
     LOST_AND_FOUND,
     SENTINEL,
     TRASH,
     directory_name,
     job_id_of,
 )
-from trainingjob_operator.volume.opening import open_directory, open_root
+from trainingjob_operator.volume.opening import lock, open_directory, open_root
+from trainingjob_operator.volume.owner_files import (
+    Sentinel,
+    create_sentinel,
+    new_sentinel,
+    read_mark,
+    read_sentinel,
+    write_mark,
+    write_sentinel,
+)
 from trainingjob_operator.volume.ownership import (
     MOST_ADOPTED,
+    Mark,
+    Owner,
     no_sentinel,
     not_ours,
     other_volume,
 )
 from trainingjob_operator.volume.safety import check_directory, check_path
-from trainingjob_operator.volume.sentinel import (
-    Sentinel,
-    create_sentinel,
-    new_sentinel,
-    read_sentinel,
-    write_sentinel,
-)
-from trainingjob_operator.volume.sweep.rules import Mark, Owner
 
 
 class Root:
@@ -363,35 +361,3 @@ def _is_directory_of(known: Container[str], entry: "os.DirEntry[str]") -> bool:
     if uid is None or uid not in known or entry.name != directory_name(uid):
         return False
     return entry.is_dir(follow_symlinks=False)
-
-
-def explain(error: OSError, path: str) -> VolumeError:
-    """What an error of the file system means for the volume, and what mends it."""
-    if error.errno in {errno.EACCES, errno.EPERM}:
-        return VolumeError(
-            f"the files on {path} belong to other users ({error.strerror}): set "
-            "`logVolume.asRoot=true` in the chart, or let the trainers and the operator share a "
-            "group (`fsGroup`) and a umask of 002",
-            reason=REASON_PERMISSION_DENIED,
-        )
-    if error.errno == errno.EROFS:
-        return VolumeError(
-            f"{path} is read-only: mount it writable in the operator's pod, or mend the volume "
-            "if its file system turned read-only after an error",
-            reason=REASON_READ_ONLY,
-        )
-    if error.errno in NO_ROOM:
-        return VolumeError(
-            f"{path} is full ({error.strerror}): remove what is not needed any more, or make the "
-            "volume larger; `trainingjob prune` removes on a full volume, too",
-            reason=REASON_VOLUME_UNAVAILABLE,
-        )
-    if error.errno in {errno.ELOOP, errno.ENOTDIR}:
-        return VolumeError(
-            f"{path} is a symbolic link or a file: name the directory itself",
-            reason=REASON_UNSAFE_ROOT,
-        )
-    return VolumeError(
-        f"{path} cannot be used ({error.strerror}): is the volume mounted there?",
-        reason=REASON_VOLUME_UNAVAILABLE,
-    )

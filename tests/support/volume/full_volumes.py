@@ -30,7 +30,7 @@ from trainingjob_operator.log_archive.log_queue import LogTask
 from trainingjob_operator.log_archive.log_store import LogStore
 from trainingjob_operator.log_archive.sections import Section
 from trainingjob_operator.log_archive.threads import FileThreads
-from trainingjob_operator.volume.entries import Entry
+from trainingjob_operator.volume.layout import Entry
 from trainingjob_operator.volume.sweep import entry_remover as removing
 from trainingjob_operator.volume.sweep import entry_verdict as judging
 from trainingjob_operator.volume.sweep import trash

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+from trainingjob_operator.volume.ownership import Owner
 from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep.budget import Limits
-from trainingjob_operator.volume.sweep.rules import LiveJobs, Owner, VolumeReport
+from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 from trainingjob_operator.volume.sweep.sweep import LogSweep
 from trainingjob_operator.volume.sweep.volume_pass import Seen
 

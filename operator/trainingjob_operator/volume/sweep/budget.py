@@ -1,11 +1,18 @@
-"""What one sweep may take: seconds, bytes, and not a moment longer than the process lives."""
+"""What one sweep may take: seconds, bytes, idle I/O, and no more time than the process has."""
 
+import ctypes
+import platform
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from trainingjob_api.errors import OperatorError
+
+_IOPRIO_SET: Final = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "ppc64le": 273, "s390x": 282}
+_THIS_THREAD: Final = (1, 0)
+_IDLE: Final = 3 << 13
 
 
 class BudgetError(OperatorError):
@@ -86,3 +93,15 @@ class Budget:
     def freed(self, bytes_: int) -> None:
         """Count bytes."""
         self._bytes -= bytes_
+
+
+def be_idle() -> None:
+    """Give this thread the idle I/O class, where the machine has one.
+
+    The class of its own I/O alone: its share of the processor stays, because a thread that holds
+    Python's lock and is not given a processor would hold up the event loop.
+    """
+    number = _IOPRIO_SET.get(platform.machine())
+    if number is not None:
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).syscall(number, *_THIS_THREAD, _IDLE)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from trainingjob_api.errors import OperatorError
-from trainingjob_operator.volume.priority import be_idle
+from trainingjob_operator.volume.sweep.budget import be_idle
 from trainingjob_operator.volume.sweep.trash import Tally, Trash
 
 PACKET: Final = 16_384

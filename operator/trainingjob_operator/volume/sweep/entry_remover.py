@@ -5,11 +5,9 @@ from typing import Final
 
 from trainingjob_api.constants import REASON_VOLUME_UNAVAILABLE
 from trainingjob_api.errors import VolumeError
-from trainingjob_operator.volume.entries import Entry, Places
-from trainingjob_operator.volume.names import TRASH, printable
+from trainingjob_operator.volume.layout import TRASH, Entry, Places, printable
 from trainingjob_operator.volume.sweep.budget import Budget, BudgetError
-from trainingjob_operator.volume.sweep.deleter import Deletion
-from trainingjob_operator.volume.sweep.deleter_pool import WORTH_STARTING, Emptiers
+from trainingjob_operator.volume.sweep.deleter_pool import WORTH_STARTING, Deletion, Emptiers
 from trainingjob_operator.volume.sweep.entry_verdict import Question, judge_again, refusal
 from trainingjob_operator.volume.sweep.rules import Reason, judge_job
 from trainingjob_operator.volume.sweep.tally import Ledger

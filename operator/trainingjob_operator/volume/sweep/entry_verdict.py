@@ -8,20 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from trainingjob_api.errors import EntryChangedError
-from trainingjob_operator.volume.entries import Entry
-from trainingjob_operator.volume.marks import read_mark
-from trainingjob_operator.volume.names import KEEP, directory_name
+from trainingjob_operator.volume.layout import KEEP, Entry, directory_name
 from trainingjob_operator.volume.opening import open_directory
+from trainingjob_operator.volume.owner_files import read_mark
+from trainingjob_operator.volume.ownership import Mark, Owner
 from trainingjob_operator.volume.register import registered
 from trainingjob_operator.volume.root import Root
-from trainingjob_operator.volume.sweep.rules import (
-    LiveJobs,
-    Mark,
-    Owner,
-    Reason,
-    judge_job,
-    judge_mark,
-)
+from trainingjob_operator.volume.sweep.rules import LiveJobs, Reason, judge_job, judge_mark
 from trainingjob_operator.volume.sweep.tree_age import Tree, measure
 from trainingjob_operator.volume.sweep.young_entries import YoungEntries
 

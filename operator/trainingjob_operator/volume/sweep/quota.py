@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Callable
 from typing import Final
 
-from trainingjob_operator.volume.entries import Entry
+from trainingjob_operator.volume.layout import Entry
 from trainingjob_operator.volume.sweep.rules import excess
 from trainingjob_operator.volume.sweep.tree_age import Tree
 

@@ -5,8 +5,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from trainingjob_operator.volume.entries import Entry
-from trainingjob_operator.volume.names import printable
+from trainingjob_operator.volume.layout import Entry, printable
 from trainingjob_operator.volume.sweep.entry_verdict import Verdict
 from trainingjob_operator.volume.sweep.rules import VolumeReport
 

@@ -5,12 +5,14 @@ longer knows the job. Everything that is not known for certain to be such a file
 counted with the reason.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
+
+from trainingjob_operator.volume.layout import is_uid, uids_in
+from trainingjob_operator.volume.ownership import Mark, Owner
 
 NS: Final = 1_000_000_000
 """Nanoseconds in a second: file times are whole nanoseconds, and stay so."""
@@ -25,7 +27,6 @@ LIST_MARGIN_NS: Final = 5 * NS
 PRESSURE_AGE_S: Final = 3_600.0
 """Nothing that has changed within the hour goes for a quota: somebody may be reading it."""
 
-_UID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _SEPARATORS: Final = "._-~ "
 
 
@@ -115,62 +116,6 @@ class Reason(StrEnum):
     """Something in it could not be removed yet: it is open on NFS, or mounted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whose volume it is.
-
-    Attributes:
-        cluster: the cluster's name, for people: it is `default` everywhere, and decides nothing.
-        namespaces: those whose jobs are served; empty: all.
-        identity: the uid of the operator's own namespace; "": unknown, which equals nothing.
-        adopted: identities of earlier owners, whose marks count as ours because a person has said
-            so; "" stands for marks that name none.
-    """
-
-    cluster: str
-    namespaces: tuple[str, ...] = ()
-    identity: str = ""
-    adopted: tuple[str, ...] = ()
-
-    def serves(self, namespace: str) -> bool:
-        """Whether jobs of this namespace are ours."""
-        return not self.namespaces or namespace in self.namespaces
-
-    def recognises(self, identity: str) -> bool:
-        """True if what this identity has marked is ours."""
-        is_own = bool(self.identity) and identity == self.identity
-        return is_own or identity in self.adopted
-
-    def covers(self, other: "Owner") -> bool:
-        """Whether every job that the other serves is ours."""
-        if not self.identity or self.identity != other.identity:
-            return False
-        return not self.namespaces or (
-            bool(other.namespaces) and set(other.namespaces) <= set(self.namespaces)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What `job_<uid>/.trainingjob` says: whose directory it is.
-
-    Attributes:
-        cluster: the cluster's name, for people.
-        identity: of the install that wrote it, as in `Owner`; "": it does not say.
-    """
-
-    uid: str
-    namespace: str
-    name: str
-    cluster: str
-    identity: str = ""
-
-
-def is_uid(text: str) -> bool:
-    """Whether this is written as Kubernetes writes uids."""
-    return _UID.fullmatch(text) is not None
-
-
 def judge_job(job_id: str, live: LiveJobs, *, legacy: bool = False) -> Reason | None:
     """Why an entry stays, from its name alone; None: the name does not hold it.
 
@@ -194,7 +139,7 @@ def _names_a_live_job(job_id: str, live: LiveJobs) -> bool:
     """Names of old are free: `job_7.ckpt` and `job_<uid>.log.1` belong to a live 7 and <uid>."""
     known = live.uids | live.kept | live.finished.keys()
     heads = (job_id[:at] for at, character in enumerate(job_id) if character in _SEPARATORS)
-    inside = _UID.findall(job_id.lower())
+    inside = uids_in(job_id.lower())
     return any(each in known for each in (job_id, *heads, *inside))
 
 

@@ -10,7 +10,9 @@ from typing import Final, Protocol
 from trainingjob_api.constants import REASON_CLOCK_STEPPED, REASON_VOLUME_LOCKED
 from trainingjob_api.errors import VolumeError
 from trainingjob_operator.settings import Settings
-from trainingjob_operator.volume.root import Root, explain
+from trainingjob_operator.volume.faults import explain
+from trainingjob_operator.volume.ownership import Owner
+from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep.budget import Budget, Limits
 from trainingjob_operator.volume.sweep.entry_verdict import Question
 from trainingjob_operator.volume.sweep.quota import Relief
@@ -18,7 +20,6 @@ from trainingjob_operator.volume.sweep.rules import (
     NS,
     PRESSURE_AGE_S,
     LiveJobs,
-    Owner,
     VolumeReport,
     cutoff,
     has_stepped,

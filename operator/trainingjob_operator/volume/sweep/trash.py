@@ -22,9 +22,8 @@ from typing import Final, Self
 
 from trainingjob_api.constants import REASON_UNSAFE_LAYOUT
 from trainingjob_api.errors import EntryChangedError, VolumeError
-from trainingjob_operator.volume.entries import Entry
-from trainingjob_operator.volume.full import NO_ROOM
-from trainingjob_operator.volume.names import DATASETS, TRASH, job_id_of
+from trainingjob_operator.volume.faults import NO_ROOM
+from trainingjob_operator.volume.layout import DATASETS, TRASH, Entry, job_id_of
 from trainingjob_operator.volume.opening import open_directory
 
 MAX_OPEN: Final = 16

@@ -9,12 +9,10 @@ from typing import Final
 
 from trainingjob_api.constants import REASON_UNSAFE_LAYOUT
 from trainingjob_api.errors import EntryChangedError, VolumeError
-from trainingjob_operator.volume.entries import Entry, Places
-from trainingjob_operator.volume.names import DATASETS
+from trainingjob_operator.volume.layout import DATASETS, Entry, Places
 from trainingjob_operator.volume.opening import open_directory
-from trainingjob_operator.volume.priority import be_idle
 from trainingjob_operator.volume.register import Register
-from trainingjob_operator.volume.sweep.budget import Budget, BudgetError, Limits
+from trainingjob_operator.volume.sweep.budget import Budget, BudgetError, Limits, be_idle
 from trainingjob_operator.volume.sweep.entry_remover import Remover
 from trainingjob_operator.volume.sweep.entry_verdict import Question, Verdict, judge
 from trainingjob_operator.volume.sweep.quota import Candidates, Relief

@@ -17,8 +17,8 @@ from trainingjob_operator.log_archive.archive_file import ArchiveFile
 from trainingjob_operator.log_archive.log_store import LogStore
 from trainingjob_operator.log_archive.sections import Section
 from trainingjob_operator.log_archive.threads import FileThreads
+from trainingjob_operator.volume.ownership import Owner
 from trainingjob_operator.volume.root import Root
-from trainingjob_operator.volume.sweep.rules import Owner
 
 KEY = JobKey("ml", "mnist")
 UID = "0a1b2c3d-0000-4000-8000-000000000000"

@@ -17,8 +17,8 @@ from trainingjob_operator.log_archive import log_volume
 from trainingjob_operator.log_archive.archiver import AILING_S
 from trainingjob_operator.log_archive.log_volume import VolumeClaim, log_volume_from
 from trainingjob_operator.settings import Settings, VolumeSettings
+from trainingjob_operator.volume.ownership import Owner
 from trainingjob_operator.volume.root import Root
-from trainingjob_operator.volume.sweep.rules import Owner
 
 OURS: Final = Owner("default", identity="5d1b5f0e-6f43-4c5b-9f3e-0123456789ab")
 UID: Final = "0a1b2c3d-0000-4000-8000-000000000000"

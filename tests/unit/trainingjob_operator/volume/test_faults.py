@@ -22,9 +22,10 @@ from trainingjob_operator.log_archive.archive_file import ArchiveFile
 from trainingjob_operator.log_archive.log_store import LogStore
 from trainingjob_operator.log_archive.sections import Section
 from trainingjob_operator.log_archive.threads import FileThreads
+from trainingjob_operator.volume.ownership import Owner
 from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep.entry_verdict import refusal
-from trainingjob_operator.volume.sweep.rules import Owner, Reason
+from trainingjob_operator.volume.sweep.rules import Reason
 from trainingjob_operator.volume.sweep.tally import Ledger
 
 KEY: Final = JobKey("ml", "mnist")

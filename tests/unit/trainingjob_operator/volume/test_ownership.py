@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from trainingjob_api.errors import VolumeError
-from trainingjob_operator.volume.marks import read_mark
+from trainingjob_operator.volume.owner_files import (
+    create_sentinel,
+    new_sentinel,
+    read_mark,
+    read_sentinel,
+)
+from trainingjob_operator.volume.ownership import Owner
 from trainingjob_operator.volume.root import Root
-from trainingjob_operator.volume.sentinel import create_sentinel, new_sentinel, read_sentinel
-from trainingjob_operator.volume.sweep.rules import Owner
 
 ME = Owner("default", (), "11111111-0000-4000-8000-000000000001")
 YOU = Owner("default", (), "22222222-0000-4000-8000-000000000002")

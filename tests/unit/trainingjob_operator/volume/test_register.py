@@ -12,9 +12,10 @@ from tests.support.volume.volume import NOBODY, Volume, new_uid
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.log_archive.log_store import LogStore
 from trainingjob_operator.log_archive.threads import FileThreads
+from trainingjob_operator.volume.ownership import Mark
 from trainingjob_operator.volume.register import Register, register
 from trainingjob_operator.volume.root import Root
-from trainingjob_operator.volume.sweep.rules import LiveJobs, Mark
+from trainingjob_operator.volume.sweep.rules import LiveJobs
 
 KEY: Final = JobKey("ml", "mnist")
 

@@ -13,9 +13,10 @@ import pytest
 
 from trainingjob_api.errors import VolumeError
 from trainingjob_operator.volume import safety
-from trainingjob_operator.volume.marks import read_mark
-from trainingjob_operator.volume.root import Root, explain
-from trainingjob_operator.volume.sweep.rules import Mark, Owner
+from trainingjob_operator.volume.faults import explain
+from trainingjob_operator.volume.owner_files import read_mark
+from trainingjob_operator.volume.ownership import Mark, Owner
+from trainingjob_operator.volume.root import Root
 
 ME, YOU = "11111111-0000-4000-8000-000000000001", "22222222-0000-4000-8000-000000000002"
 OURS = Owner("here", ("ml",), ME)

@@ -13,11 +13,15 @@ import pytest
 
 from tests.support.processes.processes import children, state
 from tests.support.volume.volume import new_uid, wait_until
-from trainingjob_operator.volume.sweep import deleter as emptier_module
 from trainingjob_operator.volume.sweep import deleter_pool as module
 from trainingjob_operator.volume.sweep.budget import BudgetError
-from trainingjob_operator.volume.sweep.deleter import Deletion, Emptier
-from trainingjob_operator.volume.sweep.deleter_pool import WORTH_ASKING, WORTH_STARTING, Emptiers
+from trainingjob_operator.volume.sweep.deleter_pool import (
+    WORTH_ASKING,
+    WORTH_STARTING,
+    Deletion,
+    Emptier,
+    Emptiers,
+)
 from trainingjob_operator.volume.sweep.trash import Trash
 
 
@@ -88,7 +92,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that has to wait for a processor is not taken for one that the volume holds."""
     monkeypatch.setattr(module, "_GRACE_MS", 60_000)
-    monkeypatch.setattr(emptier_module, "_GRACE_S", 60.0)
+    monkeypatch.setattr(module, "_GRACE_S", 60.0)
 
 
 def outcomes(bench: Bench) -> list[tuple[int, int, bool]]:
@@ -210,7 +214,7 @@ def test_where_none_can_begin_the_sweep_deletes_itself(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the package is found through the working directory alone."""
-    monkeypatch.setattr(emptier_module, "_MODULE", "trainingjob_operator.there_is_none")
+    monkeypatch.setattr(module, "_MODULE", "trainingjob_operator.there_is_none")
     with bench.emptiers() as emptiers:
         for _ in range(30):
             emptiers.delete(bench.tree(3), files=3)
@@ -286,7 +290,7 @@ def test_they_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     deletion = bench.tree(1)
     script = f"""
 import os, signal
-from trainingjob_operator.volume.sweep.deleter import Deletion, Emptier
+from trainingjob_operator.volume.sweep.deleter_pool import Deletion, Emptier
 from trainingjob_operator.volume.sweep.trash import Trash
 fd = os.open({str(bench.path)!r}, os.O_RDONLY)
 emptier = Emptier(Trash(fd, os.fstat(fd).st_dev, lambda: None))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.volume.volume import Volume, new_uid
-from trainingjob_operator.volume.entries import Entry
+from trainingjob_operator.volume.layout import Entry
 from trainingjob_operator.volume.sweep import entry_remover as removing
 from trainingjob_operator.volume.sweep import entry_verdict as judging
 from trainingjob_operator.volume.sweep import trash

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from tests.support.volume.volume import EVERYTHING, NOBODY, WEEK_S, Volume, moment, new_uid
-from trainingjob_operator.volume.entries import Entry
+from trainingjob_operator.volume.layout import Entry
 from trainingjob_operator.volume.sweep.quota import Candidates, Relief
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 from trainingjob_operator.volume.sweep.trash import Trash

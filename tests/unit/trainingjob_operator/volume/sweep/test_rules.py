@@ -4,17 +4,16 @@ from datetime import UTC, datetime
 
 import pytest
 
+from trainingjob_operator.volume.layout import is_uid
+from trainingjob_operator.volume.ownership import Mark, Owner
 from trainingjob_operator.volume.sweep.rules import (
     FUTURE_NS,
     NS,
     LiveJobs,
-    Mark,
-    Owner,
     Reason,
     cutoff,
     excess,
     has_stepped,
-    is_uid,
     judge_job,
     judge_mark,
     last_change,

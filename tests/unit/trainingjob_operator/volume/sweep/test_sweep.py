@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.volume.volume import NOBODY, OURS, WEEK_S, Volume, moment, new_uid
+from trainingjob_operator.volume.ownership import Mark
 from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep.budget import Limits
-from trainingjob_operator.volume.sweep.rules import LiveJobs, Mark
+from trainingjob_operator.volume.sweep.rules import LiveJobs
 
 
 @pytest.fixture

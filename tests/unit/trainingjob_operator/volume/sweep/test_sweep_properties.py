@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.volume.volume import OURS, Volume, everything_below, new_uid
-from trainingjob_operator.volume.marks import write_mark
-from trainingjob_operator.volume.sweep.rules import LiveJobs, Mark
+from trainingjob_operator.volume.owner_files import write_mark
+from trainingjob_operator.volume.ownership import Mark
+from trainingjob_operator.volume.sweep.rules import LiveJobs
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from tests.support.volume.volume import (
     Volume,
     new_uid,
 )
-from trainingjob_operator.volume.names import printable
+from trainingjob_operator.volume.layout import printable
 from trainingjob_operator.volume.sweep import entry_verdict as judging
 from trainingjob_operator.volume.sweep import trash
 from trainingjob_operator.volume.sweep import tree_age as walk
