@@ -14,7 +14,7 @@ from trainingjob_api.errors import KubernetesError, VolumeError
 from trainingjob_operator.clock import Clock, SteadyTime
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.jobs import ports, work_queue
+from trainingjob_operator.jobs import work_queue
 from trainingjob_operator.jobs.index_aging import IndexAging
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
@@ -25,44 +25,29 @@ from trainingjob_operator.jobs.resync import Resync, Scope
 from trainingjob_operator.jobs.watch_events import Intake
 from trainingjob_operator.jobs.work_queue import WorkQueue
 from trainingjob_operator.jobs.workers import Workers
-from trainingjob_operator.kube.events import EventRecorder, EventWriter
+from trainingjob_operator.kube.cluster import Cluster
+from trainingjob_operator.kube.events import EventRecorder
 from trainingjob_operator.kube.unreadable import Unreadable
 from trainingjob_operator.log_archive.archiver import Archiver
 from trainingjob_operator.log_archive.log_volume import LogVolume, VolumeClaim
 from trainingjob_operator.log_archive.no_archive import NoLogArchive
-from trainingjob_operator.log_archive.ports import LogSource
-from trainingjob_operator.records import outbox, refill
 from trainingjob_operator.records.carrier import Carrier
 from trainingjob_operator.records.nowhere import NoRecords
-from trainingjob_operator.retention import ports as retention_ports
+from trainingjob_operator.records.outbox import Writer
 from trainingjob_operator.retention.clock_guard import ClockGuard
 from trainingjob_operator.retention.housekeeper import Housekeeper, Memory, Schedule, Tools
 from trainingjob_operator.retention.job_deleter import Remover
 from trainingjob_operator.retention.job_sweep import JobSweep
 from trainingjob_operator.retention.policy_book import PolicyBook
 from trainingjob_operator.retention.policy_watch import PolicyWatch
+from trainingjob_operator.retention.ports import Counts
 from trainingjob_operator.settings import Settings
-from trainingjob_operator.volume.identity_reader import IdentityReader, Namespaces
+from trainingjob_operator.volume.identity_reader import IdentityReader
 
 EVENTS_FLUSH_S: Final = 0.5
 _SHORT_TTL_S: Final = 300.0
 
 _logger = logging.getLogger(__name__)
-
-
-class Cluster(
-    ports.Cluster,
-    outbox.Jobs,
-    refill.Jobs,
-    retention_ports.Jobs,
-    retention_ports.PoliciesApi,
-    retention_ports.PolicyStatus,
-    EventWriter,
-    LogSource,
-    Namespaces,
-    Protocol,
-):
-    """All that the operator asks of the API server; see `kube.gateway`."""
 
 
 class Durations(Protocol):
@@ -82,7 +67,7 @@ class Counters(Protocol):
         ...
 
     @property
-    def gc(self) -> retention_ports.Counts:
+    def gc(self) -> Counts:
         """Runs of the housekeeping."""
         ...
 
@@ -98,7 +83,7 @@ class Engine:
         *,
         namespace: str,
         counters: Counters,
-        endpoint: outbox.Writer | None = None,
+        endpoint: Writer | None = None,
         volume: LogVolume | None = None,
         read_memory: Callable[[], MemoryUse | None] | None = None,
         begin_anew: Callable[[str], object] = lambda why: None,
@@ -204,7 +189,7 @@ class Engine:
 
     # --- building -------------------------------------------------------------------------------
 
-    def _carrier(self, endpoint: outbox.Writer, cluster: Cluster, clock: Clock) -> Carrier:
+    def _carrier(self, endpoint: Writer, cluster: Cluster, clock: Clock) -> Carrier:
         return Carrier(
             self._settings.persist,
             writer=endpoint,
@@ -234,9 +219,7 @@ class Engine:
             known_uids=lambda: frozenset(entry.job.uid for entry in self.index),
         )
 
-    def _housekeeper(
-        self, cluster: Cluster, clock: Clock, counts: retention_ports.Counts
-    ) -> Housekeeper:
+    def _housekeeper(self, cluster: Cluster, clock: Clock, counts: Counts) -> Housekeeper:
         sweep = JobSweep(cluster, self.policies, self.remover, look_again=self.queue.add)
         tools = Tools(
             policies=cluster,

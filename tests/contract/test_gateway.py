@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
@@ -20,26 +20,18 @@ from trainingjob_api.errors import (
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.manifests import template_of
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.jobs.ports import Cluster
+from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
-from trainingjob_operator.log_archive.ports import LogSource
-from trainingjob_operator.records.carrier import Jobs
-from trainingjob_operator.retention.ports import Jobs as Deletions
-from trainingjob_operator.retention.ports import PoliciesApi, PolicyStatus
 
 Object = dict[str, Any]
-
-
-class Calls(Cluster, Jobs, Deletions, PoliciesApi, PolicyStatus, LogSource, Protocol):
-    """All calls of the gateway, whoever makes them."""
 
 
 @dataclass
 class Subject:
     """A cluster under test, and how a user of it applies a job."""
 
-    cluster: Calls
+    cluster: Cluster
     namespace: str
     apply: Callable[[Object], Awaitable[Object]]
 

@@ -24,8 +24,9 @@ from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.resync import Resync, Scope
 from trainingjob_operator.jobs.work_queue import WorkQueue
 from trainingjob_operator.kube import bodies
+from trainingjob_operator.kube.cluster import Page
 from trainingjob_operator.kube.connection import connect
-from trainingjob_operator.kube.gateway import Gateway, Page
+from trainingjob_operator.kube.gateway import Gateway
 
 pytestmark = pytest.mark.real_only
 

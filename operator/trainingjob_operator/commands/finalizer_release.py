@@ -9,10 +9,10 @@ where the caller says, before the job goes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, Final, Protocol
+from typing import Final
 
 from trainingjob_api.constants import FINALIZER_RECORD, FINALIZER_RETENTION
 from trainingjob_api.errors import (
@@ -32,6 +32,7 @@ from trainingjob_operator.core.plan import plan
 from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.core.record import build_record
 from trainingjob_operator.core.recording import release_deadline
+from trainingjob_operator.kube.cluster import Cluster, Object, Page
 from trainingjob_operator.records.outbox import Writer
 
 PATIENCE_S: Final = 60.0
@@ -42,33 +43,6 @@ _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = 5.0
 _ONE_TRY_S: Final = 10.0
 _NOT_STORED: Final = "its record is not stored"
-
-Object = dict[str, Any]
-
-
-class PageOfObjects(Protocol):
-    """A part of a list."""
-
-    @property
-    def items(self) -> list[Object]:
-        """The objects."""
-        ...
-
-
-class Objects(Protocol):
-    """The calls of the API server that it makes."""
-
-    def list_jobs(self, namespace: str | None) -> AsyncIterator[PageOfObjects]:
-        """All jobs."""
-        ...
-
-    def list_policies(self, namespace: str | None) -> AsyncIterator[PageOfObjects]:
-        """All RetentionPolicies."""
-        ...
-
-    async def remove_finalizer(self, raw: Object, finalizer: str) -> None:
-        """Take a finalizer off an object, if it is still the version that was seen."""
-        ...
 
 
 @dataclass
@@ -95,7 +69,7 @@ class FinalizerRelease:
 
     def __init__(
         self,
-        objects: Objects,
+        objects: Cluster,
         writer: Writer | None,
         *,
         cluster: str,
@@ -160,7 +134,7 @@ class FinalizerRelease:
             await self._free_policies(namespace)
         return self._account
 
-    def _chosen(self, page: PageOfObjects) -> list[Object]:
+    def _chosen(self, page: Page) -> list[Object]:
         """Return the objects of a page that are not in a namespace that is spared."""
         return [raw for raw in page.items if raw["metadata"]["namespace"] not in self._spared]
 

@@ -12,7 +12,7 @@ from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
-from trainingjob_operator.jobs.ports import PageOfObjects
+from trainingjob_operator.kube.cluster import Page
 
 
 class PodComparison:
@@ -57,7 +57,7 @@ class PodComparison:
         """Those of the jobs that still are in the index."""
         return [entry for entry, _ in self._entries if self._is_here(entry)]
 
-    def take(self, page: PageOfObjects) -> None:
+    def take(self, page: Page) -> None:
         """Take in a page."""
         self.version = page.resource_version
         for raw in page.items:

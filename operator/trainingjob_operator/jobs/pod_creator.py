@@ -28,8 +28,8 @@ from trainingjob_operator.core.weight import weight_of_document
 from trainingjob_operator.jobs.byte_budget import ByteBudget
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
-from trainingjob_operator.jobs.ports import Cluster
 from trainingjob_operator.jobs.refusals import RefusalReader
+from trainingjob_operator.kube.cluster import Cluster
 
 _MAX_BATCH: Final = 16
 

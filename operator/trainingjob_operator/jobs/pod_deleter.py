@@ -7,7 +7,7 @@ from trainingjob_api.errors import ConflictError, KubernetesError
 from trainingjob_operator.core.decision import DeletePod
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.jobs.job_index import JobIndex
-from trainingjob_operator.jobs.ports import Cluster
+from trainingjob_operator.kube.cluster import Cluster
 
 _MAX_AT_ONCE: Final = 16
 

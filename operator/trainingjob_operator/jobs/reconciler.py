@@ -43,10 +43,11 @@ from trainingjob_operator.jobs.manifest_cache import ManifestCache
 from trainingjob_operator.jobs.pod_comparison import PodComparison
 from trainingjob_operator.jobs.pod_creator import Launcher
 from trainingjob_operator.jobs.pod_deleter import PodRemover
-from trainingjob_operator.jobs.ports import Cluster, Logs, Recorder, Records, Retention
+from trainingjob_operator.jobs.ports import Logs, Recorder, Records, Retention
 from trainingjob_operator.jobs.record_keeper import RecordKeeper
 from trainingjob_operator.jobs.starter import PassSteps, Starter
 from trainingjob_operator.jobs.status_throttle import Pace
+from trainingjob_operator.kube.cluster import Cluster
 
 AT_ONCE: Final = 0.0
 ASK_FOR_ROOM_S: Final = 1.0

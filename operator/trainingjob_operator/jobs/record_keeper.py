@@ -28,7 +28,8 @@ from trainingjob_operator.core.recording import may_release, stored
 from trainingjob_operator.core.suspension import is_settled
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
-from trainingjob_operator.jobs.ports import Cluster, Recorder, Records
+from trainingjob_operator.jobs.ports import Recorder, Records
+from trainingjob_operator.kube.cluster import Cluster
 
 _ABANDONED: Final = "RecordAbandoned"
 _logger = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.manifests import template_of
 from trainingjob_operator.core.refusals import changed_wait_s
 from trainingjob_operator.jobs.job_entry import JobEntry
-from trainingjob_operator.jobs.ports import Cluster
+from trainingjob_operator.kube.cluster import Cluster
 
 ASK_AGAIN_S: Final = 60.0
 """A permanent fault (quota, admission, a taken name) is not asked about more often than this."""

@@ -34,8 +34,8 @@ from trainingjob_operator.core.suspension import is_settled
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.pod_comparison import PodComparison
-from trainingjob_operator.jobs.ports import Cluster
 from trainingjob_operator.jobs.work_queue import WorkQueue
+from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.kube.unreadable import Unreadable
 
 _DEBOUNCE_S: Final = 0.5

@@ -12,7 +12,7 @@ import contextlib
 import logging
 from collections import OrderedDict
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from trainingjob_api.constants import (
@@ -22,11 +22,13 @@ from trainingjob_api.constants import (
     POLICY_NAME,
 )
 from trainingjob_api.errors import KubernetesError, ThrottledError
+from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_policy import PolicyView
 from trainingjob_operator.core.rawread import time_text
 from trainingjob_operator.core.text import cut
+from trainingjob_operator.kube.cluster import Cluster
 
 QUEUE_SIZE: Final = 1000
 MEMORY_SIZE: Final = 2000
@@ -34,26 +36,6 @@ REPEAT_AFTER_S: Final = 600.0
 
 _COMPONENT: Final = "trainingjob-operator"
 _logger = logging.getLogger(__name__)
-
-
-class EventWriter(Protocol):
-    """What the recorder needs of the gateway."""
-
-    async def create_event(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        """Create an Event."""
-        ...
-
-
-class Clock(Protocol):
-    """What the recorder needs of the clock."""
-
-    def now(self) -> datetime:
-        """The wall clock, aware."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        ...
 
 
 class Subject(NamedTuple):
@@ -69,8 +51,8 @@ class Subject(NamedTuple):
 class EventRecorder:
     """Takes events in at once and sends them one after the other."""
 
-    def __init__(self, writer: EventWriter, clock: Clock) -> None:
-        self._writer: Final = writer
+    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+        self._cluster: Final = cluster
         self._clock: Final = clock
         self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUE_SIZE)
         self._said: OrderedDict[tuple[str, str, str], float] = OrderedDict()
@@ -125,7 +107,7 @@ class EventRecorder:
 
     async def _send(self, manifest: dict[str, Any]) -> None:
         try:
-            await self._writer.create_event(manifest)
+            await self._cluster.create_event(manifest)
         except KubernetesError as error:
             self.dropped_total += 1
             _logger.debug("event %s was not taken: %s", manifest["reason"], error)

@@ -1,4 +1,4 @@
-"""Changes of a job's finalizers that touch ours alone, as operations of a JSON patch."""
+"""Changes of finalizers, as operations of a JSON patch."""
 
 from typing import Any, Final
 
@@ -26,3 +26,9 @@ def without_record_finalizer(job: JobView) -> list[dict[str, Any]]:
         {"op": "test", "path": place, "value": FINALIZER_RECORD},
         {"op": "remove", "path": place},
     ]
+
+
+def without_finalizer(metadata: dict[str, Any], finalizer: str) -> list[dict[str, Any]]:
+    """Return the change that leaves all finalizers of an object but this one, as they were read."""
+    left = [each for each in metadata.get("finalizers", []) if each != finalizer]
+    return [{"op": "add", "path": _PATH, "value": left}]

@@ -1,7 +1,7 @@
 """Every call that the operator makes of the Kubernetes API, one method a call, dicts in and out.
 
-Raw dicts rather than the client's models: those cost ten times the CPU, and refuse on our side
-pod templates that the API server takes.
+`kube.cluster` says what each call means. Raw dicts rather than the client's models: those cost ten times
+the CPU, and refuse on our side pod templates that the API server takes.
 
 A 404 that names an object is `None`, everything else from 400 up is one of our errors. Each call has a total deadline,
 from the connection to the last byte of the body: the client's own default is none, and one silent
@@ -11,8 +11,7 @@ server would hold a worker for ever.
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiohttp
 from kubernetes.aio.client import ApiClient
@@ -36,9 +35,14 @@ from trainingjob_operator.kube.bodies import (
     as_list,
     decoded,
 )
+from trainingjob_operator.kube.cluster import Cluster, Object, Page
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.errors import ERRORS, NOT_FOUND, error_from, names_an_object
-from trainingjob_operator.kube.finalizers import with_record_finalizer, without_record_finalizer
+from trainingjob_operator.kube.finalizers import (
+    with_record_finalizer,
+    without_finalizer,
+    without_record_finalizer,
+)
 from trainingjob_operator.kube.pod_logs import read_log
 from trainingjob_operator.kube.requests import RequestCounts
 
@@ -50,32 +54,8 @@ _PLURALS: Final = {
     KIND_RETENTION_POLICY: PLURAL_RETENTION_POLICIES,
 }
 
-Object = dict[str, Any]
 
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A part of a list.
-
-    Attributes:
-        items: the objects, until the next page is asked for: then they are dropped, so that there
-            is one page in memory at a time.
-        resource_version: of the list as a whole, the same for all of its pages.
-    """
-
-    items: list[Object]
-    resource_version: str
-
-
-@dataclass(frozen=True, slots=True)
-class JobsPage:
-    """A part of a list of jobs, and the token of the next one; "" after the last."""
-
-    items: list[Object]
-    next_token: str
-
-
-class Gateway:
+class Gateway(Cluster):
     """The operator's calls, through the official client's transport and authentication."""
 
     def __init__(
@@ -108,64 +88,28 @@ class Gateway:
     # --- jobs ---------------------------------------------------------------------------------
 
     async def get_job(self, key: JobKey) -> Object | None:
-        """Read a TrainingJob, live."""
         return await self._call("GET", _jobs_path(key.namespace, key.name))
 
     def list_jobs(self, namespace: str | None) -> AsyncIterator[Page]:
-        """List the TrainingJobs of a namespace, or of all, live and in pages."""
         return self._pages(_jobs_path(namespace), {})
 
     async def patch_job_status(self, key: JobKey, patch: Object) -> Object | None:
-        """Merge-patch the status of a TrainingJob; preconditions stand in the patch's metadata.
-
-        Raises:
-            ConflictError: the job has changed since, or is another one.
-        """
         path = f"{_jobs_path(key.namespace, key.name)}/status"
         return await self._call("PATCH", path, body=patch, content_type=MERGE_PATCH)
 
     async def set_record_finalizer(self, job: JobView, *, present: bool) -> Object | None:
-        """Put our finalizer on a job or take it off, if it is still the version that was seen.
-
-        The others are not sent: there can be many, and their names are not remembered.
-
-        Raises:
-            ConflictError: the job has changed since.
-            InvalidError: it is another one, or its finalizers have changed since.
-        """
         path = _jobs_path(job.key.namespace, job.key.name)
         change = with_record_finalizer(job) if present else without_record_finalizer(job)
         return await self._patch_version(path, job.uid, job.resource_version, change)
 
     async def jobs_by_record_state(
         self, namespace: str | None, state: str, *, limit: int, token: str
-    ) -> JobsPage:
-        """One page of the jobs whose `status.recordState` is this.
-
-        Args:
-            namespace: None: all.
-            state: the state.
-            limit: jobs at most; fewer come where jobs are large.
-            token: of the page before; "" for the first one.
-
-        Raises:
-            GoneError: the token has expired; begin anew.
-            NotServedError: there are no TrainingJobs here, which says nothing of any job.
-        """
+    ) -> Page:
         query = {"fieldSelector": f"status.recordState={state}"}
         document = await self._page(_jobs_path(namespace), query, token, limit=limit)
-        found = (document.get("metadata") or {}).get("continue")
-        return JobsPage(document["items"] or [], str(found or ""))
+        return _page_of(document)
 
     async def delete_finished_job(self, job: JobView) -> bool:
-        """Delete a job if it is still the version that was seen; its pods follow by themselves.
-
-        Returns:
-            Whether it was there.
-
-        Raises:
-            ConflictError: the job has changed since, or is another one.
-        """
         options: Object = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -178,15 +122,12 @@ class Gateway:
     # --- policies -------------------------------------------------------------------------------
 
     async def get_policy(self, namespace: str) -> Object | None:
-        """Read the RetentionPolicy of a namespace, live."""
         return await self._call("GET", _policies_path(namespace, POLICY_NAME))
 
-    async def create_policy(self, namespace: str) -> Object:
-        """Create a RetentionPolicy that says nothing.
+    def list_policies(self, namespace: str | None) -> AsyncIterator[Page]:
+        return self._pages(_policies_path(namespace), {})
 
-        Raises:
-            AlreadyExistsError: there is one.
-        """
+    async def create_policy(self, namespace: str) -> Object:
         manifest: Object = {
             "apiVersion": API_VERSION,
             "kind": KIND_RETENTION_POLICY,
@@ -197,31 +138,14 @@ class Gateway:
         return as_created(await self._call("POST", path, body=manifest), path)
 
     async def patch_policy_status(self, namespace: str, patch: Object) -> Object | None:
-        """Merge-patch a RetentionPolicy's status; preconditions stand in the patch's metadata.
-
-        Raises:
-            ConflictError: the policy has changed since, or is another one.
-        """
         path = f"{_policies_path(namespace, POLICY_NAME)}/status"
         return await self._call("PATCH", path, body=patch, content_type=MERGE_PATCH)
 
-    # --- anything of ours -----------------------------------------------------------------------
-
-    def list_policies(self, namespace: str | None) -> AsyncIterator[Page]:
-        """List the RetentionPolicies of a namespace, or of all, live and in pages."""
-        return self._pages(_policies_path(namespace), {})
-
     async def remove_finalizer(self, raw: Object, finalizer: str) -> None:
-        """Take a finalizer off a job or a policy, if it is still the version that was seen.
-
-        Raises:
-            ConflictError: it has changed since, or is another one.
-        """
         metadata = raw["metadata"]
         plural = _PLURALS[raw["kind"]]
         path = _path(_OURS, metadata["namespace"], plural, metadata["name"])
-        left = [each for each in metadata.get("finalizers", []) if each != finalizer]
-        change: list[Object] = [{"op": "add", "path": "/metadata/finalizers", "value": left}]
+        change = without_finalizer(metadata, finalizer)
         await self._patch_version(path, metadata["uid"], metadata["resourceVersion"], change)
 
     async def _patch_version(
@@ -238,41 +162,23 @@ class Gateway:
     # --- pods ---------------------------------------------------------------------------------
 
     async def get_pod(self, namespace: str, name: str) -> Object | None:
-        """Read a pod, live."""
         return await self._call("GET", _core_path(namespace, "pods", name))
 
     def list_pods(
         self, namespace: str | None, *, selector: str = LABEL_JOB_NAME
     ) -> AsyncIterator[Page]:
-        """List pods with these labels in a namespace, or in all, live and in pages."""
         return self._pages(_core_path(namespace, "pods"), {"labelSelector": selector})
 
     async def create_pod(self, manifest: Object) -> Object:
-        """Create a pod.
-
-        Raises:
-            AlreadyExistsError: the name is taken; look whose it is.
-            QuotaExceededError, ForbiddenError, InvalidError: refused, each in its way.
-        """
         return await self._create("pods", manifest)
 
     async def try_pod_template(self, manifest: Object) -> None:
-        """Have the API server judge a PodTemplate by a dry run, which creates nothing.
-
-        Raises:
-            InvalidError, ForbiddenError: refused, each in its way.
-        """
         path = _core_path(manifest["metadata"]["namespace"], "podtemplates")
         await self._call("POST", path, body=manifest, query={"dryRun": "All"})
 
     async def delete_pod(
         self, namespace: str, name: str, *, uid: str, grace_s: int | None = None
     ) -> None:
-        """Delete this very pod; one that is gone already is fine.
-
-        Raises:
-            ConflictError: the name belongs to another pod by now.
-        """
         options: Object = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -283,7 +189,6 @@ class Gateway:
         await self._call("DELETE", _core_path(namespace, "pods", name), body=options)
 
     def pod_log(self, namespace: str, name: str, *, container: str) -> AsyncGenerator[bytes, None]:
-        """What a container has written so far; see `kube.pod_logs`."""
         path = f"{_core_path(namespace, 'pods', name)}/log"
         return read_log(
             self._client, self.requests, path, container=container, timeout_s=self._timeout_s
@@ -292,23 +197,15 @@ class Gateway:
     # --- namespaces, services and events ------------------------------------------------------
 
     async def get_namespace(self, name: str) -> Object | None:
-        """Read a Namespace, live."""
         return await self._call("GET", f"/api/v1/namespaces/{name}")
 
     async def get_service(self, namespace: str, name: str) -> Object | None:
-        """Read a Service, live."""
         return await self._call("GET", _core_path(namespace, "services", name))
 
     async def create_service(self, manifest: Object) -> Object:
-        """Create a Service.
-
-        Raises:
-            AlreadyExistsError: the name is taken; look whose it is.
-        """
         return await self._create("services", manifest)
 
     async def create_event(self, manifest: Object) -> Object:
-        """Create an Event."""
         return await self._create("events", manifest)
 
     # --- transport ----------------------------------------------------------------------------
@@ -327,13 +224,11 @@ class Gateway:
         token = ""
         while True:
             document = await self._page(path, query, token)
-            metadata = document.get("metadata") or {}
-            token = str(metadata.get("continue") or "")
-            page = Page(document["items"] or [], str(metadata.get("resourceVersion") or "0"))
+            page = _page_of(document)
             del document
             yield page
             page.items.clear()
-            if not token:
+            if not (token := page.next_token):
                 return
 
     async def _page(
@@ -401,6 +296,15 @@ class Gateway:
         if size is not None:
             size.was(len(document.get("items") or ()), weight)
         return document
+
+
+def _page_of(document: Object) -> Page:
+    metadata = document.get("metadata") or {}
+    return Page(
+        document["items"] or [],
+        str(metadata.get("resourceVersion") or "0"),
+        str(metadata.get("continue") or ""),
+    )
 
 
 def _policies_path(namespace: str | None, name: str = "") -> str:

@@ -39,9 +39,10 @@ from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.text import cut as cut_text
 from trainingjob_operator.core.text import one_line
+from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.log_archive.log_copy import copy_logs
 from trainingjob_operator.log_archive.log_queue import LogQueue, LogTask
-from trainingjob_operator.log_archive.ports import LogSource, LogStore
+from trainingjob_operator.log_archive.ports import LogStore
 
 DEADLINE_S: Final = 60.0
 """For how long a log is read and written, from its turn on, all tries together."""
@@ -88,7 +89,7 @@ class Archiver:
     def __init__(
         self,
         *,
-        pods: LogSource,
+        pods: Cluster,
         shelf: LogStore,
         clock: Clock,
         on_news: Callable[[JobKey], None],

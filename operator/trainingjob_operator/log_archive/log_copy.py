@@ -6,14 +6,15 @@ from typing import Final
 
 from trainingjob_api.errors import GoneError, KubernetesError
 from trainingjob_operator.core.decision import LogOutcome
+from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.log_archive.log_queue import LogTask
-from trainingjob_operator.log_archive.ports import LogArchive, LogSource, LogStore
+from trainingjob_operator.log_archive.ports import LogArchive, LogStore
 from trainingjob_operator.log_archive.sections import Section
 
 _GONE: Final = "the pod was gone before its log was known to be archived"
 
 
-async def copy_logs(pods: LogSource, shelf: LogStore, task: LogTask) -> LogOutcome:
+async def copy_logs(pods: Cluster, shelf: LogStore, task: LogTask) -> LogOutcome:
     """Add the logs of a pod to its job's archive, unless they are there."""
     archive = await shelf.open(task.key, task.job_uid)
     try:
@@ -25,7 +26,7 @@ async def copy_logs(pods: LogSource, shelf: LogStore, task: LogTask) -> LogOutco
         await archive.close()
 
 
-async def _copy_all(pods: LogSource, archive: LogArchive, task: LogTask) -> int:
+async def _copy_all(pods: Cluster, archive: LogArchive, task: LogTask) -> int:
     """Add the log of each container, whatever becomes of the others.
 
     Returns:
@@ -46,7 +47,7 @@ async def _copy_all(pods: LogSource, archive: LogArchive, task: LogTask) -> int:
 
 
 async def _copy_one(
-    pods: LogSource, archive: LogArchive, task: LogTask, section: Section, container: str
+    pods: Cluster, archive: LogArchive, task: LogTask, section: Section, container: str
 ) -> int:
     found = await archive.find(section.pod, section.container)
     if found is not None:

@@ -7,11 +7,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from trainingjob_api.errors import KubernetesError, VolumeError
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.rawread import as_dict, as_str
+from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.log_archive import ports
 from trainingjob_operator.log_archive.archiver import MAX_WAITING
 from trainingjob_operator.log_archive.log_store import LogStore
@@ -44,14 +45,6 @@ class Sweep(Protocol):
 
     async def run(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
         """Sweep once."""
-        ...
-
-
-class Policies(Protocol):
-    """The call of the Kubernetes API that a claim takes; see `kube.gateway`."""
-
-    async def get_policy(self, namespace: str) -> dict[str, Any] | None:
-        """Read the RetentionPolicy of a namespace."""
         ...
 
 
@@ -88,7 +81,7 @@ class VolumeClaim:
     def __init__(
         self,
         store: Store,
-        policies: Policies,
+        policies: Cluster,
         *,
         policy_namespace: str,
         known_uids: Callable[[], frozenset[str]],

@@ -1,18 +1,9 @@
 """What archiving needs of its neighbours, declared where it is used."""
 
-from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.log_archive.sections import Section, Written
-
-
-class LogSource(Protocol):
-    """Where the logs of pods are read; see `kube.gateway`."""
-
-    def pod_log(
-        self, namespace: str, name: str, *, container: str
-    ) -> AsyncGenerator[bytes, None]: ...
 
 
 class LogArchive(Protocol):

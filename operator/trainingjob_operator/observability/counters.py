@@ -10,7 +10,7 @@ Here is what has to be noted at the moment at which it happens.
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,6 +20,8 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+
+from trainingjob_operator.volume.sweep.rules import VolumeReport
 
 PREFIX: Final = "trainingjob_operator_"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,40 +33,6 @@ _REASON: Final = re.compile(r"[A-Za-z][A-Za-z_-]{0,62}")
 _OTHER: Final = "Other"
 
 Sweep = Literal["jobs", "volume"]
-
-
-class VolumeSwept(Protocol):
-    """The numbers of one sweep of the volume that are counted."""
-
-    @property
-    def files_removed(self) -> int:
-        """Files that went."""
-        ...
-
-    @property
-    def directories_removed(self) -> int:
-        """Directories that went."""
-        ...
-
-    @property
-    def bytes_freed(self) -> int:
-        """Bytes that were freed."""
-        ...
-
-    @property
-    def errors(self) -> int:
-        """Operations that the volume refused."""
-        ...
-
-    @property
-    def skipped(self) -> Mapping[str, int]:
-        """Number of entries that stayed, by reason."""
-        ...
-
-    @property
-    def healthy(self) -> bool | None:
-        """True if the volume can be swept; None: it was not looked at."""
-        ...
 
 
 class GcMetrics:
@@ -136,7 +104,7 @@ class GcMetrics:
         """There was no sweep of the volume, because it is not known whose files those are."""
         self._skipped.labels("volume", self._known(reason)).inc()
 
-    def volume_swept(self, report: VolumeSwept, *, seconds: float, at: datetime) -> None:
+    def volume_swept(self, report: VolumeReport, *, seconds: float, at: datetime) -> None:
         """A sweep of the volume has ended.
 
         Args:

@@ -2,21 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
-from trainingjob_operator.records import outbox, refill
+from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.records.outbox import Outbox, Writer
 from trainingjob_operator.records.refill import Refill
 from trainingjob_operator.records.retry_cache import RetryCache
 from trainingjob_operator.settings import PersistSettings
-
-
-class Jobs(outbox.Jobs, refill.Jobs, Protocol):
-    """What both need of the gateway."""
 
 
 class Carrier:
@@ -32,7 +28,7 @@ class Carrier:
         settings: PersistSettings,
         *,
         writer: Writer,
-        jobs: Jobs,
+        jobs: Cluster,
         index: JobIndex,
         manifests: ManifestCache,
         clock: Clock,

@@ -18,7 +18,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from trainingjob_api.errors import (
     EndpointUnauthorizedError,
@@ -37,6 +37,7 @@ from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.core.record import build_record
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import Manifest, ManifestCache
+from trainingjob_operator.kube.cluster import Cluster, Object
 from trainingjob_operator.records.circuit_breaker import CircuitBreaker
 from trainingjob_operator.records.deliveries import Deliveries
 from trainingjob_operator.records.ready_jobs import ReadyJobs
@@ -56,22 +57,12 @@ _BACKOFF_BASE_S: Final = 1.0
 _BACKOFF_CAP_S: Final = 300.0
 _logger = logging.getLogger(__name__)
 
-Object = dict[str, Any]
-
 
 class Writer(Protocol):
     """What writes one record; see `RecordWriter`."""
 
     async def write(self, record: Object) -> None:
         """Store a record."""
-        ...
-
-
-class Jobs(Protocol):
-    """Where a job is read live."""
-
-    async def get_job(self, key: JobKey) -> Object | None:
-        """Read a TrainingJob."""
         ...
 
 
@@ -82,7 +73,7 @@ class Outbox:
         self,
         *,
         writer: Writer,
-        jobs: Jobs,
+        jobs: Cluster,
         index: JobIndex,
         manifests: ManifestCache,
         cache: RetryCache,

@@ -17,6 +17,7 @@ from trainingjob_api.errors import ForbiddenError, GoneError, KubernetesError
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.job import JobView, RecordState
 from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.records.ready_jobs import ReadyJobs
 from trainingjob_operator.records.retry_cache import RetryCache
 
@@ -27,30 +28,6 @@ REJECTED_EVERY_S: Final = 86_400.0
 _PAGE: Final = 100
 _RETRY_S: Final = 5.0
 _logger = logging.getLogger(__name__)
-
-
-class PageOfJobs(Protocol):
-    """A part of a list of jobs, and the token of the next one; "" after the last."""
-
-    @property
-    def items(self) -> list[dict[str, Any]]:
-        """The jobs."""
-        ...
-
-    @property
-    def next_token(self) -> str:
-        """Where to go on."""
-        ...
-
-
-class Jobs(Protocol):
-    """Where jobs are listed by the state of their record."""
-
-    async def jobs_by_record_state(
-        self, namespace: str | None, state: str, *, limit: int, token: str
-    ) -> PageOfJobs:
-        """One page of the jobs whose record is in this state."""
-        ...
 
 
 @dataclass(slots=True)
@@ -85,7 +62,7 @@ class Refill:
     def __init__(
         self,
         *,
-        jobs: Jobs,
+        jobs: Cluster,
         cache: RetryCache,
         clock: Clock,
         namespaces: Sequence[str | None],

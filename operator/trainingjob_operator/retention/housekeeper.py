@@ -27,13 +27,14 @@ from trainingjob_api.errors import ConflictError, KubernetesError, VolumeError
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.rawread import as_dict, as_str
 from trainingjob_operator.jobs.index_aging import IndexAging
+from trainingjob_operator.kube.cluster import Cluster, Object
 from trainingjob_operator.retention.clock_guard import ClockGuard
 from trainingjob_operator.retention.job_deleter import Remover
 from trainingjob_operator.retention.job_sweep import JobsReport, JobSweep, Seen
 from trainingjob_operator.retention.policy_book import PolicyBook
 from trainingjob_operator.retention.policy_status import Run, status_patch
 from trainingjob_operator.retention.policy_watch import PolicyWatch
-from trainingjob_operator.retention.ports import Counts, Object, PolicyStatus, VolumeSweep
+from trainingjob_operator.retention.ports import Counts, VolumeSweep
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 
 _WRITES: Final = 4
@@ -85,7 +86,7 @@ class Tools:
         volume_fault: why logs could not be written to it when that was last tried, if so.
     """
 
-    policies: PolicyStatus
+    policies: Cluster
     book: PolicyBook
     watch: PolicyWatch
     sweep: JobSweep

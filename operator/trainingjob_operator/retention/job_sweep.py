@@ -30,8 +30,9 @@ from trainingjob_operator.core.retention import (
     Inherited,
     finished_at,
 )
+from trainingjob_operator.kube.cluster import Cluster, Object
 from trainingjob_operator.retention.job_deleter import Remover
-from trainingjob_operator.retention.ports import Jobs, Object, Policies
+from trainingjob_operator.retention.ports import Policies
 
 _AT_ONCE: Final = 8
 _logger = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ class JobSweep:
 
     def __init__(
         self,
-        jobs: Jobs,
+        jobs: Cluster,
         policies: Policies,
         remover: Remover,
         *,

@@ -20,9 +20,9 @@ from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.observe_policy import PolicyView, policy_view
 from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.kube.unreadable import Unreadable
 from trainingjob_operator.retention.policy_book import PolicyBook
-from trainingjob_operator.retention.ports import PoliciesApi
 
 DELETED: Final = "DELETED"
 
@@ -37,7 +37,7 @@ class PolicyWatch:
 
     def __init__(
         self,
-        api: PoliciesApi,
+        api: Cluster,
         book: PolicyBook,
         index: JobIndex,
         *,

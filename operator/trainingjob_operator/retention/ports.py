@@ -1,51 +1,13 @@
 """What housekeeping needs of its neighbours, declared where it is used."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from trainingjob_operator.core.decision import Event
-from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.retention import Inherited
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
-
-Object = dict[str, Any]
-
-
-class PageOfObjects(Protocol):
-    """A part of a list, and the resourceVersion of the whole."""
-
-    @property
-    def items(self) -> list[Object]:
-        """The objects."""
-        ...
-
-    @property
-    def resource_version(self) -> str:
-        """The version of the whole list."""
-        ...
-
-
-class Jobs(Protocol):
-    """The calls of the Kubernetes API that deleting jobs takes; see `kube.gateway`."""
-
-    async def get_job(self, key: JobKey) -> Object | None: ...
-    async def delete_finished_job(self, job: JobView) -> bool: ...
-    def list_jobs(self, namespace: str | None) -> AsyncIterator[PageOfObjects]: ...
-
-
-class PoliciesApi(Protocol):
-    """The calls that keeping the policies takes; see `kube.gateway`."""
-
-    def list_policies(self, namespace: str | None) -> AsyncIterator[PageOfObjects]: ...
-    async def create_policy(self, namespace: str) -> Object: ...
-
-
-class PolicyStatus(Protocol):
-    """The calls that telling how it went takes; see `kube.gateway`."""
-
-    async def get_policy(self, namespace: str) -> Object | None: ...
-    async def patch_policy_status(self, namespace: str, patch: Object) -> Object | None: ...
 
 
 class VolumeSweep(Protocol):

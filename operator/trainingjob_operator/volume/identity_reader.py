@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Final
 
 from trainingjob_api.constants import REASON_IDENTITY_UNKNOWN
 from trainingjob_api.errors import KubernetesError, VolumeError
 from trainingjob_operator.core.rawread import as_dict, as_str
+from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.volume.identity import Identity
 
 _RETRY_S: Final = 5.0
@@ -15,26 +16,18 @@ _EVERY_S: Final = 300.0
 _logger = logging.getLogger(__name__)
 
 
-class Namespaces(Protocol):
-    """The call of the Kubernetes API that it takes; see `kube.gateway`."""
-
-    async def get_namespace(self, name: str) -> dict[str, Any] | None:
-        """Read a Namespace, live."""
-        ...
-
-
 class IdentityReader:
     """Reads it at the start, until that succeeds, and before each sweep of the volume."""
 
-    def __init__(self, namespaces: Namespaces, identity: Identity, namespace: str) -> None:
+    def __init__(self, cluster: Cluster, identity: Identity, namespace: str) -> None:
         """Prepare; nothing is sent yet.
 
         Args:
-            namespaces: where the namespace is read.
+            cluster: reads the namespace.
             identity: where its uid is remembered.
             namespace: the name of the operator's own namespace.
         """
-        self._namespaces: Final = namespaces
+        self._cluster: Final = cluster
         self._identity: Final = identity
         self._namespace: Final = namespace
 
@@ -45,7 +38,7 @@ class IdentityReader:
             VolumeError: it cannot be read, which says nothing about whose a volume is.
         """
         try:
-            raw = await self._namespaces.get_namespace(self._namespace)
+            raw = await self._cluster.get_namespace(self._namespace)
         except KubernetesError as error:
             why = self._explain(str(error))
             self._identity.doubt(why)

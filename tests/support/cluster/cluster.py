@@ -16,6 +16,7 @@ from jsonpointer import JsonPointerException
 
 from tests.support.cluster.objects import Object, Objects, Request, controller_uid, key_of, merged
 from trainingjob_api.constants import (
+    KIND_TRAINING_JOB,
     LABEL_ATTEMPT,
     LABEL_INDEX,
     LABEL_JOB_NAME,
@@ -32,13 +33,17 @@ from trainingjob_api.training_job_status import TrainingJobStatus
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.rawread import time_text
-from trainingjob_operator.kube.finalizers import with_record_finalizer, without_record_finalizer
-from trainingjob_operator.kube.gateway import JobsPage, Page
+from trainingjob_operator.kube.cluster import Cluster, Page
+from trainingjob_operator.kube.finalizers import (
+    with_record_finalizer,
+    without_finalizer,
+    without_record_finalizer,
+)
 
 _COUNTED: Final = ("Pending", "Running")
 
 
-class FakeCluster(Objects):
+class FakeCluster(Objects, Cluster):
     """The gateway's methods and errors on objects in memory.
 
     Attributes:
@@ -48,7 +53,9 @@ class FakeCluster(Objects):
             that have not ended.
     """
 
-    def __init__(self, clock: Clock, *, namespaces: tuple[str, ...] = ("ml", "ops")) -> None:
+    def __init__(
+        self, clock: Clock | None = None, *, namespaces: tuple[str, ...] = ("ml", "ops")
+    ) -> None:
         super().__init__(clock, namespaces=namespaces)
         self.events: list[Object] = []
         self.started: list[str] = []
@@ -118,7 +125,7 @@ class FakeCluster(Objects):
 
     async def jobs_by_record_state(
         self, namespace: str | None, state: str, *, limit: int, token: str
-    ) -> JobsPage:
+    ) -> Page:
         async with Request(self, "jobs_by_record_state", namespace or ""):
             found = sorted(
                 (key_of(job), job)
@@ -128,7 +135,7 @@ class FakeCluster(Objects):
                 and str(key_of(job)) > token
             )
             page = [copy.deepcopy(job) for _, job in found[:limit]]
-            return JobsPage(page, str(found[limit - 1][0]) if len(found) > limit else "")
+            return Page(page, next_token=str(found[limit - 1][0]) if len(found) > limit else "")
 
     async def get_policy(self, namespace: str) -> Object | None:
         return await self._get("get_policy", "policies", JobKey(namespace, POLICY_NAME))
@@ -152,6 +159,26 @@ class FakeCluster(Objects):
             RetentionPolicyStatus.model_validate(status)
             self._update("policies", {**found, "status": status})
             return self.policy(namespace)
+
+    async def remove_finalizer(self, raw: Object, finalizer: str) -> None:
+        method, metadata = "remove_finalizer", raw["metadata"]
+        kind = "jobs" if raw["kind"] == KIND_TRAINING_JOB else "policies"
+        async with Request(self, method, metadata["name"]):
+            found = self._objects[kind].get(key_of(raw))
+            if found is None:
+                return
+            if metadata["uid"] != found["metadata"]["uid"]:
+                raise InvalidError("testing /metadata/uid", status=422, reason="Invalid")
+            if metadata["resourceVersion"] != found["metadata"]["resourceVersion"]:
+                raise ConflictError("has been modified", status=409, reason="Conflict")
+            changed: Object = apply_patch(found, without_finalizer(metadata, finalizer))
+            self._note(method, changed, changed)
+            if changed["metadata"]["finalizers"] or "deletionTimestamp" not in metadata:
+                self._update(kind, changed)
+            elif kind == "jobs":
+                self._remove_job(changed)
+            else:
+                self._remove(kind, changed)
 
     async def get_pod(self, namespace: str, name: str) -> Object | None:
         return await self._get("get_pod", "pods", JobKey(namespace, name))
@@ -205,6 +232,12 @@ class FakeCluster(Objects):
         yield f"{name} has ".encode()
         await asyncio.sleep(0)
         yield f"begun\n{pod['status']['phase']}\n".encode()
+
+    async def get_namespace(self, name: str) -> Object | None:
+        async with Request(self, "get_namespace", name):
+            if name not in self._namespaces:
+                return None
+            return {"metadata": {"name": name, "uid": f"uid-of-{name}"}}
 
     async def get_service(self, namespace: str, name: str) -> Object | None:
         return await self._get("get_service", "services", JobKey(namespace, name))

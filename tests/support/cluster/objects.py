@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
+from tests.support.clock import FakeClock
 from trainingjob_api.constants import FINALIZER_RECORD, LABEL_JOB_NAME
 from trainingjob_api.errors import (
     AlreadyExistsError,
@@ -27,7 +28,7 @@ from trainingjob_api.errors import (
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.rawread import time_text
-from trainingjob_operator.kube.gateway import Page
+from trainingjob_operator.kube.cluster import Page
 
 Object = dict[str, Any]
 When = Literal["before", "after"]
@@ -138,8 +139,10 @@ class Objects:
         page_size: objects in a page of a list.
     """
 
-    def __init__(self, clock: Clock, *, namespaces: tuple[str, ...] = ("ml", "ops")) -> None:
-        self.clock: Final = clock
+    def __init__(
+        self, clock: Clock | None = None, *, namespaces: tuple[str, ...] = ("ml", "ops")
+    ) -> None:
+        self.clock: Final[Clock] = clock or FakeClock()
         self.calls: list[Call] = []
         self.effects: list[Effect] = []
         self.before: dict[str, Callable[[], object]] = {}

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
+from tests.support.cluster.cluster import FakeCluster
 from tests.support.volume.mounting import Outcome, Scenario, mount, print_scenario, tmpfs
 from tests.support.volume.volume import NOBODY, OURS, WEEK_S, Volume, new_uid
 from tests.support.volume.volume_scenarios import fill, told
@@ -211,10 +212,11 @@ def read_only_bind(folder: Path) -> Outcome:
 # --- the archive ------------------------------------------------------------------------------------
 
 
-class LongLog:
+class LongLog(FakeCluster):
     """A pod's log of four megabytes, or of another number of lines of 64 KiB."""
 
     def __init__(self, lines: int = 64) -> None:
+        super().__init__()
         self._lines = lines
 
     async def pod_log(

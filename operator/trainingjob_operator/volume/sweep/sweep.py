@@ -4,11 +4,11 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from trainingjob_api.constants import REASON_CLOCK_STEPPED, REASON_VOLUME_LOCKED
 from trainingjob_api.errors import VolumeError
+from trainingjob_operator.clock import Clock
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.volume.faults import explain
 from trainingjob_operator.volume.ownership import Owner
@@ -34,18 +34,6 @@ CLOCK_LIMIT_S: Final = 3600.0
 MOST_PATIENCE: Final = 64
 """A sweep that did not come to an end with what it began with has twice the time of the one before,
 and this much more than usual at most: what takes hours to look through has to go as well."""
-
-
-class Clock(Protocol):
-    """What a sweep needs of the clocks."""
-
-    def now(self) -> datetime:
-        """The wall clock, aware and in UTC."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds that never go back, from an arbitrary start."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.builders import make_job
+from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.leaping import LoopClock, leaping_time
 from trainingjob_api.constants import FINALIZER_RECORD, FINALIZER_RETENTION
 from trainingjob_api.errors import (
@@ -21,7 +22,7 @@ from trainingjob_api.errors import (
 )
 from trainingjob_operator.commands.finalizer_release import Account, FinalizerRelease
 from trainingjob_operator.core.decision import DecisionSettings
-from trainingjob_operator.kube.gateway import Page
+from trainingjob_operator.kube.cluster import Page
 from trainingjob_operator.records.outbox import Writer
 
 Object = dict[str, Any]
@@ -41,16 +42,17 @@ def finished_job(name: str) -> Object:
     return raw
 
 
-class Objects:
+class Objects(FakeCluster):
     """Jobs, of which one is refused."""
 
     def __init__(self, names: list[str], refused: str, error: KubernetesError) -> None:
-        self.jobs = [finished_job(name) for name in names]
+        super().__init__()
+        self.found = [finished_job(name) for name in names]
         self.refused, self.error = refused, error
         self.freed: list[str] = []
 
     async def list_jobs(self, namespace: str | None) -> AsyncIterator[Page]:
-        yield Page(self.jobs, "1")
+        yield Page(self.found, "1")
 
     async def list_policies(self, namespace: str | None) -> AsyncIterator[Page]:
         yield Page([], "1")
@@ -85,7 +87,7 @@ def farewell(
 
 
 def being_deleted(objects: Objects, *names: str) -> Objects:
-    for raw in objects.jobs:
+    for raw in objects.found:
         if raw["metadata"]["name"] in names:
             raw["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     return objects
@@ -116,7 +118,7 @@ async def test_a_job_that_may_not_be_let_go_holds_no_other() -> None:
 
 async def test_what_is_in_a_namespace_that_is_still_served_stays_as_it_is() -> None:
     objects = Objects(["a", "b"], "", UnavailableError("never"))
-    objects.jobs[0]["metadata"]["namespace"] = "served"
+    objects.found[0]["metadata"]["namespace"] = "served"
     account = await farewell(objects, [], spared=["served"]).run()
     assert (account.released, objects.freed) == (1, ["b"])
 
@@ -257,7 +259,7 @@ async def test_a_job_that_is_deleted_while_it_runs_leaves_the_record_of_a_cancel
 
     objects, endpoint = Objects(["a"], "", UnavailableError("")), Keeping(0)
     being_deleted(objects, "a")
-    objects.jobs[0]["status"] = {"phase": "Running", "attempt": 0, "launchedAttempt": 0}
+    objects.found[0]["status"] = {"phase": "Running", "attempt": 0, "launchedAttempt": 0}
     account = await farewell(objects, [], endpoint).run()
     assert (of(account), endpoint.names) == ((1, 1, 0, 0), ["a Cancelled Deleted"])
 
@@ -266,7 +268,7 @@ async def test_a_job_that_is_deleted_while_it_runs_leaves_the_record_of_a_cancel
 async def test_a_record_that_its_user_gave_up_is_not_tried() -> None:
     objects, endpoint = Objects(["a"], "", UnavailableError("")), Refusing(0)
     being_deleted(objects, "a")
-    objects.jobs[0]["metadata"]["annotations"] = {"trainingjob.dev/discard-record": "true"}
+    objects.found[0]["metadata"]["annotations"] = {"trainingjob.dev/discard-record": "true"}
     assert of(await farewell(objects, [], endpoint).run()) == (1, 0, 0, 0)
     assert endpoint.tries == 0
 
@@ -274,6 +276,6 @@ async def test_a_record_that_its_user_gave_up_is_not_tried() -> None:
 @leaping_time
 async def test_a_second_run_stores_what_the_first_has_left_in_status() -> None:
     objects, endpoint = Objects(["a"], "", UnavailableError("")), Refusing(0)
-    objects.jobs[0]["metadata"]["finalizers"] = []
+    objects.found[0]["metadata"]["finalizers"] = []
     account = await farewell(objects, [], endpoint).run()
     assert (of(account), endpoint.names, objects.freed) == ((0, 1, 0, 0), ["a"], [])

@@ -14,7 +14,7 @@ from trainingjob_api.errors import GoneError
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.jobs.job_entry import JobEntry
-from trainingjob_operator.kube.gateway import Page
+from trainingjob_operator.kube.cluster import Page
 
 KEY = JobKey("ml", "mnist")
 

@@ -14,7 +14,7 @@ from tests.support.cluster.operator_life import OperatorLife
 from trainingjob_api.errors import GoneError, UnavailableError
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.jobs.job_entry import JobEntry
-from trainingjob_operator.kube.gateway import Page
+from trainingjob_operator.kube.cluster import Page
 
 KEY = JobKey("ml", "mnist")
 

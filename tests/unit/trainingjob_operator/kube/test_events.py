@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.leaping import LoopClock, leaping_time
 from trainingjob_api.constants import MAX_MESSAGE_BYTES
 from trainingjob_api.errors import (
@@ -48,10 +49,11 @@ def said(
     return Event(reason=reason, message=message, warning=warning)
 
 
-class Writer:
+class Writer(FakeCluster):
     """Takes events as the gateway does, or raises what it is told to."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.sent: list[Object] = []
         self.asked_at: list[float] = []
         self.errors: list[Exception] = []

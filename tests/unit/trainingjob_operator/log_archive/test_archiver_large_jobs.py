@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
+from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.leaping import LoopClock, leaping_time
 from tests.support.views import make_view, succeeded
 from trainingjob_api.errors import ArchiveBusyError, UnavailableError
@@ -20,7 +21,7 @@ NODE_S: Final = 10.0
 """For how long a node that is dead is waited for."""
 
 
-class Node:
+class Node(FakeCluster):
     """Serves logs of 3 MiB at 100 MiB/s, or never.
 
     Attributes:
@@ -29,6 +30,7 @@ class Node:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.dead: set[str] = set()
         self.hangs = False
         self.reads: dict[str, int] = {}

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.cluster.cluster import FakeCluster
 from tests.support.processes.users import without_roots_rights
 from trainingjob_api.constants import REASON_PERMISSION_DENIED, REASON_SENTINEL_MISSING
 from trainingjob_api.errors import VolumeError
@@ -97,7 +98,7 @@ def test_a_link_with_the_name_of_a_directory_keeps_a_root_from_being_taken(place
     assert refusal(place, UID).reason == REASON_SENTINEL_MISSING
 
 
-class Policies:
+class Policies(FakeCluster):
     """There is a default policy that remembers no volume."""
 
     async def get_policy(self, namespace: str) -> dict[str, Any] | None:

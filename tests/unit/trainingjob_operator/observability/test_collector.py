@@ -22,6 +22,7 @@ from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.runtime import Operator
 from trainingjob_operator.settings import PersistSettings, Settings, VolumeSettings
+from trainingjob_operator.volume.sweep.rules import VolumeReport
 
 PAGE = Path(__file__).parents[4] / "docs" / "metrics.md"
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -38,14 +39,6 @@ def job(name: str = "mnist", namespace: str = "ml") -> JobView:
     )
 
 
-class Volume:
-    """A report on the volume."""
-
-    files_removed = directories_removed = bytes_freed = errors = 0
-    skipped: dict[str, int] = {"Foreign": 1}  # noqa: RUF012
-    healthy = True
-
-
 @pytest.fixture
 async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
     """An operator with a record endpoint and a log volume, without an API server; every label has a value."""
@@ -55,7 +48,9 @@ async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
     )
     operator = Operator(settings, Connection(Configuration(), "default"))
     operator.metrics.gc.jobs_swept(skipped={"Pending": 1}, errors=0, seconds=0.1, at=NOW)
-    operator.metrics.gc.volume_swept(Volume(), seconds=0.1, at=NOW)
+    operator.metrics.gc.volume_swept(
+        VolumeReport(skipped={"Foreign": 1}, healthy=True), seconds=0.1, at=NOW
+    )
     operator.engine.pressure.look()
     operator.gateway.requests.note("GET", {"limit"}, 200)
     yield operator

@@ -1,24 +1,13 @@
 """What `/metrics` says of the housekeeping."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
 
 from trainingjob_operator.observability.counters import Metrics
+from trainingjob_operator.volume.sweep.rules import VolumeReport
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class VolumeReport:
-    files_removed: int = 0
-    directories_removed: int = 0
-    bytes_freed: int = 0
-    errors: int = 0
-    skipped: Mapping[str, int] = field(default_factory=dict)
-    healthy: bool | None = True
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:

@@ -8,7 +8,7 @@ from tests.support.cluster.leaping import LoopClock, leaping_time
 from tests.support.cluster.operator_life import OperatorLife
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.kube.gateway import Page
+from trainingjob_operator.kube.cluster import Page
 
 
 @leaping_time

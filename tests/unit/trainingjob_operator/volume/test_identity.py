@@ -4,15 +4,17 @@ from typing import Any
 
 import pytest
 
+from tests.support.cluster.cluster import FakeCluster
 from trainingjob_api.errors import ForbiddenError, UnavailableError, VolumeError
 from trainingjob_operator.volume.identity import Identity
 from trainingjob_operator.volume.identity_reader import IdentityReader
 
 
-class Namespaces:
+class Namespaces(FakeCluster):
     """Answers as it was told to."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.answer: dict[str, Any] | Exception | None = {"metadata": {"uid": "first"}}
 
     async def get_namespace(self, name: str) -> dict[str, Any] | None:
