@@ -36,10 +36,9 @@ from trainingjob_operator.core.decision import (
     Plan,
     Survey,
 )
-from trainingjob_operator.core.indexes import format_indexes, parse_indexes
 from trainingjob_operator.core.job import JobStatus, JobView, UnreadLogs
 from trainingjob_operator.core.job_stage import Stage, stage_of
-from trainingjob_operator.core.naming import job_directory
+from trainingjob_operator.core.naming import format_indexes, job_directory, parse_indexes
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.text import cut
 from trainingjob_operator.core.unread import (

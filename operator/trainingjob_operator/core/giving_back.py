@@ -18,8 +18,8 @@ from trainingjob_api.constants import (
 )
 from trainingjob_operator.core.cleanup import deletions
 from trainingjob_operator.core.decision import DecisionSettings, Plan, Refusal
-from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.naming import format_indexes
 from trainingjob_operator.core.restart import announce_restart, new_attempt, pending_return
 from trainingjob_operator.core.situation import Situation
 

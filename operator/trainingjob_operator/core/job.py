@@ -64,7 +64,7 @@ class UnreadLogs:
 
     Attributes:
         attempt: whose ranks they are.
-        ranks: the ranks, as `core.indexes` writes them.
+        ranks: the ranks, as `core.naming` writes them.
     """
 
     attempt: int

@@ -21,15 +21,14 @@ from trainingjob_api.constants import (
     REASON_POD_REJECTED,
     REASON_PRE_RUNNING_DEADLINE_EXCEEDED,
 )
+from trainingjob_operator.core.cleanup import and_lingering, next_lingers_at
 from trainingjob_operator.core.deadlines import active_deadline, pre_running_deadline
 from trainingjob_operator.core.decision import Plan
-from trainingjob_operator.core.disruption_limit import PROGRESS, is_exhausted
 from trainingjob_operator.core.failure_policy import Verdict, judge
-from trainingjob_operator.core.indexes import format_indexes
-from trainingjob_operator.core.lingering import and_lingering, next_lingers_at
-from trainingjob_operator.core.obstacle import obstacle
+from trainingjob_operator.core.naming import format_indexes
 from trainingjob_operator.core.pod import PodView
-from trainingjob_operator.core.readiness import running_beside
+from trainingjob_operator.core.readiness import obstacle, running_beside
+from trainingjob_operator.core.restart import PROGRESS, is_disruption_limit_reached
 from trainingjob_operator.core.situation import Situation
 from trainingjob_operator.core.start import with_launch
 
@@ -184,7 +183,7 @@ def _spend_a_try(
 def _bear(s: Situation, *, reason: str, message: str, exit_code: int | None = None) -> Plan:
     """Restart without spending a try, unless that was too often in a row."""
     limit = s.spec.disruption_limit
-    if not is_exhausted(s.status, limit):
+    if not is_disruption_limit_reached(s.status, limit):
         return s.restart(counted=False, reason=reason, message=message)
     return s.finish(
         CONDITION_FAILED,

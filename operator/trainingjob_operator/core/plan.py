@@ -23,10 +23,9 @@ from trainingjob_operator.core.archiving import archive_first
 from trainingjob_operator.core.cleanup import pods_to_clean
 from trainingjob_operator.core.deadlines import active_deadline, pre_running_deadline
 from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
-from trainingjob_operator.core.disruption_limit import forgive
 from trainingjob_operator.core.giving_back import when_partly_refused
-from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobStatus, JobView, RecordState
+from trainingjob_operator.core.naming import format_indexes
 from trainingjob_operator.core.outcome import (
     when_complete,
     when_disrupted,
@@ -36,7 +35,7 @@ from trainingjob_operator.core.outcome import (
     when_refused,
     while_ending,
 )
-from trainingjob_operator.core.phase import derive_phase
+from trainingjob_operator.core.progress import derive_phase
 from trainingjob_operator.core.ranks import sort_ranks
 from trainingjob_operator.core.recording import (
     may_release,
@@ -46,6 +45,7 @@ from trainingjob_operator.core.recording import (
     settle_record,
 )
 from trainingjob_operator.core.refusals import standing
+from trainingjob_operator.core.restart import forgive_disruptions
 from trainingjob_operator.core.situation import Situation
 from trainingjob_operator.core.start import run_attempt
 from trainingjob_operator.core.stopping import when_deleted, when_shut_down
@@ -72,7 +72,7 @@ def plan(seen: Observation, policy: DecisionSettings, *, now: datetime) -> Plan:
     )
     ranks = sort_ranks(seen)
     done = replace(job.status, completed_indexes=format_indexes(ranks.completed))
-    done = forgive(done, now=now)
+    done = forgive_disruptions(done, now=now)
     situation = Situation(seen=seen, ranks=ranks, status=done, policy=policy, now=now)
     decided = next(
         (answer for step in _STEPS if (answer := step(situation)) is not None), None

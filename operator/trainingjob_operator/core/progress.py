@@ -1,13 +1,43 @@
-"""Which changes of a status are mere progress: nothing is decided from them, and they can wait.
+"""How far a job has come: its phase, and which changes of its status are mere progress.
 
-A thousand ranks that become ready one by one are a few writes, not a thousand; and a pod that is
-over a moment after it began is one write, not two.
+The phase is one word for people, derived from the conditions, and never a source of truth. Nothing
+is decided from mere progress, which can wait: a thousand ranks that become ready one by one are a
+few writes, not a thousand, and a pod that ends a moment after it began is one write, not two.
 """
 
 from typing import Final
 
-from trainingjob_api.constants import CONDITION_PODS_READY, REASON_PODS_NOT_READY
+from trainingjob_api.constants import (
+    CONDITION_CANCELLED,
+    CONDITION_COMPLETE,
+    CONDITION_FAILED,
+    CONDITION_PODS_READY,
+    CONDITION_RESTARTING,
+    CONDITION_SUSPENDED,
+    REASON_PODS_NOT_READY,
+)
 from trainingjob_operator.core.job import Condition, JobStatus, changed_fields
+
+
+def derive_phase(status: JobStatus, *, stopping: bool, all_started: bool) -> str:
+    """The phase that fits these conditions.
+
+    Args:
+        status: the conditions.
+        stopping: a shutdown is latched or the job is being deleted.
+        all_started: every rank of the current attempt has run.
+    """
+    phases = (
+        (status.is_true(CONDITION_COMPLETE), "Succeeded"),
+        (status.is_true(CONDITION_FAILED), "Failed"),
+        (status.is_true(CONDITION_CANCELLED), "Cancelled"),
+        (stopping, "Stopping"),
+        (status.is_true(CONDITION_SUSPENDED), "Suspended"),
+        (status.is_true(CONDITION_RESTARTING), "Restarting"),
+        (all_started, "Running"),
+    )
+    return next((phase for holds, phase in phases if holds), "Pending")
+
 
 _COUNTERS: Final = frozenset({"active", "ready", "succeeded", "failed", "terminating"})
 _GETS_GOING: Final = ("Pending", "Running")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from trainingjob_operator.core.decision import Observation
-from trainingjob_operator.core.indexes import parse_indexes
+from trainingjob_operator.core.naming import parse_indexes
 from trainingjob_operator.core.pod import PodPhase, PodView
 
 

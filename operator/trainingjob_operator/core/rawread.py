@@ -5,6 +5,7 @@ past that (an older CRD, an edited status, a hand in the store) must neither cra
 believed.
 """
 
+import json
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
@@ -36,7 +37,7 @@ def as_str(value: object) -> str:
 
 
 def shared_text(value: object) -> str:
-    """As `text`, and equal texts are one object, as a rule.
+    """As `as_str`, and equal texts are one object, as a rule.
 
     Names, uids and reasons recur in jobs, pods and conditions, and there are thousands of those.
     `sys.intern` would keep each of them for ever: early releases of CPython 3.12, like 3.12.1,
@@ -112,3 +113,26 @@ def _parsed_time(value: str) -> datetime | None:
 def time_text(value: datetime) -> str:
     """A time as metav1.Time writes it: RFC 3339, UTC, whole seconds."""
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_MAPPING: Final = 200
+_SEQUENCE: Final = 80
+_MEMBER: Final = 60
+_WIDEST: Final = 4
+"""One character outside the basic plane makes every character of its string as wide."""
+
+
+def weight_of(encoded: bytes) -> int:
+    """Bytes of memory that this JSON, or a part of it, takes when it is decoded, and a little more."""
+    text = len(encoded) * (1 if encoded.isascii() else _WIDEST)
+    mappings, sequences = encoded.count(b"{"), encoded.count(b"[")
+    return text + _MAPPING * mappings + _SEQUENCE * sequences + _MEMBER * encoded.count(b",")
+
+
+def weight_of_document(document: object) -> int:
+    """The same of a document that is decoded already."""
+    return weight_of(
+        json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(
+            "utf-8", "surrogatepass"
+        )
+    )

@@ -1,9 +1,19 @@
-"""Restarting: all ranks as one, each start a new attempt, with a growing wait in between."""
+"""Restarting: all ranks as one, each start a new attempt, with a growing wait in between.
+
+A disruption spends no try, so it has a bound of its own, `spec.disruptionLimit`: so many in a row,
+without progress, a job survives. Else a job that is taken away whenever it starts would start for
+ever. What a trainer has achieved only it knows; what counts as progress is that every rank was
+ready, or done, for ten minutes without a break: time enough for a checkpoint. It is read from the
+condition `PodsReady` in status, and the count is in status too, so that no restart of the operator
+forgets either.
+"""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from trainingjob_api.constants import (
+    CONDITION_PODS_READY,
     CONDITION_RESTARTING,
     REASON_PARTLY_REFUSED,
     REASON_RESTARTED,
@@ -96,3 +106,24 @@ def may_start_at(status: JobStatus, policy: DecisionSettings) -> datetime | None
     again = max(status.restarts + status.disruptions - 1, 0)
     wait = min(policy.restart_backoff_cap_s, policy.restart_backoff_s * 2 ** min(again, 32))
     return pending.last_transition_time + timedelta(seconds=wait)
+
+
+PROGRESS: Final = timedelta(minutes=10)
+"""How long every rank has to be ready for the disruptions before to be forgiven."""
+
+
+def forgive_disruptions(status: JobStatus, *, now: datetime) -> JobStatus:
+    """Return the status with the count at 0 if every rank was ready for long enough by now.
+
+    Asked of the status as it is before a decision: `PodsReady` becomes false, in status, no later
+    than the disruption that ends an attempt is counted.
+    """
+    ready = status.condition(CONDITION_PODS_READY)
+    if ready is None or not ready.status or now - ready.last_transition_time < PROGRESS:
+        return status
+    return replace(status, disruptions_since_progress=0)
+
+
+def is_disruption_limit_reached(status: JobStatus, limit: int) -> bool:
+    """True if another disruption is one too many."""
+    return status.disruptions_since_progress >= limit

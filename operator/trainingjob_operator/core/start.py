@@ -9,12 +9,11 @@ from datetime import datetime
 from typing import Final
 
 from trainingjob_api.constants import CONDITION_RESTARTING
-from trainingjob_operator.core.cleanup import deletions
+from trainingjob_operator.core.cleanup import and_lingering, deletions, next_lingers_at
 from trainingjob_operator.core.deadlines import attempt_start
 from trainingjob_operator.core.decision import DeletePod, Plan, Refusal
 from trainingjob_operator.core.giving_back import come_back, holds_until, may_return_at
 from trainingjob_operator.core.job import JobView
-from trainingjob_operator.core.lingering import and_lingering, next_lingers_at
 from trainingjob_operator.core.ranks import Ranks
 from trainingjob_operator.core.readiness import (
     judge_readiness,

@@ -10,10 +10,9 @@ from trainingjob_api.constants import (
     REASON_STOPPED,
     REASON_TERMINATED,
 )
-from trainingjob_operator.core.cleanup import deletions
+from trainingjob_operator.core.cleanup import and_lingering, deletions, next_lingers_at
 from trainingjob_operator.core.decision import Plan
 from trainingjob_operator.core.job import Shutdown
-from trainingjob_operator.core.lingering import and_lingering, next_lingers_at
 from trainingjob_operator.core.situation import Situation
 
 STOP: Final = "Stop"

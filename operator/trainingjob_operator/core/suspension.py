@@ -12,10 +12,9 @@ from trainingjob_api.constants import (
     REASON_RESUMED,
     REASON_SUSPENDED,
 )
-from trainingjob_operator.core.cleanup import deletions
+from trainingjob_operator.core.cleanup import and_lingering, deletions, next_lingers_at
 from trainingjob_operator.core.decision import DecisionSettings, Plan
 from trainingjob_operator.core.job import JobView
-from trainingjob_operator.core.lingering import and_lingering, next_lingers_at
 from trainingjob_operator.core.recording import must_claim
 from trainingjob_operator.core.restart import new_attempt
 from trainingjob_operator.core.situation import Situation

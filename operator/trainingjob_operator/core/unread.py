@@ -11,8 +11,8 @@ than two only if the archive is slower than the attempts, and finalizers keep th
 
 from trainingjob_api.constants import MAX_NODES, MAX_UNREAD_ATTEMPTS
 from trainingjob_operator.core.decision import Observation, Survey
-from trainingjob_operator.core.indexes import format_indexes, parse_indexes
 from trainingjob_operator.core.job import JobStatus, UnreadLogs
+from trainingjob_operator.core.naming import format_indexes, parse_indexes
 from trainingjob_operator.core.pod import PodView
 
 

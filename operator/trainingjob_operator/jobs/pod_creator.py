@@ -22,9 +22,8 @@ from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.manifests import pod_manifest, service_manifest
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.pod import PodView
-from trainingjob_operator.core.rawread import as_dict, as_dicts
+from trainingjob_operator.core.rawread import as_dict, as_dicts, weight_of_document
 from trainingjob_operator.core.refusals import with_part
-from trainingjob_operator.core.weight import weight_of_document
 from trainingjob_operator.jobs.byte_budget import ByteBudget
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex

@@ -25,10 +25,9 @@ from trainingjob_api.errors import (
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.archiving import can_be_read_early, lacks_volume
 from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
-from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobKey, JobView, changed_fields, has_gone_back, rewind_of
 from trainingjob_operator.core.job_stage import Stage, stage_of
-from trainingjob_operator.core.naming import pod_selector
+from trainingjob_operator.core.naming import format_indexes, pod_selector
 from trainingjob_operator.core.observe_job import job_view, status_patch, status_write
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours, plan

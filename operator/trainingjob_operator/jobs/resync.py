@@ -22,7 +22,6 @@ from typing import Final
 from trainingjob_api.errors import ForbiddenError, KubernetesError
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.decision import DecisionSettings
-from trainingjob_operator.core.fair_share import in_fair_order
 from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer, rewind_of
 from trainingjob_operator.core.job_stage import awaits_release
 from trainingjob_operator.core.observe_job import job_view
@@ -34,6 +33,7 @@ from trainingjob_operator.core.suspension import is_settled
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.pod_comparison import PodComparison
+from trainingjob_operator.jobs.waiting_line import in_fair_order
 from trainingjob_operator.jobs.work_queue import WorkQueue
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.kube.unreadable import Unreadable

@@ -11,9 +11,9 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.decision import Plan, Refusal
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.rawread import weight_of_document
 from trainingjob_operator.core.refusals import with_part
 from trainingjob_operator.core.start import has_begun
-from trainingjob_operator.core.weight import weight_of_document
 from trainingjob_operator.jobs.byte_budget import ByteBudget
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex

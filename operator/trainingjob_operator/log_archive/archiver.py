@@ -34,8 +34,8 @@ from trainingjob_api.errors import (
 )
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.decision import LogOutcome, Survey
-from trainingjob_operator.core.indexes import format_indexes
 from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.naming import format_indexes
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.text import cut as cut_text
 from trainingjob_operator.core.text import one_line

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.support.views import NOW, UID, make_pod, make_view
 from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
-from trainingjob_operator.core.indexes import parse_indexes
 from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.naming import parse_indexes
 from trainingjob_operator.core.plan import plan
 from trainingjob_operator.core.pod import PodPhase, PodView
 

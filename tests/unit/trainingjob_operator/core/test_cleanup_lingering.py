@@ -15,9 +15,9 @@ from tests.support.views import (
     pending,
 )
 from trainingjob_api.constants import CONDITION_PODS_READY
+from trainingjob_operator.core.cleanup import LINGERS_AFTER_S
 from trainingjob_operator.core.decision import Plan
 from trainingjob_operator.core.job import JobView
-from trainingjob_operator.core.lingering import LINGERS_AFTER_S
 from trainingjob_operator.core.pod import PodView
 
 GRACE_S = 30

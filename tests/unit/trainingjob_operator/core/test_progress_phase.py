@@ -22,8 +22,8 @@ from trainingjob_api.constants import (
     CONDITION_SUSPENDED,
 )
 from trainingjob_operator.core.job import JobStatus
-from trainingjob_operator.core.phase import derive_phase
 from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.progress import derive_phase
 
 
 @pytest.mark.parametrize(
