@@ -6,16 +6,15 @@ directory where one should be, logs would fill the node's disk and be seen by no
 
 import os
 import stat
-import threading
-from collections.abc import Callable, Container
-from contextlib import suppress
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, TypeVar
 
-from trainingjob_api.errors import EntryChangedError, EntryError, VolumeError
+from trainingjob_api.errors import EntryChangedError, EntryError
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.log_archive.archive_file import ArchiveFile
 from trainingjob_operator.log_archive.sections import Prefixer, Section, Written
-from trainingjob_operator.log_archive.threads import FileThreads
+from trainingjob_operator.log_archive.threads import FileThread, FileThreads
 from trainingjob_operator.volume.faults import explain, explain_entry, is_of_volume
 from trainingjob_operator.volume.layout import directory_name, log_name
 from trainingjob_operator.volume.ownership import Mark, Owner
@@ -58,7 +57,10 @@ class LogStore:
         Raises:
             VolumeError: it is not ours, or does not answer in time.
         """
-        await self._run(lambda: self._claim(expected_id, known), deadline_s=PREPARE_S)
+        with self._explained():
+            await self.threads.call_once(
+                lambda: self._claim(expected_id, known), deadline_s=PREPARE_S
+            )
 
     async def prepare(self, key: JobKey, uid: str) -> None:
         """Make a job's directory, with the mark that says whose it is.
@@ -68,10 +70,11 @@ class LogStore:
             EntryError: something is wrong with this very directory, and not with the volume.
         """
         mark = self._mark(key, uid)
-        await self._run(
-            lambda: self._about(directory_name(uid), lambda: self._prepare(mark)),
-            deadline_s=PREPARE_S,
-        )
+        with self._explained():
+            await self.threads.call_once(
+                lambda: self._about(directory_name(uid), lambda: self._prepare(mark)),
+                deadline_s=PREPARE_S,
+            )
 
     async def open(self, key: JobKey, uid: str) -> "Archive":
         """Open a job's archive, and make its directory if that was not possible before.
@@ -86,27 +89,23 @@ class LogStore:
         if name in self._held:
             raise EntryError(f"a call for {name} hangs")
         self._held.add(name)
-
-        async def run(call: Callable[[], T], *, on_start: Callable[[], None] = lambda: None) -> T:
-            return await self._run(lambda: self._about(name, call), on_start=on_start)
-
-        archive = Archive(lambda: self._open(mark), run, lambda: self._held.discard(name))
+        archive = Archive(self, name, lambda: self._held.discard(name))
         try:
-            await archive.open()
+            await archive.open(lambda: self._open(mark))
         except BaseException:
             await archive.close()
             raise
         return archive
 
-    async def _run(
-        self,
-        call: Callable[[], T],
-        *,
-        deadline_s: float = CALL_S,
-        on_start: Callable[[], None] = lambda: None,
-    ) -> T:
+    async def call_about(self, name: str, call: Callable[[], T], thread: FileThread) -> T:
+        """Run a call about one job's entry in a thread, and explain what the volume refuses."""
+        with self._explained():
+            return await thread.call(lambda: self._about(name, call), deadline_s=CALL_S)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            return await self.threads.run(call, deadline_s=deadline_s, on_start=on_start)
+            yield
         except OSError as error:
             raise explain(error, self._path) from error
 
@@ -175,38 +174,37 @@ def _make_directory(root: Root, mark: Mark) -> None:
     os.close(root.make_job_directory(mark, mode=mode))
 
 
-class Runner(Protocol):
-    """Runs a call on the volume, within a deadline."""
-
-    async def __call__(self, call: Callable[[], T], *, on_start: Callable[[], None] = ...) -> T:
-        """Run it; `on_start` is called when it is certain to be run."""
-        ...
-
-
 class Archive:
     """A job's archive, open to add sections.
 
-    A call that comes too late is still at the file, and a file that was closed under it could be
-    another one by then. So the file is closed, and free for the next writer, when it comes back.
+    One thread owns the file: it opens it, does all that is asked, and closes it. A call that comes
+    too late is still at the file; the thread closes it, and it is free for the next writer, when
+    the call comes back.
     """
 
-    def __init__(
-        self, opener: Callable[[], ArchiveFile], run: Runner, on_end: Callable[[], None]
-    ) -> None:
-        self._opener: Final = opener
-        self._run: Final = run
-        self._on_end: Final = on_end
-        self._lock: Final = threading.Lock()
+    def __init__(self, store: LogStore, name: str, on_end: Callable[[], None]) -> None:
+        """Open nothing yet.
+
+        Args:
+            store: explains what the volume refuses.
+            name: the file's.
+            on_end: called when the file is closed, or was never opened.
+        """
+        self._store: Final = store
+        self._name: Final = name
+        self._thread: Final = FileThread(store.threads, at_end=self._close_file, on_end=on_end)
         self._file: ArchiveFile | None = None
         self._lines = Prefixer(0)
-        self._is_busy = False
-        self._is_over = False
 
-    async def open(self) -> None:
-        """Open the file."""
+    async def open(self, opener: Callable[[], ArchiveFile]) -> None:
+        """Open the file.
+
+        Args:
+            opener: opens it, in the thread.
+        """
 
         def call() -> None:
-            self._file = self._opener()
+            self._file = opener()
 
         await self._call(call)
 
@@ -221,7 +219,7 @@ class Archive:
         return self._opened.cut
 
     async def find(self, pod: str, container: str = "") -> Written | None:
-        """The section of a pod's container, if it is whole."""
+        """Return the section of a pod's container, if it is whole."""
         return await self._call(lambda: self._opened.find(pod, container))
 
     async def ranks_of(self, attempt: int) -> frozenset[int]:
@@ -248,28 +246,11 @@ class Archive:
         await self._call(call)
 
     async def close(self) -> None:
-        """Close the file, or let the call do it that is at it and has not come back.
+        """Have the file closed, and wait for that unless a call on it is late.
 
         A section that was begun and not finished is removed before.
-
-        Closing can hang as well. It is never left out: where no thread is free it gets one more.
         """
-        with self._lock:
-            self._is_over = True
-            if self._is_busy:
-                return
-        is_started = False
-
-        def start() -> None:
-            nonlocal is_started
-            is_started = True
-
-        try:
-            with suppress(VolumeError, EntryError):
-                await self._run(self._end, on_start=start)
-        finally:
-            if not is_started:
-                threading.Thread(target=self._end, name="volume-close", daemon=True).start()
+        await self._thread.end(deadline_s=CALL_S)
 
     @property
     def _opened(self) -> ArchiveFile:
@@ -277,24 +258,10 @@ class Archive:
         return self._file
 
     async def _call(self, call: Callable[[], T]) -> T:
-        def guarded() -> T:
-            try:
-                return call()
-            finally:
-                with self._lock:
-                    self._is_busy = False
-                    ends = self._is_over
-                if ends:
-                    self._end()
+        return await self._store.call_about(self._name, call, self._thread)
 
-        def start() -> None:
-            self._is_busy = True
-
-        return await self._run(guarded, on_start=start)
-
-    def _end(self) -> None:
+    def _close_file(self) -> None:
         if self._file is not None:
             with suppress(OSError):  # else the next writer removes it
                 self._file.abandon()
             self._file.close()
-        self._on_end()

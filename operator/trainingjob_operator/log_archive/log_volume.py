@@ -23,7 +23,7 @@ from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 from trainingjob_operator.volume.sweep.sweep import log_sweep_from
 
 THREADS: Final = 16
-"""Calls on the volume at once: two for each log that is archived."""
+"""Threads at once: one for each log that is archived, and as many for what else is done there."""
 
 CLAIM_AGAIN_S: Final = 20.0
 """How long to wait before a volume that could not be used is looked at again, in seconds. With the

@@ -7,6 +7,7 @@ import os
 import stat
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,6 +151,37 @@ async def test_a_file_that_a_late_call_is_at_is_nobody_elses_until_it_comes_back
     monkeypatch.setattr(ArchiveFile, "write", real)
     assert await put(shelf, "pod-0", b"now\n")
     assert (volume / f"job_{UID}.log").read_text().splitlines()[1] == "[rank 0] now"
+
+
+@pytest.mark.parametrize("call", ["open", "find", "write", "finish"])
+async def test_a_caller_that_is_cancelled_leaves_no_file_open_and_no_lock_held(
+    shelf: LogStore, volume: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    before, is_in_call, back = open_files(), threading.Event(), threading.Event()
+    real = getattr(ArchiveFile, call)
+
+    def slow(*args: Any, **named: Any) -> Any:
+        is_in_call.set()
+        back.wait()
+        return real(*args, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ArchiveFile, call, slow)
+        writer = asyncio.create_task(put(shelf, "pod-0", b"one\n"))
+        async with asyncio.timeout(30):
+            while not is_in_call.is_set():
+                await asyncio.sleep(0.01)
+        writer.cancel()
+        await asyncio.wait([writer])
+        with pytest.raises(EntryError, match="hangs"):
+            await shelf.open(KEY, UID)
+        back.set()
+        async with asyncio.timeout(30):
+            while shelf.threads.used:
+                await asyncio.sleep(0.01)
+    assert (shelf.threads.hanging, open_files()) == (0, before)
+    await put(shelf, "pod-0", b"one\n")
+    assert (volume / f"job_{UID}.log").read_text().count("[rank 0] one") == 1
 
 
 async def test_a_volume_that_hangs_is_waited_for_no_longer_than_the_deadline(
