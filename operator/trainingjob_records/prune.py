@@ -1,9 +1,7 @@
 """`trainingjob records prune`: removes records now, beside a service that runs or without one."""
 
-import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,14 +18,13 @@ _PATIENCE_S: Final = 30.0
 _TRIES: Final = 10
 
 
-def run_prune(argv: Sequence[str]) -> int:
+def prune_records(older_than: str, *, database: str | None, dry_run: bool) -> int:
     """Remove records; return the exit code: 0, 1 (it could not be done) or 2 (wrong use)."""
-    parser = _parser()
-    arguments = parser.parse_args(list(argv))
     try:
-        settings = Settings.from_environment(database=arguments.database)
+        age = _age(older_than)
+        settings = Settings.from_environment(database=database)
         _check_file(settings)
-        text = asyncio.run(_prune(settings, arguments.older_than, dry_run=arguments.dry_run))
+        text = asyncio.run(_prune(settings, age, dry_run=dry_run))
     except SettingsError as error:
         return _fail(error, 2)
     except (StartError, RequestError) as error:
@@ -77,30 +74,11 @@ async def _remove(database: Database, conditions: Conditions) -> int:
         removed += gone
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="trainingjob records prune",
-        description="Remove records of the database that the record service's settings name.",
-    )
-    parser.add_argument(
-        "--older-than",
-        required=True,
-        type=_age,
-        metavar="AGE",
-        help="remove what was completed and received so long ago: 400d, 12h, or seconds",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="only say how many would go")
-    parser.add_argument(
-        "--database", help="sqlite:///PATH or postgresql://... (default: the service's variable)"
-    )
-    return parser
-
-
 def _age(text: str) -> timedelta:
     try:
         return parse_age(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+        raise SettingsError(f"--older-than: {error}") from error
 
 
 def _fail(error: object, code: int) -> int:

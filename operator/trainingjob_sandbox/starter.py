@@ -4,7 +4,6 @@ The API server runs in this process, in a thread with a loop of its own; the nod
 process, which dies with this one however this one ends (its standard input is the lifeline).
 """
 
-import argparse
 import asyncio
 import contextlib
 import ctypes
@@ -204,16 +203,15 @@ def _first_words(node: "subprocess.Popen[bytes]") -> str:
     return said.decode("utf-8", "replace").strip()
 
 
-def up(argv: list[str] | None = None) -> int:
-    """`trainingjob sandbox up`: run a sandbox until Ctrl-C or SIGTERM.
+def run_sandbox(*, port: int, root: Path | None, grace_s: float, die_with_parent: bool) -> int:
+    """Run a sandbox until Ctrl-C or SIGTERM, and return the exit code.
 
     Prints the kubeconfig's path alone on the first line once everything is ready. A second
     Ctrl-C ends the pods at once.
     """
-    arguments = _parser().parse_args(argv)
-    if arguments.die_with_parent and not _die_with_parent():
+    if die_with_parent and not _die_with_parent():
         return 0
-    sandbox = Sandbox(port=arguments.port, root=arguments.root, grace_s=arguments.grace)
+    sandbox = Sandbox(port=port, root=root, grace_s=grace_s)
     try:
         with _stop_signals(sandbox) as stop, sandbox:
             sys.stdout.write(f"{sandbox.kubeconfig}\n")
@@ -261,26 +259,6 @@ def _stop_signals(sandbox: Sandbox) -> Iterator[_Stop]:
         for number, handler in before.items():
             signal.signal(number, handler)
         stop.close()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="trainingjob sandbox up",
-        description="Start an API server and a node on this machine; print the kubeconfig's path.",
-    )
-    parser.add_argument("--port", type=int, default=0, help="the API server's; default: any free")
-    parser.add_argument(
-        "--root",
-        type=Path,
-        help="its folder, new or an earlier sandbox's; kept; default: a temporary one",
-    )
-    parser.add_argument(
-        "--grace", type=float, default=_GRACE_S, help="seconds pods get at the end, at most"
-    )
-    parser.add_argument(
-        "--die-with-parent", action="store_true", help="end when the starting process ends"
-    )
-    return parser
 
 
 def _die_with_parent() -> bool:

@@ -385,7 +385,7 @@ def test_a_reader_that_goes_away_ends_the_run(start: StartRun, tmp_path: Path) -
     [
         ("trainingjob_cli operator", "operator"),
         ("trainingjob_cli records", "record service"),
-        ("trainingjob_sandbox up", "sandbox"),
+        ("trainingjob_cli sandbox up", "sandbox"),
     ],
 )
 def test_when_one_of_its_processes_dies_the_end_of_its_log_is_shown(

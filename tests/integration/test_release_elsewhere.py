@@ -8,7 +8,8 @@ import pytest
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
 from trainingjob_api.constants import FINALIZER_RECORD
-from trainingjob_cli.main import WRONG_USE, main
+from trainingjob_cli.main import main
+from trainingjob_cli.shared import WRONG_USE
 from trainingjob_operator.commands.release_finalizers import release
 from trainingjob_operator.kube.deployments import DeploymentGateway
 from trainingjob_operator.settings import Settings

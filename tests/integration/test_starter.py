@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="pods as processes are for Linux: no /proc here"
 )
 
-COMMAND = [sys.executable, "-m", "trainingjob_sandbox", "up"]
+COMMAND = [sys.executable, "-m", "trainingjob_cli", "sandbox", "up"]
 STUBBORN = "trap '' TERM; while :; do sleep 0.05; done"
 
 
@@ -264,16 +264,3 @@ def test_a_port_that_is_taken_is_said_in_one_line() -> None:
     [line] = failed.stderr.splitlines()
     assert line.startswith("trainingjob sandbox up: ")
     assert str(port) in line
-
-
-def test_wrong_use_is_said() -> None:
-    wrong = subprocess.run(
-        [sys.executable, "-m", "trainingjob_sandbox", "down"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PATH": os.environ["PATH"]},
-    )
-
-    assert wrong.returncode == 2
-    assert wrong.stderr.startswith("usage: python -m trainingjob_sandbox up")

@@ -4,6 +4,6 @@ It starts a sandbox and the operator as processes, applies the user's file to th
 until it is finished, and takes everything down again. It uses the API only, as any client would.
 """
 
-from trainingjob_sandbox.run.command import run_command
+from trainingjob_sandbox.run.command import run_job
 
-__all__ = ["run_command"]
+__all__ = ["run_job"]

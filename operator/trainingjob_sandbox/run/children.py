@@ -99,7 +99,7 @@ class Children:
         root = self._workspace.folder / "sandbox"
         process = await self._start(
             "sandbox",
-            ["-m", "trainingjob_sandbox", "up", "--root", str(root), "--die-with-parent"],
+            ["-m", "trainingjob_cli", "sandbox", "up", "--root", str(root), "--die-with-parent"],
         )
         assert process.stdout is not None
         line = (await process.stdout.readline()).decode().strip()

@@ -11,7 +11,7 @@ from sqlalchemy import text, update
 
 from tests.support.records.records import a_record, encode
 from tests.support.volume.mounting import scenario
-from trainingjob_records.command import run_command
+from trainingjob_cli.main import main
 from trainingjob_records.database import Database
 from trainingjob_records.errors import FullError
 from trainingjob_records.limits import parse_size
@@ -176,8 +176,8 @@ def test_prune_says_what_would_go_and_makes_no_database(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dsn = f"sqlite:///{tmp_path / 'records.db'}"
-    arguments = ["prune", "--older-than=365d", f"--database={dsn}"]
-    assert run_command(arguments) == 2
+    arguments = ["records", "prune", "--older-than=365d", f"--database={dsn}"]
+    assert main(arguments) == 2
     assert "there is no file" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -187,9 +187,9 @@ def test_prune_says_what_would_go_and_makes_no_database(
             await receive_long_ago(database, "old")
 
     asyncio.run(fill())
-    assert run_command([*arguments, "--dry-run"]) == 0
+    assert main([*arguments, "--dry-run"]) == 0
     assert capsys.readouterr().out == "1 records would be removed\n"
-    assert run_command(arguments) == 0
+    assert main(arguments) == 0
     assert capsys.readouterr().out == "1 records were removed\n"
-    assert run_command(arguments) == 0
+    assert main(arguments) == 0
     assert capsys.readouterr().out == "0 records were removed\n"

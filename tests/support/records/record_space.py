@@ -13,10 +13,10 @@ from unittest.mock import patch
 
 from tests.support.records.records import a_record, encode
 from tests.support.volume.mounting import Outcome, mount, print_scenario
-from trainingjob_records.command import run_command
 from trainingjob_records.database import Database
 from trainingjob_records.errors import FullError, UnavailableError
 from trainingjob_records.limits import parse_size
+from trainingjob_records.prune import prune_records
 from trainingjob_records.record import parse_entry
 from trainingjob_records.removal import count
 from trainingjob_records.retention import Retention
@@ -122,7 +122,7 @@ def prune_on_a_full_volume(folder: Path) -> Outcome:
     mount("-t", "tmpfs", "-o", f"size={_VOLUME}", "tmpfs", folder)
     stored = asyncio.run(_filled(folder))
     with patch("sys.stdout.write") as said:
-        code = run_command(["prune", "--older-than=0", f"--database={settings(folder).database}"])
+        code = prune_records("0", database=settings(folder).database, dry_run=False)
     return {"code": code, "stored": stored, "said": said.call_args.args[0]}
 
 

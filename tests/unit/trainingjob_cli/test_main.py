@@ -1,6 +1,5 @@
 """The command line: exit codes, help that helps, errors of one line that say what to do."""
 
-import importlib
 import os
 import socket
 import subprocess
@@ -62,10 +61,7 @@ def taken_port() -> Iterator[int]:
 
 
 def outcome(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> Outcome:
-    try:
-        code = main(arguments)
-    except SystemExit as left:  # argparse leaves like this
-        code = int(left.code or 0)
+    code = main(arguments)
     captured = capsys.readouterr()
     return Outcome(code, captured.out, captured.err)
 
@@ -76,7 +72,7 @@ def outcome(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> Out
 def test_help_names_every_command_with_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     done = outcome(capsys, ["--help"])
     assert (done.code, done.err) == (0, "")
-    lines = [line.split() for line in done.out.splitlines() if line.startswith("    ")]
+    lines = [line.split() for line in done.out.splitlines() if line.startswith("  ")]
     told = {words[0]: words[1:] for words in lines if words}
     assert all(len(told[command]) > 2 for command in COMMANDS)
 
@@ -89,13 +85,13 @@ def test_a_commands_help_names_each_option_with_what_it_means(
 ) -> None:
     done = outcome(capsys, arguments)
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith("usage: trainingjob " + " ".join(arguments[:-1]))
+    assert done.out.startswith("Usage: trainingjob " + " ".join(arguments[:-1]))
 
 
 def test_help_on_the_sandbox_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     done = outcome(capsys, ["sandbox", "--help"])
     assert (done.code, done.err) == (0, "")
-    assert "trainingjob sandbox up --help" in done.out
+    assert "trainingjob sandbox up" in done.out
 
 
 def test_version_names_everything_that_matters(capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,11 +132,16 @@ def test_a_reader_that_has_seen_enough_gets_no_complaint() -> None:
         ([], "COMMAND"),
         (
             ["train"],
-            "'operator', 'release-finalizers', 'record-token', 'gc', 'prune', 'records', 'run', 'sandbox', 'crd', 'version'",
+            "operator, release-finalizers, record-token, gc, prune, records, run, sandbox, crd, version",
         ),
         (["operator", "--kubeconfg", "x"], "--kubeconfg"),
         (["sandbox"], "trainingjob sandbox up"),
-        (["sandbox", "down"], "trainingjob sandbox up"),
+        (["sandbox", "down"], "Commands: up."),
+        (["records", "--address", "x", "prune"], "after `prune`"),
+        (["records", "serve"], "Commands: prune."),
+        (["records", "prune"], "--older-than"),
+        (["release-finalizers", "--only", "a", "--all-but", "b"], "exclude each other"),
+        (["release-finalizers", "--only"], "requires an argument"),
     ],
 )
 def test_wrong_use_is_2_and_says_what_is_right(
@@ -246,36 +247,22 @@ def test_a_web_address_that_is_taken_is_named_with_what_to_do(
     assert "in use" in line
 
 
-# --- without the laptop mode ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("command", ["run", "sandbox"])
-@pytest.mark.parametrize("missing", ["trainingjob_sandbox", "trainingjob_sandbox.run", "rich"])
-def test_where_the_laptop_mode_is_not_installed_it_says_how_to_install_it(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    command: str,
-    missing: str,
-) -> None:
-    real = importlib.__import__
-
-    def without(name: str, *rest: Any, **more: Any) -> Any:
-        if name.startswith("trainingjob_sandbox"):
-            raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr("builtins.__import__", without)
-    done = outcome(capsys, [command, "up"])
-    assert (done.code, done.out) == (2, "")
-    assert done.err.count("\n") == 1
-    assert "pip install 'trainingjob-operator[sandbox]'" in done.err
-
-
 def test_ctrl_c_is_failure_without_a_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(_: object) -> int:
+    def interrupted() -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trainingjob_cli.main._version", interrupted)
+    monkeypatch.setattr("platform.python_version", interrupted)
     assert outcome(capsys, ["version"]) == Outcome(1, "", "")
+
+
+@pytest.mark.parametrize(
+    ("program", "shown"),
+    [("/usr/bin/trainingjob", "trainingjob"), ("/bin/kubectl-trainingjob", "kubectl trainingjob")],
+)
+def test_help_shows_the_command_as_it_was_called(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, program: str, shown: str
+) -> None:
+    monkeypatch.setattr("sys.argv", [program])
+    assert outcome(capsys, ["gc", "--help"]).out.startswith(f"Usage: {shown} gc ")

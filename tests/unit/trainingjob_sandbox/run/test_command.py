@@ -1,4 +1,4 @@
-"""Arguments in, an exit code and one clear line out; nothing is started for bad input."""
+"""A job in, an exit code and one clear line out; nothing is started for bad input."""
 
 import io
 import sys
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from trainingjob_sandbox.run import command, run_command
+from trainingjob_sandbox.run import command, run_job
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def test_a_file_that_is_not_there_is_named(
 ) -> None:
     missing = tmp_path / "missing.yaml"
 
-    assert run_command([str(missing)]) == 2
+    assert run_job(str(missing)) == 2
     assert complaint(capsys).startswith(f"trainingjob run: cannot read {missing}: ")
 
 
@@ -38,7 +38,7 @@ def test_a_file_without_a_job_is_refused_in_one_line(
 ) -> None:
     (tmp_path / "empty.yaml").touch()
 
-    assert run_command([str(tmp_path / "empty.yaml")]) == 2
+    assert run_job(str(tmp_path / "empty.yaml")) == 2
     assert complaint(capsys) == (
         "trainingjob run: `run` takes exactly one TrainingJob, and there are 0 in here\n"
     )
@@ -55,7 +55,7 @@ def test_what_is_not_utf_8_is_refused_in_one_line(
     (tmp_path / "latin.yaml").write_bytes(b"a: \xe9\n")
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"a: \xe9\n")))
 
-    assert run_command(["-" if from_stdin else str(tmp_path / "latin.yaml")]) == 2
+    assert run_job("-" if from_stdin else str(tmp_path / "latin.yaml")) == 2
     [line] = complaint(capsys).splitlines()
     assert "cannot read " + ("standard input" if from_stdin else str(tmp_path)) in line
     assert "it is not UTF-8" in line
@@ -69,40 +69,14 @@ def test_an_interrupt_while_the_file_is_read_is_no_crash(
 
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read=interrupted)))
 
-    assert run_command(["-"]) == 130
+    assert run_job("-") == 130
     assert complaint(capsys) == ""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "want"),
-    [
-        pytest.param([], "FILE --sample is required", id="nothing"),
-        pytest.param(["a.yaml", "--sample", "digits"], "not allowed with argument", id="both"),
-        pytest.param(["--sample", "nonsense"], "choose from digits, ", id="unknown-sample"),
-        pytest.param(["a.yaml", "--timeout", "soon"], "'soon' is no time", id="no-time"),
-        pytest.param(["a.yaml", "--timeout", "0"], "'0' is no time", id="no-time-at-all"),
-    ],
-)
-def test_wrong_use_is_explained(
-    arguments: list[str], want: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        run_command(arguments)
-
-    assert want in complaint(capsys).replace("'digits'", "digits")
 
 
 def test_without_the_extra_the_missing_module_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "find_spec", lambda name: None if name == "rich" else object())
 
     with pytest.raises(ModuleNotFoundError) as missing:
-        run_command(["a.yaml"])
+        run_job("a.yaml")
 
     assert missing.value.name == "rich"
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90.0), ("1.5s", 1.5), ("15m", 900.0), ("2h", 7200.0)]
-)
-def test_times_are_taken_as_the_operators_settings_take_them(text: str, seconds: float) -> None:
-    assert command._duration(text) == seconds

@@ -1,0 +1,69 @@
+"""`trainingjob records`: serve the records of finished jobs, and remove old ones."""
+
+from typing import Final
+
+import click
+
+from trainingjob_cli.shared import Group, needs_extra
+
+_NOT_INSTALLED: Final = (
+    "the record service is not installed; install it with "
+    "pip install 'trainingjob-operator[records]'"
+)
+_MODULES: Final = frozenset(
+    {
+        "aiosqlite",
+        "alembic",
+        "fastapi",
+        "greenlet",
+        "prometheus_client",
+        "psycopg",
+        "sqlalchemy",
+        "starlette",
+        "trainingjob_records",
+        "uvicorn",
+    }
+)
+_database_option: Final = click.option(
+    "--database",
+    help="sqlite:///PATH or postgresql://... (default: TRAININGJOB_RECORDS_DATABASE, which is "
+    "better for a password, else sqlite:///trainingjob-records.db).",
+)
+
+
+@click.group(
+    cls=Group,
+    invoke_without_command=True,
+    short_help="Keep the records of finished jobs, and list them.",
+    epilog="All settings are variables TRAININGJOB_RECORDS_...; see docs/persistence.md.",
+)
+@click.option("--address", help="host:port to serve on (default: 127.0.0.1:8090).")
+@_database_option
+@click.pass_context
+def records(context: click.Context, address: str | None, database: str | None) -> int | None:
+    """Keep the records of finished jobs: the endpoint for TRAININGJOB_PERSIST__URL."""
+    if context.invoked_subcommand is not None:
+        if address or database:
+            context.fail(f"write options after `{context.invoked_subcommand}`")
+        return None
+    with needs_extra(_NOT_INSTALLED, _MODULES):
+        from trainingjob_records.command import serve_records  # noqa: PLC0415
+
+        return serve_records(address=address, database=database)
+
+
+@records.command(short_help="Remove old records now.")
+@click.option(
+    "--older-than",
+    required=True,
+    metavar="AGE",
+    help="Remove what was completed and received so long ago: 400d, 12h, or seconds.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say how many would be removed.")
+@_database_option
+def prune(older_than: str, database: str | None, *, dry_run: bool) -> int:
+    """Remove records of the database that the record service's settings name."""
+    with needs_extra(_NOT_INSTALLED, _MODULES):
+        from trainingjob_records.prune import prune_records  # noqa: PLC0415
+
+        return prune_records(older_than, database=database, dry_run=dry_run)
