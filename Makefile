@@ -13,7 +13,8 @@ IMAGE        ?= localhost/trainingjob-operator:dev
 PYTHON_IMAGE ?=
 export BUILDER
 
-REAL_TESTS := $(wildcard tests/contract tests/integration tests/real tests/charts)
+# What `make test` and `make test-all` are narrowed to: records, jobs, ... (hack/suite.py).
+AREA ?=
 
 # How much `make bench` runs.
 JOBS   ?= 1000
@@ -29,17 +30,17 @@ help: ## show this help
 demo: $(VENV)/.ready ## run a real TrainingJob on this machine, from apply to its end
 	$(BIN)/trainingjob run --retain 5s manifests/samples/digits.yaml
 
-test: test-sandbox ## run all tests; those of the image and of a real control plane if they are built
-	@if $(BIN)/python -m hack.image ready; then $(MAKE) --no-print-directory test-image; else \
-	echo 'not run: the tests of the image; `make test-image` builds it and runs them'; fi
-	@if $(BIN)/python -m hack.cluster ready; then $(MAKE) --no-print-directory test-real; else \
-	echo 'not run: the tests on a real Kubernetes control plane; `make test-real` builds it and runs them'; fi
+test: $(VENV)/.ready-dev ## run what a change can break, in five minutes; AREA=records: one area's tests
+	@$(BIN)/python -m hack.suite quick --area=$(AREA)
 
-test-sandbox: $(VENV)/.ready-dev ## run the tests that need no real control plane
-	$(BIN)/python -m pytest
+test-all: $(VENV)/.ready-dev ## run these and the long proofs: everything that needs no real control plane
+	@$(BIN)/python -m hack.suite all --area=$(AREA)
+
+test-areas: $(VENV)/.ready-dev ## run one area after the other, and print what each takes
+	@$(BIN)/python -m hack.suite areas
 
 test-real: cluster-build ## run the tests on a real control plane, built when it is not there yet
-	$(BIN)/python -m pytest --server=real $(REAL_TESTS)
+	@$(BIN)/python -m hack.suite real
 
 test-image: image-local ## run the tests of the image
 	$(BIN)/python -m pytest tests/image --image $(IMAGE)
@@ -47,8 +48,8 @@ test-image: image-local ## run the tests of the image
 test-image-real: image-local cluster-build ## run the image on a real control plane
 	$(BIN)/python -m pytest tests/image --server=real --image $(IMAGE)
 
-test-unit: $(VENV)/.ready-dev ## run the tests that need nothing but the code, in seconds
-	$(BIN)/python -m pytest tests/unit tests/contract tests/test_layout.py
+test-unit: $(VENV)/.ready-dev ## run the tests that need nothing but the code
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit tests/contract tests/test_layout.py
 
 test-bounds: $(VENV)/.ready-dev ## live through a year of jobs, and a burst of them, and print what memory holds
 	$(if $(SOAK_PYTHON),TRAININGJOB_SOAK_PYTHON=$(SOAK_PYTHON)) $(BIN)/python -m pytest -s tests/bounds
@@ -132,4 +133,4 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.ready $@
 
-.PHONY: help demo test test-sandbox test-real test-image test-image-real test-unit test-bounds image image-local newcomer cluster cluster-build bench bench-prune bench-smoke lint typecheck format generate lock clean python-is-there
+.PHONY: help demo test test-all test-areas test-real test-image test-image-real test-unit test-bounds image image-local newcomer cluster cluster-build bench bench-prune bench-smoke lint typecheck format generate lock clean python-is-there

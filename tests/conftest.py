@@ -17,6 +17,7 @@ from tests.support.processes.process_node import ProcessNode, real_node, sandbox
 from tests.support.processes.processes import processes_mentioning
 from tests.support.real.account import with_operator_account
 from tests.support.real.real import REAL_KUBECONFIG, install_crds, new_control_plane
+from tests.support.selection import MARKERS, turn
 
 SERVER_FIXTURES = frozenset({"api_server", "process_node"})
 """Who asks for one of these speaks to the server under test."""
@@ -39,6 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sandbox_only: stages what only the sandbox lets be staged")
     config.addinivalue_line("markers", "image: runs the operator's image, which --image names")
     config.addinivalue_line("markers", "real_only: shows what only a real control plane can show")
+    for line in MARKERS:
+        config.addinivalue_line("markers", line)
     config.stash[NOT_RUN] = {}
     if config.getoption("--server") == "real":  # as Ctrl-C: what was started is stopped
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -69,12 +72,12 @@ def _why_not(item: pytest.Item, *, real: bool) -> str | None:
             return "show what only a real control plane can: `make test-real` builds and runs it"
         return None
     if item.get_closest_marker("sandbox_only"):
-        return "stage what only the sandbox lets be staged: `make test-sandbox` runs them"
+        return "stage what only the sandbox lets be staged: `make test-all` runs them"
     if item.get_closest_marker("real_only") or SERVER_FIXTURES & {
         *getattr(item, "fixturenames", ())
     }:
         return None
-    return "do not depend on the API server: `make test-sandbox` runs them"
+    return "do not depend on the API server: `make test-all` runs them"
 
 
 def pytest_terminal_summary(
@@ -82,6 +85,16 @@ def pytest_terminal_summary(
 ) -> None:
     for reason, count in config.stash[NOT_RUN].items():
         terminalreporter.write_line(f"not run: {count} tests that {reason}")
+
+
+@pytest.fixture(autouse=True)
+def _its_turn(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """A test that measures the machine runs alone, however many processes share the tests."""
+    serial = request.node.get_closest_marker("serial") is not None
+    with turn(tmp_path_factory.getbasetemp().parent, alone=serial):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hack.suite import ALWAYS, AREAS
 from trainingjob_api import constants
 from trainingjob_operator.settings import variable_names
 from trainingjob_records import settings as record_settings
@@ -175,3 +176,20 @@ def test_the_reference_names_every_setting_and_every_reason() -> None:
         value for name, value in vars(constants).items() if name.startswith("REASON_")
     }
     assert sorted(name for name in names if name not in reference) == []
+
+
+def test_every_test_is_in_an_area_and_every_area_is_there() -> None:
+    places = [ROOT / place for area in AREAS.values() for place in area]
+    assert [place for place in places if not place.exists()] == []
+    elsewhere = {
+        ROOT / ALWAYS,
+        *(ROOT / "tests/image").iterdir(),
+        *(ROOT / "tests/real").iterdir(),
+    }
+    tests = set((ROOT / "tests").rglob("test_*.py")) - elsewhere
+    assert [test for test in tests if not {test, *test.parents} & set(places)] == []
+
+
+def test_who_changes_something_reads_which_area_to_run() -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    assert [area for area in AREAS if f"`make test AREA={area}`" not in guide] == []

@@ -20,9 +20,12 @@ MANY = int(os.environ.get("TRAININGJOB_SOAK_REAL_JOBS", "100"))
 AT_ONCE = 10
 PATIENCE_S = 60.0
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="pods as processes are for Linux: no namespaces here"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="pods as processes are for Linux: no namespaces here"
+    ),
+]
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 BURST = int(os.environ.get("TRAININGJOB_SOAK_BURST", "2400"))
 PYTHON = os.environ.get("TRAININGJOB_SOAK_PYTHON", sys.executable)

@@ -18,6 +18,7 @@ from tests.support.processes.operator import OperatorProcess
 from tests.support.real.account import with_operator_account
 from tests.support.real.real import install_crds, new_control_plane
 from tests.support.records.ledger import Ledger
+from tests.support.selection import quick
 
 BACK_S = 15.0
 STARTED_S = 60.0
@@ -40,7 +41,9 @@ def api_server(
             yield server
 
 
-@pytest.mark.parametrize("everywhere", [True, False], ids=["all namespaces", "one namespace"])
+@pytest.mark.parametrize(
+    "everywhere", quick([True, False], in_quick=[True]), ids=["all namespaces", "one namespace"]
+)
 async def test_definitions_go_with_their_objects_and_jobs_run_as_soon_as_they_are_back(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path, everywhere: bool
 ) -> None:

@@ -20,6 +20,7 @@ import yaml
 
 from tests.support.builders import make_job
 from tests.support.processes.processes import command_line
+from tests.support.selection import quick
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="the sandbox's node needs Linux: namespaces, /proc"
@@ -283,7 +284,9 @@ def test_a_job_that_the_server_refuses_is_bad_input(start: StartRun, tmp_path: P
     assert "Traceback" not in run.output
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", quick([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], in_quick=[signal.SIGINT])
+)
 def test_an_interrupt_cancels_the_job_and_lets_it_say_its_last_words(
     start: StartRun, tmp_path: Path, number: signal.Signals
 ) -> None:

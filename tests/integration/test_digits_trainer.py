@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.selection import quick
+
 SAMPLE = Path(__file__).parents[2] / "manifests" / "samples" / "digits.yaml"
 PATIENCE_S = 60.0
 
@@ -173,7 +175,7 @@ def test_before_training_it_reads_digits_no_better_than_by_chance(ranks: StartRa
     assert accuracy < 0.3
 
 
-@pytest.mark.parametrize("world", [2, 3, 8])
+@pytest.mark.parametrize("world", quick([2, 3, 8], in_quick=[3]))
 def test_ranks_train_as_one_process_with_all_the_images_does(
     ranks: StartRanks, tmp_path: Path, world: int
 ) -> None:
@@ -245,7 +247,7 @@ def _connect(port: int) -> socket.socket:
             time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("lost", "left"), [(1, 0), (0, 1)])
+@pytest.mark.parametrize(("lost", "left"), [(1, 0), pytest.param(0, 1, marks=pytest.mark.long)])
 def test_a_lost_rank_fails_the_others_with_a_clear_line(
     ranks: StartRanks, lost: int, left: int
 ) -> None:

@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pytest
+
 from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job
 from tests.support.processes.operator import OperatorProcess
@@ -35,9 +37,11 @@ GROWTH_LIMIT_MIB = 30.0
 SHOWN_WITHIN_S = 1.0
 
 
-def how_many(api_server: ApiServerUnderTest) -> int:
+MANY = int(os.environ.get(JOBS, "10000"))
+
+
+def how_many(api_server: ApiServerUnderTest, count: int) -> int:
     """A real server gets a tenth, as each takes it so much longer."""
-    count = int(os.environ.get(JOBS, "10000"))
     return count if api_server.sandbox is not None else count // 10
 
 
@@ -174,10 +178,18 @@ def took(names: list[str], node: Node, observer: Observer) -> list[float]:
     return sorted(observer.finished_at[name] - node.ended_at[name] for name in names)
 
 
+@pytest.mark.serial
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        pytest.param(1000, marks=pytest.mark.sandbox_only),
+        pytest.param(MANY, marks=pytest.mark.long),
+    ],
+)
 async def test_an_outage_loses_nothing_and_grows_nothing(
-    api_server: ApiServerUnderTest, api: Api, tmp_path: Path
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path, jobs: int
 ) -> None:
-    count = how_many(api_server)
+    count = how_many(api_server, jobs)
     names = [f"job-{number:05}" for number in range(count)]
     cache = min(count // 10, CACHE)  # too small for what waits
     before, first, second = (
@@ -238,7 +250,8 @@ async def test_an_outage_loses_nothing_and_grows_nothing(
     assert median(meanwhile) < 2 * median(usual)
     # Every one. Those that come after the restart come when the operator is ready again, which it is
     # not before it hears of what is new: what it does not hear of, it cannot show.
-    assert meanwhile[-1] < SHOWN_WITHIN_S
+    # A machine that is busy with something else makes them wait with the endpoint, too.
+    assert meanwhile[-1] < max(SHOWN_WITHIN_S, 2 * usual[-1])
     assert "this is a bug" not in log
     assert meter.most_cached == cache
     assert f"retry cache full ({cache}), evicted oldest: " in log

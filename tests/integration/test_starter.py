@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes.processes import command_line, eventually, processes_mentioning
+from tests.support.selection import quick
 from trainingjob_sandbox.client import ApiClient
 from trainingjob_sandbox.starter import Sandbox
 
@@ -95,7 +96,9 @@ async def test_the_first_line_is_the_kubeconfig_of_a_sandbox_that_is_ready() -> 
     assert not kubeconfig.parent.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", quick([signal.SIGINT, signal.SIGTERM], in_quick=[signal.SIGTERM])
+)
 async def test_pods_end_with_the_sandbox(number: signal.Signals) -> None:
     with up() as (process, kubeconfig):
         await run_pod(kubeconfig, "(setsid sleep 600 &); exec sleep 600")

@@ -13,6 +13,17 @@ from tests.support.records.service import Client, RecordServiceProcess
 REQUIRE_POSTGRES = "TRAININGJOB_TEST_REQUIRE_POSTGRES"
 
 
+FAULTS = frozenset({"test_crash", "test_migrations", "test_revisions", "test_space"})
+"""On PostgreSQL, too, these are long: a quick run has the contract on both, and faults on SQLite."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        case = getattr(item, "callspec", None)
+        if item.path.stem in FAULTS and case and case.params.get("new_database") == "postgresql":
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """A server for all tests that leave it running."""

@@ -19,6 +19,7 @@ CHECKS = (
 )
 
 
+@pytest.mark.long
 async def test_the_service_keeps_to_its_openapi_document(
     service: RecordServiceProcess, client: Client, tmp_path: Path
 ) -> None:

@@ -20,6 +20,8 @@ async def metric(client: Client, name: str) -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
+@pytest.mark.serial
+@pytest.mark.long
 async def test_many_records_share_a_commit(
     service: RecordServiceProcess, client: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from trainingjob_sandbox.apiserver import ApiServerThread
 from trainingjob_sandbox.client import ApiClient, ApiError
 
 Object = dict[str, Any]
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 COLLECTED_S = 90.0
 """The garbage collector looks for kinds that are new every 30 s, and our definitions may be."""
 

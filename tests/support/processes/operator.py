@@ -15,7 +15,7 @@ from typing import Self
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest
 
-_READY_PATIENCE_S = 30.0
+_READY_PATIENCE_S = 90.0
 
 
 class OperatorProcess:

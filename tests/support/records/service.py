@@ -20,7 +20,7 @@ import aiohttp
 from tests.support.records.records import Record, encode, idempotency_key
 
 TOKEN = "correct-horse-battery-staple"
-_PATIENCE_S = 30.0
+_PATIENCE_S = 90.0
 _ADDRESS = re.compile(r"records are taken on (http://[^/\s]+)/")
 
 

@@ -15,6 +15,7 @@ from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.crashes import Scenario, play, violations
 from tests.support.cluster.objects import When
 from tests.support.records.endpoint import FakeEndpoint
+from tests.support.selection import quick
 from trainingjob_api.constants import LABEL_ATTEMPT
 from trainingjob_api.errors import EndpointUnavailableError
 
@@ -208,6 +209,10 @@ SCENARIOS = [
 ]
 
 
+PARTS = 5
+"""Of the calls of a scenario, each fifth is a test of its own: a quick run has the first."""
+
+
 # --- the tests --------------------------------------------------------------------------------
 
 
@@ -216,18 +221,20 @@ def test_undisturbed(scenario: Scenario) -> None:
     assert violations(play(scenario), scenario) == []
 
 
+@pytest.mark.parametrize("part", quick(range(PARTS), in_quick=[0]))
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_a_crash_at_any_call_changes_nothing(scenario: Scenario, when: When) -> None:
-    calls = play(scenario).cluster.calls
+def test_a_crash_at_any_call_changes_nothing(scenario: Scenario, when: When, part: int) -> None:
+    calls = list(enumerate(play(scenario).cluster.calls))
     wrong = {
         f"crash {when} call {number}, {call.method} {call.name}": found
-        for number, call in enumerate(calls)
+        for number, call in calls[part::PARTS]
         if (found := violations(play(scenario, (number, when)), scenario))
     }
     assert wrong == {}
 
 
+@pytest.mark.long
 def test_a_second_crash_while_the_first_is_made_good_changes_nothing() -> None:
     scenario = SCENARIOS[0]
     calls = len(play(scenario).cluster.calls)

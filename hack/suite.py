@@ -1,0 +1,156 @@
+"""The test suite as a budget of time: `python -m hack.suite quick|all|real [--area AREA] [ARGUMENT ...]`.
+
+`quick` is what `make test` runs: everything but the long proofs. `all` has those, too. `real` runs
+what speaks to an API server on a real control plane. Two processes share the tests. `areas` runs
+one area after the other and prints their times.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+SIDE_BY_SIDE: Final = ("-n", "2", "--dist", "worksteal")
+"""Each has servers and databases of its own. What it runs stays in the order of the files."""
+
+BUDGET_MIN: Final = {"quick": 5, "all": 15, "real": 15}
+"""Minutes on two cores."""
+
+OPERATOR: Final = "tests/unit/trainingjob_operator"
+AREAS: Final[dict[str, tuple[str, ...]]] = {
+    "core": (f"{OPERATOR}/core", "tests/unit/trainingjob_api", "tests/contract/test_as_batch.py"),
+    "jobs": (
+        f"{OPERATOR}/jobs",
+        f"{OPERATOR}/handlers",
+        "tests/contract/test_admission.py",
+        "tests/integration/test_job_life.py",
+        "tests/integration/test_crashes.py",
+        "tests/integration/test_definitions.py",
+        "tests/integration/test_evictions.py",
+        "tests/integration/test_foreign_conditions.py",
+        "tests/integration/test_gangs.py",
+        "tests/integration/test_memory_pressure.py",
+        "tests/integration/test_missing_roles.py",
+        "tests/integration/test_obstacles.py",
+        "tests/integration/test_parked_jobs.py",
+        "tests/integration/test_poison.py",
+        "tests/integration/test_restore.py",
+        "tests/integration/test_side_containers.py",
+        "tests/integration/test_standstill.py",
+        "tests/bounds",
+    ),
+    "records": (
+        f"{OPERATOR}/records",
+        f"{OPERATOR}/commands",
+        "tests/unit/trainingjob_records",
+        "tests/integration/records",
+        "tests/integration/test_outage.py",
+        "tests/integration/test_record_token.py",
+        "tests/integration/test_records.py",
+        "tests/integration/test_release_elsewhere.py",
+    ),
+    "log_archive": (
+        f"{OPERATOR}/log_archive",
+        "tests/integration/test_full_volume.py",
+        "tests/integration/test_log_archive.py",
+    ),
+    "retention": (
+        f"{OPERATOR}/retention",
+        f"{OPERATOR}/handlers",
+        "tests/integration/test_gc_command.py",
+        "tests/integration/test_housekeeping.py",
+        "tests/integration/test_retention.py",
+        "tests/integration/test_standstill.py",
+    ),
+    "volume": (
+        f"{OPERATOR}/volume",
+        f"{OPERATOR}/test_descriptors.py",
+        f"{OPERATOR}/commands/test_prune.py",
+        "tests/integration/test_full_volume.py",
+        "tests/integration/test_trash.py",
+        "tests/integration/test_two_clusters.py",
+    ),
+    "observability": (
+        f"{OPERATOR}/observability",
+        f"{OPERATOR}/test_logging_setup.py",
+        "tests/integration/test_port_flood.py",
+    ),
+    "kube": (
+        f"{OPERATOR}/kube",
+        "tests/contract/test_gateway.py",
+        "tests/contract/test_gateway_faults.py",
+        "tests/integration/test_faults.py",
+    ),
+    "sandbox": (
+        "tests/unit/trainingjob_sandbox",
+        "tests/contract",
+        "tests/integration/test_digits_trainer.py",
+        "tests/integration/test_kubectl.py",
+        "tests/integration/test_node.py",
+        "tests/integration/test_node_sidecars.py",
+        "tests/integration/test_samples.py",
+        "tests/integration/test_starter.py",
+    ),
+    "cli": (
+        "tests/unit/trainingjob_cli",
+        f"{OPERATOR}/commands",
+        f"{OPERATOR}/test_clock.py",
+        f"{OPERATOR}/test_runtime.py",
+        f"{OPERATOR}/test_settings.py",
+        "tests/integration/test_as_a_number.py",
+        "tests/integration/test_demo.py",
+        "tests/integration/test_gc_command.py",
+    ),
+    "charts": ("tests/charts", "tests/unit/hack", "tests/unit/support"),
+}
+"""What a change of each part can break. The layout of the tree is in none: it is always run."""
+
+ALWAYS: Final = "tests/test_layout.py"
+ON_A_SERVER: Final = ("tests/contract", "tests/integration", "tests/real", "tests/charts")
+"""Where tests are that speak to an API server."""
+
+
+def main() -> int:
+    """Run what was asked for, and print its time beside its budget."""
+    parser = argparse.ArgumentParser(prog="python -m hack.suite", allow_abbrev=False)
+    parser.add_argument("suite", choices=[*BUDGET_MIN, "areas"])
+    parser.add_argument("--area", choices=["", *AREAS], default="")
+    asked, more = parser.parse_known_args()
+    if asked.suite == "areas":
+        return print_areas()
+    code, seconds = run_suite(asked.suite, asked.area, more)
+    budget = "" if asked.area else f" of {BUDGET_MIN[asked.suite]} min"
+    print(f"== the tests took {minutes(seconds)}{budget}")
+    return code
+
+
+def run_suite(suite: str, area: str, more: list[str]) -> tuple[int, float]:
+    """Run the tests of an area ("": of all). Returns the exit code and the seconds."""
+    begun = time.monotonic()
+    paths = [*AREAS[area], ALWAYS] if area else []
+    if suite == "real":
+        paths = [*ON_A_SERVER, "--server=real"]
+    chosen = ["-m", "not long"] if suite == "quick" else []
+    command = [sys.executable, "-m", "pytest", *SIDE_BY_SIDE, *paths, *chosen, *more]
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    return code, time.monotonic() - begun
+
+
+def print_areas() -> int:
+    """Run each area, and print the times as CONTRIBUTING.md shows them."""
+    took = {area: run_suite("quick", area, ["-q"]) for area in AREAS}
+    for area, (_, seconds) in took.items():
+        print(f"| `make test AREA={area}` | {minutes(seconds)} |")
+    return max(code for code, _ in took.values())
+
+
+def minutes(seconds: float) -> str:
+    """A time for people."""
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
