@@ -28,7 +28,6 @@ from trainingjob_api.constants import (
     REASON_LOGS_TRUNCATED,
     REASON_LOGS_UNAVAILABLE,
 )
-from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.decision import (
     DecisionSettings,
     LogOutcome,
@@ -40,6 +39,7 @@ from trainingjob_operator.core.job import JobStatus, JobView, UnreadLogs
 from trainingjob_operator.core.job_stage import Stage, stage_of
 from trainingjob_operator.core.naming import format_indexes, job_directory, parse_indexes
 from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.status_draft import StatusDraft
 from trainingjob_operator.core.text import cut
 from trainingjob_operator.core.unread import (
     still_unread,
@@ -65,33 +65,33 @@ _TOO_LATE: Final = "the pods were gone before their logs were known to be archiv
 def archive_first(
     decided: Plan, seen: Observation, policy: DecisionSettings, *, now: datetime
 ) -> Plan:
-    """The plan with the pods held back whose logs are not archived yet, and with their news."""
-    job, status = seen.job, decided.status
+    """Return the plan without the deletions of pods whose logs are not archived yet."""
+    job, draft = seen.job, StatusDraft.of(seen.job, status=decided.status, now=now)
     if not policy.archiving:
-        return replace(decided, status=_give_up(status, job, now=now))
+        return replace(decided, status=_give_up(draft, job).status)
     if stage_of(job) > Stage.LOGS:
         return decided  # it was settled before; what is left of its pods may go
     doomed = {victim.uid for victim in decided.delete}
     wanted = tuple(
         pod
         for pod in seen.pods
-        if pod.uid not in seen.logs and _is_due(pod, doomed, finished=status.is_finished)
+        if pod.uid not in seen.logs and _is_due(pod, doomed, finished=draft.status.is_finished)
     )
-    unread = unread_ranks(seen) if _is_over(job.status, status) else frozenset()
+    unread = unread_ranks(seen) if _is_over(job.status, draft.status) else frozenset()
     noted = None if decided.create else survey_of_noted(seen)  # pods come first: that can wait
     is_known_gone = noted is None and unread <= seen.vanished | seen.done
     if not (seen.pods_are_live or is_known_gone):
         return Plan(status=job.status, needs_live_pods=True)
     survey = Survey(attempt=job.status.attempt, ranks=unread) if unread else None
-    if survey is not None and not status.is_finished:
+    if survey is not None and not draft.status.is_finished:
         lost = _unread(survey.attempt, survey.ranks, _UNREAD)
-        status, survey = _missing(status, job, [lost], now=now), None
+        draft, survey = _missing(draft, [lost]), None
     survey = noted or survey
-    given_up, still = within_limit(still_unread(status, seen))
-    status = _told(status, seen, now=now)
-    status = _miss(status, job, given_up, _TOO_MANY, now=now)
-    if status.is_finished:
-        status = _settle(status, seen, waits=bool(wanted or survey), now=now)
+    given_up, still = within_limit(still_unread(draft.status, seen))
+    draft = _miss(_with_outcomes(draft, seen), given_up, _TOO_MANY)
+    if draft.status.is_finished:
+        draft = _conclude(draft, seen, waits=bool(wanted or survey))
+    status = draft.status
     held = {pod.uid for pod in wanted}
     delete = tuple(victim for victim in decided.delete if victim.uid not in held)
     # When nothing is unread any more, that is written in any case: nothing else might be.
@@ -111,13 +111,13 @@ def _unread(attempt: int, ranks: frozenset[int], why: str) -> LogOutcome:
 
 
 def lacks_volume(status: JobStatus) -> bool:
-    """Whether a job that runs could not get its directory on the volume when it started."""
+    """True if a job that runs could not get its directory on the volume when it started."""
     found = status.condition(CONDITION_LOGS_ARCHIVED)
     return found is not None and found.reason == REASON_LOGS_UNAVAILABLE and not status.is_finished
 
 
 def can_be_read_early(pod: PodView) -> bool:
-    """Whether its log may be archived before it is recorded what becomes of the pod.
+    """True if its log may be archived before it is recorded what becomes of the pod.
 
     That of a pod which runs and which we are about to delete is read only when status says so: if
     it came otherwise, the pod would run on and the rest of its log would be missing.
@@ -131,42 +131,38 @@ def _is_due(pod: PodView, doomed: set[str], *, finished: bool) -> bool:
     return can_be_read_early(pod) or pod.uid in doomed or finished
 
 
-def _told(status: JobStatus, seen: Observation, *, now: datetime) -> JobStatus:
-    """The status with what is known to be missing, as soon as it is: its pod may be gone soon."""
+def _with_outcomes(draft: StatusDraft, seen: Observation) -> StatusDraft:
+    """Say what is known to be missing as soon as it is: its pod may be gone soon."""
     if lost := [outcome for outcome in seen.logs.values() if outcome.lost]:
-        return _missing(status, seen.job, lost, now=now)
-    unsaid = status.condition(CONDITION_LOGS_ARCHIVED) is None
-    if seen.volume_error and unsaid and not status.is_finished:
-        return _say(
-            status, seen.job, REASON_LOGS_UNAVAILABLE, seen.volume_error, to=False, now=now
-        )
-    return status
+        return _missing(draft, lost)
+    unsaid = draft.status.condition(CONDITION_LOGS_ARCHIVED) is None
+    if seen.volume_error and unsaid and not draft.status.is_finished:
+        return _say(draft, REASON_LOGS_UNAVAILABLE, seen.volume_error)
+    return draft
 
 
-def _missing(
-    status: JobStatus, job: JobView, lost: Sequence[LogOutcome], *, now: datetime
-) -> JobStatus:
+def _missing(draft: StatusDraft, lost: Sequence[LogOutcome]) -> StatusDraft:
     """Say that logs are missing. That stays said, whatever else is archived later.
 
     The first attempt that lacks logs is named, with its ranks as far as they are known by then;
     at the job's end all of them are.
     """
-    said = _said_missing(status)
-    if said and not status.is_finished:
-        return status
+    said = _said_missing(draft.status)
+    if said and not draft.status.is_finished:
+        return draft
     first = _first(lost)
     assert first is not None
     ranks = frozenset[int]().union(*(o.missing for o in lost if o.attempt == first.attempt))
     if said:
         attempt, named = _named(said)
         if attempt != first.attempt or ranks <= named:
-            return _say(status, job, REASON_LOGS_TRUNCATED, said, to=False, now=now)
+            return _say(draft, REASON_LOGS_TRUNCATED, said)
         ranks |= named
     which = cut(format_indexes(ranks), _MAX_RANKS)
     what = f"log of rank {which}" if len(ranks) == 1 else f"logs of ranks {which}"
     verb = "is" if len(ranks) == 1 else "are"
     message = f"the {what} of attempt {first.attempt} {verb} missing: {first.lost}"
-    return _say(status, job, REASON_LOGS_TRUNCATED, message, to=False, now=now)
+    return _say(draft, REASON_LOGS_TRUNCATED, message)
 
 
 def _said_missing(status: JobStatus) -> str:
@@ -187,24 +183,17 @@ def _says_missing(status: JobStatus) -> bool:
     return found is not None and not found.status and found.reason == REASON_LOGS_TRUNCATED
 
 
-def _settle(status: JobStatus, seen: Observation, *, waits: bool, now: datetime) -> JobStatus:
-    """The last word about the logs of a job that is over, or that it is still to come."""
-    job, outcomes = seen.job, seen.logs.values()
+def _conclude(draft: StatusDraft, seen: Observation, *, waits: bool) -> StatusDraft:
+    """Say how the logs of a job that is over are archived, or that some are still to come."""
     if waits:
-        # Whoever waits for `Pending` waits for this job; what is missing by now is told again.
-        said = _said_missing(status)
-        message = _TO_COME + (_AND + said if said else "")
-        return _say(status, job, REASON_LOGS_PENDING, message, to=False, now=now)
-    return _settled(status, job, tuple(outcomes), now=now)
-
-
-def _settled(
-    status: JobStatus, job: JobView, outcomes: tuple[LogOutcome, ...], *, now: datetime
-) -> JobStatus:
-    if status.never_started and not outcomes:
-        return status
-    to, reason, message = _verdict(status, job, outcomes)
-    return _say(status, job, reason, message, to=to, now=now)
+        # `Pending` is all that others wait for; what is missing by now is said behind it.
+        said = _said_missing(draft.status)
+        return _say(draft, REASON_LOGS_PENDING, _TO_COME + (_AND + said if said else ""))
+    outcomes = tuple(seen.logs.values())
+    if draft.status.never_started and not outcomes:
+        return draft
+    to, reason, message = _verdict(draft.status, seen.job, outcomes)
+    return _say(draft, reason, message, to=to)
 
 
 def _verdict(
@@ -224,22 +213,20 @@ def _verdict(
     return True, REASON_LOGS_ARCHIVED, f"the logs are in {job_directory(job.uid)}.log"
 
 
-def _give_up(status: JobStatus, job: JobView, *, now: datetime) -> JobStatus:
+def _give_up(draft: StatusDraft, job: JobView) -> StatusDraft:
     """Without a volume nothing is owed; what was is said to be missing."""
-    if status.logs_wait:
-        status = _say(status, job, REASON_LOGS_UNAVAILABLE, _NOT_CONFIGURED, to=False, now=now)
+    if draft.status.logs_wait:
+        draft = _say(draft, REASON_LOGS_UNAVAILABLE, _NOT_CONFIGURED)
     elif not job.status.is_finished:
-        status = _miss(status, job, status.unread_logs, _NOT_CONFIGURED, now=now)
-    return replace(status, unread_logs=())
+        draft = _miss(draft, draft.status.unread_logs, _NOT_CONFIGURED)
+    return draft.having(unread_logs=())
 
 
-def _miss(
-    status: JobStatus, job: JobView, unread: Sequence[UnreadLogs], why: str, *, now: datetime
-) -> JobStatus:
-    """The status with the logs of a note said to be missing."""
+def _miss(draft: StatusDraft, unread: Sequence[UnreadLogs], why: str) -> StatusDraft:
+    """Say that the logs of a note are missing."""
     noted = [(entry.attempt, parse_indexes(entry.ranks)) for entry in unread]
     lost = [_unread(attempt, ranks, why) for attempt, ranks in noted if ranks]
-    return _missing(status, job, lost, now=now) if lost else status
+    return _missing(draft, lost) if lost else draft
 
 
 def _with_place(status: JobStatus, seen: Observation) -> JobStatus:
@@ -263,15 +250,5 @@ def _message(status: JobStatus) -> str:
     return found.message if found is not None else ""
 
 
-def _say(
-    status: JobStatus, job: JobView, reason: str, message: str, *, to: bool, now: datetime
-) -> JobStatus:
-    return set_condition(
-        status,
-        CONDITION_LOGS_ARCHIVED,
-        to=to,
-        reason=reason,
-        message=message,
-        now=now,
-        generation=job.generation,
-    )
+def _say(draft: StatusDraft, reason: str, message: str, *, to: bool = False) -> StatusDraft:
+    return draft.with_condition(CONDITION_LOGS_ARCHIVED, to=to, reason=reason, message=message)

@@ -89,13 +89,8 @@ def _begin_return(s: Situation, why: str) -> JobStatus:
     What the attempt has used of its pre-running deadline stays used: the wait is put in between, and
     what it has to wait beyond that when it comes back.
     """
-    given = announce_restart(
-        new_attempt(s.status),
-        reason=REASON_PARTLY_REFUSED,
-        message=why,
-        now=s.now,
-        generation=s.job.generation,
-    )
+    draft = s.having(new_attempt(s.status)).draft
+    given = announce_restart(draft, reason=REASON_PARTLY_REFUSED, message=why).status
     start = s.status.attempt_start_time
     if start is None:
         return given

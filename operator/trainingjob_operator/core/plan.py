@@ -105,7 +105,7 @@ def _when_finished(s: Situation) -> Plan | None:
         return None
     # Whatever becomes of its pods now, what was decided stays.
     status = replace(s.status, completed_indexes=s.job.status.completed_indexes)
-    status = settle_record(status, s.seen, now=s.now)
+    status = settle_record(s.having(status).draft, s.seen).status
     return Plan(status=status, delete=pods_to_clean(status, s.spec.clean_pod_policy, s.seen.pods))
 
 

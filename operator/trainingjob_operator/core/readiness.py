@@ -4,7 +4,6 @@ Where a job's time runs out, the same is said of its end.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -17,12 +16,12 @@ from trainingjob_api.constants import (
     REASON_SCHEDULING_GATED,
     REASON_UNSCHEDULABLE,
 )
-from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.pod import PodPhase, PodView
 from trainingjob_operator.core.ranks import Ranks
 from trainingjob_operator.core.situation import Situation
+from trainingjob_operator.core.status_draft import StatusDraft
 from trainingjob_operator.core.text import cut
 
 _IMAGE_REASONS: Final = frozenset(
@@ -119,29 +118,20 @@ def kept_pods(pods: Iterable[PodView]) -> str:
     return f"{who} {verb} ended and cannot go before its finalizers do ({kept[0].held_by})"
 
 
-def set_readiness(
-    status: JobStatus, readiness: Readiness, *, now: datetime, generation: int
-) -> JobStatus:
+def set_readiness(draft: StatusDraft, readiness: Readiness) -> StatusDraft:
     """Write the judgement into the condition."""
-    return set_condition(
-        status,
+    return draft.with_condition(
         CONDITION_PODS_READY,
         to=readiness.ready,
         reason=readiness.reason,
         message=readiness.message,
-        now=now,
-        generation=generation,
     )
 
 
 def blocked_status(job: JobView, reason: str, message: str, *, now: datetime) -> JobStatus:
-    """The status of a job that is not taken up yet, with what is in the way."""
-    return set_readiness(
-        replace(job.status, phase=job.status.phase or "Pending"),
-        Readiness(ready=False, reason=reason, message=message),
-        now=now,
-        generation=job.generation,
-    )
+    """Return the status of a job that is not started yet, with what is in the way."""
+    draft = StatusDraft.of(job, now=now).having(phase=job.status.phase or "Pending")
+    return set_readiness(draft, Readiness(ready=False, reason=reason, message=message)).status
 
 
 def says_queued(status: JobStatus) -> bool:

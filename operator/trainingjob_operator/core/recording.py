@@ -6,7 +6,6 @@ rejected, or given up. `status.recordState` is the outbox: memory only holds key
 again by it.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -19,10 +18,10 @@ from trainingjob_api.constants import (
     REASON_RECORD_STORED,
     REASON_RECORD_UNAVAILABLE,
 )
-from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.decision import DecisionSettings, Delivery, Observation
 from trainingjob_operator.core.job import JobStatus, JobView, RecordState
 from trainingjob_operator.core.job_stage import Stage, is_unclaimed, stage_of
+from trainingjob_operator.core.status_draft import StatusDraft
 
 _FIRST_REVISION: Final = 1
 
@@ -49,42 +48,39 @@ def must_reclaim(job: JobView, status: JobStatus) -> bool:
     return is_unclaimed(job, status) and not job.discard_record
 
 
-def open_record(status: JobStatus, seen: Observation, *, now: datetime) -> JobStatus:
-    """The status of a job that has just finished, with its record owed, or not."""
+def open_record(draft: StatusDraft, seen: Observation) -> StatusDraft:
+    """Return the draft of a job that has just finished, with its record owed, or not."""
     job = seen.job
     if job.discard_record:
-        return _not_required(status, job, REASON_RECORD_DISCARDED, _GIVEN_UP, now=now)
+        return _not_required(draft, REASON_RECORD_DISCARDED, _GIVEN_UP)
     if not job.owes_record:
-        return _not_required(
-            status, job, REASON_RECORD_NOT_REQUIRED, "no record was asked for", now=now
-        )
+        return _not_required(draft, REASON_RECORD_NOT_REQUIRED, "no record was asked for")
     if job.deleting and not _has_had_pods(seen):
-        return _not_required(
-            status, job, REASON_RECORD_NOT_REQUIRED, "deleted before its first pod", now=now
-        )
-    status = replace(status, record_state=RecordState.PENDING, record_revision=_FIRST_REVISION)
+        return _not_required(draft, REASON_RECORD_NOT_REQUIRED, "deleted before its first pod")
+    draft = draft.having(record_state=RecordState.PENDING, record_revision=_FIRST_REVISION)
     if seen.endpoint_is_down:
         message = "the record endpoint does not answer; the record waits for it"
-        return _persisted(status, job, REASON_RECORD_UNAVAILABLE, message, now=now)
-    return _persisted(status, job, REASON_RECORD_PENDING, "the record is to be stored", now=now)
+        return _persisted(draft, REASON_RECORD_UNAVAILABLE, message)
+    return _persisted(draft, REASON_RECORD_PENDING, "the record is to be stored")
 
 
-def settle_record(status: JobStatus, seen: Observation, *, now: datetime) -> JobStatus:
-    """The status of a finished job with the news of its record in it."""
+def settle_record(draft: StatusDraft, seen: Observation) -> StatusDraft:
+    """Return the draft of a finished job with what became of its record."""
     job, delivery = seen.job, seen.delivery
-    if not status.record_waits:
-        return status
+    if not draft.status.record_waits:
+        return draft
     if job.discard_record:
-        return _not_required(status, job, REASON_RECORD_DISCARDED, _GIVEN_UP, now=now)
-    if delivery is None or (delivery.uid, delivery.revision) != (job.uid, status.record_revision):
-        return status
-    return _delivered(status, job, delivery, now=now)
+        return _not_required(draft, REASON_RECORD_DISCARDED, _GIVEN_UP)
+    expected = (job.uid, draft.status.record_revision)
+    if delivery is None or (delivery.uid, delivery.revision) != expected:
+        return draft
+    return _delivered(draft, delivery)
 
 
-def stored(status: JobStatus, job: JobView, *, now: datetime) -> JobStatus:
-    """The status with the record stored."""
-    status = replace(status, record_state=RecordState.STORED)
-    return _persisted(status, job, REASON_RECORD_STORED, "the record is stored", now=now)
+def stored(draft: StatusDraft) -> StatusDraft:
+    """Return the draft with the record stored."""
+    draft = draft.having(record_state=RecordState.STORED)
+    return _persisted(draft, REASON_RECORD_STORED, "the record is stored")
 
 
 def may_release(
@@ -112,20 +108,19 @@ def release_deadline(job: JobView, policy: DecisionSettings) -> datetime:
 _GIVEN_UP: Final = "the record was given up by annotation"
 
 
-def _delivered(status: JobStatus, job: JobView, delivery: Delivery, *, now: datetime) -> JobStatus:
+def _delivered(draft: StatusDraft, delivery: Delivery) -> StatusDraft:
     if delivery.result == "Stored":
-        return stored(status, job, now=now)
+        return stored(draft)
     if delivery.result == "Conflict" and delivery.revision == _FIRST_REVISION:
         # The receiver can have a first revision that we do not know of: it was stored before the
         # terminal write, and then the process died, or a label was changed before the next try.
         # The object is the truth; a higher revision wins. Once: else two liars would go on.
-        status = replace(
-            status, record_state=RecordState.PENDING, record_revision=delivery.revision + 1
-        )
+        revision = delivery.revision + 1
+        draft = draft.having(record_state=RecordState.PENDING, record_revision=revision)
         message = "the receiver has another first revision; the next one is to be stored"
-        return _persisted(status, job, REASON_RECORD_PENDING, message, now=now)
-    status = replace(status, record_state=RecordState.REJECTED)
-    return _persisted(status, job, REASON_RECORD_REJECTED, delivery.message, now=now)
+        return _persisted(draft, REASON_RECORD_PENDING, message)
+    draft = draft.having(record_state=RecordState.REJECTED)
+    return _persisted(draft, REASON_RECORD_REJECTED, delivery.message)
 
 
 def _has_had_pods(seen: Observation) -> bool:
@@ -133,22 +128,11 @@ def _has_had_pods(seen: Observation) -> bool:
     return bool(started or seen.pods or seen.vanished or seen.done)
 
 
-def _not_required(
-    status: JobStatus, job: JobView, reason: str, message: str, *, now: datetime
-) -> JobStatus:
-    status = replace(status, record_state=RecordState.NOT_REQUIRED, record_revision=None)
-    return _persisted(status, job, reason, message, now=now)
+def _not_required(draft: StatusDraft, reason: str, message: str) -> StatusDraft:
+    draft = draft.having(record_state=RecordState.NOT_REQUIRED, record_revision=None)
+    return _persisted(draft, reason, message)
 
 
-def _persisted(
-    status: JobStatus, job: JobView, reason: str, message: str, *, now: datetime
-) -> JobStatus:
-    return set_condition(
-        status,
-        CONDITION_PERSISTED,
-        to=reason == REASON_RECORD_STORED,
-        reason=reason,
-        message=message,
-        now=now,
-        generation=job.generation,
-    )
+def _persisted(draft: StatusDraft, reason: str, message: str) -> StatusDraft:
+    is_stored = reason == REASON_RECORD_STORED
+    return draft.with_condition(CONDITION_PERSISTED, to=is_stored, reason=reason, message=message)

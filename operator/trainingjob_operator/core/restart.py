@@ -18,9 +18,9 @@ from trainingjob_api.constants import (
     REASON_PARTLY_REFUSED,
     REASON_RESTARTED,
 )
-from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.job import Condition, JobStatus
+from trainingjob_operator.core.status_draft import StatusDraft
 
 
 def new_attempt(status: JobStatus) -> JobStatus:
@@ -30,54 +30,39 @@ def new_attempt(status: JobStatus) -> JobStatus:
     )
 
 
-def begin_restart(
-    status: JobStatus, *, counted: bool, reason: str, message: str, now: datetime, generation: int
-) -> JobStatus:
+def begin_restart(draft: StatusDraft, *, counted: bool, reason: str, message: str) -> StatusDraft:
     """Record that this attempt is over and the next one is due.
 
     If it is `counted` it spends one of `backoffLimit`; otherwise it is a disruption.
     """
+    status = draft.status
     status = replace(
         new_attempt(status),
         restarts=status.restarts + counted,
         disruptions=status.disruptions + (not counted),
         disruptions_since_progress=status.disruptions_since_progress + (not counted),
     )
-    return announce_restart(status, reason=reason, message=message, now=now, generation=generation)
+    return announce_restart(replace(draft, status=status), reason=reason, message=message)
 
 
-def announce_restart(
-    status: JobStatus, *, reason: str, message: str, now: datetime, generation: int
-) -> JobStatus:
-    """Return the status with `Restarting` true from now on.
+def announce_restart(draft: StatusDraft, *, reason: str, message: str) -> StatusDraft:
+    """Return the draft with `Restarting` true from now on.
 
     A restart while the last one still waits is a flip to false and back in one write: the wait of
     the new attempt counts from now.
     """
-    others = tuple(c for c in status.conditions if c.type != CONDITION_RESTARTING)
-    return set_condition(
-        replace(status, conditions=others),
-        CONDITION_RESTARTING,
-        to=True,
-        reason=reason,
-        message=message,
-        now=now,
-        generation=generation,
+    others = tuple(c for c in draft.status.conditions if c.type != CONDITION_RESTARTING)
+    return draft.having(conditions=others).with_condition(
+        CONDITION_RESTARTING, to=True, reason=reason, message=message
     )
 
 
-def end_restart(status: JobStatus, *, message: str, now: datetime, generation: int) -> JobStatus:
+def end_restart(draft: StatusDraft, message: str) -> StatusDraft:
     """Record that no restart is pending any more; no change if none was."""
-    if not status.is_true(CONDITION_RESTARTING):
-        return status
-    return set_condition(
-        status,
-        CONDITION_RESTARTING,
-        to=False,
-        reason=REASON_RESTARTED,
-        message=message,
-        now=now,
-        generation=generation,
+    if not draft.status.is_true(CONDITION_RESTARTING):
+        return draft
+    return draft.with_condition(
+        CONDITION_RESTARTING, to=False, reason=REASON_RESTARTED, message=message
     )
 
 

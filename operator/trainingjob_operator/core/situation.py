@@ -10,12 +10,12 @@ from trainingjob_api.constants import (
     REASON_PODS_NOT_READY,
 )
 from trainingjob_operator.core.cleanup import deletions, pods_to_clean
-from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
 from trainingjob_operator.core.job import JobSpec, JobStatus, JobView
 from trainingjob_operator.core.ranks import Ranks
 from trainingjob_operator.core.recording import open_record
 from trainingjob_operator.core.restart import begin_restart, end_restart
+from trainingjob_operator.core.status_draft import StatusDraft
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,23 +38,19 @@ class Situation:
         """The observed job's spec."""
         return self.seen.job.spec
 
+    @property
+    def draft(self) -> StatusDraft:
+        """The status as a draft."""
+        return StatusDraft.of(self.job, status=self.status, now=self.now)
+
     def having(self, status: JobStatus) -> Self:
         """The same situation under another status."""
         return replace(self, status=status)
 
     def condition(self, kind: str, *, to: bool, reason: str, message: str) -> Self:
         """The same situation with a condition set."""
-        return self.having(
-            set_condition(
-                self.status,
-                kind,
-                to=to,
-                reason=reason,
-                message=message,
-                now=self.now,
-                generation=self.job.generation,
-            )
-        )
+        draft = self.draft.with_condition(kind, to=to, reason=reason, message=message)
+        return self.having(draft.status)
 
     def not_ready(self, message: str) -> Self:
         """The same situation with `PodsReady` false."""
@@ -64,9 +60,7 @@ class Situation:
 
     def no_restart_pending(self, message: str) -> Self:
         """The same situation with `Restarting` false, if it was true."""
-        return self.having(
-            end_restart(self.status, message=message, now=self.now, generation=self.job.generation)
-        )
+        return self.having(end_restart(self.draft, message).status)
 
     def finish(
         self, kind: str, *, reason: str, message: str, exit_code: int | None = None
@@ -81,7 +75,7 @@ class Situation:
         status = replace(
             ended.status, attempt_start_time=None, completion_time=self.now, exit_code=exit_code
         )
-        status = open_record(status, self.seen, now=self.now)
+        status = open_record(self.having(status).draft, self.seen).status
         return Plan(
             status=status,
             delete=pods_to_clean(status, self.spec.clean_pod_policy, self.seen.pods),
@@ -89,13 +83,6 @@ class Situation:
 
     def restart(self, *, counted: bool, reason: str, message: str) -> Plan:
         """Take this attempt down and let the next one follow."""
-        status = begin_restart(
-            self.status,
-            counted=counted,
-            reason=reason,
-            message=message,
-            now=self.now,
-            generation=self.job.generation,
-        )
-        down = self.having(status).not_ready("the next attempt has not started")
+        begun = begin_restart(self.draft, counted=counted, reason=reason, message=message)
+        down = self.having(begun.status).not_ready("the next attempt has not started")
         return Plan(status=down.status, delete=deletions(self.seen.pods))

@@ -69,12 +69,8 @@ def _follow(s: Situation) -> Plan:
     start = attempt_start(s.status, s.ranks, s.seen.refusal, now=s.now)
     s = with_launch(s.having(replace(s.status, attempt_start_time=start)))
     refusal = s.seen.refusal if s.ranks.missing else None
-    status = set_readiness(
-        s.status,
-        mention_kept(judge_readiness(s.ranks, refusal), s.ranks),
-        now=s.now,
-        generation=s.job.generation,
-    )
+    readiness = mention_kept(judge_readiness(s.ranks, refusal), s.ranks)
+    status = set_readiness(s.draft, readiness).status
     if refusal is not None and s.now < (due := _ask_again_at(refusal, s)):
         return Plan(status=status, look_again_at=due)
     return Plan(status=status, create=tuple(sorted(s.ranks.missing)))

@@ -25,6 +25,7 @@ from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.core.readiness import blocked_status
 from trainingjob_operator.core.record import build_record, record_line
 from trainingjob_operator.core.recording import may_release, stored
+from trainingjob_operator.core.status_draft import StatusDraft
 from trainingjob_operator.core.suspension import is_settled
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
@@ -139,7 +140,7 @@ class RecordKeeper:
         if not await self._records.store_at_once(job, status):
             return decided
         now = self._clock.now()
-        status = stored(status, job, now=now)
+        status = stored(StatusDraft.of(job, status=status, now=now)).status
         release = may_release(status, job, self._policy, now=now)
         return replace(decided, status=status, release=release, abandon=False)
 

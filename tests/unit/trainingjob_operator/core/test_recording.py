@@ -18,6 +18,7 @@ from trainingjob_operator.core.recording import (
     open_record,
     settle_record,
 )
+from trainingjob_operator.core.status_draft import StatusDraft
 
 ON = DecisionSettings(recording=True, record_deadline_s=86_400)
 OFF = DecisionSettings(recording=False)
@@ -44,6 +45,10 @@ def job(*, owed: bool = True, status: JobStatus | None = None, **fields: Any) ->
 def finished(state: str, *, revision: int = 1, **fields: Any) -> JobView:
     status = replace(COMPLETE, record_state=state, record_revision=revision)
     return job(status=status, **fields)
+
+
+def draft(view: JobView, status: JobStatus | None = None) -> StatusDraft:
+    return StatusDraft.of(view, status=status, now=NOW)
 
 
 def reason(status: JobStatus) -> tuple[bool, str]:
@@ -122,7 +127,7 @@ def test_a_record_that_waits_in_a_job_without_the_finalizer_is_claimed_again(
     ],
 )
 def test_what_is_owed_is_decided_by_the_job(seen: Observation, state: str, why: str) -> None:
-    status = open_record(COMPLETE, seen, now=NOW)
+    status = open_record(draft(seen.job, COMPLETE), seen).status
     assert status.record_state == state
     assert status.record_revision == (1 if state == "Pending" else None)
     assert reason(status) == (False, why)
@@ -154,17 +159,18 @@ def test_news_count_for_the_very_revision_they_are_about(
     state: str, revision: int, delivery: Delivery | None, after: str, revision_after: int
 ) -> None:
     view = finished(state, revision=revision)
-    status = settle_record(view.status, Observation(job=view, delivery=delivery), now=NOW)
+    status = settle_record(draft(view), Observation(job=view, delivery=delivery)).status
     assert (status.record_state, status.record_revision) == (after, revision_after)
     again = Observation(job=replace(view, status=status), delivery=delivery)
     if after != "Rejected" or revision_after == revision:
-        assert settle_record(status, again, now=at(9)) == status, "it is settled once"
+        later = StatusDraft.of(again.job, now=at(9))
+        assert settle_record(later, again) == later, "it is settled once"
 
 
 def test_a_rejection_says_why() -> None:
     view = finished("Pending")
     seen = Observation(job=view, delivery=delivered("Rejected"))
-    status = settle_record(view.status, seen, now=NOW)
+    status = settle_record(draft(view), seen).status
     found = status.condition("Persisted")
     assert found is not None
     assert (found.status, found.reason, found.message) == (False, "Rejected", "because")

@@ -17,8 +17,8 @@ from tests.support.views import (
 )
 from trainingjob_api.constants import CONDITION_FAILED, CONDITION_PODS_READY
 from trainingjob_operator.core.job import Condition, FailurePolicyRule, JobStatus
-from trainingjob_operator.core.observe_job import status_document, status_patch, status_view
 from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.status_wire import status_document, status_patch, status_view
 
 
 def ready(for_s: float, *, status: bool = True) -> Condition:

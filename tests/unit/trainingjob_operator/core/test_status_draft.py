@@ -2,8 +2,8 @@
 
 from tests.support.views import NOW, at, make_condition, make_status
 from trainingjob_api.constants import MAX_MESSAGE_BYTES
-from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.job import JobStatus
+from trainingjob_operator.core.status_draft import StatusDraft
 
 OLD = make_status(make_condition("A"), make_condition("B", message="old"), make_condition("C"))
 
@@ -11,7 +11,8 @@ OLD = make_status(make_condition("A"), make_condition("B", message="old"), make_
 def set_b(
     status: JobStatus, *, to: bool = True, reason: str = "Test", message: str = "old"
 ) -> JobStatus:
-    return set_condition(status, "B", to=to, reason=reason, message=message, now=NOW, generation=2)
+    draft = StatusDraft(status=status, now=NOW, generation=2)
+    return draft.with_condition("B", to=to, reason=reason, message=message).status
 
 
 def test_a_condition_that_says_the_same_is_left_as_it_is() -> None:

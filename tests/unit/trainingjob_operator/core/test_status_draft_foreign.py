@@ -7,9 +7,10 @@ import pytest
 from tests.support.builders import make_job
 from tests.support.views import NOW
 from trainingjob_api.constants import JOB_CONDITIONS
-from trainingjob_operator.core.conditions import set_condition
 from trainingjob_operator.core.job import JobStatus
-from trainingjob_operator.core.observe_job import job_view, status_document, status_patch
+from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.status_draft import StatusDraft
+from trainingjob_operator.core.status_wire import status_document, status_patch
 
 Object = dict[str, Any]
 
@@ -42,7 +43,8 @@ def read(*conditions: Object) -> JobStatus:
 
 
 def with_ours(status: JobStatus, kind: str = "PodsReady", *, to: bool = True) -> JobStatus:
-    return set_condition(status, kind, to=to, reason="Test", message="", now=NOW, generation=1)
+    draft = StatusDraft(status=status, now=NOW, generation=1)
+    return draft.with_condition(kind, to=to, reason="Test", message="").status
 
 
 @pytest.mark.parametrize("foreign", FOREIGN.values(), ids=FOREIGN)

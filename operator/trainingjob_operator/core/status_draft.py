@@ -1,0 +1,54 @@
+"""A status in the making, whose conditions are set as the API conventions want it."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Self
+
+from trainingjob_operator.core.job import Condition, JobStatus, JobView
+from trainingjob_operator.core.text import cut
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusDraft:
+    """A status, with the moment and the generation that its new conditions name.
+
+    It never changes: each method returns the next draft.
+    """
+
+    status: JobStatus
+    now: datetime
+    generation: int
+
+    @classmethod
+    def of(cls, job: JobView, *, status: JobStatus | None = None, now: datetime) -> Self:
+        """Begin with a status of a job; None: the one that it has."""
+        status = job.status if status is None else status
+        return cls(status=status, now=now, generation=job.generation)
+
+    def having(self, **fields: Any) -> Self:
+        """Return the draft with these fields of the status."""
+        return replace(self, status=replace(self.status, **fields))
+
+    def with_condition(self, kind: str, *, to: bool, reason: str, message: str) -> Self:
+        """Return the draft with this condition set.
+
+        1. A condition of the type that says the same already is left as it is.
+        2. The transition time moves only when the condition's status flips.
+        3. A new condition goes to the end of the list, so that the order is stable.
+        """
+        conditions, old = self.status.conditions, self.status.condition(kind)
+        new = Condition(
+            type=kind,
+            status=to,
+            reason=reason,
+            message=cut(message),
+            last_transition_time=(
+                old.last_transition_time if old is not None and old.status == to else self.now
+            ),
+            observed_generation=self.generation,
+        )
+        if old is None:
+            return self.having(conditions=(*conditions, new))
+        if replace(old, observed_generation=self.generation) == new:
+            return self
+        return self.having(conditions=tuple(new if c is old else c for c in conditions))
