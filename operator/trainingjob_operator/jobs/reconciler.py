@@ -28,12 +28,13 @@ from trainingjob_operator.core.decision import DecisionSettings, Observation, Pl
 from trainingjob_operator.core.job import JobKey, JobView, changed_fields, has_gone_back, rewind_of
 from trainingjob_operator.core.job_stage import Stage, stage_of
 from trainingjob_operator.core.naming import format_indexes, pod_selector
-from trainingjob_operator.core.observe_job import job_view, status_patch, status_write
+from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours, plan
 from trainingjob_operator.core.progress import is_mere_progress
 from trainingjob_operator.core.readiness import blocked_status
 from trainingjob_operator.core.start import is_to_run
+from trainingjob_operator.core.status_wire import status_patch, status_write
 from trainingjob_operator.core.suspension import is_settled, suspended_at
 from trainingjob_operator.core.transitions import events_between
 from trainingjob_operator.jobs.job_entry import JobEntry

@@ -21,8 +21,8 @@ from tests.support.views import (
 from trainingjob_api.constants import MAX_UNREAD_ATTEMPTS
 from trainingjob_operator.core.decision import DecisionSettings, LogOutcome, Plan, Survey
 from trainingjob_operator.core.job import Condition, JobStatus, UnreadLogs
-from trainingjob_operator.core.observe_job import status_document, status_patch, status_view
 from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.status_wire import status_document, status_patch, status_view
 
 ON = DecisionSettings(archiving=True)
 LAUNCHED = make_status(launched_attempt=0)
