@@ -23,7 +23,6 @@ from trainingjob_api.errors import (
     UnavailableError,
 )
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.archiving import can_be_read_early, lacks_volume
 from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
 from trainingjob_operator.core.job import JobKey, JobView, changed_fields, has_gone_back, rewind_of
 from trainingjob_operator.core.job_stage import Stage, stage_of
@@ -39,6 +38,7 @@ from trainingjob_operator.core.suspension import is_settled, suspended_at
 from trainingjob_operator.core.transitions import events_between
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.log_keeper import ASK_FOR_ROOM_S, LogKeeper
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
 from trainingjob_operator.jobs.pod_comparison import PodComparison
 from trainingjob_operator.jobs.pod_creator import Launcher
@@ -50,12 +50,6 @@ from trainingjob_operator.jobs.status_throttle import Pace
 from trainingjob_operator.kube.cluster import Cluster
 
 AT_ONCE: Final = 0.0
-ASK_FOR_ROOM_S: Final = 1.0
-"""When as many logs wait to be archived as there is room for, those of a job ask again."""
-
-ASK_VOLUME_S: Final = 60.0
-"""How often a job that runs without its directory on the log volume asks for it again."""
-
 ASK_UNPLACED_S: Final = 5.0
 """How often one looks at a job whose pods go while it waits for a place: not all is reported."""
 
@@ -109,13 +103,14 @@ class Reconciler:
             policy=policy,
             cluster_name=cluster_name,
         )
+        self._log_keeper: Final = LogKeeper(logs)
         self._remover: Final = PodRemover(cluster, index)
         self.starter: Final = Starter(
             index=index,
             manifests=manifests,
             clock=clock,
             launcher=Launcher(cluster, index, clock, accelerators=accelerators),
-            pass_=PassSteps(self._read_job, self._decide, self._make_directory),
+            pass_=PassSteps(self._read_job, self._decide, self._log_keeper.make_directory),
         )
 
     @property
@@ -155,7 +150,7 @@ class Reconciler:
             # Created, or so we were told: somebody alters our pods. At once would be for ever.
             ranks = format_indexes(decided.create)
             raise ConflictError(f"ranks {ranks} were created and are not there")
-        return await self._record_and_act(entry, decided)
+        return await self._write_and_act(entry, decided)
 
     def _decide(self, entry: JobEntry, *, pods_are_live: bool = False) -> Plan:
         seen = Observation(
@@ -174,34 +169,51 @@ class Reconciler:
         )
         return plan(seen, self._policy, now=self._clock.now())
 
-    async def _record_and_act(self, entry: JobEntry, decided: Plan) -> float | None:
-        job, key = entry.job, entry.job.key
-        changed = changed_fields(job.status, decided.status)
-        early = [pod for pod in decided.archive if can_be_read_early(pod)]
-        all_wanted = self._logs.want(job, early)
-        wait = self._pace.wait_s(self._clock.monotonic() - entry.written_at)
-        can_wait = wait > 0 and not decided.delete and is_mere_progress(job.status, decided.status)
-        if changed and can_wait:
+    async def _write_and_act(self, entry: JobEntry, decided: Plan) -> float | None:
+        job = entry.job
+        has_room = self._log_keeper.request_early(job, decided)
+        if (wait := self._progress_wait_s(entry, decided)) > 0:
             return wait
-        if changed:
-            decided = await self._keeper.try_at_once(job, decided)
-            if not await self._write_status(entry, job, decided):
-                return AT_ONCE
-            self._keeper.follow_up(entry.job)
-        else:
-            self._keeper.forget_old_news(job)
-        if not changed and decided.delete and not await self._is_unchanged(job):
+        written = await self._write(entry, decided)
+        if written is None:
             return AT_ONCE
-        all_wanted = self._logs.want(job, decided.archive, decided.survey) and all_wanted
-        await self._remover.delete(key, decided.delete)
-        self._forget_logs(entry)
-        if decided.release:
-            return await self._release(entry.job, abandon=decided.abandon)
-        longest = await self._longest_wait(entry) if all_wanted else ASK_FOR_ROOM_S
+        has_room = self._log_keeper.request(job, written) and has_room
+        await self._remover.delete(job.key, written.delete)
+        self._log_keeper.forget(entry)
+        if written.release:
+            return await self._release(entry.job, abandon=written.abandon)
+        return await self._next_pass(entry, written, has_room=has_room)
+
+    def _progress_wait_s(self, entry: JobEntry, decided: Plan) -> float:
+        """Return for how many seconds the write is put off because it says mere progress."""
+        old, new = entry.job.status, decided.status
+        if old == new or decided.delete or not is_mere_progress(old, new):
+            return 0.0
+        return self._pace.wait_s(self._clock.monotonic() - entry.written_at)
+
+    async def _write(self, entry: JobEntry, decided: Plan) -> Plan | None:
+        """Write the status, if it differs, and tell the outbox; None: the job has changed.
+
+        Return the plan with what became of the record meanwhile.
+        """
+        job = entry.job
+        if job.status == decided.status:
+            self._keeper.forget_old_news(job)
+            return decided if not decided.delete or await self._is_unchanged(job) else None
+        decided = await self._keeper.try_at_once(job, decided)
+        if not await self._write_status(entry, job, decided):
+            return None
+        self._keeper.follow_up(entry.job)
+        return decided
+
+    async def _next_pass(self, entry: JobEntry, decided: Plan, *, has_room: bool) -> float | None:
+        """Return in how many seconds the next pass is due; None: no need."""
+        again = await self._log_keeper.ask_again_s(entry) if has_room else ASK_FOR_ROOM_S
+        longest = LONGEST_WAIT_S if again is None else again
         if decided.look_again_at is not None:
             due = (decided.look_again_at - self._clock.now()).total_seconds()
             return min(max(due, AT_ONCE), longest)
-        return longest if longest < LONGEST_WAIT_S else await self._when_done(entry)
+        return await self._when_done(entry) if again is None else longest
 
     async def _when_done(self, entry: JobEntry) -> float | None:
         """What follows a pass that has left nothing to be done: the job may leave memory."""
@@ -209,29 +221,6 @@ class Reconciler:
         if is_settled(job, self._policy) and self._index.get(job.key) is entry:
             self._index.settle(job.key, suspended_at(job))
         return await self._when_finished(job)
-
-    async def _longest_wait(self, entry: JobEntry) -> float:
-        """In how many seconds to look again at the latest: sooner while a directory is missing."""
-        if not lacks_volume(entry.job.status) or not is_to_run(entry.job):
-            return LONGEST_WAIT_S
-        await self._make_directory(entry)
-        return LONGEST_WAIT_S if entry.has_directory else ASK_VOLUME_S
-
-    async def _make_directory(self, entry: JobEntry) -> None:
-        """Make the job's directory on the log volume before its first pod, or as soon as it goes.
-
-        A volume that is broken delays no job for longer than a moment, and keeps none from running.
-        """
-        if not entry.has_directory:
-            entry.has_directory = await self._logs.prepare(entry.job)
-
-    def _forget_logs(self, entry: JobEntry) -> None:
-        """Drop what is known of logs, where status says it by now."""
-        job = entry.job
-        if stage_of(job) > Stage.LOGS:
-            self._logs.settled(job.uid)
-        else:
-            self._logs.forget(job, {pod.uid for pod in entry.pods.values()})
 
     async def _when_finished(self, job: JobView) -> float | None:
         """A finished job that nothing holds is deleted when its time is over.
@@ -388,7 +377,7 @@ class Reconciler:
         decided = self._decide(entry, pods_are_live=True)
         if decided.claim:
             return await self._claim(entry)
-        return await self._record_and_act(entry, decided)
+        return await self._write_and_act(entry, decided)
 
     def _needs_no_place(self, entry: JobEntry) -> bool:
         """True if a job that the index does not hold, its pods just read, is served without that.

@@ -21,7 +21,7 @@ from trainingjob_api.errors import (
     UnavailableError,
     VolumeError,
 )
-from trainingjob_operator.jobs.reconciler import ASK_VOLUME_S
+from trainingjob_operator.jobs.log_keeper import ASK_VOLUME_S
 from trainingjob_operator.log_archive.archiver import AILING_S, DEADLINE_S, TRIES
 
 Object = dict[str, Any]
