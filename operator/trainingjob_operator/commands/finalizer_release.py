@@ -28,6 +28,7 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.decision import DecisionSettings, Observation
 from trainingjob_operator.core.job import JobView, RecordState
 from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.pacing import Backoff, batches
 from trainingjob_operator.core.plan import plan
 from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.core.record import build_record
@@ -39,8 +40,7 @@ PATIENCE_S: Final = 60.0
 """For so long records are tried after the last one that was stored."""
 
 _AT_ONCE: Final = 8
-_FIRST_WAIT_S: Final = 0.2
-_LONGEST_WAIT_S: Final = 5.0
+_BACKOFF: Final = Backoff(0.2, 5.0)
 _ONE_TRY_S: Final = 10.0
 _NOT_STORED: Final = "its record is not stored"
 
@@ -121,8 +121,7 @@ class FinalizerRelease:
         for namespace in self._namespaces:
             async for page in self._objects.list_jobs(namespace):
                 held = [raw for raw in self._chosen(page) if _is_of_use(job_view(raw))]
-                for start in range(0, len(held), _AT_ONCE):
-                    batch = held[start : start + _AT_ONCE]
+                for batch in batches(held, _AT_ONCE):
                     # Let all of them end: a client that is closed below them tells nothing.
                     results = await asyncio.gather(
                         *(self._free_job(raw) for raw in batch), return_exceptions=True
@@ -212,7 +211,7 @@ class FinalizerRelease:
             out_of_time = left <= 0 and not (once_at_least and number == 0)
             if self._writer is None or out_of_time:
                 return ""
-            wait = min(_FIRST_WAIT_S * 2.0 ** min(number, 8), _LONGEST_WAIT_S)
+            wait = _BACKOFF.wait_s(number + 1)
             try:
                 async with asyncio.timeout(max(left, _ONE_TRY_S)):
                     await self._writer.write(record)

@@ -20,6 +20,7 @@ from trainingjob_operator.core.cleanup import deletions
 from trainingjob_operator.core.decision import DecisionSettings, Plan, Refusal
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.naming import format_indexes
+from trainingjob_operator.core.pacing import Backoff
 from trainingjob_operator.core.restart import announce_restart, new_attempt, pending_return
 from trainingjob_operator.core.situation import Situation
 
@@ -103,7 +104,7 @@ def _wait_s(
 ) -> float:
     """Return for how many seconds a gang stays away that gave back what it had at that moment."""
     times = max(status.attempt - status.restarts - status.disruptions, 1)
-    base = policy.partial_hold_s * min(2.0 ** (min(times, 32) - 1), _LONGEST)
+    base = Backoff(policy.partial_hold_s, policy.partial_hold_s * _LONGEST).wait_s(times)
     return base * (_SHORTEST + _youth(job, given_back_at, policy) + _chance(job, status.attempt))
 
 

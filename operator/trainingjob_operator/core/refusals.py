@@ -12,6 +12,7 @@ from typing import Final
 
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.pacing import Backoff
 from trainingjob_operator.core.pod import PodView
 
 _FIRST_CHANGED_WAIT_S: Final = 1.0
@@ -46,4 +47,4 @@ def changed_wait_s(before: Refusal | None, attempt: int, *, now: datetime) -> fl
         return 0.0
     if now >= before.retry_at:
         return before.changed_wait_s
-    return min(max(2 * before.changed_wait_s, _FIRST_CHANGED_WAIT_S), before.wait_s)
+    return Backoff(_FIRST_CHANGED_WAIT_S, before.wait_s).next_s(before.changed_wait_s)

@@ -20,6 +20,7 @@ from trainingjob_api.constants import (
 )
 from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.job import Condition, JobStatus
+from trainingjob_operator.core.pacing import Backoff
 from trainingjob_operator.core.status_draft import StatusDraft
 
 
@@ -88,8 +89,8 @@ def may_start_at(status: JobStatus, policy: DecisionSettings) -> datetime | None
     pending = pending_restart(status)
     if pending is None:
         return None
-    again = max(status.restarts + status.disruptions - 1, 0)
-    wait = min(policy.restart_backoff_cap_s, policy.restart_backoff_s * 2 ** min(again, 32))
+    backoff = Backoff(policy.restart_backoff_s, policy.restart_backoff_cap_s)
+    wait = backoff.wait_s(status.restarts + status.disruptions)
     return pending.last_transition_time + timedelta(seconds=wait)
 
 

@@ -21,6 +21,7 @@ from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.manifests import pod_manifest, service_manifest
 from trainingjob_operator.core.observe_pod import pod_view
+from trainingjob_operator.core.pacing import batches
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.rawread import as_dict, as_dicts, weight_of_document
 from trainingjob_operator.core.refusals import with_part
@@ -85,14 +86,11 @@ class Launcher:
         if entry.refusal is not None:
             return
         this = _Launch(entry, job, spec, before)
-        todo, size = list(ranks), 1
         first = pod_manifest(job, spec, ranks[0], accelerators=self._accelerators)
         weight = _COPIES * weight_of_document(first)
         del first
         # Slow start, as batch/v1 does: what is refused is refused once, not a thousand times.
-        while todo and entry.refusal is None:
-            batch, todo = todo[:size], todo[size:]
-            size = min(size * 2, _MAX_BATCH)
+        for batch in batches(ranks, _MAX_BATCH, first=1):
             results = await asyncio.gather(
                 *(self._create_in_turn(this, rank, weight) for rank in batch),
                 return_exceptions=True,
@@ -101,8 +99,9 @@ class Launcher:
                 if isinstance(result, BaseException):
                     raise result
                 entry.refusal = entry.refusal or result
-        if entry.refusal is not None:
-            entry.refusal = with_part(entry.refusal, before, entry.pods.values())
+            if entry.refusal is not None:
+                entry.refusal = with_part(entry.refusal, before, entry.pods.values())
+                return
 
     async def _create_service(
         self, job: JobView, spec: TrainingJobSpec, before: Refusal | None

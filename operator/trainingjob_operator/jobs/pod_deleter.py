@@ -6,6 +6,7 @@ from typing import Final
 from trainingjob_api.errors import ConflictError, KubernetesError
 from trainingjob_operator.core.decision import DeletePod
 from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.core.pacing import batches
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.kube.cluster import Cluster
 
@@ -26,8 +27,7 @@ class PodRemover:
             KubernetesError: the last refusal for good, or the first fault that passes.
         """
         refused: KubernetesError | None = None
-        for start in range(0, len(victims), _MAX_AT_ONCE):
-            batch = victims[start : start + _MAX_AT_ONCE]
+        for batch in batches(victims, _MAX_AT_ONCE):
             results = await asyncio.gather(
                 *(self._delete_one(key, victim) for victim in batch), return_exceptions=True
             )

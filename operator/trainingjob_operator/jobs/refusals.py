@@ -24,6 +24,7 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.manifests import template_of
+from trainingjob_operator.core.pacing import Backoff
 from trainingjob_operator.core.refusals import changed_wait_s
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.kube.cluster import Cluster
@@ -140,7 +141,7 @@ class RefusalReader:
 def _longer_wait_s(message: str, before: Refusal | None) -> float:
     """Return twice the last wait if the same was refused again, else the shortest one."""
     again = before is not None and before.message == message
-    return min(2 * before.wait_s, ASK_AGAIN_S) if before and again else ASK_SOON_S
+    return Backoff(ASK_SOON_S, ASK_AGAIN_S).next_s(before.wait_s if before and again else 0.0)
 
 
 def _was_accepted_before(entry: JobEntry, job: JobView) -> bool:

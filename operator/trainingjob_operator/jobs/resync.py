@@ -25,6 +25,7 @@ from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer, rewind_of
 from trainingjob_operator.core.job_stage import awaits_release
 from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.pacing import Backoff
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.readiness import says_queued
 from trainingjob_operator.core.retention import finished_at, finishes_ahead
@@ -40,8 +41,8 @@ from trainingjob_operator.kube.unreadable import Unreadable
 
 _DEBOUNCE_S: Final = 0.5
 _RETRY_S: Final = 2.0
-_RETRY_FORBIDDEN_S: Final = 60.0
-"""What is forbidden is asked about after `_RETRY_S`, then after twice as long, up to this."""
+_RETRY_FORBIDDEN: Final = Backoff(_RETRY_S, 60.0)
+"""How soon what is forbidden is asked about again."""
 
 _WHAT: Final = "jobs and pods"
 _logger = logging.getLogger(__name__)
@@ -208,8 +209,8 @@ class Resync:
             elif self.unreadable.read(_WHAT, namespace):
                 _logger.info("the jobs and pods of namespace %s can be listed now", namespace)
         left_out = frozenset(refused)
-        again = left_out == self._left_out
-        self._ask_again_s = min(2 * self._ask_again_s, _RETRY_FORBIDDEN_S) if again else _RETRY_S
+        is_same = left_out == self._left_out
+        self._ask_again_s = _RETRY_FORBIDDEN.next_s(self._ask_again_s if is_same else 0.0)
         self._left_out = left_out
 
     def _take_in(self, job: JobView) -> None:

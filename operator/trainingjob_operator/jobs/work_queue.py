@@ -18,6 +18,8 @@ import random
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
+from trainingjob_operator.core.pacing import Backoff
+
 LIMIT: Final = 20_000
 
 K = TypeVar("K")
@@ -44,8 +46,7 @@ class WorkQueue(Generic[K]):
         """
         self.limit: Final = limit
         self._follows: Final = follows
-        self._base_s: Final = base_s
-        self._cap_s: Final = cap_s
+        self._backoff: Final = Backoff(base_s, cap_s)
         self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._queued: set[K] = set()
         self._running: set[K] = set()
@@ -109,7 +110,7 @@ class WorkQueue(Generic[K]):
 
     def _wait_after_failure(self, key: K, at_least_s: float) -> float:
         count = self._failures[key] = self._failures.get(key, 0) + 1
-        wait = min(self._cap_s, self._base_s * 2.0 ** min(count - 1, 32))
+        wait = self._backoff.wait_s(count)
         return max(at_least_s, wait) * random.uniform(1.0, 1.25)  # noqa: S311 - not a secret
 
     def park(self, key: K, delay_s: float) -> None:

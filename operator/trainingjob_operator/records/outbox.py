@@ -32,6 +32,7 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.decision import Delivery
 from trainingjob_operator.core.job import JobKey, JobStatus, JobView, is_newer
 from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.pacing import Backoff
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.core.record import build_record
@@ -53,8 +54,7 @@ _LOOK_S: Final = 1.0
 """How often it is looked whether news that wait can be passed on, and whether anybody takes them."""
 
 _SHORTEST_SLEEP_S: Final = 0.01
-_BACKOFF_BASE_S: Final = 1.0
-_BACKOFF_CAP_S: Final = 300.0
+_BACKOFF: Final = Backoff(1.0, 300.0)
 _logger = logging.getLogger(__name__)
 
 
@@ -380,7 +380,7 @@ class Outbox:
 
     def _again_later(self, key: JobKey) -> None:
         """Exponential back-off with full jitter: what failed together does not come together."""
-        ceiling = min(_BACKOFF_CAP_S, _BACKOFF_BASE_S * 2.0 ** min(self._cache.failures(key), 32))
+        ceiling = _BACKOFF.wait_s(self._cache.failures(key) + 1)
         wait = random.uniform(0.0, ceiling)  # noqa: S311 - not a secret
         self._cache.failed(key, due=self._clock.monotonic() + wait)
         if key not in self._cache:  # it has been evicted, or there was no room for it

@@ -23,6 +23,7 @@ from trainingjob_api.errors import ForbiddenError, KubernetesError, ThrottledErr
 from trainingjob_operator.core.history import History
 from trainingjob_operator.core.job import JobKey, JobView, RecordState
 from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.core.pacing import batches
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.retention import (
     FINISHED_AHEAD,
@@ -195,8 +196,7 @@ class JobSweep:
         return [_Due(surplus.key, surplus.uid, history.inherited)]
 
     async def _delete(self, due: list[_Due], report: JobsReport) -> None:
-        for start in range(0, len(due), _AT_ONCE):
-            batch = due[start : start + _AT_ONCE]
+        for batch in batches(due, _AT_ONCE):
             await asyncio.gather(*(self._delete_one(each, report) for each in batch))
 
     async def _delete_one(self, due: _Due, report: JobsReport) -> None:
