@@ -6,7 +6,7 @@ archive is a service to the job and never holds it for long.
 
 `LogsArchived` with the reason `Pending` is the obligation, written together with the job's end. It
 outlives the process: while it stands, the record is not sent, which names the logs, and the job is
-not let go. What is known of single pods is in memory; what memory has forgotten the file tells.
+not let go. What is known of single pods is in memory; what memory has forgotten is in the file.
 
 What a job should have logs of are the ranks that it had, and not the pods that are known: a pod can
 go while the operator is away, or be deleted by force. Of a rank whose pod went unread the archive

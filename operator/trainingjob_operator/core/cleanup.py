@@ -1,4 +1,4 @@
-"""Which pods go when a job is finished or an attempt is taken down, and which do not let go.
+"""Pods that go when a job is finished or an attempt is taken down, and those that linger.
 
 A node that is dead lets no pod go, and Kubernetes waits for it for ever: only the node could report
 that nothing of the pod runs any more. A job that waits for such a pod says so.
@@ -62,7 +62,7 @@ _WHAT_ENDS_IT: Final = (
 
 
 def lingering(pods: Iterable[PodView], *, now: datetime) -> str:
-    """Say which pods their nodes have not let go long after their time; "" if there is none."""
+    """Name the pods that are there long after their time, on their nodes; "" if there is none."""
     late = sorted((_gone_by(pod), pod.name, pod.node) for pod in pods if _lingers(pod, now))
     if not late:
         return ""

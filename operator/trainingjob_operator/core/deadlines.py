@@ -10,7 +10,7 @@ from trainingjob_operator.core.restart import pending_return
 
 
 def active_deadline(job: JobView, status: JobStatus) -> datetime | None:
-    """When `activeDeadlineSeconds` is over; None without one, or before the job started.
+    """Return when `activeDeadlineSeconds` is over; None without one, or before the job started.
 
     It counts from `startTime`, over all attempts, and anew after a resume, as in batch/v1.
     """
@@ -20,10 +20,10 @@ def active_deadline(job: JobView, status: JobStatus) -> datetime | None:
 
 
 def pre_running_deadline(job: JobView, status: JobStatus, ranks: Ranks) -> datetime | None:
-    """When `preRunningDeadlineSeconds` is over; None without one, or once every rank has run.
+    """Return when `preRunningDeadlineSeconds` is over; None without one, or once every rank has run.
 
     It counts the time in which the attempt was free to start, and no other: it does not begin
-    before `attemptStartTime`, and scheduling gates, with which somebody else holds the pods, stop
+    before `attemptStartTime`, and scheduling gates, by which another controller holds the pods, stop
     it; when they are gone it begins anew. While a gang that gave back what it had is away, it stands
     still.
     """

@@ -1,4 +1,4 @@
-"""What a decision is made from and what comes out of it."""
+"""The input of a decision and its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from trainingjob_operator.core.pod import PodView
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionSettings:
-    """What the operator's settings say; all durations in seconds.
+    """The settings that decisions depend on; all durations in seconds.
 
     Attributes:
         restart_backoff_s: wait before the first restart; doubles with each further one.
         restart_backoff_cap_s: the longest wait before a restart.
-        recording: whether finished jobs leave a record: an endpoint is set.
+        recording: finished jobs leave a record: an endpoint is set.
         record_deadline_s: how long a job that its user deleted is held for its record.
         partial_hold_s: for how long, at least, a gang that is refused in part keeps what it has; 0:
             for ever.
-        archiving: whether the logs of ranks are archived: there is a log volume.
+        archiving: the logs of ranks are archived: there is a log volume.
     """
 
     restart_backoff_s: float = 1.0
@@ -63,7 +63,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """What became of a try to store a job's record.
+    """The result of a try to store a job's record.
 
     Attributes:
         uid, revision: of which job, and which revision of its record.
@@ -80,7 +80,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogOutcome:
-    """What became of the log of one pod: it is on the log volume, or it is given up.
+    """The result for the log of one pod: it is on the log volume, or it is given up.
 
     Attributes:
         attempt, rank: whose log it is.
@@ -109,7 +109,7 @@ class LogOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """Ranks that had pods and have none any more, and nobody remembers what became of their logs.
+    """Ranks that had pods and have none any more, and of whose logs memory knows nothing.
 
     The archive knows.
     """
@@ -129,7 +129,7 @@ class Observation:
         ended: pods of the current attempt that had ended otherwise when they went, as last seen.
         refusal: the last refusal while it stands.
         pods_are_live: the pods were read from the API just now, so absence can be believed.
-        delivery: what became of the last try to store the record, if there is news.
+        delivery: the result of the last try to store the record, until status says it.
         endpoint_is_down: the record endpoint does not answer at the moment.
         logs: what became of the logs of its pods, by the pods' uids, as far as memory reaches.
         volume_error: why the log volume cannot be written at the moment; "" when it can.
@@ -174,7 +174,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do about one job now.
+    """The actions that are due for one job.
 
     The order is part of the contract: ranks in `create` are created first (their names are
     deterministic, so a crash before the status is written creates nothing twice), then the
@@ -188,7 +188,7 @@ class Plan:
         create: ranks of `status.attempt` to create.
         archive: pods whose logs are to be put on the log volume; of those that shall go none is in
             `delete` before its log is archived or given up.
-        survey: ranks without a pod, of which the archive is to tell whether it has their logs.
+        survey: ranks without a pod; the archive is asked if it has their logs.
         look_again_at: when the next decision is due if nothing happens before.
         needs_live_pods: the decision rests on the absence of pods; read them from the API and
             decide again before anything is recorded.

@@ -14,7 +14,7 @@ from trainingjob_operator.core.pod import PodView
 
 
 class Verdict(Enum):
-    """What to do about a failed pod."""
+    """The consequence of a failed pod."""
 
     FAIL_JOB = "FailJob"
     IGNORE = "Ignore"

@@ -25,8 +25,8 @@ def gitops_owner(labels: Mapping[str, Any], annotations: Mapping[str, Any]) -> s
     """Return the name of the tool that owns an object with these labels and annotations, or "".
 
     Argo CD puts its default label where charts and people put theirs, who mean the same by it.
-    Helm's own marks say that it is Helm's; without any, it is Argo CD's, or somebody's who will
-    find his job still there.
+    Helm's own marks say that it is Helm's; without any, it is Argo CD's, or a person's who will
+    find the job still there.
     """
     if _ARGO_CD_ANNOTATION in annotations or _ARGO_CD_OWN_LABEL in labels:
         return "Argo CD"

@@ -1,4 +1,4 @@
-"""What the operator remembers of a TrainingJob: small frozen values, never the pod template.
+"""The operator's memory of a TrainingJob: small frozen values, never the pod template.
 
 The template comes from a live read whenever pods are made from it, so that the index stays small
 and nothing is started from a stale copy.
@@ -127,7 +127,7 @@ class JobStatus:
         return next((c for c in self.conditions if c.type == kind), None)
 
     def is_true(self, kind: str) -> bool:
-        """Whether the condition of this type is there and true."""
+        """True if the condition of this type is there and true."""
         found = self.condition(kind)
         return found is not None and found.status
 
@@ -186,7 +186,7 @@ class FailurePolicyRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """What of `spec` the decisions need; all durations in seconds."""
+    """The part of `spec` that decisions need; all durations in seconds."""
 
     num_nodes: int = 1
     backoff_limit: int = 3
@@ -207,16 +207,16 @@ class JobView:
 
     Attributes:
         invalid: why `spec` cannot be understood; None when it can. `spec` then has defaults.
-        deleted_at: when its deletion was requested; None while nobody did.
+        deleted_at: when its deletion was requested; None: it was not.
         discard_record: its user gave its record up.
         keep: its user pinned it: no retention policy removes it or its files.
         gitops_owner: the tool that would create it again, like `Helm`; "": none.
         finalizers: those that mean something to us; how many others a job has, and how long they
-            are, is up to whoever may write to it.
+            are, is up to those who may write to it.
         finalizer_count: how many it has in all.
         record_finalizer_at: the place of the one that stands for its record among all of them;
             None: it is not there.
-        shutdown_by: the field manager that set `spec.shutdown`, as far as the API server tells.
+        shutdown_by: the field manager that set `spec.shutdown`, as far as the API server says.
     """
 
     key: JobKey
@@ -244,9 +244,9 @@ class JobView:
 
     @property
     def is_to_end(self) -> bool:
-        """True if its user wants it to end: it is being deleted, or was told to shut down."""
-        told = self.spec.shutdown is not None or self.status.shutdown is not None
-        return self.deleting or told
+        """True if its user wants it to end: it is being deleted, or is to shut down."""
+        is_shut_down = self.spec.shutdown is not None or self.status.shutdown is not None
+        return self.deleting or is_shut_down
 
 
 def changed_fields(old: JobStatus, new: JobStatus) -> frozenset[str]:
@@ -278,7 +278,7 @@ def rewind_of(known: JobView, live: JobView) -> str:
 
 
 def is_newer(version: str, than: str) -> bool:
-    """Whether a resourceVersion comes after another one.
+    """True if a resourceVersion comes after another one.
 
     Resource versions of one kind are whole numbers that grow (Kubernetes documents them as
     comparable since 1.35). One that is no number is taken as newer: better one pass too many

@@ -13,7 +13,7 @@ _NO_RECORD_WAITS = frozenset({RecordState.STORED, RecordState.NOT_REQUIRED, None
 
 
 class Stage(IntEnum):
-    """What a job waits for next, in the order in which it happens."""
+    """The next thing that a job waits for, in the order in which it happens."""
 
     LIVE = 0
     """Its end."""

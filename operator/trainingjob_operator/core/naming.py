@@ -53,7 +53,7 @@ def format_indexes(indexes: Iterable[int]) -> str:
 def parse_indexes(text: str) -> frozenset[int]:
     """Read what `format_indexes` wrote.
 
-    Status can be edited by whoever may patch it: a part that is not understood is passed over
+    Status can be edited by all who may patch it: a part that is not understood is passed over
     (a rank taken as not done runs again, which loses time and nothing else), and no text makes
     the result larger than a job can be.
     """

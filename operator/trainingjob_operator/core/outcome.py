@@ -1,4 +1,4 @@
-"""How an attempt ends: completed, failed, disrupted, or out of time."""
+"""The end of an attempt: completed, failed, disrupted, or out of time."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -195,7 +195,7 @@ def _bear(s: Situation, *, reason: str, message: str, exit_code: int | None = No
 
 
 def _first(pods: Sequence[PodView]) -> PodView:
-    """The pod that went first, as far as the containers' times tell; then the lowest rank."""
+    """The pod that went first, by the containers' times; then the lowest rank."""
     return min(pods, key=lambda p: (p.finished_at or _NEVER, p.index))
 
 

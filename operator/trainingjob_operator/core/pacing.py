@@ -1,4 +1,4 @@
-"""How soon to try again, and how many at once."""
+"""Waits before the next try, and batches of tries at once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

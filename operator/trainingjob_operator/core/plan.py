@@ -5,9 +5,9 @@ asked in order, and the first that has an answer decides. The order is the meani
 
 1. what is finished stays finished;
 2. success comes before all else, as it means: finished before it was asked to stop;
-3. whoever wants the job to end (deletion, shutdown) comes before whatever befalls its pods;
+3. a request to end the job (deletion, shutdown) comes before all that happens to its pods;
 4. a failure is counted before a suspension takes the failed pods away;
-5. a suspension comes before disruptions: the pods that it takes down are no news;
+5. a suspension comes before disruptions: the pods that it takes down are not lost;
 6. a lost rank comes before the deadlines: it looks like one that has never run;
 7. the deadlines come before the wait for a pod's end that rules are to judge, and before giving
    back what an attempt has, which would begin another one.
@@ -96,7 +96,7 @@ def plan(seen: Observation, policy: DecisionSettings, *, now: datetime) -> Plan:
 
 
 def is_ours(job: JobView) -> bool:
-    """Whether this operator is the one that manages the job."""
+    """True if this operator is the one that manages the job."""
     return job.spec.managed_by in {None, MANAGER}
 
 

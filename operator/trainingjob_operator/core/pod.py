@@ -1,4 +1,4 @@
-"""What the operator remembers of a pod: half a kilobyte, and little that a user can make grow."""
+"""The operator's memory of a pod: half a kilobyte, and little that a user can make grow."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,7 +23,7 @@ class PodPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerExit:
-    """How one container of a pod ended."""
+    """The end of one container of a pod."""
 
     container: str
     exit_code: int
@@ -43,7 +43,7 @@ class PodView:
             after its deletion was requested; else "".
         node: name of the node that it is bound to, else "".
         grace_s: seconds that its deletion gives it; None while it is not being deleted.
-        stop_requested_at: when its deletion or disruption was requested; None while nobody did.
+        stop_requested_at: when its deletion or disruption was requested; None: it was not.
         finished_at: when its main container ended, or its last one if that never ran; None before.
         disruption: reason of its true `DisruptionTarget` condition, else "".
         rejected: its node took it back before any container of it ran; `reason` says why.
@@ -118,7 +118,7 @@ class PodView:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether its phase is final: nothing of it runs, nothing will."""
+        """True if its phase is final: nothing of it runs, nothing will."""
         return self.phase in TERMINAL
 
     @property

@@ -1,8 +1,8 @@
-"""How a pod's rank ended: which container decides, and what it says of its end.
+"""The end of a pod's rank: which container decides, and what it says of its end.
 
 The main container decides, and nothing that the others return does. It has ended by itself when
 it has ended while the pod as a whole has not: a kubelet that stops a pod shows no container's end
-before it can show them all, unless the API has been told before (a deletion, an announced
+before it can show them all, unless the API knows before (a deletion, an announced
 disruption). Where it never ran, what kept it from running decides: the pod's node, which says so
 in the pod's own reason, or an init container.
 """
@@ -54,7 +54,7 @@ class Containers:
 
 
 class PodEnd(NamedTuple):
-    """How a rank ended. Code, reason and message are all of the same container, or of the pod.
+    """The end of a rank. Code, reason and message are all of the same container, or of the pod.
 
     Attributes:
         exit_code: of the container that decides; None where none does.

@@ -1,4 +1,4 @@
-"""How far a job has come: its phase, and which changes of its status are mere progress.
+"""The progress of a job: its phase, and the changes of its status that are mere progress.
 
 The phase is one word for people, derived from the conditions, and never a source of truth. Nothing
 is decided from mere progress, which can wait: a thousand ranks that become ready one by one are a
@@ -44,7 +44,7 @@ _GETS_GOING: Final = ("Pending", "Running")
 
 
 def is_mere_progress(old: JobStatus, new: JobStatus) -> bool:
-    """Whether a status says nothing new but how far the pods have come.
+    """True if a status says nothing new but how far the pods have come.
 
     That is counters, that every rank runs by now, and which is the first that does not. What is in
     the way of a rank, and everything that a decision rests on (attempts, completed ranks, terminal

@@ -31,7 +31,7 @@ class Rank:
 
     @property
     def nodes(self) -> int:
-        """How many ranks there are."""
+        """The number of ranks."""
         return len(self.hosts)
 
 

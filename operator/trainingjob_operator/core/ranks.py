@@ -33,12 +33,12 @@ class Ranks:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every rank is done."""
+        """True if every rank is done."""
         return len(self.completed) == self.nodes
 
     @property
     def all_started(self) -> bool:
-        """Whether every rank is done or its pod has left Pending (it never goes back)."""
+        """True if every rank is done or its pod has left Pending (it never goes back)."""
         started = {p.index for p in self.current if p.phase is not PodPhase.PENDING}
         return len(started | self.completed) == self.nodes
 

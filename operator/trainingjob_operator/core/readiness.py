@@ -39,7 +39,7 @@ _IMAGE_REASONS: Final = frozenset(
 
 
 class Readiness(NamedTuple):
-    """Whether the ranks are ready, and why not."""
+    """True if the ranks are ready; else why not."""
 
     ready: bool
     reason: str
@@ -103,7 +103,7 @@ def running_beside(ranks: Ranks) -> str:
 
 
 def mention_kept(readiness: Readiness, ranks: Ranks) -> Readiness:
-    """Return the judgement with the pods of earlier attempts that somebody keeps, if there are."""
+    """Return the judgement with the pods of earlier attempts that finalizers keep."""
     kept = kept_pods(ranks.stale)
     return readiness._replace(message=f"{readiness.message}; {kept}") if kept else readiness
 
@@ -135,7 +135,7 @@ def blocked_status(job: JobView, reason: str, message: str, *, now: datetime) ->
 
 
 def says_queued(status: JobStatus) -> bool:
-    """Whether the status says already that the job waits for room."""
+    """True if the status says already that the job waits for room."""
     said = status.condition(CONDITION_PODS_READY)
     return said is not None and said.reason == REASON_QUEUED
 

@@ -68,7 +68,7 @@ def build_record(
 
 
 def _logs(status: JobStatus) -> Object | None:
-    """Where the job's files are on the log volume; None for a job that has none there."""
+    """Return where the job's files are on the log volume; None if it has none."""
     if status.log_path is None:
         return None
     return {"path": status.log_path, "bytes": status.log_bytes or 0}
@@ -138,7 +138,7 @@ def _masked_variable(variable: Object) -> Object:
 
 
 def _clean(value: Any) -> Any:
-    """What JSON has no word for, and text that is no Unicode, made harmless."""
+    """Replace what JSON has no word for, and text that is no Unicode."""
     if isinstance(value, dict):
         return {_clean(k): _clean(v) for k, v in value.items()}
     if isinstance(value, list):

@@ -27,7 +27,7 @@ _FIRST_REVISION: Final = 1
 
 
 def must_claim(job: JobView, policy: DecisionSettings) -> bool:
-    """Whether the finalizer has to be put on the job before anything else is done.
+    """True if the finalizer has to be put on the job before anything else is done.
 
     A job that runs already gets it as well: recording may have been switched on meanwhile.
     """
@@ -86,7 +86,7 @@ def stored(draft: StatusDraft) -> StatusDraft:
 def may_release(
     status: JobStatus, job: JobView, policy: DecisionSettings, *, now: datetime
 ) -> bool:
-    """Whether the finalizer can go.
+    """True if the finalizer can go.
 
     A user's deletion is honoured in finite time, stored or not; retention alone releases nothing.
     """
@@ -100,7 +100,7 @@ def may_release(
 
 
 def release_deadline(job: JobView, policy: DecisionSettings) -> datetime:
-    """When a job that its user deleted is released, its record stored or not."""
+    """Return when a job that its user deleted is released, its record stored or not."""
     asked_at = job.deleted_at or job.created_at
     return asked_at + timedelta(seconds=policy.record_deadline_s)
 

@@ -1,4 +1,4 @@
-"""What a refusal is about: one attempt, of one generation of its job.
+"""The subject of a refusal: one attempt, of one generation of its job.
 
 The next attempt asks from anew, because what refused the last one may have passed long since. A job
 that has changed asks from anew, too, because it may have been mended; one that changes again and
@@ -41,7 +41,7 @@ def changed_wait_s(before: Refusal | None, attempt: int, *, now: datetime) -> fl
     """Return for how many seconds a change of the job does not make a new refusal void.
 
     The first change is asked about at once. Each one that was asked about early, and refused,
-    doubles the wait for the next, so that nobody can have the API server asked at every edit.
+    doubles the wait for the next, so that not every edit asks the API server.
     """
     if before is None or before.attempt != attempt:
         return 0.0

@@ -1,4 +1,4 @@
-"""Where ranks meet: the host names that they will really have, and the port.
+"""The place where ranks meet: the host names that they will really have, and the port.
 
 A name is of use only if the pod can resolve it. What Kubernetes makes of a pod's `hostname`,
 `subdomain`, `hostNetwork` and `dnsPolicy` decides that:

@@ -80,7 +80,7 @@ def pending_return(status: JobStatus) -> Condition | None:
 
 
 def may_start_at(status: JobStatus, policy: DecisionSettings) -> datetime | None:
-    """When a pending restart may start its pods; None if none is pending.
+    """Return when a pending restart may start its pods; None if none is pending.
 
     The wait doubles with every restart and every disruption, so that a job whose pods are taken
     away as fast as they come is no hot loop. It is computed from status alone: a restart of the
@@ -95,7 +95,7 @@ def may_start_at(status: JobStatus, policy: DecisionSettings) -> datetime | None
 
 
 PROGRESS: Final = timedelta(minutes=10)
-"""How long every rank has to be ready for the disruptions before to be forgiven."""
+"""Every rank has to be ready for so long for earlier disruptions to be forgiven."""
 
 
 def forgive_disruptions(status: JobStatus, *, now: datetime) -> JobStatus:

@@ -1,4 +1,4 @@
-"""Which finished jobs leave the cluster, and when.
+"""The finished jobs that leave the cluster, and when.
 
 A job goes when it is finished, its record is stored (or none is owed), and its time to live is
 over. How it ended makes no difference, unless a policy says so. The time comes from the first of
@@ -32,7 +32,7 @@ RECORD_PENDING: Final = "RecordPending"
 """Its record is not stored yet."""
 
 RECORD_REJECTED: Final = "RecordRejected"
-"""The receiver does not take its record, and nobody has given that up."""
+"""Its record was rejected, and is not given up."""
 
 RECORD_HELD: Final = "RecordHeld"
 """Its record is stored, and our finalizer is still on it: it goes a moment later."""
@@ -41,16 +41,16 @@ LOGS_PENDING: Final = "LogsPending"
 """Its logs are not archived yet, nor given up, which takes a minute at most."""
 
 DELETING: Final = "Deleting"
-"""Somebody has deleted it already."""
+"""It is being deleted already."""
 
 FINISHED_AHEAD: Final = "FinishedAhead"
 """By our clock it has yet to finish: a clock was ahead, or ours is behind. Its time is to come."""
 
 POLICY_UNKNOWN: Final = "PolicyUnknown"
-"""What its namespace's policy says is not known, so nothing is concluded."""
+"""Its namespace's policy is not known, so nothing is concluded."""
 
 MOST_SKEW: Final = timedelta(minutes=1)
-"""A finish time that is ahead of our clock by no more than that is no word worth: clocks differ."""
+"""Finish times up to this far in the future are clock skew, and are not reported."""
 
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -62,7 +62,7 @@ BY_SETTINGS: Final = "the operator's settings"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What one RetentionPolicy says; None: it inherits. All durations in seconds.
+    """The rules of one RetentionPolicy; None: it inherits. All durations in seconds.
 
     Attributes:
         ttl_s: how long a finished job is kept.
@@ -81,7 +81,7 @@ class Rules:
     files_max_age_s: int | None = None
 
     def ttl_after(self, outcome: str) -> int | None:
-        """How long a job that ended like this is kept, as far as this policy says."""
+        """Return how long a job that ended like this is kept, as far as this policy says."""
         by_outcome = {
             CONDITION_COMPLETE: self.complete_s,
             CONDITION_FAILED: self.failed_s,
@@ -109,7 +109,7 @@ class Inherited:
     settings_ttl_s: float = 3600.0
 
     def ttl_after(self, outcome: str) -> tuple[float, str]:
-        """How long a job that ended like this is kept, in seconds, and who says so."""
+        """Return how long a job that ended like this is kept, in seconds, and who says so."""
         if (ttl := self.own.ttl_after(outcome)) is not None:
             return ttl, BY_NAMESPACE
         if (ttl := self.default.ttl_after(outcome)) is not None:
@@ -117,7 +117,7 @@ class Inherited:
         return self.settings_ttl_s, BY_SETTINGS
 
     def history_limit(self, outcome: str) -> int | None:
-        """How many jobs that ended like this, or like its siblings, are kept; None: any number."""
+        """Return how many jobs that ended like this, or like its siblings, are kept; None: all."""
         if outcome == CONDITION_COMPLETE:
             own, default = self.own.successful_limit, self.default.successful_limit
         else:
@@ -127,7 +127,7 @@ class Inherited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What is to become of a job.
+    """The decision about one job.
 
     Attributes:
         expired: it is to be deleted now.
@@ -145,7 +145,7 @@ class Verdict:
     ahead: timedelta = timedelta()
 
     def is_held(self, *, now: datetime) -> bool:
-        """Whether it is due and stays all the same."""
+        """True if it is due and stays all the same."""
         due = self.due_at is None or self.due_at <= now
         return bool(self.held_by) and due
 
@@ -187,12 +187,12 @@ def judge(job: JobView, inherited: Inherited | None, *, now: datetime) -> Verdic
 
 
 def finishes_ahead(ended_at: datetime, *, now: datetime) -> bool:
-    """Whether a job says that it finished in the future, by more than clocks differ."""
+    """True if a job says that it finished in the future, by more than clocks differ."""
     return ended_at - now > MOST_SKEW
 
 
 def counts_for_history(job: JobView) -> bool:
-    """Whether a job is one of those whose number a history limit bounds.
+    """True if a job is one of those whose number a history limit bounds.
 
     A job that something holds, or that names its own time to live, stays beside them.
     """
@@ -205,7 +205,7 @@ def counts_for_history(job: JobView) -> bool:
 
 
 def finished_at(status: JobStatus) -> datetime | None:
-    """When a job finished; None if it has not.
+    """Return when a job finished; None if it has not.
 
     That is its completion time, else the moment at which its terminal condition became true.
     """
@@ -223,7 +223,7 @@ def _finished_at(status: JobStatus, outcome: Condition) -> datetime:
 
 
 def _in_the_way(job: JobView) -> str:
-    """What keeps a finished job whoever wants it gone; "": nothing."""
+    """Return what keeps a finished job in any case; "": nothing."""
     if job.deleting:
         return DELETING
     if job.keep:

@@ -1,4 +1,4 @@
-"""Where a job stands: what every step of the plan looks at, and the two ways in which it ends."""
+"""The situation of a job, which every step of the plan looks at, and the two ways to end it."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime

@@ -1,6 +1,6 @@
 """Starting and following an attempt: nothing of it starts while something of the last one runs.
 
-A pod that has ended and is kept by somebody's finalizers runs no more, and holds nothing that the
+A pod that has ended and is kept by finalizers runs no more, and holds nothing that the
 next attempt needs: the attempt is part of a pod's name.
 """
 
@@ -95,7 +95,7 @@ def _ask_again_at(refusal: Refusal, s: Situation) -> datetime:
 
 
 def is_to_run(job: JobView) -> bool:
-    """True if pods of the job are wanted: it is not over, and nothing tells it not to run."""
+    """True if pods of the job are wanted: it is not over, and nothing forbids it to run."""
     is_over = job.status.is_finished or job.invalid is not None
     return not (job.spec.suspend or job.is_to_end or is_over)
 

@@ -1,7 +1,7 @@
 """`spec.suspend`: take the pods down, keep the job; a resume is a new attempt.
 
 A suspended job whose pods are gone and whose status says all that there is to say is settled: it
-waits for its user alone. Nobody has to remember it until it changes.
+waits for its user alone. It need not be remembered until it changes.
 """
 
 from dataclasses import replace
@@ -60,9 +60,9 @@ def resumed(s: Situation) -> Situation:
 
 
 def is_settled(job: JobView, policy: DecisionSettings) -> bool:
-    """True if a suspended job has nothing left to be done, as far as the job itself tells.
+    """True if a suspended job has nothing left to be done, as far as the job itself says.
 
-    What it cannot tell is that a pod has turned up since its status was written.
+    What it cannot say is that a pod has turned up since its status was written.
     """
     status = job.status
     is_suspended = job.spec.suspend and status.is_true(CONDITION_SUSPENDED)

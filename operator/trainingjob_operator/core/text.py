@@ -15,7 +15,7 @@ def cut(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
 
 def one_line(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
     """The text with control characters made visible, so that it cannot forge a log line."""
-    # The slice bounds the work: nobody reads the tail of a megabyte.
+    # The slice bounds the work: the tail of a megabyte is of no use.
     safe = "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
         for c in text[: limit * 2]

@@ -29,7 +29,7 @@ _STOPPING: Final = "Stopping"
 
 
 def events_between(old: JobStatus, new: JobStatus) -> tuple[Event, ...]:
-    """What to tell the user of a job about the step from one status to the next."""
+    """Return the Events for the step from one status of a job to the next."""
     events = []
     if new.launched_attempt is not None and new.launched_attempt != old.launched_attempt:
         message = f"all pods of attempt {new.launched_attempt} are created"
@@ -45,7 +45,7 @@ def events_between(old: JobStatus, new: JobStatus) -> tuple[Event, ...]:
 
 
 def _is_news(old: Condition | None, new: Condition) -> bool:
-    """Whether a condition says something that its user should hear of."""
+    """True if a condition says something new that is worth an Event."""
     if new.type == CONDITION_FINISHED:
         return False  # says what the terminal condition says
     if new.type == CONDITION_PODS_READY:

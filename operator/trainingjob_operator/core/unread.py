@@ -1,4 +1,4 @@
-"""Which ranks' logs are not known to be archived, though their pods are gone or about to go.
+"""Ranks whose logs are not known to be archived, though their pods are gone or about to go.
 
 What a process knows of logs goes with it, and pods can go while no operator runs. So what is still
 to be archived when an attempt ends is noted in status, by the write that ends it. A note is removed
@@ -86,7 +86,7 @@ def _known(seen: Observation, attempt: int) -> frozenset[int]:
 
 
 def _is_to_be_noted(pod: PodView, status: JobStatus) -> bool:
-    """True if the log of a pod is owed, and nothing else in status tells that there is one.
+    """True if the log of a pod is owed, and nothing else in status says that there is one.
 
     The ranks of a launched attempt are known by `launchedAttempt` when the job ends with it.
     """

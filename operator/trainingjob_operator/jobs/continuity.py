@@ -3,7 +3,7 @@
 A cluster that is restored from a backup goes back to an older resourceVersion. Everything that is
 remembered is newer than what there is then, and would be kept for ever; kopf's watches wait for
 versions that are far ahead. When the definitions are deleted, kopf stops its watches for good, and
-nobody lets go of the objects that are to be deleted with them.
+no finalizer of ours is released on the objects that are to be deleted with them.
 
 In both cases the operator begins anew, as a restart would: from complete lists, once the
 definitions are served. A restart loses nothing that matters, so this does not either.

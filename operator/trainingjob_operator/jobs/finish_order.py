@@ -21,7 +21,7 @@ class _Place(NamedTuple):
 
 
 class FinishOrder:
-    """Whoever finished or settled first, goes first."""
+    """The jobs by the time at which they finished or settled; the first goes first."""
 
     def __init__(self) -> None:
         self._order: Final[list[_Place]] = []
@@ -36,10 +36,10 @@ class FinishOrder:
 
     @property
     def first(self) -> JobKey:
-        """Whoever finished or settled first.
+        """The job that finished or settled first.
 
         Raises:
-            IndexError: nobody has.
+            IndexError: there is none.
         """
         return self._order[0].key
 

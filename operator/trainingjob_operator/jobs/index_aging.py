@@ -2,7 +2,7 @@
 
 So it does suspended jobs that are settled.
 
-Their objects are the truth. What has pods that run stays, because somebody has to take them down.
+Their objects are the truth. What has pods that run stays, because they have to be taken down.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ own to choose, and a job has a thousand. Of the others the beginning is."""
 
 @dataclass(slots=True)
 class JobEntry:
-    """What is known of one job. Belongs to the index; others read it, and set the notes below.
+    """All that is known of one job. Belongs to the index; others read it, and set the notes below.
 
     Attributes:
         vanished: ranks of the current attempt whose pods were seen to go unfinished.
@@ -31,7 +31,7 @@ class JobEntry:
             go, these pods, which are to be judged; at most one for each, whose room is reserved
             until the attempt is over. None: there is none.
         unbegun: ranks of the current attempt whose pods were seen to go before they had begun.
-        gone: uids of the last pods that were seen to go. Late news of one (our POST answered after
+        gone: uids of the last pods that were seen to go. A late report of one (our POST answered after
             its end, a list read before it) must not bring it back. None: no pod was.
         pods_known: the pods were listed, or there can be none yet; otherwise they must be read
             from the API before anything is concluded from their absence.
@@ -65,7 +65,7 @@ class JobEntry:
 
     @property
     def is_crowded(self) -> bool:
-        """True if the job has more pods than it can have, unless somebody forges them.
+        """True if the job has more pods than it can have without forged ones.
 
         A spec that is not understood does not say how many that are.
         """
@@ -74,7 +74,7 @@ class JobEntry:
 
     @property
     def kept(self) -> int:
-        """How many pods of earlier attempts finalizers keep, beside those of the next attempt."""
+        """The number of pods of earlier attempts that finalizers keep, beside those of the next attempt."""
         attempt = self.job.status.attempt
         return sum(bool(pod.held_by) and pod.attempt != attempt for pod in self.pods.values())
 

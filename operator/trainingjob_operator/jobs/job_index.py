@@ -1,13 +1,13 @@
 """The bounded index of jobs and their pods: the operator's picture of the cluster.
 
-Every method is synchronous, so that nobody sees it half changed: between two awaits the picture
+Every method is synchronous, so that it is never seen half changed: between two awaits the picture
 is consistent, and no locking is needed.
 
 Bound: `max_jobs` entries. At the limit a job that has finished goes first, or one that is suspended
 and settled (its object in the cluster still is the truth); a live one is never forgotten to make
 room; a new job is turned away and has to wait in line (`waiting_line`), where the namespace with the
-fewest live jobs comes first. A job has at most a few pods a rank; of more, which only somebody's
-forgery can be, none is taken in. All pods are followed, and all together are bounded by what may
+fewest live jobs comes first. A job has at most a few pods a rank; of more, which only forged
+ones can be, none is taken in. All pods are followed, and all together are bounded by what may
 start (`pod_room`).
 """
 
@@ -90,10 +90,10 @@ class JobIndex:
         return self._entries.get(key)
 
     def observe_job(self, job: JobView) -> bool:
-        """Take in a job as it was just seen; older news than the index has are ignored.
+        """Take in a job as it was just seen; what is older than what the index has is ignored.
 
         Returns:
-            Whether the job is in the index now. False: the index is full of live jobs, or the room
+            True if the job is in the index now. False: the index is full of live jobs, or the room
             that there is belongs to another job that waits.
         """
         if is_newer(job.resource_version, self.newest_version):
@@ -110,7 +110,7 @@ class JobIndex:
             if entry.job.status.attempt != job.status.attempt:
                 entry.vanished = entry.done = entry.unbegun = frozenset()
                 entry.ended = None
-                entry.has_service = False  # somebody may have deleted it since
+                entry.has_service = False  # it may have been deleted since
             if not entry.job.status.is_finished:
                 self._keep(job.key)  # if it was settled, it has changed since
             entry.job = job
@@ -149,7 +149,7 @@ class JobIndex:
     def forget_job(self, key: JobKey, uid: str) -> bool:
         """Remove a job that is gone, if it is this very one, from the index or from the line.
 
-        The uid decides: news of the end of the old may come after news of its namesake's birth.
+        The uid decides: the end of the old can be reported after the birth of its namesake.
         """
         entry = self._entries.get(key)
         if entry is None or entry.job.uid != uid:
@@ -171,7 +171,7 @@ class JobIndex:
         The records of finished ones may be stored or not.
 
         Their objects in the cluster are the truth; memory only would have spared a read. One of
-        which pods are left that run, or are to go, stays: somebody has to take them down.
+        which pods are left that run, or are to go, stays: they have to be taken down.
 
         Returns:
             How many were forgotten. Takes time for these, and for those that stay, alone.
@@ -191,7 +191,7 @@ class JobIndex:
         """Take in a pod as it was just seen.
 
         Returns:
-            Whether anything changed that a decision could depend on.
+            True if anything changed that a decision could depend on.
         """
         entry = self._owner_of(pod)
         if entry is None:
@@ -215,7 +215,7 @@ class JobIndex:
         return known is None or pod != replace(known, resource_version=pod.resource_version)
 
     def is_done_with(self, pod: PodView) -> bool:
-        """Whether nothing can be decided about a pod any more: its job is here, and is over."""
+        """True if nothing can be decided about a pod any more: its job is here, and is over."""
         entry = self._owner_of(pod)
         return entry is not None and not _is_of_use(pod, entry.job)
 
@@ -224,7 +224,7 @@ class JobIndex:
 
         Args:
             pod: as it was seen last.
-            as_it_went: that is how it was at its end, and not only when somebody looked.
+            as_it_went: that is how it was at its end, and not only when it was last read.
         """
         entry = self._owner_of(pod)
         if entry is None:
@@ -236,7 +236,7 @@ class JobIndex:
         entry.note_gone(pod)
         nodes = entry.job.spec.num_nodes
         if pod.attempt == entry.job.status.attempt and 0 <= pod.index < nodes:
-            # The last news of a pod, which comes with its end, can be that it had completed.
+            # The last report of a pod, which comes with its end, can be that it had completed.
             completed = pod.has_completed or (known is not None and known.has_completed)
             if completed:
                 entry.done |= {pod.index}
@@ -255,7 +255,7 @@ class JobIndex:
         is gone, unless it is newer than the list.
 
         Returns:
-            Whether anything changed that a decision could depend on.
+            True if anything changed that a decision could depend on.
         """
         entry = self._owner_of(pod)
         before = entry.pods.get(pod.name) if entry is not None else None
@@ -303,7 +303,7 @@ class JobIndex:
         self._on_turn(key)
 
     def _release_orphan(self, pod: PodView) -> bool:
-        """A pod that was a job's and is nobody's now (`--cascade=orphan`) is left alone."""
+        """Leave a pod alone that was a job's and has no owner now (`--cascade=orphan`)."""
         entry = self._entries.get(JobKey(pod.namespace, pod.job_name))
         known = entry.pods.get(pod.name) if entry is not None else None
         return known is not None and known.uid == pod.uid and self.forget_pod(known)
@@ -340,7 +340,7 @@ class JobIndex:
         return len(self._entries) < self.max_jobs or bool(self._leaving)
 
     def _call_next(self) -> None:
-        """Tell whose turn it is. Nobody is let in before."""
+        """Announce whose turn it is. No other job is let in before."""
         first = self.waiting.first
         if first is not None and self._has_room:
             self._on_turn(first)
@@ -363,7 +363,7 @@ class JobIndex:
         if job.status.is_finished:
             self._let_leave(job.key, finished_at(job.status) or job.created_at)
         else:
-            self._keep(job.key)  # somebody edited its status: it lives
+            self._keep(job.key)  # its status was edited: it lives
 
     def _let_leave(self, key: JobKey, since: datetime) -> None:
         if key not in self._leaving:
@@ -377,7 +377,7 @@ class JobIndex:
 
 
 def _is_of_use(pod: PodView, job: JobView) -> bool:
-    """Whether anything can still be decided about a pod.
+    """True if anything can still be decided about a pod.
 
     Of a job that has finished, a pod that has ended and is to stay is of no more interest, and
     there can be thousands of those.

@@ -11,10 +11,10 @@ from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.ports import Logs
 
 ASK_FOR_ROOM_S: Final = 1.0
-"""When as many logs wait to be archived as there is room for, those of a job ask again."""
+"""Interval at which the logs of a job ask again for room in the archive's queue."""
 
 ASK_VOLUME_S: Final = 60.0
-"""How often a job that runs without its directory on the log volume asks for it again."""
+"""Interval at which a job that runs without its directory on the volume asks for it again."""
 
 
 class LogKeeper:

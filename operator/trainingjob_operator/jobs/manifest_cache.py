@@ -1,4 +1,4 @@
-"""What of jobs is too large for the index: specs and labels, as they were last seen.
+"""The parts of jobs that are too large for the index: specs and labels, as they were last seen.
 
 A job's start needs its template, its record the whole spec. Without this cache each would read the
 job once more, to get what the watch or the answer to a write brought a moment ago. Nothing depends

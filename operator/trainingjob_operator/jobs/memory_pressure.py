@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Index(Protocol):
-    """What of the index is needed."""
+    """The part of the index that is needed."""
 
     def forget_finished_before(self, when: datetime) -> int:
         """Forget the jobs that finished before then; how many."""
@@ -44,13 +44,13 @@ def trim_heap() -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """What the watch over memory needs of others.
+    """The neighbours of the watch over memory.
 
     Attributes:
         steady: the time that the index goes by.
-        read: how much memory is used; None: nobody knows.
+        read: how much memory is used; None: it is not known.
         trim: gives free memory back to the kernel.
-        announce: tells people about a change. False: nobody can be told yet.
+        announce: reports a change to people. False: that is not possible yet.
     """
 
     index: Index
@@ -138,7 +138,7 @@ class MemoryPressure:
         self._tell()
 
     def _tell(self) -> None:
-        """Tell of the last change, now or at a later look."""
+        """Report the last change, now or at a later look."""
         if self._untold is not None and self._ports.announce(self._untold):
             self._untold = None
 

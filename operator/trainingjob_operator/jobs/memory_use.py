@@ -1,4 +1,4 @@
-"""How much memory is used, of how much: by the cgroup's accounts, or the machine's.
+"""Memory used, of how much: by the cgroup's accounts, or the machine's.
 
 The kernel kills by the cgroup's limit, so that is what counts. Page cache that it would give up
 first is no use of memory: pruning a volume fills it, and must not look like pressure.
@@ -34,7 +34,7 @@ class MemoryUse:
 
     @property
     def percent(self) -> float:
-        """How much is used, in percent."""
+        """The share that is used, in percent."""
         return 100.0 * self.used / self.limit
 
 
@@ -106,7 +106,7 @@ class MemoryMeter:
 
 
 def resident_bytes(root: Path = Path("/")) -> int:
-    """Memory of this process that is resident; 0 where nobody tells."""
+    """Memory of this process that is resident; 0 where it is not known."""
     fields = _text(root / _RESIDENT).split()
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0
 

@@ -34,14 +34,14 @@ from trainingjob_operator.kube.cluster import Cluster
 _MAX_BATCH: Final = 16
 
 IN_FLIGHT_BYTES: Final = 48 * 1024 * 1024
-"""What all pods together may take in memory that are being created."""
+"""Memory that all pods together may take that are being created."""
 
 _COPIES: Final = 4
 """A pod that is being created is there as objects, as what the client makes of them, and as JSON."""
 
 
 class _Launch(NamedTuple):
-    """What the creation of every rank is given; `before` is the last refusal of the job."""
+    """Arguments of the creation of every rank; `before` is the last refusal of the job."""
 
     entry: JobEntry
     job: JobView
@@ -49,7 +49,7 @@ class _Launch(NamedTuple):
     before: Refusal | None
 
 
-class Launcher:
+class PodCreator:
     """Creates Services and pods, and puts what it created into the index at once.
 
     The index must know our own writes before the watch echoes them: a pass in between would

@@ -13,7 +13,7 @@ from trainingjob_operator.kube.cluster import Cluster
 _MAX_AT_ONCE: Final = 16
 
 
-class PodRemover:
+class PodDeleter:
     """Deletes pods, and lets the index know that it was asked for."""
 
     def __init__(self, cluster: Cluster, index: JobIndex) -> None:

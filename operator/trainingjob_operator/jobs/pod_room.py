@@ -1,15 +1,15 @@
-"""How many pods all jobs together have, or are about to have, and which job starts next.
+"""The number of pods that all jobs have, or are about to have, and the job that starts next.
 
 A pod that is there is always followed. What waits is the start of an attempt whose ranks would be
 more pods than there is room for. A job that has room keeps it until it ends, is suspended or to
 stop, or the API server refuses its pods: a restart does not go to the end of the line.
 
-Nobody passes the first in the line, however little room he needs: else a large job would wait for
+No job passes the first in the line, however little room it needs: else a large job would wait for
 ever behind small ones. First is the oldest job of the namespace that has the fewest pods; but once
 so many ranks have started past one that waits as there is room in all, that one is first.
 
 A job that had room and whose pods were refused, all of them, has used none of it. Until as many ranks
-have started as there is room in all, nobody waits for it again: it starts when there happens to be
+have started as there is room in all, no other job waits for it again: it starts when there happens to be
 room. Else one that its quota never admits would have the others wait, again and again.
 
 Bound: a place in the line is some 500 bytes, and only jobs of the index wait. `limit` is what
@@ -30,7 +30,7 @@ ANSWER_S: Final = 30.0
 
 
 class _Wish(NamedTuple):
-    """What a job waits for.
+    """The request of a job that waits.
 
     Attributes:
         ranks: pods that it needs room for.
@@ -99,8 +99,8 @@ class PodRoom:
     def keep(self, entry: JobEntry) -> None:
         """Keep room for all ranks of a job that has begun an attempt, if there is room for that.
 
-        So it was before a restart, of which status and pods tell. Pods can be forged, and a status
-        be edited: nobody gets more than there is, or passes those who wait.
+        So it was before a restart, of which status and pods say so. Pods can be forged, and a status
+        be edited: no job gets more than there is, or passes those that wait.
         """
         ranks = entry.job.spec.num_nodes + entry.kept - entry.room
         if not (entry.has_room or self._wishes) and self._fits(ranks, besides=entry.room):
@@ -157,7 +157,7 @@ class PodRoom:
 
     @property
     def _passed_too_often(self) -> JobKey | None:
-        """Whoever came into the line first, if as many ranks as there is room for have passed."""
+        """The job that came into the line first, if as many ranks as there is room for have passed."""
         for key, wish in self._wishes.items():
             return key if self._started - wish.started_before >= self.limit else None
         return None
@@ -184,7 +184,7 @@ class PodRoom:
             self._on_turn(first)
 
     def _drop_who_does_not_answer(self) -> None:
-        """Let nobody hold up the line whose turn it is and who cannot start, for other reasons."""
+        """Let no job hold up the line whose turn it is and which cannot start, for other reasons."""
         first = self._passed_too_often or self.waiting.first
         called_at = self._wishes[first].called_at if first is not None else None
         if (

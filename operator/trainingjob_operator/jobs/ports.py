@@ -1,4 +1,4 @@
-"""What the reconciler needs of its neighbours, declared where it is used."""
+"""The interfaces of the reconciler's neighbours, declared where they are used."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
@@ -9,7 +9,7 @@ from trainingjob_operator.core.pod import PodView
 
 
 class Records(Protocol):
-    """Where records go; see `records.outbox` for the meaning."""
+    """The way of a record to its endpoint; see `records.outbox` for the meaning."""
 
     @property
     def endpoint_is_down(self) -> bool: ...
@@ -20,7 +20,7 @@ class Records(Protocol):
 
 
 class Retention(Protocol):
-    """What becomes of finished jobs; see `retention.job_deleter` for the meaning."""
+    """The retention of finished jobs; see `retention.job_deleter` for the meaning."""
 
     async def when_finished(self, job: JobView) -> float | None:
         """Delete a job if its time is over; else the seconds until then, None: not soon."""
@@ -28,7 +28,7 @@ class Retention(Protocol):
 
 
 class Logs(Protocol):
-    """Where the logs of pods are archived; see `archiver` for the meaning."""
+    """The archive of the pods' logs; see `archiver` for the meaning."""
 
     @property
     def volume_error(self) -> str: ...
@@ -42,7 +42,7 @@ class Logs(Protocol):
 
 
 class Recorder(Protocol):
-    """Where events go."""
+    """The recorder of Events."""
 
     def record(self, job: JobView, event: Event) -> None:
         """Say something about a job; never waits, never fails."""

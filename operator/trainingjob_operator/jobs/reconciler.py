@@ -13,22 +13,20 @@ decision is made and its status write prepared between two of them.
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Final
+from typing import Final
 
 from trainingjob_api.constants import REASON_QUEUED
 from trainingjob_api.errors import (
     ConflictError,
     ForbiddenError,
     InvalidError,
-    UnavailableError,
 )
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
-from trainingjob_operator.core.job import JobKey, JobView, changed_fields, has_gone_back, rewind_of
+from trainingjob_operator.core.job import JobKey, JobView, changed_fields
 from trainingjob_operator.core.job_stage import Stage, stage_of
-from trainingjob_operator.core.naming import format_indexes, pod_selector
+from trainingjob_operator.core.naming import format_indexes
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours, plan
 from trainingjob_operator.core.progress import is_mere_progress
 from trainingjob_operator.core.readiness import blocked_status
@@ -38,23 +36,23 @@ from trainingjob_operator.core.suspension import is_settled, suspended_at
 from trainingjob_operator.core.transitions import events_between
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.live_reader import LiveReader
 from trainingjob_operator.jobs.log_keeper import ASK_FOR_ROOM_S, LogKeeper
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
-from trainingjob_operator.jobs.pod_comparison import PodComparison
-from trainingjob_operator.jobs.pod_creator import Launcher
-from trainingjob_operator.jobs.pod_deleter import PodRemover
+from trainingjob_operator.jobs.pod_creator import PodCreator
+from trainingjob_operator.jobs.pod_deleter import PodDeleter
 from trainingjob_operator.jobs.ports import Logs, Recorder, Records, Retention
 from trainingjob_operator.jobs.record_keeper import RecordKeeper
 from trainingjob_operator.jobs.starter import PassSteps, Starter
-from trainingjob_operator.jobs.status_throttle import Pace
+from trainingjob_operator.jobs.status_throttle import StatusThrottle
 from trainingjob_operator.kube.cluster import Cluster
 
 AT_ONCE: Final = 0.0
 ASK_UNPLACED_S: Final = 5.0
-"""How often one looks at a job whose pods go while it waits for a place: not all is reported."""
+"""Interval at which a job is looked at whose pods go while it waits for a place."""
 
 LONGEST_WAIT_S: Final = 3600.0
-"""What is due later than that is the sweep's business, not the queue's."""
+"""The longest appointment of the queue; later ones belong to the sweep."""
 
 _REFUSALS: Final = (ConflictError, ForbiddenError, InvalidError)
 _logger = logging.getLogger(__name__)
@@ -81,8 +79,6 @@ class Reconciler:
         on_rewind: Callable[[str], object] = lambda why: None,
     ) -> None:
         # `is_busy`: whether other jobs wait to be worked on; mere progress lets them pass.
-        # `on_rewind`: takes the reason for which everything that is remembered is void.
-        self._on_rewind: Final = on_rewind
         self._cluster: Final = cluster
         self._index: Final = index
         self._manifests: Final = manifests
@@ -92,8 +88,8 @@ class Reconciler:
         self._events: Final = events
         self._clock: Final = clock
         self._policy: Final = policy
-        self._pace: Final = Pace(is_busy)
-        self._keeper: Final = RecordKeeper(
+        self._throttle: Final = StatusThrottle(is_busy)
+        self._record_keeper: Final = RecordKeeper(
             cluster=cluster,
             index=index,
             manifests=manifests,
@@ -104,19 +100,20 @@ class Reconciler:
             cluster_name=cluster_name,
         )
         self._log_keeper: Final = LogKeeper(logs)
-        self._remover: Final = PodRemover(cluster, index)
+        self.live: Final = LiveReader(cluster, index, on_rewind=on_rewind)
+        self._pod_deleter: Final = PodDeleter(cluster, index)
         self.starter: Final = Starter(
             index=index,
             manifests=manifests,
             clock=clock,
-            launcher=Launcher(cluster, index, clock, accelerators=accelerators),
-            pass_=PassSteps(self._read_job, self._decide, self._log_keeper.make_directory),
+            launcher=PodCreator(cluster, index, clock, accelerators=accelerators),
+            pass_=PassSteps(self.live.read_job, self._decide, self._log_keeper.make_directory),
         )
 
     @property
     def abandoned_total(self) -> int:
         """Jobs that were let go without a stored record."""
-        return self._keeper.abandoned_total
+        return self._record_keeper.abandoned_total
 
     async def reconcile(self, key: JobKey) -> float | None:
         """Make one pass.
@@ -131,10 +128,10 @@ class Reconciler:
         if entry is None:
             return await self._admit(key)
         if not entry.pods_known:
-            await self._read_pods(entry)
+            await self.live.read_pods(entry)
         decided = self._decide(entry)
         if decided.needs_live_pods:
-            await self._read_pods(entry)
+            await self.live.read_pods(entry)
             decided = self._decide(entry, pods_are_live=True)
         if decided.claim:
             return await self._claim(entry)
@@ -147,7 +144,7 @@ class Reconciler:
         if decided.needs_live_pods:
             return AT_ONCE  # a pod went while others were created
         if decided.create and entry.refusal is None:
-            # Created, or so we were told: somebody alters our pods. At once would be for ever.
+            # Created, and not there: another program alters our pods. At once would be for ever.
             ranks = format_indexes(decided.create)
             raise ConflictError(f"ranks {ranks} were created and are not there")
         return await self._write_and_act(entry, decided)
@@ -178,7 +175,7 @@ class Reconciler:
         if written is None:
             return AT_ONCE
         has_room = self._log_keeper.request(job, written) and has_room
-        await self._remover.delete(job.key, written.delete)
+        await self._pod_deleter.delete(job.key, written.delete)
         self._log_keeper.forget(entry)
         if written.release:
             return await self._release(entry.job, abandon=written.abandon)
@@ -189,21 +186,22 @@ class Reconciler:
         old, new = entry.job.status, decided.status
         if old == new or decided.delete or not is_mere_progress(old, new):
             return 0.0
-        return self._pace.wait_s(self._clock.monotonic() - entry.written_at)
+        return self._throttle.wait_s(self._clock.monotonic() - entry.written_at)
 
     async def _write(self, entry: JobEntry, decided: Plan) -> Plan | None:
-        """Write the status, if it differs, and tell the outbox; None: the job has changed.
+        """Write the status, if it differs, and hand its record to the outbox.
 
-        Return the plan with what became of the record meanwhile.
+        Returns:
+            The plan, with the record stored if it is by now; None: the job has changed.
         """
         job = entry.job
         if job.status == decided.status:
-            self._keeper.forget_old_news(job)
-            return decided if not decided.delete or await self._is_unchanged(job) else None
-        decided = await self._keeper.try_at_once(job, decided)
+            self._record_keeper.forget_old_news(job)
+            return decided if not decided.delete or await self.live.is_unchanged(job) else None
+        decided = await self._record_keeper.try_at_once(job, decided)
         if not await self._write_status(entry, job, decided):
             return None
-        self._keeper.follow_up(entry.job)
+        self._record_keeper.follow_up(entry.job)
         return decided
 
     async def _next_pass(self, entry: JobEntry, decided: Plan, *, has_room: bool) -> float | None:
@@ -216,7 +214,7 @@ class Reconciler:
         return await self._when_done(entry) if again is None else longest
 
     async def _when_done(self, entry: JobEntry) -> float | None:
-        """What follows a pass that has left nothing to be done: the job may leave memory."""
+        """Let a job leave memory after a pass that has left nothing to be done, if it may."""
         job = entry.job
         if is_settled(job, self._policy) and self._index.get(job.key) is entry:
             self._index.settle(job.key, suspended_at(job))
@@ -237,9 +235,9 @@ class Reconciler:
         """Put our finalizer on a job. If that is refused, its user gets to know what it waits for."""
         job = entry.job
         try:
-            await self._write_finalizers(job, self._keeper.claim(job))
+            await self._write_finalizers(job, self._record_keeper.claim(job))
         except _REFUSALS as error:
-            status = self._keeper.unclaimed(entry.job, error)
+            status = self._record_keeper.unclaimed(entry.job, error)
             if changed_fields(entry.job.status, status):
                 events = events_between(entry.job.status, status)
                 await self._write_status(entry, entry.job, Plan(status=status, events=events))
@@ -249,21 +247,23 @@ class Reconciler:
     async def _release(self, job: JobView, *, abandon: bool) -> float | None:
         """Take our finalizer off a job, with the same courtesy."""
         try:
-            return await self._write_finalizers(job, self._keeper.release(job, abandon=abandon))
+            return await self._write_finalizers(
+                job, self._record_keeper.release(job, abandon=abandon)
+            )
         except _REFUSALS as error:
-            self._keeper.say_unreleased(job, error)
+            self._record_keeper.say_unreleased(job, error)
             raise
 
     async def _write_finalizers(self, job: JobView, write: Awaitable[None]) -> float | None:
         """Make such a write. It changes the job, so look again in any case, unless it is over.
 
-        The echo of our own write is no news, so what is over is asked about here how long it stays.
+        The echo of our own write is ignored, so the retention is asked here.
         """
         try:
             await write
         except (ConflictError, InvalidError):
             # A failed `test` of a JSON patch is a 422, as is a refusal for good.
-            if not await self._is_unchanged(job):
+            if not await self.live.is_unchanged(job):
                 return AT_ONCE
             raise
         entry = self._index.get(job.key)
@@ -279,57 +279,20 @@ class Reconciler:
                 job.key, status_write(job, status_patch(job.status, decided.status))
             )
         except ConflictError:
-            if await self._is_unchanged(job):
+            if await self.live.is_unchanged(job):
                 raise  # nothing has changed: looking again at once would go on for ever
             return False
-        self._keeper.observe(job, answer)
+        self._record_keeper.observe(job, answer)
         if answer is None:
             return False
         entry.written_at = self._clock.monotonic()
-        self._pace.took(entry.written_at - begun)
+        self._throttle.took(entry.written_at - begun)
         if job.key not in self._index:
             entry.job = job_view(answer)
         _log_transition(job, decided)
         for event in decided.events:
             self._events.record(job, event)
         return True
-
-    async def _read_job(self, job: JobView) -> dict[str, Any] | None:
-        """Read a job live, and let the index know; None if it is gone or another one by now."""
-        raw = await self._cluster.get_job(job.key)
-        if raw is None:
-            self._index.forget_job(job.key, job.uid)
-            return None
-        live = job_view(raw)
-        known = job.resource_version
-        if has_gone_back(known, live.resource_version, at=known):
-            # The store itself answers such a read, and what we knew was there before it.
-            self._on_rewind(rewind_of(job, live))
-            raise UnavailableError(rewind_of(job, live), reason="Rewound")
-        if job.key in self._index:
-            self._index.observe_job(live)
-        return raw if live.uid == job.uid else None
-
-    async def _is_unchanged(self, job: JobView) -> bool:
-        """True if a job, read live, is still this version. Keeps nothing of what was read."""
-        raw = await self._read_job(job)
-        return raw is not None and job_view(raw).resource_version == job.resource_version
-
-    async def _read_pods(self, entry: JobEntry) -> None:
-        """Read all pods of a job live, and let the index know."""
-        pods, key = PodComparison(self._index, [entry]), entry.job.key
-        async for page in self._cluster.list_pods(key.namespace, selector=pod_selector(key.name)):
-            pods.take(page)
-        pods.forget_unlisted()
-
-    async def _read_remaining_pods(self, entry: JobEntry) -> None:
-        """Read the pods of a job that the index does not hold, into its entry."""
-        key = entry.job.key
-        async for page in self._cluster.list_pods(key.namespace, selector=pod_selector(key.name)):
-            for raw in page.items:
-                pod = pod_view(raw)
-                if pod is not None and pod.owner_uid == entry.job.uid and not entry.is_crowded:
-                    entry.pods[pod.name] = pod
 
     async def _admit(self, key: JobKey) -> float | None:
         """A job that is not in the index. If it is its turn, take it in; or it needs no place.
@@ -356,7 +319,7 @@ class Reconciler:
             return None
         entry = JobEntry(job=job, pods_known=True)  # for this one pass, if it needs no other
         if not is_to_run(job) and stage_of(job) <= Stage.LOGS:
-            await self._read_remaining_pods(entry)
+            await self.live.read_remaining_pods(entry)
         if self._needs_no_place(entry):
             self._index.stop_waiting(key)
             return await self._pass_without_place(entry)
@@ -382,8 +345,8 @@ class Reconciler:
     def _needs_no_place(self, entry: JobEntry) -> bool:
         """True if a job that the index does not hold, its pods just read, is served without that.
 
-        One that is over is out of memory, and not to come back: but there may be news of its
-        record. One that is suspended, or to end, has no pods that somebody would have to follow.
+        One that is over is out of memory, and not to come back: but the fate of its
+        record may have to be written. One that is suspended, or to end, has no pods to follow.
         """
         job = entry.job
         if job.status.is_finished:

@@ -70,13 +70,13 @@ class RecordKeeper:
         answer = await self._cluster.set_record_finalizer(job, present=True)
         self.observe(job, answer)
         if answer is not None and not job_view(answer).owes_record:
-            # Somebody's admission takes it off again. To claim at once would be for ever.
+            # An admission webhook takes it off again. To claim at once would be for ever.
             raise ConflictError(f"the finalizer {FINALIZER_RECORD} was put on and is not there")
 
     def unclaimed(self, job: JobView, error: KubernetesError) -> JobStatus:
-        """The status of a job that somebody's admission does not let us claim.
+        """Return the status of a job that admission does not let us claim.
 
-        One that runs is told by an Event: its ranks are what they are. One that waits to start
+        One that runs gets an Event: its ranks are what they are. One that waits to start
         says in its status what it waits for.
         """
         why = (
@@ -91,7 +91,7 @@ class RecordKeeper:
         return job.status
 
     def say_unreleased(self, job: JobView, error: KubernetesError) -> None:
-        """Tell of a job that somebody's admission does not let us let go."""
+        """Report a job that admission does not let us release."""
         why = (
             f"the finalizer {FINALIZER_RECORD} may not be taken off the job, which cannot be "
             f"deleted before that; have it allowed: {error}"
@@ -145,7 +145,7 @@ class RecordKeeper:
         return replace(decided, status=status, release=release, abandon=False)
 
     def follow_up(self, job: JobView) -> None:
-        """The status of a job is written: what waits goes to the outbox, what is settled is over."""
+        """Hand a record that waits to the outbox, now that status says so; forget one that is settled."""
         if not job.status.is_finished:
             return
         delivery = self._records.delivery_of(job)
@@ -159,9 +159,9 @@ class RecordKeeper:
             self._records.settled(job.key)
 
     def forget_old_news(self, job: JobView) -> None:
-        """A pass over a job has changed nothing: its status says what was heard of its record.
+        """Forget what became of a record, after a pass that has changed nothing: its status says it.
 
-        News of a revision that the index has not seen yet are no such news.
+        That does not hold for a revision that the index has not seen yet.
         """
         delivery, revision = self._records.delivery_of(job), job.status.record_revision
         if delivery is None or not job.status.is_finished:
@@ -170,9 +170,9 @@ class RecordKeeper:
             self._records.settled(job.key)
 
     def _waits(self, job: JobView) -> bool:
-        """Whether its record is to come, or goes out right now: in an outage memory is not for it.
+        """True if its record is to come, or goes out right now.
 
-        Nor is it for jobs that wait for their users.
+        In an outage memory is not for it, nor is it for jobs that wait for their users.
         """
         going_out = (
             job.status.record_state == RecordState.PENDING and not self._records.endpoint_is_down
@@ -180,7 +180,7 @@ class RecordKeeper:
         return not (job.status.is_finished or is_settled(job, self._policy)) or going_out
 
     async def _say_what_is_lost(self, job: JobView) -> None:
-        """A job goes without its record: an Event, a count, and the record itself in the log."""
+        """Report that a job goes without its record: an Event, a count, the record itself in the log."""
         manifest = self._manifests.get(job)
         labels, spec = (manifest.labels, manifest.spec) if manifest is not None else ({}, {})
         if manifest is None and (raw := await self._cluster.get_job(job.key)) is not None:

@@ -33,13 +33,13 @@ ASK_AGAIN_S: Final = 60.0
 """A permanent fault (quota, admission, a taken name) is not asked about more often than this."""
 
 ASK_SOON_S: Final = 1.0
-"""What passes by itself, mostly, is asked about so soon, and then less and less often."""
+"""The first wait for what mostly passes by itself; then it is asked less and less often."""
 
 _TOO_LARGE: Final = 413
 _TEMPLATE_ITSELF: Final = re.compile(
     r"is invalid: .*\btemplate\.|cannot be handled as a PodTemplate"
 )
-"""How the API server words that a PodTemplate is wrong (and not its name, or its dry run)."""
+"""The API server's words for a wrong PodTemplate (and not its name, or its dry run)."""
 
 _ACCEPTED_BEFORE: Final = "the API server took a pod of this job before, and calls it invalid now"
 _ALTERED: Final = (

@@ -42,7 +42,7 @@ from trainingjob_operator.kube.unreadable import Unreadable
 _DEBOUNCE_S: Final = 0.5
 _RETRY_S: Final = 2.0
 _RETRY_FORBIDDEN: Final = Backoff(_RETRY_S, 60.0)
-"""How soon what is forbidden is asked about again."""
+"""The wait before what is forbidden is asked about again."""
 
 _WHAT: Final = "jobs and pods"
 _logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What to list, and how much of the past to keep in memory.
+    """The namespaces to list, and how much of the past to keep in memory.
 
     Attributes:
         namespaces: the namespaces to list; None alone stands for all of them.
@@ -65,7 +65,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Jobs:
-    """What a list of jobs says: their uids, those that the index lacks, the list's version.
+    """The result of a list of jobs: their uids, those that the index lacks, the list's version.
 
     Attributes:
         settled: uids of those that the index lacks and need not have, as long as they have no pods.
@@ -120,7 +120,7 @@ class Resync:
 
     async def run_until_done(self) -> None:
         """Make one pass, again and again until it succeeds: nothing may be decided before."""
-        while not await self._try():  # noqa: ASYNC110 - nobody else can say that it is done
+        while not await self._try():  # noqa: ASYNC110 - nothing else can say that it is done
             await asyncio.sleep(_RETRY_S)
 
     async def run(self) -> None:
@@ -174,8 +174,8 @@ class Resync:
                 listed[namespace] = await self._list_jobs(namespace)
             except ForbiddenError as error:
                 refused[namespace] = error
-        # Lists are in the order of names; the room that there is does not belong to whoever is
-        # first in the alphabet, nor to whoever has the most.
+        # Lists are in the order of names; the room that there is belongs neither to the
+        # first in the alphabet, nor to those who have the most.
         newcomers = [job for jobs in listed.values() for job in jobs.newcomers]
         for job in in_fair_order(newcomers):
             self._take_in(job)
@@ -292,5 +292,5 @@ class Resync:
 
 
 def _has_pods_left(job: JobView) -> bool:
-    """Whether pods of it ran when its status was written last: they may have to be taken down."""
+    """True if pods of it ran when its status was written last: they may have to be taken down."""
     return job.status.active + job.status.terminating > 0

@@ -18,16 +18,16 @@ from trainingjob_operator.jobs.byte_budget import ByteBudget
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import LARGEST, ManifestCache
-from trainingjob_operator.jobs.pod_creator import Launcher
+from trainingjob_operator.jobs.pod_creator import PodCreator
 
 FRESH_S: Final = 60.0
 """A watch can be dead for a minute before it is noticed; an older picture starts nothing."""
 
 ASK_FOR_ROOM_S: Final = 300.0
-"""How often a job asks by itself that waits for room for its pods; it is called when it has it."""
+"""Interval at which a job asks for room for its pods by itself; it is called when it has it."""
 
 STARTING_BYTES: Final = 16 * 1024 * 1024
-"""What the specs of large jobs may weigh together whose pods are being created."""
+"""Memory that the specs of large jobs may take together whose pods are being created."""
 
 
 class PassSteps(NamedTuple):
@@ -52,7 +52,7 @@ class Starter:
         index: JobIndex,
         manifests: ManifestCache,
         clock: Clock,
-        launcher: Launcher,
+        launcher: PodCreator,
         pass_: PassSteps,
     ) -> None:
         self.starting: Final = ByteBudget(STARTING_BYTES)

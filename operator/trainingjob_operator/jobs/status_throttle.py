@@ -1,4 +1,4 @@
-"""How soon mere progress is written: at once where that costs nothing, later in a crush.
+"""Throttling of status writes that say mere progress: at once where that costs nothing, later in a crush.
 
 A job's progress says nothing that anybody decides from. While other jobs wait to be worked on, or
 a status write takes long, a write that says "running" only holds up those that say "finished", of
@@ -21,7 +21,7 @@ _WRITES_TO_PROGRESS: Final = 10.0
 _RECENT: Final = 1 / 8
 
 
-class Pace:
+class StatusThrottle:
     """Learns from each status write how busy the API server is."""
 
     def __init__(self, is_busy: Callable[[], bool]) -> None:

@@ -52,7 +52,7 @@ class WaitingLine:
 
     @property
     def first(self) -> JobKey | None:
-        """The key of the job that is next; None: nobody waits.
+        """The key of the job that is next; None: none waits.
 
         Takes time in proportion to the namespaces of which jobs wait.
         """
@@ -110,7 +110,7 @@ def _place(job: JobView) -> _Place:
 def in_fair_order(jobs: Iterable[JobView]) -> list[JobView]:
     """Return the jobs in the order in which they are to be taken in.
 
-    Those that have started come first, because somebody has to look after their pods: they had
+    Those that have started come first, because their pods have to be followed: they had
     places before a restart. Then each namespace's oldest, each one's second, and so on, among them
     suspended jobs that were resumed. Jobs that are over come last.
     """
@@ -126,7 +126,7 @@ def in_fair_order(jobs: Iterable[JobView]) -> list[JobView]:
 
 
 def _has_started(job: JobView) -> bool:
-    """True if the job has pods, or had some a moment ago, as far as its status tells."""
+    """True if the job has pods, or had some a moment ago, as far as its status says."""
     status = job.status
     is_parked = status.launched_attempt is None or status.is_true(CONDITION_SUSPENDED)
     return not is_parked or status.active + status.terminating > 0

@@ -1,4 +1,4 @@
-"""Where watch events come in: into the index, and their job's key onto the queue. Nothing else."""
+"""Intake of watch events: into the index, and their job's key onto the queue. Nothing else."""
 
 from typing import Any, Final
 
@@ -78,13 +78,13 @@ class Intake:
             self._queue.add(JobKey(pod.namespace, pod.job_name))
 
     def _is_unlooked_after(self, pod: PodView) -> bool:
-        """True if a pod runs whose job nobody follows: it may have to be taken down."""
+        """True if a pod runs whose job is not followed: it may have to be taken down."""
         key = JobKey(pod.namespace, pod.job_name)
         is_followed = key in self._index or key in self._index.waiting
         return not (is_followed or pod.is_terminal)
 
 
 def _will_start(job: JobView) -> bool:
-    """Whether the job is new, and nothing keeps its first pods from being created."""
+    """True if the job is new, and nothing keeps its first pods from being created."""
     is_new = job.status.never_started and not job.status.conditions
     return is_new and is_to_run(job)

@@ -8,7 +8,7 @@
 
 Bound: one entry for each distinct key. Keys are dropped with their jobs (`drop`), and at `limit`
 further ones are turned away, but for those that are followed anyway (the jobs in the index, which
-have a bound of their own). Whoever is turned away comes again with the next resync. A key that is
+have a bound of their own). One that is turned away comes again with the next resync. A key that is
 followed no longer keeps its appointment, but only below the limit (`unfollow`).
 """
 
@@ -168,7 +168,7 @@ class WorkQueue(Generic[K]):
         return len(self._queued) + len(self._running) + len(self._timers)
 
     def _takes(self, key: K) -> bool:
-        """Whether there is a place for the key."""
+        """True if there is a place for the key."""
         is_here = key in self._running or key in self._timers or key in self._queued
         if is_here or self._used < self.limit or self._follows(key):
             return True

@@ -32,7 +32,7 @@ class Workers:
             queue: where the keys come from.
             reconcile: makes one pass.
             count: passes at once.
-            on_pass: told of every pass how many seconds it took, whatever came of it.
+            on_pass: called after every pass with how many seconds it took.
         """
         self._queue: Final = queue
         self._reconcile: Final = reconcile
@@ -63,7 +63,7 @@ class Workers:
 
     @property
     def are_alive(self) -> bool:
-        """Whether all of them are there."""
+        """True if all of them are there."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
     async def _work(self) -> None:
@@ -77,7 +77,7 @@ class Workers:
                 self._failed(key, error)
                 self._queue.park(key, max(error.retry_after_s, 0.1))
             except RightMissingError as error:
-                # Mostly a server that has just started; else somebody has to grant it, and no
+                # Mostly a server that has just started; else it has to be granted, which no
                 # event of the job does.
                 self._failed(key, error)
                 self._queue.park_with_backoff(key, at_least_s=ASK_SOON_S)

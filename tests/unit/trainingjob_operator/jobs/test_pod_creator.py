@@ -28,7 +28,7 @@ from trainingjob_operator.core.naming import owner_prefix
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
-from trainingjob_operator.jobs.pod_creator import Launcher
+from trainingjob_operator.jobs.pod_creator import PodCreator
 from trainingjob_operator.jobs.refusals import ASK_AGAIN_S
 
 
@@ -42,7 +42,7 @@ class Launch:
         self._job = job_view(self._raw)
         self._nodes = nodes
         self.index.observe_job(self._job)
-        self._launcher = Launcher(self.cluster, self.index, self.cluster.clock, accelerators=())
+        self._launcher = PodCreator(self.cluster, self.index, self.cluster.clock, accelerators=())
 
     @property
     def entry(self) -> JobEntry:

@@ -376,10 +376,10 @@ async def test_a_live_read_that_is_older_than_what_was_known_means_the_same() ->
     cluster = new_cluster("mnist")
     life = OperatorLife(cluster)
     reasons: list[str] = []
-    life.reconciler._on_rewind = reasons.append  # type: ignore[misc]
+    life.reconciler.live._on_rewind = reasons.append  # type: ignore[misc]
     await life.resync.run_until_done()
     known = entry(life).job
-    assert await life.reconciler._read_job(known) is not None
+    assert await life.reconciler.live.read_job(known) is not None
     with pytest.raises(UnavailableError, match="restore"):
-        await life.reconciler._read_job(replace(known, resource_version="999"))
+        await life.reconciler.live.read_job(replace(known, resource_version="999"))
     assert len(reasons) == 1

@@ -3,11 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainingjob_operator.jobs.status_throttle import PROGRESS_AT_LAST_S, PROGRESS_EVERY_S, Pace
+from trainingjob_operator.jobs.status_throttle import (
+    PROGRESS_AT_LAST_S,
+    PROGRESS_EVERY_S,
+    StatusThrottle,
+)
 
 
-def after(*seconds: float, busy: bool = False) -> Pace:
-    pace = Pace(lambda: busy)
+def after(*seconds: float, busy: bool = False) -> StatusThrottle:
+    pace = StatusThrottle(lambda: busy)
     for each in seconds:
         pace.took(each)
     return pace
