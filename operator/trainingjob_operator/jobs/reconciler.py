@@ -196,7 +196,7 @@ class Reconciler:
         """
         job = entry.job
         if job.status == decided.status:
-            self._record_keeper.forget_old_news(job)
+            self._record_keeper.forget_old_delivery(job)
             return decided if not decided.delete or await self.live.is_unchanged(job) else None
         decided = await self._record_keeper.try_at_once(job, decided)
         if not await self._write_status(entry, job, decided):
@@ -310,7 +310,7 @@ class Reconciler:
         raw = await self._cluster.get_job(key)
         if raw is None:
             self._index.stop_waiting(key)
-            self._records.settled(key)
+            self._records.forget_delivery(key)
             return None
         job = job_view(raw)
         del raw  # it can be a megabyte, and what follows waits

@@ -145,20 +145,20 @@ class RecordKeeper:
         return replace(decided, status=status, release=release, abandon=False)
 
     def follow_up(self, job: JobView) -> None:
-        """Hand a record that waits to the outbox, now that status says so; forget one that is settled."""
+        """Hand a record that waits to the outbox, now that status says so; forget one that is over."""
         if not job.status.is_finished:
             return
         delivery = self._records.delivery_of(job)
         if delivery is not None and delivery.revision != job.status.record_revision:
-            self._records.settled(job.key)
+            self._records.forget_delivery(job.key)
         if job.status.logs_wait:
             return  # the record names the logs: it waits for them
         if job.status.record_state == RecordState.PENDING:
             self._records.offer(job.key)
         else:
-            self._records.settled(job.key)
+            self._records.forget_delivery(job.key)
 
-    def forget_old_news(self, job: JobView) -> None:
+    def forget_old_delivery(self, job: JobView) -> None:
         """Forget what became of a record, after a pass that has changed nothing: its status says it.
 
         That does not hold for a revision that the index has not seen yet.
@@ -167,7 +167,7 @@ class RecordKeeper:
         if delivery is None or not job.status.is_finished:
             return
         if revision is None or delivery.revision <= revision:
-            self._records.settled(job.key)
+            self._records.forget_delivery(job.key)
 
     def _waits(self, job: JobView) -> bool:
         """True if its record is to come, or goes out right now.

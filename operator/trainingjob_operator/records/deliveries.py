@@ -64,7 +64,7 @@ class Deliveries:
         return self._clock.monotonic() - self._settled_at > _STUCK_S
 
     def of(self, job: JobView) -> Delivery | None:
-        """What became of the record of this very job, until `settled` is called."""
+        """What became of the record of this very job, until `forget_delivery` is called."""
         delivery = self._deliveries.get(job.key)
         return delivery if delivery is not None and delivery.uid == job.uid else None
 
@@ -79,7 +79,7 @@ class Deliveries:
         if len(self._deliveries) > self.limit:
             self._forget(next(iter(self._deliveries)))
 
-    def settled(self, key: JobKey) -> bool:
+    def forget_delivery(self, key: JobKey) -> bool:
         """These news are in the job's status, or there is no such job any more.
 
         Returns:

@@ -21,7 +21,7 @@ class NoRecords:
         """There is never any news."""
         return None
 
-    def settled(self, key: JobKey) -> None:
+    def forget_delivery(self, key: JobKey) -> None:
         """Nothing was remembered."""
 
     async def store_at_once(self, job: JobView, status: JobStatus) -> bool:

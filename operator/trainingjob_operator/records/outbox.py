@@ -183,12 +183,12 @@ class Outbox:
             self._on_missed()
 
     def delivery_of(self, job: JobView) -> Delivery | None:
-        """What became of the record of this very job, until `settled` is called."""
+        """What became of the record of this very job, until `forget_delivery` is called."""
         return self._deliveries.of(job)
 
-    def settled(self, key: JobKey) -> None:
+    def forget_delivery(self, key: JobKey) -> None:
         """The news of this job's record are in its status, or there is no such job any more."""
-        if self._deliveries.settled(key):
+        if self._deliveries.forget_delivery(key):
             self._wake.set()
 
     async def store_at_once(self, job: JobView, status: JobStatus) -> bool:

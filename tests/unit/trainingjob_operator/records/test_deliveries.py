@@ -64,7 +64,7 @@ def test_only_so_many_are_in_hand_and_each_that_is_settled_lets_the_next_one_pas
     desk.bring(*names(MAX_NOTIFIED + 2))
     desk.deliveries.notify(sending=False)
     assert len(desk.told) == MAX_NOTIFIED
-    assert desk.deliveries.settled(desk.told[0])
+    assert desk.deliveries.forget_delivery(desk.told[0])
     desk.deliveries.notify(sending=False)
     assert desk.told[MAX_NOTIFIED:] == [key(f"job-{MAX_NOTIFIED:03}")]
 
@@ -85,7 +85,7 @@ def test_the_oldest_make_room_at_the_limit_and_leave_nothing_behind() -> None:
     assert len(desk.deliveries) == 2
     desk.deliveries.notify(sending=False)
     assert desk.told == [key("b"), key("c")]
-    assert not desk.deliveries.settled(key("a"))
+    assert not desk.deliveries.forget_delivery(key("a"))
 
 
 def test_newer_news_of_a_job_replace_the_older_and_are_told_anew() -> None:
@@ -101,7 +101,7 @@ def test_newer_news_of_a_job_replace_the_older_and_are_told_anew() -> None:
 def test_it_is_stuck_when_nothing_has_been_settled_for_a_while(waited_s: float) -> None:
     desk = Desk()
     desk.bring("mnist")
-    assert desk.deliveries.settled(key("mnist"))
+    assert desk.deliveries.forget_delivery(key("mnist"))
     desk.clock.tick(waited_s)
     assert desk.deliveries.is_stuck == (waited_s > STUCK_S)
     assert len(desk.deliveries) == 0
