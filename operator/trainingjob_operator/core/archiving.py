@@ -63,11 +63,11 @@ _TOO_LATE: Final = "the pods were gone before their logs were known to be archiv
 
 
 def archive_first(
-    decided: Plan, seen: Observation, policy: DecisionSettings, *, now: datetime
+    decided: Plan, seen: Observation, settings: DecisionSettings, *, now: datetime
 ) -> Plan:
     """Return the plan without the deletions of pods whose logs are not archived yet."""
     job, draft = seen.job, StatusDraft.of(seen.job, status=decided.status, now=now)
-    if not policy.archiving:
+    if not settings.archiving:
         return replace(decided, status=_give_up(draft, job).status)
     if stage_of(job) > Stage.LOGS:
         return decided  # it was settled before; what is left of its pods may go

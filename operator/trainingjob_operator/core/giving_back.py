@@ -38,7 +38,7 @@ def when_partly_refused(s: Situation) -> Plan | None:
     refusal = s.seen.refusal
     if refusal is None or not s.ranks.missing or s.ranks.completed:
         return None
-    ends = holds_until(refusal, s.job, s.policy)
+    ends = holds_until(refusal, s.job, s.settings)
     if ends is None or refusal.refused_at < ends:
         return None
     holding = format_indexes(pod.index for pod in s.ranks.current)
@@ -50,22 +50,22 @@ def when_partly_refused(s: Situation) -> Plan | None:
     return Plan(status=given.status, delete=deletions(s.seen.pods))
 
 
-def holds_until(refusal: Refusal, job: JobView, policy: DecisionSettings) -> datetime | None:
+def holds_until(refusal: Refusal, job: JobView, settings: DecisionSettings) -> datetime | None:
     """Return when a gang that was refused in part asks a last time; None if it keeps what it has."""
     since = refusal.partly_since
-    if since is None or policy.partial_hold_s <= 0:
+    if since is None or settings.partial_hold_s <= 0:
         return None
-    share = 2 - _youth(job, since, policy) + _chance(job, job.status.attempt)
-    return since + timedelta(seconds=policy.partial_hold_s * share)
+    share = 2 - _youth(job, since, settings) + _chance(job, job.status.attempt)
+    return since + timedelta(seconds=settings.partial_hold_s * share)
 
 
-def may_return_at(job: JobView, status: JobStatus, policy: DecisionSettings) -> datetime | None:
+def may_return_at(job: JobView, status: JobStatus, settings: DecisionSettings) -> datetime | None:
     """Return when a gang that gave back what it had may start again; None if it did not."""
     pending = pending_return(status)
     if pending is None:
         return None
     return pending.last_transition_time + timedelta(
-        seconds=_wait_s(job, status, pending.last_transition_time, policy)
+        seconds=_wait_s(job, status, pending.last_transition_time, settings)
     )
 
 
@@ -75,7 +75,7 @@ def come_back(s: Situation) -> Situation:
     Its clock stood still until now: however long its old pods took to go, and the operator to look,
     is no time in which it could start. That nothing is pending any more says that this is done.
     """
-    due = may_return_at(s.job, s.status, s.policy)
+    due = may_return_at(s.job, s.status, s.settings)
     if due is None:
         return s
     start = s.status.attempt_start_time
@@ -95,23 +95,23 @@ def _begin_return(s: Situation, why: str) -> JobStatus:
     start = s.status.attempt_start_time
     if start is None:
         return given
-    wait = timedelta(seconds=_wait_s(s.job, given, s.now, s.policy))
+    wait = timedelta(seconds=_wait_s(s.job, given, s.now, s.settings))
     return replace(given, attempt_start_time=start + wait)
 
 
 def _wait_s(
-    job: JobView, status: JobStatus, given_back_at: datetime, policy: DecisionSettings
+    job: JobView, status: JobStatus, given_back_at: datetime, settings: DecisionSettings
 ) -> float:
     """Return for how many seconds a gang stays away that gave back what it had at that moment."""
     times = max(status.attempt - status.restarts - status.disruptions, 1)
-    base = Backoff(policy.partial_hold_s, policy.partial_hold_s * _LONGEST).wait_s(times)
-    return base * (_SHORTEST + _youth(job, given_back_at, policy) + _chance(job, status.attempt))
+    base = Backoff(settings.partial_hold_s, settings.partial_hold_s * _LONGEST).wait_s(times)
+    return base * (_SHORTEST + _youth(job, given_back_at, settings) + _chance(job, status.attempt))
 
 
-def _youth(job: JobView, at: datetime, policy: DecisionSettings) -> float:
+def _youth(job: JobView, at: datetime, settings: DecisionSettings) -> float:
     """Return 1 for a job that was just created, and less the older it is."""
     age_s = max((at - job.created_at).total_seconds(), 0.0)
-    return policy.partial_hold_s / (policy.partial_hold_s + age_s) if age_s else 1.0
+    return settings.partial_hold_s / (settings.partial_hold_s + age_s) if age_s else 1.0
 
 
 def _chance(job: JobView, attempt: int) -> float:

@@ -56,7 +56,7 @@ MANAGER: Final = f"{GROUP}/trainingjob-operator"
 """The value of `spec.managedBy` that means us, as its absence does."""
 
 
-def plan(seen: Observation, policy: DecisionSettings, *, now: datetime) -> Plan:
+def plan(seen: Observation, settings: DecisionSettings, *, now: datetime) -> Plan:
     """Decide about one job.
 
     Deterministic and without side effects. Applying a plan and planning again without any change
@@ -73,21 +73,21 @@ def plan(seen: Observation, policy: DecisionSettings, *, now: datetime) -> Plan:
     ranks = sort_ranks(seen)
     done = replace(job.status, completed_indexes=format_indexes(ranks.completed))
     done = forgive_disruptions(done, now=now)
-    situation = Situation(seen=seen, ranks=ranks, status=done, policy=policy, now=now)
+    situation = Situation(seen=seen, ranks=ranks, status=done, settings=settings, now=now)
     decided = next(
         (answer for step in _STEPS if (answer := step(situation)) is not None), None
     ) or run_attempt(situation)
     if decided.needs_live_pods:
         return decided
     decided = replace(decided, status=_summarise(decided.status, situation))
-    decided = archive_first(decided, seen, policy, now=now)
+    decided = archive_first(decided, seen, settings, now=now)
     if decided.needs_live_pods:
         return decided
     status = decided.status
-    release = may_release(status, job, policy, now=now)
+    release = may_release(status, job, settings, now=now)
     return replace(
         decided,
-        claim=must_claim(job, policy) or must_reclaim(job, status),
+        claim=must_claim(job, settings) or must_reclaim(job, status),
         release=release,
         abandon=release and status.record_waits,
         events=events_between(job.status, status),
@@ -154,7 +154,7 @@ def _look_again_at(decided: Plan, status: JobStatus, s: Situation) -> datetime |
     if status.is_finished:
         is_pending = status.record_state == RecordState.PENDING
         held = s.job.deleting and s.job.owes_record and is_pending
-        return release_deadline(s.job, s.policy) if held else None
+        return release_deadline(s.job, s.settings) if held else None
     due = [decided.look_again_at]
     if status.attempt != s.job.status.attempt and all(pod.held_by for pod in s.seen.pods):
         due.append(s.now)  # nothing of the old attempt is left whose end could wake us

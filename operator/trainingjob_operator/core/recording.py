@@ -26,12 +26,12 @@ from trainingjob_operator.core.status_draft import StatusDraft
 _FIRST_REVISION: Final = 1
 
 
-def must_claim(job: JobView, policy: DecisionSettings) -> bool:
+def must_claim(job: JobView, settings: DecisionSettings) -> bool:
     """True if the finalizer has to be put on the job before anything else is done.
 
     A job that runs already gets it as well: recording may have been switched on meanwhile.
     """
-    wanted = policy.recording and not job.discard_record and job.invalid is None
+    wanted = settings.recording and not job.discard_record and job.invalid is None
     return wanted and not job.owes_record and not job.deleting and not job.status.is_finished
 
 
@@ -84,7 +84,7 @@ def stored(draft: StatusDraft) -> StatusDraft:
 
 
 def may_release(
-    status: JobStatus, job: JobView, policy: DecisionSettings, *, now: datetime
+    status: JobStatus, job: JobView, settings: DecisionSettings, *, now: datetime
 ) -> bool:
     """True if the finalizer can go.
 
@@ -96,13 +96,13 @@ def may_release(
     if stage is Stage.RELEASE and status.record_state is not None:
         return True
     is_rejected = status.record_state == RecordState.REJECTED
-    return job.deleting and (is_rejected or now >= release_deadline(job, policy))
+    return job.deleting and (is_rejected or now >= release_deadline(job, settings))
 
 
-def release_deadline(job: JobView, policy: DecisionSettings) -> datetime:
+def release_deadline(job: JobView, settings: DecisionSettings) -> datetime:
     """Return when a job that its user deleted is released, its record stored or not."""
     asked_at = job.deleted_at or job.created_at
-    return asked_at + timedelta(seconds=policy.record_deadline_s)
+    return asked_at + timedelta(seconds=settings.record_deadline_s)
 
 
 _GIVEN_UP: Final = "the record was given up by annotation"

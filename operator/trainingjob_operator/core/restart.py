@@ -79,7 +79,7 @@ def pending_return(status: JobStatus) -> Condition | None:
     return pending if pending and pending.reason == REASON_PARTLY_REFUSED else None
 
 
-def may_start_at(status: JobStatus, policy: DecisionSettings) -> datetime | None:
+def may_start_at(status: JobStatus, settings: DecisionSettings) -> datetime | None:
     """Return when a pending restart may start its pods; None if none is pending.
 
     The wait doubles with every restart and every disruption, so that a job whose pods are taken
@@ -89,7 +89,7 @@ def may_start_at(status: JobStatus, policy: DecisionSettings) -> datetime | None
     pending = pending_restart(status)
     if pending is None:
         return None
-    backoff = Backoff(policy.restart_backoff_s, policy.restart_backoff_cap_s)
+    backoff = Backoff(settings.restart_backoff_s, settings.restart_backoff_cap_s)
     wait = backoff.wait_s(status.restarts + status.disruptions)
     return pending.last_transition_time + timedelta(seconds=wait)
 

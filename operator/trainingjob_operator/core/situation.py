@@ -25,7 +25,7 @@ class Situation:
     seen: Observation
     ranks: Ranks
     status: JobStatus
-    policy: DecisionSettings
+    settings: DecisionSettings
     now: datetime
 
     @property

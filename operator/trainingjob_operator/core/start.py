@@ -62,7 +62,7 @@ def _follow(s: Situation) -> Plan:
             delete=deletions(s.ranks.stale),
             look_again_at=next_lingers_at(s.ranks.stale, now=s.now),
         )
-    due = may_return_at(s.job, s.status, s.policy) or may_start_at(s.status, s.policy)
+    due = may_return_at(s.job, s.status, s.settings) or may_start_at(s.status, s.settings)
     if due is not None and s.now < due:
         return Plan(status=s.status, look_again_at=due)
     s = come_back(s)
@@ -88,7 +88,7 @@ def with_launch(s: Situation) -> Situation:
 
 def _ask_again_at(refusal: Refusal, s: Situation) -> datetime:
     """Return when to ask again: a last time, too, before what the attempt has is given back."""
-    ends = holds_until(refusal, s.job, s.policy)
+    ends = holds_until(refusal, s.job, s.settings)
     if ends is None or refusal.refused_at >= ends:
         return refusal.retry_at
     return min(refusal.retry_at, ends)

@@ -59,7 +59,7 @@ def resumed(s: Situation) -> Situation:
     )
 
 
-def is_settled(job: JobView, policy: DecisionSettings) -> bool:
+def is_settled(job: JobView, settings: DecisionSettings) -> bool:
     """True if a suspended job has nothing left to be done, as far as the job itself says.
 
     What it cannot say is that a pod has turned up since its status was written.
@@ -75,7 +75,7 @@ def is_settled(job: JobView, policy: DecisionSettings) -> bool:
         and is_answered
         and has_run_out
         and not status.unread_logs
-        and not (job.is_to_end or status.is_finished or must_claim(job, policy))
+        and not (job.is_to_end or status.is_finished or must_claim(job, settings))
     )
 
 
