@@ -35,12 +35,11 @@ from trainingjob_operator.records.carrier import Carrier
 from trainingjob_operator.records.nowhere import NoRecords
 from trainingjob_operator.records.outbox import Writer
 from trainingjob_operator.retention.clock_guard import ClockGuard
-from trainingjob_operator.retention.housekeeper import Housekeeper, Memory, Schedule, Tools
+from trainingjob_operator.retention.housekeeper import Counts, Housekeeper, Memory, Schedule, Tools
 from trainingjob_operator.retention.job_deleter import Remover
 from trainingjob_operator.retention.job_sweep import JobSweep
 from trainingjob_operator.retention.policy_book import PolicyBook
 from trainingjob_operator.retention.policy_watch import PolicyWatch
-from trainingjob_operator.retention.ports import Counts
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.volume.identity_reader import IdentityReader
 

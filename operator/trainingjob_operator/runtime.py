@@ -23,8 +23,8 @@ from trainingjob_operator.handlers.shell import Shell
 from trainingjob_operator.handlers.watch import register_watches
 from trainingjob_operator.jobs.continuity import Continuity
 from trainingjob_operator.kube.connection import Connection, connect
+from trainingjob_operator.kube.gateway import Gateway
 from trainingjob_operator.kube.relists import RelistTrace
-from trainingjob_operator.kube.standing import StandingGateway
 from trainingjob_operator.log_archive.log_volume import log_volume_from
 from trainingjob_operator.observability.collector import Readings
 from trainingjob_operator.observability.counters import Metrics
@@ -49,7 +49,7 @@ class Operator:
         self._namespace: Final = settings.operator_namespace or connection.namespace
         self.settings: Final = settings
         self.connection: Final = connection
-        self.gateway: Final = StandingGateway(connection, timeout_s=settings.kubernetes.timeout)
+        self.gateway: Final = Gateway(connection, timeout_s=settings.kubernetes.timeout)
         self.metrics: Final = Metrics()
         # Beside those of the outbox there are the tries at once, of as many workers.
         more = settings.reconciler.workers
@@ -101,11 +101,15 @@ class Operator:
         registry = kopf.OperatorRegistry()
         register_login(registry, server=self.connection.server, open_session=self._open_session)
         register_lifecycle(registry, start=self._start, stop=self._stop)
-        register_watches(registry, self.engine.intake, namespaces=self.settings.namespaces)
+        intake, policies = self.engine.intake, self.engine.policy_watch
+        register_watches(
+            registry, intake.job_event, intake.pod_event, namespaces=self.settings.namespaces
+        )
         register_policies(
             registry,
-            self.engine.policy_watch,
-            self.engine.housekeeper,
+            policies.policy_event,
+            is_there=policies.is_there,
+            tick=self.engine.housekeeper.tick,
             interval_s=self.settings.gc.interval,
         )
         if handle_signals:

@@ -12,8 +12,8 @@ tick if that was never reported.
 
 import dataclasses
 import random
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 import kopf
 
@@ -23,35 +23,17 @@ from trainingjob_api.constants import (
     POLICY_NAME,
     VERSION,
 )
+from trainingjob_operator.handlers.watch import OnEvent
 
 _FIRST_TICK_S: Final = 45.0
 
 
-class PolicyIntake(Protocol):
-    """Takes events of RetentionPolicies."""
-
-    def policy_event(self, kind: str | None, raw: dict[str, Any]) -> None:
-        """A RetentionPolicy was listed (None), ADDED, MODIFIED or DELETED."""
-        ...
-
-    def is_there(self, namespace: str, uid: str) -> bool:
-        """True if this very policy was seen, and not seen to go."""
-        ...
-
-
-class Ticks(Protocol):
-    """Does what the timer is for."""
-
-    async def tick(self, namespace: str) -> None:
-        """Make one run for the policy of this namespace. Never fails."""
-        ...
-
-
 def register_policies(
     registry: kopf.OperatorRegistry,
-    intake: PolicyIntake,
-    ticks: Ticks,
+    policy_event: OnEvent,
     *,
+    is_there: Callable[[str, str], bool],
+    tick: Callable[[str], Awaitable[None]],
     interval_s: float,
     jitter: Callable[[], float] = random.random,
 ) -> None:
@@ -59,8 +41,9 @@ def register_policies(
 
     Args:
         registry: kopf's handlers.
-        intake: where news of policies go.
-        ticks: what is run.
+        policy_event: takes the events of RetentionPolicies.
+        is_there: takes a namespace and a uid; True if this very policy was seen, and not seen to go.
+        tick: makes one run for the policy of a namespace. Never fails.
         interval_s: from the beginning of one run to that of the next; one that takes longer skips
             the next.
         jitter: a number from 0 to 1 that parts the first runs of many policies.
@@ -68,14 +51,14 @@ def register_policies(
 
     @kopf.on.event(GROUP, VERSION, PLURAL_RETENTION_POLICIES, registry=registry, id="policy")
     async def on_policy(event: kopf.RawEvent, **_: Any) -> None:
-        intake.policy_event(event["type"], dict(event["object"]))
+        policy_event(event["type"], dict(event["object"]))
 
     def first_tick(**_: Any) -> float:
         return min(interval_s, _FIRST_TICK_S * (0.1 + 0.9 * jitter()))
 
-    def is_there(name: str | None, namespace: str | None, uid: str | None, **_: Any) -> bool:
+    def is_ours(name: str | None, namespace: str | None, uid: str | None, **_: Any) -> bool:
         # kopf asks at every event, after `on_policy` was called with it.
-        return name == POLICY_NAME and intake.is_there(namespace or "", uid or "")
+        return name == POLICY_NAME and is_there(namespace or "", uid or "")
 
     @kopf.timer(
         GROUP,
@@ -83,15 +66,15 @@ def register_policies(
         PLURAL_RETENTION_POLICIES,
         registry=registry,
         id="housekeeping",
-        when=is_there,
+        when=is_ours,
         interval=interval_s,
         initial_delay=first_tick,
         sharp=True,
     )
     async def on_tick(namespace: str | None, uid: str | None, **_: Any) -> None:
-        if not intake.is_there(namespace or "", uid or ""):
+        if not is_there(namespace or "", uid or ""):
             raise kopf.PermanentError("the policy is gone; its timer ends")
-        await ticks.tick(namespace or "")
+        await tick(namespace or "")
 
     _hold_nothing(registry)
 

@@ -4,34 +4,30 @@ Only `on.event`: it costs no request per job and no annotation on it. No handler
 or touches kopf's `patch`: kopf loses both after one conflict.
 """
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import kopf
 
 from trainingjob_api.constants import GROUP, LABEL_JOB_NAME, PLURAL_TRAINING_JOBS, VERSION
 
-
-class EventIntake(Protocol):
-    """Takes watch events."""
-
-    def job_event(self, kind: str | None, raw: dict[str, Any]) -> None:
-        """A TrainingJob was listed (None), ADDED, MODIFIED or DELETED."""
-        ...
-
-    def pod_event(self, kind: str | None, raw: dict[str, Any]) -> None:
-        """A pod with our label was listed (None), ADDED, MODIFIED or DELETED."""
-        ...
+OnEvent = Callable[[str | None, dict[str, Any]], None]
+"""Takes an object that was listed (None), ADDED, MODIFIED or DELETED."""
 
 
 def register_watches(
-    registry: kopf.OperatorRegistry, intake: EventIntake, *, namespaces: Sequence[str]
+    registry: kopf.OperatorRegistry,
+    job_event: OnEvent,
+    pod_event: OnEvent,
+    *,
+    namespaces: Sequence[str],
 ) -> None:
     """Watch TrainingJobs, and the pods that carry our label (the server filters them).
 
     Args:
         registry: kopf's handlers.
-        intake: where events go.
+        job_event: takes the events of TrainingJobs.
+        pod_event: takes the events of the pods.
         namespaces: whose jobs are served; none: all. kopf watches one more, for its policy.
     """
 
@@ -42,7 +38,7 @@ def register_watches(
         GROUP, VERSION, PLURAL_TRAINING_JOBS, when=is_served, registry=registry, id="job"
     )
     async def on_job(event: kopf.RawEvent, **_: Any) -> None:
-        intake.job_event(event["type"], dict(event["object"]))
+        job_event(event["type"], dict(event["object"]))
 
     @kopf.on.event(
         "v1",
@@ -53,4 +49,4 @@ def register_watches(
         id="pod",
     )
     async def on_pod(event: kopf.RawEvent, **_: Any) -> None:
-        intake.pod_event(event["type"], dict(event["object"]))
+        pod_event(event["type"], dict(event["object"]))

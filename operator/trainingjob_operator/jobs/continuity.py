@@ -12,29 +12,17 @@ definitions are served. A restart loses nothing that matters, so this does not e
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from trainingjob_api.errors import KubernetesError
 from trainingjob_operator.core.job import is_newer
-from trainingjob_operator.kube.standing import Standing
+from trainingjob_operator.kube.cluster import Cluster, Standing
 
 LOOK_S: Final = 2.0
 _ABSENT_LOOK_S: Final = 0.5
 _MUTE_S: Final = 30.0
 
 _logger = logging.getLogger(__name__)
-
-
-class ClusterStanding(Protocol):
-    """What it needs of the gateway."""
-
-    async def standing(self) -> Standing:
-        """Return whether our kinds are served."""
-        ...
-
-    async def current_version(self, namespace: str | None) -> str | None:
-        """Return the resourceVersion at which the API server is; None: jobs are not served."""
-        ...
 
 
 class Continuity:
@@ -46,7 +34,7 @@ class Continuity:
 
     def __init__(
         self,
-        cluster: ClusterStanding,
+        cluster: Cluster,
         *,
         namespace: str | None,
         newest_version: Callable[[], str],

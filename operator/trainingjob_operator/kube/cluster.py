@@ -6,6 +6,7 @@ object, because its kind is not served, is a `NotServedError`.
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from trainingjob_api.constants import LABEL_JOB_NAME
@@ -28,6 +29,19 @@ class Page:
     items: list[Object]
     resource_version: str = ""
     next_token: str = ""
+
+
+class Standing(StrEnum):
+    """What the API server does with our kinds.
+
+    SERVED: everything. PARTLY: there can be jobs, but a CustomResourceDefinition is being deleted,
+    and waits for its objects to go, or that of RetentionPolicies is not there. ABSENT: there can be
+    no jobs.
+    """
+
+    SERVED = "Served"
+    PARTLY = "Partly"
+    ABSENT = "Absent"
 
 
 class Cluster(Protocol):
@@ -190,4 +204,18 @@ class Cluster(Protocol):
 
     async def create_event(self, manifest: Object) -> Object:
         """Create an Event."""
+        ...
+
+    # --- the API server itself ----------------------------------------------------------------
+
+    async def standing(self) -> Standing:
+        """Return what discovery says of both kinds.
+
+        Every user may read discovery, so this needs no right to read CustomResourceDefinitions,
+        which an operator of some namespaces does not have.
+        """
+        ...
+
+    async def current_version(self, namespace: str | None) -> str | None:
+        """Return the resourceVersion at which the API server is now; None: jobs are not served."""
         ...

@@ -27,6 +27,7 @@ from trainingjob_api.constants import (
 )
 from trainingjob_api.errors import NotServedError, UnavailableError
 from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.rawread import as_dict, as_str
 from trainingjob_operator.kube.bodies import (
     Bodies,
     PageSize,
@@ -35,7 +36,7 @@ from trainingjob_operator.kube.bodies import (
     as_list,
     decoded,
 )
-from trainingjob_operator.kube.cluster import Cluster, Object, Page
+from trainingjob_operator.kube.cluster import Cluster, Object, Page, Standing
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.errors import ERRORS, NOT_FOUND, error_from, names_an_object
 from trainingjob_operator.kube.finalizers import (
@@ -49,6 +50,7 @@ from trainingjob_operator.kube.requests import RequestCounts
 MERGE_PATCH: Final = "application/merge-patch+json"
 _JSON_PATCH: Final = "application/json-patch+json"
 _OURS: Final = f"/apis/{API_VERSION}"
+_NO_NAME: Final = "none"
 _PLURALS: Final = {
     KIND_TRAINING_JOB: PLURAL_TRAINING_JOBS,
     KIND_RETENTION_POLICY: PLURAL_RETENTION_POLICIES,
@@ -207,6 +209,33 @@ class Gateway(Cluster):
 
     async def create_event(self, manifest: Object) -> Object:
         return await self._create("events", manifest)
+
+    # --- the API server itself ----------------------------------------------------------------
+
+    async def standing(self) -> Standing:
+        try:
+            document = await self._call("GET", _OURS) or {}
+        except NotServedError:
+            return Standing.ABSENT
+        verbs = {
+            as_str(as_dict(each).get("name")): as_dict(each).get("verbs") or ()
+            for each in document.get("resources") or ()
+        }
+        if PLURAL_TRAINING_JOBS not in verbs:
+            return Standing.ABSENT
+        # What is being deleted can be listed and deleted, and not created any more.
+        is_whole = all("create" in verbs.get(plural, ()) for plural in _PLURALS.values())
+        return Standing.SERVED if is_whole else Standing.PARTLY
+
+    async def current_version(self, namespace: str | None) -> str | None:
+        # One name that no job has, and no version: the store itself must answer that, never the
+        # cache of one API server among several.
+        query = {"fieldSelector": f"metadata.name={_NO_NAME}", "limit": "1"}
+        try:
+            document = await self._call("GET", _jobs_path(namespace), query=query) or {}
+        except NotServedError:
+            return None
+        return as_str(as_dict(document.get("metadata")).get("resourceVersion"))
 
     # --- transport ----------------------------------------------------------------------------
 

@@ -11,14 +11,14 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
 
 from trainingjob_api.errors import ForbiddenError, GoneError, KubernetesError
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.job import JobView, RecordState
+from trainingjob_operator.core.job import RecordState
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.kube.cluster import Cluster
-from trainingjob_operator.records.ready_jobs import ReadyJobs
+from trainingjob_operator.records.outbox import Outbox
 from trainingjob_operator.records.retry_cache import RetryCache
 
 EVERY_S: Final = 300.0
@@ -38,24 +38,6 @@ class _Cursor:
     token: str = ""
 
 
-class Found(Protocol):
-    """Where a job goes whose record waits."""
-
-    @property
-    def ready(self) -> ReadyJobs:
-        """The places for what a list brings."""
-        ...
-
-    @property
-    def wants_more(self) -> bool:
-        """Whether a list is of use now."""
-        ...
-
-    def take_in(self, job: JobView, raw: dict[str, Any]) -> None:
-        """Take in a job that a list has brought."""
-        ...
-
-
 class Refill:
     """Keeps the outbox from running dry while something waits."""
 
@@ -66,7 +48,7 @@ class Refill:
         cache: RetryCache,
         clock: Clock,
         namespaces: Sequence[str | None],
-        found: Found,
+        found: Outbox,
     ) -> None:
         """Prepare; nothing runs yet.
 

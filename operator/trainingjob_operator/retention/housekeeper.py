@@ -13,10 +13,10 @@ Bound: four sums for each policy whose status could not be written, until it can
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from trainingjob_api.constants import (
     REASON_CLOCK_STEPPED,
@@ -28,13 +28,13 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.rawread import as_dict, as_str
 from trainingjob_operator.jobs.index_aging import IndexAging
 from trainingjob_operator.kube.cluster import Cluster, Object
+from trainingjob_operator.log_archive.log_volume import Sweep
 from trainingjob_operator.retention.clock_guard import ClockGuard
 from trainingjob_operator.retention.job_deleter import Remover
 from trainingjob_operator.retention.job_sweep import JobsReport, JobSweep, Seen
 from trainingjob_operator.retention.policy_book import PolicyBook
 from trainingjob_operator.retention.policy_status import Run, status_patch
 from trainingjob_operator.retention.policy_watch import PolicyWatch
-from trainingjob_operator.retention.ports import Counts, VolumeSweep
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 
 _WRITES: Final = 4
@@ -42,6 +42,24 @@ _POLICY_UNKNOWN: Final = "PolicyUnknown"
 """Why the volume was left alone: the API server did not say whose volume it is."""
 
 _logger = logging.getLogger(__name__)
+
+
+class Counts(Protocol):
+    """Counts the runs; see `observability.counters`."""
+
+    def jobs_swept(
+        self, *, skipped: Mapping[str, int], errors: int, seconds: float, at: datetime
+    ) -> None:
+        """Count a sweep of jobs."""
+        ...
+
+    def volume_left_alone(self, reason: str) -> None:
+        """Count a sweep of the volume that did not begin."""
+        ...
+
+    def volume_swept(self, report: VolumeReport, *, seconds: float, at: datetime) -> None:
+        """Count a sweep of the volume."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +114,7 @@ class Tools:
     counts: Counts
     aging: IndexAging
     memory: Callable[[], Memory]
-    volume: VolumeSweep | None = None
+    volume: Sweep | None = None
     identify: Callable[[], Awaitable[None]]
     volume_fault: Callable[[], VolumeError | None] = lambda: None
 

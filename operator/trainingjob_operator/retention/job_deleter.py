@@ -33,9 +33,10 @@ from trainingjob_operator.core.retention import (
     judge,
 )
 from trainingjob_operator.core.text import age
+from trainingjob_operator.jobs.ports import Recorder
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.retention.clock_guard import ClockGuard
-from trainingjob_operator.retention.ports import Policies, Recorder
+from trainingjob_operator.retention.policy_book import PolicyBook
 
 LONGEST_WAIT_S: Final = 3600.0
 """What is due later than that is the sweep's business: it needs no place in memory."""
@@ -78,7 +79,12 @@ class Remover:
     """
 
     def __init__(
-        self, jobs: Cluster, policies: Policies, events: Recorder, clock: Clock, guard: ClockGuard
+        self,
+        jobs: Cluster,
+        policies: PolicyBook,
+        events: Recorder,
+        clock: Clock,
+        guard: ClockGuard,
     ) -> None:
         self._jobs: Final = jobs
         self._policies: Final = policies

@@ -33,7 +33,7 @@ from trainingjob_operator.core.retention import (
 )
 from trainingjob_operator.kube.cluster import Cluster, Object
 from trainingjob_operator.retention.job_deleter import Remover
-from trainingjob_operator.retention.ports import Policies
+from trainingjob_operator.retention.policy_book import PolicyBook
 
 _AT_ONCE: Final = 8
 _logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class JobSweep:
     def __init__(
         self,
         jobs: Cluster,
-        policies: Policies,
+        policies: PolicyBook,
         remover: Remover,
         *,
         look_again: Callable[[JobKey], None] = lambda key: None,
@@ -219,7 +219,7 @@ class JobSweep:
 class _Histories:
     """The history of the namespace that the list is at: lists are in the order of namespaces."""
 
-    def __init__(self, policies: Policies) -> None:
+    def __init__(self, policies: PolicyBook) -> None:
         self._policies: Final = policies
         self._namespace = ""
         self._history: History | None = None

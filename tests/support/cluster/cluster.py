@@ -33,7 +33,7 @@ from trainingjob_api.training_job_status import TrainingJobStatus
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.rawread import time_text
-from trainingjob_operator.kube.cluster import Cluster, Page
+from trainingjob_operator.kube.cluster import Cluster, Page, Standing
 from trainingjob_operator.kube.finalizers import (
     with_record_finalizer,
     without_finalizer,
@@ -250,6 +250,14 @@ class FakeCluster(Objects, Cluster):
         async with Request(self, "create_event", manifest["metadata"]["name"]):
             self.events.append(manifest)
             return manifest
+
+    async def standing(self) -> Standing:
+        async with Request(self, "standing", ""):
+            return Standing.SERVED
+
+    async def current_version(self, namespace: str | None) -> str | None:
+        async with Request(self, "current_version", namespace or ""):
+            return str(self._version)
 
     # --- what users do, and what they see -----------------------------------------------------
 

@@ -27,7 +27,14 @@ class Nothing:
 
 def timer(interval_s: float, jitter: float = 0.5) -> tuple[Any, Nothing]:
     registry, nothing = kopf.OperatorRegistry(), Nothing()
-    register_policies(registry, nothing, nothing, interval_s=interval_s, jitter=lambda: jitter)
+    register_policies(
+        registry,
+        nothing.policy_event,
+        is_there=nothing.is_there,
+        tick=nothing.tick,
+        interval_s=interval_s,
+        jitter=lambda: jitter,
+    )
     [handler] = registry._spawning.get_all_handlers()
     return handler, nothing
 

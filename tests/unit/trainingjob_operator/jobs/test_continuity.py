@@ -2,19 +2,21 @@
 
 import pytest
 
+from tests.support.cluster.cluster import FakeCluster
 from trainingjob_api.errors import KubernetesError, UnavailableError
 from trainingjob_operator.jobs.continuity import Continuity
-from trainingjob_operator.kube.standing import Standing
+from trainingjob_operator.kube.cluster import Standing
 
 Answer = Standing | KubernetesError
 SERVED, PARTLY, ABSENT = Standing.SERVED, Standing.PARTLY, Standing.ABSENT
 NO_ANSWER = UnavailableError("no answer")
 
 
-class Cluster:
+class Cluster(FakeCluster):
     """Answers what it is told to, one look after the other."""
 
     def __init__(self, standings: list[Answer], versions: list[str | KubernetesError | None]):
+        super().__init__()
         self.standings, self.versions = standings, versions
 
     async def standing(self) -> Standing:

@@ -9,8 +9,9 @@ from kubernetes.aio.client import Configuration
 
 from trainingjob_api.errors import KubernetesError, NotServedError
 from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.kube.cluster import Standing
 from trainingjob_operator.kube.connection import Connection
-from trainingjob_operator.kube.standing import Standing, StandingGateway
+from trainingjob_operator.kube.gateway import Gateway
 
 KEY = JobKey("ml", "mnist")
 NO_JOB = {
@@ -21,7 +22,7 @@ NO_JOB = {
 NO_KIND = {"kind": "Status", "reason": "NotFound", "details": {}}
 
 
-async def gateway_of(answer: web.Response) -> AsyncIterator[StandingGateway]:
+async def gateway_of(answer: web.Response) -> AsyncIterator[Gateway]:
     async def handle(_: web.Request) -> web.Response:
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
@@ -31,7 +32,7 @@ async def gateway_of(answer: web.Response) -> AsyncIterator[StandingGateway]:
         configuration = Configuration()
         configuration.host = str(server.make_url("")).rstrip("/")
         configuration.client_session_kwargs = {"trust_env": False}
-        async with StandingGateway(Connection(configuration, "default"), timeout_s=5) as gateway:
+        async with Gateway(Connection(configuration, "default"), timeout_s=5) as gateway:
             yield gateway
 
 
