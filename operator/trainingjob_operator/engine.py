@@ -100,9 +100,9 @@ class Engine:
             read_memory: reads how much memory is used; None: of this process's cgroup.
             begin_anew: takes the reason for which everything that is remembered is void.
         """
-        steady = SteadyTime(clock)
         namespaces = settings.namespaces or (None,)
         self._settings: Final = settings
+        self.steady: Final = SteadyTime(clock)
         self.volume: Final = volume
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue(
             limit=_queue_limit(settings.index.max_jobs), follows=lambda key: key in self.index
@@ -111,7 +111,7 @@ class Engine:
             settings.index.max_jobs,
             max_pods=settings.index.max_pods,
             monotonic=clock.monotonic,
-            moment=steady.of,
+            moment=self.steady.of,
             on_turn=self.queue.add,
             on_forgotten=self._forget,
         )
@@ -119,13 +119,15 @@ class Engine:
             settings.memory,
             Ports(
                 index=self.index,
-                steady=steady,
+                steady=self.steady,
                 read=read_memory or MemoryMeter().read,
                 announce=self._announce,
             ),
             retention_s=settings.index.retention,
         )
-        self.aging: Final = IndexAging(self.index, steady, retention_s=self.pressure.retention_s)
+        self.aging: Final = IndexAging(
+            self.index, self.steady, retention_s=self.pressure.retention_s
+        )
         self.manifests: Final = ManifestCache()
         self.events: Final = EventRecorder(cluster, clock)
         self.policies: Final = PolicyBook(namespace, settings_ttl_s=settings.gc.ttl)

@@ -131,7 +131,7 @@ class Remover:
         verdict = self.judge(job)
         if verdict.expired:
             if self._guard.distrusts():
-                return self._guard.hold_s
+                return self._guard.hold_s + _LOOK_AGAIN_S  # once it is surely over
             try:
                 removal = await self.remove(job.key, job.uid)
             except KubernetesError as error:

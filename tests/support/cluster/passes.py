@@ -45,9 +45,16 @@ async def echo() -> None:
 async def settle(life: OperatorLife, key: JobKey = KEY) -> None:
     """Make passes, with the watches' news in between, until one has nothing more to do at once."""
     await echo()
-    while await life.reconciler.reconcile(key) == 0:
+    while await make_pass(life, key) == 0:
         await echo()
     await echo()
+
+
+async def make_pass(life: OperatorLife, key: JobKey = KEY) -> float | None:
+    """Make one pass over a job; what else is on the queue is not waited for."""
+    while life.queue.depth:
+        life.queue.done(await life.queue.get())
+    return await life.reconciler.reconcile(key)
 
 
 @asynccontextmanager

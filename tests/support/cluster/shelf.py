@@ -4,6 +4,7 @@ Every call is one of the cluster's, so that the operator can die at each of them
 """
 
 import os
+from collections.abc import Container
 from contextlib import closing
 from typing import Final
 
@@ -30,6 +31,9 @@ class MemoryShelf:
         self.entry_faults: Final[dict[str, EntryError]] = {}
         self.prepared: list[str] = []
         self._files: Final[dict[str, int]] = {}
+
+    async def claim(self, expected_id: str | None, known: Container[str] = ()) -> None:
+        """It is ours."""
 
     async def prepare(self, key: JobKey, uid: str) -> None:
         async with Request(self.cluster, "volume.prepare", key.name):

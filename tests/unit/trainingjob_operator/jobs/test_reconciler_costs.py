@@ -7,10 +7,10 @@ from tests.support.builders import make_job
 from tests.support.cluster.leaping import leaping_time
 from tests.support.cluster.operator_life import OperatorLife
 from tests.support.cluster.passes import (
-    KEY,
     by_hand,
     conditions,
     echo,
+    make_pass,
     methods,
     new_cluster,
     operated,
@@ -57,12 +57,12 @@ async def test_that_every_rank_runs_is_written_within_a_second() -> None:
     await settle(life)
     cluster.run_pod(cluster.pod())
     await echo()
-    wait = await life.reconciler.reconcile(KEY)
+    wait = await make_pass(life)
     assert wait is not None
     assert 0 < wait <= PROGRESS_EVERY_S
     assert cluster.status()["phase"] == "Pending"
     await asyncio.sleep(wait)
-    assert await life.reconciler.reconcile(KEY) is None
+    assert await make_pass(life) is None
     assert cluster.status()["phase"] == "Running"
 
 
@@ -104,7 +104,7 @@ async def test_settled_jobs_cost_a_restarted_operator_nothing_but_lists() -> Non
     cluster.calls.clear()
     async with operated(cluster, lambda attempt, rank: None):
         await asyncio.sleep(30)
-    assert methods(cluster) == ["list_jobs", "list_pods"] * 2
+    assert methods(cluster) == ["list_policies", *["list_jobs", "list_pods"] * 2]
 
 
 @leaping_time

@@ -22,6 +22,7 @@ from trainingjob_operator.core.observe_job import job_view
 
 SUSPENDED = ("True", "Suspended")
 PARKED = [f"parked-{number}" for number in range(20)]
+LISTS = {"list_jobs", "list_pods", "list_policies"}
 
 
 def forever(attempt: int, rank: int) -> None:
@@ -67,7 +68,7 @@ async def test_after_a_restart_suspended_jobs_take_no_place_and_a_resume_is_seen
     async with operated(cluster, max_jobs=3) as life:
         await asyncio.sleep(5)
         assert len(life.index) == 0
-        assert set(methods(cluster)) == {"list_jobs", "list_pods"}, "nor requests of their own"
+        assert set(methods(cluster)) == LISTS, "nor requests of their own"
         cluster.edit_job("parked-7", suspend=False)
         await asyncio.sleep(10)
     assert cluster.status("parked-7")["phase"] == "Succeeded"
@@ -292,7 +293,7 @@ async def test_a_suspended_job_leaves_memory_with_age_and_costs_nothing_from_the
         cluster.calls.clear()
         await asyncio.sleep(1300)
         assert len(life.index) == len(life.queue) == 0
-    assert set(methods(cluster)) == {"list_jobs", "list_pods"}
+    assert set(methods(cluster)) == LISTS
 
 
 @leaping_time

@@ -92,7 +92,7 @@ async def test_a_job_that_may_not_be_claimed_says_what_it_waits_for_and_starts_w
 ):
     cluster, endpoint = staged()
     refuse_finalizers(cluster, times=4)
-    async with operated(cluster, endpoint) as life:
+    async with operated(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(200)
         [said] = cluster.status()["conditions"]
@@ -105,8 +105,7 @@ async def test_a_job_that_may_not_be_claimed_says_what_it_waits_for_and_starts_w
         assert said["message"].endswith('"no.finalizers" denied the request: none here')
         assert cluster.status()["phase"] == "Pending"
         assert cluster.pods() == []
-        warnings = [event for event in life.recorded.events if event.warning]
-        assert [event.reason for event in warnings] == ["Forbidden"], "once"
+        assert cluster.reasons(warnings=True) == ["Forbidden"], "once"
         asked = Counter(call.method for call in cluster.calls)
         assert (asked["set_record_finalizer"], asked["patch_job_status"]) == (4, 1)
         await asyncio.sleep(100)
@@ -134,10 +133,9 @@ async def test_a_job_that_runs_and_may_not_be_claimed_is_told_so_by_an_event() -
         cluster.create_job(make_job())
         await asyncio.sleep(10)
     refuse_finalizers(cluster)
-    async with operated(cluster, endpoint, exit_code=None) as life:
+    async with operated(cluster, endpoint, exit_code=None):
         await asyncio.sleep(10)
-    [event] = [event for event in life.recorded.events if event.warning]
-    assert event.reason == "FinalizerRefused"
+    assert cluster.reasons(warnings=True) == ["FinalizerRefused"]
     conditions = {c["type"]: c["status"] for c in cluster.status()["conditions"]}
     assert conditions["PodsReady"] == "True", "its ranks are what they are"
 
@@ -145,15 +143,14 @@ async def test_a_job_that_runs_and_may_not_be_claimed_is_told_so_by_an_event() -
 @leaping_time
 async def test_a_job_that_may_not_be_let_go_is_told_so_by_an_event() -> None:
     cluster, endpoint = staged()
-    async with operated(cluster, endpoint) as life:
+    async with operated(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(1)
         assert finalizers(cluster) == [FINALIZER_RECORD]
         refuse_finalizers(cluster, times=1)
         await asyncio.sleep(30)
         assert persisted(cluster) == ("True", "Stored")
-        [event] = [event for event in life.recorded.events if event.warning]
-        assert event.reason == "FinalizerRefused"
-        assert "may not be taken off" in event.message
+        assert cluster.reasons(warnings=True) == ["FinalizerRefused"]
+        assert "may not be taken off" in cluster.events[-1]["message"]
         await asyncio.sleep(60)
         assert finalizers(cluster) == []

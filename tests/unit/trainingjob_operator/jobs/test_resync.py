@@ -199,7 +199,8 @@ async def test_finished_jobs_of_long_ago_cost_a_restarted_operator_nothing_but_l
     async with OperatorLife(cluster) as life:
         await asyncio.sleep(10)
         assert len(life.index) == 0
-    assert Counter(call.method for call in cluster.calls) == {"list_jobs": 2, "list_pods": 2}
+    lists = {"list_jobs": 2, "list_pods": 2, "list_policies": 1}
+    assert Counter(call.method for call in cluster.calls) == lists
 
 
 @leaping_time

@@ -68,7 +68,7 @@ async def test_a_job_goes_when_its_time_is_over_by_two_requests(end: str) -> Non
         assert set(asked) - lists == {"get_job", "delete_finished_job"}
         await until(lambda: not len(operator.index))
         assert operator.remover.removed_total == {"TTL": 1, "HistoryLimit": 0}
-        assert "Expired" in [event.reason for event in operator.recorded.events]
+        assert "Expired" in cluster.reasons()
         assert not len(operator.queue)
     assert not cluster.pods()
 
@@ -164,7 +164,7 @@ async def test_a_pinned_a_suspended_and_a_gitops_job_stay() -> None:
         for number in range(3):
             cluster.annotate_job("owned", touched=str(number))
             await asyncio.sleep(1)
-        said = [event.reason for event in operator.recorded.events]
+        said = cluster.reasons()
         assert said.count("NotDeleted") == 1
         assert len(operator.queue) == 0
 
