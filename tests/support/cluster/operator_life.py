@@ -49,7 +49,7 @@ def settings_of(
         index=IndexSettings.model_construct(
             max_jobs=max_jobs, max_pods=max_pods, retention=index_retention_s
         ),
-        reconciler=ReconcilerSettings(workers=4, resync_interval=interval_s),
+        reconciler=ReconcilerSettings.model_construct(workers=4, resync_interval=interval_s),
         restart=RestartSettings(partial_hold=partial_hold_s),
         persist=PersistSettings(
             url="https://records.example/jobs" if recording else "",

@@ -36,7 +36,9 @@ async def beating(guard: ClockGuard) -> AsyncIterator[None]:
 async def test_a_policy_that_was_edited_meanwhile_is_heard_of_before_anything_is_deleted() -> None:
     """The appointment is due before the watch has brought the edit: both are there at once."""
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=3600, interval_s=10**6) as life:
+    async with OperatorLife(
+        cluster, ttl_s=3600, interval_s=10**6, index_retention_s=86_400
+    ) as life:
         await finish(cluster)
         await asyncio.sleep(60)
         cluster.policy_watch.hold()
@@ -54,7 +56,9 @@ async def test_a_policy_that_was_edited_meanwhile_is_heard_of_before_anything_is
 @leaping_time
 async def test_what_is_due_goes_after_all_when_the_operator_has_had_its_time_to_listen() -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=3600, interval_s=10**6) as life:
+    async with OperatorLife(
+        cluster, ttl_s=3600, interval_s=10**6, index_retention_s=86_400
+    ) as life:
         for name in ("one", "two"):
             ended(cluster, name, ago_s=0)
         await life.resync.run_until_done()
