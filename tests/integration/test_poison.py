@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
+from tests.support.apiserver.inside import put_raw
 from tests.support.builders import make_job
 from tests.support.processes.operator import OperatorProcess
 
@@ -71,9 +72,9 @@ def operator(own_api_server: ApiServerUnderTest, tmp_path: Path) -> Iterator[Ope
         yield process
 
 
-def put_raw(server: ApiServerUnderTest, name: str, spec: Any) -> None:
+def put_job(server: ApiServerUnderTest, name: str, spec: Any) -> None:
     job = {**make_job(name), "spec": spec}
-    server.inside.call(lambda inside: inside.store.put_raw(job))
+    server.inside.call(lambda inside: put_raw(inside.store, job))
 
 
 async def test_poisoned_jobs_fail_alone(
@@ -81,7 +82,7 @@ async def test_poisoned_jobs_fail_alone(
 ) -> None:
     for copy in range(5):
         for name, poison in POISON.items():
-            put_raw(own_api_server, f"{name}-{copy}", poison())
+            put_job(own_api_server, f"{name}-{copy}", poison())
     begun = time.monotonic()
     await own_api.apply(make_job("healthy"))
 
@@ -107,7 +108,7 @@ async def test_poisoned_jobs_fail_alone(
 async def test_a_name_too_long_for_a_pod_is_refused_without_a_hot_loop(
     operator: OperatorProcess, own_api_server: ApiServerUnderTest, own_api: Api
 ) -> None:
-    put_raw(own_api_server, "n" * 300, make_job()["spec"])
+    put_job(own_api_server, "n" * 300, make_job()["spec"])
     await own_api.apply(make_job("witness"))
 
     await own_api.wait_for_pods("witness", 1)
@@ -118,7 +119,7 @@ async def test_a_name_too_long_for_a_pod_is_refused_without_a_hot_loop(
 async def test_an_invalid_pod_template_fails_alone(
     operator: OperatorProcess, own_api_server: ApiServerUnderTest, own_api: Api
 ) -> None:
-    put_raw(own_api_server, "odd", template(name=None))
+    put_job(own_api_server, "odd", template(name=None))
 
     status = await own_api.wait_for_phase("odd", "Failed", patience_s=DELAY_S)
 
@@ -130,7 +131,7 @@ async def test_garbage_in_the_status_is_not_believed(
 ) -> None:
     job = make_job("edited")
     job["status"] = {"attempt": "seven", "conditions": "none", "completedIndexes": "0-999999999"}
-    own_api_server.inside.call(lambda inside: inside.store.put_raw(job))
+    own_api_server.inside.call(lambda inside: put_raw(inside.store, job))
 
     async with asyncio.timeout(DELAY_S):
         while not (await own_api.job("edited")).get("status", {}).get("observedGeneration"):

@@ -56,7 +56,7 @@ class Handlers:
         Raises:
             ApiError: it is refused.
         """
-        path, verb = call.path, call.record.verb
+        path, verb = call.path, call.verb
         if path.subresource:
             verbs = call.resource.subresources.get(path.subresource)
             if verbs is None:
@@ -112,7 +112,6 @@ class Handlers:
         options = watch_options(call, self._bookmark_interval_s)
         watch = Watch(self.store.storage, call.resource, options)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        call.record.status = response.status
         await response.prepare(request)
         async with aclosing(watch.lines()) as stream:
             async for lines in stream:

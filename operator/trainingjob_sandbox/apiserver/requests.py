@@ -7,7 +7,6 @@ from typing import Final
 
 from trainingjob_sandbox.apiserver import errors
 from trainingjob_sandbox.apiserver.deletion import is_dry_run
-from trainingjob_sandbox.apiserver.faults import RequestRecord
 from trainingjob_sandbox.apiserver.resources import Resource
 from trainingjob_sandbox.apiserver.selectors import Matcher, both, by_fields, by_labels
 from trainingjob_sandbox.apiserver.store import WriteOptions
@@ -76,7 +75,7 @@ class Call:
     """A request for a resource.
 
     Attributes:
-        record: what is known about the request.
+        verb: what is to be done, in Kubernetes' words.
         resource: what it is about.
         path: where it goes.
         query: its parameters.
@@ -84,7 +83,7 @@ class Call:
         body: its body.
     """
 
-    record: RequestRecord
+    verb: str
     resource: Resource
     path: Path
     query: Mapping[str, str]
@@ -149,9 +148,7 @@ class Call:
         Raises:
             ApiError: 422, an option has a value that it cannot have.
         """
-        kind = {"create": "CreateOptions", "patch": "PatchOptions"}.get(
-            self.record.verb, "UpdateOptions"
-        )
+        kind = {"create": "CreateOptions", "patch": "PatchOptions"}.get(self.verb, "UpdateOptions")
         validation = self.query.get("fieldValidation") or "Warn"
         allowed = ("Ignore", "Warn", "Strict")
         if validation not in allowed:

@@ -1,10 +1,7 @@
-"""The server itself: HTTP in front, the store behind, and hooks for tests at the side."""
+"""The server itself: HTTP in front, the store behind."""
 
 import asyncio
-import inspect
 import logging
-import time
-from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -13,19 +10,6 @@ from aiohttp import web
 from trainingjob_sandbox.apiserver import builtin, errors, openapi
 from trainingjob_sandbox.apiserver.controllers import Controllers
 from trainingjob_sandbox.apiserver.errors import ApiError
-from trainingjob_sandbox.apiserver.faults import (
-    MAX_REQUESTS,
-    Delay,
-    Effect,
-    FaultPlan,
-    Hang,
-    RequestRecord,
-    Reset,
-    Respond,
-)
-from trainingjob_sandbox.apiserver.faults import (
-    Call as CallEffect,
-)
 from trainingjob_sandbox.apiserver.handlers import Handlers, reply
 from trainingjob_sandbox.apiserver.registry import SERVER_VERSION, Registry
 from trainingjob_sandbox.apiserver.requests import (
@@ -62,8 +46,6 @@ class ApiServer:
 
     Attributes:
         store: the objects, to look at and to change without HTTP.
-        faults: what goes wrong.
-        requests: the latest requests, oldest first.
         url: where the server is, while it runs.
         port: its port; a restart takes the same one.
     """
@@ -81,8 +63,6 @@ class ApiServer:
         self.store = Store(self._storage, self._registry)
         self._controllers = Controllers(self.store, self._defer)
         self._handlers = Handlers(self.store, bookmark_interval_s=bookmark_interval_s)
-        self.faults = FaultPlan()
-        self.requests: deque[RequestRecord] = deque(maxlen=MAX_REQUESTS)
         self.port = 0
         self.url = ""
         self._runner: web.AppRunner | None = None
@@ -128,17 +108,6 @@ class ApiServer:
         except RuntimeError:
             return
 
-    # --- hooks for tests -------------------------------------------------------------------
-
-    def compact(self) -> None:
-        """Forget the past: watches and lists that refer to it get 410."""
-        self._storage.compact()
-        self.expire_continue_tokens()
-
-    def expire_continue_tokens(self) -> None:
-        """Let every list that is under way in pages get 410."""
-        self._handlers.lists.snapshots.clear()
-
     def drop_watches(self, resource: str | None = None) -> None:
         """End all watches, or those of one resource, as a restart of a real server would."""
         for where, collection in self._storage.collections.items():
@@ -155,41 +124,19 @@ class ApiServer:
     # --- requests --------------------------------------------------------------------------
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        path = Path.read(request.path)
-        record = self._record(request, path)
-        self.requests.append(record)
         try:
-            response = await self._answer(request, path, record)
+            return await self._answer(request)
         except ApiError as error:
-            response = _refusal(error)
+            return _refusal(error)
         except ConnectionError:
             # The client left while it was answered.
-            response = web.Response(status=_CLIENT_GONE)
+            return web.Response(status=_CLIENT_GONE)
         except Exception:  # noqa: BLE001 - the last resort of every request
             # A fault of our own: the client gets an answer that it understands, the log the rest.
             _log.exception("%s %s failed", request.method, request.path_qs)
-            response = _refusal(ApiError(500, "InternalError", "the sandbox failed, see its log"))
-        record.status = record.status or response.status
-        return response
+            return _refusal(ApiError(500, "InternalError", "the sandbox failed, see its log"))
 
-    @staticmethod
-    def _record(request: web.Request, path: Path) -> RequestRecord:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        return RequestRecord(
-            verb=verb(request.method, path, request.query),
-            resource=path.plural,
-            subresource=path.subresource,
-            namespace=path.namespace,
-            name=path.name,
-            user_agent=request.headers.get("User-Agent", ""),
-            user=token if scheme == "Bearer" else "",
-            path=request.path_qs,
-            at_monotonic=time.monotonic(),
-        )
-
-    async def _answer(
-        self, request: web.Request, path: Path, record: RequestRecord
-    ) -> web.StreamResponse:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge as error:
@@ -198,29 +145,15 @@ class ApiServer:
                 "RequestEntityTooLarge",
                 f"Request entity too large: limit is {MAX_BODY_BYTES}",
             ) from error
-        effects = self.faults.take(record)
-        for effect in effects:
-            if not effect.after and (response := await _strike(effect, request, record)):
-                return response
-        try:
-            response = await self._dispatch(request, path, record, body)
-        except ApiError as error:
-            response = _refusal(error)
-        for effect in effects:
-            if effect.after and (struck := await _strike(effect, request, record)):
-                return struck
-        return response
-
-    async def _dispatch(
-        self, request: web.Request, path: Path, record: RequestRecord, body: bytes
-    ) -> web.StreamResponse:
+        path = Path.read(request.path)
         headers = {name.lower(): value for name, value in request.headers.items()}
         check_no_browser(headers)
         if not path.plural:
             return self._about(request, path)
         check_acceptable(headers.get("accept", ""))
         resource = self._registry.find(path.group, path.version, path.plural)
-        call = Call(record, resource, path, request.query, headers, body)
+        what = verb(request.method, path, request.query)
+        call = Call(what, resource, path, request.query, headers, body)
         return await self._handlers.handle(request, call)
 
     def _about(self, request: web.Request, path: Path) -> web.Response:
@@ -270,30 +203,3 @@ def _refusal(error: ApiError) -> web.Response:
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(error.retry_after_s)
     return response
-
-
-async def _strike(
-    effect: Effect, request: web.Request, record: RequestRecord
-) -> web.StreamResponse | None:
-    """Let a fault happen; returns the answer if that settles the request."""
-    match effect:
-        case Delay():
-            await asyncio.sleep(effect.seconds)
-        case CallEffect():
-            result = effect.function(record)
-            if inspect.isawaitable(result):
-                await result
-        case Hang():
-            # Ends with the client's connection, or with the server.
-            await asyncio.Event().wait()
-        case Reset():
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response(status=_CLIENT_GONE)
-        case Respond():
-            retry_after = effect.retry_after_s
-            error = ApiError(
-                effect.status, effect.reason, effect.message, retry_after_s=retry_after
-            )
-            return _refusal(error)
-    return None

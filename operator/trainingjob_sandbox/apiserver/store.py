@@ -219,30 +219,6 @@ class Store:
             return obj
         return self.storage.put(resource.where, obj).obj
 
-    def put_raw(self, obj: Mapping[str, Any]) -> JsonObject:
-        """Store an object as it is, past every check; watchers see it.
-
-        Only what nothing works without is added: uid, creation time and, where the kind has them,
-        namespace. An object of that name is replaced.
-
-        Raises:
-            KeyError: its kind is not known.
-        """
-        resource = self.registry.of_kind(obj.get("apiVersion", ""), obj.get("kind", ""))
-        if resource is None:
-            raise KeyError(f"no resource has kind {obj.get('kind')!r}")
-        raw: JsonObject = copy_json(obj)
-        meta = raw.setdefault("metadata", {})
-        fresh: JsonObject = {"name": meta["name"]}
-        metadata.for_create(
-            fresh,
-            namespace=meta.get("namespace", "default") if resource.namespaced else "",
-            now=now(),
-            generation=resource.strategy.has_generation,
-        )
-        raw["metadata"] = fresh | meta
-        return self.storage.put(resource.where, raw).obj
-
     # --- the steps of a write ---------------------------------------------------------------
 
     def _decode(

@@ -13,7 +13,6 @@ from typing import Any, Final, Self, TypeVar, overload
 
 import yaml
 
-from trainingjob_sandbox.apiserver.faults import RequestRecord
 from trainingjob_sandbox.apiserver.server import ApiServer
 from trainingjob_sandbox.apiserver.storage import FIRST_REVISION
 
@@ -141,10 +140,6 @@ class ApiServerThread:
             return await result if isinstance(result, Awaitable) else result
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(CALL_TIMEOUT_S)
-
-    def requests(self) -> list[RequestRecord]:
-        """Return a snapshot of the requests so far, oldest first."""
-        return self.call(lambda server: list(server.requests))
 
     def write_kubeconfig(
         self, path: Path | str, *, user: str = "admin", namespace: str = "default"

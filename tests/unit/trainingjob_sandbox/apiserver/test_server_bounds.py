@@ -5,11 +5,9 @@ import asyncio
 import pytest
 
 from tests.unit.trainingjob_sandbox.apiserver.widgets import Cluster, config_map
-from trainingjob_sandbox.apiserver import ApiError, Fault, RequestRecord, Respond
-from trainingjob_sandbox.apiserver.faults import MAX_REQUESTS, FaultPlan, Match
+from trainingjob_sandbox.apiserver import ApiError
 from trainingjob_sandbox.apiserver.gc import MAX_GONE
 from trainingjob_sandbox.apiserver.paging import MAX_SNAPSHOTS, Snapshots, Token
-from trainingjob_sandbox.apiserver.server import ApiServer
 from trainingjob_sandbox.apiserver.storage import CollectionId, Key
 from trainingjob_sandbox.apiserver.watch import Subscription
 
@@ -89,52 +87,3 @@ def test_a_token_that_is_not_ours_is_a_bad_request(text: str) -> None:
         Token.decode(text)
 
     assert caught.value.code == 400
-
-
-def test_the_log_of_requests_has_an_end() -> None:
-    assert ApiServer().requests.maxlen == MAX_REQUESTS
-
-
-# --- the fault plan --------------------------------------------------------------------------
-
-
-def test_a_fault_strikes_from_the_nth_match_on_so_many_times() -> None:
-    plan = FaultPlan()
-    fault = plan.add(Fault(Respond(500), Match(verb="get"), nth=2, times=2))
-
-    struck = [bool(plan.take(RequestRecord("get"))) for _ in range(5)]
-
-    assert struck == [False, True, True, False, False]
-    assert (fault.seen, fault.struck) == (5, 2)
-    assert plan.take(RequestRecord("list")) == []
-
-
-def test_a_fault_without_an_end_strikes_until_it_is_cleared() -> None:
-    plan = FaultPlan()
-    plan.add(Fault(Respond(500), times=None))
-
-    assert all(plan.take(RequestRecord("get")) for _ in range(10))
-    plan.clear()
-    assert plan.take(RequestRecord("get")) == []
-
-
-@pytest.mark.parametrize(
-    ("match", "want"),
-    [
-        (Match(), True),
-        (
-            Match(verb="patch", resource="pods", subresource="status", name="p", namespace="n"),
-            True,
-        ),
-        (Match(user_agent="kopf"), True),
-        (Match(user="operator"), True),
-        (Match(verb="get"), False),
-        (Match(subresource=""), False),
-        (Match(user_agent="kubectl"), False),
-        (Match(namespace="m"), False),
-    ],
-)
-def test_a_match_compares_what_it_names(match: Match, *, want: bool) -> None:
-    record = RequestRecord("patch", "pods", "status", "n", "p", "kopf/1.45", "operator")
-
-    assert match(record) is want

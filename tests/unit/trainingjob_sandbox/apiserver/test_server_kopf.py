@@ -5,6 +5,7 @@ from typing import Any
 
 import kopf
 
+from tests.support.apiserver.inside import record_requests
 from tests.unit.trainingjob_sandbox.apiserver.widgets import CRD, widget
 from trainingjob_sandbox.apiserver import ApiServer, ApiServerThread
 from trainingjob_sandbox.apiserver.storage import CollectionId
@@ -19,7 +20,9 @@ async def test_an_operator_sees_objects_come_change_and_go() -> None:
     settings.scanning.disabled = True
     stop, ready = asyncio.Event(), asyncio.Event()
 
-    with ApiServerThread([CRD], bookmark_interval_s=0.1) as api:
+    server = ApiServerThread([CRD], bookmark_interval_s=0.1)
+    requests = record_requests(server.server)
+    with server as api:
 
         @kopf.on.login(registry=registry)
         def login(**_: Any) -> kopf.ConnectionInfo:
@@ -55,7 +58,7 @@ async def test_an_operator_sees_objects_come_change_and_go() -> None:
         finally:
             stop.set()
             await asyncio.wait_for(operator, PATIENCE_S)
-        assert {record.verb for record in api.requests()} <= {"get", "list", "watch"}
+        assert {request.verb for request in requests} <= {"get", "list", "watch"}
         assert api.call(watchers) == 0
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.apiserver.inside import put_raw
 from tests.unit.trainingjob_sandbox.apiserver.widgets import Cluster, Object, widget
 from trainingjob_api.crd import training_job_crd
 from trainingjob_sandbox.apiserver import ApiError
@@ -240,7 +241,7 @@ def test_elements_of_a_keyed_list_are_compared_with_their_old_selves(cluster: Cl
 
 
 def test_what_was_invalid_before_may_stay_as_long_as_it_does_not_change(cluster: Cluster) -> None:
-    cluster.store.put_raw(widget("w", numNodes=0, mode="bad", name="a"))
+    put_raw(cluster.store, widget("w", numNodes=0, mode="bad", name="a"))
 
     cluster.store.update(
         "widgets", "w", lambda old: {**old, "status": {"phase": "X"}}, subresource="status"

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.apiserver.inside import compact
 from tests.unit.trainingjob_sandbox.apiserver.http import TABLE, Client, until
 from tests.unit.trainingjob_sandbox.apiserver.widgets import (
     CONFIG_MAPS,
@@ -134,7 +135,7 @@ async def test_a_past_that_is_forgotten_is_an_error_in_the_stream(
     await client.post(CONFIG_MAPS, config_map("a"))
     start = await revision(client)
     await client.post(CONFIG_MAPS, config_map("b"))
-    server.compact()
+    compact(server)
 
     async with client.watch(CONFIG_MAPS, f"resourceVersion={start}") as stream:
         assert stream.response.status == 200
@@ -150,7 +151,7 @@ async def test_a_past_that_is_forgotten_is_an_error_in_the_stream(
 async def test_a_watch_from_the_moment_of_compaction_goes_on(
     server: ApiServer, client: Client
 ) -> None:
-    server.compact()
+    compact(server)
 
     async with client.watch(CONFIG_MAPS, f"resourceVersion={await revision(client)}") as stream:
         await client.post(CONFIG_MAPS, config_map("b"))
