@@ -278,15 +278,15 @@ class Engine:
     async def start(self) -> None:
         """Fill the index, then start deciding: nothing may be concluded from half a picture."""
         await self._read_policies()
-        await self.resync.run_until_done()
+        await self.resync.resync_until_done()
         _logger.info("following %d jobs; watching for more", len(self.index))
         await self._start_archiving()
         self.workers.start()
-        self.add_task(self.resync.run(), "resync")
+        self.add_task(self.resync.keep_in_sync(), "resync")
         self.add_task(self.events.run(), "events")
-        self.add_task(self.pressure.run(), "memory-pressure")
+        self.add_task(self.pressure.watch_memory(), "memory-pressure")
         self.add_task(self.policy_watch.run(), "policies")
-        self.add_task(self.aging.run(), "index-aging")
+        self.add_task(self.aging.keep_aging(), "index-aging")
         self.add_task(self.guard.run(), "clock-guard")
         if self.carrier is not None:
             self._tasks.extend(self.carrier.start())

@@ -177,7 +177,7 @@ class Operator:
         except asyncio.CancelledError:
             self.shell.leave()  # kopf does not call `_stop` then: there is nothing to stop
             raise
-        self.engine.add_task(self.continuity.run(), "continuity")
+        self.engine.add_task(self.continuity.watch_cluster(), "continuity")
 
     async def _stop(self) -> None:
         await self.engine.stop()

@@ -55,7 +55,7 @@ async def until(holds):
 async def main():
     for number in range(60_000):
         index.observe_job(job(number, 20 if number >= 200 else 5 if number >= 100 else 0))
-    task = asyncio.create_task(pressure.run())
+    task = asyncio.create_task(pressure.watch_memory())
     await asyncio.sleep(0)
     quiet = pressure.is_on
     full = meter.read()

@@ -207,7 +207,7 @@ async def test_a_list_whose_next_page_has_expired_is_made_again_and_complete(
             interval_s=3600,
             policy=DecisionSettings(),
         )
-        await resync.run_until_done()
+        await resync.resync_until_done()
     queue.close()
 
     assert cluster.expired == 1

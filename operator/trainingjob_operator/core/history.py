@@ -39,7 +39,7 @@ class History:
     _successful: list[Ended] = field(default_factory=list)
     _failed: list[Ended] = field(default_factory=list)
 
-    def take(self, job: JobView) -> Ended | None:
+    def keep_newest(self, job: JobView) -> Ended | None:
         """Take in a finished job that is not expired.
 
         Returns:

@@ -78,7 +78,7 @@ class Continuity:
             _logger.info("the CustomResourceDefinitions are served now")
         self.missing = None
 
-    async def run(self) -> None:
+    async def watch_cluster(self) -> None:
         """Look again and again, until cancelled."""
         begun = self._monotonic()
         while True:

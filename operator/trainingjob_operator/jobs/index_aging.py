@@ -51,7 +51,7 @@ class IndexAging:
         self._index: Final = index
         self._steady: Final = steady
         self._retention_s: Final = retention_s
-        self._told = index.forgotten_total
+        self._counted = index.forgotten_total
 
     def forget(self) -> None:
         """Forget what is old by now."""
@@ -61,10 +61,10 @@ class IndexAging:
     def take_forgotten(self) -> int:
         """Forget what is old; how many jobs were forgotten, by anybody, since this was called."""
         self.forget()
-        told, self._told = self._told, self._index.forgotten_total
-        return self._told - told
+        before, self._counted = self._counted, self._index.forgotten_total
+        return self._counted - before
 
-    async def run(self) -> None:
+    async def keep_aging(self) -> None:
         """Forget what is old every few seconds, until cancelled."""
         while True:
             try:

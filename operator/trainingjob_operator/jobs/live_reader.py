@@ -56,7 +56,7 @@ class LiveReader:
         """Read all pods of a job."""
         pods, key = PodComparison(self._index, [entry]), entry.job.key
         async for page in self._cluster.list_pods(key.namespace, selector=pod_selector(key.name)):
-            pods.take(page)
+            pods.compare_page(page)
         pods.forget_unlisted()
 
     async def read_remaining_pods(self, entry: JobEntry) -> None:

@@ -52,7 +52,7 @@ class ManifestCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def put(self, job: JobView, raw: dict[str, Any], *, now: float) -> None:
+    def remember(self, job: JobView, raw: dict[str, Any], *, now: float) -> None:
         """Keep what the user wrote of a job as it was just seen.
 
         Args:

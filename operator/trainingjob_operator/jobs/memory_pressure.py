@@ -80,7 +80,7 @@ class MemoryPressure:
         self._ports: Final = ports
         self._normal_s: Final = retention_s
         self._still_said = False
-        self._untold: Event | None = None  # the last change alone: what it says holds
+        self._unreported: Event | None = None  # the last change alone: what it says holds
         self.use: MemoryUse | None = None
         self.is_on = False
         self.begun_total = 0
@@ -91,7 +91,7 @@ class MemoryPressure:
         """For how many seconds finished jobs are remembered now."""
         return min(self._settings.retention, self._normal_s) if self.is_on else self._normal_s
 
-    async def run(self) -> None:
+    async def watch_memory(self) -> None:
         """Look every few seconds, until cancelled."""
         while True:
             try:
@@ -103,7 +103,7 @@ class MemoryPressure:
 
     def look(self) -> None:
         """Look at memory once, and do what follows."""
-        self._tell()
+        self._report_change()
         use = self.use = self._ports.read()
         if use is None:
             return
@@ -123,8 +123,8 @@ class MemoryPressure:
             "records and files stay)"
         )
         _logger.warning("%s", what)
-        self._untold = Event(reason=REASON_MEMORY_PRESSURE, message=what, warning=True)
-        self._tell()
+        self._unreported = Event(reason=REASON_MEMORY_PRESSURE, message=what, warning=True)
+        self._report_change()
 
     def _end(self, use: MemoryUse) -> None:
         self.is_on = False
@@ -134,13 +134,13 @@ class MemoryPressure:
             f"operator's memory for {self._normal_s:.0f} s again"
         )
         _logger.info("%s", what)
-        self._untold = Event(reason=REASON_MEMORY_PRESSURE_OVER, message=what)
-        self._tell()
+        self._unreported = Event(reason=REASON_MEMORY_PRESSURE_OVER, message=what)
+        self._report_change()
 
-    def _tell(self) -> None:
+    def _report_change(self) -> None:
         """Report the last change, now or at a later look."""
-        if self._untold is not None and self._ports.announce(self._untold):
-            self._untold = None
+        if self._unreported is not None and self._ports.announce(self._unreported):
+            self._unreported = None
 
     def _forget(self, before: MemoryUse) -> None:
         """Forget what is old enough, hand the memory back, and say so if that was not enough."""

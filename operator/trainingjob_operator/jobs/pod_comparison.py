@@ -57,11 +57,11 @@ class PodComparison:
         """Those of the jobs that still are in the index."""
         return [entry for entry, _ in self._entries if self._is_here(entry)]
 
-    def take(self, page: Page) -> None:
+    def compare_page(self, page: Page) -> None:
         """Take in a page."""
         self.version = page.resource_version
         for raw in page.items:
-            self._take_one(raw)
+            self._compare_one(raw)
 
     def forget_unlisted(self) -> None:
         """Forget the pods that the complete list lacks."""
@@ -69,7 +69,7 @@ class PodComparison:
             if self._is_here(entry) and (entry.job.status.is_finished or not was_over):
                 self._index.forget_unlisted(entry, self._listed, self.version)
 
-    def _take_one(self, raw: dict[str, Any]) -> None:
+    def _compare_one(self, raw: dict[str, Any]) -> None:
         pod = pod_view(raw)
         if pod is None:
             return

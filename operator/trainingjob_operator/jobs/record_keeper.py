@@ -119,7 +119,7 @@ class RecordKeeper:
         if job.key in self._index:
             self._index.observe_job(view)
         if view.owes_record and view.invalid is None and self._waits(view):
-            self._manifests.put(view, answer, now=self._clock.monotonic())
+            self._manifests.remember(view, answer, now=self._clock.monotonic())
         else:
             self._manifests.drop(job.key)
 

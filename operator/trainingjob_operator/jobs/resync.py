@@ -118,12 +118,12 @@ class Resync:
         """Ask for a pass soon: a watch was opened, and what vanished before goes unreported."""
         self._requested.set()
 
-    async def run_until_done(self) -> None:
+    async def resync_until_done(self) -> None:
         """Make one pass, again and again until it succeeds: nothing may be decided before."""
         while not await self._try():  # noqa: ASYNC110 - nothing else can say that it is done
             await asyncio.sleep(_RETRY_S)
 
-    async def run(self) -> None:
+    async def keep_in_sync(self) -> None:
         """Make a pass every interval and whenever one is asked for, until cancelled."""
         due = self._clock.monotonic() + self._interval_s
         while True:
@@ -234,7 +234,7 @@ class Resync:
         here = (e for e in self._index if namespace in {None, e.job.key.namespace})
         pods = PodComparison(self._index, here, unplaced=jobs.settled, on_news=self._queue.add)
         async for page in self._cluster.list_pods(namespace):
-            pods.take(page)
+            pods.compare_page(page)
         pods.forget_unlisted()
         for entry in pods.entries:
             if entry.job.uid in jobs.uids:

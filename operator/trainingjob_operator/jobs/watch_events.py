@@ -61,7 +61,7 @@ class Intake:
         if known is None or is_newer(job.resource_version, known.job.resource_version):
             is_in = self._index.observe_job(job)
             if is_in and kind == ADDED and _will_start(job):
-                self._manifests.put(job, raw, now=self._clock.monotonic())
+                self._manifests.remember(job, raw, now=self._clock.monotonic())
             if is_in or not (says_queued(job.status) and is_to_run(job)):
                 self._queue.add(job.key)
 

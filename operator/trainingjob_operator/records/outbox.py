@@ -170,7 +170,7 @@ class Outbox:
             self._keep(key)
         elif self.ready.put(job):
             if job.invalid is None:
-                self._manifests.put(job, raw, now=now)
+                self._manifests.remember(job, raw, now=now)
             self._wake.set()
         else:
             self._on_missed()

@@ -190,7 +190,7 @@ class JobSweep:
             if verdict.held_by == RECORD_HELD:
                 self._look_again(job.key)
         # One that finished in the future would be the newest until then, at the cost of newer ones.
-        surplus = history.take(job) if history is not None and not verdict.ahead else None
+        surplus = history.keep_newest(job) if history is not None and not verdict.ahead else None
         if history is None or surplus is None:
             return []
         return [_Due(surplus.key, surplus.uid, history.inherited)]

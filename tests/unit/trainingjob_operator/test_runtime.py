@@ -19,7 +19,7 @@ async def operator() -> AsyncIterator[Operator]:
     async def at_once() -> None:
         operator.engine.resync.runs_total += 1
 
-    operator.engine.resync.run_until_done = at_once  # type: ignore[method-assign]
+    operator.engine.resync.resync_until_done = at_once  # type: ignore[method-assign]
     yield operator
     await operator._stop()
     await operator.gateway.close()

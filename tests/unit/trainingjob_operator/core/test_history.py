@@ -21,7 +21,7 @@ def named(number: int, outcome: str = "Complete", **fields: Any) -> JobView:
 
 
 def surplus(history: History, *jobs: JobView) -> set[str]:
-    return {gone.key.name for job in jobs if (gone := history.take(job)) is not None}
+    return {gone.key.name for job in jobs if (gone := history.keep_newest(job)) is not None}
 
 
 def test_the_oldest_go_whatever_the_order_of_the_list() -> None:
@@ -63,11 +63,13 @@ def test_a_limit_is_inherited_from_the_default_policy() -> None:
 def test_what_may_not_go_neither_goes_nor_takes_a_place(fields: dict[str, Any]) -> None:
     history = History(Inherited(own=Rules(successful_limit=1)))
     assert surplus(history, named(1, **fields), named(2), named(3)) == {"job-3"}
-    assert History(Inherited(own=Rules(successful_limit=0))).take(named(1, **fields)) is None
+    assert (
+        History(Inherited(own=Rules(successful_limit=0))).keep_newest(named(1, **fields)) is None
+    )
 
 
 def test_a_job_that_has_not_finished_is_no_history() -> None:
-    assert History(Inherited(own=Rules(successful_limit=0))).take(make_view()) is None
+    assert History(Inherited(own=Rules(successful_limit=0))).keep_newest(make_view()) is None
 
 
 @given(ages=st.lists(st.integers(0, 10**6), unique=True, max_size=60), limit=st.integers(0, 20))

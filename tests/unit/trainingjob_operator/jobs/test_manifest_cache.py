@@ -30,7 +30,7 @@ def job(name: str = "mnist", *, uid: str = "u1", version: str = "1") -> JobView:
 
 def test_a_manifest_is_handed_out_for_the_version_it_was_seen_in() -> None:
     cache = ManifestCache()
-    cache.put(job(), RAW, now=7.0)
+    cache.remember(job(), RAW, now=7.0)
     assert cache.get(job()) == Manifest({"team": "a"}, RAW["spec"], 7.0)
     assert cache.get(job(version="2")) is None
     assert cache.get(job(uid="u2")) is None
@@ -39,7 +39,7 @@ def test_a_manifest_is_handed_out_for_the_version_it_was_seen_in() -> None:
 def test_what_was_kept_is_not_what_its_owner_goes_on_changing() -> None:
     cache = ManifestCache()
     raw: dict[str, Any] = {"metadata": {}, "spec": {"numNodes": 1}}
-    cache.put(job(), raw, now=0.0)
+    cache.remember(job(), raw, now=0.0)
     raw["spec"]["numNodes"] = 2
     kept = cache.get(job())
     assert kept is not None
@@ -48,8 +48,8 @@ def test_what_was_kept_is_not_what_its_owner_goes_on_changing() -> None:
 
 def test_a_new_version_takes_the_place_of_the_old_one() -> None:
     cache = ManifestCache()
-    cache.put(job(), RAW, now=0.0)
-    cache.put(job(version="2"), RAW, now=0.0)
+    cache.remember(job(), RAW, now=0.0)
+    cache.remember(job(version="2"), RAW, now=0.0)
     assert cache.get(job()) is None
     assert (len(cache), cache.used_bytes) == (1, SIZE)
 
@@ -57,7 +57,7 @@ def test_a_new_version_takes_the_place_of_the_old_one() -> None:
 def test_at_the_limit_the_oldest_goes() -> None:
     cache = ManifestCache(limit_bytes=2 * SIZE)
     for name in ("a", "b", "c"):
-        cache.put(job(name), RAW, now=0.0)
+        cache.remember(job(name), RAW, now=0.0)
     assert cache.get(job("a")) is None
     assert cache.get(job("b")) is not None
     assert cache.get(job("c")) is not None
@@ -65,8 +65,8 @@ def test_at_the_limit_the_oldest_goes() -> None:
 
 def test_what_is_larger_than_the_cache_throws_nothing_out() -> None:
     cache = ManifestCache(limit_bytes=2 * SIZE)
-    cache.put(job("a"), RAW, now=0.0)
-    cache.put(job("b"), {"metadata": {}, "spec": {"template": "x" * 1000}}, now=0.0)
+    cache.remember(job("a"), RAW, now=0.0)
+    cache.remember(job("b"), {"metadata": {}, "spec": {"template": "x" * 1000}}, now=0.0)
     assert cache.get(job("b")) is None
     assert cache.get(job("a")) is not None
 
@@ -83,7 +83,7 @@ def test_the_bound_holds_and_the_count_is_right(steps: list[tuple[str, str, int]
     for name, what, size in steps:
         view = replace(job(), key=JobKey("ml", name))
         if what == "put":
-            cache.put(view, {"metadata": {}, "spec": {"x": "y" * size}}, now=0.0)
+            cache.remember(view, {"metadata": {}, "spec": {"x": "y" * size}}, now=0.0)
         elif what == "get":
             cache.get(view)
         else:

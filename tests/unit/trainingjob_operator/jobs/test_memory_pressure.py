@@ -197,7 +197,7 @@ async def test_it_is_seen_within_ten_seconds_and_goes_on_with_time() -> None:
     clock = LoopClock()
     index, memory = index_of_ages(clock.now()), Memory(50)
     pressure = pressure_on(index, memory, clock=clock)
-    task = asyncio.create_task(pressure.run())
+    task = asyncio.create_task(pressure.watch_memory())
     await asyncio.sleep(60)
     assert len(index) == 4
     memory.percent = 90
@@ -220,7 +220,7 @@ async def test_a_fault_at_one_look_does_not_end_the_watch() -> None:
             raise ValueError("a bug")
 
     pressure = pressure_on(Broken(1), memory, clock=LoopClock())
-    task = asyncio.create_task(pressure.run())
+    task = asyncio.create_task(pressure.watch_memory())
     await asyncio.sleep(60)
     assert not task.done()
     task.cancel()

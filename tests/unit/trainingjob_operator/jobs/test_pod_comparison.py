@@ -48,7 +48,7 @@ async def launched(*jobs: str, nodes: int = 2) -> tuple[FakeCluster, OperatorLif
     """Jobs whose ranks run, and an operator that watches and has made a pass over each."""
     cluster = FakeCluster(LoopClock())
     life = OperatorLife(cluster)
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     cluster.connect(life.intake)
     for name in jobs:
         cluster.create_job(make_job(name, nodes=nodes))
@@ -69,7 +69,7 @@ async def test_a_comparison_keeps_no_second_picture_of_the_pods() -> None:
     known = views()
     counted: list[int] = []
     before_each_page(cluster, lambda number: counted.append(views()))
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert known >= 160
     assert len(counted) == 16
     assert max(counted) - known <= 2
@@ -86,7 +86,7 @@ async def test_a_pod_that_goes_after_its_page_has_come_stays_gone() -> None:
             life.index.forget_pod(pod, as_it_went=True)
 
     before_each_page(cluster, lose)
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert [pod.index for pod in entry(life).pods.values()] == [1]
     assert entry(life).vanished == {0}
 
@@ -113,7 +113,7 @@ async def test_a_list_that_breaks_off_forgets_no_pod_and_keeps_what_it_has_broug
     assert await life.queue.get() == KEY
     life.queue.done(KEY)
     cluster.list_pods = list_pods  # type: ignore[method-assign]
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert entry(life).vanished == {1}
 
 
@@ -132,7 +132,7 @@ async def test_a_job_that_comes_between_two_pages_is_not_judged_by_the_rest_of_t
                 life.index.observe_pod(pod)
 
     before_each_page(cluster, bring_back)
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert len(entry(life).pods) == 2
     assert entry(life).vanished == frozenset()
     assert not entry(life).pods_known, "they are read before anything is concluded"
@@ -145,7 +145,7 @@ async def test_a_namesake_in_the_list_means_that_the_pod_before_it_has_gone() ->
     cluster.pod_watch.hold()
     cluster.lose_pod(raw)
     cluster.create_foreign("pods", raw)
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert entry(life).vanished == {1}
     held = entry(life).pods[raw["metadata"]["name"]]
     assert held.uid == cluster.pod(0, 1)["metadata"]["uid"] != raw["metadata"]["uid"]
@@ -161,5 +161,5 @@ async def test_a_pod_that_is_older_in_a_later_list_is_as_the_list_has_it() -> No
         cluster.create_job(make_job(f"later-{number}"))
     newer = str(int(known.resource_version) + 1)
     entry(life).pods[name] = replace(known, resource_version=newer, deleting=True)
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert entry(life).pods[name] == known

@@ -213,7 +213,7 @@ async def test_a_start_that_a_crash_interrupts_keeps_its_room() -> None:
     cluster.set_job_status(JobKey("ml", "mnist"), {})
     life = OperatorLife(cluster, max_pods=4)
     cluster.create_job(make_job("another", nodes=1))
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert life.index.room.used == 4
     assert await life.reconciler.reconcile(JobKey("ml", "another")) is not None
     assert started(cluster) == {"mnist": 2}

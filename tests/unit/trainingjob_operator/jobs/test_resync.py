@@ -36,7 +36,7 @@ async def launched(nodes: int = 2) -> tuple[FakeCluster, OperatorLife]:
     """A job whose ranks run, and an operator whose watches are open."""
     cluster = new_cluster("mnist", nodes=nodes)
     life = OperatorLife(cluster)
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     cluster.connect(life.intake)
     await life.reconciler.reconcile(KEY)
     for pod in cluster.pods():
@@ -55,7 +55,7 @@ async def test_the_first_pass_takes_in_all_pages_of_jobs_and_pods() -> None:
     cluster.page_size = 2
     cluster.calls.clear()
     life = OperatorLife(cluster)
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert Counter(call.method for call in cluster.calls) == {"list_jobs": 4, "list_pods": 4}
     assert len(life.index) == 7
     assert all(len(one.pods) == 1 and one.pods_known for one in life.index)
@@ -67,7 +67,7 @@ async def test_nothing_is_decided_before_the_first_pass_is_complete() -> None:
     cluster.fail_next("list_jobs", UnavailableError("503"), times=2)
     cluster.fail_next("list_pods", GoneError("expired"))
     life = OperatorLife(cluster)
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert {call.method for call in cluster.calls} == {"list_jobs", "list_pods"}
     assert life.resync.runs_total == 1
     assert KEY in life.index
@@ -77,7 +77,7 @@ async def test_nothing_is_decided_before_the_first_pass_is_complete() -> None:
 async def test_a_list_that_breaks_off_in_the_middle_forgets_nobody() -> None:
     cluster = new_cluster("a", "b", "c")
     life = OperatorLife(cluster)
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     cluster.page_size = 1
     cluster.before["list_jobs"] = lambda: cluster.before.update(
         {"list_jobs": lambda: cluster.fail_next("list_jobs", GoneError("expired"))}
@@ -90,9 +90,9 @@ async def test_a_list_that_breaks_off_in_the_middle_forgets_nobody() -> None:
 async def test_a_job_that_vanished_unseen_is_forgotten() -> None:
     cluster = new_cluster("mnist")
     life = OperatorLife(cluster)
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     cluster.delete_job()
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert KEY not in life.index
     assert life.resync.phantoms_total == 1
 
@@ -103,7 +103,7 @@ async def test_a_job_that_is_newer_than_the_list_is_not_taken_for_vanished() -> 
     life = OperatorLife(cluster)
     cluster.connect(life.intake)
     cluster.before["list_pods"] = lambda: cluster.create_job(make_job())  # after the list of jobs
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert KEY in life.index
     assert life.resync.phantoms_total == 0
 
@@ -112,10 +112,10 @@ async def test_a_job_that_is_newer_than_the_list_is_not_taken_for_vanished() -> 
 async def test_a_namesake_that_was_born_unseen_replaces_its_predecessor() -> None:
     cluster = new_cluster("mnist")
     life = OperatorLife(cluster)
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     cluster.delete_job()
     second = cluster.create_job(make_job())
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert entry(life).job.uid == second["metadata"]["uid"]
 
 
@@ -124,7 +124,7 @@ async def test_a_pod_that_vanished_unseen_is_missing_afterwards() -> None:
     cluster, life = await launched()
     cluster.pod_watch.hold()
     cluster.lose_pod(cluster.pod(0, 1))
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert [pod.index for pod in entry(life).pods.values()] == [0]
     assert entry(life).vanished == {1}
     assert life.queue.depth == 1, "somebody must decide what that means"
@@ -135,7 +135,7 @@ async def test_a_pod_that_is_newer_than_the_list_is_not_taken_for_vanished() -> 
     cluster = new_cluster("mnist")
     life = OperatorLife(cluster)
     cluster.connect(life.intake)
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     list_pods = cluster.list_pods
 
     async def list_and_then_be_slow(namespace, *, selector=""):  # type: ignore[no-untyped-def]
@@ -144,7 +144,7 @@ async def test_a_pod_that_is_newer_than_the_list_is_not_taken_for_vanished() -> 
             yield page
 
     cluster.list_pods = list_and_then_be_slow  # type: ignore[method-assign]
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert [pod.index for pod in entry(life).pods.values()] == [0]
     assert entry(life).vanished == set()
 
@@ -158,11 +158,11 @@ async def test_finished_jobs_of_long_ago_do_not_come_back() -> None:
         cluster.finish_pod(cluster.pod())
         await asyncio.sleep(1)
     young = OperatorLife(cluster)
-    await young.resync.run_until_done()
+    await young.resync.resync_until_done()
     assert KEY in young.index
     await asyncio.sleep(3600)
     old = OperatorLife(cluster)
-    await old.resync.run_until_done()
+    await old.resync.resync_until_done()
     assert KEY not in old.index
 
 
@@ -174,7 +174,7 @@ async def test_a_job_of_long_ago_without_a_completion_time_does_not_come_back_ei
     cluster.set_job_status(KEY, status)
     await asyncio.sleep(7200)
     life = OperatorLife(cluster)
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert len(life.index) == 0
 
 
@@ -294,7 +294,7 @@ async def test_a_list_older_than_a_pods_end_does_not_hold_up_the_next_attempt() 
             yield page
 
     cluster.list_pods = list_and_then_be_slow  # type: ignore[method-assign]
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     while await life.reconciler.reconcile(KEY) == 0:
         await asyncio.sleep(0.01)
     assert cluster.status()["launchedAttempt"] == 1
@@ -307,7 +307,7 @@ async def test_the_room_that_there_is_goes_to_the_oldest_of_all_namespaces() -> 
         cluster.create_job(make_job(name, namespace=namespace))
         await asyncio.sleep(1)
     life = OperatorLife(cluster, max_jobs=1, namespaces=("a", "b"))
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert [one.job.key.name for one in life.index] == ["oldest"]
     assert life.index.waiting.first == JobKey("a", "newer")
 
@@ -345,7 +345,7 @@ async def test_a_job_that_is_over_and_whose_pods_have_ended_gets_no_pass() -> No
     while life.queue.depth:
         life.queue.done(await life.queue.get())
 
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
 
     assert len(cluster.pods()) == 2
     assert entry(life).pods == {}
@@ -358,16 +358,16 @@ async def test_a_job_that_is_older_in_a_later_list_means_that_the_cluster_was_re
     life = OperatorLife(cluster)
     reasons: list[str] = []
     life.resync._on_rewind = reasons.append  # type: ignore[misc]
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     known = entry(life).job
     for number in range(3):
         cluster.create_job(make_job(f"later-{number}"))
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert reasons == []  # it is as it was, in a later list
 
     newer = str(int(known.resource_version) + 1)
     entry(life).job = replace(known, resource_version=newer)  # as it was before the restore
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     [why] = reasons
     assert f"from version {newer} to {known.resource_version}" in why
 
@@ -378,7 +378,7 @@ async def test_a_live_read_that_is_older_than_what_was_known_means_the_same() ->
     life = OperatorLife(cluster)
     reasons: list[str] = []
     life.reconciler.live._on_rewind = reasons.append  # type: ignore[misc]
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     known = entry(life).job
     assert await life.reconciler.live.read_job(known) is not None
     with pytest.raises(UnavailableError, match="restore"):

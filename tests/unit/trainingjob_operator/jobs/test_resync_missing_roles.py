@@ -61,8 +61,8 @@ async def test_what_is_forbidden_is_asked_about_less_and_less_often_and_alone(
     life = OperatorLife(cluster, namespaces=("web", "ml"), interval_s=600)
     clock, asked = cluster.clock, []
     with caplog.at_level(logging.INFO, logger="trainingjob_operator.jobs.resync"):
-        await life.resync.run_until_done()
-        running = asyncio.create_task(life.resync.run())
+        await life.resync.resync_until_done()
+        running = asyncio.create_task(life.resync.keep_in_sync())
         cluster.calls.clear()
         began, known = clock.monotonic(), 0
         while clock.monotonic() - began < 599:
@@ -89,10 +89,10 @@ async def test_what_is_forbidden_is_asked_about_less_and_less_often_and_alone(
 async def test_no_job_is_taken_for_vanished_while_its_namespace_is_forbidden() -> None:
     cluster = new_cluster()
     life = new_life(cluster)
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     cluster.forbidden.add(("list_jobs", "web"))
     cluster.delete_job()
-    await life.resync.run_until_done()
+    await life.resync.resync_until_done()
     assert (ML in life.index, WEB in life.index) == (False, True)
     assert life.resync.phantoms_total == 1
 
@@ -102,7 +102,7 @@ async def test_a_server_that_forbids_everything_is_waited_for() -> None:
     cluster = new_cluster()
     cluster.forbidden.update({("list_jobs", "web"), ("list_jobs", "ml")})
     life = new_life(cluster)
-    starting = asyncio.create_task(life.resync.run_until_done())
+    starting = asyncio.create_task(life.resync.resync_until_done())
     await asyncio.sleep(60)
     assert not starting.done()
     cluster.forbidden.remove(("list_jobs", "ml"))

@@ -61,7 +61,7 @@ async def test_what_is_due_goes_after_all_when_the_operator_has_had_its_time_to_
     ) as life:
         for name in ("one", "two"):
             ended(cluster, name, ago_s=0)
-        await life.resync.run_until_done()
+        await life.resync.resync_until_done()
         await asyncio.sleep(60)
         woken_at = cluster.clock.monotonic() + HOURS
         suspend(HOURS)
@@ -101,7 +101,7 @@ async def test_nothing_that_is_done_again_and_again_is_done_in_a_burst_afterward
     async with OperatorLife(cluster, ttl_s=3600, interval_s=300) as life:
         forgets: list[float] = []
         aging = IndexAging(_Index(forgets), life.steady, retention_s=lambda: 3600)
-        ticking = asyncio.create_task(aging.run())
+        ticking = asyncio.create_task(aging.keep_aging())
         await asyncio.sleep(30)
         resyncs, lists, before = life.resync.runs_total, len(cluster.calls), len(forgets)
         suspend(HOURS)

@@ -177,7 +177,7 @@ async def test_the_log_reads_as_it_was_promised() -> None:
     ended(home.cluster, "old", ago_s=7300)
     for number in range(3):
         ended(home.cluster, f"remembered-{number}", ago_s=60)
-    await home.life.resync.run_until_done()
+    await home.life.resync.resync_until_done()
     with _Log() as said:
         await asyncio.sleep(3600)
         await home.keeper.tick("ops")
