@@ -64,6 +64,6 @@ def records(context: click.Context, address: str | None, database: str | None) -
 def prune(older_than: str, database: str | None, *, dry_run: bool) -> int:
     """Remove records of the database that the record service's settings name."""
     with needs_extra(_NOT_INSTALLED, _MODULES):
-        from trainingjob_records.prune import prune_records  # noqa: PLC0415
+        from trainingjob_records.command import prune_records  # noqa: PLC0415
 
         return prune_records(older_than, database=database, dry_run=dry_run)

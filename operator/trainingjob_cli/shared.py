@@ -1,4 +1,4 @@
-"""What the commands have in common: exit codes, groups, options, and extras that are not installed."""
+"""Common parts of the commands: exit codes, groups, options, and extras that are not installed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -50,7 +50,7 @@ _SIZES: Final = {
 
 
 def parse_duration(value: object) -> object:
-    """Seconds from `600`, `90s`, `15m`, `24h` or `7d`; anything else is passed on to be refused."""
+    """Return seconds from `600`, `90s`, `15m`, `24h` or `7d`; other types as they are."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
@@ -60,7 +60,7 @@ def parse_duration(value: object) -> object:
 
 
 def parse_size(value: object) -> object:
-    """Return bytes from `1048576`, `500Gi` or `2T`; anything else is passed on to be refused."""
+    """Return bytes from `1048576`, `500Gi` or `2T`; other types as they are."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGTP]i|[kMGTP]|)\s*", value)
@@ -85,7 +85,7 @@ def _check_address(value: str) -> str:
 
 
 def _check_namespaces(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Whole names: kopf takes patterns, and a list of all jobs of a pattern is always empty."""
+    """Return whole names, each once: kopf takes patterns, for which no list of jobs would work."""
     for value in values:
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", value):
             raise ValueError(
@@ -119,28 +119,28 @@ class _Group(BaseModel):
 
 
 class KubernetesSettings(_Group):
-    """How the API server is spoken to."""
+    """Calls of the API server."""
 
     timeout: Seconds = Field(default=15.0, ge=1, le=300)
-    """Total deadline of one call, in seconds. Half a minute of silence is a fault, not patience."""
+    """Total deadline of one call, in seconds."""
 
 
 class ReconcilerSettings(_Group):
-    """How jobs are worked on."""
+    """Work on jobs."""
 
     workers: int = Field(default=32, ge=1, le=64)
-    """Jobs worked on at once. They are cheap, and wait for the API server most of the time: while
-    that is busy, whoever has few requests under way waits longest."""
+    """Jobs worked on at once. Most of the time they wait for the API server, and with few requests in
+    flight they wait longer while it is busy."""
 
     resync_interval: Seconds = Field(default=300.0, ge=1, le=86400)
     """Seconds between two complete comparisons of the index with the cluster."""
 
     accelerators: Names = ()
-    """Resources that count as accelerators beside those whose name ends in `/gpu`; comma list."""
+    """Resources that count as accelerators, in addition to names that end in `/gpu`; comma list."""
 
 
 class RestartSettings(_Group):
-    """How long a job waits before it starts again."""
+    """Waiting times before a job starts again."""
 
     backoff: Seconds = Field(default=1.0, ge=0, le=3600)
     """Seconds before the first restart; doubles with each further restart or disruption."""
@@ -149,28 +149,27 @@ class RestartSettings(_Group):
     """The longest wait before a restart, in seconds."""
 
     partial_hold: Seconds = Field(default=60.0, ge=0, le=86400)
-    """Seconds for which, at least, a gang that is refused in part keeps the pods that it has; then
-    it gives them back, spends no try, and comes back later. 0: it keeps them for ever."""
+    """Seconds for which, at least, a gang keeps its pods while the rest of them is rejected. Then it
+    gives them back and starts again later, which counts as no restart. 0: it keeps them for ever."""
 
 
 class IndexSettings(_Group):
-    """How much the operator remembers."""
+    """Limits of the index in memory."""
 
     max_jobs: int = Field(default=20_000, ge=1, le=1_000_000)
-    """Jobs in the index. At the limit finished ones go first, and suspended ones that are settled;
-    then new jobs wait, visibly."""
+    """Jobs in the index. At the limit finished ones are evicted first, and suspended ones without
+    pods; then new jobs wait, visibly."""
 
     max_pods: int = Field(default=100_000, ge=MAX_NODES, le=10_000_000)
-    """Pods of all jobs. A job whose ranks would be more waits with its start, visibly; what is
-    there is followed in any case. At least what the largest job has."""
+    """Pods of all jobs. A job whose ranks would exceed it waits with its start, visibly; existing
+    pods are always followed. At least as many as the largest job has."""
 
     retention: Seconds = Field(default=3600.0, ge=0, le=31_536_000)
-    """Seconds for which a finished or settled suspended job stays in the index; then its object
-    alone remembers it."""
+    """Seconds for which a finished job, or a suspended one without pods, stays in the index."""
 
 
 class MemorySettings(_Group):
-    """What happens when memory runs out: the index forgets sooner, and nothing else changes."""
+    """Memory pressure: the index evicts jobs sooner, and nothing else changes."""
 
     pressure_percent: float = Field(default=80.0, ge=1, le=100)
     """Pressure begins above this much of the memory limit, or of the node's memory without one."""
@@ -189,7 +188,7 @@ class MemorySettings(_Group):
 
 
 class PersistSettings(_Group):
-    """Where the records of finished jobs go."""
+    """The endpoint for the records of finished jobs."""
 
     url: str = Field(default="", pattern=r"^(https?://[^\s/@?#]+(/[^\s@?#]*)?)?$")
     """The record endpoint, as `https://host/path`; a job's uid is appended. Empty: no records. No
@@ -208,24 +207,24 @@ class PersistSettings(_Group):
     """Writes in flight at most."""
 
     retry_cache_size: int = Field(default=1000, ge=1, le=100_000)
-    """Keys that wait in memory at most; what does not fit waits in the cluster alone."""
+    """Keys that wait in memory at most; further ones wait in the cluster alone."""
 
     deadline: Seconds = Field(default=86_400.0, ge=0, le=31_536_000)
-    """Seconds for which a job that its user deleted is held for its record."""
+    """Seconds for which a job that its user deleted waits for its record to be stored."""
 
 
 class VolumeSettings(_Group):
-    """The log volume, and how old its files may grow."""
+    """The log volume, and the sweep of its old files."""
 
     root: str = Field(default="", pattern=r"^(/.*[^/])?$")
     """The volume's root, an absolute path. Empty: there is no volume."""
 
     max_age: Seconds = Field(default=604_800.0, ge=1, le=3_153_600_000)
-    """Seconds without a change after which files go that no job owns."""
+    """Seconds without a change after which files that no job owns are removed."""
 
     quota: Bytes = Field(default=0, ge=0, le=1 << 62)
-    """Bytes that files may take which no job owns. Above it the first of them go before their time,
-    archived logs and data sets before results, until they take a tenth less. 0: none goes."""
+    """Bytes for files that no job owns. Above it the oldest are removed before their time, archived
+    logs and data sets before results, until a tenth less is used. 0: no limit."""
 
     sweep_share: float = Field(default=20.0, ge=0, le=100)
     """Of all entries, in percent, that one sweep may remove."""
@@ -241,28 +240,28 @@ class VolumeSettings(_Group):
 
 
 class GcSettings(_Group):
-    """When finished jobs leave the cluster, where no policy and no job says otherwise."""
+    """Retention of finished jobs, where neither a policy nor the job sets another."""
 
     interval: Seconds = Field(default=600.0, ge=1, le=86_400)
-    """Seconds between two runs of the housekeeping. PERIODIC_CLEANUP_INTERVAL means the same."""
+    """Seconds between two passes of the retention. PERIODIC_CLEANUP_INTERVAL means the same."""
 
     ttl: Seconds = Field(default=3600.0, ge=0, le=2_147_483_647)
-    """Seconds for which a finished job is kept once its record is stored; 0: it goes at once."""
+    """Seconds for which a finished job is kept once its record is stored; 0: it is deleted at once."""
 
     argocd_label: str = Field(default=ARGO_CD_LABEL, max_length=317, pattern=LABEL_PATTERN)
-    """The label that Argo CD knows its objects by, its `application.instanceLabelKey`: a job that
-    has it is created again when it is deleted. Empty: no job is taken for Argo CD's by a label."""
+    """The label by which Argo CD recognises its objects, its `application.instanceLabelKey`: it
+    creates such a job again when it is deleted. Empty: no label marks a job as Argo CD's."""
 
 
 class WebSettings(_Group):
-    """Where `/healthz`, `/readyz` and `/metrics` are served."""
+    """The server of `/healthz`, `/readyz` and `/metrics`."""
 
     address: Annotated[str, AfterValidator(_check_address)] = "0.0.0.0:8080"
     """`host:port`, as in `[::]:8080`; without a host every address, port 0: a free one."""
 
 
 class LoggingSettings(_Group):
-    """What is logged, and how."""
+    """The level and format of the log."""
 
     format: Literal["json", "console"] | None = None
     """`json`: one object a line; `console`: for people. Unset: console on a terminal, else json."""
@@ -278,11 +277,11 @@ class Settings(_Group):
     """Namespaces to watch, comma list. Empty: all."""
 
     operator_namespace: str = Field(default="", pattern=NAMESPACE_PATTERN)
-    """Where the default RetentionPolicy lives. Empty: the service account's namespace, else that
+    """Namespace of the default RetentionPolicy. Empty: the service account's namespace, else that
     of the kubeconfig's context, else `default`."""
 
     cluster_name: str = Field(default="default", min_length=1, max_length=253)
-    """What the record calls this cluster."""
+    """The name of this cluster in the records."""
 
     kubernetes: KubernetesSettings = KubernetesSettings()
     reconciler: ReconcilerSettings = ReconcilerSettings()
@@ -297,7 +296,7 @@ class Settings(_Group):
 
     @property
     def policy(self) -> DecisionSettings:
-        """What the decisions need of these settings."""
+        """The settings that decisions need."""
         return DecisionSettings(
             restart_backoff_s=self.restart.backoff,
             restart_backoff_cap_s=self.restart.backoff_cap,
@@ -316,11 +315,11 @@ class Settings(_Group):
                 and says what it takes.
         """
         variables = os.environ if environment is None else environment
-        document = _file(variables.get(CONFIG_VARIABLE))
+        document = _read_file(variables.get(CONFIG_VARIABLE))
         if (interval := variables.get(CLEANUP_VARIABLE)) and INTERVAL_VARIABLE not in variables:
-            _put(document, INTERVAL_VARIABLE, interval)
+            _set_variable(document, INTERVAL_VARIABLE, interval)
         for name, value in variables.items():
-            _put(document, name, value)
+            _set_variable(document, name, value)
         try:
             return cls.model_validate(document)
         except ValidationError as error:
@@ -328,12 +327,12 @@ class Settings(_Group):
 
 
 def kubeconfig_from_environment(environment: Mapping[str, str] | None = None) -> str | None:
-    """The kubeconfig that KUBECONFIG names, if it names one."""
+    """Return the kubeconfig that KUBECONFIG names, if it names one."""
     variables = os.environ if environment is None else environment
     return variables.get("KUBECONFIG") or None
 
 
-def _file(path: str | None) -> dict[str, Any]:
+def _read_file(path: str | None) -> dict[str, Any]:
     if not path:
         return {}
     try:
@@ -345,10 +344,10 @@ def _file(path: str | None) -> dict[str, Any]:
     return document
 
 
-def _put(document: dict[str, Any], name: str, value: str) -> None:
-    """Put one variable into the document, if it is one of ours.
+def _set_variable(document: dict[str, Any], name: str, value: str) -> None:
+    """Set one variable in the document, if it is one of ours.
 
-    Names with `__` are ours alone, so an unknown one is an error. Others may be anybody's:
+    Names with `__` are ours alone, so an unknown one is an error. Others may have another origin:
     Kubernetes injects TRAININGJOB_..._SERVICE_HOST for a Service of such a name.
     """
     if not name.startswith(PREFIX):
@@ -380,7 +379,7 @@ def _top_level_values() -> set[str]:
 
 
 def variable_names() -> Iterable[str]:
-    """The names of all variables that are understood."""
+    """Yield the names of all variables that are understood."""
     yield from (PREFIX + name.upper() for name in _top_level_values())
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, _Group):

@@ -1,4 +1,4 @@
-"""What the service answers: the models behind the OpenAPI document, and the error responses."""
+"""The answers of the service: the models behind the OpenAPI document, and the error responses."""
 
 import json
 from datetime import datetime
@@ -26,7 +26,7 @@ class Stored(_Answer):
     """The answer to a PUT: it is committed."""
 
     uid: str
-    """As it was sent: the sign that a record service has answered, and not a log-in page."""
+    """The uid that was sent: it shows that a record service has answered, and not a log-in page."""
 
     revision: int
     """The revision that is kept, which is higher than the one sent if that came too late."""
@@ -62,7 +62,7 @@ class Summary(_Answer):
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
-        """From a row of a page."""
+        """Return the summary of a row of a page."""
         values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
         return cls.model_validate(values | {"labels": json.loads(values["labels"])})
 
@@ -93,20 +93,20 @@ _REASONS: Final = {
     413: "The body is too large.",
     415: "The body is not plain JSON.",
     422: "A field or a parameter cannot be understood.",
-    503: "The database or the queue; `Retry-After` says when to come again.",
-    507: "There is no room for more records; `Retry-After` says when to come again.",
+    503: "The database or the queue; `Retry-After` says when to retry.",
+    507: "There is no room for more records; `Retry-After` says when to retry.",
 }
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The refusals of one operation, for the OpenAPI document."""
+    """Return the refusals of one operation, for the OpenAPI document."""
     return {
         status: {"model": Refusal, "description": _REASONS[status]} for status in sorted(statuses)
     }
 
 
 def refuse(error: RequestError) -> JSONResponse:
-    """The response for an error of ours."""
+    """Return the response for an error of ours."""
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
@@ -116,5 +116,5 @@ def refuse(error: RequestError) -> JSONResponse:
 
 
 def sentence(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """A refusal."""
+    """Return a refusal with one sentence."""
     return JSONResponse({"error": text}, status_code=status, headers=headers)

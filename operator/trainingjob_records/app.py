@@ -1,4 +1,4 @@
-"""The ASGI application: the API, the probes, the metrics, and one form for all that goes wrong."""
+"""The ASGI application: the API, the probes, the metrics, and one form for all errors."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -24,12 +24,12 @@ _logger = logging.getLogger(__name__)
 
 
 def create_app(api: JobsApi, *, database: Database, metrics: Metrics) -> FastAPI:
-    """The application. The probes, the metrics and the OpenAPI document need no token."""
+    """Make the application. The probes, the metrics and the OpenAPI document need no token."""
     app = FastAPI(
         title="trainingjob-records",
         summary="Keeps the records of finished training jobs.",
         version="1",
-        # Their pages would load scripts from somebody else's server.
+        # Their pages would load scripts from another server.
         docs_url=None,
         redoc_url=None,
         # A sender must be answered, not sent elsewhere: it follows no redirect.

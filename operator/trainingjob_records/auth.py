@@ -1,4 +1,4 @@
-"""Who may ask: whoever has one of the tokens of a file that can be changed while the service runs."""
+"""Authentication with the tokens of a file, which can be changed while the service runs."""
 
 import hmac
 import logging
@@ -17,10 +17,11 @@ Signature = tuple[int, int, int]
 
 
 class TokenFile:
-    """The tokens of a file, one a line: with the new beside the old, nobody is locked out.
+    """The tokens of a file, one a line: the new one can stand beside the old one.
 
-    It is looked at for every request and read when it changed. A file that cannot be read later
-    changes nothing: a secret that is being replaced must not let everybody in, nor lock all out.
+    The file is checked at every request and read when it changed. While it cannot be read, the
+    tokens read last stay valid: a secret that is being replaced must neither open nor close the
+    service.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,7 +38,7 @@ class TokenFile:
             raise SettingsError(f"TRAININGJOB_RECORDS_TOKEN_FILE: {_why(error)}") from error
 
     def knows(self, token: str) -> bool:
-        """Whether this is one of them. All are compared, so the time tells nothing."""
+        """Return True if this is one of them. All are compared, so the time reveals nothing."""
         self._refresh()
         offered = token.encode("utf-8", "surrogateescape")
         matches = [hmac.compare_digest(offered, known) for known in self._tokens]
@@ -67,7 +68,7 @@ class TokenFile:
 
 
 class Gate:
-    """Lets a request in, or says why not."""
+    """Accepts or refuses a request by its token."""
 
     def __init__(self, settings: Settings) -> None:
         """Read the tokens.
@@ -88,7 +89,7 @@ class Gate:
         Raises:
             UnauthorizedError: a token is needed, and this is none.
             ForbiddenHostError: none is needed on this machine, but the name is not this machine's:
-                a page of somebody else's, whose name was made to point here, asks for records.
+                a foreign page whose name was made to point here asks for records.
         """
         if self._tokens is None:
             name = (host or "").rsplit(":", 1)[0] if not (host or "").endswith("]") else host or ""

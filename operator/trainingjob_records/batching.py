@@ -1,8 +1,8 @@
-"""Group commits: what waits goes into one transaction, and is answered when that is committed.
+"""Group commits: waiting records are written in one transaction, and answered when it is committed.
 
-A commit waits for the disk. One commit for each record would make every sender wait for all those
-before it; with one for all that wait, the disk decides how large a batch is: while it works, the
-next batch gathers. Those just answered get a moment to come again.
+A commit waits for the disk. With one commit for each record, every sender would wait for all those
+before it. Here the next batch gathers while the disk is busy. Senders that have just been answered
+get a moment to send their next record.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from trainingjob_records.writes import Outcome
 
 _QUEUE_RETRY_AFTER_S: Final = 1
 _COMMIT_RETRY_AFTER_S: Final = 5
-_LINGER_S: Final = 0.01
+_GATHER_S: Final = 0.01
 """How long a batch waits to become as large as the last one. A lone sender never waits."""
 
 _BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Store(Protocol):
-    """Commits entries of different uids; their outcomes are true when it returns."""
+    """Commits entries of different uids; they are committed when it returns."""
 
     async def __call__(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Commit them in one transaction."""
@@ -50,7 +50,7 @@ class _Waiting:
     def fail(self, error: Exception) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
-            # Its request may have gone; then nobody asks, and asyncio must not complain.
+            # Its request may have gone, and asyncio would warn about an error that is never read.
             self.answer.exception()
 
 
@@ -58,7 +58,7 @@ class BatchWriter:
     """The only writer of the process.
 
     Bounds: `max_records` and `max_bytes` that wait; at the limit a request is refused with
-    `UnavailableError`, and its sender comes again. A batch takes `batch_records` and 8 MiB, or one
+    `UnavailableError`, and its sender retries. A batch takes `batch_records` and 8 MiB, or one
     record of any size.
     """
 
@@ -77,8 +77,8 @@ class BatchWriter:
         self._queue: Final[deque[_Waiting]] = deque()
         self._wake: Final = asyncio.Event()
         self._bytes = 0
-        # How many came along last time: so many senders are likely to be on their way again.
-        self._company = 1
+        # The size of the last batch: as many senders are likely to send again.
+        self._last_batch = 1
         self._complete: Final = asyncio.Event()
         self.max_records: Final = max_records
         self.max_bytes: Final = max_bytes
@@ -108,7 +108,7 @@ class BatchWriter:
         self._queue.append(waiting)
         self._bytes += entry.size
         self._wake.set()
-        if len(self._queue) >= self._company:
+        if len(self._queue) >= self._last_batch:
             self._complete.set()
         try:
             async with asyncio.timeout(self._commit_timeout_s):
@@ -119,30 +119,30 @@ class BatchWriter:
                 retry_after_s=_COMMIT_RETRY_AFTER_S,
             ) from error
 
-    async def run(self) -> None:
+    async def keep_writing(self) -> None:
         """Write what waits, until cancelled."""
         while True:
             await self._wake.wait()
             while self._queue:
-                await self._linger()
-                batch = self._take()
-                self._company = len(batch)
+                await self._gather()
+                batch = self._next_batch()
+                self._last_batch = len(batch)
                 await self._commit(batch)
             self._wake.clear()
 
-    async def _linger(self) -> None:
-        """Give those who came along last time a moment to come again."""
+    async def _gather(self) -> None:
+        """Wait a moment for the senders of the last batch to send again."""
         self._complete.clear()
-        if len(self._queue) >= self._company:
+        if len(self._queue) >= self._last_batch:
             return
         try:
-            async with asyncio.timeout(_LINGER_S):
+            async with asyncio.timeout(_GATHER_S):
                 await self._complete.wait()
         except TimeoutError:
             pass
 
-    def _take(self) -> list[_Waiting]:
-        """The oldest that fit into one transaction, each uid once; the others keep their order."""
+    def _next_batch(self) -> list[_Waiting]:
+        """Dequeue the oldest that fit into one transaction, each uid once; the others stay in order."""
         batch: dict[str, _Waiting] = {}
         size = 0
         again: list[_Waiting] = []
@@ -173,7 +173,7 @@ class BatchWriter:
                 waiting.succeed(outcome)
 
     async def _isolate(self, batch: list[_Waiting], error: SQLAlchemyError) -> None:
-        """One of them is refused by the database: the others must not suffer for it."""
+        """Commit each on its own, because the database refuses one of them."""
         if len(batch) == 1:
             _logger.error("record %s: the database refuses it: %s", batch[0].entry.uid, error)
             batch[0].fail(error)

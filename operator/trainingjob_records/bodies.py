@@ -1,4 +1,4 @@
-"""Reads the body of a request, and no more of it than is allowed, nor for longer."""
+"""Reads the body of a request, within its limits of bytes and of time."""
 
 import asyncio
 from typing import Final
@@ -15,7 +15,7 @@ _DISCARDED_BYTES: Final = 16 * 1024 * 1024
 
 
 async def read_json_body(request: Request, *, max_bytes: int) -> bytes:
-    """The body, as it came.
+    """Return the body as it was sent.
 
     One that is too large is read to its end, within reason, and thrown away: a sender that is cut
     off while it sends sees a broken connection instead of the answer, and tries again for ever.

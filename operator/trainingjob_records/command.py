@@ -1,12 +1,26 @@
-"""`trainingjob records`: settings in, an exit code out. 0 is success, 1 failure, 2 wrong use."""
+"""`trainingjob records` and `trainingjob records prune`, which works beside a service or without one.
+
+Both return an exit code: 0 is success, 1 failure, 2 wrong use.
+"""
 
 import asyncio
 import sys
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final
 
-from trainingjob_records.errors import SettingsError, StartError
+from trainingjob_records.database import Database
+from trainingjob_records.engine import is_sqlite
+from trainingjob_records.errors import RequestError, SettingsError, StartError
+from trainingjob_records.limits import parse_age
 from trainingjob_records.logs import configure_logging
+from trainingjob_records.removal import Conditions, count, is_aged, now, remove_oldest
 from trainingjob_records.server import Service
 from trainingjob_records.settings import Settings
+
+_PATIENCE_S: Final = 30.0
+_TRIES: Final = 10
 
 
 def serve_records(*, address: str | None, database: str | None) -> int:
@@ -16,13 +30,79 @@ def serve_records(*, address: str | None, database: str | None) -> int:
         configure_logging(settings.log_format, settings.log_level)
         service = Service(settings)
     except SettingsError as error:
-        print(f"trainingjob: {error}", file=sys.stderr)  # noqa: T201 - the answer to the user
-        return 2
+        return _fail(error, 2)
     try:
-        asyncio.run(service.run())
+        asyncio.run(service.serve())
     except StartError as error:
-        print(f"trainingjob: {error}", file=sys.stderr)  # noqa: T201 - the answer to the user
-        return 1
+        return _fail(error, 1)
     except KeyboardInterrupt:
         return 1
     return 0
+
+
+def prune_records(older_than: str, *, database: str | None, dry_run: bool) -> int:
+    """Remove records; return the exit code: 0, 1 (it could not be done) or 2 (wrong use)."""
+    try:
+        age = _age(older_than)
+        settings = Settings.from_environment(database=database)
+        _check_file(settings)
+        text = asyncio.run(_prune(settings, age, dry_run=dry_run))
+    except SettingsError as error:
+        return _fail(error, 2)
+    except (StartError, RequestError) as error:
+        return _fail(error, 1)
+    except TimeoutError:
+        return _fail(f"the database cannot be used within {_PATIENCE_S:g} s", 1)
+    sys.stdout.write(text)
+    return 0
+
+
+def _check_file(settings: Settings) -> None:
+    """Refuse a path that does not exist: opening it would make an empty database."""
+    path = Path(settings.url.database or "")
+    if is_sqlite(settings.url) and not path.is_file():
+        raise SettingsError(f"TRAININGJOB_RECORDS_DATABASE: there is no file {path}")
+
+
+async def _prune(settings: Settings, age: timedelta, *, dry_run: bool) -> str:
+    database = Database(settings)
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            await database.prepare()
+        conditions = is_aged(await database.remove(now) - age)
+        if dry_run:
+            found = await database.remove(partial(count, conditions=conditions))
+            return f"{found} records would be removed\n"
+        # On a full disk nothing can be removed without it; a service that runs makes it again.
+        await database.use_reserve()
+        return f"{await _remove(database, conditions)} records were removed\n"
+    finally:
+        await database.close()
+
+
+async def _remove(database: Database, conditions: Conditions) -> int:
+    removed, failures = 0, 0
+    while True:
+        try:
+            gone, _ = await database.remove(partial(remove_oldest, conditions=conditions))
+        except RequestError:
+            # Another process writes to the file; it does so for moments.
+            failures += 1
+            if failures >= _TRIES:
+                raise
+            continue
+        if not gone:
+            return removed
+        removed += gone
+
+
+def _age(text: str) -> timedelta:
+    try:
+        return parse_age(text)
+    except ValueError as error:
+        raise SettingsError(f"--older-than: {error}") from error
+
+
+def _fail(error: object, code: int) -> int:
+    print(f"trainingjob: {error}", file=sys.stderr)  # noqa: T201 - the answer to the user
+    return code

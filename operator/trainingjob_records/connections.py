@@ -1,8 +1,8 @@
-"""Open connections: how many, for how long, and which one makes room for another.
+"""Open connections: a limit to their number and age, and which one is closed at the limit.
 
-Anybody who reaches the port can open connections, so a limit that refuses the next one would let
-them keep out the kubelet's probes and the operator. Here the next one is always let in, and at the
-limit another one is closed for it: one without a token first, of the address that has the most.
+Any client that reaches the port can open connections. If the limit refused new ones, such a client
+could keep out the kubelet's probes and the operator. So a new one is always accepted, and at the
+limit another one is closed: one without a token first, of the address that has the most.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ HEAD_TIMEOUT_S: Final = 10.0
 """For the head of a request, and for the first request of a connection to begin."""
 
 REQUEST_TIMEOUT_S: Final = 30.0
-"""From the first byte of a request to the end of its answer, whoever is slow."""
+"""From the first byte of a request to the end of its answer, whichever side is slow."""
 
 KEEP_ALIVE_S: Final = 75.0
 """For the next request, where one with a token came before. It is longer than clients keep an idle
@@ -30,7 +30,7 @@ ACCEPTED: Final = "accepted"
 
 BACKLOG: Final = 128
 """Connections that wait to be accepted, and those that asyncio accepts before it reads again: fewer
-than may be open, or a burst would push out what has not been read yet."""
+than may be open, or a burst would evict what has not been read yet."""
 
 _SPARE_DESCRIPTORS: Final = 128
 _LOOK_EVERY_S: Final = 1.0
@@ -64,9 +64,9 @@ def connections_within(wanted: int) -> int:
 
 
 class Connections:
-    """All open connections; at most `limit`, then one is closed for each that comes.
+    """All open connections; at most `limit`, then one is closed for each new one.
 
-    `closed` counts those that were closed by us, by the reason.
+    `closed` counts those that we closed, by the reason.
     """
 
     def __init__(self, limit: int) -> None:
@@ -83,7 +83,7 @@ class Connections:
         return Connection(self, **arguments)
 
     def add(self, connection: "Connection") -> None:
-        """Let a connection in; at the limit, close another one."""
+        """Accept a connection; at the limit, close another one."""
         if len(self._open) >= self.limit:
             self._close(min(self._open, key=self._worth), "evicted")
         self._open.add(connection)
@@ -97,7 +97,7 @@ class Connections:
             if not self._peers[connection.peer]:
                 del self._peers[connection.peer]
 
-    async def watch(self) -> None:
+    async def watch_timeouts(self) -> None:
         """Close what is too slow or idle for too long, until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -113,7 +113,7 @@ class Connections:
             self._close(connection, "idle" if connection.is_idle else "slow")
 
     def _worth(self, connection: "Connection") -> tuple[bool, bool, int, float]:
-        """The lowest goes first. A request with a token is cut off when there is nothing else."""
+        """Return its rank; the lowest is closed first. A request with a token comes last."""
         return (
             connection.is_accepted and not connection.is_idle,
             connection.is_known,
@@ -136,7 +136,7 @@ class Connections:
 
 
 class Connection(H11Protocol):
-    """A connection of uvicorn's, which knows since when it is in its present state."""
+    """A connection of uvicorn's that records when its present state began."""
 
     def __init__(self, book: Connections, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -146,7 +146,7 @@ class Connection(H11Protocol):
         """When the connection became idle, or the first byte of its request came."""
 
         self.is_idle = True
-        """True if nothing of a request has come that is not answered yet."""
+        """True if no request is being received or answered."""
 
         self.is_known = False
         """True if a request with a known token has been answered."""
@@ -168,17 +168,17 @@ class Connection(H11Protocol):
         return now - self.since > limit
 
     def abort(self) -> None:
-        """End it now, whatever is still to be sent: `close` would wait for a peer to read it."""
+        """End it now: `close` would wait for the peer to read what is still to be sent."""
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take it into the book."""
+        """Add it to the open connections."""
         super().connection_made(transport)
         self.peer = self.client[0] if self.client else ""
         self._book.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it. uvicorn leaves its timer running, and so all of it in memory, after a reset."""
+        """Forget it. After a reset uvicorn leaves its timer running, which keeps it in memory."""
         self._book.remove(self)
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
@@ -191,12 +191,12 @@ class Connection(H11Protocol):
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """Note that the connection is idle, unless more of requests has come already."""
+        """Note that the connection is idle, unless the next request has begun already."""
         self.is_known = self.is_known or self.is_accepted
         answered = self.scope
         super().on_response_complete()
         if self.scope is answered and self.conn.their_state is not h11.IDLE:
-            return  # the rest of the body that nobody wants: its request's time goes on
+            return  # the rest of an unread body: its request's time goes on
         self.since = self.loop.time()
         self.is_idle = self.scope is answered and not self.conn.trailing_data[0]
         if self.scope is answered:

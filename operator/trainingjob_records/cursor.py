@@ -1,7 +1,7 @@
-"""Where a page of a list ended, as a word that a client hands back.
+"""The end of a page of a list, as a word that a client sends to get the next page.
 
-It names the last row by its place in the order, not by counting, so rows that come in between are
-neither repeated nor lost.
+It names the last row by its place in the order, not by counting, so when rows are added in between
+none is repeated or lost.
 """
 
 import base64
@@ -27,13 +27,13 @@ class Cursor:
     uid: str
 
     def encode(self) -> str:
-        """As a word that fits into a query."""
+        """Return it as a word that fits into a query."""
         place = [(self.ordered_at - _EPOCH) // _MICROSECOND, self.uid]
         return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
 
     @classmethod
     def decode(cls, word: str) -> Self:
-        """Read one.
+        """Read such a word.
 
         Raises:
             InvalidRecordError: it was not made by `encode`.

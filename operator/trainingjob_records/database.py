@@ -1,4 +1,4 @@
-"""The database: reached or not, migrated at the start, and every failure of it one kind of error."""
+"""The database: it is migrated at the start, and every failure of it becomes one kind of error."""
 
 import asyncio
 import logging
@@ -46,7 +46,7 @@ class Database:
         """Open nothing yet.
 
         Raises:
-            SettingsError: the database cannot be what the settings say.
+            SettingsError: the settings name no database that can be used.
         """
         self.name: Final = settings.url.render_as_string(hide_password=True)
         self._engine: Final = open_engine(settings.url, connections=settings.pool_size + 1)
@@ -61,7 +61,7 @@ class Database:
 
     @property
     def is_file(self) -> bool:
-        """True if it is a file of SQLite's, whose room we know."""
+        """True if it is a file of SQLite's, so that we know how much room it has."""
         return self._path is not None
 
     async def prepare(self) -> None:
@@ -98,7 +98,7 @@ class Database:
         self._thread.shutdown(wait=False)
 
     async def write(self, work: Callable[[Connection], Done]) -> Done:
-        """Do some work in a transaction, and commit it. The promise is made when this returns.
+        """Do some work in a transaction. It is committed when this returns.
 
         Raises:
             UnavailableError: nothing is promised; what was written may be there or not.
@@ -109,13 +109,13 @@ class Database:
         try:
             return await self._write(work)
         except FullError:
-            _logger.error("%s: %s", self.name, _FULL)  # noqa: TRY400 - where it was found says nothing
+            _logger.error("%s: %s", self.name, _FULL)  # noqa: TRY400 - the traceback would not help
             self.usage.is_full = True
             self._filled.set()
             raise
 
     async def remove(self, work: Callable[[Connection], Done]) -> Done:
-        """Do some work in a transaction that makes room, or only reads; on a full disk, too.
+        """Do some work in a transaction that makes room or only reads, even on a full disk.
 
         Raises:
             UnavailableError: it was not done, or it is not known.
@@ -124,7 +124,7 @@ class Database:
         return await self._write(work)
 
     async def measure(self) -> Space:
-        """Measure the room, for `usage`, too.
+        """Measure the room, and set it in `usage`.
 
         Raises:
             UnavailableError: the database cannot be reached.
@@ -134,7 +134,7 @@ class Database:
         return space
 
     async def wait_until_full(self, seconds: float) -> None:
-        """Wait so long, or until a record found no room."""
+        """Wait for this time, or until there is no room for a record."""
         try:
             async with asyncio.timeout(seconds):
                 await self._filled.wait()
@@ -143,7 +143,7 @@ class Database:
         self._filled.clear()
 
     async def use_reserve(self) -> None:
-        """Give the reserve up, and bring into the file what waits in SQLite's log beside it."""
+        """Remove the reserve, and write SQLite's log into the file."""
         if self._file is None or self._reserve is None:
             return
         self._reserve.release()
@@ -153,7 +153,7 @@ class Database:
         await self.measure()
 
     async def restore_reserve(self) -> None:
-        """Take the reserve again, and records, too, if there is room for both."""
+        """Make the reserve again, and accept records again, if there is room for both."""
         is_there = self._reserve is None or await asyncio.to_thread(self._reserve.restore)
         if not self.usage.is_full or not is_there:
             return
@@ -164,7 +164,7 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction to read in, for at most some seconds.
+        """Open a transaction to read in, for some seconds at most.
 
         Raises:
             UnavailableError: the database cannot be reached, or is too slow.
@@ -224,7 +224,7 @@ def _is_full(error: SQLAlchemyError | TimeoutError) -> bool:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """What the database cannot help becomes `UnavailableError`; what it refuses stays as it is."""
+    """Raise `UnavailableError` if the database cannot be used; other errors stay as they are."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeoutError, TimeoutError) as error:
@@ -238,6 +238,6 @@ def _failures() -> Iterator[None]:
 
 
 def _reason(error: SQLAlchemyError | TimeoutError) -> str:
-    """The driver's own words, on one line; they name a host or a file, never a password."""
+    """Return the driver's message on one line; it names a host or a file, never a password."""
     words = str(error.orig) if isinstance(error, DBAPIError) else "it does not answer in time"
     return f"the database cannot be used: {' '.join(words.split())[:200]}"

@@ -1,4 +1,4 @@
-"""How each database is opened so that what is committed stays committed."""
+"""Opens each database so that what is committed stays committed."""
 
 import os
 from pathlib import Path
@@ -33,7 +33,7 @@ _PRAGMAS: Final = (
 
 
 def open_engine(url: URL, *, connections: int) -> AsyncEngine:
-    """An engine for this database; nothing is connected yet.
+    """Return an engine for this database; nothing is connected yet.
 
     Args:
         url: with the driver's name in it.
@@ -68,7 +68,7 @@ def open_engine(url: URL, *, connections: int) -> AsyncEngine:
 
 
 def open_sqlite_writer(url: URL) -> Engine:
-    """The one connection that writes to an SQLite file, to be used by one thread.
+    """Open the one connection that writes to an SQLite file, to be used by one thread.
 
     It is no asynchronous one: that hands each call of a transaction to a thread and back, 15 times
     for a batch, and on a busy machine the waiting costs more than the work.
@@ -87,7 +87,7 @@ def open_sqlite_writer(url: URL) -> Engine:
 
 
 def is_sqlite(url: URL) -> bool:
-    """Whether it is a file of SQLite's."""
+    """Return True if it is a file of SQLite's."""
     return url.get_backend_name() == "sqlite"
 
 
@@ -104,7 +104,7 @@ def _create_file(path: Path) -> None:
 def _keep_promises(engine: Engine, *, begin: str) -> None:
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
-        # The driver begins transactions by itself, too late and too weakly; we say when and how.
+        # The driver would begin transactions too late, and without a lock for writing.
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in _PRAGMAS:

@@ -1,4 +1,4 @@
-"""The errors of the record service, each with the HTTP status that says what a sender does next.
+"""The errors of the record service, each with its HTTP status, on which the sender acts.
 
 * RecordServiceError
   + SettingsError         the environment is wrong; the process exits with 2
@@ -6,7 +6,7 @@
   + RequestError          an answer to one request
     - NotJsonError        400: these bytes are no record, and never will be
     - UnauthorizedError   401: the token is missing or wrong
-    - ForbiddenHostError  403: a browser was led here under a foreign name
+    - ForbiddenHostError  403: a browser came here under a foreign name
     - NotFoundError       404: there is no such record
     - SlowRequestError    408: the body did not come in time; send it again
     - ConflictError       409: other content is stored under this revision
@@ -21,7 +21,7 @@ from typing import ClassVar
 
 
 class RecordServiceError(Exception):
-    """Base of everything the record service raises on purpose."""
+    """Base of all errors that the record service raises."""
 
 
 class SettingsError(RecordServiceError):
@@ -33,7 +33,7 @@ class StartError(RecordServiceError):
 
 
 class RequestError(RecordServiceError):
-    """A request is refused. The message is a sentence for whoever reads the sender's log.
+    """A request is refused. The message is a sentence for people who read the sender's log.
 
     Attributes:
         status: the HTTP status.
@@ -95,7 +95,7 @@ class TooLargeError(RequestError):
 
 
 class MediaTypeError(RequestError):
-    """The body is packed, or is not said to be JSON."""
+    """The body is compressed, or its type is not JSON."""
 
     status = 415
 

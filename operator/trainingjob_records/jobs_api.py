@@ -43,7 +43,7 @@ Uid = Annotated[str, Path(pattern=UID_PATTERN, description="`metadata.uid` of th
 
 
 class ListQuery(BaseModel):
-    """How a list is asked for. An unknown parameter is refused: it would narrow nothing."""
+    """The parameters of a list. An unknown one is refused: it would narrow nothing."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -66,7 +66,7 @@ class ListQuery(BaseModel):
     """The `next` of the page before."""
 
     def filter(self) -> Filter:
-        """What it narrows the list to.
+        """Return the filter that these parameters make.
 
         Raises:
             InvalidRecordError: a label is not KEY=VALUE.
@@ -165,7 +165,7 @@ class JobsApi:
         return Response(stored.model_dump_json(by_alias=True), media_type="application/json")
 
     async def get(self, uid: Uid) -> Response:
-        """The record of this uid, byte for byte."""
+        """Return the record of this uid, byte for byte."""
         async with self._database.reading() as connection:
             body = await read_body(connection, uid)
         if body is None:
@@ -173,7 +173,7 @@ class JobsApi:
         return Response(body, media_type="application/json")
 
     async def list(self, query: Annotated[ListQuery, Query()]) -> Response:
-        """A page of summaries, ordered by the time of completion, then by uid, both descending."""
+        """Return a page of summaries, ordered by the time of completion, then by uid, both descending."""
         wanted = query.filter()
         after = Cursor.decode(query.cursor) if query.cursor is not None else None
         async with self._database.reading() as connection:

@@ -1,4 +1,4 @@
-"""How the service logs: one JSON object a line for machines, or plain lines for people."""
+"""Logging: one JSON object a line for machines, or plain lines for people."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ class JsonFormatter(logging.Formatter):
 class Sparing(logging.Filter):
     """Lets ten warnings or errors a minute through from each line of code, and counts the others.
 
-    Whoever can reach the port can cause some of them as often as they like. The memory is bounded
+    Any client that can reach the port can cause some of them, as often as it likes. The memory is bounded
     by the code that logs.
     """
 

@@ -1,4 +1,4 @@
-"""What the service counts. Labels have few values, all of them ours: no uid, no namespace."""
+"""The metrics. Labels have few values, all of them ours: no uid, no namespace."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -18,7 +18,7 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 
 
 class Metrics:
-    """A registry of its own, so that two services in one process do not share numbers."""
+    """The metrics of one service, in a registry of its own: two in one process share no numbers."""
 
     def __init__(self, writer: BatchWriter, connections: Connections, usage: Usage) -> None:
         self._registry: Final = CollectorRegistry()
@@ -116,22 +116,22 @@ class Metrics:
             self._registry.register(_Counted(family, text, label, counts))
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """A request was answered. `route` is the pattern that matched, never the path."""
+        """Count an answered request. `route` is the pattern that matched, never the path."""
         known = method if method in _METHODS else "other"
         self._requests.labels(known, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def taken(self, result: Result) -> None:
-        """A record was taken."""
+        """Count a stored record."""
         self._results.labels(result.value).inc()
 
     def committed(self, records: int, seconds: float) -> None:
-        """A batch was committed."""
+        """Count a committed batch."""
         self._batches.observe(records)
         self._commits.observe(seconds)
 
     def render(self) -> bytes:
-        """In the text format of Prometheus."""
+        """Return the metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
 
@@ -143,7 +143,7 @@ class _Counted(Collector):
         self._counts: Final = counts
 
     def collect(self) -> Iterable[CounterMetricFamily]:
-        """One sample for each value of the label."""
+        """Yield one sample for each value of the label."""
         name, text, value, labels = self._about
         family = CounterMetricFamily(name, text, value, labels)
         for label, count in self._counts.items():

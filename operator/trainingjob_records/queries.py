@@ -2,7 +2,7 @@
 
 The list is ordered by the time of completion, the newest first, then by uid; each filter has an
 index in that order. A text is looked for row by row, so a page looks at 20,000 rows at most and
-hands back how far it came.
+returns how far it came.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _LISTED: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What a list is narrowed to; None and empty narrow nothing.
+    """The filter of a list; None and empty narrow nothing.
 
     Attributes:
         namespace: exactly.
@@ -49,14 +49,14 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some rows, and where the next ones begin; None: there are no more."""
+    """Some rows, and the place where the next ones begin; None: there are no more."""
 
     rows: Sequence[Row[Any]]
     next: Cursor | None
 
 
 async def read_body(connection: AsyncConnection, uid: str) -> str | None:
-    """The record as it was sent; None: there is none."""
+    """Return the record as it was sent; None: there is none."""
     found = await connection.execute(select(records.c.body).where(records.c.uid == uid))
     return found.scalar_one_or_none()
 
@@ -64,7 +64,7 @@ async def read_body(connection: AsyncConnection, uid: str) -> str | None:
 async def read_page(
     connection: AsyncConnection, wanted: Filter, *, limit: int, after: Cursor | None
 ) -> Page:
-    """A page of the list.
+    """Return a page of the list.
 
     Args:
         connection: in a transaction, so that both statements of a search see the same rows.
@@ -95,7 +95,7 @@ async def _search(
 
 
 async def _end_of(connection: AsyncConnection, window: Subquery) -> Cursor | None:
-    """The last row that was looked at, unless there were no more."""
+    """Return the place of the last row that was looked at; None: there are no more."""
     last = (
         await connection.execute(
             select(window.c.ordered_at, window.c.uid)
@@ -117,7 +117,7 @@ def _page(rows: Sequence[Row[Any]], limit: int) -> Page:
 def page_query(
     wanted: Filter, *, limit: int, after: Cursor | None, with_search: bool = False
 ) -> Select[Any]:
-    """The statement for a page, without the text.
+    """Return the statement for a page, without the text.
 
     With a label the statement walks the index of that label, which keeps the same order; else one
     of the indexes of the records.

@@ -1,4 +1,4 @@
-"""A record on its way in: bytes to something that can be stored, or a sentence that says why not.
+"""Parses a record: bytes to something that can be stored, or a sentence that says why not.
 
 The body is kept as it was sent, so a later version of the sender loses nothing here; of one above
 `MAX_WITH_SPEC` bytes the spec is left out, and the record says so. What is listed and searched is
@@ -33,7 +33,7 @@ MAX_LABEL_KEY: Final = 317
 MAX_LABEL_VALUE: Final = 63
 MAX_REASON: Final = 256
 MAX_MESSAGE: Final = 1024
-_MAX_FAULTS_TOLD: Final = 3
+_MAX_FAULTS: Final = 3
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _YEARS: Final = range(1970, 9000)
 _OUR_KEY: Final = re.compile(r"(?P<uid>.+):(?P<revision>\d+):(?P<digest>[0-9a-f]{64})")
@@ -57,7 +57,7 @@ Count = Annotated[int | None, Field(ge=0, le=2**31 - 1)]
 
 
 class Record(BaseModel):
-    """What is stored of a finished job. Fields that are not listed here are kept as they are."""
+    """The record of a finished job. Fields that are not listed here are kept as they are."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -144,7 +144,7 @@ class Entry:
 
 
 def parse_entry(uid: str, body: bytes, idempotency_key: str | None = None) -> Entry:
-    """Understand the body of a PUT.
+    """Parse the body of a PUT.
 
     Args:
         uid: of the path.
@@ -182,29 +182,29 @@ def parse_entry(uid: str, body: bytes, idempotency_key: str | None = None) -> En
 
 
 def storable(text: str) -> str:
-    """Text for a column. PostgreSQL has no NUL in its texts; the body keeps it, escaped."""
+    """Return text for a column. PostgreSQL has no NUL in its texts; the body keeps it, escaped."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def searchable(text: str) -> str:
-    """Text as it is compared in searches."""
+    """Return text as it is compared in searches."""
     return storable(text).casefold()
 
 
 def explain(error: ValidationError) -> str:
-    """Say which fields are wrong, and why, without repeating what they hold."""
+    """Return which fields are wrong, and why, without their values."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
-    told = [
+    shown = [
         f"{'.'.join(str(part)[:64] for part in fault['loc'][:4])}: "
         f"{fault['msg'].removeprefix('Value error, ')}"
-        for fault in faults[:_MAX_FAULTS_TOLD]
+        for fault in faults[:_MAX_FAULTS]
     ]
-    more = len(faults) - len(told)
-    return "; ".join(told) + (f"; and {more} more" if more else "")
+    more = len(faults) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")
 
 
 def _check_version(content: dict[str, Any]) -> None:
-    """Say so first if it is another format: its other faults would only mislead."""
+    """Refuse another major version first: its other faults would only mislead."""
     version = content.get("schemaVersion")
     if isinstance(version, bool) or not isinstance(version, int | str):
         raise InvalidRecordError(f"schemaVersion: must be {SCHEMA_MAJOR}")

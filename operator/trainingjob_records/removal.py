@@ -1,4 +1,4 @@
-"""Removing records, the oldest first, some at a time: a record that is put meanwhile waits briefly."""
+"""Removes records, the oldest first, some at a time: a record that arrives meanwhile waits briefly."""
 
 from datetime import datetime
 from typing import Final
@@ -16,7 +16,7 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 
 
 def is_aged(before: datetime) -> Conditions:
-    """Return the conditions of a record that goes because of its age.
+    """Return the conditions under which a record is removed for its age.
 
     It must have been completed and received before that time: if one of the two clocks was wrong,
     the other one keeps the record.

@@ -1,8 +1,8 @@
-"""Keeps the records within their age and their bytes, in the background.
+"""Keeps the records within their limits of age and bytes, in the background.
 
-By age a run removes 0.2 % of the records at most, or 50: a clock that is wrong for a day costs
-little, and what it costs is said. By bytes goes what the records exceed their own limit by, and
-nothing because others fill the volume.
+By age a pass removes 0.2 % of the records at most, or 50: a clock that is wrong for a day costs
+little, and the log says what. By bytes the records are removed that exceed their own limit, and
+none because others fill the volume.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from trainingjob_records.removal import BATCH, count, is_aged, now, remove_oldes
 
 _LOOK_EVERY_S: Final = 5.0
 _LOOK_EVERY_REMOTE_S: Final = 600.0
-_MIN_PER_RUN: Final = 50
-_SHARE_PER_RUN: Final = 500
+_MIN_PER_PASS: Final = 50
+_SHARE_PER_PASS: Final = 500
 _SPARE_BYTES: Final = 2 * 1024 * 1024
 _LEAP: Final = timedelta(minutes=5)
 _DISTRUST_S: Final = 86400.0
@@ -27,14 +27,14 @@ _logger = logging.getLogger(__name__)
 
 
 class ClockGuard:
-    """Compares the clock that ages are computed by with one that never leaps."""
+    """Compares the clock that ages are computed with to one that never leaps."""
 
     def __init__(self) -> None:
         self._last: tuple[datetime, float] | None = None
         self._distrusted_until = 0.0
 
     def trusts(self, wall: datetime, steady_s: float) -> bool:
-        """Return True if the wall clock has not leapt for a day, as far as it was looked at."""
+        """Return True if no call of the last day found that the wall clock had leapt."""
         last, self._last = self._last, (wall, steady_s)
         if last is not None:
             expected = last[0] + timedelta(seconds=steady_s - last[1])
@@ -49,7 +49,7 @@ class ClockGuard:
 
 
 class Retention:
-    """Removes what is too old or too much. One for each process; several at once do no harm."""
+    """Removes records beyond the limits. One for each process; several at once do no harm."""
 
     def __init__(
         self, database: Database, *, age: timedelta, size: SizeLimit, interval_s: float
@@ -62,24 +62,24 @@ class Retention:
         self._guard: Final = ClockGuard()
         self._warned = ""
 
-    async def run(self) -> None:
-        """Look after the records until cancelled. The first run by age is an interval away."""
+    async def keep_limits(self) -> None:
+        """Remove records beyond the limits until cancelled. Age is first checked after an interval."""
         await self._database.prepared.wait()
         loop = asyncio.get_running_loop()
         due = loop.time() + self._interval_s
         every_s = _LOOK_EVERY_S if self._database.is_file else _LOOK_EVERY_REMOTE_S
         while True:
             try:
-                await self.look()
+                await self.keep_size()
                 if loop.time() >= due:
                     due = loop.time() + self._interval_s
                     await self.remove_aged(loop.time())
             except RequestError as error:
-                _logger.warning("the records could not be looked after: %s", error)
+                _logger.warning("the limits of the records could not be checked: %s", error)
             await self._database.wait_until_full(min(every_s, max(due - loop.time(), 0.1)))
 
-    async def look(self) -> None:
-        """Measure; remove what is too much; and take records again when there is room."""
+    async def keep_size(self) -> None:
+        """Measure; remove records beyond the limit; accept records again when there is room."""
         await self._database.measure()
         if self._usage.is_full:
             await self._database.use_reserve()
@@ -104,7 +104,7 @@ class Retention:
         except OverflowError:
             return
         records = await self._database.remove(count)
-        left = max(_MIN_PER_RUN, records // _SHARE_PER_RUN)
+        left = max(_MIN_PER_PASS, records // _SHARE_PER_PASS)
         removed = 0
         while left > 0:
             work = partial(remove_oldest, conditions=conditions, limit=min(left, BATCH))

@@ -1,4 +1,4 @@
-"""The process: builds everything once, serves until it is told to stop, and stops in order."""
+"""The process: builds everything once, serves until a signal comes, and stops in order."""
 
 import asyncio
 import errno
@@ -30,7 +30,7 @@ from trainingjob_records.settings import Settings
 from trainingjob_records.writes import Outcome, store
 
 _GRACE_S: Final = 0.5
-"""For requests that are in flight when the process is told to stop."""
+"""For requests that are in flight when the signal comes."""
 
 _STOP_PATIENCE_S: Final = 0.3
 _logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Service:
         """Build the parts; nothing is served yet.
 
         Raises:
-            SettingsError: the tokens or the database cannot be what the settings say.
+            SettingsError: the settings name no tokens or no database that can be used.
         """
         self._settings: Final = settings
         self._database: Final = Database(settings)
@@ -88,7 +88,7 @@ class Service:
             )
         )
 
-    async def run(self) -> None:
+    async def serve(self) -> None:
         """Serve until SIGTERM or SIGINT.
 
         Raises:
@@ -99,14 +99,14 @@ class Service:
         _logger.info("records are taken on http://%s:%d/api/v1/jobs", _bracketed(host), port)
         tasks = [
             asyncio.create_task(self._database.prepare(), name="prepare"),
-            asyncio.create_task(self._writer.run(), name="writer"),
-            asyncio.create_task(self._connections.watch(), name="connections"),
-            asyncio.create_task(self._retention.run(), name="retention"),
+            asyncio.create_task(self._writer.keep_writing(), name="writer"),
+            asyncio.create_task(self._connections.watch_timeouts(), name="connections"),
+            asyncio.create_task(self._retention.keep_limits(), name="retention"),
         ]
         for task in tasks:
             task.add_done_callback(self._stop_if_failed)
-        # uvicorn raises the signal that it has heard once more, for whoever ran before it; with
-        # Python's own handlers that would end the process with another code than 0.
+        # uvicorn raises the signal once more for earlier handlers; with Python's own that would end
+        # the process with another code than 0.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         try:
@@ -115,7 +115,7 @@ class Service:
         finally:
             for task in tasks:
                 task.cancel()
-            # A database that does not answer must not keep the process: what is committed is so.
+            # A database that does not answer must not delay the end: what is committed stays so.
             await asyncio.wait(tasks, timeout=_STOP_PATIENCE_S)
             closing = asyncio.create_task(self._database.close(), name="close")
             await asyncio.wait([closing], timeout=_STOP_PATIENCE_S)

@@ -1,7 +1,7 @@
 """Settings of the record service: the only reader of its environment.
 
 Each is a variable `TRAININGJOB_RECORDS_<NAME>`. The operator's own are `TRAININGJOB_<GROUP>__<NAME>`,
-with two underscores, so both can run in one environment and neither takes the other's for its own.
+with two underscores, so both programs can share one environment.
 """
 
 import difflib
@@ -32,7 +32,7 @@ PREFIX: Final = "TRAININGJOB_RECORDS_"
 _SERVICE_LINK: Final = re.compile(
     r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
-"""What Kubernetes puts into every pod for a Service whose name begins with `trainingjob-records`."""
+"""The variables that Kubernetes sets for a Service whose name begins with `trainingjob-records`."""
 
 _DRIVERS: Final = {
     "sqlite": "sqlite+aiosqlite",
@@ -72,7 +72,7 @@ class Settings(BaseModel):
     """Bytes that may wait for their commit; more are answered with 503."""
 
     batch_records: int = Field(default=64, ge=1, le=500)
-    """Records that one commit may take along."""
+    """Records in one commit at most."""
 
     commit_timeout: float = Field(default=8.0, ge=0.1, le=60)
     """Seconds until a request is answered with 503 because its commit has not come."""
@@ -88,7 +88,7 @@ class Settings(BaseModel):
     for ever."""
 
     retention_size: str = "80%"
-    """What the records may take, else the oldest go: a share of the volume that SQLite's file is on
+    """Room for the records, beyond which the oldest are removed: a share of the volume that SQLite's file is on
     (PostgreSQL: no limit), or bytes like `20Gi`; 0: no limit."""
 
     retention_interval: float = Field(default=3600.0, ge=1, le=86400)
@@ -113,7 +113,7 @@ class Settings(BaseModel):
 
     @property
     def url(self) -> URL:
-        """The database as SQLAlchemy wants it named. Its text masks the password."""
+        """The database's URL for SQLAlchemy. Its text masks the password."""
         url = make_url(self.database)
         return url.set(drivername=_DRIVERS[url.drivername])
 
@@ -129,18 +129,18 @@ class Settings(BaseModel):
 
     @field_validator("retention_age")
     @classmethod
-    def _is_age(cls, text: str) -> str:
+    def _check_age(cls, text: str) -> str:
         parse_age(text)
         return text
 
     @field_validator("retention_size")
     @classmethod
-    def _is_size(cls, text: str) -> str:
+    def _check_size(cls, text: str) -> str:
         parse_size(text)
         return text
 
     @model_validator(mode="after")
-    def _database_is_known(self) -> Self:
+    def _check_database(self) -> Self:
         try:
             url = make_url(self.database)
         except (ArgumentError, ValueError):
@@ -148,11 +148,11 @@ class Settings(BaseModel):
         if url is None or url.drivername not in _DRIVERS:
             raise ValueError("database must begin with sqlite:/// or postgresql://")
         if url.drivername == "sqlite" and (not url.database or url.database == ":memory:"):
-            raise ValueError("database must name a file: what is in memory is no lasting record")
+            raise ValueError("database must name a file: a database in memory keeps no record")
         return self
 
     @model_validator(mode="after")
-    def _strangers_need_a_token(self) -> Self:
+    def _check_token(self) -> Self:
         if self.token_file is None and not self.anonymous and not is_loopback(self.host):
             raise ValueError(
                 f"{self.address} can be reached by other machines: name a file of tokens in "
@@ -182,7 +182,7 @@ class Settings(BaseModel):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach this host."""
+    """Return True if only this machine can reach this host."""
     if host == "localhost":
         return True
     try:
@@ -192,7 +192,7 @@ def is_loopback(host: str) -> bool:
 
 
 def variable_names() -> Iterable[str]:
-    """The names of all variables that are understood."""
+    """Return the names of all variables that are understood."""
     return (f"{PREFIX}{name}".upper() for name in Settings.model_fields)
 
 

@@ -1,7 +1,7 @@
-"""The room that the records have: what they take, what is left, and a reserve for a full disk.
+"""The room for records: used, free, and a reserve for a full disk.
 
 Removing a row writes before it frees, so on a full disk even that fails. A file of zeros beside the
-database is given up for it, and made again when there is room.
+database is removed first, and made again when there is room.
 """
 
 import os
@@ -52,7 +52,7 @@ class Space:
 
 
 class Usage:
-    """What was measured last, and what became of it. `removed` counts records by the reason."""
+    """The last measurement, and its consequences. `removed` counts records by the reason."""
 
     def __init__(self) -> None:
         self.space: Space | None = None
@@ -72,7 +72,7 @@ class Usage:
 
 
 class Reserve:
-    """A file beside the database that only takes room, until removal needs it."""
+    """A file beside the database that only occupies room, until removal needs it."""
 
     def __init__(self, database: Path) -> None:
         self._path: Final = database.with_name(database.name + ".reserve")
@@ -84,11 +84,11 @@ class Reserve:
         return reserve_of(volume.f_blocks * volume.f_frsize)
 
     def release(self) -> None:
-        """Give its room up."""
+        """Remove it, to free its room."""
         self._path.unlink(missing_ok=True)
 
     def restore(self) -> bool:
-        """Take the room again; return True if it is all there."""
+        """Make it again; return True if there was room for all of it."""
         size = self.size
         file = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
         try:
@@ -117,7 +117,7 @@ def ceiling_of(total: int) -> int:
 
 
 def measure(connection: Connection, database: Path | None) -> Space:
-    """Measure, within a transaction; see to it that an SQLite file keeps to its ceiling.
+    """Measure, within a transaction; set the ceiling of an SQLite file.
 
     Args:
         connection: to the database.

@@ -29,11 +29,11 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """In UTC, whatever came."""
+        """Return the time in UTC."""
         return value.astimezone(UTC) if value is not None else None
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """SQLite gives back what it was given, without the zone."""
+        """Return the time with its zone, which SQLite leaves out."""
         if value is None or value.tzinfo is not None:
             return value.astimezone(UTC) if value is not None else None
         return value.replace(tzinfo=UTC)

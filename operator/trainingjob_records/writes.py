@@ -22,7 +22,7 @@ _KEPT_ON_CONFLICT: Final = {"uid", "stored_at"}
 
 
 class Result(enum.Enum):
-    """What became of a record."""
+    """The result of a write."""
 
     STORED = "stored"
     UNCHANGED = "unchanged"
@@ -32,7 +32,7 @@ class Result(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a record, and which revision is kept."""
+    """The result of a write, and the revision that is kept."""
 
     result: Result
     revision: int

@@ -11,11 +11,11 @@ from sqlalchemy import Connection, text
 from trainingjob_records.errors import StartError
 
 _LOCK: Final = 7_462_910_355_181
-"""Any number that nobody else takes: PostgreSQL's advisory lock for a migration of ours."""
+"""PostgreSQL's advisory lock for a migration of ours: any number that no other program uses."""
 
 
 def config_for(connection: Connection) -> Config:
-    """Alembic's configuration for this connection, with nothing of a file."""
+    """Return Alembic's configuration for this connection, without a file."""
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     return config

@@ -1,4 +1,4 @@
-"""What Alembic runs to migrate: on the connection that it is handed, never on one of its own."""
+"""The script that Alembic executes to migrate, on the connection that it is given."""
 
 from alembic import context
 

@@ -109,7 +109,7 @@ async def test_over_the_limit_of_bytes_the_oldest_go_and_their_pages_are_used_ag
             for n in range(60):
                 time = f"2026-01-0{turn + 1}T00:00:{n:02}Z"
                 await put(database, f"u{turn}-{n:02}", completed=time, size=50_000)
-            await retention(database, size="1Mi").look()
+            await retention(database, size="1Mi").keep_size()
             left = await uids(database)
             assert left == [f"u{turn}-{n:02}" for n in range(60 - len(left), 60)]
             assert 15 <= len(left) <= 20
@@ -128,7 +128,7 @@ async def test_a_database_that_may_not_grow_says_so_and_takes_records_again(
     async with opened(dsn) as database:
         if not database.is_file:
             pytest.skip("PostgreSQL has no limit on the size of a database")
-        await retention(database).look()
+        await retention(database).keep_size()
         stored = 0
         with pytest.raises(FullError, match="trainingjob records prune"):  # noqa: PT012
             for stored in range(100):
@@ -138,7 +138,7 @@ async def test_a_database_that_may_not_grow_says_so_and_takes_records_again(
             await put(database, "small")
         with pytest.raises(FullError):
             await database.ping()
-        await retention(database, size="1Mi").look()
+        await retention(database, size="1Mi").keep_size()
         assert not database.usage.is_full
         await database.ping()
         await put(database, "small")

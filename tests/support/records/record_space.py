@@ -13,10 +13,10 @@ from unittest.mock import patch
 
 from tests.support.records.records import a_record, encode
 from tests.support.volume.mounting import Outcome, mount, print_scenario
+from trainingjob_records.command import prune_records
 from trainingjob_records.database import Database
 from trainingjob_records.errors import FullError, UnavailableError
 from trainingjob_records.limits import parse_size
-from trainingjob_records.prune import prune_records
 from trainingjob_records.record import parse_entry
 from trainingjob_records.removal import count
 from trainingjob_records.retention import Retention
@@ -66,18 +66,18 @@ async def _full(folder: Path) -> Outcome:
     database = Database(settings(folder))
     await database.prepare()
     unlimited = retention(database, "0")
-    await unlimited.look()
+    await unlimited.keep_size()
     stored = await put_until_full(database)
     ready_when_full = await is_ready(database)
     # Room that SQLite's log has given back is used, until there is no more of that.
     for _ in range(50):
-        await unlimited.look()
+        await unlimited.keep_size()
         if database.usage.is_full:
             break
         stored = await put_until_full(database, stored)
     kept = await database.remove(count)
     stays_full = database.usage.is_full
-    await retention(database, "50%").look()
+    await retention(database, "50%").keep_size()
     left = await database.remove(count)
     ready_again = await is_ready(database)
     await put(database, stored)
@@ -97,7 +97,7 @@ async def _full(folder: Path) -> Outcome:
 async def _filled(folder: Path) -> int:
     database = Database(settings(folder))
     await database.prepare()
-    await retention(database, "0").look()
+    await retention(database, "0").keep_size()
     stored = 30
     for number in range(stored):
         await put(database, number)
@@ -110,7 +110,7 @@ async def _filled(folder: Path) -> int:
             pass
     # The log has room that it took before, which is used up first.
     stored = await put_until_full(database, stored)
-    await retention(database, "80%").look()
+    await retention(database, "80%").keep_size()
     assert database.usage.is_full
     assert await database.remove(count) == stored
     await database.close()

@@ -3,7 +3,7 @@
 import pytest
 
 from trainingjob_cli.main import main
-from trainingjob_records import command, prune
+from trainingjob_records import command
 
 
 def test_arguments_reach_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +20,7 @@ def test_prune_gets_its_own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (age, options) == ("4d", {"database": "d", "dry_run": True})
         return 1
 
-    monkeypatch.setattr(prune, "prune_records", prune_records)
+    monkeypatch.setattr(command, "prune_records", prune_records)
     assert main(["records", "prune", "--older-than", "4d", "--database", "d", "--dry-run"]) == 1
 
 

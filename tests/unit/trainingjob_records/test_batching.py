@@ -46,7 +46,7 @@ async def running(store: Store, **bounds: float) -> AsyncIterator[BatchWriter]:
         batch_records=int(bounds.get("batch_records", 4)),
         commit_timeout_s=bounds.get("commit_timeout_s", 30),
     )
-    task = asyncio.create_task(writer.run())
+    task = asyncio.create_task(writer.keep_writing())
     yield writer
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

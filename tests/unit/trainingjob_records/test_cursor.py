@@ -4,13 +4,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trainingjob_records.cursor import Cursor
 from trainingjob_records.errors import InvalidRecordError
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.datetimes(datetime(1970, 1, 1), datetime(8999, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001
     st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", fullmatch=True),
