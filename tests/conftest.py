@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from hack.cluster.control_plane import ControlPlane, Options
 from tests.support.apiserver.api import Api, ApiServerUnderTest, sandbox_api_server
@@ -21,6 +22,9 @@ from tests.support.selection import MARKERS, turn
 
 SERVER_FIXTURES = frozenset({"api_server", "process_node"})
 """Who asks for one of these speaks to the server under test."""
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 NOT_RUN = pytest.StashKey[dict[str, int]]()
 

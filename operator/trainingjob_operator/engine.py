@@ -28,9 +28,8 @@ from trainingjob_operator.jobs.workers import Workers
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.kube.events import EventRecorder
 from trainingjob_operator.kube.unreadable import Unreadable
-from trainingjob_operator.log_archive.archiver import Archiver
+from trainingjob_operator.log_archive.archiver import Archiver, NoLogArchive
 from trainingjob_operator.log_archive.log_volume import LogVolume, VolumeClaim
-from trainingjob_operator.log_archive.no_archive import NoLogArchive
 from trainingjob_operator.records.carrier import Carrier
 from trainingjob_operator.records.nowhere import NoRecords
 from trainingjob_operator.records.outbox import Writer
@@ -206,9 +205,9 @@ class Engine:
     def _archiver(self, volume: LogVolume, cluster: Cluster, clock: Clock) -> Archiver:
         return Archiver(
             pods=cluster,
-            shelf=volume.store,
+            store=volume.store,
             clock=clock,
-            on_news=self.queue.add,
+            enqueue=self.queue.add,
             max_waiting=volume.max_waiting,
         )
 
@@ -317,8 +316,8 @@ class Engine:
         with suppress(VolumeError):  # it is logged, and tried again
             await self.identity_reader.read()
         await self.claim.claim()
-        self.add_task(self.identity_reader.run(self.claim.claim), "identity")
-        self.add_task(self.archiver.run(), "archiver")
+        self.add_task(self.identity_reader.keep_reading(self.claim.claim), "identity")
+        self.add_task(self.archiver.keep_archiving(), "archiver")
         self.add_task(self.claim.keep_claiming(), "volume-claim")
 
     async def _read_policies(self) -> None:

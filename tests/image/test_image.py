@@ -64,17 +64,17 @@ assert not any(map(util.find_spec, ("trainingjob_sandbox", "cel", "jsonschema", 
 def test_it_can_delete_in_a_process_of_its_own(image: str) -> None:
     program = """
 import os
-from trainingjob_operator.volume.sweep.deleter_pool import Deletion, Emptier
+from trainingjob_operator.volume.sweep.deleter_pool import Deletion, Deleter
 from trainingjob_operator.volume.sweep.trash import Trash
 name = f"x.{'0' * 12}.job_a"
 os.mkdir(f"/trash/{name}")
 open(f"/trash/{name}/file", "w").close()
 fd = os.open("/trash", os.O_RDONLY)
-emptier = Emptier(Trash(fd, os.fstat(fd).st_dev, lambda: None))
-emptier.ask(Deletion(name, "job_a"))
-answer = emptier.answer()
-emptier.end()
-print(answer.tally, answer.error, os.listdir("/trash"), emptier.process.returncode)
+deleter = Deleter(Trash(fd, os.fstat(fd).st_dev, lambda: None))
+deleter.ask(Deletion(name, "job_a"))
+answer = deleter.answer()
+deleter.end()
+print(answer.tally, answer.error, os.listdir("/trash"), deleter.process.returncode)
 """
     code, printed = run_command(image, "-c", program, entrypoint=PYTHON, scratch="/trash")
     assert code == 0, printed

@@ -29,17 +29,19 @@ class LogKeeper:
         Returns:
             False if there is no room for all of them.
         """
-        return self._logs.want(job, [pod for pod in decided.archive if can_be_read_early(pod)])
+        return self._logs.request_logs(
+            job, [pod for pod in decided.archive if can_be_read_early(pod)]
+        )
 
     def request(self, job: JobView, decided: Plan) -> bool:
         """Request all logs that the plan names, its status written. False: there is no room."""
-        return self._logs.want(job, decided.archive, decided.survey)
+        return self._logs.request_logs(job, decided.archive, decided.survey)
 
     def forget(self, entry: JobEntry) -> None:
         """Drop what is known of logs, where status says it by now."""
         job = entry.job
         if stage_of(job) > Stage.LOGS:
-            self._logs.settled(job.uid)
+            self._logs.forget_log_outcomes(job.uid)
         else:
             self._logs.forget(job, {pod.uid for pod in entry.pods.values()})
 
@@ -49,7 +51,7 @@ class LogKeeper:
         A volume that is broken delays no job for longer than a moment, and keeps none from running.
         """
         if not entry.has_directory:
-            entry.has_directory = await self._logs.prepare(entry.job)
+            entry.has_directory = await self._logs.ensure_job_directory(entry.job)
 
     async def ask_again_s(self, entry: JobEntry) -> float | None:
         """Make the directory of a job that runs without one; return when to try again, if need be."""

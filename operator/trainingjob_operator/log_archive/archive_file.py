@@ -68,7 +68,7 @@ def _check_plain(fd: int, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an archive is, or will be.
+    """The place where an archive is, or will be.
 
     Attributes:
         root_fd: of the directory.
@@ -161,7 +161,7 @@ class ArchiveFile:
         return self._end
 
     def find(self, pod: str, container: str = "") -> Written | None:
-        """The section of a pod's container, if it is whole; the newest first."""
+        """Return the section of a pod's container, if it is whole; the newest first."""
         wanted = (pod, container)
         return next(
             (s for s in self._sections() if (s.section.pod, s.section.container) == wanted), None
@@ -296,7 +296,7 @@ class ArchiveFile:
         self._here = target
 
     def _line_start(self, at: int, end: int) -> int:
-        """Where the first line begins at or after a place; the end, if no line does."""
+        """Return where the first line begins at or after a place; the end, if no line does."""
         at -= 1  # that place begins a line if a newline stands before it
         while at < end:
             block = os.pread(self._fd, min(_BLOCK, end - at), at)
@@ -319,7 +319,7 @@ class ArchiveFile:
             end = found.start
 
     def _ending_at(self, end: int) -> Written | None:
-        """The whole section that ends here, if one does."""
+        """Return the whole section that ends here, if one does."""
         tail = os.pread(self._fd, min(_MAX_LINE, end), max(end - _MAX_LINE, 0))
         line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
         match = TRAILER.fullmatch(line)
@@ -338,7 +338,7 @@ class ArchiveFile:
         return Written(section=section, start=start, end=end, cut=int(cut))
 
     def _mend(self) -> int:
-        """Remove what was begun and not finished; where the next section begins.
+        """Remove what was begun and not finished, and return where the next section begins.
 
         What stands there and is not ours stays: the next section begins behind it.
         """
@@ -357,7 +357,7 @@ class ArchiveFile:
         return end
 
     def _last_whole(self, end: int) -> tuple[int, int | None]:
-        """Where the last whole section ends, and where an unfinished one begins behind it.
+        """Return where the last whole section ends, and where an unfinished one begins behind it.
 
         It looks as far back as an unfinished section can reach.
         """
@@ -373,7 +373,7 @@ class ArchiveFile:
         return 0, begun
 
     def _marks_backwards(self, end: int, floor: int) -> Iterator[int]:
-        """Where lines begin that look like a header or a trailer, the last one first."""
+        """Yield where lines begin that look like a header or a trailer, the last one first."""
         high = end
         while high > floor:
             low = max(high - _BLOCK, floor)
@@ -386,12 +386,12 @@ class ArchiveFile:
             high = low
 
     def _torn_header(self, end: int) -> int | None:
-        """Where the beginning of a header begins, if the file ends in one."""
+        """Return where the beginning of a header begins, if the file ends in one."""
         tail = os.pread(self._fd, min(_MAX_LINE, end), max(end - _MAX_LINE, 0))
         line = tail[tail.rfind(b"\n") + 1 :]
         is_torn = line.startswith(HEADER_START) or (line and HEADER_START.startswith(line))
         return end - len(line) if is_torn else None
 
     def _line(self, start: int, end: int) -> bytes:
-        """The line that begins here, or the beginning of it."""
+        """Return the line that begins here, or its beginning."""
         return os.pread(self._fd, min(end - start, _MAX_LINE), start).partition(b"\n")[0] + b"\n"

@@ -1,19 +1,19 @@
-"""Puts the logs of pods on the log volume, behind the reconciler's back.
+"""Archives the logs of pods on the log volume, beside the reconciler.
 
-The reconciler says whose logs are wanted and goes on; when one is archived or given up, it hears of
-it and looks again. Nothing here holds a job for ever: a log is given up after three tries, after a
-minute of reading and writing, or when its patience is over, whichever comes first. The minute
-begins with its turn. The patience begins when it is asked for, and is longer the more logs wait:
-those of a thousand ranks take longer than one, and nothing of that is their fault.
+The reconciler requests logs and goes on; when one is archived or given up, its job is enqueued
+again. Nothing here blocks a job for ever: a log is given up after three tries, after a minute of
+reading and writing, or when its patience is over, whichever comes first. The minute begins with its
+turn. The patience begins with the request, and is longer the more logs wait: those of a thousand
+ranks take longer than one.
 
-Another process at a job's archive (an operator that is about to end, or one that has died on a node
-that nobody has heard of since) is waited for, for a minute from the log's turn.
+Another process that has a job's archive open (an operator that is about to end, or one on a node
+that is lost) is waited for, for a minute from the log's turn.
 
-Of a rank whose pod is gone the archive itself tells whether its log is there (a `Survey`).
+For a rank whose pod is gone, the archive is searched for its log (a `Survey`).
 
-While the volume ails it is asked again every half minute, and in between its logs are given up at
-once: ten thousand jobs that end must not wait for it one after the other. An error of one job's
-entry (`EntryError`) is not the volume's, and costs that job alone its log.
+A volume that cannot be used is tried again every half minute, and in between its logs are given up
+at once: ten thousand jobs that end must not wait for it one after the other. An error of one job's
+entry (`EntryError`) is not the volume's, and costs only that job its log.
 
 Bounds: `concurrency` logs at once, of which memory holds a part each; the queue's `max_waiting`
 pods that wait, and as many outcomes.
@@ -45,17 +45,17 @@ from trainingjob_operator.log_archive.log_queue import LogQueue, LogTask
 from trainingjob_operator.log_archive.ports import LogStore
 
 DEADLINE_S: Final = 60.0
-"""For how long a log is read and written, from its turn on, all tries together."""
+"""Seconds for which a log is read and written, from its turn on, all tries together."""
 
 PER_LOG_S: Final = 2.0
-"""What each log that waits adds to the patience of those behind it: 10 MiB at 5 MiB/s."""
+"""Seconds that each log that waits adds to the patience of those behind it: 10 MiB at 5 MiB/s."""
 
 TRIES: Final = 3
 RETRY_S: Final = 2.0
-AILING_S: Final = 30.0
-"""For how long a volume that failed is left alone."""
+VOLUME_RETRY_S: Final = 30.0
+"""Seconds for which a volume that failed is left alone."""
 
-TELL_EVERY_S: Final = 1.0
+NOTIFY_EVERY_S: Final = 1.0
 CONCURRENCY: Final = 8
 MAX_WAITING: Final = 10_000
 
@@ -67,7 +67,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Effort:
-    """What was done for a log so far.
+    """The tries to archive a log so far.
 
     Attributes:
         since: when its first turn came, in monotonic seconds.
@@ -90,9 +90,9 @@ class Archiver:
         self,
         *,
         pods: Cluster,
-        shelf: LogStore,
+        store: LogStore,
         clock: Clock,
-        on_news: Callable[[JobKey], None],
+        enqueue: Callable[[JobKey], None],
         concurrency: int = CONCURRENCY,
         max_waiting: int = MAX_WAITING,
     ) -> None:
@@ -100,82 +100,84 @@ class Archiver:
 
         Args:
             pods: where logs are read.
-            shelf: where they are put.
+            store: where they are put.
             clock: the time.
-            on_news: called with a key of which there is news for the reconciler.
+            enqueue: called with the key of a job that the reconciler should look at again.
             concurrency: logs that are read at once.
             max_waiting: pods that wait at most.
         """
         self._pods: Final = pods
-        self._shelf: Final = shelf
+        self._store: Final = store
         self._clock: Final = clock
-        self._on_news: Final = on_news
+        self._enqueue: Final = enqueue
         self.concurrency: Final = concurrency
         self.queue: Final = LogQueue(max_waiting)
         self._wake: Final = asyncio.Event()
         self._efforts: Final[dict[str, _Effort]] = {}  # of pods in the queue, from their turn on
-        self._telling: Final[set[JobKey]] = set()
-        self._ails = ""
-        self._ails_until = float("-inf")
+        self._notify_soon: Final[set[JobKey]] = set()
+        self._volume_error = ""
+        self._volume_error_until = float("-inf")
         self.volume_fault: VolumeError | None = None
         self.archived_total = 0
         self.given_up_total = 0
 
-    # --- what the reconciler does with it -------------------------------------------------------
+    # --- for the reconciler ---------------------------------------------------------------------
 
     @property
     def volume_error(self) -> str:
         """Why the volume cannot be written at the moment; "" when it can, or might."""
-        return self._ails if self._clock.monotonic() < self._ails_until else ""
+        return self._volume_error if self._clock.monotonic() < self._volume_error_until else ""
 
     def outcomes_of(self, job: JobView) -> Mapping[str, LogOutcome]:
-        """What became of the logs of this job's pods, as far as it is remembered."""
+        """Return the outcomes of the logs of this job's pods, as far as they are remembered."""
         return self.queue.outcomes_of(job.uid)
 
-    def want(self, job: JobView, pods: Iterable[PodView], survey: Survey | None = None) -> bool:
-        """Ask for the logs of these pods, each once. False: not all of them could be taken.
+    def request_logs(
+        self, job: JobView, pods: Iterable[PodView], survey: Survey | None = None
+    ) -> bool:
+        """Request the logs of these pods, each once. False: there is no room for all of them.
 
         Args:
             job: whose pods they are.
             pods: whose logs are to be archived.
-            survey: ranks without a pod, of which the archive is to tell whether it has their logs.
+            survey: ranks without a pod, whose logs are searched for in the archive.
         """
         known = self.queue.outcomes_of(job.uid)
         new = [pod for pod in pods if pod.uid not in known]
         # As if the last of them: those that are tried again go behind the others.
         patience_s = DEADLINE_S + PER_LOG_S * (len(self.queue) + len(new) + (survey is not None))
-        is_room = survey is None or self.queue.put(self._survey_task(job, survey, patience_s))
+        is_room = survey is None or self.queue.add(self._survey_task(job, survey, patience_s))
         for pod in new:
-            is_room = self.queue.put(self._task(job, pod, patience_s)) and is_room
+            is_room = self.queue.add(self._task(job, pod, patience_s)) and is_room
         self._wake.set()
         return is_room
 
     def forget(self, job: JobView, present: Collection[str]) -> None:
-        """Drop what became of the logs of earlier attempts, but for those that status notes."""
+        """Forget the outcomes of earlier attempts, but for those that status notes."""
         noted = [unread.attempt for unread in job.status.unread_logs]
         self.queue.forget(job.uid, before=min([job.status.attempt, *noted]), present=present)
 
-    def settled(self, uid: str) -> None:
-        """The status says the last word about a job's logs, or there is no such job any more."""
-        self.queue.settled(uid)
+    def forget_log_outcomes(self, uid: str) -> None:
+        """Forget the outcomes of a job's logs: its status has them, or the job is gone."""
+        self.queue.forget_log_outcomes(uid)
 
-    async def prepare(self, job: JobView) -> bool:
-        """Make a job's directory, if the volume takes it within a moment. Whether it did."""
+    async def ensure_job_directory(self, job: JobView) -> bool:
+        """Make a job's directory, if it is not there. False: the volume did not take it in time."""
         if self.volume_error:
             return False
         try:
-            await self._shelf.prepare(job.key, job.uid)
+            await self._store.ensure_job_directory(job.key, job.uid)
         except VolumeError as error:
             self._volume_failed(error)
             return False
-        except EntryError as error:  # the others' directories are none the worse for it
+        except EntryError as error:  # other jobs' directories are not affected
             _logger.warning("job %s: its directory cannot be prepared: %s", job.key, error)
             return False
         return True
 
     # --- the work -------------------------------------------------------------------------------
 
-    async def run(self) -> None:
+    async def keep_archiving(self) -> None:
         """Archive what is asked for, until cancelled."""
         async with asyncio.TaskGroup() as group:
             for number in range(self.concurrency):
@@ -183,7 +185,7 @@ class Archiver:
 
     async def _work(self) -> None:
         while True:
-            task = self.queue.take()
+            task = self.queue.next_task()
             if task is None:
                 self._wake.clear()
                 await self._wake.wait()
@@ -196,7 +198,7 @@ class Archiver:
             self._wake.set()  # its job's next pod may be taken
 
     async def _try(self, task: LogTask) -> LogOutcome | None:
-        """What became of a log; None: another try is due."""
+        """Return the outcome of a log; None: another try is due."""
         if self.volume_error:
             return _lost(task, self.volume_error, volume_fault=True)
         begun = self._clock.monotonic()
@@ -213,7 +215,7 @@ class Archiver:
     async def _try_for(self, task: LogTask, effort: _Effort, left: float) -> LogOutcome | None:
         try:
             async with asyncio.timeout(left):
-                return await copy_logs(self._pods, self._shelf, task)
+                return await copy_logs(self._pods, self._store, task)
         except TimeoutError:
             return _lost(task, _TOO_SLOW)
         except ArchiveBusyError as error:
@@ -222,7 +224,7 @@ class Archiver:
         except (VolumeError, EntryError, KubernetesError) as error:
             return self._again_or_lost(task, effort, error)
         except Exception as error:
-            # A fault of ours with one log must neither take the others along nor hold its pod.
+            # A bug that one log meets must neither stop the others nor keep its pod.
             _logger.exception("job %s: a log was not archived; this is a bug", task.key)
             return _lost(task, f"{type(error).__name__} in the operator")
 
@@ -242,13 +244,13 @@ class Archiver:
 
     def _again_later(self, task: LogTask) -> None:
         """Let others go first, and try again in a moment."""
-        self.queue.release(task)
+        self.queue.pause(task)
 
-        def put_back() -> None:
-            self.queue.put_back(task)
+        def resume() -> None:
+            self.queue.resume(task)
             self._wake.set()
 
-        asyncio.get_running_loop().call_later(RETRY_S, put_back)
+        asyncio.get_running_loop().call_later(RETRY_S, resume)
 
     def _done(self, task: LogTask, outcome: LogOutcome) -> None:
         self._efforts.pop(task.pod_uid, None)
@@ -263,32 +265,36 @@ class Archiver:
             )
         elif not task.looked_for:
             self.archived_total += 1
-            self._ails_until = float("-inf")
+            self._volume_error_until = float("-inf")
             self.volume_fault = None
-        self.queue.done(task, outcome)
-        self._tell(task)
+        self.queue.set_outcome(task, outcome)
+        self._notify(task)
 
-    def _tell(self, task: LogTask) -> None:
-        """Let the reconciler look: when the last of a job's logs is done, and now and then before.
+    def _notify(self, task: LogTask) -> None:
+        """Enqueue the job: when the last of its logs is done, and now and then before.
 
-        A look after each of a thousand ranks would be a thousand reads of the job.
+        To do so after each of a thousand ranks would be a thousand reads of the job.
         """
-        if not self.queue.waits(task.job_uid):
-            self._on_news(task.key)
-        elif task.key not in self._telling:
-            self._telling.add(task.key)
+        if not self.queue.has_waiting(task.job_uid):
+            self._enqueue(task.key)
+        elif task.key not in self._notify_soon:
+            self._notify_soon.add(task.key)
 
-            def tell() -> None:
-                self._telling.discard(task.key)
-                self._on_news(task.key)
+            def notify() -> None:
+                self._notify_soon.discard(task.key)
+                self._enqueue(task.key)
 
-            asyncio.get_running_loop().call_later(TELL_EVERY_S, tell)
+            asyncio.get_running_loop().call_later(NOTIFY_EVERY_S, notify)
 
     def _volume_failed(self, error: VolumeError) -> None:
         if not self.volume_error:
-            _logger.warning("the log volume ails: %s; it is asked again in %g s", error, AILING_S)
-        self._ails, self.volume_fault = one_line(str(error), _MAX_WHY), error
-        self._ails_until = self._clock.monotonic() + AILING_S
+            _logger.warning(
+                "the log volume cannot be used: %s; it is tried again in %g s",
+                error,
+                VOLUME_RETRY_S,
+            )
+        self._volume_error, self.volume_fault = one_line(str(error), _MAX_WHY), error
+        self._volume_error_until = self._clock.monotonic() + VOLUME_RETRY_S
 
     def _task(self, job: JobView, pod: PodView, patience_s: float) -> LogTask:
         now = self._clock.monotonic()
@@ -332,3 +338,29 @@ def _lost(task: LogTask, why: str, *, volume_fault: bool = False) -> LogOutcome:
         lost=one_line(why, _MAX_WHY),
         volume_fault=volume_fault,
     )
+
+
+class NoLogArchive:
+    """Stands in for the archiver where there is no log volume: no log is kept, and none is missed."""
+
+    volume_error: Final = ""
+
+    def outcomes_of(self, job: JobView) -> Mapping[str, LogOutcome]:
+        """Return none."""
+        return {}
+
+    def request_logs(
+        self, job: JobView, pods: Iterable[PodView], survey: Survey | None = None
+    ) -> bool:
+        """Request nothing."""
+        return True
+
+    def forget(self, job: JobView, present: Collection[str]) -> None:
+        """Forget nothing."""
+
+    def forget_log_outcomes(self, uid: str) -> None:
+        """Forget nothing."""
+
+    async def ensure_job_directory(self, job: JobView) -> bool:
+        """Make no directory."""
+        return True

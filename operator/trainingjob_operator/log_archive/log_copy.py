@@ -14,9 +14,9 @@ from trainingjob_operator.log_archive.sections import Section
 _GONE: Final = "the pod was gone before its log was known to be archived"
 
 
-async def copy_logs(pods: Cluster, shelf: LogStore, task: LogTask) -> LogOutcome:
+async def copy_logs(pods: Cluster, store: LogStore, task: LogTask) -> LogOutcome:
     """Add the logs of a pod to its job's archive, unless they are there."""
-    archive = await shelf.open(task.key, task.job_uid)
+    archive = await store.open(task.key, task.job_uid)
     try:
         if task.looked_for:
             return _surveyed(task, await archive.ranks_of(task.attempt), size=archive.size)

@@ -1,9 +1,9 @@
-"""The pods whose logs are to be archived, and what became of those that were.
+"""The pods whose logs are to be archived, and the outcomes of those that were.
 
 Jobs take turns, one pod at a time for each: a job's archive is one file with one writer.
 
-Bounds: `max_waiting` pods that wait, above which a pod is not taken (ask again later); and as many
-outcomes, above which the oldest is forgotten (its pod is asked for again, and the file tells).
+Bounds: `max_waiting` pods that wait, above which a pod is rejected (request it again later); and as many
+outcomes, above which the oldest is forgotten (its pod is requested again, and its log is found in the file).
 """
 
 from collections import OrderedDict, deque
@@ -29,7 +29,7 @@ class LogTask:
         running: its main container had not ended when it was asked for.
         asked_at: when that was, in monotonic seconds.
         give_up_at: when it is given up, if its turn has not come.
-        looked_for: ranks without a pod, if that is what the archive is asked about.
+        looked_for: ranks without a pod, whose logs are searched for in the archive.
     """
 
     key: JobKey
@@ -78,8 +78,8 @@ class LogQueue:
         """Outcomes in memory."""
         return self._kept
 
-    def put(self, task: LogTask) -> bool:
-        """Take a pod, once. False: there is no room for it now."""
+    def add(self, task: LogTask) -> bool:
+        """Add a pod, once. False: there is no room for it now."""
         if task.pod_uid in self._known:
             return True
         if len(self._known) >= self.max_waiting:
@@ -89,8 +89,8 @@ class LogQueue:
         self._waiting.setdefault(task.job_uid, deque()).append(task)
         return True
 
-    def take(self) -> LogTask | None:
-        """The next pod, of a job of which no other one is worked on; then `done` is due."""
+    def next_task(self) -> LogTask | None:
+        """Return the next pod, of a job of which no other one is worked on; `set_outcome` ends its turn."""
         for uid, tasks in self._waiting.items():
             if uid in self._busy:
                 continue
@@ -103,16 +103,16 @@ class LogQueue:
             return task
         return None
 
-    def release(self, task: LogTask) -> None:
-        """A pod could not be done now: let others of its job go first. `put_back` is due."""
+    def pause(self, task: LogTask) -> None:
+        """End the turn of a pod that could not be archived now; `resume` has to follow."""
         self._busy.discard(task.job_uid)
 
-    def put_back(self, task: LogTask) -> None:
-        """Its turn comes again, behind those of its job that wait already."""
+    def resume(self, task: LogTask) -> None:
+        """Let a paused pod wait again, behind those of its job that wait already."""
         self._waiting.setdefault(task.job_uid, deque()).append(task)
 
-    def done(self, task: LogTask, outcome: LogOutcome) -> None:
-        """A pod's log is archived or given up."""
+    def set_outcome(self, task: LogTask, outcome: LogOutcome) -> None:
+        """End the turn of a pod whose log is archived or given up."""
         self._busy.discard(task.job_uid)
         self._known.discard(task.pod_uid)
         outcomes = self._outcomes.setdefault(task.job_uid, {})
@@ -123,16 +123,16 @@ class LogQueue:
             _, forgotten = self._outcomes.popitem(last=False)
             self._kept -= len(forgotten)
 
-    def waits(self, job_uid: str) -> bool:
-        """Whether pods of a job wait."""
+    def has_waiting(self, job_uid: str) -> bool:
+        """True if pods of a job wait."""
         return job_uid in self._waiting
 
     def outcomes_of(self, job_uid: str) -> Mapping[str, LogOutcome]:
-        """What became of the logs of a job's pods, by their uids."""
+        """Return the outcomes of the logs of a job's pods, by their uids."""
         return self._outcomes.get(job_uid, _NOTHING)
 
     def forget(self, job_uid: str, *, before: int, present: Collection[str]) -> None:
-        """Drop what is known of pods of earlier attempts that are gone: status says it by now.
+        """Forget the outcomes of pods of earlier attempts that are gone: status has them.
 
         Args:
             job_uid: whose.
@@ -147,6 +147,6 @@ class LogQueue:
         if not outcomes:
             self._outcomes.pop(job_uid, None)
 
-    def settled(self, job_uid: str) -> None:
-        """The last word about a job's logs is in its status."""
+    def forget_log_outcomes(self, job_uid: str) -> None:
+        """Forget the outcomes of a job's logs."""
         self._kept -= len(self._outcomes.pop(job_uid, {}))

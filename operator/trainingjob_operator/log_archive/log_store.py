@@ -1,7 +1,7 @@
-"""Where the operator puts the logs of jobs, without ever waiting for the volume for long.
+"""The logs and directories of jobs on the volume, which is never waited for for long.
 
 Every call looks anew whether what is mounted at the root is the volume: written into the empty
-directory where one should be, logs would fill the node's disk and be seen by nobody.
+directory where one should be, logs would fill the node's disk unseen.
 """
 
 import os
@@ -47,7 +47,7 @@ class LogStore:
         self._held: Final[set[str]] = set()  # archives in which a late call may still write
 
     async def claim(self, expected_id: str | None, known: Container[str] = ()) -> None:
-        """Take an empty volume that nobody has looked after, before anything is put on it.
+        """Take an empty volume that has no owner, before anything is put on it.
 
         Args:
             expected_id: the volume's id as the default policy remembers it, if it does: then an
@@ -62,8 +62,8 @@ class LogStore:
                 lambda: self._claim(expected_id, known), deadline_s=PREPARE_S
             )
 
-    async def prepare(self, key: JobKey, uid: str) -> None:
-        """Make a job's directory, with the mark that says whose it is.
+    async def ensure_job_directory(self, key: JobKey, uid: str) -> None:
+        """Make a job's directory, with the mark that names its owner, if it is not there.
 
         Raises:
             VolumeError: the volume does not take it in time.
@@ -72,7 +72,7 @@ class LogStore:
         mark = self._mark(key, uid)
         with self._explained():
             await self.threads.call_once(
-                lambda: self._about(directory_name(uid), lambda: self._prepare(mark)),
+                lambda: self._about(directory_name(uid), lambda: self._ensure_directory(mark)),
                 deadline_s=PREPARE_S,
             )
 
@@ -110,7 +110,7 @@ class LogStore:
             raise explain(error, self._path) from error
 
     def _about(self, name: str, call: Callable[[], T]) -> T:
-        """Run a call about one job's entry, in the thread, and say whose fault an error is.
+        """Run a call about one job's entry, in the thread, and find out whether an error is the entry's or the volume's.
 
         Jobs write to their own directories, as whatever user, so an error there says nothing of
         the volume. Of the volume it is if the volume itself takes no files.
@@ -149,7 +149,7 @@ class LogStore:
         with Root.open(self._path) as root:
             root.claim(self._owner(), expected_id, known=known)
 
-    def _prepare(self, mark: Mark) -> None:
+    def _ensure_directory(self, mark: Mark) -> None:
         with self._root() as root:
             _make_directory(root, mark)
 
@@ -165,7 +165,7 @@ class LogStore:
 def _make_directory(root: Root, mark: Mark) -> None:
     """With the permissions of the root, as the kubelet makes a `subPath` that is not there.
 
-    But not the sticky bit: with it nobody could remove what another one has made.
+    But not the sticky bit: with it no user could remove what another one has made.
     """
     # First, and whatever becomes of it: the job may have closed its directory, or ruined its mark.
     with suppress(OSError, EntryChangedError):

@@ -26,7 +26,7 @@ THREADS: Final = 16
 """Threads at once: one for each log that is archived, and as many for what else is done there."""
 
 CLAIM_AGAIN_S: Final = 20.0
-"""How long to wait before a volume that could not be used is looked at again, in seconds. With the
+"""Seconds before a volume that could not be used is looked at again. With the
 half minute for which the archiver leaves it alone, what was mended is noticed within a minute."""
 
 _logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ HEADER_START: Final = b"==> attempt "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """Whose log a section holds.
+    """The container of a pod whose log a section holds.
 
     Attributes:
         pod: the pod's uid.
@@ -55,7 +55,7 @@ class Written:
 
 
 def prefix_of(rank: int) -> bytes:
-    """What begins every line of a rank."""
+    """Return what begins every line of a rank."""
     return f"[rank {rank}] ".encode()
 
 
@@ -67,7 +67,7 @@ class Prefixer:
         self._at_start = True
 
     def feed(self, part: bytes) -> bytes:
-        """What to write for this part."""
+        """Return what to write for this part."""
         if not part:
             return b""
         start = self._prefix if self._at_start else b""
@@ -77,5 +77,5 @@ class Prefixer:
         return start + lines + part[-1:]
 
     def end(self) -> bytes:
-        """What ends the last line, if its writer did not."""
+        """Return what ends the last line, if its writer did not."""
         return b"" if self._at_start else b"\n"

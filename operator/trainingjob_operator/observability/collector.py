@@ -301,7 +301,7 @@ def _used_and_limit(parts: Engine, web: WebServer) -> dict[str, tuple[int, int]]
         used["volume_threads"] = (store.threads.used, store.threads.limit)
     if parts.volume is not None and isinstance(sweep := parts.volume.sweep, LogSweep):
         used |= {
-            "volume_young": (len(sweep.youth), sweep.youth.limit),
+            "volume_young": (len(sweep.young_entries), sweep.young_entries.limit),
             "volume_processes": (sweep.processes, sweep.limits.processes),
         }
     return used

@@ -1,7 +1,7 @@
 """Errors of the file system: what they mean for the volume, or for one job's entry alone.
 
-Jobs write to their own directories, as root if they like: whatever they do there must cost nobody
-else a log or a sweep. Errors that do not depend on the entry are the volume's.
+Jobs write to their own directories, as root if they like: whatever they do there must cost no
+other job a log or a sweep. Errors that do not depend on the entry are the volume's.
 """
 
 import errno
@@ -24,7 +24,7 @@ _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
 def is_of_volume(error: OSError) -> bool:
-    """True if an error at one entry speaks of the whole volume, or of the process.
+    """True if an error at one entry concerns the whole volume, or the process.
 
     Any other error may be the entry's alone; whether it is, the volume has to be asked.
     """
@@ -32,7 +32,7 @@ def is_of_volume(error: OSError) -> bool:
 
 
 def explain(error: OSError, path: str) -> VolumeError:
-    """What an error of the file system means for the volume, and what mends it."""
+    """Return what an error of the file system means for the volume, and what mends it."""
     if error.errno in {errno.EACCES, errno.EPERM}:
         return VolumeError(
             f"the files on {path} belong to other users ({error.strerror}): set "

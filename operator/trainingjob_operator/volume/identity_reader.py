@@ -50,7 +50,7 @@ class IdentityReader:
             raise VolumeError(why, reason=REASON_IDENTITY_UNKNOWN)
         self._identity.learn(uid)
 
-    async def run(self, on_known: Callable[[], Awaitable[object]]) -> None:
+    async def keep_reading(self, on_known: Callable[[], Awaitable[object]]) -> None:
         """Read it every few minutes, and every few seconds while it is unknown, until cancelled.
 
         Args:

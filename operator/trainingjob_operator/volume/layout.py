@@ -29,7 +29,7 @@ _UID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a
 
 
 def job_id_of(name: str) -> str | None:
-    """The id in an entry's name, whether it is a uid or not; None: no entry of ours."""
+    """Return the id in an entry's name, a uid or not; None: no entry of ours."""
     if not name.startswith(_PREFIX):
         return None
     return name.removeprefix(_PREFIX).removesuffix(_LOG_SUFFIX) or None
@@ -46,17 +46,17 @@ def uids_in(text: str) -> list[str]:
 
 
 def directory_name(uid: str) -> str:
-    """The job's own directory, in the root and below `datasets`."""
+    """Return the name of a job's directory, in the root and below `datasets`."""
     return f"{_PREFIX}{uid}"
 
 
 def log_name(uid: str) -> str:
-    """The job's archived log, in the root."""
+    """Return the name of a job's archived log, in the root."""
     return f"{_PREFIX}{uid}{_LOG_SUFFIX}"
 
 
 def printable(name: str) -> str:
-    """A name for people and logs: on one line, whatever bytes are in it."""
+    """Return a name for people and logs: on one line, whatever bytes are in it."""
     plain = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
 
@@ -78,7 +78,7 @@ class Entry(NamedTuple):
 
     @property
     def path(self) -> str:
-        """From the root."""
+        """The path from the root."""
         return f"{self.below}/{self.name}" if self.below else self.name
 
     @property
@@ -88,7 +88,7 @@ class Entry(NamedTuple):
 
 
 def entries_of(at: int, *, below: str = "") -> Iterator[Entry]:
-    """The entries of the root, or of `datasets`; everything else there does not exist for us."""
+    """Yield the entries of the root, or of `datasets`, and nothing else that is there."""
     with os.scandir(at) as found:
         for each in found:
             job_id = job_id_of(each.name)
@@ -104,7 +104,7 @@ class Places:
     datasets: int | None
 
     def descriptor(self, below: str) -> int | None:
-        """Of the place with this name, if it is there."""
+        """Return the descriptor of the place with this name, if it is there."""
         return {"": self.root, DATASETS: self.datasets}.get(below)
 
     def has_any_of(self, uid: str) -> bool:
@@ -119,7 +119,7 @@ class Places:
         return False
 
     def entries(self) -> Iterator[Entry]:
-        """All entries."""
+        """Yield all entries."""
         yield from entries_of(self.root)
         if self.datasets is not None:
             yield from entries_of(self.datasets, below=DATASETS)

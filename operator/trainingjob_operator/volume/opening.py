@@ -115,7 +115,7 @@ def _open(name: str, at: int) -> int:
 
 @cache
 def has_openat2() -> bool:
-    """Whether the kernel, and the container's seccomp profile, know openat2."""
+    """True if the kernel, and the container's seccomp profile, know openat2."""
     opened, _ = _openat2("/", -1, 0)
     if opened >= 0:
         os.close(opened)

@@ -50,12 +50,12 @@ class Sentinel:
 
 
 def new_sentinel(owner: Owner) -> Sentinel:
-    """One for a volume that has none."""
+    """Return a sentinel for a volume that has none."""
     return Sentinel(volume_id=str(uuid4()), owner=owner)
 
 
 def write_sentinel(sentinel: Sentinel, *, at: int) -> None:
-    """Say whose this volume is, in place of what it says now.
+    """Write whose this volume is, in place of what is there.
 
     Raises:
         OSError: the volume does not take it.
@@ -64,10 +64,10 @@ def write_sentinel(sentinel: Sentinel, *, at: int) -> None:
 
 
 def create_sentinel(sentinel: Sentinel, *, at: int) -> None:
-    """Say whose this volume is, if nothing says so yet: of two that try, one succeeds.
+    """Write whose this volume is, if it has no sentinel: of two that try, one succeeds.
 
     Raises:
-        FileExistsError: something says so already.
+        FileExistsError: it has one.
         OSError: the volume does not take it.
     """
     create_document(SENTINEL, _sentinel_document(sentinel), at=at)
@@ -86,7 +86,7 @@ def _sentinel_document(sentinel: Sentinel) -> dict[str, Any]:
 
 
 def read_sentinel(*, at: int, path: str) -> Sentinel | None:
-    """What the file says; None: it is not there.
+    """Return what the file says; None: it is not there.
 
     Raises:
         VolumeError: it cannot be understood.
@@ -127,7 +127,7 @@ def _sentinel(document: dict[str, Any]) -> Sentinel:
 
 
 def write_mark(mark: Mark, *, at: int, name: str = MARK) -> None:
-    """Say whose this directory is.
+    """Write whose this directory is.
 
     Raises:
         OSError: the volume does not take it.
@@ -143,7 +143,7 @@ def write_mark(mark: Mark, *, at: int, name: str = MARK) -> None:
 
 
 def read_mark(*, at: int, name: str = MARK) -> Mark | None:
-    """Whose this directory is; None: it does not say.
+    """Return the mark of a directory; None: it has none.
 
     Raises:
         OSError: the mark is there and cannot be read.
@@ -157,7 +157,7 @@ def read_mark(*, at: int, name: str = MARK) -> Mark | None:
 
 def _mark(document: dict[str, Any]) -> Mark:
     values = [document.get(key) for key in ("uid", "namespace", "name", "cluster")]
-    values.append(document.get("identity", ""))  # marks of old have none: that is nobody's
+    values.append(document.get("identity", ""))  # early marks have none, and then have no owner
     texts = [value for value in values if isinstance(value, str)]
     return Mark(*texts) if len(texts) == len(values) else _UNREADABLE
 
@@ -166,7 +166,7 @@ def _mark(document: dict[str, Any]) -> Mark:
 
 
 def read_document(name: str, *, at: int) -> dict[str, Any] | None:
-    """The object in a file; None: it is not there.
+    """Return the object in a file; None: it is not there.
 
     Raises:
         ValueError: it is no plain file, too large, or holds no JSON object.

@@ -16,7 +16,7 @@ MOST_ADOPTED: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose volume it is.
+    """The install that a volume belongs to.
 
     Attributes:
         cluster: the cluster's name, for people: it is `default` everywhere, and decides nothing.
@@ -32,7 +32,7 @@ class Owner:
     adopted: tuple[str, ...] = ()
 
     def serves(self, namespace: str) -> bool:
-        """Whether jobs of this namespace are ours."""
+        """True if jobs of this namespace are ours."""
         return not self.namespaces or namespace in self.namespaces
 
     def recognises(self, identity: str) -> bool:
@@ -41,7 +41,7 @@ class Owner:
         return is_own or identity in self.adopted
 
     def covers(self, other: "Owner") -> bool:
-        """Whether every job that the other serves is ours."""
+        """True if every job that the other serves is ours."""
         if not self.identity or self.identity != other.identity:
             return False
         return not self.namespaces or (
@@ -51,7 +51,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What `job_<uid>/.trainingjob` says: whose directory it is.
+    """The owner of a job's directory, as `job_<uid>/.trainingjob` says it.
 
     Attributes:
         cluster: the cluster's name, for people.

@@ -2,7 +2,7 @@
 
 A job writes to its own directory, the mark in it included, and to nothing above it. So a copy of
 the mark lies below the root. Where there is one it decides, and whatever a job has made of the mark
-in its directory neither holds its files for ever nor makes anybody else's go.
+in its directory neither keeps its files for ever nor removes those of another job.
 """
 
 import os
@@ -65,7 +65,7 @@ def registered(uid: str, *, at: int, device: int) -> Mark | None:
 
 
 class Register:
-    """All that is noted, for the sweep. `close` it."""
+    """Every note, for the sweep. `close` it."""
 
     def __init__(self, fd: int) -> None:
         """Take over the descriptor of the directory."""

@@ -1,4 +1,4 @@
-"""The volume's root: opened once, and looked at before anything in it is believed."""
+"""The volume's root: opened once, and checked before anything in it is believed."""
 
 import errno
 import os
@@ -89,7 +89,7 @@ class Root:
     # --- whose it is --------------------------------------------------------------------------
 
     def check(self, owner: Owner | None, expected_id: str | None) -> Sentinel:
-        """Whether this is the volume that we look after.
+        """Check that this is the volume that we look after.
 
         Args:
             owner: who we are. None: whoever the volume says.
@@ -113,7 +113,7 @@ class Root:
     def claim(
         self, owner: Owner, expected_id: str | None, *, known: Container[str] = ()
     ) -> Sentinel:
-        """As `check`, but take an empty root that nobody has looked after.
+        """As `check`, but take an empty root that has no owner.
 
         Where the policy remembers a volume, an empty root is a volume that is not mounted.
 
@@ -129,7 +129,7 @@ class Root:
         with self._explained(), self.locked():
             if expected_id is None and self.is_empty(known) and not self._has_sentinel():
                 self._refuse_unwritable()
-                self._take(owner)  # or somebody else just now, on another node
+                self._take(owner)  # unless another operator was quicker, on another node
             sentinel = self.check(owner, expected_id)
             # Whoever serves more namespaces by now says so: a later, smaller operator must not
             # take the directories of the others for its own.
@@ -207,7 +207,7 @@ class Root:
             return sentinel
 
     def is_empty(self, known: Container[str] = ()) -> bool:
-        """Whether there is nothing in it but what a new file system or a half-done claim leaves.
+        """True if nothing is in it but what a new file system or a half-done claim leaves.
 
         Args:
             known: uids of jobs whose directories count as nothing.
@@ -221,7 +221,7 @@ class Root:
             )
 
     def _refuse_unwritable(self) -> None:
-        """Refuse a root that nobody can take, before anything else is said of it.
+        """Refuse a root that cannot be written, before any other check.
 
         A new file system belongs to root, and only to root.
 
@@ -247,7 +247,7 @@ class Root:
     # --- the jobs' directories ----------------------------------------------------------------
 
     def open_job_directory(self, uid: str) -> int:
-        """A descriptor of `job_<uid>/`; the caller closes it.
+        """Return a descriptor of `job_<uid>/`; the caller closes it.
 
         Raises:
             OSError: it is not there, or no directory of this volume.
@@ -284,7 +284,7 @@ class Root:
     # --- time, room, and the others -----------------------------------------------------------
 
     def touch(self) -> int:
-        """The volume's own time in nanoseconds: the sentinel is touched, which takes no room.
+        """Return the volume's own time in nanoseconds: the sentinel is touched, which takes no room.
 
         Raises:
             VolumeError: the volume takes no writes.
@@ -298,7 +298,7 @@ class Root:
                 os.close(fd)
 
     def check_writable(self) -> None:
-        """Refuse a root in which nobody of our rights can make files.
+        """Refuse a root in which we have no right to make files.
 
         Raises:
             OSError: EROFS: the file system is mounted for reading; EACCES: the root's permissions
@@ -317,7 +317,7 @@ class Root:
         sentinel. Where nothing can be locked there is no lock: whatever has vanished is fine.
 
         Raises:
-            VolumeError: another process is at it.
+            VolumeError: another process sweeps it.
         """
         try:
             held = self._lock()

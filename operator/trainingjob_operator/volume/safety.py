@@ -17,12 +17,12 @@ _SYSTEM: Final = (
 )
 
 _HOLDS_HOMES: Final = ("/home", "/var/home", "/export/home", "/Users")
-"""Where each directory is somebody's home. The table of users lists none of a directory service,
+"""Directories that hold home directories. The table of users lists none of a directory service,
 and that of a container none of its node."""
 
 
 def check_path(path: str) -> str:
-    """A root's path as it is opened: absolute, without a slash at its end.
+    """Return a root's path as it is opened: absolute, without a slash at its end.
 
     Raises:
         VolumeError: it is not absolute, or is `/`.
@@ -67,7 +67,7 @@ def _forbidden() -> Iterator[tuple[str, str]]:
 
 
 def _homes() -> Iterator[str]:
-    """Return the homes of everybody in the table of users: whoever is root can remove them all."""
+    """Return the homes of all users: as root, the operator could remove them all."""
     yield from {entry.pw_dir for entry in pwd.getpwall()}
 
 

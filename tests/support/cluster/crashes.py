@@ -12,9 +12,9 @@ from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.kubelet import Kubelet
 from tests.support.cluster.leaping import LeapingLoop, LoopClock
+from tests.support.cluster.memory_log_store import MemoryLogStore
 from tests.support.cluster.objects import Crash, Effect, When
 from tests.support.cluster.operator_life import OperatorLife
-from tests.support.cluster.shelf import MemoryShelf
 from tests.support.records.endpoint import FakeEndpoint
 from trainingjob_api.constants import (
     FINALIZER_RECORD,
@@ -65,7 +65,7 @@ class Played:
 
     cluster: FakeCluster
     endpoint: FakeEndpoint
-    shelf: MemoryShelf
+    store: MemoryLogStore
 
 
 # --- playing ---------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ async def _play(scenario: Scenario, crashes: Iterator[tuple[int, When]]) -> Play
     clock = LoopClock()
     cluster = FakeCluster(clock)
     endpoint = FakeEndpoint(cluster)
-    shelf = MemoryShelf(cluster)
+    store = MemoryLogStore(cluster)
     cluster.create_job(make_job(nodes=2, **scenario.spec))
     others = [
         asyncio.create_task(Kubelet(cluster, scenario.script).run()),
@@ -93,9 +93,9 @@ async def _play(scenario: Scenario, crashes: Iterator[tuple[int, When]]) -> Play
             cluster.crash_at(len(cluster.calls) + crash[0], crash[1])
         with suppress(Crash):
             recorded = endpoint if scenario.endpoint is not None else None
-            archive = shelf if scenario.volume else None
+            archive = store if scenario.volume else None
             async with OperatorLife(
-                cluster, endpoint=recorded, shelf=archive, partial_hold_s=PARTIAL_HOLD_S
+                cluster, endpoint=recorded, store=archive, partial_hold_s=PARTIAL_HOLD_S
             ):
                 while not cluster.has_crashed and clock.monotonic() < THE_END_S:
                     await asyncio.sleep(0.25)
@@ -106,7 +106,7 @@ async def _play(scenario: Scenario, crashes: Iterator[tuple[int, When]]) -> Play
     await asyncio.gather(*others[1:])
     others[0].cancel()
     await asyncio.wait(others)
-    return Played(cluster, endpoint, shelf)
+    return Played(cluster, endpoint, store)
 
 
 async def _act(clock: LoopClock, subject: S, acts: dict[float, Callable[[S], object]]) -> None:
@@ -220,7 +220,7 @@ def _of_the_logs(played: Played, scenario: Scenario) -> Iterator[str]:
     cluster = played.cluster
     complete = True
     for job in {effect.job["metadata"]["uid"] for effect in cluster.effects if effect.job}:
-        archived = Counter(played.shelf.headers(job))
+        archived = Counter(played.store.headers(job))
         complete = archived == Counter(cluster.started)
         if not complete and (scenario.away is None or not archived < Counter(cluster.started)):
             yield f"archived are {archived}, and {cluster.started} have run"

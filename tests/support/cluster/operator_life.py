@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.shelf import MemoryShelf
+from tests.support.cluster.memory_log_store import MemoryLogStore
 from trainingjob_operator.engine import Engine
 from trainingjob_operator.jobs.memory_use import MemoryUse
 from trainingjob_operator.log_archive.log_volume import LogVolume, Store, Sweep
@@ -84,7 +84,7 @@ class OperatorLife(Engine):
         cluster: FakeCluster,
         *,
         endpoint: Writer | None = None,
-        shelf: Store | None = None,
+        store: Store | None = None,
         sweep: Sweep | None = None,
         max_waiting: int = 1000,
         metrics: Metrics | None = None,
@@ -95,7 +95,7 @@ class OperatorLife(Engine):
         Args:
             cluster: the API server.
             endpoint: where records go.
-            shelf: where logs are archived.
+            store: where logs are archived.
             sweep: removes old files; with one of the two there is a log volume.
             max_waiting: pods whose logs wait, at most.
             metrics: where passes and sweeps are counted.
@@ -103,15 +103,15 @@ class OperatorLife(Engine):
         """
         self.cluster: Final = cluster
         volume = None
-        if shelf is not None or sweep is not None:
+        if store is not None or sweep is not None:
             volume = LogVolume(
                 identity=Identity("test", ()),
-                store=shelf or MemoryShelf(cluster),
+                store=store or MemoryLogStore(cluster),
                 sweep=sweep or NothingToSweep(),
                 max_waiting=max_waiting,
             )
         super().__init__(
-            settings_of(recording=endpoint is not None, archiving=shelf is not None, **wanted),
+            settings_of(recording=endpoint is not None, archiving=store is not None, **wanted),
             cluster,
             cluster.clock,
             namespace=OPERATOR_NAMESPACE,

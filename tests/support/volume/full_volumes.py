@@ -231,9 +231,9 @@ def archive(place: Path, uid: str, *, pod: str = "pod-0", lines: int = 64) -> Lo
 
     async def run() -> LogOutcome:
         clock = SystemClock()
-        shelf = LogStore(str(place), lambda: OURS, FileThreads(4))
-        archiver = Archiver(pods=LongLog(lines), shelf=shelf, clock=clock, on_news=lambda _: None)
-        archiver.queue.put(
+        store = LogStore(str(place), lambda: OURS, FileThreads(4))
+        archiver = Archiver(pods=LongLog(lines), store=store, clock=clock, enqueue=lambda _: None)
+        archiver.queue.add(
             LogTask(
                 key=KEY,
                 job_uid=uid,
@@ -247,7 +247,7 @@ def archive(place: Path, uid: str, *, pod: str = "pod-0", lines: int = 64) -> Lo
                 give_up_at=float("inf"),
             )
         )
-        work = asyncio.create_task(archiver.run())
+        work = asyncio.create_task(archiver.keep_archiving())
         async with asyncio.timeout(archiving.DEADLINE_S + 30):
             while not archiver.queue.outcomes_of(uid):
                 await asyncio.sleep(0.01)
@@ -362,8 +362,8 @@ def a_log_on_a_read_only_volume(folder: Path) -> Outcome:
     lost = archive(volume.path, new_uid())
     prepared = ""
     try:
-        shelf = LogStore(str(volume.path), lambda: OURS, FileThreads(1))
-        asyncio.run(shelf.prepare(KEY, new_uid()))
+        store = LogStore(str(volume.path), lambda: OURS, FileThreads(1))
+        asyncio.run(store.ensure_job_directory(KEY, new_uid()))
     except VolumeError as error:
         prepared = error.reason
     return {"lost": lost.lost, "volume_fault": lost.volume_fault, "prepared": prepared}

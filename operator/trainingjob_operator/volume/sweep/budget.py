@@ -1,4 +1,4 @@
-"""What one sweep may take: seconds, bytes, idle I/O, and no more time than the process has."""
+"""The budget of one sweep: seconds, entries and bytes, with idle I/O."""
 
 import ctypes
 import platform
@@ -21,7 +21,7 @@ class BudgetError(OperatorError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one sweep may do, and when it has to do more.
+    """Limits of one sweep, and the quota above which it has to do more.
 
     Attributes:
         share_percent: of all entries, that one sweep may remove.
@@ -80,11 +80,11 @@ class Budget:
         self.tick()
 
     def allow(self, entries: int) -> None:
-        """Say how many entries may be removed, once they are counted."""
+        """Set how many entries may be removed, once they are counted."""
         self._entries = entries
 
     def spend(self) -> bool:
-        """Whether one more entry may be removed; it counts as removed."""
+        """True if one more entry may be removed; it counts as removed."""
         if self._entries <= 0 or self._bytes <= 0:
             return False
         self._entries -= 1

@@ -40,7 +40,7 @@ _GRACE_MS: Final = 1000
 
 @dataclass(slots=True)
 class Deletion:
-    """What is to be deleted, and what became of that.
+    """An entry of the trash that is to be deleted, and the result.
 
     Attributes:
         name: in the trash.
@@ -59,8 +59,8 @@ class Deletion:
     done: bool = False
 
 
-class Emptier:
-    """One process."""
+class Deleter:
+    """One process that deletes what is in the trash, seen from the sweep."""
 
     def __init__(self, trash: Trash) -> None:
         """Start it.
@@ -70,7 +70,7 @@ class Emptier:
         """
         self.waiting: Final[deque[Deletion]] = deque()
         self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # -P: no module comes from the working directory, which may be anybody's.
+        # -P: no module comes from the working directory, which any user may own.
         command = [sys.executable, "-P", "-m", _MODULE]
         arguments = [str(trash.fd), str(trash.device), trash.prefix]
         try:
@@ -88,7 +88,7 @@ class Emptier:
             other.close()
 
     def fileno(self) -> int:
-        """For `poll`: readable when there is an answer, or when it has died."""
+        """Return the descriptor for `poll`: readable on an answer, or when the process has died."""
         return self._socket.fileno()
 
     def ask(self, deletion: Deletion) -> None:
@@ -101,7 +101,7 @@ class Emptier:
         self.waiting.append(deletion)
 
     def answer(self) -> Deletion:
-        """The next one, which has to be there.
+        """Return the next deletion that is done; its answer has to be there.
 
         Raises:
             OSError: the process has died.
@@ -116,7 +116,7 @@ class Emptier:
         return deletion
 
     def is_ready(self, wait_ms: int) -> bool:
-        """Whether `answer` need not wait, after so long at most."""
+        """True if `answer` need not wait, after so long at most."""
         watch = select.poll()
         watch.register(self, select.POLLIN)
         return bool(watch.poll(wait_ms))
@@ -138,12 +138,12 @@ class Emptier:
                 self.process.wait(_GRACE_S)
                 return
         self.process.kill()
-        # Somebody has to wait for it. Without a thread, the next process that is started does.
+        # It has to be waited for. Without a thread, the next start of a process does that.
         with suppress(RuntimeError):
             threading.Thread(target=self.process.wait, name="volume-held", daemon=True).start()
 
 
-class Emptiers:
+class DeleterPool:
     """The processes of one sweep. For one thread."""
 
     def __init__(
@@ -160,19 +160,19 @@ class Emptiers:
             trash: what they empty.
             limit: processes at most.
             tick: called now and then; what it raises ends the work.
-            settle: told once of each deletion what became of it. What is not done then is still
+            settle: called once with each deletion and its result. What is not done then is still
                 in the trash, where the next sweep finds it.
         """
         self._trash: Final = trash
         self._limit = limit if sys.executable else 0
         self._tick: Final = tick
         self._settle: Final = settle
-        self._running: Final[list[Emptier]] = []
+        self._running: Final[list[Deleter]] = []
         self._files = 0
 
     @property
     def running(self) -> int:
-        """How many processes there are."""
+        """Processes that there are."""
         return len(self._running)
 
     # --- for the sweep ------------------------------------------------------------------------
@@ -188,14 +188,14 @@ class Emptiers:
             Exception: what `tick` raises; the deletion is settled all the same.
         """
         self._files += files
-        emptier: Emptier | None = None
+        deleter: Deleter | None = None
         if files >= WORTH_ASKING and self._files >= WORTH_STARTING:
             try:
-                emptier = self._next()
+                deleter = self._next()
             except BaseException:
                 self._settle(deletion)
                 raise
-        if emptier is None or not self._ask(emptier, deletion):
+        if deleter is None or not self._ask(deleter, deletion):
             self._delete_here(deletion)
 
     def finish(self) -> None:
@@ -211,14 +211,14 @@ class Emptiers:
         """End the processes in mid-work. All that the volume holds are given one second."""
         running, grace_ms = self._running.copy(), _GRACE_MS
         self._running.clear()
-        for emptier in running:
-            emptier.hang_up()
+        for deleter in running:
+            deleter.hang_up()
         with ExitStack() as settling:  # each of them, whatever another one raises
-            for emptier in running:
-                is_held = not self._hear_out(emptier, grace_ms, settling)
+            for deleter in running:
+                is_held = not self._collect_last(deleter, grace_ms, settling)
                 grace_ms = 0 if is_held else grace_ms
-                emptier.end(held=is_held)
-                for deletion in emptier.waiting:
+                deleter.end(held=is_held)
+                for deletion in deleter.waiting:
                     settling.callback(self._settle, deletion)
 
     # --- one deletion -------------------------------------------------------------------------
@@ -232,61 +232,61 @@ class Emptiers:
         finally:
             self._settle(deletion)
 
-    def _ask(self, emptier: Emptier, deletion: Deletion) -> bool:
+    def _ask(self, deleter: Deleter, deletion: Deletion) -> bool:
         """Hand it over; False: it has to be done here, where the error shows as well."""
         try:
             deletion.name = self._trash.condemn(deletion.name, deletion.origin)
-            emptier.ask(deletion)
+            deleter.ask(deletion)
         except OSError:
             return False
         return True
 
     # --- the processes ------------------------------------------------------------------------
 
-    def _next(self) -> Emptier | None:
-        """One that may be asked; None: there is none, and none can be started."""
+    def _next(self) -> Deleter | None:
+        """Return one that may be asked; None: there is none, and none can be started."""
         self._collect(0)
         while True:
-            for emptier in self._running:
-                if not emptier.waiting:
-                    return emptier
+            for deleter in self._running:
+                if not deleter.waiting:
+                    return deleter
             if len(self._running) < self._limit:
                 try:
-                    self._running.append(Emptier(self._trash))
+                    self._running.append(Deleter(self._trash))
                 except OSError:
                     self._limit = len(self._running)
                 continue
-            for emptier in self._running:
-                if len(emptier.waiting) < _AHEAD:
-                    return emptier
+            for deleter in self._running:
+                if len(deleter.waiting) < _AHEAD:
+                    return deleter
             if not self._running:
                 return None
             self._collect(_TICK_MS)
 
     def _collect(self, wait_ms: int) -> None:
-        """Hear what has been done, and wait so long for the first of it."""
+        """Collect the answers that are there, and wait so long for the first of them."""
         watch = select.poll()
-        for emptier in self._running:
-            watch.register(emptier, select.POLLIN)
+        for deleter in self._running:
+            watch.register(deleter, select.POLLIN)
         ready = {fd for fd, _ in watch.poll(wait_ms)} if self._running else set()
-        for emptier in [each for each in self._running if each.fileno() in ready]:
+        for deleter in [each for each in self._running if each.fileno() in ready]:
             try:
-                deletion = emptier.answer()
+                deletion = deleter.answer()
             except OSError:
-                self._take_over(emptier)
+                self._take_over(deleter)
             else:
                 self._settle(deletion)
         self._tick()
 
-    def _take_over(self, emptier: Emptier) -> None:
+    def _take_over(self, deleter: Deleter) -> None:
         """Delete here what one that has died was asked for, and start no other.
 
         What it had removed of the first is not counted.
         """
-        self._running.remove(emptier)
+        self._running.remove(deleter)
         self._limit = len(self._running)
-        emptier.end()
-        left = list(emptier.waiting)
+        deleter.end()
+        left = list(deleter.waiting)
         try:
             while left:
                 self._delete_here(left.pop(0))
@@ -294,11 +294,11 @@ class Emptiers:
             for deletion in left:
                 self._settle(deletion)
 
-    def _hear_out(self, emptier: Emptier, grace_ms: int, settling: ExitStack) -> bool:
-        """Hear what one still says that was hung up on; False: it does not come to an end."""
+    def _collect_last(self, deleter: Deleter, grace_ms: int, settling: ExitStack) -> bool:
+        """Collect what one still answers after the hang-up; False: it does not come to an end."""
         try:
-            while emptier.is_ready(grace_ms):
-                settling.callback(self._settle, emptier.answer())
+            while deleter.is_ready(grace_ms):
+                settling.callback(self._settle, deleter.answer())
         except OSError:
             return True
         return False

@@ -1,4 +1,4 @@
-"""`python -m trainingjob_operator.volume.sweep.deleter_process`: the process at the other end of an emptier.
+"""`python -m trainingjob_operator.volume.sweep.deleter_process`: the process at the other end of a `Deleter`.
 
 A packet of JSON in says what to delete, one out says what became of it. Whatever it deletes was
 condemned before, so it may die at any moment.
@@ -29,7 +29,7 @@ class _HungUpError(OperatorError):
 
 def _tick() -> None:
     if _HUNG_UP.poll(0):
-        raise _HungUpError("nobody waits for this any more")
+        raise _HungUpError("the sweep has hung up")
 
 
 def _serve(trash: Trash) -> None:
@@ -53,10 +53,10 @@ def _say(tally: Tally, fault: list[int | str | None] | None, *, done: bool) -> N
 
 
 def main() -> int:
-    """Answer until nobody asks. Arguments: the trash's descriptor, its device, the names' prefix."""
+    """Answer until the sweep hangs up. Arguments: the trash's descriptor, its device, the names' prefix."""
     _HUNG_UP.register(_SOCKET, select.POLLRDHUP)
     be_idle()
-    os.nice(_NICENESS)  # nobody waits for a lock of this process
+    os.nice(_NICENESS)  # no other thread waits for a lock of this process
     trash = Trash(int(sys.argv[1]), int(sys.argv[2]), _tick, prefix=sys.argv[3])
     with suppress(BrokenPipeError, ConnectionResetError):  # the parent has gone
         _serve(trash)

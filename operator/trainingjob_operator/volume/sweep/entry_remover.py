@@ -7,10 +7,10 @@ from trainingjob_api.constants import REASON_VOLUME_UNAVAILABLE
 from trainingjob_api.errors import VolumeError
 from trainingjob_operator.volume.layout import TRASH, Entry, Places, printable
 from trainingjob_operator.volume.sweep.budget import Budget, BudgetError
-from trainingjob_operator.volume.sweep.deleter_pool import WORTH_STARTING, Deletion, Emptiers
+from trainingjob_operator.volume.sweep.deleter_pool import WORTH_STARTING, DeleterPool, Deletion
 from trainingjob_operator.volume.sweep.entry_verdict import Question, judge_again, refusal
 from trainingjob_operator.volume.sweep.rules import Reason, judge_job
-from trainingjob_operator.volume.sweep.tally import Ledger
+from trainingjob_operator.volume.sweep.tally import SweepTally
 from trainingjob_operator.volume.sweep.trash import Leftover, Trash
 from trainingjob_operator.volume.sweep.tree_age import Tree, look_at
 
@@ -21,29 +21,35 @@ class Remover:
     """Removes entries of one root. For one thread; `close` it."""
 
     def __init__(
-        self, trash: Trash, places: Places, ledger: Ledger, budget: Budget, *, processes: int
+        self,
+        trash: Trash,
+        places: Places,
+        sweep_tally: SweepTally,
+        budget: Budget,
+        *,
+        processes: int,
     ) -> None:
         """Prepare; nothing is done yet.
 
         Args:
             trash: the root's.
             places: where entries lie, for what is left in the trash.
-            ledger: counts what is done.
+            sweep_tally: counts what is done.
             budget: what may be done.
             processes: that delete beside this one, at most.
         """
         self._trash: Final = trash
         self._places: Final = places
-        self._ledger: Final = ledger
+        self._sweep_tally: Final = sweep_tally
         self._budget: Final = budget
-        self._emptiers: Final = Emptiers(
+        self._deleters: Final = DeleterPool(
             trash, limit=processes, tick=budget.tick, settle=self._settle
         )
 
     @property
     def processes(self) -> int:
-        """How many processes delete just now."""
-        return self._emptiers.running
+        """Processes that delete just now."""
+        return self._deleters.running
 
     def finish(self) -> None:
         """Wait until what was removed is deleted, and counted.
@@ -52,11 +58,11 @@ class Remover:
             BudgetError: the time is over.
             VolumeError: the whole volume takes no changes.
         """
-        self._emptiers.finish()
+        self._deleters.finish()
 
     def close(self) -> None:
         """End what is still being deleted; the next sweep goes on with it."""
-        self._emptiers.close()
+        self._deleters.close()
 
     def remove(self, question: Question, entry: Entry, before: Tree) -> None:
         """Remove an entry that is due, unless it has changed since it was judged.
@@ -66,29 +72,29 @@ class Remover:
             VolumeError: the whole volume takes no changes.
         """
         if not self._budget.spend():
-            self._ledger.skip(Reason.CAPPED)
+            self._sweep_tally.skip(Reason.CAPPED)
             return
         try:
             _, now = look_at(entry.name, at=entry.at)
             if now != before.top or now.ctime_ns != before.top.ctime_ns:
-                self._ledger.skip(Reason.CHANGED)
+                self._sweep_tally.skip(Reason.CHANGED)
                 return
-            name = self._trash.take(entry)
+            name = self._trash.move_in(entry)
         except FileNotFoundError:
             return
         except OSError as error:
-            self._ledger.kept(refusal(error))
+            self._sweep_tally.kept(refusal(error))
             return
         self._finish(question, entry, name, before)
 
     def _finish(self, question: Question, entry: Entry, name: str, before: Tree | None) -> None:
-        """What lies in the trash under its own name goes, or goes back."""
+        """Delete an entry that is in the trash, or put it back."""
         try:
             verdict = judge_again(question, entry, name=name, trash=self._trash.fd, before=before)
         except BudgetError:
             # It stays here, where the next sweep begins: put back it would be younger by that, and
             # what takes longer than a sweep would never go.
-            self._ledger.skip(Reason.CAPPED)
+            self._sweep_tally.skip(Reason.CAPPED)
             raise
         except BaseException:
             self._put_back(entry, name)
@@ -97,7 +103,7 @@ class Remover:
             self._delete(name, entry.name, verdict.tree)
             return
         self._put_back(entry, name)
-        self._ledger.kept(verdict)
+        self._sweep_tally.kept(verdict)
 
     def _put_back(self, entry: Entry, name: str) -> None:
         if entry.at == _NOWHERE:  # it stays in the trash until its place is there again
@@ -107,7 +113,7 @@ class Remover:
         except FileNotFoundError:
             return
         except OSError as error:
-            self._ledger.fault(
+            self._sweep_tally.fault(
                 VolumeError(
                     f"{printable(entry.path)} could not be put back from {TRASH}/"
                     f"{printable(name)} ({error.strerror}): its place was taken meanwhile; move it "
@@ -118,11 +124,11 @@ class Remover:
             )
 
     def _delete(self, name: str, origin: str, tree: Tree | None) -> None:
-        # What is left of a tree that nobody has measured may be large.
+        # What is left of a tree that was not measured may be large.
         bytes_, files = (tree.bytes, tree.files) if tree else (0, WORTH_STARTING)
         self._budget.freed(bytes_)  # before they are: what is deleted beside us counts as well
         with suppress(BudgetError):  # the next tick raises it again
-            self._emptiers.delete(Deletion(name, origin, bytes_), files=files)
+            self._deleters.delete(Deletion(name, origin, bytes_), files=files)
 
     def _settle(self, deletion: Deletion) -> None:
         """Count what was deleted.
@@ -131,14 +137,14 @@ class Remover:
             VolumeError: the whole volume takes no changes.
         """
         gone = deletion.done and deletion.error is None
-        self._ledger.removed_entry(deletion.tally, deletion.bytes if gone else 0)
+        self._sweep_tally.removed_entry(deletion.tally, deletion.bytes if gone else 0)
         if deletion.error is not None:
-            self._ledger.kept(refusal(deletion.error))
+            self._sweep_tally.kept(refusal(deletion.error))
         elif not deletion.done:
-            self._ledger.skip(Reason.CAPPED)
+            self._sweep_tally.skip(Reason.CAPPED)
 
     def finish_leftovers(self, question: Question) -> None:
-        """See to what an earlier sweep left in the trash: its jobs may live after all.
+        """Judge what an earlier sweep left in the trash: its jobs may exist after all.
 
         Raises:
             BudgetError: the time is over.
@@ -157,6 +163,6 @@ class Remover:
     def _finish_condemned(self, question: Question, leftover: Leftover) -> None:
         reason = judge_job(leftover.job_id, question.live, legacy=True)
         if reason is not None:
-            self._ledger.skip(reason)
+            self._sweep_tally.skip(reason)
         else:
             self._delete(leftover.name, leftover.origin, None)

@@ -1,4 +1,4 @@
-"""Whether one entry goes: asks the cheapest question first, and most entries none at all."""
+"""The verdict about one entry: goes or stays. The cheapest question is asked first."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is the same for all entries of a sweep.
+    """All that is the same for the entries of a sweep.
 
     Attributes:
         root: the volume.
@@ -35,7 +35,7 @@ class Question:
         pressure_cutoff_ns: what changed after this stays however full the volume is.
         legacy: whether ids that are no uid may go.
         tick: called now and then.
-        youth: what is known to be young.
+        young_entries: what is known to be young.
     """
 
     root: Root
@@ -46,12 +46,12 @@ class Question:
     pressure_cutoff_ns: int
     legacy: bool
     tick: Callable[[], None]
-    youth: YoungEntries
+    young_entries: YoungEntries
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of an entry.
+    """The verdict about an entry.
 
     Attributes:
         reason: why it goes or stays.
@@ -65,7 +65,7 @@ class Verdict:
 
     @property
     def goes(self) -> bool:
-        """Whether the entry is to be removed."""
+        """True if the entry is to be removed."""
         return self.reason is Reason.EXPIRED or self.reason is Reason.PRESSURE
 
 
@@ -74,9 +74,9 @@ _STAYS: Final = {reason: Verdict(reason) for reason in Reason}
 
 
 def judge(question: Question, entry: Entry) -> Verdict | None:
-    """Whether an entry goes; None: it has gone already."""
+    """Return whether an entry goes; None: it has gone already."""
     reason = judge_job(entry.job_id, question.live, legacy=question.legacy)
-    if reason is None and question.youth.is_young(entry.path, question.cutoff_ns):
+    if reason is None and question.young_entries.is_young(entry.path, question.cutoff_ns):
         reason = Reason.YOUNG
     if reason is not None:
         return _STAYS[reason]
@@ -84,7 +84,7 @@ def judge(question: Question, entry: Entry) -> Verdict | None:
     try:
         tree = _measure(question, entry.name, entry.at, moved=False)
         if tree.young:
-            question.youth.note(entry.path, tree.newest_ns)
+            question.young_entries.note(entry.path, tree.newest_ns)
             return Verdict(Reason.YOUNG, tree)
         held = _held(question, entry.name, entry.job_id, entry.at)
         return Verdict(held or Reason.EXPIRED, tree)
@@ -99,16 +99,16 @@ def judge(question: Question, entry: Entry) -> Verdict | None:
 def judge_again(
     question: Question, entry: Entry, *, name: str, trash: int, before: Tree | None
 ) -> Verdict:
-    """Whether an entry goes that lies in the trash already, where nobody finds it any more.
+    """Return whether an entry goes that is in the trash already, where no job finds it any more.
 
-    Somebody may have written to it, or swapped it, between the first judgement and the rename.
+    It may have been written to, or swapped, between the first verdict and the rename.
 
     Args:
-        question: as for the first judgement; of what was younger then, the cut-off is its age.
+        question: as for the first verdict; of what was younger then, the cut-off is its age.
         entry: what it was.
         name: its name in the trash.
         trash: the trash.
-        before: what it was at the first judgement; None: nobody knows.
+        before: what it was at the first verdict; None: that is unknown.
     """
     reason = judge_job(entry.job_id, question.live, legacy=question.legacy)
     if reason is not None:
@@ -128,7 +128,7 @@ def judge_again(
 
 
 def refusal(error: OSError) -> Verdict:
-    """What an error says of an entry. What cannot be read is neither old nor empty: it stays."""
+    """Return the verdict after an error. An entry that cannot be read is neither old nor empty."""
     if error.errno == errno.EXDEV:
         return Verdict(Reason.MOUNT, error=error)
     if error.errno in _DENIED:
@@ -151,10 +151,10 @@ def _measure(question: Question, name: str, at: int, *, moved: bool) -> Tree:
 
 
 def _held(question: Question, name: str, job_id: str, at: int) -> Reason | None:
-    """Whether a file `.keep` or a mark holds it: its own, or that of the job's directory.
+    """Return why a file `.keep` or a mark keeps it: its own, or that of the job's directory.
 
-    A log and data sets have no mark themselves: whose the job's directory is, theirs they are. What
-    the register says goes before what a job may have made of its mark.
+    A log and data sets have no mark themselves: they belong to the owner of the job's directory.
+    What the register says goes before what a job may have made of its mark.
     """
     root = question.root
     noted = registered(job_id, at=root.fd, device=root.device)

@@ -1,4 +1,4 @@
-"""The quota of files that no job owns: what goes before its time where they take more than that.
+"""The quota of files that no job owns: above it, the first of them go before their time.
 
 Off unless a quota is set. It counts only what the sweep may remove: no file of a job that exists,
 nothing that is kept, foreign or changed within the hour, and nothing of anybody else on the same
@@ -21,7 +21,7 @@ _REST: Final = 9
 time at most, however many files there are."""
 
 
-class Relief:
+class QuotaSchedule:
     """Remembers from one sweep to the next when the sizes are looked at again."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -53,7 +53,7 @@ class Relief:
 
 
 class Candidates:
-    """What may go before its time: how much it takes, and the first of it in the order of going.
+    """The entries that may go before their time: their bytes, and the first ones in order.
 
     Archived logs and data sets go before results, and of each the oldest first.
 

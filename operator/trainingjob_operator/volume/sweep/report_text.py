@@ -18,7 +18,7 @@ _STEP: Final = 1024
 
 @dataclass(slots=True)
 class Listing:
-    """What would go: the first of it by name, all of it in sums; of what stays, how many."""
+    """The entries that would go: the first by name, all in sums; and how many would stay."""
 
     lines: list[dict[str, Any]] = field(default_factory=list)
     entries: int = 0
@@ -28,7 +28,7 @@ class Listing:
     kept: dict[str, int] = field(default_factory=dict)
 
     def add(self, entry: Entry, verdict: Verdict) -> None:
-        """Take note of a verdict."""
+        """Count a verdict."""
         if not verdict.goes or verdict.tree is None:
             self.kept[verdict.reason] = self.kept.get(verdict.reason, 0) + 1
             return
@@ -50,12 +50,12 @@ class Listing:
 
 
 def print_json(report: VolumeReport, listing: Listing | None) -> None:
-    """One object: the report, and with a listing what would go."""
+    """Print the report as one object, and with a listing what would go."""
     sys.stdout.write(json.dumps(report_document(report, listing), indent=2) + "\n")
 
 
 def report_document(report: VolumeReport, listing: Listing | None) -> dict[str, Any]:
-    """The report as an object, and with a listing what would go."""
+    """Return the report as an object, and with a listing what would go."""
     document: dict[str, Any] = {
         "volumeId": report.volume_id,
         "healthy": report.healthy,
@@ -81,7 +81,7 @@ def report_document(report: VolumeReport, listing: Listing | None) -> dict[str, 
 
 
 def print_summary(report: VolumeReport, listing: Listing | None) -> None:
-    """Lines for people."""
+    """Print lines for people."""
     if listing is None:
         sys.stdout.write(
             f"removed {_many(report.files_removed, 'file')} and "
@@ -118,7 +118,7 @@ def _many(count: int, word: str) -> str:
 
 
 def size(bytes_: int) -> str:
-    """Bytes for people."""
+    """Return bytes for people."""
     value = float(bytes_)
     for unit in _UNITS[:-1]:
         if value < _STEP:

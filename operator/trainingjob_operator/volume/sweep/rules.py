@@ -1,4 +1,4 @@
-"""What may leave the log volume: the decision, from facts that others have gathered.
+"""The decision what may leave the log volume, from facts that others have gathered.
 
 A job's files go when nothing of it has changed for the volume's maximum age, and the cluster no
 longer knows the job. Everything that is not known for certain to be such a file is kept, and
@@ -22,17 +22,17 @@ FUTURE_NS: Final = 86_400 * NS
 believed: it would hold its file for ever. The time of the change of the inode speaks instead."""
 
 LIST_MARGIN_NS: Final = 5 * NS
-"""What changed this little before the list was begun counts as changed after it: clocks differ."""
+"""A change this little before the list was begun counts as one after it: clocks differ."""
 
 PRESSURE_AGE_S: Final = 3_600.0
-"""Nothing that has changed within the hour goes for a quota: somebody may be reading it."""
+"""Nothing that has changed within the hour goes for a quota: it may be being read."""
 
 _SEPARATORS: Final = "._-~ "
 
 
 @dataclass(frozen=True, slots=True)
 class LiveJobs:
-    """What the cluster knows, from one fresh and complete list of all namespaces served.
+    """The jobs of the cluster, from one fresh and complete list of all namespaces served.
 
     A job's uid is given once and never again: what is not in here was never made, is gone for
     good, or was made after the list.
@@ -65,7 +65,7 @@ class VolumeReport:
         bytes_freed: what they took on the disk; a file that has another name elsewhere frees none.
         errors: operations that the volume refused.
         skipped: entries that stayed: how many, by reason.
-        healthy: whether the volume could be swept; None: there is none, or nobody looked.
+        healthy: whether the volume could be swept; None: there is none, or it was not looked at.
         reason: for the condition `VolumeHealthy`.
         message: for people; names what mends it.
         volume_id: of the volume that was looked at; belongs into the policy's `status.volumeId`.
@@ -88,7 +88,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     """Nothing in it has changed for the maximum age, and no job owns it: it goes."""
     PRESSURE = "pressure"
-    """What no job owns takes more than its quota, and this is the first of it: it goes."""
+    """Files that no job owns take more than their quota, and this is among the first: it goes."""
 
     LIVE = "live"
     """Its job exists, and is not finished, or its record is not stored."""
@@ -99,7 +99,7 @@ class Reason(StrEnum):
     YOUNG = "young"
     """Something in it has changed within the maximum age."""
     UNOWNED = "unowned"
-    """Its id is no uid: nobody knows whose it is."""
+    """Its id is no uid: its owner is unknown."""
     FOREIGN = "foreign"
     """It says that it belongs to another cluster, another namespace or another job."""
     CHANGED = "changed"
@@ -117,7 +117,7 @@ class Reason(StrEnum):
 
 
 def judge_job(job_id: str, live: LiveJobs, *, legacy: bool = False) -> Reason | None:
-    """Why an entry stays, from its name alone; None: the name does not hold it.
+    """Return why an entry stays, from its name alone; None: its name is no reason.
 
     Args:
         job_id: what stands behind `job_` in its name.
@@ -144,7 +144,7 @@ def _names_a_live_job(job_id: str, live: LiveJobs) -> bool:
 
 
 def judge_mark(job_id: str, mark: Mark | None, owner: Owner) -> Reason | None:
-    """Why an entry stays, from the mark of its job; one without a mark is the volume's owner's."""
+    """Return why an entry stays, from the mark of its job. Without a mark it is the volume owner's."""
     if mark is None:
         return None
     ours = owner.recognises(mark.identity) and owner.serves(mark.namespace) and mark.uid == job_id
@@ -152,7 +152,7 @@ def judge_mark(job_id: str, mark: Mark | None, owner: Owner) -> Reason | None:
 
 
 def last_change(mtime_ns: int, ctime_ns: int, *, now_ns: int) -> int:
-    """When a file changed last: a copy can bring an old mtime, and only ctime tells.
+    """Return when a file changed last: a copy can bring an old mtime, but no old ctime.
 
     A mtime that is far in the future was set by hand, which ctime recorded.
     """
@@ -161,7 +161,7 @@ def last_change(mtime_ns: int, ctime_ns: int, *, now_ns: int) -> int:
 
 
 def cutoff(now_ns: int, *, max_age_s: float, since_list_s: float | None) -> int:
-    """What changed after this stays, in nanoseconds of the volume's clock.
+    """Return the time after which a change keeps an entry, in nanoseconds of the volume's clock.
 
     Args:
         now_ns: the volume's time, at most the wall clock's.
@@ -176,7 +176,7 @@ def cutoff(now_ns: int, *, max_age_s: float, since_list_s: float | None) -> int:
 
 
 def share(entries: int, *, percent: float, at_least: int) -> int:
-    """How many entries one sweep may remove of so many: a wrong list must not cost them all."""
+    """Return how many of these entries one sweep may remove: a wrong list must not cost them all."""
     return max(at_least, int(entries * percent / 100))
 
 
@@ -191,5 +191,5 @@ def excess(used: int, quota: int) -> int:
 
 
 def has_stepped(elapsed_s: float, wall_s: float, volume_s: float, *, limit_s: float) -> bool:
-    """Whether a clock was set between two sweeps: its time went on unlike the monotonic one."""
+    """True if a clock was set between two sweeps: it did not run like the monotonic one."""
     return max(abs(wall_s - elapsed_s), abs(volume_s - elapsed_s)) > limit_s

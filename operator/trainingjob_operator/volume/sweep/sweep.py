@@ -15,7 +15,7 @@ from trainingjob_operator.volume.ownership import Owner
 from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep.budget import Budget, Limits
 from trainingjob_operator.volume.sweep.entry_verdict import Question
-from trainingjob_operator.volume.sweep.quota import Relief
+from trainingjob_operator.volume.sweep.quota import QuotaSchedule
 from trainingjob_operator.volume.sweep.rules import (
     NS,
     PRESSURE_AGE_S,
@@ -24,7 +24,7 @@ from trainingjob_operator.volume.sweep.rules import (
     cutoff,
     has_stepped,
 )
-from trainingjob_operator.volume.sweep.tally import Ledger
+from trainingjob_operator.volume.sweep.tally import SweepTally
 from trainingjob_operator.volume.sweep.volume_pass import Seen, VolumePass
 from trainingjob_operator.volume.sweep.young_entries import YoungEntries
 
@@ -48,7 +48,7 @@ class _Times:
 def log_sweep_from(
     settings: Settings, clock: Clock, owner: Callable[[], Owner]
 ) -> "LogSweep | None":
-    """The sweep that the settings ask for; None: there is no log volume.
+    """Return the sweep that the settings ask for; None: there is no log volume.
 
     Args:
         settings: where the volume is, and what a sweep may do.
@@ -102,15 +102,15 @@ class LogSweep:
         self._last: _Times | None = None
         self._stopped_at = ""
         self._patience = 1
-        self.youth: Final = YoungEntries()
-        self._relief: Final = Relief(clock.monotonic)
+        self.young_entries: Final = YoungEntries()
+        self._quota_schedule: Final = QuotaSchedule(clock.monotonic)
         self._budget: Budget | None = None
         self._pass: VolumePass | None = None
         self._running: Final = threading.Lock()
 
     @property
     def processes(self) -> int:
-        """How many processes delete just now. May be asked by any thread."""
+        """Processes that delete just now. May be asked by any thread."""
         one = self._pass
         return one.processes if one is not None else 0
 
@@ -172,60 +172,60 @@ class LogSweep:
         Args:
             live: what the cluster knows.
             max_age_s: as for `sweep`.
-            seen: told of every entry and its verdict.
+            seen: called with every entry and its verdict.
         """
         return self._guarded(live, max_age_s, seen)
 
     def _guarded(self, live: LiveJobs, max_age_s: float, seen: Seen | None) -> VolumeReport:
         if not self._running.acquire(blocking=False):
             return _locked(f"a sweep of {self._path} is running already")
-        ledger = Ledger(self._path)
+        sweep_tally = SweepTally(self._path)
         volume_id: str | None = None
         try:
             with Root.open(self._path) as root:
                 volume_id = self._identify(root, live, claim=seen is None)
                 if seen is not None:
-                    self._look(root, live, max_age_s, seen, ledger)
-                    return ledger.report(volume_id)
+                    self._look(root, live, max_age_s, seen, sweep_tally)
+                    return sweep_tally.report(volume_id)
                 with root.locked():
-                    stepped = self._sweep(root, live, max_age_s, ledger)
+                    stepped = self._sweep(root, live, max_age_s, sweep_tally)
         except VolumeError as error:
             if error.reason == REASON_VOLUME_LOCKED:
                 return _locked(str(error))
-            ledger.fault(error)
-            return ledger.report(volume_id)
+            sweep_tally.fault(error)
+            return sweep_tally.report(volume_id)
         except OSError as error:  # of the root itself, and not of an entry
-            ledger.fault(explain(error, self._path), errors=1)
-            return ledger.report(volume_id)
+            sweep_tally.fault(explain(error, self._path), errors=1)
+            return sweep_tally.report(volume_id)
         finally:
             self._budget = None
             self._running.release()
-        report = ledger.report(volume_id)
+        report = sweep_tally.report(volume_id)
         return replace(report, reason=REASON_CLOCK_STEPPED, message=stepped) if stepped else report
 
     def _identify(self, root: Root, live: LiveJobs, *, claim: bool) -> str:
-        """The volume's id. What this process has seen once, it expects from then on."""
+        """Return the volume's id. An id seen once is expected from then on."""
         expected = live.volume_id or self._known_id
         if claim and self._owner is not None:
             sentinel = root.claim(self._owner(), expected, known=live.uids)
         else:
             sentinel = root.check(self._owner() if self._owner is not None else None, expected)
         if sentinel.volume_id != self._known_id:
-            self.youth.clear()
-            self._relief.reset()
+            self.young_entries.clear()
+            self._quota_schedule.reset()
         self._known_id = sentinel.volume_id
         return sentinel.volume_id
 
     def _look(
-        self, root: Root, live: LiveJobs, max_age_s: float, seen: Seen, ledger: Ledger
+        self, root: Root, live: LiveJobs, max_age_s: float, seen: Seen, sweep_tally: SweepTally
     ) -> None:
         now_ns = int(self._clock.now().timestamp() * NS)
         budget = self._new_budget(float("inf"))
         question = self._question(root, live, now_ns, max_age_s, budget)
-        VolumePass(question, self.limits, budget, ledger, self._relief).look(seen)
+        VolumePass(question, self.limits, budget, sweep_tally, self._quota_schedule).look(seen)
 
-    def _sweep(self, root: Root, live: LiveJobs, max_age_s: float, ledger: Ledger) -> str:
-        """Sweep; or say why not, if a clock was set."""
+    def _sweep(self, root: Root, live: LiveJobs, max_age_s: float, sweep_tally: SweepTally) -> str:
+        """Sweep, or return why not, if a clock was set."""
         times = _Times(
             self._clock.monotonic(),
             self._clock.now().timestamp(),
@@ -238,18 +238,23 @@ class LogSweep:
             times.volume - last.volume,
             limit_s=CLOCK_LIMIT_S,
         ):
-            self.youth.clear()
+            self.young_entries.clear()
             return "a clock was set since the last sweep: nothing is removed before the next one"
         # The earlier of the two clocks: whichever is wrong, nothing goes too soon.
         now_ns = int(min(times.wall, times.volume) * NS)
         budget = self._new_budget(self.limits.seconds * self._patience)
         question = self._question(root, live, now_ns, max_age_s, budget)
         one = VolumePass(
-            question, self.limits, budget, ledger, self._relief, after=self._stopped_at
+            question,
+            self.limits,
+            budget,
+            sweep_tally,
+            self._quota_schedule,
+            after=self._stopped_at,
         )
         self._pass = one
         try:
-            one.run()
+            one.sweep()
         finally:
             self._pass = None
             self._stopped_at = one.stopped_at
@@ -277,7 +282,7 @@ class LogSweep:
         sentinel = root.check(ours, None)
         adopted = sentinel.owner.adopted
         cutoff_ns = cutoff(now_ns, max_age_s=max_age_s, since_list_s=since)
-        self.youth.forget_before(cutoff_ns)
+        self.young_entries.forget_before(cutoff_ns)
         return Question(
             root=root,
             owner=replace(ours, adopted=adopted) if ours is not None else sentinel.owner,
@@ -287,7 +292,7 @@ class LogSweep:
             pressure_cutoff_ns=cutoff(now_ns, max_age_s=PRESSURE_AGE_S, since_list_s=since),
             legacy=self._legacy,
             tick=budget.tick,
-            youth=self.youth,
+            young_entries=self.young_entries,
         )
 
 

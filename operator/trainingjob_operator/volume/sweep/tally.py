@@ -1,4 +1,4 @@
-"""What a sweep did: counted on the way, read once at the end."""
+"""The counts of a sweep: counted on the way, read once at the end."""
 
 import errno
 from collections import Counter
@@ -14,7 +14,7 @@ from trainingjob_operator.volume.sweep.trash import Tally
 _ERRORS: Final = frozenset({Reason.DENIED, Reason.UNREADABLE, Reason.BUSY, Reason.MOUNT})
 
 
-class Ledger:
+class SweepTally:
     """The counts of one sweep."""
 
     def __init__(self, path: str) -> None:
@@ -67,12 +67,12 @@ class Ledger:
         self._skipped[reason] += 1
 
     def fault(self, fault: VolumeError, *, errors: int = 0) -> None:
-        """Note what is wrong with the volume; the first fault is told."""
+        """Note what is wrong with the volume; the first fault is reported."""
         self._errors += errors
         self._fault = self._fault or fault
 
     def report(self, volume_id: str | None) -> VolumeReport:
-        """The counts so far."""
+        """Return the counts so far."""
         fault = self._fault
         read_only = fault is not None and fault.reason == REASON_READ_ONLY
         return VolumeReport(

@@ -1,7 +1,7 @@
 """`.trash/`: where an entry goes before it goes for good.
 
-A rename is one step, so nobody ever sees half a directory under its own name, and what was renamed
-can be looked at again while nobody finds it. The names tell everything, so that a process that
+A rename is one step, so a directory never stands half removed under its own name, and what was
+renamed can be judged again while no job finds it. The names say everything, so that a process that
 dies leaves nothing that the next one cannot finish:
 
     r.<token>.<name>    taken from the root, not judged again yet: it may go back
@@ -30,7 +30,7 @@ MAX_OPEN: Final = 16
 """Directories of one tree that are open at once. Deeper ones are moved up into the trash."""
 
 MAX_MOVED: Final = 1024
-"""How many directories are moved up before they are seen to."""
+"""Directories that are moved up before they are emptied."""
 
 _SLICE: Final = 64
 _IN_ROOT: Final = f"{TRASH}."
@@ -42,7 +42,7 @@ _LETTERS: Final = {place: letter for letter, place in _PLACES.items()}
 
 @dataclass(slots=True)
 class Tally:
-    """What was removed."""
+    """Files and directories that were removed."""
 
     files: int = 0
     directories: int = 0
@@ -50,7 +50,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """What an earlier process left in the trash.
+    """An entry that an earlier process left in the trash.
 
     Attributes:
         name: in the trash.
@@ -162,8 +162,8 @@ class Trash:
 
     # --- into the trash, and out of it --------------------------------------------------------
 
-    def take(self, entry: Entry) -> str:
-        """Rename an entry into the trash; its name there.
+    def move_in(self, entry: Entry) -> str:
+        """Rename an entry into the trash, and return its name there.
 
         Raises:
             FileNotFoundError: it has gone.
@@ -177,7 +177,7 @@ class Trash:
         """Give what was taken its place again.
 
         Raises:
-            FileExistsError: somebody has taken the place; it stays in the trash.
+            FileExistsError: the place is taken; it stays in the trash.
         """
         found = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         if stat.S_ISDIR(found.st_mode):
@@ -208,7 +208,7 @@ class Trash:
         os.rename(name, origin, src_dir_fd=self.fd, dst_dir_fd=at)
 
     def leftovers(self) -> Iterator[Leftover]:
-        """What is in it. Names that we did not give do not exist for us."""
+        """Yield what is in it, by the names that we give; other names are ignored."""
         with os.scandir(self.fd) as found:
             for each in found:
                 if each.name.startswith(self.prefix):
@@ -239,7 +239,7 @@ class Trash:
         self._delete_trees(name, origin, tally)
 
     def condemn(self, name: str, origin: str) -> str:
-        """From now on it may be half gone: it never goes back. Its name from then on.
+        """Mark it as never to go back, as it may soon be half gone. Return its new name.
 
         Raises:
             FileNotFoundError: another process has been here.
@@ -251,7 +251,7 @@ class Trash:
         return condemned
 
     def _delete_trees(self, name: str, origin: str, tally: Tally) -> None:
-        """A tree, and those that were moved up out of it, the youngest first."""
+        """Remove a tree, and those that were moved up out of it, the youngest first."""
         work = [name]
         while work:
             name = work.pop()
@@ -351,7 +351,7 @@ class Trash:
 
 
 def _parse(name: str) -> Leftover | None:
-    """What a name in the trash says; None: we did not give it."""
+    """Return what a name in the trash says; None: we did not give it."""
     kind, _, rest = name.partition(".")
     token, _, origin = rest.partition(".")
     job_id = job_id_of(origin)

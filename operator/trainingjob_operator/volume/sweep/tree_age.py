@@ -1,4 +1,4 @@
-"""How old a tree is: the newest change of anything in it, with an end at the first young thing.
+"""The age of a tree: the newest change of anything in it; the walk ends at the first young thing.
 
 A directory's own time does not change when a file below it is written, so everything in it has a
 say. Nothing is listed: a directory of ten million files is streamed. Descriptors stay few however
@@ -27,7 +27,7 @@ _BLOCK: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class Top:
-    """The top of a tree: is it the same one, and unchanged?
+    """The identity of the top of a tree, to see that it is the same one, unchanged.
 
     The time of the inode's change is no part of what is compared: our own rename changes it.
     """
@@ -40,7 +40,7 @@ class Top:
 
 
 def look_at(name: str, *, at: int) -> tuple[os.stat_result, Top]:
-    """What an entry is, without looking into it."""
+    """Return what an entry is, without looking into it."""
     found = os.stat(name, dir_fd=at, follow_symlinks=False)
     return found, Top(
         found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size, found.st_ctime_ns
@@ -49,7 +49,7 @@ def look_at(name: str, *, at: int) -> tuple[os.stat_result, Top]:
 
 @dataclass(slots=True)
 class Tree:
-    """What was found. Complete only if it is not young.
+    """The result of a walk. Complete only if the tree is not young.
 
     Attributes:
         top: what the top was when it was looked at first.
@@ -125,7 +125,7 @@ class _Walk:
         self._tick = tick
         self._levels: list[_Level] = []
 
-    def run(self, name: str, at: int) -> None:
+    def walk(self, name: str, at: int) -> None:
         try:
             self._enter(name, at, is_top=True)
             while self._levels and not self._tree.young:
@@ -249,7 +249,7 @@ def measure(
         tree.bytes = 0 if top.st_nlink > 1 else top.st_blocks * _BLOCK
     elif not tree.young:
         try:
-            _Walk(tree, device, cutoff_ns, now_ns, tick).run(name, at)
+            _Walk(tree, device, cutoff_ns, now_ns, tick).walk(name, at)
         except (FileNotFoundError, NotADirectoryError) as error:
             # Something vanished during the walk: the entry itself, or what was in it.
             os.stat(name, dir_fd=at, follow_symlinks=False)

@@ -15,21 +15,21 @@ from trainingjob_operator.volume.register import Register
 from trainingjob_operator.volume.sweep.budget import Budget, BudgetError, Limits, be_idle
 from trainingjob_operator.volume.sweep.entry_remover import Remover
 from trainingjob_operator.volume.sweep.entry_verdict import Question, Verdict, judge
-from trainingjob_operator.volume.sweep.quota import Candidates, Relief
+from trainingjob_operator.volume.sweep.quota import Candidates, QuotaSchedule
 from trainingjob_operator.volume.sweep.rules import Reason, judge_job, share
-from trainingjob_operator.volume.sweep.tally import Ledger
+from trainingjob_operator.volume.sweep.tally import SweepTally
 from trainingjob_operator.volume.sweep.trash import Trash
 from trainingjob_operator.volume.sweep.tree_age import Tree
 
 _logger = logging.getLogger(__name__)
 
 Seen = Callable[[Entry, Verdict], None]
-"""Told of every entry that was judged."""
+"""Called with every entry that was judged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An entry that goes, and what it was when that was found."""
+    """An entry that goes, and what it was at its verdict."""
 
     entry: Entry
     tree: Tree
@@ -43,8 +43,8 @@ class VolumePass:
         question: Question,
         limits: Limits,
         budget: Budget,
-        ledger: Ledger,
-        relief: Relief,
+        sweep_tally: SweepTally,
+        quota_schedule: QuotaSchedule,
         *,
         after: str = "",
     ) -> None:
@@ -54,25 +54,25 @@ class VolumePass:
             question: what is the same for all entries.
             limits: what may be done.
             budget: what is left of that.
-            ledger: counts what is done.
-            relief: knows when the quota is looked at again.
+            sweep_tally: counts what is done.
+            quota_schedule: knows when the quota is looked at again.
             after: the entry at which the last sweep ran out of time; this one begins there.
         """
         self._question: Final = question
         self._limits: Final = limits
         self._budget: Final = budget
-        self._ledger: Final = ledger
-        self._relief: Final = relief
+        self._sweep_tally: Final = sweep_tally
+        self._quota_schedule: Final = quota_schedule
         self._after: Final = after
         self.stopped_at = ""
-        """The entry at which the time was over, for the next sweep."""
+        """The entry at which the time was over, for the next sweep to begin with."""
         self.is_stuck = False
-        """Whether the time was over before the first question was answered."""
+        """True if the time was over before the first question was answered."""
         self._remover: Remover | None = None
 
     @property
     def processes(self) -> int:
-        """How many processes delete just now."""
+        """Processes that delete just now."""
         return self._remover.processes if self._remover is not None else 0
 
     def look(self, seen: Seen) -> None:
@@ -86,7 +86,7 @@ class VolumePass:
             for due in self._due(places.entries(), seen):
                 seen(due.entry, Verdict(Reason.EXPIRED, due.tree))
 
-    def run(self) -> None:
+    def sweep(self) -> None:
         """Remove what is due, and more if what no job owns takes more than its quota.
 
         Raises:
@@ -100,7 +100,7 @@ class VolumePass:
             with suppress(FileNotFoundError):
                 trash.adopt(self._question.root.fd)
             remover = Remover(
-                trash, places, self._ledger, self._budget, processes=self._limits.processes
+                trash, places, self._sweep_tally, self._budget, processes=self._limits.processes
             )
             stack.callback(remover.close)
             self._remover = remover
@@ -117,7 +117,7 @@ class VolumePass:
 
     @contextmanager
     def _stuck_without_time(self) -> Iterator[None]:
-        """What has to be got through with, or the next sweep begins with the same again."""
+        """Note that the next sweep needs more time, if this step does not come to its end."""
         try:
             yield
         except BudgetError:
@@ -133,7 +133,7 @@ class VolumePass:
         except FileNotFoundError:
             pass
         except (OSError, EntryChangedError) as error:
-            self._ledger.fault(
+            self._sweep_tally.fault(
                 VolumeError(
                     f"{root.path}/{DATASETS} is no directory of this volume ({error}): it is not "
                     "entered; make it a plain directory, or set the root to where it is",
@@ -156,10 +156,10 @@ class VolumePass:
         remover.finish()
 
     def _count(self, entry: Entry, verdict: Verdict) -> None:
-        self._ledger.kept(verdict)
+        self._sweep_tally.kept(verdict)
 
     def _due(self, entries: Iterator[Entry], kept: Seen) -> Generator[Due, None, None]:
-        """The entries that go; of the others the caller is told."""
+        """Yield the entries that go; call `kept` with the others."""
         for entry in entries:
             try:
                 verdict = judge(self._question, entry)
@@ -175,7 +175,7 @@ class VolumePass:
                 kept(entry, verdict)
 
     def _in_turn(self, places: Places) -> Iterator[Entry]:
-        """All entries, beginning where the last sweep ran out of time.
+        """Yield all entries, beginning where the last sweep ran out of time.
 
         Else one entry that takes longer than a sweep would keep all behind it for ever.
         """
@@ -211,12 +211,12 @@ class VolumePass:
         Nothing goes before all sizes are known: without the time for that, the next sweep has more.
         """
         quota = self._limits.quota
-        if not quota or not self._relief.is_due():
+        if not quota or not self._quota_schedule.is_due():
             return
-        self._relief.begin()
+        self._quota_schedule.begin()
         with self._stuck_without_time():
             candidates = self._candidates(places)
-        self._relief.rest()
+        self._quota_schedule.rest()
         chosen = candidates.to_go(quota)
         if not chosen:
             return

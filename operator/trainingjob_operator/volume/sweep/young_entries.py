@@ -1,4 +1,4 @@
-"""What is known to be young, so that nobody has to look at it again before its time.
+"""The entries that are known to be young, so that they are not looked at before their time.
 
 An entry in which something changed at a moment stays young for the maximum age from then on,
 whatever happens: what is written later only makes it younger, and removing the young file is a
@@ -28,17 +28,17 @@ class YoungEntries:
         return len(self._newest_ns)
 
     def is_young(self, path: str, cutoff_ns: int) -> bool:
-        """Whether an entry is known to have changed after this."""
+        """True if an entry is known to have changed after this."""
         newest_ns = self._newest_ns.get(path)
         return newest_ns is not None and newest_ns > cutoff_ns
 
     def note(self, path: str, newest_ns: int) -> None:
-        """An entry was found young."""
+        """Remember an entry that was found young."""
         if path in self._newest_ns or len(self._newest_ns) < self.limit:
             self._newest_ns[path] = newest_ns
 
     def forget_before(self, cutoff_ns: int) -> None:
-        """Forget what is not young any more, or has gone long since."""
+        """Forget the entries that are not young any more."""
         for path in [p for p, newest_ns in self._newest_ns.items() if newest_ns <= cutoff_ns]:
             del self._newest_ns[path]
 

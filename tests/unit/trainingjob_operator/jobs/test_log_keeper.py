@@ -34,17 +34,19 @@ class FakeLogs:
     def outcomes_of(self, job: JobView) -> Mapping[str, LogOutcome]:
         return {}
 
-    def want(self, job: JobView, pods: Iterable[PodView], survey: Survey | None = None) -> bool:
+    def request_logs(
+        self, job: JobView, pods: Iterable[PodView], survey: Survey | None = None
+    ) -> bool:
         self.calls.append(("want", [pod.index for pod in pods]))
         return survey is None
 
     def forget(self, job: JobView, present: Collection[str]) -> None:
         self.calls.append(("forget", sorted(present)))
 
-    def settled(self, uid: str) -> None:
+    def forget_log_outcomes(self, uid: str) -> None:
         self.calls.append(("settled", uid))
 
-    async def prepare(self, job: JobView) -> bool:
+    async def ensure_job_directory(self, job: JobView) -> bool:
         self.calls.append(("prepare", job.uid))
         return self.has_directory
 

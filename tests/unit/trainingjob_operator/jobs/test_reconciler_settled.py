@@ -11,8 +11,8 @@ import pytest
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.leaping import leaping_time
+from tests.support.cluster.memory_log_store import MemoryLogStore
 from tests.support.cluster.passes import OUTAGE, conditions, methods, new_cluster, operated
-from tests.support.cluster.shelf import MemoryShelf
 from tests.support.records.endpoint import FakeEndpoint
 from trainingjob_api.constants import FINALIZER_RECORD
 from trainingjob_api.validation import parse_spec
@@ -204,17 +204,17 @@ async def test_the_log_of_a_pod_that_a_settled_job_has_at_a_start_is_archived_be
     None
 ):
     cluster = new_cluster()
-    shelf = MemoryShelf(cluster)
-    async with operated(cluster, forever, shelf=shelf):
+    store = MemoryLogStore(cluster)
+    async with operated(cluster, forever, store=store):
         cluster.create_job(make_job("parked", suspend=True, nodes=2))
         await asyncio.sleep(5)
     pod = turn_up(cluster, "parked")
     cluster.run_pod(pod)
     cluster.finish_pod(pod, 0)
-    async with operated(cluster, forever, shelf=shelf):
+    async with operated(cluster, forever, store=store):
         await asyncio.sleep(10)
     assert pods_of(cluster, "parked") == []
-    assert len(shelf.headers(cluster.job("parked")["metadata"]["uid"])) == 1
+    assert len(store.headers(cluster.job("parked")["metadata"]["uid"])) == 1
     assert conditions(cluster, "parked")["Suspended"] == SUSPENDED
 
 

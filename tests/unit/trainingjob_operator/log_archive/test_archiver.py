@@ -9,9 +9,9 @@ from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.kubelet import Kubelet
 from tests.support.cluster.leaping import LoopClock, leaping_time
+from tests.support.cluster.memory_log_store import MemoryLogStore
 from tests.support.cluster.objects import Crash
 from tests.support.cluster.operator_life import OperatorLife
-from tests.support.cluster.shelf import MemoryShelf
 from tests.support.records.endpoint import FakeEndpoint
 from trainingjob_api.constants import REASON_VOLUME_UNAVAILABLE
 from trainingjob_api.errors import (
@@ -22,7 +22,7 @@ from trainingjob_api.errors import (
     VolumeError,
 )
 from trainingjob_operator.jobs.log_keeper import ASK_VOLUME_S
-from trainingjob_operator.log_archive.archiver import AILING_S, DEADLINE_S, TRIES
+from trainingjob_operator.log_archive.archiver import DEADLINE_S, TRIES, VOLUME_RETRY_S
 
 Object = dict[str, Any]
 FULL = VolumeError("no space left on device", reason=REASON_VOLUME_UNAVAILABLE)
@@ -32,12 +32,12 @@ DEAD_NODE = UnavailableError("dial tcp 10.0.0.7:10250: i/o timeout", status=500)
 @asynccontextmanager
 async def operated(
     cluster: FakeCluster,
-    shelf: MemoryShelf,
+    store: MemoryLogStore,
     script: Callable[[int, int], int | None] = lambda attempt, rank: 0,
     **settings: Any,
 ) -> AsyncIterator[OperatorLife]:
     """An operator with a log volume, and a kubelet that runs every pod for two seconds."""
-    async with OperatorLife(cluster, shelf=shelf, **settings) as life:
+    async with OperatorLife(cluster, store=store, **settings) as life:
         kubelet = asyncio.create_task(Kubelet(cluster, script).run())
         try:
             yield life
@@ -52,9 +52,9 @@ async def until(holds: Callable[[], bool], patience_s: float) -> None:
             await asyncio.sleep(0.25)
 
 
-def staged() -> tuple[FakeCluster, MemoryShelf]:
+def staged() -> tuple[FakeCluster, MemoryLogStore]:
     cluster = FakeCluster(LoopClock())
-    return cluster, MemoryShelf(cluster)
+    return cluster, MemoryLogStore(cluster)
 
 
 def logs(cluster: FakeCluster, name: str = "mnist") -> tuple[str, str, str]:
@@ -83,10 +83,10 @@ def gone(cluster: FakeCluster) -> bool:
 
 @leaping_time
 async def test_on_a_dead_node_a_log_is_given_up_and_its_pod_goes() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     cluster.create_job(make_job(cleanPodPolicy="All"))
     cluster.fail_next("pod_log", DEAD_NODE, times=1000)
-    async with operated(cluster, shelf):
+    async with operated(cluster, store):
         await until(lambda: bool(cluster.status().get("completionTime")), 10)
         ended_at = cluster.clock.monotonic()
         await until(lambda: is_settled(cluster) and gone(cluster), DEADLINE_S + 1)
@@ -100,10 +100,10 @@ async def test_on_a_dead_node_a_log_is_given_up_and_its_pod_goes() -> None:
 
 @leaping_time
 async def test_what_is_forbidden_is_not_asked_twice() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     cluster.create_job(make_job(cleanPodPolicy="All"))
     cluster.fail_next("pod_log", ForbiddenError("pods/log is forbidden", status=403))
-    async with operated(cluster, shelf):
+    async with operated(cluster, store):
         await until(lambda: is_settled(cluster) and gone(cluster), 10)
     assert calls(cluster, "pod_log") == 1
     assert "pods/log is forbidden" in logs(cluster)[2]
@@ -111,31 +111,31 @@ async def test_what_is_forbidden_is_not_asked_twice() -> None:
 
 @leaping_time
 async def test_a_right_that_is_missing_for_a_moment_costs_nothing_of_the_log() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     cluster.create_job(make_job(cleanPodPolicy="All"))
     cluster.fail_next("pod_log", RightMissingError("no right", status=403), times=TRIES - 1)
-    async with operated(cluster, shelf):
+    async with operated(cluster, store):
         await until(lambda: is_settled(cluster) and gone(cluster), 20)
     assert logs(cluster)[:2] == ("True", "Archived")
 
 
 @leaping_time
 async def test_a_fault_that_passes_costs_nothing_of_the_log() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     job = cluster.create_job(make_job(nodes=2))
     cluster.fail_next("pod_log", DEAD_NODE, times=TRIES - 1)
-    async with operated(cluster, shelf):
+    async with operated(cluster, store):
         await until(lambda: is_settled(cluster), 20)
     assert logs(cluster)[:2] == ("True", "Archived")
-    assert sorted(shelf.headers(job["metadata"]["uid"])) == sorted(cluster.started)
+    assert sorted(store.headers(job["metadata"]["uid"])) == sorted(cluster.started)
 
 
 @leaping_time
 async def test_a_pod_that_is_gone_before_it_is_read_is_said_to_be_missing() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     cluster.create_job(make_job())
     cluster.before["pod_log"] = lambda: cluster.lose_pod(cluster.pod())
-    async with operated(cluster, shelf):
+    async with operated(cluster, store):
         await until(lambda: is_settled(cluster), 10)
     assert logs(cluster)[:2] == ("False", "Truncated")
     assert "not found" in logs(cluster)[2]
@@ -143,15 +143,15 @@ async def test_a_pod_that_is_gone_before_it_is_read_is_said_to_be_missing() -> N
 
 @leaping_time
 async def test_a_log_that_never_ends_is_given_up_after_a_minute() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     cluster.create_job(make_job(nodes=2, backoff_limit=1))
     stuck = asyncio.Event()
 
     async def hang(*_: object) -> Any:
         await stuck.wait()
 
-    shelf.open = hang  # type: ignore[assignment]
-    async with operated(cluster, shelf, lambda attempt, rank: 1 - rank if attempt == 0 else 0):
+    store.open = hang  # type: ignore[assignment]
+    async with operated(cluster, store, lambda attempt, rank: 1 - rank if attempt == 0 else 0):
         await until(lambda: cluster.status().get("attempt") == 1, 10)
         held_at = cluster.clock.monotonic()
         await until(lambda: cluster.status().get("launchedAttempt") == 1, DEADLINE_S + 10)
@@ -166,10 +166,10 @@ async def test_a_log_that_never_ends_is_given_up_after_a_minute() -> None:
 
 @leaping_time
 async def test_a_broken_volume_neither_stops_nor_delays_a_job() -> None:
-    cluster, shelf = staged()
-    shelf.fault = FULL
+    cluster, store = staged()
+    store.fault = FULL
     cluster.create_job(make_job(cleanPodPolicy="All"))
-    async with operated(cluster, shelf):
+    async with operated(cluster, store):
         await until(lambda: bool(cluster.status().get("startTime")), 1)
         assert logs(cluster) == ("False", "VolumeUnavailable", "no space left on device")
         await until(lambda: is_settled(cluster) and gone(cluster), 30)
@@ -179,14 +179,14 @@ async def test_a_broken_volume_neither_stops_nor_delays_a_job() -> None:
 
 @leaping_time
 async def test_what_ails_the_volume_is_known_until_a_log_is_archived() -> None:
-    cluster, shelf = staged()
-    async with operated(cluster, shelf) as life:
+    cluster, store = staged()
+    async with operated(cluster, store) as life:
         assert life.archiver is not None
         assert life.archiver.volume_fault is None
-        shelf.fault = FULL
+        store.fault = FULL
         cluster.create_job(make_job())
         await until(lambda: is_settled(cluster), 30)
-        shelf.fault = None
+        store.fault = None
         await asyncio.sleep(3600)
         assert life.archiver.volume_fault is FULL, "nobody has tried since"
         cluster.delete_job()
@@ -197,25 +197,25 @@ async def test_what_ails_the_volume_is_known_until_a_log_is_archived() -> None:
 
 @leaping_time
 async def test_a_volume_that_ails_is_asked_now_and_then_and_not_for_every_job() -> None:
-    cluster, shelf = staged()
-    shelf.fault = FULL
+    cluster, store = staged()
+    store.fault = FULL
     names = [f"job-{number}" for number in range(50)]
     for name in names:
         cluster.create_job(make_job(name))
-    async with operated(cluster, shelf):
+    async with operated(cluster, store):
         begun = cluster.clock.monotonic()
         await until(lambda: all(is_settled(cluster, name) for name in names), 60)
         took = cluster.clock.monotonic() - begun
     asked = calls(cluster, "volume.open") + calls(cluster, "volume.prepare")
-    assert asked < 50 * (1 + took / AILING_S)
+    assert asked < 50 * (1 + took / VOLUME_RETRY_S)
     assert took < DEADLINE_S
 
 
 @leaping_time
 async def test_an_error_of_one_jobs_entry_costs_no_other_job_its_log() -> None:
-    cluster, shelf = staged()
-    shelf.entry_faults["closed"] = EntryError("job_1 does not let the operator in")
-    async with operated(cluster, shelf) as life:
+    cluster, store = staged()
+    store.entry_faults["closed"] = EntryError("job_1 does not let the operator in")
+    async with operated(cluster, store) as life:
         cluster.create_job(make_job("closed"))
         await until(lambda: is_settled(cluster, "closed"), 60)
         other = cluster.create_job(make_job("other"))
@@ -226,23 +226,23 @@ async def test_an_error_of_one_jobs_entry_costs_no_other_job_its_log() -> None:
     assert logs(cluster, "closed")[0] == "False"
     assert "does not let the operator in" in logs(cluster, "closed")[2]
     assert logs(cluster, "other")[:2] == ("True", "Archived")
-    assert shelf.prepared == [other["metadata"]["uid"]]
+    assert store.prepared == [other["metadata"]["uid"]]
 
 
 @leaping_time
 async def test_a_volume_that_is_mended_takes_directory_and_logs() -> None:
-    cluster, shelf = staged()
-    shelf.fault = FULL
+    cluster, store = staged()
+    store.fault = FULL
     job = cluster.create_job(make_job())
-    async with operated(cluster, shelf, lambda attempt, rank: None):
+    async with operated(cluster, store, lambda attempt, rank: None):
         await until(lambda: bool(cluster.status().get("startTime")), 1)
-        shelf.fault = None
+        store.fault = None
         uid = job["metadata"]["uid"]
-        await until(lambda: shelf.prepared == [uid], 2 * ASK_VOLUME_S)  # while it runs
+        await until(lambda: store.prepared == [uid], 2 * ASK_VOLUME_S)  # while it runs
         cluster.finish_pod(cluster.pod())
         await until(lambda: is_settled(cluster), 10)
     assert logs(cluster)[:2] == ("True", "Archived")
-    assert shelf.headers(job["metadata"]["uid"]) == cluster.started
+    assert store.headers(job["metadata"]["uid"]) == cluster.started
 
 
 # --- bounds, and what memory forgets --------------------------------------------------------------
@@ -250,36 +250,36 @@ async def test_a_volume_that_is_mended_takes_directory_and_logs() -> None:
 
 @leaping_time
 async def test_more_logs_than_there_is_room_for_wait_for_their_turn() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     job = cluster.create_job(make_job(nodes=5, cleanPodPolicy="All"))
-    async with operated(cluster, shelf, max_waiting=2) as life:
+    async with operated(cluster, store, max_waiting=2) as life:
         assert life.archiver is not None
         await until(lambda: is_settled(cluster) and gone(cluster), 30)
         assert life.archiver.queue.refused_total > 0
         assert life.archiver.queue.outcomes_kept == 0
-    assert sorted(shelf.headers(job["metadata"]["uid"])) == sorted(cluster.started)
+    assert sorted(store.headers(job["metadata"]["uid"])) == sorted(cluster.started)
 
 
 @leaping_time
 async def test_a_job_that_the_index_has_forgotten_gets_its_logs_archived() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     first = cluster.create_job(make_job("first"))
-    async with operated(cluster, shelf, max_jobs=1):
+    async with operated(cluster, store, max_jobs=1):
         cluster.before["pod_log"] = lambda: cluster.create_job(make_job("second"))
         cluster.fail_next("pod_log", DEAD_NODE)
         await until(lambda: len(cluster.jobs()) > 1 and is_settled(cluster, "second"), 60)
         await until(lambda: is_settled(cluster, "first"), 60)
     assert logs(cluster, "first")[:2] == ("True", "Archived")
-    assert len(shelf.headers(first["metadata"]["uid"])) == 1
+    assert len(store.headers(first["metadata"]["uid"])) == 1
 
 
 @leaping_time
 async def test_the_record_names_the_logs_and_is_sent_once() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     endpoint = FakeEndpoint(cluster)
     cluster.create_job(make_job())
     cluster.fail_next("pod_log", DEAD_NODE)
-    async with operated(cluster, shelf, endpoint=endpoint):
+    async with operated(cluster, store, endpoint=endpoint):
         await until(lambda: cluster.status().get("recordState") == "Pending", 10)
         assert endpoint.writes == []
         await until(lambda: cluster.status().get("recordState") == "Stored", 10)
@@ -293,9 +293,9 @@ async def test_the_record_names_the_logs_and_is_sent_once() -> None:
 async def test_of_a_one_pod_job_the_volume_costs_two_requests() -> None:
     counted = {}
     for volume in (False, True):
-        cluster, shelf = staged()
+        cluster, store = staged()
         endpoint = FakeEndpoint(cluster)
-        async with OperatorLife(cluster, shelf=shelf if volume else None, endpoint=endpoint):
+        async with OperatorLife(cluster, store=store if volume else None, endpoint=endpoint):
             await asyncio.sleep(5)
             before = len(cluster.calls)
             cluster.create_job(make_job())
@@ -315,9 +315,9 @@ async def test_of_a_one_pod_job_the_volume_costs_two_requests() -> None:
 
 @leaping_time
 async def test_the_note_of_what_is_still_to_be_archived_costs_no_status_write() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     cluster.create_job(make_job(nodes=2, backoff_limit=1))
-    async with operated(cluster, shelf, lambda attempt, rank: 1 - attempt):
+    async with operated(cluster, store, lambda attempt, rank: 1 - attempt):
         await until(lambda: is_settled(cluster), 30)
     written = [e.object["status"] for e in cluster.effects if e.method == "patch_job_status"]
     notes = [(status.get("logs") or {}).get("unread") for status in written]
@@ -327,9 +327,9 @@ async def test_the_note_of_what_is_still_to_be_archived_costs_no_status_write() 
 
 @leaping_time
 async def test_a_gang_is_torn_down_with_one_read_of_its_job() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     cluster.create_job(make_job(nodes=20, backoff_limit=1))
-    async with operated(cluster, shelf, lambda attempt, rank: 1 if attempt == 0 else None):
+    async with operated(cluster, store, lambda attempt, rank: 1 if attempt == 0 else None):
         await until(lambda: cluster.status().get("launchedAttempt") == 1, 20)
         made = [call.method for call in cluster.calls]
     assert made.count("delete_pod") == 20
@@ -342,9 +342,9 @@ async def test_a_gang_is_torn_down_with_one_read_of_its_job() -> None:
 
 @leaping_time
 async def test_a_rank_that_is_deleted_by_force_is_said_to_be_missing() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     cluster.create_job(make_job(nodes=2))
-    async with operated(cluster, shelf, lambda attempt, rank: 0 if attempt else None):
+    async with operated(cluster, store, lambda attempt, rank: 0 if attempt else None):
         await until(lambda: len(cluster.started) == 2, 10)
         cluster.lose_pod(cluster.pods()[1])
         await until(lambda: is_settled(cluster), 30)
@@ -355,13 +355,13 @@ async def test_a_rank_that_is_deleted_by_force_is_said_to_be_missing() -> None:
 
 @leaping_time
 async def test_ranks_that_go_while_the_operator_is_away_are_said_to_be_missing() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     cluster.create_job(make_job(nodes=3))
-    async with operated(cluster, shelf, lambda attempt, rank: None):
+    async with operated(cluster, store, lambda attempt, rank: None):
         await until(lambda: cluster.status().get("ready") == 3, 10)
     for pod in cluster.pods()[1:]:
         cluster.lose_pod(pod)
-    async with operated(cluster, shelf, lambda attempt, rank: 0):
+    async with operated(cluster, store, lambda attempt, rank: 0):
         await until(lambda: is_settled(cluster), 30)
     assert logs(cluster)[:2] == ("False", "Truncated")
     assert "the logs of ranks 1-2 of attempt 0 are missing" in logs(cluster)[2]
@@ -369,17 +369,17 @@ async def test_ranks_that_go_while_the_operator_is_away_are_said_to_be_missing()
 
 @leaping_time
 async def test_a_job_that_completes_while_the_operator_is_away_lacks_the_logs_that_went() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     cluster.create_job(make_job(nodes=2))
-    async with operated(cluster, shelf, lambda attempt, rank: None):
+    async with operated(cluster, store, lambda attempt, rank: None):
         await until(lambda: cluster.status().get("ready") == 2, 10)
         cluster.finish_pod(cluster.pods()[0])
-        shelf.fault = FULL  # it is known to have completed, and its log is not archived
+        store.fault = FULL  # it is known to have completed, and its log is not archived
         await until(lambda: cluster.status().get("completedIndexes") == "0", 10)
     cluster.lose_pod(cluster.pods()[0])
     cluster.finish_pod(cluster.pod(index=1))
-    shelf.fault = None
-    async with operated(cluster, shelf):
+    store.fault = None
+    async with operated(cluster, store):
         await until(lambda: is_settled(cluster), 30)
     assert cluster.status()["phase"] == "Succeeded"
     assert logs(cluster)[:2] == ("False", "Truncated")
@@ -390,26 +390,26 @@ async def test_a_job_that_completes_while_the_operator_is_away_lacks_the_logs_th
 async def test_a_log_that_is_archived_is_found_by_the_next_process_though_its_pod_is_gone() -> (
     None
 ):
-    cluster, shelf = staged()
+    cluster, store = staged()
     job = cluster.create_job(make_job(nodes=2))
     uid = job["metadata"]["uid"]
-    async with operated(cluster, shelf, lambda attempt, rank: None):
+    async with operated(cluster, store, lambda attempt, rank: None):
         await until(lambda: cluster.status().get("ready") == 2, 10)
         cluster.finish_pod(cluster.pods()[0])
-        await until(lambda: len(shelf.headers(uid)) == 1, 10)
+        await until(lambda: len(store.headers(uid)) == 1, 10)
         await until(lambda: cluster.status().get("completedIndexes") == "0", 10)
     cluster.lose_pod(cluster.pods()[0])
-    async with operated(cluster, shelf):
+    async with operated(cluster, store):
         await until(lambda: is_settled(cluster), 30)
     assert logs(cluster)[:2] == ("True", "Archived")
-    assert len(shelf.headers(uid)) == 2
+    assert len(store.headers(uid)) == 2
 
 
-async def bumped_and_dead(cluster: FakeCluster, shelf: MemoryShelf) -> None:
+async def bumped_and_dead(cluster: FakeCluster, store: MemoryLogStore) -> None:
     """Let the operator write that attempt 0 is over, and die before a log of it is read."""
     cluster.before["pod_log"] = lambda: cluster.crash_at(len(cluster.calls), "before")
     with suppress(Crash):
-        async with operated(cluster, shelf, lambda attempt, rank: None):
+        async with operated(cluster, store, lambda attempt, rank: None):
             await until(lambda: cluster.status().get("ready") == 3, 10)
             cluster.finish_pod(cluster.pod(0, 0), 1)
             await until(lambda: cluster.has_crashed, 10)
@@ -421,12 +421,12 @@ async def bumped_and_dead(cluster: FakeCluster, shelf: MemoryShelf) -> None:
 
 @leaping_time
 async def test_logs_of_an_earlier_attempt_that_go_while_the_operator_is_away_are_missing() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     cluster.create_job(make_job(nodes=3, backoff_limit=1))
-    await bumped_and_dead(cluster, shelf)
+    await bumped_and_dead(cluster, store)
     for pod in cluster.pods()[1:]:
         cluster.lose_pod(pod)
-    async with operated(cluster, shelf):
+    async with operated(cluster, store):
         await until(lambda: is_settled(cluster), 60)
     assert cluster.status()["phase"] == "Succeeded"
     assert logs(cluster)[:2] == ("False", "Truncated")
@@ -436,27 +436,27 @@ async def test_logs_of_an_earlier_attempt_that_go_while_the_operator_is_away_are
 
 @leaping_time
 async def test_logs_of_an_earlier_attempt_whose_pods_are_still_there_are_archived_later() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     job = cluster.create_job(make_job(nodes=3, backoff_limit=1))
-    await bumped_and_dead(cluster, shelf)
-    async with operated(cluster, shelf):
+    await bumped_and_dead(cluster, store)
+    async with operated(cluster, store):
         await until(lambda: is_settled(cluster), 60)
     assert logs(cluster)[:2] == ("True", "Archived")
-    assert sorted(shelf.headers(job["metadata"]["uid"])) == sorted(cluster.started)
+    assert sorted(store.headers(job["metadata"]["uid"])) == sorted(cluster.started)
     assert len(cluster.started) == 6
     assert "unread" not in cluster.status()["logs"]
 
 
 @leaping_time
 async def test_a_suspended_job_is_not_settled_while_logs_are_to_be_looked_for() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     cluster.create_job(make_job(nodes=3, backoff_limit=1))
-    await bumped_and_dead(cluster, shelf)
+    await bumped_and_dead(cluster, store)
     for pod in cluster.pods():
         cluster.lose_pod(pod)
     cluster.edit_job(suspend=True)
     cluster.create_job(make_job("live"))
-    async with operated(cluster, shelf, max_jobs=1):
+    async with operated(cluster, store, max_jobs=1):
         await until(lambda: logs(cluster)[1] == "Truncated", 60)
         await until(lambda: is_settled(cluster, "live"), 60)  # it has left the one place there is
     assert "the logs of ranks 0-2 of attempt 0 are missing" in logs(cluster)[2]
@@ -468,7 +468,7 @@ async def test_a_suspended_job_is_not_settled_while_logs_are_to_be_looked_for() 
 
 @leaping_time
 async def test_of_a_pod_whose_init_container_failed_that_log_is_archived() -> None:
-    cluster, shelf = staged()
+    cluster, store = staged()
     template = {
         "spec": {
             "initContainers": [{"name": "fetch", "image": "fetch"}],
@@ -476,12 +476,12 @@ async def test_of_a_pod_whose_init_container_failed_that_log_is_archived() -> No
         }
     }
     job = cluster.create_job(make_job(template=template, backoff_limit=0))
-    async with OperatorLife(cluster, shelf=shelf):
+    async with OperatorLife(cluster, store=store):
         await until(lambda: len(cluster.pods()) == 1, 5)
         cluster.fail_init_container(cluster.pod(), "fetch", 5)
         await until(lambda: is_settled(cluster), 10)
     assert logs(cluster)[:2] == ("True", "Archived")
-    text = shelf.text(job["metadata"]["uid"])
+    text = store.text(job["metadata"]["uid"])
     assert text.count("==> ") == 1
     assert " container fetch\n[rank 0] " in text
     failed = [c for c in cluster.status()["conditions"] if c["type"] == "Failed"]

@@ -66,7 +66,7 @@ class LogStore:
         self.cut = 0
         self._pod = ""
 
-    async def prepare(self, key: JobKey, uid: str) -> None: ...
+    async def ensure_job_directory(self, key: JobKey, uid: str) -> None: ...
 
     async def open(self, key: JobKey, uid: str) -> "LogStore":
         if self.clock.monotonic() < self.busy_until:
@@ -95,9 +95,9 @@ class Work:
 
     def __init__(self, nodes: int) -> None:
         self.clock = LoopClock()
-        self.node, self.shelf = Node(), LogStore(self.clock)
+        self.node, self.store = Node(), LogStore(self.clock)
         self.archiver = Archiver(
-            pods=self.node, shelf=self.shelf, clock=self.clock, on_news=lambda key: None
+            pods=self.node, store=self.store, clock=self.clock, enqueue=lambda key: None
         )
         self.job = make_view(nodes=nodes)
         self.pods = [succeeded(rank, container="trainer") for rank in range(nodes)]
@@ -105,8 +105,8 @@ class Work:
     async def took_s(self) -> float:
         """Ask for all logs at once; how long it takes until the last is archived or given up."""
         begun = self.clock.monotonic()
-        assert self.archiver.want(self.job, self.pods)
-        task = asyncio.create_task(self.archiver.run())
+        assert self.archiver.request_logs(self.job, self.pods)
+        task = asyncio.create_task(self.archiver.keep_archiving())
         while self.archiver.queue:
             await asyncio.sleep(0.5)
         task.cancel()
@@ -144,7 +144,7 @@ async def test_where_every_log_hangs_the_job_ends_when_its_patience_is_over() ->
 @leaping_time
 async def test_another_process_at_the_archive_is_waited_for() -> None:
     work = Work(20)
-    work.shelf.busy_until = work.clock.monotonic() + DEADLINE_S / 2
+    work.store.busy_until = work.clock.monotonic() + DEADLINE_S / 2
     await work.took_s()
     assert (work.archiver.archived_total, work.archiver.given_up_total) == (20, 0)
 
@@ -152,7 +152,7 @@ async def test_another_process_at_the_archive_is_waited_for() -> None:
 @leaping_time
 async def test_a_lock_that_stays_is_waited_for_no_longer_than_a_minute() -> None:
     work = Work(20)
-    work.shelf.busy_until = float("inf")
+    work.store.busy_until = float("inf")
     took = await work.took_s()
     assert took < DEADLINE_S + 5
     outcomes = work.archiver.outcomes_of(work.job).values()

@@ -13,7 +13,7 @@ import pytest
 
 from trainingjob_api.errors import EntryError, VolumeError
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.log_archive import log_store as shelf_module
+from trainingjob_operator.log_archive import log_store
 from trainingjob_operator.log_archive.archive_file import ArchiveFile
 from trainingjob_operator.log_archive.log_store import LogStore
 from trainingjob_operator.log_archive.sections import Section
@@ -38,7 +38,7 @@ def volume(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def shelf(volume: Path) -> LogStore:
+def store(volume: Path) -> LogStore:
     return LogStore(str(volume), lambda: OWNER, FileThreads(4))
 
 
@@ -46,8 +46,8 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def put(shelf: LogStore, pod: str, *parts: bytes, rank: int = 0) -> bool:
-    archive = await shelf.open(KEY, UID)
+async def put(store: LogStore, pod: str, *parts: bytes, rank: int = 0) -> bool:
+    archive = await store.open(KEY, UID)
     try:
         if await archive.find(pod) is not None:
             return False
@@ -61,10 +61,10 @@ async def put(shelf: LogStore, pod: str, *parts: bytes, rank: int = 0) -> bool:
 
 
 async def test_a_jobs_directory_says_whose_it_is_and_is_open_as_the_volume_is(
-    shelf: LogStore, volume: Path
+    store: LogStore, volume: Path
 ) -> None:
-    await shelf.prepare(KEY, UID)
-    await shelf.prepare(KEY, UID)
+    await store.ensure_job_directory(KEY, UID)
+    await store.ensure_job_directory(KEY, UID)
     directory = volume / f"job_{UID}"
     mark = json.loads((directory / ".trainingjob").read_text())
     named = {"uid": UID, "namespace": "ml", "name": "mnist", "cluster": "test"}
@@ -72,10 +72,10 @@ async def test_a_jobs_directory_says_whose_it_is_and_is_open_as_the_volume_is(
     assert stat.S_IMODE(directory.stat().st_mode) == 0o777
 
 
-async def test_a_log_is_appended_once(shelf: LogStore, volume: Path) -> None:
-    assert await put(shelf, "pod-0", b"hel", b"lo\n")
-    assert not await put(shelf, "pod-0", b"again\n")
-    assert await put(shelf, "pod-1", b"there", rank=1)
+async def test_a_log_is_appended_once(store: LogStore, volume: Path) -> None:
+    assert await put(store, "pod-0", b"hel", b"lo\n")
+    assert not await put(store, "pod-0", b"again\n")
+    assert await put(store, "pod-1", b"there", rank=1)
     text = (volume / f"job_{UID}.log").read_text()
     assert text.splitlines()[1] == "[rank 0] hello"
     assert text.splitlines()[4] == "[rank 1] there"
@@ -85,20 +85,20 @@ async def test_a_log_is_appended_once(shelf: LogStore, volume: Path) -> None:
 async def test_where_no_volume_is_mounted_nothing_is_written(tmp_path: Path) -> None:
     empty = tmp_path / "volume"
     empty.mkdir()
-    shelf = LogStore(str(empty), lambda: OWNER, FileThreads(4))
+    store = LogStore(str(empty), lambda: OWNER, FileThreads(4))
     with pytest.raises(VolumeError):
-        await shelf.prepare(KEY, UID)
+        await store.ensure_job_directory(KEY, UID)
     with pytest.raises(VolumeError):
-        await shelf.open(KEY, UID)
+        await store.open(KEY, UID)
     assert list(empty.iterdir()) == []
 
 
 async def test_what_was_begun_and_left_is_removed_at_the_end(
-    shelf: LogStore, volume: Path
+    store: LogStore, volume: Path
 ) -> None:
-    await put(shelf, "pod-0", b"one\n")
+    await put(store, "pod-0", b"one\n")
     before = (volume / f"job_{UID}.log").read_bytes()
-    archive = await shelf.open(KEY, UID)
+    archive = await store.open(KEY, UID)
     await archive.begin(Section(attempt=0, rank=1, pod="pod-1"))
     await archive.write(b"half a li")
     await archive.close()
@@ -106,26 +106,26 @@ async def test_what_was_begun_and_left_is_removed_at_the_end(
 
 
 async def test_what_cannot_be_removed_at_the_end_is_removed_by_the_next(
-    shelf: LogStore, volume: Path, monkeypatch: pytest.MonkeyPatch
+    store: LogStore, volume: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(file: ArchiveFile, size: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    await put(shelf, "pod-0", b"one\n")
+    await put(store, "pod-0", b"one\n")
     before = (volume / f"job_{UID}.log").read_bytes()
-    archive = await shelf.open(KEY, UID)
+    archive = await store.open(KEY, UID)
     await archive.begin(Section(attempt=0, rank=1, pod="pod-1"))
     await archive.write(b"half a li")
     with monkeypatch.context() as patched:
         patched.setattr(ArchiveFile, "_truncate", refuse)
         await archive.close()
     assert (volume / f"job_{UID}.log").read_bytes() > before
-    await put(shelf, "pod-0", b"one\n")
+    await put(store, "pod-0", b"one\n")
     assert (volume / f"job_{UID}.log").read_bytes() == before
 
 
 async def test_a_file_that_a_late_call_is_at_is_nobody_elses_until_it_comes_back(
-    shelf: LogStore, volume: Path, monkeypatch: pytest.MonkeyPatch
+    store: LogStore, volume: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end, real = threading.Event(), ArchiveFile.write
 
@@ -134,28 +134,30 @@ async def test_a_file_that_a_late_call_is_at_is_nobody_elses_until_it_comes_back
         real(file, data)
 
     monkeypatch.setattr(ArchiveFile, "write", slow)
-    archive = await shelf.open(KEY, UID)
+    archive = await store.open(KEY, UID)
     await archive.begin(Section(attempt=0, rank=0, pod="pod-0"))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await archive.write(b"late\n")
     await archive.close()
     with pytest.raises(EntryError, match="hangs"):
-        await shelf.open(KEY, UID)
-    await shelf.prepare(KEY, "0a1b2c3d-0000-4000-8000-000000000001")  # others are none the wiser
+        await store.open(KEY, UID)
+    await store.ensure_job_directory(
+        KEY, "0a1b2c3d-0000-4000-8000-000000000001"
+    )  # others are none the wiser
 
     end.set()
     async with asyncio.timeout(10):
-        while shelf.threads.used:
+        while store.threads.used:
             await asyncio.sleep(0.01)
     monkeypatch.setattr(ArchiveFile, "write", real)
-    assert await put(shelf, "pod-0", b"now\n")
+    assert await put(store, "pod-0", b"now\n")
     assert (volume / f"job_{UID}.log").read_text().splitlines()[1] == "[rank 0] now"
 
 
 @pytest.mark.parametrize("call", ["open", "find", "write", "finish"])
 async def test_a_caller_that_is_cancelled_leaves_no_file_open_and_no_lock_held(
-    shelf: LogStore, volume: Path, monkeypatch: pytest.MonkeyPatch, call: str
+    store: LogStore, volume: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     before, is_in_call, back = open_files(), threading.Event(), threading.Event()
     real = getattr(ArchiveFile, call)
@@ -167,47 +169,47 @@ async def test_a_caller_that_is_cancelled_leaves_no_file_open_and_no_lock_held(
 
     with monkeypatch.context() as patched:
         patched.setattr(ArchiveFile, call, slow)
-        writer = asyncio.create_task(put(shelf, "pod-0", b"one\n"))
+        writer = asyncio.create_task(put(store, "pod-0", b"one\n"))
         async with asyncio.timeout(30):
             while not is_in_call.is_set():
                 await asyncio.sleep(0.01)
         writer.cancel()
         await asyncio.wait([writer])
         with pytest.raises(EntryError, match="hangs"):
-            await shelf.open(KEY, UID)
+            await store.open(KEY, UID)
         back.set()
         async with asyncio.timeout(30):
-            while shelf.threads.used:
+            while store.threads.used:
                 await asyncio.sleep(0.01)
-    assert (shelf.threads.hanging, open_files()) == (0, before)
-    await put(shelf, "pod-0", b"one\n")
+    assert (store.threads.hanging, open_files()) == (0, before)
+    await put(store, "pod-0", b"one\n")
     assert (volume / f"job_{UID}.log").read_text().count("[rank 0] one") == 1
 
 
 async def test_a_volume_that_hangs_is_waited_for_no_longer_than_the_deadline(
-    shelf: LogStore, monkeypatch: pytest.MonkeyPatch
+    store: LogStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end = threading.Event()
-    monkeypatch.setattr(shelf_module, "PREPARE_S", 0.05)
-    monkeypatch.setattr(shelf, "_prepare", lambda mark: end.wait())
+    monkeypatch.setattr(log_store, "PREPARE_S", 0.05)
+    monkeypatch.setattr(store, "_ensure_directory", lambda mark: end.wait())
     with pytest.raises(VolumeError, match="did not answer"):
-        await shelf.prepare(KEY, UID)
+        await store.ensure_job_directory(KEY, UID)
     end.set()
 
 
-async def test_a_directory_that_is_a_link_is_not_followed(shelf: LogStore, volume: Path) -> None:
+async def test_a_directory_that_is_a_link_is_not_followed(store: LogStore, volume: Path) -> None:
     victim = volume.parent / "victim"
     victim.mkdir()
     (volume / f"job_{UID}").symlink_to(victim)
     with pytest.raises(EntryError):
-        await shelf.prepare(KEY, UID)
+        await store.ensure_job_directory(KEY, UID)
     assert list(victim.iterdir()) == []
 
 
-async def test_no_file_stays_open(shelf: LogStore) -> None:
+async def test_no_file_stays_open(store: LogStore) -> None:
     before = open_files()
     for number in range(20):
-        await put(shelf, f"pod-{number}", b"one\n")
+        await put(store, f"pod-{number}", b"one\n")
     async with asyncio.timeout(10):
         while open_files() > before:
             await asyncio.sleep(0.005)

@@ -15,7 +15,7 @@ from trainingjob_api.constants import REASON_PERMISSION_DENIED, REASON_SENTINEL_
 from trainingjob_api.errors import VolumeError
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.log_archive import log_volume
-from trainingjob_operator.log_archive.archiver import AILING_S
+from trainingjob_operator.log_archive.archiver import VOLUME_RETRY_S
 from trainingjob_operator.log_archive.log_volume import VolumeClaim, log_volume_from
 from trainingjob_operator.settings import Settings, VolumeSettings
 from trainingjob_operator.volume.ownership import Owner
@@ -143,4 +143,4 @@ async def test_a_root_that_was_mended_is_taken_without_a_restart(
 
 
 def test_it_is_looked_at_again_often_enough() -> None:
-    assert log_volume.CLAIM_AGAIN_S + AILING_S <= 60
+    assert log_volume.CLAIM_AGAIN_S + VOLUME_RETRY_S <= 60

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -32,10 +31,8 @@ async def test_calls_that_hang_are_left_behind_and_then_nobody_waits_any_more() 
             await threads.call_once(end.wait, deadline_s=0.05)
     assert (threads.used, threads.hanging) == (2, 2)
 
-    begun = time.monotonic()
     with pytest.raises(VolumeError, match="hangs"):
         await threads.call_once(lambda: 1, deadline_s=60)
-    assert time.monotonic() - begun < 5
 
     end.set()
     await until(lambda: not threads.used)

@@ -11,7 +11,7 @@ from tests.support.volume.volume import (
     everything_below,
 )
 from trainingjob_operator.volume import opening
-from trainingjob_operator.volume.sweep import deleter_pool as emptiers
+from trainingjob_operator.volume.sweep import deleter_pool as deleters
 
 
 @pytest.fixture(params=["openat2", "openat", "processes"])
@@ -25,8 +25,8 @@ def volume(
     if request.param == "openat":
         monkeypatch.setattr(opening, "has_openat2", lambda: False)
     elif request.param == "processes":
-        monkeypatch.setattr(emptiers, "WORTH_STARTING", 0)
-        monkeypatch.setattr(emptiers, "WORTH_ASKING", 0)
+        monkeypatch.setattr(deleters, "WORTH_STARTING", 0)
+        monkeypatch.setattr(deleters, "WORTH_ASKING", 0)
     elif not opening.has_openat2():
         pytest.skip("this kernel, or its container, has no openat2")
     outside = tmp_path / "outside"

@@ -26,7 +26,7 @@ from trainingjob_operator.volume.ownership import Owner
 from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep.entry_verdict import refusal
 from trainingjob_operator.volume.sweep.rules import Reason
-from trainingjob_operator.volume.sweep.tally import Ledger
+from trainingjob_operator.volume.sweep.tally import SweepTally
 
 KEY: Final = JobKey("ml", "mnist")
 UID: Final = "0a1b2c3d-0000-4000-8000-000000000000"
@@ -54,12 +54,12 @@ def volume() -> Iterator[Path]:
 
 
 @pytest.fixture
-def shelf(volume: Path) -> LogStore:
+def store(volume: Path) -> LogStore:
     return LogStore(str(volume), lambda: OWNER, FileThreads(4))
 
 
-async def put(shelf: LogStore, uid: str) -> None:
-    archive = await shelf.open(KEY, uid)
+async def put(store: LogStore, uid: str) -> None:
+    archive = await store.open(KEY, uid)
     try:
         await archive.begin(Section(attempt=0, rank=0, pod="pod-0"))
         await archive.write(b"hello\n")
@@ -69,15 +69,15 @@ async def put(shelf: LogStore, uid: str) -> None:
 
 
 async def test_the_log_of_a_job_that_has_closed_its_directory_is_archived(
-    shelf: LogStore, volume: Path
+    store: LogStore, volume: Path
 ) -> None:
     (volume / f"job_{UID}").mkdir(mode=0o700)  # root's, if the tests run as root
     (volume / f"job_{UID}").chmod(0)
     with without_roots_rights():
-        await put(shelf, UID)
+        await put(store, UID)
         with pytest.raises(EntryError, match="does not let the operator in"):
-            await shelf.prepare(KEY, UID)
-        await shelf.prepare(KEY, OTHER)
+            await store.ensure_job_directory(KEY, UID)
+        await store.ensure_job_directory(KEY, OTHER)
     assert "[rank 0] hello" in (volume / f"job_{UID}.log").read_text()
 
 
@@ -110,24 +110,24 @@ LOGS: Final = [directory, link, pipe, second_name, closed_file]
 
 @pytest.mark.parametrize("stands_there", LOGS, ids=lambda each: each.__name__)
 async def test_whatever_stands_in_place_of_a_log_is_an_error_of_that_job_alone(
-    shelf: LogStore, volume: Path, stands_there: Callable[[Path], None]
+    store: LogStore, volume: Path, stands_there: Callable[[Path], None]
 ) -> None:
     stands_there(volume / f"job_{UID}.log")
     with without_roots_rights():
         with pytest.raises(EntryError, match=f"job_{UID}.log"):
-            await put(shelf, UID)
-        await put(shelf, OTHER)
+            await put(store, UID)
+        await put(store, OTHER)
 
 
 @pytest.mark.parametrize("stands_there", [link, pipe, closed_file], ids=lambda each: each.__name__)
 async def test_whatever_stands_in_place_of_a_directory_costs_no_log(
-    shelf: LogStore, volume: Path, stands_there: Callable[[Path], None]
+    store: LogStore, volume: Path, stands_there: Callable[[Path], None]
 ) -> None:
     stands_there(volume / f"job_{UID}")
     with without_roots_rights():
         with pytest.raises(EntryError, match=f"job_{UID}"):
-            await shelf.prepare(KEY, UID)
-        await put(shelf, UID)
+            await store.ensure_job_directory(KEY, UID)
+        await put(store, UID)
 
 
 def permit_reading_only(path: Path) -> None:
@@ -135,11 +135,11 @@ def permit_reading_only(path: Path) -> None:
 
 
 async def test_a_root_in_which_nothing_can_be_made_is_an_error_of_the_volume(
-    shelf: LogStore, volume: Path
+    store: LogStore, volume: Path
 ) -> None:
     permit_reading_only(volume)
     with without_roots_rights():
-        for attempt in (shelf.prepare(KEY, UID), put(shelf, UID)):
+        for attempt in (store.ensure_job_directory(KEY, UID), put(store, UID)):
             with pytest.raises(VolumeError) as caught:
                 await attempt
             assert caught.value.reason == REASON_PERMISSION_DENIED
@@ -155,24 +155,24 @@ async def test_a_root_in_which_nothing_can_be_made_is_an_error_of_the_volume(
     ],
 )
 async def test_an_error_that_does_not_depend_on_the_entry_is_the_volumes(
-    shelf: LogStore, monkeypatch: pytest.MonkeyPatch, code: int, reason: str
+    store: LogStore, monkeypatch: pytest.MonkeyPatch, code: int, reason: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(ArchiveFile, "open", fail)
     with pytest.raises(VolumeError) as caught:
-        await shelf.open(KEY, UID)
+        await store.open(KEY, UID)
     assert caught.value.reason == reason
 
 
 async def test_a_bad_block_of_one_file_is_an_error_of_that_job_alone(
-    shelf: LogStore, monkeypatch: pytest.MonkeyPatch
+    store: LogStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    archive = await shelf.open(KEY, UID)
+    archive = await store.open(KEY, UID)
     monkeypatch.setattr(ArchiveFile, "begin", fail)
     with pytest.raises(EntryError, match=f"job_{UID}.log"):
         await archive.begin(Section(attempt=0, rank=0, pod="pod-0"))
@@ -181,9 +181,9 @@ async def test_a_bad_block_of_one_file_is_an_error_of_that_job_alone(
 
 @pytest.mark.parametrize("code", [errno.ELOOP, errno.ENOTDIR, errno.EIO])
 def test_the_sweep_does_not_call_the_root_wrong_for_an_error_at_an_entry(code: int) -> None:
-    ledger = Ledger("/volume")
-    ledger.kept(refusal(OSError(code, os.strerror(code))))
-    report = ledger.report(None)
+    sweep_tally = SweepTally("/volume")
+    sweep_tally.kept(refusal(OSError(code, os.strerror(code))))
+    report = sweep_tally.report(None)
     assert report.reason == REASON_VOLUME_UNAVAILABLE
     assert report.message.startswith("an entry of /volume cannot be read or removed")
     assert report.skipped == {Reason.UNREADABLE: 1}

@@ -50,7 +50,9 @@ each_ruin = pytest.mark.parametrize("ruin", RUINED, ids=lambda each: each.__name
 
 async def start_job(volume: Volume, uid: str) -> Path:
     """Do what the operator does before a job's first pod. Its mark."""
-    await LogStore(str(volume.path), lambda: volume.owner, FileThreads(2)).prepare(KEY, uid)
+    await LogStore(str(volume.path), lambda: volume.owner, FileThreads(2)).ensure_job_directory(
+        KEY, uid
+    )
     return volume.path / f"job_{uid}" / ".trainingjob"
 
 

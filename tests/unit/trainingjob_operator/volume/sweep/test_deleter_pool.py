@@ -18,9 +18,9 @@ from trainingjob_operator.volume.sweep.budget import BudgetError
 from trainingjob_operator.volume.sweep.deleter_pool import (
     WORTH_ASKING,
     WORTH_STARTING,
+    Deleter,
+    DeleterPool,
     Deletion,
-    Emptier,
-    Emptiers,
 )
 from trainingjob_operator.volume.sweep.trash import Trash
 
@@ -48,16 +48,16 @@ class Bench:
         return Deletion(top.name, origin)
 
     @contextmanager
-    def emptiers(
+    def deleters(
         self, *, limit: int = 2, tick: Callable[[], None] = go_on, device: int | None = None
-    ) -> Iterator[Emptiers]:
+    ) -> Iterator[DeleterPool]:
         fd = os.open(self.path, os.O_RDONLY)
         trash = Trash(fd, os.fstat(fd).st_dev if device is None else device, tick)
-        emptiers = Emptiers(trash, limit=limit, tick=tick, settle=self.settle)
+        deleters = DeleterPool(trash, limit=limit, tick=tick, settle=self.settle)
         try:
-            yield emptiers
+            yield deleters
         finally:
-            emptiers.close()
+            deleters.close()
             trash.close()
 
     def left(self) -> list[str]:
@@ -70,10 +70,10 @@ def bench(tmp_path: Path) -> Bench:
 
 
 @pytest.fixture
-def emptier(bench: Bench) -> Iterator[Emptier]:
+def deleter(bench: Bench) -> Iterator[Deleter]:
     """One process, without a sweep."""
     fd = os.open(bench.path, os.O_RDONLY)
-    one = Emptier(Trash(fd, os.fstat(fd).st_dev, go_on))
+    one = Deleter(Trash(fd, os.fstat(fd).st_dev, go_on))
     try:
         yield one
     finally:
@@ -100,20 +100,20 @@ def outcomes(bench: Bench) -> list[tuple[int, int, bool]]:
 
 
 def test_a_few_files_are_not_worth_a_process(bench: Bench) -> None:
-    with bench.emptiers() as emptiers:
+    with bench.deleters() as deleters:
         for _ in range(3):
-            emptiers.delete(bench.tree(100), files=100)
-        assert emptiers.running == 0
+            deleters.delete(bench.tree(100), files=100)
+        assert deleters.running == 0
     assert outcomes(bench) == [(100, 1, True)] * 3
     assert bench.left() == []
 
 
 def test_many_files_are_but_a_small_tree_among_them_is_not(bench: Bench) -> None:
-    with bench.emptiers() as emptiers:
-        emptiers.delete(bench.tree(10), files=WORTH_STARTING)
-        assert emptiers.running == 1
-        emptiers.finish()
-        emptiers.delete(bench.tree(1), files=WORTH_ASKING - 1)
+    with bench.deleters() as deleters:
+        deleters.delete(bench.tree(10), files=WORTH_STARTING)
+        assert deleters.running == 1
+        deleters.finish()
+        deleters.delete(bench.tree(1), files=WORTH_ASKING - 1)
         assert len(bench.settled) == 2  # done at once, and here
     assert bench.left() == []
 
@@ -122,12 +122,12 @@ def test_many_files_are_but_a_small_tree_among_them_is_not(bench: Bench) -> None
 def test_each_of_many_trees_is_deleted_and_told_of_once(bench: Bench) -> None:
     deletions = [bench.tree(number, below=number % 30) for number in range(100)]
     before = entries(Path("/proc/self/fd"))
-    with bench.emptiers(limit=2) as emptiers:
+    with bench.deleters(limit=2) as deleters:
         for deletion in deletions:
-            emptiers.delete(deletion, files=1)
-            assert emptiers.running <= 2
-        emptiers.finish()
-        assert emptiers.running == 2
+            deleters.delete(deletion, files=1)
+            assert deleters.running <= 2
+        deleters.finish()
+        assert deleters.running == 2
     assert sorted(id(each) for each in bench.settled) == sorted(map(id, deletions))
     assert [(d.tally.files, d.tally.directories, d.done, d.error) for d in deletions] == [
         (number, 1 + number % 30, True, None) for number in range(100)
@@ -143,31 +143,31 @@ def test_each_of_many_trees_is_deleted_and_told_of_once(bench: Bench) -> None:
     ["job_\udcff\udcfe", "job_a\nb", "job_\x1b[31m", "job_" + "x" * 200, "job_" + "\u20ac" * 60],
 )
 def test_whatever_bytes_are_in_a_name(bench: Bench, name: str) -> None:
-    with bench.emptiers() as emptiers:
-        emptiers.delete(bench.tree(1, name=name), files=1)
-        emptiers.finish()
-        assert emptiers.running == 1
+    with bench.deleters() as deleters:
+        deleters.delete(bench.tree(1, name=name), files=1)
+        deleters.finish()
+        assert deleters.running == 1
     assert outcomes(bench) == [(1, 1, True)]
     assert bench.left() == []
 
 
 @pytest.mark.usefixtures("at_once")
 def test_an_error_comes_back_and_the_process_goes_on(bench: Bench) -> None:
-    with bench.emptiers(device=0) as emptiers:  # everything seems to be mounted from elsewhere
+    with bench.deleters(device=0) as deleters:  # everything seems to be mounted from elsewhere
         for _ in range(3):
-            emptiers.delete(bench.tree(1), files=1)
-        emptiers.finish()
-        assert emptiers.running == 2
+            deleters.delete(bench.tree(1), files=1)
+        deleters.finish()
+        assert deleters.running == 2
     assert [each.error and each.error.errno for each in bench.settled] == [errno.EXDEV] * 3
     assert all(name.startswith("x.") for name in bench.left())
 
 
 @pytest.mark.usefixtures("at_once")
 def test_what_has_gone_already_is_done(bench: Bench) -> None:
-    with bench.emptiers() as emptiers:
-        emptiers.delete(Deletion(f"x.{'0' * 12}.job_a", "job_a"), files=1)
-        emptiers.delete(Deletion(f"r.{'0' * 12}.job_a", "job_a"), files=1)
-        emptiers.finish()
+    with bench.deleters() as deleters:
+        deleters.delete(Deletion(f"x.{'0' * 12}.job_a", "job_a"), files=1)
+        deleters.delete(Deletion(f"r.{'0' * 12}.job_a", "job_a"), files=1)
+        deleters.finish()
     assert outcomes(bench) == [(0, 0, True)] * 2
 
 
@@ -182,9 +182,9 @@ def test_where_no_process_can_be_started_the_sweep_deletes_itself(
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
-    with bench.emptiers() as emptiers:
+    with bench.deleters() as deleters:
         for _ in range(3):
-            emptiers.delete(bench.tree(5), files=5)
+            deleters.delete(bench.tree(5), files=5)
     assert outcomes(bench) == [(5, 1, True)] * 3
     assert len(tries) == 1
     assert bench.left() == []
@@ -192,18 +192,18 @@ def test_where_no_process_can_be_started_the_sweep_deletes_itself(
 
 @pytest.mark.usefixtures("at_once", "patient")
 def test_of_one_that_dies_the_rest_is_deleted_here(bench: Bench) -> None:
-    with bench.emptiers(limit=2) as emptiers:
-        emptiers.delete(bench.tree(1), files=1)
-        emptiers.finish()
+    with bench.deleters(limit=2) as deleters:
+        deleters.delete(bench.tree(1), files=1)
+        deleters.finish()
         (victim,) = children()
         os.kill(victim, signal.SIGSTOP)  # it dies with questions that it has not read
         for _ in range(4):
-            emptiers.delete(bench.tree(3), files=3)
+            deleters.delete(bench.tree(3), files=3)
         os.kill(victim, signal.SIGKILL)
         for _ in range(10):
-            emptiers.delete(bench.tree(3), files=3)
-        emptiers.finish()
-        assert emptiers.running <= 1
+            deleters.delete(bench.tree(3), files=3)
+        deleters.finish()
+        assert deleters.running <= 1
     assert outcomes(bench) == [(1, 1, True)] + [(3, 1, True)] * 14
     assert bench.left() == []
     assert children() == []
@@ -215,11 +215,11 @@ def test_where_none_can_begin_the_sweep_deletes_itself(
 ) -> None:
     """As when the package is found through the working directory alone."""
     monkeypatch.setattr(module, "_MODULE", "trainingjob_operator.there_is_none")
-    with bench.emptiers() as emptiers:
+    with bench.deleters() as deleters:
         for _ in range(30):
-            emptiers.delete(bench.tree(3), files=3)
-        emptiers.finish()
-        assert emptiers.running == 0
+            deleters.delete(bench.tree(3), files=3)
+        deleters.finish()
+        assert deleters.running == 0
     assert outcomes(bench) == [(3, 1, True)] * 30
     assert bench.left() == []
 
@@ -258,10 +258,10 @@ def test_each_answer_counts_whatever_another_one_raises(tmp_path: Path) -> None:
     deletions = [bench.tree(1) for _ in range(6)]
 
     def work() -> None:
-        with bench.emptiers(limit=1) as emptiers:
+        with bench.deleters(limit=1) as deleters:
             for deletion in deletions:
-                emptiers.delete(deletion, files=1)
-            emptiers.finish()
+                deleters.delete(deletion, files=1)
+            deleters.finish()
 
     with pytest.raises(OSError, match="Read-only"):
         work()
@@ -275,12 +275,12 @@ def test_each_answer_counts_whatever_another_one_raises(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("at_once")
 def test_one_that_is_held_up_is_left_behind(bench: Bench) -> None:
     """As by a file system whose server has gone; SIGSTOP is what can be had here."""
-    with bench.emptiers() as emptiers:
-        emptiers.delete(bench.tree(1), files=1)
-        emptiers.finish()
+    with bench.deleters() as deleters:
+        deleters.delete(bench.tree(1), files=1)
+        deleters.finish()
         (held,) = children()
         os.kill(held, signal.SIGSTOP)
-        emptiers.delete(bench.tree(1), files=1)
+        deleters.delete(bench.tree(1), files=1)
     assert outcomes(bench) == [(1, 1, True), (0, 0, False)]
     wait_until(lambda: state(held) == "")  # killed, and waited for
 
@@ -290,13 +290,13 @@ def test_they_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     deletion = bench.tree(1)
     script = f"""
 import os, signal
-from trainingjob_operator.volume.sweep.deleter_pool import Deletion, Emptier
+from trainingjob_operator.volume.sweep.deleter_pool import Deletion, Deleter
 from trainingjob_operator.volume.sweep.trash import Trash
 fd = os.open({str(bench.path)!r}, os.O_RDONLY)
-emptier = Emptier(Trash(fd, os.fstat(fd).st_dev, lambda: None))
-emptier.ask(Deletion({deletion.name!r}, {deletion.origin!r}))
-emptier.is_ready(30_000)
-print(emptier.process.pid, flush=True)
+deleter = Deleter(Trash(fd, os.fstat(fd).st_dev, lambda: None))
+deleter.ask(Deletion({deletion.name!r}, {deletion.origin!r}))
+deleter.is_ready(30_000)
+print(deleter.process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run(
@@ -308,54 +308,54 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert done.stderr == ""
 
 
-def test_a_process_is_idle_in_its_io_and_nice(bench: Bench, emptier: Emptier) -> None:
+def test_a_process_is_idle_in_its_io_and_nice(bench: Bench, deleter: Deleter) -> None:
     deletion = bench.tree(1)
-    emptier.ask(deletion)
-    assert emptier.answer() is deletion
-    pid = emptier.process.pid
+    deleter.ask(deletion)
+    assert deleter.answer() is deletion
+    pid = deleter.process.pid
     assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 10
     shown = subprocess.run(["ionice", "-p", str(pid)], capture_output=True, text=True, check=True)
     assert shown.stdout.startswith("idle")
 
 
 def test_a_process_takes_little_memory_however_wide_a_directory_is(
-    bench: Bench, emptier: Emptier
+    bench: Bench, deleter: Deleter
 ) -> None:
     peaks = []
     for files in (1, 20_000):
-        emptier.ask(bench.tree(files))
-        assert emptier.answer().tally.files == files
-        status = Path(f"/proc/{emptier.process.pid}/status").read_text()
+        deleter.ask(bench.tree(files))
+        assert deleter.answer().tally.files == files
+        status = Path(f"/proc/{deleter.process.pid}/status").read_text()
         peaks.append(int(status.partition("VmHWM:")[2].split()[0]))
     assert peaks[0] < 32 * 1024  # KiB
     assert peaks[1] < peaks[0] + 2 * 1024
 
 
-def test_ctrl_c_is_for_the_parent_alone(emptier: Emptier) -> None:
+def test_ctrl_c_is_for_the_parent_alone(deleter: Deleter) -> None:
     """A terminal sends it to a group of processes."""
-    assert os.getpgid(emptier.process.pid) == emptier.process.pid != os.getpgid(0)
+    assert os.getpgid(deleter.process.pid) == deleter.process.pid != os.getpgid(0)
 
 
 def test_all_that_are_held_up_are_given_one_second_together(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    really = Emptier.is_ready
+    really = Deleter.is_ready
 
-    def is_ready(self: Emptier, wait_ms: int) -> bool:
+    def is_ready(self: Deleter, wait_ms: int) -> bool:
         asked.append(wait_ms)
         return really(self, wait_ms)
 
-    monkeypatch.setattr(Emptier, "is_ready", is_ready)
+    monkeypatch.setattr(Deleter, "is_ready", is_ready)
     monkeypatch.setattr(module, "WORTH_STARTING", 0)
     monkeypatch.setattr(module, "WORTH_ASKING", 0)
-    with bench.emptiers(limit=4) as emptiers:
+    with bench.deleters(limit=4) as deleters:
         for _ in range(4):
             before = children()
-            emptiers.delete(bench.tree(1), files=1)
+            deleters.delete(bench.tree(1), files=1)
             (held,) = set(children()) - set(before)
             os.kill(held, signal.SIGSTOP)
-        assert emptiers.running == 4
+        assert deleters.running == 4
     assert sum(asked) <= 1000
     assert [each.done for each in bench.settled] == [False] * 4
     wait_until(lambda: children() == [])
@@ -369,10 +369,10 @@ def end_in_the_middle_of(deletion: Deletion, total: int, bench: Bench) -> int:
         if entries(folder) < total:
             raise BudgetError("the sweep has had its time")
 
-    with bench.emptiers(tick=tick) as emptiers:
-        emptiers.delete(deletion, files=total)
+    with bench.deleters(tick=tick) as deleters:
+        deleters.delete(deletion, files=total)
         with pytest.raises(BudgetError):
-            emptiers.finish()
+            deleters.finish()
     assert bench.settled == [deletion]
     assert not deletion.done
     assert deletion.error is None

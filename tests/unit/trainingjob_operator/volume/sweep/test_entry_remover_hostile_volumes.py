@@ -69,14 +69,14 @@ def test_another_jobs_directory_that_took_the_name_meanwhile_goes_back(
     volume.tree(f"job_{precious}")
     (volume.path / f"job_{precious}" / "weights").write_text("precious")
     volume.age()
-    really = trash.Trash.take
+    really = trash.Trash.move_in
 
-    def take(self: trash.Trash, entry: Entry) -> str:
+    def move_in(self: trash.Trash, entry: Entry) -> str:
         (volume.path / f"job_{doomed}").rename(volume.path / "aside")
         (volume.path / f"job_{precious}").rename(volume.path / f"job_{doomed}")
         return really(self, entry)
 
-    monkeypatch.setattr(trash.Trash, "take", take)
+    monkeypatch.setattr(trash.Trash, "move_in", move_in)
     report = volume.sweep(LiveJobs(frozenset({precious})))
 
     assert report.files_removed == 0
@@ -92,15 +92,15 @@ def test_what_is_written_between_the_judgement_and_the_rename_is_not_lost(
     deep = volume.tree(f"job_{uid}") / "below" / "file-1"
     log = volume.log(log_uid)
     volume.age()
-    really = trash.Trash.take
+    really = trash.Trash.move_in
 
-    def take(self: trash.Trash, entry: Entry) -> str:
+    def move_in(self: trash.Trash, entry: Entry) -> str:
         path = log if entry.name == log.name else deep
         with path.open("ab") as file:
             file.write(b" and more")
         return really(self, entry)
 
-    monkeypatch.setattr(trash.Trash, "take", take)
+    monkeypatch.setattr(trash.Trash, "move_in", move_in)
     report = volume.sweep()
 
     assert report.skipped == {"changed": 2}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.volume.volume import EVERYTHING, NOBODY, WEEK_S, Volume, moment, new_uid
 from trainingjob_operator.volume.layout import Entry
-from trainingjob_operator.volume.sweep.quota import Candidates, Relief
+from trainingjob_operator.volume.sweep.quota import Candidates, QuotaSchedule
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 from trainingjob_operator.volume.sweep.trash import Trash
 from trainingjob_operator.volume.sweep.tree_age import Top, Tree
@@ -99,32 +99,32 @@ def test_what_cannot_be_removed_is_not_made_up_for_by_others(
 ) -> None:
     stuck = log(volume, size=8 * LOG)
     other = log(volume)
-    take = Trash.take
+    really = Trash.move_in
 
     def refuse(trash: Trash, entry: Entry) -> str:
         if entry.name == stuck.name:
             raise PermissionError(1, os.strerror(1), entry.name)
-        return take(trash, entry)
+        return really(trash, entry)
 
-    monkeypatch.setattr(Trash, "take", refuse)
+    monkeypatch.setattr(Trash, "move_in", refuse)
     report = sweep(volume, 4 * LOG)
     assert (stuck.exists(), other.exists(), report.reason) == (True, True, "PermissionDenied")
 
 
 def test_it_looks_for_a_tenth_of_the_time_at_most() -> None:
     now = 100.0
-    relief = Relief(lambda: now)
-    assert relief.is_due()
-    relief.begin()
+    quota_schedule = QuotaSchedule(lambda: now)
+    assert quota_schedule.is_due()
+    quota_schedule.begin()
     now += 10
-    relief.rest()
+    quota_schedule.rest()
     now += 89
-    assert not relief.is_due()
+    assert not quota_schedule.is_due()
     now += 1
-    assert relief.is_due()
-    relief.rest()
-    relief.reset()
-    assert relief.is_due(), "another volume"
+    assert quota_schedule.is_due()
+    quota_schedule.rest()
+    quota_schedule.reset()
+    assert quota_schedule.is_due(), "another volume"
 
 
 def test_of_more_than_it_remembers_it_knows_the_bytes_and_those_that_go_first() -> None:

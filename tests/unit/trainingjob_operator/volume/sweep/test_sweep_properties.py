@@ -92,7 +92,7 @@ def touch(volume: Volume, name: str, job: Job, place: str) -> None:
         opened.write("more")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(JOBS, max_size=6))
 def test_what_goes_is_what_the_rules_say_and_what_stays_is_as_it_was(jobs: list[Job]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -42,13 +42,13 @@ def test_a_shorter_maximum_age_counts_at_once(tmp_path: Path) -> None:
 
 
 def test_no_more_is_remembered_than_its_limit() -> None:
-    youth = YoungEntries(limit=2)
+    young_entries = YoungEntries(limit=2)
     for number in range(5):
-        youth.note(f"job_{number}", 10 + number)
-    youth.note("job_0", 20)
-    assert len(youth) == 2
-    assert youth.is_young("job_0", 19)
-    assert not youth.is_young("job_0", 20)
-    assert not youth.is_young("job_4", 0)
-    youth.forget_before(11)
-    assert len(youth) == 1
+        young_entries.note(f"job_{number}", 10 + number)
+    young_entries.note("job_0", 20)
+    assert len(young_entries) == 2
+    assert young_entries.is_young("job_0", 19)
+    assert not young_entries.is_young("job_0", 20)
+    assert not young_entries.is_young("job_4", 0)
+    young_entries.forget_before(11)
+    assert len(young_entries) == 1

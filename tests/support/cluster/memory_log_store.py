@@ -16,7 +16,7 @@ from trainingjob_operator.log_archive.archive_file import ArchiveFile
 from trainingjob_operator.log_archive.sections import Prefixer, Section, Written
 
 
-class MemoryShelf:
+class MemoryLogStore:
     """Archives of jobs.
 
     Attributes:
@@ -35,7 +35,7 @@ class MemoryShelf:
     async def claim(self, expected_id: str | None, known: Container[str] = ()) -> None:
         """It is ours."""
 
-    async def prepare(self, key: JobKey, uid: str) -> None:
+    async def ensure_job_directory(self, key: JobKey, uid: str) -> None:
         async with Request(self.cluster, "volume.prepare", key.name):
             self._fail(key)
             self.prepared.append(uid)
@@ -68,8 +68,8 @@ class MemoryShelf:
 class MemoryArchive:
     """A job's archive, open to add sections."""
 
-    def __init__(self, shelf: MemoryShelf, file: ArchiveFile) -> None:
-        self._shelf: Final = shelf
+    def __init__(self, store: MemoryLogStore, file: ArchiveFile) -> None:
+        self._store: Final = store
         self._file: Final = file
         self._lines = Prefixer(0)
 
@@ -88,21 +88,21 @@ class MemoryArchive:
         return self._file.ranks_of(attempt)
 
     async def begin(self, section: Section) -> None:
-        async with Request(self._shelf.cluster, "volume.begin", section.pod):
+        async with Request(self._store.cluster, "volume.begin", section.pod):
             self._lines = Prefixer(section.rank)
             self._file.begin(section)
 
     async def write(self, part: bytes) -> None:
-        async with Request(self._shelf.cluster, "volume.write", ""):
-            self._shelf._fail()
+        async with Request(self._store.cluster, "volume.write", ""):
+            self._store._fail()
             self._file.write(self._lines.feed(part))
 
     async def finish(self, *, running: bool) -> None:
-        async with Request(self._shelf.cluster, "volume.finish", ""):
+        async with Request(self._store.cluster, "volume.finish", ""):
             self._file.write(self._lines.end())
             self._file.finish(running=running)
 
     async def close(self) -> None:
-        if not self._shelf.cluster.has_crashed:
+        if not self._store.cluster.has_crashed:
             self._file.abandon()
         self._file.close()
