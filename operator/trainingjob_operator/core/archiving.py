@@ -6,7 +6,7 @@ archive is a service to the job and never holds it for long.
 
 `LogsArchived` with the reason `Pending` is the obligation, written together with the job's end. It
 outlives the process: while it stands, the record is not sent, which names the logs, and the job is
-not let go. What is known of single pods is in memory; what memory has forgotten is in the file.
+not released. What is known of single pods is in memory; what memory has forgotten is in the file.
 
 What a job should have logs of are the ranks that it had, and not the pods that are known: a pod can
 go while the operator is away, or be deleted by force. Of a rank whose pod went unread the archive
@@ -199,7 +199,7 @@ def _conclude(draft: StatusDraft, seen: Observation, *, waits: bool) -> StatusDr
 def _verdict(
     status: JobStatus, job: JobView, outcomes: tuple[LogOutcome, ...]
 ) -> tuple[bool, str, str]:
-    """The condition's status, reason and message: the worst of what is known."""
+    """Return the condition's status, reason and message: the worst of what is known."""
     missing = _said_missing(status)
     if status.logs_wait and not outcomes:
         missing = missing or _TOO_LATE
@@ -230,7 +230,7 @@ def _miss(draft: StatusDraft, unread: Sequence[UnreadLogs], why: str) -> StatusD
 
 
 def _with_place(status: JobStatus, seen: Observation) -> JobStatus:
-    """The status with where the logs are and how much there is of them.
+    """Return the status with where the logs are and how much there is of them.
 
     Only where it is written anyhow, or before pods go: when they are gone, a process that knows
     nothing cannot ask for their logs again. A write after every rank would cost more than the

@@ -1,6 +1,6 @@
 """Pods that go when a job is finished or an attempt is taken down, and those that linger.
 
-A node that is dead lets no pod go, and Kubernetes waits for it for ever: only the node could report
+A dead node never removes its pods, and Kubernetes waits for it for ever: only the node could report
 that nothing of the pod runs any more. A job that waits for such a pod says so.
 """
 
@@ -33,7 +33,7 @@ def deletions(pods: Iterable[PodView], *, grace_s: int | None = None) -> tuple[D
 def pods_to_clean(
     status: JobStatus, clean_pod_policy: str, pods: tuple[PodView, ...]
 ) -> tuple[DeletePod, ...]:
-    """The pods that go when the job is finished.
+    """Return the pods that go when the job is finished.
 
     `All`: all of them; `Running`: those that have not ended; `None`: none, but pods of earlier
     attempts never stay, a job whose deadline is over does not run on, and a rank that is over is

@@ -39,7 +39,7 @@ class Refusal:
         reason, message: what becomes of it in the condition `PodsReady`.
         retry_at: when to ask again; a permanent fault is not asked about more than once a minute.
         wait_s: how long that was, in seconds, when it was refused.
-        fatal: the very request is wrong, and no patience mends it.
+        fatal: the request itself is wrong, and waiting does not help.
         attempt, generation: of the job that was refused; a refusal says nothing of others.
         refused_at: when that was.
         partly_since: since when the attempt has had a part of its pods and was refused the rest, as

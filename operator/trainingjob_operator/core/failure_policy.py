@@ -22,7 +22,7 @@ class Verdict(Enum):
 
 
 def judge(pod: PodView, rules: Sequence[FailurePolicyRule]) -> tuple[Verdict, int | None]:
-    """The verdict on one pod, and the number of the rule that gave it (None: the default).
+    """Return the verdict on one pod, and the number of the rule that gave it (None: the default).
 
     A rank that ended with 0 after it was asked to stop did not complete, so rules see it as well.
     """

@@ -123,7 +123,7 @@ class JobStatus:
     unread_logs: tuple[UnreadLogs, ...] = ()
 
     def condition(self, kind: str) -> Condition | None:
-        """The condition of this type, or None."""
+        """Return the condition of this type, or None."""
         return next((c for c in self.conditions if c.type == kind), None)
 
     def is_true(self, kind: str) -> bool:
@@ -250,7 +250,7 @@ class JobView:
 
 
 def changed_fields(old: JobStatus, new: JobStatus) -> frozenset[str]:
-    """The names of the fields in which two statuses differ."""
+    """Return the names of the fields in which two statuses differ."""
     return frozenset(f.name for f in fields(new) if getattr(old, f.name) != getattr(new, f.name))
 
 

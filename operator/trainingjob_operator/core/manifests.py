@@ -39,7 +39,7 @@ _JOB_DIR_VOLUME = "trainingjob-dir"
 
 
 def owner_reference(job: JobView) -> dict[str, Any]:
-    """The controller reference by which the cluster removes what belonged to a job that is gone."""
+    """Return the controller reference by which the cluster removes what belonged to a job that is gone."""
     return {
         "apiVersion": API_VERSION,
         "kind": KIND_TRAINING_JOB,
@@ -51,7 +51,7 @@ def owner_reference(job: JobView) -> dict[str, Any]:
 
 
 def service_manifest(job: JobView, spec: TrainingJobSpec) -> dict[str, Any]:
-    """The headless Service under which the ranks of a job have host names.
+    """Return the headless Service under which the ranks of a job have host names.
 
     It answers for pods that are not ready yet: ranks must find each other before they are ready.
     """
@@ -78,7 +78,7 @@ def service_manifest(job: JobView, spec: TrainingJobSpec) -> dict[str, Any]:
 def pod_manifest(
     job: JobView, spec: TrainingJobSpec, index: int, *, accelerators: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The pod of one rank in the job's current attempt.
+    """Return the pod of one rank in the job's current attempt.
 
     Args:
         job: the job, whose `status.attempt` is the attempt.
@@ -139,13 +139,13 @@ def template_of(pod: dict[str, Any]) -> dict[str, Any]:
 
 
 def manifest_hash(manifest: dict[str, Any]) -> str:
-    """A digest of a manifest that does not depend on the order of keys; 16 hex digits."""
+    """Return a digest of a manifest that does not depend on the order of keys; 16 hex digits."""
     canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def main_container(pod_spec: dict[str, Any]) -> dict[str, Any]:
-    """The container called `trainer`, or the first one."""
+    """Return the container called `trainer`, or the first one."""
     containers = as_dicts(pod_spec.get("containers"))
     named = (c for c in containers if c.get("name") == MAIN_CONTAINER)
     return next(named, containers[0] if containers else {})

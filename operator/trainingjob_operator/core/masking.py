@@ -129,7 +129,7 @@ def _mask_pairs(text: str) -> str:
 
 
 def _masked_value(name: str, value: str) -> str:
-    """The value of what is named like a credential: a variable or a mere number stays."""
+    """Mask the value of what is named like a credential: a variable or a mere number stays."""
     is_count = _NUMBER.fullmatch(value) and not _NEVER_A_NUMBER.search(name)
     return value if is_count or _VARIABLE.fullmatch(value) else MASKED
 

@@ -25,17 +25,17 @@ def owner_prefix(job_name: str, uid: str) -> str:
 
 
 def pod_name(job_name: str, uid: str, attempt: int, index: int) -> str:
-    """The name, and host name, of one rank in one attempt; at most 63 characters."""
+    """Return the name, and host name, of one rank in one attempt; at most 63 characters."""
     return f"{owner_prefix(job_name, uid)}-{attempt}-{index}"
 
 
 def job_directory(uid: str) -> str:
-    """The name of a job's own directory on the log volume; with `.log` that of its archived logs."""
+    """Return the name of a job's directory on the log volume; with `.log` that of its logs."""
     return f"job_{uid}"
 
 
 def pod_selector(job_name: str) -> str:
-    """The label selector that finds all pods of the jobs of this name."""
+    """Return the label selector that finds all pods of the jobs of this name."""
     return f"{LABEL_JOB_NAME}={job_name}"
 
 

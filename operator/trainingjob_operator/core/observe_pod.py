@@ -111,7 +111,7 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
 def _end_fields(
     phase: PodPhase, end: PodEnd, containers: Containers, conditions: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The fields of a view that speak of its rank's end."""
+    """Return the fields of a view that speak of its rank's end."""
     fields: dict[str, Any] = {"finished_at": end.finished_at, "exit_code": end.exit_code}
     if phase not in TERMINAL:
         fields["side_containers"] = one_of_equals(side_containers(containers))
@@ -194,7 +194,7 @@ def _condition(conditions: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 def _stop_requested_at(
     metadata: dict[str, Any], conditions: list[dict[str, Any]]
 ) -> datetime | None:
-    """The earlier of the deletion's request and the disruption's announcement.
+    """Return the earlier of the deletion's request and the disruption's announcement.
 
     `deletionTimestamp` is when the grace period ends, not when it began.
     """

@@ -44,7 +44,7 @@ def when_invalid(s: Situation) -> Plan | None:
 
 
 def when_refused(s: Situation) -> Plan | None:
-    """The API server says that the pod itself is wrong: no patience mends it."""
+    """The API server says that the pod itself is wrong: waiting does not help."""
     refusal = s.seen.refusal
     if refusal is None or not refusal.fatal:
         return None
@@ -195,7 +195,7 @@ def _bear(s: Situation, *, reason: str, message: str, exit_code: int | None = No
 
 
 def _first(pods: Sequence[PodView]) -> PodView:
-    """The pod that went first, by the containers' times; then the lowest rank."""
+    """Return the pod that went first, by the containers' times; then the lowest rank."""
     return min(pods, key=lambda p: (p.finished_at or _NEVER, p.index))
 
 

@@ -150,14 +150,14 @@ def _summarise(status: JobStatus, s: Situation) -> JobStatus:
 
 
 def _look_again_at(decided: Plan, status: JobStatus, s: Situation) -> datetime | None:
-    """The next moment at which the answer changes without any event."""
+    """Return the next moment at which the answer changes without any event."""
     if status.is_finished:
         is_pending = status.record_state == RecordState.PENDING
         held = s.job.deleting and s.job.owes_record and is_pending
         return release_deadline(s.job, s.settings) if held else None
     due = [decided.look_again_at]
     if status.attempt != s.job.status.attempt and all(pod.held_by for pod in s.seen.pods):
-        due.append(s.now)  # nothing of the old attempt is left whose end could wake us
+        due.append(s.now)  # nothing of the old attempt is left whose end would start a pass
     # A suspension, a stop and a deletion come before the deadlines: one that is over, and has no say
     # any more, would make us look again without end.
     if not (s.spec.suspend or s.job.is_to_end):

@@ -31,7 +31,7 @@ _MAX_REASON_BYTES: Final = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Containers:
-    """The statuses of a pod's containers.
+    """Return the statuses of a pod's containers.
 
     Attributes:
         main: the main container's name.

@@ -20,7 +20,7 @@ from trainingjob_operator.core.job import Condition, JobStatus, changed_fields
 
 
 def derive_phase(status: JobStatus, *, stopping: bool, all_started: bool) -> str:
-    """The phase that fits these conditions.
+    """Return the phase that fits these conditions.
 
     Args:
         status: the conditions.

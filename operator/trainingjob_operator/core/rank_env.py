@@ -91,5 +91,5 @@ LARGE_VARIABLES: Final = frozenset({"TF_CONFIG"})
 
 
 def rank_variables(framework: str, rank: Rank) -> dict[str, str]:
-    """The variables of one rank under this framework, in the order in which they are set."""
+    """Return the variables of one rank under this framework, in the order in which they are set."""
     return _BY_FRAMEWORK[framework](rank)

@@ -1,7 +1,7 @@
 """Reading untyped objects without trusting them: a wrong type is an absent value.
 
 The API server checks the metadata and, while its CRD is ours, the rest. What reaches the operator
-past that (an older CRD, an edited status, a hand in the store) must neither crash it nor be
+past that (an older CRD, an edited status, an edit of the store) must neither crash it nor be
 believed.
 """
 
@@ -22,22 +22,22 @@ Shared = TypeVar("Shared")
 
 
 def as_dict(value: object) -> dict[str, Any]:
-    """The value if it is a dict, else an empty one."""
+    """Return the value if it is a dict, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def as_dicts(value: object) -> list[dict[str, Any]]:
-    """The dicts among the value's items if it is a list, else none."""
+    """Return the dicts among the value's items if it is a list, else none."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def as_str(value: object) -> str:
-    """The value if it is a string, else the empty string."""
+    """Return the value if it is a string, else the empty string."""
     return value if isinstance(value, str) else ""
 
 
 def shared_text(value: object) -> str:
-    """As `as_str`, and equal texts are one object, as a rule.
+    """Read as `as_str`, and equal texts are one object, as a rule.
 
     Names, uids and reasons recur in jobs, pods and conditions, and there are thousands of those.
     `sys.intern` would keep each of them for ever: early releases of CPython 3.12, like 3.12.1,
@@ -76,23 +76,23 @@ def _first_equal(value: object) -> object:
 
 
 def as_strs(value: object) -> tuple[str, ...]:
-    """The strings among the value's items if it is a list, else none."""
+    """Return the strings among the value's items if it is a list, else none."""
     return tuple(v for v in value if isinstance(v, str)) if isinstance(value, list) else ()
 
 
 def as_int_or_none(value: object) -> int | None:
-    """The value if it is a whole number (and no bool), else None."""
+    """Return the value if it is a whole number (and no bool), else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def as_int(value: object, default: int = 0) -> int:
-    """The value if it is a whole number (and no bool), else the default."""
+    """Return the value if it is a whole number (and no bool), else the default."""
     found = as_int_or_none(value)
     return default if found is None else found
 
 
 def as_time(value: object) -> datetime | None:
-    """An RFC 3339 time as an aware UTC datetime, or None.
+    """Read an RFC 3339 time as an aware UTC datetime, or None.
 
     None, too, outside the years that a cluster can have seen, so that a deadline can be added to
     any time without leaving what a datetime can hold.
@@ -111,7 +111,7 @@ def _parsed_time(value: str) -> datetime | None:
 
 
 def time_text(value: datetime) -> str:
-    """A time as metav1.Time writes it: RFC 3339, UTC, whole seconds."""
+    """Write a time as metav1.Time does: RFC 3339, UTC, whole seconds."""
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -130,7 +130,7 @@ def weight_of(encoded: bytes) -> int:
 
 
 def weight_of_document(document: object) -> int:
-    """The same of a document that is decoded already."""
+    """Return the same of a document that is decoded already."""
     return weight_of(
         json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(
             "utf-8", "surrogatepass"

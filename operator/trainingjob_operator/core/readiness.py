@@ -47,7 +47,7 @@ class Readiness(NamedTuple):
 
 
 def judge_readiness(ranks: Ranks, refusal: Refusal | None) -> Readiness:
-    """The most helpful thing to say about why ranks do not run, the first cause first."""
+    """Return the most helpful thing to say about why ranks do not run, the first cause first."""
     if refusal is not None:
         return Readiness(ready=False, reason=refusal.reason, message=refusal.message)
     for pod in ranks.current:

@@ -28,7 +28,7 @@ Object = dict[str, Any]
 def build_record(
     job: JobView, status: JobStatus, *, labels: Object, spec: Object, cluster: str
 ) -> Object:
-    """The record of a finished job.
+    """Build the record of a finished job.
 
     Args:
         job: the job.
@@ -75,7 +75,7 @@ def _logs(status: JobStatus) -> Object | None:
 
 
 def encode_record(record: Object) -> bytes:
-    """The record as it is sent: equal records are equal bytes, and every receiver can read them.
+    """Encode the record as it is sent: equal records are equal bytes, and every receiver can read them.
 
     In UTF-8, as etcd has the job: escapes would make three bytes of one.
     """
@@ -119,7 +119,7 @@ def _resources(template: Object) -> Object:
 
 
 def _masked(spec: Object) -> Object:
-    """The spec without a single value of an environment variable."""
+    """Return the spec without a single value of an environment variable."""
     template = as_dict(spec.get("template"))
     pod = dict(as_dict(template.get("spec")))
     for kind in _CONTAINERS:

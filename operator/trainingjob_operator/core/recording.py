@@ -114,7 +114,7 @@ def _delivered(draft: StatusDraft, delivery: Delivery) -> StatusDraft:
     if delivery.result == "Conflict" and delivery.revision == _FIRST_REVISION:
         # The receiver can have a first revision that we do not know of: it was stored before the
         # terminal write, and then the process died, or a label was changed before the next try.
-        # The object is the truth; a higher revision wins. Once: else two liars would go on.
+        # The object is the truth; a higher revision wins. Once: else two wrong sides would go on.
         revision = delivery.revision + 1
         draft = draft.having(record_state=RecordState.PENDING, record_revision=revision)
         message = "the receiver has another first revision; the next one is to be stored"

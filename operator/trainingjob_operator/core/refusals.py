@@ -1,7 +1,7 @@
 """The subject of a refusal: one attempt, of one generation of its job.
 
 The next attempt asks from anew, because what refused the last one may have passed long since. A job
-that has changed asks from anew, too, because it may have been mended; one that changes again and
+that has changed asks from anew, too, because it may have been corrected; one that changes again and
 again, and is refused each time, does so less and less often.
 """
 

@@ -25,7 +25,7 @@ from trainingjob_operator.core.status_draft import StatusDraft
 
 
 def new_attempt(status: JobStatus) -> JobStatus:
-    """The status under which the next attempt will start, no rank of it done."""
+    """Return the status under which the next attempt will start, no rank of it done."""
     return replace(
         status, attempt=status.attempt + 1, attempt_start_time=None, completed_indexes=""
     )
@@ -83,7 +83,7 @@ def may_start_at(status: JobStatus, settings: DecisionSettings) -> datetime | No
     """Return when a pending restart may start its pods; None if none is pending.
 
     The wait doubles with every restart and every disruption, so that a job whose pods are taken
-    away as fast as they come is no hot loop. It is computed from status alone: a restart of the
+    away as fast as they come does not restart without a pause. It is computed from status alone: a restart of the
     operator neither shortens nor lengthens it.
     """
     pending = pending_restart(status)

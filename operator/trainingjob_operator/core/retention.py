@@ -214,7 +214,7 @@ def finished_at(status: JobStatus) -> datetime | None:
 
 
 def terminal_condition(status: JobStatus) -> Condition | None:
-    """The one of `Complete`, `Failed` and `Cancelled` that is true, if one is."""
+    """Return the one of `Complete`, `Failed` and `Cancelled` that is true, if one is."""
     return next((c for c in status.conditions if c.status and c.type in TERMINAL_CONDITIONS), None)
 
 

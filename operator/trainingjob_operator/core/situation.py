@@ -44,22 +44,22 @@ class Situation:
         return StatusDraft.of(self.job, status=self.status, now=self.now)
 
     def having(self, status: JobStatus) -> Self:
-        """The same situation under another status."""
+        """Return the same situation under another status."""
         return replace(self, status=status)
 
     def condition(self, kind: str, *, to: bool, reason: str, message: str) -> Self:
-        """The same situation with a condition set."""
+        """Return the same situation with a condition set."""
         draft = self.draft.with_condition(kind, to=to, reason=reason, message=message)
         return self.having(draft.status)
 
     def not_ready(self, message: str) -> Self:
-        """The same situation with `PodsReady` false."""
+        """Return the same situation with `PodsReady` false."""
         return self.condition(
             CONDITION_PODS_READY, to=False, reason=REASON_PODS_NOT_READY, message=message
         )
 
     def no_restart_pending(self, message: str) -> Self:
-        """The same situation with `Restarting` false, if it was true."""
+        """Return the same situation with `Restarting` false, if it was true."""
         return self.having(end_restart(self.draft, message).status)
 
     def finish(

@@ -21,7 +21,7 @@ from trainingjob_operator.core.situation import Situation
 
 
 def when_suspended(s: Situation) -> Plan | None:
-    """A suspended job has no pods, its clock does not run, and what befell its pods is forgiven.
+    """A suspended job has no pods, its clock does not run, and what happened to its pods is forgiven.
 
     The attempt's number goes up before its pods go, so that a crash in between never starts an
     attempt a second time. A pod of the current attempt can also turn up later, when the operator
@@ -51,7 +51,7 @@ def when_suspended(s: Situation) -> Plan | None:
 
 
 def resumed(s: Situation) -> Situation:
-    """The same situation with `Suspended` false, if it was true."""
+    """Return the same situation with `Suspended` false, if it was true."""
     if not s.status.is_true(CONDITION_SUSPENDED):
         return s
     return s.condition(

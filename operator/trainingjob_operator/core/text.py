@@ -14,7 +14,7 @@ def cut(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
 
 
 def one_line(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
-    """The text with control characters made visible, so that it cannot forge a log line."""
+    """Return the text with control characters made visible, so that it cannot forge a log line."""
     # The slice bounds the work: the tail of a megabyte is of no use.
     safe = "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
@@ -24,7 +24,7 @@ def one_line(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
 
 
 def age(seconds: float) -> str:
-    """A time that has passed, as kubectl prints it: in the largest unit that still says enough."""
+    """Write a time that has passed, as kubectl prints it: in the largest unit that still says enough."""
     whole = max(int(seconds), 0)
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if whole >= 2 * size:

@@ -39,12 +39,12 @@ def events_between(old: JobStatus, new: JobStatus) -> tuple[Event, ...]:
     events.extend(
         Event(reason=c.reason, message=c.message, warning=_is_warning(c))
         for c in new.conditions
-        if _is_news(old.condition(c.type), c)
+        if _is_worth_an_event(old.condition(c.type), c)
     )
     return tuple(events)
 
 
-def _is_news(old: Condition | None, new: Condition) -> bool:
+def _is_worth_an_event(old: Condition | None, new: Condition) -> bool:
     """True if a condition says something new that is worth an Event."""
     if new.type == CONDITION_FINISHED:
         return False  # says what the terminal condition says

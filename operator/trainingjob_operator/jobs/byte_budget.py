@@ -1,4 +1,4 @@
-"""A budget of memory for work whose size is a user's to choose: who finds too little left, waits."""
+"""A budget of memory for work whose size is a user's to choose; work that exceeds it waits."""
 
 import asyncio
 from collections import deque
@@ -10,8 +10,8 @@ from typing import Final
 class ByteBudget:
     """Hands out bytes in the order in which they are asked for.
 
-    Bound: `limit` bytes in all; what is larger by itself waits until it has all of it. Whoever
-    waits is a task that waits anyway, so that they are as many as workers and their requests.
+    Bound: `limit` bytes in all; what is larger by itself waits until it has all of it. The
+    tasks that wait are as many as workers and their requests.
     """
 
     def __init__(self, limit: int) -> None:

@@ -67,7 +67,7 @@ class Continuity:
     async def until_served(self) -> None:
         """Wait while there can be no jobs, as far as that can be asked.
 
-        Where there can be some they have to be let go, even if not everything is served.
+        Where there can be some they have to be released, even if not everything is served.
         """
         while (standing := await self._ask()) is Standing.ABSENT:
             if self.missing is None:
@@ -100,7 +100,7 @@ class Continuity:
             if self.missing is None:
                 _logger.warning("%s", _words(standing))
             self.missing = _words(standing)
-            self._compare()  # kopf has stopped watching; jobs still have to be let go
+            self._compare()  # kopf has stopped watching; jobs still have to be released
         elif standing is Standing.ABSENT:
             self.missing = _words(standing)
             self._begin_anew(self.missing)

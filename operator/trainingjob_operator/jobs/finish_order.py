@@ -44,19 +44,19 @@ class FinishOrder:
         return self._order[0].key
 
     def add(self, key: JobKey, at: datetime) -> None:
-        """A job has finished or settled, then; one that is here already keeps its place."""
+        """Add a job that finished or settled then; one that is here already keeps its place."""
         if key not in self._places:
             place = self._places[key] = _Place(at, next(self._numbers), key)
             insort(self._order, place)
 
     def discard(self, key: JobKey) -> bool:
-        """The job is gone, or lives again. Returns whether it was here."""
+        """Remove a job that is gone, or lives again; True if it was here."""
         place = self._places.pop(key, None)
         if place is not None:
             del self._order[bisect_left(self._order, place)]
         return place is not None
 
     def before(self, when: datetime) -> Sequence[JobKey]:
-        """Those that finished or settled before then, the first ones first."""
+        """Return the jobs that finished or settled before then, the first ones first."""
         end = bisect_left(self._order, when, key=lambda place: place.at)
         return [place.key for place in self._order[:end]]

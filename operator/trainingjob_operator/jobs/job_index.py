@@ -290,12 +290,12 @@ class JobIndex:
             self.room.count(entry)
 
     def _drop_pod(self, entry: JobEntry, name: str) -> bool:
-        is_news = entry.drop_pod(name)
+        was_there = entry.drop_pod(name)
         self.room.count(entry)
-        return is_news
+        return was_there
 
     def _let_ask_again(self, key: JobKey) -> None:
-        """It is a job's turn to start its pods: it has not to wait until it would ask by itself."""
+        """Let a job whose turn it is to start its pods do so before it would ask by itself."""
         entry = self._entries.get(key)
         refusal = entry.refusal if entry is not None else None
         if entry is not None and refusal is not None and refusal.reason == REASON_QUEUED:

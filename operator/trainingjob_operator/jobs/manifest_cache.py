@@ -74,7 +74,7 @@ class ManifestCache:
             self.drop(next(iter(self._entries)))
 
     def get(self, job: JobView) -> Manifest | None:
-        """The manifest of exactly this version of the job, if it is here."""
+        """Return the manifest of exactly this version of the job, if it is here."""
         entry = self._entries.get(job.key)
         if entry is None or (entry.uid, entry.version) != (job.uid, job.resource_version):
             return None
@@ -82,7 +82,7 @@ class ManifestCache:
         return Manifest(labels, spec, entry.seen_at)
 
     def take_spec(self, job: JobView, *, not_before: float) -> dict[str, Any] | None:
-        """The spec of exactly this version, if it was seen since then; it is good for one use."""
+        """Return the spec of exactly this version, if it was seen since then; it is good for one use."""
         manifest = self.get(job)
         self.drop(job.key)
         return manifest.spec if manifest is not None and manifest.seen_at >= not_before else None

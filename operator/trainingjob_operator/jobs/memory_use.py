@@ -50,7 +50,7 @@ class MemoryMeter:
         self._root: Final = root
 
     def read(self) -> MemoryUse | None:
-        """The account that is fullest; None: there is none that can be read."""
+        """Return the account that is fullest; None: there is none that can be read."""
         machine = self._machine()
         ceiling = machine.limit if machine is not None else None
         found = [
@@ -78,7 +78,7 @@ class MemoryMeter:
                 yield MemoryUse(max(used - idle, 0), limit, "cgroup")
 
     def _folders(self, mount: Path, *, controller: str) -> Iterator[Path]:
-        """The folder of this process's cgroup, and those above: a limit can be on any of them.
+        """Yield the folder of this process's cgroup, and those above: a limit can be on any of them.
 
         In a container the path can be that of the host, which is not there; the container's own
         is then at the top.
@@ -119,12 +119,12 @@ def _text(path: Path) -> str:
 
 
 def _number(path: Path) -> int | None:
-    """The number that a file holds; None without one, as for `max`."""
+    """Return the number that a file holds; None without one, as for `max`."""
     text = _text(path).strip()
     return int(text) if text.isdigit() else None
 
 
 def _table(path: Path) -> dict[str, int]:
-    """A file of lines of a name and a number."""
+    """Read a file of lines of a name and a number."""
     rows = (line.split() for line in _text(path).splitlines())
     return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}

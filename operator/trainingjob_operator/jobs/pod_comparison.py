@@ -31,7 +31,7 @@ class PodComparison:
         entries: Iterable[JobEntry],
         *,
         unplaced: Collection[str] = (),
-        on_news: Callable[[JobKey], object] = lambda key: None,
+        on_change: Callable[[JobKey], object] = lambda key: None,
     ) -> None:
         """Begin the comparison, before the first page is asked for.
 
@@ -39,13 +39,13 @@ class PodComparison:
             index: what is compared.
             entries: those of its jobs of which all pods will be listed.
             unplaced: uids of jobs that are not in the index and should have no pods: each of
-                those is news.
-            on_news: called with the key of a job of which a pod was not known as it is. The watch
+                those is a change.
+            on_change: called with the key of a job of which a pod was not known as it is. The watch
                 may tell of the same change afterwards, and then it is nothing new.
         """
         self._index: Final = index
         self._unplaced: Final = unplaced
-        self._on_news: Final = on_news
+        self._on_change: Final = on_change
         # A job that comes into the index later has pods in pages that were passed by then.
         # Of one that is over, pods were passed over that count again if somebody revives it.
         self._entries: Final = tuple((entry, entry.job.status.is_finished) for entry in entries)
@@ -74,7 +74,7 @@ class PodComparison:
         if pod is None:
             return
         if self._index.observe_listed(pod, self.version) or pod.owner_uid in self._unplaced:
-            self._on_news(JobKey(pod.namespace, pod.job_name))
+            self._on_change(JobKey(pod.namespace, pod.job_name))
         entry = self._index.get(JobKey(pod.namespace, pod.job_name))
         if entry is None or entry.job.uid != pod.owner_uid or self._index.is_done_with(pod):
             return

@@ -146,7 +146,7 @@ class PodCreator:
     async def _adopt(
         self, job: JobView, manifest: dict[str, Any], before: Refusal | None
     ) -> Refusal | None:
-        """The name is taken: by our own pod, whose creation we never heard of, or by another's.
+        """Adopt our own pod, whose creation was not reported to us; the name can be another's as well.
 
         A pod of ours that is terminating goes into the index as it is: it was disrupted.
         """

@@ -112,7 +112,7 @@ class Reconciler:
 
     @property
     def abandoned_total(self) -> int:
-        """Jobs that were let go without a stored record."""
+        """Jobs that were released without a stored record."""
         return self._record_keeper.abandoned_total
 
     async def reconcile(self, key: JobKey) -> float | None:
@@ -221,7 +221,7 @@ class Reconciler:
         return await self._when_finished(job)
 
     async def _when_finished(self, job: JobView) -> float | None:
-        """A finished job that nothing holds is deleted when its time is over.
+        """Delete a finished job that nothing holds when its time is over.
 
         One that the index does not hold gets no new appointment: there may be any number of them,
         and the sweep finds them. It keeps the one that it had when the index forgot it.
@@ -232,7 +232,7 @@ class Reconciler:
         return wait if job.key in self._index else None
 
     async def _claim(self, entry: JobEntry) -> float:
-        """Put our finalizer on a job. If that is refused, its user gets to know what it waits for."""
+        """Put our finalizer on a job. If that is refused, say what the job waits for."""
         job = entry.job
         try:
             await self._write_finalizers(job, self._record_keeper.claim(job))
@@ -245,7 +245,7 @@ class Reconciler:
         return AT_ONCE
 
     async def _release(self, job: JobView, *, abandon: bool) -> float | None:
-        """Take our finalizer off a job, with the same courtesy."""
+        """Release our finalizer on a job. If that is refused, say so."""
         try:
             return await self._write_finalizers(
                 job, self._record_keeper.release(job, abandon=abandon)
@@ -255,7 +255,7 @@ class Reconciler:
             raise
 
     async def _write_finalizers(self, job: JobView, write: Awaitable[None]) -> float | None:
-        """Make such a write. It changes the job, so look again in any case, unless it is over.
+        """Write finalizers. That changes the job, so look again in any case, unless it is over.
 
         The echo of our own write is ignored, so the retention is asked here.
         """
@@ -295,7 +295,7 @@ class Reconciler:
         return True
 
     async def _admit(self, key: JobKey) -> float | None:
-        """A job that is not in the index. If it is its turn, take it in; or it needs no place.
+        """Take in a job that is not in the index if it is its turn, or serve it without a place.
 
         Otherwise it waits, visibly, until the index says that there is room. One that may not be
         read waits out of the line: its Role can have gone with its namespace, for good.

@@ -1,4 +1,4 @@
-"""The reconciler's hand in records: claiming them, trying them at once, letting go of the job.
+"""The part of a pass that concerns records: claiming, storing at once, releasing the job.
 
 Claim: the finalizer is on a job before its first pod exists. Release: it goes last of all, when
 status says that the record is stored or given up.
@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 
 
 class RecordKeeper:
-    """Sees to it that no job goes without its record, and that no record holds a job for ever."""
+    """Ensures that no job goes without its record, and that no record holds a job for ever."""
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ Jobs are listed before pods. A launched attempt whose pods are absent means lost
 that were created before the job said "launched" are in a list that is read after it.
 
 A namespace whose lists are forbidden to us (its Role is missing) is left out, and asked about
-again soon, then less often, until it can be read. The others are compared all the same.
+again soon, then less often, until it can be read. The others are compared meanwhile.
 """
 
 import asyncio
@@ -216,7 +216,7 @@ class Resync:
     def _take_in(self, job: JobView) -> None:
         """Put a job into the index. One that is over gets a free place, or none.
 
-        Taken in at another's cost, jobs that are over would throw each other out at every pass.
+        If it took another's place, jobs that are over would evict each other at every pass.
         """
         if job.status.is_finished:
             if len(self._index) < self._index.max_jobs or _has_pods_left(job):
@@ -232,7 +232,7 @@ class Resync:
         Those that are over and have just come in, too: each has an appointment with its deletion.
         """
         here = (e for e in self._index if namespace in {None, e.job.key.namespace})
-        pods = PodComparison(self._index, here, unplaced=jobs.settled, on_news=self._queue.add)
+        pods = PodComparison(self._index, here, unplaced=jobs.settled, on_change=self._queue.add)
         async for page in self._cluster.list_pods(namespace):
             pods.compare_page(page)
         pods.forget_unlisted()
@@ -265,7 +265,7 @@ class Resync:
                 elif self._is_wanted(job):
                     newcomers.append(job)
                 elif awaits_release(job):
-                    self._queue.add(job.key)  # from before our time, and still to be let go
+                    self._queue.add(job.key)  # from before our time, and still to be released
         return _Jobs(uids=uids, settled=settled, newcomers=newcomers, version=version)
 
     def _is_wanted(self, job: JobView) -> bool:

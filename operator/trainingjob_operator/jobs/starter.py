@@ -98,7 +98,7 @@ class Starter:
             return await self._launch_as_read(entry, await self._read(entry))
 
     async def _read(self, entry: JobEntry) -> dict[str, Any] | None:
-        """The job, live, if it is as the index has it; None: look again."""
+        """Return the job, live, if it is as the index has it; None: look again."""
         raw = await self._pass.read(entry.job)
         if raw is None or self._index.get(entry.job.key) is not entry:
             return None
@@ -140,7 +140,7 @@ class Starter:
         )
 
     def _fresh_spec(self, job: JobView) -> dict[str, Any] | None:
-        """The spec of a job that has never been launched, as it was seen a moment ago."""
+        """Return the spec of a job that never started, as it was seen a moment ago."""
         if not job.status.never_started:
             return None
         return self._manifests.take_spec(job, not_before=self._clock.monotonic() - FRESH_S)

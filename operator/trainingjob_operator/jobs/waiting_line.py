@@ -92,7 +92,7 @@ class WaitingLine:
         return True
 
     def _heads_without(self, key: JobKey) -> list[_Place]:
-        """The first of each namespace, as if the job of this key did not wait."""
+        """Return the first of each namespace, as if the job of this key did not wait."""
         heads = []
         for line in self._lines.values():
             rest = line[:2] if line[0].key == key else line[:1]

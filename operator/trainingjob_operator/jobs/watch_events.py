@@ -40,7 +40,7 @@ class Intake:
         self._policy: Final = policy
 
     def job_event(self, kind: str | None, raw: dict[str, Any]) -> None:
-        """A TrainingJob was listed (None), ADDED, MODIFIED or DELETED."""
+        """Take in a TrainingJob that was listed (None), ADDED, MODIFIED or DELETED."""
         job = job_view(raw)
         if kind == DELETED:
             # One that the index has forgotten before may have left an appointment.
@@ -66,18 +66,18 @@ class Intake:
                 self._queue.add(job.key)
 
     def pod_event(self, kind: str | None, raw: dict[str, Any]) -> None:
-        """A pod with our label was listed (None), ADDED, MODIFIED or DELETED."""
+        """Take in a pod with our label that was listed (None), ADDED, MODIFIED or DELETED."""
         pod = pod_view(raw)
         if pod is None:
             return
         if kind == DELETED:
-            is_news = self._index.forget_pod(pod, as_it_went=True)
+            has_changed = self._index.forget_pod(pod, as_it_went=True)
         else:
-            is_news = self._index.observe_pod(pod) or self._is_unlooked_after(pod)
-        if is_news:
+            has_changed = self._index.observe_pod(pod) or self._is_not_followed(pod)
+        if has_changed:
             self._queue.add(JobKey(pod.namespace, pod.job_name))
 
-    def _is_unlooked_after(self, pod: PodView) -> bool:
+    def _is_not_followed(self, pod: PodView) -> bool:
         """True if a pod runs whose job is not followed: it may have to be taken down."""
         key = JobKey(pod.namespace, pod.job_name)
         is_followed = key in self._index or key in self._index.waiting

@@ -3,7 +3,7 @@
 * A key that waits is not queued twice: ten events are one pass.
 * A key is never worked on twice at once; what comes meanwhile is one more pass afterwards.
 * A key that fails comes back after a wait that doubles; success forgets the failures.
-* A key on hold is not worked on before the hold is over, whatever comes in: the answer to a
+* A key that is parked is not worked on before its time, whatever comes in: the answer to a
   permanent fault, about which a stream of events must not ask again and again.
 
 Bound: one entry for each distinct key. Keys are dropped with their jobs (`drop`), and at `limit`
@@ -53,7 +53,7 @@ class WorkQueue(Generic[K]):
         self._dirty: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
-        self._held: set[K] = set()
+        self._parked: set[K] = set()
         # One for all appointments, of which each finished job has one: the loop would copy the
         # context for each, and Python make a bound method.
         self._context: Final = contextvars.copy_context()
@@ -73,7 +73,7 @@ class WorkQueue(Generic[K]):
     def add(self, key: K) -> None:
         """Work on this key as soon as possible."""
         self.adds_total += 1
-        if key in self._held:
+        if key in self._parked:
             return  # its appointment stands
         if key in self._running:
             self._dirty.add(key)
@@ -82,8 +82,8 @@ class WorkQueue(Generic[K]):
             self._ready.put_nowait(key)
 
     def add_after(self, key: K, delay_s: float) -> None:
-        """Work on this key in so many seconds; an earlier appointment stands, and so does a hold."""
-        if key in self._held or not self._takes(key):
+        """Work on this key in so many seconds; an earlier appointment stands, and a parked key waits."""
+        if key in self._parked or not self._takes(key):
             return
         loop = asyncio.get_running_loop()
         due = loop.time() + max(delay_s, 0.0)
@@ -117,24 +117,24 @@ class WorkQueue(Generic[K]):
         """Work on this key in so many seconds and not before; call it while working on it."""
         if (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
-        self._held.add(key)
+        self._parked.add(key)
         self._dirty.discard(key)
         loop = asyncio.get_running_loop()
         self._timers[key] = loop.call_later(delay_s, self._on_due, key, context=self._context)
 
     def forget_failures(self, key: K) -> None:
-        """The key was worked on with success: the next failure is a first one."""
+        """Note that the key was worked on with success: the next failure is a first one."""
         self._failures.pop(key, None)
 
     def drop(self, key: K) -> None:
-        """The object is gone: leave nothing of the key behind but a pass that waits already."""
+        """Forget a key whose object is gone, but for a pass that waits already."""
         self._failures.pop(key, None)
-        self._held.discard(key)
+        self._parked.discard(key)
         if (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
 
     def unfollow(self, key: K) -> None:
-        """The key is not followed any more: of all there is, its appointment stays, given room.
+        """Keep of a key that is not followed any more its appointment alone, given room.
 
         An appointment is a quarter of what the index remembers of a finished job, and without it
         the job would not be deleted on time.
@@ -143,14 +143,14 @@ class WorkQueue(Generic[K]):
             self.drop(key)
 
     async def get(self) -> K:
-        """The next key; call `done` with it afterwards."""
+        """Return the next key; call `done` with it afterwards."""
         key = await self._ready.get()
         self._queued.discard(key)
         self._running.add(key)
         return key
 
     def done(self, key: K) -> None:
-        """The work on this key is over, for better or worse."""
+        """Note that the work on this key is over, with success or without."""
         self._running.discard(key)
         if key in self._dirty:
             self._dirty.discard(key)
@@ -177,5 +177,5 @@ class WorkQueue(Generic[K]):
 
     def _fire(self, key: K) -> None:
         self._timers.pop(key, None)
-        self._held.discard(key)
+        self._parked.discard(key)
         self.add(key)
