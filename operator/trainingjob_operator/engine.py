@@ -30,8 +30,7 @@ from trainingjob_operator.kube.events import EventRecorder
 from trainingjob_operator.kube.unreadable import Unreadable
 from trainingjob_operator.log_archive.archiver import Archiver, NoLogArchive
 from trainingjob_operator.log_archive.log_volume import LogVolume, VolumeClaim
-from trainingjob_operator.records.carrier import Carrier
-from trainingjob_operator.records.nowhere import NoRecords
+from trainingjob_operator.records.carrier import Carrier, NoRecords
 from trainingjob_operator.records.outbox import Writer
 from trainingjob_operator.retention.clock_guard import ClockGuard
 from trainingjob_operator.retention.housekeeper import Counts, Housekeeper, Memory, Schedule, Tools

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.core.decision import Delivery
+from trainingjob_operator.core.job import JobKey, JobStatus, JobView
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
 from trainingjob_operator.kube.cluster import Cluster
@@ -83,3 +84,26 @@ class Carrier:
             asyncio.create_task(self.outbox.run(), name="outbox"),
             asyncio.create_task(self.refill.run(), name="refill"),
         ]
+
+
+class NoRecords:
+    """The outbox while no endpoint is set. Nothing is lost of what is owed.
+
+    A job that owes a record from before keeps its finalizer, and waits for an endpoint.
+    """
+
+    endpoint_is_down: Final = False
+
+    def offer(self, key: JobKey) -> None:
+        """Do nothing: the job waits in the cluster."""
+
+    def delivery_of(self, job: JobView) -> Delivery | None:
+        """Return None: nothing is ever delivered."""
+        return None
+
+    def forget_delivery(self, key: JobKey) -> None:
+        """Do nothing: nothing was remembered."""
+
+    async def store_at_once(self, job: JobView, status: JobStatus) -> bool:
+        """Return False: nothing is stored."""
+        return False
