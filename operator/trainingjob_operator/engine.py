@@ -33,11 +33,12 @@ from trainingjob_operator.log_archive.log_volume import LogVolume, VolumeClaim
 from trainingjob_operator.records.carrier import Carrier, NoRecords
 from trainingjob_operator.records.outbox import Writer
 from trainingjob_operator.retention.clock_guard import ClockGuard
-from trainingjob_operator.retention.housekeeper import Counts, Housekeeper, Memory, Schedule, Tools
+from trainingjob_operator.retention.housekeeper import Counts, Housekeeper, Memory
 from trainingjob_operator.retention.job_deleter import Remover
 from trainingjob_operator.retention.job_sweep import JobSweep
 from trainingjob_operator.retention.policy_book import PolicyBook
 from trainingjob_operator.retention.policy_watch import PolicyWatch
+from trainingjob_operator.retention.unreported import Unreported
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.volume.identity_reader import IdentityReader
 
@@ -84,6 +85,9 @@ class Engine:
         volume: LogVolume | None = None,
         read_memory: Callable[[], MemoryUse | None] | None = None,
         begin_anew: Callable[[str], object] = lambda why: None,
+        on_deleted: Callable[[JobKey, str], object] = lambda key, reason: None,
+        creates_default: bool = True,
+        dry_run: bool = False,
     ) -> None:
         """Build the parts; nothing runs and nothing is sent yet.
 
@@ -97,6 +101,9 @@ class Engine:
             volume: where logs are archived; None: they are not.
             read_memory: reads how much memory is used; None: of this process's cgroup.
             begin_anew: takes the reason for which everything that is remembered is void.
+            on_deleted: takes the key of a finished job that was deleted, and why.
+            creates_default: creates the default policy where it is missing.
+            dry_run: deletes no job, and calls `on_deleted` all the same.
         """
         namespaces = settings.namespaces or (None,)
         self._settings: Final = settings
@@ -130,7 +137,20 @@ class Engine:
         self.events: Final = EventRecorder(cluster, clock)
         self.policies: Final = PolicyBook(namespace, settings_ttl_s=settings.gc.ttl)
         self.guard: Final = ClockGuard(clock, hold_s=settings.gc.interval)
-        self.remover: Final = Remover(cluster, self.policies, self.events, clock, self.guard)
+        self.unreported: Final = Unreported()
+        self.remover: Final = Remover(
+            cluster,
+            self.policies,
+            self.events,
+            clock,
+            self.guard,
+            unreported=self.unreported,
+            on_deleted=on_deleted,
+            dry_run=dry_run,
+        )
+        self.job_sweep: Final = JobSweep(
+            cluster, self.policies, self.remover, enqueue=self.queue.add
+        )
         self.unreadable: Final = Unreadable(clock.monotonic)
         self.policy_watch: Final = PolicyWatch(
             cluster,
@@ -138,8 +158,9 @@ class Engine:
             self.index,
             namespaces=policy_namespaces(settings, namespace),
             unreadable=self.unreadable,
-            look_again=self.queue.add,
-            on_forgotten=self._forget_policy,
+            unreported=self.unreported,
+            enqueue=self.queue.add,
+            creates_default=creates_default,
         )
         self.carrier: Final = self._carrier(endpoint, cluster, clock) if endpoint else None
         self.archiver: Final = self._archiver(volume, cluster, clock) if volume else None
@@ -219,13 +240,13 @@ class Engine:
         )
 
     def _housekeeper(self, cluster: Cluster, clock: Clock, counts: Counts) -> Housekeeper:
-        sweep = JobSweep(cluster, self.policies, self.remover, look_again=self.queue.add)
-        tools = Tools(
-            policies=cluster,
-            book=self.policies,
+        return Housekeeper(
+            self._settings,
+            cluster=cluster,
+            policies=self.policies,
             watch=self.policy_watch,
-            sweep=sweep,
-            remover=self.remover,
+            sweep=self.job_sweep,
+            unreported=self.unreported,
             guard=self.guard,
             clock=clock,
             counts=counts,
@@ -235,22 +256,11 @@ class Engine:
             identify=self._identify,
             volume_fault=lambda: self.archiver.volume_fault if self.archiver else None,
         )
-        schedule = Schedule(
-            interval_s=self._settings.gc.interval,
-            namespaces=self._settings.namespaces or (None,),
-            files_max_age_s=self._settings.volume.max_age,
-        )
-        return Housekeeper(tools, schedule)
 
     def _forget(self, key: JobKey) -> None:
         """Forget of a job that left the index all but the time at which it is to be deleted."""
         self.queue.unfollow(key)
         self.manifests.drop(key)
-
-    def _forget_policy(self, namespace: str) -> None:
-        """Forget what was done for a policy that is gone."""
-        self.remover.take_removed(namespace)
-        self.housekeeper.policy_forgotten(namespace)
 
     def _announce(self, event: Event) -> bool:
         """Record an Event about the operator, of the default policy; False: none is known yet."""

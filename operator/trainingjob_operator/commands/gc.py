@@ -2,31 +2,24 @@
 
 import json
 import sys
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from trainingjob_api.constants import POLICY_NAME
-from trainingjob_api.errors import KubernetesError, VolumeError
+from trainingjob_api.errors import KubernetesError
 from trainingjob_operator.clock import Clock, SystemClock
-from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.gitops import instance_label
-from trainingjob_operator.core.job import JobKey, JobView
-from trainingjob_operator.core.observe_policy import PolicyView, policy_view
-from trainingjob_operator.core.rawread import as_dict, as_str
-from trainingjob_operator.core.retention import Inherited, Verdict
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.engine import Engine
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
-from trainingjob_operator.retention.clock_guard import ClockGuard
-from trainingjob_operator.retention.job_deleter import HISTORY, TTL, Removal, Remover
-from trainingjob_operator.retention.job_sweep import JobsReport, JobSweep
-from trainingjob_operator.retention.policy_book import PolicyBook
+from trainingjob_operator.log_archive.log_volume import LogVolume, log_volume_from
+from trainingjob_operator.observability.counters import Metrics
+from trainingjob_operator.retention.job_sweep import JobsReport
 from trainingjob_operator.settings import Settings
-from trainingjob_operator.volume.identity import Identity
-from trainingjob_operator.volume.identity_reader import IdentityReader
 from trainingjob_operator.volume.sweep.report_text import Listing, print_summary, report_document
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
-from trainingjob_operator.volume.sweep.sweep import log_sweep_from
+from trainingjob_operator.volume.sweep.sweep import LogSweep
 
 _NO_VOLUME: Final = "TRAININGJOB_VOLUME__ROOT is not set: there is no volume to look at"
 
@@ -55,32 +48,16 @@ class Account:
         return healthy and not self.failed
 
 
-class _Remover(Remover):
-    """Keeps account of what it deletes; on a dry run it only keeps account."""
+class _DryRun:
+    """Judges the entries of a volume, and removes none."""
 
-    def __init__(self, gateway: Gateway, book: PolicyBook, clock: Clock, account: Account) -> None:
-        super().__init__(gateway, book, NoEvents(), clock, ClockGuard(clock, hold_s=0))
-        self._account: Final = account
+    def __init__(self, sweep: LogSweep, listing: Listing) -> None:
+        self._sweep: Final = sweep
+        self._listing: Final = listing
 
-    async def remove(
-        self, key: JobKey, uid: str, *, surplus_by: Inherited | None = None
-    ) -> Removal:
-        """Delete a job, or note that it would be deleted."""
-        dry = self._account.listing is not None
-        removal = Removal() if dry else await super().remove(key, uid, surplus_by=surplus_by)
-        if dry or removal.removed:
-            self._account.jobs.append((key, TTL if surplus_by is None else HISTORY))
-        return removal
-
-    def tell(self, job: JobView, verdict: Verdict) -> None:
-        """Leave that to the operator."""
-
-
-class NoEvents:
-    """Where events go that nobody needs: whoever types the command sees what it does."""
-
-    def record(self, job: JobView, event: Event) -> None:
-        """Forget it."""
+    async def run(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
+        """List what would go."""
+        return self._sweep.look(live, max_age_s=max_age_s, seen=self._listing.add)
 
 
 async def collect(
@@ -101,114 +78,56 @@ async def collect(
     connection = await connect(kubeconfig, context)
     clock = clock or SystemClock()
     account = Account(listing=Listing() if dry_run else None)
-    book = PolicyBook(
-        settings.operator_namespace or connection.namespace, settings_ttl_s=settings.gc.ttl
-    )
+    home = settings.operator_namespace or connection.namespace
     async with Gateway(connection, timeout_s=settings.kubernetes.timeout) as gateway:
+        engine = Engine(
+            settings,
+            gateway,
+            clock,
+            namespace=home,
+            counters=Metrics(),
+            volume=_volume(settings, clock, account.listing),
+            on_deleted=lambda key, reason: account.jobs.append((key, reason)),
+            creates_default=False,
+            dry_run=dry_run,
+        )
         try:
-            await _Collector(settings, gateway, book, clock, account).run()
+            await _sweep(engine, account)
         except KubernetesError as error:
             account.failed.append(f"the API server: {error}; run it again")
     _tell(account, output)
     return account.went_well
 
 
-class _Collector:
-    """Keeps house once: the jobs that the default policy rules, those of the others, the volume."""
+def _volume(settings: Settings, clock: Clock, listing: Listing | None) -> LogVolume | None:
+    volume = log_volume_from(settings, clock)
+    if volume is None or listing is None or not isinstance(volume.sweep, LogSweep):
+        return volume
+    return replace(volume, sweep=_DryRun(volume.sweep, listing))
 
-    def __init__(
-        self,
-        settings: Settings,
-        gateway: Gateway,
-        book: PolicyBook,
-        clock: Clock,
-        account: Account,
-    ) -> None:
-        self._settings: Final = settings
-        self._gateway: Final = gateway
-        self._book: Final = book
-        self._clock: Final = clock
-        self._account: Final = account
-        self._home: Final = book.default_namespace
 
-    async def run(self) -> None:
-        policies = await self._read_policies()
-        if not self._book.has_default:
-            self._account.failed.append(f"nothing is looked at: {_no_policy(self._home)}")
-            return
-        remover = _Remover(self._gateway, self._book, self._clock, self._account)
-        sweep = JobSweep(self._gateway, self._book, remover)
-        namespaces = self._settings.namespaces or (None,)
-        began = self._clock.now()
-        default = self._home
-        jobs = await sweep.run(namespaces, ruler=default, remember=True)
-        self._count(jobs)
-        for namespace in sorted({policy.namespace for policy in policies} - {default}):
-            if self._book.ruler_of(namespace) == namespace:
-                self._count(await sweep.run((namespace,), ruler=namespace))
-        await self._sweep_volume(jobs, began)
-
-    def _count(self, report: JobsReport) -> None:
-        skipped = self._account.skipped
-        for reason, count in report.skipped.items():
-            skipped[reason] = skipped.get(reason, 0) + count
-        if report.errors:
-            self._account.failed.append(
-                f"{report.errors} jobs or lists of jobs could not be dealt with"
-            )
-
-    async def _read_policies(self) -> list[PolicyView]:
-        """All that count. Unlike the operator, this makes no default one."""
-        found: list[PolicyView] = []
-        version = ""
-        places: tuple[str | None, ...] = (None,)
-        if self._settings.namespaces:
-            default = self._book.default_namespace
-            places = tuple(dict.fromkeys((*self._settings.namespaces, default)))
-        for namespace in places:
-            async for page in self._gateway.list_policies(namespace):
-                version = version or page.resource_version
-                found += [
-                    policy_view(raw)
-                    for raw in page.items
-                    if as_dict(raw.get("metadata")).get("name") == POLICY_NAME
-                ]
-        self._book.replace(found, version)
-        return found
-
-    async def _sweep_volume(self, jobs: JobsReport, began: datetime) -> None:
-        account = self._account
-        settings, home = self._settings, self._home
-        identity = Identity(settings.cluster_name, settings.namespaces)
-        sweep = log_sweep_from(settings, self._clock, identity.owner)
-        if sweep is None:
-            return
-        if not jobs.is_complete or jobs.seen is None:
-            account.failed.append("the volume is left alone: not all jobs could be listed")
-            return
-        try:
-            await IdentityReader(self._gateway, identity, home).read()
-        except VolumeError as error:
-            account.failed.append(f"the volume is left alone: {error}")
-            return
-        raw = await self._gateway.get_policy(home)
-        if raw is None:
+async def _sweep(engine: Engine, account: Account) -> None:
+    """Sweep once for each policy, the default one first, and write no status."""
+    policies, home = engine.policies, engine.policies.default_namespace
+    await engine.policy_watch.refresh()
+    if not policies.has_default:
+        account.failed.append(f"nothing is looked at: {_no_policy(home)}")
+        return
+    for namespace in (home, *sorted(policies.namespaces - {home})):
+        swept = await engine.housekeeper.sweep(namespace)
+        _count(swept.jobs, account)
+        if namespace != home:
+            continue
+        account.volume = swept.volume
+        if engine.volume is not None and swept.volume is None:
             account.failed.append(f"the volume is left alone: {_no_policy(home)}")
-            return
-        live = LiveJobs(
-            uids=frozenset(jobs.seen.uids),
-            finished=jobs.seen.finished,
-            kept=frozenset(jobs.seen.kept),
-            listed_at=began,
-            volume_id=as_str(as_dict(raw.get("status")).get("volumeId")) or None,
-        )
-        policy = self._book.get(home)
-        said = policy.rules.files_max_age_s if policy is not None else None
-        max_age_s = self._settings.volume.max_age if said is None else said
-        if account.listing is None:
-            account.volume = await sweep.run(live, max_age_s=max_age_s)
-        else:
-            account.volume = sweep.look(live, max_age_s=max_age_s, seen=account.listing.add)
+
+
+def _count(report: JobsReport, account: Account) -> None:
+    for reason, count in report.skipped.items():
+        account.skipped[reason] = account.skipped.get(reason, 0) + count
+    if report.errors:
+        account.failed.append(f"{report.errors} jobs or lists of jobs could not be dealt with")
 
 
 def _no_policy(namespace: str) -> str:

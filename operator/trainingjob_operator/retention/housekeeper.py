@@ -7,13 +7,13 @@ swept, once for all. How it went is written to the policy's status.
 Runs wait for one another, so that two lists are never held at once, and a run that takes longer
 than the interval skips the next one. Nothing that goes wrong ends the timer.
 
-Bound: four sums for each policy whose status could not be written, until it can be, or is gone.
+Bound: one run for each policy; what their statuses do not say yet is in `unreported`.
 """
 
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -30,11 +30,12 @@ from trainingjob_operator.jobs.index_aging import IndexAging
 from trainingjob_operator.kube.cluster import Cluster, Object
 from trainingjob_operator.log_archive.log_volume import Sweep
 from trainingjob_operator.retention.clock_guard import ClockGuard
-from trainingjob_operator.retention.job_deleter import Remover
 from trainingjob_operator.retention.job_sweep import JobsReport, JobSweep, Seen
 from trainingjob_operator.retention.policy_book import PolicyBook
 from trainingjob_operator.retention.policy_status import Run, status_patch
 from trainingjob_operator.retention.policy_watch import PolicyWatch
+from trainingjob_operator.retention.unreported import Unreported
+from trainingjob_operator.settings import Settings
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 
 _WRITES: Final = 4
@@ -63,21 +64,6 @@ class Counts(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """What settings say.
-
-    Attributes:
-        interval_s: from the beginning of one run to that of the next.
-        namespaces: whose jobs are served; None alone stands for all.
-        files_max_age_s: how long files stay on the volume where the default policy does not say.
-    """
-
-    interval_s: float
-    namespaces: Sequence[str | None]
-    files_max_age_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """What is in memory.
 
@@ -95,39 +81,75 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """What a run works with.
+class Swept:
+    """What was done for one policy.
 
     Attributes:
-        volume: sweeps the log volume; None: there is none.
-        identify: reads anew who we are, or raises VolumeError: nothing is removed then.
-        volume_fault: why logs could not be written to it when that was last tried, if so.
+        jobs: how the sweep of its jobs went.
+        volume: how that of the log volume went; None: there was none.
     """
 
-    policies: Cluster
-    book: PolicyBook
-    watch: PolicyWatch
-    sweep: JobSweep
-    remover: Remover
-    guard: ClockGuard
-    clock: Clock
-    counts: Counts
-    aging: IndexAging
-    memory: Callable[[], Memory]
-    volume: Sweep | None = None
-    identify: Callable[[], Awaitable[None]]
-    volume_fault: Callable[[], VolumeError | None] = lambda: None
+    jobs: JobsReport
+    volume: VolumeReport | None = None
 
 
 class Housekeeper:
     """Does what is due when a policy's timer fires."""
 
-    def __init__(self, tools: Tools, schedule: Schedule) -> None:
-        self._tools: Final = tools
-        self._schedule: Final = schedule
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        cluster: Cluster,
+        policies: PolicyBook,
+        watch: PolicyWatch,
+        sweep: JobSweep,
+        unreported: Unreported,
+        guard: ClockGuard,
+        clock: Clock,
+        counts: Counts,
+        aging: IndexAging,
+        memory: Callable[[], Memory],
+        volume: Sweep | None,
+        identify: Callable[[], Awaitable[None]],
+        volume_fault: Callable[[], VolumeError | None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            settings: how often, whose jobs, and how long files stay.
+            cluster: where the status of policies is written.
+            policies: the policies that are known.
+            watch: lists them.
+            sweep: deletes jobs.
+            unreported: what no status says yet.
+            guard: knows when nothing may be deleted.
+            clock: the time.
+            counts: where numbers go.
+            aging: forgets jobs in memory.
+            memory: returns what is in memory.
+            volume: sweeps the log volume; None: there is none.
+            identify: reads anew who we are, or raises VolumeError: nothing is removed then.
+            volume_fault: returns why logs could not be written to it when that was last tried.
+        """
+        self._interval_s: Final = settings.gc.interval
+        self._namespaces: Final = settings.namespaces or (None,)
+        self._files_default_s: Final = settings.volume.max_age
+        self._cluster: Final = cluster
+        self._policies: Final = policies
+        self._watch: Final = watch
+        self._sweep: Final = sweep
+        self._unreported: Final = unreported
+        self._guard: Final = guard
+        self._clock: Final = clock
+        self._counts: Final = counts
+        self._aging: Final = aging
+        self._memory: Final = memory
+        self._volume: Final = volume
+        self._identify: Final = identify
+        self._volume_fault: Final = volume_fault
         self._turn: Final = asyncio.Lock()
         self._runs: Final[set[asyncio.Task[None]]] = set()
-        self._untold: Final[dict[str, dict[str, int]]] = {}
         self.runs_total = 0
         self.overruns_total = 0
 
@@ -144,10 +166,6 @@ class Housekeeper:
             run.cancel()
             self._runs.discard(run)
 
-    def policy_forgotten(self, namespace: str) -> None:
-        """The policy of this namespace is gone, and with it whom its sums could be told."""
-        self._untold.pop(namespace, None)
-
     async def stop(self) -> None:
         """End what runs, in the middle if need be: the next process finds the rest."""
         runs = tuple(self._runs)
@@ -156,12 +174,12 @@ class Housekeeper:
         await asyncio.gather(*runs, return_exceptions=True)
 
     async def _tick(self, namespace: str) -> None:
-        clock, begun = self._tools.clock, self._tools.clock.monotonic()
+        clock, begun = self._clock, self._clock.monotonic()
         started_at = clock.now()
         _logger.info("Cleanup: run started%s", self._of(namespace))
         try:
             async with self._turn:
-                if not self._tools.guard.distrusts():
+                if not self._guard.distrusts():
                     await self._run(namespace, started_at, begun)
         except Exception:
             _logger.exception("Cleanup: the run failed; this is a bug")
@@ -169,7 +187,7 @@ class Housekeeper:
         self._say_done(namespace, clock.monotonic() - begun)
 
     def _say_done(self, namespace: str, seconds: float) -> None:
-        interval = wait = self._schedule.interval_s
+        interval = wait = self._interval_s
         if seconds > interval:
             self.overruns_total += 1
             wait = self._beats(seconds) * interval - seconds
@@ -183,23 +201,29 @@ class Housekeeper:
             "Cleanup: done in %.1f s, next run in %.0f s%s", seconds, wait, self._of(namespace)
         )
 
-    async def _run(self, namespace: str, started_at: datetime, begun: float) -> None:
-        tools, is_default = self._tools, namespace == self._tools.book.default_namespace
-        sweep_begun = tools.clock.monotonic()  # not `begun`: it may have waited for its turn
+    async def sweep(self, namespace: str) -> Swept:
+        """Delete what is due by the policy of this namespace; of the default one, files as well."""
+        is_default = namespace == self._policies.default_namespace
+        started_at, begun = self._clock.now(), self._clock.monotonic()
         jobs = await self._sweep_jobs(namespace, is_default=is_default)
-        deleted = tools.remover.take_removed(namespace)
-        tools.counts.jobs_swept(
+        self._counts.jobs_swept(
             skipped=jobs.skipped,
             errors=jobs.errors,
-            seconds=tools.clock.monotonic() - sweep_begun,
-            at=tools.clock.now(),
+            seconds=self._clock.monotonic() - begun,
+            at=self._clock.now(),
         )
-        volume = None
-        if is_default:
+        if not is_default:
+            return Swept(jobs=jobs)
+        return Swept(jobs=jobs, volume=await self._sweep_volume(jobs, started_at))
+
+    async def _run(self, namespace: str, started_at: datetime, begun: float) -> None:
+        swept = await self.sweep(namespace)
+        if namespace == self._policies.default_namespace:
             self._say_memory()
-            volume = await self._sweep_volume(jobs, started_at)
-        seconds = tools.clock.monotonic() - begun
-        until_next = timedelta(seconds=self._beats(seconds) * self._schedule.interval_s)
+        jobs, volume = swept.jobs, swept.volume
+        deleted = self._unreported.take_deleted(namespace)
+        seconds = self._clock.monotonic() - begun
+        until_next = timedelta(seconds=self._beats(seconds) * self._interval_s)
         run = Run(
             started_at=started_at,
             seconds=seconds,
@@ -208,33 +232,32 @@ class Housekeeper:
             errors=jobs.errors + (volume.errors if volume is not None else 0),
             skipped=jobs.skipped,
             volume=volume,
-            untold=self._untold.get(namespace, {}),
+            untold=self._unreported.sums_of(namespace),
         )
         if await self._write_status(namespace, run):
-            self._untold.pop(namespace, None)
+            self._unreported.forget_sums(namespace)
         else:
-            tools.remover.not_told(namespace, deleted)
-            self._untold[namespace] = run.not_told()
+            self._unreported.add_deleted(namespace, deleted)
+            self._unreported.keep_sums(namespace, run.not_told())
 
     async def _sweep_jobs(self, namespace: str, *, is_default: bool) -> JobsReport:
-        tools, namespaces = self._tools, self._schedule.namespaces
         if not is_default:
-            if tools.book.ruler_of(namespace) != namespace:
+            if self._policies.ruler_of(namespace) != namespace:
                 return JobsReport()  # it cannot be understood, and rules nobody
-            return await tools.sweep.run((namespace,), ruler=namespace)
+            return await self._sweep.run((namespace,), ruler=namespace)
         try:
-            await tools.watch.refresh()
+            await self._watch.refresh()
         except KubernetesError as error:
             _logger.warning("Cleanup: cannot list RetentionPolicies: %s", error)
             return JobsReport(errors=1, not_listed=[str(error)])
-        remember = tools.volume is not None
-        return await tools.sweep.run(namespaces, ruler=namespace, remember=remember)
+        remember = self._volume is not None
+        return await self._sweep.run(self._namespaces, ruler=namespace, remember=remember)
 
     def _say_memory(self) -> None:
-        forgotten = self._tools.aging.take_forgotten()
+        forgotten = self._aging.take_forgotten()
         if forgotten:
             _logger.info("Cleanup: removed %d finished or suspended jobs from memory", forgotten)
-        memory = self._tools.memory()
+        memory = self._memory()
         _logger.info(
             "Memory: %d jobs (%d active), %d cached persists, %.0f MiB resident",
             memory.jobs,
@@ -245,67 +268,65 @@ class Housekeeper:
 
     async def _sweep_volume(self, jobs: JobsReport, listed_at: datetime) -> VolumeReport | None:
         """Sweep the volume, if it is known which jobs there are: else nothing is concluded."""
-        tools = self._tools
-        if tools.volume is None:
+        if self._volume is None:
             return None
         if not jobs.is_complete or jobs.seen is None:
             _logger.warning("Cleanup: the volume is left alone, because not all jobs were listed")
-            tools.counts.volume_left_alone(REASON_JOBS_UNKNOWN)
+            self._counts.volume_left_alone(REASON_JOBS_UNKNOWN)
             return _jobs_unknown(jobs)
-        if tools.guard.distrusts():  # since the list was begun: it is not of now any more
+        if self._guard.distrusts():  # since the list was begun: it is not of now any more
             _logger.warning("Cleanup: the volume is left alone, because the list of jobs is old")
-            tools.counts.volume_left_alone(REASON_CLOCK_STEPPED)
+            self._counts.volume_left_alone(REASON_CLOCK_STEPPED)
             return None
-        begun, namespace = tools.clock.monotonic(), tools.book.default_namespace
+        begun, namespace = self._clock.monotonic(), self._policies.default_namespace
         raw = await self._read_default_policy(namespace)
         if raw is None:
             return None
         volume_id = as_str(as_dict(raw.get("status")).get("volumeId")) or None
         try:
-            await tools.identify()
+            await self._identify()
         except VolumeError as error:
             _logger.warning("Cleanup: the volume is left alone: %s", error)
-            tools.counts.volume_left_alone(REASON_IDENTITY_UNKNOWN)
+            self._counts.volume_left_alone(REASON_IDENTITY_UNKNOWN)
             return VolumeReport(healthy=False, reason=error.reason, message=str(error))
         live = _live(jobs.seen, listed_at, volume_id)
         jobs.seen = None
-        report = await tools.volume.run(live, max_age_s=self._files_max_age_s())
-        seconds = tools.clock.monotonic() - begun
-        tools.counts.volume_swept(report, seconds=seconds, at=tools.clock.now())
+        report = await self._volume.run(live, max_age_s=self._files_max_age_s())
+        seconds = self._clock.monotonic() - begun
+        self._counts.volume_swept(report, seconds=seconds, at=self._clock.now())
         _logger.info(
             "Cleanup: removed %d log files and %d directories (%d bytes)",
             report.files_removed,
             report.directories_removed,
             report.bytes_freed,
         )
-        return _with_fault(report, tools.volume_fault())
+        return _with_fault(report, self._volume_fault())
 
     async def _read_default_policy(self, namespace: str) -> Object | None:
         """Return the policy that knows the volume; None: it is not known whose the volume is."""
         try:
-            return await self._tools.policies.get_policy(namespace)
+            return await self._cluster.get_policy(namespace)
         except KubernetesError as error:
             _logger.warning("Cleanup: the volume is left alone: %s", error)
-            self._tools.counts.volume_left_alone(_POLICY_UNKNOWN)
+            self._counts.volume_left_alone(_POLICY_UNKNOWN)
             return None
 
     def _files_max_age_s(self) -> float:
-        policy = self._tools.book.get(self._tools.book.default_namespace)
+        policy = self._policies.get(self._policies.default_namespace)
         said = policy.rules.files_max_age_s if policy is not None else None
-        return self._schedule.files_max_age_s if said is None else said
+        return self._files_default_s if said is None else said
 
     async def _write_status(self, namespace: str, run: Run) -> bool:
         """Tell how it went, if anybody can be told. Somebody may edit the policy: read it again."""
-        tools = self._tools
         try:
             for _ in range(_WRITES):
-                raw = await tools.policies.get_policy(namespace)
+                raw = await self._cluster.get_policy(namespace)
                 if raw is None:
                     return True
-                inherited = tools.book.inherited_by(namespace)
-                patch = status_patch(raw, inherited, run, now=tools.clock.now())
+                inherited = self._policies.inherited_by(namespace)
+                patch = status_patch(raw, inherited, run, now=self._clock.now())
                 try:
-                    await tools.policies.patch_policy_status(namespace, patch)
+                    await self._cluster.patch_policy_status(namespace, patch)
                 except ConflictError as error:
                     refused: KubernetesError = error
                     continue
@@ -317,11 +338,11 @@ class Housekeeper:
 
     def _beats(self, seconds: float) -> int:
         """After how many intervals from its beginning the timer fires again."""
-        return max(math.ceil(seconds / self._schedule.interval_s), 1)
+        return max(math.ceil(seconds / self._interval_s), 1)
 
     def _of(self, namespace: str) -> str:
         """Whose run it is, unless it is that of the default policy, of which there is one."""
-        return "" if namespace == self._tools.book.default_namespace else f" for {namespace}"
+        return "" if namespace == self._policies.default_namespace else f" for {namespace}"
 
 
 def _with_fault(report: VolumeReport, fault: VolumeError | None) -> VolumeReport:

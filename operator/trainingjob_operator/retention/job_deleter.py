@@ -9,6 +9,7 @@ it is said again.
 
 import logging
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -37,6 +38,7 @@ from trainingjob_operator.jobs.ports import Recorder
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.retention.clock_guard import ClockGuard
 from trainingjob_operator.retention.policy_book import PolicyBook
+from trainingjob_operator.retention.unreported import Unreported
 
 LONGEST_WAIT_S: Final = 3600.0
 """What is due later than that is the sweep's business: it needs no place in memory."""
@@ -85,14 +87,32 @@ class Remover:
         events: Recorder,
         clock: Clock,
         guard: ClockGuard,
+        *,
+        unreported: Unreported,
+        on_deleted: Callable[[JobKey, str], object] = lambda key, reason: None,
+        dry_run: bool = False,
     ) -> None:
+        """Delete nothing yet.
+
+        Args:
+            jobs: where jobs are.
+            policies: says which policy holds for a job.
+            events: where Events go.
+            clock: the time.
+            guard: knows when nothing may be deleted.
+            unreported: takes what the status of a policy is to say.
+            on_deleted: takes the key of a job that was deleted, and why.
+            dry_run: deletes nothing, and calls `on_deleted` all the same.
+        """
         self._jobs: Final = jobs
         self._policies: Final = policies
         self._events: Final = events
         self._clock: Final = clock
         self._guard: Final = guard
         self._told: Final[OrderedDict[tuple[str, str], None]] = OrderedDict()
-        self._removed: Final[dict[str, Counter[str]]] = {}
+        self._unreported: Final = unreported
+        self._on_deleted: Final = on_deleted
+        self._dry_run: Final = dry_run
         self.removed_total: Final[Counter[str]] = Counter({TTL: 0, HISTORY: 0})
         self.errors_total = 0
 
@@ -109,15 +129,6 @@ class Remover:
     def is_held(self, verdict: Verdict) -> bool:
         """Whether a job is due and stays all the same."""
         return verdict.is_held(now=self._clock.now())
-
-    def take_removed(self, ruler: str) -> Counter[str]:
-        """How many jobs the policy of this namespace has had deleted since last asked, by reason."""
-        return self._removed.pop(ruler, Counter())
-
-    def not_told(self, ruler: str, removed: Counter[str]) -> None:
-        """That could not be said in the policy's status: the next run is to say it."""
-        if removed:
-            self._removed.setdefault(ruler, Counter()).update(removed)
 
     async def when_finished(self, job: JobView) -> float | None:
         """Delete a job if its time is over.
@@ -179,12 +190,20 @@ class Remover:
             return Removal(kept_by=verdict.held_by or CHANGED, verdict=verdict)
         if self._guard.distrusts():  # asked after the judgement: a sweep takes time, too
             return Removal(kept_by=REASON_CLOCK_STEPPED, verdict=verdict)
+        return await self._delete(job, verdict)
+
+    async def _delete(self, job: JobView, verdict: Verdict) -> Removal:
+        reason = TTL if verdict.expired else HISTORY
+        if self._dry_run:
+            self._on_deleted(job.key, reason)
+            return Removal()
         try:
             was_there = await self._jobs.delete_finished_job(job)
         except ConflictError:
             return Removal(conflict=True, kept_by=CHANGED, verdict=verdict)
         if was_there:
-            self._note(job, verdict, TTL if verdict.expired else HISTORY)
+            self._note(job, verdict, reason)
+            self._on_deleted(job.key, reason)
         return Removal(removed=was_there)
 
     def _is_surplus(self, job: JobView, by: Inherited | None) -> bool:
@@ -224,7 +243,7 @@ class Remover:
     def _note(self, job: JobView, verdict: Verdict, reason: str) -> None:
         self.removed_total[reason] += 1
         ruler = self._policies.ruler_of(job.key.namespace)
-        self._removed.setdefault(ruler, Counter())[reason] += 1
+        self._unreported.add_deleted(ruler, {reason: 1})
         ended_at = finished_at(job.status) or self._clock.now()
         old = age((self._clock.now() - ended_at).total_seconds())
         _logger.info(

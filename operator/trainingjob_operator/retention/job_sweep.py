@@ -103,7 +103,7 @@ class JobSweep:
         policies: PolicyBook,
         remover: Remover,
         *,
-        look_again: Callable[[JobKey], None] = lambda key: None,
+        enqueue: Callable[[JobKey], None] = lambda key: None,
     ) -> None:
         """Prepare.
 
@@ -111,12 +111,12 @@ class JobSweep:
             jobs: where jobs are.
             policies: who rules which namespace.
             remover: deletes one job.
-            look_again: takes the key of a job that the reconciler has yet to let go.
+            enqueue: takes the key of a job that the reconciler has yet to let go.
         """
         self._jobs: Final = jobs
         self._policies: Final = policies
         self._remover: Final = remover
-        self._look_again: Final = look_again
+        self._enqueue: Final = enqueue
 
     async def run(
         self, namespaces: Sequence[str | None], *, ruler: str, remember: bool = False
@@ -188,7 +188,7 @@ class JobSweep:
         elif self._remover.is_held(verdict):
             report.skipped[verdict.held_by] += 1
             if verdict.held_by == RECORD_HELD:
-                self._look_again(job.key)
+                self._enqueue(job.key)
         # One that finished in the future would be the newest until then, at the cost of newer ones.
         surplus = history.keep_newest(job) if history is not None and not verdict.ahead else None
         if history is None or surplus is None:

@@ -50,6 +50,11 @@ class PolicyBook:
         """The policy of a namespace, if it has one."""
         return self._known.get(namespace)
 
+    @property
+    def namespaces(self) -> frozenset[str]:
+        """The namespaces whose policies are known."""
+        return frozenset(self._known)
+
     def ruler_of(self, namespace: str) -> str:
         """The namespace whose policy looks after the jobs of this one."""
         known = self._known.get(namespace)

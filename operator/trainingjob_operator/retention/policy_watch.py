@@ -23,6 +23,7 @@ from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.kube.unreadable import Unreadable
 from trainingjob_operator.retention.policy_book import PolicyBook
+from trainingjob_operator.retention.unreported import Unreported
 
 DELETED: Final = "DELETED"
 
@@ -43,8 +44,9 @@ class PolicyWatch:
         *,
         namespaces: Sequence[str | None],
         unreadable: Unreadable,
-        look_again: Callable[[JobKey], None],
-        on_forgotten: Callable[[str], object] = lambda namespace: None,
+        unreported: Unreported,
+        enqueue: Callable[[JobKey], None],
+        creates_default: bool = True,
     ) -> None:
         """Prepare; nothing is sent yet.
 
@@ -54,16 +56,18 @@ class PolicyWatch:
             index: the jobs in memory.
             namespaces: where policies count; None alone stands for everywhere.
             unreadable: the lists that are forbidden to us.
-            look_again: takes the key of a job for which something else may hold by now.
-            on_forgotten: told the namespace of a policy that is gone.
+            unreported: what was done for policies that are gone leaves it.
+            enqueue: takes the key of a job for which something else may hold by now.
+            creates_default: creates the default policy where it is missing.
         """
         self._api: Final = api
         self._book: Final = book
         self._index: Final = index
         self._namespaces: Final = namespaces
         self._unreadable: Final = unreadable
-        self._look_again: Final = look_again
-        self._on_forgotten: Final = on_forgotten
+        self._unreported: Final = unreported
+        self._enqueue: Final = enqueue
+        self._creates_default: Final = creates_default
         self._turn: Final = asyncio.Lock()
         self._wake: Final = asyncio.Event()
         self._is_fresh = False
@@ -75,7 +79,7 @@ class PolicyWatch:
         policy = policy_view(raw)
         if kind == DELETED:
             if self._book.forget(policy.namespace, policy.uid):
-                self._on_forgotten(policy.namespace)
+                self._unreported.forget(policy.namespace)
                 self._apply({policy.namespace})
                 self._wake.set()
         elif self._book.put(policy):
@@ -117,9 +121,10 @@ class PolicyWatch:
         changed = self._book.replace(found, version, unread=unread)
         for namespace in changed:
             if self._book.get(namespace) is None:
-                self._on_forgotten(namespace)
+                self._unreported.forget(namespace)
         self._apply(changed)
-        if not self._book.has_default and self._book.default_namespace not in unread:
+        is_missing = not self._book.has_default and self._book.default_namespace not in unread
+        if is_missing and self._creates_default:
             await self._create_default()
         self._is_fresh = not unread
 
@@ -164,7 +169,7 @@ class PolicyWatch:
         for entry in self._index:
             job = entry.job
             if job.status.is_finished and (concerns_all or job.key.namespace in namespaces):
-                self._look_again(job.key)
+                self._enqueue(job.key)
 
 
 def _counts(raw: dict[str, Any]) -> bool:

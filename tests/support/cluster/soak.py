@@ -29,20 +29,11 @@ from tests.support.processes.processes import children, state
 from trainingjob_api.constants import LABEL_JOB_NAME
 from trainingjob_api.errors import EndpointUnavailableError
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.jobs.index_aging import IndexAging
-from trainingjob_operator.kube.events import EventRecorder
-from trainingjob_operator.observability.counters import Metrics
-from trainingjob_operator.retention.housekeeper import Housekeeper, Memory, Schedule, Tools
-from trainingjob_operator.retention.job_sweep import JobSweep
 
 HOUR_S: Final = 3600.0
 DAY_S: Final = 24 * HOUR_S
 TTL_S: Final = HOUR_S
 """The default of the settings: an hour after its end a job leaves memory and the cluster."""
-
-
-async def nobody_asks() -> None:
-    """There is no volume to be known as ours."""
 
 
 class _Nothing(list[Any]):
@@ -162,37 +153,17 @@ class Soak:
         self._look_every_s: Final = look_every_s
         self._cluster: Final = BusyCluster()
         self._endpoint: Final = CountingEndpoint(jobs)
-        self._events: Final = EventRecorder(self._cluster, self._cluster.clock)
         self._life: Final = OperatorLife(
             self._cluster,
             max_jobs=20_000,
             interval_s=interval_s / 2,
+            gc_interval_s=interval_s,
             endpoint=self._endpoint,
             retry_cache_size=retry_cache_size,
-            events=self._events,
             ttl_s=TTL_S,
         )
-        self._housekeeper: Final = self._make_housekeeper()
         self.looks: Final[list[Look]] = []
         self.evicted = 0
-
-    def _make_housekeeper(self) -> Housekeeper:
-        life, cluster = self._life, self._cluster
-        tools = Tools(
-            policies=cluster,
-            book=life.policies,
-            watch=life.policy_watch,
-            sweep=JobSweep(cluster, life.policies, life.remover, look_again=life.queue.add),
-            remover=life.remover,
-            guard=life.guard,
-            clock=cluster.clock,
-            counts=Metrics().gc,
-            aging=IndexAging(life.index, life.steady, retention_s=lambda: TTL_S),
-            memory=lambda: Memory(jobs=len(life.index), active=0, waiting=0, resident_bytes=0),
-            identify=nobody_asks,
-        )
-        schedule = Schedule(interval_s=self._interval_s, namespaces=(None,), files_max_age_s=DAY_S)
-        return Housekeeper(tools, schedule)
 
     async def run(self, *, outage: tuple[float, float] | None) -> None:
         """Live through all of it, and three quiet hours afterwards.
@@ -202,7 +173,6 @@ class Soak:
         """
         async with self._life, asyncio.TaskGroup() as group:
             background = [
-                group.create_task(self._events.run()),
                 group.create_task(self._keep_house()),
                 group.create_task(self._look_again_and_again()),
             ]
@@ -222,7 +192,7 @@ class Soak:
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(self._interval_s)
-            await self._housekeeper.tick(OPERATOR_NAMESPACE)
+            await self._life.housekeeper.tick(OPERATOR_NAMESPACE)
 
     async def _fail(self, from_hour: float, to_hour: float) -> None:
         await asyncio.sleep(from_hour * HOUR_S)
@@ -249,7 +219,7 @@ class Soak:
                 deliveries=carrier.outbox.deliveries,
                 queue=len(life.queue),
                 manifest_bytes=life.manifests.used_bytes,
-                event_memory=self._events.remembered,
+                event_memory=life.events.remembered,
                 tasks=len(asyncio.all_tasks()),
                 threads=threading.active_count(),
                 files=len(list(Path("/proc/self/fd").iterdir())),

@@ -92,7 +92,7 @@ async def test_jobs_that_wait_and_say_so_cost_no_requests_but_the_resyncs_lists(
         await asyncio.sleep(30)
         cluster.calls.clear()
         await asyncio.sleep(600)
-    assert set(methods(cluster)) == {"list_jobs", "list_pods"}
+    assert set(methods(cluster)) == {"list_jobs", "list_pods", "list_policies"}
 
 
 @leaping_time

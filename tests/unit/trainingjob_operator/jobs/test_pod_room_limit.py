@@ -229,7 +229,7 @@ async def test_jobs_that_wait_to_start_and_say_so_cost_no_requests_but_the_resyn
         await asyncio.sleep(30)
         cluster.calls.clear()
         await asyncio.sleep(1000)
-    assert {call.method for call in cluster.calls} == {"list_jobs", "list_pods"}
+    assert {call.method for call in cluster.calls} == {"list_jobs", "list_pods", "list_policies"}
 
 
 @leaping_time

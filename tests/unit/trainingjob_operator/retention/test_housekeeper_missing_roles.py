@@ -10,7 +10,6 @@ from tests.support.cluster.operator_life import OperatorLife
 from tests.unit.trainingjob_operator.retention.test_housekeeper import House, Volume, house
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended
 from trainingjob_api.errors import RightMissingError, UnavailableError
-from trainingjob_operator.retention.job_sweep import JobSweep
 
 NAMESPACES = ("web", "ml", "ops")
 
@@ -42,7 +41,7 @@ async def test_jobs_are_swept_wherever_they_can_be_listed() -> None:
     life = new_life(cluster)
     await life.policy_watch.refresh()
     cluster.forbidden.add(("list_jobs", "web"))
-    sweep = JobSweep(cluster, life.policies, life.remover)
+    sweep = life.job_sweep
     report = await sweep.run(NAMESPACES, ruler="ops", remember=True)
     assert left(cluster) == {"web"}
     assert (report.examined, report.errors, report.is_complete) == (2, 1, False)
@@ -59,7 +58,7 @@ async def test_a_server_that_fails_in_one_namespace_ends_the_sweep_as_ever() -> 
     life = new_life(cluster)
     await life.policy_watch.refresh()
     cluster.fail_next("list_jobs", UnavailableError("503"))
-    report = await JobSweep(cluster, life.policies, life.remover).run(NAMESPACES, ruler="ops")
+    report = await life.job_sweep.run(NAMESPACES, ruler="ops")
     assert (left(cluster), report.is_complete) == ({"ml"}, False)
 
 

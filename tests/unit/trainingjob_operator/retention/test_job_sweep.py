@@ -66,7 +66,7 @@ async def sweep(
     """One sweep by an operator that remembers nothing."""
     life = OperatorLife(cluster, ttl_s=ttl_s)
     await life.policy_watch.refresh()
-    looks = JobSweep(cluster, life.policies, life.remover, look_again=life.queue.add)
+    looks = life.job_sweep
     where = (None,) if ruler == "ops" else (ruler,)
     return await looks.run(where, ruler=ruler, remember=remember), life
 
@@ -92,7 +92,7 @@ async def test_a_sweep_deletes_what_is_over_and_counts_what_stays_by_reason() ->
     ]
     skipped = {"GitOps": 1, "Kept": 1, "RecordHeld": 1, "RecordPending": 1}
     assert (report.errors, dict(report.skipped), report.is_complete) == (0, skipped, True)
-    assert life.remover.take_removed("ops") == {"TTL": 3}
+    assert life.unreported.take_deleted("ops") == {"TTL": 3}
     assert len(life.queue) == 1, "the reconciler is asked to let go of what is held"
     assert report.seen is not None
     assert len(report.seen.uids) == report.examined == 11
@@ -136,7 +136,7 @@ async def test_a_history_limit_keeps_the_newest_of_each_namespace() -> None:
         )
     report, life = await sweep(cluster)
     assert names(cluster) == ["ml-1", "ml-own", "web-1", "web-own"]
-    assert life.remover.take_removed("ops") == {"HistoryLimit": 6}
+    assert life.unreported.take_deleted("ops") == {"HistoryLimit": 6}
     assert report.errors == 0
 
 
@@ -155,7 +155,7 @@ async def test_a_history_limit_that_is_raised_meanwhile_takes_nobody() -> None:
         life.policy_watch.policy_event("MODIFIED", cluster.policy("ops"))
 
     cluster.before["get_job"] = raise_limit
-    report = await JobSweep(cluster, life.policies, life.remover).run((None,), ruler="ops")
+    report = await life.job_sweep.run((None,), ruler="ops")
     assert names(cluster) == ["job-0", "job-1", "job-2"]
     assert dict(report.skipped) == {"Changed": 2}
 
@@ -203,7 +203,7 @@ async def test_a_job_at_which_we_fail_leaves_the_list_incomplete() -> None:
         return judge(job)
 
     life.remover.judge = fail  # type: ignore[method-assign]
-    report = await JobSweep(cluster, life.policies, life.remover).run((None,), ruler="ops")
+    report = await life.job_sweep.run((None,), ruler="ops")
     assert (names(cluster), report.errors, report.is_complete) == (["job-1"], 1, False)
 
 
@@ -235,7 +235,7 @@ async def test_jobs_that_finished_in_the_future_are_deferred_counted_and_told_on
     ended(cluster, "a-moment-ahead", ago_s=-30, outcome="Failed")
     ended(cluster, "newest", ago_s=10)
     _, life = await sweep(cluster)
-    looks = JobSweep(cluster, life.policies, life.remover)
+    looks = life.job_sweep
 
     async def told() -> list[str]:
         caplog.clear()

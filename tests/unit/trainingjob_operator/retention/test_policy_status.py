@@ -16,15 +16,15 @@ from trainingjob_api.errors import (
 
 @leaping_time
 async def test_a_volume_that_takes_no_logs_is_not_healthy_though_it_can_be_swept() -> None:
-    faults: list[VolumeError | None] = [VolumeError("it is full", reason="Unavailable"), None]
+    fault = VolumeError("it is full", reason="Unavailable")
     well = replace(REPORT, healthy=True, reason="Healthy", message="")
-    home = await house(volume=Volume(report=well), volume_fault=lambda: faults[0])
+    home = await house(volume=Volume(report=well))
+    assert home.life.archiver is not None
     said = []
-    for _ in range(2):
+    for home.life.archiver.volume_fault in (fault, None):
         await home.keeper.tick("ops")
         [found] = [c for c in home.status()["conditions"] if c["type"] == "VolumeHealthy"]
         said.append((found["status"], found["reason"], found["message"]))
-        faults.pop(0)
     told = "logs could not be written when that was last tried: it is full"
     assert said == [("False", "Unavailable", told), ("True", "Healthy", "")]
     assert home.counts.volumes == [well, well], "the sweeps themselves were successes"
@@ -33,7 +33,9 @@ async def test_a_volume_that_takes_no_logs_is_not_healthy_though_it_can_be_swept
 @leaping_time
 async def test_what_is_wrong_with_the_sweep_is_said_before_what_is_wrong_with_the_logs() -> None:
     fault = VolumeError("it is full", reason="Unavailable")
-    home = await house(volume=Volume(), volume_fault=lambda: fault)
+    home = await house(volume=Volume())
+    assert home.life.archiver is not None
+    home.life.archiver.volume_fault = fault
     await home.keeper.tick("ops")
     [found] = [c for c in home.status()["conditions"] if c["type"] == "VolumeHealthy"]
     assert (found["reason"], found["message"]) == ("PermissionDenied", "set logVolume.asRoot")
@@ -74,6 +76,7 @@ async def test_sums_that_nobody_could_be_told_go_with_their_policy_and_have_a_li
     home.cluster.fail_next("patch_policy_status", UnavailableError("down"), times=2)
     for _ in range(2):
         await home.keeper.tick("ops")
-    assert home.keeper._untold["ops"]["bytesFreed"] == 2**53 - 1
-    home.keeper.policy_forgotten("ops")
-    assert home.keeper._untold == {}
+    assert home.life.unreported.sums_of("ops")["bytesFreed"] == 2**53 - 1
+    home.cluster.delete_policy("ops")
+    await home.life.policy_watch.refresh()
+    assert home.life.unreported.sums_of("ops") == {}

@@ -46,4 +46,4 @@ async def test_nothing_is_kept_of_a_policy_whose_end_only_a_list_has_told() -> N
     await life.remover.remove(JobKey("ml", "old"), cluster.job("old")["metadata"]["uid"])
     cluster.delete_policy("ml")
     await life.policy_watch.refresh()
-    assert not life.remover.take_removed("ml")
+    assert not life.unreported.take_deleted("ml")
