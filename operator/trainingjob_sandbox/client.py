@@ -23,6 +23,7 @@ PatchType = Literal["merge", "json", "strategic"]
 
 _CALL_TIMEOUT_S: Final = 30.0
 _WATCH_S: Final = 300
+_CONNECTIONS: Final = 64
 _PAGE: Final = 500
 _BACKOFF_S: Final = (0.1, 5.0)
 _MAX_LINE: Final = 8 * 1024 * 1024
@@ -90,19 +91,28 @@ class Changed:
 class ApiClient:
     """A connection pool to one API server. Use it as an async context manager."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, *, connections: int = _CONNECTIONS) -> None:
+        """Prepare to connect.
+
+        Args:
+            credentials: where to and as whom.
+            connections: at most; 0: no limit. A log that is followed holds one for as long as it runs.
+        """
         self.credentials = credentials
+        self._connections = connections
         self._ssl = credentials.ssl_context()
         self._session: aiohttp.ClientSession | None = None
 
     @classmethod
-    def from_kubeconfig(cls, path: Path, context: str | None = None) -> Self:
+    def from_kubeconfig(
+        cls, path: Path, context: str | None = None, *, connections: int = _CONNECTIONS
+    ) -> Self:
         """A client for the kubeconfig's current (or the named) context.
 
         Raises:
             KubeconfigError: the file cannot be used.
         """
-        return cls(load_kubeconfig(path, context))
+        return cls(load_kubeconfig(path, context), connections=connections)
 
     async def __aenter__(self) -> Self:
         headers = {"Accept": "application/json", "User-Agent": "trainingjob-sandbox"}
@@ -110,7 +120,7 @@ class ApiClient:
             headers["Authorization"] = f"Bearer {self.credentials.token}"
         self._session = aiohttp.ClientSession(
             headers=headers,
-            connector=aiohttp.TCPConnector(ssl=self._ssl or True, limit=64),
+            connector=aiohttp.TCPConnector(ssl=self._ssl or True, limit=self._connections),
             timeout=aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S),
             read_bufsize=256 * 1024,
         )
@@ -195,6 +205,23 @@ class ApiClient:
             # Jitter, because the node's watches all break together when the server goes.
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
             delay_s = min(delay_s * 2, _BACKOFF_S[1])
+
+    async def pod_log(self, namespace: str, pod: str, container: str) -> AsyncIterator[bytes]:
+        """Read what a container has written and writes, from its start to its end.
+
+        Raises:
+            ApiError: before the end: the stream broke, or there is nothing to read (yet or any more).
+        """
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
+        query = {"follow": "true", "container": container}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        try:
+            async with self._http.get(self._url(path), params=query, timeout=timeout) as response:
+                await _raise_for_status(response)
+                async for chunk in response.content.iter_any():
+                    yield chunk
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError(0, "Unavailable", f"GET {path}: {_sentence(error)}") from error
 
     async def _stream(
         self, path: str, selectors: Mapping[str, str], version: str

@@ -24,10 +24,9 @@ from typing import Final, Self
 from trainingjob_api.crd import retention_policy_crd, training_job_crd
 from trainingjob_sandbox.apiserver import ApiServerThread
 from trainingjob_sandbox.client import ApiClient, ApiError
+from trainingjob_sandbox.folders import claim, lock, remove_tree
 from trainingjob_sandbox.node.mark import plant
 from trainingjob_sandbox.node.names import NONCE_VARIABLE
-from trainingjob_sandbox.root import claim, lock
-from trainingjob_sandbox.trees import remove_tree
 
 _LOG: Final = logging.getLogger(__name__)
 _READY_S: Final = 30.0

@@ -1,15 +1,14 @@
 """The built-in kinds that the sandbox serves."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from trainingjob_sandbox.apiserver import events_view
 from trainingjob_sandbox.apiserver.crds import CrdStrategy
 from trainingjob_sandbox.apiserver.names import Identity
-from trainingjob_sandbox.apiserver.pod_templates import PodTemplateStrategy
-from trainingjob_sandbox.apiserver.pods import PodStrategy
-from trainingjob_sandbox.apiserver.resources import ALL_VERBS, Resource
+from trainingjob_sandbox.apiserver.pods import PodStrategy, PodTemplateStrategy
+from trainingjob_sandbox.apiserver.resources import ALL_VERBS, Resource, View
 from trainingjob_sandbox.apiserver.selectors import FieldPaths
-from trainingjob_sandbox.apiserver.storage import CollectionId
+from trainingjob_sandbox.apiserver.storage import CollectionId, JsonObject
 from trainingjob_sandbox.apiserver.strategies import (
     ClaimStrategy,
     DataStrategy,
@@ -31,6 +30,31 @@ QUOTAS: Final = CollectionId("", "resourcequotas")
 CRDS: Final = CollectionId("apiextensions.k8s.io", "customresourcedefinitions")
 
 FIRST_NAMESPACES: Final = ("default", "kube-system")
+
+_RENAMED: Final = {
+    "involvedObject": "regarding",
+    "message": "note",
+    "reportingComponent": "reportingController",
+    "source": "deprecatedSource",
+    "firstTimestamp": "deprecatedFirstTimestamp",
+    "lastTimestamp": "deprecatedLastTimestamp",
+    "count": "deprecatedCount",
+}
+"""Fields of the core's events, and what they are called in the other group."""
+
+_BACK: Final = {new: old for old, new in _RENAMED.items()}
+
+
+def _rename(event: Mapping[str, Any], names: Mapping[str, str], version: str) -> JsonObject:
+    renamed = {names.get(name, name): value for name, value in event.items()}
+    return {**renamed, "apiVersion": version}
+
+
+_EVENTS_VIEW: Final = View(
+    encode=lambda event: _rename(event, _RENAMED, "events.k8s.io/v1"),
+    decode=lambda event: _rename(event, _BACK, "v1"),
+)
+"""One store of events, two ways to write them: `v1` and `events.k8s.io/v1`."""
 
 _STATUS: Final = {"status": ("get", "patch", "update")}
 
@@ -146,7 +170,7 @@ def builtin_resources() -> list[Resource]:
                 **_paths(*_INVOLVED, under="regarding.", found_under="involvedObject."),
                 "reportingController": ("reportingComponent",),
             },
-            view=events_view.VIEW,
+            view=_EVENTS_VIEW,
             stored_as=EVENTS,
             description="Something that happened to an object.",
         ),

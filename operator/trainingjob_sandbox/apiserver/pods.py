@@ -1,6 +1,7 @@
 """Pods: what the server fills in, what it refuses, and how they end."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from trainingjob_sandbox.apiserver.clock import now, timestamp
@@ -32,6 +33,8 @@ _UPDATE_REFUSED: Final = (
     "(only additions to existing tolerations),`spec.terminationGracePeriodSeconds` "
     "(allow it to be set to 1 if it was previously negative)"
 )
+_UNREADABLE_POD: Final = 'Pod in version "v1" cannot be handled as a Pod'
+_UNREADABLE_TEMPLATE: Final = 'PodTemplate in version "v1" cannot be handled as a PodTemplate'
 
 
 def is_finished(pod: Mapping[str, Any]) -> bool:
@@ -248,3 +251,29 @@ def _unreadable(found: str, field: str, go_type: str) -> ApiError:
         'Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal '
         f"{found} into Go struct field {field} of type {go_type}"
     )
+
+
+class PodTemplateStrategy(Strategy):
+    """PodTemplates: reads, completes and judges the pod in `template`."""
+
+    def __init__(self) -> None:
+        self._pods: Final = PodStrategy()
+
+    def decode(self, obj: Mapping[str, Any], unknown: list[str]) -> JsonObject:
+        """Return a copy; what cannot be read as a pod's cannot be read here."""
+        copied: JsonObject = copy_json(obj)
+        try:
+            copied["template"] = self._pods.decode(copied.get("template") or {}, unknown)
+        except ApiError as error:
+            raise bad_request(str(error).replace(_UNREADABLE_POD, _UNREADABLE_TEMPLATE)) from None
+        return copied
+
+    def prepare_create(self, obj: JsonObject) -> None:
+        """Fill in the defaults of the pod's spec."""
+        self._pods.prepare_create(obj["template"])
+        del obj["template"]["status"]
+
+    def validate(self, new: JsonObject, old: JsonObject | None) -> list[Cause]:
+        """Judge the pod; the names of its fields begin with `template`."""
+        causes = self._pods.validate(new["template"], None)
+        return [replace(cause, field=f"template.{cause.field}") for cause in causes]

@@ -17,11 +17,10 @@ from trainingjob_sandbox.node.containers import Container, Ended, RestartPolicy
 from trainingjob_sandbox.node.environment import ConfigError, Place
 from trainingjob_sandbox.node.host import Host
 from trainingjob_sandbox.node.launch import LaunchError, Workspace, base_variables, build_launch
-from trainingjob_sandbox.node.log_file import LogFile
+from trainingjob_sandbox.node.log_file import LogFile, termination_message
 from trainingjob_sandbox.node.names import Object
 from trainingjob_sandbox.node.process import ContainerProcess, Exit
 from trainingjob_sandbox.node.supervisor import START_ERROR_CODE, Launch
-from trainingjob_sandbox.node.termination import termination_message
 from trainingjob_sandbox.node.volumes import VolumeError, Volumes
 
 _CONFIG_RETRY_S: Final = (0.5, 10.0)

@@ -8,10 +8,15 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
+from trainingjob_sandbox.node.names import Object
+
 MAX_BYTES: Final = 10 * 1024 * 1024
 """What is kept of one container's output, at least half and at most all of it."""
 
 _BLOCK: Final = 64 * 1024
+_MAX_MESSAGE: Final = 4096
+_MAX_LOG: Final = 2048
+_MAX_LOG_LINES: Final = 80
 
 
 class LogFile:
@@ -120,3 +125,16 @@ class LogFile:
         """Wake everybody who waits now; whoever waits later waits for the next write."""
         self._grown.set()
         self._grown = asyncio.Event()
+
+
+def termination_message(container: Object, exit_code: int, file: Path | None, log: LogFile) -> str:
+    """Return at most 4096 bytes of the file; with `FallbackToLogsOnError` the last 2048 of the log."""
+    message = b""
+    if file is not None and file.is_file():
+        with file.open("rb") as written:
+            message = written.read(_MAX_MESSAGE)
+    policy = container.get("terminationMessagePolicy")
+    if not message and exit_code and policy == "FallbackToLogsOnError":
+        start = max(log.tail(_MAX_LOG_LINES), log.end - _MAX_LOG)
+        message, _ = log.read(start, _MAX_LOG)
+    return message.decode("utf-8", "replace")

@@ -1,12 +1,9 @@
-"""Names by which the node, its starter and the API server know each other, and what is ours.
-
-The project's own label and kind appear here as words: the sandbox is a cluster of its own, and
-knows the operator by its public API only.
-"""
+"""Names by which the node, its starter and the API server know each other, and which pods are ours."""
 
 from typing import Any, Final
 
-LABEL_JOB_UID: Final = "trainingjob.dev/job-uid"
+from trainingjob_api.constants import GROUP, KIND_TRAINING_JOB, LABEL_JOB_UID
+
 TAINT: Final = "trainingjob.dev/sandbox"
 """Keeps a real scheduler's ordinary pods away. Also the label of the Node object."""
 
@@ -18,9 +15,6 @@ NONCE_VARIABLE: Final = "TRAININGJOB_SANDBOX_NONCE"
 """Hands the mark's nonce to the node: `ps` shows command lines to everybody, environments not."""
 
 Object = dict[str, Any]
-
-_GROUP: Final = "trainingjob.dev/"
-_KIND: Final = "TrainingJob"
 
 
 def refusal(pod: Object) -> str:
@@ -34,7 +28,9 @@ def refusal(pod: Object) -> str:
     if not uid:
         return f"this node runs pods of TrainingJobs only: the label {LABEL_JOB_UID} is missing"
     for owner in metadata.get("ownerReferences") or []:
-        is_job = owner.get("kind") == _KIND and str(owner.get("apiVersion")).startswith(_GROUP)
+        is_job = owner.get("kind") == KIND_TRAINING_JOB and str(
+            owner.get("apiVersion")
+        ).startswith(f"{GROUP}/")
         if owner.get("controller") and is_job and owner.get("uid") == uid:
             return ""
     return f"this node runs pods of TrainingJobs only: no TrainingJob {uid} controls this one"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from trainingjob_sandbox.client import ApiClient, ApiError, Changed, Listed
+from trainingjob_sandbox.folders import claim, remove_tree
 from trainingjob_sandbox.node.binder import Binder
 from trainingjob_sandbox.node.containers import TERMINAL
 from trainingjob_sandbox.node.host import Host, can_mount, machine_capacity
@@ -17,8 +18,6 @@ from trainingjob_sandbox.node.names import TAINT, Object, refusal
 from trainingjob_sandbox.node.pod_worker import PodWorker
 from trainingjob_sandbox.node.registration import Registration
 from trainingjob_sandbox.node.reporter import pod_path
-from trainingjob_sandbox.root import claim
-from trainingjob_sandbox.trees import remove_tree
 
 _LOG: Final = logging.getLogger(__name__)
 _LAST_WORD_S: Final = 3.0

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from trainingjob_sandbox.client import ApiError
+from trainingjob_sandbox.folders import remove_tree
 from trainingjob_sandbox.node.container_runner import ContainerRunner, PodContext, Stop
 from trainingjob_sandbox.node.containers import TERMINAL, Container, Ended, PodState
 from trainingjob_sandbox.node.environment import Place
@@ -22,7 +23,6 @@ from trainingjob_sandbox.node.names import LOOPBACK, Object
 from trainingjob_sandbox.node.reporter import StatusReporter, pod_path
 from trainingjob_sandbox.node.sidecars import Sidecars
 from trainingjob_sandbox.node.volumes import Volumes
-from trainingjob_sandbox.trees import remove_tree
 
 _LOG: Final = logging.getLogger(__name__)
 _DEFAULT_GRACE_S: Final = 30.0

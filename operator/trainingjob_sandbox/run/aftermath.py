@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from trainingjob_sandbox.client import ApiError
+from trainingjob_api.constants import API_VERSION, LABEL_JOB_UID, PLURAL_TRAINING_JOBS
+from trainingjob_sandbox.client import ApiClient, ApiError
 from trainingjob_sandbox.run.documents import Object
 from trainingjob_sandbox.run.records import RecordService, facts
 from trainingjob_sandbox.run.screen import Screen
-from trainingjob_sandbox.run.view import LABEL_JOB_UID
 
 _RECORD_S: Final = 15.0
 """How long a record is waited for. It is there at once, or after one of the operator's retries."""
@@ -21,23 +21,11 @@ _GONE_S: Final = 45.0
 _LOOK_S: Final = 0.1
 
 
-class Client(Protocol):
-    """What this needs of an API client."""
-
-    async def get(self, path: str) -> Object:
-        """Read one object."""
-
-    async def list(
-        self, path: str, *, label_selector: str = "", field_selector: str = ""
-    ) -> tuple[list[Object], str]:
-        """Read a collection."""
-
-
 class Aftermath:
     """Shows what is left of one finished job."""
 
     def __init__(
-        self, client: Client, records: RecordService | None, screen: Screen, *, job: Object
+        self, client: ApiClient, records: RecordService | None, screen: Screen, *, job: Object
     ) -> None:
         """Prepare to show it.
 
@@ -54,9 +42,8 @@ class Aftermath:
         self._screen = screen
         self._name = metadata["name"]
         self._uid = metadata["uid"]
-        self._path = (
-            f"/apis/trainingjob.dev/v1alpha1/namespaces/{namespace}/trainingjobs/{self._name}"
-        )
+        jobs_path = f"/apis/{API_VERSION}/namespaces/{namespace}/{PLURAL_TRAINING_JOBS}"
+        self._path = f"{jobs_path}/{self._name}"
         self._pods_path = f"/api/v1/namespaces/{namespace}/pods"
 
     async def show_record(self) -> None:

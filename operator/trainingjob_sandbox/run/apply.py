@@ -1,9 +1,9 @@
 """Creates the objects of a file in a fresh sandbox, and explains the server's refusals."""
 
 import re
-from typing import Final, Protocol
+from typing import Final
 
-from trainingjob_sandbox.client import ApiError
+from trainingjob_sandbox.client import ApiClient, ApiError
 from trainingjob_sandbox.run.documents import Document, Documents, InputError, Object
 
 _FIELD_ERRORS: Final = (
@@ -19,14 +19,7 @@ _UNQUOTED: Final = re.compile(r'must be of type (?:\w+,)*string: "(?:number|inte
 """`cpu: 0.5`, `value: 1`: YAML takes for a number or a truth value what the API has as text."""
 
 
-class Creator(Protocol):
-    """What this needs of an API client."""
-
-    async def create(self, path: str, body: Object) -> Object:
-        """Create an object in the collection `path`."""
-
-
-async def apply(client: Creator, documents: Documents) -> Object:
+async def apply(client: ApiClient, documents: Documents) -> Object:
     """Create everything, the job last; returns the job as the server keeps it.
 
     Raises:
@@ -45,7 +38,7 @@ async def apply(client: Creator, documents: Documents) -> Object:
     return await _create(client, documents.job)
 
 
-async def _create(client: Creator, document: Document) -> Object:
+async def _create(client: ApiClient, document: Document) -> Object:
     try:
         # Strict, as kubectl does: a misspelt field is an error, not silently left out.
         path = f"{document.collection}?fieldValidation=Strict"

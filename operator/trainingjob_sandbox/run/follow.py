@@ -1,16 +1,14 @@
 """Follows one job to its end: watches it and its pods, and shows what they write, every line once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
-from trainingjob_sandbox.client import Changed, Listed
-from trainingjob_sandbox.run.pod_logs import LogsError
+from trainingjob_api.constants import API_VERSION, LABEL_JOB_UID, PLURAL_TRAINING_JOBS
+from trainingjob_sandbox.client import ApiClient, ApiError, Changed, Listed
 from trainingjob_sandbox.run.screen import Screen
 from trainingjob_sandbox.run.text import Lines
 from trainingjob_sandbox.run.view import (
-    LABEL_JOB_UID,
     JobView,
     Object,
     attempt_of,
@@ -29,42 +27,19 @@ seconds. Ranks that are being stopped may have last words."""
 _TRIES_AFTER_END: Final = 5
 
 
-class Client(Protocol):
-    """What this needs of an API client."""
-
-    async def list(
-        self, path: str, *, label_selector: str = "", field_selector: str = ""
-    ) -> tuple[list[Object], str]:
-        """Read a collection."""
-
-    def watch(
-        self, path: str, *, label_selector: str = "", field_selector: str = ""
-    ) -> AsyncIterator[Listed | Changed]:
-        """Follow a collection."""
-
-
-class Logs(Protocol):
-    """What this needs to read logs."""
-
-    def stream(self, namespace: str, pod: str, container: str) -> AsyncIterator[bytes]:
-        """A container's output from its start to its end; raises LogsError before that."""
-
-
 class JobFollower:
     """Follows one job. Its methods belong to one event loop."""
 
-    def __init__(self, client: Client, logs: Logs, screen: Screen, *, job: Object) -> None:
+    def __init__(self, client: ApiClient, screen: Screen, *, job: Object) -> None:
         """Prepare to follow.
 
         Args:
             client: of the API server.
-            logs: of the same.
             screen: where the job is shown.
             job: as it was created; its `metadata` says which one it is.
         """
         metadata = job["metadata"]
         self._client = client
-        self._logs = logs
         self._screen = screen
         self._job = job
         self._namespace = metadata["namespace"]
@@ -100,7 +75,7 @@ class JobFollower:
 
     async def _watch_job(self) -> None:
         metadata = self._job["metadata"]
-        path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{self._namespace}/trainingjobs"
+        path = f"/apis/{API_VERSION}/namespaces/{self._namespace}/{PLURAL_TRAINING_JOBS}"
         selector = f"metadata.name={metadata['name']}"
         async for event in self._client.watch(path, field_selector=selector):
             jobs = event.items if isinstance(event, Listed) else [event.object]
@@ -191,13 +166,13 @@ class JobFollower:
             ended = self._has_ended(metadata["uid"])
             skip = seen
             try:
-                stream = self._logs.stream(self._namespace, metadata["name"], container)
+                stream = self._client.pod_log(self._namespace, metadata["name"], container)
                 async for chunk in stream:
                     fresh, skip = chunk[skip:], max(0, skip - len(chunk))
                     seen += len(fresh)
                     for line in lines.feed(fresh):
                         self._screen.log(rank, line)
-            except LogsError:
+            except ApiError:
                 failures += ended
             else:
                 if ended or self._has_ended(metadata["uid"]):

@@ -1,6 +1,6 @@
 """A program: removes a folder when nobody holds the other end of its standard input any more.
 
-Run by path, with the standard library and `trees` only. See `workspace`.
+Run by path, with the standard library and `folders` only. See `workspace`.
 """
 
 import signal
@@ -19,7 +19,7 @@ _PAUSE_S: Final = 0.1
 def main() -> None:
     """Wait, then remove."""
     sys.path.append(str(Path(__file__).resolve().parents[2]))
-    from trainingjob_sandbox.trees import remove_tree  # noqa: PLC0415 - not on the path before
+    from trainingjob_sandbox.folders import remove_tree  # noqa: PLC0415 - not on the path before
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -16,7 +16,6 @@ from trainingjob_sandbox.run.apply import apply
 from trainingjob_sandbox.run.children import Children
 from trainingjob_sandbox.run.documents import Documents, Object
 from trainingjob_sandbox.run.follow import JobFollower
-from trainingjob_sandbox.run.pod_logs import PodLogs
 from trainingjob_sandbox.run.records import RecordService, is_installed
 from trainingjob_sandbox.run.screen import Screen
 from trainingjob_sandbox.run.view import JobView, summary
@@ -128,13 +127,10 @@ class Session:
             await children.records_are_ready(records)
         await children.start_operator(kubeconfig, self._operator_settings(records))
         self._screen.say(f"ready for: kubectl --kubeconfig {kubeconfig} get trainingjobs")
-        async with (
-            ApiClient.from_kubeconfig(kubeconfig) as client,
-            PodLogs(client.credentials) as logs,
-        ):
+        async with ApiClient.from_kubeconfig(kubeconfig, connections=0) as client:
             job = await apply(client, self._documents)
             self._started = time.monotonic()
-            follower = JobFollower(client, logs, self._screen, job=job)
+            follower = JobFollower(client, self._screen, job=job)
             interrupts.has_job = lambda: not follower.finished
             self._follower = follower
             canceller = asyncio.create_task(self._cancel(client, job, interrupts), name="cancel")

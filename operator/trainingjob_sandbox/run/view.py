@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from trainingjob_api.constants import (
+    ANNOTATION_MAIN_CONTAINER,
+    LABEL_ATTEMPT,
+    LABEL_INDEX,
+    LABEL_JOB_UID,
+    MAIN_CONTAINER,
+)
+
 Object = dict[str, Any]
 
-LABEL_JOB_UID: Final = "trainingjob.dev/job-uid"
-_LABEL_ATTEMPT: Final = "trainingjob.dev/attempt"
-_LABEL_INDEX: Final = "trainingjob.dev/index"
-_ANNOTATION_MAIN_CONTAINER: Final = "trainingjob.dev/main-container"
-_MAIN_CONTAINER: Final = "trainer"
 _OUTCOMES: Final = ("Complete", "Failed", "Cancelled")
 _USUAL_WAITS: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
 """Reasons of a waiting container that pass by themselves: nothing to tell."""
@@ -101,19 +104,19 @@ def belongs_to(pod: Object, job: Object) -> bool:
 
 def rank_of(pod: Object) -> int:
     """The rank of a job's pod among its nodes."""
-    return int(_labels(pod).get(_LABEL_INDEX, "0"))
+    return int(_labels(pod).get(LABEL_INDEX, "0"))
 
 
 def attempt_of(pod: Object) -> int:
     """The attempt that a job's pod belongs to."""
-    return int(_labels(pod).get(_LABEL_ATTEMPT, "0"))
+    return int(_labels(pod).get(LABEL_ATTEMPT, "0"))
 
 
 def main_container(pod: Object) -> str:
     """The name of the container whose output is the rank's."""
     names = [container["name"] for container in pod["spec"]["containers"]]
-    remembered = (pod["metadata"].get("annotations") or {}).get(_ANNOTATION_MAIN_CONTAINER)
-    wanted = (name for name in (remembered, _MAIN_CONTAINER) if name in names)
+    remembered = (pod["metadata"].get("annotations") or {}).get(ANNOTATION_MAIN_CONTAINER)
+    wanted = (name for name in (remembered, MAIN_CONTAINER) if name in names)
     return str(next(wanted, names[0]))
 
 

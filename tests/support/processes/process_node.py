@@ -21,9 +21,10 @@ from uuid import uuid4
 
 from hack.cluster.control_plane import ControlPlane
 from tests.support.apiserver.api import ApiServerUnderTest
+from trainingjob_api.constants import LABEL_JOB_UID
 from trainingjob_sandbox.client import ApiClient
 from trainingjob_sandbox.node.mark import plant
-from trainingjob_sandbox.node.names import LABEL_JOB_UID, NONCE_VARIABLE, TAINT
+from trainingjob_sandbox.node.names import NONCE_VARIABLE, TAINT
 from trainingjob_sandbox.starter import Sandbox
 
 _POLICY: Final = "training-jobs-tolerate-the-node-of-processes"

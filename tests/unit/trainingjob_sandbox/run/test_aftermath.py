@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from trainingjob_sandbox.client import ApiError
+from trainingjob_sandbox.client import ApiClient, ApiError
 from trainingjob_sandbox.run import aftermath
 from trainingjob_sandbox.run.aftermath import Aftermath
 from trainingjob_sandbox.run.records import RecordService
@@ -44,7 +44,7 @@ class FakeRecords:
         return f"/api/v1/jobs/{uid}"
 
 
-class FakeCluster:
+class FakeCluster(ApiClient):
     """Has a job and its pods until somebody has looked at them so often."""
 
     def __init__(self, *, job_looks: int = 0, pod_looks: int = 1) -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tests.support.builders import make_job
-from trainingjob_sandbox.client import ApiError
+from trainingjob_sandbox.client import ApiClient, ApiError
 from trainingjob_sandbox.run.apply import apply, causes
 from trainingjob_sandbox.run.documents import InputError, read_documents
 
@@ -14,7 +14,7 @@ Object = dict[str, Any]
 CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "source"}}
 
 
-class FakeClient:
+class FakeClient(ApiClient):
     """Creates everything, but for paths that hold a word for which it has an error."""
 
     def __init__(self, **refusals: ApiError) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support.builders import make_job
-from trainingjob_sandbox.client import Changed, Listed
+from trainingjob_sandbox.client import ApiClient, ApiError, Changed, Listed
 from trainingjob_sandbox.run.follow import JobFollower
-from trainingjob_sandbox.run.pod_logs import LogsError
 from trainingjob_sandbox.run.view import JobView
 
 Object = dict[str, Any]
@@ -42,7 +41,7 @@ def pod(state: Object, *, attempt: int = 0) -> Object:
     }
 
 
-class FakeServer:
+class FakeServer(ApiClient):
     """Watches that give what a test puts in, and logs as scripts of connections.
 
     A connection is a list of chunks; an exception in it breaks it, an event is waited for.
@@ -74,7 +73,7 @@ class FakeServer:
         while True:
             yield await queue.get()
 
-    async def stream(self, namespace: str, pod: str, container: str) -> AsyncIterator[bytes]:
+    async def pod_log(self, namespace: str, pod: str, container: str) -> AsyncIterator[bytes]:
         connections = self.logs[pod]
         for step in connections.pop(0) if len(connections) > 1 else connections[0]:
             if isinstance(step, Exception):
@@ -119,7 +118,7 @@ def screen() -> FakeScreen:
 
 
 async def follow(server: FakeServer, screen: FakeScreen) -> JobView:
-    follower = JobFollower(server, server, screen, job=make())
+    follower = JobFollower(server, screen, job=make())
     async with asyncio.timeout(10):
         return await follower.run()
 
@@ -144,9 +143,9 @@ async def test_a_broken_stream_is_taken_up_where_it_broke(
     server: FakeServer, screen: FakeScreen
 ) -> None:
     server.logs["digits-0-0"] = [
-        [b"one\ntw", LogsError("reset")],
-        [b"one\n", b"two\nthr", LogsError("reset")],
-        [LogsError("503")],
+        [b"one\ntw", ApiError(0, "Unavailable", "reset")],
+        [b"one\n", b"two\nthr", ApiError(0, "Unavailable", "reset")],
+        [ApiError(0, "Unavailable", "503")],
         [b"on", b"e\ntwo\nthree\n"],
     ]
     server.put_pod(pod(ENDED))
@@ -187,7 +186,7 @@ async def test_a_pod_that_is_first_seen_after_the_jobs_end_is_read_too(
 async def test_a_log_that_is_gone_is_not_waited_for(
     server: FakeServer, screen: FakeScreen
 ) -> None:
-    server.logs["digits-0-0"] = [[LogsError("404")]]
+    server.logs["digits-0-0"] = [[ApiError(0, "Unavailable", "404")]]
     server.put_pod(pod(ENDED))
     server.finish("Failed")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 LEAVE_AND_REMOVE = """
 import os
 from pathlib import Path
-from trainingjob_sandbox.trees import remove_tree
+from trainingjob_sandbox.folders import remove_tree
 
 if os.geteuid() == 0:  # root may remove everything anyway
     os.chown(".", 65534, 65534)
