@@ -20,7 +20,7 @@ class Carrier:
     """Retry cache, outbox and refill.
 
     Attributes:
-        outbox: what the reconciler speaks to.
+        outbox: the part that the reconciler uses.
         cache: the keys that wait.
     """
 
@@ -48,7 +48,7 @@ class Carrier:
             clock: the time.
             cluster: the name of this cluster, for the record.
             namespaces: where to look for jobs; None alone stands for everywhere.
-            on_delivery: called with a key of which there is news for the reconciler.
+            on_delivery: called with a key whose record was delivered, for the reconciler.
         """
         self.cache: Final = RetryCache(settings.retry_cache_size)
         self.outbox: Final = Outbox(

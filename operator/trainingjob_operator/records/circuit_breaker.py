@@ -1,7 +1,7 @@
 """The circuit breaker of the record endpoint: when it is down, it is asked once in a while.
 
-Closed: everything may try. After some failures in a row, or at once when the endpoint lets nobody
-in, it opens: one probe every `probe_every_s`. The first success closes it.
+Closed: everything may try. After some failures in a row, or at once when the endpoint refuses our
+token, it opens: one probe every `probe_every_s`. The first success closes it.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ _FAILURES_TO_OPEN: Final = 5
 
 
 class CircuitBreaker:
-    """Knows whether the endpoint is worth asking. All times are monotonic seconds."""
+    """The decision if the endpoint is to be asked. All times are monotonic seconds."""
 
     def __init__(self, *, probe_every_s: float = 30.0) -> None:
         self._probe_every_s: Final = probe_every_s
@@ -19,34 +19,34 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether the endpoint is taken to be down."""
+        """True if the endpoint is taken to be down."""
         return self._next_probe_at is not None
 
     def wait_s(self, *, now: float) -> float:
-        """For how many seconds nobody should ask; 0: ask."""
+        """Return for how many seconds not to ask; 0: ask."""
         return max(self._next_probe_at - now, 0.0) if self._next_probe_at is not None else 0.0
 
     def asking(self, *, now: float) -> None:
-        """Somebody asks: while it is open, nobody else does for a while."""
+        """Note a request: while it is open, no other one follows for a while."""
         if self._next_probe_at is not None:
             self._next_probe_at = now + self._probe_every_s
 
     def not_asked(self, *, now: float) -> None:
-        """Whoever was to ask had no reason to: somebody else may, at once."""
+        """Note that a request was not needed after all: another one may follow at once."""
         if self._next_probe_at is not None:
             self._next_probe_at = now
 
     def succeeded(self) -> bool:
-        """The endpoint has answered. True if it was taken to be down until now."""
+        """Note an answer. True if the endpoint was taken to be down until now."""
         was_open, self._next_probe_at, self._failures = self.is_open, None, 0
         return was_open
 
     def failed(self, *, now: float, at_once: bool = False) -> bool:
-        """The endpoint has not answered as it should. True if it is taken to be down from now on.
+        """Note a failure. True if the endpoint is taken to be down from now on.
 
         Args:
             now: monotonic time.
-            at_once: whether one failure is proof enough.
+            at_once: one failure is proof enough.
         """
         self._failures += 1
         if self.is_open or not (at_once or self._failures >= _FAILURES_TO_OPEN):

@@ -76,7 +76,7 @@ class RecordWriter:
         """The session, which belongs to the running loop."""
         self._session = self._session or aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._tls),
-            # Cookies would be state that nobody bounds, and a packed answer can be any size.
+            # Cookies would be state without a bound, and a packed answer can be any size.
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity", "User-Agent": "trainingjob-operator"},
             auto_decompress=False,

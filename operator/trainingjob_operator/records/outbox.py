@@ -1,11 +1,11 @@
-"""The outbox: carries the records of finished jobs to the endpoint, and tells what became of them.
+"""The outbox: carries the records of finished jobs to the endpoint, and reports the results.
 
 Nothing here is the truth. What waits says so in the cluster (`status.recordState`), and only the
 reconciler writes that; memory holds keys, in flight or waiting, and forgets any of them without
 loss.
 
-Bounds: `concurrency` writes in flight; the retry cache's limit of keys that wait; as many news that
-the reconciler has not taken yet. At that limit the outbox waits for it; if it takes none for a
+Bounds: `concurrency` writes in flight; the retry cache's limit of keys that wait; as many deliveries
+that the reconciler has not taken yet. At that limit the outbox waits for it; if it takes none for a
 while (jobs whose status cannot be written), the oldest make room. Their records are found and
 stored again one day, which the endpoint answers as it did the first time.
 
@@ -45,13 +45,13 @@ from trainingjob_operator.records.ready_jobs import ReadyJobs
 from trainingjob_operator.records.retry_cache import RetryCache
 
 AT_ONCE_S: Final = 0.25
-"""How long a job's terminal write waits for its record, so that one write can say both."""
+"""A job's terminal write waits for its record for so long, so that one write can say both."""
 
 _SLOW_S: Final = 30.0
 """After a try at once that came to nothing, no other job is made to wait for so long."""
 
 _LOOK_S: Final = 1.0
-"""How often it is looked whether news that wait can be passed on, and whether anybody takes them."""
+"""Interval at which deliveries that wait are notified, and at which it is seen if they are taken."""
 
 _SHORTEST_SLEEP_S: Final = 0.01
 _BACKOFF: Final = Backoff(1.0, 300.0)
@@ -59,7 +59,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Writer(Protocol):
-    """What writes one record; see `RecordWriter`."""
+    """The writer of one record; see `RecordWriter`."""
 
     async def write(self, record: Object) -> None:
         """Store a record."""
@@ -95,7 +95,7 @@ class Outbox:
             clock: the time.
             cluster: the name of this cluster, for the record.
             concurrency: writes in flight at most.
-            on_delivery: called with a key of which there is news for the reconciler.
+            on_delivery: called with a key whose record was delivered, for the reconciler.
             on_room: called whenever a try has ended, be it that its key has left the cache because
                 nothing waits for it any more.
             on_missed: called when something waits that is neither here nor in the cache.
@@ -125,7 +125,7 @@ class Outbox:
 
     @property
     def endpoint_is_down(self) -> bool:
-        """Whether the endpoint is taken to be down."""
+        """True if the endpoint is taken to be down."""
         return self._breaker.is_open
 
     @property
@@ -135,11 +135,11 @@ class Outbox:
 
     @property
     def deliveries(self) -> int:
-        """News of records that the reconciler has not taken yet; as many as keys at most."""
+        """The number of deliveries that the reconciler has not taken yet; as many as keys at most."""
         return len(self._deliveries)
 
     def offer(self, key: JobKey) -> None:
-        """A job's record is to be stored. Never waits."""
+        """Take a job whose record is to be stored. Never waits."""
         evicted = self._cache.put(key, now=self._clock.monotonic())
         if evicted is not None:
             _logger.warning(
@@ -149,17 +149,18 @@ class Outbox:
 
     @property
     def wants_more(self) -> bool:
-        """Whether there is a place for what a list brings; in an outage only that of a key."""
+        """True if there is a place for what a list brings; in an outage only that of a key."""
         return not self._breaker.is_open or self._cache.room > 0
 
     def take_in(self, job: JobView, raw: Object) -> None:
-        """A list has just brought a job whose record waits. Never waits.
+        """Take in a job whose record waits, as a list has just brought it. Never waits.
 
         The list can be older than what the index knows: its pages are of one moment.
         """
-        key, now, told = job.key, self._clock.monotonic(), self._deliveries.of(job)
-        is_told = told is not None and told.revision == job.status.record_revision
-        if is_told or self._cache.is_left_alone(key, now=now):
+        key, now, delivery = job.key, self._clock.monotonic(), self._deliveries.of(job)
+        revision = job.status.record_revision
+        is_delivered = delivery is not None and delivery.revision == revision
+        if is_delivered or self._cache.is_left_alone(key, now=now):
             return
         entry = self._index.get(key)
         known = entry.job if entry is not None and entry.job.uid == job.uid else job
@@ -183,11 +184,11 @@ class Outbox:
             self._on_missed()
 
     def delivery_of(self, job: JobView) -> Delivery | None:
-        """What became of the record of this very job, until `forget_delivery` is called."""
+        """Return the delivery of this very job's record, until `forget_delivery` is called."""
         return self._deliveries.of(job)
 
     def forget_delivery(self, key: JobKey) -> None:
-        """The news of this job's record are in its status, or there is no such job any more."""
+        """Forget a delivery that the job's status says, or whose job is gone."""
         if self._deliveries.forget_delivery(key):
             self._wake.set()
 
@@ -241,7 +242,7 @@ class Outbox:
             task.add_done_callback(self._ended)
 
     def _next(self, now: float) -> tuple[JobKey, JobView | None] | None:
-        """What to send next, as a list has just brought it or by its key alone."""
+        """Return what to send next, as a list has just brought it or by its key alone."""
         # A probe asks about the endpoint, not the record: it waits for no record's back-off.
         is_probe = self._breaker.is_open
         if is_probe and (key := self._cache.take_probe()) is not None:
@@ -258,11 +259,11 @@ class Outbox:
         return not self._tasks and self._deliveries.is_stuck
 
     def _wait_s(self, now: float) -> float:
-        """For how long the endpoint is to be left alone."""
+        """Return for how long the endpoint is to be left alone."""
         return max(self._breaker.wait_s(now=now), self._held_until - now, 0.0)
 
     async def _sleep(self) -> None:
-        """Until something is due, or happens."""
+        """Sleep until something is due, or happens."""
         now = self._clock.monotonic()
         due = now if len(self.ready) else self._cache.next_due(now=now)
         wait: float | None = None
@@ -305,21 +306,21 @@ class Outbox:
         try:
             await self._writer.write(record)
         except RecordConflictError as error:
-            self._tell(key, record, "Conflict", str(error))
+            self._note_answer(key, record, "Conflict", str(error))
         except RecordRejectedError as error:
-            self._tell(key, record, "Rejected", str(error))
+            self._note_answer(key, record, "Rejected", str(error))
         else:
-            self._tell(key, record, "Stored", "")
+            self._note_answer(key, record, "Stored", "")
 
     async def _find(self, key: JobKey, listed: JobView | None) -> Object | None:
-        """The record of a job that waits for it; None: there is no such job any more."""
+        """Return the record of a job that waits for it; None: there is no such job any more."""
         entry = self._index.get(key)
         job = entry.job if entry is not None else listed
         if listed and job and is_newer(listed.resource_version, job.resource_version):
             job = listed  # the watch is behind the list
         manifest = self._manifests.get(job) if job is not None else None
         if entry is None:
-            self._manifests.drop(key)  # nobody else would
+            self._manifests.drop(key)  # nothing else would
         if job is None or manifest is None:
             raw = await self._jobs.get_job(key)
             if raw is None:
@@ -336,14 +337,14 @@ class Outbox:
             job, status, labels=manifest.labels, spec=manifest.spec, cluster=self._cluster
         )
 
-    def _tell(
+    def _note_answer(
         self,
         key: JobKey,
         record: Object,
         result: Literal["Stored", "Conflict", "Rejected"],
         message: str,
     ) -> None:
-        """The endpoint has spoken of this record: let the reconciler know."""
+        """Note the endpoint's answer about this record, for the reconciler."""
         if self._breaker.succeeded():
             _logger.info("the record endpoint answers again; %d keys wait", len(self._cache))
             self._cache.hasten(now=self._clock.monotonic())

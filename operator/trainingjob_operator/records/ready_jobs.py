@@ -1,6 +1,6 @@
 """Jobs that a list has just brought, whose records can be made without reading them once more.
 
-Bound: `max_jobs`. Whoever lists looks for room first. What is too large for the index, the specs,
+Bound: `max_jobs`. A list is asked for only while there is room. What is too large for the index, the specs,
 is in the manifest cache, with its own bound; a job whose manifest has gone from there is read.
 """
 
@@ -25,7 +25,7 @@ class ReadyJobs:
 
     @property
     def room(self) -> int:
-        """How many more can come."""
+        """The number of jobs that can still come."""
         return self.max_jobs - len(self._jobs)
 
     def put(self, job: JobView) -> bool:

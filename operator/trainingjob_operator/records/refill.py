@@ -23,7 +23,7 @@ from trainingjob_operator.records.retry_cache import RetryCache
 
 EVERY_S: Final = 300.0
 REJECTED_EVERY_S: Final = 86_400.0
-"""What was rejected is offered again once a day, and by every new process: it may be mended."""
+"""What was rejected is offered again once a day, and by every new process: the receiver may be corrected."""
 
 _PAGE: Final = 100
 _RETRY_S: Final = 5.0
@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Cursor:
-    """Where a walk over the namespaces stands."""
+    """The position of a walk over the namespaces."""
 
     namespace: int = 0
     token: str = ""
@@ -87,7 +87,7 @@ class Refill:
 
     @property
     def _has_more(self) -> bool:
-        """Whether something may wait that no walk has come by, or that was forgotten since.
+        """True if something may wait that no walk has come by, or that was forgotten since.
 
         What was forgotten since the walk began counts, and not since it was gone on with: it can be
         behind the cursor. A new walk waits for a free place in the cache: without one, what fails
@@ -120,7 +120,7 @@ class Refill:
                 wait = _RETRY_S
             else:
                 self._wake.clear()  # who poked meanwhile was heard: that would list all once more
-                self.poke()  # all can have gone out meanwhile, and nobody be left to say so
+                self.poke()  # all can have gone out meanwhile, and nothing be left to say so
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._wake.wait()

@@ -13,7 +13,7 @@ from trainingjob_operator.core.job import JobKey
 
 @dataclass(slots=True)
 class _Try:
-    """When the next try of a key is due, in monotonic seconds, and how many have failed."""
+    """The time of the next try of a key, in monotonic seconds, and how many have failed."""
 
     due: float
     failures: int = 0
@@ -38,7 +38,7 @@ class RetryCache:
 
     @property
     def room(self) -> int:
-        """How many keys can come without any having to go."""
+        """The number of keys that can come without an eviction."""
         return self.max_keys - len(self._tries)
 
     def put(self, key: JobKey, *, now: float) -> JobKey | None:
@@ -70,7 +70,7 @@ class RetryCache:
             self._tries.setdefault(key, _Try(due=now)).in_flight = True
 
     def is_left_alone(self, key: JobKey, *, now: float) -> bool:
-        """Whether a key is being tried, or has failed and its next try is not due yet."""
+        """True if a key is being tried, or has failed and its next try is not due yet."""
         each = self._tries.get(key)
         return each is not None and (each.in_flight or each.due > now)
 
@@ -93,7 +93,7 @@ class RetryCache:
             each.failures += 1
 
     def failures(self, key: JobKey) -> int:
-        """How many tries of a key have failed."""
+        """Return how many tries of a key have failed."""
         each = self._tries.get(key)
         return each.failures if each is not None else 0
 
@@ -107,12 +107,12 @@ class RetryCache:
             each.due = min(each.due, now)
 
     def next_due(self, *, now: float) -> float | None:
-        """When the next key is due: `now` if one is due already; None: none waits."""
+        """Return when the next key is due: `now` if one is due already; None: none waits."""
         first: float | None = None
         for each in self._tries.values():
             if each.in_flight:
                 continue
             if each.due <= now:
-                return now  # the usual case, and the first one tells
+                return now  # the usual case, and the first one says it
             first = each.due if first is None else min(first, each.due)
         return first
