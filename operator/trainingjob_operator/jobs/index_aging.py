@@ -27,7 +27,7 @@ class Index(Protocol):
 
     @property
     def forgotten_total(self) -> int:
-        """How many jobs were forgotten so far."""
+        """The number of jobs that were forgotten so far."""
         ...
 
     def forget_finished_before(self, when: datetime) -> int:

@@ -47,7 +47,7 @@ class PodComparison:
         self._unplaced: Final = unplaced
         self._on_change: Final = on_change
         # A job that comes into the index later has pods in pages that were passed by then.
-        # Of one that is over, pods were passed over that count again if somebody revives it.
+        # Of one that is over, pods were passed over that count again if it is revived.
         self._entries: Final = tuple((entry, entry.job.status.is_finished) for entry in entries)
         self._listed: Final[set[str]] = set()
         self.version = "0"
