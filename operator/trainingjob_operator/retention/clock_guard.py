@@ -1,7 +1,7 @@
 """Noticing that the wall clock was set, or that the process stood still: nothing is deleted for a while.
 
 Ages are read from the wall clock, because times in the cluster are. A clock that is set ten days
-ahead makes everything ten days old. It is compared with the monotonic clock, which nobody sets.
+ahead makes everything ten days old. It is compared with the monotonic clock, which cannot be set.
 
 A process that was stopped for hours (SIGSTOP, a machine that slept, a node without a free cycle)
 wakes with what it knew before: every appointment of those hours is due at once, and what a policy
@@ -36,7 +36,7 @@ class ClockGuard:
         Args:
             clock: both clocks.
             hold_s: for how many seconds nothing is deleted once a leap of more than an hour was
-                seen: long enough that somebody can set the clock right again. After a standstill
+                seen: long enough for the clock to be set right again. After a standstill
                 it is at least a minute, for lists and watches to say what has changed meanwhile.
         """
         self._clock: Final = clock
@@ -56,14 +56,14 @@ class ClockGuard:
             await asyncio.sleep(BEAT_S)
 
     def distrusts(self) -> bool:
-        """Whether nothing may be deleted now."""
+        """True if nothing may be deleted now."""
         wall, monotonic = self._clock.now(), self._clock.monotonic()
         leap = (wall - self._wall).total_seconds() - (monotonic - self._monotonic)
         self._wall, self._monotonic = wall, monotonic
         if abs(leap) > MOST_DRIFT_S:
             self.leaps_total += 1
             self._hold(f"the wall clock was set by {leap:.0f} s", self.hold_s)
-        # Asked here, too: whoever is due after a standstill may come before the beat.
+        # Asked here, too: a job that is due after a standstill may come before the beat.
         if self._beat_at is not None and monotonic - self._beat_at > MOST_SILENCE_S:
             self.standstills_total += 1
             silence_s, self._beat_at = monotonic - self._beat_at, monotonic

@@ -65,7 +65,7 @@ class Counts(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What is in memory.
+    """The numbers of what is in memory.
 
     Attributes:
         jobs: jobs in the index.
@@ -243,7 +243,7 @@ class Housekeeper:
     async def _sweep_jobs(self, namespace: str, *, is_default: bool) -> JobsReport:
         if not is_default:
             if self._policies.ruler_of(namespace) != namespace:
-                return JobsReport()  # it cannot be understood, and rules nobody
+                return JobsReport()  # it cannot be understood, and rules no job
             return await self._sweep.run((namespace,), ruler=namespace)
         try:
             await self._watch.refresh()
@@ -317,7 +317,7 @@ class Housekeeper:
         return self._files_default_s if said is None else said
 
     async def _write_status(self, namespace: str, run: Run) -> bool:
-        """Tell how it went, if anybody can be told. Somebody may edit the policy: read it again."""
+        """Write how it went into the policy, if it is there. It may have been edited: read it again."""
         try:
             for _ in range(_WRITES):
                 raw = await self._cluster.get_policy(namespace)
@@ -341,7 +341,7 @@ class Housekeeper:
         return max(math.ceil(seconds / self._interval_s), 1)
 
     def _of(self, namespace: str) -> str:
-        """Whose run it is, unless it is that of the default policy, of which there is one."""
+        """Name the policy of the run, unless it is the default one, of which there is one."""
         return "" if namespace == self._policies.default_namespace else f" for {namespace}"
 
 
@@ -354,7 +354,7 @@ def _with_fault(report: VolumeReport, fault: VolumeError | None) -> VolumeReport
 
 
 def _jobs_unknown(jobs: JobsReport) -> VolumeReport:
-    """What is said of a volume that is left alone because of this."""
+    """Return the report on a volume that is left alone because of this."""
     why = "; ".join(jobs.not_listed) or f"{jobs.not_understood} were not understood"
     message = f"nothing is removed while not all jobs can be listed: {why}"
     return VolumeReport(healthy=False, reason=REASON_JOBS_UNKNOWN, message=message)

@@ -41,7 +41,7 @@ from trainingjob_operator.retention.policy_book import PolicyBook
 from trainingjob_operator.retention.unreported import Unreported
 
 LONGEST_WAIT_S: Final = 3600.0
-"""What is due later than that is the sweep's business: it needs no place in memory."""
+"""The longest appointment in memory; later ones belong to the sweep."""
 
 CHANGED: Final = "Changed"
 """Why a job stays: it is not any more what it was when it was seen."""
@@ -57,7 +57,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What became of a job that was to be deleted.
+    """The result for a job that was to be deleted.
 
     Attributes:
         removed: it was deleted, by us.
@@ -122,12 +122,12 @@ class Remover:
         return len(self._told)
 
     def judge(self, job: JobView) -> Verdict:
-        """What is to become of a job, as it was seen."""
+        """Return the decision about a job, as it was seen."""
         inherited = self._policies.inherited_by(job.key.namespace)
         return judge(job, inherited, now=self._clock.now())
 
     def is_held(self, verdict: Verdict) -> bool:
-        """Whether a job is due and stays all the same."""
+        """True if a job is due and stays all the same."""
         return verdict.is_held(now=self._clock.now())
 
     async def when_finished(self, job: JobView) -> float | None:
@@ -149,7 +149,7 @@ class Remover:
                 if not error.permanent:
                     raise
                 _logger.warning("Cleanup: cannot remove job %s: %s", job.key, error)
-                return None  # a right is missing, or somebody's rule says no: the sweep asks again
+                return None  # a right is missing, or admission says no: the sweep asks again
             if removal.conflict:
                 return _LOOK_AGAIN_S
             if removal.verdict is None:
@@ -207,7 +207,7 @@ class Remover:
         return Removal(removed=was_there)
 
     def _is_surplus(self, job: JobView, by: Inherited | None) -> bool:
-        """Whether it still is one too many: somebody may have edited the policy since."""
+        """True if it still is one too many: the policy may have been edited since."""
         if by is None or not counts_for_history(job):
             return False
         return self._policies.inherited_by(job.key.namespace) == by
@@ -225,7 +225,7 @@ class Remover:
             self._tell_of_gitops(job)
 
     def _is_news(self, job: JobView, reason: str) -> bool:
-        """Whether that was not said of this job yet."""
+        """True if that was not said of this job yet."""
         if (job.uid, reason) in self._told:
             return False
         self._told[job.uid, reason] = None

@@ -41,7 +41,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Seen:
-    """What a complete list says of every job, for the sweep of the volume.
+    """The result of a complete list of jobs, for the sweep of the volume.
 
     It grows with the jobs of the cluster, some 200 bytes each, and is gone when that sweep ends.
     """
@@ -51,7 +51,7 @@ class Seen:
     kept: set[str] = field(default_factory=set)
 
     def note(self, job: JobView) -> None:
-        """Take in a job, whoever's it is."""
+        """Take in a job of any policy."""
         self.uids.add(job.uid)
         if job.keep:
             self.kept.add(job.uid)
@@ -126,8 +126,7 @@ class JobSweep:
         Args:
             namespaces: what to list; None alone stands for everything.
             ruler: the namespace of the policy.
-            remember: whether to keep what the volume's sweep needs, of all jobs, whoever rules
-                them.
+            remember: keep what the volume's sweep needs, of all jobs, under any policy.
         """
         report = JobsReport(seen=Seen() if remember else None)
         try:

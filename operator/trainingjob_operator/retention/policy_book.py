@@ -43,7 +43,7 @@ class PolicyBook:
 
     @property
     def has_default(self) -> bool:
-        """Whether the default policy is there."""
+        """True if the default policy is there."""
         return self.default_namespace in self._known
 
     def get(self, namespace: str) -> PolicyView | None:
@@ -61,7 +61,7 @@ class PolicyBook:
         return namespace if known is not None and known.invalid is None else self.default_namespace
 
     def inherited_by(self, namespace: str) -> Inherited | None:
-        """What is said of the jobs of a namespace; None: that is not known."""
+        """Return the rules for the jobs of a namespace; None: they are not known."""
         own = self._known.get(namespace)
         default = self._known.get(self.default_namespace)
         if own is None and not self._is_known(namespace):
@@ -75,11 +75,11 @@ class PolicyBook:
         )
 
     def _is_known(self, namespace: str) -> bool:
-        """Whether a namespace without a policy in the book has none."""
+        """True if a namespace without a policy in the book has none."""
         return self._is_complete and namespace not in self._unread
 
     def put(self, policy: PolicyView) -> bool:
-        """Take in a policy as it was just seen; older news than the book has are ignored.
+        """Take in a policy as it was just seen; what is older than the book has is ignored.
 
         Returns:
             Whether it says something else than what the book had.

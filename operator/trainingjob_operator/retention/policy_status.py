@@ -1,4 +1,4 @@
-"""What a run of the housekeeping says in the status of its policy: a log that kubectl shows."""
+"""The status of a policy after a run of the housekeeping: a log that kubectl shows."""
 
 import math
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Run:
         errors: all in all.
         skipped: jobs that stay although they were due: how many, by reason.
         volume: how the sweep of the volume went; None: there was none.
-        untold: what earlier runs did and no status could be told, for the sums of all runs.
+        untold: what earlier runs did and no status says, for the sums of all runs.
     """
 
     started_at: datetime
@@ -52,7 +52,7 @@ class Run:
 
     @property
     def figures(self) -> dict[str, int]:
-        """What it did, by the names that status has for it."""
+        """Return what it did, by the names that status has for it."""
         volume = self.volume or VolumeReport()
         return {
             "jobsDeleted": self.jobs_deleted,
@@ -63,9 +63,9 @@ class Run:
         }
 
     def not_told(self) -> dict[str, int]:
-        """What the sums of the next run are to take along, if this one's status was not written.
+        """Return what the sums of the next run take along, if this one's status was not written.
 
-        Not the jobs: some of them went between the runs, and whoever deleted them keeps count.
+        Not the jobs: some of them went between the runs, and the job deleter counts them.
         """
         return {
             name: min(self.untold.get(name, 0) + count, _MAX_TOTAL)

@@ -5,7 +5,7 @@ When a policy says something else than before, the finished jobs in memory are l
 shorter time to live takes effect at once.
 
 A namespace whose policies are forbidden to us is left out, and asked about again every half
-minute; what it is told of by the watch, or was known before, holds on.
+minute; what the watch reports, or was known before, stays.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 
 class PolicyWatch:
-    """Where news of policies come in."""
+    """The intake of changes of policies."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class PolicyWatch:
             _logger.info("created the default RetentionPolicy in namespace %s", namespace)
 
     def _apply(self, namespaces: set[str]) -> None:
-        """What a policy says has changed: whoever is ruled by it may be due by now."""
+        """Look again at the jobs of a policy that has changed: they may be due by now."""
         if not namespaces:
             return
         concerns_all = self._book.default_namespace in namespaces

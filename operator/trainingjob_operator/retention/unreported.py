@@ -1,4 +1,4 @@
-"""What was done for a policy and is not in its status yet.
+"""The work that was done for a policy and is not in its status yet.
 
 Shared by the deleter, which adds to it, by the housekeeper, which writes it down, and by the policy
 watch, which drops what belongs to a policy that is gone.
