@@ -118,4 +118,4 @@ class _Measured:
             await self._app(scope, receive, watch)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.answered(scope["method"], route, status, perf_counter() - begun)
+            self._metrics.count_answer(scope["method"], route, status, perf_counter() - begun)

@@ -155,7 +155,7 @@ class JobsApi:
         body = await read_json_body(request, max_bytes=self._max_body)
         entry = parse_entry(uid, body, idempotency_key)
         outcome = await self._writer.write(entry)
-        self._metrics.taken(outcome.result)
+        self._metrics.count_result(outcome.result)
         if outcome.result is Result.CONFLICT:
             raise ConflictError(
                 f"revision {outcome.revision} of {uid} is stored with other content; "

@@ -115,17 +115,17 @@ class Metrics:
         ):
             self._registry.register(_Counted(family, text, label, counts))
 
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+    def count_answer(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request. `route` is the pattern that matched, never the path."""
         known = method if method in _METHODS else "other"
         self._requests.labels(known, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def taken(self, result: Result) -> None:
-        """Count a stored record."""
+    def count_result(self, result: Result) -> None:
+        """Count a PUT by its result."""
         self._results.labels(result.value).inc()
 
-    def committed(self, records: int, seconds: float) -> None:
+    def count_commit(self, records: int, seconds: float) -> None:
         """Count a committed batch."""
         self._batches.observe(records)
         self._commits.observe(seconds)

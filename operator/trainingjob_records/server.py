@@ -131,7 +131,7 @@ class Service:
     async def _store(self, entries: Sequence[Entry]) -> list[Outcome]:
         begun = perf_counter()
         outcomes = await self._database.write(lambda connection: store(connection, entries))
-        self._metrics.committed(len(entries), perf_counter() - begun)
+        self._metrics.count_commit(len(entries), perf_counter() - begun)
         return outcomes
 
 
