@@ -125,7 +125,7 @@ class Archiver:
 
     @property
     def volume_error(self) -> str:
-        """Why the volume cannot be written at the moment; "" when it can, or might."""
+        """The reason why the volume cannot be written at the moment; "" when it can, or might."""
         return self._volume_error if self._clock.monotonic() < self._volume_error_until else ""
 
     def outcomes_of(self, job: JobView) -> Mapping[str, LogOutcome]:

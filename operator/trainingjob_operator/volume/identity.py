@@ -1,4 +1,4 @@
-"""Who this install is: a name for people, and an identity by which a volume is known to be ours.
+"""The identity of this install: a name for people, and an identity by which a volume is known to be ours.
 
 The identity is the uid of the operator's own namespace. A name is `default` everywhere; a uid is
 given once in all clusters, and a namespace that was deleted and made again has another one.
@@ -30,11 +30,11 @@ class Identity:
 
     @property
     def why_unknown(self) -> str:
-        """Why the identity is not known; "" when it is."""
+        """The reason why the identity is not known; "" when it is."""
         return "" if self._owner is not None else self._why_unknown
 
     def owner(self) -> Owner:
-        """Return who we are.
+        """Return the owner that this install is.
 
         Raises:
             VolumeError: that is not known. Nothing may be claimed, written or removed.
@@ -45,13 +45,13 @@ class Identity:
         return owner
 
     def learn(self, uid: str) -> None:
-        """Take in the uid of the operator's own namespace, as it was just read."""
+        """Remember the uid of the operator's own namespace, as it was just read."""
         self._owner = Owner(self._cluster, self._namespaces, uid)
 
     def doubt(self, why: str) -> None:
-        """Take in why it could not be read just now; what was read before is still believed."""
+        """Remember why it could not be read just now; what was read before is still believed."""
         self._why_unknown = why
 
     def forget(self, why: str) -> None:
-        """Take in that there is no such namespace (any more): what was read before is void."""
+        """Forget what was read before: there is no such namespace (any more)."""
         self._owner, self._why_unknown = None, why

@@ -43,7 +43,7 @@ _UNREADABLE: Final = Mark(uid="", namespace="", name="", cluster="")
 
 @dataclass(frozen=True, slots=True)
 class Sentinel:
-    """What the file says."""
+    """The contents of the file: which volume it is, and its owner."""
 
     volume_id: str
     owner: Owner

@@ -8,7 +8,7 @@ from trainingjob_api.errors import VolumeError
 from trainingjob_operator.volume.layout import SENTINEL
 
 UNKNOWN: Final = "unknown"
-"""How people write the identity of an owner that a file does not name."""
+"""The word by which people name an owner whose identity the file does not have."""
 
 MOST_ADOPTED: Final = 16
 """Earlier owners that a volume remembers at most; a further one is refused."""

@@ -18,8 +18,8 @@ from unittest.mock import patch
 
 from tests.support.cluster.cluster import FakeCluster
 from tests.support.volume.mounting import Outcome, Scenario, mount, print_scenario, tmpfs
-from tests.support.volume.volume import NOBODY, OURS, WEEK_S, Volume, new_uid
-from tests.support.volume.volume_scenarios import fill, told
+from tests.support.volume.volume import OURS, Volume, new_uid
+from tests.support.volume.volume_scenarios import fill, outcome_of
 from trainingjob_api.errors import VolumeError
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.core.decision import LogOutcome
@@ -85,7 +85,7 @@ def a_damaged_directory(folder: Path) -> Outcome:
         disk.write(b"\xff" * 1024)
     mount("-o", "loop,errors=continue", image, place)
     report = volume.sweep()
-    return told(report, damaged=damaged, left=sorted(volume.names() - {"lost+found"}))
+    return outcome_of(report, damaged=damaged, left=sorted(volume.names() - {"lost+found"}))
 
 
 def leave_no_room(place: Path) -> None:
@@ -118,7 +118,7 @@ def without_trash(place: Path) -> Outcome:
     volume.age()
     first = volume.sweep()
     names = sorted(path.name for path in place.iterdir())
-    return told(first, full=full, names=names, later=told(volume.sweep()))
+    return outcome_of(first, full=full, names=names, later=outcome_of(volume.sweep()))
 
 
 def no_inode_for_the_trash(folder: Path) -> Outcome:
@@ -142,7 +142,7 @@ def no_block_for_names_in_the_trash(folder: Path) -> Outcome:
     volume.age()
     with patch.object(trash, "MAX_OPEN", 3):
         report = volume.sweep()
-    return told(report, full=full, left=sorted(volume.names()), trash=volume.trash())
+    return outcome_of(report, full=full, left=sorted(volume.names()), trash=volume.trash())
 
 
 def more_left_in_the_root_than_fits(folder: Path) -> Outcome:
@@ -157,7 +157,7 @@ def more_left_in_the_root_than_fits(folder: Path) -> Outcome:
     left = [path.name for path in place.iterdir() if path.name.startswith(".trash.")]
     return {
         "full": full,
-        "first": told(reports[0]),
+        "first": outcome_of(reports[0]),
         "directories": sum(report.directories_removed for report in reports),
         "errors": sum(report.errors for report in reports),
         "left": left,
@@ -178,7 +178,7 @@ def no_inode_to_go_back(folder: Path) -> Outcome:
 
     with patch.object(removing, "judge_again", judge_again):
         report = volume.sweep()
-    return told(report, text=log.read_text(), trash=volume.trash())
+    return outcome_of(report, text=log.read_text(), trash=volume.trash())
 
 
 def no_room_to_say_whose_it_is(folder: Path) -> Outcome:
@@ -190,23 +190,10 @@ def no_room_to_say_whose_it_is(folder: Path) -> Outcome:
     volume.age()
     volume.owner = OURS
     first = volume.sweep()
-    told_then = (place / ".trainingjob-volume").read_text()
+    then = (place / ".trainingjob-volume").read_text()
     shutil.rmtree(place / "others")
     volume.sweep()
-    return told(first, first=told_then, later=(place / ".trainingjob-volume").read_text())
-
-
-def read_only_bind(folder: Path) -> Outcome:
-    """The file system is writable, but not through this mount."""
-    volume = Volume(folder / "volume")
-    for _ in range(5):
-        volume.log(new_uid())
-    volume.age()
-    mount("--bind", volume.path, volume.path)
-    mount("-o", "remount,bind,ro", volume.path)
-    sweep = volume.new_sweep()
-    reports = [told(sweep.sweep(NOBODY, max_age_s=WEEK_S)) for _ in range(2)]
-    return {"reports": reports, "left": len(volume.names())}
+    return outcome_of(first, first=then, later=(place / ".trainingjob-volume").read_text())
 
 
 # --- the archive ------------------------------------------------------------------------------------
@@ -271,7 +258,7 @@ def archived(place: Path) -> Outcome:
     left = (place / f"job_{uid}.log").stat().st_size
     swept = volume.sweep(LiveJobs(frozenset({uid})))
     again = archive(place, uid)
-    return told(
+    return outcome_of(
         swept,
         lost=lost.lost,
         volume_fault=lost.volume_fault,
@@ -353,7 +340,7 @@ def a_job_without_an_inode(folder: Path) -> Outcome:
     lost = archive(volume.path, uid)
     swept = volume.sweep(LiveJobs(frozenset({uid})))
     again = archive(volume.path, uid)
-    return told(swept, lost=lost.lost, again=again.lost, old=old.exists())
+    return outcome_of(swept, lost=lost.lost, again=again.lost, old=old.exists())
 
 
 def a_log_on_a_read_only_volume(folder: Path) -> Outcome:
@@ -377,7 +364,6 @@ SCENARIOS: dict[str, Scenario] = {
             more_left_in_the_root_than_fits,
             no_inode_to_go_back,
             no_room_to_say_whose_it_is,
-            read_only_bind,
         ),
         *(a_log_that_does_not_fit, a_log_that_does_not_fit_on_ext4, a_job_without_an_inode),
         *(a_log_on_a_read_only_volume, a_damaged_directory),

@@ -4,6 +4,7 @@ The time of an inode's change cannot be set, so nothing can be made old. Instead
 was there before `Volume.age()` is as old as one likes, because the sweep's clocks say so.
 """
 
+import asyncio
 import os
 import time
 from collections.abc import Callable
@@ -127,6 +128,13 @@ def wait_until(condition: Callable[[], bool], *, within_s: float = 30.0) -> None
     while not condition():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.0005)
+
+
+async def until(condition: Callable[[], bool], *, within_s: float = 30.0) -> None:
+    """Ask until it is so, and let the event loop go on meanwhile."""
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 def everything_below(path: Path) -> dict[str, bytes | str | None]:

@@ -21,7 +21,7 @@ NOBODYS_UID = 65534
 TRAINERS_UID = 1001
 
 
-def told(report: VolumeReport, **more: object) -> Outcome:
+def outcome_of(report: VolumeReport, **more: object) -> Outcome:
     """What a sweep reported."""
     return {
         "files": report.files_removed,
@@ -41,7 +41,7 @@ def mount_inside(folder: Path) -> Outcome:
     (inside / "canary").write_text("alive")
     volume.log(new_uid())
     volume.age()
-    return told(volume.sweep(), alive=(inside / "canary").exists())
+    return outcome_of(volume.sweep(), alive=(inside / "canary").exists())
 
 
 def mount_on_the_entry(folder: Path) -> Outcome:
@@ -49,7 +49,7 @@ def mount_on_the_entry(folder: Path) -> Outcome:
     entry = tmpfs(volume.path / f"job_{new_uid()}")
     (entry / "canary").write_text("alive")
     volume.age()
-    return told(volume.sweep(), alive=(entry / "canary").exists())
+    return outcome_of(volume.sweep(), alive=(entry / "canary").exists())
 
 
 def bind_mount_inside(folder: Path) -> Outcome:
@@ -63,7 +63,7 @@ def bind_mount_inside(folder: Path) -> Outcome:
     mount("--bind", outside, inside)
     volume.age()
     report = volume.sweep()
-    return told(report, alive=(outside / "canary").exists(), openat2=opening.has_openat2())
+    return outcome_of(report, alive=(outside / "canary").exists(), openat2=opening.has_openat2())
 
 
 def bind_mount_on_a_log(folder: Path) -> Outcome:
@@ -73,7 +73,7 @@ def bind_mount_on_a_log(folder: Path) -> Outcome:
     mount("--bind", outside, volume.log(new_uid()))
     volume.log(new_uid())
     volume.age()
-    return told(volume.sweep(), alive=outside.read_text() == "alive")
+    return outcome_of(volume.sweep(), alive=outside.read_text() == "alive")
 
 
 def not_mounted(folder: Path) -> Outcome:
@@ -92,20 +92,40 @@ def not_mounted(folder: Path) -> Outcome:
     below.unlink()
     third = sweep.sweep(NOBODY, max_age_s=WEEK_S)  # empty: looks as if it could be taken
     left = [path.name for path in place.iterdir()]
-    return {"first": told(first), "second": told(second), "third": told(third), "left": left}
+    return {
+        "first": outcome_of(first),
+        "second": outcome_of(second),
+        "third": outcome_of(third),
+        "left": left,
+    }
 
 
-def read_only(folder: Path) -> Outcome:
-    volume = Volume(tmpfs(folder / "volume"))
+def volume_of_five_logs(path: Path) -> Volume:
+    volume = Volume(path)
     for _ in range(5):
         volume.log(new_uid())
     volume.age()
+    return volume
+
+
+def read_only(folder: Path) -> Outcome:
+    volume = volume_of_five_logs(tmpfs(folder / "volume"))
     mount("-o", "remount,ro", volume.path)
     sweep = volume.new_sweep()
     sweep._volume_time_ns = lambda root: root.touch()  # type: ignore[misc]
     report = sweep.sweep(NOBODY, max_age_s=WEEK_S)
     later = volume.sweep()  # as if it had turned read-only after the first write
-    return told(report, later=told(later), left=len(volume.names()))
+    return {"reports": [outcome_of(report), outcome_of(later)], "left": len(volume.names())}
+
+
+def read_only_bind(folder: Path) -> Outcome:
+    """The file system is writable, but not through this mount."""
+    volume = volume_of_five_logs(folder / "volume")
+    mount("--bind", volume.path, volume.path)
+    mount("-o", "remount,bind,ro", volume.path)
+    sweep = volume.new_sweep()
+    reports = [outcome_of(sweep.sweep(NOBODY, max_age_s=WEEK_S)) for _ in range(2)]
+    return {"reports": reports, "left": len(volume.names())}
 
 
 def full(folder: Path) -> Outcome:
@@ -113,7 +133,7 @@ def full(folder: Path) -> Outcome:
     volume.tree(f"job_{new_uid()}")
     fill(volume.log(new_uid()))
     volume.age()
-    return told(volume.sweep(), left=len(volume.names()))
+    return outcome_of(volume.sweep(), left=len(volume.names()))
 
 
 def fill(path: Path) -> None:
@@ -135,7 +155,7 @@ def filled_by_others(folder: Path) -> Outcome:
     volume.age()
     used = os.statvfs(disk)
     report = volume.new_sweep(max_age_s=2 * 3600).sweep(NOBODY, max_age_s=WEEK_S)
-    return told(report, left=len(volume.names()), free=used.f_bavail / used.f_blocks)
+    return outcome_of(report, left=len(volume.names()), free=used.f_bavail / used.f_blocks)
 
 
 def trainers_files(place: Path) -> None:
@@ -188,14 +208,21 @@ def sweep_as_whoever_i_am(place: Path) -> Outcome:
         for line in Path("/proc/self/status").read_text().splitlines()
         if line.startswith("CapEff")
     )
-    return told(report, left=len(volume.names()), uid=os.getuid(), capabilities=effective)
+    return outcome_of(report, left=len(volume.names()), uid=os.getuid(), capabilities=effective)
 
 
 SCENARIOS: dict[str, Callable[[Path], Outcome]] = {
     each.__name__: each
     for each in (
         *(mount_inside, mount_on_the_entry, bind_mount_inside, bind_mount_on_a_log, not_mounted),
-        *(read_only, full, filled_by_others, another_user, root_with_two_capabilities),
+        *(
+            read_only,
+            read_only_bind,
+            full,
+            filled_by_others,
+            another_user,
+            root_with_two_capabilities,
+        ),
         sweep_as_whoever_i_am,
     )
 }

@@ -57,7 +57,7 @@ class LiveJobs:
 
 @dataclass(frozen=True, slots=True)
 class VolumeReport:
-    """How one sweep of the volume went.
+    """The result of one sweep of the volume.
 
     Attributes:
         files_removed: files, links and the like.
@@ -83,7 +83,7 @@ class VolumeReport:
 
 
 class Reason(StrEnum):
-    """Why an entry of the volume goes, or stays; the words of `skipped` and of `--dry-run`."""
+    """The reason why an entry of the volume goes, or stays; the words of `skipped` and of `--dry-run`."""
 
     EXPIRED = "expired"
     """Nothing in it has changed for the maximum age, and no job owns it: it goes."""

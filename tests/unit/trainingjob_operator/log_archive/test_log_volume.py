@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.cluster.cluster import FakeCluster
 from tests.support.processes.users import without_roots_rights
+from tests.support.volume.volume import until
 from trainingjob_api.constants import REASON_PERMISSION_DENIED, REASON_SENTINEL_MISSING
 from trainingjob_api.errors import VolumeError
 from trainingjob_operator.clock import SystemClock
@@ -132,9 +133,7 @@ async def test_a_root_that_was_mended_is_taken_without_a_restart(
         assert caplog.text.count("cannot be written") == 1, "it is said once"
     make_as_a_kubelet_does(place)
     with without_roots_rights():
-        async with asyncio.timeout(30):
-            while "can be used now" not in caplog.text:
-                await asyncio.sleep(0.01)
+        await until(lambda: "can be used now" in caplog.text)
     assert not claiming.done()
     claiming.cancel()
     await asyncio.wait([claiming])

@@ -2,18 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
 
 import pytest
 
+from tests.support.volume.volume import until
 from trainingjob_api.errors import VolumeError
 from trainingjob_operator.log_archive.threads import FileThread, FileThreads
-
-
-async def until(is_met: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not is_met():
-            await asyncio.sleep(0.01)
 
 
 async def test_what_a_call_returns_and_raises_comes_back() -> None:

@@ -14,6 +14,14 @@ from trainingjob_operator.volume import opening
 from trainingjob_operator.volume.sweep import deleter_pool as deleters
 
 
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """An empty directory that may become a root."""
+    path = tmp_path / "volume"
+    path.mkdir()
+    return path
+
+
 @pytest.fixture(params=["openat2", "openat", "processes"])
 def volume(
     tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

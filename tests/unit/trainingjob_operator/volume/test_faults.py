@@ -89,6 +89,11 @@ def link(path: Path) -> None:
     path.symlink_to("/etc/passwd")
 
 
+def link_to_directory(path: Path) -> None:
+    path.with_name("elsewhere").mkdir(mode=0o777)
+    path.symlink_to("elsewhere")
+
+
 def pipe(path: Path) -> None:
     os.mkfifo(path)
 
@@ -119,7 +124,9 @@ async def test_whatever_stands_in_place_of_a_log_is_an_error_of_that_job_alone(
         await put(store, OTHER)
 
 
-@pytest.mark.parametrize("stands_there", [link, pipe, closed_file], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "stands_there", [link, link_to_directory, pipe, closed_file], ids=lambda each: each.__name__
+)
 async def test_whatever_stands_in_place_of_a_directory_costs_no_log(
     store: LogStore, volume: Path, stands_there: Callable[[Path], None]
 ) -> None:
@@ -128,6 +135,7 @@ async def test_whatever_stands_in_place_of_a_directory_costs_no_log(
         with pytest.raises(EntryError, match=f"job_{UID}"):
             await store.ensure_job_directory(KEY, UID)
         await put(store, UID)
+    assert not (volume / "elsewhere" / ".trainingjob").exists()
 
 
 def permit_reading_only(path: Path) -> None:

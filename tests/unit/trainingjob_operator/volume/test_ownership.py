@@ -1,10 +1,7 @@
 """Whose volume it is: known by an identity, never by a name, and changed by a command alone."""
 
-import errno
 import json
-import os
 from collections.abc import Container
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +11,6 @@ from trainingjob_api.errors import VolumeError
 from trainingjob_operator.volume.owner_files import (
     create_sentinel,
     new_sentinel,
-    read_mark,
-    read_sentinel,
 )
 from trainingjob_operator.volume.ownership import Owner
 from trainingjob_operator.volume.root import Root
@@ -24,13 +19,6 @@ ME = Owner("default", (), "11111111-0000-4000-8000-000000000001")
 YOU = Owner("default", (), "22222222-0000-4000-8000-000000000002")
 OLD = {"version": 1, "volumeId": "old-one", "cluster": "default", "namespaces": []}
 UID = "0b7d2f3a-5c51-4f0e-9d0f-0123456789ab"
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    path = tmp_path / "volume"
-    path.mkdir()
-    return path
 
 
 def refused(place: Path, owner: Owner, expected_id: str | None = None) -> str:
@@ -95,36 +83,6 @@ def test_the_earlier_owners_that_a_volume_remembers_are_bounded(place: Path) -> 
             root.adopt(ME, "one more")
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_of_two_that_race_for_an_empty_root_one_gets_it(
-    place: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
-) -> None:
-    """On two nodes, where no lock keeps them apart; with hard links, and where there are none."""
-
-    def no_links(*_: object, **__: object) -> None:
-        raise OSError(errno.EPERM, "no hard links here")
-
-    if not links:
-        monkeypatch.setattr(os, "link", no_links)
-    fd = os.open(place, os.O_RDONLY)
-
-    def take(owner: Owner) -> bool:
-        try:
-            create_sentinel(new_sentinel(owner), at=fd)
-        except FileExistsError:
-            return False
-        return True
-
-    with ThreadPoolExecutor(8) as threads:
-        won = list(threads.map(take, [ME, YOU] * 8))
-    assert sum(won) == 1
-    found = read_sentinel(at=fd, path=str(place))
-    assert found is not None
-    assert found.owner == [ME, YOU][won.index(True) % 2]
-    assert [each.name for each in place.iterdir()] == [".trainingjob-volume"]
-    os.close(fd)
-
-
 def test_who_comes_second_to_an_empty_root_is_refused(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,16 +102,19 @@ def test_who_comes_second_to_an_empty_root_is_refused(
         assert root.check(YOU, None).owner == YOU
 
 
-@pytest.mark.parametrize("identity", [None, 7])
-def test_a_mark_without_an_identity_is_read_as_one_that_names_nobody(
-    place: Path, identity: object
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ((), (), True),
+        ((), ("a",), True),
+        (("a",), (), False),
+        (("a", "b"), ("b",), True),
+        (("a",), ("a", "b"), False),
+    ],
+)
+def test_whoever_serves_less_than_the_volumes_owner_may_not_sweep_it(
+    ours: tuple[str, ...], theirs: tuple[str, ...], expected: bool
 ) -> None:
-    old = {"uid": UID, "namespace": "ml", "name": "mnist", "cluster": "default"}
-    document = old if identity is None else old | {"identity": identity}
-    (place / ".trainingjob").write_text(json.dumps(document))
-    fd = os.open(place, os.O_RDONLY)
-    found = read_mark(at=fd)
-    os.close(fd)
-    assert found is not None
-    assert found.identity == ""
-    assert found.uid == (UID if identity is None else "")
+    assert Owner("here", ours, "me").covers(Owner("there", theirs, "me")) is expected
+    assert not Owner("here", ours, "me").covers(Owner("here", theirs, "you"))
+    assert not Owner("here", ours).covers(Owner("here", theirs)), "unknown equals nothing"

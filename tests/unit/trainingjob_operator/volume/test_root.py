@@ -23,13 +23,6 @@ OURS = Owner("here", ("ml",), ME)
 UID = "0b7d2f3a-5c51-4f0e-9d0f-0123456789ab"
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    path = tmp_path / "volume"
-    path.mkdir()
-    return path
-
-
 def refusal(path: str) -> VolumeError:
     with pytest.raises(VolumeError) as caught:
         Root.open(path)
@@ -179,37 +172,6 @@ def test_whoever_serves_more_namespaces_says_so_on_the_volume(place: Path) -> No
         with pytest.raises(VolumeError) as caught:
             root.claim(OURS, first.volume_id)
     assert caught.value.reason == "ForeignVolume"
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        *("", "{}", "[]", "not json", "\x00", '{"version": 2, "volumeId": "a", "cluster": "c"}'),
-        '{"version": 1, "volumeId": "", "cluster": "here", "namespaces": []}',
-        '{"version": 1, "volumeId": "a", "cluster": "here", "namespaces": "ml"}',
-        '{"version": 2, "volumeId": "a", "cluster": "here", "namespaces": [], "adopted": []}',
-        '{"version": 2, "volumeId": "a", "cluster": "c", "namespaces": [], "identity": "b"}',
-    ],
-)
-def test_a_damaged_sentinel_is_none(place: Path, content: str) -> None:
-    (place / ".trainingjob-volume").write_text(content)
-    with Root.open(str(place)) as root:
-        with pytest.raises(VolumeError) as first:
-            root.check(OURS, None)
-        with pytest.raises(VolumeError) as second:
-            root.initialise(OURS)
-    assert first.value.reason == second.value.reason == "SentinelMissing"
-
-
-def test_a_link_is_no_sentinel(place: Path, tmp_path: Path) -> None:
-    real = tmp_path / "real"
-    real.mkdir()
-    with Root.open(str(real)) as root:
-        root.claim(OURS, None)
-    (place / ".trainingjob-volume").symlink_to(real / ".trainingjob-volume")
-    with Root.open(str(place)) as root, pytest.raises(VolumeError) as caught:
-        root.check(OURS, None)
-    assert caught.value.reason == "SentinelMissing"
 
 
 def test_two_processes_never_have_the_lock_at_once(place: Path) -> None:

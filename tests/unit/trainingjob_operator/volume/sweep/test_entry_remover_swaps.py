@@ -62,9 +62,9 @@ def test_a_directory_swapped_for_a_link_again_and_again_leads_nowhere(volume: Vo
     finally:
         racer.kill()
         racer.wait()
-    told = json.loads(out)
-    assert told["swaps"] >= SWAPS
-    assert told["removed"] >= REMOVED, "of its links, by sweeps that met them in the race"
+    counts = json.loads(out)
+    assert counts["swaps"] >= SWAPS
+    assert counts["removed"] >= REMOVED, "of its links, by sweeps that met them in the race"
     volume.border_ns = moment(volume.path.parent) + HOUR_NS
     last = volume.sweep()
     assert (last.healthy, last.errors) == (True, 0), last

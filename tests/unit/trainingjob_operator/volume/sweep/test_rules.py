@@ -96,24 +96,6 @@ def test_a_mark_holds_what_is_not_ours(mark: Mark | None, expected: Reason | Non
     assert judge_mark(UID, mark, Owner("here", ("ml",), "me", ("before",))) is expected
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs", "expected"),
-    [
-        ((), (), True),
-        ((), ("a",), True),
-        (("a",), (), False),
-        (("a", "b"), ("b",), True),
-        (("a",), ("a", "b"), False),
-    ],
-)
-def test_whoever_serves_less_than_the_volumes_owner_may_not_sweep_it(
-    ours: tuple[str, ...], theirs: tuple[str, ...], expected: bool
-) -> None:
-    assert Owner("here", ours, "me").covers(Owner("there", theirs, "me")) is expected
-    assert not Owner("here", ours, "me").covers(Owner("here", theirs, "you"))
-    assert not Owner("here", ours).covers(Owner("here", theirs)), "unknown equals nothing"
-
-
 def test_a_mark_that_names_no_owner_is_taken_only_when_a_person_has_said_so() -> None:
     old = Mark(UID, "ml", "mnist", "here")
     assert judge_mark(UID, old, Owner("here", identity="me")) is Reason.FOREIGN

@@ -324,5 +324,5 @@ def test_a_clock_that_was_set_costs_one_sweep(volume: Volume, days: int) -> None
 def test_the_volume_tells_its_own_time(volume: Volume) -> None:
     before = moment(volume.path)
     with Root.open(str(volume.path)) as root:
-        told = root.touch()
-    assert before < told <= moment(volume.path)
+        its_own = root.touch()
+    assert before < its_own <= moment(volume.path)

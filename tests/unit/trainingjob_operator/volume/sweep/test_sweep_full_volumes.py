@@ -55,15 +55,6 @@ def test_a_full_volume_is_swept_before_it_is_told_of_further_namespaces(tmp_path
     assert '"namespaces": []' in found["later"]
 
 
-def test_a_volume_that_is_mounted_read_only_is_counted_and_left_alone(tmp_path: Path) -> None:
-    found = scenario("read_only_bind", tmp_path)
-    for report in found["reports"]:
-        assert (report["healthy"], report["reason"], report["files"]) == (False, "ReadOnly", 0)
-        assert 0 < report["errors"] < 5  # of as many entries: nobody tries on
-        assert "mount it writable" in report["message"]
-    assert found["left"] == 5
-
-
 @pytest.mark.parametrize("name", ["a_log_that_does_not_fit", "a_log_that_does_not_fit_on_ext4"])
 def test_a_log_that_does_not_fit_is_given_up_and_archived_when_a_sweep_has_made_room(
     tmp_path: Path, name: str
