@@ -177,7 +177,7 @@ class Engine:
             logs=self.archiver or NoLogArchive(),
             events=self.events,
             clock=clock,
-            policy=settings.policy,
+            settings=settings.decision_settings,
             accelerators=settings.reconciler.accelerators,
             cluster_name=settings.cluster_name,
             is_busy=lambda: self.queue.depth > 0,
@@ -196,13 +196,13 @@ class Engine:
             clock=clock,
             scope=Scope(namespaces=namespaces, retention_s=self.pressure.retention_s),
             interval_s=settings.reconciler.resync_interval,
-            policy=settings.policy,
+            settings=settings.decision_settings,
             unreadable=self.unreadable,
             on_rewind=begin_anew,
         )
         self.housekeeper: Final = self._housekeeper(cluster, clock, counters.gc)
         self.intake: Final = Intake(
-            self.index, self.manifests, self.queue, clock, policy=settings.policy
+            self.index, self.manifests, self.queue, clock, settings=settings.decision_settings
         )
         self.is_stopping = False
         self._tasks: Final[list[asyncio.Task[Any]]] = []

@@ -295,7 +295,7 @@ class Settings(_Group):
     logging: LoggingSettings = LoggingSettings()
 
     @property
-    def policy(self) -> DecisionSettings:
+    def decision_settings(self) -> DecisionSettings:
         """The settings that decisions need."""
         return DecisionSettings(
             restart_backoff_s=self.restart.backoff,

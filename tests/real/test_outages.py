@@ -205,7 +205,7 @@ async def test_a_list_whose_next_page_has_expired_is_made_again_and_complete(
             clock=SystemClock(),
             scope=Scope(namespaces=[api.namespace], retention_s=lambda: 3600.0),
             interval_s=3600,
-            policy=DecisionSettings(),
+            settings=DecisionSettings(),
         )
         await resync.resync_until_done()
     queue.close()

@@ -76,7 +76,7 @@ class FinalizerRelease:
         namespaces: Sequence[str | None],
         discard: bool,
         on_lost: Callable[[Object], None],
-        policy: DecisionSettings,
+        settings: DecisionSettings,
         clock: Clock,
         jobs_go_too: bool = False,
         policies_too: Sequence[str] = (),
@@ -92,7 +92,7 @@ class FinalizerRelease:
             discard: give up what cannot be stored of jobs that go; else they are held.
             on_lost: takes a record that is given up, before its job is freed. It can come again,
                 when the job changes just then.
-            policy: for how long a deleted job waits for its record.
+            settings: for how long a deleted job waits for its record.
             clock: the time.
             jobs_go_too: every job will be deleted, not only those that somebody has deleted.
             policies_too: where to look for policies beside that.
@@ -106,7 +106,7 @@ class FinalizerRelease:
         self._spared: Final = frozenset(spared)
         self._discard: Final = discard
         self._on_lost: Final = on_lost
-        self._policy: Final = replace(policy, recording=True, archiving=False)
+        self._settings: Final = replace(settings, recording=True, archiving=False)
         self._jobs_go_too: Final = jobs_go_too
         self._clock: Final = clock
         self._until = clock.monotonic() + PATIENCE_S
@@ -165,7 +165,7 @@ class FinalizerRelease:
     def _may_be_lost(self, job: JobView, result: str) -> bool:
         """True if the job may go without its record: as the operator lets it go, or discarded."""
         is_rejected = result == "Rejected" or job.status.record_state == RecordState.REJECTED
-        is_overdue = self._clock.now() >= release_deadline(job, self._policy)
+        is_overdue = self._clock.now() >= release_deadline(job, self._settings)
         return self._discard or (job.deleting and (is_rejected or is_overdue))
 
     def _ended(self, job: JobView) -> JobView:
@@ -176,7 +176,7 @@ class FinalizerRelease:
         if not job.deleting or not job.owes_record or job.status.is_finished:
             return job
         seen = Observation(job=job, pods_are_live=True)
-        return replace(job, status=plan(seen, self._policy, now=self._clock.now()).status)
+        return replace(job, status=plan(seen, self._settings, now=self._clock.now()).status)
 
     async def _release(self, job: JobView, raw: Object) -> bool:
         """Take the finalizer off a job that has it; False: that was refused."""

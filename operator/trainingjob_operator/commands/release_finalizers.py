@@ -74,7 +74,7 @@ async def release(
                 namespaces=only or (() if spared else settings.namespaces) or (None,),
                 discard=discard,
                 on_lost=_print_record,
-                policy=settings.policy,
+                settings=settings.decision_settings,
                 clock=SystemClock(),
                 jobs_go_too=jobs_go_too,
                 policies_too=() if only or spared else _beside(settings, connection.namespace),

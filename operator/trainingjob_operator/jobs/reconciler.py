@@ -69,7 +69,7 @@ class Reconciler:
         manifests: ManifestCache,
         events: Recorder,
         clock: Clock,
-        policy: DecisionSettings,
+        settings: DecisionSettings,
         records: Records,
         retention: Retention | None = None,
         logs: Logs,
@@ -87,7 +87,7 @@ class Reconciler:
         self._logs: Final = logs
         self._events: Final = events
         self._clock: Final = clock
-        self._policy: Final = policy
+        self._settings: Final = settings
         self._throttle: Final = StatusThrottle(is_busy)
         self._record_keeper: Final = RecordKeeper(
             cluster=cluster,
@@ -96,7 +96,7 @@ class Reconciler:
             records=records,
             events=events,
             clock=clock,
-            policy=policy,
+            settings=settings,
             cluster_name=cluster_name,
         )
         self._log_keeper: Final = LogKeeper(logs)
@@ -164,7 +164,7 @@ class Reconciler:
             unbegun=entry.unbegun,
             ended=tuple(entry.ended.values()) if entry.ended else (),
         )
-        return plan(seen, self._policy, now=self._clock.now())
+        return plan(seen, self._settings, now=self._clock.now())
 
     async def _write_and_act(self, entry: JobEntry, decided: Plan) -> float | None:
         job = entry.job
@@ -216,7 +216,7 @@ class Reconciler:
     async def _when_done(self, entry: JobEntry) -> float | None:
         """Let a job leave memory after a pass that has left nothing to be done, if it may."""
         job = entry.job
-        if is_settled(job, self._policy) and self._index.get(job.key) is entry:
+        if is_settled(job, self._settings) and self._index.get(job.key) is entry:
             self._index.settle(job.key, suspended_at(job))
         return await self._when_finished(job)
 

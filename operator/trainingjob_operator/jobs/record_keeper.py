@@ -48,7 +48,7 @@ class RecordKeeper:
         records: Records,
         events: Recorder,
         clock: Clock,
-        policy: DecisionSettings,
+        settings: DecisionSettings,
         cluster_name: str,
     ) -> None:
         self._cluster: Final = cluster
@@ -57,7 +57,7 @@ class RecordKeeper:
         self._records: Final = records
         self._events: Final = events
         self._clock: Final = clock
-        self._policy: Final = policy
+        self._settings: Final = settings
         self._cluster_name: Final = cluster_name
         self.abandoned_total = 0
 
@@ -141,7 +141,7 @@ class RecordKeeper:
             return decided
         now = self._clock.now()
         status = stored(StatusDraft.of(job, status=status, now=now)).status
-        release = may_release(status, job, self._policy, now=now)
+        release = may_release(status, job, self._settings, now=now)
         return replace(decided, status=status, release=release, abandon=False)
 
     def follow_up(self, job: JobView) -> None:
@@ -177,7 +177,7 @@ class RecordKeeper:
         going_out = (
             job.status.record_state == RecordState.PENDING and not self._records.endpoint_is_down
         )
-        return not (job.status.is_finished or is_settled(job, self._policy)) or going_out
+        return not (job.status.is_finished or is_settled(job, self._settings)) or going_out
 
     async def _say_what_is_lost(self, job: JobView) -> None:
         """Report that a job goes without its record: an Event, a count, the record itself in the log."""

@@ -93,7 +93,7 @@ class Resync:
         clock: Clock,
         scope: Scope,
         interval_s: float,
-        policy: DecisionSettings,
+        settings: DecisionSettings,
         unreadable: Unreadable | None = None,
         on_rewind: Callable[[str], object] = lambda why: None,
     ) -> None:
@@ -106,7 +106,7 @@ class Resync:
         self._clock: Final = clock
         self._scope: Final = scope
         self._interval_s: Final = interval_s
-        self._policy: Final = policy
+        self._settings: Final = settings
         self._on_rewind: Final = on_rewind
         self._requested: Final = asyncio.Event()
         self._left_out: frozenset[str | None] = frozenset()  # by the last pass
@@ -260,7 +260,7 @@ class Resync:
                     if has_gone_back(known.job.resource_version, job.resource_version, at=version):
                         self._on_rewind(rewind_of(known.job, job))
                     self._index.observe_job(job)
-                elif is_settled(job, self._policy) and is_ours(job):
+                elif is_settled(job, self._settings) and is_ours(job):
                     settled.add(job.uid)
                 elif self._is_wanted(job):
                     newcomers.append(job)

@@ -31,13 +31,13 @@ class Intake:
         queue: WorkQueue[JobKey],
         clock: Clock,
         *,
-        policy: DecisionSettings,
+        settings: DecisionSettings,
     ) -> None:
         self._index: Final = index
         self._manifests: Final = manifests
         self._queue: Final = queue
         self._clock: Final = clock
-        self._policy: Final = policy
+        self._settings: Final = settings
 
     def job_event(self, kind: str | None, raw: dict[str, Any]) -> None:
         """Take in a TrainingJob that was listed (None), ADDED, MODIFIED or DELETED."""
@@ -56,7 +56,7 @@ class Intake:
             if awaits_release(job):
                 self._queue.add(job.key)
             return
-        if known is None and is_settled(job, self._policy):
+        if known is None and is_settled(job, self._settings):
             return  # it waits for its user, and there can be any number of those
         if known is None or is_newer(job.resource_version, known.job.resource_version):
             is_in = self._index.observe_job(job)

@@ -79,7 +79,7 @@ def farewell(
             "namespaces": (None,),
             "discard": discard,
             "on_lost": given_up.append,
-            "policy": DecisionSettings(recording=True, record_deadline_s=86_400),
+            "settings": DecisionSettings(recording=True, record_deadline_s=86_400),
             "clock": LoopClock(),
             **more,
         },

@@ -42,7 +42,7 @@ class Entrance:
         self.index = JobIndex(max_jobs, on_turn=self.queue.add)
         self.manifests = ManifestCache()
         self.intake = Intake(
-            self.index, self.manifests, self.queue, FakeClock(), policy=DecisionSettings()
+            self.index, self.manifests, self.queue, FakeClock(), settings=DecisionSettings()
         )
 
     async def due(self) -> list[str]:
