@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from trainingjob_api.errors import KubernetesError, VolumeError
 from trainingjob_operator.clock import Clock, SteadyTime
@@ -48,28 +48,6 @@ _SHORT_TTL_S: Final = 300.0
 _logger = logging.getLogger(__name__)
 
 
-class Durations(Protocol):
-    """Where durations are counted; see `observability.counters`."""
-
-    def observe(self, amount: float) -> None:
-        """Count one, of so many seconds."""
-        ...
-
-
-class Counters(Protocol):
-    """Where is counted what no part remembers; see `observability.counters`."""
-
-    @property
-    def passes(self) -> Durations:
-        """Passes over jobs."""
-        ...
-
-    @property
-    def gc(self) -> Counts:
-        """Runs of the housekeeping."""
-        ...
-
-
 class Engine:
     """All parts of one operator process that know only the cluster, the clock and each other."""
 
@@ -80,7 +58,8 @@ class Engine:
         clock: Clock,
         *,
         namespace: str,
-        counters: Counters,
+        on_pass: Callable[[float], None],
+        counts: Counts,
         endpoint: Writer | None = None,
         volume: LogVolume | None = None,
         read_memory: Callable[[], MemoryUse | None] | None = None,
@@ -96,7 +75,8 @@ class Engine:
             cluster: the API server.
             clock: the time.
             namespace: the operator's own, where the default policy lives.
-            counters: where passes and runs of the housekeeping are counted.
+            on_pass: takes the seconds that each pass over a job took.
+            counts: counts the runs of the housekeeping.
             endpoint: writes one record; None: finished jobs leave no record.
             volume: where logs are archived; None: they are not.
             read_memory: reads how much memory is used; None: of this process's cgroup.
@@ -173,7 +153,7 @@ class Engine:
             index=self.index,
             manifests=self.manifests,
             records=self.carrier.outbox if self.carrier is not None else NoRecords(),
-            retention=self.remover,
+            when_finished=self.remover.when_finished,
             logs=self.archiver or NoLogArchive(),
             events=self.events,
             clock=clock,
@@ -187,7 +167,7 @@ class Engine:
             self.queue,
             self.reconciler.reconcile,
             count=settings.reconciler.workers,
-            on_pass=counters.passes.observe,
+            on_pass=on_pass,
         )
         self.resync: Final = Resync(
             cluster=cluster,
@@ -200,7 +180,7 @@ class Engine:
             unreadable=self.unreadable,
             on_rewind=begin_anew,
         )
-        self.housekeeper: Final = self._housekeeper(cluster, clock, counters.gc)
+        self.housekeeper: Final = self._housekeeper(cluster, clock, counts)
         self.intake: Final = Intake(
             self.index, self.manifests, self.queue, clock, settings=settings.decision_settings
         )

@@ -8,8 +8,8 @@ get a moment to send their next record.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,12 +26,8 @@ _BATCH_BYTES: Final = 8 * 1024 * 1024
 _logger = logging.getLogger(__name__)
 
 
-class Store(Protocol):
-    """Commits entries of different uids; they are committed when it returns."""
-
-    async def __call__(self, entries: Sequence[Entry]) -> list[Outcome]:
-        """Commit them in one transaction."""
-        ...
+Store = Callable[[Sequence[Entry]], Awaitable[list[Outcome]]]
+"""Commits entries of different uids; their outcomes are true when it returns."""
 
 
 class _Waiting:

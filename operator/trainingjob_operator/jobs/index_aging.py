@@ -8,10 +8,11 @@ Their objects are the truth. What has pods that run stays, because they have to 
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Final, Protocol
+from datetime import timedelta
+from typing import Final
 
 from trainingjob_operator.clock import SteadyTime
+from trainingjob_operator.jobs.job_index import JobIndex
 
 EVERY_S: Final = 10.0
 """Seconds between two looks. One that finds nothing costs nothing."""
@@ -22,24 +23,11 @@ _SLACK_S: Final = 5.0
 _logger = logging.getLogger(__name__)
 
 
-class Index(Protocol):
-    """What of the index is needed."""
-
-    @property
-    def forgotten_total(self) -> int:
-        """The number of jobs that were forgotten so far."""
-        ...
-
-    def forget_finished_before(self, when: datetime) -> int:
-        """Forget the jobs that finished before then; how many."""
-        ...
-
-
 class IndexAging:
     """Ages the index."""
 
     def __init__(
-        self, index: Index, steady: SteadyTime, *, retention_s: Callable[[], float]
+        self, index: JobIndex, steady: SteadyTime, *, retention_s: Callable[[], float]
     ) -> None:
         """Prepare.
 

@@ -11,12 +11,13 @@ import ctypes
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final, Protocol
+from datetime import timedelta
+from typing import Final
 
 from trainingjob_api.constants import REASON_MEMORY_PRESSURE, REASON_MEMORY_PRESSURE_OVER
 from trainingjob_operator.clock import SteadyTime
 from trainingjob_operator.core.decision import Event
+from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.memory_use import MemoryUse
 from trainingjob_operator.settings import MemorySettings
 
@@ -24,14 +25,6 @@ EVERY_S: Final = 5.0
 """Seconds between two looks: what is to happen within ten seconds is seen within five."""
 
 _logger = logging.getLogger(__name__)
-
-
-class Index(Protocol):
-    """The part of the index that is needed."""
-
-    def forget_finished_before(self, when: datetime) -> int:
-        """Forget the jobs that finished before then; how many."""
-        ...
 
 
 def trim_heap() -> bool:
@@ -53,7 +46,7 @@ class Ports:
         announce: reports a change to people. False: that is not possible yet.
     """
 
-    index: Index
+    index: JobIndex
     steady: SteadyTime
     read: Callable[[], MemoryUse | None]
     trim: Callable[[], bool] = trim_heap

@@ -19,14 +19,6 @@ class Records(Protocol):
     async def store_at_once(self, job: JobView, status: JobStatus) -> bool: ...
 
 
-class Retention(Protocol):
-    """The retention of finished jobs; see `retention.job_deleter` for the meaning."""
-
-    async def when_finished(self, job: JobView) -> float | None:
-        """Delete a job if its time is over; else the seconds until then, None: not soon."""
-        ...
-
-
 class Logs(Protocol):
     """The archive of the pods' logs; see `archiver` for the meaning."""
 

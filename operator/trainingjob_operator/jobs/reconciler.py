@@ -41,7 +41,7 @@ from trainingjob_operator.jobs.log_keeper import ASK_FOR_ROOM_S, LogKeeper
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
 from trainingjob_operator.jobs.pod_creator import PodCreator
 from trainingjob_operator.jobs.pod_deleter import PodDeleter
-from trainingjob_operator.jobs.ports import Logs, Recorder, Records, Retention
+from trainingjob_operator.jobs.ports import Logs, Recorder, Records
 from trainingjob_operator.jobs.record_keeper import RecordKeeper
 from trainingjob_operator.jobs.starter import PassSteps, Starter
 from trainingjob_operator.jobs.status_throttle import StatusThrottle
@@ -71,19 +71,20 @@ class Reconciler:
         clock: Clock,
         settings: DecisionSettings,
         records: Records,
-        retention: Retention | None = None,
+        when_finished: Callable[[JobView], Awaitable[float | None]] | None = None,
         logs: Logs,
         accelerators: Collection[str] = (),
         cluster_name: str = "default",
         is_busy: Callable[[], bool] = lambda: False,
         on_rewind: Callable[[str], object] = lambda why: None,
     ) -> None:
-        # `is_busy`: whether other jobs wait to be worked on; mere progress lets them pass.
+        # `when_finished`: deletes a job if its time is over; else returns the seconds until then, None:
+        # not soon. `is_busy`: whether other jobs wait to be worked on; mere progress lets them pass.
         self._cluster: Final = cluster
         self._index: Final = index
         self._manifests: Final = manifests
         self._records: Final = records
-        self._retention: Final = retention
+        self._ask_retention: Final = when_finished
         self._logs: Final = logs
         self._events: Final = events
         self._clock: Final = clock
@@ -226,9 +227,9 @@ class Reconciler:
         One that the index does not hold gets no new appointment: there may be any number of them,
         and the sweep finds them. It keeps the one that it had when the index forgot it.
         """
-        if self._retention is None or not job.status.is_finished:
+        if self._ask_retention is None or not job.status.is_finished:
             return None
-        wait = await self._retention.when_finished(job)
+        wait = await self._ask_retention(job)
         return wait if job.key in self._index else None
 
     async def _claim(self, entry: JobEntry) -> float:

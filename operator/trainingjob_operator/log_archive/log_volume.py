@@ -5,7 +5,7 @@ Bound: none of its own; the store's threads, the archiver's queue and the sweep 
 
 import asyncio
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -32,14 +32,6 @@ half minute for which the archiver leaves it alone, what was mended is noticed w
 _logger = logging.getLogger(__name__)
 
 
-class Store(ports.LogStore, Protocol):
-    """The archives of jobs, on a volume that has to be claimed; see `log_archive.log_store`."""
-
-    async def claim(self, expected_id: str | None, known: Container[str] = ()) -> None:
-        """Take the volume for ours, or raise VolumeError."""
-        ...
-
-
 class Sweep(Protocol):
     """One sweep of the volume; see `volume.sweep`."""
 
@@ -60,7 +52,7 @@ class LogVolume:
     """
 
     identity: Identity
-    store: Store
+    store: ports.LogStore
     sweep: Sweep
     max_waiting: int = MAX_WAITING
 
@@ -80,7 +72,7 @@ class VolumeClaim:
 
     def __init__(
         self,
-        store: Store,
+        store: ports.LogStore,
         policies: Cluster,
         *,
         policy_namespace: str,

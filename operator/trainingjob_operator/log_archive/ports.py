@@ -1,5 +1,6 @@
 """What archiving needs of its neighbours, declared where it is used."""
 
+from collections.abc import Container
 from typing import Protocol
 
 from trainingjob_operator.core.job import JobKey
@@ -22,7 +23,8 @@ class LogArchive(Protocol):
 
 
 class LogStore(Protocol):
-    """Where the archives of jobs are; see `log_archive.log_store`."""
+    """The archives of jobs, on a volume that has to be claimed; see `log_archive.log_store`."""
 
+    async def claim(self, expected_id: str | None, known: Container[str] = ()) -> None: ...
     async def ensure_job_directory(self, key: JobKey, uid: str) -> None: ...
     async def open(self, key: JobKey, uid: str) -> LogArchive: ...

@@ -7,7 +7,8 @@ from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.memory_log_store import MemoryLogStore
 from trainingjob_operator.engine import Engine
 from trainingjob_operator.jobs.memory_use import MemoryUse
-from trainingjob_operator.log_archive.log_volume import LogVolume, Store, Sweep
+from trainingjob_operator.log_archive.log_volume import LogVolume, Sweep
+from trainingjob_operator.log_archive.ports import LogStore
 from trainingjob_operator.observability.counters import Metrics
 from trainingjob_operator.records.outbox import Writer
 from trainingjob_operator.settings import (
@@ -84,7 +85,7 @@ class OperatorLife(Engine):
         cluster: FakeCluster,
         *,
         endpoint: Writer | None = None,
-        store: Store | None = None,
+        store: LogStore | None = None,
         sweep: Sweep | None = None,
         max_waiting: int = 1000,
         metrics: Metrics | None = None,
@@ -110,12 +111,14 @@ class OperatorLife(Engine):
                 sweep=sweep or NothingToSweep(),
                 max_waiting=max_waiting,
             )
+        metrics = metrics or Metrics()
         super().__init__(
             settings_of(recording=endpoint is not None, archiving=store is not None, **wanted),
             cluster,
             cluster.clock,
             namespace=OPERATOR_NAMESPACE,
-            counters=metrics or Metrics(),
+            on_pass=metrics.passes.observe,
+            counts=metrics.gc,
             endpoint=endpoint,
             volume=volume,
             read_memory=half_full,

@@ -1,7 +1,7 @@
 """The logs of a large job take longer than one log, and no longer than is said."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Container
 from typing import Final
 
 from tests.support.cluster.cluster import FakeCluster
@@ -65,6 +65,8 @@ class LogStore:
         self.size = 0
         self.cut = 0
         self._pod = ""
+
+    async def claim(self, expected_id: str | None, known: Container[str] = ()) -> None: ...
 
     async def ensure_job_directory(self, key: JobKey, uid: str) -> None: ...
 

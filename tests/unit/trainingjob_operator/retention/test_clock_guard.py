@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from typing import Final
 
 import pytest
@@ -16,6 +17,7 @@ from tests.unit.trainingjob_operator.retention.test_housekeeper import Volume, h
 from tests.unit.trainingjob_operator.retention.test_job_deleter import finish, until
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended, names
 from trainingjob_operator.jobs.index_aging import IndexAging
+from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.retention.clock_guard import ClockGuard
 
 HOURS: Final = 7200.0
@@ -114,15 +116,14 @@ async def test_nothing_that_is_done_again_and_again_is_done_in_a_burst_afterward
         assert len(asked) < 10, asked
 
 
-class _Index:
+class _Index(JobIndex):
     """Notes when it is aged."""
 
-    forgotten_total = 0
-
     def __init__(self, at: list[float]) -> None:
+        super().__init__(1)
         self._at = at
 
-    def forget_finished_before(self, when: object) -> int:
+    def forget_finished_before(self, when: datetime) -> int:
         self._at.append(LoopClock().monotonic())
         return 0
 
