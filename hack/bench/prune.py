@@ -288,7 +288,9 @@ def lag(tree: Tree, processes: int) -> None:
     async def run() -> tuple[list[float], float]:
         late: list[float] = []
         start = time.perf_counter()
-        sweep = asyncio.ensure_future(tree.sweep(processes).run(_NOBODY, max_age_s=_WEEK_S))
+        sweep = asyncio.ensure_future(
+            tree.sweep(processes).sweep_in_thread(_NOBODY, max_age_s=_WEEK_S)
+        )
         while not sweep.done():
             due = time.perf_counter() + _TICK_S
             await asyncio.sleep(_TICK_S)

@@ -55,7 +55,7 @@ class _DryRun:
         self._sweep: Final = sweep
         self._listing: Final = listing
 
-    async def run(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
+    async def sweep_in_thread(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
         """List what would go."""
         return self._sweep.look(live, max_age_s=max_age_s, seen=self._listing.add)
 

@@ -35,7 +35,7 @@ _logger = logging.getLogger(__name__)
 class Sweep(Protocol):
     """One sweep of the volume; see `volume.sweep`."""
 
-    async def run(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
+    async def sweep_in_thread(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
         """Sweep once."""
         ...
 

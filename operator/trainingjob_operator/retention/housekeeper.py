@@ -291,7 +291,7 @@ class Housekeeper:
             return VolumeReport(healthy=False, reason=error.reason, message=str(error))
         live = _live(jobs.seen, listed_at, volume_id)
         jobs.seen = None
-        report = await self._volume.run(live, max_age_s=self._files_max_age_s())
+        report = await self._volume.sweep_in_thread(live, max_age_s=self._files_max_age_s())
         seconds = self._clock.monotonic() - begun
         self._counts.volume_swept(report, seconds=seconds, at=self._clock.now())
         _logger.info(

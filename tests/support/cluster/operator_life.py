@@ -69,7 +69,7 @@ def half_full() -> MemoryUse:
 class NothingToSweep:
     """The sweep of an empty volume."""
 
-    async def run(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
+    async def sweep_in_thread(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
         return VolumeReport()
 
 

@@ -116,7 +116,7 @@ class LogSweep:
 
     # --- for the event loop -------------------------------------------------------------------
 
-    async def run(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
+    async def sweep_in_thread(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
         """Sweep in a thread of its own. Cancelled, it ends as soon as the volume lets it.
 
         The thread does not hold up the end of the process: a volume that has gone away can hold a

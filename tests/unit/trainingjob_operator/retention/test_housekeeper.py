@@ -45,7 +45,7 @@ class Volume:
     live: list[LiveJobs] = field(default_factory=list)
     max_ages_s: list[float] = field(default_factory=list)
 
-    async def run(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
+    async def sweep_in_thread(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
         self.live.append(live)
         self.max_ages_s.append(max_age_s)
         await asyncio.sleep(self.takes_s)

@@ -126,9 +126,9 @@ async def test_a_second_sweep_does_not_begin_before_the_first_one_has_ended(
 
     monkeypatch.setattr(trash.Trash, "move_in", move_in)
     sweep = volume.new_sweep()
-    first = asyncio.create_task(sweep.run(NOBODY, max_age_s=WEEK_S))
+    first = asyncio.create_task(sweep.sweep_in_thread(NOBODY, max_age_s=WEEK_S))
     await asyncio.to_thread(is_there.wait, 30)
-    second = await sweep.run(NOBODY, max_age_s=WEEK_S)
+    second = await sweep.sweep_in_thread(NOBODY, max_age_s=WEEK_S)
     other = await asyncio.to_thread(volume.new_sweep().sweep, NOBODY, max_age_s=WEEK_S)
     may_go.set()
 
@@ -157,7 +157,7 @@ async def test_a_sweep_does_not_hold_up_the_event_loop(
         return really(*how)
 
     monkeypatch.setattr(trash.Trash, "move_in", move_in)
-    report = await log_sweep.run(NOBODY, max_age_s=WEEK_S)
+    report = await log_sweep.sweep_in_thread(NOBODY, max_age_s=WEEK_S)
     assert (report.files_removed, len(processes)) == (1_000, 10)
     assert 0 < max(processes) <= volume.limits.processes
     assert log_sweep.processes == 0
@@ -168,7 +168,7 @@ async def test_a_sweep_whose_caller_goes_away_ends_soon(volume: Volume) -> None:
         volume.log(new_uid())
     volume.age()
     sweep = volume.new_sweep()
-    running = asyncio.create_task(sweep.run(NOBODY, max_age_s=WEEK_S))
+    running = asyncio.create_task(sweep.sweep_in_thread(NOBODY, max_age_s=WEEK_S))
     await asyncio.sleep(0)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
