@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -66,7 +66,6 @@ class Aftermath:
         """
         pods = ", ".join(pod["metadata"]["name"] for pod in await self._pods()) or "none"
         files = _files_of(self._uid, volume)
-        names = ", ".join(f"{file.name}/" if file.is_dir() else file.name for file in files)
         self._screen.say(
             f"the operator keeps finished jobs for {after_s:g} s here, for an hour as a rule,"
         )
@@ -74,6 +73,9 @@ class Aftermath:
             f"and what nobody changes on the log volume for {after_s:g} s, for a week as a rule:"
         )
         await self._tell(f"  job {self._name}", self._job_is_gone, later_s=after_s)
+        # The log may have been archived since: it is on the volume before the job is deleted.
+        files |= _files_of(self._uid, volume)
+        names = ", ".join(files[file] for file in sorted(files))
         await self._tell(f"  pods {pods}", self._pods_are_gone)
         await self._tell(f"  files {names or 'none'}", lambda: _are_gone(files), later_s=after_s)
         if self._records is not None:
@@ -112,9 +114,11 @@ class Aftermath:
         return pods
 
 
-def _files_of(uid: str, volume: Path) -> list[Path]:
-    return sorted(volume.glob(f"job_{uid}*"))
+def _files_of(uid: str, volume: Path) -> dict[Path, str]:
+    """Return the job's entries of the volume, each with its name to show."""
+    found = volume.glob(f"job_{uid}*")
+    return {file: f"{file.name}/" if file.is_dir() else file.name for file in found}
 
 
-async def _are_gone(files: list[Path]) -> bool:
+async def _are_gone(files: Iterable[Path]) -> bool:
     return not any(file.exists() for file in files)
