@@ -59,17 +59,17 @@ class ApiError(Exception):
 
     @property
     def not_found(self) -> bool:
-        """Whether the object is not there."""
+        """True if the object is not there."""
         return self.status == 404  # noqa: PLR2004 - an HTTP status is its own name
 
     @property
     def conflict(self) -> bool:
-        """Whether a precondition did not hold, or the name is taken."""
+        """True if a precondition did not hold, or the name is taken."""
         return self.status == 409  # noqa: PLR2004 - an HTTP status is its own name
 
     @property
     def permanent(self) -> bool:
-        """Whether the same request would be refused again for as long as nothing else changes."""
+        """True if the same request would be refused again for as long as nothing else changes."""
         return self.status in {400, 403, 404, 405, 409, 413, 415, 422}
 
 
@@ -332,5 +332,5 @@ def _error(status: Object, *, default_status: int) -> ApiError:
 
 
 def _sentence(error: Exception) -> str:
-    """What went wrong; time-outs have no words of their own."""
+    """Return what went wrong; time-outs have no words of their own."""
     return str(error) or type(error).__name__

@@ -51,7 +51,7 @@ def lock(root: Path) -> int:
 def remove_tree(folder: Path) -> None:
     """Remove a folder and everything in it, as far as it lets itself be removed.
 
-    Programs leave folders behind that nobody may write to (caches of modules do it on purpose);
+    Programs leave folders behind that are not writable (caches of modules do it on purpose);
     what is in them can only be removed by whoever is root, or has changed that before.
     """
     shutil.rmtree(folder, ignore_errors=True)

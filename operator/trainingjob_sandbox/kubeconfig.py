@@ -40,7 +40,7 @@ class Credentials:
     token: str = ""
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """What TLS needs to know; None for plain HTTP."""
+        """Return the TLS context; None for plain HTTP."""
         if not self.server.startswith("https://"):
             return None
         context = ssl.create_default_context(cadata=self.ca.decode() if self.ca else None)
@@ -98,7 +98,7 @@ def _named(config: dict[str, Any], section: str, name: str | None, path: Path) -
 
 
 def _content(section: dict[str, Any], key: str, path: Path) -> bytes:
-    """What `<key>-data` holds or the file `<key>` names; relative to the kubeconfig."""
+    """Return what `<key>-data` holds or the file `<key>` names; relative to the kubeconfig."""
     try:
         if inline := section.get(f"{key}-data"):
             return base64.b64decode(inline, validate=True)

@@ -36,7 +36,7 @@ _LOG_LINES: Final = 10
 _PR_SET_PDEATHSIG: Final = 1
 _KUBECONFIG: Final = "kubeconfig"
 _NODE_VARIABLES: Final = ("PATH", "LANG", "HOME", "PYTHONPATH", "PYTHONUSERBASE", "SYSTEMROOT")
-"""What the node inherits; some of it may be where our package is found. Its pods get its PATH and nothing else of it."""
+"""The variables that the node inherits; some of them may be where our package is found. Its pods get its PATH and nothing else of it."""
 
 
 class SandboxError(Exception):

@@ -1,4 +1,4 @@
-"""What stands between a valid object and the store: its namespace, and the quotas there."""
+"""The last checks before a valid object is stored: its namespace, and the quotas there."""
 
 from collections.abc import Iterator
 

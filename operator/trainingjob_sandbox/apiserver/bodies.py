@@ -64,7 +64,7 @@ def parse(body: bytes, content_type: str, expected: str = "") -> tuple[Any, list
             f"couldn't get version/kind; json parse error: {error} ({body[:256].hex()})"
         ) from error
     if _SURROGATE.search(text) and (path := _not_text(value, "")) is not None:
-        # A real server puts U+FFFD in its place, and nobody hears that something was lost.
+        # A real server puts U+FFFD in its place, and does not say that something was lost.
         raise bad_request(
             f"{path or 'the object'} holds half of a surrogate pair (\\ud800 to \\udfff), which is no "
             "character: write both halves, or the character itself"

@@ -133,7 +133,7 @@ def _evaluate(node: _Node, new: Any, old: Any, path: str, *, known: bool) -> Ite
         new: the value here.
         old: the value that was here.
         path: where here is.
-        known: whether there was a value here that can be told to be the same one.
+        known: True if there was a value here that is known to be the same one.
     """
     if known and new == old:
         return
@@ -164,7 +164,7 @@ def _fields(node: _Node, new: dict[str, Any], old: Any, path: str) -> Iterator[C
 
 
 def _counterpart(node: _Node, item: Any, old: Any) -> Any:
-    """Find the old element of the same key; in other lists nothing tells which is which."""
+    """Find the old element of the same key; in other lists the elements have no identity."""
     if not node.list_keys or not isinstance(old, list) or not isinstance(item, dict):
         return None
     key = [item.get(name) for name in node.list_keys]

@@ -1,4 +1,4 @@
-"""The server's clock, and how times are written and told to people."""
+"""The server's clock, and how times are written for machines and for people."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -25,7 +25,7 @@ def in_seconds(seconds: int, start: datetime) -> str:
 
 
 def age(text: object, at: datetime) -> str:
-    """Tell how long ago a time was, as short as `kubectl get` does."""
+    """Return how long ago a time was, as short as `kubectl get` does."""
     if not isinstance(text, str) or not text:
         return "<unknown>"
     try:
@@ -36,7 +36,7 @@ def age(text: object, at: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Tell a duration in at most two units, the second only while it matters."""
+    """Return a duration in at most two units, the second only while it matters."""
     total = int(seconds)
     if total < -1:
         return "<invalid>"
@@ -46,7 +46,7 @@ def duration(seconds: float) -> str:
 
 
 def _two_units(total: int) -> str:
-    # Below the first bound both units are told, below the second only the larger.
+    # Below the first bound both units are shown, below the second only the larger.
     scales = (
         (_MINUTE, "m", 1, "s", 10 * _MINUTE, 3 * _HOUR),
         (_HOUR, "h", _MINUTE, "m", 8 * _HOUR, 2 * _DAY),

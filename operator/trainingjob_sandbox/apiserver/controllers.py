@@ -1,4 +1,4 @@
-"""What follows from a write, a moment later, as from the controllers of a real cluster.
+"""The consequences of a write, a moment later, as from the controllers of a real cluster.
 
 Owned objects go with their owners, namespaces are emptied, definitions take their objects along,
 quotas are counted, old events are forgotten. Work is queued by the storage's events and done in small slices, so that the

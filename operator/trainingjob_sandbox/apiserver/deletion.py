@@ -1,4 +1,4 @@
-"""How a deletion is asked for, and what came of it."""
+"""The options of a deletion, and its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _POLICIES: Final = ("Foreground", "Background", "Orphan", "nil")
 
 @dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """What a client says about a deletion.
+    """A client's options for a deletion.
 
     Attributes:
         grace_seconds: how long a pod may still run; None: as its spec says.
@@ -88,7 +88,7 @@ class DeleteOptions:
 
 
 class Deletion(NamedTuple):
-    """What came of a deletion.
+    """The result of a deletion.
 
     Attributes:
         obj: the object's last state, or its state while something holds it.

@@ -1,4 +1,4 @@
-"""What the server answers when it says no: one exception, carrying a Kubernetes `Status`.
+"""The server's refusals: one exception, carrying a Kubernetes `Status`.
 
 The wording follows the real API server, because people search for it and programs match it.
 """

@@ -16,7 +16,7 @@ MAX_GONE: Final = 10_000
 
 
 class Place(NamedTuple):
-    """Where an object is, across all collections."""
+    """The place of an object, across all collections."""
 
     where: CollectionId
     key: Key
@@ -117,7 +117,7 @@ class GarbageCollector:
         if uid in self._gone:
             return False
         if stored is None or stored.key.namespace not in ("", dependent.key.namespace):
-            # Of a kind that nobody knows one cannot say that the owner is gone.
+            # Of an unknown kind one cannot say that the owner is gone.
             kind = self._store.registry.of_kind(owner.get("apiVersion", ""), owner.get("kind", ""))
             return kind is None
         return FOREGROUND not in (stored.metadata.get("finalizers") or ())

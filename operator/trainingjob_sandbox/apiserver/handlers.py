@@ -41,7 +41,7 @@ class Handlers:
 
     Args:
         store: the objects.
-        bookmark_interval_s: how often watchers are told how far they are.
+        bookmark_interval_s: seconds between two bookmarks of a watch.
     """
 
     def __init__(self, store: Store, *, bookmark_interval_s: float) -> None:

@@ -1,4 +1,4 @@
-"""What a list or a watch shows: which state of a collection, which part of it, and how encoded."""
+"""The content of lists and watches: which state of a collection, which part of it, and how encoded."""
 
 from bisect import bisect_right
 from itertools import islice
@@ -14,7 +14,7 @@ from trainingjob_sandbox.apiserver.storage import JsonObject, Key, Storage, Stor
 from trainingjob_sandbox.apiserver.watch import WatchOptions
 
 DEFAULT_WATCH_S: Final = 1800.0
-"""How long a watch lasts if the client does not say."""
+"""Seconds that a watch lasts if the client does not say."""
 
 
 class _State(NamedTuple):

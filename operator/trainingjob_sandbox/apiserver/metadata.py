@@ -53,7 +53,7 @@ _KEPT: Final = (
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
 )
-"""What an update cannot change, whatever it says."""
+"""The fields that no update can change."""
 
 _GO_TYPES: Final = {bool: "bool", int: "number", float: "number", str: "string", list: "array"}
 

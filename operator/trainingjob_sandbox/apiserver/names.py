@@ -1,4 +1,4 @@
-"""What a kind of object is called, and which words may name an object, a label or a value."""
+"""The names of kinds, and which words may name an object, a label or a value."""
 
 import re
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ _VERSION: Final = "meta.k8s.io/v1"
 
 
 class Token(NamedTuple):
-    """Where a list goes on.
+    """The place where a list goes on.
 
     Attributes:
         revision: the revision of the list.

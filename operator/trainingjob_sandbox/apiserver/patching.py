@@ -1,4 +1,4 @@
-"""What a PATCH makes of an object: merge patch and JSON patch; see `strategic.py` for the third.
+"""Applies a PATCH to an object: merge patch and JSON patch; see `strategic.py` for the third.
 
 Objects that come in are never changed: a result shares what stayed the same.
 """

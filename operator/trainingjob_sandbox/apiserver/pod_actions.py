@@ -1,4 +1,4 @@
-"""What is done to pods through subresources: putting them on a node, and evicting them."""
+"""The actions on pods through subresources: putting them on a node, and evicting them."""
 
 from trainingjob_sandbox.apiserver import bodies, errors
 from trainingjob_sandbox.apiserver.deletion import DeleteOptions

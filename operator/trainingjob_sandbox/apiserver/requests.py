@@ -1,4 +1,4 @@
-"""What a request asks for: its path, its verb and its query, read once."""
+"""Reads requests: path, verb and query, once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _JSON: Final = ("*/*", "application/*", "application/json")
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Where a request goes.
+    """The target of a request.
 
     Attributes:
         group: the API group, empty for the core.
@@ -97,12 +97,12 @@ class Call:
 
     @property
     def as_table(self) -> bool:
-        """Whether the answer should be a table."""
+        """True if the answer should be a table."""
         return _wants_table(self.headers.get("accept", ""))
 
     @property
     def include(self) -> str:
-        """How much of an object goes with a row of a table."""
+        """The part of an object that goes with a row of a table."""
         return self.query.get("includeObject") or "Metadata"
 
     def flag(self, name: str) -> bool:

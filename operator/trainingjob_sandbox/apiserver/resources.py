@@ -24,7 +24,7 @@ METADATA_FIELDS: Final[FieldPaths] = {
     "metadata.name": ("metadata", "name"),
     "metadata.namespace": ("metadata", "namespace"),
 }
-"""What every resource lets one select by."""
+"""The fields by which every resource can be selected."""
 
 
 def copy_json(value: Any) -> Any:
@@ -37,7 +37,7 @@ def copy_json(value: Any) -> Any:
 
 
 class Strategy:
-    """How objects of a kind are read, completed and judged. This one suits a plain kind.
+    """Reads, completes and judges objects of a kind. This one suits a plain kind.
 
     Attributes:
         has_generation: whether `metadata.generation` counts the changes of the spec.
@@ -107,7 +107,7 @@ class Column:
         type: the JSON type of its cells, or `date`.
         path: a JSONPath, for the columns of a CRD.
         priority: 0 is always shown, 1 only with `-o wide`.
-        description: what it tells.
+        description: what it says.
     """
 
     name: str
@@ -168,7 +168,7 @@ class Resource:
 
     @property
     def has_status(self) -> bool:
-        """Whether the status is written apart from the rest."""
+        """True if the status is written apart from the rest."""
         return "status" in self.subresources
 
     @property

@@ -19,7 +19,7 @@ _SERVER_FIELDS: Final = ("apiVersion", "kind", "metadata")
 
 @dataclass(slots=True)
 class Node:
-    """What matters of a schema when an object is stored.
+    """The part of a schema that matters when an object is stored.
 
     Attributes:
         properties: the fields of an object.
@@ -29,7 +29,7 @@ class Node:
         nullable: whether null is a value; otherwise null is as good as absent.
         defaults: values of fields that are absent.
         list_type: `atomic`, `set` or `map`.
-        list_keys: by which fields the elements of a list of type `map` are told apart.
+        list_keys: the fields that identify the elements of a list of type `map`.
     """
 
     properties: dict[str, "Node"] = field(default_factory=dict)

@@ -40,7 +40,7 @@ class ApiServer:
 
     Args:
         crds: definitions that are there from the start.
-        bookmark_interval_s: how often watchers are told how far they are.
+        bookmark_interval_s: seconds between two bookmarks of a watch.
         history: how many changes each kind remembers for watches that resume.
         first_revision: where `resourceVersion` begins.
 

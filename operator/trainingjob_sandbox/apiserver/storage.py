@@ -17,7 +17,7 @@ FIRST_REVISION: Final = 1
 
 
 class Key(NamedTuple):
-    """Where an object is within its collection.
+    """The place of an object within its collection.
 
     Attributes:
         namespace: empty for objects of the cluster.
@@ -68,7 +68,7 @@ class Stored:
 
     @property
     def key(self) -> Key:
-        """Where the object is."""
+        """The place of the object."""
         return Key(self.metadata.get("namespace", ""), self.metadata["name"])
 
     @property
@@ -114,7 +114,7 @@ class Event:
 
     @property
     def left(self) -> Stored:
-        """What a watcher is shown when the object leaves its selection: the last that matched."""
+        """The object that a watcher is shown when the object leaves its selection: the last that matched."""
         if self._left is None:
             assert self.old is not None
             self._left = self.old.at(self.revision)
@@ -146,7 +146,7 @@ class Collection:
         objects: what is there now.
         history: the latest events, oldest first; at most `history` of them.
         forgotten: the highest revision whose event is no longer in the history.
-        subscribers: who is told of every event.
+        subscribers: those that get every event.
     """
 
     def __init__(self, history: int, forgotten: int = 0) -> None:
@@ -172,7 +172,7 @@ class Collection:
         return reversed(recent)
 
     def publish(self, event: Event) -> None:
-        """Remember an event and tell the subscribers."""
+        """Remember an event and pass it to the subscribers."""
         if len(self.history) == self.history.maxlen:
             self.forgotten = self.history[0].revision
         self.history.append(event)

@@ -1,4 +1,4 @@
-"""What a Kubernetes API server does with objects: create, replace, patch and delete them.
+"""Creates, replaces, patches and deletes objects as a Kubernetes API server does.
 
 Everything is synchronous and happens in the server's event loop, so two writes never interleave.
 What follows from a write later (garbage collection, emptying a namespace) is `controllers.py`.
@@ -21,7 +21,7 @@ Named = Resource | str
 
 @dataclass(slots=True)
 class WriteOptions:
-    """How a write is to be taken.
+    """The options of a write.
 
     Attributes:
         dry_run: go through everything and store nothing.
@@ -202,7 +202,7 @@ class Store:
         gone = _is_released(resource, marked["metadata"])
         if options.dry_run:
             return Deletion(marked, gone=gone)
-        # Of the kinds that end at once, nobody sees that they were marked before.
+        # Of the kinds that end at once, no client sees that they were marked before.
         if marked != old.obj and (resource.strategy.graceful or not gone):
             marked = self.storage.put(resource.where, marked).obj
         if gone:

@@ -28,7 +28,7 @@ MERGE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "volumeMounts": ("mountPath",),
     "volumes": ("name",),
 }
-"""By which key the elements of a list are told apart."""
+"""The key that identifies the elements of a list."""
 
 MERGED_SCALARS: Final = frozenset({"finalizers"})
 """Lists of scalars that are united instead of replaced."""

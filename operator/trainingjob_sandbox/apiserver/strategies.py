@@ -1,4 +1,4 @@
-"""What the server does for the simple built-in kinds: namespaces, Services, nodes, quotas."""
+"""The strategies of the simple built-in kinds: namespaces, Services, nodes, quotas."""
 
 from base64 import b64encode
 from collections.abc import Mapping

@@ -51,7 +51,7 @@ class ApiServerThread:
         crds: definitions that are there from the start.
         host: the address to listen on.
         port: the port; 0 takes a free one.
-        bookmark_interval_s: how often watchers are told how far they are.
+        bookmark_interval_s: seconds between two bookmarks of a watch.
         history: how many changes each kind remembers for watches that resume.
         first_revision: where `resourceVersion` begins.
 
@@ -82,7 +82,7 @@ class ApiServerThread:
 
     @property
     def url(self) -> str:
-        """Where the server is."""
+        """The server's address."""
         return self.server.url
 
     @property

@@ -1,4 +1,4 @@
-"""Types and bounds of custom objects, told in the words of the real API server.
+"""Types and bounds of custom objects, in the words of the real API server.
 
 The schema of a CRD becomes a JSON schema once; the `jsonschema` library applies it. On an update
 only what changed is judged: an object that was stored before its schema was tightened can still be
@@ -18,7 +18,7 @@ from jsonschema.exceptions import ValidationError
 from trainingjob_sandbox.apiserver.errors import NOT_CHECKED, Cause, quote, required, unsupported
 
 ROOT: Final = "<nil>"
-"""How the server calls the object itself where it would name a field."""
+"""The server's name for the object itself where it would name a field."""
 
 _BLOCKING: Final = frozenset(
     {
@@ -251,7 +251,7 @@ class _Problem:
         return Cause(field, f"Invalid value: {quote(shown)}: {field} in body {bound}")
 
     def _required(self) -> Cause:
-        # The library tells the missing name in its message only: `'name' is a required property`.
+        # The library gives the missing name in its message only: `'name' is a required property`.
         missing = re.match(r"'(.*?)' is a required", self.error.message)
         name = missing[1] if missing else str(self.limit)
         return required(field_path((*self.path, name)))

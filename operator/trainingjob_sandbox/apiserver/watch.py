@@ -35,7 +35,7 @@ INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """What a client wants to watch.
+    """The objects that a client wants to watch.
 
     Attributes:
         selected: which objects.
@@ -209,5 +209,5 @@ class Watch:
 
 
 def _error(error: ApiError) -> bytes:
-    """Return a refusal as a watcher is told that has an answer already."""
+    """Return a refusal as an event, for a watcher whose answer has begun."""
     return encode({"type": "ERROR", "object": error.status}) + b"\n"

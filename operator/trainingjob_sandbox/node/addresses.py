@@ -72,7 +72,7 @@ class AddressBook:
 
 
 def gang_of(name: str) -> str:
-    """What the names of all ranks of a pod's attempt begin with; "" if it is no rank's name."""
+    """Return the common beginning of the names of an attempt's pods; "" if it is no rank's name."""
     match = _RANK.fullmatch(name)
     return match["gang"] if match else ""
 

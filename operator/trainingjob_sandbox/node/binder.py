@@ -28,7 +28,7 @@ Tell = Callable[[Object, str, str], Awaitable[None]]
 def unfit(
     spec: Mapping[str, object], capacity: Mapping[str, str], labels: Mapping[str, str]
 ) -> str:
-    """Why the one node can never run such a pod, as a scheduler says it; "" if it can."""
+    """Return why the one node can never run such a pod, as a scheduler says it; "" if it can."""
     selector = spec.get("nodeSelector") or {}
     assert isinstance(selector, Mapping)
     if any(labels.get(key) != value for key, value in selector.items()):

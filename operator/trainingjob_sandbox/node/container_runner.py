@@ -31,7 +31,7 @@ _HEALTHY_RUN_S: Final = 600.0
 
 @dataclass(slots=True)
 class Stop:
-    """Whether a pod is to stop, and how long it has."""
+    """The request to stop a pod, and the time that it has."""
 
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     _at: float = float("inf")
@@ -53,7 +53,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodContext:
-    """What the containers of one pod share.
+    """The things that the containers of one pod share.
 
     Attributes:
         pod: the pod as it was when the node took it on.
@@ -169,7 +169,7 @@ class ContainerRunner:
         self._ended(end, message)
 
     async def _wait_for_launch(self, workspace: Workspace) -> Launch | None:
-        """What to run, once everything it refers to is there; None if a stop comes first."""
+        """Return what to run, once everything it refers to is there; None if a stop comes first."""
         delay_s = _CONFIG_RETRY_S[0]
         while not self._context.stop.asked.is_set():
             try:

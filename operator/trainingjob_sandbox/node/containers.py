@@ -1,4 +1,4 @@
-"""What is known of each container, and the pod status that follows from it. Pure: no IO."""
+"""The state of each container, and the pod status that follows from it. Pure: no IO."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ TERMINAL: Final = frozenset({"Succeeded", "Failed"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How one run of a container ended."""
+    """The end of one run of a container."""
 
     exit_code: int
     reason: str
@@ -55,12 +55,12 @@ class Container:
 
     @property
     def running(self) -> bool:
-        """Whether a run is under way."""
+        """True while a run is under way."""
         return self.waiting is None and self.ended is None
 
     @property
     def succeeded(self) -> bool:
-        """Whether the last run ended with 0."""
+        """True if the last run ended with 0."""
         return self.ended is not None and self.ended.exit_code == 0
 
     @property

@@ -51,7 +51,7 @@ class Sources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the pod runs, for the downward API.
+    """The place where the pod runs, for the downward API.
 
     Attributes:
         node: the node's name.

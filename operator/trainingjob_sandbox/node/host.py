@@ -1,4 +1,4 @@
-"""What all pods of the node share: its name, its folder, its client, its addresses, its logs."""
+"""The things that all pods of the node share: its name, its folder, its client, its addresses, its logs."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""What a pod calls itself, and which host names its programs can resolve, as on a cluster.
+"""The host name of a pod, and the names that its programs can resolve, as on a cluster.
 
 There are two sources, as there: the pod's own /etc/hosts, which has its host name unless it is on
 the host's network, and the cluster's DNS, which has each rank below the name of the job's Service

@@ -1,4 +1,4 @@
-"""From a container of a pod to what its supervisor is told to run."""
+"""Turns a container of a pod into the command that its supervisor runs."""
 
 import shutil
 import sys
@@ -31,7 +31,7 @@ class LaunchError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """What the node lends to a container.
+    """The things that the node lends to a container.
 
     Attributes:
         scratch: its home, temporary folder and default working directory.
@@ -98,7 +98,7 @@ def build_launch(
 
 
 def base_variables(workspace: Workspace) -> dict[str, str]:
-    """What every container gets: enough for a shell and a Python, and nothing of the node's."""
+    """Return the variables of every container: enough for a shell and a Python, and nothing of the node's."""
     return {
         "PATH": workspace.path,
         "HOME": str(workspace.scratch),
@@ -128,7 +128,7 @@ def _without_namespace(
     directory: str,
     workspace: Workspace,
 ) -> Callable[[str], str]:
-    """What to say in place of each word to a process that sees no mounts."""
+    """Return what replaces each word for a process that sees no mounts."""
     ours = base_variables(workspace)
     words = [*argv, directory, *(value for name, value in variables.items() if name not in ours)]
     pod_folder = workspace.scratch.parents[1]  # the container's own is home/<container> in it

@@ -11,7 +11,7 @@ from typing import Final
 from trainingjob_sandbox.node.names import Object
 
 MAX_BYTES: Final = 10 * 1024 * 1024
-"""What is kept of one container's output, at least half and at most all of it."""
+"""Bytes of one container's output: at least half of it is kept, and at most all."""
 
 _BLOCK: Final = 64 * 1024
 _MAX_MESSAGE: Final = 4096

@@ -18,7 +18,7 @@ Object = dict[str, Any]
 
 
 def refusal(pod: Object) -> str:
-    """Why this node may not run the pod; "" if it may.
+    """Return why this node may not run the pod; "" if it may.
 
     It runs what a template names with its user's own rights, so it takes nothing but the pods of
     TrainingJobs: labelled with the job's uid, and controlled by the job of that very uid.

@@ -21,7 +21,7 @@ from trainingjob_sandbox.node.reporter import pod_path
 
 _LOG: Final = logging.getLogger(__name__)
 _LAST_WORD_S: Final = 3.0
-"""How long stopping may take beyond the pods' grace: the last statuses, the folders."""
+"""Seconds that stopping may take beyond the pods' grace: the last statuses, the folders."""
 
 
 class Node:
@@ -51,7 +51,7 @@ class Node:
         """Refusals and last deletes under way."""
 
     async def start(self, nonce: str) -> None:
-        """Make sure that this cluster is ours, get ready, and tell the cluster.
+        """Make sure that this cluster is ours, get ready, and register.
 
         Raises:
             MarkError: the cluster does not carry our nonce. Nothing has been touched then.

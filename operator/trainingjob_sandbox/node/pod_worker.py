@@ -59,9 +59,9 @@ class PodWorker:
         """Set when the pod need not be remembered: it is to be deleted, gone, or the node stops."""
 
         self._object_is_ours = True
-        """Whether the last word of a deletion is ours to say."""
+        """True if this worker ends the deletion."""
 
-    # --- what the node tells it -----------------------------------------------------------------
+    # --- what the node reports to it -----------------------------------------------------------------
 
     def observe(self, pod: Object) -> None:
         """The API server shows this version of the pod: a deletion may have been asked for."""
@@ -76,7 +76,7 @@ class PodWorker:
         self._leave.set()
 
     def vanished(self) -> None:
-        """The pod is not there any more: nobody waits for it, so it ends at once."""
+        """The pod is not there any more, so its containers end at once."""
         self._object_is_ours = False
         self._leave.set()
         self._stop_containers(0)

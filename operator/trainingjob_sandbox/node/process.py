@@ -25,7 +25,7 @@ _CHUNK: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a run ended.
+    """The end of a run.
 
     Attributes:
         code: exit code, 128 + n for signal n.
@@ -50,7 +50,7 @@ class ContainerProcess:
         self.started_at: datetime | None = None
         self.pid = 0
         self._unread: dict[str, Any] | None = None
-        """What came instead of `started`, kept for `wait`."""
+        """The event that came instead of `started`, kept for `wait`."""
 
     @classmethod
     async def start(
@@ -101,7 +101,7 @@ class ContainerProcess:
         at = _time(event)
         if event.get("event") == "failed":
             return Exit(START_ERROR_CODE, at, str(event.get("message", "")))
-        # No last word: somebody killed the supervisor, and with it the container.
+        # No last word: the supervisor was killed, and with it the container.
         return Exit(int(event.get("code", _KILLED)), at)
 
     async def _first_word(self) -> None:

@@ -1,4 +1,4 @@
-"""How the node starts modules of its own as processes."""
+"""Starts modules of the node's own as processes."""
 
 import sys
 from pathlib import Path
@@ -18,6 +18,6 @@ def own_program(module: str, *arguments: str) -> list[str]:
 
     Isolated, because it runs in a pod's folder and with its HOME: nothing there may be imported.
     That would hide ourselves as well where we come from the user's own site-packages or from
-    PYTHONPATH, so it is told where we are; without site-packages it starts sooner, too.
+    PYTHONPATH, so it is given the path of our package; without site-packages it starts sooner, too.
     """
     return [sys.executable, "-I", "-S", "-c", _RUN, _PACKAGES, module, *arguments]

@@ -15,7 +15,7 @@ _FACTORS: Final[Mapping[str, Decimal]] = {
 
 
 def parse(quantity: Any) -> Decimal:
-    """The number that a quantity stands for.
+    """Return the number that a quantity stands for.
 
     Raises:
         ValueError: it is none.
@@ -29,7 +29,7 @@ def parse(quantity: Any) -> Decimal:
 
 
 def pod_requests(spec: Mapping[str, Any]) -> dict[str, Decimal]:
-    """What a pod asks for, by resource: containers together, or the largest init container.
+    """Return a pod's requests, by resource: containers together, or the largest init container.
 
     A limit without a request is a request, as the API server's defaults have it.
     """

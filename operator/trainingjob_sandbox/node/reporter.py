@@ -71,7 +71,7 @@ class StatusReporter:
                 return
             metadata = self._seen["metadata"]
             # Lists are replaced as a whole by a merge patch. The version keeps a condition that
-            # somebody else has added meanwhile (DisruptionTarget) from being lost.
+            # another client has added meanwhile (DisruptionTarget) from being lost.
             precondition = {"uid": self._uid, "resourceVersion": metadata["resourceVersion"]}
             try:
                 self._seen = await self._client.patch(

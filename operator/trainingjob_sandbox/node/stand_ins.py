@@ -28,7 +28,7 @@ class StandIns:
 
         Args:
             mounts: the container's mounts.
-            words: all that the program is told.
+            words: the program's whole command line.
             own: the pod's own folder; what lies there goes with the pod.
 
         Raises:

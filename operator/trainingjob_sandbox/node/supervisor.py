@@ -37,12 +37,12 @@ _SWEEP_S: Final = 0.01
 _POLL_S: Final = 0.05
 _MAX_LAUNCH: Final = 32 * 1024 * 1024
 START_ERROR_CODE: Final = 128
-"""What container runtimes report for a program that could not be started."""
+"""The exit code that container runtimes report for a program that could not be started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """What to run.
+    """The program to run.
 
     Attributes:
         argv: program and arguments.
@@ -122,7 +122,7 @@ class Supervisor:
         self._main = 0
         self._status: int | None = None
         self._deadline: float | None = None
-        """Monotonic seconds at which everything is killed; None: nobody asked it to stop."""
+        """Monotonic seconds at which everything is killed; None: it was not asked to stop."""
 
     def start(self, launch: Launch) -> int:
         """Prepare what the container sees and start its main process; its pid.
@@ -165,7 +165,7 @@ class Supervisor:
         return _exit_code(self._status)
 
     def _over(self) -> bool:
-        """Whether it is time to kill what is left.
+        """True if it is time to kill what is left.
 
         A container ends with its main process. One exception: a shell that died of our SIGTERM
         instead of passing it on; what it ran has been asked meanwhile, and has the rest of the
@@ -294,7 +294,7 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _milliseconds(deadline: float | None) -> float | None:
-    """How long to sleep at most: until the deadline, and not long when others are to go."""
+    """Return the longest time to sleep: until the deadline, and not long when others are to go."""
     if deadline is None:
         return None
     return max(min(deadline - time.monotonic(), _POLL_S), 0) * 1000

@@ -93,7 +93,7 @@ class Volumes:
                 raise VolumeError(f"volume {volume['name']!r}: {error}") from error
 
     def mounts(self, container: Object, variables: Mapping[str, str]) -> list[Mount]:
-        """What the container's `volumeMounts` come to.
+        """Resolve the container's `volumeMounts`.
 
         Raises:
             VolumeError: a mount names no volume, or a subPath that leaves its volume.
@@ -230,7 +230,7 @@ def _sub_path(volume: Path, inside: str) -> Path:
 
 
 def _within(folder: Path, path: Path) -> bool:
-    """Whether the path stays inside, links followed."""
+    """True if the path stays inside, links followed."""
     return path.resolve().is_relative_to(folder.resolve())
 
 

@@ -1,4 +1,4 @@
-"""What comes after a job: its record is shown, and that it stays when the job goes."""
+"""The time after a job: its record is shown, and that it stays when the job goes."""
 
 import asyncio
 import time
@@ -13,10 +13,10 @@ from trainingjob_sandbox.run.records import RecordService, facts
 from trainingjob_sandbox.run.screen import Screen
 
 _RECORD_S: Final = 15.0
-"""How long a record is waited for. It is there at once, or after one of the operator's retries."""
+"""Seconds for which a record is waited for. It is there at once, or after one of the operator's retries."""
 
 _GONE_S: Final = 45.0
-"""How long the job, its pods and its files are waited for; a pod may use its grace."""
+"""Seconds for which the job, its pods and its files are waited for; a pod may use its grace."""
 
 _LOOK_S: Final = 0.1
 
@@ -61,7 +61,7 @@ class Aftermath:
         """Show how the operator's retention takes the job, its pods and its files, and what stays.
 
         Args:
-            after_s: the time to live that the operator was told, of jobs and of files.
+            after_s: the time to live that the operator was given, of jobs and of files.
             volume: the operator's log volume.
         """
         pods = ", ".join(pod["metadata"]["name"] for pod in await self._pods()) or "none"

@@ -10,7 +10,7 @@ _FIELD_ERRORS: Final = (
     "Invalid value|Required value|Unsupported value|Duplicate value|Forbidden|Too long|Too many"
     "|Not found|Internal error"
 )
-"""How each cause in a refusal begins after its field: the API's own fixed list."""
+"""The beginnings of the causes in a refusal, after the field: the API's own fixed list."""
 
 _BETWEEN_CAUSES: Final = re.compile(rf", (?=[^ ]+: (?:{_FIELD_ERRORS}))")
 _INVALID: Final = re.compile(r"is invalid: \[?(?P<causes>.*?)\]?$", re.DOTALL)

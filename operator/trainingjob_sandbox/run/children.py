@@ -46,7 +46,7 @@ class Children:
     """The processes; stopped in reverse order when the context is left.
 
     Attributes:
-        at_once: set to true, nobody is given time any more when the context is left.
+        at_once: set to true, no process is given time any more when the context is left.
         failure: is done when one of them ends by itself; its exception is a `ChildError`.
     """
 
@@ -67,7 +67,7 @@ class Children:
         traceback: TracebackType | None,
     ) -> None:
         if not self.failure.cancel():
-            self.failure.exception()  # it has been told, or something worse has happened
+            self.failure.exception()  # it has been reported, or something worse has happened
         for watcher in self._watchers:
             watcher.cancel()
         for name in reversed(self._processes):
@@ -118,7 +118,7 @@ class Children:
         )
 
     def log_file(self, name: str) -> Path:
-        """Where a process's own log is."""
+        """Return the path of a process's own log."""
         return self._workspace.folder / f"{name.replace(' ', '-')}.log"
 
     def _log(self, name: str) -> str:

@@ -17,7 +17,7 @@ from trainingjob_sandbox.samples import sample_path
 
 WRONG_USE: Final = 2
 _NEEDED: Final = ("cel", "jsonpatch", "jsonschema", "rich")
-"""What the extra `sandbox` brings; the sandbox's own process would only fail later."""
+"""The modules that the extra `sandbox` brings; the sandbox's own process would only fail later."""
 
 
 def run_job(

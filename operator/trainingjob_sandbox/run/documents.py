@@ -32,7 +32,7 @@ _NAMESPACE: Final = ("v1", "Namespace")
 
 
 class InputError(Exception):
-    """What the user gave cannot be run. One line of the message for each thing to mend."""
+    """The user's input cannot be run. One line of the message for each thing to mend."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -64,7 +64,7 @@ class Document:
 
     @property
     def path(self) -> str:
-        """Where it is once it has been created."""
+        """The path of the object once it has been created."""
         return f"{self.collection}/{self.name}"
 
 

@@ -21,7 +21,7 @@ from trainingjob_sandbox.run.view import (
 _AGAIN_S: Final = 0.1
 _TICK_S: Final = 0.5
 _DRAIN_S: Final = 40.0
-"""How long output is waited for once the job is finished: the longest usual grace period, and some
+"""Seconds for which output is waited for once the job is finished: the longest usual grace period, and some
 seconds. Ranks that are being stopped may have last words."""
 
 _TRIES_AFTER_END: Final = 5
@@ -126,7 +126,7 @@ class JobFollower:
 
     @property
     def finished(self) -> bool:
-        """Whether the job's outcome is known; its ranks may still have something to say."""
+        """True if the job's outcome is known; its ranks may still have something to say."""
         return bool(self.view().outcome)
 
     def view(self) -> JobView:

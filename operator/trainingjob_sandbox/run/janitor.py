@@ -1,4 +1,4 @@
-"""A program: removes a folder when nobody holds the other end of its standard input any more.
+"""A program: removes a folder when no process holds the other end of its standard input any more.
 
 Run by path, with the standard library and `folders` only. See `workspace`.
 """

@@ -1,4 +1,4 @@
-"""The record service of a run: what it is told, and how the record of the run's job is shown.
+"""The record service of a run: its settings, and how the record of the run's job is shown.
 
 It is started by its command and asked over HTTP, as it is on a cluster; it can be left out of an
 install (extra `records`), and a run goes on without it.
@@ -33,7 +33,7 @@ Object = dict[str, Any]
 
 
 def is_installed() -> bool:
-    """Whether this machine has the record service."""
+    """True if this machine has the record service."""
     return all(find_spec(name) is not None for name in _MODULES)
 
 
@@ -49,7 +49,7 @@ class RecordService:
         """Make the token.
 
         Args:
-            folder: the run's, which nobody else may enter.
+            folder: the run's, which no other user may enter.
         """
         self._database = folder / "records.db"
         self.token_file: Final = folder / "records.token"
@@ -78,13 +78,13 @@ class RecordService:
         }
 
     def is_ready(self, log: str) -> bool:
-        """Whether it says in its log where it is, and that its database is there."""
+        """True if it says in its log where it is, and that its database is there."""
         found = _ADDRESS.search(log)
         self._url = found[1] if found else ""
         return bool(found) and _PREPARED in log
 
     def path_of(self, uid: str) -> str:
-        """What is asked for to get a record."""
+        """Return the path of a record."""
         return f"{urlsplit(self._url).path}/{uid}"
 
     async def record_of(self, uid: str, *, patience_s: float) -> Object | None:
@@ -115,11 +115,11 @@ async def _get(session: aiohttp.ClientSession, url: str) -> Object | None:
 
 
 def facts(record: Object) -> str:
-    """What is most worth knowing of a record, in one line."""
+    """Return the main facts of a record, in one line."""
     attempts = record["attempt"] + 1
-    told = [f"uid {record['uid'][:_SHORT_UID]}", f"phase {record['phase']}"]
+    said = [f"uid {record['uid'][:_SHORT_UID]}", f"phase {record['phase']}"]
     if record["durationSeconds"] is not None:
-        told.append(f"{record['durationSeconds']} s")
+        said.append(f"{record['durationSeconds']} s")
     if record["exitCode"] is not None:
-        told.append(f"exit code {record['exitCode']}")
-    return ", ".join([*told, f"{attempts} attempt{'s' if attempts > 1 else ''}"])
+        said.append(f"exit code {record['exitCode']}")
+    return ", ".join([*said, f"{attempts} attempt{'s' if attempts > 1 else ''}"])

@@ -1,4 +1,4 @@
-"""Where a run is shown: what every kind of screen can do, and the one without a terminal."""
+"""The screens that show a run: what each of them can do, and the one without a terminal."""
 
 import sys
 import time
@@ -44,7 +44,7 @@ class PlainScreen:
         self._write(f"[{rank}] {line}")
 
     def show(self, view: JobView) -> None:
-        """What is new about the job, if anything."""
+        """Show what is new about the job, if anything."""
         before = self._view or JobView(view.name, phase="")
         self._view = view
         for change in changes(before, view):

@@ -29,7 +29,7 @@ _EXIT_CODES: Final = {"Complete": COMPLETE, "Failed": FAILED, "Cancelled": CANCE
 _DEFAULT_GRACE_S: Final = 30
 _CANCEL_MARGIN_S: Final = 30
 _HOUSEKEEPING: Final = "1s"
-"""Between two runs of the operator's housekeeping, where somebody waits for it."""
+"""Between two runs of the operator's housekeeping, where the user waits for it."""
 
 
 class Interrupts:
@@ -147,7 +147,7 @@ class Session:
         return code
 
     def _operator_settings(self, records: RecordService | None) -> dict[str, str]:
-        """What the operator is told beside where its cluster is."""
+        """Return the operator's settings, but for where its cluster is."""
         settings = records.operator_settings if records is not None else {}
         if self._retain_s is None:
             return settings

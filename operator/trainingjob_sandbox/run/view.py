@@ -1,4 +1,4 @@
-"""What a person wants to know of a running job: objects of the API in, a small value out.
+"""A running job as a person wants to see it: objects of the API in, a small value out.
 
 Pure functions over raw objects. How a view is drawn is `plain` and `live`; where the objects come
 from is `follow`.
@@ -21,7 +21,7 @@ Object = dict[str, Any]
 
 _OUTCOMES: Final = ("Complete", "Failed", "Cancelled")
 _USUAL_WAITS: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
-"""Reasons of a waiting container that pass by themselves: nothing to tell."""
+"""Reasons of a waiting container that pass by themselves: not worth a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def view_job(job: Object, pods: Iterable[Object]) -> JobView:
 
 
 def belongs_to(pod: Object, job: Object) -> bool:
-    """Whether the pod is labelled as the job's."""
+    """True if the pod is labelled as the job's."""
     return _labels(pod).get(LABEL_JOB_UID) == str(job["metadata"]["uid"])
 
 
@@ -130,7 +130,7 @@ def main_state(pod: Object) -> tuple[str, Object]:
 
 
 def changes(before: JobView, after: JobView) -> Iterator[str]:
-    """What happened between two views of a job, a sentence each."""
+    """Return what happened between two views of a job, a sentence each."""
     if after.attempt != before.attempt:
         yield f"attempt {after.attempt} starts"
     if after.phase != before.phase:
