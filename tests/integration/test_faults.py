@@ -10,6 +10,7 @@ import pytest
 from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
 from tests.support.apiserver.proxy import Fault, FaultProxy, Seen
 from tests.support.builders import make_job
+from tests.support.processes.fair_time import FairTime
 from tests.support.processes.operator import OperatorProcess
 from tests.support.selection import quick
 
@@ -171,12 +172,12 @@ async def test_rights_that_are_missing_for_a_moment_cost_a_job_a_moment(
     for fault in (creates, writes):
         proxy.add(fault)
 
-    begun = time.monotonic()
+    took = FairTime.with_us(operator.process.pid)
     await api.apply(make_job("young"))
     await run_to_the_end(api, "young")
 
     assert (creates.hits, writes.hits) == (2, 2)
-    assert time.monotonic() - begun < 30, "a refusal by admission would have cost a minute each"
+    assert took.seconds() < 30, "a refusal by admission would have cost a minute each"
 
 
 async def test_the_operator_catches_up_after_an_outage_of_the_api_server(
@@ -193,10 +194,10 @@ async def test_the_operator_catches_up_after_an_outage_of_the_api_server(
     await asyncio.sleep(3)  # the outage itself
     proxy.start()
 
-    begun = time.monotonic()
+    took = FairTime.with_us(operator.process.pid)
     await api.wait_for_phase("before", "Succeeded")
     await api.wait_for_pods("during", 1)
-    assert time.monotonic() - begun < 10
+    assert took.seconds() < 10
     assert operator.is_running
     assert operator.probe("/healthz")[0] == 200
 
@@ -222,7 +223,7 @@ async def test_what_vanished_while_the_watch_was_not_looking_is_noticed(
         await api.start_pod(pod)
     await api.wait_for_phase("gap", "Running")
 
-    async with asyncio.timeout(10):  # our list, kopf's, and ours again behind its watch
+    async with asyncio.timeout(90):  # our list, kopf's, and ours again behind its watch
         while proxy.count("list trainingjobs") < 3 or proxy.count("list pods") < 3:
             await asyncio.sleep(0.02)
 
@@ -232,7 +233,7 @@ async def test_what_vanished_while_the_watch_was_not_looking_is_noticed(
         Fault(lambda seen: seen.verb in {"watch", "list"}, before=lambda: None, times=None)
     )
     proxy.drop_watches()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         while held.hits == 0:
             await asyncio.sleep(0.02)
     await api.delete_pod(pods[0], grace_s=0)
@@ -245,7 +246,7 @@ async def test_what_vanished_while_the_watch_was_not_looking_is_noticed(
     await api.wait_for_pods("gap", 2, attempt=1)
     assert all(fault.hits for fault in gone)
     assert (await api.job("gap"))["status"]["disruptions"] == 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         while "doomed vanished" not in operator.log():
             await asyncio.sleep(0.05)
 
@@ -266,7 +267,7 @@ async def test_sigterm_in_the_middle_of_work_ends_in_two_seconds_with_success(
     proxy.add(Fault(creates_pod, delay_s=1.5, times=None))
     for number in range(20):
         await api.apply(make_job(f"busy-{number}"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         while proxy.count("create pods") < 8:
             await asyncio.sleep(0.01)
 
@@ -283,7 +284,7 @@ async def test_sigterm_while_it_starts_ends_in_two_seconds_with_success(
     said: str, api: Api, tmp_path: Path
 ) -> None:
     with OperatorProcess(api.server.operator_kubeconfig, tmp_path / "operator.log") as operator:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while said not in operator.log():
                 await asyncio.sleep(0.005)
 

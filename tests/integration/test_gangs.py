@@ -29,7 +29,7 @@ def operator(
 async def set_quota(api: Api, pods: int) -> None:
     path = f"/api/v1/namespaces/{api.namespace}/resourcequotas"
     await api.client.patch(f"{path}/tight", {"spec": {"hard": {"pods": str(pods)}}})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while (await api.client.get(f"{path}/tight")).get("status", {}).get("hard") != {
             "pods": str(pods)
         }:

@@ -261,7 +261,7 @@ async def test_a_job_of_the_same_name_starts_afresh(operator: OperatorProcess, a
     new = await api.apply(make_job("twin"))
 
     uid8 = new["metadata"]["uid"][:8]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while names(await api.pods("twin")) != [f"twin-{uid8}-0-0"]:
             await asyncio.sleep(0.05)
     assert old["metadata"]["uid"] != new["metadata"]["uid"]
@@ -330,7 +330,7 @@ async def test_a_full_quota_leaves_the_job_pending_and_is_not_asked_about_again_
     }
     path = f"/api/v1/namespaces/{api.namespace}/resourcequotas"
     await api.client.create(path, quota)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not (await api.client.get(f"{path}/none")).get("status", {}).get("hard"):
             await asyncio.sleep(0.05)
 
@@ -399,7 +399,7 @@ async def test_every_step_of_a_job_is_an_event(operator: OperatorProcess, api: A
     await api.finish_pod(pod)
     await api.wait_for_phase("story", "Succeeded")
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         while len(events := await api.events("story")) < 4:
             await asyncio.sleep(0.05)
     kinds = {(e["reason"], e["type"]) for e in events}

@@ -16,7 +16,7 @@ from tests.support.real.real import KUBECTL
 from trainingjob_sandbox.apiserver import ApiServerThread
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 30
+PATIENCE_S = 90
 
 pytestmark = pytest.mark.skipif(not KUBECTL.exists(), reason="there is no kubectl here")
 

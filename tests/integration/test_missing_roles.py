@@ -67,7 +67,7 @@ async def test_one_namespace_without_a_role_keeps_none_of_the_others_from_being_
                 assert said["reason"] == "JobsUnknown"
                 assert "in namespace web" in said["message"]
                 runs = messages(operator).count("Cleanup: run started")
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(90):
                     while messages(operator).count("Cleanup: run started") < runs + 3:
                         await asyncio.sleep(0.1)
                 assert (root / f"job_{gone}.log").exists(), "nothing goes while jobs are unknown"
@@ -77,7 +77,7 @@ async def test_one_namespace_without_a_role_keeps_none_of_the_others_from_being_
                 await web.finish_job("waits")
                 await web.wait_for_phase("waits", "Succeeded")
                 await volume_health(own_api, "True")
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(90):
                     while (root / f"job_{gone}.log").exists():
                         await asyncio.sleep(0.1)
                 log = messages(operator)

@@ -24,7 +24,7 @@ from trainingjob_sandbox.node.containers import timestamp
 Object = dict[str, Any]
 PODS = "/api/v1/namespaces/default/pods"
 JOBS = "/apis/trainingjob.dev/v1alpha1/namespaces/default/trainingjobs"
-WAIT_S = 20
+WAIT_S = 60
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="pods as processes are for Linux: no namespaces here"

@@ -1,7 +1,6 @@
 """A hundred jobs that no schema would let through neither delay a healthy one nor crash anything."""
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
 from tests.support.apiserver.inside import put_raw
 from tests.support.builders import make_job
+from tests.support.processes.fair_time import FairTime
 from tests.support.processes.operator import OperatorProcess
 
 pytestmark = pytest.mark.sandbox_only
@@ -83,14 +83,15 @@ async def test_poisoned_jobs_fail_alone(
     for copy in range(5):
         for name, poison in POISON.items():
             put_job(own_api_server, f"{name}-{copy}", poison())
-    begun = time.monotonic()
+    took = FairTime.with_us(operator.process.pid)
     await own_api.apply(make_job("healthy"))
 
-    await own_api.wait_for_pods("healthy", 1, patience_s=DELAY_S)
+    await own_api.wait_for_pods("healthy", 1)
+    assert took.seconds() < DELAY_S
 
     for copy in range(5):
         for name in POISON.keys() - UNWRITABLE:
-            status = await own_api.wait_for_phase(f"{name}-{copy}", "Failed", patience_s=DELAY_S)
+            status = await own_api.wait_for_phase(f"{name}-{copy}", "Failed")
             outcome = condition(status, "Failed")
             assert outcome["reason"] in {"InvalidSpec", "InvalidPodTemplate"}
             assert "spec" in outcome["message"]
@@ -99,7 +100,7 @@ async def test_poisoned_jobs_fail_alone(
     for copy in range(5):
         for name in UNWRITABLE:  # said once, and not tried again before a minute is over
             assert log.count(f"job ml/{name}-{copy}: ") == 1
-    assert time.monotonic() - begun < 20
+    assert took.seconds() < 20
     assert operator.is_running
     assert operator.probe("/healthz")[0] == 200
     assert "Traceback" not in operator.log()
@@ -121,7 +122,7 @@ async def test_an_invalid_pod_template_fails_alone(
 ) -> None:
     put_job(own_api_server, "odd", template(name=None))
 
-    status = await own_api.wait_for_phase("odd", "Failed", patience_s=DELAY_S)
+    status = await own_api.wait_for_phase("odd", "Failed")
 
     assert condition(status, "Failed")["reason"] in {"InvalidPodTemplate", "InvalidSpec"}
 
@@ -133,8 +134,10 @@ async def test_garbage_in_the_status_is_not_believed(
     job["status"] = {"attempt": "seven", "conditions": "none", "completedIndexes": "0-999999999"}
     own_api_server.inside.call(lambda inside: put_raw(inside.store, job))
 
-    async with asyncio.timeout(DELAY_S):
+    took = FairTime.with_us(operator.process.pid)
+    async with asyncio.timeout(60):
         while not (await own_api.job("edited")).get("status", {}).get("observedGeneration"):
             await asyncio.sleep(0.02)
+    assert took.seconds() < DELAY_S
 
     assert operator.is_running

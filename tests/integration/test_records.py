@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
 from tests.support.builders import make_job
+from tests.support.processes.fair_time import FairTime
 from tests.support.processes.operator import OperatorProcess, operating
 from tests.support.records.ledger import Ledger
 from trainingjob_sandbox.client import ApiError
@@ -45,7 +45,7 @@ def recording(
 async def wait_for_release(api: Api, name: str) -> Object:
     """The job as soon as its record is stored and nothing of ours holds it."""
     await api.wait_for_job(name, lambda s: s.get("recordState") == "Stored", patience_s=45)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while (job := await api.job(name))["metadata"].get("finalizers"):
             await asyncio.sleep(0.05)
     return job
@@ -77,9 +77,9 @@ async def test_while_the_endpoint_is_down_jobs_end_in_time_and_are_stored_later(
         [pod] = await api.wait_for_pods("late", 1)
         await api.start_pod(pod)
         await api.finish_pod(pod)
-        begun = time.monotonic()
+        took = FairTime.with_us(operator.process.pid)
         await api.wait_for_phase("late", "Succeeded")
-        assert time.monotonic() - begun < 1.0
+        assert took.seconds() < 1.0
         assert (await api.job("late"))["status"]["recordState"] == "Pending"
 
         operator.kill()
@@ -126,7 +126,7 @@ async def test_recording_can_be_switched_off_and_on_around_jobs(
         await api.start_pod(running)
     with recording(api_server, api, tmp_path, ledger):
         await wait_for_release(api, "owing")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while not (await api.job("running"))["metadata"].get("finalizers"):
                 await asyncio.sleep(0.05)
         await api.finish_pod(running)
@@ -151,7 +151,7 @@ async def test_no_secret_is_anywhere(
         await api.apply(make_job("quiet", env={"PASSWORD": SECRETS[0]}, backoff_limit=0))
         await api.finish_job("quiet", code=1)
         await api.wait_for_phase("quiet", "Failed")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while not operator.probe("/readyz")[0]:
                 await asyncio.sleep(0.05)
         ledger.come_up()
@@ -268,7 +268,7 @@ async def test_what_an_uninstall_cannot_store_waits_in_the_job_and_the_next_inst
     assert said["status"] == "False"
 
     with recording(api_server, api, tmp_path, ledger):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while not (await api.job("unstored"))["metadata"].get("finalizers"):
                 await asyncio.sleep(0.05)
         ledger.come_up()

@@ -19,7 +19,7 @@ Object = dict[str, Any]
 
 
 async def wait_for_event(api: Api, name: str, reason: str) -> list[Object]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not (found := [e for e in await api.events(name) if e["reason"] == reason]):
             await asyncio.sleep(0.05)
     return found
@@ -143,7 +143,7 @@ async def test_what_changes_between_the_look_and_the_deletion_lives(
             held = Fault(_deletes_a_job, delay_s=2)
             proxy.add(held)
             await api.patch_job("saved", {"spec": {"ttlSecondsAfterFinished": 0}})
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 while not held.hits:
                     await asyncio.sleep(0.02)
             await act()
@@ -169,7 +169,7 @@ async def test_an_operator_that_is_killed_at_the_deletion_leaves_it_to_the_next(
             hooks: dict[str, Any] = {moment: crash}
             proxy.add(Fault(_deletes_a_job, **hooks))
             await finish(api, "phoenix")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 await crashed.wait()
             await asyncio.to_thread(process.process.wait)
             assert await api.job_is_gone("phoenix") == (moment == "after")

@@ -136,22 +136,17 @@ class RecordServiceImage(RecordServiceProcess):
 
     def start(self) -> None:
         """Start a container; a log that is there is continued."""
-        with self.log_path.open("ab") as log:
-            self._offset = log.tell()
-            self._process = subprocess.Popen(
-                [
-                    *(engine().program, "run", "--rm", f"--name={self._name}", "--network=host"),
-                    *_restrictions(),
-                    f"--volume={self.token_file}:/token:ro",
-                    f"--volume={self._data}:/data",
-                    *(f"--env={name}={value}" for name, value in self._settings.items()),
-                    self._image,
-                    "records",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        self.spawn(
+            [
+                *(engine().program, "run", "--rm", f"--name={self._name}", "--network=host"),
+                *_restrictions(),
+                f"--volume={self.token_file}:/token:ro",
+                f"--volume={self._data}:/data",
+                *(f"--env={name}={value}" for name, value in self._settings.items()),
+                self._image,
+                "records",
+            ]
+        )
 
     def kill(self) -> None:
         """SIGKILL to the container."""

@@ -1,8 +1,5 @@
 """The operator as a process, and what a test does to one."""
 
-import os
-import signal
-import subprocess
 import sys
 import time
 import urllib.error
@@ -10,44 +7,24 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest
+from tests.support.processes.child import ChildProcess, clean_environment
 
 _READY_PATIENCE_S = 90.0
 
 
-class OperatorProcess:
+class OperatorProcess(ChildProcess):
     """`python -m trainingjob_operator operator`, with its log in a file."""
 
     def __init__(self, kubeconfig: Path, log: Path, **settings: str) -> None:
+        super().__init__(log)
         self.kubeconfig = kubeconfig
-        self.log_path = log
         self.settings = settings
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self.is_running:
-            self.kill()
 
     def start(self) -> None:
         """Start the process; a log that is there is continued."""
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("TRAININGJOB_") and name != "KUBECONFIG"
-        }
-        environment |= {
+        environment = clean_environment("KUBECONFIG") | {
             "KUBECONFIG": str(self.kubeconfig),
             "TRAININGJOB_WEB__ADDRESS": "127.0.0.1:0",
             "TRAININGJOB_LOGGING__FORMAT": "json",
@@ -55,50 +32,9 @@ class OperatorProcess:
         }
         self.spawn([sys.executable, "-m", "trainingjob_cli", "operator"], environment)
 
-    def spawn(self, command: list[str], environment: dict[str, str] | None = None) -> None:
-        """Start a command as the operator, its output going to the log."""
-        with self.log_path.open("ab") as log:
-            self._offset = log.tell()
-            self._process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    @property
-    def process(self) -> subprocess.Popen[bytes]:
-        """The process, which was started."""
-        assert self._process is not None
-        return self._process
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the process is there."""
-        return self._process is not None and self._process.poll() is None
-
-    def kill(self) -> None:
-        """SIGKILL: no warning and no last words."""
-        self.process.kill()
-        self.process.wait()
-
-    def terminate(self, *, patience_s: float = 10.0) -> tuple[int, float]:
-        """SIGTERM: the exit code, and the seconds until it came."""
-        begun = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(patience_s)
-        return code, time.monotonic() - begun
-
     def wait_for_exit(self, patience_s: float) -> int:
         """The exit code, as soon as the process has ended."""
         return self.process.wait(patience_s)
-
-    def log(self) -> str:
-        """What the process has logged since it was last started."""
-        with self.log_path.open("rb") as log:
-            log.seek(self._offset)
-            return log.read().decode()
 
     def probe(self, path: str) -> tuple[int, str]:
         """Status and text of `/healthz` or `/readyz`; (0, "") while nobody answers."""

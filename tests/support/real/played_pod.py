@@ -5,7 +5,6 @@ the path is replaced in its variables and arguments; so is the address of a Serv
 """
 
 import base64
-import os
 import re
 import shutil
 import signal
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hack.cluster.control_plane import ControlPlane
+from tests.support.processes.child import clean_environment
 from tests.support.real.chart import token_kubeconfig
 
 Object = dict[str, Any]
@@ -115,11 +115,7 @@ class PlayedPod:
     def _start(self, container: Object) -> "subprocess.Popen[bytes]":
         paths = self._paths(container)
         variables = {entry["name"]: self._value(entry) for entry in container.get("env", [])}
-        others = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("TRAININGJOB_") and name != "KUBECONFIG"
-        }
+        others = clean_environment("KUBECONFIG")
         told = {name: self._here(value, paths) for name, value in variables.items()}
         arguments = [self._here(each, paths) for each in container["args"]]
         with (self.folder / f"{container['name']}.log").open("ab") as log:

@@ -5,8 +5,6 @@ import io
 import json
 import os
 import re
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from tests.support.processes.child import ChildProcess, clean_environment
 from tests.support.records.records import Record, encode, idempotency_key
 
 TOKEN = "correct-horse-battery-staple"
@@ -37,11 +36,11 @@ class Answer:
         return json.loads(self.text)
 
 
-class RecordServiceProcess:
+class RecordServiceProcess(ChildProcess):
     """`trainingjob records`, with its log in a file."""
 
     def __init__(self, folder: Path, database: str, **settings: str) -> None:
-        self.log_path = folder / "records.log"
+        super().__init__(folder / "records.log")
         self.database_kind = database.partition(":")[0]
         self.token_file = folder / "tokens"
         self.token_file.write_text(f"{TOKEN}\n")
@@ -52,51 +51,11 @@ class RecordServiceProcess:
             "TRAININGJOB_RECORDS_LOG_LEVEL": "debug",
             **{f"TRAININGJOB_RECORDS_{name}".upper(): value for name, value in settings.items()},
         }
-        self._process: subprocess.Popen[bytes] | None = None
-        self._offset = 0
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self.process.poll() is None:
-            self.kill()
 
     def start(self) -> None:
         """Start it on a free port; a log that is there is continued."""
-        others = {n: v for n, v in os.environ.items() if not n.startswith("TRAININGJOB_")}
-        with self.log_path.open("ab") as log:
-            self._offset = log.tell()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "trainingjob_cli", "records"],
-                env=others | self._settings,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    @property
-    def process(self) -> subprocess.Popen[bytes]:
-        assert self._process is not None
-        return self._process
-
-    def kill(self) -> None:
-        """SIGKILL: no warning and no last words."""
-        self.process.kill()
-        self.process.wait()
-
-    def terminate(self) -> tuple[int, float]:
-        """SIGTERM: the exit code, and the seconds until it came."""
-        begun = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(_PATIENCE_S)
-        return code, time.monotonic() - begun
+        command = [sys.executable, "-m", "trainingjob_cli", "records"]
+        self.spawn(command, clean_environment() | self._settings)
 
     def cpu_s(self) -> float:
         """Seconds of CPU that it has used; 0 where there is no /proc."""
@@ -105,12 +64,6 @@ class RecordServiceProcess:
             return 0.0
         user, system = stat.read_text().rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-    def log(self) -> str:
-        """What it has logged since it was last started."""
-        with self.log_path.open("rb") as log:
-            log.seek(self._offset)
-            return log.read().decode()
 
     @property
     def url(self) -> str:

@@ -116,11 +116,11 @@ def test_a_template_may_be_as_deep_as_the_limit_and_no_deeper() -> None:
     ],
 )
 def test_a_million_values_are_refused_in_a_moment(fields: dict[str, Any], message: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     got = complaint(make_job(**fields)["spec"])
 
     assert got == message
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 JSON = st.recursive(
