@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from tests.support.builders import make_job
 from tests.support.cluster.leaping import leaping_time
 from tests.support.cluster.recording import (
@@ -79,6 +81,7 @@ async def test_retry_after_is_honoured() -> None:
     assert cluster.status()["recordState"] == "Stored"
 
 
+@pytest.mark.long
 @leaping_time
 async def test_five_thousand_records_pass_through_a_cache_of_a_thousand() -> None:
     cluster, endpoint = staged()

@@ -26,6 +26,7 @@ from trainingjob_operator.core.observe_job import job_view
 # --- one record is not taken ----------------------------------------------------------------------
 
 
+@pytest.mark.long
 @leaping_time
 async def test_a_rejected_record_says_why_and_holds_up_no_other() -> None:
     cluster, endpoint = staged()
