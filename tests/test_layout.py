@@ -128,6 +128,37 @@ def test_what_decides_and_what_remembers_does_no_io() -> None:
             assert not {name.split(".")[0] for name in imports(module)} & forbidden, module
 
 
+ENGINE = ROOT / "operator" / "trainingjob_operator" / "engine.py"
+PLACES_OF_WIRING = ("operator/trainingjob_operator", "tests/support", "tests/bounds")
+
+
+def constructed(module: Path) -> set[str]:
+    """The classes of the operator that a module imports and makes an object of."""
+    tree = ast.parse(module.read_text())
+    ours = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith("trainingjob_operator.")
+        for alias in node.names
+    }
+    called = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    # A queue is made as `WorkQueue[JobKey](...)`, too.
+    names = (each.value if isinstance(each, ast.Subscript) else each for each in called)
+    return {each.id for each in names if isinstance(each, ast.Name)} & ours
+
+
+def test_the_parts_of_the_operator_are_put_together_in_one_place() -> None:
+    # What is true of the operator that ships is what the tests have shown of this wiring. One part
+    # alone may be made elsewhere, to be looked at by itself.
+    parts = {name for name in constructed(ENGINE) if name[0].isupper()} - {"Bound", "Memory"}
+    assert {"JobIndex", "WorkQueue", "Reconciler", "Housekeeper"} <= parts
+    for place in PLACES_OF_WIRING:
+        for module in sorted((ROOT / place).rglob("*.py")):
+            wired = constructed(module) & parts
+            assert module == ENGINE or len(wired) < 2, f"{module}: {sorted(wired)}"
+
+
 UNIT = ROOT / "tests" / "unit"
 TESTS_OF_MODULES = sorted(UNIT.glob("trainingjob_*/**/test_*.py"))
 

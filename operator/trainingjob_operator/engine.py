@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from trainingjob_api.errors import KubernetesError, VolumeError
 from trainingjob_operator.clock import Clock, SteadyTime
+from trainingjob_operator.core.bounded import Bound, Bounded
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.core.rawread import SHARED_TEXTS, texts_shared
 from trainingjob_operator.jobs import work_queue
 from trainingjob_operator.jobs.index_aging import IndexAging
 from trainingjob_operator.jobs.job_index import JobIndex
@@ -90,7 +92,9 @@ class Engine:
         self.steady: Final = SteadyTime(clock)
         self.volume: Final = volume
         self.queue: Final[WorkQueue[JobKey]] = WorkQueue(
-            limit=_queue_limit(settings.index.max_jobs), follows=lambda key: key in self.index
+            limit=_queue_limit(settings.index.max_jobs),
+            follows=lambda key: key in self.index,
+            followed=settings.index.max_jobs,
         )
         self.index: Final = JobIndex(
             settings.index.max_jobs,
@@ -323,6 +327,23 @@ class Engine:
             await self.policy_watch.refresh()
         except KubernetesError as error:
             _logger.warning("cannot read or create the RetentionPolicies yet: %s", error)
+
+    @property
+    def bounded(self) -> tuple[Bound, ...]:
+        """How full every structure in memory is that has a limit."""
+        volume = self.volume
+        parts = (
+            *(self.index, self.queue, self.manifests, self.reconciler.starter),
+            *(self.policies, self.remover, self.events),
+            self.carrier.outbox if self.carrier is not None else None,
+            self.archiver.queue if self.archiver is not None else None,
+            *((volume.store, volume.sweep) if volume is not None else ()),
+        )
+        texts = Bound("shared_texts", texts_shared(), SHARED_TEXTS)
+        return (
+            texts,
+            *(one for each in parts if isinstance(each, Bounded) for one in each.bounds),
+        )
 
     # --- problems -------------------------------------------------------------------------------
 

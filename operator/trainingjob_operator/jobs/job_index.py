@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Final
 
 from trainingjob_api.constants import REASON_QUEUED
+from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer
 from trainingjob_operator.core.job_stage import Stage, stage_of
 from trainingjob_operator.core.pod import PodView
@@ -84,6 +85,15 @@ class JobIndex:
     def __iter__(self) -> Iterator[JobEntry]:
         """All entries, as they are at the start of the iteration."""
         return iter(tuple(self._entries.values()))
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """How full it is, and its lines of jobs that wait."""
+        return (
+            Bound("index", len(self), self.max_jobs),
+            Bound("waiting_line", len(self.waiting), self.waiting.limit),
+            *self.room.bounds,
+        )
 
     def get(self, key: JobKey) -> JobEntry | None:
         """The entry of a job, or None."""

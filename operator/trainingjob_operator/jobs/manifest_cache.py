@@ -13,6 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Final
 
+from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.job import JobKey, JobView
 
 LIMIT_BYTES: Final = 16 * 1024 * 1024
@@ -48,6 +49,11 @@ class ManifestCache:
         self.limit_bytes: Final = limit_bytes
         self.used_bytes = 0
         self._entries: Final[OrderedDict[JobKey, _Entry]] = OrderedDict()
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """How full it is."""
+        return (Bound("manifest_cache_bytes", self.used_bytes, self.limit_bytes),)
 
     def __len__(self) -> int:
         return len(self._entries)

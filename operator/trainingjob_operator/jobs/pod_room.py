@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.start import is_to_run
 from trainingjob_operator.jobs.job_entry import JobEntry
@@ -77,6 +78,14 @@ class PodRoom:
         self._started = 0
         self._monotonic: Final = monotonic
         self._on_turn: Final = on_turn
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """How full it is, and its line of jobs that wait."""
+        return (
+            Bound("pods", self.used, self.limit),
+            Bound("start_line", len(self.waiting), self.waiting.limit),
+        )
 
     def ask(self, entry: JobEntry) -> bool:
         """Ask for room for all ranks of a job. False: it waits in the line."""

@@ -8,6 +8,7 @@ from trainingjob_api.constants import REASON_QUEUED
 from trainingjob_api.errors import KubernetesError
 from trainingjob_api.validation import parse_spec
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.decision import Plan, Refusal
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_job import job_view
@@ -120,6 +121,14 @@ class Starter:
             if entry.refusal is not None:
                 self._index.give_room_back(entry)
         return True
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """How much is started and created at once, in bytes."""
+        return (
+            Bound("starting_bytes", self.starting.used, self.starting.limit),
+            Bound("creating_bytes", self.launcher.in_flight.used, self.launcher.in_flight.limit),
+        )
 
     def _queued(self, job: JobView) -> Refusal:
         """Say that the job waits. When it is its turn, the index takes that back."""

@@ -18,6 +18,7 @@ import random
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
+from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.pacing import Backoff
 
 LIMIT: Final = 20_000
@@ -33,6 +34,7 @@ class WorkQueue(Generic[K]):
         *,
         limit: int = LIMIT,
         follows: Callable[[K], bool] = lambda key: False,
+        followed: int = 0,
         base_s: float = 0.1,
         cap_s: float = 60.0,
     ) -> None:
@@ -41,11 +43,13 @@ class WorkQueue(Generic[K]):
         Args:
             limit: keys at most, beside those that are followed.
             follows: whether a key is one of a bounded number that must always find its place.
+            followed: how many those are at most.
             base_s: seconds to wait after the first failure of a key.
             cap_s: the longest wait after a failure, in seconds, without the jitter.
         """
         self.limit: Final = limit
         self._follows: Final = follows
+        self._followed: Final = followed
         self._backoff: Final = Backoff(base_s, cap_s)
         self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._queued: set[K] = set()
@@ -64,6 +68,11 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         """Keys that are waiting, in work, or due later."""
         return len(self._queued | self._running | self._timers.keys())
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """How full it is."""
+        return (Bound("work_queue", len(self), self.limit + self._followed),)
 
     @property
     def depth(self) -> int:

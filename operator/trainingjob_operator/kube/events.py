@@ -23,6 +23,7 @@ from trainingjob_api.constants import (
 )
 from trainingjob_api.errors import KubernetesError, ThrottledError
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_policy import PolicyView
@@ -60,14 +61,12 @@ class EventRecorder:
         self.dropped_total = 0
 
     @property
-    def waiting(self) -> int:
-        """Events that wait to be sent."""
-        return self._queue.qsize()
-
-    @property
-    def remembered(self) -> int:
-        """Events that were said a while ago, and are not to be repeated."""
-        return len(self._said)
+    def bounds(self) -> tuple[Bound, ...]:
+        """How full it is."""
+        return (
+            Bound("event_queue", self._queue.qsize(), QUEUE_SIZE),
+            Bound("event_memory", len(self._said), MEMORY_SIZE),
+        )
 
     def record(self, job: JobView, event: Event) -> None:
         """Say something about a job, unless it was just said. Never waits, never fails."""

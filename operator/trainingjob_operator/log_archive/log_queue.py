@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.decision import LogOutcome
 from trainingjob_operator.core.job import JobKey
 
@@ -68,6 +69,14 @@ class LogQueue:
         self._outcomes: Final[OrderedDict[str, dict[str, LogOutcome]]] = OrderedDict()
         self._kept = 0
         self.refused_total = 0
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """How full it is."""
+        return (
+            Bound("log_queue", len(self), self.max_waiting),
+            Bound("log_outcomes", self.outcomes_kept, self.max_waiting),
+        )
 
     def __len__(self) -> int:
         """Pods that wait or are worked on."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
 from trainingjob_api.errors import EntryChangedError, EntryError
+from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.log_archive.archive_file import ArchiveFile
 from trainingjob_operator.log_archive.sections import Prefixer, Section, Written
@@ -45,6 +46,11 @@ class LogStore:
         self._owner: Final = owner
         self.threads: Final = threads
         self._held: Final[set[str]] = set()  # archives in which a late call may still write
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """How many threads are at work."""
+        return (Bound("volume_threads", self.threads.used, self.threads.limit),)
 
     async def claim(self, expected_id: str | None, known: Container[str] = ()) -> None:
         """Take an empty volume that has no owner, before anything is put on it.

@@ -15,16 +15,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from trainingjob_operator import __version__
-from trainingjob_operator.core.rawread import SHARED_TEXTS, texts_shared
 from trainingjob_operator.engine import Engine
 from trainingjob_operator.handlers.memories import BoundedMemories
-from trainingjob_operator.kube.events import MEMORY_SIZE, QUEUE_SIZE
 from trainingjob_operator.kube.requests import RequestCounts
-from trainingjob_operator.log_archive.log_store import LogStore
 from trainingjob_operator.observability.counters import PREFIX
 from trainingjob_operator.observability.probes import WebServer
-from trainingjob_operator.retention.job_deleter import TOLD
-from trainingjob_operator.volume.sweep.sweep import LogSweep
 
 _PHASES: Final = (
     "Pending",
@@ -72,17 +67,17 @@ class Readings(Collector):
         yield from self._records()
 
     def _bounds(self) -> Iterable[Metric]:
-        used = _used_and_limit(self._engine, self._web)
+        bounds = (*self._engine.bounded, *self._web.places.bounds)
         yield _gauge(
             "bounded_used",
             "How much of a structure in memory is used, by structure.",
-            {(name,): float(now) for name, (now, _) in used.items()},
+            {(each.name,): float(each.used) for each in bounds},
             "structure",
         )
         yield _gauge(
             "bounded_limit",
             "The most that a structure in memory holds, by structure.",
-            {(name,): float(limit) for name, (_, limit) in used.items()},
+            {(each.name,): float(each.limit) for each in bounds},
             "structure",
         )
         yield _gauge(
@@ -262,49 +257,6 @@ class Readings(Collector):
             "1 while the record endpoint is taken to be down and asked once in 30 s.",
             int(outbox.endpoint_is_down),
         )
-
-
-def _used_and_limit(parts: Engine, web: WebServer) -> dict[str, tuple[int, int]]:
-    starter = parts.reconciler.starter
-    starting, creating = starter.starting, starter.launcher.in_flight
-    used = {
-        "index": (len(parts.index), parts.index.max_jobs),
-        "waiting_line": (len(parts.index.waiting), parts.index.waiting.limit),
-        "pods": (parts.index.room.used, parts.index.room.limit),
-        "start_line": (len(parts.index.room.waiting), parts.index.room.waiting.limit),
-        "work_queue": (len(parts.queue), parts.queue.limit + parts.index.max_jobs),
-        "manifest_cache_bytes": (parts.manifests.used_bytes, parts.manifests.limit_bytes),
-        "starting_bytes": (starting.used, starting.limit),
-        "creating_bytes": (creating.used, creating.limit),
-        "shared_texts": (texts_shared(), SHARED_TEXTS),
-        "policies": (len(parts.policies), parts.policies.limit),
-        "told_to_stay": (parts.remover.told, TOLD),
-        "event_queue": (parts.events.waiting, QUEUE_SIZE),
-        "event_memory": (parts.events.remembered, MEMORY_SIZE),
-        "web_connections": (len(web.places), web.places.limit),
-    }
-    if (carrier := parts.carrier) is not None:
-        keys = carrier.cache.max_keys
-        used |= {
-            "retry_cache": (len(carrier.cache), keys),
-            "outbox_in_flight": (carrier.outbox.in_flight, carrier.outbox.concurrency),
-            "outbox_ready": (len(carrier.outbox.ready), carrier.outbox.ready.max_jobs),
-            "outbox_deliveries": (carrier.outbox.deliveries, keys),
-        }
-    if (archiver := parts.archiver) is not None:
-        queue = archiver.queue
-        used |= {
-            "log_queue": (len(queue), queue.max_waiting),
-            "log_outcomes": (queue.outcomes_kept, queue.max_waiting),
-        }
-    if parts.volume is not None and isinstance(store := parts.volume.store, LogStore):
-        used["volume_threads"] = (store.threads.used, store.threads.limit)
-    if parts.volume is not None and isinstance(sweep := parts.volume.sweep, LogSweep):
-        used |= {
-            "volume_young": (len(sweep.young_entries), sweep.young_entries.limit),
-            "volume_processes": (sweep.processes, sweep.limits.processes),
-        }
-    return used
 
 
 def _gauge(

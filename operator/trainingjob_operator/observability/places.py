@@ -8,6 +8,8 @@ its own, and the probes of the kubelet and the scrapes of Prometheus, with one o
 from collections import OrderedDict
 from typing import Final, Generic, Protocol, TypeVar
 
+from trainingjob_operator.core.bounded import Bound
+
 
 class Closable(Protocol):
     """A connection, as far as this module is concerned."""
@@ -33,6 +35,11 @@ class Places(Generic[_Connection]):
         self._open: Final[dict[str, OrderedDict[_Connection, None]]] = {}
         self._used = 0
         self.closed_total = 0
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """How full it is."""
+        return (Bound("web_connections", len(self), self.limit),)
 
     def __len__(self) -> int:
         return self._used

@@ -29,6 +29,7 @@ from trainingjob_api.errors import (
     RecordRejectedError,
 )
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.decision import Delivery
 from trainingjob_operator.core.job import JobKey, JobStatus, JobView, is_newer
 from trainingjob_operator.core.observe_job import job_view
@@ -129,14 +130,14 @@ class Outbox:
         return self._breaker.is_open
 
     @property
-    def in_flight(self) -> int:
-        """Writes that go on right now."""
-        return len(self._tasks)
-
-    @property
-    def deliveries(self) -> int:
-        """The number of deliveries that the reconciler has not taken yet; as many as keys at most."""
-        return len(self._deliveries)
+    def bounds(self) -> tuple[Bound, ...]:
+        """How full it is."""
+        return (
+            Bound("outbox_in_flight", len(self._tasks), self.concurrency),
+            Bound("outbox_ready", len(self.ready), self.ready.max_jobs),
+            Bound("outbox_deliveries", len(self._deliveries), self._deliveries.limit),
+            *self._cache.bounds,
+        )
 
     def offer(self, key: JobKey) -> None:
         """Take a job whose record is to be stored. Never waits."""

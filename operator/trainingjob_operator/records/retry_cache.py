@@ -8,6 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.job import JobKey
 
 
@@ -29,6 +30,11 @@ class RetryCache:
         self.max_keys: Final = max_keys
         self._tries: Final[OrderedDict[JobKey, _Try]] = OrderedDict()
         self.evicted_total = 0
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """How full it is."""
+        return (Bound("retry_cache", len(self), self.max_keys),)
 
     def __len__(self) -> int:
         return len(self._tries)

@@ -21,6 +21,7 @@ from trainingjob_api.constants import (
 )
 from trainingjob_api.errors import ConflictError, KubernetesError
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.observe_job import job_view
@@ -117,9 +118,9 @@ class Remover:
         self.errors_total = 0
 
     @property
-    def told(self) -> int:
-        """Jobs of which is remembered that it was said why they stay; `TOLD` at most."""
-        return len(self._told)
+    def bounds(self) -> tuple[Bound, ...]:
+        """How full it is."""
+        return (Bound("told_to_stay", len(self._told), TOLD),)
 
     def judge(self, job: JobView) -> Verdict:
         """Return the decision about a job, as it was seen."""

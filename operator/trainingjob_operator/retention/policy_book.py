@@ -11,6 +11,7 @@ by its own time only. The same holds for a namespace whose policies could not be
 from collections.abc import Collection
 from typing import Final
 
+from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.job import has_gone_back, is_newer
 from trainingjob_operator.core.observe_policy import PolicyView
 from trainingjob_operator.core.retention import NO_RULES, Inherited
@@ -37,6 +38,11 @@ class PolicyBook:
         self._known: Final[dict[str, PolicyView]] = {}
         self._is_complete = False
         self._unread: frozenset[str] = frozenset()
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """How full it is."""
+        return (Bound("policies", len(self), self.limit),)
 
     def __len__(self) -> int:
         return len(self._known)

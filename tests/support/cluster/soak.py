@@ -218,16 +218,17 @@ class Soak:
         life, carrier = self._life, self._life.carrier
         assert carrier is not None
         self.evicted = carrier.cache.evicted_total
+        used = {bound.name: bound.used for bound in life.bounded}
         self.looks.append(
             Look(
                 hour=round(self._cluster.clock.monotonic() / HOUR_S, 1),
-                index=len(life.index),
-                waiting_line=len(life.index.waiting),
-                retry_cache=len(carrier.cache),
-                deliveries=carrier.outbox.deliveries,
-                queue=len(life.queue),
-                manifest_bytes=life.manifests.used_bytes,
-                event_memory=life.events.remembered,
+                index=used["index"],
+                waiting_line=used["waiting_line"],
+                retry_cache=used["retry_cache"],
+                deliveries=used["outbox_deliveries"],
+                queue=used["work_queue"],
+                manifest_bytes=used["manifest_cache_bytes"],
+                event_memory=used["event_memory"],
                 tasks=len(asyncio.all_tasks()),
                 threads=threading.active_count(),
                 files=len(list(Path("/proc/self/fd").iterdir())),

@@ -9,6 +9,7 @@ from typing import Final
 from trainingjob_api.constants import REASON_CLOCK_STEPPED, REASON_VOLUME_LOCKED
 from trainingjob_api.errors import VolumeError
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.volume.faults import explain
 from trainingjob_operator.volume.ownership import Owner
@@ -107,6 +108,14 @@ class LogSweep:
         self._budget: Budget | None = None
         self._pass: VolumePass | None = None
         self._running: Final = threading.Lock()
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """How full it is."""
+        return (
+            Bound("volume_young", len(self.young_entries), self.young_entries.limit),
+            Bound("volume_processes", self.processes, self.limits.processes),
+        )
 
     @property
     def processes(self) -> int:
