@@ -37,7 +37,8 @@ def engine(tmp_path: Path) -> Engine:
         FakeCluster(clock),
         clock,
         namespace="ops",
-        counters=Metrics(),
+        on_pass=print,
+        counts=Metrics().gc,
         endpoint=Endpoint(),
         volume=log_volume_from(settings, clock),
     )
