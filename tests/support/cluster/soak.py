@@ -34,6 +34,9 @@ from trainingjob_operator.retention import clock_guard
 
 HOUR_S: Final = 3600.0
 DAY_S: Final = 24 * HOUR_S
+ASIDE_S: Final = 97.0
+"""The looks are so long after the hour, and never in the middle of a run of the housekeeping."""
+
 TTL_S: Final = HOUR_S
 """The default of the settings: an hour after its end a job leaves memory and the cluster."""
 
@@ -187,7 +190,7 @@ class Soak:
             if outage is not None:
                 background.append(group.create_task(self._fail(*outage)))
             await self._create_jobs()
-            await asyncio.sleep(3 * HOUR_S)
+            await asyncio.sleep(3 * HOUR_S + ASIDE_S)
             for task in background:
                 task.cancel()
             self._look()
@@ -209,6 +212,7 @@ class Soak:
         self._endpoint.down = False
 
     async def _look_again_and_again(self) -> None:
+        await asyncio.sleep(ASIDE_S)
         while True:
             await asyncio.sleep(self._look_every_s)
             self._look()
