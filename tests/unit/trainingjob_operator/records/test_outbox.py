@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.kubelet import Kubelet
@@ -73,6 +75,7 @@ async def test_records_that_were_given_up_in_an_outage_do_not_use_up_the_probes(
         assert cluster.status("job-39")["recordState"] == "Stored"
 
 
+@pytest.mark.long
 @leaping_time
 async def test_more_rejected_records_than_the_cache_has_room_for_are_offered_once_a_day() -> None:
     cluster = FakeCluster(LoopClock())
@@ -168,6 +171,7 @@ async def test_jobs_say_so_after_half_a_minute_however_many_records_are_still_to
     assert {job["status"]["recordState"] for job in cluster.jobs()} == {"Stored"}
 
 
+@pytest.mark.long
 @leaping_time
 async def test_a_job_that_ends_does_not_queue_behind_the_news_of_an_outage() -> None:
     cluster = FakeCluster(LoopClock())
@@ -223,6 +227,7 @@ async def test_jobs_that_the_index_has_forgotten_come_in_pages_too_and_leave_not
     assert {job["status"]["recordState"] for job in cluster.jobs()} == {"Stored"}
 
 
+@pytest.mark.long
 @leaping_time
 async def test_an_outage_keeps_as_many_keys_as_there_is_room_for_and_no_specs() -> None:
     cluster = FakeCluster(LoopClock())
