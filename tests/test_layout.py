@@ -62,6 +62,17 @@ def test_every_module_says_what_it_is_for(module: Path) -> None:
     assert ast.get_docstring(ast.parse(module.read_text()))
 
 
+QUESTIONS = {"How", "What", "When", "Where", "Whether", "Which", "Who", "Whose", "Why"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(ROOT)))
+def test_the_docstring_of_a_function_or_class_begins_with_a_verb_or_a_noun(module: Path) -> None:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    tree = ast.walk(ast.parse(module.read_text()))
+    documented = [(n.name, ast.get_docstring(n)) for n in tree if isinstance(n, kinds)]
+    assert [(name, doc) for name, doc in documented if doc and doc.split()[0] in QUESTIONS] == []
+
+
 def test_imports_point_one_way() -> None:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

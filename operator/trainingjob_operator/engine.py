@@ -330,7 +330,7 @@ class Engine:
 
     @property
     def bounded(self) -> tuple[Bound, ...]:
-        """How full every structure in memory is that has a limit."""
+        """Return use and limit of every structure in memory that has a limit."""
         volume = self.volume
         parts = (
             *(self.index, self.queue, self.manifests, self.reconciler.starter),

@@ -26,7 +26,7 @@ _NO_VOLUME: Final = "TRAININGJOB_VOLUME__ROOT is not set: there is no volume to 
 
 @dataclass(slots=True)
 class Account:
-    """What was done, or would be.
+    """Counts of what was done, or would be.
 
     Attributes:
         jobs: those that were or would be deleted, and why.
@@ -43,7 +43,7 @@ class Account:
 
     @property
     def went_well(self) -> bool:
-        """Whether everything was looked at, and everything due was done."""
+        """True if everything was looked at, and everything due was done."""
         healthy = self.volume is None or (self.volume.healthy is True and not self.volume.errors)
         return healthy and not self.failed
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Bound(NamedTuple):
-    """How full one structure is.
+    """Use and limit of one structure.
 
     Attributes:
         name: of the structure, as `/metrics` has it.
@@ -27,5 +27,5 @@ class Bounded(Protocol):
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """How full it is now."""
+        """Use and limit, as they are now."""
         ...

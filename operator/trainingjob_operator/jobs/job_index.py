@@ -88,7 +88,7 @@ class JobIndex:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """How full it is, and its lines of jobs that wait."""
+        """Use and limit, of its lines of waiting jobs, too."""
         return (
             Bound("index", len(self), self.max_jobs),
             Bound("waiting_line", len(self.waiting), self.waiting.limit),

@@ -52,7 +52,7 @@ class ManifestCache:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """How full it is."""
+        """Use and limit."""
         return (Bound("manifest_cache_bytes", self.used_bytes, self.limit_bytes),)
 
     def __len__(self) -> int:

@@ -81,7 +81,7 @@ class PodRoom:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """How full it is, and its line of jobs that wait."""
+        """Use and limit, of its line of waiting jobs, too."""
         return (
             Bound("pods", self.used, self.limit),
             Bound("start_line", len(self.waiting), self.waiting.limit),

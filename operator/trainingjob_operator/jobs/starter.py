@@ -124,7 +124,7 @@ class Starter:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """How much is started and created at once, in bytes."""
+        """Use and limit of what is started and created at once, in bytes."""
         return (
             Bound("starting_bytes", self.starting.used, self.starting.limit),
             Bound("creating_bytes", self.launcher.in_flight.used, self.launcher.in_flight.limit),

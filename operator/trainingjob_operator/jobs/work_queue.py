@@ -71,7 +71,7 @@ class WorkQueue(Generic[K]):
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """How full it is."""
+        """Use and limit."""
         return (Bound("work_queue", len(self), self.limit + self._followed),)
 
     @property

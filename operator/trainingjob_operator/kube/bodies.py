@@ -31,7 +31,7 @@ class PageTooLargeError(Exception):
 
 
 class PageSize:
-    """How many objects of a kind to ask for at once: as many as weigh half a page's most.
+    """Number of objects of a kind to ask for at once: as many as weigh half a page's most.
 
     Attributes:
         limit: objects to ask for.
@@ -42,7 +42,7 @@ class PageSize:
 
     @property
     def most(self) -> int | None:
-        """What the answer may weigh; None: anything, as it is one object."""
+        """Most that the answer may weigh; None: no limit, as it is one object."""
         return PAGE_WEIGHT if self.limit > 1 else None
 
     def was_too_large(self, asked: int) -> None:

@@ -32,7 +32,7 @@ class Page:
 
 
 class Standing(StrEnum):
-    """What the API server does with our kinds.
+    """The API server's state of our kinds.
 
     SERVED: everything. PARTLY: there can be jobs, but a CustomResourceDefinition is being deleted,
     and waits for its objects to go, or that of RetentionPolicies is not there. ABSENT: there can be

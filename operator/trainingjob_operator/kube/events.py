@@ -40,7 +40,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Subject(NamedTuple):
-    """What an event is about."""
+    """The object that an event is about."""
 
     kind: str
     namespace: str
@@ -62,7 +62,7 @@ class EventRecorder:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """How full it is."""
+        """Use and limit."""
         return (
             Bound("event_queue", self._queue.qsize(), QUEUE_SIZE),
             Bound("event_memory", len(self._said), MEMORY_SIZE),

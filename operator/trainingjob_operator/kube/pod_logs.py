@@ -23,7 +23,7 @@ _MAX_ERROR: Final = 4096
 async def read_log(
     client: ApiClient, requests: RequestCounts, path: str, *, container: str, timeout_s: float
 ) -> AsyncGenerator[bytes, None]:
-    """What a container has written so far, in parts of 64 KiB at most.
+    """Yield what a container has written so far, in parts of 64 KiB at most.
 
     Args:
         client: the connection.

@@ -50,7 +50,7 @@ class RelistTrace:
         self.config.on_request_end.append(self._note)
 
     def have_begun(self, namespaces: Iterable[str | None]) -> bool:
-        """Whether jobs and pods of all these namespaces have been watched. None stands for all.
+        """True if jobs and pods of all these namespaces have been watched. None stands for all.
 
         Until a watch is open behind its list, what is new is not heard of: with many thousands of
         objects in the lists that takes seconds.

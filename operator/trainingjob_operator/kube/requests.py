@@ -33,7 +33,7 @@ class RequestCounts:
         self.by_verb_and_code[_verb(method, parameters), code] += 1
 
     def trace(self) -> aiohttp.TraceConfig:
-        """What counts the requests of a session that somebody else makes requests with."""
+        """Return a trace that counts the requests of another component's session."""
         config = aiohttp.TraceConfig()
         config.on_request_end.append(self._answered)
         config.on_request_exception.append(self._unanswered)

@@ -17,7 +17,7 @@ class SecretGateway(Gateway):
     """The calls of whoever makes a secret. The operator itself has no right to any Secret."""
 
     async def value_or(self, namespace: str, name: str, key: str, *, proposal: str) -> str:
-        """What a Secret has under a key; the proposal, put there now, if it has nothing.
+        """Return what a Secret has under a key; the proposal, stored there now, if it has nothing.
 
         Two that do this at once agree: the patch carries the version that was read, so the second
         one meets a conflict and reads what the first has put there.

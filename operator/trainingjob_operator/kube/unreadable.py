@@ -14,7 +14,7 @@ SAY_EVERY_S: Final = 600.0
 
 
 class Unreadable:
-    """What is forbidden now, and when it was last said.
+    """The lists that are forbidden now, and when each was last logged.
 
     Attributes:
         refused_total: how many lists were forbidden.

@@ -72,7 +72,7 @@ class LogQueue:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """How full it is."""
+        """Use and limit."""
         return (
             Bound("log_queue", len(self), self.max_waiting),
             Bound("log_outcomes", self.outcomes_kept, self.max_waiting),

@@ -49,7 +49,7 @@ class LogStore:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """How many threads are at work."""
+        """Use and limit of the threads."""
         return (Bound("volume_threads", self.threads.used, self.threads.limit),)
 
     async def claim(self, expected_id: str | None, known: Container[str] = ()) -> None:

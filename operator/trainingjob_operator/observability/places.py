@@ -38,7 +38,7 @@ class Places(Generic[_Connection]):
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """How full it is."""
+        """Use and limit."""
         return (Bound("web_connections", len(self), self.limit),)
 
     def __len__(self) -> int:

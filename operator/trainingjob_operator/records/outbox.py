@@ -131,7 +131,7 @@ class Outbox:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """How full it is."""
+        """Use and limit."""
         return (
             Bound("outbox_in_flight", len(self._tasks), self.concurrency),
             Bound("outbox_ready", len(self.ready), self.ready.max_jobs),

@@ -33,7 +33,7 @@ class RetryCache:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """How full it is."""
+        """Use and limit."""
         return (Bound("retry_cache", len(self), self.max_keys),)
 
     def __len__(self) -> int:

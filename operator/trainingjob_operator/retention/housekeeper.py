@@ -82,7 +82,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """What was done for one policy.
+    """Counts of what was done for one policy.
 
     Attributes:
         jobs: how the sweep of its jobs went.

@@ -119,7 +119,7 @@ class Remover:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """How full it is."""
+        """Use and limit."""
         return (Bound("told_to_stay", len(self._told), TOLD),)
 
     def judge(self, job: JobView) -> Verdict:

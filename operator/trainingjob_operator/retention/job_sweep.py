@@ -65,7 +65,7 @@ class Seen:
 
 @dataclass(slots=True)
 class JobsReport:
-    """How a sweep went.
+    """Result of a sweep.
 
     Attributes:
         examined: jobs that were looked at.

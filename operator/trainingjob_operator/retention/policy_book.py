@@ -20,7 +20,7 @@ LIMIT: Final = 10_000
 
 
 class PolicyBook:
-    """Who rules which namespace. Synchronous; filled from lists and from the watch."""
+    """The policy of each namespace. Synchronous; filled from lists and from the watch."""
 
     def __init__(
         self, default_namespace: str, *, settings_ttl_s: float, limit: int = LIMIT
@@ -41,7 +41,7 @@ class PolicyBook:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """How full it is."""
+        """Use and limit."""
         return (Bound("policies", len(self), self.limit),)
 
     def __len__(self) -> int:

@@ -28,7 +28,7 @@ _MAX_REASONS: Final = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """How a run went.
+    """Result of a run.
 
     Attributes:
         started_at: when it began.

@@ -29,7 +29,7 @@ class Key(NamedTuple):
 
 
 class CollectionId(NamedTuple):
-    """Which collection; several versions of one kind share it.
+    """Name of a collection; several versions of one kind share it.
 
     Attributes:
         group: the API group, empty for the core.

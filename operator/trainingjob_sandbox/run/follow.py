@@ -143,7 +143,7 @@ class JobFollower:
             self._finished.set_result(None)
 
     def _fail(self, task: "asyncio.Task[None]") -> None:
-        """When one of the tasks fails, following the job has failed."""
+        """Fail to follow the job when one of the tasks fails."""
         error = None if task.cancelled() else task.exception()
         if error is not None and not self._finished.done():
             self._finished.set_exception(error)

@@ -178,7 +178,7 @@ class Session:
         return records
 
     async def _cancel(self, client: ApiClient, job: Object, interrupts: Interrupts) -> None:
-        """When asked to, or out of time, stop the job; when it does not stop, stop everything."""
+        """Stop the job when asked to or out of time; if it does not stop, stop everything."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 await interrupts.cancel.wait()

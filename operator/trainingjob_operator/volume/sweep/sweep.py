@@ -111,7 +111,7 @@ class LogSweep:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """How full it is."""
+        """Use and limit."""
         return (
             Bound("volume_young", len(self.young_entries), self.young_entries.limit),
             Bound("volume_processes", self.processes, self.limits.processes),
