@@ -98,7 +98,7 @@ async def test_what_a_killed_sweep_has_taken_goes_back_or_goes_for_good(
         root.take(f"job_{uid}", letter)
     root.take(f"job_{live}.log", "r")
     with sweeping(own_api_server, own_api, tmp_path, root.path, max_age="1h"):
-        await asyncio.to_thread(wait_until, lambda: not any(root.trash.iterdir()))
+        await asyncio.to_thread(wait_until, lambda: not any(root.trash.iterdir()), within_s=180)
         status = await sweeps(own_api, 2)
         after = {uid: everything_below(root.path / f"job_{uid}") for uid in kept}
     assert after == before
