@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from hack import chart
+from hack import chart, file_map
 from hack.tools.helm import HelmError
 from trainingjob_api import crd
 
@@ -31,6 +31,7 @@ def generated() -> dict[str, str]:
     for name, make in (("README.md", chart.readme), ("values.schema.json", chart.schema)):
         path = chart.CHART / name
         files[_below(path)] = make(path.read_text(encoding="utf-8"), values)
+    files[file_map.PAGE] = file_map.page()
     return files
 
 
