@@ -129,7 +129,7 @@ def look():
     os.kill(os.getpid(), signal.SIGTERM)
 
 threading.Thread(target=look).start()
-asyncio.run(Service(Settings(database="sqlite:////scratch/db")).run())
+asyncio.run(Service(Settings(database="sqlite:////scratch/db")).serve())
 import sqlalchemy
 sqlalchemy.create_engine("postgresql+psycopg://").dialect.import_dbapi()
 modules = [m.__spec__ for m in list(sys.modules.values()) if getattr(m, "__spec__", None)]
