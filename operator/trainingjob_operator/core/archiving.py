@@ -1,4 +1,4 @@
-"""The logs of a job's pods, put on the log volume before the pods may go.
+"""Which pods wait with their end until their logs are archived, and when a job's logs are complete.
 
 A pod's log goes with the pod. So whatever takes pods away (the end of an attempt, of the job, a
 suspension) waits until their logs are archived or given up, which takes a minute at most: the

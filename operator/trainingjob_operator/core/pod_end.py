@@ -1,9 +1,8 @@
 """The end of a pod's rank: which container decides, and what it says of its end.
 
-The main container decides, and nothing that the others return does. It has ended by itself when
-it has ended while the pod as a whole has not: a kubelet that stops a pod shows no container's end
-before it can show them all, unless the API knows before (a deletion, an announced
-disruption). Where it never ran, what kept it from running decides: the pod's node, which says so
+The main container decides, and nothing that the others return does. One that ends while its pod
+still runs has ended by itself: a kubelet that stops a pod reports the ends of all containers
+together, unless the API knows before (a deletion, an announced disruption). Where it never ran, what kept it from running decides: the pod's node, which says so
 in the pod's own reason, or an init container.
 """
 
@@ -31,7 +30,7 @@ _MAX_REASON_BYTES: Final = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Containers:
-    """Return the statuses of a pod's containers.
+    """The statuses of a pod's containers.
 
     Attributes:
         main: the main container's name.

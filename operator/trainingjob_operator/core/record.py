@@ -1,4 +1,4 @@
-"""The record: what is stored of a finished job, outside the cluster and for good.
+"""The content of a record: what is stored of a finished job outside the cluster.
 
 It is made from the job alone, never from a Secret, and holds no value of an environment variable,
 and nothing that looks like a credential (`core.masking`).

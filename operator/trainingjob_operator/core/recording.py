@@ -1,4 +1,4 @@
-"""The record: owed from a job's first pod on, until it is stored or given up.
+"""When a record is owed: from a job's first pod on, until it is stored or given up.
 
 Owing is the job's, written down as a finalizer on the job itself: whatever the settings are by the
 time it finishes, a job that carries the finalizer is not released before its record is stored,

@@ -6,8 +6,8 @@ is consistent, and no locking is needed.
 Bound: `max_jobs` entries. At the limit a job that has finished goes first, or one that is suspended
 and settled (its object in the cluster still is the truth); a live one is never forgotten to make
 room; a new job is turned away and has to wait in line (`waiting_line`), where the namespace with the
-fewest live jobs comes first. A job has at most a few pods a rank; of more, which only forged
-ones can be, none is taken in. All pods are followed, and all together are bounded by what may
+fewest live jobs comes first. A job has at most a few pods a rank; more can only be forged, and
+are ignored. All pods are followed, and all together are bounded by what may
 start (`pod_room`).
 """
 

@@ -5,12 +5,12 @@ more pods than there is room for. A job that has room keeps it until it ends, is
 stop, or the API server refuses its pods: a restart does not go to the end of the line.
 
 No job passes the first in the line, however little room it needs: else a large job would wait for
-ever behind small ones. First is the oldest job of the namespace that has the fewest pods; but once
-so many ranks have started past one that waits as there is room in all, that one is first.
+ever behind small ones. First is the oldest job of the namespace that has the fewest pods; but a job
+past which `limit` ranks have started moves to the front.
 
-A job that had room and whose pods were refused, all of them, has used none of it. Until as many ranks
-have started as there is room in all, no other job waits for it again: it starts when there happens to be
-room. Else one that its quota never admits would have the others wait, again and again.
+A job whose pods were all refused has used none of its room. Until `limit` further ranks have started, it
+starts only when there happens to be room, and no other job waits for it: else a job that its quota never
+admits would hold up the others again and again.
 
 Bound: a place in the line is some 500 bytes, and only jobs of the index wait. `limit` is what
 new starts keep to; with pods that were there before (a lower limit, a restart) there can be more.

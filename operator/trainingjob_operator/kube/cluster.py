@@ -1,4 +1,4 @@
-"""The operator's calls of the Kubernetes API, one method a call, dicts in and out.
+"""The calls of the Kubernetes API that the operator makes, and what each means: the interface.
 
 What is not found is `None`; every other refusal is one of our errors. An answer that says nothing of an
 object, because its kind is not served, is a `NotServedError`.

@@ -1,4 +1,4 @@
-"""Every call that the operator makes of the Kubernetes API, one method a call, dicts in and out.
+"""The calls of the Kubernetes API over HTTP: deadlines, 404s and errors; dicts in and out.
 
 `kube.cluster` says what each call means. Raw dicts rather than the client's models: those cost ten times
 the CPU, and refuse on our side pod templates that the API server takes.

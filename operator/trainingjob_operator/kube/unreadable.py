@@ -1,4 +1,4 @@
-"""The lists that the API server forbids us: of what, and of which namespace.
+"""The lists that the API server forbids us; whoever lists decides when to ask again.
 
 Where a Role is missing in one of several namespaces, that one is left out and the others are
 served. What is in here is not known, and nothing is concluded from its absence.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 SAY_EVERY_S: Final = 600.0
-"""Of a list that stays forbidden it is said again after so many seconds."""
+"""Seconds between two log lines about a list that stays forbidden."""
 
 
 class Unreadable:

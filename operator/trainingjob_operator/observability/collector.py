@@ -18,6 +18,7 @@ from trainingjob_operator import __version__
 from trainingjob_operator.engine import Engine
 from trainingjob_operator.handlers.memories import BoundedMemories
 from trainingjob_operator.kube.requests import RequestCounts
+from trainingjob_operator.records.circuit_breaker import PROBE_EVERY_S
 from trainingjob_operator.observability.counters import PREFIX
 from trainingjob_operator.observability.probes import WebServer
 
@@ -254,7 +255,7 @@ class Readings(Collector):
         )
         yield _gauge(
             "record_endpoint_down",
-            "1 while the record endpoint is taken to be down and asked once in 30 s.",
+            f"1 while the record endpoint is taken to be down and asked once in {PROBE_EVERY_S:g} s.",
             int(outbox.endpoint_is_down),
         )
 

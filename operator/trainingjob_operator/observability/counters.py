@@ -3,7 +3,7 @@
 No name of a job, a namespace or a node is ever a label: what there is of them grows with use, and
 would make this the one structure in memory without a bound.
 
-Numbers that the operator's parts keep anyway are read from them when somebody asks (`readings`).
+Numbers that the operator's parts keep anyway are read from them when somebody asks (`collector`).
 Here is what has to be noted at the moment at which it happens.
 """
 

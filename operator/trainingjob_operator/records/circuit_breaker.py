@@ -6,13 +6,16 @@ token, it opens: one probe every `probe_every_s`. The first success closes it.
 
 from typing import Final
 
+PROBE_EVERY_S: Final = 30.0
+"""Seconds between two requests while the endpoint is down."""
+
 _FAILURES_TO_OPEN: Final = 5
 
 
 class CircuitBreaker:
     """The decision if the endpoint is to be asked. All times are monotonic seconds."""
 
-    def __init__(self, *, probe_every_s: float = 30.0) -> None:
+    def __init__(self, *, probe_every_s: float = PROBE_EVERY_S) -> None:
         self._probe_every_s: Final = probe_every_s
         self._failures = 0
         self._next_probe_at: float | None = None

@@ -40,7 +40,7 @@ from trainingjob_operator.core.record import build_record
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import Manifest, ManifestCache
 from trainingjob_operator.kube.cluster import Cluster, Object
-from trainingjob_operator.records.circuit_breaker import CircuitBreaker
+from trainingjob_operator.records.circuit_breaker import PROBE_EVERY_S, CircuitBreaker
 from trainingjob_operator.records.deliveries import Deliveries
 from trainingjob_operator.records.ready_jobs import ReadyJobs
 from trainingjob_operator.records.retry_cache import RetryCache
@@ -370,8 +370,9 @@ class Outbox:
             self._put_back()
             _logger.warning(
                 "the record endpoint is down (%s); records wait in the cluster, and it is asked "
-                "again every 30 s",
+                "again every %g s",
                 error,
+                PROBE_EVERY_S,
             )
 
     def _put_back(self) -> None:
