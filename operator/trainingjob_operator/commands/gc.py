@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from trainingjob_api.constants import POLICY_NAME
+from trainingjob_api.constants import POLICY_NAME, REASON_CLOCK_STEPPED
 from trainingjob_api.errors import KubernetesError
 from trainingjob_operator.clock import Clock, SystemClock
 from trainingjob_operator.core.gitops import instance_label
@@ -102,8 +102,10 @@ async def collect(
 
 def _volume(settings: Settings, clock: Clock, listing: Listing | None) -> LogVolume | None:
     volume = log_volume_from(settings, clock)
-    if volume is None or listing is None or not isinstance(volume.sweep, LogSweep):
+    if volume is None or listing is None:
         return volume
+    if not isinstance(volume.sweep, LogSweep):
+        raise TypeError("only a LogSweep can look at a volume and remove nothing")
     return replace(volume, sweep=_DryRun(volume.sweep, listing))
 
 
@@ -111,17 +113,22 @@ async def _sweep(engine: Engine, account: Account) -> None:
     """Sweep once for each policy, the default one first, and write no status."""
     policies, home = engine.policies, engine.policies.default_namespace
     await engine.policy_watch.refresh()
+    account.failed += [
+        f"the RetentionPolicies of namespace {namespace} may not be listed: its jobs are deleted "
+        "only by a time of their own"
+        for namespace in engine.unreadable.namespaces()
+    ]
     if not policies.has_default:
-        account.failed.append(f"nothing is looked at: {_no_policy(home)}")
+        if home not in engine.unreadable.namespaces():
+            account.failed.append(f"nothing is looked at: {_no_policy(home)}")
         return
     for namespace in (home, *sorted(policies.namespaces - {home})):
         swept = await engine.housekeeper.sweep(namespace)
         _count(swept.jobs, account)
-        if namespace != home:
-            continue
-        account.volume = swept.volume
-        if engine.volume is not None and swept.volume is None:
-            account.failed.append(f"the volume is left alone: {_no_policy(home)}")
+        if swept.left_alone:
+            account.failed.append(f"the volume is left alone: {swept.left_alone}")
+        elif namespace == home:
+            account.volume = swept.volume
 
 
 def _count(report: JobsReport, account: Account) -> None:
@@ -129,6 +136,10 @@ def _count(report: JobsReport, account: Account) -> None:
         account.skipped[reason] = account.skipped.get(reason, 0) + count
     if report.errors:
         account.failed.append(f"{report.errors} jobs or lists of jobs could not be dealt with")
+    if leapt := report.skipped.get(REASON_CLOCK_STEPPED):
+        account.failed.append(
+            f"{leapt} jobs are left alone: the clock was set by more than an hour; run it again"
+        )
 
 
 def _no_policy(namespace: str) -> str:

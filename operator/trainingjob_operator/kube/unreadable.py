@@ -33,8 +33,12 @@ class Unreadable:
     def __len__(self) -> int:
         return len(self._said)
 
+    def namespaces(self) -> list[str]:
+        """Return the namespaces of which a list is forbidden, sorted."""
+        return sorted({namespace for _, namespace in self._said if namespace is not None})
+
     def refused(self, what: str, namespace: str | None) -> bool:
-        """A list was forbidden. Whether it is time to say so."""
+        """Note that a list was forbidden; return if it is time to log that."""
         self.refused_total += 1
         now, key = self._monotonic(), (what, namespace)
         if now - self._said.get(key, float("-inf")) < SAY_EVERY_S:
@@ -43,5 +47,5 @@ class Unreadable:
         return True
 
     def read(self, what: str, namespace: str | None) -> bool:
-        """A list was read. Whether it had been forbidden before."""
+        """Note that a list was read; return if it had been forbidden before."""
         return self._said.pop((what, namespace), None) is not None

@@ -14,7 +14,7 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.rawread import as_dict, as_str
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.log_archive import ports
-from trainingjob_operator.log_archive.archiver import MAX_WAITING
+from trainingjob_operator.log_archive.archiver import CONCURRENCY, MAX_WAITING
 from trainingjob_operator.log_archive.log_store import LogStore
 from trainingjob_operator.log_archive.threads import FileThreads
 from trainingjob_operator.settings import Settings
@@ -22,8 +22,9 @@ from trainingjob_operator.volume.identity import Identity
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 from trainingjob_operator.volume.sweep.sweep import log_sweep_from
 
-THREADS: Final = 16
-"""Threads at once: one for each log that is archived, and as many for what else is done there."""
+THREADS: Final = CONCURRENCY + 16
+"""Threads at once: one for each archive that is open, and 16 for what else is done there, which is
+to make the directories of jobs that start."""
 
 CLAIM_AGAIN_S: Final = 20.0
 """Seconds before a volume that could not be used is looked at again. With the

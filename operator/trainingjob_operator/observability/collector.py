@@ -18,9 +18,9 @@ from trainingjob_operator import __version__
 from trainingjob_operator.engine import Engine
 from trainingjob_operator.handlers.memories import BoundedMemories
 from trainingjob_operator.kube.requests import RequestCounts
-from trainingjob_operator.records.circuit_breaker import PROBE_EVERY_S
 from trainingjob_operator.observability.counters import PREFIX
 from trainingjob_operator.observability.probes import WebServer
+from trainingjob_operator.records.circuit_breaker import PROBE_EVERY_S
 
 _PHASES: Final = (
     "Pending",

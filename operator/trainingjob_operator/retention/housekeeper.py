@@ -27,7 +27,7 @@ from trainingjob_api.errors import ConflictError, KubernetesError, VolumeError
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.rawread import as_dict, as_str
 from trainingjob_operator.jobs.index_aging import IndexAging
-from trainingjob_operator.kube.cluster import Cluster, Object
+from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.log_archive.log_volume import Sweep
 from trainingjob_operator.retention.clock_guard import ClockGuard
 from trainingjob_operator.retention.job_sweep import JobsReport, JobSweep, Seen
@@ -87,10 +87,12 @@ class Swept:
     Attributes:
         jobs: how the sweep of its jobs went.
         volume: how that of the log volume went; None: there was none.
+        left_alone: why the volume was left alone; "": it was not, or there is none.
     """
 
     jobs: JobsReport
     volume: VolumeReport | None = None
+    left_alone: str = ""
 
 
 class Housekeeper:
@@ -203,24 +205,33 @@ class Housekeeper:
 
     async def sweep(self, namespace: str) -> Swept:
         """Delete what is due by the policy of this namespace; of the default one, files as well."""
-        is_default = namespace == self._policies.default_namespace
-        started_at, begun = self._clock.now(), self._clock.monotonic()
-        jobs = await self._sweep_jobs(namespace, is_default=is_default)
+        started_at = self._clock.now()
+        return await self._with_volume(namespace, await self._with_jobs(namespace), started_at)
+
+    async def _with_jobs(self, namespace: str) -> JobsReport:
+        begun = self._clock.monotonic()
+        jobs = await self._sweep_jobs(
+            namespace, is_default=namespace == self._policies.default_namespace
+        )
         self._counts.jobs_swept(
             skipped=jobs.skipped,
             errors=jobs.errors,
             seconds=self._clock.monotonic() - begun,
             at=self._clock.now(),
         )
-        if not is_default:
+        return jobs
+
+    async def _with_volume(self, namespace: str, jobs: JobsReport, listed_at: datetime) -> Swept:
+        if namespace != self._policies.default_namespace or self._volume is None:
             return Swept(jobs=jobs)
-        return Swept(jobs=jobs, volume=await self._sweep_volume(jobs, started_at))
+        return await self._sweep_volume(self._volume, jobs, listed_at)
 
     async def _run(self, namespace: str, started_at: datetime, begun: float) -> None:
-        swept = await self.sweep(namespace)
+        listed_at = self._clock.now()
+        jobs = await self._with_jobs(namespace)
         if namespace == self._policies.default_namespace:
             self._say_memory()
-        jobs, volume = swept.jobs, swept.volume
+        volume = (await self._with_volume(namespace, jobs, listed_at)).volume
         deleted = self._unreported.take_deleted(namespace)
         seconds = self._clock.monotonic() - begun
         until_next = timedelta(seconds=self._beats(seconds) * self._interval_s)
@@ -266,32 +277,37 @@ class Housekeeper:
             memory.resident_bytes / 2**20,
         )
 
-    async def _sweep_volume(self, jobs: JobsReport, listed_at: datetime) -> VolumeReport | None:
+    async def _sweep_volume(self, volume: Sweep, jobs: JobsReport, listed_at: datetime) -> Swept:
         """Sweep the volume, if it is known which jobs there are: else nothing is concluded."""
-        if self._volume is None:
-            return None
         if not jobs.is_complete or jobs.seen is None:
             _logger.warning("Cleanup: the volume is left alone, because not all jobs were listed")
             self._counts.volume_left_alone(REASON_JOBS_UNKNOWN)
-            return _jobs_unknown(jobs)
+            why = "not all jobs could be listed"
+            return Swept(jobs=jobs, volume=_jobs_unknown(jobs), left_alone=why)
         if self._guard.distrusts():  # since the list was begun: it is not of now any more
             _logger.warning("Cleanup: the volume is left alone, because the list of jobs is old")
             self._counts.volume_left_alone(REASON_CLOCK_STEPPED)
-            return None
+            return Swept(jobs=jobs, left_alone="the clock was set by more than an hour meanwhile")
         begun, namespace = self._clock.monotonic(), self._policies.default_namespace
-        raw = await self._read_default_policy(namespace)
-        if raw is None:
-            return None
-        volume_id = as_str(as_dict(raw.get("status")).get("volumeId")) or None
+        try:
+            raw = await self._cluster.get_policy(namespace)
+        except KubernetesError as error:
+            _logger.warning("Cleanup: the volume is left alone: %s", error)
+            self._counts.volume_left_alone(_POLICY_UNKNOWN)
+            return Swept(jobs=jobs, left_alone=f"the default policy cannot be read: {error}")
+        if raw is None:  # it is not known whose the volume is
+            return Swept(jobs=jobs, left_alone="there is no default policy")
         try:
             await self._identify()
         except VolumeError as error:
             _logger.warning("Cleanup: the volume is left alone: %s", error)
             self._counts.volume_left_alone(REASON_IDENTITY_UNKNOWN)
-            return VolumeReport(healthy=False, reason=error.reason, message=str(error))
+            unknown = VolumeReport(healthy=False, reason=error.reason, message=str(error))
+            return Swept(jobs=jobs, volume=unknown, left_alone=str(error))
+        volume_id = as_str(as_dict(raw.get("status")).get("volumeId")) or None
         live = _live(jobs.seen, listed_at, volume_id)
         jobs.seen = None
-        report = await self._volume.sweep_in_thread(live, max_age_s=self._files_max_age_s())
+        report = await volume.sweep_in_thread(live, max_age_s=self._files_max_age_s())
         seconds = self._clock.monotonic() - begun
         self._counts.volume_swept(report, seconds=seconds, at=self._clock.now())
         _logger.info(
@@ -300,16 +316,7 @@ class Housekeeper:
             report.directories_removed,
             report.bytes_freed,
         )
-        return _with_fault(report, self._volume_fault())
-
-    async def _read_default_policy(self, namespace: str) -> Object | None:
-        """Return the policy that knows the volume; None: it is not known whose the volume is."""
-        try:
-            return await self._cluster.get_policy(namespace)
-        except KubernetesError as error:
-            _logger.warning("Cleanup: the volume is left alone: %s", error)
-            self._counts.volume_left_alone(_POLICY_UNKNOWN)
-            return None
+        return Swept(jobs=jobs, volume=_with_fault(report, self._volume_fault()))
 
     def _files_max_age_s(self) -> float:
         policy = self._policies.get(self._policies.default_namespace)

@@ -402,3 +402,14 @@ async def test_a_volume_is_left_alone_while_it_is_not_known_whose_it_must_be() -
     assert home.counts.left_alone == ["IdentityUnknown"]
     assert home.counts.volumes == []
     assert "volumeId" not in home.status()
+
+
+@leaping_time
+async def test_the_log_says_what_memory_holds_before_the_volume_is_swept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    home = await house(volume=Volume())
+    with caplog.at_level(logging.INFO):
+        await home.keeper.tick("ops")
+    said = [line.split(":")[0] for line in caplog.messages if "Memory" in line or "files" in line]
+    assert said == ["Memory", "Cleanup"]
