@@ -11,6 +11,7 @@ _NOT_INSTALLED: Final = (
     "the laptop mode is not installed (it is not in the operator's image); "
     "on your own machine: pip install 'trainingjob-operator[sandbox]'"
 )
+_CANCELLED: Final = 130
 _MODULES: Final = frozenset({"cel", "jsonpatch", "jsonschema", "rich", "trainingjob_sandbox"})
 
 
@@ -87,12 +88,15 @@ def run(
     FILE is YAML with one TrainingJob and the ConfigMaps, Secrets, ... that it needs; - for standard
     input.
     """
-    with needs_extra(_NOT_INSTALLED, _MODULES):
-        from trainingjob_sandbox.run.command import run_job  # noqa: PLC0415
+    try:
+        with needs_extra(_NOT_INSTALLED, _MODULES):
+            from trainingjob_sandbox.run.command import run_job  # noqa: PLC0415
 
-        if (file is None) == (sample is None):
-            context.fail("give either FILE or --sample")
-        return run_job(file, sample, keep=keep, timeout_s=timeout, retain_s=retain)
+            if (file is None) == (sample is None):
+                context.fail("give either FILE or --sample")
+            return run_job(file, sample, keep=keep, timeout_s=timeout, retain_s=retain)
+    except KeyboardInterrupt:  # before there is a job
+        return _CANCELLED
 
 
 @click.group(cls=Group, short_help="`sandbox up`: an API server and a node on this machine.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 import click
@@ -32,13 +33,38 @@ class Group(click.Group):
         """Return the command that these arguments begin with, and the rest of them.
 
         Raises:
-            UsageError: there is none of this name.
+            UsageError: there is none of this name, or one of its options lacks its value.
         """
         try:
-            return super().resolve_command(ctx, args)
+            name, command, rest = super().resolve_command(ctx, args)
         except click.UsageError as error:
             shown = [name for name, command in self.commands.items() if not command.hidden]
             ctx.fail(f"{error.format_message()} Commands: {', '.join(shown)}.")
+        if command is not None:
+            _refuse_missing_values(ctx, command, rest)
+        return name, command, rest
+
+
+def _refuse_missing_values(ctx: click.Context, command: click.Command, words: list[str]) -> None:
+    """Refuse an option without its value, which would take the next option for it.
+
+    `--stop $UNSET --discard` must not stop a Deployment `--discard`, nor forget to discard. A value
+    that begins with a dash is written `--option=-value`.
+
+    Raises:
+        BadOptionUsage: a value is missing.
+    """
+    takes_value = {
+        name
+        for option in command.params
+        if isinstance(option, click.Option) and not option.is_flag
+        for name in option.opts
+    }
+    for word, following in pairwise(words):
+        if word == "--":
+            return
+        if word in takes_value and following.startswith("-") and following != "-":
+            raise click.BadOptionUsage(word, f"Option {word!r} requires an argument.", ctx)
 
 
 class ListCommand(click.Command):

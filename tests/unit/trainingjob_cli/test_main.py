@@ -266,3 +266,23 @@ def test_help_shows_the_command_as_it_was_called(
 ) -> None:
     monkeypatch.setattr("sys.argv", [program])
     assert outcome(capsys, ["gc", "--help"]).out.startswith(f"Usage: {shown} gc ")
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("prune --root D --live-from F --kubeconfig --dry-run", "--kubeconfig"),
+        ("prune --root D --legacy --live --dry-run", "--live"),
+        ("release-finalizers --stop --jobs-go-too", "--stop"),
+        ("release-finalizers --stop system/operator --only --discard", "--only"),
+        ("gc -o --dry-run", "-o"),
+        ("records --address --database x", "--address"),
+        ("records prune --older-than --dry-run", "--older-than"),
+    ],
+)
+def test_no_option_takes_the_next_one_for_its_value(
+    line: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As in `--stop $UNSET --discard`.
+    assert main(line.split()) == 2
+    assert f"Option {option!r} requires an argument." in capsys.readouterr().err
