@@ -51,20 +51,25 @@ def run_command(
         entrypoint: another program than the image's own.
         scratch: a folder that can be written; nothing of it stays.
     """
-    command = [engine().program, "run", "--rm", "--network=none", *_restrictions()]
+    program, name = engine().program, f"trainingjob-test-{uuid4().hex[:8]}"
+    command = [program, "run", "--rm", f"--name={name}", "--network=none", *_restrictions()]
     if scratch:
         command.append(f"--tmpfs={scratch}:mode=1777")
     if entrypoint:
         command.append(f"--entrypoint={entrypoint}")
-    done = subprocess.run(
-        [*command, image, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    try:
+        done = subprocess.run(
+            [*command, image, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    except subprocess.TimeoutExpired:  # ends the engine's command, and not what it runs
+        subprocess.run([program, "rm", "--force", name], check=False, capture_output=True)
+        raise
     return done.returncode, done.stdout
 
 
