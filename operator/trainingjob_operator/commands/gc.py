@@ -113,13 +113,14 @@ async def _sweep(engine: Engine, account: Account) -> None:
     """Sweep once for each policy, the default one first, and write no status."""
     policies, home = engine.policies, engine.policies.default_namespace
     await engine.policy_watch.refresh()
+    unreadable = engine.unreadable.namespaces()
     account.failed += [
         f"the RetentionPolicies of namespace {namespace} may not be listed: its jobs are deleted "
         "only by a time of their own"
-        for namespace in engine.unreadable.namespaces()
+        for namespace in unreadable
     ]
     if not policies.has_default:
-        if home not in engine.unreadable.namespaces():
+        if home not in unreadable:
             account.failed.append(f"nothing is looked at: {_no_policy(home)}")
         return
     for namespace in (home, *sorted(policies.namespaces - {home})):

@@ -8,12 +8,13 @@ stays bounded can be watched.
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from trainingjob_api.training_job_status import Phase
 from trainingjob_operator import __version__
 from trainingjob_operator.engine import Engine
 from trainingjob_operator.handlers.memories import BoundedMemories
@@ -22,16 +23,7 @@ from trainingjob_operator.observability.counters import PREFIX
 from trainingjob_operator.observability.probes import WebServer
 from trainingjob_operator.records.circuit_breaker import PROBE_EVERY_S
 
-_PHASES: Final = (
-    "Pending",
-    "Running",
-    "Suspended",
-    "Restarting",
-    "Stopping",
-    "Succeeded",
-    "Failed",
-    "Cancelled",
-)
+_PHASES: Final[tuple[str, ...]] = get_args(Phase)
 _NEW: Final = "New"
 """A job whose first pass is still to come has no phase yet."""
 

@@ -210,9 +210,7 @@ class Housekeeper:
 
     async def _with_jobs(self, namespace: str) -> JobsReport:
         begun = self._clock.monotonic()
-        jobs = await self._sweep_jobs(
-            namespace, is_default=namespace == self._policies.default_namespace
-        )
+        jobs = await self._sweep_jobs(namespace)
         self._counts.jobs_swept(
             skipped=jobs.skipped,
             errors=jobs.errors,
@@ -222,14 +220,14 @@ class Housekeeper:
         return jobs
 
     async def _with_volume(self, namespace: str, jobs: JobsReport, listed_at: datetime) -> Swept:
-        if namespace != self._policies.default_namespace or self._volume is None:
+        if self._volume is None or not self._is_default(namespace):
             return Swept(jobs=jobs)
         return await self._sweep_volume(self._volume, jobs, listed_at)
 
     async def _run(self, namespace: str, started_at: datetime, begun: float) -> None:
         listed_at = self._clock.now()
         jobs = await self._with_jobs(namespace)
-        if namespace == self._policies.default_namespace:
+        if self._is_default(namespace):
             self._say_memory()
         volume = (await self._with_volume(namespace, jobs, listed_at)).volume
         deleted = self._unreported.take_deleted(namespace)
@@ -251,8 +249,11 @@ class Housekeeper:
             self._unreported.add_deleted(namespace, deleted)
             self._unreported.keep_sums(namespace, run.not_told())
 
-    async def _sweep_jobs(self, namespace: str, *, is_default: bool) -> JobsReport:
-        if not is_default:
+    def _is_default(self, namespace: str) -> bool:
+        return namespace == self._policies.default_namespace
+
+    async def _sweep_jobs(self, namespace: str) -> JobsReport:
+        if not self._is_default(namespace):
             if self._policies.ruler_of(namespace) != namespace:
                 return JobsReport()  # it cannot be understood, and rules no job
             return await self._sweep.run((namespace,), ruler=namespace)
@@ -349,7 +350,7 @@ class Housekeeper:
 
     def _of(self, namespace: str) -> str:
         """Name the policy of the run, unless it is the default one, of which there is one."""
-        return "" if namespace == self._policies.default_namespace else f" for {namespace}"
+        return "" if self._is_default(namespace) else f" for {namespace}"
 
 
 def _with_fault(report: VolumeReport, fault: VolumeError | None) -> VolumeReport:
