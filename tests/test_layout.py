@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from hack.suite import ALWAYS, AREAS
+from tests.support.tree import ROOT
 from trainingjob_api import constants
 from trainingjob_operator.settings import variable_names
 from trainingjob_records import settings as record_settings
 
-ROOT = Path(__file__).resolve().parent.parent
 STORES = {
     "jobs": (
         "finish_order",

@@ -11,14 +11,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.tree import ROOT
+
 pytestmark = pytest.mark.long
 
-ROOT = Path(__file__).parents[2]
 BURST = int(os.environ.get("TRAININGJOB_SOAK_BURST", "2400"))
 PYTHON = os.environ.get("TRAININGJOB_SOAK_PYTHON", sys.executable)
 OUTAGE_FROM_H = 3.0

@@ -9,11 +9,12 @@ from tests.support.builders import make_job
 from tests.support.processes.image import ImageProcess, RecordServiceImage, run_command
 from tests.support.records.records import a_record
 from tests.support.records.service import Client
+from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.image
 
 PYTHON = "/opt/venv/bin/python"
-LOCK = Path(__file__).parents[2] / "requirements-operator.lock"
+LOCK = ROOT / "requirements-operator.lock"
 
 
 @pytest.fixture(scope="session")

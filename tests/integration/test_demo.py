@@ -21,12 +21,12 @@ import yaml
 from tests.support.builders import make_job
 from tests.support.processes.processes import command_line
 from tests.support.selection import quick
+from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="the sandbox's node needs Linux: namespaces, /proc"
 )
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 90.0
 PR_SET_CHILD_SUBREAPER = 36
 

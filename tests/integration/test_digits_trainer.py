@@ -17,8 +17,9 @@ import pytest
 import yaml
 
 from tests.support.selection import quick
+from tests.support.tree import ROOT
 
-SAMPLE = Path(__file__).parents[2] / "manifests" / "samples" / "digits.yaml"
+SAMPLE = ROOT / "manifests" / "samples" / "digits.yaml"
 PATIENCE_S = 60.0
 
 # Runs the trainer unchanged but for what the test puts in `meddle`, and keeps the final weights.

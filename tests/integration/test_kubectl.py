@@ -13,9 +13,9 @@ import yaml
 from tests.support.apiserver.api import ApiServerUnderTest
 from tests.support.real import real
 from tests.support.real.real import KUBECTL
+from tests.support.tree import ROOT
 from trainingjob_sandbox.apiserver import ApiServerThread
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 90
 
 pytestmark = pytest.mark.skipif(not KUBECTL.exists(), reason="there is no kubectl here")

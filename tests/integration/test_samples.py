@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +15,9 @@ from tests.support.apiserver.api import condition
 from tests.support.processes.operator import OperatorProcess
 from tests.support.processes.process_node import ProcessNode
 from tests.support.real.real import KUBECTL, kubectl
+from tests.support.tree import ROOT
 
-SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
+SAMPLES = ROOT / "manifests" / "samples"
 
 pytestmark = [
     pytest.mark.skipif(not KUBECTL.exists(), reason="there is no kubectl here"),

@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.records.records import a_record, encode
 from tests.support.records.service import TOKEN, Client
+from tests.support.tree import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "persistence.md"
 
 

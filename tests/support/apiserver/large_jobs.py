@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.builders import make_job
+from tests.support.tree import ROOT
 from trainingjob_api.crd import retention_policy_crd, training_job_crd
 from trainingjob_sandbox.apiserver import ApiServerThread
 from trainingjob_sandbox.apiserver.server import ApiServer
 
-ROOT: Final = Path(__file__).parents[3]
 NAMESPACE: Final = "ml"
 _EVERY_S: Final = 0.5
 _PART: Final = 100_000

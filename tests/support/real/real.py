@@ -15,6 +15,7 @@ import pytest
 
 from hack.cluster import assets
 from hack.cluster.control_plane import ControlPlane, Options
+from tests.support.tree import ROOT
 
 REAL_KUBECONFIG = "TRAININGJOB_TEST_KUBECONFIG"
 """Names a cluster that is there already; the tests are guests in it."""
@@ -23,7 +24,7 @@ _BESIDE = Path(sys.executable).with_name("kubectl")
 KUBECTL = _BESIDE if _BESIDE.exists() else Path(shutil.which("kubectl") or _BESIDE)
 """The PyPI package's, which the development dependencies bring where there is one, or PATH's."""
 
-CRDS = Path(__file__).parents[3] / "manifests" / "crds"
+CRDS = ROOT / "manifests" / "crds"
 _PATIENCE_S = 60.0
 
 

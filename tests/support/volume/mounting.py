@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.tree import ROOT
+
 Outcome = dict[str, Any]
 Scenario = Callable[[Path], Outcome]
 """Stages something in a folder, and says what came of it."""
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def scenario(module: str, name: str, folder: Path) -> Outcome:

@@ -2,11 +2,11 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.support.tree import ROOT
+
 IMAGE_LOCKS = ("requirements-operator.lock", "requirements-build.lock")
 
 

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from hack import generate
+from tests.support.tree import ROOT
 from trainingjob_api import crd
 from trainingjob_api.constants import MAX_CONDITIONS
 
-ROOT = Path(__file__).resolve().parents[3]
 DEFINITIONS = {d["spec"]["names"]["kind"]: d for d in yaml.safe_load_all(crd.render_yaml())}
 MAX_APPLIED_BYTES = 262_144
 """What `kubectl apply` can keep of an object in one annotation."""

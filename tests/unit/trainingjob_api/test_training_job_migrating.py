@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
+from tests.support.tree import ROOT
 from trainingjob_api import crd
 from trainingjob_api.constants import (
     JOB_CONDITIONS,
@@ -15,7 +15,7 @@ from trainingjob_api.constants import (
 
 Object = dict[str, Any]
 
-PAGE: Final = Path(__file__).parents[3] / "docs" / "migrating.md"
+PAGE: Final = ROOT / "docs" / "migrating.md"
 ROWS: Final = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in PAGE.read_text("utf-8").splitlines()

@@ -13,6 +13,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.cluster.cluster import FakeCluster
+from tests.support.tree import ROOT
 from tests.support.volume.volume import SetClock
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended
 from trainingjob_api.errors import ForbiddenError
@@ -24,7 +25,7 @@ from trainingjob_operator.runtime import Operator
 from trainingjob_operator.settings import PersistSettings, Settings, VolumeSettings
 from trainingjob_operator.volume.sweep.rules import VolumeReport
 
-PAGE = Path(__file__).parents[4] / "docs" / "metrics.md"
+PAGE = ROOT / "docs" / "metrics.md"
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MAX_SERIES = 400
 

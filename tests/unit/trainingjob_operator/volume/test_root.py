@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.tree import ROOT
 from trainingjob_api.errors import VolumeError
 from trainingjob_operator.volume import safety
 from trainingjob_operator.volume.faults import explain
@@ -33,7 +34,7 @@ def refusal(path: str) -> VolumeError:
     "path",
     [
         *("", ".", "relative/path", "/", "//", "/.", "/tmp", "/var/log", "/proc", "/usr/", "/etc"),
-        *(str(Path(__file__).parents[4] / "operator"), str(Path.home()), str(Path.home().parent)),
+        *(str(ROOT / "operator"), str(Path.home()), str(Path.home().parent)),
         *(sys.prefix, "/tmp/../etc", "/dev/../"),
     ],
 )
