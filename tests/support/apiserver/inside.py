@@ -1,7 +1,6 @@
 """What tests do to the sandbox's API server from inside: objects past every check, a past that is
 forgotten, a log of the requests."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -56,13 +55,11 @@ class RequestRecord:
         verb: in Kubernetes' words; of what is no resource (discovery, health) the method.
         path: where it went.
         status: the HTTP status answered; 0 while there is none, or if there never was one.
-        at_monotonic: when it came, in seconds of the monotonic clock.
     """
 
     verb: str
     path: Path
     status: int = 0
-    at_monotonic: float = 0.0
 
 
 def record_requests(server: ApiServer) -> list[RequestRecord]:
@@ -72,9 +69,7 @@ def record_requests(server: ApiServer) -> list[RequestRecord]:
 
     async def recorded(request: web.Request) -> web.StreamResponse:
         path = Path.read(request.path)
-        record = RequestRecord(
-            verb(request.method, path, request.query), path, at_monotonic=time.monotonic()
-        )
+        record = RequestRecord(verb(request.method, path, request.query), path)
         records.append(record)
         response = await serve(request)
         record.status = response.status
