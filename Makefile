@@ -69,9 +69,12 @@ image-local: $(VENV)/.ready-dev ## build it on a Debian made here, where no regi
 newcomer: $(VENV)/.ready-dev ## run `make demo` of the last commit on a machine that has nothing yet
 	@$(BIN)/python -m hack.newcomer
 
-bench: cluster-build ## race ours against the built-in Job controller; JOBS=1000 ROUNDS=2
+bench: cluster-build ## race ours against the built-in Job controller, and the others of bench-build; JOBS=1000 ROUNDS=2
 	@$(BIN)/python -m hack.bench --jobs $(JOBS) --rounds $(ROUNDS) --json build/bench/bench.json
 	@$(BIN)/python -m hack.bench.records
+
+bench-build: cluster-build ## build JobSet and Kubeflow Trainer from Go modules, once, for the bench
+	@$(BIN)/python -m hack.cluster build jobset trainer
 
 bench-smoke: cluster-build ## count the requests and pods of a few jobs, and fail on too many
 	@$(BIN)/python -m hack.bench --smoke
@@ -133,4 +136,4 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.ready $@
 
-.PHONY: help demo test test-all test-areas test-real test-image test-image-real test-unit test-bounds image image-local newcomer cluster cluster-build bench bench-prune bench-smoke lint typecheck format generate lock clean python-is-there
+.PHONY: help demo test test-all test-areas test-real test-image test-image-real test-unit test-bounds image image-local newcomer cluster cluster-build bench bench-build bench-prune bench-smoke lint typecheck format generate lock clean python-is-there

@@ -1,4 +1,4 @@
-"""`python -m hack.bench`: ours and the built-in Job controller, in the same run, alternating.
+"""`python -m hack.bench`: ours, the built-in Job controller, JobSet and Kubeflow Trainer, in the same run.
 
 Prints what it measures, whatever it is. docs/benchmark.md says how, and what is not comparable.
 """
@@ -13,13 +13,15 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
-from hack.bench import plan, report
+from hack.bench import plan, ratios, report
 from hack.bench.arena import arena
 from hack.bench.contestants import ALL
 from hack.bench.measure import Measurement, measure
+from hack.bench.other_process import built
 from hack.bench.plan import Repetition, Size
 from hack.bench.summary import Summary, summarise
 from hack.cluster.assets import AssetsError, build, kubernetes_version
@@ -33,7 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         assets = build()
-        runs = _run(assets, _repetitions(arguments), keep=arguments.keep)
+        repetitions = _possible(_repetitions(arguments), asked=arguments.only or ())
+        runs = _run(assets, repetitions, keep=arguments.keep)
     except (AssetsError, StartError, RuntimeError) as error:
         _say(str(error))
         return 1
@@ -56,8 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=size.rounds)
     parser.add_argument("--rate", type=float, default=size.rate, help="of the stream, jobs/s")
     parser.add_argument("--seconds", type=float, default=size.seconds, help="of the stream")
+    parser.add_argument("--gangs", type=int, default=size.gangs, help="jobs of many ranks")
+    parser.add_argument("--ranks", type=int, default=size.ranks, help="of each of these")
     parser.add_argument("--only-run", choices=("A", "B"))
     parser.add_argument("--only", choices=tuple(ALL), action="append", help="this contestant")
+    parser.add_argument("--workload", choices=plan.WORKLOADS, action="append", help="this one")
     parser.add_argument("--json", type=Path, help="where to write everything, for programs")
     parser.add_argument("--keep", type=Path, help="keep logs and audit logs in this folder")
     return parser
@@ -65,23 +71,44 @@ def _parser() -> argparse.ArgumentParser:
 
 def _repetitions(arguments: argparse.Namespace) -> list[Repetition]:
     if arguments.smoke:
-        chosen = plan.smoke(arguments.jobs or _SMOKE_JOBS)
+        found = plan.smoke(arguments.jobs or _SMOKE_JOBS)
     else:
-        chosen = plan.full(
+        found = plan.full(
             Size(
                 jobs=arguments.jobs or Size.jobs,
                 default_jobs=arguments.default_jobs,
                 rounds=arguments.rounds,
                 rate=arguments.rate,
                 seconds=arguments.seconds,
+                gangs=arguments.gangs,
+                ranks=arguments.ranks,
             )
         )
-    return [
-        each
-        for each in chosen
-        if arguments.only_run in {None, each.run}
-        and (not arguments.only or each.contestant.name in arguments.only)
-    ]
+    found = [each for each in found if arguments.only_run in {None, each.run}]
+    return plan.chosen(found, arguments.only or (), arguments.workload or ())
+
+
+def _possible(repetitions: list[Repetition], *, asked: Collection[str]) -> list[Repetition]:
+    """Leave out those who have not been built on this machine, unless they are asked for by name.
+
+    Raises:
+        AssetsError: one is asked for.
+    """
+    found, missing = [], dict[str, str]()
+    for each in repetitions:
+        try:
+            for name in each.contestant.operators:
+                if name != "operator":  # ours, which needs no build
+                    built(name)
+        except AssetsError as error:
+            if each.contestant.name in asked:
+                raise
+            missing[each.contestant.name] = str(error)
+        else:
+            found.append(each)
+    for left_out, why in missing.items():
+        _say(f"{left_out} is left out: {why}")
+    return found
 
 
 def _run(
@@ -117,6 +144,9 @@ def _markdown(runs: dict[tuple[str, str], list[Summary]]) -> str:
     parts = [_conditions(runs)]
     for (run, nodes), summaries in runs.items():
         parts += [report.tables(run, nodes, summaries), report.verdicts(run, summaries)]
+    for (run, _), summaries in runs.items():
+        table = ratios.table(each.as_json() for each in summaries)
+        parts.append(f"Run {run}, ours against the others:\n\n{table}")
     return "\n".join(parts)
 
 

@@ -2,25 +2,23 @@
 
 import sys
 import time
-import urllib.error
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-import yaml
-
-from hack.bench import audit
+from hack.bench import audit, definitions
 from hack.bench.access import Access
-from hack.bench.contestants import Contestant
+from hack.bench.contestants import MANAGER, Contestant, Operator
+from hack.bench.manifests import PATHS
 from hack.bench.operator_process import operator
+from hack.bench.other_process import other_operator
 from hack.cluster.control_plane import ControlPlane, Options
 from hack.cluster.process import Program
 
 Nodes = Literal["kwok", "completer"]
 
-_CRDS: Final = Path(__file__).parents[2] / "manifests" / "crds"
 _STAGES: Final = Path(__file__).with_name("stages.yaml")
 _NODES: Final = 10
 _PATIENCE_S: Final = 30.0
@@ -33,7 +31,7 @@ class Arena:
     Attributes:
         plane: its control plane.
         contestant: who.
-        pids: the processes of interest by name; `controller` is the contestant's own, if any.
+        pids: the processes of interest by name; `contestant.processes` are its own.
     """
 
     plane: ControlPlane
@@ -57,21 +55,29 @@ def arena(assets: Path, root: Path, contestant: Contestant, nodes: Nodes) -> Ite
         controllers=contestant.controllers(nodes=nodes == "kwok"),
     )
     with ControlPlane(assets, root, options) as plane, ExitStack() as stack:
-        _install_crds(plane)
-        pids = {"api-server": plane.pid("kube-apiserver"), "etcd": plane.pid("etcd")}
-        # Beside a contestant that is not part of it, it has next to nothing to do.
-        manager = "controller" if contestant.kind == "Job" else "controller-manager"
-        pids[manager] = plane.pid("kube-controller-manager")
+        pids = {
+            "api-server": plane.pid("kube-apiserver"),
+            "etcd": plane.pid("etcd"),
+            MANAGER: plane.pid("kube-controller-manager"),
+        }
         start = _kwok if nodes == "kwok" else _completer
         program = start(assets, plane)
         stack.callback(program.stop)
         pids[nodes] = program.pid
         if nodes == "kwok":
             pids["scheduler"] = plane.pid("kube-scheduler")
-        if contestant.operator:
-            pids["controller"] = stack.enter_context(operator(plane))
-            _wait_for_garbage_collector(plane)
+        for name in contestant.operators:
+            pids[name] = stack.enter_context(_operator(plane, name))
+        _wait_for_garbage_collector(plane, contestant)
         yield Arena(plane, contestant, pids)
+
+
+@contextmanager
+def _operator(plane: ControlPlane, name: Operator) -> Iterator[int]:
+    if name == "operator":
+        definitions.install(plane, sorted(definitions.OURS.glob("*.yaml")))
+    with operator(plane) if name == "operator" else other_operator(plane, name) as pid:
+        yield pid
 
 
 def _access(plane: ControlPlane, user: str) -> Access:
@@ -107,35 +113,17 @@ def _kwok(assets: Path, plane: ControlPlane) -> Program:
     )
 
 
-def _install_crds(plane: ControlPlane) -> None:
-    for file in sorted(_CRDS.glob("*.yaml")):
-        crd = yaml.safe_load(file.read_text())
-        plane.request("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
-        version = next(v["name"] for v in crd["spec"]["versions"] if v["served"])
-        path = f"/apis/{crd['spec']['group']}/{version}/{crd['spec']['names']['plural']}"
-        deadline = time.monotonic() + _PATIENCE_S
-        while not _is_served(plane, path):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{path} is not served after {_PATIENCE_S:.0f} s")
-            time.sleep(0.1)
-
-
-def _wait_for_garbage_collector(plane: ControlPlane) -> None:
-    """Wait until the garbage collector follows our kind, which it finds within half a minute.
+def _wait_for_garbage_collector(plane: ControlPlane, contestant: Contestant) -> None:
+    """Wait until the garbage collector follows a custom kind, which it finds within half a minute.
 
     Until then it asks the API server for the owner of each pod: so it does in the first moments of
     a cluster, and not in a cluster that somebody uses.
     """
+    if "." not in PATHS[contestant.kind]:  # a kind that is built in
+        return
+    resource = f"{contestant.kind.lower()}s"
     deadline = time.monotonic() + 2 * _PATIENCE_S
-    while not audit.watches(plane.audit_log, audit.CONTROLLER_MANAGER, "trainingjobs"):
+    while not audit.watches(plane.audit_log, audit.CONTROLLER_MANAGER, resource):
         if time.monotonic() > deadline:
-            raise TimeoutError("the garbage collector does not watch TrainingJobs")
+            raise TimeoutError(f"the garbage collector does not watch {resource}")
         time.sleep(0.5)
-
-
-def _is_served(plane: ControlPlane, path: str) -> bool:
-    try:
-        plane.request(path)
-    except urllib.error.HTTPError:
-        return False
-    return True

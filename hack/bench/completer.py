@@ -14,7 +14,7 @@ from typing import Any, Final
 import aiohttp
 
 from hack.bench.access import PODS, Access, Object, changes
-from hack.bench.workload import ran_for
+from hack.bench.manifests import ran_for
 
 _AT_ONCE: Final = 32
 _NOW: Final = "2026-01-01T00:00:00Z"  # nobody measures by these

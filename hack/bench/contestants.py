@@ -1,14 +1,21 @@
-"""Who races: the built-in Job controller as it comes and tuned, ours, and nobody at all."""
+"""Who races: the built-in Job controller as it comes and tuned, JobSet, Kubeflow Trainer, ours, and none."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
-from hack.bench.workload import Kind
+from hack.bench.manifests import Kind
 
-OPERATOR_ACCOUNT: Final = "trainingjob-operator"
-"""A service account, as in an install, and as the built-in controllers have them."""
+Operator = Literal["operator", "jobset", "trainer"]
+"""A program that is started beside the control plane: ours, or another project's."""
 
-OPERATOR_USER: Final = f"system:serviceaccount:default:{OPERATOR_ACCOUNT}"
+MANAGER: Final = "controller-manager"
+"""The process of the built-in controllers."""
+
+_ACCOUNTS: Final[dict[Operator, str]] = {
+    "operator": "trainingjob-operator",
+    "jobset": "jobset",
+    "trainer": "kubeflow-trainer",
+}
 _ACCOUNT: Final = "system:serviceaccount:kube-system:"
 
 _AROUND: Final = (
@@ -33,36 +40,62 @@ class Contestant:
     Attributes:
         name: for the report.
         kind: what is submitted.
-        users: whose requests it is charged for.
+        job_controller: True if the built-in Job controller takes part, so that it is charged for
+            its requests, and its kube-controller-manager for memory and CPU.
+        operators: further programs that take part, in the order in which they are started.
         flags: of kube-controller-manager; the controllers that work around a job (namespaces,
             service accounts, garbage) run beside every contestant and are charged to none.
-        operator: whether our operator runs.
     """
 
     name: str
     kind: Kind
-    users: frozenset[str]
+    job_controller: bool = False
+    operators: tuple[Operator, ...] = ()
     flags: tuple[str, ...] = _TUNED
-    operator: bool = False
+
+    @property
+    def users(self) -> frozenset[str]:
+        """Return the users whose requests it is charged for."""
+        users = {user_of(each) for each in self.operators}
+        if self.job_controller:
+            users.add(_ACCOUNT + "job-controller")
+        return frozenset(users)
+
+    @property
+    def processes(self) -> tuple[str, ...]:
+        """Return the names of the processes whose memory and CPU it is charged for."""
+        return (MANAGER,) * self.job_controller + self.operators
 
     def controllers(self, *, nodes: bool) -> tuple[str, ...]:
         """All flags of its kube-controller-manager, where there are nodes and where not."""
         names = [*_AROUND]
-        if self.kind == "Job":
+        if self.job_controller:
             names.append("job-controller")
         if nodes:  # takes the taint off a new node when it is ready
             names.append("node-lifecycle-controller")
         return (f"--controllers={','.join(names)}", *self.flags)
 
 
-_JOB_CONTROLLER: Final = frozenset({_ACCOUNT + "job-controller"})
+def account_of(operator: Operator) -> str:
+    """Return the name of an operator's service account, in the namespace `default`."""
+    return _ACCOUNTS[operator]
 
-OURS: Final = Contestant(
-    name="ours", kind="TrainingJob", users=frozenset({OPERATOR_USER}), operator=True
+
+def user_of(operator: Operator) -> str:
+    """Return the user name of an operator's service account."""
+    return f"system:serviceaccount:default:{account_of(operator)}"
+
+
+OURS: Final = Contestant(name="ours", kind="TrainingJob", operators=("operator",))
+JOB_TUNED: Final = Contestant(name="job-tuned", kind="Job", job_controller=True)
+JOB_DEFAULT: Final = Contestant(name="job-default", kind="Job", job_controller=True, flags=())
+JOBSET: Final = Contestant(
+    name="jobset", kind="JobSet", job_controller=True, operators=("jobset",)
 )
-JOB_TUNED: Final = Contestant(name="job-tuned", kind="Job", users=_JOB_CONTROLLER)
-JOB_DEFAULT: Final = Contestant(name="job-default", kind="Job", users=_JOB_CONTROLLER, flags=())
-RAW: Final = Contestant(name="raw", kind="Pod", users=frozenset())
+TRAINER: Final = Contestant(
+    name="trainer", kind="TrainJob", job_controller=True, operators=("jobset", "trainer")
+)
+RAW: Final = Contestant(name="raw", kind="Pod")
 """Pods without a controller: the ceiling of the API server, the submitter and the completer."""
 
-ALL: Final = {each.name: each for each in (OURS, JOB_TUNED, JOB_DEFAULT, RAW)}
+ALL: Final = {each.name: each for each in (OURS, JOB_TUNED, JOB_DEFAULT, JOBSET, TRAINER, RAW)}

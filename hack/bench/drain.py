@@ -12,8 +12,9 @@ from hack.bench.access import Access
 from hack.bench.arena import arena
 from hack.bench.contestants import OURS
 from hack.bench.endpoints import free_port, record_service, recording_to
+from hack.bench.manifests import collection
 from hack.bench.measure import measure
-from hack.bench.workload import PATHS, Workload
+from hack.bench.workload import Workload
 
 _LOOK_S: Final = 0.01
 _ASK_S: Final = 0.1
@@ -97,7 +98,7 @@ async def _waiting(access: Access, *, limit: int = 0) -> int:
     query = {"fieldSelector": "status.recordState=Pending", "limit": str(limit)}
     async with (
         access.session(connections=1) as session,
-        session.get(f"{PATHS['TrainingJob']}/trainingjobs", params=query) as answer,
+        session.get(collection("TrainingJob"), params=query) as answer,
     ):
         answer.raise_for_status()
         return len((await answer.json())["items"])

@@ -10,8 +10,8 @@ from typing import Final
 
 from hack.bench.access import Access
 from hack.bench.contestants import Contestant
+from hack.bench.manifests import collection
 from hack.bench.observer import READY, Sighting
-from hack.bench.workload import PATHS
 
 LONG_RUN_S: Final = 0.9
 """A pod that runs this long may be reported as running, which is a write more."""
@@ -24,9 +24,9 @@ class Sightings:
     """What was seen in one namespace.
 
     Attributes:
-        pods: uids of the pods of each job, by the job's uid.
-        ended: when the job's pod was seen to end, by the job's uid; the last one counts.
-        terminal: when the job was seen to be over, and how, by its uid.
+        pods: uids of the pods of each job, by the job's name.
+        ended: when the job's pod was seen to end, by the job's name; the last one counts.
+        terminal: when the job was seen to be over, and how, by its name.
         last_pod: when the last pod was first seen.
         long_runs: pods that were seen for `LONG_RUN_S` before they ended.
     """
@@ -43,9 +43,9 @@ class Sightings:
         """Take in one sighting."""
         if seen.kind == "job":
             if seen.step != "seen":
-                self.terminal[seen.uid] = (seen.at, seen.step)
+                self.terminal[seen.name] = (seen.at, seen.step)
             return
-        job = seen.uid if pods_are_jobs else seen.owner
+        job = seen.name if pods_are_jobs else seen.owner
         if seen.step == "seen":
             self.pods[job].add(seen.uid)
             self._seen[seen.uid] = self.last_pod = seen.at
@@ -98,7 +98,7 @@ class Lookout:
 async def lookout(access: Access, contestant: Contestant) -> AsyncIterator[Lookout]:
     """Run an observer."""
     kind = contestant.kind
-    paths = [] if kind == "Pod" else [f"{PATHS[kind]}/{kind.lower()}s"]
+    paths = [] if kind == "Pod" else [collection(kind)]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hack.bench.observer", access.dumps(), *paths),
         stdin=asyncio.subprocess.DEVNULL,

@@ -12,11 +12,12 @@ from hack.bench.access import Object
 from hack.bench.arena import Arena
 from hack.bench.lookout import Lookout, Sightings, lookout
 from hack.bench.usage import cpu_s, machine_cpu_s, rss_mb
-from hack.bench.workload import Workload, submit
+from hack.bench.workload import Workload, prepare, submit
 
 _SETTLE_S: Final = 2.0
 """So long after the last job's end its contestant's afterthoughts are still charged to it."""
 
+_GOOD: Final = {"Complete", "Completed", "Succeeded"}
 _MACHINE: Final = "machine-"
 _PATIENCE_S: Final = 30.0
 _WARM_UP: Final = Workload(name="warm-up", jobs=5, run_ms=100, patience_s=60.0)
@@ -27,15 +28,16 @@ class Measurement:
     """What one contestant did with one workload, in one repetition.
 
     Attributes:
-        contestant, workload, jobs: who did what.
+        contestant, workload, jobs, ranks: who did what.
+        controllers: names of the contestant's own processes.
         finished: jobs that came to an end; `failed` of these not to Complete or Succeeded.
         seconds: from the first request of the submitter to the last job's end.
         pods_seconds: from there to the last pod's appearance.
         latencies_ms: from a pod's end to its job's end, sorted.
         long_runs: pods that ran for long enough to be reported as running.
-        duplicates: pods beyond the first of their job.
+        duplicates: pods beyond the ranks of their job.
         requests: the contestant's.
-        rss_mb: of the contestant's process, at the start and at the end.
+        rss_mb: of the contestant's processes together, at the start and at the end.
         cpu_s: seconds of CPU by process, and of the whole machine: `machine-busy`, ...
         load: the machine's load average of one minute, before.
     """
@@ -43,6 +45,8 @@ class Measurement:
     contestant: str
     workload: str
     jobs: int
+    ranks: int = 1
+    controllers: tuple[str, ...] = ()
     finished: int
     failed: int
     seconds: float
@@ -88,27 +92,30 @@ async def _one(
 ) -> Measurement:
     log, contestant, namespace = arena.plane.audit_log, arena.contestant, workload.name
     await _make_namespace(session, namespace)
+    await prepare(session, contestant.kind, namespace, workload)
     start, load = audit.size(log), os.getloadavg()[0]
     pids = arena.pids | {"observer": watcher.pid, "submitter": os.getpid()}
-    cpu_before, rss_before = _cpu(pids), _rss(pids)
+    cpu_before, rss_before = _cpu(pids), _rss(pids, contestant.processes)
     begun = await submit(session, contestant.kind, namespace, workload)
     await watcher.wait_for(namespace, workload.jobs, patience_s=workload.patience_s)
     cpu_after = _cpu(pids)
     await asyncio.sleep(_SETTLE_S)
-    rss_after = _rss(pids)
+    rss_after = _rss(pids, contestant.processes)
     seen = watcher.of(namespace)
     over = [at for at, _ in seen.terminal.values()]
     return Measurement(
         contestant=contestant.name,
         workload=workload.name,
         jobs=workload.jobs,
+        ranks=workload.ranks,
+        controllers=contestant.processes,
         finished=len(over),
-        failed=sum(how not in {"Complete", "Succeeded"} for _, how in seen.terminal.values()),
+        failed=sum(how not in _GOOD for _, how in seen.terminal.values()),
         seconds=max(over, default=begun) - begun,
         pods_seconds=seen.last_pod - begun,
         latencies_ms=_latencies_ms(seen),
         long_runs=seen.long_runs,
-        duplicates=sum(len(pods) - 1 for pods in seen.pods.values()),
+        duplicates=sum(max(len(pods) - workload.ranks, 0) for pods in seen.pods.values()),
         requests=audit.count(log, contestant.users, start=start, end=audit.size(log)),
         rss_mb=None if rss_before is None or rss_after is None else (rss_before, rss_after),
         cpu_s={name: cpu_after[name] - before for name, before in cpu_before.items()},
@@ -129,8 +136,8 @@ def _cpu(pids: dict[str, int]) -> dict[str, float]:
     return {name: cpu_s(pid) for name, pid in pids.items()} | machine
 
 
-def _rss(pids: dict[str, int]) -> float | None:
-    return rss_mb(pids["controller"]) if "controller" in pids else None
+def _rss(pids: dict[str, int], names: tuple[str, ...]) -> float | None:
+    return sum(rss_mb(pids[name]) for name in names) if names else None
 
 
 async def _make_namespace(session: aiohttp.ClientSession, name: str) -> None:

@@ -16,9 +16,11 @@ from typing import Final, NamedTuple
 import aiohttp
 
 from hack.bench.access import PODS, Access, Change, Object, changes
+from hack.bench.manifests import job_of
 
 READY: Final = "ready"
-_TERMINAL: Final = {"Complete", "Failed", "Cancelled"}
+_TERMINAL: Final = {"Complete", "Completed", "Failed", "Cancelled"}
+"""A JobSet's good end is `Completed`, that of all others `Complete`."""
 
 
 class Sighting(NamedTuple):
@@ -28,7 +30,7 @@ class Sighting(NamedTuple):
         at: seconds of the machine's monotonic clock.
         kind: `pod` or `job`.
         namespace, name, uid: whose.
-        owner: the uid of the job that controls the pod; empty for a job.
+        owner: the name of the job that the pod belongs to; empty for a job.
         step: `seen`; for a pod then its phases; for a job then the name of a terminal condition.
     """
 
@@ -62,7 +64,7 @@ class Notebook:
                         metadata["namespace"],
                         metadata["name"],
                         metadata["uid"],
-                        _controller(metadata) if kind == "pod" else "",
+                        job_of(change.object) if kind == "pod" else "",
                         each,
                     )
                 )
@@ -76,17 +78,12 @@ def pod_step(pod: Object) -> str:
 
 
 def job_step(job: Object) -> str:
-    """The terminal condition that is true, of a Job or a TrainingJob."""
+    """The terminal condition that is true, of a job of any kind."""
     conditions = job.get("status", {}).get("conditions") or []
     for each in conditions:
         if each["type"] in _TERMINAL and each["status"] == "True":
             return str(each["type"])
     return ""
-
-
-def _controller(metadata: Object) -> str:
-    owners = metadata.get("ownerReferences") or []
-    return next((str(o["uid"]) for o in owners if o.get("controller")), "")
 
 
 async def observe(access: Access, paths: list[str]) -> None:

@@ -1,15 +1,27 @@
 """What is run in which order."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from hack.bench.arena import Nodes
-from hack.bench.contestants import JOB_DEFAULT, JOB_TUNED, OURS, RAW, Contestant
+from hack.bench.contestants import (
+    JOB_DEFAULT,
+    JOB_TUNED,
+    JOBSET,
+    OURS,
+    RAW,
+    TRAINER,
+    Contestant,
+)
 from hack.bench.workload import Workload
 
 BURST: Final = "burst"
 STREAM: Final = "stream"
 STREAM_2S: Final = "stream-2s"
+STREAM_HALF: Final = "stream-half"
+GANG: Final = "gang"
+WORKLOADS: Final = (BURST, STREAM, STREAM_2S, STREAM_HALF, GANG)
 
 _SHORT_MS: Final = 100
 _LONG_MS: Final = 2000
@@ -27,6 +39,7 @@ class Size:
         rounds: repetitions of the race in run B; run A, where the scheduler and kwok take their
             part of the machine, has half as many.
         rate, seconds: of the stream, in jobs per second.
+        gangs, ranks: jobs of many ranks, and how many.
     """
 
     jobs: int = 1000
@@ -34,6 +47,8 @@ class Size:
     rounds: int = 2
     rate: float = 20.0
     seconds: float = 10.0
+    gangs: int = 20
+    ranks: int = 8
 
 
 @dataclass(frozen=True)
@@ -58,12 +73,15 @@ def full(size: Size) -> list[Repetition]:
     few = Workload(name=BURST, jobs=size.default_jobs, run_ms=_SHORT_MS)
     short = Workload(name=STREAM, jobs=count, rate=size.rate, run_ms=_SHORT_MS)
     long = Workload(name=STREAM_2S, jobs=count, rate=size.rate, run_ms=_LONG_MS)
+    slow = Workload(name=STREAM_HALF, jobs=count // 2, rate=size.rate / 2, run_ms=_SHORT_MS)
+    gang = Workload(name=GANG, jobs=size.gangs, ranks=size.ranks, run_ms=_SHORT_MS)
     return [
         Repetition("A", "kwok", RAW, (burst,)),
         *_alternating("A", "kwok", (size.rounds + 1) // 2, (short, burst)),
         Repetition("A", "kwok", JOB_DEFAULT, (few,)),
         Repetition("B", "completer", RAW, (burst,)),
-        *_alternating("B", "completer", size.rounds, (short, long, burst)),
+        *_alternating("B", "completer", size.rounds, (short, long, slow, gang, burst)),
+        *(Repetition("B", "completer", each, (slow, gang, burst)) for each in (JOBSET, TRAINER)),
         Repetition("B", "completer", JOB_DEFAULT, (half, few)),
     ]
 
@@ -72,6 +90,18 @@ def smoke(jobs: int) -> list[Repetition]:
     """Enough to count: ours and the tuned Job controller once, without a scheduler."""
     stream = Workload(name=STREAM, jobs=jobs, rate=_SMOKE_RATE, run_ms=_SHORT_MS)
     return _alternating("B", "completer", 1, (stream,))
+
+
+def chosen(
+    repetitions: Iterable[Repetition], contestants: Collection[str], workloads: Collection[str]
+) -> list[Repetition]:
+    """Return what is left with only these contestants and workloads; none named: all of them."""
+    found = []
+    for each in repetitions:
+        kept = tuple(one for one in each.workloads if not workloads or one.name in workloads)
+        if kept and (not contestants or each.contestant.name in contestants):
+            found.append(replace(each, workloads=kept))
+    return found
 
 
 def _alternating(

@@ -4,9 +4,12 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from hack.bench.contestants import MANAGER
 from hack.bench.measure import Measurement
+
+SERVER: Final = ("api-server", "etcd")
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -33,6 +36,21 @@ class Summary:
         return self.parts[0].workload
 
     @property
+    def ranks(self) -> int:
+        """Return the pods of each job."""
+        return self.parts[0].ranks
+
+    @property
+    def controllers(self) -> tuple[str, ...]:
+        """Return the names of the contestant's own processes."""
+        return self.parts[0].controllers
+
+    @property
+    def all_processes(self) -> tuple[str, ...]:
+        """Return the names of all processes that a cluster with this contestant needs for its jobs."""
+        return tuple(dict.fromkeys((*self.controllers, MANAGER, *SERVER)))
+
+    @property
     def rates(self) -> list[float]:
         """Jobs per second of each repetition, sorted."""
         return sorted(part.rate for part in self.parts)
@@ -54,7 +72,7 @@ class Summary:
 
     @property
     def duplicates(self) -> int:
-        """Pods beyond the first of their job."""
+        """Pods beyond the ranks of their job."""
         return sum(part.duplicates for part in self.parts)
 
     @property
@@ -107,6 +125,8 @@ class Summary:
             "contestant": self.contestant,
             "workload": self.workload,
             "jobs": self.jobs,
+            "ranks": self.ranks,
+            "controllers": list(self.controllers),
             "unfinished": self.unfinished,
             "duplicates": self.duplicates,
             "jobsPerSecond": self.rates,

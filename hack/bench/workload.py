@@ -1,34 +1,26 @@
-"""What is submitted: how many one-pod jobs, how fast, how long their pods run, and as which kind."""
+"""What is submitted: how many jobs of how many ranks, how fast, and how long their pods run."""
 
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import aiohttp
 
 from hack.bench.access import Object
-
-RUN_FOR: Final = "bench.trainingjob.dev/run-for"
-"""The pods' annotation with the milliseconds for which they run, as Go writes durations: `100ms`."""
+from hack.bench.manifests import Kind, collection, manifest, prerequisites
 
 _AT_ONCE: Final = 16
-
-Kind = Literal["TrainingJob", "Job", "Pod"]
-PATHS: Final[dict[Kind, str]] = {
-    "TrainingJob": "/apis/trainingjob.dev/v1alpha1",
-    "Job": "/apis/batch/v1",
-    "Pod": "/api/v1",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One-pod jobs.
+    """Jobs that are all alike.
 
     Attributes:
         name: for the report, and for the namespace.
         jobs: how many.
+        ranks: pods of each job.
         rate: jobs per second; 0: all at once.
         run_ms: how long a pod runs, in milliseconds.
         patience_s: after so many seconds without a job's end, those that are left have lost.
@@ -36,28 +28,18 @@ class Workload:
 
     name: str
     jobs: int
+    ranks: int = 1
     rate: float = 0.0
     run_ms: int
     patience_s: float = 30.0
 
 
-def manifest(kind: Kind, name: str, workload: Workload) -> Object:
-    """A job of one pod; or its pod, where there is no controller."""
-    group_version = PATHS[kind].removeprefix("/apis/").removeprefix("/api/")
-    version = {"apiVersion": group_version, "kind": kind}
-    annotations = {RUN_FOR: f"{workload.run_ms}ms"}
-    containers = [{"name": "trainer", "image": "example/image:1", "command": ["train"]}]
-    pod = {"restartPolicy": "Never", "containers": containers}
-    if kind == "Pod":
-        return version | {"metadata": {"name": name, "annotations": annotations}, "spec": pod}
-    template = {"metadata": {"annotations": annotations}, "spec": pod}
-    return version | {"metadata": {"name": name}, "spec": {"template": template}}
-
-
-def ran_for(pod: Object) -> float | None:
-    """For how many seconds a pod of the bench runs; None: it is not the bench's."""
-    text = (pod["metadata"].get("annotations") or {}).get(RUN_FOR)
-    return None if text is None else int(text.removesuffix("ms")) / 1000
+async def prepare(
+    session: aiohttp.ClientSession, kind: Kind, namespace: str, workload: Workload
+) -> None:
+    """Create what the jobs refer to."""
+    for path, body in prerequisites(kind, namespace, run_ms=workload.run_ms):
+        await _create(session, path, body)
 
 
 async def submit(
@@ -70,18 +52,24 @@ async def submit(
     """
     gate = asyncio.Semaphore(_AT_ONCE)
     begun = time.monotonic()
-    path = f"{PATHS[kind]}/namespaces/{namespace}/{kind.lower()}s"
+    path = collection(kind, namespace)
 
     async def one(number: int) -> None:
         if workload.rate:
             await asyncio.sleep(begun + number / workload.rate - time.monotonic())
         async with gate:
-            body = manifest(kind, f"job-{number}", workload)
-            async with session.post(path, json=body) as answer:
-                await answer.read()
-                answer.raise_for_status()
+            name = f"job-{number}"
+            body = manifest(kind, name, ranks=workload.ranks, run_ms=workload.run_ms)
+            await _create(session, path, body)
 
     async with asyncio.TaskGroup() as tasks:
         for number in range(workload.jobs):
             tasks.create_task(one(number))
     return begun
+
+
+async def _create(session: aiohttp.ClientSession, path: str, body: Object) -> None:
+    async with session.post(path, json=body) as answer:
+        text = await answer.text()
+        if not answer.ok:
+            raise RuntimeError(f"{path}: {answer.status} {text[:500]}")

@@ -1,6 +1,6 @@
 """`python -m hack.cluster`: a real control plane for a developer, or for the tests.
 
-build   build the programs into the cache, once
+build   build the programs into the cache, once; with names, those operators of other projects
 ready   exit 0 when the programs are there, 1 when not
 up      start a control plane, print the path of its kubeconfig, stop it at Ctrl-C
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hack.cluster.assets import AssetsError, build, find, say
 from hack.cluster.control_plane import ControlPlane
+from hack.cluster.other_operators import ALL, build_operator
 from hack.cluster.process import StartError
 
 
@@ -22,7 +23,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         if arguments.command == "build":
-            sys.stdout.write(f"{build()}\n")
+            made = [build_operator(name) for name in arguments.operators] or [build()]
+            sys.stdout.write("".join(f"{folder}\n" for folder in made))
         elif arguments.command == "ready":
             return 0 if find() is not None else 1
         else:
@@ -38,7 +40,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m hack.cluster", description="A real control plane on this machine."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("build", help="build the programs into the cache, once")
+    building = commands.add_parser("build", help="build the programs into the cache, once")
+    building.add_argument(
+        "operators", nargs="*", choices=[*ALL, []], help="instead of these, for the bench"
+    )
     commands.add_parser("ready", help="exit 0 when the programs are there")
     up = commands.add_parser("up", help="start a control plane; Ctrl-C ends it")
     up.add_argument("--root", type=Path, help="its folder, kept; default: a temporary one")

