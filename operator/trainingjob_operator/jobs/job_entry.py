@@ -44,6 +44,8 @@ class JobEntry:
         returned_at: how many ranks of all jobs had been given room when it gave back what it had,
             without having used any; None: it has not. These four belong to `pod_room`.
         written_at: note of the reconciler: monotonic time of the last status write.
+        progress_at: note of the reconciler: monotonic time at which progress was first seen that is
+            to be written yet. None: there is none.
     """
 
     job: JobView
@@ -62,6 +64,7 @@ class JobEntry:
     granted: int = 0
     returned_at: int | None = None
     written_at: float = float("-inf")
+    progress_at: float | None = None
 
     @property
     def is_crowded(self) -> bool:

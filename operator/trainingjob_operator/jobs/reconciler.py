@@ -28,7 +28,7 @@ from trainingjob_operator.core.job_stage import Stage, stage_of
 from trainingjob_operator.core.naming import format_indexes
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.plan import is_ours, plan
-from trainingjob_operator.core.progress import is_mere_progress
+from trainingjob_operator.core.progress import progress_between
 from trainingjob_operator.core.readiness import blocked_status
 from trainingjob_operator.core.start import is_to_run
 from trainingjob_operator.core.status_wire import status_patch, status_write
@@ -171,7 +171,7 @@ class Reconciler:
         job = entry.job
         has_room = self._log_keeper.request_early(job, decided)
         if (wait := self._progress_wait_s(entry, decided)) > 0:
-            return wait
+            return min(wait, self._due_s(decided, wait))
         written = await self._write(entry, decided)
         if written is None:
             return AT_ONCE
@@ -185,9 +185,20 @@ class Reconciler:
     def _progress_wait_s(self, entry: JobEntry, decided: Plan) -> float:
         """Return for how many seconds the write is put off because it says mere progress."""
         old, new = entry.job.status, decided.status
-        if old == new or decided.delete or not is_mere_progress(old, new):
+        if old == new:
+            entry.progress_at = None
+        is_remembered = self._index.get(entry.job.key) is entry
+        if old == new or decided.delete or decided.release or not is_remembered:
             return 0.0
-        return self._throttle.wait_s(self._clock.monotonic() - entry.written_at)
+        progress = progress_between(old, new, entry.pods.values())
+        if progress is None:
+            return 0.0
+        now = self._clock.monotonic()
+        if entry.progress_at is None:
+            entry.progress_at = now
+        return self._throttle.wait_s(
+            progress, since_write_s=now - entry.written_at, since_seen_s=now - entry.progress_at
+        )
 
     async def _write(self, entry: JobEntry, decided: Plan) -> Plan | None:
         """Write the status, if it differs, and hand its record to the outbox.
@@ -210,9 +221,14 @@ class Reconciler:
         again = await self._log_keeper.ask_again_s(entry) if has_room else ASK_FOR_ROOM_S
         longest = LONGEST_WAIT_S if again is None else again
         if decided.look_again_at is not None:
-            due = (decided.look_again_at - self._clock.now()).total_seconds()
-            return min(max(due, AT_ONCE), longest)
+            return min(self._due_s(decided, longest), longest)
         return await self._when_done(entry) if again is None else longest
+
+    def _due_s(self, decided: Plan, otherwise_s: float) -> float:
+        """Return in how many seconds the decision changes by itself; else what is given."""
+        if decided.look_again_at is None:
+            return otherwise_s
+        return max((decided.look_again_at - self._clock.now()).total_seconds(), AT_ONCE)
 
     async def _when_done(self, entry: JobEntry) -> float | None:
         """Let a job leave memory after a pass that has left nothing to be done, if it may."""
@@ -286,7 +302,7 @@ class Reconciler:
         self._record_keeper.observe(job, answer)
         if answer is None:
             return False
-        entry.written_at = self._clock.monotonic()
+        entry.written_at, entry.progress_at = self._clock.monotonic(), None
         self._throttle.took(entry.written_at - begun)
         if job.key not in self._index:
             entry.job = job_view(answer)

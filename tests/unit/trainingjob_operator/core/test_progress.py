@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.views import make_pod
 from trainingjob_operator.core.job import Condition, JobStatus, Shutdown
-from trainingjob_operator.core.progress import is_mere_progress
+from trainingjob_operator.core.pod import PodPhase, PodView
+from trainingjob_operator.core.progress import Progress, progress_between
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -30,7 +32,7 @@ READY = (condition("PodsReady", status=True),)
     ],
 )
 def test_how_far_the_pods_have_come_can_wait(changes: dict[str, Any]) -> None:
-    assert is_mere_progress(WAITING, replace(WAITING, **changes))
+    assert progress_between(WAITING, replace(WAITING, **changes)) is not None
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_how_far_the_pods_have_come_can_wait(changes: dict[str, Any]) -> None:
     ],
 )
 def test_what_a_decision_rests_on_cannot_wait(changes: dict[str, Any]) -> None:
-    assert not is_mere_progress(WAITING, replace(WAITING, ready=1, **changes))
+    assert progress_between(WAITING, replace(WAITING, ready=1, **changes)) is None
 
 
 def test_which_rank_is_the_first_that_is_not_ready_can_wait() -> None:
@@ -64,9 +66,61 @@ def test_which_rank_is_the_first_that_is_not_ready_can_wait() -> None:
     )
     waiting = replace(WAITING, conditions=(old,))
 
-    assert is_mere_progress(waiting, replace(waiting, ready=2, conditions=(new,)))
+    new_status = replace(waiting, ready=2, conditions=(new,))
+    assert progress_between(waiting, new_status) is Progress.SOME_STARTED
 
 
 def test_a_rank_that_is_no_longer_ready_cannot_wait() -> None:
     running = replace(WAITING, phase="Running", conditions=READY, ready=1)
-    assert not is_mere_progress(running, replace(running, ready=0, conditions=WAITING.conditions))
+    assert (
+        progress_between(running, replace(running, ready=0, conditions=WAITING.conditions)) is None
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"phase": "Running"}, {"conditions": READY}, {"phase": "Running", "conditions": READY}],
+)
+def test_that_all_ranks_run_says_more_than_a_count(changes: dict[str, Any]) -> None:
+    assert progress_between(WAITING, replace(WAITING, ready=2, **changes)) is Progress.ALL_RUN
+
+
+def test_counts_are_of_a_start_until_all_ranks_run() -> None:
+    running = replace(WAITING, phase="Running", conditions=READY, active=2)
+    assert progress_between(WAITING, replace(WAITING, ready=1)) is Progress.SOME_STARTED
+    assert progress_between(running, replace(running, active=1)) is Progress.COUNTS
+
+
+DONE = make_pod(0, PodPhase.SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("pods", "expected"),
+    [
+        pytest.param((DONE,), Progress.COUNTS, id="pod is there"),
+        pytest.param((), None, id="pod is gone"),
+        pytest.param((replace(DONE, deleting=True),), None, id="pod is being deleted"),
+        pytest.param((replace(DONE, attempt=1),), None, id="pod of another attempt"),
+        pytest.param((replace(DONE, index=1),), None, id="pod of another rank"),
+    ],
+)
+def test_that_a_rank_is_done_can_wait_while_its_pod_says_so(
+    pods: tuple[PodView, ...], expected: Progress | None
+) -> None:
+    running = replace(WAITING, phase="Running", conditions=READY, active=2)
+    done = replace(running, succeeded=1, active=1, completed_indexes="0")
+    assert progress_between(running, done, pods) is expected
+
+
+def test_that_a_rank_is_not_done_after_all_cannot_wait() -> None:
+    running = replace(WAITING, phase="Running", conditions=READY, completed_indexes="0-1")
+    assert progress_between(running, replace(running, completed_indexes="0"), (DONE,)) is None
+
+
+def test_that_nothing_is_left_of_a_suspended_job_cannot_wait() -> None:
+    suspended = replace(
+        WAITING, phase="Suspended", conditions=(condition("Suspended", status=True),), active=2
+    )
+    stopping = replace(suspended, active=1, terminating=1)
+    assert progress_between(suspended, stopping) is Progress.COUNTS
+    assert progress_between(stopping, replace(stopping, active=0, terminating=0)) is None

@@ -1,13 +1,19 @@
 """Mere progress is written soon on an idle API server, and later on a busy one."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainingjob_operator.core.progress import Progress
 from trainingjob_operator.jobs.status_throttle import (
+    COUNTS_AT_LAST_S,
     PROGRESS_AT_LAST_S,
     PROGRESS_EVERY_S,
+    START_EVERY_S,
     StatusThrottle,
 )
+
+HOUR_S = 3600.0
 
 
 def after(*seconds: float, busy: bool = False) -> StatusThrottle:
@@ -17,26 +23,55 @@ def after(*seconds: float, busy: bool = False) -> StatusThrottle:
     return pace
 
 
+def all_run(pace: StatusThrottle, since_s: float) -> float:
+    return pace.wait_s(Progress.ALL_RUN, since_write_s=since_s)
+
+
 def test_while_writes_are_quick_it_is_the_shortest_interval() -> None:
-    assert after().wait_s(0) == after(*[0.01] * 100).wait_s(0) == PROGRESS_EVERY_S
-    assert after().wait_s(PROGRESS_EVERY_S) == 0
+    assert all_run(after(), 0) == all_run(after(*[0.01] * 100), 0) == PROGRESS_EVERY_S
+    assert all_run(after(), PROGRESS_EVERY_S) == 0
 
 
 def test_the_slower_the_writes_the_longer_and_never_beyond_the_bound() -> None:
-    quicker, slower = after(*[0.3] * 100).wait_s(0), after(*[1.0] * 100).wait_s(0)
+    quicker, slower = all_run(after(*[0.3] * 100), 0), all_run(after(*[1.0] * 100), 0)
     assert PROGRESS_EVERY_S < quicker < slower < PROGRESS_AT_LAST_S
-    assert after(*[60.0] * 100).wait_s(0) == PROGRESS_AT_LAST_S
+    assert all_run(after(*[60.0] * 100), 0) == PROGRESS_AT_LAST_S
 
 
 def test_one_slow_write_is_forgotten() -> None:
-    assert after(10.0).wait_s(0) > PROGRESS_EVERY_S
-    assert after(10.0, *[0.01] * 50).wait_s(0) == PROGRESS_EVERY_S
+    assert all_run(after(10.0), 0) > PROGRESS_EVERY_S
+    assert all_run(after(10.0, *[0.01] * 50), 0) == PROGRESS_EVERY_S
 
 
 def test_while_others_wait_it_lets_them_pass_but_not_for_ever() -> None:
     busy = after(busy=True)
-    assert busy.wait_s(5 * PROGRESS_EVERY_S) == PROGRESS_EVERY_S
-    assert busy.wait_s(PROGRESS_AT_LAST_S) == 0
+    assert all_run(busy, 5 * PROGRESS_EVERY_S) == PROGRESS_EVERY_S
+    assert all_run(busy, PROGRESS_AT_LAST_S) == 0
+
+
+@pytest.mark.parametrize(
+    ("progress", "wait_s"),
+    [
+        (Progress.ALL_RUN, 0.0),
+        (Progress.COUNTS, PROGRESS_EVERY_S),
+        (Progress.SOME_STARTED, START_EVERY_S),
+    ],
+)
+def test_the_first_of_several_changes_waits_for_the_others_and_their_end_for_none(
+    progress: Progress, wait_s: float
+) -> None:
+    pace = after()
+    assert pace.wait_s(progress, since_write_s=HOUR_S, since_seen_s=0.0) == wait_s
+    assert pace.wait_s(progress, since_write_s=HOUR_S, since_seen_s=wait_s) == 0
+
+
+@pytest.mark.parametrize("pace", [after(*[60.0] * 100), after(busy=True)])
+def test_ranks_that_are_done_rest_on_their_pods_alone_for_seconds_at_most(
+    pace: StatusThrottle,
+) -> None:
+    for seen_s in (0.0, 1.5, COUNTS_AT_LAST_S):
+        wait = pace.wait_s(Progress.COUNTS, since_write_s=HOUR_S, since_seen_s=seen_s)
+        assert wait <= COUNTS_AT_LAST_S - seen_s
 
 
 @given(written_at=st.floats(min_value=0, max_value=1e9))
@@ -44,5 +79,5 @@ def test_who_has_waited_for_as_long_as_told_need_not_wait_for_a_rounding_error(
     written_at: float,
 ) -> None:
     pace = after()
-    due_at = written_at + pace.wait_s(0)
-    assert pace.wait_s(due_at - written_at) == 0
+    due_at = written_at + all_run(pace, 0)
+    assert all_run(pace, due_at - written_at) == 0
