@@ -1,7 +1,8 @@
-"""Deletes one finished job whose time is over: looks at it live, decides again, and only then acts.
+"""Deletes one finished job whose time is over: decides about it as it was seen, and then acts.
 
-The deletion names the job's uid and the very version that was decided on. Whatever happens in
-between, a longer time to live, a pin, a namesake, makes it fail: then the job is looked at again.
+The deletion names the job's uid and the very version that was decided on, so that the API server
+compares it with what is stored: no read before it could say more. Whatever has happened since, a
+longer time to live, a pin, a namesake, makes it fail. Then the job is read, and decided on anew.
 
 Bound: `TOLD` jobs of which is remembered that it was said why they stay; of more than that at once
 it is said again.
@@ -9,7 +10,8 @@ it is said again.
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -52,6 +54,9 @@ HISTORY: Final = "HistoryLimit"
 """Why a job was deleted: its time was over; there were so many newer ones."""
 
 _LOOK_AGAIN_S: Final = 1.0
+_CONFLICT_S: Final = 2.0
+"""Seconds to the next look after two deletions that came too late."""
+
 TOLD: Final = 2000
 _logger = logging.getLogger(__name__)
 
@@ -62,9 +67,9 @@ class Removal:
 
     Attributes:
         removed: it was deleted, by us.
-        conflict: it changed between the look and the deletion.
+        conflict: it changed between the look and the deletion, twice in a row.
         kept_by: why it stays, if it does; "": it is gone.
-        verdict: what was decided when it was looked at live, if it was there.
+        verdict: what was decided last, if it was there.
     """
 
     removed: bool = False
@@ -145,47 +150,64 @@ class Remover:
             if self._guard.distrusts():
                 return self._guard.hold_s + _LOOK_AGAIN_S  # once it is surely over
             try:
-                removal = await self.remove(job.key, job.uid)
+                removal = await self.remove(job)
             except KubernetesError as error:
                 if not error.permanent:
                     raise
                 _logger.warning("Cleanup: cannot remove job %s: %s", job.key, error)
                 return None  # a right is missing, or admission says no: the sweep asks again
             if removal.conflict:
-                return _LOOK_AGAIN_S
+                return _CONFLICT_S
             if removal.verdict is None:
                 return None
             verdict = removal.verdict
         self.tell(job, verdict)
         return self._wait(verdict)
 
-    async def remove(
-        self, key: JobKey, uid: str, *, surplus_by: Inherited | None = None
-    ) -> Removal:
-        """Read a job, decide again, and delete it if that is still right.
+    async def remove(self, job: JobView) -> Removal:
+        """Delete a job whose time is over, if that holds by now and it is still as it was seen.
+
+        Raises:
+            KubernetesError: it could not be deleted, or not be read after it had changed.
+        """
+        with self._counting_errors():
+            removal = await self._remove(job)
+            if not removal.conflict:
+                return removal
+            return await self._read_and_remove(job.key, job.uid)
+
+    async def remove_surplus(self, key: JobKey, uid: str, by: Inherited) -> Removal:
+        """Delete a job that is one too many, if that is still right when it is read.
 
         Args:
             key: the job's key.
             uid: of this very job.
-            surplus_by: it is one too many by a history limit of these rules; it goes only while
-                they hold. None: it goes only because its time is over.
+            by: the rules by whose history limit it is; it goes only while they hold.
 
         Raises:
             KubernetesError: it could not be read or deleted.
         """
+        with self._counting_errors():
+            return await self._read_and_remove(key, uid, by)
+
+    @contextmanager
+    def _counting_errors(self) -> Iterator[None]:
         try:
-            return await self._remove(key, uid, surplus_by)
+            yield
         except KubernetesError:
             self.errors_total += 1
             raise
 
-    async def _remove(self, key: JobKey, uid: str, surplus_by: Inherited | None) -> Removal:
+    async def _read_and_remove(
+        self, key: JobKey, uid: str, surplus_by: Inherited | None = None
+    ) -> Removal:
         raw = await self._jobs.get_job(key)
-        if raw is None:
-            return Removal()
-        job = job_view(raw)
-        if job.uid != uid:
-            return Removal()  # a namesake: its time is its own
+        job = job_view(raw) if raw is not None else None
+        if job is None or job.uid != uid:
+            return Removal()  # gone, or a namesake: its time is its own
+        return await self._remove(job, surplus_by)
+
+    async def _remove(self, job: JobView, surplus_by: Inherited | None = None) -> Removal:
         verdict = self.judge(job)
         if not verdict.expired and not self._is_surplus(job, surplus_by):
             return Removal(kept_by=verdict.held_by or CHANGED, verdict=verdict)

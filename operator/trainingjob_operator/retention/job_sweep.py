@@ -23,7 +23,6 @@ from trainingjob_api.errors import ForbiddenError, KubernetesError, ThrottledErr
 from trainingjob_operator.core.history import History
 from trainingjob_operator.core.job import JobKey, JobView, RecordState
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.core.pacing import batches
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.retention import (
     FINISHED_AHEAD,
@@ -35,7 +34,9 @@ from trainingjob_operator.kube.cluster import Cluster, Object
 from trainingjob_operator.retention.job_deleter import Remover
 from trainingjob_operator.retention.policy_book import PolicyBook
 
-_AT_ONCE: Final = 8
+AT_ONCE: Final = 16
+"""Deletions in flight at most: the list waits for those of its page."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -88,10 +89,15 @@ class JobsReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Due:
+class _Surplus:
+    """A job that is one too many by a history limit of these rules; there is no view of it any more."""
+
     key: JobKey
     uid: str
-    surplus_by: Inherited | None = None
+    by: Inherited
+
+
+_Due = JobView | _Surplus
 
 
 class JobSweep:
@@ -180,7 +186,7 @@ class JobSweep:
     def _judge(self, job: JobView, history: History | None, report: JobsReport) -> list[_Due]:
         verdict = self._remover.judge(job)
         if verdict.expired:
-            return [_Due(job.key, job.uid)]
+            return [job]
         self._remover.tell(job, verdict)
         if verdict.ahead:
             report.skipped[FINISHED_AHEAD] += 1
@@ -192,16 +198,25 @@ class JobSweep:
         surplus = history.keep_newest(job) if history is not None and not verdict.ahead else None
         if history is None or surplus is None:
             return []
-        return [_Due(surplus.key, surplus.uid, history.inherited)]
+        return [_Surplus(surplus.key, surplus.uid, history.inherited)]
 
     async def _delete(self, due: list[_Due], report: JobsReport) -> None:
-        for batch in batches(due, _AT_ONCE):
-            await asyncio.gather(*(self._delete_one(each, report) for each in batch))
+        """Delete all of these, the next one as soon as one is through."""
+        waiting = iter(due)
+
+        async def delete_in_turn() -> None:
+            for each in waiting:
+                await self._delete_one(each, report)
+
+        await asyncio.gather(*(delete_in_turn() for _ in due[:AT_ONCE]))
 
     async def _delete_one(self, due: _Due, report: JobsReport) -> None:
         """Delete a job. One that cannot be deleted is counted, and holds no other."""
         try:
-            removal = await self._remover.remove(due.key, due.uid, surplus_by=due.surplus_by)
+            if isinstance(due, JobView):
+                removal = await self._remover.remove(due)
+            else:
+                removal = await self._remover.remove_surplus(due.key, due.uid, due.by)
         except KubernetesError as error:
             report.errors += 1
             _logger.warning("Cleanup: cannot remove job %s: %s", due.key, error)

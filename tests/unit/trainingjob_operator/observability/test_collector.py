@@ -19,6 +19,7 @@ from tests.unit.trainingjob_operator.retention.test_job_sweep import ended
 from trainingjob_api.errors import ForbiddenError
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.runtime import Operator
@@ -144,11 +145,11 @@ async def test_a_job_that_goes_on_time_is_counted_at_once_and_so_is_one_that_may
     remover = operator.engine.remover
     remover._jobs = cluster  # type: ignore[misc]
     operator.engine.policies.replace([], "1")
-    uid = cluster.job("old")["metadata"]["uid"]
+    job = job_view(cluster.job("old"))
     cluster.fail_next("delete_finished_job", ForbiddenError("no right", status=403))
     with pytest.raises(ForbiddenError):
-        await remover.remove(JobKey("ml", "old"), uid)
-    await remover.remove(JobKey("ml", "old"), uid)
+        await remover.remove(job)
+    await remover.remove(job)
     assert value(operator, "gc_objects_deleted_total", reason="TTL") == 1
     assert value(operator, "gc_objects_deleted_total", reason="HistoryLimit") == 0
     assert value(operator, "gc_delete_errors_total") == 1

@@ -18,6 +18,7 @@ from trainingjob_api.errors import (
     KubernetesError,
     UnavailableError,
 )
+from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.observability.counters import Metrics
 from trainingjob_operator.retention.housekeeper import Housekeeper
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
@@ -293,9 +294,7 @@ async def test_a_policy_that_cannot_be_understood_says_so_and_the_default_one_ru
 async def test_jobs_that_went_on_time_are_counted_by_the_next_run() -> None:
     home = await house()
     ended(home.cluster, "old")
-    await home.life.remover.remove(
-        next(iter(home.cluster._objects["jobs"])), home.cluster.job("old")["metadata"]["uid"]
-    )
+    await home.life.remover.remove(job_view(home.cluster.job("old")))
     await home.keeper.tick("ops")
     assert home.status()["jobsDeleted"] == 1
 

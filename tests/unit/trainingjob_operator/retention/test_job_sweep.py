@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, Final
@@ -17,7 +18,7 @@ from trainingjob_api.errors import ForbiddenError, GoneError, UnavailableError
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.rawread import time_text
 from trainingjob_operator.kube.cluster import Page
-from trainingjob_operator.retention.job_sweep import JobsReport, JobSweep
+from trainingjob_operator.retention.job_sweep import AT_ONCE, JobsReport, JobSweep
 
 Object = dict[str, Any]
 
@@ -166,11 +167,73 @@ async def test_a_job_that_cannot_be_deleted_is_counted_and_holds_no_other() -> N
     for number in range(20):
         ended(cluster, f"job-{number}")
     cluster.fail_next("delete_finished_job", ForbiddenError("somebody's rule says no"))
-    cluster.fail_next("get_job", UnavailableError("503"))
+    cluster.fail_next("delete_finished_job", UnavailableError("503"))
     report, life = await sweep(cluster)
     assert (len(cluster.jobs()), report.errors, life.remover.errors_total) == (2, 2, 2)
     report, _ = await sweep(cluster)
     assert (len(cluster.jobs()), report.errors) == (0, 0)
+
+
+@leaping_time
+async def test_a_deletion_by_a_sweep_is_one_request() -> None:
+    cluster = FakeCluster(LoopClock())
+    for number in range(100):
+        ended(cluster, f"job-{number}")
+    seen = len(cluster.calls)
+    await sweep(cluster)
+    asked = Counter(call.method for call in cluster.calls[seen:])
+    assert (asked["delete_finished_job"], asked["get_job"]) == (100, 0)
+
+
+@leaping_time
+async def test_a_job_that_was_pinned_since_it_was_listed_stays() -> None:
+    cluster = FakeCluster(LoopClock())
+    for number in range(3):
+        ended(cluster, f"job-{number}")
+    cluster.before["delete_finished_job"] = lambda: cluster.annotate_job(
+        "job-1", **{ANNOTATION_KEEP: "true"}
+    )
+    report, _ = await sweep(cluster)
+    assert names(cluster) == ["job-1"]
+    assert (dict(report.skipped), report.errors) == ({"Kept": 1}, 0)
+
+
+@leaping_time
+async def test_deletions_are_bounded_in_flight_and_a_slow_one_holds_up_no_other() -> None:
+    cluster = FakeCluster(LoopClock())
+    for number in range(10 * AT_ONCE):
+        ended(cluster, f"job-{number}")
+    slow = _Slow(cluster, "job-0")
+    life = OperatorLife(slow, ttl_s=3600)  # type: ignore[arg-type] # it passes all else on
+    await life.policy_watch.refresh()
+    sweeping = asyncio.create_task(life.job_sweep.run((None,), ruler="ops"))
+    while len(cluster.jobs()) > 1:
+        await asyncio.sleep(1)
+    assert slow.most_in_flight == AT_ONCE
+    slow.go_on.set()
+    await sweeping
+    assert not cluster.jobs()
+
+
+class _Slow:
+    """The cluster, whose deletion of one job takes until it is told to go on."""
+
+    def __init__(self, cluster: FakeCluster, name: str) -> None:
+        self._cluster, self._name = cluster, name
+        self.go_on = asyncio.Event()
+        self._in_flight = self.most_in_flight = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cluster, name)
+
+    async def delete_finished_job(self, job: JobView) -> bool:
+        self._in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self._in_flight)
+        await asyncio.sleep(1)
+        if job.key.name == self._name:
+            await self.go_on.wait()
+        self._in_flight -= 1
+        return await self._cluster.delete_finished_job(job)
 
 
 @pytest.mark.parametrize("error", [UnavailableError("503"), GoneError("the token has expired")])

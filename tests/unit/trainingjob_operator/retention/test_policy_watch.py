@@ -7,7 +7,7 @@ from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.leaping import LoopClock, leaping_time
 from tests.support.cluster.operator_life import OperatorLife
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended
-from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.kube.cluster import Page
 
 
@@ -43,7 +43,7 @@ async def test_nothing_is_kept_of_a_policy_whose_end_only_a_list_has_told() -> N
     life = OperatorLife(cluster, ttl_s=3600)
     await life.policy_watch.refresh()
     ended(cluster, "old")
-    await life.remover.remove(JobKey("ml", "old"), cluster.job("old")["metadata"]["uid"])
+    await life.remover.remove(job_view(cluster.job("old")))
     cluster.delete_policy("ml")
     await life.policy_watch.refresh()
     assert not life.unreported.take_deleted("ml")
