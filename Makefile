@@ -72,6 +72,7 @@ newcomer: $(VENV)/.ready-dev ## run `make demo` of the last commit on a machine 
 bench: cluster-build ## race ours against the built-in Job controller, and the others of bench-build; JOBS=1000 ROUNDS=2
 	@$(BIN)/python -m hack.bench --jobs $(JOBS) --rounds $(ROUNDS) --json build/bench/bench.json
 	@$(BIN)/python -m hack.bench.records
+	@$(BIN)/python -m hack.bench.retention
 
 bench-build: cluster-build ## build JobSet and Kubeflow Trainer from Go modules, once, for the bench
 	@$(BIN)/python -m hack.cluster build jobset trainer

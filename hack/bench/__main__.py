@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from hack.bench import plan, ratios, report
 from hack.bench.arena import arena
-from hack.bench.contestants import ALL
+from hack.bench.contestants import ALL, OURS
 from hack.bench.measure import Measurement, measure
 from hack.bench.other_process import built
 from hack.bench.plan import Repetition, Size
@@ -145,8 +145,9 @@ def _markdown(runs: dict[tuple[str, str], list[Summary]]) -> str:
     for (run, nodes), summaries in runs.items():
         parts += [report.tables(run, nodes, summaries), report.verdicts(run, summaries)]
     for (run, _), summaries in runs.items():
-        table = ratios.table(each.as_json() for each in summaries)
-        parts.append(f"Run {run}, ours against the others:\n\n{table}")
+        if any(each.contestant == OURS.name for each in summaries):
+            table = ratios.table(each.as_json() for each in summaries)
+            parts.append(f"Run {run}, ours against the others:\n\n{table}")
     return "\n".join(parts)
 
 

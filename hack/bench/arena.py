@@ -68,7 +68,7 @@ def arena(assets: Path, root: Path, contestant: Contestant, nodes: Nodes) -> Ite
             pids["scheduler"] = plane.pid("kube-scheduler")
         for name in contestant.operators:
             pids[name] = stack.enter_context(_operator(plane, name))
-        _wait_for_garbage_collector(plane, contestant)
+        wait_for_garbage_collector(plane, contestant)
         yield Arena(plane, contestant, pids)
 
 
@@ -113,7 +113,7 @@ def _kwok(assets: Path, plane: ControlPlane) -> Program:
     )
 
 
-def _wait_for_garbage_collector(plane: ControlPlane, contestant: Contestant) -> None:
+def wait_for_garbage_collector(plane: ControlPlane, contestant: Contestant) -> None:
     """Wait until the garbage collector follows a custom kind, which it finds within half a minute.
 
     Until then it asks the API server for the owner of each pod: so it does in the first moments of

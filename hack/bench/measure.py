@@ -91,7 +91,7 @@ async def _one(
     arena: Arena, watcher: Lookout, session: aiohttp.ClientSession, workload: Workload
 ) -> Measurement:
     log, contestant, namespace = arena.plane.audit_log, arena.contestant, workload.name
-    await _make_namespace(session, namespace)
+    await make_namespace(session, namespace)
     await prepare(session, contestant.kind, namespace, workload)
     start, load = audit.size(log), os.getloadavg()[0]
     pids = arena.pids | {"observer": watcher.pid, "submitter": os.getpid()}
@@ -140,7 +140,7 @@ def _rss(pids: dict[str, int], names: tuple[str, ...]) -> float | None:
     return sum(rss_mb(pids[name]) for name in names) if names else None
 
 
-async def _make_namespace(session: aiohttp.ClientSession, name: str) -> None:
+async def make_namespace(session: aiohttp.ClientSession, name: str) -> None:
     """Make a namespace, and wait until pods are admitted to it."""
     body: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     async with session.post("/api/v1/namespaces", json=body) as answer:
