@@ -24,7 +24,9 @@ from trainingjob_operator.handlers.watch import register_watches
 from trainingjob_operator.jobs.continuity import Continuity
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.gateway import Gateway
+from trainingjob_operator.kube.pod_watch import PodWatch
 from trainingjob_operator.kube.relists import RelistTrace
+from trainingjob_operator.kube.watch_client import WatchClient
 from trainingjob_operator.log_archive.log_volume import log_volume_from
 from trainingjob_operator.observability.collector import Readings
 from trainingjob_operator.observability.counters import Metrics
@@ -71,6 +73,15 @@ class Operator:
             self.engine.resync.request,
             on_missing=lambda path: self.begin_anew(f"404 on GET {path}: its definition is gone"),
         )
+        self.pod_watch: Final = PodWatch(
+            WatchClient(connection, self.gateway.requests),
+            self.gateway.pods_version,
+            namespaces=settings.namespaces or (None,),
+            listed_version=lambda namespace: self.engine.resync.pods_versions.get(namespace, ""),
+            on_event=self.engine.intake.pod_event,
+            on_relist=self.engine.resync.request,
+            clock=clock,
+        )
         self.continuity: Final = Continuity(
             self.gateway,
             namespace=next(iter(settings.namespaces), None),
@@ -103,9 +114,7 @@ class Operator:
         register_login(registry, server=self.connection.server, open_session=self._open_session)
         register_lifecycle(registry, start=self._start, stop=self._stop)
         intake, policies = self.engine.intake, self.engine.policy_watch
-        register_watches(
-            registry, intake.job_event, intake.pod_event, namespaces=self.settings.namespaces
-        )
+        register_watches(registry, intake.job_event, namespaces=self.settings.namespaces)
         register_policies(
             registry,
             policies.policy_event,
@@ -169,8 +178,9 @@ class Operator:
             return self.continuity.missing
         if (problem := self.engine.readiness_problem()) is not None:
             return problem
-        follows = self.relists.have_begun(self.settings.namespaces or (None,))
-        return None if follows else "the watches of jobs and pods are not open yet"
+        if not self.relists.have_begun(self.settings.namespaces or (None,)):
+            return "the watch of jobs is not open yet"
+        return None if self.pod_watch.has_begun else "the watch of pods is not open yet"
 
     async def _start(self) -> None:
         try:
@@ -178,6 +188,7 @@ class Operator:
         except asyncio.CancelledError:
             self.shell.leave()  # kopf does not call `_stop` then: there is nothing to stop
             raise
+        self.engine.add_task(self.pod_watch.run(), "pod-watch")
         self.engine.add_task(self.continuity.watch_cluster(), "continuity")
 
     async def _stop(self) -> None:

@@ -32,7 +32,6 @@ FOR_KOPF = {
     "trainingjob.dev/retentionpolicies": {"create", "get", "list", "watch"},
     "trainingjob.dev/retentionpolicies/status": {"patch"},
     "trainingjob.dev/trainingjobs": {"list", "watch"},
-    "/pods": {"list", "watch"},
     "/events": {"create"},
 }
 """The same, of an operator of named namespaces that its own is not one of."""

@@ -223,8 +223,9 @@ async def test_what_vanished_while_the_watch_was_not_looking_is_noticed(
         await api.start_pod(pod)
     await api.wait_for_phase("gap", "Running")
 
-    async with asyncio.timeout(90):  # our list, kopf's, and ours again behind its watch
-        while proxy.count("list trainingjobs") < 3 or proxy.count("list pods") < 3:
+    # Our lists, kopf's of jobs, and ours again behind its watch.
+    async with asyncio.timeout(90):
+        while proxy.count("list trainingjobs") < 3 or proxy.count("list pods") < 2:
             await asyncio.sleep(0.02)
 
     # The watches break; a pod and a job vanish; the watches' places are gone (410) when they are
@@ -251,10 +252,36 @@ async def test_what_vanished_while_the_watch_was_not_looking_is_noticed(
             await asyncio.sleep(0.05)
 
 
-async def test_a_broken_watch_ends_the_process_so_that_it_is_started_again(
+async def test_a_broken_watch_of_pods_is_opened_again_behind_a_list(
     operator: OperatorProcess, proxy: FaultProxy, api: Api
 ) -> None:
-    proxy.add(Fault(lambda seen: str(seen) == "watch pods", status=500, reason="InternalError"))
+    await api.apply(make_job("patient"))
+    [pod] = await api.wait_for_pods("patient", 1)
+    listed = proxy.count("list pods")
+    broken = Fault(
+        lambda seen: str(seen) == "watch pods", times=3, status=500, reason="InternalError"
+    )
+    proxy.add(broken)
+
+    proxy.drop_watches()
+    await api.start_pod(pod)
+    await api.finish_pod(pod)
+
+    await api.wait_for_phase("patient", "Succeeded")
+    async with asyncio.timeout(90):
+        while broken.hits < 3 or proxy.count("list pods") < listed + 4:
+            await asyncio.sleep(0.02)
+    assert operator.is_running
+    assert operator.probe("/readyz")[0] == 200
+
+
+async def test_a_broken_watch_of_jobs_ends_the_process_so_that_it_is_started_again(
+    operator: OperatorProcess, proxy: FaultProxy, api: Api
+) -> None:
+    broken = Fault(
+        lambda seen: str(seen) == "watch trainingjobs", status=500, reason="InternalError"
+    )
+    proxy.add(broken)
 
     proxy.drop_watches()
 

@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 import aiohttp
 import kopf
 
-from trainingjob_api.constants import FINALIZER_RETENTION, GROUP, LABEL_JOB_NAME
+from trainingjob_api.constants import FINALIZER_RETENTION, GROUP
 
 _LIST_PAGE: Final = 250
 _SERVER_TIMEOUT_S: Final = 600
@@ -35,7 +35,6 @@ def operator_settings(*, clusterwide: bool) -> kopf.OperatorSettings:
     settings.persistence.finalizer = FINALIZER_RETENTION
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.persistence.diffbase_storage = _NoDiffs()
-    settings.watching.label_selectors["v1", "pods"] = LABEL_JOB_NAME
     settings.watching.chunk_size = _LIST_PAGE
     # A watch that is silently dead is noticed by missing bookmarks after 70 s (kopf's default);
     # the server ends every watch after ten minutes all the same. A whole number: it is sent.

@@ -1,9 +1,9 @@
-"""kopf's own memory of objects, bounded: it keeps nothing of jobs and pods.
+"""kopf's own memory of objects, bounded: it keeps nothing of jobs.
 
 kopf remembers a kilobyte of every object that it ever saw and has not seen go: for timers, for
-daemons, for handlers that compare. We have none of these on jobs and pods, which come by the
-thousand, and whose end a watch can miss for ever. What a timer needs it gets: RetentionPolicies
-are remembered, one for each namespace at most.
+daemons, for handlers that compare. We have none of these on jobs, which come by the thousand, and
+whose end a watch can miss for ever. What a timer needs it gets: RetentionPolicies are remembered,
+one for each namespace at most.
 """
 
 from typing import Any

@@ -1,4 +1,6 @@
-"""The watches: every event goes to the intake, and nothing else happens here.
+"""The watch of jobs: every event goes to the intake, and nothing else happens here.
+
+That of pods is our own, without kopf: `kube.pod_watch`.
 
 Only `on.event`: it costs no request per job and no annotation on it. No handler returns anything
 or touches kopf's `patch`: kopf loses both after one conflict.
@@ -9,7 +11,7 @@ from typing import Any
 
 import kopf
 
-from trainingjob_api.constants import GROUP, LABEL_JOB_NAME, PLURAL_TRAINING_JOBS, VERSION
+from trainingjob_api.constants import GROUP, PLURAL_TRAINING_JOBS, VERSION
 
 OnEvent = Callable[[str | None, dict[str, Any]], None]
 """Takes an object that was listed (None), ADDED, MODIFIED or DELETED."""
@@ -18,16 +20,14 @@ OnEvent = Callable[[str | None, dict[str, Any]], None]
 def register_watches(
     registry: kopf.OperatorRegistry,
     job_event: OnEvent,
-    pod_event: OnEvent,
     *,
     namespaces: Sequence[str],
 ) -> None:
-    """Watch TrainingJobs, and the pods that carry our label (the server filters them).
+    """Watch TrainingJobs.
 
     Args:
         registry: kopf's handlers.
         job_event: takes the events of TrainingJobs.
-        pod_event: takes the events of the pods.
         namespaces: whose jobs are served; none: all. kopf watches one more, for its policy.
     """
 
@@ -39,14 +39,3 @@ def register_watches(
     )
     async def on_job(event: kopf.RawEvent, **_: Any) -> None:
         job_event(event["type"], dict(event["object"]))
-
-    @kopf.on.event(
-        "v1",
-        "pods",
-        labels={LABEL_JOB_NAME: kopf.PRESENT},
-        when=is_served,
-        registry=registry,
-        id="pod",
-    )
-    async def on_pod(event: kopf.RawEvent, **_: Any) -> None:
-        pod_event(event["type"], dict(event["object"]))

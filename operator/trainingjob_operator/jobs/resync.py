@@ -82,6 +82,7 @@ class Resync:
 
     Attributes:
         unreadable: the lists that are forbidden to us.
+        pods_versions: resourceVersion of the last complete list of pods, of each namespace.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Resync:
         self._requested: Final = asyncio.Event()
         self._left_out: frozenset[str | None] = frozenset()  # by the last pass
         self._ask_again_s = _RETRY_S
+        self.pods_versions: Final[dict[str | None, str]] = {}
         self.runs_total = 0
         self.phantoms_total = 0
 
@@ -236,6 +238,7 @@ class Resync:
         async for page in self._cluster.list_pods(namespace):
             pods.compare_page(page)
         pods.forget_unlisted()
+        self.pods_versions[namespace] = pods.version
         for entry in pods.entries:
             if entry.job.uid in jobs.uids:
                 lives = not entry.job.status.is_finished or entry.pods or awaits_release(entry.job)

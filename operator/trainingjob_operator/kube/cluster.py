@@ -153,6 +153,10 @@ class Cluster(Protocol):
         """List the pods with these labels."""
         ...
 
+    async def pods_version(self, namespace: str | None) -> str:
+        """Return the resourceVersion at which the pods of a namespace are now."""
+        ...
+
     async def create_pod(self, manifest: Object) -> Object:
         """Create a pod.
 

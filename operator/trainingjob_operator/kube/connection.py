@@ -41,25 +41,34 @@ class Connection:
         """A session of our own for a library that speaks HTTP itself; the caller closes it.
 
         It is good for as long as the token is: when that is refused, open another one. Lists of
-        jobs and pods come without objects; see `kube.first_lists`.
+        jobs come without objects; see `kube.first_lists`.
         """
-        configuration = self.configuration
-        token = await self._bearer_token()
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, ssl=RESTClientObject(configuration).ssl_context
-            ),
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            proxy=configuration.proxy or None,
+        return self.new_session(
+            headers=await self.authorization(),
             trace_configs=list(traces),
             middlewares=(ask_for_one,),
             response_class=VersionOnly,
         )
 
-    async def _bearer_token(self) -> str | None:
-        """The token to send, re-read from its file when that is due; None without one."""
+    def new_session(self, **options: Any) -> aiohttp.ClientSession:
+        """Return a session with no limit of connections, and without a token; the caller closes it.
+
+        Args:
+            options: more of the session's.
+        """
+        configuration = self.configuration
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=RESTClientObject(configuration).ssl_context
+            ),
+            proxy=configuration.proxy or None,
+            **options,
+        )
+
+    async def authorization(self) -> dict[str, str]:
+        """Return the header with the token, re-read from its file when that is due; {}: no token."""
         header = await self.configuration.get_api_key_with_prefix("BearerToken")
-        return header.split(" ", 1)[-1] if header else None
+        return {"Authorization": f"Bearer {header.split(' ', 1)[-1]}"} if header else {}
 
 
 async def connect(kubeconfig_path: str | None = None, context: str | None = None) -> Connection:

@@ -1,4 +1,4 @@
-"""What kopf gets when it lists jobs and pods: the version to watch from, and no objects.
+"""What kopf gets when it lists jobs: the version to watch from, and no objects.
 
 kopf lists before it watches, in pages of a number of objects, decoded at once: 250 jobs of a
 megabyte each are more than a gigabyte. Nobody needs them. Every watch that is opened behind a list
@@ -17,11 +17,11 @@ from yarl import URL
 
 from trainingjob_api.constants import PLURAL_TRAINING_JOBS
 
-_RESOURCES: Final = (f"/{PLURAL_TRAINING_JOBS}", "/pods")
+_JOBS: Final = f"/{PLURAL_TRAINING_JOBS}"
 
 
 def _is_list(method: str, url: URL) -> bool:
-    return method == "GET" and url.path.endswith(_RESOURCES) and "watch" not in url.query
+    return method == "GET" and url.path.endswith(_JOBS) and "watch" not in url.query
 
 
 async def ask_for_one(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
@@ -32,7 +32,7 @@ async def ask_for_one(request: ClientRequest, handler: ClientHandlerType) -> Cli
 
 
 class VersionOnly(aiohttp.ClientResponse):
-    """An answer that decodes to an empty list, complete, if it is a list of jobs or pods."""
+    """An answer that decodes to an empty list, complete, if it is a list of jobs."""
 
     async def json(self, **options: Any) -> Any:
         """Decode the body, without the objects of such a list and without its next page."""

@@ -50,7 +50,9 @@ from trainingjob_operator.kube.requests import RequestCounts
 MERGE_PATCH: Final = "application/merge-patch+json"
 _JSON_PATCH: Final = "application/json-patch+json"
 _OURS: Final = f"/apis/{API_VERSION}"
-_NO_NAME: Final = "none"
+_ONLY_THE_VERSION: Final = {"fieldSelector": "metadata.name=none", "limit": "1"}
+"""A list that is empty: one name that no object of ours has. It names no version: the store itself
+must answer that, never the cache of one API server among several."""
 _PLURALS: Final = {
     KIND_TRAINING_JOB: PLURAL_TRAINING_JOBS,
     KIND_RETENTION_POLICY: PLURAL_RETENTION_POLICIES,
@@ -171,6 +173,11 @@ class Gateway(Cluster):
     ) -> AsyncIterator[Page]:
         return self._pages(_core_path(namespace, "pods"), {"labelSelector": selector})
 
+    async def pods_version(self, namespace: str | None) -> str:
+        path = _core_path(namespace, "pods")
+        document = as_list(await self._call("GET", path, query=_ONLY_THE_VERSION), path)
+        return _page_of(document).resource_version
+
     async def create_pod(self, manifest: Object) -> Object:
         return await self._create("pods", manifest)
 
@@ -228,11 +235,9 @@ class Gateway(Cluster):
         return Standing.SERVED if is_whole else Standing.PARTLY
 
     async def current_version(self, namespace: str | None) -> str | None:
-        # One name that no job has, and no version: the store itself must answer that, never the
-        # cache of one API server among several.
-        query = {"fieldSelector": f"metadata.name={_NO_NAME}", "limit": "1"}
         try:
-            document = await self._call("GET", _jobs_path(namespace), query=query) or {}
+            path = _jobs_path(namespace)
+            document = await self._call("GET", path, query=_ONLY_THE_VERSION) or {}
         except NotServedError:
             return None
         return as_str(as_dict(document.get("metadata")).get("resourceVersion"))

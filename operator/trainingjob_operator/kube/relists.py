@@ -13,13 +13,13 @@ import aiohttp
 
 from trainingjob_api.constants import PLURAL_RETENTION_POLICIES, PLURAL_TRAINING_JOBS
 
-_RESOURCES: Final = (f"/{PLURAL_TRAINING_JOBS}", "/pods")
-_OURS: Final = (f"/{PLURAL_TRAINING_JOBS}", f"/{PLURAL_RETENTION_POLICIES}")
+_JOBS: Final = f"/{PLURAL_TRAINING_JOBS}"
+_OURS: Final = (_JOBS, f"/{PLURAL_RETENTION_POLICIES}")
 _NOT_FOUND: Final = 404
 
 
 class RelistTrace:
-    """Calls `on_relist` whenever a watch of jobs or pods was opened behind a list.
+    """Calls `on_relist` whenever a watch of jobs was opened behind a list.
 
     By then the server delivers every change from that list on, so a list read after the call and
     the watch together leave no gap.
@@ -44,21 +44,20 @@ class RelistTrace:
         self._on_relist: Final = on_relist
         self._on_missing: Final = on_missing
         self.has_asked = False
-        self._listed: Final[set[str]] = set()  # one path for each watched namespace and resource
+        self._listed: Final[set[str]] = set()  # one path for each watched namespace
         self._watched: Final[set[str]] = set()  # paths as well
         self.config: Final = aiohttp.TraceConfig()
         self.config.on_request_end.append(self._note)
 
     def have_begun(self, namespaces: Iterable[str | None]) -> bool:
-        """True if jobs and pods of all these namespaces have been watched. None stands for all.
+        """True if the jobs of all these namespaces have been watched. None stands for all.
 
         Until a watch is open behind its list, what is new is not heard of: with many thousands of
         objects in the lists that takes seconds.
         """
         wanted = (
-            (f"/namespaces/{namespace}" if namespace is not None else "") + resource
+            (f"/namespaces/{namespace}" if namespace is not None else "") + _JOBS
             for namespace in namespaces
-            for resource in _RESOURCES
         )
         return all(any(path.endswith(each) for path in self._watched) for each in wanted)
 
@@ -70,10 +69,10 @@ class RelistTrace:
     ) -> None:
         path = request.url.path
         if request.method == "GET" and path.endswith(_OURS):
-            self.has_asked = self.has_asked or path.endswith(_RESOURCES)
+            self.has_asked = self.has_asked or path.endswith(_JOBS)
             if request.response.status == _NOT_FOUND:
                 self._on_missing(path)
-        if request.method != "GET" or not path.endswith(_RESOURCES) or not request.response.ok:
+        if request.method != "GET" or not path.endswith(_JOBS) or not request.response.ok:
             return
         if "watch" not in request.url.query:
             self._listed.add(path)

@@ -188,6 +188,10 @@ class FakeCluster(Objects, Cluster):
     ) -> AsyncIterator[Page]:
         return self._pages("list_pods", "pods", namespace, selector)
 
+    async def pods_version(self, namespace: str | None) -> str:
+        async with Request(self, "pods_version", namespace or ""):
+            return str(self._version)
+
     async def create_pod(self, manifest: Object) -> Object:
         async with Request(self, "create_pod", manifest["metadata"]["name"]):
             if not manifest.get("spec", {}).get("containers"):

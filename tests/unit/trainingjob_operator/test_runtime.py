@@ -7,6 +7,7 @@ import pytest
 from kubernetes.aio.client import Configuration
 
 from trainingjob_operator.kube.connection import Connection
+from trainingjob_operator.kube.pod_watch import PodWatch
 from trainingjob_operator.runtime import Operator
 from trainingjob_operator.settings import Settings
 
@@ -32,12 +33,14 @@ async def test_a_process_is_ready_when_it_has_listed_everything_and_hears_of_wha
     assert operator.readiness_problem() == "the first list of jobs and pods is not complete"
     await operator._start()
     assert operator.engine.liveness_problem() is None
-    assert operator.readiness_problem() == "the watches of jobs and pods are not open yet"
+    assert operator.readiness_problem() == "the watch of jobs is not open yet"
     monkeypatch.setattr(operator.relists, "have_begun", lambda namespaces: True)
+    assert operator.readiness_problem() == "the watch of pods is not open yet"
+    monkeypatch.setattr(PodWatch, "has_begun", True)
     assert operator.readiness_problem() is None
 
 
-@pytest.mark.parametrize("name", ["resync", "events", "clock-guard"])
+@pytest.mark.parametrize("name", ["resync", "events", "clock-guard", "pod-watch"])
 async def test_a_task_that_has_died_is_told_by_both_probes(operator: Operator, name: str) -> None:
     await operator._start()
     victim = next(task for task in operator.engine._tasks if task.get_name() == name)

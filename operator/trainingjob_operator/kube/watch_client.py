@@ -1,0 +1,114 @@
+"""Opens watches, each on a connection of its own: short calls do not wait for a place beside them."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import aiohttp
+
+from trainingjob_api.errors import UnavailableError
+from trainingjob_operator.kube.connection import Connection
+from trainingjob_operator.kube.errors import ERRORS, error_from
+from trainingjob_operator.kube.event_lines import EventLines
+from trainingjob_operator.kube.requests import RequestCounts
+
+SILENCE_S: Final = 70.0
+"""Seconds without a byte after which a watch is dead: the API server sends a bookmark each minute."""
+
+_ANSWER_S: Final = 30.0
+_MAX_ERROR: Final = 4096
+
+
+class WatchClient:
+    """The long requests. It sends the token that is good now with each of them."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        requests: RequestCounts,
+        *,
+        answer_s: float = _ANSWER_S,
+        silence_s: float = SILENCE_S,
+    ) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            connection: where to and as whom.
+            requests: where each request is counted.
+            answer_s: deadline of the beginning of an answer, in seconds.
+            silence_s: seconds without a byte after which the connection is held for broken.
+        """
+        self._connection: Final = connection
+        self._requests: Final = requests
+        self._answer_s: Final = answer_s
+        self._timeout: Final = aiohttp.ClientTimeout(total=None, sock_read=silence_s)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    @asynccontextmanager
+    async def watch(
+        self, path: str, query: dict[str, str]
+    ) -> AsyncIterator[AsyncIterator[bytes | None]]:
+        """Open a watch; entered, it is open, and every later change will come.
+
+        Args:
+            path: of the kind, below the server's address.
+            query: more of the query than that it is a watch.
+
+        Yields:
+            The lines of the answer, one event each, until the server ends it; None for a line that
+            is too long to be read.
+
+        Raises:
+            UnavailableError: no connection, or one that broke or was silent for too long.
+            KubernetesError: the request was refused.
+        """
+        response: aiohttp.ClientResponse | None = None
+        try:
+            response = await self._open(path, query | {"watch": "true"})
+            yield _lines(response)
+        except TimeoutError as error:  # aiohttp's own are of this kind, too
+            raise UnavailableError(f"no answer to GET {path}", reason="Timeout") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UnavailableError(
+                f"{type(error).__name__} on GET {path}: {error}", reason="ConnectionFailed"
+            ) from error
+        finally:
+            if response is not None:
+                response.close()
+
+    async def _open(self, path: str, query: dict[str, str]) -> aiohttp.ClientResponse:
+        if self._session is None:
+            self._session = self._connection.new_session()
+        status: int | None = None
+        try:
+            async with asyncio.timeout(self._answer_s):
+                response = await self._session.get(
+                    f"{self._connection.server}{path}",
+                    params=query,
+                    headers=await self._connection.authorization(),
+                    timeout=self._timeout,
+                )
+                status = response.status
+                if status < ERRORS:
+                    return response
+                try:
+                    refusal = await response.content.read(_MAX_ERROR)
+                finally:
+                    response.close()
+        finally:
+            self._requests.note("GET", query, status)
+        raise error_from(status, response.headers, refusal)
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes | None, None]:
+    lines = EventLines()
+    async for part in response.content.iter_any():
+        for line in lines.feed(part):
+            yield line
