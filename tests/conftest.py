@@ -16,6 +16,7 @@ from tests.support.apiserver.api import Api, ApiServerUnderTest, sandbox_api_ser
 from tests.support.processes.operator import OperatorProcess
 from tests.support.processes.process_node import ProcessNode, real_node, sandbox_node
 from tests.support.processes.processes import processes_mentioning
+from tests.support.processes.starts import close_origins, start_anew
 from tests.support.real.account import with_operator_account
 from tests.support.real.real import REAL_KUBECONFIG, install_crds, new_control_plane
 from tests.support.selection import MARKERS, turn
@@ -66,6 +67,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[NOT_RUN] = {reason: len(group) for reason, group in left_out.items()}
     config.hook.pytest_deselected(items=list(gone))
     items[:] = [item for item in items if item not in gone]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let a long proof start each process anew, as its user does; the others fork one."""
+    start_anew(anew=item.get_closest_marker("long") is not None)
+
+
+def pytest_sessionfinish() -> None:
+    close_origins()
 
 
 def _why_not(item: pytest.Item, *, real: bool) -> str | None:

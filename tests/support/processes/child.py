@@ -2,13 +2,13 @@
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tests.support.processes.fair_time import FairTime
+from tests.support.processes.starts import Running, start
 
 _LOOK_S = 0.005
 
@@ -18,7 +18,7 @@ class ChildProcess:
 
     def __init__(self, log: Path) -> None:
         self.log_path = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Running | None = None
         self._offset = 0
 
     def __enter__(self) -> Self:
@@ -42,16 +42,10 @@ class ChildProcess:
         """Run a command, its output going to the log."""
         with self.log_path.open("ab") as log:
             self._offset = log.tell()
-            self._process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            self._process = start(command, environment, log)
 
     @property
-    def process(self) -> "subprocess.Popen[bytes]":
+    def process(self) -> Running:
         """The process, which was started."""
         assert self._process is not None
         return self._process
@@ -75,7 +69,7 @@ class ChildProcess:
             took.look()
             assert time.monotonic() < deadline, self.log()
             time.sleep(_LOOK_S)
-        return self.process.returncode, took.seconds()
+        return self.process.wait(), took.seconds()
 
     def log(self) -> str:
         """What the process has logged since it was last started."""

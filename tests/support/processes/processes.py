@@ -9,9 +9,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.processes.starts import origins
+
 
 def children(parent: int | None = None) -> list[int]:
     """Those of a process (ours, unless told) that are there, dead or alive.
+
+    Of ours without the one that `trainingjob` is forked from, which stays for the next tests.
 
     The kernel lists them by the thread that started them and gives those of a thread that ends to
     another one. When a thread ends during the look, the whole look is taken again: its children
@@ -28,7 +32,8 @@ def children(parent: int | None = None) -> list[int]:
             if not tasks.exists():
                 raise
             continue
-        return [int(pid) for listed in lists for pid in listed.split()]
+        found = [int(pid) for listed in lists for pid in listed.split()]
+        return found if parent else [pid for pid in found if pid not in origins()]
 
 
 def state(pid: int) -> str:

@@ -1,0 +1,62 @@
+"""The process that `starts.py` forks `trainingjob` from: `python -m tests.support.processes.forking FD`.
+
+It has imported what the commands import, and serves one request after the other on that socket.
+It has one thread, no event loop and no open file but the socket: a fork begins like a new process.
+"""
+
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+from typing import Any
+
+_IMPORTED = ("trainingjob_cli.main", "trainingjob_operator.runtime", "trainingjob_records.command")
+_MESSAGE_BYTES = 2**18
+
+
+def serve(control: socket.socket) -> dict[str, Any] | None:
+    """Serve until the other side is closed (None); in a fork, return what it is to run."""
+    while True:
+        message, files, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 1)
+        if not message:
+            return None
+        request = json.loads(message)
+        if (pid := request.get("look")) is not None:
+            answer = _code(pid)
+        else:
+            [log] = files
+            if (child := os.fork()) == 0:
+                control.close()
+                _become(request, log)
+                return dict(request)
+            os.close(log)
+            answer = str(child)
+        control.send(f"={answer}".encode())
+
+
+def _code(pid: int) -> str:
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    return str(os.waitstatus_to_exitcode(status)) if ended else ""
+
+
+def _become(request: dict[str, Any], log: int) -> None:
+    """Take over what a new process would begin with."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv = ["trainingjob", *request["arguments"]]
+
+
+if __name__ == "__main__":
+    for _name in _IMPORTED:
+        importlib.import_module(_name)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which then close this
+    if serve(socket.socket(fileno=int(sys.argv[1]))) is not None:
+        runpy.run_module("trainingjob_cli", run_name="__main__", alter_sys=True)
