@@ -81,6 +81,9 @@ bench-smoke: cluster-build ## count the requests and pods of a few jobs, and fai
 	@$(BIN)/python -m hack.bench --smoke
 	@$(BIN)/python -m hack.bench.records --smoke
 
+bench-scale: cluster-build ## measure a start with 10,000 and 20,000 jobs, a resync, a large job, many policies
+	@$(BIN)/python -m hack.bench.scale
+
 bench-prune: $(VENV)/.ready-dev ## race the sweep of the volume against find; FILES=200000
 	@$(BIN)/python -m hack.bench.prune --files $(FILES)
 
@@ -137,4 +140,4 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.ready $@
 
-.PHONY: help demo test test-all test-areas test-real test-image test-image-real test-unit test-bounds image image-local newcomer cluster cluster-build bench bench-build bench-prune bench-smoke lint typecheck format generate lock clean python-is-there
+.PHONY: help demo test test-all test-areas test-real test-image test-image-real test-unit test-bounds image image-local newcomer cluster cluster-build bench bench-build bench-prune bench-scale bench-smoke lint typecheck format generate lock clean python-is-there

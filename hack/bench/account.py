@@ -7,11 +7,14 @@ from hack.cluster.control_plane import ControlPlane
 
 
 def kubeconfig_of(plane: ControlPlane, operator: Operator) -> Path:
-    """Create an operator's account, and write a kubeconfig for it.
+    """Create an operator's account, unless that was done, and write a kubeconfig for it.
 
     It may do anything: rights are not what is measured, and checking them costs the same whatever
     they are.
     """
+    path = plane.root / f"{operator}.kubeconfig"
+    if path.exists():
+        return path
     accounts = "/api/v1/namespaces/default/serviceaccounts"
     name = account_of(operator)
     metadata = {"name": name}
@@ -29,5 +32,4 @@ def kubeconfig_of(plane: ControlPlane, operator: Operator) -> Path:
     )
     asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     answer = plane.request(f"{accounts}/{name}/token", asked)
-    path = plane.root / f"{operator}.kubeconfig"
     return plane.authority.token_kubeconfig(path, plane.server, answer["status"]["token"])

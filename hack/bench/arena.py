@@ -40,7 +40,7 @@ class Arena:
 
     def access(self, user: str) -> Access:
         """A way in, past all queues of the API server: the bench must not hold itself up."""
-        return _access(self.plane, user)
+        return access_to(self.plane, user)
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def arena(assets: Path, root: Path, contestant: Contestant, nodes: Nodes) -> Ite
             "etcd": plane.pid("etcd"),
             MANAGER: plane.pid("kube-controller-manager"),
         }
-        start = _kwok if nodes == "kwok" else _completer
+        start = _kwok if nodes == "kwok" else start_completer
         program = start(assets, plane)
         stack.callback(program.stop)
         pids[nodes] = program.pid
@@ -80,7 +80,8 @@ def _operator(plane: ControlPlane, name: Operator) -> Iterator[int]:
         yield pid
 
 
-def _access(plane: ControlPlane, user: str) -> Access:
+def access_to(plane: ControlPlane, user: str) -> Access:
+    """Return the way in of a user whom no queue of the API server holds up."""
     files = plane.authority.client(user, group="system:masters")
     return Access(
         plane.server,
@@ -90,8 +91,9 @@ def _access(plane: ControlPlane, user: str) -> Access:
     )
 
 
-def _completer(assets: Path, plane: ControlPlane) -> Program:
-    access = _access(plane, "bench-completer").dumps()
+def start_completer(assets: Path, plane: ControlPlane) -> Program:
+    """Start the program that says of every pod that it runs, and has succeeded when it has run."""
+    access = access_to(plane, "bench-completer").dumps()
     return Program(
         [sys.executable, "-m", "hack.bench.completer", access], plane.root / "completer.log"
     )

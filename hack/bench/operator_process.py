@@ -15,8 +15,8 @@ _PATIENCE_S: Final = 60.0
 
 
 @contextmanager
-def operator(plane: ControlPlane) -> Iterator[int]:
-    """Run the operator; its process id, when it says that it is ready."""
+def operator(plane: ControlPlane, **environment: str) -> Iterator[int]:
+    """Run the operator, with more variables; its process id, when it says that it is ready."""
     address = f"127.0.0.1:{free_port()}"
     program = Program(
         [
@@ -24,6 +24,7 @@ def operator(plane: ControlPlane) -> Iterator[int]:
             f"KUBECONFIG={kubeconfig_of(plane, 'operator')}",
             f"TRAININGJOB_WEB__ADDRESS={address}",
             "TRAININGJOB_LOGGING__FORMAT=json",
+            *(f"{name}={value}" for name, value in environment.items()),
             sys.executable,
             *("-m", "trainingjob_cli", "operator"),
         ],

@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 
-def rss_mb(pid: int) -> float:
-    """Resident memory, in MiB."""
+def rss_mb(pid: int, *, peak: bool = False) -> float:
+    """Resident memory, in MiB; its peak since the process was started, if that is asked for."""
+    name = "VmHWM:" if peak else "VmRSS:"
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(name):
             return int(line.split()[1]) / 1024
     raise ProcessLookupError(f"process {pid} has no memory: it has ended")
 
