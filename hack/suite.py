@@ -100,6 +100,7 @@ AREAS: Final[dict[str, tuple[str, ...]]] = {
         f"{OPERATOR}/commands",
         f"{OPERATOR}/test_clock.py",
         f"{OPERATOR}/test_runtime.py",
+        f"{OPERATOR}/test_runtime_start.py",
         f"{OPERATOR}/test_settings.py",
         "tests/integration/test_as_a_number.py",
         "tests/integration/test_demo.py",

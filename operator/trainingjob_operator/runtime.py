@@ -23,6 +23,7 @@ from trainingjob_operator.handlers.shell import Shell
 from trainingjob_operator.handlers.watch import register_watches
 from trainingjob_operator.jobs.continuity import Continuity
 from trainingjob_operator.kube.connection import Connection, connect
+from trainingjob_operator.kube.first_lists import ComparedLists
 from trainingjob_operator.kube.gateway import Gateway
 from trainingjob_operator.kube.pod_watch import PodWatch
 from trainingjob_operator.kube.relists import RelistTrace
@@ -69,8 +70,12 @@ class Operator:
             volume=log_volume_from(settings, clock),
             begin_anew=self.begin_anew,
         )
+        self.compared: Final = ComparedLists(
+            lambda namespace: self.engine.resync.jobs_versions.get(namespace, "")
+        )
         self.relists: Final = RelistTrace(
             self.engine.resync.request,
+            compared=self.compared,
             on_missing=lambda path: self.begin_anew(f"404 on GET {path}: its definition is gone"),
         )
         self.pod_watch: Final = PodWatch(
@@ -169,7 +174,7 @@ class Operator:
 
     async def _open_session(self) -> aiohttp.ClientSession:
         return await self.connection.open_session(
-            self.relists.config, self.gateway.requests.trace()
+            self.compared, self.relists.config, self.gateway.requests.trace()
         )
 
     def readiness_problem(self) -> str | None:

@@ -3,7 +3,7 @@
 A watch that had to list anew (at its start, or because it lost its place: HTTP 410) never reports
 what vanished before, and events can be lost in more ways than one. The index is therefore compared
 with complete lists: at the start, before anything is decided; soon after a watch was opened behind
-a list; and every few minutes.
+a list that it was not compared with; and every few minutes.
 
 Jobs are listed before pods. A launched attempt whose pods are absent means lost ranks, and pods
 that were created before the job said "launched" are in a list that is read after it.
@@ -82,6 +82,8 @@ class Resync:
 
     Attributes:
         unreadable: the lists that are forbidden to us.
+        jobs_versions: resourceVersion of the last complete list of jobs, of each namespace, all of
+            which the index has taken in, with their pods.
         pods_versions: resourceVersion of the last complete list of pods, of each namespace.
     """
 
@@ -112,6 +114,7 @@ class Resync:
         self._requested: Final = asyncio.Event()
         self._left_out: frozenset[str | None] = frozenset()  # by the last pass
         self._ask_again_s = _RETRY_S
+        self.jobs_versions: Final[dict[str | None, str]] = {}
         self.pods_versions: Final[dict[str | None, str]] = {}
         self.runs_total = 0
         self.phantoms_total = 0
@@ -119,6 +122,11 @@ class Resync:
     def request(self) -> None:
         """Ask for a pass soon: a watch was opened, and what vanished before goes unreported."""
         self._requested.set()
+
+    @property
+    def is_requested(self) -> bool:
+        """True if a pass was asked for that has not begun."""
+        return self._requested.is_set()
 
     async def resync_until_done(self) -> None:
         """Make one pass, again and again until it succeeds: nothing may be decided before."""
@@ -246,6 +254,7 @@ class Resync:
                     self._queue.add(entry.job.key)
             else:
                 self._forget_phantom(entry, jobs.version)
+        self.jobs_versions[namespace] = jobs.version
 
     async def _list_jobs(self, namespace: str | None) -> _Jobs:
         """List all jobs, and take in what is new about those that the index has."""

@@ -13,7 +13,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 
 from trainingjob_api.errors import SettingsError
 from trainingjob_operator.core.text import cut
-from trainingjob_operator.kube.first_lists import VersionOnly, ask_for_one
+from trainingjob_operator.kube.first_lists import ComparedLists, ask_for_one, version_only
 
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _MAX_ERROR_BYTES: Final = 300
@@ -37,17 +37,23 @@ class Connection:
         """The API server's address."""
         return str(self.configuration.host)
 
-    async def open_session(self, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
+    async def open_session(
+        self, compared: ComparedLists, *traces: aiohttp.TraceConfig
+    ) -> aiohttp.ClientSession:
         """A session of our own for a library that speaks HTTP itself; the caller closes it.
 
         It is good for as long as the token is: when that is refused, open another one. Lists of
         jobs come without objects; see `kube.first_lists`.
+
+        Args:
+            compared: the lists at which the first watches are opened.
+            traces: called with what is requested.
         """
         return self.new_session(
             headers=await self.authorization(),
             trace_configs=list(traces),
             middlewares=(ask_for_one,),
-            response_class=VersionOnly,
+            response_class=version_only(compared),
         )
 
     def new_session(self, **options: Any) -> aiohttp.ClientSession:

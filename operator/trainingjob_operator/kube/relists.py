@@ -1,8 +1,9 @@
 """Noticing when a watch begins anew.
 
-A watch that goes on where it broke misses nothing. One that is opened behind a fresh list (at the
-start, or after HTTP 410) does: what vanished before that list is never reported, and kopf compares
-nothing. kopf has no hook for that moment, but its requests go through a session of ours.
+A watch that goes on where it broke misses nothing, nor does the first one, which begins at a list
+that the index was compared with (`first_lists`). One that is opened behind another list (after
+HTTP 410) does: what vanished before that list is never reported, and kopf compares nothing. kopf
+has no hook for that moment, but its requests go through a session of ours.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ from typing import Final
 import aiohttp
 
 from trainingjob_api.constants import PLURAL_RETENTION_POLICIES, PLURAL_TRAINING_JOBS
+from trainingjob_operator.kube.first_lists import ComparedLists
 
 _JOBS: Final = f"/{PLURAL_TRAINING_JOBS}"
 _OURS: Final = (_JOBS, f"/{PLURAL_RETENTION_POLICIES}")
@@ -19,7 +21,7 @@ _NOT_FOUND: Final = 404
 
 
 class RelistTrace:
-    """Calls `on_relist` whenever a watch of jobs was opened behind a list.
+    """Calls `on_relist` whenever a watch of jobs was opened behind a list not yet compared.
 
     By then the server delivers every change from that list on, so a list read after the call and
     the watch together leave no gap.
@@ -32,16 +34,19 @@ class RelistTrace:
         self,
         on_relist: Callable[[], None],
         *,
+        compared: ComparedLists,
         on_missing: Callable[[str], None] = lambda path: None,
     ) -> None:
         """Prepare; `config` goes into the session that kopf uses.
 
         Args:
             on_relist: called when a watch was opened behind a list.
+            compared: the lists behind which nothing is missed.
             on_missing: takes the path of a kind of ours that is not served any more. kopf fails
                 right after that call, and with it all of its watches.
         """
         self._on_relist: Final = on_relist
+        self._compared: Final = compared
         self._on_missing: Final = on_missing
         self.has_asked = False
         self._listed: Final[set[str]] = set()  # one path for each watched namespace
@@ -80,4 +85,6 @@ class RelistTrace:
         self._watched.add(path)
         if path in self._listed:
             self._listed.discard(path)
-            self._on_relist()
+            version = request.url.query.get("resourceVersion", "")
+            if not self._compared.is_followed_by(path, version):
+                self._on_relist()

@@ -2,7 +2,7 @@
 forgotten, a log of the requests."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -55,11 +55,13 @@ class RequestRecord:
         verb: in Kubernetes' words; of what is no resource (discovery, health) the method.
         path: where it went.
         status: the HTTP status answered; 0 while there is none, or if there never was one.
+        query: its parameters.
     """
 
     verb: str
     path: Path
     status: int = 0
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 def record_requests(server: ApiServer) -> list[RequestRecord]:
@@ -69,7 +71,9 @@ def record_requests(server: ApiServer) -> list[RequestRecord]:
 
     async def recorded(request: web.Request) -> web.StreamResponse:
         path = Path.read(request.path)
-        record = RequestRecord(verb(request.method, path, request.query), path)
+        record = RequestRecord(
+            verb(request.method, path, request.query), path, query=dict(request.query)
+        )
         records.append(record)
         response = await serve(request)
         record.status = response.status

@@ -14,6 +14,7 @@ from kopf._cogs.structs.references import NamespaceName, Resource
 from kubernetes.aio.client import Configuration
 
 from trainingjob_operator.kube.connection import Connection
+from trainingjob_operator.kube.first_lists import ComparedLists
 
 JOBS = Resource("trainingjob.dev", "v1alpha1", "trainingjobs", namespaced=True)
 POLICIES = Resource("trainingjob.dev", "v1alpha1", "retentionpolicies", namespaced=True)
@@ -26,6 +27,8 @@ class Lists:
 
     def __init__(self) -> None:
         self.asked: list[dict[str, str]] = []
+        self.listed: dict[str | None, str] = {}
+        self.compared = ComparedLists(lambda namespace: self.listed.get(namespace, ""))
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append(dict(request.query))
@@ -55,7 +58,7 @@ async def lists() -> AsyncIterator[Lists]:
     async with TestServer(app) as server:
         url = str(server.make_url("")).rstrip("/")
         connection = Connection(Configuration(host=url), "default")
-        session = await connection.open_session()
+        session = await connection.open_session(lists.compared)
         info = kopf.AiohttpSession(server=url, aiohttp_session=session)
         token = auth.vault_var.set(Vault({VaultKey("ours"): info}))
         try:
@@ -74,3 +77,44 @@ async def test_kopf_lists_all_other_kinds_as_ever(lists: Lists) -> None:
     pages = await lists.of(POLICIES)
     assert [len(items) for items, _ in pages] == [1, 1]
     assert [asked["limit"] for asked in lists.asked] == ["250", "250"]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "compared", "version"),
+    [
+        ("ml", "5", "5"),
+        ("ml", "7", "7"),
+        ("ml", "8", "7"),  # the server has gone back: it was restored from a backup
+        ("ml", "0", "7"),
+        ("other", "5", "7"),
+        (None, "5", "7"),
+    ],
+)
+async def test_the_first_watch_begins_at_the_list_that_was_compared(
+    lists: Lists, namespace: str | None, compared: str, version: str
+) -> None:
+    lists.listed[namespace] = compared
+    assert await lists.of(JOBS) == [([], version)]
+
+
+async def test_a_list_that_was_compared_is_good_for_one_watch(lists: Lists) -> None:
+    for version in ("5", "6"):
+        lists.listed["ml"] = version
+        assert await lists.of(JOBS) == [([], "5" if version == "5" else "7")]
+
+
+JOBS_PATH = "/apis/trainingjob.dev/v1alpha1{}/trainingjobs"
+
+
+@pytest.mark.parametrize(
+    ("namespace", "path"),
+    [(None, JOBS_PATH.format("")), ("ml", JOBS_PATH.format("/namespaces/ml"))],
+)
+def test_a_watch_follows_a_list_only_from_the_version_that_was_given_to_it(
+    namespace: str | None, path: str
+) -> None:
+    compared = ComparedLists({namespace: "5"}.__getitem__)
+    assert not compared.is_followed_by(path, "5")
+    assert compared.take(path, now="6") == "5"
+    assert compared.is_followed_by(path, "5")
+    assert not compared.is_followed_by(path, "6")

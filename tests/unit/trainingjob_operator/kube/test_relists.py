@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
+from trainingjob_operator.kube.first_lists import ComparedLists
 from trainingjob_operator.kube.relists import RelistTrace
 
 JOBS = "/apis/trainingjob.dev/v1alpha1{}/trainingjobs"
@@ -35,7 +36,9 @@ async def trace() -> AsyncIterator[tuple[RelistTrace, Watched]]:
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
     relists: list[None] = []
-    trace = RelistTrace(lambda: relists.append(None))
+    compared = ComparedLists(lambda namespace: "5" if namespace == "compared" else "")
+    compared.take(JOBS.format("/namespaces/compared"), now="6")
+    trace = RelistTrace(lambda: relists.append(None), compared=compared)
     async with (
         TestServer(app) as server,
         aiohttp.ClientSession(trace_configs=[trace.config]) as session,
@@ -53,6 +56,21 @@ async def test_a_watch_behind_a_list_is_told_and_one_that_goes_on_is_not(
     await watched.get(path, watch="true")
     await watched.get(path, watch="true")
     assert len(watched.relists) == 1
+
+
+async def test_a_watch_is_told_unless_it_begins_at_a_list_that_was_compared(
+    trace: tuple[RelistTrace, Watched],
+) -> None:
+    _, watched = trace
+    for path, version, told in [
+        (JOBS.format("/namespaces/compared"), "5", 0),
+        (JOBS.format("/namespaces/compared"), "6", 1),
+        (JOBS.format("/namespaces/other"), "5", 2),
+        (JOBS.format(""), "5", 3),
+    ]:
+        await watched.get(path)
+        await watched.get(path, watch="true", resourceVersion=version)
+        assert len(watched.relists) == told
 
 
 async def test_watches_have_begun_when_one_is_open(trace: tuple[RelistTrace, Watched]) -> None:
