@@ -262,6 +262,12 @@ def _set(**spec: Any) -> Callable[[Manifest], Manifest]:
     return lambda old: _changed(old, **spec)
 
 
+def _set_with_status(**spec: Any) -> Callable[[Manifest], Manifest]:
+    """The same, together with a status of which an update can bring nothing along."""
+    status = _suspended()["status"] | {"phase": "Suspended"}
+    return lambda old: _changed(old, **spec) | {"status": status}
+
+
 def _shape_cases() -> list[Case]:
     """Every field that pods are made from, in every state of the old object."""
     states = {
@@ -281,6 +287,19 @@ def _shape_cases() -> list[Case]:
 
 _UPDATES: Final = (
     *_shape_cases(),
+    *(
+        _update(
+            f"{field} of {state}, with a status that says otherwise",
+            old,
+            _set_with_status(**{field: value}),
+            _FROZEN,
+        )
+        for state, old in (
+            ("a running job", _RUNNING),
+            ("a job without a status", make_job(nodes=2, suspend=True)),
+        )
+        for field, value in _SHAPE.items()
+    ),
     _update("new nodes while resuming", _suspended(), _set(numNodes=3, suspend=False)),
     _update("new nodes while suspending", _RUNNING, _set(numNodes=3, suspend=True), _FROZEN),
     _update("suspending", _RUNNING, _set(suspend=True)),

@@ -59,8 +59,9 @@ def judge(case: Case) -> list[str]:
     schema = root_schema(case.new["kind"])
     new = defaulted(schema, case.new)
     old = defaulted(schema, case.old) if case.old else None
-    if old and "status" in old:
-        new["status"] = old["status"]  # an update cannot write status, which is a subresource
+    if old is not None:
+        # An update cannot write status, which is a subresource.
+        new = {k: v for k, v in (new | {"status": old.get("status")}).items() if v is not None}
     return broken_rules(schema, new, old)
 
 
