@@ -223,11 +223,6 @@ async def test_what_vanished_while_the_watch_was_not_looking_is_noticed(
         await api.start_pod(pod)
     await api.wait_for_phase("gap", "Running")
 
-    # Our lists, kopf's of jobs, and ours again behind its watch.
-    async with asyncio.timeout(90):
-        while proxy.count("list trainingjobs") < 3 or proxy.count("list pods") < 2:
-            await asyncio.sleep(0.02)
-
     # The watches break; a pod and a job vanish; the watches' places are gone (410) when they are
     # back. Lists are held back until then, so that nobody can look in between.
     held = proxy.add(

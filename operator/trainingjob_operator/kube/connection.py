@@ -1,5 +1,6 @@
 """How to reach the API server: the kubeconfig, or the service account of the pod we run in."""
 
+import ssl
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,6 @@ from trainingjob_operator.kube.first_lists import ComparedLists, ask_for_one, ve
 
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _MAX_ERROR_BYTES: Final = 300
-_POOL_SIZE: Final = 64
-"""Connections to the API server; more workers than this would wait for one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +49,36 @@ class Connection:
             traces: called with what is requested.
         """
         return self.new_session(
+            self.new_ssl_context(),
             headers=await self.authorization(),
             trace_configs=list(traces),
             middlewares=(ask_for_one,),
             response_class=version_only(compared),
         )
 
-    def new_session(self, **options: Any) -> aiohttp.ClientSession:
-        """Return a session with no limit of connections, and without a token; the caller closes it.
+    @property
+    def tls_server_name(self) -> str | None:
+        """The name that the server's certificate is for, if that is not the address."""
+        return self.configuration.tls_server_name or None
+
+    def new_ssl_context(self) -> ssl.SSLContext:
+        """Read the certificates, which takes a while."""
+        context: ssl.SSLContext = RESTClientObject(self.configuration).ssl_context
+        return context
+
+    def new_session(
+        self, ssl_context: ssl.SSLContext, *, connections: int = 0, **options: Any
+    ) -> aiohttp.ClientSession:
+        """Return a session without a token; the caller closes it.
 
         Args:
+            ssl_context: the certificates.
+            connections: how many are open at once at most; 0: any number.
             options: more of the session's.
         """
-        configuration = self.configuration
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, ssl=RESTClientObject(configuration).ssl_context
-            ),
-            proxy=configuration.proxy or None,
+            connector=aiohttp.TCPConnector(limit=connections, ssl=ssl_context),
+            proxy=self.configuration.proxy or None,
             **options,
         )
 
@@ -84,7 +95,6 @@ async def connect(kubeconfig_path: str | None = None, context: str | None = None
         SettingsError: there is neither, or what there is cannot be read.
     """
     configuration = Configuration()
-    configuration.connection_pool_maxsize = _POOL_SIZE
     path = Path(kubeconfig_path) if kubeconfig_path else Path.home() / ".kube" / "config"
     try:
         if kubeconfig_path or context or path.exists():
@@ -108,8 +118,6 @@ async def connect(kubeconfig_path: str | None = None, context: str | None = None
             "version`, and name another one with --kubeconfig or KUBECONFIG"
         ) from error
     configuration.proxy = configuration.proxy or _proxy_from_environment(str(configuration.host))
-    # Else aiohttp asks for the proxy in a thread, once more for each request.
-    configuration.client_session_kwargs = {"trust_env": False}
     return Connection(configuration, namespace or "default")
 
 

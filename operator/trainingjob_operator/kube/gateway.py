@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final, Self
 
 import aiohttp
-from kubernetes.aio.client import ApiClient
 
 from trainingjob_api.constants import (
     API_VERSION,
@@ -46,8 +45,15 @@ from trainingjob_operator.kube.finalizers import (
 )
 from trainingjob_operator.kube.pod_logs import read_log
 from trainingjob_operator.kube.requests import RequestCounts
+from trainingjob_operator.kube.transport import JSON, Transport
 
 MERGE_PATCH: Final = "application/merge-patch+json"
+_CONNECTIONS: Final = 64
+"""Connections to the API server; more workers than this would wait for one another."""
+
+_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
+"""Each call has a deadline of its own around it."""
+
 _JSON_PATCH: Final = "application/json-patch+json"
 _OURS: Final = f"/apis/{API_VERSION}"
 _ONLY_THE_VERSION: Final = {"fieldSelector": "metadata.name=none", "limit": "1"}
@@ -60,7 +66,7 @@ _PLURALS: Final = {
 
 
 class Gateway(Cluster):
-    """The operator's calls, through the official client's transport and authentication."""
+    """The operator's calls."""
 
     def __init__(
         self, connection: Connection, *, timeout_s: float, user_agent: str = "trainingjob-operator"
@@ -72,8 +78,9 @@ class Gateway(Cluster):
             timeout_s: total deadline of each call, in seconds.
             user_agent: how the API server's logs name us.
         """
-        self._client: Final = ApiClient(connection.configuration)
-        self._client.user_agent = user_agent
+        self._transport: Final = Transport(
+            connection, connections=_CONNECTIONS, user_agent=user_agent
+        )
         self._timeout_s: Final = timeout_s
         self.bodies: Final = Bodies()
         self._sizes: Final[defaultdict[str, PageSize]] = defaultdict(PageSize)  # one for each kind
@@ -87,7 +94,7 @@ class Gateway(Cluster):
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self._transport.close()
 
     # --- jobs ---------------------------------------------------------------------------------
 
@@ -200,7 +207,7 @@ class Gateway(Cluster):
     def pod_log(self, namespace: str, name: str, *, container: str) -> AsyncGenerator[bytes, None]:
         path = f"{_core_path(namespace, 'pods', name)}/log"
         return read_log(
-            self._client, self.requests, path, container=container, timeout_s=self._timeout_s
+            self._transport, self.requests, path, container=container, timeout_s=self._timeout_s
         )
 
     # --- namespaces, services and events ------------------------------------------------------
@@ -287,22 +294,21 @@ class Gateway(Cluster):
         *,
         body: Object | list[Object] | None = None,
         query: dict[str, str] | None = None,
-        content_type: str = "application/json",
+        content_type: str = JSON,
         size: PageSize | None = None,
     ) -> Object | None:
         try:
             async with asyncio.timeout(self._timeout_s):
-                request = await self._client.param_serialize(
+                response = await self._transport.send(
                     method,
                     path,
-                    query_params=list((query or {}).items()),
-                    header_params={"Accept": "application/json", "Content-Type": content_type},
+                    query=query,
                     body=body,
-                    auth_settings=["BearerToken"],
+                    content_type=content_type,
+                    limits=_NO_TIMEOUT,
                 )
-                response = await self._client.call_api(*request, _request_timeout=self._timeout_s)
                 data, weight = await self.bodies.read(
-                    response.response, most=size.most if size is not None else None
+                    response, most=size.most if size is not None else None
                 )
         except TimeoutError as error:
             self.requests.note(method, query or {}, None)

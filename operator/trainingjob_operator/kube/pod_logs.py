@@ -10,23 +10,24 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
 import aiohttp
-from kubernetes.aio.client import ApiClient
 
 from trainingjob_api.errors import GoneError, KubernetesError, UnavailableError
 from trainingjob_operator.kube.errors import ERRORS, NOT_FOUND, error_from, is_about
 from trainingjob_operator.kube.requests import RequestCounts
+from trainingjob_operator.kube.transport import Transport
 
 _PART: Final = 65_536
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=300.0)
 _MAX_ERROR: Final = 4096
 
 
 async def read_log(
-    client: ApiClient, requests: RequestCounts, path: str, *, container: str, timeout_s: float
+    transport: Transport, requests: RequestCounts, path: str, *, container: str, timeout_s: float
 ) -> AsyncGenerator[bytes, None]:
     """Yield what a container has written so far, in parts of 64 KiB at most.
 
     Args:
-        client: the connection.
+        transport: the connection.
         requests: where the request is counted.
         path: of the pod's log.
         container: which of the pod's containers.
@@ -41,7 +42,7 @@ async def read_log(
     response: aiohttp.ClientResponse | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            response = await _open(client, path, container)
+            response = await _open(transport, path, container)
             status = response.status
             refusal = await response.content.read(_MAX_ERROR) if status >= ERRORS else b""
         if status >= ERRORS:
@@ -82,13 +83,7 @@ def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> Kubernetes
     return error
 
 
-async def _open(client: ApiClient, path: str, container: str) -> aiohttp.ClientResponse:
-    request = await client.param_serialize(
-        "GET",
-        path,
-        query_params=[("container", container)],
-        header_params={"Accept": "*/*"},
-        auth_settings=["BearerToken"],
+async def _open(transport: Transport, path: str, container: str) -> aiohttp.ClientResponse:
+    return await transport.send(
+        "GET", path, query={"container": container}, accept="*/*", limits=_TIMEOUT
     )
-    response: aiohttp.ClientResponse = (await client.call_api(*request)).response
-    return response

@@ -1,7 +1,7 @@
 """The watch of pods: every change of a pod with our label goes to the intake, for as long as we run.
 
-kopf could watch them, but spends a task, a dozen objects and half a millisecond on each event, and
-pods come by the thousand. What is needed here is less: an event is decoded, handed on and forgotten.
+kopf could watch them, but spends a task, a queue, causes and handlers on each event, and pods have
+most of those. What is needed here is less: an event is decoded, handed on and forgotten.
 
 A watch goes on from the version at which it broke, and then misses nothing. One that has no such
 place begins at the version of a list: at the start that of the complete list that the index was

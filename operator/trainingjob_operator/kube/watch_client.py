@@ -12,6 +12,7 @@ from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.errors import ERRORS, error_from
 from trainingjob_operator.kube.event_lines import EventLines
 from trainingjob_operator.kube.requests import RequestCounts
+from trainingjob_operator.kube.transport import Transport
 
 SILENCE_S: Final = 70.0
 """Seconds without a byte after which a watch is dead: the API server sends a bookmark each minute."""
@@ -39,17 +40,14 @@ class WatchClient:
             answer_s: deadline of the beginning of an answer, in seconds.
             silence_s: seconds without a byte after which the connection is held for broken.
         """
-        self._connection: Final = connection
+        self._transport: Final = Transport(connection, connections=0)
         self._requests: Final = requests
         self._answer_s: Final = answer_s
-        self._timeout: Final = aiohttp.ClientTimeout(total=None, sock_read=silence_s)
-        self._session: aiohttp.ClientSession | None = None
+        self._limits: Final = aiohttp.ClientTimeout(total=None, sock_read=silence_s)
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._transport.close()
 
     @asynccontextmanager
     async def watch(
@@ -84,16 +82,11 @@ class WatchClient:
                 response.close()
 
     async def _open(self, path: str, query: dict[str, str]) -> aiohttp.ClientResponse:
-        if self._session is None:
-            self._session = self._connection.new_session()
         status: int | None = None
         try:
             async with asyncio.timeout(self._answer_s):
-                response = await self._session.get(
-                    f"{self._connection.server}{path}",
-                    params=query,
-                    headers=await self._connection.authorization(),
-                    timeout=self._timeout,
+                response = await self._transport.send(
+                    "GET", path, query=query, limits=self._limits
                 )
                 status = response.status
                 if status < ERRORS:

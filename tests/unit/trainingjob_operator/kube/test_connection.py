@@ -48,7 +48,6 @@ async def test_a_server_that_needs_no_proxy_gets_none(
 
 async def test_no_request_asks_the_environment_again(kubeconfig: str) -> None:
     connection = await connect(kubeconfig)
-    assert connection.configuration.client_session_kwargs == {"trust_env": False}
     session = await connection.open_session(ComparedLists())
     assert session.trust_env is False
     await session.close()

@@ -31,7 +31,6 @@ async def gateway_of(answer: web.Response) -> AsyncIterator[Gateway]:
     async with TestServer(app) as server:
         configuration = Configuration()
         configuration.host = str(server.make_url("")).rstrip("/")
-        configuration.client_session_kwargs = {"trust_env": False}
         async with Gateway(Connection(configuration, "default"), timeout_s=5) as gateway:
             yield gateway
 

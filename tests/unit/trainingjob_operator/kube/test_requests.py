@@ -39,7 +39,6 @@ async def server() -> AsyncIterator[TestServer]:
 def connection(host: str) -> Connection:
     configuration = Configuration()
     configuration.host = host
-    configuration.client_session_kwargs = {"trust_env": False}
     return Connection(configuration, "default")
 
 
