@@ -137,6 +137,7 @@ class Objects:
         forbidden: what a missing Role forbids: the method, and the namespace of a list, or else the
             name of an object.
         page_size: objects in a page of a list.
+        pods_changed: set whenever a pod comes, changes or goes.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class Objects:
         self.job_watch: Final = Watch()
         self.pod_watch: Final = Watch()
         self.policy_watch: Final = Watch()
+        self.pods_changed: Final = asyncio.Event()
         self.page_size = 500
         self._namespaces: Final = set(namespaces)
         self._objects: Final[dict[str, dict[JobKey, Object]]] = defaultdict(dict)
@@ -265,6 +267,8 @@ class Objects:
         self._emit(kind, "DELETED", gone)
 
     def _emit(self, kind: str, event: str, raw: Object) -> None:
+        if kind == "pods":
+            self.pods_changed.set()
         if kind == "jobs":
             self.job_watch.emit(event, raw)
         elif kind == "policies":
