@@ -49,7 +49,7 @@ test-image-real: image-local cluster-build ## run the image on a real control pl
 	$(BIN)/python -m pytest tests/image --server=real --image $(IMAGE)
 
 test-unit: $(VENV)/.ready-dev ## run the tests that need nothing but the code
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit tests/contract tests/test_layout.py
+	@$(BIN)/python -m hack.suite unit
 
 test-bounds: $(VENV)/.ready-dev ## live through a year of jobs, and a burst of them, and print what memory holds
 	$(if $(SOAK_PYTHON),TRAININGJOB_SOAK_PYTHON=$(SOAK_PYTHON)) $(BIN)/python -m pytest -s tests/bounds

@@ -1,11 +1,12 @@
-"""The test suite as a budget of time: `python -m hack.suite quick|all|real [--area AREA] [ARGUMENT ...]`.
+"""The test suite as a budget of time: `python -m hack.suite quick|all|real|unit [--area AREA] [ARGUMENT ...]`.
 
 `quick` is what `make test` runs: everything but the long proofs. `all` has those, too. `real` runs
-what speaks to an API server on a real control plane. Two processes share the tests. `areas` runs
-one area after the other and prints their times.
+what speaks to an API server on a real control plane; `unit` what needs nothing but the code. Two
+processes share the tests. `areas` runs one area after the other and prints their times.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -111,6 +112,7 @@ AREAS: Final[dict[str, tuple[str, ...]]] = {
 """What a change of each part can break. The layout of the tree is in none: it is always run."""
 
 ALWAYS: Final = "tests/test_layout.py"
+NOTHING_BUT_CODE: Final = ("tests/unit", "tests/contract", ALWAYS)
 ON_A_SERVER: Final = ("tests/contract", "tests/integration", "tests/real", "tests/charts")
 """Where tests are that speak to an API server."""
 
@@ -118,12 +120,12 @@ ON_A_SERVER: Final = ("tests/contract", "tests/integration", "tests/real", "test
 def main() -> int:
     """Run what was asked for; print its budget before, since the last line is the tests' own."""
     parser = argparse.ArgumentParser(prog="python -m hack.suite", allow_abbrev=False)
-    parser.add_argument("suite", choices=[*BUDGET_MIN, "areas"])
+    parser.add_argument("suite", choices=[*BUDGET_MIN, "unit", "areas"])
     parser.add_argument("--area", choices=["", *AREAS], default="")
     asked, more = parser.parse_known_args()
     if asked.suite == "areas":
         return print_areas()
-    if not asked.area:
+    if not asked.area and asked.suite in BUDGET_MIN:
         print(
             f"== the tests have {BUDGET_MIN[asked.suite]} min; their last line has their time",
             flush=True,
@@ -138,9 +140,13 @@ def run_suite(suite: str, area: str, more: list[str]) -> tuple[int, float]:
     paths = [*AREAS[area], ALWAYS] if area else []
     if suite == "real":
         paths = [*ON_A_SERVER, "--server=real"]
+    if suite == "unit":
+        paths = [*NOTHING_BUT_CODE]
     chosen = ["-m", "not long"] if suite == "quick" else []
     command = [sys.executable, "-m", "pytest", *SIDE_BY_SIDE, *paths, *chosen, *more]
-    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    # Every process of a run imports the same modules: none compiles what another one has.
+    environment = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
+    code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     return code, time.monotonic() - begun
 
 
