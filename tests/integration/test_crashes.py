@@ -69,7 +69,7 @@ async def play_the_node(api: Api, name: str) -> Object:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("number", quick(range(WRITES), in_quick=(3, 7)))
+@pytest.mark.parametrize("number", quick(range(WRITES), in_quick=(7,)))
 async def test_a_crash_creates_no_pod_twice_and_loses_no_restart(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path, number: int, moment: str
 ) -> None:

@@ -180,6 +180,7 @@ def _file(folder: Path, source: str, **keywords: Any) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_the_digits_sample_trains_on_two_ranks_and_only_its_record_stays(start: StartRun) -> None:
     run = start("--retain", "5s", ROOT / "manifests" / "samples" / "digits.yaml")
 
@@ -229,6 +230,7 @@ def test_a_sample_runs_by_its_name(start: StartRun) -> None:
     assert "gone" not in run.output
 
 
+@pytest.mark.long
 def test_without_the_record_service_a_run_goes_on_and_says_so(
     start: StartRun, tmp_path: Path
 ) -> None:
@@ -241,6 +243,7 @@ def test_without_the_record_service_a_run_goes_on_and_says_so(
     assert "uid " not in run.output
 
 
+@pytest.mark.long
 def test_the_token_of_the_record_service_is_on_no_command_line(
     start: StartRun, tmp: Path, tmp_path: Path
 ) -> None:
@@ -260,6 +263,7 @@ def test_the_token_of_the_record_service_is_on_no_command_line(
     assert token not in run.output
 
 
+@pytest.mark.long
 def test_a_failing_job_shows_the_last_words_of_every_attempt(
     start: StartRun, tmp_path: Path
 ) -> None:
@@ -274,6 +278,7 @@ def test_a_failing_job_shows_the_last_words_of_every_attempt(
     assert re.search(r"  uid \w{8}, phase Failed, \d+ s, exit code 7, 2 attempts\n", run.output)
 
 
+@pytest.mark.long
 def test_a_job_that_the_server_refuses_is_bad_input(start: StartRun, tmp_path: Path) -> None:
     run = start(_file(tmp_path, "", nodes=0, framework="Torhc", backofLimit=3))
 
@@ -303,6 +308,7 @@ def test_an_interrupt_cancels_the_job_and_lets_it_say_its_last_words(
     assert re.search(r"  uid \w{8}, phase Cancelled, ", run.output)
 
 
+@pytest.mark.long
 def test_an_interrupt_while_the_job_waits_for_its_retention_leaves_its_outcome(
     start: StartRun,
 ) -> None:
@@ -317,6 +323,7 @@ def test_an_interrupt_while_the_job_waits_for_its_retention_leaves_its_outcome(
     assert time.monotonic() - started < 15
 
 
+@pytest.mark.long
 def test_a_cancelled_job_is_not_kept_for_its_retention(start: StartRun, tmp_path: Path) -> None:
     run = start(_file(tmp_path, STOPS_WHEN_ASKED), "--retain", "10m")
     run.until("] hello")
@@ -327,6 +334,7 @@ def test_a_cancelled_job_is_not_kept_for_its_retention(start: StartRun, tmp_path
     assert "phase Cancelled" in run.output
 
 
+@pytest.mark.long
 def test_a_second_interrupt_ends_everything_at_once(start: StartRun, tmp_path: Path) -> None:
     run = start(_file(tmp_path, NEVER_STOPS))
     run.until("] hello")
@@ -340,6 +348,7 @@ def test_a_second_interrupt_ends_everything_at_once(start: StartRun, tmp_path: P
     assert time.monotonic() - started < 15
 
 
+@pytest.mark.long
 def test_an_interrupt_of_a_finished_jobs_last_words_leaves_its_outcome(
     start: StartRun, tmp_path: Path
 ) -> None:
@@ -373,6 +382,7 @@ def test_after_a_kill_nothing_is_left(start: StartRun, tmp_path: Path) -> None:
     assert run.finish() == -signal.SIGKILL
 
 
+@pytest.mark.long
 def test_a_reader_that_goes_away_ends_the_run(start: StartRun, tmp_path: Path) -> None:
     run = start(_file(tmp_path, CHATTERS))
     run.until("] hello")
@@ -387,8 +397,8 @@ def test_a_reader_that_goes_away_ends_the_run(start: StartRun, tmp_path: Path) -
     ("victim", "name"),
     [
         ("trainingjob_cli operator", "operator"),
-        ("trainingjob_cli records", "record service"),
-        ("trainingjob_cli sandbox up", "sandbox"),
+        pytest.param("trainingjob_cli records", "record service", marks=pytest.mark.long),
+        pytest.param("trainingjob_cli sandbox up", "sandbox", marks=pytest.mark.long),
     ],
 )
 def test_when_one_of_its_processes_dies_the_end_of_its_log_is_shown(
@@ -405,6 +415,7 @@ def test_when_one_of_its_processes_dies_the_end_of_its_log_is_shown(
     assert "Traceback" not in run.output
 
 
+@pytest.mark.long
 def test_a_job_that_fits_nowhere_says_why(start: StartRun, tmp_path: Path) -> None:
     path = _file(tmp_path, "")
     job = yaml.safe_load(path.read_text())
@@ -418,6 +429,7 @@ def test_a_job_that_fits_nowhere_says_why(start: StartRun, tmp_path: Path) -> No
     assert run.finish() == 130, run.output
 
 
+@pytest.mark.long
 def test_a_job_that_takes_too_long_is_stopped_and_has_failed(
     start: StartRun, tmp_path: Path
 ) -> None:
@@ -428,6 +440,7 @@ def test_a_job_that_takes_too_long_is_stopped_and_has_failed(
     assert "tried Cancelled: Stopped" in run.output
 
 
+@pytest.mark.long
 def test_the_work_folder_is_kept_when_asked_for(start: StartRun, tmp: Path) -> None:
     run = start("--sample", "plain", "--keep")
 
@@ -442,6 +455,7 @@ def test_the_work_folder_is_kept_when_asked_for(start: StartRun, tmp: Path) -> N
     subprocess.run(["rm", "-r", str(folder)], check=True)
 
 
+@pytest.mark.long
 def test_on_a_terminal_ranks_are_drawn_and_the_terminal_is_given_back(
     tmp: Path, nothing_is_left: None
 ) -> None:

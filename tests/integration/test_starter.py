@@ -111,6 +111,7 @@ async def test_pods_end_with_the_sandbox(number: signal.Signals) -> None:
     assert not processes_mentioning(str(kubeconfig.parent))
 
 
+@pytest.mark.long
 async def test_pods_get_their_grace_and_no_more() -> None:
     with up("--grace", "30") as (process, kubeconfig):
         await run_pod(kubeconfig, STUBBORN, grace_s=1)
