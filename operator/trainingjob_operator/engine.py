@@ -35,6 +35,7 @@ from trainingjob_operator.log_archive.log_volume import LogVolume, VolumeClaim
 from trainingjob_operator.records.carrier import Carrier, NoRecords
 from trainingjob_operator.records.outbox import Writer
 from trainingjob_operator.retention.clock_guard import ClockGuard
+from trainingjob_operator.retention.first_look import FirstLook
 from trainingjob_operator.retention.housekeeper import Counts, Housekeeper, Memory
 from trainingjob_operator.retention.job_deleter import Remover
 from trainingjob_operator.retention.job_sweep import JobSweep
@@ -135,6 +136,9 @@ class Engine:
         self.job_sweep: Final = JobSweep(
             cluster, self.policies, self.remover, enqueue=self.queue.add
         )
+        self.first_look: Final = FirstLook(
+            self.job_sweep, self.policies, clock, remember=volume is not None
+        )
         self.unreadable: Final = Unreadable(clock.monotonic)
         self.policy_watch: Final = PolicyWatch(
             cluster,
@@ -230,6 +234,7 @@ class Engine:
             policies=self.policies,
             watch=self.policy_watch,
             sweep=self.job_sweep,
+            first_look=self.first_look,
             unreported=self.unreported,
             guard=self.guard,
             clock=clock,
@@ -270,7 +275,8 @@ class Engine:
     async def start(self) -> None:
         """Fill the index, then start deciding: nothing may be concluded from half a picture."""
         await self._read_policies()
-        await self.resync.resync_until_done()
+        refill = [self.carrier.refill] if self.carrier is not None else []
+        await self.resync.resync_until_done([self.first_look, *refill])
         _logger.info("following %d jobs; watching for more", len(self.index))
         await self._start_archiving()
         self.workers.start()
@@ -334,7 +340,7 @@ class Engine:
         volume = self.volume
         parts = (
             *(self.index, self.queue, self.manifests, self.reconciler.starter),
-            *(self.policies, self.remover, self.events),
+            *(self.policies, self.remover, self.events, self.first_look),
             self.carrier.outbox if self.carrier is not None else None,
             self.archiver.queue if self.archiver is not None else None,
             *((volume.store, volume.sweep) if volume is not None else ()),

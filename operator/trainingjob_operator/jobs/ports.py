@@ -39,3 +39,19 @@ class Recorder(Protocol):
     def record(self, job: JobView, event: Event) -> None:
         """Say something about a job; never waits, never fails."""
         ...
+
+
+class ListReader(Protocol):
+    """Takes in the complete list of jobs that fills the index at a start."""
+
+    def begin(self) -> None:
+        """Begin with a list; one that was begun before has failed."""
+        ...
+
+    def look(self, job: JobView) -> None:
+        """Take in a job, in the order of the list: by namespace and name. Never fails."""
+        ...
+
+    def end(self, *, is_complete: bool) -> None:
+        """Take note of the end; not complete: there are namespaces that could not be listed."""
+        ...

@@ -34,6 +34,7 @@ from trainingjob_operator.core.suspension import is_settled
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.pod_comparison import PodComparison
+from trainingjob_operator.jobs.ports import ListReader
 from trainingjob_operator.jobs.waiting_line import in_fair_order
 from trainingjob_operator.jobs.work_queue import WorkQueue
 from trainingjob_operator.kube.cluster import Cluster
@@ -111,6 +112,7 @@ class Resync:
         self._interval_s: Final = interval_s
         self._settings: Final = settings
         self._on_rewind: Final = on_rewind
+        self._readers: tuple[ListReader, ...] = ()  # while the first pass is made
         self._requested: Final = asyncio.Event()
         self._left_out: frozenset[str | None] = frozenset()  # by the last pass
         self._ask_again_s = _RETRY_S
@@ -128,10 +130,18 @@ class Resync:
         """True if a pass was asked for that has not begun."""
         return self._requested.is_set()
 
-    async def resync_until_done(self) -> None:
-        """Make one pass, again and again until it succeeds: nothing may be decided before."""
+    async def resync_until_done(self, readers: Sequence[ListReader] = ()) -> None:
+        """Make one pass, again and again until it succeeds: nothing may be decided before.
+
+        Args:
+            readers: take in every job that is listed, too.
+        """
+        self._readers = tuple(readers)
         while not await self._try():  # noqa: ASYNC110 - nothing else can say that it is done
             await asyncio.sleep(_RETRY_S)
+        for reader in self._readers:
+            reader.end(is_complete=not self._left_out)
+        self._readers = ()
 
     async def keep_in_sync(self) -> None:
         """Make a pass every interval and whenever one is asked for, until cancelled."""
@@ -177,6 +187,8 @@ class Resync:
         return True
 
     async def _compare(self, namespaces: Sequence[str | None]) -> None:
+        for reader in self._readers:
+            reader.begin()
         refused: dict[str | None, ForbiddenError] = {}
         listed: dict[str | None, _Jobs] = {}
         for namespace in namespaces:
@@ -267,6 +279,8 @@ class Resync:
             for raw in page.items:
                 job = job_view(raw)
                 uids.add(job.uid)
+                for reader in self._readers:
+                    reader.look(job)
                 known = self._index.get(job.key)
                 if known is not None:
                     if has_gone_back(known.job.resource_version, job.resource_version, at=version):

@@ -4,6 +4,9 @@ It is why the cache may forget a key, and the process may die, without a record 
 hundreds of records go out without hundreds of reads. It never evicts: pages of
 `status.recordState=Pending` go only into free places, with a cursor that moves on, so that the
 first thousand do not hide the others.
+
+A process that saw no such job in the list that filled its index begins with the walk after that: what
+comes to wait later is offered to the outbox.
 """
 
 import asyncio
@@ -15,7 +18,7 @@ from typing import Final
 
 from trainingjob_api.errors import ForbiddenError, GoneError, KubernetesError
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.job import RecordState
+from trainingjob_operator.core.job import JobView, RecordState
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.records.outbox import Outbox
@@ -25,6 +28,7 @@ EVERY_S: Final = 300.0
 REJECTED_EVERY_S: Final = 86_400.0
 """What was rejected is offered again once a day, and by every new process: the receiver may be corrected."""
 
+_WAITING: Final = frozenset({RecordState.PENDING, RecordState.REJECTED})
 _PAGE: Final = 100
 _RETRY_S: Final = 5.0
 _logger = logging.getLogger(__name__)
@@ -70,7 +74,23 @@ class Refill:
         self._rejected: _Cursor | None = None
         self._rejected_due = float("-inf")
         self._wake: Final = asyncio.Event()
+        self._has_seen_some = False
+        self._is_spared = False  # the first pass: there is nothing to be found
         self.runs_total = 0
+
+    def begin(self) -> None:
+        """Begin with the list that fills the index, as a `jobs.ports.ListReader`."""
+        self._has_seen_some = False
+
+    def look(self, job: JobView) -> None:
+        """Take in a job of that list, whether the index has room for it or not."""
+        self._has_seen_some |= job.status.record_state in _WAITING
+
+    def end(self, *, is_complete: bool) -> None:
+        """Spare the first pass, if that list is complete and there is nothing to be found."""
+        if is_complete and not self._has_seen_some:
+            self._is_spared, self._cursor = True, None
+            self._rejected_due = self._clock.monotonic() + REJECTED_EVERY_S
 
     def look_again(self) -> None:
         """Something waits that is nowhere in memory, or whose key alone is."""
@@ -104,6 +124,8 @@ class Refill:
 
     async def run(self) -> None:
         """List now, every few minutes, and whenever the outbox runs low, until cancelled."""
+        if self._is_spared:
+            await self._wait(EVERY_S)
         while True:
             wait = EVERY_S
             self._wake.clear()
@@ -121,9 +143,12 @@ class Refill:
             else:
                 self._wake.clear()  # who poked meanwhile was heard: that would list all once more
                 self.poke()  # all can have gone out meanwhile, and nothing be left to say so
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._wake.wait()
+            await self._wait(wait)
+
+    async def _wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     async def _pass(self) -> None:
         """Go on where the last pass stood; what was rejected takes places that nothing else needs.

@@ -13,7 +13,7 @@ Bound: one run for each policy; what their statuses do not say yet is in `unrepo
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -30,6 +30,7 @@ from trainingjob_operator.jobs.index_aging import IndexAging
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.log_archive.log_volume import Sweep
 from trainingjob_operator.retention.clock_guard import ClockGuard
+from trainingjob_operator.retention.first_look import FirstLook
 from trainingjob_operator.retention.job_sweep import JobsReport, JobSweep, Seen
 from trainingjob_operator.retention.policy_book import PolicyBook
 from trainingjob_operator.retention.policy_status import Run, status_patch
@@ -106,6 +107,7 @@ class Housekeeper:
         policies: PolicyBook,
         watch: PolicyWatch,
         sweep: JobSweep,
+        first_look: FirstLook,
         unreported: Unreported,
         guard: ClockGuard,
         clock: Clock,
@@ -124,6 +126,7 @@ class Housekeeper:
             policies: the policies that are known.
             watch: lists them.
             sweep: deletes jobs.
+            first_look: what a list at the start has shown, for the first sweep of each policy.
             unreported: what no status says yet.
             guard: knows when nothing may be deleted.
             clock: the time.
@@ -141,6 +144,7 @@ class Housekeeper:
         self._policies: Final = policies
         self._watch: Final = watch
         self._sweep: Final = sweep
+        self._first_look: Final = first_look
         self._unreported: Final = unreported
         self._guard: Final = guard
         self._clock: Final = clock
@@ -222,7 +226,7 @@ class Housekeeper:
     async def _with_volume(self, namespace: str, jobs: JobsReport, listed_at: datetime) -> Swept:
         if self._volume is None or not self._is_default(namespace):
             return Swept(jobs=jobs)
-        return await self._sweep_volume(self._volume, jobs, listed_at)
+        return await self._sweep_volume(self._volume, jobs, jobs.listed_at or listed_at)
 
     async def _run(self, namespace: str, started_at: datetime, begun: float) -> None:
         listed_at = self._clock.now()
@@ -256,14 +260,20 @@ class Housekeeper:
         if not self._is_default(namespace):
             if self._policies.ruler_of(namespace) != namespace:
                 return JobsReport()  # it cannot be understood, and rules no job
-            return await self._sweep.run((namespace,), ruler=namespace)
+            return await self._sweep_by_list(namespace, (namespace,))
         try:
             await self._watch.refresh()
         except KubernetesError as error:
             _logger.warning("Cleanup: cannot list RetentionPolicies: %s", error)
             return JobsReport(errors=1, not_listed=[str(error)])
-        remember = self._volume is not None
-        return await self._sweep.run(self._namespaces, ruler=namespace, remember=remember)
+        return await self._sweep_by_list(namespace, self._namespaces)
+
+    async def _sweep_by_list(self, ruler: str, namespaces: Sequence[str | None]) -> JobsReport:
+        """Sweep by the list that was read at the start, or else by one of these namespaces."""
+        if (first := self._first_look.take(ruler)) is not None:
+            return await self._sweep.delete_listed(*first)
+        remember = self._volume is not None and self._is_default(ruler)
+        return await self._sweep.run(namespaces, ruler=ruler, remember=remember)
 
     def _say_memory(self) -> None:
         forgotten = self._aging.take_forgotten()

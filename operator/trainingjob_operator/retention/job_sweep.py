@@ -30,7 +30,7 @@ from trainingjob_operator.core.retention import (
     Inherited,
     finished_at,
 )
-from trainingjob_operator.kube.cluster import Cluster, Object
+from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.retention.job_deleter import Remover
 from trainingjob_operator.retention.policy_book import PolicyBook
 
@@ -77,6 +77,7 @@ class JobsReport:
         not_listed: why lists failed, one of each namespace.
         is_complete: every list was read to its end, and understood.
         seen: what was asked for of all jobs.
+        listed_at: before the lists were begun; None: when the sweep was.
     """
 
     examined: int = 0
@@ -86,6 +87,7 @@ class JobsReport:
     not_listed: list[str] = field(default_factory=list)
     is_complete: bool = False
     seen: Seen | None = None
+    listed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class _Surplus:
     by: Inherited
 
 
-_Due = JobView | _Surplus
+Due = JobView | _Surplus
 
 
 class JobSweep:
@@ -157,13 +159,12 @@ class JobSweep:
             _logger.warning("Cleanup: cannot list jobs %s: %s", where, error)
 
     async def _sweep(self, namespace: str | None, ruler: str, report: JobsReport) -> None:
-        histories = _Histories(self._policies)
+        histories = Histories(self._policies)
         async for page in self._jobs.list_jobs(namespace):
-            due: list[_Due] = []
+            due: list[Due] = []
             for raw in page.items:
-                report.examined += 1
                 try:
-                    due += self._look(raw, ruler, histories, report)
+                    due += self.look(job_view(raw), ruler, histories, report)
                 except Exception:
                     # What is not understood is counted, and the list is not complete without it.
                     report.errors += 1
@@ -171,10 +172,16 @@ class JobSweep:
                     _logger.exception("Cleanup: a job could not be looked at; this is a bug")
             await self._delete(due, report)
 
-    def _look(
-        self, raw: Object, ruler: str, histories: "_Histories", report: JobsReport
-    ) -> list[_Due]:
-        job = job_view(raw)
+    async def delete_listed(self, due: list[Due], report: JobsReport) -> JobsReport:
+        """Delete what a list has shown to be due, each if it still is, and count it in the report."""
+        await self._delete(due, report)
+        return report
+
+    def look(
+        self, job: JobView, ruler: str, histories: "Histories", report: JobsReport
+    ) -> list[Due]:
+        """Look at a job that was listed, for the policy of this namespace; return what is due."""
+        report.examined += 1
         if report.seen is not None:
             report.seen.note(job)
         namespace = job.key.namespace
@@ -183,7 +190,7 @@ class JobSweep:
             return []
         return self._judge(job, histories.of(namespace), report)
 
-    def _judge(self, job: JobView, history: History | None, report: JobsReport) -> list[_Due]:
+    def _judge(self, job: JobView, history: History | None, report: JobsReport) -> list[Due]:
         verdict = self._remover.judge(job)
         if verdict.expired:
             return [job]
@@ -200,7 +207,7 @@ class JobSweep:
             return []
         return [_Surplus(surplus.key, surplus.uid, history.inherited)]
 
-    async def _delete(self, due: list[_Due], report: JobsReport) -> None:
+    async def _delete(self, due: list[Due], report: JobsReport) -> None:
         """Delete all of these, the next one as soon as one is through."""
         waiting = iter(due)
 
@@ -210,7 +217,7 @@ class JobSweep:
 
         await asyncio.gather(*(delete_in_turn() for _ in due[:AT_ONCE]))
 
-    async def _delete_one(self, due: _Due, report: JobsReport) -> None:
+    async def _delete_one(self, due: Due, report: JobsReport) -> None:
         """Delete a job. One that cannot be deleted is counted, and holds no other."""
         try:
             if isinstance(due, JobView):
@@ -230,7 +237,7 @@ class JobSweep:
                 report.skipped[removal.kept_by] += 1
 
 
-class _Histories:
+class Histories:
     """The history of the namespace that the list is at: lists are in the order of namespaces."""
 
     def __init__(self, policies: PolicyBook) -> None:

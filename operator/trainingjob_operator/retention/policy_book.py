@@ -20,7 +20,11 @@ LIMIT: Final = 10_000
 
 
 class PolicyBook:
-    """The policy of each namespace. Synchronous; filled from lists and from the watch."""
+    """The policy of each namespace. Synchronous; filled from lists and from the watch.
+
+    Attributes:
+        changes_total: how often it came to say something else than before.
+    """
 
     def __init__(
         self, default_namespace: str, *, settings_ttl_s: float, limit: int = LIMIT
@@ -38,6 +42,7 @@ class PolicyBook:
         self._known: Final[dict[str, PolicyView]] = {}
         self._is_complete = False
         self._unread: frozenset[str] = frozenset()
+        self.changes_total = 0
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
@@ -94,11 +99,14 @@ class PolicyBook:
         is_default = policy.namespace == self.default_namespace
         if known is None and not is_default and len(self._known) >= self.limit:
             self._is_complete = False
+            self.changes_total += 1
             return False
         if known is not None and not is_newer(policy.resource_version, known.resource_version):
             return False
         self._known[policy.namespace] = policy
         old = (known.rules, known.invalid) if known is not None else (NO_RULES, None)
+        has_changed = known is None or old != (policy.rules, policy.invalid)
+        self.changes_total += has_changed
         return old != (policy.rules, policy.invalid)
 
     def forget(self, namespace: str, uid: str) -> bool:
@@ -107,6 +115,7 @@ class PolicyBook:
         if known is None or known.uid != uid:
             return False
         del self._known[namespace]
+        self.changes_total += 1
         return True
 
     def replace(
@@ -144,6 +153,7 @@ class PolicyBook:
             ):
                 self._known[policy.namespace] = policy
                 changed.add(policy.namespace)
+        self.changes_total += bool(changed) or not self._is_complete
         self._is_complete = True
         changed.update(policy.namespace for policy in policies if self.put(policy))
         return changed

@@ -17,7 +17,7 @@ async def operator() -> AsyncIterator[Operator]:
     """An operator whose first list is complete, without an API server."""
     operator = Operator(Settings(), Connection(Configuration(), "default"))
 
-    async def at_once() -> None:
+    async def at_once(readers: object = ()) -> None:
         operator.engine.resync.runs_total += 1
 
     operator.engine.resync.resync_until_done = at_once  # type: ignore[method-assign]

@@ -89,10 +89,11 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_start_lists_all_jobs_and_all_pods_once(server: Server) -> None:
+async def test_a_start_and_the_first_sweep_list_all_jobs_and_all_pods_once(server: Server) -> None:
     async with started(server) as operator:
         # The watches are open: if that were a reason to list again, it would have been asked for.
         assert not operator.engine.resync.is_requested
+        await operator.engine.housekeeper.tick("default")
         lists = server.lists()
         assert operator.engine.resync.runs_total == 1
     assert (lists["trainingjobs"], lists["pods"]) == (1, 1)
