@@ -1,6 +1,7 @@
 """The operator process: the engine, kopf, the web server and the signals, put together."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Coroutine
 from typing import Any, Final, cast
@@ -207,6 +208,7 @@ async def run(settings: Settings, *, kubeconfig: str | None, context: str | None
     Raises:
         SettingsError: there is no API server to be found, or the web address is taken.
     """
+    _spare_the_collector()
     instance_label.set(settings.gc.argocd_label)
     operator: Operator | None = None
     while operator is None or (operator.begins_anew and not operator.shell.is_signalled):
@@ -216,3 +218,13 @@ async def run(settings: Settings, *, kubeconfig: str | None, context: str | None
         _logger.info("the API server is %s", connection.server)
         operator = Operator(settings, connection)
         await operator.run(handle_signals=True)
+
+
+def _spare_the_collector() -> None:
+    """Take what was imported, which stays, out of the garbage collector's sight.
+
+    It is most of what there is in memory, and looking through it stops everything for a tenth of a
+    second: three times while a start lists ten thousand jobs, and again and again in a burst.
+    """
+    gc.collect()
+    gc.freeze()

@@ -1,11 +1,14 @@
-"""The process as its probes see it."""
+"""The process as its probes see it, and what is done before it runs."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import pytest
 from kubernetes.aio.client import Configuration
 
+from trainingjob_api.errors import SettingsError
+from trainingjob_operator import runtime
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.pod_watch import PodWatch
 from trainingjob_operator.runtime import Operator
@@ -63,3 +66,19 @@ async def test_a_process_that_stops_is_well_but_not_ready(operator: Operator) ->
     await operator._stop()
     assert operator.engine.liveness_problem() is None
     assert operator.readiness_problem() == "stopping"
+
+
+async def test_what_was_imported_is_not_looked_through_for_garbage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def nowhere(kubeconfig: str | None, context: str | None) -> Connection:
+        raise SettingsError("there is no API server")
+
+    monkeypatch.setattr(runtime, "connect", nowhere)
+    assert gc.get_freeze_count() == 0
+    try:
+        with pytest.raises(SettingsError):
+            await runtime.run(Settings(), kubeconfig=None, context=None)
+        assert gc.get_freeze_count() > 10 * len(gc.get_objects())
+    finally:
+        gc.unfreeze()
