@@ -1,6 +1,7 @@
 """`python -m hack.bench.scale`: what a start, a resync, a large job and many policies cost.
 
 On a real control plane, without nodes: pods are said to run by the bench's completer, for an hour.
+One job in ten is to run, and the others are suspended.
 docs/benchmark.md says what is measured, and has what it printed.
 """
 
@@ -86,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
             for size in sizes:
                 with _plane(assets) as plane:
                     for figures in _PARTS[part](plane, arguments, size):
-                        sys.stdout.write(_line(figures))
+                        sys.stdout.write(line(figures))
                         sys.stdout.flush()
     except (AssetsError, StartError, RuntimeError) as error:
         sys.stderr.write(f"bench: {error}\n")
@@ -189,6 +190,8 @@ def _policies(plane: ControlPlane, arguments: argparse.Namespace, _: int) -> Ite
     each = [(path.replace("trainingjobs", "retentionpolicies"), [policy]) for path in jobs]
     each += [(path, [_job("waits", suspend=True)]) for path in jobs]
     asyncio.run(_create(access, each))
+    with operator(plane) as pid:
+        _wait_until_quiet(plane, pid)
     begin = _begin(plane)
     with operator(plane) as pid:
         yield _figures(f"{count} policies: start to /readyz", plane, pid, begin)
@@ -324,7 +327,8 @@ def _head() -> str:
     return f"| {' | '.join(names)} |\n|{' --- |' * len(names)}\n"
 
 
-def _line(each: Figures) -> str:
+def line(each: Figures) -> str:
+    """Return a row of the table."""
     cells = (
         each.what,
         f"{each.seconds:.1f}",
