@@ -3,17 +3,20 @@
 import asyncio
 import sqlite3
 import time
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from hack.bench import audit
 from hack.bench.access import Access
 from hack.bench.arena import arena
 from hack.bench.contestants import OURS
 from hack.bench.endpoints import free_port, record_service, recording_to
 from hack.bench.manifests import collection
 from hack.bench.measure import measure
+from hack.bench.usage import cpu_s
 from hack.bench.workload import Workload
 
 _LOOK_S: Final = 0.01
@@ -31,11 +34,16 @@ class Drain:
         records: that came after the first look.
         seconds: from the first row in the database to the last one.
         settled_s: from the first row until every job says that its record is stored.
+        cpu_ms: milliseconds of CPU of each process for each record, from the moment at which the
+            record service is up until every job says that its record is stored.
+        requests: own requests meanwhile, by verb and resource.
     """
 
     records: int
     seconds: float
     settled_s: float
+    cpu_ms: dict[str, float]
+    requests: Counter[str]
 
     @property
     def rate(self) -> float:
@@ -67,17 +75,33 @@ def drain(assets: Path, root: Path, *, jobs: int) -> Drain:
         # Not the observer's name, whose certificate would be made anew under it.
         access = ready.access("bench-drain")
         waiting = asyncio.run(_waiting(access))
-        with record_service(root, port, database, token_file):
-            return asyncio.run(_watch(access, database, waiting))
+        log = ready.plane.audit_log
+        start = audit.size(log)
+        with record_service(root, port, database, token_file) as service:
+            pids = ready.pids | {"records": service}
+            before = {name: cpu_s(pid) for name, pid in pids.items()}
+            records, seconds, settled_s = asyncio.run(_watch(access, database, waiting))
+            spent = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
+        requests = audit.count(log, OURS.users, start=start, end=audit.size(log))
+    return Drain(
+        records,
+        seconds,
+        settled_s,
+        cpu_ms={name: 1000 * each / waiting for name, each in spent.items()},
+        requests=requests.detail,
+    )
 
 
-async def _watch(access: Access, database: Path, waiting: int) -> Drain:
-    """Look at the database itself: asking the record service would cost it what is measured."""
+async def _watch(access: Access, database: Path, waiting: int) -> tuple[int, float, float]:
+    """Return what a drain has of records and seconds, from the database itself.
+
+    Asking the record service would cost it what is measured.
+    """
     first, first_at = await _rows(database, at_least=1)
     total, last_at = await _rows(database, at_least=waiting)
     while await _waiting(access, limit=1):  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(_ASK_S)
-    return Drain(total - first, last_at - first_at, time.monotonic() - first_at)
+    return total - first, last_at - first_at, time.monotonic() - first_at
 
 
 async def _rows(database: Path, *, at_least: int) -> tuple[int, float]:

@@ -56,8 +56,8 @@ def receiver(folder: Path, port: int, *, delay_ms: int) -> Iterator[None]:
 
 
 @contextmanager
-def record_service(folder: Path, port: int, database: Path, token_file: Path) -> Iterator[None]:
-    """The record service with SQLite."""
+def record_service(folder: Path, port: int, database: Path, token_file: Path) -> Iterator[int]:
+    """The record service with SQLite; its process id."""
     program = Program(
         [
             "env",
@@ -70,7 +70,7 @@ def record_service(folder: Path, port: int, database: Path, token_file: Path) ->
         folder / "records.log",
     )
     with _up(program, port):
-        yield
+        yield program.pid
 
 
 @contextmanager

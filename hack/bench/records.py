@@ -123,7 +123,13 @@ def render_drain(drained: Drain) -> str:
             met=drained.rate >= MIN_DRAIN,
         )
         + "\n"
+        + f"- CPU ms for each record of the drain: {_cpu(drained)}; own requests: "
+        + f"{dict(drained.requests)}\n"
     )
+
+
+def _cpu(drained: Drain) -> str:
+    return ", ".join(f"{name} {spent:.1f}" for name, spent in drained.cpu_ms.items())
 
 
 def problems_of(case: Case, summary: Summary) -> list[str]:

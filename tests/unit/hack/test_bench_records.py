@@ -61,13 +61,22 @@ def test_jobs_that_do_not_end_are_a_problem() -> None:
 
 def test_the_report_has_the_figures_and_the_verdicts() -> None:
     text = render([(IN_TIME, summary(own=50)), (LATE, summary(own=70))])
-    text += render_drain(Drain(records=1000, seconds=4.0, settled_s=6.0))
+    drained = Drain(
+        records=1000,
+        seconds=4.0,
+        settled_s=6.0,
+        cpu_ms={"api-server": 10.04, "controller": 5.0},
+        requests=Counter({"patch trainingjobs": 1000}),
+    )
+    text += render_drain(drained)
 
     assert "- met: at most 5 own requests for each job, ours, records taken in time: 5.00" in text
     assert "- NOT met: at most 6 own requests for each job, ours, records taken late: 7.00" in text
     assert "NOT met: at least 300 records/s after an outage" in text
     assert "250 records/s stored (1000 in 4.0 s), 167 jobs/s acknowledged" in text
     assert "the last one 6.0 s after the first record" in text
+    assert "CPU ms for each record of the drain: api-server 10.0, controller 5.0; own" in text
+    assert "own requests: {'patch trainingjobs': 1000}" in text
 
 
 def test_the_operators_settings_are_those_of_the_bench_and_are_taken_back(
