@@ -301,6 +301,7 @@ class Engine:
     async def stop(self) -> None:
         """Stop everything, in the middle of a pass if need be: the API server has the truth."""
         self.is_stopping = True
+        self.first_look.forget()
         await self.housekeeper.stop()
         await self.workers.stop()
         for task in self._tasks:

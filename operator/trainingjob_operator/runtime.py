@@ -77,6 +77,7 @@ class Operator:
         self.relists: Final = RelistTrace(
             self.engine.resync.request,
             compared=self.compared,
+            namespaces=settings.namespaces,
             on_missing=lambda path: self.begin_anew(f"404 on GET {path}: its definition is gone"),
         )
         self.pod_watch: Final = PodWatch(

@@ -6,7 +6,7 @@ HTTP 410) does: what vanished before that list is never reported, and kopf compa
 has no hook for that moment, but its requests go through a session of ours.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from types import SimpleNamespace
 from typing import Final
 
@@ -35,6 +35,7 @@ class RelistTrace:
         on_relist: Callable[[], None],
         *,
         compared: ComparedLists,
+        namespaces: Collection[str] = (),
         on_missing: Callable[[str], None] = lambda path: None,
     ) -> None:
         """Prepare; `config` goes into the session that kopf uses.
@@ -42,11 +43,16 @@ class RelistTrace:
         Args:
             on_relist: called when a watch was opened behind a list.
             compared: the lists behind which nothing is missed.
+            namespaces: whose jobs are served; none: all. kopf watches one more, for its policy, and
+                what is missed there concerns nobody.
             on_missing: takes the path of a kind of ours that is not served any more. kopf fails
                 right after that call, and with it all of its watches.
         """
         self._on_relist: Final = on_relist
         self._compared: Final = compared
+        self._served: Final = tuple(f"/namespaces/{each}{_JOBS}" for each in namespaces) or (
+            _JOBS,
+        )
         self._on_missing: Final = on_missing
         self.has_asked = False
         self._listed: Final[set[str]] = set()  # one path for each watched namespace
@@ -86,5 +92,6 @@ class RelistTrace:
         if path in self._listed:
             self._listed.discard(path)
             version = request.url.query.get("resourceVersion", "")
-            if not self._compared.is_followed_by(path, version):
+            is_followed = self._compared.is_followed_by(path, version)
+            if path.endswith(self._served) and not is_followed:
                 self._on_relist()

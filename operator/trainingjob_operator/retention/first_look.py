@@ -48,6 +48,7 @@ class FirstLook:
         self._clock: Final = clock
         self._remember: Final = remember
         self._is_complete = False
+        self._timer: asyncio.TimerHandle | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -85,12 +86,12 @@ class FirstLook:
             _logger.exception("job %s could not be looked at; this is a bug", job.key)
             self._is_void = True
         if self._is_void or self._due_total > MOST_DUE:
-            self._forget()
+            self.forget()
 
     def end(self, *, is_complete: bool) -> None:
         """Take note that the list was read to its end; of what it lacks nothing is known."""
         self._is_complete = is_complete and not self._is_void
-        asyncio.get_running_loop().call_later(FRESH_S, self._forget)
+        self._timer = asyncio.get_running_loop().call_later(FRESH_S, self.forget)
 
     def take(self, ruler: str) -> tuple[list[Due], JobsReport] | None:
         """Return what the list says for the policy of this namespace, once; None: not enough.
@@ -100,7 +101,7 @@ class FirstLook:
         """
         is_old = self._clock.monotonic() - self._begun > FRESH_S
         if is_old or self._rules != self._policies.changes_total:
-            self._forget()
+            self.forget()
         if not self._is_complete or ruler in self._taken:
             return None
         self._taken.add(ruler)
@@ -111,7 +112,10 @@ class FirstLook:
     def _report(self) -> JobsReport:
         return JobsReport(is_complete=True, listed_at=self._begun_at)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Forget everything; from now on every sweep lists by itself."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._is_complete, self._is_void = False, True
         self._reports.clear()
         self._due.clear()

@@ -40,6 +40,13 @@ class Server:
     def delete(self, key: JobKey) -> None:
         self._do(lambda server: server.store.delete("trainingjobs", key.name, key.namespace))
 
+    def watches_jobs_of(self, namespace: str) -> bool:
+        """True if a watch of jobs was opened that has this namespace in it."""
+        jobs = (each.path for each in self._requests if each.verb == "watch")
+        return any(
+            path.plural == "trainingjobs" and path.namespace in {"", namespace} for path in jobs
+        )
+
     def forget_the_past(self) -> None:
         self._do(compact)
 
@@ -62,10 +69,11 @@ def server() -> Iterator[Server]:
 
 @asynccontextmanager
 async def started(
-    server: Server, in_between: Callable[[], object] = lambda: None
+    server: Server, in_between: Callable[[], object] = lambda: None, *, namespaces: str = ""
 ) -> AsyncIterator[Operator]:
     """An operator that is ready; `in_between` is called when it has listed and not yet watched."""
-    settings = Settings.model_validate({"web": {"address": "127.0.0.1:0"}})
+    document = {"web": {"address": "127.0.0.1:0"}, "namespaces": namespaces}
+    settings = Settings.model_validate(document)
     operator = Operator(settings, Connection(Configuration(host=server.url), "default"))
     start = operator._start
 
@@ -89,8 +97,13 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_start_and_the_first_sweep_list_all_jobs_and_all_pods_once(server: Server) -> None:
-    async with started(server) as operator:
+@pytest.mark.parametrize("namespaces", ["", "ml"])
+async def test_a_start_and_the_first_sweep_list_all_jobs_and_all_pods_once(
+    server: Server, namespaces: str
+) -> None:
+    async with started(server, namespaces=namespaces) as operator:
+        # kopf watches the operator's own namespace as well, where the default policy lives.
+        await until(lambda: server.watches_jobs_of("default"))
         # The watches are open: if that were a reason to list again, it would have been asked for.
         assert not operator.engine.resync.is_requested
         await operator.engine.housekeeper.tick("default")

@@ -161,6 +161,20 @@ async def test_an_old_list_is_of_no_use_and_is_not_kept() -> None:
 
 
 @leaping_time
+async def test_an_operator_that_stops_leaves_nothing_of_the_list_behind() -> None:
+    cluster = Listed()
+    ended(cluster, "old")
+    life = OperatorLife(cluster, ttl_s=3600)
+    await life.start()
+    timer = life.first_look._timer
+    assert timer is not None
+    assert not timer.cancelled()
+    await life.stop()
+    assert timer.cancelled(), "it would hold all that this operator remembers"
+    assert not life.first_look._reports
+
+
+@leaping_time
 async def test_a_list_that_is_begun_anew_counts_once() -> None:
     cluster = Listed()
     ended(cluster, "pinned", metadata={"annotations": {ANNOTATION_KEEP: "yes"}})
