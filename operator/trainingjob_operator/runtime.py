@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import socket
 from collections.abc import Coroutine
 from typing import Any, Final, cast
 
@@ -26,9 +27,11 @@ from trainingjob_operator.jobs.continuity import Continuity
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.first_lists import ComparedLists
 from trainingjob_operator.kube.gateway import Gateway
+from trainingjob_operator.kube.lease import LeaseGateway
 from trainingjob_operator.kube.pod_watch import PodWatch
 from trainingjob_operator.kube.relists import RelistTrace
 from trainingjob_operator.kube.watch_client import WatchClient
+from trainingjob_operator.leadership import Leadership, new_identity
 from trainingjob_operator.log_archive.log_volume import log_volume_from
 from trainingjob_operator.observability.collector import Readings
 from trainingjob_operator.observability.counters import Metrics
@@ -46,14 +49,31 @@ class Operator:
     """One operator process."""
 
     def __init__(
-        self, settings: Settings, connection: Connection, *, clock: Clock | None = None
+        self,
+        settings: Settings,
+        connection: Connection,
+        *,
+        clock: Clock | None = None,
+        leadership: Leadership | None = None,
     ) -> None:
-        """Build the parts; nothing runs and nothing is sent yet."""
+        """Build the parts; nothing runs and nothing is sent yet.
+
+        Args:
+            settings: all settings.
+            connection: the API server, and the account there.
+            clock: the time; None: the machine's.
+            leadership: says when this process may work; None: at once, and for ever.
+        """
         clock = clock or SystemClock()
         self._namespace: Final = settings.operator_namespace or connection.namespace
         self.settings: Final = settings
         self.connection: Final = connection
-        self.gateway: Final = Gateway(connection, timeout_s=settings.kubernetes.timeout)
+        self.leadership: Final = leadership
+        self.gateway: Final = Gateway(
+            connection,
+            timeout_s=settings.kubernetes.timeout,
+            may_write=self._leads if leadership is not None else None,
+        )
         self.metrics: Final = Metrics()
         # Beside those of the outbox there are the tries at once, of as many workers.
         more = settings.reconciler.workers
@@ -103,10 +123,13 @@ class Operator:
             healthy=self.engine.liveness_problem,
             ready=self.readiness_problem,
             metrics=self.metrics.render,
+            leads=self._leads,
         )
         self.memories: Final = BoundedMemories()
         self.metrics.registry.register(
-            Readings(self.engine, self.gateway.requests, self.memories, self.web)
+            Readings(
+                self.engine, self.gateway.requests, self.memories, self.web, leads=self._leads
+            )
         )
         self.shell: Final = Shell()
         self.begins_anew = False
@@ -134,13 +157,22 @@ class Operator:
         try:
             _logger.info("probes are served on %s", await self._serve_probes())
             # kopf looks for our kinds when it starts, and of some namespaces never again.
-            if await self.shell.wait_for(self.continuity.until_served()):
+            if await self.shell.wait_for(self._until_it_may_begin()):
                 await self.shell.run(self._kopf(registry))
         finally:
             await self.web.stop()
             if self.writer is not None:
                 await self.writer.close()
             await self.gateway.close()
+
+    async def _until_it_may_begin(self) -> None:
+        """Wait for the Lease, then for our kinds. A standby watches nothing and writes nothing."""
+        if self.leadership is not None:
+            await self.leadership.wait_until_acquired()
+        await self.continuity.until_served()
+
+    def _leads(self) -> bool:
+        return self.leadership is None or self.leadership.leads
 
     def begin_anew(self, why: str) -> None:
         """Stop in order, because what is remembered is void; then another Operator takes over."""
@@ -180,7 +212,12 @@ class Operator:
         )
 
     def readiness_problem(self) -> str | None:
-        """Return what keeps this process from its work, for `/readyz`; None: nothing."""
+        """Return what keeps this process from its work, for `/readyz`; None: nothing.
+
+        A standby is ready: its work is to wait.
+        """
+        if not self._leads() and not self.engine.is_stopping:
+            return None
         if self.continuity.missing is not None and not self.engine.is_stopping:
             return self.continuity.missing
         if (problem := self.engine.readiness_problem()) is not None:
@@ -211,14 +248,37 @@ async def run(settings: Settings, *, kubeconfig: str | None, context: str | None
     """
     _spare_the_collector()
     instance_label.set(settings.gc.argocd_label)
+    connection = await connect(kubeconfig, context)
+    leadership = (
+        leadership_from(settings, connection) if settings.leader_election.enabled else None
+    )
+    if leadership is not None:
+        leadership.start()
     operator: Operator | None = None
-    while operator is None or (operator.begins_anew and not operator.shell.is_signalled):
-        connection = await connect(kubeconfig, context)
-        if operator is not None and operator.shell.is_signalled:
-            return
-        _logger.info("the API server is %s", connection.server)
-        operator = Operator(settings, connection)
-        await operator.run(handle_signals=True)
+    try:
+        while operator is None or (operator.begins_anew and not operator.shell.is_signalled):
+            if operator is not None:
+                connection = await connect(kubeconfig, context)
+                if operator.shell.is_signalled:
+                    return
+            _logger.info("the API server is %s", connection.server)
+            operator = Operator(settings, connection, leadership=leadership)
+            await operator.run(handle_signals=True)
+    finally:
+        # Everything of ours has stopped: from here on another operator may work.
+        if leadership is not None:
+            await leadership.stop()
+
+
+def leadership_from(settings: Settings, connection: Connection) -> Leadership:
+    """Return this process as a candidate for the Lease; nothing is sent yet."""
+    namespace = settings.operator_namespace or connection.namespace
+    return Leadership(
+        LeaseGateway(connection, namespace=namespace, name=settings.leader_election.lease_name),
+        SystemClock(),
+        identity=new_identity(socket.gethostname()),
+        times=settings.leader_election.times,
+    )
 
 
 def _spare_the_collector() -> None:

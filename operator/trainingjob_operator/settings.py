@@ -27,6 +27,7 @@ from trainingjob_api.constants import MAX_NODES
 from trainingjob_api.errors import SettingsError
 from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.gitops import ARGO_CD_LABEL
+from trainingjob_operator.core.lease import LeaseTimes
 
 PREFIX: Final = "TRAININGJOB_"
 CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"
@@ -38,6 +39,9 @@ LABEL_PATTERN: Final = (
     r"^(([a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?)?$"
 )
 NAMESPACE_PATTERN: Final = r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"
+LEASE_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+_TRIES: Final = 3
+"""Renewals that are tried before the deadline, at least."""
 _NESTED: Final = "__"
 _MAX_PORT: Final = 65535
 _MAX_ECHO: Final = 63
@@ -123,6 +127,41 @@ class KubernetesSettings(_Group):
 
     timeout: Seconds = Field(default=15.0, ge=1, le=300)
     """Total deadline of one call, in seconds."""
+
+
+class LeaderElectionSettings(_Group):
+    """Leader election: of several operators the one that holds a Lease works."""
+
+    enabled: bool = False
+    """Work only while this process holds the Lease. Off: there must be no second operator."""
+
+    lease_name: str = Field(default="trainingjob-operator", pattern=LEASE_PATTERN)
+    """Name of the Lease, in the operator's own namespace."""
+
+    lease_duration: Seconds = Field(default=15.0, ge=3, le=3600)
+    """Seconds after which an operator that does not renew the Lease is replaced."""
+
+    renew_deadline: Seconds = Field(default=10.0, ge=2, le=3600)
+    """Seconds after which an operator that cannot renew the Lease ends. Less than
+    `lease_duration`."""
+
+    retry_period: Seconds = Field(default=2.0, ge=0.5, le=600)
+    """Seconds between two tries to take or renew the Lease. At most a third of `renew_deadline`."""
+
+    @model_validator(mode="after")
+    def _check_times(self) -> Self:
+        if self.lease_duration <= self.renew_deadline:
+            raise ValueError("lease_duration must be greater than renew_deadline")
+        if self.lease_duration != int(self.lease_duration):
+            raise ValueError("lease_duration must be whole seconds: a Lease has no fractions")
+        if self.retry_period * _TRIES > self.renew_deadline:
+            raise ValueError("retry_period must be at most a third of renew_deadline")
+        return self
+
+    @property
+    def times(self) -> LeaseTimes:
+        """The times of the election."""
+        return LeaseTimes(self.lease_duration, self.renew_deadline, self.retry_period)
 
 
 class ReconcilerSettings(_Group):
@@ -284,6 +323,7 @@ class Settings(_Group):
     """The name of this cluster in the records."""
 
     kubernetes: KubernetesSettings = KubernetesSettings()
+    leader_election: LeaderElectionSettings = LeaderElectionSettings()
     reconciler: ReconcilerSettings = ReconcilerSettings()
     restart: RestartSettings = RestartSettings()
     index: IndexSettings = IndexSettings()

@@ -137,6 +137,7 @@ def test_the_defaults_make_exactly_these_objects() -> None:
         "NetworkPolicy trainingjob-operator",
         "NetworkPolicy trainingjob-operator-records",
         "PersistentVolumeClaim trainingjob-operator-records",
+        "PodDisruptionBudget trainingjob-operator",
         "Role trainingjob-operator-policy",
         "Role trainingjob-operator-records",
         "RoleBinding trainingjob-operator-policy",
@@ -283,10 +284,53 @@ def test_only_the_operators_own_pod_gets_a_token() -> None:
     assert pod_spec(objects)["automountServiceAccountToken"] is True
 
 
-def test_there_is_one_operator_and_never_two() -> None:
-    spec = one(render(), "Deployment")["spec"]
-    assert "replicas" not in spec  # one; and what `kubectl scale` says stays
-    assert spec["strategy"] == {"type": "Recreate"}
+@pytest.mark.parametrize(
+    ("values", "replicas", "strategy"),
+    [
+        ({}, 2, "RollingUpdate"),
+        ({"replicas": 1}, 1, "RollingUpdate"),
+        ({"replicas": 0}, 0, "RollingUpdate"),
+        ({"leaderElection": {"enabled": False}}, 1, "Recreate"),
+        ({"logVolume": {"existingClaim": "logs"}}, 1, "Recreate"),
+        (
+            {"logVolume": {"existingClaim": "logs", "accessMode": "ReadWriteMany"}},
+            2,
+            "RollingUpdate",
+        ),
+    ],
+)
+def test_there_are_two_operators_where_one_waits_and_both_can_have_the_volume(
+    values: Values, replicas: int, strategy: str
+) -> None:
+    objects = render(values)
+    spec = one(objects, "Deployment")["spec"]
+    assert (spec["replicas"], spec["strategy"]["type"]) == (replicas, strategy)
+    budgets = [found for found in objects if found["kind"] == "PodDisruptionBudget"]
+    assert len(budgets) == int(replicas > 1)
+    for budget in budgets:
+        assert budget["spec"]["maxUnavailable"] == 1
+        assert budget["spec"]["selector"] == spec["selector"]
+
+
+def test_operators_rather_run_on_different_nodes_unless_an_affinity_is_given() -> None:
+    [term] = pod_spec(render())["affinity"]["podAntiAffinity"][
+        "preferredDuringSchedulingIgnoredDuringExecution"
+    ]
+    assert (
+        term["podAffinityTerm"]["labelSelector"] == one(render(), "Deployment")["spec"]["selector"]
+    )
+    theirs: Values = {"nodeAffinity": {}}
+    assert pod_spec(render({"affinity": theirs}))["affinity"] == theirs
+
+
+def test_without_leader_election_there_is_no_right_to_leases() -> None:
+    rules = [
+        rule
+        for found in render({"leaderElection": {"enabled": False}})
+        for rule in found.get("rules") or ()
+    ]
+    assert rules
+    assert not [rule for rule in rules if "leases" in rule["resources"]]
 
 
 def test_the_probes_ask_the_port_that_the_operator_serves(major: Major) -> None:
@@ -334,11 +378,13 @@ def test_the_default_values_are_the_operators_own_defaults() -> None:
     # The chart has a terminal for nobody, and a port that probes can be told.
     chart = Settings.from_environment(environment(render()))
     own = Settings.from_environment({})
-    names = ("logging", "web", "persist", "operator_namespace")
+    names = ("logging", "web", "persist", "operator_namespace", "leader_election")
     assert chart.model_copy(update={name: getattr(own, name) for name in names}) == own
     assert chart.operator_namespace == NAMESPACE
     theirs = {"url": own.persist.url, "token_file": own.persist.token_file}
     assert chart.persist.model_copy(update=theirs) == own.persist
+    assert chart.leader_election.enabled
+    assert chart.leader_election.model_copy(update={"enabled": False}) == own.leader_election
     assert chart.logging.format == "json"
     assert chart.web.address == ":8080"
 

@@ -25,10 +25,14 @@ IN_NAMESPACES = {
     "/services": {"get", "create"},
     "/events": {"create"},
 }
-FOR_THE_POLICY = {"trainingjob.dev/retentionpolicies": {"create"}}
+LEASE = {"coordination.k8s.io/leases": {"create"}}
+"""No name can be given to the right to create."""
+
+FOR_THE_POLICY = {"trainingjob.dev/retentionpolicies": {"create"}} | LEASE
 """In the operator's own namespace."""
 
 FOR_KOPF = {
+    **LEASE,
     "trainingjob.dev/retentionpolicies": {"create", "get", "list", "watch"},
     "trainingjob.dev/retentionpolicies/status": {"patch"},
     "trainingjob.dev/trainingjobs": {"list", "watch"},
@@ -67,6 +71,8 @@ def test_the_operator_of_all_namespaces_may_do_exactly_this() -> None:
     assert {found["kind"] for found in own} == {"Role", "RoleBinding"}
     assert {found["metadata"]["namespace"] for found in own} == {NAMESPACE}
     assert granted(one(own, "Role")) == FOR_THE_POLICY
+    lease = granted(one(own, "Role"), of="trainingjob-operator")
+    assert lease == {"coordination.k8s.io/leases": {"get", "update"}}
 
 
 def test_the_record_service_may_look_after_its_own_secret_and_nothing_else() -> None:
@@ -169,6 +175,7 @@ def test_rights_can_be_left_to_somebody_else() -> None:
         "Deployment",
         "NetworkPolicy",
         "PersistentVolumeClaim",
+        "PodDisruptionBudget",
         "Secret",
         "Service",
         "ServiceAccount",

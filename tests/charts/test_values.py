@@ -83,7 +83,11 @@ def test_every_setting_of_the_operator_has_a_value() -> None:
         ({"image": {"tagg": "1"}}, "tagg"),
         ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
         ({"image": {"digest": "1234"}}, "digest"),
-        ({"replicas": 2}, "replicas"),
+        ({"replicas": "two"}, "replicas"),
+        ({"replicas": 2, "leaderElection": {"enabled": False}}, "enabled"),
+        # The second one could not have the volume.
+        ({"replicas": 2, "logVolume": {"existingClaim": "logs"}}, "accessMode"),
+        ({"leaderElection": {"leaseDuration": "soon"}}, "leaseDuration"),
         ({"watchNamespaces": "team-a"}, "watchNamespaces"),
         ({"watchNamespaces": ["Team_A"]}, "watchNamespaces"),
         ({"watchNamespaces": ["a", "a"]}, "watchNamespaces"),

@@ -15,6 +15,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 from trainingjob_api.errors import SettingsError
 from trainingjob_operator.core.text import cut
 from trainingjob_operator.kube.first_lists import ComparedLists, ask_for_one, version_only
+from trainingjob_operator.kube.write_gate import GatedConnector, MayWrite
 
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _MAX_ERROR_BYTES: Final = 300
@@ -67,17 +68,28 @@ class Connection:
         return context
 
     def new_session(
-        self, ssl_context: ssl.SSLContext, *, connections: int = 0, **options: Any
+        self,
+        ssl_context: ssl.SSLContext,
+        *,
+        connections: int = 0,
+        may_write: MayWrite | None = None,
+        **options: Any,
     ) -> aiohttp.ClientSession:
         """Return a session without a token; the caller closes it.
 
         Args:
             ssl_context: the certificates.
             connections: how many are open at once at most; 0: any number.
+            may_write: see `kube.write_gate`; None: every write is sent.
             options: more of the session's.
         """
+        connector = (
+            aiohttp.TCPConnector(limit=connections, ssl=ssl_context)
+            if may_write is None
+            else GatedConnector(may_write, limit=connections, ssl_context=ssl_context)
+        )
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, ssl=ssl_context),
+            connector=connector,
             proxy=self.configuration.proxy or None,
             **options,
         )

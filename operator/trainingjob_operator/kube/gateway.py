@@ -46,6 +46,7 @@ from trainingjob_operator.kube.finalizers import (
 from trainingjob_operator.kube.pod_logs import read_log
 from trainingjob_operator.kube.requests import RequestCounts
 from trainingjob_operator.kube.transport import JSON, Transport
+from trainingjob_operator.kube.write_gate import MayWrite
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 _CONNECTIONS: Final = 64
@@ -69,7 +70,12 @@ class Gateway(Cluster):
     """The operator's calls."""
 
     def __init__(
-        self, connection: Connection, *, timeout_s: float, user_agent: str = "trainingjob-operator"
+        self,
+        connection: Connection,
+        *,
+        timeout_s: float,
+        user_agent: str = "trainingjob-operator",
+        may_write: MayWrite | None = None,
     ) -> None:
         """Prepare the calls; nothing is sent yet.
 
@@ -77,9 +83,11 @@ class Gateway(Cluster):
             connection: where to and as whom.
             timeout_s: total deadline of each call, in seconds.
             user_agent: how the API server's logs name us.
+            may_write: asked right before each write is sent, which fails if it is false; None: all
+                are sent.
         """
         self._transport: Final = Transport(
-            connection, connections=_CONNECTIONS, user_agent=user_agent
+            connection, connections=_CONNECTIONS, user_agent=user_agent, may_write=may_write
         )
         self._timeout_s: Final = timeout_s
         self.bodies: Final = Bodies()

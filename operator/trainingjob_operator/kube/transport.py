@@ -11,6 +11,7 @@ from typing import Any, Final
 import aiohttp
 
 from trainingjob_operator.kube.connection import Connection
+from trainingjob_operator.kube.write_gate import MayWrite
 
 JSON: Final = "application/json"
 _USER_AGENT: Final = "trainingjob-operator"
@@ -20,7 +21,12 @@ class Transport:
     """One session, opened with its first request."""
 
     def __init__(
-        self, connection: Connection, *, connections: int, user_agent: str = _USER_AGENT
+        self,
+        connection: Connection,
+        *,
+        connections: int,
+        user_agent: str = _USER_AGENT,
+        may_write: MayWrite | None = None,
     ) -> None:
         """Prepare; nothing is sent yet.
 
@@ -28,7 +34,9 @@ class Transport:
             connection: where to and as whom.
             connections: how many are open at once at most; 0: any number.
             user_agent: how the API server's logs name us.
+            may_write: see `kube.write_gate`; None: every write is sent.
         """
+        self._may_write: Final = may_write
         self._connection: Final = connection
         self._ssl_context: Final = connection.new_ssl_context()  # not in a call's time
         self._connections: Final = connections
@@ -68,7 +76,7 @@ class Transport:
         """
         if self._session is None:
             self._session = self._connection.new_session(
-                self._ssl_context, connections=self._connections
+                self._ssl_context, connections=self._connections, may_write=self._may_write
             )
         headers = await self._connection.authorization()
         headers |= {"Accept": accept, "User-Agent": self._user_agent}

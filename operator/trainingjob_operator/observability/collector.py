@@ -7,7 +7,7 @@ stays bounded can be watched.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, get_args
 
 from prometheus_client import Metric
@@ -32,7 +32,13 @@ class Readings(Collector):
     """Reads them; to be registered with the registry of the metrics."""
 
     def __init__(
-        self, engine: Engine, requests: RequestCounts, memories: BoundedMemories, web: WebServer
+        self,
+        engine: Engine,
+        requests: RequestCounts,
+        memories: BoundedMemories,
+        web: WebServer,
+        *,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         """Prepare to read.
 
@@ -41,7 +47,9 @@ class Readings(Collector):
             requests: those of the API server, counted.
             memories: what kopf remembers.
             web: the server that answers.
+            leads: True while this process may work.
         """
+        self._leads: Final = leads
         self._engine: Final = engine
         self._requests: Final = requests
         self._memories: Final = memories
@@ -51,6 +59,11 @@ class Readings(Collector):
         """Everything, as it is now. Called from the event loop, which nothing else runs on then."""
         yield _gauge(
             "build_info", "Always 1; the label has the version.", {(__version__,): 1}, "version"
+        )
+        yield _gauge(
+            "leader",
+            "1: this process works; 0: it is a standby. Always 1 without leader election.",
+            int(self._leads()),
         )
         yield from self._bounds()
         yield from self._memory()

@@ -1,7 +1,7 @@
 """Serves `/healthz`, `/readyz` and `/metrics` to whoever asks, and survives whoever does.
 
 `/healthz` judges our own loop and workers only: an API server that cannot be reached is no reason
-to restart us. `/readyz` says whether the picture of the cluster is complete.
+to restart us. `/readyz` says whether the picture of the cluster is complete; a standby is ready.
 
 Every pod of the cluster may be able to reach this port. What it can cost is bounded: `CONNECTIONS`
 connections (`places`), a few seconds and kilobytes for each (`exchange`), one rendering of the
@@ -44,7 +44,13 @@ class WebServer:
     """Serves the probes, whose answers are one line of text, and the metrics."""
 
     def __init__(
-        self, address: str, *, healthy: Check, ready: Check, metrics: Callable[[], bytes]
+        self,
+        address: str,
+        *,
+        healthy: Check,
+        ready: Check,
+        metrics: Callable[[], bytes],
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         """Prepare to serve.
 
@@ -53,6 +59,7 @@ class WebServer:
             healthy: for `/healthz`.
             ready: for `/readyz`.
             metrics: what `/metrics` shows, in the text format of Prometheus.
+            leads: False on a standby, whose `/readyz` says so.
         """
         host, _, port = address.rpartition(":")
         self._host: Final = host.strip("[]") or None
@@ -61,7 +68,7 @@ class WebServer:
         self._page: bytes | None = None
         self._pages: Final[dict[str, Callable[[], Answer]]] = {
             "/healthz": partial(_probe, healthy),
-            "/readyz": partial(_probe, ready),
+            "/readyz": partial(_probe, ready, leads),
             "/metrics": self._metrics_page,
         }
         self.places: Final[Places[Exchange]] = Places(
@@ -164,10 +171,11 @@ class WebServer:
         self._page = None
 
 
-def _probe(check: Check) -> Answer:
+def _probe(check: Check, leads: Callable[[], bool] = lambda: True) -> Answer:
     wrong = check()
     status = HTTPStatus.SERVICE_UNAVAILABLE if wrong else HTTPStatus.OK
-    return Answer(f"{wrong or 'ok'}\n".encode(), status)
+    fine = "ok" if leads() else "ok, standby: leader=false"
+    return Answer(f"{wrong or fine}\n".encode(), status)
 
 
 def _listener(family: int, where: tuple[object, ...]) -> socket.socket:

@@ -8,6 +8,7 @@ import base64
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -37,7 +38,8 @@ class Site:
         plane: the cluster.
         namespace: theirs.
         folder: where their files are; what claims hold stays there when a pod goes.
-        ports: which port of this machine stands for a container's.
+        ports: which port of this machine a Service's port leads to. Any other container's port is
+            one of the pod's own: pods of one Deployment run side by side.
         secrets: data of the Secrets, as last seen.
         services: names of the Services.
     """
@@ -63,6 +65,7 @@ class PlayedPod:
         self._left = list(self.spec.get("initContainers", []))
         self._process: subprocess.Popen[bytes] | None = None
         self._main: Object = self.spec["containers"][0]
+        self._own_ports: dict[int, int] = {}
         self.runs_main = False
 
     def step(self) -> str | None:
@@ -103,7 +106,7 @@ class PlayedPod:
         if probe is None:
             return True
         port = self._main["ports"][0]["containerPort"]
-        address = f"http://127.0.0.1:{self.site.ports[port]}{probe['httpGet']['path']}"
+        address = f"http://127.0.0.1:{self._port(port)}{probe['httpGet']['path']}"
         try:
             with urllib.request.urlopen(address, timeout=5):
                 return True
@@ -140,10 +143,16 @@ class PlayedPod:
             known = "|".join(re.escape(path) for path in sorted(paths, key=len, reverse=True))
             text = re.sub(rf"(?<![\w.])({known})(?=/|$)", lambda found: str(paths[found[1]]), text)
         if own := _OWN_ADDRESS.fullmatch(text):
-            return f"127.0.0.1:{self.site.ports[int(own[1])]}"
+            return f"127.0.0.1:{self._port(int(own[1]))}"
         if (found := _SERVICE.match(text)) and self._is_served(found[1], found[2]):
             text = text.replace(found[0], f"http://127.0.0.1:{self.site.ports[int(found[3])]}")
         return text
+
+    def _port(self, port: int) -> int:
+        """The port of this machine that stands for this one of the container's."""
+        if port in self.site.ports:
+            return self.site.ports[port]
+        return self._own_ports.setdefault(port, free_port())
 
     def _is_served(self, service: str, namespace: str) -> bool:
         return namespace == self.site.namespace and service in self.site.services
@@ -190,3 +199,9 @@ class PlayedPod:
     def forget(self) -> None:
         """Remove what goes with the pod; its logs stay."""
         shutil.rmtree(self.folder / "volumes", ignore_errors=True)
+
+
+def free_port() -> int:
+    """A port of this machine that no process listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

@@ -6,7 +6,6 @@ A control plane without nodes admits the chart's pods and no more. Here they run
 
 import asyncio
 import contextlib
-import socket
 import threading
 import time
 import traceback
@@ -17,14 +16,15 @@ from typing import Any, Self
 from uuid import uuid4
 
 from hack.cluster.control_plane import ControlPlane
-from tests.support.real.played_pod import PlayedPod, Site
+from tests.support.real.played_pod import PlayedPod, Site, free_port
 from trainingjob_sandbox.client import ApiClient, ApiError
 
 Object = dict[str, Any]
 
 _LOOK_S = 0.1
 _BEAT_S = 10.0
-_CONTAINER_PORTS = (8080, 8090)
+_SERVED_PORT = 8090
+"""The record service's, which its Service leads to."""
 _STARTED = "2026-01-01T00:00:00Z"
 
 
@@ -32,7 +32,7 @@ class ReleaseNode:
     """Runs in a thread of its own, for as long as the block lasts."""
 
     def __init__(self, plane: ControlPlane, namespace: str, folder: Path) -> None:
-        self._site = Site(plane, namespace, folder, ports=_ports())
+        self._site = Site(plane, namespace, folder, ports={_SERVED_PORT: free_port()})
         self._name = f"node-{uuid4().hex[:8]}"
         self._base = f"/api/v1/namespaces/{namespace}"
         self._pods: dict[str, PlayedPod] = {}
@@ -201,13 +201,3 @@ class ReleaseNode:
         conditions = [{"type": kind, "status": ready} for kind in ("Ready", "ContainersReady")]
         status = {"phase": phase, "conditions": conditions, "containerStatuses": [container]}
         await client.patch(f"{path}/status", {"status": status})
-
-
-def _ports() -> dict[int, int]:
-    """A free port of this machine for each that a container of the chart's listens on."""
-    found = {}
-    with contextlib.ExitStack() as stack:
-        for port in _CONTAINER_PORTS:
-            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            found[port] = listener.getsockname()[1]
-    return found

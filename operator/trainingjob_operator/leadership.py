@@ -1,0 +1,226 @@
+"""Leader election: takes the Lease, renews it, and ends the process when it is lost.
+
+Of several operators the one that holds the Lease works. Three things keep a second one from writing
+at the same time: the holder stops writing before the others may take the Lease, every write asks
+for that at the last moment (`kube.write_gate`), and a thread ends a process whose event
+loop is too busy to notice.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Final
+
+from trainingjob_api.errors import AlreadyExistsError, ConflictError, KubernetesError
+from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.lease import LeaseState, LeaseStep, LeaseTimes, LeaseView
+from trainingjob_operator.kube.lease import LeaseGateway
+
+EXIT_CODE: Final = 1
+"""The code by which the process ends when it has lost the Lease."""
+
+_LOOK_S: Final = 0.25
+"""Between two looks of the thread at the deadline."""
+_LOG_S: Final = 0.5
+"""For so long a last line of the log may take: whoever holds the log's lock may be stuck."""
+_RELEASE_S: Final = 1.0
+_JITTER: Final = 0.2
+"""Share of a wait by which candidates differ, so that they do not all come at once."""
+
+_SOON: Final = 0.1
+"""Share of a wait after which a write that met another version is tried again."""
+
+_logger = logging.getLogger(__name__)
+
+
+def new_identity(pod: str) -> str:
+    """Return a name for this process in the Lease, which no other process ever has."""
+    return f"{pod}_{uuid.uuid4()}"
+
+
+class Leadership:
+    """One candidate: waits for the Lease, then keeps it until the end.
+
+    Attributes:
+        state: what is known of the Lease.
+    """
+
+    def __init__(
+        self,
+        lease: LeaseGateway,
+        clock: Clock,
+        *,
+        identity: str,
+        times: LeaseTimes,
+        on_lost: Callable[[str], object] | None = None,
+    ) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            lease: the calls; closed by `stop`.
+            clock: the time.
+            identity: see `new_identity`.
+            times: the times of the election.
+            on_lost: called from a thread, with the reason; None: ends the process at once.
+        """
+        self.state: Final = LeaseState(identity, times)
+        self._lease: Final = lease
+        self._clock: Final = clock
+        self._on_lost: Final = on_lost or end_process
+        self._acquired: Final = asyncio.Event()
+        self._stopped: Final = threading.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._holder: str | None = None
+        self._problem = ""
+
+    @property
+    def leads(self) -> bool:
+        """True if this process may write now."""
+        return self.state.leads(self._clock.monotonic())
+
+    def start(self) -> None:
+        """Begin to try for the Lease."""
+        _logger.info("waiting for the Lease %s as %s", self._name, self.state.identity)
+        self._task = asyncio.create_task(self._keep(), name="leadership")
+
+    async def wait_until_acquired(self) -> None:
+        """Wait until the Lease is ours.
+
+        Raises:
+            RuntimeError: the election ended by a fault of its own.
+        """
+        assert self._task is not None, "start() was called"
+        acquired = asyncio.create_task(self._acquired.wait(), name="acquired")
+        try:
+            await asyncio.wait({acquired, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            acquired.cancel()
+        if self._task.done():
+            raise RuntimeError("the leader election has ended") from self._task.exception()
+
+    async def stop(self) -> None:
+        """Give the Lease back, if it is ours: the next one takes it without waiting."""
+        self._stopped.set()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            if self.leads:
+                await self._release()
+        finally:
+            await self._lease.close()
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self.state.try_lasts_s(self._clock.monotonic())):
+                    await self._try()
+                self._problem = ""
+            except (ConflictError, AlreadyExistsError):
+                # Of our own earlier write, too, if its answer was lost: then little time is left.
+                await self._read_anew()
+                await asyncio.sleep(self._wait_s() * _SOON)
+                continue
+            except (KubernetesError, TimeoutError) as error:
+                self._say(error)
+            await asyncio.sleep(self._wait_s())
+
+    def _wait_s(self) -> float:
+        retry = self.state.times.retry_s
+        return retry if self.state.holds else retry * (1 + _JITTER * random.random())  # noqa: S311
+
+    async def _try(self) -> None:
+        """Renew the Lease; or look at it, and take it if it is free."""
+        if not self.state.holds:
+            seen = await self._lease.read_lease()
+            self.state.read(seen, self._clock.monotonic())
+            self._follow(seen)
+        sent_at = self._clock.monotonic()
+        step = self.state.next_step(sent_at)
+        if step is LeaseStep.WAIT:
+            return
+        spec = self.state.held_spec(self._clock.now())
+        seen = self.state.observed
+        if step is LeaseStep.CREATE or seen is None:
+            written = await self._lease.create_lease(spec)
+        else:
+            written = await self._lease.replace_lease(seen, spec)
+        self.state.written(written, sent_at)
+        if not self._acquired.is_set():
+            self._begin_to_lead()
+
+    async def _read_anew(self) -> None:
+        """Another one wrote the Lease. If it took it from us, that is the end; see `_watch`."""
+        try:
+            async with asyncio.timeout(self.state.try_lasts_s(self._clock.monotonic())):
+                seen = await self._lease.read_lease()
+        except (KubernetesError, TimeoutError) as error:
+            self._say(error)
+        else:
+            self.state.read(seen, self._clock.monotonic())
+            self._follow(seen)
+
+    def _begin_to_lead(self) -> None:
+        _logger.info("this process leads: it holds the Lease %s", self._name)
+        # From now on there is a deadline, of which even a blocked event loop must not die late.
+        threading.Thread(target=self._watch, name="lease-deadline", daemon=True).start()
+        self._acquired.set()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_LOOK_S):
+            if self.state.is_lost(self._clock.monotonic()):
+                self._on_lost(
+                    f"the Lease {self._name} was not renewed within "
+                    f"{self.state.times.renew_deadline_s:g} s, or was taken by another operator: "
+                    "this process ends, and begins anew as a standby"
+                )
+                return
+
+    async def _release(self) -> None:
+        seen = self.state.observed
+        spec = self.state.released_spec(self._clock.now())
+        self.state.release()  # before it is sent: from then on another one may write
+        if seen is None:
+            return
+        try:
+            async with asyncio.timeout(_RELEASE_S):
+                await self._lease.replace_lease(seen, spec)
+        except (KubernetesError, TimeoutError) as error:
+            _logger.warning(
+                "cannot release the Lease %s, which the others wait for now: %s", self._name, error
+            )
+        else:
+            _logger.info("released the Lease %s", self._name)
+
+    # --- the log --------------------------------------------------------------------------------
+
+    @property
+    def _name(self) -> str:
+        return f"{self._lease.namespace}/{self._lease.name}"
+
+    def _follow(self, seen: LeaseView | None) -> None:
+        holder = seen.holder if seen is not None else ""
+        if holder not in (self._holder, self.state.identity, ""):
+            _logger.info("standby: the Lease %s is held by %s", self._name, holder)
+        self._holder = holder
+
+    def _say(self, error: Exception) -> None:
+        """Log why a try failed, once as long as it is the same reason."""
+        problem = str(error) or "the API server did not answer in time"
+        if problem != self._problem:
+            _logger.warning("cannot take or renew the Lease %s: %s", self._name, problem)
+        self._problem = problem
+
+
+def end_process(reason: str) -> None:
+    """End this process at once. Called from a thread; nothing may keep it from ending."""
+    last = threading.Thread(target=_logger.critical, args=(reason,), daemon=True)
+    last.start()
+    last.join(_LOG_S)
+    os._exit(EXIT_CODE)

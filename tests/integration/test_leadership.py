@@ -1,0 +1,183 @@
+"""Two operators, of which one works: it is killed, stopped, frozen and cut off, and the other goes on."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.apiserver.api import Api, ApiServerUnderTest
+from tests.support.apiserver.proxy import Fault, FaultProxy
+from tests.support.builders import make_job
+from tests.support.processes.operator import OperatorProcess, operator_of
+from tests.support.processes.processes import state
+from trainingjob_sandbox.client import ApiError
+
+PATIENCE_S = 60.0
+QUICK = {
+    "TRAININGJOB_LEADER_ELECTION__LEASE_DURATION": "4",
+    "TRAININGJOB_LEADER_ELECTION__RENEW_DEADLINE": "3",
+    "TRAININGJOB_LEADER_ELECTION__RETRY_PERIOD": "0.5",
+}
+
+
+class Replica:
+    """One of the operators, behind a proxy of its own that sees what it writes."""
+
+    def __init__(self, proxy: FaultProxy, process: OperatorProcess) -> None:
+        self.proxy = proxy
+        self.process = process
+
+    def writes(self) -> list[str]:
+        """Everything that it wrote, but for the Lease."""
+        return [
+            str(seen) for seen in tuple(self.proxy.seen) if seen.writes and not _of_lease(seen)
+        ]
+
+    @property
+    def leads(self) -> bool:
+        """True if it says of itself that it works."""
+        return self.process.probe("/metrics")[1].find("\ntrainingjob_operator_leader 1.0") >= 0
+
+    async def wait_until_it_leads(self) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.leads:
+            assert time.monotonic() < deadline, self.process.log()
+            assert self.process.is_running, self.process.log()
+            await asyncio.sleep(0.05)
+
+
+async def _no_lease(api: Api) -> None:
+    """Delete the Lease of an earlier test, whose holder was killed."""
+    namespace = yaml.safe_load(api.server.operator_kubeconfig.read_text())["contexts"][0][
+        "context"
+    ]
+    path = (
+        f"/apis/coordination.k8s.io/v1/namespaces/{namespace.get('namespace', 'default')}/leases"
+    )
+    try:
+        await api.client.delete(f"{path}/trainingjob-operator")
+    except ApiError as refused:
+        if not refused.not_found:
+            raise
+
+
+def _of_lease(seen: object) -> bool:
+    return str(seen).endswith(" leases")
+
+
+@asynccontextmanager
+async def replicas(
+    server: ApiServerUnderTest, api: Api, folder: Path, times: dict[str, str]
+) -> AsyncIterator[list[Replica]]:
+    """Two that want the Lease; the first one has it, the second one waits."""
+    await _no_lease(api)
+    with ExitStack() as stack:
+        found = []
+        for name in ("first", "second"):
+            (folder / name).mkdir()
+            proxy = stack.enter_context(FaultProxy(server.operator_kubeconfig, folder / name))
+            process = operator_of(
+                proxy.kubeconfig,
+                api,
+                folder / name,
+                TRAININGJOB_LEADER_ELECTION__ENABLED="true",
+                **times,
+            )
+            stack.enter_context(process)
+            process.wait_until_ready()
+            found.append(Replica(proxy, process))
+            await found[0].wait_until_it_leads()
+        yield found
+
+
+async def _runs(api: Api, name: str) -> None:
+    await api.apply(make_job(name))
+    [pod] = await api.wait_for_pods(name, 1)
+    await api.start_pod(pod)
+    await api.wait_for_phase(name, "Running")
+
+
+async def _finishes_with_its_only_pod(api: Api, name: str) -> None:
+    [pod] = await api.pods(name)
+    await api.finish_pod(pod)
+    await api.wait_for_phase(name, "Succeeded")
+    assert [each["metadata"]["uid"] for each in await api.pods(name)] == [pod["metadata"]["uid"]]
+
+
+async def test_a_standby_is_ready_writes_nothing_and_takes_over_from_a_leader_that_was_killed(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path
+) -> None:
+    async with replicas(api_server, api, tmp_path, QUICK) as [leader, standby]:
+        await _runs(api, "digits")
+        assert leader.process.probe("/readyz") == (200, "ok\n")
+        assert standby.process.probe("/readyz") == (200, "ok, standby: leader=false\n")
+        assert standby.process.probe("/healthz")[0] == 200
+        assert {str(seen) for seen in standby.proxy.seen} == {"get leases"}
+
+        leader.process.kill()
+        await standby.wait_until_it_leads()
+        await _finishes_with_its_only_pod(api, "digits")
+
+
+async def test_a_leader_that_is_told_to_stop_gives_the_lease_back(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path
+) -> None:
+    hour = {
+        "TRAININGJOB_LEADER_ELECTION__LEASE_DURATION": "3600",
+        "TRAININGJOB_LEADER_ELECTION__RENEW_DEADLINE": "3000",
+    }
+    async with replicas(api_server, api, tmp_path, hour) as [leader, standby]:
+        await _runs(api, "digits")
+        leader.process.process.send_signal(signal.SIGTERM)
+        await standby.wait_until_it_leads()
+        assert leader.process.wait_for_exit(PATIENCE_S) == 0
+        await _finishes_with_its_only_pod(api, "digits")
+
+
+@pytest.mark.long
+async def test_a_leader_that_was_frozen_writes_nothing_when_it_wakes_and_ends(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path
+) -> None:
+    async with replicas(api_server, api, tmp_path, QUICK) as [leader, standby]:
+        await _runs(api, "digits")
+        frozen = leader.process.process
+        frozen.send_signal(signal.SIGSTOP)
+        try:
+            while state(frozen.pid) != "T":
+                await asyncio.sleep(0.01)
+            # What it hears when it wakes would have it write: a job to start, and one that ended.
+            await standby.wait_until_it_leads()
+            before = leader.writes()
+            await _finishes_with_its_only_pod(api, "digits")
+            await api.apply(make_job("more"))
+            await api.wait_for_pods("more", 1)
+        finally:
+            frozen.send_signal(signal.SIGCONT)
+        assert leader.process.wait_for_exit(PATIENCE_S) == 1
+        assert "begins anew as a standby" in leader.process.log()
+        assert leader.writes() == before
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", ["hangs", "refuses"])
+async def test_a_leader_that_cannot_renew_ends_and_has_written_nothing_since_the_other_one_leads(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path, fault: str
+) -> None:
+    async with replicas(api_server, api, tmp_path, QUICK) as [leader, standby]:
+        await _runs(api, "digits")
+        cut_off = Fault(lambda seen: seen.resource == "leases", times=None)
+        if fault == "hangs":
+            cut_off.hang = True
+        else:
+            cut_off.status = 500
+        leader.proxy.add(cut_off)
+        await standby.wait_until_it_leads()
+        before = leader.writes()
+        await _finishes_with_its_only_pod(api, "digits")
+        assert leader.process.wait_for_exit(PATIENCE_S) == 1
+        assert leader.writes() == before
