@@ -128,7 +128,7 @@ class OperatorLife(Engine):
         await self.start()
         self.cluster.connect(self.intake)
         self.cluster.policy_watch.deliver = self.policy_watch.policy_event
-        self.resync.request()  # as whenever a watch was opened behind a list
+        self.resync.request()  # this watch begins now, and not at the list, as a real one does
         return self
 
     async def __aexit__(
