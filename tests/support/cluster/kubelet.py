@@ -8,6 +8,8 @@ from tests.support.cluster.cluster import FakeCluster
 from trainingjob_api.constants import LABEL_ATTEMPT, LABEL_INDEX
 
 _STEP_S: Final = 0.5
+_SHORTEST_S: Final = 0.001
+"""A wait that is left of a step by rounding is none: fake time would not move on in it."""
 
 
 class Kubelet:
@@ -38,7 +40,8 @@ class Kubelet:
         clock = self._cluster.clock
         begun = clock.monotonic()
         while True:
-            await asyncio.sleep(_STEP_S - (clock.monotonic() - begun) % _STEP_S)
+            left = _STEP_S - (clock.monotonic() - begun) % _STEP_S
+            await asyncio.sleep(left if left >= _SHORTEST_S else left + _STEP_S)
             self._cluster.pods_changed.clear()
             self.step()
             if not any(map(_is_busy, self._cluster.pods())):
