@@ -53,10 +53,15 @@ class Progress(Enum):
     """The number of ranks of a starting gang that have got somewhere. Mostly the others follow soon."""
 
     COUNTS = auto()
-    """The ranks that are done, and other counts of pods."""
+    """Counts of pods."""
+
+    DONE = auto()
+    """The ranks that are done, whatever else the status says: until then that rests on their pods."""
 
 
 _COUNTERS: Final = frozenset({"active", "ready", "succeeded", "failed", "terminating"})
+# Where a log stands is written with whatever else is: nothing is decided from its size.
+_MAY_WAIT: Final = _COUNTERS | {"phase", "conditions", "completed_indexes", "log_bytes"}
 _PENDING: Final = "Pending"
 _GETS_GOING: Final = (_PENDING, "Running")
 
@@ -77,7 +82,7 @@ def progress_between(
     """
     changed = changed_fields(old, new)
     may_wait = (
-        changed <= _COUNTERS | {"phase", "conditions", "completed_indexes"}
+        changed <= _MAY_WAIT
         and ("phase" not in changed or (old.phase, new.phase) == _GETS_GOING)
         and all(_can_wait(old.condition(c.type), c) for c in new.conditions)
         and ("completed_indexes" not in changed or _are_kept(old, new, pods))
@@ -85,6 +90,8 @@ def progress_between(
     )
     if not may_wait:
         return None
+    if "completed_indexes" in changed:
+        return Progress.DONE
     if "phase" in changed or _has_become_ready(old, new):
         return Progress.ALL_RUN
     return Progress.SOME_STARTED if new.phase == _PENDING else Progress.COUNTS

@@ -171,6 +171,7 @@ class Reconciler:
         job = entry.job
         has_room = self._log_keeper.request_early(job, decided)
         if (wait := self._progress_wait_s(entry, decided)) > 0:
+            wait = wait if has_room else min(wait, ASK_FOR_ROOM_S)
             return min(wait, self._due_s(decided, wait))
         written = await self._write(entry, decided)
         if written is None:

@@ -20,8 +20,9 @@ PROGRESS_AT_LAST_S: Final = 30.0
 START_EVERY_S: Final = 5.0
 """How many ranks of a gang have started is written so many seconds after the first of them."""
 
-COUNTS_AT_LAST_S: Final = 5.0
-"""Which ranks are done is written after so many: no longer does that rest on their pods alone."""
+DONE_EVERY_S: Final = 1.0
+"""Which ranks are done is written so many seconds after the first of them, however busy the API
+server is: no longer does that rest on their pods alone."""
 
 
 class _Pace(NamedTuple):
@@ -34,7 +35,8 @@ class _Pace(NamedTuple):
 _PACES: Final[Mapping[Progress, _Pace]] = {
     Progress.ALL_RUN: _Pace(PROGRESS_EVERY_S, PROGRESS_AT_LAST_S),
     Progress.SOME_STARTED: _Pace(START_EVERY_S, PROGRESS_AT_LAST_S),
-    Progress.COUNTS: _Pace(PROGRESS_EVERY_S, COUNTS_AT_LAST_S),
+    Progress.COUNTS: _Pace(PROGRESS_EVERY_S, PROGRESS_AT_LAST_S),
+    Progress.DONE: _Pace(DONE_EVERY_S, DONE_EVERY_S),
 }
 
 _SHORTEST_S: Final = 0.001

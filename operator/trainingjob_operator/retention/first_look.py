@@ -5,7 +5,8 @@ comes, so that the first sweeps, which are due within a minute, need not list ev
 What is due is deleted as ever: judged again, and by uid and version.
 
 A sweep lists by itself where that list does not say enough: it is not complete, or is old by now;
-policies have changed since, or were not known; a job could not be looked at; or there was too much.
+policies have changed since, or were not known; a job could not be looked at; there was too much; or
+a history limit takes one, which takes that the newer ones are still there.
 
 Bound: `MOST_DUE` jobs that are due, a report for each policy, and what the sweep of the volume needs
 of all jobs. What no sweep has asked for is gone when the list is old.
@@ -19,7 +20,14 @@ from typing import Final
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.job import JobView
-from trainingjob_operator.retention.job_sweep import Due, Histories, JobsReport, JobSweep, Seen
+from trainingjob_operator.retention.job_sweep import (
+    Due,
+    Histories,
+    JobsReport,
+    JobSweep,
+    Seen,
+    Surplus,
+)
 from trainingjob_operator.retention.policy_book import PolicyBook
 
 MOST_DUE: Final = 1_000
@@ -82,6 +90,7 @@ class FirstLook:
                 due = self._sweep.look(job, ruler, self._histories, self._reports[ruler])
                 self._due[ruler] += due
                 self._due_total += len(due)
+                self._is_void |= any(isinstance(each, Surplus) for each in due)
         except Exception:
             _logger.exception("job %s could not be looked at; this is a bug", job.key)
             self._is_void = True

@@ -91,7 +91,7 @@ class JobsReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Surplus:
+class Surplus:
     """A job that is one too many by a history limit of these rules; there is no view of it any more."""
 
     key: JobKey
@@ -99,7 +99,7 @@ class _Surplus:
     by: Inherited
 
 
-Due = JobView | _Surplus
+Due = JobView | Surplus
 
 
 class JobSweep:
@@ -205,7 +205,7 @@ class JobSweep:
         surplus = history.keep_newest(job) if history is not None and not verdict.ahead else None
         if history is None or surplus is None:
             return []
-        return [_Surplus(surplus.key, surplus.uid, history.inherited)]
+        return [Surplus(surplus.key, surplus.uid, history.inherited)]
 
     async def _delete(self, due: list[Due], report: JobsReport) -> None:
         """Delete all of these, the next one as soon as one is through."""

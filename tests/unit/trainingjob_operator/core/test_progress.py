@@ -97,7 +97,7 @@ DONE = make_pod(0, PodPhase.SUCCEEDED)
 @pytest.mark.parametrize(
     ("pods", "expected"),
     [
-        pytest.param((DONE,), Progress.COUNTS, id="pod is there"),
+        pytest.param((DONE,), Progress.DONE, id="pod is there"),
         pytest.param((), None, id="pod is gone"),
         pytest.param((replace(DONE, deleting=True),), None, id="pod is being deleted"),
         pytest.param((replace(DONE, attempt=1),), None, id="pod of another attempt"),
@@ -110,6 +110,12 @@ def test_that_a_rank_is_done_can_wait_while_its_pod_says_so(
     running = replace(WAITING, phase="Running", conditions=READY, active=2)
     done = replace(running, succeeded=1, active=1, completed_indexes="0")
     assert progress_between(running, done, pods) is expected
+
+
+@pytest.mark.parametrize("more", [{}, {"phase": "Running"}, {"log_bytes": 10}])
+def test_that_a_rank_is_done_waits_no_longer_because_others_start(more: dict[str, Any]) -> None:
+    done = replace(WAITING, succeeded=1, completed_indexes="0", **more)
+    assert progress_between(WAITING, done, (DONE,)) is Progress.DONE
 
 
 def test_that_a_rank_is_not_done_after_all_cannot_wait() -> None:

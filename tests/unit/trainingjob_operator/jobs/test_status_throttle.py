@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from trainingjob_operator.core.progress import Progress
 from trainingjob_operator.jobs.status_throttle import (
-    COUNTS_AT_LAST_S,
+    DONE_EVERY_S,
     PROGRESS_AT_LAST_S,
     PROGRESS_EVERY_S,
     START_EVERY_S,
@@ -54,6 +54,7 @@ def test_while_others_wait_it_lets_them_pass_but_not_for_ever() -> None:
     [
         (Progress.ALL_RUN, 0.0),
         (Progress.COUNTS, PROGRESS_EVERY_S),
+        (Progress.DONE, DONE_EVERY_S),
         (Progress.SOME_STARTED, START_EVERY_S),
     ],
 )
@@ -69,9 +70,9 @@ def test_the_first_of_several_changes_waits_for_the_others_and_their_end_for_non
 def test_ranks_that_are_done_rest_on_their_pods_alone_for_seconds_at_most(
     pace: StatusThrottle,
 ) -> None:
-    for seen_s in (0.0, 1.5, COUNTS_AT_LAST_S):
-        wait = pace.wait_s(Progress.COUNTS, since_write_s=HOUR_S, since_seen_s=seen_s)
-        assert wait <= COUNTS_AT_LAST_S - seen_s
+    for seen_s in (0.0, 0.5, DONE_EVERY_S):
+        wait = pace.wait_s(Progress.DONE, since_write_s=HOUR_S, since_seen_s=seen_s)
+        assert wait <= DONE_EVERY_S - seen_s
 
 
 @given(written_at=st.floats(min_value=0, max_value=1e9))

@@ -64,17 +64,16 @@ async def test_first_sweeps_of_all_policies_delete_what_the_list_of_the_start_ha
 
 
 @leaping_time
-async def test_history_limits_are_kept_by_the_list_of_the_start() -> None:
+async def test_a_history_limit_takes_a_list_of_its_own_for_the_newer_jobs_may_have_gone() -> None:
     cluster = Listed()
-    for namespace in ("ml", "other"):
-        cluster.create_policy_as_user(namespace, successfulJobsHistoryLimit=1)
-        for age in (30, 10, 20):
-            ended(cluster, f"ended-{age}-s-ago", namespace=namespace, ago_s=age)
+    cluster.create_policy_as_user("ml", successfulJobsHistoryLimit=1)
+    for age in (30, 10, 20):
+        ended(cluster, f"ended-{age}-s-ago", namespace="ml", ago_s=age)
     life = await started(cluster)
-    for namespace in ("ml", "other"):
-        await life.housekeeper.tick(namespace)
-    assert names(cluster) == ["ended-10-s-ago"] * 2
-    assert cluster.lists == [None]
+    cluster.delete_job("ended-10-s-ago", namespace="ml")
+    await life.housekeeper.tick("ml")
+    assert names(cluster) == ["ended-20-s-ago"]
+    assert len(cluster.lists) == 2
 
 
 @leaping_time
