@@ -13,7 +13,7 @@ import random
 import threading
 import uuid
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from trainingjob_api.errors import AlreadyExistsError, ConflictError, KubernetesError
 from trainingjob_operator.clock import Clock
@@ -76,6 +76,7 @@ class Leadership:
         self._task: asyncio.Task[None] | None = None
         self._holder: str | None = None
         self._problem = ""
+        self._well_at: float | None = None
 
     @property
     def leads(self) -> bool:
@@ -109,7 +110,7 @@ class Leadership:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         try:
-            if self.leads:
+            if not self.state.is_lost(self._clock.monotonic()):
                 await self._release()
         finally:
             await self._lease.close()
@@ -118,18 +119,26 @@ class Leadership:
 
     async def _keep(self) -> None:
         while True:
+            wait_s = self._wait_s()
             try:
                 async with asyncio.timeout(self.state.try_lasts_s(self._clock.monotonic())):
                     await self._try()
-                self._problem = ""
+                self._went_well()
             except (ConflictError, AlreadyExistsError):
                 # Of our own earlier write, too, if its answer was lost: then little time is left.
                 await self._read_anew()
-                await asyncio.sleep(self._wait_s() * _SOON)
-                continue
-            except (KubernetesError, TimeoutError) as error:
+                wait_s *= _SOON
+            except TimeoutError as error:
                 self._say(error)
-            await asyncio.sleep(self._wait_s())
+                wait_s *= _SOON  # it has waited already, and the next try has another connection
+            except KubernetesError as error:
+                self._say(error)
+            except Exception:
+                if not self.state.holds:
+                    raise
+                # Whatever it is, it may pass: the deadline decides.
+                _logger.exception("renewing the Lease %s failed unexpectedly", self._name)
+            await asyncio.sleep(wait_s)
 
     def _wait_s(self) -> float:
         retry = self.state.times.retry_s
@@ -183,22 +192,53 @@ class Leadership:
                 return
 
     async def _release(self) -> None:
-        seen = self.state.observed
+        held, seen = self.state.holds, self.state.observed
         spec = self.state.released_spec(self._clock.now())
         self.state.release()  # before it is sent: from then on another one may write
-        if seen is None:
-            return
         try:
             async with asyncio.timeout(_RELEASE_S):
-                await self._lease.replace_lease(seen, spec)
+                if not (held and await self._is_replaced(seen, spec)):
+                    # Our last write was under way when it was cancelled: it may have been accepted.
+                    seen = await self._lease.read_lease()
+                    if seen is None or seen.holder != self.state.identity:
+                        return
+                    await self._lease.replace_lease(seen, spec)
         except (KubernetesError, TimeoutError) as error:
             _logger.warning(
                 "cannot release the Lease %s, which the others wait for now: %s", self._name, error
             )
+        except Exception:  # whatever it is, the process ends all the same
+            _logger.exception("releasing the Lease %s failed unexpectedly", self._name)
         else:
             _logger.info("released the Lease %s", self._name)
 
-    # --- the log --------------------------------------------------------------------------------
+    async def _is_replaced(self, seen: LeaseView | None, spec: dict[str, Any]) -> bool:
+        """Replace the Lease as it was seen; False: it has another version by now."""
+        if seen is None:
+            return False
+        try:
+            await self._lease.replace_lease(seen, spec)
+        except ConflictError:
+            return False
+        return True
+
+    # --- the log, and the probe -----------------------------------------------------------------
+
+    def standby_problem(self) -> str | None:
+        """Return why this process could not take over; None: it leads, or it could."""
+        if self.leads:
+            return None
+        if self._well_at is None:
+            return (
+                f"has not seen the Lease {self._name} yet: {self._problem or 'no answer so far'}"
+            )
+        if self._clock.monotonic() < self._well_at + self.state.times.duration_s:
+            return None
+        return f"cannot take the Lease {self._name}: {self._problem}"
+
+    def _went_well(self) -> None:
+        self._problem = ""
+        self._well_at = self._clock.monotonic()
 
     @property
     def _name(self) -> str:

@@ -11,7 +11,7 @@ import aiohttp
 import kopf
 
 from trainingjob_api.errors import SettingsError
-from trainingjob_operator.clock import Clock, SystemClock
+from trainingjob_operator.clock import Clock, ClockSinceBoot, SystemClock
 from trainingjob_operator.core.gitops import instance_label
 from trainingjob_operator.engine import Engine, policy_namespaces
 from trainingjob_operator.handlers.lifecycle import (
@@ -69,10 +69,11 @@ class Operator:
         self.settings: Final = settings
         self.connection: Final = connection
         self.leadership: Final = leadership
+        self._may_write: Final = self._leads if leadership is not None else None
         self.gateway: Final = Gateway(
             connection,
             timeout_s=settings.kubernetes.timeout,
-            may_write=self._leads if leadership is not None else None,
+            may_write=self._may_write,
         )
         self.metrics: Final = Metrics()
         # Beside those of the outbox there are the tries at once, of as many workers.
@@ -208,16 +209,20 @@ class Operator:
 
     async def _open_session(self) -> aiohttp.ClientSession:
         return await self.connection.open_session(
-            self.compared, self.relists.config, self.gateway.requests.trace()
+            self.compared,
+            self.relists.config,
+            self.gateway.requests.trace(),
+            may_write=self._may_write,
         )
 
     def readiness_problem(self) -> str | None:
         """Return what keeps this process from its work, for `/readyz`; None: nothing.
 
-        A standby is ready: its work is to wait.
+        A standby is ready if it could take over: its work is to wait.
         """
-        if not self._leads() and not self.engine.is_stopping:
-            return None
+        leadership = self.leadership
+        if leadership is not None and not leadership.leads and not self.engine.is_stopping:
+            return leadership.standby_problem()
         if self.continuity.missing is not None and not self.engine.is_stopping:
             return self.continuity.missing
         if (problem := self.engine.readiness_problem()) is not None:
@@ -275,7 +280,7 @@ def leadership_from(settings: Settings, connection: Connection) -> Leadership:
     namespace = settings.operator_namespace or connection.namespace
     return Leadership(
         LeaseGateway(connection, namespace=namespace, name=settings.leader_election.lease_name),
-        SystemClock(),
+        ClockSinceBoot(),
         identity=new_identity(socket.gethostname()),
         times=settings.leader_election.times,
     )

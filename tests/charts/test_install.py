@@ -170,6 +170,26 @@ def test_whoever_scaled_it_to_zero_finds_it_so_after_an_upgrade(
 
     assert cluster.get(name, "-n", cluster.namespace)["spec"]["replicas"] == 0
 
+    cluster.kubectl("-n", cluster.namespace, "scale", name, "--replicas=1")
+    cluster.helm("upgrade", "trainingjob-operator", CHART)
+    assert cluster.get(name, "-n", cluster.namespace)["spec"]["replicas"] == 1
+
+
+def test_an_upgrade_to_leader_election_stops_the_old_operator_before_it_starts_two(
+    cluster: Cluster,
+) -> None:
+    cluster.install({"leaderElection": {"enabled": False}})
+    name = "deployment/trainingjob-operator"
+    assert cluster.get(name, "-n", cluster.namespace)["spec"]["replicas"] == 1
+
+    cluster.helm("upgrade", "trainingjob-operator", CHART, "--reset-values")
+    spec = cluster.get(name, "-n", cluster.namespace)["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (2, {"type": "Recreate"})
+
+    cluster.helm("upgrade", "trainingjob-operator", CHART, "--reset-values")
+    spec = cluster.get(name, "-n", cluster.namespace)["spec"]
+    assert (spec["replicas"], spec["strategy"]["type"]) == (2, "RollingUpdate")
+
 
 def test_a_second_release_serves_other_namespaces(cluster: Cluster) -> None:
     cluster.install({"watchNamespaces": [cluster.team]})

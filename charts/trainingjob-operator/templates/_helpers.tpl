@@ -82,27 +82,6 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 {{- with .Values.image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
-{{/*
-Operators that run: as many as the values say, or two where two can share everything. Of a release
-whose Deployment was scaled to 0, none: whoever wants quiet has it through an upgrade.
-*/}}
-{{- define "trainingjob-operator.replicas" -}}
-{{- $live := lookup "apps/v1" "Deployment" .Release.Namespace (include "trainingjob-operator.fullname" .) }}
-{{- $shares := or (not .Values.logVolume.existingClaim) (eq .Values.logVolume.accessMode "ReadWriteMany") }}
-{{- if and $live (eq (int $live.spec.replicas) 0) }}0
-{{- else if not (kindIs "invalid" .Values.replicas) }}{{ int .Values.replicas }}
-{{- else if and .Values.leaderElection.enabled $shares }}2
-{{- else }}1
-{{- end }}
-{{- end }}
-
-{{/* "true" if the old operator has to be gone before the new one starts; else nothing. */}}
-{{- define "trainingjob-operator.isAlone" -}}
-{{- if not .Values.leaderElection.enabled }}true
-{{- else if and .Values.logVolume.existingClaim (ne .Values.logVolume.accessMode "ReadWriteMany") }}true
-{{- end }}
-{{- end }}
-
 {{/* A value as text. Numbers from a values file are floats here: 1000000 would be 1e+06. */}}
 {{- define "trainingjob-operator.text" -}}
 {{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%.0f" . }}{{ else }}{{ toString . }}{{ end }}

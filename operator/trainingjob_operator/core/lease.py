@@ -43,7 +43,8 @@ class LeaseView:
     acquire_time: str = ""
     renew_time: str = ""
     transitions: int = 0
-    resource_version: str = ""
+    # A change of labels alone is no renewal: only `spec` is compared.
+    resource_version: str = field(default="", compare=False)
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @classmethod
@@ -92,6 +93,7 @@ class LeaseState:
         self.times: Final = times
         self.observed: LeaseView | None = None
         self._changed_at = 0.0
+        self._last_duration_s = 0.0
         self._renewed_at: float | None = None
         self._is_lost = False
 
@@ -106,6 +108,10 @@ class LeaseState:
         """
         if lease != self.observed:
             self._changed_at = now
+            seen = self.observed
+            self._last_duration_s = (
+                self._lasts_s(seen) if seen is not None and seen.holder else 0.0
+            )
         self.observed = lease
         if self._renewed_at is not None and lease is not None and lease.holder != self.identity:
             self._is_lost = True
@@ -153,19 +159,26 @@ class LeaseState:
         """Return what to do with the Lease as it was last seen."""
         lease = self.observed
         if lease is None:
-            return LeaseStep.CREATE
+            # Deleted by hand: the holder whom we saw last works on until its next renewal fails.
+            is_free = self.holds or now >= self._changed_at + self._last_duration_s
+            return LeaseStep.CREATE if is_free else LeaseStep.WAIT
         if lease.holder == self.identity:
             return LeaseStep.RENEW  # perhaps of a write whose answer was lost
         if not lease.holder:
             return LeaseStep.TAKE
-        # A holder that says no duration is given ours.
-        lasts_s = lease.duration_s if lease.duration_s > 0 else self.times.duration_s
-        return LeaseStep.TAKE if now >= self._changed_at + lasts_s else LeaseStep.WAIT
+        is_over = now >= self._changed_at + self._lasts_s(lease)
+        return LeaseStep.TAKE if is_over else LeaseStep.WAIT
+
+    def _lasts_s(self, lease: LeaseView) -> float:
+        """Return for how long a Lease lasts; one that does not say so lasts as long as ours."""
+        return float(lease.duration_s) if lease.duration_s > 0 else self.times.duration_s
 
     def try_lasts_s(self, now: float) -> float:
         """Return the deadline of one request, in seconds: no answer may come after ours is due."""
-        most = 2 * self.times.retry_s
-        return most if self.deadline is None else max(min(most, self.deadline - now), 0.0)
+        if self.deadline is None:
+            return 2 * self.times.retry_s
+        # So short that a connection which is dead leaves time for others before the deadline.
+        return max(min(self.times.retry_s, self.deadline - now), 0.0)
 
     # --- what is written ------------------------------------------------------------------------
 

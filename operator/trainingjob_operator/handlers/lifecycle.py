@@ -78,7 +78,7 @@ class _ForeverBackoffs:
     """Seconds between kopf's tries to reach the API server, without an end.
 
     kopf gives up after the last one, and its watchers with it. An API server that is down for an
-    hour is no reason to exit: the process would only be restarted, forget, and try the same.
+    hour is no reason for kopf to exit: the process would only be restarted, forget, and try the same.
     """
 
     def __iter__(self) -> Any:

@@ -38,7 +38,10 @@ class Connection:
         return str(self.configuration.host)
 
     async def open_session(
-        self, compared: ComparedLists, *traces: aiohttp.TraceConfig
+        self,
+        compared: ComparedLists,
+        *traces: aiohttp.TraceConfig,
+        may_write: MayWrite | None = None,
     ) -> aiohttp.ClientSession:
         """A session of our own for a library that speaks HTTP itself; the caller closes it.
 
@@ -48,9 +51,11 @@ class Connection:
         Args:
             compared: the lists at which the first watches are opened.
             traces: called with what is requested.
+            may_write: see `kube.write_gate`; None: every write is sent.
         """
         return self.new_session(
             self.new_ssl_context(),
+            may_write=may_write,
             headers=await self.authorization(),
             trace_configs=list(traces),
             middlewares=(ask_for_one,),

@@ -215,3 +215,53 @@ async def test_an_election_that_breaks_does_not_leave_a_standby_that_waits_for_e
 def test_no_two_processes_have_the_same_name_in_the_lease() -> None:
     assert new_identity("pod-1").startswith("pod-1_")
     assert new_identity("pod-1") != new_identity("pod-1")
+
+
+async def test_a_renewal_that_was_accepted_when_it_was_cancelled_is_released_all_the_same() -> (
+    None
+):
+    async with running() as us:
+        await leading(us)
+        assert us.store.lease is not None
+        us.store.put(us.store.lease.raw["spec"])  # its answer never arrives
+    assert us.store.lease.holder == ""
+
+
+async def test_a_candidate_that_was_cancelled_in_its_first_write_leaves_no_dead_holder() -> None:
+    us = Candidate()
+    us.store.held_by("us")
+    await us.leadership.stop()
+    assert us.store.lease is not None
+    assert us.store.lease.holder == ""
+
+
+async def test_what_is_not_expected_costs_a_leader_nothing_if_it_passes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running() as us:
+        await leading(us)
+        replace = us.store.replace_lease
+        us.store.replace_lease = lambda seen, spec: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+        await eventually(lambda: "failed unexpectedly" in caplog.text)
+        us.store.replace_lease = replace  # type: ignore[method-assign]
+        before = us.store.versions
+        await eventually(lambda: us.store.versions > before)
+        assert us.leadership.leads
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_standby_is_ready_only_while_it_could_take_over() -> None:
+    store = Store()
+    store.held_by("them")
+    store.fails = True
+    async with running(store) as us:
+        await eventually(lambda: store.calls > 1)
+        assert us.leadership.standby_problem() == "has not seen the Lease ml/operator yet: down"
+        store.fails = False
+        await eventually(lambda: us.leadership.standby_problem() is None)
+        store.fails = True
+        before = store.calls
+        await eventually(lambda: store.calls > before + 1)
+        assert us.leadership.standby_problem() is None
+        us.clock.seconds += 15.0
+        assert us.leadership.standby_problem() == "cannot take the Lease ml/operator: down"

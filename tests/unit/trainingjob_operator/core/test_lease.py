@@ -31,6 +31,21 @@ class TestSteps:
         state.read(None, 0.0)
         assert state.next_step(0.0) is LeaseStep.CREATE
 
+    def test_a_lease_that_was_deleted_is_created_when_its_last_holder_has_ended(self) -> None:
+        state = LeaseState("a", TIMES)
+        state.read(lease("b"), 0.0)
+        state.read(None, 50.0)
+        assert state.next_step(64.9) is LeaseStep.WAIT
+        assert state.next_step(65.0) is LeaseStep.CREATE
+
+    def test_a_change_of_labels_is_no_renewal_and_the_next_write_names_the_version(self) -> None:
+        state = LeaseState("a", TIMES)
+        state.read(lease("b", version="1"), 0.0)
+        state.read(lease("b", version="2"), 14.0)
+        assert state.next_step(15.0) is LeaseStep.TAKE
+        assert state.observed is not None
+        assert state.observed.resource_version == "2"
+
     def test_a_released_lease_is_taken_at_once(self) -> None:
         state = LeaseState("a", TIMES)
         state.read(lease(""), 0.0)
@@ -38,10 +53,10 @@ class TestSteps:
 
     def test_another_holders_lease_is_taken_when_it_has_not_changed_for_its_duration(self) -> None:
         state = LeaseState("a", TIMES)
-        state.read(lease("b", version="1"), 50.0)
+        state.read(lease("b", renewTime="1"), 50.0)
         assert state.next_step(64.9) is LeaseStep.WAIT
-        state.read(lease("b", version="2"), 64.9)
-        state.read(lease("b", version="2"), 79.8)
+        state.read(lease("b", renewTime="2"), 64.9)
+        state.read(lease("b", renewTime="2"), 79.8)
         assert state.next_step(79.8) is LeaseStep.WAIT
         assert state.next_step(79.9) is LeaseStep.TAKE
 
@@ -87,10 +102,10 @@ class TestLeading:
         assert state.leads(101.0)
         assert state.next_step(101.0) is LeaseStep.CREATE
 
-    def test_no_request_may_be_answered_after_the_deadline(self) -> None:
+    def test_no_request_may_be_answered_after_the_deadline_and_several_have_time(self) -> None:
         state = leader(sent_at=100.0)
-        assert state.try_lasts_s(101.0) == 4.0
-        assert state.try_lasts_s(107.0) == 3.0
+        assert state.try_lasts_s(101.0) == 2.0
+        assert state.try_lasts_s(109.0) == 1.0
         assert state.try_lasts_s(120.0) == 0.0
         assert LeaseState("b", TIMES).try_lasts_s(0.0) == 4.0
 
