@@ -1,11 +1,12 @@
 """Starts `trainingjob` as a process of its own: anew, or as a fork of one that has imported it.
 
 To import the operator or the record service takes two seconds of CPU, and most tests that run one
-are not about that. So a process of these tests imports both once, and each start is a fork of it:
+are not about that. So two processes of these tests import both once, and each start is a fork of one:
 with an environment, a folder, an output, signals and an end of its own, as after `python -m`. Where
 there is no fork, and for the long proofs, which measure memory too, each start is a new interpreter.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -128,6 +129,11 @@ class _Origin:
         self._process.wait()
 
 
+_AT_MOST = 2
+"""Two, in turn: a fork has its origin's hash seed, and one that is started again has another, in
+which sets have another order."""
+
+_STARTS = itertools.count()
 _ORIGINS: list[_Origin] = []
 _IS_ANEW = [True]
 
@@ -136,10 +142,11 @@ def start(command: list[str], environment: dict[str, str] | None, log: BinaryIO)
     """Start a command with these variables (None: ours), its output going to the log."""
     is_ours = command[: len(_TRAININGJOB)] == _TRAININGJOB
     if is_ours and not _IS_ANEW[0]:
-        if not _ORIGINS:
+        if len(_ORIGINS) < _AT_MOST:
             _ORIGINS.append(_Origin())
         arguments = command[len(_TRAININGJOB) :]
-        return _ORIGINS[0].fork(arguments, dict(environment or os.environ), log)
+        origin = _ORIGINS[next(_STARTS) % len(_ORIGINS)]
+        return origin.fork(arguments, dict(environment or os.environ), log)
     return subprocess.Popen(
         command,
         env=environment,
@@ -155,11 +162,11 @@ def start_anew(*, anew: bool) -> None:
 
 
 def origins() -> list[int]:
-    """The process that others are forked from, if there is one."""
+    """The processes that others are forked from."""
     return [each.pid for each in _ORIGINS]
 
 
 def close_origins() -> None:
-    """End the process that others were forked from, if there is one."""
+    """End the processes that others were forked from."""
     while _ORIGINS:
         _ORIGINS.pop().close()
