@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -190,6 +191,15 @@ async def test_a_job_that_is_deleted_while_it_runs_leaves_what_it_has_written(
         assert cluster.archive(job).read_text().splitlines()[-1].endswith(" running")
 
 
+async def _has_said_of_each_log(cluster: Cluster, job: Object) -> bool:
+    """True if the job has ended, and its status says of each log that it is archived or missing."""
+    status = await cluster.status(job)
+    _, reason, _ = logs(status)
+    if not ended(status) or reason not in {"Archived", "Truncated"}:
+        return False
+    return {(1, 0), (1, 1)} <= set(cluster.sections(job))
+
+
 async def test_wherever_the_operator_dies_each_log_is_there_once(cluster: Cluster) -> None:
     jobs = [
         await cluster.apply(FAILS_ONCE, nodes=2, cleanPodPolicy="All", suspend=True)
@@ -200,7 +210,7 @@ async def test_wherever_the_operator_dies_each_log_is_there_once(cluster: Cluste
         await cluster.client.patch(path, {"spec": {"suspend": False}})
     lives = 0
     deadline = time.monotonic() + 3 * WAIT_S
-    while {logs(await cluster.status(job))[1] for job in jobs} != {"Archived"}:
+    while not all([await _has_said_of_each_log(cluster, job) for job in jobs]):
         assert time.monotonic() < deadline
         lives += 1
         with cluster.operator() as operator:
@@ -216,6 +226,14 @@ async def test_wherever_the_operator_dies_each_log_is_there_once(cluster: Cluste
         assert all(text == f"attempt {attempt}\n" for (attempt, _), text in found.items())
         # Of the attempt that failed, one rank may have been taken down before it had begun.
         assert {(1, 0), (1, 1)} < set(found)
+        # An operator that died right then does not know that. It says what it knows, of no other.
+        _, reason, message = logs(await cluster.status(job))
+        if reason == "Truncated":
+            lost = re.match(
+                r"the log of rank ([01]) of attempt 0 is missing: the pod was gone", message
+            )
+            assert lost is not None, message
+            assert (0, int(lost[1])) not in found
 
 
 async def test_of_a_long_log_the_newest_ten_mebibytes_are_kept(cluster: Cluster) -> None:
