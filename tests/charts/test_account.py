@@ -35,6 +35,9 @@ pytestmark = pytest.mark.real_only
 
 POLICY = ("trainingjob.dev/retentionpolicies", "trainingjob.dev/retentionpolicies/status")
 
+OF_ITS_LEASE = {("coordination.k8s.io/leases", verb) for verb in ("get", "update")}
+"""Granted for the one name; see test_rights.py."""
+
 NEVER_ASKED = {("trainingjob.dev/trainingjobs/finalizers", "update")}
 """Looked at by the admission of somebody else's requests; no request is made of it."""
 
@@ -171,6 +174,7 @@ async def test_the_rights_are_those_that_the_operator_uses(
                 tmp_path / "log",
                 TRAININGJOB_PERSIST__URL=ledger.url,
                 TRAININGJOB_GC__INTERVAL="1",
+                TRAININGJOB_LEADER_ELECTION__ENABLED="true",
                 **SHORT_OF_MEMORY,
             ) as operator,
         ):
@@ -186,7 +190,7 @@ async def test_the_rights_are_those_that_the_operator_uses(
     definitions = "apiextensions.k8s.io/customresourcedefinitions"
     granted |= {(definitions, "list"), (definitions, "watch")}
     granted |= {(what, verb) for what, verbs in FOR_THE_POLICY.items() for verb in verbs}
-    assert {asked(request) for request in requests} == granted - NEVER_ASKED
+    assert {asked(request) for request in requests} == granted - NEVER_ASKED | OF_ITS_LEASE
 
 
 async def test_an_operator_of_named_namespaces_asks_for_nothing_outside(
@@ -207,6 +211,7 @@ async def test_an_operator_of_named_namespaces_asks_for_nothing_outside(
                 TRAININGJOB_NAMESPACES=named,
                 TRAININGJOB_PERSIST__URL=ledger.url,
                 TRAININGJOB_GC__INTERVAL="1",
+                TRAININGJOB_LEADER_ELECTION__ENABLED="true",
                 **SHORT_OF_MEMORY,
             ) as operator,
         ):
@@ -227,7 +232,7 @@ async def test_an_operator_of_named_namespaces_asks_for_nothing_outside(
     not_here = {(what, verb) for what in POLICY for verb in ("get", "patch")}
     assert asked_in[api.namespace] == granted - NEVER_ASKED - not_here
     at_home = {(what, verb) for what, verbs in FOR_KOPF.items() for verb in verbs}
-    assert asked_in[account_namespace] == at_home
+    assert asked_in[account_namespace] == at_home | OF_ITS_LEASE
 
 
 async def test_an_operator_with_a_volume_reads_its_own_namespace_and_no_other(
