@@ -147,9 +147,7 @@ class Leadership:
     async def _try(self) -> None:
         """Renew the Lease; or look at it, and take it if it is free."""
         if not self.state.holds:
-            seen = await self._lease.read_lease()
-            self.state.read(seen, self._clock.monotonic())
-            self._follow(seen)
+            await self._look()
         sent_at = self._clock.monotonic()
         step = self.state.next_step(sent_at)
         if step is LeaseStep.WAIT:
@@ -168,12 +166,17 @@ class Leadership:
         """Another one wrote the Lease. If it took it from us, that is the end; see `_watch`."""
         try:
             async with asyncio.timeout(self.state.try_lasts_s(self._clock.monotonic())):
-                seen = await self._lease.read_lease()
+                await self._look()
         except (KubernetesError, TimeoutError) as error:
             self._say(error)
-        else:
-            self.state.read(seen, self._clock.monotonic())
-            self._follow(seen)
+
+    async def _look(self) -> None:
+        seen = await self._lease.read_lease()
+        self.state.read(seen, self._clock.monotonic())
+        holder = seen.holder if seen is not None else ""
+        if holder not in (self._holder, self.state.identity, ""):
+            _logger.info("standby: the Lease %s is held by %s", self._name, holder)
+        self._holder = holder
 
     def _begin_to_lead(self) -> None:
         _logger.info("this process leads: it holds the Lease %s", self._name)
@@ -243,12 +246,6 @@ class Leadership:
     @property
     def _name(self) -> str:
         return f"{self._lease.namespace}/{self._lease.name}"
-
-    def _follow(self, seen: LeaseView | None) -> None:
-        holder = seen.holder if seen is not None else ""
-        if holder not in (self._holder, self.state.identity, ""):
-            _logger.info("standby: the Lease %s is held by %s", self._name, holder)
-        self._holder = holder
 
     def _say(self, error: Exception) -> None:
         """Log why a try failed, once as long as it is the same reason."""

@@ -92,8 +92,7 @@ class LeaseState:
         self.identity: Final = identity
         self.times: Final = times
         self.observed: LeaseView | None = None
-        self._changed_at = 0.0
-        self._last_duration_s = 0.0
+        self._free_at = 0.0  # unless it changes before, or is ours
         self._renewed_at: float | None = None
         self._is_lost = False
 
@@ -107,11 +106,8 @@ class LeaseState:
             now: after the answer came.
         """
         if lease != self.observed:
-            self._changed_at = now
-            seen = self.observed
-            self._last_duration_s = (
-                self._lasts_s(seen) if seen is not None and seen.holder else 0.0
-            )
+            # Of one that was deleted by hand: whom we saw last works on until its next renewal fails.
+            self._free_at = now + self._lasts_s(lease or self.observed)
         self.observed = lease
         if self._renewed_at is not None and lease is not None and lease.holder != self.identity:
             self._is_lost = True
@@ -125,7 +121,6 @@ class LeaseState:
                 moment or later, so that the others wait for longer than we work.
         """
         self.observed = lease
-        self._changed_at = sent_at
         self._renewed_at = sent_at
 
     def release(self) -> None:
@@ -158,19 +153,17 @@ class LeaseState:
     def next_step(self, now: float) -> LeaseStep:
         """Return what to do with the Lease as it was last seen."""
         lease = self.observed
-        if lease is None:
-            # Deleted by hand: the holder whom we saw last works on until its next renewal fails.
-            is_free = self.holds or now >= self._changed_at + self._last_duration_s
-            return LeaseStep.CREATE if is_free else LeaseStep.WAIT
-        if lease.holder == self.identity:
+        if lease is not None and lease.holder == self.identity:
             return LeaseStep.RENEW  # perhaps of a write whose answer was lost
-        if not lease.holder:
-            return LeaseStep.TAKE
-        is_over = now >= self._changed_at + self._lasts_s(lease)
-        return LeaseStep.TAKE if is_over else LeaseStep.WAIT
+        was_ours = lease is None and self.holds
+        if now < self._free_at and not was_ours:
+            return LeaseStep.WAIT
+        return LeaseStep.CREATE if lease is None else LeaseStep.TAKE
 
-    def _lasts_s(self, lease: LeaseView) -> float:
-        """Return for how long a Lease lasts; one that does not say so lasts as long as ours."""
+    def _lasts_s(self, lease: LeaseView | None) -> float:
+        """Return for how long a Lease keeps others away; one that does not say so as long as ours."""
+        if lease is None or not lease.holder:
+            return 0.0
         return float(lease.duration_s) if lease.duration_s > 0 else self.times.duration_s
 
     def try_lasts_s(self, now: float) -> float:

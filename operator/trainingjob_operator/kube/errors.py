@@ -25,6 +25,8 @@ ERRORS: Final = 400
 """Where HTTP's refusals and failures begin."""
 
 NOT_FOUND: Final = 404
+MAX_ERROR: Final = 4096
+"""Bytes of a refusal that are read where the answer would be a stream."""
 
 _DEFAULT_RETRY_AFTER_S: Final = 1.0
 _MAX_RETRY_AFTER_S: Final = 60.0

@@ -23,7 +23,7 @@ from yarl import URL
 from trainingjob_api.constants import PLURAL_TRAINING_JOBS
 from trainingjob_operator.core.job import is_newer
 
-_JOBS: Final = f"/{PLURAL_TRAINING_JOBS}"
+JOBS: Final = f"/{PLURAL_TRAINING_JOBS}"
 
 
 class ComparedLists:
@@ -70,7 +70,7 @@ def _namespace_of(path: str) -> str | None:
 
 
 def _is_list(method: str, url: URL) -> bool:
-    return method == "GET" and url.path.endswith(_JOBS) and "watch" not in url.query
+    return method == "GET" and url.path.endswith(JOBS) and "watch" not in url.query
 
 
 async def ask_for_one(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:

@@ -45,7 +45,7 @@ from trainingjob_operator.kube.finalizers import (
 )
 from trainingjob_operator.kube.pod_logs import read_log
 from trainingjob_operator.kube.requests import RequestCounts
-from trainingjob_operator.kube.transport import JSON, Transport
+from trainingjob_operator.kube.transport import JSON, USER_AGENT, Transport, broken
 from trainingjob_operator.kube.write_gate import MayWrite
 
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -74,7 +74,7 @@ class Gateway(Cluster):
         connection: Connection,
         *,
         timeout_s: float,
-        user_agent: str = "trainingjob-operator",
+        user_agent: str = USER_AGENT,
         may_write: MayWrite | None = None,
     ) -> None:
         """Prepare the calls; nothing is sent yet.
@@ -325,9 +325,7 @@ class Gateway(Cluster):
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             self.requests.note(method, query or {}, None)
-            raise UnavailableError(
-                f"{type(error).__name__} on {method} {path}: {error}", reason="ConnectionFailed"
-            ) from error
+            raise broken(error, method, path) from error
         self.requests.note(method, query or {}, response.status)
         if response.status == NOT_FOUND:
             if names_an_object(data):

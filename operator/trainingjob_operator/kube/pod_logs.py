@@ -12,13 +12,12 @@ from typing import Final
 import aiohttp
 
 from trainingjob_api.errors import GoneError, KubernetesError, UnavailableError
-from trainingjob_operator.kube.errors import ERRORS, NOT_FOUND, error_from, is_about
+from trainingjob_operator.kube.errors import ERRORS, MAX_ERROR, NOT_FOUND, error_from, is_about
 from trainingjob_operator.kube.requests import RequestCounts
-from trainingjob_operator.kube.transport import Transport
+from trainingjob_operator.kube.transport import Transport, broken
 
 _PART: Final = 65_536
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=300.0)
-_MAX_ERROR: Final = 4096
 
 
 async def read_log(
@@ -44,7 +43,7 @@ async def read_log(
         async with asyncio.timeout(timeout_s):
             response = await _open(transport, path, container)
             status = response.status
-            refusal = await response.content.read(_MAX_ERROR) if status >= ERRORS else b""
+            refusal = await response.content.read(MAX_ERROR) if status >= ERRORS else b""
         if status >= ERRORS:
             raise _refusal(status, response.headers, refusal)
         while True:
@@ -58,9 +57,7 @@ async def read_log(
             f"no answer within {timeout_s:g} s to GET {path}", reason="Timeout"
         ) from error
     except (aiohttp.ClientError, OSError) as error:
-        raise UnavailableError(
-            f"{type(error).__name__} on GET {path}: {error}", reason="ConnectionFailed"
-        ) from error
+        raise broken(error, "GET", path) from error
     finally:
         requests.note("GET", (), status)
         if response is not None:

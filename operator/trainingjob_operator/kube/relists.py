@@ -12,11 +12,10 @@ from typing import Final
 
 import aiohttp
 
-from trainingjob_api.constants import PLURAL_RETENTION_POLICIES, PLURAL_TRAINING_JOBS
-from trainingjob_operator.kube.first_lists import ComparedLists
+from trainingjob_api.constants import PLURAL_RETENTION_POLICIES
+from trainingjob_operator.kube.first_lists import JOBS, ComparedLists
 
-_JOBS: Final = f"/{PLURAL_TRAINING_JOBS}"
-_OURS: Final = (_JOBS, f"/{PLURAL_RETENTION_POLICIES}")
+_OURS: Final = (JOBS, f"/{PLURAL_RETENTION_POLICIES}")
 _NOT_FOUND: Final = 404
 
 
@@ -50,9 +49,7 @@ class RelistTrace:
         """
         self._on_relist: Final = on_relist
         self._compared: Final = compared
-        self._served: Final = tuple(f"/namespaces/{each}{_JOBS}" for each in namespaces) or (
-            _JOBS,
-        )
+        self._served: Final = tuple(f"/namespaces/{each}{JOBS}" for each in namespaces) or (JOBS,)
         self._on_missing: Final = on_missing
         self.has_asked = False
         self._listed: Final[set[str]] = set()  # one path for each watched namespace
@@ -67,7 +64,7 @@ class RelistTrace:
         objects in the lists that takes seconds.
         """
         wanted = (
-            (f"/namespaces/{namespace}" if namespace is not None else "") + _JOBS
+            (f"/namespaces/{namespace}" if namespace is not None else "") + JOBS
             for namespace in namespaces
         )
         return all(any(path.endswith(each) for path in self._watched) for each in wanted)
@@ -80,10 +77,10 @@ class RelistTrace:
     ) -> None:
         path = request.url.path
         if request.method == "GET" and path.endswith(_OURS):
-            self.has_asked = self.has_asked or path.endswith(_JOBS)
+            self.has_asked = self.has_asked or path.endswith(JOBS)
             if request.response.status == _NOT_FOUND:
                 self._on_missing(path)
-        if request.method != "GET" or not path.endswith(_JOBS) or not request.response.ok:
+        if request.method != "GET" or not path.endswith(JOBS) or not request.response.ok:
             return
         if "watch" not in request.url.query:
             self._listed.add(path)

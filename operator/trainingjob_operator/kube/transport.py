@@ -10,11 +10,12 @@ from typing import Any, Final
 
 import aiohttp
 
+from trainingjob_api.errors import UnavailableError
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.write_gate import MayWrite
 
 JSON: Final = "application/json"
-_USER_AGENT: Final = "trainingjob-operator"
+USER_AGENT: Final = "trainingjob-operator"
 
 
 class Transport:
@@ -25,7 +26,7 @@ class Transport:
         connection: Connection,
         *,
         connections: int,
-        user_agent: str = _USER_AGENT,
+        user_agent: str = USER_AGENT,
         may_write: MayWrite | None = None,
     ) -> None:
         """Prepare; nothing is sent yet.
@@ -94,3 +95,10 @@ class Transport:
             timeout=limits,
             **more,
         )
+
+
+def broken(error: Exception, method: str, path: str) -> UnavailableError:
+    """Return the error that a connection which failed means."""
+    return UnavailableError(
+        f"{type(error).__name__} on {method} {path}: {error}", reason="ConnectionFailed"
+    )

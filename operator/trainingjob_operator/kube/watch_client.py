@@ -9,16 +9,15 @@ import aiohttp
 
 from trainingjob_api.errors import UnavailableError
 from trainingjob_operator.kube.connection import Connection
-from trainingjob_operator.kube.errors import ERRORS, error_from
+from trainingjob_operator.kube.errors import ERRORS, MAX_ERROR, error_from
 from trainingjob_operator.kube.event_lines import EventLines
 from trainingjob_operator.kube.requests import RequestCounts
-from trainingjob_operator.kube.transport import Transport
+from trainingjob_operator.kube.transport import Transport, broken
 
 SILENCE_S: Final = 70.0
 """Seconds without a byte after which a watch is dead: the API server sends a bookmark each minute."""
 
 _ANSWER_S: Final = 30.0
-_MAX_ERROR: Final = 4096
 
 
 class WatchClient:
@@ -74,9 +73,7 @@ class WatchClient:
         except TimeoutError as error:  # aiohttp's own are of this kind, too
             raise UnavailableError(f"no answer to GET {path}", reason="Timeout") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise UnavailableError(
-                f"{type(error).__name__} on GET {path}: {error}", reason="ConnectionFailed"
-            ) from error
+            raise broken(error, "GET", path) from error
         finally:
             if response is not None:
                 response.close()
@@ -92,7 +89,7 @@ class WatchClient:
                 if status < ERRORS:
                     return response
                 try:
-                    refusal = await response.content.read(_MAX_ERROR)
+                    refusal = await response.content.read(MAX_ERROR)
                 finally:
                     response.close()
         finally:

@@ -125,9 +125,5 @@ class FirstLook:
         """Forget everything; from now on every sweep lists by itself."""
         if self._timer is not None:
             self._timer.cancel()
-        self._is_complete, self._is_void = False, True
-        self._reports.clear()
-        self._due.clear()
-        self._due_total = 0
-        self._taken.clear()
-        self._histories = Histories(self._policies)
+        self._reset()
+        self._is_void = True
