@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from typing import Final
 from hack.bench.receiver import PATH
 from hack.cluster.process import Program
 
-_PATIENCE_S: Final = 30.0
+_PATIENCE_S: Final = 60.0
 _TOKEN: Final = "the-token-of-the-bench"  # noqa: S105 - of a service that lives for a minute
 
 
@@ -47,44 +47,41 @@ def recording_to(port: int, token_file: Path | None = None) -> Iterator[None]:
 @contextmanager
 def receiver(folder: Path, port: int, *, delay_ms: int) -> Iterator[None]:
     """A receiver that takes everything, each record after so many milliseconds."""
-    program = Program(
-        [sys.executable, "-m", "hack.bench.receiver", str(port), str(delay_ms)],
-        folder / "receiver.log",
-    )
-    with _up(program, port):
+    command = [sys.executable, "-m", "hack.bench.receiver", str(port), str(delay_ms)]
+    with ready(command, folder / "receiver.log", f"127.0.0.1:{port}"):
         yield
 
 
 @contextmanager
 def record_service(folder: Path, port: int, database: Path, token_file: Path) -> Iterator[int]:
     """The record service with SQLite; its process id."""
-    program = Program(
-        [
-            "env",
-            f"TRAININGJOB_RECORDS_ADDRESS=127.0.0.1:{port}",
-            f"TRAININGJOB_RECORDS_DATABASE=sqlite:///{database}",
-            f"TRAININGJOB_RECORDS_TOKEN_FILE={token_file}",
-            sys.executable,
-            *("-m", "trainingjob_cli", "records"),
-        ],
-        folder / "records.log",
-    )
-    with _up(program, port):
-        yield program.pid
+    address = f"127.0.0.1:{port}"
+    command = [
+        "env",
+        f"TRAININGJOB_RECORDS_ADDRESS={address}",
+        f"TRAININGJOB_RECORDS_DATABASE=sqlite:///{database}",
+        f"TRAININGJOB_RECORDS_TOKEN_FILE={token_file}",
+        sys.executable,
+        *("-m", "trainingjob_cli", "records"),
+    ]
+    with ready(command, folder / "records.log", address) as pid:
+        yield pid
 
 
 @contextmanager
-def _up(program: Program, port: int) -> Iterator[None]:
+def ready(command: Sequence[str | Path], log: Path, address: str) -> Iterator[int]:
+    """Run a program; its process id, when it says on its address (`host:port`) that it is ready."""
+    program = Program(command, log)
     try:
-        program.wait_until(lambda: _is_ready(port), patience_s=_PATIENCE_S)
-        yield
+        program.wait_until(lambda: _is_ready(address), patience_s=_PATIENCE_S)
+        yield program.pid
     finally:
         program.stop()
 
 
-def _is_ready(port: int) -> bool:
+def _is_ready(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{address}/readyz", timeout=5) as answer:
             return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's own number
     except OSError:
         return False

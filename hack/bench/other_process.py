@@ -18,14 +18,11 @@ from hack.bench import definitions
 from hack.bench.access import Object
 from hack.bench.account import kubeconfig_of
 from hack.bench.contestants import Operator
-from hack.bench.endpoints import free_port
-from hack.bench.operator_process import is_ready
+from hack.bench.endpoints import free_port, ready
 from hack.cluster.assets import AssetsError
 from hack.cluster.control_plane import ControlPlane
 from hack.cluster.other_operators import CONFIG, CRDS, PROGRAM, WEBHOOKS, find_operator
-from hack.cluster.process import Program
 
-_PATIENCE_S: Final = 60.0
 _SERVING: Final = Path("k8s-webhook-server") / "serving-certs"
 """Where both look for the certificate, below the folder for temporary files."""
 
@@ -52,22 +49,16 @@ def other_operator(plane: ControlPlane, name: Operator) -> Iterator[int]:
     shipped = yaml.safe_load((made / CONFIG).read_text())
     config = folder / CONFIG
     config.write_text(yaml.safe_dump(configured(name, shipped, webhooks=webhooks, health=health)))
-    program = Program(
-        [
-            "env",
-            f"KUBECONFIG={kubeconfig_of(plane, name)}",
-            f"TMPDIR={folder}",
-            made / PROGRAM,
-            f"--config={config}",
-            "--zap-log-level=2",  # as its manifests have it
-        ],
-        plane.root / f"{name}.log",
-    )
-    try:
-        program.wait_until(lambda: is_ready(health), patience_s=_PATIENCE_S)
-        yield program.pid
-    finally:
-        program.stop()
+    command: list[str | Path] = [
+        "env",
+        f"KUBECONFIG={kubeconfig_of(plane, name)}",
+        f"TMPDIR={folder}",
+        made / PROGRAM,
+        f"--config={config}",
+        "--zap-log-level=2",  # as its manifests have it
+    ]
+    with ready(command, plane.root / f"{name}.log", health) as pid:
+        yield pid
 
 
 def built(name: Operator) -> Path:

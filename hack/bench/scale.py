@@ -247,10 +247,10 @@ async def _until(access: Access, path: str, count: int) -> None:
 def _wait_until_quiet(plane: ControlPlane, pid: int) -> None:
     """Wait until the operator neither works nor writes."""
     while True:
-        used, size = cpu_s(pid), len(_asked(plane.audit_log, 0).writes)
+        begin = _begin(plane, pid)
         time.sleep(_QUIET_S)
-        is_same = size == len(_asked(plane.audit_log, 0).writes)
-        if is_same and cpu_s(pid) - used < 0.05 * _QUIET_S:
+        has_written = bool(_asked(plane.audit_log, begin.log).writes)
+        if not has_written and cpu_s(pid) - begin.cpu_s < 0.05 * _QUIET_S:
             return
 
 

@@ -13,8 +13,7 @@ import yaml
 from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.apiserver.proxy import Fault, FaultProxy
 from tests.support.builders import make_job
-from tests.support.processes.operator import OperatorProcess, operator_of
-from tests.support.processes.processes import state
+from tests.support.processes.operator import OperatorProcess, operator_of, stopped
 from trainingjob_sandbox.client import ApiError
 
 PATIENCE_S = 60.0
@@ -145,19 +144,13 @@ async def test_a_leader_that_was_frozen_writes_nothing_when_it_wakes_and_ends(
 ) -> None:
     async with replicas(api_server, api, tmp_path, QUICK) as [leader, standby]:
         await _runs(api, "digits")
-        frozen = leader.process.process
-        frozen.send_signal(signal.SIGSTOP)
-        try:
-            while state(frozen.pid) != "T":
-                await asyncio.sleep(0.01)
+        with stopped(leader.process):
             # What it hears when it wakes would have it write: a job to start, and one that ended.
             await standby.wait_until_it_leads()
             before = leader.writes()
             await _finishes_with_its_only_pod(api, "digits")
             await api.apply(make_job("more"))
             await api.wait_for_pods("more", 1)
-        finally:
-            frozen.send_signal(signal.SIGCONT)
         assert leader.process.wait_for_exit(PATIENCE_S) == 1
         assert "begins anew as a standby" in leader.process.log()
         assert leader.writes() == before

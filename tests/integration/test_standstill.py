@@ -1,34 +1,18 @@
 """SIGSTOP for a few seconds, with intervals of one: what was due meanwhile is done once."""
 
 import asyncio
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.apiserver.retention import finish, wait_for_sweep
-from tests.support.processes.operator import OperatorProcess, sweeping
-from tests.support.processes.processes import state
-from tests.support.volume.volume import everything_below, wait_until
+from tests.support.processes.operator import OperatorProcess, stopped, sweeping
+from tests.support.volume.volume import everything_below
 
 STOPPED_S = 6.0
 TTL_S = 10
-
-
-@contextmanager
-def stopped(operator: OperatorProcess) -> Iterator[None]:
-    """The test's own operator, standing still."""
-    process = operator.process
-    process.send_signal(signal.SIGSTOP)
-    try:
-        wait_until(lambda: state(process.pid) == "T")
-        yield
-    finally:
-        process.send_signal(signal.SIGCONT)
 
 
 def runs(operator: OperatorProcess) -> int:

@@ -1,5 +1,6 @@
 """The operator as a process, and what a test does to one."""
 
+import signal
 import sys
 import time
 import urllib.error
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.processes.child import ChildProcess, clean_environment
+from tests.support.processes.processes import state
+from tests.support.volume.volume import wait_until
 
 _READY_PATIENCE_S = 90.0
 
@@ -97,3 +100,15 @@ def sweeping(
         "TRAININGJOB_VOLUME__MAX_AGE": max_age,
     }
     return operating(api_server, api, folder, **settings)
+
+
+@contextmanager
+def stopped(operator: OperatorProcess) -> Iterator[None]:
+    """The test's own operator, standing still."""
+    process = operator.process
+    process.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: state(process.pid) == "T")
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)

@@ -8,7 +8,6 @@ import base64
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hack.bench.endpoints import free_port
 from hack.cluster.control_plane import ControlPlane
 from tests.support.processes.child import clean_environment
 from tests.support.real.chart import token_kubeconfig
@@ -199,9 +199,3 @@ class PlayedPod:
     def forget(self) -> None:
         """Remove what goes with the pod; its logs stay."""
         shutil.rmtree(self.folder / "volumes", ignore_errors=True)
-
-
-def free_port() -> int:
-    """A port of this machine that no process listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

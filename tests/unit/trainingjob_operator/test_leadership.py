@@ -4,11 +4,11 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 
+from tests.support.clock import FakeClock
 from tests.support.processes.processes import eventually
 from trainingjob_api.errors import AlreadyExistsError, ConflictError, UnavailableError
 from trainingjob_operator.core.lease import LeaseTimes, LeaseView
@@ -17,19 +17,6 @@ from trainingjob_operator.leadership import Leadership, new_identity
 
 TIMES = LeaseTimes(duration_s=15.0, renew_deadline_s=10.0, retry_s=0.01)
 PATIENCE_S = 30.0
-
-
-class Clock:
-    """A clock that the test sets."""
-
-    def __init__(self) -> None:
-        self.seconds = 100.0
-
-    def now(self) -> datetime:
-        return datetime(2026, 11, 1, tzinfo=UTC)
-
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 class Store:
@@ -90,7 +77,7 @@ class Candidate:
     """The subject, with its store, its clock and the reason for which it lost the Lease."""
 
     def __init__(self, store: Store | None = None) -> None:
-        self.store, self.clock = store or Store(), Clock()
+        self.store, self.clock = store or Store(), FakeClock()
         self.lost = threading.Event()
         self.leadership = Leadership(
             cast("LeaseGateway", self.store),
@@ -119,10 +106,10 @@ async def test_it_leads_with_a_lease_of_its_own_and_renews_it() -> None:
     async with running() as us:
         await leading(us)
         assert us.leadership.leads
-        us.clock.seconds += 9.0
+        us.clock.tick(9.0)
         before = us.store.versions
         await eventually(lambda: us.store.versions > before + 1)
-        us.clock.seconds += 9.0
+        us.clock.tick(9.0)
         assert us.leadership.leads
 
 
@@ -154,7 +141,7 @@ async def test_a_write_whose_answer_was_lost_neither_ends_it_nor_lets_it_lead_to
 async def test_a_blocked_event_loop_does_not_keep_a_process_alive_whose_lease_is_over() -> None:
     async with running() as us:
         await leading(us)
-        us.clock.seconds += 10.0
+        us.clock.tick(10.0)
         assert us.lost.wait(PATIENCE_S), "it waits in the event loop's own thread"
         assert not us.leadership.leads
 
@@ -167,7 +154,7 @@ async def test_the_process_ends_when_the_lease_is_taken_or_cannot_be_renewed(how
             us.store.held_by("them")
         else:
             us.store.fails = True
-            us.clock.seconds += 10.0
+            us.clock.tick(10.0)
         await eventually(us.lost.is_set, within_s=PATIENCE_S)
         assert not us.leadership.leads
     assert us.store.lease is not None
@@ -263,5 +250,5 @@ async def test_a_standby_is_ready_only_while_it_could_take_over() -> None:
         before = store.calls
         await eventually(lambda: store.calls > before + 1)
         assert us.leadership.standby_problem() is None
-        us.clock.seconds += 15.0
+        us.clock.tick(15.0)
         assert us.leadership.standby_problem() == "cannot take the Lease ml/operator: down"
