@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 import aiohttp
 import kopf
 
-from trainingjob_api.constants import FINALIZER_RETENTION, GROUP
+from trainingjob_api.constants import FINALIZER_RETENTION
 
 _LIST_PAGE: Final = 250
 _SERVER_TIMEOUT_S: Final = 600
@@ -33,7 +33,7 @@ def operator_settings(*, clusterwide: bool) -> kopf.OperatorSettings:
     # kopf removes the finalizer that it is told is its own from objects which no handler needs it
     # for, and none does: it must not be the record's.
     settings.persistence.finalizer = FINALIZER_RETENTION
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    settings.persistence.progress_storage = _NoProgress()
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.watching.chunk_size = _LIST_PAGE
     # A watch that is silently dead is noticed by missing bookmarks after 70 s (kopf's default);
@@ -48,12 +48,40 @@ def operator_settings(*, clusterwide: bool) -> kopf.OperatorSettings:
     # No worker_limit: a slot is held until its worker idles, and our own queue bounds the work.
     settings.queueing.idle_timeout = _WORKER_IDLE_S
     settings.queueing.exit_timeout = 0.5
-    # A policy that is deleted while its timer is busy goes when that is done, and not a minute later.
+    # A policy that is deleted while its timer is busy leaves kopf after a second, not a minute.
     settings.background.cancellation_polling = 1.0
     # kopf can hang at its end: a watch that fails while another one logs in leaves that one waiting
     # for an answer that nobody gives. A process that does nothing must not live; it kills itself.
     settings.process.ultimate_exiting_timeout = _END_AT_LAST_S
     return settings
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """kopf's notes about its handlers, in annotations of the object: none.
+
+    No handler of ours is resumed. And kopf annotates an object whose timer is busy when the object
+    is deleted, to look at the timer again a second later: a PATCH of what is gone, with a right
+    that the operator does not have.
+    """
+
+    def fetch(self, *, key: Any, body: kopf.Body) -> kopf.ProgressRecord | None:
+        """Nothing was stored."""
+        return None
+
+    def store(
+        self, *, key: Any, record: kopf.ProgressRecord, body: kopf.Body, patch: kopf.Patch
+    ) -> None:
+        """Nothing is written."""
+
+    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Nothing is to be removed."""
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
+        """Nothing is written to be called again."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        """Nothing was added."""
+        return essence
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
