@@ -20,10 +20,10 @@ from trainingjob_operator.jobs import work_queue
 from trainingjob_operator.jobs.index_aging import IndexAging
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
-from trainingjob_operator.jobs.memory_pressure import MemoryPressure, Ports
+from trainingjob_operator.jobs.memory_pressure import MemoryPressure
 from trainingjob_operator.jobs.memory_use import MemoryMeter, MemoryUse, resident_bytes
 from trainingjob_operator.jobs.reconciler import Reconciler
-from trainingjob_operator.jobs.resync import Resync, Scope
+from trainingjob_operator.jobs.resync import Resync
 from trainingjob_operator.jobs.watch_events import Intake
 from trainingjob_operator.jobs.work_queue import WorkQueue
 from trainingjob_operator.jobs.workers import Workers
@@ -32,8 +32,8 @@ from trainingjob_operator.kube.events import EventRecorder
 from trainingjob_operator.kube.unreadable import Unreadable
 from trainingjob_operator.log_archive.archiver import Archiver, NoLogArchive
 from trainingjob_operator.log_archive.log_volume import LogVolume, VolumeClaim
-from trainingjob_operator.records.carrier import Carrier, NoRecords
 from trainingjob_operator.records.outbox import Writer
+from trainingjob_operator.records.record_delivery import NoRecords, RecordDelivery
 from trainingjob_operator.retention.clock_guard import ClockGuard
 from trainingjob_operator.retention.first_look import FirstLook
 from trainingjob_operator.retention.housekeeper import Counts, Housekeeper, Memory
@@ -107,13 +107,11 @@ class Engine:
         )
         self.pressure: Final = MemoryPressure(
             settings.memory,
-            Ports(
-                index=self.index,
-                steady=self.steady,
-                read=read_memory or MemoryMeter().read,
-                announce=self._announce,
-            ),
+            self.index,
+            self.steady,
             retention_s=settings.index.retention,
+            read=read_memory or MemoryMeter().read,
+            announce=self._announce,
         )
         self.aging: Final = IndexAging(
             self.index, self.steady, retention_s=self.pressure.retention_s
@@ -150,7 +148,9 @@ class Engine:
             enqueue=self.queue.add,
             creates_default=creates_default,
         )
-        self.carrier: Final = self._carrier(endpoint, cluster, clock) if endpoint else None
+        self.delivery: Final = (
+            self._record_delivery(endpoint, cluster, clock) if endpoint else None
+        )
         self.archiver: Final = self._archiver(volume, cluster, clock) if volume else None
         self.claim: Final = self._claim(volume, cluster) if volume else None
         self.identity_reader: Final = (
@@ -160,7 +160,7 @@ class Engine:
             cluster=cluster,
             index=self.index,
             manifests=self.manifests,
-            records=self.carrier.outbox if self.carrier is not None else NoRecords(),
+            records=self.delivery.outbox if self.delivery is not None else NoRecords(),
             when_finished=self.remover.when_finished,
             logs=self.archiver or NoLogArchive(),
             events=self.events,
@@ -182,7 +182,8 @@ class Engine:
             index=self.index,
             queue=self.queue,
             clock=clock,
-            scope=Scope(namespaces=namespaces, retention_s=self.pressure.retention_s),
+            namespaces=namespaces,
+            retention_s=self.pressure.retention_s,
             interval_s=settings.reconciler.resync_interval,
             settings=settings.decision_settings,
             unreadable=self.unreadable,
@@ -197,8 +198,8 @@ class Engine:
 
     # --- building -------------------------------------------------------------------------------
 
-    def _carrier(self, endpoint: Writer, cluster: Cluster, clock: Clock) -> Carrier:
-        return Carrier(
+    def _record_delivery(self, endpoint: Writer, cluster: Cluster, clock: Clock) -> RecordDelivery:
+        return RecordDelivery(
             self._settings.persist,
             writer=endpoint,
             jobs=cluster,
@@ -266,7 +267,7 @@ class Engine:
         return Memory(
             jobs=len(self.index),
             active=sum(not entry.job.status.is_finished for entry in self.index),
-            waiting=len(self.carrier.cache) if self.carrier is not None else 0,
+            waiting=len(self.delivery.cache) if self.delivery is not None else 0,
             resident_bytes=resident_bytes(),
         )
 
@@ -275,7 +276,7 @@ class Engine:
     async def start(self) -> None:
         """Fill the index, then start deciding: nothing may be concluded from half a picture."""
         await self._read_policies()
-        refill = [self.carrier.refill] if self.carrier is not None else []
+        refill = [self.delivery.refill] if self.delivery is not None else []
         await self.resync.resync_until_done([self.first_look, *refill])
         _logger.info("following %d jobs; watching for more", len(self.index))
         await self._start_archiving()
@@ -286,8 +287,8 @@ class Engine:
         self.add_task(self.policy_watch.run(), "policies")
         self.add_task(self.aging.keep_aging(), "index-aging")
         self.add_task(self.guard.run(), "clock-guard")
-        if self.carrier is not None:
-            self._tasks.extend(self.carrier.start())
+        if self.delivery is not None:
+            self._tasks.extend(self.delivery.start())
         else:
             _logger.warning(
                 "no record endpoint is set (TRAININGJOB_PERSIST__URL): "
@@ -342,7 +343,7 @@ class Engine:
         parts = (
             *(self.index, self.queue, self.manifests, self.reconciler.starter),
             *(self.policies, self.remover, self.events, self.first_look),
-            self.carrier.outbox if self.carrier is not None else None,
+            self.delivery.outbox if self.delivery is not None else None,
             self.archiver.queue if self.archiver is not None else None,
             *((volume.store, volume.sweep) if volume is not None else ()),
         )

@@ -20,7 +20,7 @@ Path(sys.argv[1]).write_text("0")  # enter the cgroup, before anything is alloca
 from trainingjob_operator.clock import SteadyTime, SystemClock
 from trainingjob_operator.core.job import Condition, JobKey, JobStatus, JobView
 from trainingjob_operator.jobs.memory_use import MemoryMeter
-from trainingjob_operator.jobs.memory_pressure import MemoryPressure, Ports
+from trainingjob_operator.jobs.memory_pressure import MemoryPressure
 from trainingjob_operator.settings import MemorySettings
 from trainingjob_operator.jobs.job_index import JobIndex
 
@@ -28,7 +28,7 @@ MIB = 1024 * 1024
 clock, meter = SteadyTime(SystemClock()), MemoryMeter()
 index = JobIndex(100_000)
 pressure = MemoryPressure(
-    MemorySettings(), Ports(index=index, steady=clock, read=meter.read), retention_s=3600.0
+    MemorySettings(), index, clock, retention_s=3600.0, read=meter.read
 )
 
 

@@ -21,7 +21,7 @@ from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.jobs.job_index import JobIndex
-from trainingjob_operator.jobs.resync import Resync, Scope
+from trainingjob_operator.jobs.resync import Resync
 from trainingjob_operator.jobs.work_queue import WorkQueue
 from trainingjob_operator.kube import bodies
 from trainingjob_operator.kube.cluster import Page
@@ -203,7 +203,8 @@ async def test_a_list_whose_next_page_has_expired_is_made_again_and_complete(
             index=index,
             queue=queue,
             clock=SystemClock(),
-            scope=Scope(namespaces=[api.namespace], retention_s=lambda: 3600.0),
+            namespaces=[api.namespace],
+            retention_s=lambda: 3600.0,
             interval_s=3600,
             settings=DecisionSettings(),
         )

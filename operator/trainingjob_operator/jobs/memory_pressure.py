@@ -10,7 +10,6 @@ import asyncio
 import ctypes
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -35,24 +34,6 @@ def trim_heap() -> bool:
         return False  # another C library, which has no such function
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
-    """The neighbours of the watch over memory.
-
-    Attributes:
-        steady: the time that the index goes by.
-        read: how much memory is used; None: it is not known.
-        trim: gives free memory back to the kernel.
-        announce: reports a change to people. False: that is not possible yet.
-    """
-
-    index: JobIndex
-    steady: SteadyTime
-    read: Callable[[], MemoryUse | None]
-    trim: Callable[[], bool] = trim_heap
-    announce: Callable[[Event], bool] = lambda event: True
-
-
 class MemoryPressure:
     """Knows whether there is pressure, and for how long finished jobs are remembered.
 
@@ -61,16 +42,34 @@ class MemoryPressure:
         is_on: whether there is pressure.
     """
 
-    def __init__(self, settings: MemorySettings, ports: Ports, *, retention_s: float) -> None:
+    def __init__(
+        self,
+        settings: MemorySettings,
+        index: JobIndex,
+        steady: SteadyTime,
+        *,
+        retention_s: float,
+        read: Callable[[], MemoryUse | None],
+        trim: Callable[[], bool] = trim_heap,
+        announce: Callable[[Event], bool] = lambda event: True,
+    ) -> None:
         """Start without pressure.
 
         Args:
             settings: the marks, and the retention under pressure.
-            ports: the neighbours.
+            index: the jobs in memory.
+            steady: the time that the index goes by.
             retention_s: for how long finished jobs are remembered without pressure.
+            read: returns how much memory is used; None: it is not known.
+            trim: gives free memory back to the kernel.
+            announce: reports a change to people. False: that is not possible yet.
         """
         self._settings: Final = settings
-        self._ports: Final = ports
+        self._index: Final = index
+        self._steady: Final = steady
+        self._read: Final = read
+        self._trim: Final = trim
+        self._announce: Final = announce
         self._normal_s: Final = retention_s
         self._still_said = False
         self._unreported: Event | None = None  # the last change alone: what it says holds
@@ -97,7 +96,7 @@ class MemoryPressure:
     def look(self) -> None:
         """Look at memory once, and do what follows."""
         self._report_change()
-        use = self.use = self._ports.read()
+        use = self.use = self._read()
         if use is None:
             return
         if not self.is_on and use.percent > self._settings.pressure_percent:
@@ -132,17 +131,17 @@ class MemoryPressure:
 
     def _report_change(self) -> None:
         """Report the last change, now or at a later look."""
-        if self._unreported is not None and self._ports.announce(self._unreported):
+        if self._unreported is not None and self._announce(self._unreported):
             self._unreported = None
 
     def _forget(self, before: MemoryUse) -> None:
         """Forget what is old enough, hand the memory back, and say so if that was not enough."""
-        oldest = self._ports.steady.now() - timedelta(seconds=self.retention_s())
-        forgotten = self._ports.index.forget_finished_before(oldest)
+        oldest = self._steady.now() - timedelta(seconds=self.retention_s())
+        forgotten = self._index.forget_finished_before(oldest)
         self.forgotten_total += forgotten
         if forgotten:
-            self._ports.trim()
-            self.use = self._ports.read() or before
+            self._trim()
+            self.use = self._read() or before
             _logger.info(
                 "%d finished or suspended jobs left memory: %s", forgotten, _said(self.use)
             )

@@ -50,21 +50,6 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """The namespaces to list, and how much of the past to keep in memory.
-
-    Attributes:
-        namespaces: the namespaces to list; None alone stands for all of them.
-        retention_s: how many seconds ago a job can have finished to come back into the index; one
-            that left pods that run always does. It is less while memory is short. One that says
-            that it finished in the future does not.
-    """
-
-    namespaces: Sequence[str | None]
-    retention_s: Callable[[], float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Jobs:
     """The result of a list of jobs: their uids, those that the index lacks, the list's version.
 
@@ -95,12 +80,29 @@ class Resync:
         index: JobIndex,
         queue: WorkQueue[JobKey],
         clock: Clock,
-        scope: Scope,
+        namespaces: Sequence[str | None],
+        retention_s: Callable[[], float],
         interval_s: float,
         settings: DecisionSettings,
         unreadable: Unreadable | None = None,
         on_rewind: Callable[[str], object] = lambda why: None,
     ) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            cluster: where to list.
+            index: the jobs in memory.
+            queue: takes the keys of jobs that differ.
+            clock: the time.
+            namespaces: the namespaces to list; None alone stands for all of them.
+            retention_s: returns how many seconds ago a job can have finished to come back into the
+                index; one that left pods that run always does. It is less while memory is short.
+                One that says that it finished in the future does not.
+            interval_s: seconds between two passes.
+            settings: the settings of decisions.
+            unreadable: the lists that are forbidden to us; None: one of its own.
+            on_rewind: called with the reason when the cluster was put back to an earlier state.
+        """
         self.unreadable: Final = (
             unreadable if unreadable is not None else Unreadable(clock.monotonic)
         )
@@ -108,7 +110,8 @@ class Resync:
         self._index: Final = index
         self._queue: Final = queue
         self._clock: Final = clock
-        self._scope: Final = scope
+        self._namespaces: Final = namespaces
+        self._retention_s: Final = retention_s
         self._interval_s: Final = interval_s
         self._settings: Final = settings
         self._on_rewind: Final = on_rewind
@@ -148,7 +151,7 @@ class Resync:
         due = self._clock.monotonic() + self._interval_s
         while True:
             namespaces = await self._wait_until(due)
-            if namespaces is self._scope.namespaces:
+            if namespaces is self._namespaces:
                 self._requested.clear()
                 due = self._clock.monotonic() + self._interval_s
             try:
@@ -175,11 +178,11 @@ class Resync:
         except TimeoutError:
             if wait < left:
                 return tuple(self._left_out)
-        return self._scope.namespaces
+        return self._namespaces
 
     async def _try(self, namespaces: Sequence[str | None] | None = None) -> bool:
         try:
-            await self._compare(self._scope.namespaces if namespaces is None else namespaces)
+            await self._compare(self._namespaces if namespaces is None else namespaces)
         except KubernetesError as error:
             _logger.warning("cannot list jobs and pods: %s; trying again", error)
             return False
@@ -217,7 +220,7 @@ class Resync:
         Raises:
             ForbiddenError: it was everything. A server that has just started forbids that.
         """
-        if len(refused) == len(self._scope.namespaces):
+        if len(refused) == len(self._namespaces):
             raise next(iter(refused.values()))
         for namespace in namespaces:
             error = refused.get(namespace)
@@ -304,7 +307,7 @@ class Resync:
             return True
         # One that finished in the future would come back until that moment: the sweep finds it.
         return not finishes_ahead(ended, now=now) and now - ended < timedelta(
-            seconds=self._scope.retention_s()
+            seconds=self._retention_s()
         )
 
     def _forget_phantom(self, entry: JobEntry, version: str) -> None:

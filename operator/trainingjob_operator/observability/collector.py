@@ -239,10 +239,10 @@ class Readings(Collector):
             "Jobs that were let go without a stored record; the log has what is known of them.",
             self._engine.reconciler.abandoned_total,
         )
-        carrier = self._engine.carrier
-        if carrier is None:
+        delivery = self._engine.delivery
+        if delivery is None:
             return
-        outbox = carrier.outbox
+        outbox = delivery.outbox
         yield _counter("records_stored", "Records stored.", outbox.stored_total)
         yield _counter(
             "records_rejected", "Records that the endpoint did not take.", outbox.rejected_total
@@ -253,10 +253,10 @@ class Readings(Collector):
         yield _counter(
             "retry_cache_evicted",
             "Keys that made room for younger ones; the refill finds them again.",
-            carrier.cache.evicted_total,
+            delivery.cache.evicted_total,
         )
         yield _counter(
-            "refills", "Times that waiting records were looked for.", carrier.refill.runs_total
+            "refills", "Times that waiting records were looked for.", delivery.refill.runs_total
         )
         yield _gauge(
             "record_endpoint_down",

@@ -219,9 +219,9 @@ class Soak:
 
     def _look(self) -> None:
         gc.collect()
-        life, carrier = self._life, self._life.carrier
-        assert carrier is not None
-        self.evicted = carrier.cache.evicted_total
+        life, delivery = self._life, self._life.delivery
+        assert delivery is not None
+        self.evicted = delivery.cache.evicted_total
         used = {bound.name: bound.used for bound in life.bounded}
         self.looks.append(
             Look(

@@ -14,7 +14,7 @@ from trainingjob_operator.clock import Clock, SteadyTime
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import Condition, JobKey, JobStatus, JobView
 from trainingjob_operator.jobs.job_index import JobIndex
-from trainingjob_operator.jobs.memory_pressure import MemoryPressure, Ports
+from trainingjob_operator.jobs.memory_pressure import MemoryPressure
 from trainingjob_operator.jobs.memory_use import MemoryUse
 from trainingjob_operator.settings import MemorySettings
 
@@ -80,14 +80,15 @@ def pressure_on(
     clock: Clock | None = None,
     settings: MemorySettings | None = None,
 ) -> MemoryPressure:
-    ports = Ports(
-        index=index,
-        steady=SteadyTime(clock or FakeClock()),
+    return MemoryPressure(
+        settings or MemorySettings(),
+        index,
+        SteadyTime(clock or FakeClock()),
+        retention_s=HOUR_S,
         read=memory.read,
         trim=memory.trim,
         announce=memory.announce,
     )
-    return MemoryPressure(settings or MemorySettings(), ports, retention_s=HOUR_S)
 
 
 def test_with_room_left_nothing_is_forgotten() -> None:

@@ -87,18 +87,18 @@ async def test_five_thousand_records_pass_through_a_cache_of_a_thousand() -> Non
     cluster, endpoint = staged()
     endpoint.down = DOWN
     async with operated(cluster, endpoint, max_jobs=6000, retry_cache_size=100) as life:
-        assert life.carrier is not None
+        assert life.delivery is not None
         for number in range(500):
             cluster.create_job(make_job(f"job-{number:04}"))
         await asyncio.sleep(60)
-        assert len(life.carrier.cache) == 100
-        assert life.carrier.cache.evicted_total == 400
+        assert len(life.delivery.cache) == 100
+        assert life.delivery.cache.evicted_total == 400
         assert len(endpoint.rows) == 0
         endpoint.down = None
         await asyncio.sleep(60)
         assert len(endpoint.rows) == 500
         assert {job["status"]["recordState"] for job in cluster.jobs()} == {"Stored"}
-        assert len(life.carrier.cache) == 0
+        assert len(life.delivery.cache) == 0
     assert endpoint.most_in_flight <= 8
 
 

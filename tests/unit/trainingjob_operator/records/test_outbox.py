@@ -49,10 +49,10 @@ async def test_a_record_at_which_the_endpoint_fails_keeps_no_other_from_being_th
     cluster = FakeCluster(LoopClock())
     endpoint = PickyEndpoint(cluster)
     async with operated(cluster, endpoint) as life:
-        assert life.carrier is not None
+        assert life.delivery is not None
         cluster.create_job(make_job("odd"))
         await asyncio.sleep(600)
-        assert life.carrier.outbox.endpoint_is_down
+        assert life.delivery.outbox.endpoint_is_down
         cluster.create_job(make_job("good"))
         await asyncio.sleep(120)
         assert cluster.status("good")["recordState"] == "Stored"
@@ -126,8 +126,8 @@ async def test_news_that_change_nothing_are_not_kept() -> None:
     async with operated(cluster, endpoint) as life:
         await asyncio.sleep(60)
         assert endpoint.tries == 1
-        assert life.carrier is not None
-        assert life.carrier.outbox.delivery_of(job_view(cluster.job())) is None
+        assert life.delivery is not None
+        assert life.delivery.outbox.delivery_of(job_view(cluster.job())) is None
 
 
 async def _outage(cluster: FakeCluster, endpoint: FakeEndpoint, jobs: int) -> None:
@@ -236,8 +236,8 @@ async def test_an_outage_keeps_as_many_keys_as_there_is_room_for_and_no_specs() 
     endpoint.down = EndpointUnavailableError("cannot be reached")
     async with operated(cluster, endpoint, retry_cache_size=120) as life:
         await asyncio.sleep(60)
-        assert life.carrier is not None
-        assert (len(life.carrier.cache), len(life.carrier.outbox.ready)) == (120, 0)
+        assert life.delivery is not None
+        assert (len(life.delivery.cache), len(life.delivery.outbox.ready)) == (120, 0)
         assert len(life.manifests) <= 8  # of those that went out before it was known
         cluster.calls.clear()
         await asyncio.sleep(3600)
@@ -293,8 +293,8 @@ async def test_records_that_fail_while_there_is_no_place_for_them_are_not_tried_
         for minute in range(30):
             cluster.create_job(make_job(f"good-{minute:02}"))
             await asyncio.sleep(60)
-        assert life.carrier is not None
-        assert len(life.carrier.cache) == 2
+        assert life.delivery is not None
+        assert len(life.delivery.cache) == 2
     states = Counter(job["status"]["recordState"] for job in cluster.jobs())
     assert states["Stored"] >= 29
     assert endpoint.tries - states["Stored"] < 200  # of six records in half an hour

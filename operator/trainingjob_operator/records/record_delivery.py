@@ -1,4 +1,4 @@
-"""The parts that carry records out of the cluster, wired together."""
+"""The parts that deliver records to the endpoint, wired together."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from trainingjob_operator.records.retry_cache import RetryCache
 from trainingjob_operator.settings import PersistSettings
 
 
-class Carrier:
+class RecordDelivery:
     """Retry cache, outbox and refill.
 
     Attributes:
@@ -79,7 +79,7 @@ class Carrier:
         self.refill.look_again()
 
     def start(self) -> list[asyncio.Task[Any]]:
-        """Start carrying; cancel the tasks to stop. What they carried waits in the cluster."""
+        """Start to deliver; cancel the tasks to stop. What was under way waits in the cluster."""
         return [
             asyncio.create_task(self.outbox.run(), name="outbox"),
             asyncio.create_task(self.refill.run(), name="refill"),
