@@ -75,7 +75,7 @@ class Operator:
             timeout_s=settings.kubernetes.timeout,
             may_write=self._may_write,
         )
-        self.metrics: Final = Metrics()
+        self.metrics: Final = Metrics(has_volume=bool(settings.volume.root))
         # Beside those of the outbox there are the tries at once, of as many workers.
         more = settings.reconciler.workers
         self.writer: Final = (
@@ -129,7 +129,12 @@ class Operator:
         self.memories: Final = BoundedMemories()
         self.metrics.registry.register(
             Readings(
-                self.engine, self.gateway.requests, self.memories, self.web, leads=self._leads
+                self.engine,
+                self.gateway.requests,
+                self.memories,
+                self.web,
+                leads=self._leads,
+                is_ready=lambda: self.readiness_problem() is None,
             )
         )
         self.shell: Final = Shell()

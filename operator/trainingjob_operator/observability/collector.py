@@ -39,6 +39,7 @@ class Readings(Collector):
         web: WebServer,
         *,
         leads: Callable[[], bool] = lambda: True,
+        is_ready: Callable[[], bool] = lambda: True,
     ) -> None:
         """Prepare to read.
 
@@ -48,8 +49,10 @@ class Readings(Collector):
             memories: what kopf remembers.
             web: the server that answers.
             leads: True while this process may work.
+            is_ready: True while `/readyz` says so.
         """
         self._leads: Final = leads
+        self._is_ready: Final = is_ready
         self._engine: Final = engine
         self._requests: Final = requests
         self._memories: Final = memories
@@ -64,6 +67,11 @@ class Readings(Collector):
             "leader",
             "1: this process works; 0: it is a standby. Always 1 without leader election.",
             int(self._leads()),
+        )
+        yield _gauge(
+            "ready",
+            "1 while /readyz says ok: the picture of the cluster is complete, or this is a standby.",
+            int(self._is_ready()),
         )
         yield from self._bounds()
         yield from self._memory()
@@ -141,6 +149,11 @@ class Readings(Collector):
             "gc_overruns",
             "Runs that took longer than the interval; the next one was skipped.",
             keeper.overruns_total,
+        )
+        yield _gauge(
+            "gc_interval_seconds",
+            "Time between two runs of the housekeeping, as it is set.",
+            keeper.interval_s,
         )
         yield _counter(
             "gc_holds",

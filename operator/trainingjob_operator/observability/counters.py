@@ -21,7 +21,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from trainingjob_operator.volume.sweep.rules import VolumeReport
+from trainingjob_operator.volume.sweep.rules import Room, VolumeReport
 
 PREFIX: Final = "trainingjob_operator_"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -38,7 +38,7 @@ Sweep = Literal["jobs", "volume"]
 class GcMetrics:
     """Counts of retention: call the method of a sweep once at its end, however it ended."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, *, has_volume: bool) -> None:
         self._files: Final = Counter(
             f"{PREFIX}gc_files_removed",
             "Files that the housekeeping removed from the volume.",
@@ -80,6 +80,12 @@ class GcMetrics:
             registry=registry,
         )
         self._reasons: Final[set[str]] = set()
+        # From the start: an alert that waits for the first success has to see that there is none.
+        self._last_success.labels("jobs")
+        if has_volume:
+            self._last_success.labels("volume")
+        self._registry: Final = registry
+        self._room: tuple[Gauge, Gauge] | None = None
 
     def jobs_swept(
         self,
@@ -115,6 +121,8 @@ class GcMetrics:
         self._files.inc(report.files_removed)
         self._directories.inc(report.directories_removed)
         self._bytes.inc(report.bytes_freed)
+        if report.room is not None:
+            self._show(report.room)
         self._ended(
             "volume",
             skipped=report.skipped,
@@ -122,6 +130,24 @@ class GcMetrics:
             seconds=seconds,
             at=at if report.healthy else None,
         )
+
+    def _show(self, room: Room) -> None:
+        if self._room is None:  # no 0 before it is known: that would be a full volume
+            self._room = (
+                Gauge(
+                    f"{PREFIX}volume_size_bytes",
+                    "Size of the log volume's file system, when it was last swept.",
+                    registry=self._registry,
+                ),
+                Gauge(
+                    f"{PREFIX}volume_free_bytes",
+                    "What could still be written to the log volume, when it was last swept.",
+                    registry=self._registry,
+                ),
+            )
+        size, free = self._room
+        size.set(room.size_bytes)
+        free.set(room.free_bytes)
 
     def _ended(
         self,
@@ -158,9 +184,9 @@ class Metrics:
         passes: how long the reconciler's passes took.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_volume: bool = False) -> None:
         self.registry: Final = CollectorRegistry()
-        self.gc: Final = GcMetrics(self.registry)
+        self.gc: Final = GcMetrics(self.registry, has_volume=has_volume)
         self.passes: Final = Histogram(
             f"{PREFIX}reconcile_duration_seconds",
             "Time that one pass over one job took, the waiting for the API server included.",

@@ -137,7 +137,7 @@ class Housekeeper:
             identify: reads anew who we are, or raises VolumeError: nothing is removed then.
             volume_fault: returns why logs could not be written to it when that was last tried.
         """
-        self._interval_s: Final = settings.gc.interval
+        self.interval_s: Final = settings.gc.interval
         self._namespaces: Final = settings.namespaces or (None,)
         self._files_default_s: Final = settings.volume.max_age
         self._cluster: Final = cluster
@@ -193,7 +193,7 @@ class Housekeeper:
         self._say_done(namespace, clock.monotonic() - begun)
 
     def _say_done(self, namespace: str, seconds: float) -> None:
-        interval = wait = self._interval_s
+        interval = wait = self.interval_s
         if seconds > interval:
             self.overruns_total += 1
             wait = self._beats(seconds) * interval - seconds
@@ -236,7 +236,7 @@ class Housekeeper:
         volume = (await self._with_volume(namespace, jobs, listed_at)).volume
         deleted = self._unreported.take_deleted(namespace)
         seconds = self._clock.monotonic() - begun
-        until_next = timedelta(seconds=self._beats(seconds) * self._interval_s)
+        until_next = timedelta(seconds=self._beats(seconds) * self.interval_s)
         run = Run(
             started_at=started_at,
             seconds=seconds,
@@ -356,7 +356,7 @@ class Housekeeper:
 
     def _beats(self, seconds: float) -> int:
         """After how many intervals from its beginning the timer fires again."""
-        return max(math.ceil(seconds / self._interval_s), 1)
+        return max(math.ceil(seconds / self.interval_s), 1)
 
     def _of(self, namespace: str) -> str:
         """Name the policy of the run, unless it is the default one, of which there is one."""

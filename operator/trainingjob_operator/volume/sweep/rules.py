@@ -56,6 +56,19 @@ class LiveJobs:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """The room of a file system.
+
+    Attributes:
+        size_bytes: of the whole, above 0.
+        free_bytes: what those who are not root may still write.
+    """
+
+    size_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class VolumeReport:
     """The result of one sweep of the volume.
 
@@ -69,6 +82,7 @@ class VolumeReport:
         reason: for the condition `VolumeHealthy`.
         message: for people; names what mends it.
         volume_id: of the volume that was looked at; belongs into the policy's `status.volumeId`.
+        room: of its file system, after the sweep; None: it was not measured.
     """
 
     files_removed: int = 0
@@ -80,6 +94,7 @@ class VolumeReport:
     reason: str = ""
     message: str = ""
     volume_id: str | None = None
+    room: Room | None = None
 
 
 class Reason(StrEnum):

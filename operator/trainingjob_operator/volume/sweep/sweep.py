@@ -1,6 +1,7 @@
 """The sweep of the log volume, as the housekeeper calls it: in a thread, one at a time."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from trainingjob_operator.volume.sweep.rules import (
     NS,
     PRESSURE_AGE_S,
     LiveJobs,
+    Room,
     VolumeReport,
     cutoff,
     has_stepped,
@@ -198,6 +200,7 @@ class LogSweep:
                     return sweep_tally.report(volume_id)
                 with root.locked():
                     stepped = self._sweep(root, live, max_age_s, sweep_tally)
+                    sweep_tally.measured(_room_of(root))
         except VolumeError as error:
             if error.reason == REASON_VOLUME_LOCKED:
                 return _locked(str(error))
@@ -303,6 +306,14 @@ class LogSweep:
             tick=budget.tick,
             young_entries=self.young_entries,
         )
+
+
+def _room_of(root: Root) -> Room | None:
+    """Return the room of the file system; None: it has no figures, as some of FUSE have none."""
+    found = os.fstatvfs(root.fd)
+    if found.f_blocks <= 0:
+        return None
+    return Room(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
 
 
 def _locked(message: str) -> VolumeReport:

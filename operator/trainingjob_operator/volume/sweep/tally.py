@@ -8,7 +8,7 @@ from trainingjob_api.constants import REASON_READ_ONLY, REASON_VOLUME_HEALTHY
 from trainingjob_api.errors import VolumeError
 from trainingjob_operator.volume.faults import explain_refusal
 from trainingjob_operator.volume.sweep.entry_verdict import Verdict
-from trainingjob_operator.volume.sweep.rules import Reason, VolumeReport
+from trainingjob_operator.volume.sweep.rules import Reason, Room, VolumeReport
 from trainingjob_operator.volume.sweep.trash import Tally
 
 _ERRORS: Final = frozenset({Reason.DENIED, Reason.UNREADABLE, Reason.BUSY, Reason.MOUNT})
@@ -30,6 +30,7 @@ class SweepTally:
         self._bytes = 0
         self._errors = 0
         self._fault: VolumeError | None = None
+        self._room: Room | None = None
 
     @property
     def removed(self) -> int:
@@ -71,6 +72,10 @@ class SweepTally:
         self._errors += errors
         self._fault = self._fault or fault
 
+    def measured(self, room: Room | None) -> None:
+        """Note what room the volume has now."""
+        self._room = room
+
     def report(self, volume_id: str | None) -> VolumeReport:
         """Return the counts so far."""
         fault = self._fault
@@ -85,4 +90,5 @@ class SweepTally:
             reason=fault.reason if fault else REASON_VOLUME_HEALTHY,
             message=str(fault) if fault else "",
             volume_id=volume_id,
+            room=self._room,
         )

@@ -24,7 +24,7 @@ from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.runtime import Operator
 from trainingjob_operator.settings import PersistSettings, Settings, VolumeSettings
-from trainingjob_operator.volume.sweep.rules import VolumeReport
+from trainingjob_operator.volume.sweep.rules import Room, VolumeReport
 
 PAGE = ROOT / "docs" / "metrics.md"
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -51,7 +51,7 @@ async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
     operator = Operator(settings, Connection(Configuration(), "default"))
     operator.metrics.gc.jobs_swept(skipped={"Pending": 1}, errors=0, seconds=0.1, at=NOW)
     operator.metrics.gc.volume_swept(
-        VolumeReport(skipped={"Foreign": 1}, healthy=True), seconds=0.1, at=NOW
+        VolumeReport(skipped={"Foreign": 1}, healthy=True, room=Room(100, 40)), seconds=0.1, at=NOW
     )
     operator.engine.pressure.look()
     operator.gateway.requests.note("GET", {"limit"}, 200)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from trainingjob_operator.observability.counters import Metrics
-from trainingjob_operator.volume.sweep.rules import VolumeReport
+from trainingjob_operator.volume.sweep.rules import Room, VolumeReport
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -63,6 +63,25 @@ def test_a_volume_that_cannot_be_swept_is_no_success_though_nothing_failed(
     metrics.gc.volume_swept(VolumeReport(healthy=True), seconds=0, at=NOW)
     last = value(metrics, "gc_last_success_timestamp_seconds", sweep="volume")
     assert last == NOW.timestamp()
+
+
+def test_that_no_sweep_has_succeeded_yet_is_shown_from_the_start() -> None:
+    def last(metrics: Metrics, sweep: str) -> float | None:
+        return value(metrics, "gc_last_success_timestamp_seconds", sweep=sweep)
+
+    assert [last(Metrics(), sweep) for sweep in ("jobs", "volume")] == [0, None]
+    with_volume = Metrics(has_volume=True)
+    assert [last(with_volume, sweep) for sweep in ("jobs", "volume")] == [0, 0]
+
+
+def test_the_room_of_the_volume_is_shown_once_it_is_known_and_the_last_one_stays() -> None:
+    metrics = Metrics(has_volume=True)
+    names = ("volume_size_bytes", "volume_free_bytes")
+    metrics.gc.volume_swept(VolumeReport(), seconds=0, at=NOW)
+    assert [value(metrics, name) for name in names] == [None, None]
+    for room in (Room(100, 90), Room(200, 0), None):
+        metrics.gc.volume_swept(VolumeReport(room=room), seconds=0, at=NOW)
+    assert [value(metrics, name) for name in names] == [200, 0]
 
 
 def test_what_is_no_word_or_one_word_too_many_is_no_label_of_its_own() -> None:

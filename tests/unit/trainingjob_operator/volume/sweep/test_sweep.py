@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,6 +36,15 @@ def test_the_old_files_of_a_job_that_is_gone_go(volume: Volume) -> None:
     assert (report.healthy, report.errors, dict(report.skipped)) == (True, 0, {})
     assert report.bytes_freed > 0
     assert volume.trash() == []
+
+
+def test_the_room_of_the_file_system_is_in_the_report(volume: Volume) -> None:
+    room = volume.sweep().room
+    total, _, free = shutil.disk_usage(volume.path)
+    assert room is not None
+    assert room.size_bytes == total
+    assert 0 < room.free_bytes < total
+    assert abs(room.free_bytes - free) < total / 10
 
 
 def test_a_live_job_keeps_everything_however_old(volume: Volume) -> None:
