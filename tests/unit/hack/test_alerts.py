@@ -1,0 +1,314 @@
+"""Each alert fires when it should, and at no other time: by Prometheus' own `promtool test rules`."""
+
+import json
+import re
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from hack.chart import CHART
+from hack.monitoring.alerts import ALERTS, Alert, P
+from tests.support.monitoring.prometheus import find_program
+from tests.support.tree import ROOT
+
+RULES = CHART / "files" / "alerts.yaml"
+RUNBOOKS = ROOT / "docs" / "runbooks"
+STEP = 2
+"""Minutes between two scrapes, and between two evaluations: a longer one takes less time."""
+MINUTES = 240
+STEPS = MINUTES // STEP
+OF = {"a": 'namespace="tj",job="op",pod="a"', "b": 'namespace="tj",job="op",pod="b"'}
+"""The labels of two operators: the leader, and the standby."""
+
+Series = dict[str, str]
+"""Values for each step by series, in promtool's notation: `1x120` is 1 all the time."""
+
+
+def metric(name: str, labels: str = "", pod: str = "a") -> str:
+    """A series of one of the operators."""
+    prefix = "" if name.startswith("process_") else P
+    return f"{prefix}{name}{{{','.join(filter(None, (OF[pod], labels)))}}}"
+
+
+def always(value: float) -> str:
+    return f"{value}x{STEPS}"
+
+
+def growing(per_minute: float) -> str:
+    return f"0+{per_minute * STEP}x{STEPS}"
+
+
+def in_turns(*values: float, minutes: int) -> str:
+    """Each of the values for so long, again and again."""
+    turn = [f"{value}x{minutes // STEP - 1}" for value in values]
+    return " ".join(turn * (MINUTES // (minutes * len(values)) + 1))
+
+
+def lately(before: float, after: float) -> str:
+    """A number that has changed half an hour before the end."""
+    return f"{before}x{STEPS - 16} {after}x14"
+
+
+def ages(seconds: float) -> str:
+    """A moment that is always so long ago."""
+    return f"-{seconds}+{60 * STEP}x{STEPS}"
+
+
+def bounded(structure: str, used: float, limit: float) -> Series:
+    label = f'structure="{structure}"'
+    return {
+        metric("bounded_used", label): always(used),
+        metric("bounded_limit", label): always(limit),
+    }
+
+
+WELL: Series = {
+    **{metric("build_info", 'version="1"', pod): always(1) for pod in OF},
+    **{metric("process_start_time_seconds", pod=pod): always(1) for pod in OF},
+    **{metric("ready", pod=pod): always(1) for pod in OF},
+    metric("leader"): always(1),
+    metric("leader", pod="b"): always(0),
+    metric("api_requests_total", 'verb="watch",code="2xx"'): growing(0.2),
+    metric("api_requests_total", 'verb="get",code="2xx"'): growing(60),
+    metric("api_requests_total", 'verb="patch",code="4xx"'): growing(20),
+    metric("api_requests_total", 'verb="get",code="5xx"'): growing(1),
+    metric("memory_used_bytes"): always(89),
+    metric("memory_limit_bytes"): always(100),
+    # Pressure comes and goes: half an hour, again and again.
+    metric("memory_pressure"): in_turns(1, 0, minutes=30),
+    metric("lists_forbidden"): always(0),
+    metric("reconciles_total"): growing(100),
+    metric("reconcile_errors_total"): growing(9),
+    metric("work_queue_depth"): always(50),
+    **bounded("index", 17_000, 20_000),
+    **bounded("pods", 10, 100_000),
+    **bounded("work_queue", 70_000, 80_000),
+    **bounded("manifest_cache_bytes", 16, 16),  # full for ever, as caches are
+    **bounded("retry_cache", 790, 1000),
+    metric("record_endpoint_down"): in_turns(1, 0, minutes=12),
+    metric("records_rejected_total"): always(3),  # those of the day before
+    metric("records_abandoned_total"): always(1),
+    metric("gc_interval_seconds"): always(600),
+    metric("gc_interval_seconds", pod="b"): always(600),
+    # Ended 50 minutes ago: three times the interval is no reason to be called.
+    metric("gc_last_success_timestamp_seconds", 'sweep="jobs"'): ages(3000),
+    metric("gc_last_success_timestamp_seconds", 'sweep="volume"'): ages(3000),
+    metric("gc_last_success_timestamp_seconds", 'sweep="jobs"', "b"): always(0),
+    metric("gc_holds_total", 'cause="StoodStill"'): always(2),
+    metric("gc_delete_errors_total"): always(5),
+    metric("gc_skipped_total", 'sweep="jobs",reason="Kept"'): growing(7),
+    metric("gc_skipped_total", 'sweep="jobs",reason="RecordPending"'): f"0+1x30 30x{STEPS - 31}",
+    metric("gc_skipped_total", 'sweep="volume",reason="young"'): growing(7),
+    metric("gc_skipped_total", 'sweep="volume",reason="JobsUnknown"'): always(2),
+    metric("volume_size_bytes"): always(1000),
+    metric("volume_free_bytes"): always(101),
+}
+"""A busy install that is well, with each number near the threshold of its alert."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is wrong, and what fires.
+
+    Attributes:
+        alert: that the case is of.
+        series: what differs from `WELL`; nothing: there are no series at all.
+        also: the alerts that fire beside it, because they are true as well.
+    """
+
+    alert: str
+    series: Series = field(default_factory=dict)
+    also: tuple[str, ...] = ()
+
+
+JOBS, VOLUME = 'sweep="jobs"', 'sweep="volume"'
+CASES = [
+    Case("TrainingJobOperatorAbsent"),
+    Case("TrainingJobOperatorNoLeader", {metric("leader"): always(0)}),
+    Case(
+        "TrainingJobOperatorManyLeaders",
+        {
+            metric("leader", pod="b"): always(1),
+            metric("gc_last_success_timestamp_seconds", 'sweep="jobs"', "b"): ages(60),
+        },
+    ),
+    Case(
+        "TrainingJobOperatorLeaderFlapping",
+        {
+            metric("leader"): in_turns(1, 0, minutes=10),
+            metric("leader", pod="b"): in_turns(0, 1, minutes=10),
+            metric("gc_last_success_timestamp_seconds", 'sweep="jobs"', "b"): ages(60),
+        },
+    ),
+    Case(
+        "TrainingJobOperatorRestarting",
+        {
+            metric("process_start_time_seconds", pod="b"): in_turns(*range(24), minutes=10),
+        },
+    ),
+    Case("TrainingJobOperatorNotReady", {metric("ready", pod="b"): always(0)}),
+    Case(
+        "TrainingJobOperatorWatchSilent",
+        {metric("api_requests_total", 'verb="watch",code="2xx"'): always(30)},
+    ),
+    Case("TrainingJobOperatorMemoryHigh", {metric("memory_used_bytes"): always(91)}),
+    Case("TrainingJobOperatorMemoryPressure", {metric("memory_pressure"): always(1)}),
+    Case(
+        "TrainingJobOperatorApiErrors",
+        {metric("api_requests_total", 'verb="get",code="none"'): growing(10)},
+    ),
+    Case("TrainingJobOperatorRightsMissing", {metric("lists_forbidden"): always(1)}),
+    Case("TrainingJobOperatorReconcileErrors", {metric("reconcile_errors_total"): growing(12)}),
+    Case(
+        "TrainingJobOperatorStuck",
+        {metric("reconciles_total"): always(500), metric("reconcile_errors_total"): always(0)},
+    ),
+    Case("TrainingJobOperatorIndexFull", bounded("index", 18_001, 20_000)),
+    Case("TrainingJobOperatorIndexFull", bounded("pods", 99_000, 100_000)),
+    Case("TrainingJobOperatorQueueFull", bounded("log_queue", 9_500, 10_000)),
+    Case("TrainingJobRecordEndpointDown", {metric("record_endpoint_down"): always(1)}),
+    Case("TrainingJobRecordsWaiting", bounded("retry_cache", 1000, 1000)),
+    Case(
+        "TrainingJobRecordsRejected",
+        {metric("records_rejected_total"): lately(0, 1)},
+    ),
+    Case(
+        "TrainingJobRecordsAbandoned",
+        {metric("records_abandoned_total"): lately(0, 1)},
+    ),
+    Case(
+        "TrainingJobFinishedJobsStuck",
+        {metric("gc_skipped_total", f'{JOBS},reason="LogsPending"'): growing(0.1)},
+    ),
+    Case(
+        "TrainingJobHousekeepingLate",
+        {metric("gc_last_success_timestamp_seconds", VOLUME): ages(3400)},
+    ),
+    Case(
+        "TrainingJobHousekeepingLate",  # none has succeeded since the start
+        {metric("gc_last_success_timestamp_seconds", JOBS): always(0)},
+    ),
+    Case(
+        "TrainingJobHousekeepingHeld",
+        {metric("gc_holds_total", 'cause="ClockStepped"'): lately(0, 1)},
+    ),
+    Case("TrainingJobDeletionsRefused", {metric("gc_delete_errors_total"): growing(0.1)}),
+    Case("TrainingJobLogVolumeFilling", {metric("volume_free_bytes"): always(90)}),
+    Case(
+        "TrainingJobLogVolumeFull",
+        {metric("volume_free_bytes"): always(19)},
+        also=("TrainingJobLogVolumeFilling",),
+    ),
+    Case(
+        "TrainingJobLogVolumeLeftAlone",
+        {metric("gc_skipped_total", f'{VOLUME},reason="PolicyUnknown"'): growing(0.1)},
+    ),
+]
+
+
+def check(folder: Path, series: Series, expected: dict[str, list[str]]) -> None:
+    """Let promtool compare: by query over `ALERTS`, the names of the alerts that it returns."""
+    test = {
+        "rule_files": [str(RULES)],
+        "evaluation_interval": f"{STEP}m",
+        "tests": [
+            {
+                "interval": f"{STEP}m",
+                "input_series": [{"series": s, "values": v} for s, v in series.items()],
+                "promql_expr_test": [
+                    {
+                        "expr": query,
+                        "eval_time": f"{MINUTES}m",
+                        "exp_samples": [
+                            {"labels": f'{{alertname="{name}"}}', "value": 1} for name in names
+                        ],
+                    }
+                    for query, names in expected.items()
+                ],
+            }
+        ],
+    }
+    path = folder / "test.yaml"
+    path.write_text(json.dumps(test))  # which is YAML, too
+    command = [str(find_program("promtool")), "test", "rules", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+FIRING = 'group by (alertname) (ALERTS{alertstate="firing"})'
+EVER = f'group by (alertname) (max_over_time(ALERTS{{alertstate="firing"}}[{MINUTES}m]))'
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.alert)
+def test_an_alert_fires_when_something_is_wrong_and_no_other_one_does(
+    case: Case, tmp_path: Path
+) -> None:
+    series = WELL | case.series if case.series else {}
+    check(tmp_path, series, {FIRING: sorted([case.alert, *case.also])})
+
+
+def test_no_alert_has_ever_fired_while_all_is_well(tmp_path: Path) -> None:
+    check(tmp_path, WELL, {EVER: []})
+
+
+def test_no_alert_fires_for_a_hand_over_or_an_install_without_options(tmp_path: Path) -> None:
+    """A rolling update: the standby's pod ends, then the leader's, and new ones come."""
+    over = {
+        metric("leader"): f"1x{STEPS // 2} stale",
+        metric("leader", pod="b"): f"0x{STEPS // 2 + 1} 1x{STEPS // 2}",
+        metric("gc_last_success_timestamp_seconds", 'sweep="jobs"', "b"): (
+            f"0x{STEPS // 2 + 4} {STEPS // 2 * STEP * 60}x{STEPS // 6}"
+        ),
+    }
+    check(tmp_path, WELL | over, {EVER: []})
+    options = ("record", "gc_skipped", "volume_", "memory_", "bounded_used{structure=retry")
+    bare = {
+        name: values
+        for name, values in WELL.items()
+        if not name.startswith(tuple(P + option for option in options))
+    }
+    assert len(bare) < len(WELL)
+    check(tmp_path, bare, {EVER: []})
+
+
+def test_every_alert_has_a_case() -> None:
+    assert {case.alert for case in CASES} == {alert.name for alert in ALERTS}
+    assert len({alert.name for alert in ALERTS}) == len(ALERTS)
+
+
+def test_prometheus_finds_nothing_wrong_with_the_rules() -> None:
+    command = [str(find_program("promtool")), "check", "rules", "--lint-fatal", str(RULES)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(ALERTS)} rules found" in done.stdout
+
+
+def test_every_metric_of_an_alert_is_on_the_page_of_metrics() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    documented = set(re.findall(r"^\| `(trainingjob_operator_\w+)`", page, re.MULTILINE))
+    named = {name for alert in ALERTS for name in re.findall(rf"\b{P}\w+", alert.expr)}
+    assert len(named) > 15
+    assert named - documented == set()
+    others = {
+        name for alert in ALERTS for name in re.findall(r"\b(?:process|up|kube)_?\w*", alert.expr)
+    }
+    assert others == {"process_start_time_seconds"}
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
+def test_every_alert_has_a_page_that_says_what_to_do(alert: Alert) -> None:
+    pages = {path.stem for path in RUNBOOKS.glob("TrainingJob*.md")}
+    assert pages == {each.name for each in ALERTS}
+    text = (RUNBOOKS / f"{alert.name}.md").read_text()
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    assert titles == [
+        alert.name,
+        "What it means",
+        "What is at risk",
+        "What to look at",
+        "What to do",
+    ]
+    sections = re.split(r"^## .*$", text, flags=re.MULTILINE)[1:]
+    assert min(len(section.split()) for section in sections) > 5
