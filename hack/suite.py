@@ -105,6 +105,7 @@ AREAS: Final[dict[str, tuple[str, ...]]] = {
         f"{OPERATOR}/test_runtime_start.py",
         f"{OPERATOR}/test_settings.py",
         "tests/integration/test_as_a_number.py",
+        "tests/integration/test_command_lease.py",
         "tests/integration/test_demo.py",
         "tests/integration/test_gc_command.py",
         "tests/integration/test_leadership.py",

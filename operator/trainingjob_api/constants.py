@@ -43,6 +43,9 @@ ANNOTATION_KEEP: Final = f"{GROUP}/keep"
 ANNOTATION_DISCARD_RECORD: Final = f"{GROUP}/discard-record"
 """On a job, with the value `true`: give its record up, whether it was stored or not."""
 
+ANNOTATION_NAMESPACES: Final = f"{GROUP}/namespaces"
+"""On the operator's Lease: the namespaces that its holder serves, as a comma list, or `*`."""
+
 FINALIZER_RECORD: Final = f"{GROUP}/record"
 """On a job: its record is owed to the database; the job may not vanish before it is stored."""
 

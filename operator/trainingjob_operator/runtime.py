@@ -13,6 +13,7 @@ import kopf
 from trainingjob_api.errors import SettingsError
 from trainingjob_operator.clock import Clock, ClockSinceBoot, SystemClock
 from trainingjob_operator.core.gitops import instance_label
+from trainingjob_operator.core.lease import ALL_NAMESPACES
 from trainingjob_operator.engine import Engine, policy_namespaces
 from trainingjob_operator.handlers.lifecycle import (
     operator_settings,
@@ -282,9 +283,14 @@ async def run(settings: Settings, *, kubeconfig: str | None, context: str | None
 
 def leadership_from(settings: Settings, connection: Connection) -> Leadership:
     """Return this process as a candidate for the Lease; nothing is sent yet."""
-    namespace = settings.operator_namespace or connection.namespace
+    lease = LeaseGateway(
+        connection,
+        namespace=settings.operator_namespace or connection.namespace,
+        name=settings.leader_election.lease_name,
+        serves=",".join(settings.namespaces) or ALL_NAMESPACES,
+    )
     return Leadership(
-        LeaseGateway(connection, namespace=namespace, name=settings.leader_election.lease_name),
+        lease,
         ClockSinceBoot(),
         identity=new_identity(socket.gethostname()),
         times=settings.leader_election.times,

@@ -133,8 +133,12 @@ def test_what_an_upgrade_could_not_free_the_next_one_frees(
     cluster.install({"watchNamespaces": both})
     narrow: Values = {"watchNamespaces": [cluster.namespace]}
     hooks = would_free(cluster, narrow)
-    assert granted(one(hooks, "Role", part="narrowing")) == RIGHTS
-    assert one(hooks, "Role", part="narrowing")["metadata"]["namespace"] == cluster.team
+    assert granted(one(hooks, "Role", NARROWED, part="narrowing")) == RIGHTS
+    assert one(hooks, "Role", NARROWED, part="narrowing")["metadata"]["namespace"] == cluster.team
+    lease = one(hooks, "Role", f"{NARROWED}-lease", part="narrowing")
+    assert lease["metadata"]["namespace"] == cluster.namespace
+    assert granted(lease) == {}
+    assert granted(lease, of=RELEASE) == {"coordination.k8s.io/leases": {"get"}}
     assert not [found for found in hooks if found["kind"].startswith("Cluster")]
 
     with pytest.raises(RenderError, match="post-upgrade hook"):

@@ -35,7 +35,10 @@ RIGHTS_BESIDE_THE_OPERATOR = {
     "apps/deployments": {"get"},
     "apps/deployments/scale": {"patch"},
     "/pods": {"list"},
+    "coordination.k8s.io/leases": {"get", "update"},
 }
+"""That to create a Lease is used where there is none."""
+
 READY = ("--wait", "--timeout=90s")
 NAMESPACE_GOES_WITHIN_S = 60.0
 FIRST_POD_WITHIN_S = 120.0
@@ -199,10 +202,12 @@ async def test_what_waits_at_an_uninstall_is_stored_and_the_next_install_has_it(
         await api.wait_for_job("late", lambda s: s.get("recordState") == "Pending")
         scale(cluster, RELEASE, 0)
         scale(cluster, RECORDS, 1)
+        cluster.kubectl("-n", cluster.namespace, "delete", "lease", RELEASE)
 
         cluster.helm("uninstall", RELEASE, "--timeout=150s")
 
         assert "stored 1 records, gave up 0" in node.log(UNINSTALL_NAME)
+        assert ("coordination.k8s.io/leases", "create") in used_by(cluster, UNINSTALL_NAME)
         with closing(sqlite3.connect(node.claim(RECORDS) / "records.db")) as connection:
             assert connection.execute("SELECT name FROM records").fetchall() == [("late",)]
 

@@ -1,5 +1,6 @@
 """The rights: exactly these verbs, for the operator and for people."""
 
+import json
 import re
 
 from hack.chart import CHART, NAMESPACE
@@ -95,17 +96,20 @@ def test_the_uninstall_may_stop_the_operator_and_free_what_it_holds() -> None:
     cluster_wide = granted(one(objects, "ClusterRole", part="uninstall"))
     assert cluster_wide == UNINSTALL
     here = one(objects, "Role", part="uninstall")
-    assert granted(here) == {"/pods": {"list"}}
+    assert granted(here) == {"/pods": {"list"}} | LEASE
     assert granted(here, of="trainingjob-operator") == {
         "apps/deployments": {"get"},
         "apps/deployments/scale": {"patch"},
+        "coordination.k8s.io/leases": {"get", "update"},
     }
+    alone = render({"leaderElection": {"enabled": False}}, hooks=True)
+    assert "leases" not in json.dumps(alone)
     named = render(NAMED, hooks=True)
     roles = {found["metadata"]["namespace"]: found for found in named if found["kind"] == "Role"}
     assert set(roles) == {NAMESPACE, "team-a", "team-b"}
     # The default policy is in the operator's own namespace, wherever the jobs are.
     policies = {key: verbs for key, verbs in UNINSTALL.items() if "policies" in key}
-    assert granted(roles[NAMESPACE]) == {"/pods": {"list"}} | policies
+    assert granted(roles[NAMESPACE]) == {"/pods": {"list"}} | policies | LEASE
     assert granted(roles["team-a"]) == granted(roles["team-b"]) == UNINSTALL
     assert not [found for found in named if found["kind"].startswith("Cluster")]
 

@@ -1,3 +1,14 @@
+{{/* To take and to renew the Lease. No name can be given to the right to create. */}}
+{{- define "trainingjob-operator.leaseRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "trainingjob-operator.fullname" . }}]
+  verbs: [get, update]
+{{- end }}
+
 {{/* "true" if two operators can have everything that they share; else nothing. */}}
 {{- define "trainingjob-operator.canShare" -}}
 {{- if .Values.leaderElection.enabled }}

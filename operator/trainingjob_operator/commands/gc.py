@@ -2,17 +2,21 @@
 
 import json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from trainingjob_api.constants import POLICY_NAME, REASON_CLOCK_STEPPED
 from trainingjob_api.errors import KubernetesError
 from trainingjob_operator.clock import Clock, SystemClock
+from trainingjob_operator.commands.command_lease import LeaseHeldError, holding_lease
 from trainingjob_operator.core.gitops import instance_label
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.engine import Engine
-from trainingjob_operator.kube.connection import connect
+from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.gateway import Gateway
+from trainingjob_operator.kube.write_gate import MayWrite
 from trainingjob_operator.log_archive.log_volume import LogVolume, log_volume_from
 from trainingjob_operator.observability.counters import Metrics
 from trainingjob_operator.retention.job_sweep import JobsReport
@@ -79,25 +83,44 @@ async def collect(
     clock = clock or SystemClock()
     account = Account(listing=Listing() if dry_run else None)
     home = settings.operator_namespace or connection.namespace
-    async with Gateway(connection, timeout_s=settings.kubernetes.timeout) as gateway:
-        engine = Engine(
-            settings,
-            gateway,
-            clock,
-            namespace=home,
-            on_pass=lambda seconds: None,
-            counts=Metrics().gc,
-            volume=_volume(settings, clock, account.listing),
-            on_deleted=lambda key, reason: account.jobs.append((key, reason)),
-            creates_default=False,
-            dry_run=dry_run,
-        )
-        try:
+    try:
+        async with (
+            _alone(settings, connection, dry_run=dry_run) as may_write,
+            Gateway(
+                connection, timeout_s=settings.kubernetes.timeout, may_write=may_write
+            ) as gateway,
+        ):
+            engine = Engine(
+                settings,
+                gateway,
+                clock,
+                namespace=home,
+                on_pass=lambda seconds: None,
+                counts=Metrics().gc,
+                volume=_volume(settings, clock, account.listing),
+                on_deleted=lambda key, reason: account.jobs.append((key, reason)),
+                creates_default=False,
+                dry_run=dry_run,
+            )
             await _sweep(engine, account)
-        except KubernetesError as error:
-            account.failed.append(f"the API server: {error}; run it again")
+    except LeaseHeldError as error:
+        account.failed.append(f"{error}; with --dry-run it only looks, at any time")
+    except KubernetesError as error:
+        account.failed.append(f"the API server: {error}; run it again")
     _tell(account, output)
     return account.went_well
+
+
+@asynccontextmanager
+async def _alone(
+    settings: Settings, connection: Connection, *, dry_run: bool
+) -> AsyncIterator[MayWrite | None]:
+    """Hold the operator's Lease: it keeps house itself. Whoever only looks needs none."""
+    if dry_run:
+        yield None
+        return
+    async with holding_lease(settings, connection, command="gc") as may_write:
+        yield may_write
 
 
 def _volume(settings: Settings, clock: Clock, listing: Listing | None) -> LogVolume | None:

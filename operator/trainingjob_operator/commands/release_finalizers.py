@@ -5,16 +5,21 @@ it holds in the others, nor to see that something is held there.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from trainingjob_api.constants import ANNOTATION_DISCARD_RECORD
 from trainingjob_api.errors import KubernetesError, NotServedError, SettingsError
 from trainingjob_operator.clock import SystemClock
+from trainingjob_operator.commands.command_lease import LeaseHeldError, holding_lease
 from trainingjob_operator.commands.finalizer_release import Account, FinalizerRelease
+from trainingjob_operator.commands.handover import wait_for_handover
 from trainingjob_operator.core.record import record_line
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.deployments import DeploymentGateway
+from trainingjob_operator.kube.gateway import Gateway
+from trainingjob_operator.kube.write_gate import MayWrite
 from trainingjob_operator.records.endpoint import RecordWriter, writer_from
 from trainingjob_operator.settings import Settings, whole_namespaces
 
@@ -62,11 +67,16 @@ async def release(
         )
     connection = await connect(kubeconfig, context)
     writer = writer_from(settings.persist) if settings.persist.url else None
-    timeout_s, is_its_cluster = settings.kubernetes.timeout, False
+    is_its_cluster = False
     try:
-        async with DeploymentGateway(connection, timeout_s=timeout_s) as gateway:
-            if deployment is not None:
-                is_its_cluster = await _stop(gateway, connection, deployment)
+        if deployment is not None:
+            is_its_cluster = await _stop(settings, connection, deployment)
+        async with (
+            _without_operator(settings, connection, deployment, only, spared) as may_write,
+            Gateway(
+                connection, timeout_s=settings.kubernetes.timeout, may_write=may_write
+            ) as gateway,
+        ):
             account = await FinalizerRelease(
                 gateway,
                 writer,
@@ -82,6 +92,9 @@ async def release(
             ).run()
     except NotServedError as error:
         return _not_served(error, is_its_cluster=is_its_cluster)
+    except LeaseHeldError as error:
+        _say(str(error))
+        return False
     except KubernetesError as error:
         _say(f"{error}; run it again")
         return False
@@ -91,10 +104,34 @@ async def release(
     return not account.held
 
 
-async def _stop(gateway: DeploymentGateway, connection: Connection, deployment: str) -> bool:
+@asynccontextmanager
+async def _without_operator(
+    settings: Settings,
+    connection: Connection,
+    deployment: str | None,
+    only: Sequence[str],
+    spared: Sequence[str],
+) -> AsyncIterator[MayWrite | None]:
+    """Make sure that no operator holds again what is released.
+
+    One that goes has gone, and we hold its Lease; one that stays serves these namespaces no longer.
+    """
+    if only or spared:
+        await wait_for_handover(settings, connection, only=only, spared=spared, say=_say)
+        yield None
+        return
+    namespace = (deployment or "").rpartition("/")[0]
+    async with holding_lease(
+        settings, connection, command="release-finalizers", namespace=namespace
+    ) as may_write:
+        yield may_write
+
+
+async def _stop(settings: Settings, connection: Connection, deployment: str) -> bool:
     namespace, _, name = deployment.rpartition("/")
     namespace = namespace or connection.namespace
-    was_there = await gateway.stand_still(namespace, name, patience_s=STOP_PATIENCE_S)
+    async with DeploymentGateway(connection, timeout_s=settings.kubernetes.timeout) as gateway:
+        was_there = await gateway.stand_still(namespace, name, patience_s=STOP_PATIENCE_S)
     _say(
         f"the operator {namespace}/{name} "
         + ("is scaled to 0, and its pod is gone" if was_there else "is not there")

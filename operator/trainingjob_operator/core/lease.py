@@ -4,16 +4,20 @@ The rules are those of client-go's `leaderelection`, and the names of the times 
 decision: `kube.lease` talks to the API server, and `leadership` brings both together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 from typing import Any, Final
 
+from trainingjob_api.constants import ANNOTATION_NAMESPACES
 from trainingjob_operator.core.rawread import as_dict, as_int, as_str
 
 MICRO_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 """The format of a Lease's times, in UTC."""
+
+ALL_NAMESPACES: Final = "*"
+"""In place of the list of the namespaces that a holder serves."""
 
 _RELEASED_S: Final = 1
 """The duration of a Lease without a holder, as client-go writes it."""
@@ -36,13 +40,19 @@ class LeaseTimes:
 
 @dataclass(frozen=True, slots=True)
 class LeaseView:
-    """A Lease as it was read. What another writer left out or spoilt is as if it were empty."""
+    """A Lease as it was read. What another writer left out or spoilt is as if it were empty.
+
+    Attributes:
+        serves: the namespaces whose jobs its holder works on, as a comma list; `*`: all; empty: none;
+            None: it does not say so.
+    """
 
     holder: str = ""
     duration_s: int = 0
     acquire_time: str = ""
     renew_time: str = ""
     transitions: int = 0
+    serves: str | None = field(default=None, compare=False)
     # A change of labels alone is no renewal: only `spec` is compared.
     resource_version: str = field(default="", compare=False)
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False)
@@ -50,16 +60,34 @@ class LeaseView:
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> "LeaseView":
         """Read a Lease as the API server answered it."""
-        spec = as_dict(raw.get("spec"))
+        spec, metadata = as_dict(raw.get("spec")), as_dict(raw.get("metadata"))
+        serves = as_dict(metadata.get("annotations")).get(ANNOTATION_NAMESPACES)
         return cls(
             holder=as_str(spec.get("holderIdentity")),
             duration_s=as_int(spec.get("leaseDurationSeconds")),
             acquire_time=as_str(spec.get("acquireTime")),
             renew_time=as_str(spec.get("renewTime")),
             transitions=as_int(spec.get("leaseTransitions")),
-            resource_version=as_str(as_dict(raw.get("metadata")).get("resourceVersion")),
+            serves=None if serves is None else as_str(serves),
+            resource_version=as_str(metadata.get("resourceVersion")),
             raw=raw,
         )
+
+
+def is_served(lease: LeaseView, *, only: Collection[str], spared: Collection[str]) -> bool:
+    """True if the holder of a Lease says that it serves namespaces that are to be left.
+
+    Args:
+        lease: the Lease.
+        only: these namespaces are to be left; empty: all are.
+        spared: but for these.
+    """
+    if not lease.holder or not lease.serves:
+        return False
+    if lease.serves == ALL_NAMESPACES:
+        return True
+    served = set(lease.serves.split(",")) - set(spared)
+    return bool(served & set(only)) if only else bool(served)
 
 
 class LeaseStep(Enum):

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from trainingjob_api.constants import ANNOTATION_NAMESPACES
 from trainingjob_api.errors import ConflictError
 from trainingjob_operator.core.lease import LeaseView
 from trainingjob_operator.kube.bodies import as_created
@@ -17,13 +18,23 @@ _LONGEST_S: Final = 60.0
 class LeaseGateway(Gateway):
     """The calls for one Lease, on connections of their own: they never queue behind other calls."""
 
-    def __init__(self, connection: Connection, *, namespace: str, name: str) -> None:
-        """Prepare the calls; nothing is sent yet."""
+    def __init__(
+        self, connection: Connection, *, namespace: str, name: str, serves: str | None = None
+    ) -> None:
+        """Prepare the calls; nothing is sent yet.
+
+        Args:
+            connection: where to and as whom.
+            namespace: the Lease's.
+            name: its name.
+            serves: what its next holder says of itself, see `LeaseView`; None: nothing.
+        """
         super().__init__(
             connection, timeout_s=_LONGEST_S, user_agent="trainingjob-operator/leader-election"
         )
         self.namespace: Final = namespace
         self.name: Final = name
+        self._serves: Final = serves
         self._path: Final = f"/apis/{API_VERSION}/namespaces/{namespace}/leases"
 
     async def read_lease(self) -> LeaseView | None:
@@ -61,6 +72,11 @@ class LeaseGateway(Gateway):
             raise ConflictError(f"the Lease {self.namespace}/{self.name} is gone")
         return LeaseView.of(raw)
 
-    @staticmethod
-    def _object(metadata: Object, spec: Object) -> Object:
+    def _object(self, metadata: Object, spec: Object) -> Object:
+        annotations = {
+            **(metadata.get("annotations") or {}),
+            ANNOTATION_NAMESPACES: self._serves,
+        }
+        kept = {name: value for name, value in annotations.items() if value is not None}
+        metadata = {**metadata, "annotations": kept}
         return {"apiVersion": API_VERSION, "kind": "Lease", "metadata": metadata, "spec": spec}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainingjob_operator.core.lease import LeaseState, LeaseStep, LeaseTimes, LeaseView
+from trainingjob_operator.core.lease import LeaseState, LeaseStep, LeaseTimes, LeaseView, is_served
 
 TIMES = LeaseTimes(duration_s=15, renew_deadline_s=10, retry_s=2)
 WALL = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -259,3 +259,27 @@ def test_a_leader_whose_answer_comes_late_ends_before_another_one_begins() -> No
     election.apply(other)
     election.answer(other)
     assert other.state.leads(election.true + 500.0)
+
+
+@pytest.mark.parametrize(
+    ("serves", "only", "spared", "is_left"),
+    [
+        ("a,b", ["b", "c"], [], False),
+        ("a,b", ["c"], [], True),
+        ("a,b", [], ["a"], False),
+        ("a,b", [], ["a", "b"], True),
+        ("*", ["c"], [], False),
+        ("*", [], ["a"], False),
+        ("", ["a"], [], True),  # a command
+        (None, ["a"], [], True),  # it does not say so: its rights decide
+    ],
+)
+def test_a_namespace_is_left_when_the_holder_says_that_it_serves_others(
+    serves: str | None, only: list[str], spared: list[str], *, is_left: bool
+) -> None:
+    annotations = {} if serves is None else {"trainingjob.dev/namespaces": serves}
+    metadata = {"resourceVersion": "1", "annotations": annotations}
+    held = LeaseView.of({"metadata": metadata, "spec": {"holderIdentity": "a"}})
+    assert is_served(held, only=only, spared=spared) is not is_left
+    released = LeaseView.of({"metadata": metadata, "spec": {"holderIdentity": ""}})
+    assert not is_served(released, only=only, spared=spared)
