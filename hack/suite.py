@@ -109,6 +109,7 @@ AREAS: Final[dict[str, tuple[str, ...]]] = {
         "tests/integration/test_demo.py",
         "tests/integration/test_gc_command.py",
         "tests/integration/test_leadership.py",
+        "tests/integration/test_smoke.py",
     ),
     "charts": ("tests/charts", "tests/unit/hack", "tests/unit/support"),
 }

@@ -120,6 +120,31 @@ def gc(**options: Any) -> int:
     return SUCCESS if done else FAILURE
 
 
+@click.command(short_help="Try an install with one small job.")
+@cluster_options
+@click.option("--namespace", required=True, help="Where the job is submitted.")
+@click.option("--image", required=True, help="Image of the job's pod: the operator's own.")
+@click.option(
+    "--pod-spec", default="{}", metavar="JSON", help="Further fields of the pod's `spec`."
+)
+@click.option(
+    "--timeout", default="2m", metavar="TIME", help="For each step: seconds, or 90s, 15m."
+)
+@click.option(
+    "--read-record",
+    is_flag=True,
+    help="Also ask the endpoint for the record, which the record service answers.",
+)
+def smoke(kubeconfig: str | None, context: str | None, **options: Any) -> int:
+    """Submit a small job, wait for its end and its record, and delete it."""
+    from trainingjob_operator.commands.smoke import smoke, trial_from  # noqa: PLC0415
+    from trainingjob_operator.settings import Settings  # noqa: PLC0415
+
+    trial, settings = trial_from(**options), Settings.from_environment()
+    works = asyncio.run(smoke(settings, trial, kubeconfig=kubeconfig, context=context))
+    return SUCCESS if works else FAILURE
+
+
 @click.command(cls=ListCommand, short_help="Remove old files of a log volume by hand.")
 @click.option("--root", required=True, metavar="DIR", help="The volume's root.")
 @click.option("--live", multiple=True, metavar="UID...", help="Uids of the jobs whose files stay.")
@@ -185,4 +210,4 @@ def version() -> int:
     return SUCCESS
 
 
-COMMANDS: Final = (operator, release_finalizers, record_token, gc, prune)
+COMMANDS: Final = (operator, release_finalizers, record_token, gc, prune, smoke)

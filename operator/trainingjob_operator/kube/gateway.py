@@ -107,17 +107,17 @@ class Gateway(Cluster):
     # --- jobs ---------------------------------------------------------------------------------
 
     async def get_job(self, key: JobKey) -> Object | None:
-        return await self._call("GET", _jobs_path(key.namespace, key.name))
+        return await self._call("GET", jobs_path(key.namespace, key.name))
 
     def list_jobs(self, namespace: str | None) -> AsyncIterator[Page]:
-        return self._pages(_jobs_path(namespace), {})
+        return self._pages(jobs_path(namespace), {})
 
     async def patch_job_status(self, key: JobKey, patch: Object) -> Object | None:
-        path = f"{_jobs_path(key.namespace, key.name)}/status"
+        path = f"{jobs_path(key.namespace, key.name)}/status"
         return await self._call("PATCH", path, body=patch, content_type=MERGE_PATCH)
 
     async def set_record_finalizer(self, job: JobView, *, present: bool) -> Object | None:
-        path = _jobs_path(job.key.namespace, job.key.name)
+        path = jobs_path(job.key.namespace, job.key.name)
         change = with_record_finalizer(job) if present else without_record_finalizer(job)
         return await self._patch_version(path, job.uid, job.resource_version, change)
 
@@ -125,7 +125,7 @@ class Gateway(Cluster):
         self, namespace: str | None, state: str, *, limit: int, token: str
     ) -> Page:
         query = {"fieldSelector": f"status.recordState={state}"}
-        document = await self._page(_jobs_path(namespace), query, token, limit=limit)
+        document = await self._page(jobs_path(namespace), query, token, limit=limit)
         return _page_of(document)
 
     async def delete_finished_job(self, job: JobView) -> bool:
@@ -135,7 +135,7 @@ class Gateway(Cluster):
             "preconditions": {"uid": job.uid, "resourceVersion": job.resource_version},
             "propagationPolicy": "Background",
         }
-        path = _jobs_path(job.key.namespace, job.key.name)
+        path = jobs_path(job.key.namespace, job.key.name)
         return await self._call("DELETE", path, body=options) is not None
 
     # --- policies -------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ class Gateway(Cluster):
 
     async def current_version(self, namespace: str | None) -> str | None:
         try:
-            path = _jobs_path(namespace)
+            path = jobs_path(namespace)
             document = await self._call("GET", path, query=_ONLY_THE_VERSION) or {}
         except NotServedError:
             return None
@@ -357,7 +357,8 @@ def _policies_path(namespace: str | None, name: str = "") -> str:
     return _path(_OURS, namespace, PLURAL_RETENTION_POLICIES, name)
 
 
-def _jobs_path(namespace: str | None, name: str = "") -> str:
+def jobs_path(namespace: str | None, name: str = "") -> str:
+    """Return the path of TrainingJobs: all, those of a namespace, or one."""
     return _path(_OURS, namespace, PLURAL_TRAINING_JOBS, name)
 
 

@@ -105,24 +105,37 @@ class RecordWriter:
         try:
             async with asyncio.timeout(self._timeout_s):
                 try:
-                    await self._write_as_known(record)
+                    await self._as_known(record["uid"], record)
                 except RecordTooLargeError:
                     if record.get("specOmitted"):
                         raise
-                    await self._write_as_known(without_spec(record))
+                    await self._as_known(record["uid"], without_spec(record))
         except TimeoutError as error:
             raise EndpointUnavailableError(f"no answer within {self._timeout_s:g} s") from error
 
-    async def _write_as_known(self, record: Object) -> None:
-        """Send a record with each of our tokens, until one is accepted."""
+    async def read(self, uid: str) -> None:
+        """Ask for the record of a job; the endpoint has it when this returns.
+
+        Raises:
+            EndpointUnauthorizedError: it does not accept our token.
+            EndpointUnavailableError: it does not have it, or anything else.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._as_known(uid, None)
+        except TimeoutError as error:
+            raise EndpointUnavailableError(f"no answer within {self._timeout_s:g} s") from error
+
+    async def _as_known(self, uid: str, record: Object | None) -> None:
+        """Send a record, or ask for it, with each of our tokens, until one is accepted."""
         if self._token_file is None:
-            await self._send(record, {})
+            await self._send(uid, record, {})
             return
         tokens = _tokens(self._token_file)
         tokens.sort(key=lambda token: token != self._accepted)  # stable: else as in the file
         for number, token in enumerate(tokens, 1):
             try:
-                await self._send(record, {"Authorization": f"Bearer {token}"})
+                await self._send(uid, record, {"Authorization": f"Bearer {token}"})
             except EndpointUnauthorizedError:
                 if number == len(tokens):
                     raise
@@ -130,17 +143,18 @@ class RecordWriter:
                 self._accepted = token
                 return
 
-    async def _send(self, record: Object, authorization: dict[str, str]) -> None:
-        body = encode_record(record)
-        headers = {
-            "Content-Type": "application/json",
-            "Idempotency-Key": idempotency_key(record, body),
-            **authorization,
-        }
+    async def _send(self, uid: str, record: Object | None, headers: dict[str, str]) -> None:
+        """PUT the record; None: GET it."""
+        body = None
+        if record is not None:
+            body = encode_record(record)
+            key = idempotency_key(record, body)
+            headers = {"Content-Type": "application/json", "Idempotency-Key": key, **headers}
         try:
-            async with self._open().put(
-                f"{self._url}/{record['uid']}",
-                data=io.BytesIO(body),  # aiohttp warns of large bytes
+            async with self._open().request(
+                "GET" if body is None else "PUT",
+                f"{self._url}/{uid}",
+                data=None if body is None else io.BytesIO(body),  # aiohttp warns of large bytes
                 headers=headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=None),
@@ -153,7 +167,7 @@ class RecordWriter:
             raise EndpointUnavailableError(
                 f"cannot be reached ({type(error).__name__})"
             ) from error
-        _judge(answer.status, answer.headers.get("Retry-After"), said, record["uid"])
+        _judge(answer.status, answer.headers.get("Retry-After"), said, uid)
 
 
 def writer_from(settings: PersistSettings, *, more_connections: int = 0) -> RecordWriter:

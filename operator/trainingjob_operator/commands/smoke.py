@@ -1,0 +1,334 @@
+"""`trainingjob smoke`: one small job from its submission to its record, to see that an install works."""
+
+import asyncio
+import json
+import secrets
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from trainingjob_api.constants import (
+    API_VERSION,
+    CONDITION_PERSISTED,
+    CONDITION_PODS_READY,
+    KIND_TRAINING_JOB,
+    MAIN_CONTAINER,
+)
+from trainingjob_api.errors import (
+    ForbiddenError,
+    KubernetesError,
+    NotServedError,
+    OperatorError,
+    RecordError,
+    SettingsError,
+)
+from trainingjob_operator.clock import Clock, SystemClock
+from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.core.rawread import as_dict, as_dicts, as_str
+from trainingjob_operator.kube.connection import connect
+from trainingjob_operator.kube.trial_job import TrialJobGateway
+from trainingjob_operator.records.endpoint import RecordWriter, writer_from
+from trainingjob_operator.settings import Settings, parse_duration
+
+TTL_S: Final = 600
+"""A job that this command could not delete goes by itself after that time."""
+
+_LOOK_S: Final = 1.0
+
+Object = dict[str, Any]
+
+
+class SmokeError(OperatorError):
+    """The install does not work. The message says at which step, and where to look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The job that is tried.
+
+    Attributes:
+        namespace: where.
+        image: of its pod; it must have the command `trainingjob`.
+        pod_spec: further fields of the pod, like `nodeSelector`.
+        patience_s: seconds for each step.
+        reads_record: ask the endpoint for the record, once the operator says that it is stored.
+    """
+
+    namespace: str
+    image: str
+    pod_spec: Object
+    patience_s: float
+    reads_record: bool
+
+    def manifest(self) -> Object:
+        """Return a job of one pod, which fits the Pod Security Standard `restricted`."""
+        container = {
+            "name": MAIN_CONTAINER,
+            "image": self.image,
+            "imagePullPolicy": "IfNotPresent",
+            "args": ["version"],
+            "resources": {
+                "requests": {"cpu": "50m", "memory": "64Mi"},
+                "limits": {"memory": "256Mi"},
+            },
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            },
+        }
+        pod: Object = {
+            "automountServiceAccountToken": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "runAsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container],
+        }
+        return {
+            "apiVersion": API_VERSION,
+            "kind": KIND_TRAINING_JOB,
+            "metadata": {
+                "name": f"smoke-{secrets.token_hex(4)}",
+                "namespace": self.namespace,
+            },
+            "spec": {
+                "backoffLimit": 0,
+                "ttlSecondsAfterFinished": TTL_S,
+                "template": {"spec": pod | self.pod_spec},
+            },
+        }
+
+
+def trial_from(
+    *, namespace: str, image: str, pod_spec: str, timeout: str, read_record: bool
+) -> Trial:
+    """Return the job that the options of the command ask for.
+
+    Raises:
+        SettingsError: one of them cannot be understood.
+    """
+    try:
+        spec = json.loads(pod_spec)
+    except ValueError as error:
+        raise SettingsError(f"--pod-spec is no JSON: {error}") from error
+    if not isinstance(spec, dict) or {"containers", "restartPolicy"} & spec.keys():
+        raise SettingsError("--pod-spec is an object of a pod's fields, but for its containers")
+    try:
+        patience_s = parse_duration(timeout)
+    except ValueError as error:
+        raise SettingsError(f"--timeout: {error}") from error
+    if not isinstance(patience_s, float) or patience_s < 1:
+        raise SettingsError("--timeout: must be one second at least, like 90s or 2m")
+    return Trial(
+        namespace=namespace,
+        image=image,
+        pod_spec=spec,
+        patience_s=patience_s,
+        reads_record=read_record,
+    )
+
+
+async def smoke(
+    settings: Settings, trial: Trial, *, kubeconfig: str | None, context: str | None
+) -> bool:
+    """Submit a job, wait for its end and its record, and delete it; print each step.
+
+    Args:
+        settings: the operator's: they name the endpoint of the records, if there is one.
+        trial: the job.
+        kubeconfig: path of the kubeconfig; None: as kubectl.
+        context: its context.
+
+    Returns:
+        True if all of it worked; else standard error says what did not.
+
+    Raises:
+        SettingsError: there is no API server to be found, or the certificates cannot be read.
+    """
+    connection = await connect(kubeconfig, context)
+    reads = bool(settings.persist.url) and trial.reads_record
+    writer = writer_from(settings.persist) if reads else None
+    try:
+        async with TrialJobGateway(connection, timeout_s=settings.kubernetes.timeout) as gateway:
+            await _Smoke(gateway, writer, trial, owes=bool(settings.persist.url)).run()
+    except (SmokeError, KubernetesError) as error:
+        _say(str(error))
+        return False
+    finally:
+        if writer is not None:
+            await writer.close()
+    _say("it works")
+    return True
+
+
+class _Smoke:
+    """The steps, one after the other."""
+
+    def __init__(
+        self,
+        gateway: TrialJobGateway,
+        writer: RecordWriter | None,
+        trial: Trial,
+        *,
+        owes: bool,
+        clock: Clock | None = None,
+    ) -> None:
+        self._gateway: Final = gateway
+        self._writer: Final = writer
+        self._trial: Final = trial
+        self._owes: Final = owes
+        self._clock: Final = clock or SystemClock()
+
+    async def run(self) -> None:
+        """Take all steps; the job is deleted whatever happens.
+
+        Raises:
+            SmokeError: one step failed.
+            KubernetesError: the API server refused, or did not answer.
+        """
+        created = await self._submit()
+        try:
+            await self._wait_for_end(created)
+            await self._wait_for_record(created)
+        except BaseException:
+            await self._delete_after_failure(created)
+            raise
+        await self._gateway.delete_job(created)
+        await self._wait_until_gone(created)
+
+    async def _submit(self) -> Object:
+        try:
+            created = await self._gateway.create_job(self._trial.manifest())
+        except NotServedError as error:
+            raise SmokeError(
+                f"TrainingJobs are not served here ({error}): are the CRDs installed, and is there "
+                f"a namespace {self._trial.namespace}?"
+            ) from error
+        except ForbiddenError as error:
+            raise SmokeError(
+                f"the job was refused: {error}. Either this account may not create TrainingJobs in "
+                f"{self._trial.namespace}, or a policy there says no"
+            ) from error
+        _say(f"submitted {_name(created)}")
+        return created
+
+    async def _wait_for_end(self, created: Object) -> None:
+        def look(job: Object | None) -> str:
+            """Return what the job waits for; empty: it has succeeded."""
+            status = as_dict(_there(job, created).get("status"))
+            phase = as_str(status.get("phase"))
+            if phase == "Succeeded":
+                return ""
+            if phase in {"Failed", "Cancelled"}:
+                raise SmokeError(f"{_name(created)} has ended as {phase}: {_why(status, phase)}")
+            if not phase:
+                return (
+                    "no operator has looked at it: is one ready, and does it serve the namespace "
+                    f"{self._trial.namespace}?"
+                )
+            return f"it is {phase}: {_why(status, CONDITION_PODS_READY) or 'no reason is given'}"
+
+        await self._until("finish", look, created)
+        _say(f"{_name(created)} has succeeded")
+
+    async def _wait_for_record(self, created: Object) -> None:
+        if not self._owes:
+            _say("no endpoint for records is set: none is looked for")
+            return
+
+        def look(job: Object | None) -> str:
+            status = as_dict(_there(job, created).get("status"))
+            state = as_str(status.get("recordState"))
+            if state == "Rejected":
+                raise SmokeError(
+                    f"the record of {_name(created)} was rejected: {_why(status, CONDITION_PERSISTED)}"
+                )
+            if state == "Stored":
+                return ""
+            why = _why(status, CONDITION_PERSISTED) or "the operator's log and metrics say why"
+            return f"its record is {state or 'not owed'}: {why}"
+
+        await self._until("have its record stored", look, created)
+        if self._writer is not None:
+            try:
+                await self._writer.read(created["metadata"]["uid"])
+            except RecordError as error:
+                raise SmokeError(
+                    f"the operator says that the record of {_name(created)} is stored, but the "
+                    f"endpoint does not give it: {error}"
+                ) from error
+        _say("its record is stored" + (", and was read" if self._writer is not None else ""))
+
+    async def _wait_until_gone(self, created: Object) -> None:
+        def look(job: Object | None) -> str:
+            if job is None or job["metadata"]["uid"] != created["metadata"]["uid"]:
+                return ""
+            held = ", ".join(job["metadata"].get("finalizers") or ()) or "nothing"
+            return f"it is held by {held}: does the operator still work?"
+
+        await self._until("go when it was deleted", look, created)
+        _say(f"{_name(created)} is deleted")
+
+    async def _until(
+        self, what: str, look: Callable[[Object | None], str], created: Object
+    ) -> None:
+        """Wait until `look` finds nothing to wait for.
+
+        Raises:
+            SmokeError: it still does after the patience for one step.
+        """
+        metadata = created["metadata"]
+        key = JobKey(metadata["namespace"], metadata["name"])
+        until = self._clock.monotonic() + self._trial.patience_s
+        while waits_for := look(await _read(lambda: self._gateway.get_job(key))):
+            if self._clock.monotonic() > until:
+                raise SmokeError(
+                    f"{_name(created)} did not {what} within {self._trial.patience_s:g} s; "
+                    f"{waits_for}"
+                )
+            await asyncio.sleep(_LOOK_S)
+
+    async def _delete_after_failure(self, created: Object) -> None:
+        try:
+            await self._gateway.delete_job(created)
+        except KubernetesError as error:
+            _say(f"{_name(created)} could not be deleted ({error}): it goes by itself")
+
+
+async def _read(ask: Callable[[], Awaitable[Object | None]]) -> Object | None:
+    """Ask once more of a server that did not answer: one lost answer says nothing of an install."""
+    try:
+        return await ask()
+    except KubernetesError as error:
+        if error.permanent:
+            raise
+        await asyncio.sleep(_LOOK_S)
+        return await ask()
+
+
+def _there(job: Object | None, created: Object) -> Object:
+    if job is None:
+        raise SmokeError(f"{_name(created)} has been deleted by another one")
+    return job
+
+
+def _why(status: Object, kind: str) -> str:
+    """Return reason and message of a condition; empty: there is no such condition."""
+    for condition in as_dicts(status.get("conditions")):
+        if condition.get("type") == kind:
+            reason, message = as_str(condition.get("reason")), as_str(condition.get("message"))
+            return f"{reason}: {message}" if message else reason
+    return ""
+
+
+def _name(created: Object) -> str:
+    return f"trainingjob {created['metadata']['namespace']}/{created['metadata']['name']}"
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"trainingjob smoke: {line}\n")
+    sys.stderr.flush()
