@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from hack import chart, file_map
-from hack.monitoring import alerts
+from hack.monitoring import alerts, dashboard
 from hack.tools.helm import HelmError
 from trainingjob_api import crd
 
@@ -33,6 +33,7 @@ def generated() -> dict[str, str]:
         path = chart.CHART / name
         files[_below(path)] = make(path.read_text(encoding="utf-8"), values)
     files[f"{_below(chart.CHART)}/files/alerts.yaml"] = alerts.rule_file()
+    files[f"{_below(chart.CHART)}/files/dashboard.json"] = dashboard.dashboard_file()
     page = ROOT / "docs" / "metrics.md"
     files[_below(page)] = alerts.page(page.read_text(encoding="utf-8"))
     files[file_map.PAGE] = file_map.page()

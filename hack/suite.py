@@ -79,6 +79,7 @@ AREAS: Final[dict[str, tuple[str, ...]]] = {
         f"{OPERATOR}/observability",
         f"{OPERATOR}/test_logging_setup.py",
         "tests/integration/test_port_flood.py",
+        "tests/integration/test_prometheus.py",
     ),
     "kube": (
         f"{OPERATOR}/kube",

@@ -1,9 +1,10 @@
-"""The alerts of the chart, in both Helms."""
+"""The alerts and the dashboard of the chart, in both Helms."""
 
 from typing import Any
 
 import pytest
 
+from hack.chart import CHART
 from hack.monitoring.alerts import ALERTS
 from hack.tools.helm import Major
 from tests.support.real.chart import Object, RenderError, Values, one, render
@@ -59,3 +60,26 @@ def test_runbooks_are_linked_where_they_are_served_and_alerts_can_be_left_out() 
 def test_what_is_no_name_of_an_alert_is_refused() -> None:
     with pytest.raises(RenderError, match="disabled"):
         render({"prometheusRule": {"enabled": True, "disabled": ["Watchdog"]}})
+
+
+def test_the_dashboard_is_a_config_map_for_the_sidecar_of_grafana(major: Major) -> None:
+    assert not [found for found in render(major=major) if found["kind"] == "ConfigMap"]
+    made = one(render({"dashboard": {"enabled": True}}, major=major), "ConfigMap")
+    assert made["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert "annotations" not in made["metadata"]
+    written = (CHART / "files" / "dashboard.json").read_text()
+    assert made["data"] == {"trainingjob-operator.json": written}
+
+
+def test_the_dashboard_has_the_labels_and_annotations_that_ones_own_sidecar_looks_for() -> None:
+    values: Values = {
+        "dashboard": {
+            "enabled": True,
+            "labels": {"grafana_dashboard": "yes", "team": "ml"},
+            "annotations": {"grafana_folder": "Training"},
+        }
+    }
+    metadata = one(render(values), "ConfigMap")["metadata"]
+    assert metadata["labels"]["grafana_dashboard"] == "yes"
+    assert metadata["labels"]["team"] == "ml"
+    assert metadata["annotations"] == {"grafana_folder": "Training"}

@@ -27,7 +27,7 @@ for name, value in (
     ("$persistence.", ".Values.recordService.persistence."),
 ):
     TEMPLATES = TEMPLATES.replace(name, value)
-PASSED_ON = {"podSecurityContext", "securityContext", "resources", "nodeSelector"}
+PASSED_ON = {"podSecurityContext", "securityContext", "resources", "nodeSelector", "labels"}
 """Kubernetes' own types: a default of ours, but no keys of ours."""
 
 

@@ -49,7 +49,7 @@ async def test_hundreds_of_connections_stop_neither_jobs_nor_probes_and_fill_no_
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
     with operating(api_server, api, tmp_path) as operator:
-        host, _, port = (operator._address() or "").rpartition(":")
+        host, _, port = (operator.address() or "").rpartition(":")
         held = flood((host, int(port)))
         try:
             written = len(operator.log())

@@ -41,7 +41,7 @@ class OperatorProcess(ChildProcess):
 
     def probe(self, path: str) -> tuple[int, str]:
         """Status and text of `/healthz` or `/readyz`; (0, "") while nobody answers."""
-        address = self._address()
+        address = self.address()
         if address is None:
             return 0, ""
         try:
@@ -61,7 +61,8 @@ class OperatorProcess(ChildProcess):
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.05)
 
-    def _address(self) -> str | None:
+    def address(self) -> str | None:
+        """Where it serves its probes, as `host:port`; None: it does not yet."""
         marker = "probes are served on "
         # The last: an operator that begins anew takes another port.
         for line in reversed(self.log().splitlines()):
