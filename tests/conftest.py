@@ -3,9 +3,10 @@
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -20,6 +21,7 @@ from tests.support.processes.starts import close_origins, start_anew
 from tests.support.real.account import with_operator_account
 from tests.support.real.real import REAL_KUBECONFIG, install_crds, new_control_plane
 from tests.support.selection import MARKERS, turn
+from tests.support.timeouts import limit, stacks_of_tasks
 
 SERVER_FIXTURES = frozenset({"api_server", "process_node"})
 """Who asks for one of these speaks to the server under test."""
@@ -61,6 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     real = config.getoption("--server") == "real"
     left_out: dict[str, list[pytest.Item]] = {}
     for item in items:
+        limit(item)
         if reason := _why_not(item, real=real):
             left_out.setdefault(reason, []).append(item)
     gone = {item for group in left_out.values() for item in group}
@@ -69,10 +72,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in gone]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Let a long proof start each process anew, as its user does; the others fork one."""
-    start_anew(anew=item.get_closest_marker("long") is not None)
+    with start_anew(anew=_is_long(item)):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(request: pytest.FixtureRequest) -> Generator[None, object, object]:
+    """Start what a module shares as the module asks, whichever of its tests comes first."""
+    with start_anew(anew=_is_long(request.node)):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say where a test hangs."""
+    report = yield
+    if call.excinfo and (stacks := stacks_of_tasks(call.excinfo)):
+        report.sections.append(("Tasks", stacks))
+    return report
+
+
+def _is_long(node: Any) -> bool:
+    """True for a test, or a module, that is marked so."""
+    return node.get_closest_marker("long") is not None
 
 
 def pytest_sessionfinish() -> None:

@@ -28,7 +28,7 @@ class Program:
         self._log: Final = log
         with log.open("ab") as out:
             self._process: Final = subprocess.Popen(
-                [*_tether(), *(str(word) for word in argv)],
+                [*tether(), *(str(word) for word in argv)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -73,6 +73,9 @@ class Program:
         return self._log.read_bytes()[-_TAIL_BYTES:].decode("utf-8", "replace")
 
 
-def _tether() -> list[str]:
-    """What makes the kernel kill a program when the one who started it dies without a word."""
-    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+def tether(signal: str = "KILL") -> list[str]:
+    """Return what a command begins with, so that it gets this signal when its starter dies.
+
+    The kernel sends it when the thread that started the program ends, however that ends.
+    """
+    return ["setpriv", "--pdeathsig", signal] if shutil.which("setpriv") else []

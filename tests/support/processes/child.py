@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.processes.fair_time import FairTime
-from tests.support.processes.starts import Running, start
+from tests.support.processes.starts import Running, start, starts_anew
 
 _LOOK_S = 0.005
 
@@ -19,6 +19,7 @@ class ChildProcess:
     def __init__(self, log: Path) -> None:
         self.log_path = log
         self._process: Running | None = None
+        self._is_anew = starts_anew()  # also when it is started again, by another test
         self._offset = 0
 
     def __enter__(self) -> Self:
@@ -42,7 +43,7 @@ class ChildProcess:
         """Run a command, its output going to the log."""
         with self.log_path.open("ab") as log:
             self._offset = log.tell()
-            self._process = start(command, environment, log)
+            self._process = start(command, environment, log, anew=self._is_anew)
 
     @property
     def process(self) -> Running:

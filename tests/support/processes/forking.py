@@ -4,6 +4,7 @@ It has imported what the commands import, and serves one request after the other
 It has one thread, no event loop and no open file but the socket: a fork begins like a new process.
 """
 
+import ctypes
 import importlib
 import json
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 _IMPORTED = ("trainingjob_cli.main", "trainingjob_operator.runtime", "trainingjob_records.command")
 _MESSAGE_BYTES = 2**18
+_PR_SET_PDEATHSIG = 1
 
 
 def serve(control: socket.socket) -> dict[str, Any] | None:
@@ -44,6 +46,7 @@ def _code(pid: int) -> str:
 
 def _become(request: dict[str, Any], log: int) -> None:
     """Take over what a new process would begin with."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(log, 1)
     os.dup2(log, 2)

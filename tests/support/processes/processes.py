@@ -8,14 +8,19 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from tests.support.processes.starts import origins
+
+SHARED: Final[set[int]] = set()
+"""Servers that one process of the tests shares, as long as they run."""
 
 
 def children(parent: int | None = None) -> list[int]:
     """Those of a process (ours, unless told) that are there, dead or alive.
 
-    Of ours without the one that `trainingjob` is forked from, which stays for the next tests.
+    Of ours without those that stay for the next tests: what `trainingjob` is forked from, and
+    what is in `SHARED`.
 
     The kernel lists them by the thread that started them and gives those of a thread that ends to
     another one. When a thread ends during the look, the whole look is taken again: its children
@@ -33,7 +38,7 @@ def children(parent: int | None = None) -> list[int]:
                 raise
             continue
         found = [int(pid) for listed in lists for pid in listed.split()]
-        return found if parent else [pid for pid in found if pid not in origins()]
+        return found if parent else [pid for pid in found if pid not in {*origins(), *SHARED}]
 
 
 def state(pid: int) -> str:

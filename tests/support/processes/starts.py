@@ -15,10 +15,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from hack.cluster.process import tether
 from tests.support.tree import ROOT
 
 _TRAININGJOB = [sys.executable, "-m", "trainingjob_cli"]
@@ -124,7 +126,7 @@ class _Origin:
         return answer.decode()[1:]
 
     def close(self) -> None:
-        """End it; what it has started goes on."""
+        """End it, and what it has started with it."""
         self._control.close()
         self._process.wait()
 
@@ -138,17 +140,22 @@ _ORIGINS: list[_Origin] = []
 _IS_ANEW = [True]
 
 
-def start(command: list[str], environment: dict[str, str] | None, log: BinaryIO) -> Running:
-    """Start a command with these variables (None: ours), its output going to the log."""
+def start(
+    command: list[str], environment: dict[str, str] | None, log: BinaryIO, *, anew: bool
+) -> Running:
+    """Start a command with these variables (None: ours), its output going to the log.
+
+    It is killed with the thread that started it, or with the process that it is a fork of.
+    """
     is_ours = command[: len(_TRAININGJOB)] == _TRAININGJOB
-    if is_ours and not _IS_ANEW[0]:
+    if is_ours and not anew:
         if len(_ORIGINS) < _AT_MOST:
             _ORIGINS.append(_Origin())
         arguments = command[len(_TRAININGJOB) :]
         origin = _ORIGINS[next(_STARTS) % len(_ORIGINS)]
         return origin.fork(arguments, dict(environment or os.environ), log)
     return subprocess.Popen(
-        command,
+        [*tether(), *command],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=log,
@@ -156,9 +163,20 @@ def start(command: list[str], environment: dict[str, str] | None, log: BinaryIO)
     )
 
 
-def start_anew(*, anew: bool) -> None:
-    """Say how the next ones are started: each as a new interpreter, or as forks where that works."""
-    _IS_ANEW[0] = anew or not sys.platform.startswith("linux")
+def starts_anew() -> bool:
+    """True if the next ones are to be new interpreters, False if forks."""
+    return _IS_ANEW[0] or not sys.platform.startswith("linux")
+
+
+@contextmanager
+def start_anew(*, anew: bool) -> Iterator[None]:
+    """Start each as a new interpreter, or as a fork where that works, until the context ends."""
+    before = _IS_ANEW[0]
+    _IS_ANEW[0] = anew
+    try:
+        yield
+    finally:
+        _IS_ANEW[0] = before
 
 
 def origins() -> list[int]:

@@ -7,15 +7,20 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
-from tests.support.processes.processes import children
+from hack.cluster.process import tether
+from tests.support.processes.processes import SHARED, children
 
 PASSWORD = "s3cret-of-the-database"
 _USER = "records"
+_ENVIRONMENT = {"PATH": os.environ["PATH"], "PGPASSWORD": PASSWORD, "LC_ALL": "C"}
+_PATIENCE_S = 60.0
+_LOOK_S = 0.02
 
 
 def find_binaries() -> Path | None:
@@ -44,23 +49,24 @@ def _has_postgres_user() -> bool:
 
 
 class Postgres:
-    """One server; each test takes a database of its own."""
+    """One server; each test takes a database of its own. It ends with the tests, however they end."""
 
     def __init__(self) -> None:
         binaries = find_binaries()
         assert binaries is not None
         self._binaries = binaries
         # Not below pytest's folder, which nobody but its owner may enter.
-        self._folder = Path(tempfile.mkdtemp(prefix="trainingjob-postgres-"))
-        self._data = self._folder / "data"
+        self.folder = Path(tempfile.mkdtemp(prefix="trainingjob-postgres-"))
+        self._data = self.folder / "data"
+        self._log = self.folder / "log"
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self._port = probe.getsockname()[1]
 
     def __enter__(self) -> Self:
-        password = self._folder / "password"
+        password = self.folder / "password"
         password.write_text(PASSWORD)
         if os.geteuid() == 0:
-            for path in (self._folder, password):
+            for path in (self.folder, password):
                 shutil.chown(path, "postgres", "postgres")
         initdb = (f"--pgdata={self._data}", f"--username={_USER}", f"--pwfile={password}")
         self._run("initdb", *initdb, "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync")
@@ -74,17 +80,41 @@ class Postgres:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
+
+    @property
+    def pid(self) -> int:
+        """The number of its first process, which was started."""
+        return self._server.pid
 
     def start(self) -> None:
         """Start the server; returns when it takes connections."""
-        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -k {self._folder}"
-        log = self._folder / "log"
-        self._run("pg_ctl", "start", "-w", f"--pgdata={self._data}", f"--log={log}", "-o", options)
+        where = ("-D", str(self._data), "-k", str(self.folder), "-p", str(self._port))
+        options = (*where, "-c", "listen_addresses=127.0.0.1")
+        with self._log.open("ab") as log:
+            self._server = subprocess.Popen(
+                # As `stop` does it: SIGKILL would leave its shared memory.
+                [*tether("QUIT"), self._binaries / "postgres", *options],
+                cwd=self.folder,
+                env=_ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=_owner(),
+                start_new_session=True,
+            )
+        SHARED.add(self.pid)
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self._is_ready():
+            assert self._server.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, self._log.read_text()
+            time.sleep(_LOOK_S)
 
     def stop(self) -> None:
         """Stop it as a crash would, so that what it promised must come from its log."""
-        self._run("pg_ctl", "stop", "-w", f"--pgdata={self._data}", "--mode=immediate")
+        self._server.send_signal(signal.SIGQUIT)
+        self._server.wait(_PATIENCE_S)
+        SHARED.discard(self.pid)
 
     def freeze(self) -> None:
         """Make it as silent as one behind a broken network: connections stay, nobody answers."""
@@ -97,8 +127,15 @@ class Postgres:
             os.kill(pid, signal.SIGCONT)
 
     def _processes(self) -> list[int]:
-        first = int((self._data / "postmaster.pid").read_text().split()[0])
-        return [*children(first), first]
+        return [*children(self.pid), self.pid]
+
+    def _is_ready(self) -> bool:
+        """True once the last line of its file says so."""
+        try:
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return lines[:1] == [str(self.pid)] and "".join(lines[7:]).strip() == "ready"
 
     def new_database(self) -> str:
         """An empty database, as a DSN."""
@@ -110,13 +147,17 @@ class Postgres:
         done = subprocess.run(
             [str(self._binaries / program), *arguments],
             check=False,
-            cwd=self._folder,
-            env={"PATH": os.environ["PATH"], "PGPASSWORD": PASSWORD, "LC_ALL": "C"},
+            cwd=self.folder,
+            env=_ENVIRONMENT,
             stdin=subprocess.DEVNULL,
-            # A server keeps what it inherits; a pipe would be waited for as long as it lives.
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            user="postgres" if os.geteuid() == 0 else None,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            user=_owner(),
         )
-        log = self._folder / "log"
-        assert done.returncode == 0, f"{program}: {log.read_text() if log.exists() else ''}"
+        assert done.returncode == 0, f"{program}: {done.stdout}"
+
+
+def _owner() -> str | None:
+    """Who runs its programs, which refuse to be run by root; None: who runs the tests."""
+    return "postgres" if os.geteuid() == 0 else None
