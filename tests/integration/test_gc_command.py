@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.apiserver.retention import home_of, policy_of, policy_path
 from tests.support.builders import make_job
+from tests.support.processes.commands import run_trainingjob
 from tests.support.volume.volume import new_uid
 from trainingjob_operator.core.rawread import time_text
 from trainingjob_operator.volume.ownership import Owner
@@ -54,15 +54,11 @@ class Gc:
         }
 
     async def __call__(self, *arguments: str) -> tuple[int, Object, str]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "trainingjob_cli", "gc", "-o", "json"),
-            *("--kubeconfig", str(self._kubeconfig), *arguments),
-            env=self._environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        reach = ("--kubeconfig", str(self._kubeconfig))
+        ended = await run_trainingjob(
+            *("gc", "-o", "json"), *reach, *arguments, environment=self._environment
         )
-        out, err = await process.communicate()
-        return process.returncode or 0, json.loads(out or b"{}"), err.decode()
+        return ended.code, json.loads(ended.output or "{}"), ended.errors
 
 
 async def ended(api: Api, name: str, **labels: str) -> None:

@@ -182,7 +182,7 @@ def took(names: list[str], node: Node, observer: Observer) -> list[float]:
 @pytest.mark.parametrize(
     "jobs",
     [
-        pytest.param(1000, marks=pytest.mark.sandbox_only),
+        pytest.param(300, marks=pytest.mark.sandbox_only),
         pytest.param(MANY, marks=pytest.mark.long),
     ],
 )

@@ -3,11 +3,11 @@
 import asyncio
 import base64
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from tests.support.apiserver.api import Api, Object
+from tests.support.processes.child import clean_environment
+from tests.support.processes.commands import Outcome, run_trainingjob
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.secret import SecretGateway
 
@@ -30,22 +30,11 @@ async def secret_data(api: Api) -> dict[str, str]:
     return {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
 
 
-async def ensure(
-    api: Api, output: Path, *, secret: str = NAME
-) -> subprocess.CompletedProcess[str]:
+async def ensure(api: Api, output: Path, *, secret: str = NAME) -> Outcome:
     """Run `trainingjob record-token`."""
-    command = [
-        *(sys.executable, "-m", "trainingjob_cli", "record-token"),
-        *("--secret", f"{api.namespace}/{secret}", "--output", str(output)),
-    ]
-    others = {n: v for n, v in os.environ.items() if not n.startswith("TRAININGJOB_")}
-    environment = others | {"KUBECONFIG": str(api.server.kubeconfig)}
-    return await asyncio.to_thread(run, command, environment)
-
-
-def run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=60
+    return await run_trainingjob(
+        *("record-token", "--secret", f"{api.namespace}/{secret}", "--output", str(output)),
+        environment=clean_environment() | {"KUBECONFIG": str(api.server.kubeconfig)},
     )
 
 
@@ -53,16 +42,16 @@ async def test_a_secret_without_a_token_gets_one_and_keeps_it(api: Api, tmp_path
     await make_secret(api, other="stays")
 
     first = await ensure(api, tmp_path / "token")
-    assert first.returncode == 0, first.stderr
+    assert first.code == 0, first.errors
     made = await secret_data(api)
     assert made["other"] == "stays"
     assert len(made["token"]) > 40
     assert (tmp_path / "token").read_text() == f"{made['token']}\n"
     assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
-    assert made["token"] not in first.stdout + first.stderr
+    assert made["token"] not in first.output + first.errors
 
     second = await ensure(api, tmp_path / "again")
-    assert second.returncode == 0, second.stderr
+    assert second.code == 0, second.errors
     assert await secret_data(api) == made
     assert (tmp_path / "again").read_text() == f"{made['token']}\n"
     assert sorted(os.listdir(tmp_path)) == ["again", "token"]  # noqa: PTH208 - no loop is kept
@@ -84,8 +73,8 @@ async def test_many_at_once_agree_on_one(api: Api) -> None:
 
 async def test_without_the_secret_one_line_says_so(api: Api, tmp_path: Path) -> None:
     done = await ensure(api, tmp_path / "token", secret="nowhere")
-    assert done.returncode == 1
-    assert done.stderr == (
+    assert done.code == 1
+    assert done.errors == (
         f"trainingjob record-token: there is no Secret nowhere in {api.namespace}\n"
     )
 
@@ -93,6 +82,6 @@ async def test_without_the_secret_one_line_says_so(api: Api, tmp_path: Path) -> 
 async def test_without_the_folder_one_line_says_so(api: Api, tmp_path: Path) -> None:
     await make_secret(api)
     done = await ensure(api, tmp_path / "missing" / "token")
-    assert done.returncode == 2
-    assert "--output: cannot write" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert done.code == 2
+    assert "--output: cannot write" in done.errors
+    assert len(done.errors.splitlines()) == 1

@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import json
-import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,8 @@ import pytest
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
 from tests.support.builders import make_job
+from tests.support.processes.child import clean_environment
+from tests.support.processes.commands import run_trainingjob
 from tests.support.processes.fair_time import FairTime
 from tests.support.processes.operator import OperatorProcess, operating
 from tests.support.records.ledger import Ledger
@@ -189,19 +189,15 @@ async def farewell(
     api_server: ApiServerUnderTest, api: Api, *arguments: str, url: str = ""
 ) -> tuple[int, str, str]:
     """Run `trainingjob release-finalizers`: exit code, standard output, standard error."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "trainingjob_cli", "release-finalizers", *arguments),
-        env={
-            **{k: v for k, v in os.environ.items() if not k.startswith("TRAININGJOB_")},
-            "KUBECONFIG": str(api_server.kubeconfig),
-            "TRAININGJOB_NAMESPACES": api.namespace,
-            "TRAININGJOB_PERSIST__URL": url,
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    settings = {
+        "KUBECONFIG": str(api_server.kubeconfig),
+        "TRAININGJOB_NAMESPACES": api.namespace,
+        "TRAININGJOB_PERSIST__URL": url,
+    }
+    ended = await run_trainingjob(
+        "release-finalizers", *arguments, environment=clean_environment() | settings
     )
-    out, err = await asyncio.wait_for(process.communicate(), 90)
-    return process.returncode or 0, out.decode(), err.decode()
+    return ended.code, ended.output, ended.errors
 
 
 async def three_held_objects(api: Api) -> None:

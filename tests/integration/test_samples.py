@@ -38,6 +38,7 @@ def operator(
         assert process.is_running, process.log()
 
 
+@pytest.mark.long
 def test_the_digits_sample_trains_from_apply_to_complete(
     operator: OperatorProcess, process_node: ProcessNode
 ) -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
+from tests.support.processes.commands import run_trainingjob
 from tests.support.records.service import RecordServiceProcess
 from trainingjob_records.database import Database
 from trainingjob_records.errors import StartError
@@ -114,16 +113,15 @@ def test_the_file_of_a_closed_service_is_one_file(tmp_path: Path) -> None:
         (["--address", "localhost"], 2, "TRAININGJOB_RECORDS_ADDRESS: "),
     ],
 )
-def test_wrong_use_is_told_in_a_sentence(
-    tmp_path: Path, arguments: list[str], code: int, sentence: str
+async def test_wrong_use_is_told_in_a_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    sentence: str,
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "trainingjob_cli", "records", *arguments],
-        capture_output=True,
-        check=False,
-        cwd=tmp_path,
-        text=True,
-    )
-    assert (done.returncode, sentence in done.stderr) == (code, True), done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert "hidden-word" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    done = await run_trainingjob("records", *arguments)
+    assert (done.code, sentence in done.errors) == (code, True), done.errors
+    assert len(done.errors.splitlines()) == 1
+    assert "hidden-word" not in done.errors

@@ -43,7 +43,7 @@ class ChildProcess:
         """Run a command, its output going to the log."""
         with self.log_path.open("ab") as log:
             self._offset = log.tell()
-            self._process = start(command, environment, log, anew=self._is_anew)
+            self._process = start(command, environment, log, log, anew=self._is_anew)
 
     @property
     def process(self) -> Running:

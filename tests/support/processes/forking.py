@@ -22,19 +22,19 @@ _PR_SET_PDEATHSIG = 1
 def serve(control: socket.socket) -> dict[str, Any] | None:
     """Serve until the other side is closed (None); in a fork, return what it is to run."""
     while True:
-        message, files, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 1)
+        message, files, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
         if not message:
             return None
         request = json.loads(message)
         if (pid := request.get("look")) is not None:
             answer = _code(pid)
         else:
-            [log] = files
             if (child := os.fork()) == 0:
                 control.close()
-                _become(request, log)
+                _become(request, files)
                 return dict(request)
-            os.close(log)
+            for each in files:
+                os.close(each)
             answer = str(child)
         control.send(f"={answer}".encode())
 
@@ -44,13 +44,13 @@ def _code(pid: int) -> str:
     return str(os.waitstatus_to_exitcode(status)) if ended else ""
 
 
-def _become(request: dict[str, Any], log: int) -> None:
+def _become(request: dict[str, Any], files: list[int]) -> None:
     """Take over what a new process would begin with."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    for number, each in enumerate(files, start=1):
+        os.dup2(each, number)
+        os.close(each)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])

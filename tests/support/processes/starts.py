@@ -108,10 +108,16 @@ class _Origin:
         """Its number."""
         return self._process.pid
 
-    def fork(self, arguments: Sequence[str], environment: dict[str, str], log: BinaryIO) -> Forked:
-        """Start `trainingjob ARGUMENTS`, its output going to the log."""
+    def fork(
+        self,
+        arguments: Sequence[str],
+        environment: dict[str, str],
+        output: BinaryIO,
+        errors: BinaryIO,
+    ) -> Forked:
+        """Start `trainingjob ARGUMENTS`, its output and its errors going to files."""
         request = {"arguments": arguments, "environment": environment, "folder": str(Path.cwd())}
-        return Forked(self, int(self._ask(request, log.fileno())))
+        return Forked(self, int(self._ask(request, output.fileno(), errors.fileno())))
 
     def look(self, pid: int) -> int | None:
         """The exit code of a fork that has ended."""
@@ -141,9 +147,14 @@ _IS_ANEW = [True]
 
 
 def start(
-    command: list[str], environment: dict[str, str] | None, log: BinaryIO, *, anew: bool
+    command: list[str],
+    environment: dict[str, str] | None,
+    output: BinaryIO,
+    errors: BinaryIO,
+    *,
+    anew: bool,
 ) -> Running:
-    """Start a command with these variables (None: ours), its output going to the log.
+    """Start a command with these variables (None: ours), its output and its errors going to files.
 
     It is killed with the thread that started it, or with the process that it is a fork of.
     """
@@ -153,13 +164,13 @@ def start(
             _ORIGINS.append(_Origin())
         arguments = command[len(_TRAININGJOB) :]
         origin = _ORIGINS[next(_STARTS) % len(_ORIGINS)]
-        return origin.fork(arguments, dict(environment or os.environ), log)
+        return origin.fork(arguments, dict(environment or os.environ), output, errors)
     return subprocess.Popen(
         [*tether(), *command],
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
+        stdout=output,
+        stderr=errors,
     )
 
 

@@ -105,6 +105,7 @@ with ExitStack() as stack:
 """
 
 
+@pytest.mark.long
 def test_what_was_started_ends_with_tests_that_are_killed(tmp_path: Path) -> None:
     database = [] if why_not() else ["and PostgreSQL"]
     command = [sys.executable, "-c", TESTS, str(tmp_path), *database]

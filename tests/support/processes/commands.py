@@ -1,0 +1,37 @@
+"""Runs a command of `trainingjob` to its end: as a fork in a quick test, as all its processes."""
+
+import asyncio
+import sys
+import tempfile
+from dataclasses import dataclass
+
+from tests.support.processes.starts import start, starts_anew
+
+_PATIENCE_S = 90.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended, and what it wrote."""
+
+    code: int
+    output: str
+    errors: str
+
+
+async def run_trainingjob(*arguments: str, environment: dict[str, str] | None = None) -> Outcome:
+    """Run `trainingjob ARGUMENTS` with these variables (None: ours), in the current folder.
+
+    Raises:
+        subprocess.TimeoutExpired: it has not ended in time, and was killed.
+    """
+    command = [sys.executable, "-m", "trainingjob_cli", *arguments]
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = start(command, environment, output, errors, anew=starts_anew())
+        try:
+            code = await asyncio.to_thread(process.wait, _PATIENCE_S)
+        finally:
+            process.kill()
+        output.seek(0)
+        errors.seek(0)
+        return Outcome(code, output.read().decode(), errors.read().decode())
