@@ -139,7 +139,7 @@ def install_manifest() -> str:
     Raises:
         HelmError: there is no Helm to render it with.
     """
-    objects = [found for found in _rendered() if not _is_hook(found)]
+    objects = [found for found in _rendered() if not _hook(found)]
     return _manifest([_namespace(objects), *objects])
 
 
@@ -149,7 +149,7 @@ def uninstall_manifest() -> str:
     Raises:
         HelmError: there is no Helm to render it with.
     """
-    return _manifest([found for found in _rendered() if _is_hook(found)])
+    return _manifest([found for found in _rendered() if _hook(found) == "pre-delete"])
 
 
 def _rendered() -> list[Object]:
@@ -163,8 +163,8 @@ def _rendered() -> list[Object]:
     return [found for found in yaml.safe_load_all(done.stdout) if found]
 
 
-def _is_hook(found: Object) -> bool:
-    return "helm.sh/hook" in found["metadata"].get("annotations", {})
+def _hook(found: Object) -> str:
+    return str(found["metadata"].get("annotations", {}).get("helm.sh/hook", ""))
 
 
 def _manifest(objects: list[Object]) -> str:

@@ -20,6 +20,7 @@ from tests.support.real.chart import (
     component,
     container,
     environment,
+    hook,
     one,
     pod_spec,
     render,
@@ -53,6 +54,21 @@ FULL: Values = {
     "affinity": {"nodeAffinity": {}},
     "podAnnotations": {"example.com/a": "b"},
     "podLabels": {"example.com/c": "d"},
+    "topologySpreadConstraints": [
+        {
+            "maxSkew": 1,
+            "topologyKey": "topology.kubernetes.io/zone",
+            "whenUnsatisfiable": "ScheduleAnyway",
+        }
+    ],
+    "revisionHistoryLimit": 1,
+    "networkPolicy": {
+        "egress": {
+            "enabled": True,
+            "apiServerTo": [{"ipBlock": {"cidr": "10.0.0.10/32"}}],
+            "extra": [{"ports": [{"port": 5432}]}],
+        }
+    },
     "terminationGracePeriodSeconds": 30,
     "extraEnv": [
         {"name": "ZONE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
@@ -71,6 +87,7 @@ CASES = [
     pytest.param({"recordService": {"enabled": False}}, id="without-records"),
     pytest.param({"networkPolicy": {"from": []}}, id="nobody-scrapes"),
     pytest.param({"persist": {"url": "https://records.example/jobs"}}, id="other-endpoint"),
+    pytest.param({"logVolume": {"create": True}}, id="with-logs"),
     pytest.param(
         {
             "recordService": {
@@ -86,7 +103,7 @@ CASES = [
         id="records-in-postgres",
     ),
 ]
-PARTS = ["operator", "record-service", "uninstall"]
+PARTS = ["operator", "record-service", "uninstall", "smoke"]
 
 
 def documents(manifest: str) -> list[Object]:
@@ -212,12 +229,14 @@ GROUP = {"fsGroup": 65532, "fsGroupChangePolicy": "OnRootMismatch"}
 @pytest.mark.parametrize("values", CASES)
 def test_the_pods_can_do_nothing_that_they_need_not(values: Values) -> None:
     objects = render(values, hooks=None)
-    parts = {component(found) for found in objects if found["kind"] in {"Deployment", "Job"}}
+    kinds = {"Deployment", "Job", "Pod"}
+    parts = {component(found) for found in objects if found["kind"] in kinds}
     assert "operator" in parts
     assert parts <= set(PARTS)
     for part in parts:
         spec = pod_spec(objects, part=part)
-        has_volume = bool(values.get("logVolume", {}).get("existingClaim"))
+        volume = values.get("logVolume", {})
+        has_volume = bool(volume.get("existingClaim") or volume.get("create"))
         needs_group = part == "record-service" or (part == "operator" and has_volume)
         assert spec["securityContext"] == {
             "runAsNonRoot": True,
@@ -521,3 +540,120 @@ def test_a_pod_monitor_is_made_on_request_and_finds_the_pod() -> None:
     [endpoint] = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint == {"port": "http", "path": "/metrics", "interval": "1m"}
     assert endpoint["port"] in [port["name"] for port in container(objects)["ports"]]
+
+
+# --- what is made on request --------------------------------------------------------------------
+
+
+def test_a_claim_for_logs_is_made_on_request_and_outlives_the_release() -> None:
+    made: Values = {"create": True, "size": "5Gi", "storageClass": "fast"}
+    objects = render({"logVolume": made})
+    claim = one(objects, "PersistentVolumeClaim", part="logs")
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "fast",
+        "resources": {"requests": {"storage": "5Gi"}},
+    }
+    # In everything else it is like one that was there: the mount, the settings, the rights, the count.
+    theirs = render({"logVolume": {"existingClaim": claim["metadata"]["name"]}})
+    assert [found for found in objects if found != claim] == theirs
+    shared = render({"logVolume": made | {"accessMode": "ReadWriteMany", "keep": False}})
+    claim = one(shared, "PersistentVolumeClaim", part="logs")
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert "annotations" not in claim["metadata"]
+    assert one(shared, "Deployment")["spec"]["replicas"] == 2
+
+
+def test_operators_are_spread_as_told_and_old_replica_sets_are_few() -> None:
+    theirs = {"matchLabels": {"a": "b"}}
+    rule = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    objects = render({"topologySpreadConstraints": [rule, rule | {"labelSelector": theirs}]})
+    ours, other = pod_spec(objects)["topologySpreadConstraints"]
+    assert ours["labelSelector"] == one(objects, "Deployment")["spec"]["selector"]
+    assert other == rule | {"labelSelector": theirs}
+    assert "topologySpreadConstraints" not in pod_spec(render())
+    for part in ("operator", "record-service"):
+        assert one(render(), "Deployment", part=part)["spec"]["revisionHistoryLimit"] == 3
+
+
+def egress(objects: list[Object], *, part: str) -> list[Object]:
+    policy = one(objects, "NetworkPolicy", part=part)["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    return list(policy["egress"])
+
+
+def test_what_the_pods_may_reach_is_restricted_on_request() -> None:
+    for part in ("operator", "record-service"):
+        assert one(render(), "NetworkPolicy", part=part)["spec"]["policyTypes"] == ["Ingress"]
+    peers = [{"ipBlock": {"cidr": "10.0.0.10/32"}}]
+    database: Object = {"ports": [{"port": 5432}]}
+    restricted: Values = {"enabled": True, "apiServerTo": peers, "extra": [database]}
+    names = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+    api = {"ports": [{"port": 443}, {"port": 6443}], "to": peers}
+    objects = render({"networkPolicy": {"egress": restricted}})
+    assert egress(objects, part="record-service") == [names, api, database]
+    records = one(objects, "NetworkPolicy", part="record-service")["spec"]["podSelector"]
+    assert egress(objects, part="operator") == [
+        names,
+        api,
+        database,
+        {"to": [{"podSelector": records}], "ports": [{"port": "http"}]},
+    ]
+    for url, port in (
+        ("https://records.example/jobs", 443),
+        ("http://records.example/jobs", 80),
+        ("https://records.example:8443/jobs", 8443),
+        ("https://[::1]:8443/jobs", 8443),
+        ("https://[::1]/jobs", 443),
+    ):
+        elsewhere = render(
+            {"networkPolicy": {"egress": {"enabled": True}}, "persist": {"url": url}}
+        )
+        assert egress(elsewhere, part="operator")[-1] == {"ports": [{"port": port}]}
+
+
+def test_objects_of_ones_own_come_along_as_maps_or_as_text() -> None:
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}-text\n"
+    as_map: Object = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "{{ .Release.Name }}-map"},
+    }
+    found = [each for each in render({"extraObjects": [text, as_map]}) if each not in render()]
+    assert [each["metadata"]["name"] for each in found] == [
+        "trainingjob-operator-text",
+        "trainingjob-operator-map",
+    ]
+
+
+def test_the_records_are_scraped_on_request_through_their_service() -> None:
+    monitors = [found for found in render() if found["kind"] == "ServiceMonitor"]
+    assert not monitors
+    wanted = {"enabled": True, "interval": "1m", "labels": {"release": "mine"}}
+    objects = render({"recordService": {"serviceMonitor": wanted}})
+    monitor = one(objects, "ServiceMonitor", part="record-service")
+    assert monitor["metadata"]["labels"]["release"] == "mine"
+    service = one(objects, "Service", part="record-service")
+    labels = service["metadata"]["labels"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert monitor["spec"]["endpoints"] == [{"port": "http", "path": "/metrics", "interval": "1m"}]
+    assert [port["name"] for port in service["spec"]["ports"]] == ["http"]
+
+
+def test_helm_test_submits_a_job_where_the_operator_serves_and_reads_its_record() -> None:
+    def arguments(values: Values) -> list[str]:
+        return list(container(render(values, hooks=None), part="smoke")["args"])
+
+    image = f"--image=trainingjob-operator:{__version__}"
+    placed = '--pod-spec={"nodeSelector":{"kubernetes.io/os":"linux"}}'
+    told = ["smoke", f"--namespace={NAMESPACE}", image, "--timeout=2m", placed]
+    assert arguments({}) == [*told, "--read-record"]
+    assert arguments({"persist": {"url": "https://a/jobs"}}) == told
+    assert arguments(NAMED)[1] == "--namespace=team-a"
+    assert arguments({"watchNamespaces": ["team-a", NAMESPACE]})[1] == f"--namespace={NAMESPACE}"
+    objects = render(NAMED, hooks=None)
+    assert one(objects, "Role", part="smoke")["metadata"]["namespace"] == "team-a"
+    assert {hook(each) for each in objects if component(each) == "smoke"} == {"test"}
+    bare = render({"rbac": {"create": False}}, hooks=None)
+    assert not [each for each in bare if component(each) == "smoke"]

@@ -114,6 +114,18 @@ def test_the_uninstall_may_stop_the_operator_and_free_what_it_holds() -> None:
     assert not [found for found in named if found["kind"].startswith("Cluster")]
 
 
+def test_helm_test_may_submit_and_delete_a_job_and_nothing_else() -> None:
+    for values in ({}, NAMED):
+        roles = [
+            found
+            for found in render(values, hooks=None)
+            if component(found) == "smoke" and "rules" in found
+        ]
+        assert [(found["kind"], granted(found)) for found in roles] == [
+            ("Role", {"trainingjob.dev/trainingjobs": {"create", "get", "delete"}})
+        ]
+
+
 def test_logs_are_read_only_where_there_is_a_volume_for_them() -> None:
     with_volume = render({"logVolume": {"existingClaim": "logs"}})
     rights = granted(one(with_volume, "ClusterRole", "trainingjob-operator"))
@@ -146,6 +158,7 @@ def test_every_binding_names_the_account_that_the_pod_runs_as() -> None:
         assert {component(found) for found in bindings} == {
             "operator",
             "record-service",
+            "smoke",
             "uninstall",
         }
         for binding in bindings:

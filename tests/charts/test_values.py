@@ -87,6 +87,11 @@ def test_every_setting_of_the_operator_has_a_value() -> None:
         ({"replicas": 2, "leaderElection": {"enabled": False}}, "enabled"),
         # The second one could not have the volume.
         ({"replicas": 2, "logVolume": {"existingClaim": "logs"}}, "accessMode"),
+        ({"replicas": 2, "logVolume": {"create": True}}, "accessMode"),
+        ({"logVolume": {"create": True, "existingClaim": "logs"}}, "existingClaim"),
+        ({"networkPolicy": {"egress": {"apiServerPorts": []}}}, "apiServerPorts"),
+        ({"topologySpreadConstraints": [{"maxSkew": 1}]}, "topologySpreadConstraints"),
+        ({"extraObjects": {"a": 1}}, "extraObjects"),
         ({"leaderElection": {"leaseDuration": "soon"}}, "leaseDuration"),
         ({"watchNamespaces": "team-a"}, "watchNamespaces"),
         ({"watchNamespaces": ["Team_A"]}, "watchNamespaces"),

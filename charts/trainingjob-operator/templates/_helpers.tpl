@@ -96,6 +96,15 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 {{ include "trainingjob-operator.fullname" . }}-records
 {{- end }}
 
+{{/* The claim of the log volume; nothing: there is no such volume. */}}
+{{- define "trainingjob-operator.logClaim" -}}
+{{- if .Values.logVolume.existingClaim }}
+{{- .Values.logVolume.existingClaim }}
+{{- else if .Values.logVolume.create }}
+{{- include "trainingjob-operator.fullname" . }}-logs
+{{- end }}
+{{- end }}
+
 {{/* Where the operator's records go; nothing: nowhere. */}}
 {{- define "trainingjob-operator.recordUrl" -}}
 {{- if .Values.persist.url }}
@@ -167,7 +176,7 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- if .Values.persist.caConfigMap.name }}
 {{- $_ := set $values "TRAININGJOB_PERSIST__CA_FILE" (printf "/var/run/trainingjob/ca/%s" .Values.persist.caConfigMap.key) }}
 {{- end }}
-{{- if .Values.logVolume.existingClaim }}
+{{- if include "trainingjob-operator.logClaim" . }}
 {{- $_ := set $values "TRAININGJOB_VOLUME__ROOT" .Values.logVolume.mountPath }}
 {{- $_ := set $values "TRAININGJOB_VOLUME__MAX_AGE" .Values.logVolume.maxAge }}
 {{- $_ := set $values "TRAININGJOB_VOLUME__QUOTA" .Values.logVolume.quota }}
@@ -239,7 +248,7 @@ operator runs, its node may be the only one that can have the claim.
 */}}
 {{- define "trainingjob-operator.volumeMounts" -}}
 {{- $mounts := include "trainingjob-operator.endpointMounts" . | fromYamlArray }}
-{{- if .Values.logVolume.existingClaim }}
+{{- if include "trainingjob-operator.logClaim" . }}
 {{- $mounts = append $mounts (dict "name" "log-volume" "mountPath" .Values.logVolume.mountPath) }}
 {{- end }}
 {{- toYaml $mounts }}
@@ -247,7 +256,7 @@ operator runs, its node may be the only one that can have the claim.
 
 {{- define "trainingjob-operator.volumes" -}}
 {{- $volumes := include "trainingjob-operator.endpointVolumes" . | fromYamlArray }}
-{{- with .Values.logVolume.existingClaim }}
+{{- with include "trainingjob-operator.logClaim" . }}
 {{- $volumes = append $volumes (dict "name" "log-volume" "persistentVolumeClaim" (dict "claimName" .)) }}
 {{- end }}
 {{- toYaml $volumes }}
@@ -256,7 +265,7 @@ operator runs, its node may be the only one that can have the claim.
 {{/* The operator's group owns the log volume, which is root's when it is new; root needs none. */}}
 {{- define "trainingjob-operator.podSecurityContext" -}}
 {{- $ours := dict }}
-{{- if and .Values.logVolume.existingClaim .Values.logVolume.fsGroup (not .Values.logVolume.asRoot) }}
+{{- if and (include "trainingjob-operator.logClaim" .) .Values.logVolume.fsGroup (not .Values.logVolume.asRoot) }}
 {{- $ours = dict "fsGroup" (int64 .Values.logVolume.fsGroup) "fsGroupChangePolicy" "OnRootMismatch" }}
 {{- end }}
 {{- toYaml (mergeOverwrite $ours .Values.podSecurityContext) }}
@@ -265,7 +274,7 @@ operator runs, its node may be the only one that can have the claim.
 {{/* Root, for a volume of files of any user: it may read and remove them, and nothing else. */}}
 {{- define "trainingjob-operator.securityContext" -}}
 {{- $ours := dict }}
-{{- if and .Values.logVolume.existingClaim .Values.logVolume.asRoot }}
+{{- if and (include "trainingjob-operator.logClaim" .) .Values.logVolume.asRoot }}
 {{- $capabilities := dict "drop" (list "ALL") "add" (list "DAC_OVERRIDE" "FOWNER") }}
 {{- $ours = dict "runAsNonRoot" false "runAsUser" 0 "runAsGroup" 0 "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" $capabilities }}
 {{- end }}

@@ -1,8 +1,9 @@
 {{- /*
-The pod that frees what our finalizers hold: (list . ACCOUNT ARGUMENTS). At an uninstall, and when
-namespaces are served no longer.
+A pod that runs one command, with the operator's settings and endpoint: (list . ACCOUNT ARGUMENTS). It
+frees what our finalizers hold, at an uninstall and when namespaces are served no longer, or tries the
+install.
 */}}
-{{- define "trainingjob-operator.releasePod" -}}
+{{- define "trainingjob-operator.commandPod" -}}
 {{- $account := index . 1 }}
 {{- $args := index . 2 }}
 {{- with index . 0 }}
@@ -17,7 +18,7 @@ securityContext:
 {{- toYaml . | nindent 0 }}
 {{- end }}
 containers:
-  - name: release-finalizers
+  - name: {{ first $args }}
     image: {{ include "trainingjob-operator.image" . | quote }}
     imagePullPolicy: {{ .Values.image.pullPolicy }}
     args:

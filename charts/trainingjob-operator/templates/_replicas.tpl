@@ -9,10 +9,20 @@
   verbs: [get, update]
 {{- end }}
 
+{{/* Each constraint counts the operator's pods, unless it says which it counts. */}}
+{{- define "trainingjob-operator.topologySpread" -}}
+{{- $selector := dict "labelSelector" (dict "matchLabels" (include "trainingjob-operator.selectorLabels" . | fromYaml)) }}
+{{- $constraints := list }}
+{{- range .Values.topologySpreadConstraints }}
+{{- $constraints = append $constraints (hasKey . "labelSelector" | ternary . (merge (deepCopy .) $selector)) }}
+{{- end }}
+{{- toYaml $constraints }}
+{{- end }}
+
 {{/* "true" if two operators can have everything that they share; else nothing. */}}
 {{- define "trainingjob-operator.canShare" -}}
 {{- if .Values.leaderElection.enabled }}
-{{- if or (not .Values.logVolume.existingClaim) (eq .Values.logVolume.accessMode "ReadWriteMany") }}true{{ end }}
+{{- if or (not (include "trainingjob-operator.logClaim" .)) (eq .Values.logVolume.accessMode "ReadWriteMany") }}true{{ end }}
 {{- end }}
 {{- end }}
 

@@ -69,7 +69,7 @@ def render(
         major: Helm's version.
         namespace: the release's.
         release: its name.
-        hooks: those of its hooks instead; None: both.
+        hooks: those of its hooks instead, but for those of `helm test`; None: all.
 
     Raises:
         RenderError: the values are refused.
@@ -77,11 +77,14 @@ def render(
     objects: list[Object] = json.loads(
         _rendered(major, namespace, release, json.dumps(values or {}, sort_keys=True))
     )
-    return [each for each in objects if hooks in {None, _is_hook(each)}]
+    if hooks is None:
+        return objects
+    return [each for each in objects if hook(each) != "test" and hooks is bool(hook(each))]
 
 
-def _is_hook(found: Object) -> bool:
-    return "helm.sh/hook" in (found["metadata"].get("annotations") or {})
+def hook(found: Object) -> str:
+    """When Helm makes an object: `pre-delete`, `test` ...; empty: it is part of the release."""
+    return str((found["metadata"].get("annotations") or {}).get("helm.sh/hook", ""))
 
 
 def component(found: Object) -> str:
@@ -114,6 +117,8 @@ def one(
 
 def pod_spec(objects: list[Object], *, part: str = "operator") -> Object:
     """What a part's pods are made from."""
+    if part == "smoke":
+        return dict(one(objects, "Pod", part=part)["spec"])
     kind = "Job" if part == "uninstall" else "Deployment"
     return dict(one(objects, kind, part=part)["spec"]["template"]["spec"])
 
