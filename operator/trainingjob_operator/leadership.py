@@ -28,8 +28,11 @@ _LOOK_S: Final = 0.25
 _LOG_S: Final = 0.5
 """For so long a last line of the log may take: whoever holds the log's lock may be stuck."""
 _RELEASE_S: Final = 1.0
+_STANDBY: Final = 0.6
+"""Share of a retry after which a standby looks again: it counts a holder's time from a look on."""
+
 _JITTER: Final = 0.2
-"""Share of a wait by which candidates differ, so that they do not all come at once."""
+"""Share of a retry by which candidates differ, so that they do not all come at once."""
 
 _SOON: Final = 0.1
 """Share of a wait after which a write that met another version is tried again."""
@@ -138,11 +141,14 @@ class Leadership:
                     raise
                 # Whatever it is, it may pass: the deadline decides.
                 _logger.exception("renewing the Lease %s failed unexpectedly", self._name)
-            await asyncio.sleep(wait_s)
+            # The Lease of a dead holder is taken when it ends, and not at some later look.
+            await asyncio.sleep(min(wait_s, self.state.free_in_s(self._clock.monotonic())))
 
     def _wait_s(self) -> float:
         retry = self.state.times.retry_s
-        return retry if self.state.holds else retry * (1 + _JITTER * random.random())  # noqa: S311
+        if self.state.holds:
+            return retry
+        return retry * (_STANDBY + _JITTER * random.random())  # noqa: S311
 
     async def _try(self) -> None:
         """Renew the Lease; or look at it, and take it if it is free."""

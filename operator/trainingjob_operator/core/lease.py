@@ -4,6 +4,7 @@ The rules are those of client-go's `leaderelection`, and the names of the times 
 decision: `kube.lease` talks to the API server, and `leadership` brings both together.
 """
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -187,6 +188,10 @@ class LeaseState:
         if now < self._free_at and not was_ours:
             return LeaseStep.WAIT
         return LeaseStep.CREATE if lease is None else LeaseStep.TAKE
+
+    def free_in_s(self, now: float) -> float:
+        """Return for how long the Lease stays another one's, in seconds; infinite: until it changes."""
+        return self._free_at - now if now < self._free_at else math.inf
 
     def _lasts_s(self, lease: LeaseView | None) -> float:
         """Return for how long a Lease keeps others away; one that does not say so as long as ours."""

@@ -283,3 +283,12 @@ def test_a_namespace_is_left_when_the_holder_says_that_it_serves_others(
     assert is_served(held, only=only, spared=spared) is not is_left
     released = LeaseView.of({"metadata": metadata, "spec": {"holderIdentity": ""}})
     assert not is_served(released, only=only, spared=spared)
+
+
+def test_the_lease_of_a_dead_holder_is_looked_at_again_when_it_ends() -> None:
+    state = LeaseState("a", TIMES)
+    state.read(lease("b"), 100.0)
+    assert state.free_in_s(100.0) == 15.0
+    assert state.free_in_s(114.5) == 0.5
+    assert state.free_in_s(115.0) == float("inf")
+    assert state.next_step(115.0) is LeaseStep.TAKE
