@@ -11,6 +11,7 @@ import pytest
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
 from trainingjob_api.constants import FINALIZER_RECORD
+from trainingjob_operator.clock import ClockSinceBoot
 from trainingjob_operator.commands import handover
 from trainingjob_operator.commands.command_lease import holding_lease
 from trainingjob_operator.commands.gc import collect
@@ -103,6 +104,25 @@ async def test_a_dead_holder_is_waited_for_and_the_lease_given_back(own_api: Api
         assert held["metadata"]["annotations"] == {"trainingjob.dev/namespaces": ""}
         assert not await released(own_api), "two commands work at once"
     assert (await own_api.client.get(LEASE))["spec"]["holderIdentity"] == ""
+
+
+async def test_an_operator_that_takes_the_lease_of_a_dead_one_meanwhile_is_named(
+    own_api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with leader(own_api):
+        dead = (await own_api.client.get(LEASE))["spec"]
+    await own_api.client.patch(LEASE, {"spec": dead})
+    connection = await connect(str(own_api.server.kubeconfig))
+    standby = leadership_from(settings(), connection)
+    standby.start()
+    async with asyncio.timeout(30):
+        # The command looks at the dead one's Lease later than the standby did.
+        while standby.state.free_in_s(ClockSinceBoot().monotonic()) > 2.0:
+            await asyncio.sleep(0.05)
+        assert not await released(own_api)
+        assert standby.leads
+    assert f"{standby.state.identity} works: it holds" in capsys.readouterr().err
+    await standby.stop()
 
 
 async def test_a_lease_that_is_not_there_is_made_where_the_operator_asks_for_one(

@@ -99,11 +99,13 @@ async def _wait(
     leadership: Leadership, gateway: LeaseGateway, acquired: "asyncio.Task[None]", clock: Clock
 ) -> None:
     """Wait until the Lease is ours, or its holder is seen alive: it has renewed it."""
-    first, begun = None, clock.monotonic()
+    first: LeaseView | None = None
+    begun = clock.monotonic()
     while not acquired.done():
         seen = leadership.state.observed
-        first = first or seen
-        if seen is not None and first is not None and _has_renewed(first, seen):
+        if seen is not None and (first is None or seen.holder != first.holder):
+            first = seen  # of one that has just taken it a renewal is still to be seen
+        if seen is not None and seen.holder and seen != first:
             raise LeaseHeldError(
                 f"{seen.holder} works: it holds the Lease {gateway.namespace}/{gateway.name}, and "
                 "renews it. Nothing was done. If it is the operator, stop it (kubectl -n "
@@ -119,10 +121,6 @@ async def _wait(
             )
         await asyncio.sleep(_LOOK_S)
     acquired.result()
-
-
-def _has_renewed(first: LeaseView, seen: LeaseView) -> bool:
-    return bool(seen.holder) and seen.holder == first.holder and seen != first
 
 
 def _end(command: str) -> None:
