@@ -87,6 +87,9 @@ bench-scale: cluster-build ## measure a start with 10,000 and 20,000 jobs, a res
 bench-prune: $(VENV)/.ready-dev ## race the sweep of the volume against find; FILES=200000
 	@$(BIN)/python -m hack.bench.prune --files $(FILES)
 
+bench-failover: cluster-build ## kill and stop the leader of two operators, ten times each, and print who took over when
+	@$(BIN)/python -m hack.bench.failover
+
 lint: $(VENV)/.ready-dev ## check style, import direction and generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -140,4 +143,4 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.ready $@
 
-.PHONY: help demo test test-all test-areas test-real test-image test-image-real test-unit test-bounds image image-local newcomer cluster cluster-build bench bench-build bench-prune bench-scale bench-smoke lint typecheck format generate lock clean python-is-there
+.PHONY: help demo test test-all test-areas test-real test-image test-image-real test-unit test-bounds image image-local newcomer cluster cluster-build bench bench-build bench-failover bench-prune bench-scale bench-smoke lint typecheck format generate lock clean python-is-there
