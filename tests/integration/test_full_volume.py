@@ -93,6 +93,7 @@ def fill(place: Path) -> None:
             return
 
 
+@pytest.mark.long
 async def test_on_a_full_volume_jobs_end_and_are_recorded_and_the_next_log_has_its_place(
     cluster: Cluster,
 ) -> None:

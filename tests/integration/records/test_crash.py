@@ -133,6 +133,7 @@ async def test_two_services_on_one_database_agree_on_the_highest_revision(
                 assert (kept.json["revision"], kept.json["restarts"]) == (8, 8)
 
 
+@pytest.mark.long
 async def test_a_database_that_goes_away_is_said_and_comes_back(
     postgres_server: Postgres, tmp_path: Path
 ) -> None:

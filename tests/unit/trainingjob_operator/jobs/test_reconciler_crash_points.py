@@ -209,8 +209,8 @@ SCENARIOS = [
 ]
 
 
-PARTS = 5
-"""Of the calls of a scenario, each fifth is a test of its own: a quick run has the first."""
+PARTS = 10
+"""Of the calls of a scenario, each tenth is a test of its own: a quick run has the first."""
 
 
 # --- the tests --------------------------------------------------------------------------------

@@ -13,6 +13,16 @@ from tests.support.volume.volume import (
 from trainingjob_operator.volume import opening
 from trainingjob_operator.volume.sweep import deleter_pool as deleters
 
+LARGE = frozenset({"test_entry_remover_swaps", "test_sweep_sick_volumes", "test_tree_age_shapes"})
+"""Their trees are large. Without openat2, which other tests of a quick run have, they are long."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        case = getattr(item, "callspec", None)
+        if item.path.stem in LARGE and case and case.params.get("volume") == "openat":
+            item.add_marker(pytest.mark.long)
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:

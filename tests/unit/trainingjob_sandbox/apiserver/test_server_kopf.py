@@ -6,6 +6,7 @@ from typing import Any
 import kopf
 
 from tests.support.apiserver.inside import record_requests
+from tests.support.processes.processes import eventually
 from tests.unit.trainingjob_sandbox.apiserver.widgets import CRD, widget
 from trainingjob_sandbox.apiserver import ApiServer, ApiServerThread
 from trainingjob_sandbox.apiserver.storage import CollectionId
@@ -59,7 +60,7 @@ async def test_an_operator_sees_objects_come_change_and_go() -> None:
             stop.set()
             await asyncio.wait_for(operator, PATIENCE_S)
         assert {request.verb for request in requests} <= {"get", "list", "watch"}
-        assert api.call(watchers) == 0
+        await eventually(lambda: api.call(watchers) == 0)  # it hears of a closed connection
 
 
 def touch(server: ApiServer) -> None:
