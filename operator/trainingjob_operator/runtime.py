@@ -5,6 +5,7 @@ import gc
 import logging
 import socket
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, Final, cast
 
 import aiohttp
@@ -31,12 +32,16 @@ from trainingjob_operator.kube.gateway import Gateway
 from trainingjob_operator.kube.lease import LeaseGateway
 from trainingjob_operator.kube.pod_watch import PodWatch
 from trainingjob_operator.kube.relists import RelistTrace
+from trainingjob_operator.kube.reviews import ReviewGateway
 from trainingjob_operator.kube.watch_client import WatchClient
 from trainingjob_operator.leadership import Leadership, new_identity
 from trainingjob_operator.log_archive.log_volume import log_volume_from
+from trainingjob_operator.observability.callers import Callers
 from trainingjob_operator.observability.collector import Readings
 from trainingjob_operator.observability.counters import Metrics
 from trainingjob_operator.observability.probes import WebServer
+from trainingjob_operator.observability.secure_metrics import PATH as METRICS_PATH
+from trainingjob_operator.observability.secure_metrics import SecureMetrics
 from trainingjob_operator.records.endpoint import writer_from
 from trainingjob_operator.settings import Settings
 
@@ -126,6 +131,18 @@ class Operator:
             ready=self.readiness_problem,
             metrics=self.metrics.render,
             leads=self._leads,
+            metrics_for_all=not settings.metrics.secure_address,
+        )
+        self.reviews: Final = ReviewGateway(connection)
+        self.secure_metrics: Final = (
+            SecureMetrics(
+                settings.metrics.secure_address,
+                Path(settings.metrics.certificate_dir),
+                Callers(self._may_get_metrics, monotonic=clock.monotonic),
+                self.web.metrics_page,
+            )
+            if settings.metrics.secure_address
+            else None
         )
         self.memories: Final = BoundedMemories()
         self.metrics.registry.register(
@@ -135,6 +152,7 @@ class Operator:
                 self.memories,
                 self.web,
                 leads=self._leads,
+                secure=self.secure_metrics,
                 is_ready=lambda: self.readiness_problem() is None,
             )
         )
@@ -163,13 +181,18 @@ class Operator:
             self.shell.listen()
         try:
             _logger.info("probes are served on %s", await self._serve_probes())
+            if self.secure_metrics is not None:
+                _logger.info("metrics are served on %s", await self._serve_metrics())
             # kopf looks for our kinds when it starts, and of some namespaces never again.
             if await self.shell.wait_for(self._until_it_may_begin()):
                 await self.shell.run(self._kopf(registry))
         finally:
             await self.web.stop()
+            if self.secure_metrics is not None:
+                await self.secure_metrics.stop()
             if self.writer is not None:
                 await self.writer.close()
+            await self.reviews.close()
             await self.gateway.close()
 
     async def _until_it_may_begin(self) -> None:
@@ -212,6 +235,20 @@ class Operator:
                 f"TRAININGJOB_WEB__ADDRESS: cannot serve on {self.settings.web.address} "
                 f"({error.strerror or error}); set a host:port that is free, as in 0.0.0.0:8081"
             ) from error
+
+    async def _serve_metrics(self) -> str:
+        assert self.secure_metrics is not None
+        address = self.settings.metrics.secure_address
+        try:
+            return await self.secure_metrics.start()
+        except OSError as error:
+            raise SettingsError(
+                f"TRAININGJOB_METRICS__SECURE_ADDRESS: cannot serve on {address} "
+                f"({error.strerror or error}); set a host:port that is free, as in 0.0.0.0:8443"
+            ) from error
+
+    async def _may_get_metrics(self, token: str) -> bool | None:
+        return await self.reviews.may_get(token, METRICS_PATH)
 
     async def _open_session(self) -> aiohttp.ClientSession:
         return await self.connection.open_session(

@@ -88,6 +88,10 @@ def _check_address(value: str) -> str:
     return value
 
 
+def _check_optional_address(value: str) -> str:
+    return _check_address(value) if value else value
+
+
 def _check_namespaces(values: tuple[str, ...]) -> tuple[str, ...]:
     """Return whole names, each once: kopf takes patterns, for which no list of jobs would work."""
     for value in values:
@@ -299,6 +303,23 @@ class WebSettings(_Group):
     """`host:port`, as in `[::]:8080`; without a host every address, port 0: a free one."""
 
 
+class MetricsSettings(_Group):
+    """`/metrics` over TLS, for callers that the API server lets read it."""
+
+    secure_address: Annotated[str, AfterValidator(_check_optional_address)] = ""
+    """`host:port` of `/metrics` with TLS, which is then not served beside the probes any more.
+    Callers show a token of the cluster, and need the right to `get` the URL `/metrics`. Empty: off."""
+
+    certificate_dir: str = ""
+    """Folder with `tls.crt` and `tls.key`, read again when they change."""
+
+    @model_validator(mode="after")
+    def _check_certificate(self) -> Self:
+        if self.secure_address and not self.certificate_dir:
+            raise ValueError("secure_address needs a certificate_dir")
+        return self
+
+
 class LoggingSettings(_Group):
     """The level and format of the log."""
 
@@ -332,6 +353,7 @@ class Settings(_Group):
     volume: VolumeSettings = VolumeSettings()
     gc: GcSettings = GcSettings()
     web: WebSettings = WebSettings()
+    metrics: MetricsSettings = MetricsSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @property

@@ -1,4 +1,4 @@
-"""The alerts and the dashboard of the chart, in both Helms."""
+"""The alerts, the dashboard and the secure port of the chart, in both Helms."""
 
 from typing import Any
 
@@ -7,7 +7,16 @@ import pytest
 from hack.chart import CHART
 from hack.monitoring.alerts import ALERTS
 from hack.tools.helm import Major
-from tests.support.real.chart import Object, RenderError, Values, one, render
+from tests.support.real.chart import (
+    Object,
+    RenderError,
+    Values,
+    container,
+    environment,
+    one,
+    pod_spec,
+    render,
+)
 
 
 def rules_of(objects: list[Object]) -> list[dict[str, Any]]:
@@ -83,3 +92,47 @@ def test_the_dashboard_has_the_labels_and_annotations_that_ones_own_sidecar_look
     assert metadata["labels"]["grafana_dashboard"] == "yes"
     assert metadata["labels"]["team"] == "ml"
     assert metadata["annotations"] == {"grafana_folder": "Training"}
+
+
+SECURE: Values = {
+    "metrics": {"secure": {"enabled": True, "port": 9443, "certificateSecret": "metrics-tls"}},
+    "podMonitor": {"enabled": True},
+}
+
+
+def test_with_tls_the_metrics_have_a_port_a_certificate_and_rights(major: Major) -> None:
+    objects = render(SECURE, major=major)
+    variables = environment(objects)
+    assert variables["TRAININGJOB_METRICS__SECURE_ADDRESS"] == ":9443"
+    folder = variables["TRAININGJOB_METRICS__CERTIFICATE_DIR"]
+    [mount] = [m for m in container(objects)["volumeMounts"] if m["mountPath"] == folder]
+    [volume] = [v for v in pod_spec(objects)["volumes"] if v["name"] == mount["name"]]
+    assert mount["readOnly"] is True
+    assert volume["secret"] == {"secretName": "metrics-tls"}
+    ports = {port["name"]: port["containerPort"] for port in container(objects)["ports"]}
+    assert ports == {"http": 8080, "https-metrics": 9443}
+    [rule] = one(objects, "NetworkPolicy")["spec"]["ingress"]
+    assert rule["ports"] == [{"port": "https-metrics"}]
+    [endpoint] = one(objects, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert (endpoint["port"], endpoint["scheme"]) == ("https-metrics", "https")
+    assert endpoint["tlsConfig"] == {"insecureSkipVerify": True}
+    assert "authorization" not in endpoint
+    reader = one(objects, "ClusterRole", "trainingjob-operator-metrics-reader")
+    assert reader["rules"] == [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
+
+
+def test_the_pod_monitor_shows_the_token_that_it_is_given() -> None:
+    secure = SECURE["metrics"]["secure"] | {"tokenSecret": {"name": "scraper", "key": "t"}}
+    objects = render(SECURE | {"metrics": {"secure": secure}})
+    [endpoint] = one(objects, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert endpoint["authorization"] == {
+        "type": "Bearer",
+        "credentials": {"name": "scraper", "key": "t"},
+    }
+
+
+def test_without_tls_there_is_nothing_of_it() -> None:
+    assert "reviews" not in str(render())
+    assert "https" not in str(one(render(), "Deployment"))
+    with pytest.raises(RenderError, match="certificateSecret"):
+        render({"metrics": {"secure": {"enabled": True}}})

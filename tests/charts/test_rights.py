@@ -126,6 +126,25 @@ def test_helm_test_may_submit_and_delete_a_job_and_nothing_else() -> None:
         ]
 
 
+OF_CALLERS = {
+    "authentication.k8s.io/tokenreviews": {"create"},
+    "authorization.k8s.io/subjectaccessreviews": {"create"},
+}
+"""Asks who reads the metrics; only where they are served over TLS."""
+
+
+def test_callers_of_the_metrics_are_looked_at_only_where_they_need_a_right() -> None:
+    secure = {"metrics": {"secure": {"enabled": True, "certificateSecret": "tls"}}}
+    for values in ({}, NAMED):
+        role = one(render(values | secure), "ClusterRole", "trainingjob-operator-metrics")
+        assert granted(role) == OF_CALLERS
+        binding = one(
+            render(values | secure), "ClusterRoleBinding", "trainingjob-operator-metrics"
+        )
+        assert [each["kind"] for each in binding["subjects"]] == ["ServiceAccount"]
+        assert "reviews" not in json.dumps(render(values))
+
+
 def test_logs_are_read_only_where_there_is_a_volume_for_them() -> None:
     with_volume = render({"logVolume": {"existingClaim": "logs"}})
     rights = granted(one(with_volume, "ClusterRole", "trainingjob-operator"))

@@ -27,7 +27,14 @@ for name, value in (
     ("$persistence.", ".Values.recordService.persistence."),
 ):
     TEMPLATES = TEMPLATES.replace(name, value)
-PASSED_ON = {"podSecurityContext", "securityContext", "resources", "nodeSelector", "labels"}
+PASSED_ON = {
+    "podSecurityContext",
+    "securityContext",
+    "resources",
+    "nodeSelector",
+    "labels",
+    "tlsConfig",
+}
 """Kubernetes' own types: a default of ours, but no keys of ours."""
 
 
@@ -105,6 +112,8 @@ def test_every_setting_of_the_operator_has_a_value() -> None:
         # These two would leave the rights, and the probes, behind.
         ({"config": {"TRAININGJOB_NAMESPACES": "a"}}, "config"),
         ({"config": {"TRAININGJOB_WEB__ADDRESS": ":1"}}, "config"),
+        ({"config": {"TRAININGJOB_METRICS__SECURE_ADDRESS": ":1"}}, "config"),
+        ({"metrics": {"secure": {"enabled": True}}}, "certificateSecret"),
         ({"recordService": {"port": 80}}, "port"),
         ({"recordService": {"persistence": {"size": "much"}}}, "size"),
         ({"recordService": {"config": {"TRAININGJOB_RECORDS_TOKEN_FILE": "/t"}}}, "config"),

@@ -185,6 +185,10 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- $_ := set $values "TRAININGJOB_VOLUME__SWEEP_TIME" .Values.logVolume.sweepTime }}
 {{- $_ := set $values "TRAININGJOB_VOLUME__PROCESSES" .Values.logVolume.processes }}
 {{- end }}
+{{- if .Values.metrics.secure.enabled }}
+{{- $_ := set $values "TRAININGJOB_METRICS__SECURE_ADDRESS" (printf ":%d" (int .Values.metrics.secure.port)) }}
+{{- $_ := set $values "TRAININGJOB_METRICS__CERTIFICATE_DIR" "/var/run/trainingjob/metrics" }}
+{{- end }}
 {{- $_ := set $values "TRAININGJOB_WEB__ADDRESS" (printf ":%d" (int .Values.web.port)) }}
 {{- range $name, $value := mergeOverwrite $values .Values.config }}
 {{ $name }}: {{ include "trainingjob-operator.text" $value | quote }}
@@ -251,6 +255,9 @@ operator runs, its node may be the only one that can have the claim.
 {{- if include "trainingjob-operator.logClaim" . }}
 {{- $mounts = append $mounts (dict "name" "log-volume" "mountPath" .Values.logVolume.mountPath) }}
 {{- end }}
+{{- if .Values.metrics.secure.enabled }}
+{{- $mounts = append $mounts (dict "name" "metrics-certificate" "mountPath" "/var/run/trainingjob/metrics" "readOnly" true) }}
+{{- end }}
 {{- toYaml $mounts }}
 {{- end }}
 
@@ -258,6 +265,9 @@ operator runs, its node may be the only one that can have the claim.
 {{- $volumes := include "trainingjob-operator.endpointVolumes" . | fromYamlArray }}
 {{- with include "trainingjob-operator.logClaim" . }}
 {{- $volumes = append $volumes (dict "name" "log-volume" "persistentVolumeClaim" (dict "claimName" .)) }}
+{{- end }}
+{{- if .Values.metrics.secure.enabled }}
+{{- $volumes = append $volumes (dict "name" "metrics-certificate" "secret" (dict "secretName" .Values.metrics.secure.certificateSecret)) }}
 {{- end }}
 {{- toYaml $volumes }}
 {{- end }}

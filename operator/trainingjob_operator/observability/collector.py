@@ -21,6 +21,7 @@ from trainingjob_operator.handlers.memories import BoundedMemories
 from trainingjob_operator.kube.requests import RequestCounts
 from trainingjob_operator.observability.counters import PREFIX
 from trainingjob_operator.observability.probes import WebServer
+from trainingjob_operator.observability.secure_metrics import SecureMetrics
 from trainingjob_operator.records.circuit_breaker import PROBE_EVERY_S
 
 _PHASES: Final[tuple[str, ...]] = get_args(Phase)
@@ -40,6 +41,7 @@ class Readings(Collector):
         *,
         leads: Callable[[], bool] = lambda: True,
         is_ready: Callable[[], bool] = lambda: True,
+        secure: SecureMetrics | None = None,
     ) -> None:
         """Prepare to read.
 
@@ -50,9 +52,11 @@ class Readings(Collector):
             web: the server that answers.
             leads: True while this process may work.
             is_ready: True while `/readyz` says so.
+            secure: the server of these metrics over TLS; None: there is none.
         """
         self._leads: Final = leads
         self._is_ready: Final = is_ready
+        self._secure: Final = secure
         self._engine: Final = engine
         self._requests: Final = requests
         self._memories: Final = memories
@@ -81,7 +85,8 @@ class Readings(Collector):
         yield from self._records()
 
     def _bounds(self) -> Iterable[Metric]:
-        bounds = (*self._engine.bounded, *self._web.places.bounds)
+        secure = self._secure.bounds if self._secure is not None else ()
+        bounds = (*self._engine.bounded, *self._web.places.bounds, *secure)
         yield _gauge(
             "bounded_used",
             "How much of a structure in memory is used, by structure.",

@@ -7,7 +7,7 @@ of request and no body, and is closed after its answer.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -31,8 +31,23 @@ class Answer:
     content_type: str = _PLAIN
 
 
-Handler = Callable[[str], Answer | None]
-"""Returns the answer for a path; None: there is no such path."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The request of a client.
+
+    Attributes:
+        path: without its query.
+        authorization: the header of that name; "": there is none.
+    """
+
+    path: str
+    authorization: str = ""
+
+
+Later = Coroutine[None, None, Answer]
+"""An answer that takes some time; it is cancelled when the connection ends."""
+Handler = Callable[[Request], Answer | Later | None]
+"""Returns the answer to a request; None: there is no such path."""
 
 
 class Exchange(asyncio.Protocol):
@@ -55,10 +70,15 @@ class Exchange(asyncio.Protocol):
         self._is_aborted = False
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._work: asyncio.Task[None] | None = None
+        self.arrival: asyncio.Task[None] | None = None
+        """Makes the connection, which with TLS takes as long as the client likes."""
 
     def abort(self) -> None:
         """Close the connection at once; one that is still to be made closes then."""
         self._is_aborted = True
+        if self._transport is None and self.arrival is not None:
+            self.arrival.cancel()
         if self._transport is not None:
             self._transport.abort()
 
@@ -82,7 +102,7 @@ class Exchange(asyncio.Protocol):
         if b"\r\n\r\n" in self._head:
             self._answer()
         elif len(self._head) > MAX_HEAD:
-            self._send(_told(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
+            self._send(told(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
 
     def eof_received(self) -> bool:
         """Close the connection once what was written has gone out."""
@@ -92,6 +112,8 @@ class Exchange(asyncio.Protocol):
         """Leave nothing behind, however the connection ended: in order, by a reset, by us."""
         if self._deadline is not None:
             self._deadline.cancel()
+        if self._work is not None:
+            self._work.cancel()
         self._head = b""
         self._transport = None
         self._on_closed()
@@ -99,25 +121,37 @@ class Exchange(asyncio.Protocol):
     def _answer(self) -> None:
         line = self._head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
         if len(line) != 3 or not line[2].startswith("HTTP/1."):  # noqa: PLR2004 - method, path, version
-            self._send(_told(HTTPStatus.BAD_REQUEST))
+            self._send(told(HTTPStatus.BAD_REQUEST))
         elif line[0] not in {"GET", "HEAD"}:
-            self._send(_told(HTTPStatus.METHOD_NOT_ALLOWED))
+            self._send(told(HTTPStatus.METHOD_NOT_ALLOWED))
         else:
-            self._send(self._answer_to(line[1]), has_body=line[0] == "GET")
+            self._take(line[1], has_body=line[0] == "GET")
 
-    def _answer_to(self, target: str) -> Answer:
+    def _take(self, target: str, *, has_body: bool) -> None:
         try:
-            path = urlsplit(target).path
+            request = Request(urlsplit(target).path, _authorization(self._head))
         except ValueError:
-            return _told(HTTPStatus.BAD_REQUEST)
+            self._send(told(HTTPStatus.BAD_REQUEST))
+            return
         try:
-            return self._handler(path) or _told(HTTPStatus.NOT_FOUND)
+            answer = self._handler(request)
         except Exception as error:  # noqa: BLE001 - the others' answers do not depend on it
-            # Through the loop, whose log lines are limited: anybody can ask again and again.
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"cannot answer {path[:100]!r}", "exception": error}
-            )
-            return _told(HTTPStatus.INTERNAL_SERVER_ERROR)
+            self._send(_failed(request, error), has_body=has_body)
+            return
+        if answer is None or isinstance(answer, Answer):
+            self._send(answer or told(HTTPStatus.NOT_FOUND), has_body=has_body)
+            return
+        self._is_answered = True  # it will be: what comes now is no part of the request
+        self._head = b""
+        work = self._send_later(request, answer, has_body=has_body)
+        self._work = asyncio.get_running_loop().create_task(work)
+
+    async def _send_later(self, request: Request, answer: Later, *, has_body: bool) -> None:
+        try:
+            found = await answer
+        except Exception as error:  # noqa: BLE001 - as above
+            found = _failed(request, error)
+        self._send(found, has_body=has_body)
 
     def _send(self, answer: Answer, *, has_body: bool = True) -> None:
         self._is_answered = True
@@ -132,12 +166,34 @@ class Exchange(asyncio.Protocol):
         ]
         if answer.status is HTTPStatus.METHOD_NOT_ALLOWED:
             head.append("Allow: GET, HEAD")
+        if answer.status is HTTPStatus.UNAUTHORIZED:
+            head.append("WWW-Authenticate: Bearer")
         self._transport.write("\r\n".join([*head, "", ""]).encode("latin-1"))
         if has_body:
             self._transport.write(answer.body)
         # Half closed: the client reads the answer and closes, or the deadline does.
-        self._transport.write_eof()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:  # TLS has no such thing: what was written still goes out
+            self._transport.close()
 
 
-def _told(status: HTTPStatus) -> Answer:
+def _authorization(head: bytes) -> str:
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"authorization":
+            return value.strip().decode("latin-1")
+    return ""
+
+
+def _failed(request: Request, error: Exception) -> Answer:
+    # Through the loop, whose log lines are limited: anybody can ask again and again.
+    asyncio.get_running_loop().call_exception_handler(
+        {"message": f"cannot answer {request.path[:100]!r}", "exception": error}
+    )
+    return told(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def told(status: HTTPStatus) -> Answer:
+    """Return the phrase of a status as its answer."""
     return Answer(f"{status.phrase}\n".encode(), status)

@@ -30,8 +30,15 @@ _Connection = TypeVar("_Connection", bound=Closable)
 class Places(Generic[_Connection]):
     """Open connections by address, oldest first."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, bound: str = "web_connections") -> None:
+        """Start with none.
+
+        Args:
+            limit: connections in all.
+            bound: the name of this limit.
+        """
         self.limit: Final = limit
+        self._bound: Final = bound
         self._open: Final[dict[str, OrderedDict[_Connection, None]]] = {}
         self._used = 0
         self.closed_total = 0
@@ -39,7 +46,7 @@ class Places(Generic[_Connection]):
     @property
     def bounds(self) -> tuple[Bound, ...]:
         """Use and limit."""
-        return (Bound("web_connections", len(self), self.limit),)
+        return (Bound(self._bound, len(self), self.limit),)
 
     def __len__(self) -> int:
         return self._used

@@ -63,7 +63,13 @@ class OperatorProcess(ChildProcess):
 
     def address(self) -> str | None:
         """Where it serves its probes, as `host:port`; None: it does not yet."""
-        marker = "probes are served on "
+        return self._after("probes are served on ")
+
+    def metrics_address(self) -> str | None:
+        """Where it serves metrics over TLS."""
+        return self._after("metrics are served on ")
+
+    def _after(self, marker: str) -> str | None:
         # The last: an operator that begins anew takes another port.
         for line in reversed(self.log().splitlines()):
             if marker in line:

@@ -23,7 +23,13 @@ from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.runtime import Operator
-from trainingjob_operator.settings import PersistSettings, Settings, VolumeSettings
+from trainingjob_operator.settings import (
+    MetricsSettings,
+    PersistSettings,
+    Settings,
+    VolumeSettings,
+    WebSettings,
+)
 from trainingjob_operator.volume.sweep.rules import Room, VolumeReport
 
 PAGE = ROOT / "docs" / "metrics.md"
@@ -47,6 +53,7 @@ async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
     settings = Settings(
         persist=PersistSettings(url="https://records.example/jobs"),
         volume=VolumeSettings(root=str(tmp_path)),
+        metrics=MetricsSettings(secure_address="127.0.0.1:0", certificate_dir=str(tmp_path)),
     )
     operator = Operator(settings, Connection(Configuration(), "default"))
     operator.metrics.gc.jobs_swept(skipped={"Pending": 1}, errors=0, seconds=0.1, at=NOW)
@@ -176,7 +183,9 @@ async def test_it_is_counted_why_nothing_is_removed_for_a_while() -> None:
     await operator.gateway.close()
 
 
-async def test_the_metrics_are_served_beside_the_probes(operator: Operator) -> None:
+async def test_the_metrics_are_served_beside_the_probes() -> None:
+    settings = Settings(web=WebSettings(address="127.0.0.1:0"))
+    operator = Operator(settings, Connection(Configuration(), "default"))
     address = await operator._serve_probes()
     port = address.rpartition(":")[2]
     async with (
@@ -185,6 +194,7 @@ async def test_the_metrics_are_served_beside_the_probes(operator: Operator) -> N
     ):
         text = await answer.text()
     await operator.web.stop()
+    await operator.gateway.close()
     assert answer.status == 200
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert "\ntrainingjob_operator_jobs{" in text

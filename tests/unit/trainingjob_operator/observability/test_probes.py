@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from tests.support.processes.processes import eventually
-from trainingjob_operator.observability import exchange
+from trainingjob_operator.observability import exchange, port
 from trainingjob_operator.observability import probes as server
 from trainingjob_operator.observability.probes import WebServer
 
@@ -182,7 +182,7 @@ async def test_connections_that_end_by_a_reset_leave_nothing_behind(site: Site) 
             each.send(b"GET /he")
             each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             each.close()
-    await eventually(lambda: len(site.web.places) == 0 and not site.web._arrivals)
+    await eventually(lambda: len(site.web.places) == 0 and not site.web._port._arrivals)
     assert (await site.get("/healthz")).startswith(b"HTTP/1.1 200 ")
 
 
@@ -225,10 +225,10 @@ async def test_without_descriptors_it_closes_a_connection_waits_and_logs_nothing
     idle = await site.connect(2)
     await eventually(lambda: len(site.web.places) == 2)
     loop = asyncio.get_running_loop()
-    listener = OutOfDescriptors(site.web._listeners[0])
+    listener = OutOfDescriptors(site.web._port._listeners[0])
     loop.remove_reader(listener.fileno())
-    site.web._listeners[0] = listener  # type: ignore[call-overload]
-    loop.add_reader(listener.fileno(), site.web._accept, listener)  # type: ignore[arg-type]
+    site.web._port._listeners[0] = listener  # type: ignore[call-overload]
+    loop.add_reader(listener.fileno(), site.web._port._accept, listener)  # type: ignore[arg-type]
     waiting = asyncio.create_task(site.get("/healthz"))
     await eventually(lambda: listener.tries >= 2)
     assert len(site.web.places) == 0, "ours are given back for the operator's own calls"
@@ -242,7 +242,7 @@ async def test_without_descriptors_it_closes_a_connection_waits_and_logs_nothing
 async def test_it_takes_a_quarter_of_the_files_that_may_be_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server, "descriptor_limit", lambda: 256)
+    monkeypatch.setattr(port, "descriptor_limit", lambda: 256)
     assert Site().web.places.limit == 64
 
 
@@ -261,7 +261,7 @@ async def test_without_a_host_it_serves_both_families_or_the_one_that_there_is(
         (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::", 0, 0, 0)),
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("0.0.0.0", 0)),
     ]
-    real = server._listener
+    real = port._listener
 
     def without_ipv6(family: int, where: tuple[object, ...]) -> socket.socket:
         if family == socket.AF_INET6:
@@ -271,7 +271,7 @@ async def test_without_a_host_it_serves_both_families_or_the_one_that_there_is(
     async def both(*_: object, **__: object) -> list[object]:
         return found  # type: ignore[return-value]
 
-    monkeypatch.setattr(server, "_listener", without_ipv6)
+    monkeypatch.setattr(port, "_listener", without_ipv6)
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
     site = Site()
     address = await site.web.start()
