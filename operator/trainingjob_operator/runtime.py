@@ -5,6 +5,7 @@ import gc
 import logging
 import socket
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -21,17 +22,15 @@ from trainingjob_operator.handlers.lifecycle import (
     register_lifecycle,
     register_login,
 )
-from trainingjob_operator.handlers.memories import BoundedMemories
+from trainingjob_operator.handlers.memories import CountedMemories
 from trainingjob_operator.handlers.retention import register_policies
 from trainingjob_operator.handlers.shell import Shell
-from trainingjob_operator.handlers.watch import register_watches
 from trainingjob_operator.jobs.continuity import Continuity
 from trainingjob_operator.kube.connection import Connection, connect
-from trainingjob_operator.kube.first_lists import ComparedLists
 from trainingjob_operator.kube.gateway import Gateway
+from trainingjob_operator.kube.kopf_requests import KopfRequests
 from trainingjob_operator.kube.lease import LeaseGateway
-from trainingjob_operator.kube.pod_watch import PodWatch
-from trainingjob_operator.kube.relists import RelistTrace
+from trainingjob_operator.kube.object_watch import JOBS, PODS, ObjectWatch
 from trainingjob_operator.kube.reviews import ReviewGateway
 from trainingjob_operator.kube.watch_client import WatchClient
 from trainingjob_operator.leadership import Leadership, new_identity
@@ -98,23 +97,27 @@ class Operator:
             volume=log_volume_from(settings, clock),
             begin_anew=self.begin_anew,
         )
-        self.compared: Final = ComparedLists(
-            lambda namespace: self.engine.resync.jobs_versions.get(namespace, "")
-        )
-        self.relists: Final = RelistTrace(
-            self.engine.resync.request,
-            compared=self.compared,
-            namespaces=settings.namespaces,
-            on_missing=lambda path: self.begin_anew(f"404 on GET {path}: its definition is gone"),
-        )
-        self.pod_watch: Final = PodWatch(
-            WatchClient(connection, self.gateway.requests),
-            self.gateway.pods_version,
+        self.kopf_requests: Final = KopfRequests(self._begin_without)
+        self.watch_client: Final = WatchClient(connection, self.gateway.requests)
+        watch = partial(
+            ObjectWatch,
+            client=self.watch_client,
             namespaces=settings.namespaces or (None,),
-            listed_version=lambda namespace: self.engine.resync.pods_versions.get(namespace, ""),
-            on_event=self.engine.intake.pod_event,
             on_relist=self.engine.resync.request,
             clock=clock,
+        )
+        self.job_watch: Final = watch(
+            JOBS,
+            current_version=self.gateway.jobs_version,
+            listed_version=lambda namespace: self.engine.resync.jobs_versions.get(namespace, ""),
+            on_event=self.engine.intake.job_event,
+            on_missing=self._begin_without,
+        )
+        self.pod_watch: Final = watch(
+            PODS,
+            current_version=self.gateway.pods_version,
+            listed_version=lambda namespace: self.engine.resync.pods_versions.get(namespace, ""),
+            on_event=self.engine.intake.pod_event,
         )
         self.continuity: Final = Continuity(
             self.gateway,
@@ -122,7 +125,7 @@ class Operator:
             newest_version=lambda: self.engine.index.newest_version,
             compare=self.engine.resync.request,
             begin_anew=self.begin_anew,
-            is_watching=lambda: self.relists.has_asked,
+            is_watching=lambda: self.kopf_requests.has_asked,
             monotonic=clock.monotonic,
         )
         self.web: Final = WebServer(
@@ -144,7 +147,7 @@ class Operator:
             if settings.metrics.secure_address
             else None
         )
-        self.memories: Final = BoundedMemories()
+        self.memories: Final = CountedMemories()
         self.metrics.registry.register(
             Readings(
                 self.engine,
@@ -168,8 +171,7 @@ class Operator:
         registry = kopf.OperatorRegistry()
         register_login(registry, server=self.connection.server, open_session=self._open_session)
         register_lifecycle(registry, start=self._start, stop=self._stop)
-        intake, policies = self.engine.intake, self.engine.policy_watch
-        register_watches(registry, intake.job_event, namespaces=self.settings.namespaces)
+        policies = self.engine.policy_watch
         register_policies(
             registry,
             policies.policy_event,
@@ -193,6 +195,7 @@ class Operator:
             if self.writer is not None:
                 await self.writer.close()
             await self.reviews.close()
+            await self.watch_client.close()
             await self.gateway.close()
 
     async def _until_it_may_begin(self) -> None:
@@ -210,6 +213,9 @@ class Operator:
             _logger.warning("beginning anew: %s", why)
             self.begins_anew = True
             self.shell.told.set()
+
+    def _begin_without(self, path: str) -> None:
+        self.begin_anew(f"404 on GET {path}: its definition is gone")
 
     def _kopf(self, registry: kopf.OperatorRegistry) -> Coroutine[Any, Any, None]:
         clusterwide = not self.settings.namespaces
@@ -252,8 +258,7 @@ class Operator:
 
     async def _open_session(self) -> aiohttp.ClientSession:
         return await self.connection.open_session(
-            self.compared,
-            self.relists.config,
+            self.kopf_requests.config,
             self.gateway.requests.trace(),
             may_write=self._may_write,
         )
@@ -270,7 +275,7 @@ class Operator:
             return self.continuity.missing
         if (problem := self.engine.readiness_problem()) is not None:
             return problem
-        if not self.relists.have_begun(self.settings.namespaces or (None,)):
+        if not self.job_watch.has_begun:
             return "the watch of jobs is not open yet"
         return None if self.pod_watch.has_begun else "the watch of pods is not open yet"
 
@@ -280,6 +285,7 @@ class Operator:
         except asyncio.CancelledError:
             self.shell.leave()  # kopf does not call `_stop` then: there is nothing to stop
             raise
+        self.engine.add_task(self.job_watch.run(), "job-watch")
         self.engine.add_task(self.pod_watch.run(), "pod-watch")
         self.engine.add_task(self.continuity.watch_cluster(), "continuity")
 

@@ -36,7 +36,6 @@ FOR_KOPF = {
     **LEASE,
     "trainingjob.dev/retentionpolicies": {"create", "get", "list", "watch"},
     "trainingjob.dev/retentionpolicies/status": {"patch"},
-    "trainingjob.dev/trainingjobs": {"list", "watch"},
     "/events": {"create"},
 }
 """The same, of an operator of named namespaces that its own is not one of."""

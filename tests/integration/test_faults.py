@@ -247,14 +247,15 @@ async def test_what_vanished_while_the_watch_was_not_looking_is_noticed(
             await asyncio.sleep(0.05)
 
 
-async def test_a_broken_watch_of_pods_is_opened_again_behind_a_list(
-    operator: OperatorProcess, proxy: FaultProxy, api: Api
+@pytest.mark.parametrize("plural", ["pods", "trainingjobs"])
+async def test_a_broken_watch_is_opened_again_behind_a_list(
+    operator: OperatorProcess, proxy: FaultProxy, api: Api, plural: str
 ) -> None:
     await api.apply(make_job("patient"))
     [pod] = await api.wait_for_pods("patient", 1)
-    listed = proxy.count("list pods")
+    listed = proxy.count(f"list {plural}")
     broken = Fault(
-        lambda seen: str(seen) == "watch pods", times=3, status=500, reason="InternalError"
+        lambda seen: str(seen) == f"watch {plural}", times=3, status=500, reason="InternalError"
     )
     proxy.add(broken)
 
@@ -264,17 +265,17 @@ async def test_a_broken_watch_of_pods_is_opened_again_behind_a_list(
 
     await api.wait_for_phase("patient", "Succeeded")
     async with asyncio.timeout(90):
-        while broken.hits < 3 or proxy.count("list pods") < listed + 4:
+        while broken.hits < 3 or proxy.count(f"list {plural}") < listed + 4:
             await asyncio.sleep(0.02)
     assert operator.is_running
     assert operator.probe("/readyz")[0] == 200
 
 
-async def test_a_broken_watch_of_jobs_ends_the_process_so_that_it_is_started_again(
+async def test_a_broken_watch_of_policies_ends_the_process_so_that_it_is_started_again(
     operator: OperatorProcess, proxy: FaultProxy, api: Api
 ) -> None:
     broken = Fault(
-        lambda seen: str(seen) == "watch trainingjobs", status=500, reason="InternalError"
+        lambda seen: str(seen) == "watch retentionpolicies", status=500, reason="InternalError"
     )
     proxy.add(broken)
 

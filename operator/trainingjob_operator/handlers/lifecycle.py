@@ -42,9 +42,8 @@ def operator_settings(*, clusterwide: bool) -> kopf.OperatorSettings:
     settings.networking.request_timeout = _REQUEST_TIMEOUT_S
     settings.networking.error_backoffs = _ForeverBackoffs()
     # kopf holds a task for each object that had an event, with the event itself, until it has been
-    # idle for so long. At a start every object of the lists is one: with half a second some
-    # thousands were held at once, which left the process 20 MiB larger for good. So it is some
-    # hundreds, however many objects there are.
+    # idle for so long. At a start every policy is one: where each namespace has one, thousands were
+    # held at once, and left the process larger for good.
     # No worker_limit: a slot is held until its worker idles, and our own queue bounds the work.
     settings.queueing.idle_timeout = _WORKER_IDLE_S
     settings.queueing.exit_timeout = 0.5

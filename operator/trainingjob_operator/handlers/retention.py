@@ -1,5 +1,8 @@
 """RetentionPolicies: the watch that keeps the book, and the one timer of the operator.
 
+kopf watches them with `on.event` alone, which costs no request and no annotation. Jobs and pods have
+a watch of our own: `kube.object_watch`.
+
 The timer is on policies, one for each namespace at most, and never on jobs: there it would cost a
 task each. The handlers return nothing and do not touch kopf's `patch`: after one conflict a timer
 would be dead until a restart.
@@ -23,9 +26,11 @@ from trainingjob_api.constants import (
     POLICY_NAME,
     VERSION,
 )
-from trainingjob_operator.handlers.watch import OnEvent
 
 _FIRST_TICK_S: Final = 45.0
+
+OnEvent = Callable[[str | None, dict[str, Any]], object]
+"""Takes a policy that was listed (None), ADDED, MODIFIED or DELETED."""
 
 
 def register_policies(

@@ -1,9 +1,9 @@
 """Noticing what no watch reports: our definitions go or come back, or the cluster's past is restored.
 
 A cluster that is restored from a backup goes back to an older resourceVersion. Everything that is
-remembered is newer than what there is then, and would be kept for ever; kopf's watches wait for
-versions that are far ahead. When the definitions are deleted, kopf stops its watches for good, and
-no finalizer of ours is released on the objects that are to be deleted with them.
+remembered is newer than what there is then, and would be kept for ever; the watches wait for
+versions that are far ahead. When the definitions are deleted, kopf stops watching policies for good,
+and there is nothing left to watch of jobs.
 
 In both cases the operator begins anew, as a restart would: from complete lists, once the
 definitions are served. A restart loses nothing that matters, so this does not either.
@@ -51,7 +51,7 @@ class Continuity:
             newest_version: the highest resourceVersion of a job that was seen.
             compare: asks for a comparison with complete lists, soon.
             begin_anew: takes the reason for which the operator has to begin anew.
-            is_watching: whether kopf has asked for jobs at all.
+            is_watching: True if kopf has asked for policies at all.
             monotonic: seconds.
         """
         self.missing: str | None = None
@@ -86,7 +86,7 @@ class Continuity:
             mute = not self._is_watching() and self._monotonic() - begun > _MUTE_S
             if mute and self.missing is None:
                 # It looked for our kinds at another API server, or a moment too early.
-                self._begin_anew("kopf does not watch TrainingJobs, which are served")
+                self._begin_anew("kopf does not watch RetentionPolicies, which are served")
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
@@ -100,7 +100,7 @@ class Continuity:
             if self.missing is None:
                 _logger.warning("%s", _words(standing))
             self.missing = _words(standing)
-            self._compare()  # kopf has stopped watching; jobs still have to be released
+            self._compare()  # no watch is relied on; jobs still have to be released
         elif standing is Standing.ABSENT:
             self.missing = _words(standing)
             self._begin_anew(self.missing)
@@ -118,7 +118,7 @@ class Continuity:
         if seen.isdigit() and newest.isdigit() and is_newer(newest, seen):
             seen = newest
         try:
-            now = await self._cluster.current_version(self._namespace)
+            now = await self._cluster.jobs_version(self._namespace)
         except KubernetesError as error:
             _logger.debug("cannot ask for the current version: %s", error)
             return

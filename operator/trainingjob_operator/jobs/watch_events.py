@@ -52,7 +52,7 @@ class Intake:
             return
         known = self._index.get(job.key)
         if known is None and job.status.is_finished:
-            # kopf lists all that ever were; the resync knows which of them are still of use.
+            # The index has forgotten it, or never had it; the resync knows what is still of use.
             if awaits_release(job):
                 self._queue.add(job.key)
             return

@@ -61,6 +61,13 @@ class Cluster(Protocol):
         """List the TrainingJobs."""
         ...
 
+    async def jobs_version(self, namespace: str | None) -> str:
+        """Return the resourceVersion at which the jobs of a namespace are now; "" if none is said.
+
+        It is the API server's own, and so grows with every change of anything.
+        """
+        ...
+
     async def patch_job_status(self, key: JobKey, patch: Object) -> Object | None:
         """Merge-patch the status of a TrainingJob; preconditions stand in the patch's metadata.
 
@@ -154,7 +161,7 @@ class Cluster(Protocol):
         ...
 
     async def pods_version(self, namespace: str | None) -> str:
-        """Return the resourceVersion at which the pods of a namespace are now."""
+        """Return the resourceVersion at which the pods of a namespace are now; "" if none is said."""
         ...
 
     async def create_pod(self, manifest: Object) -> Object:
@@ -218,8 +225,4 @@ class Cluster(Protocol):
         Every user may read discovery, so this needs no right to read CustomResourceDefinitions,
         which an operator of some namespaces does not have.
         """
-        ...
-
-    async def current_version(self, namespace: str | None) -> str | None:
-        """Return the resourceVersion at which the API server is now; None: jobs are not served."""
         ...

@@ -14,7 +14,6 @@ from kubernetes.aio.client.rest import RESTClientObject
 
 from trainingjob_api.errors import SettingsError
 from trainingjob_operator.core.text import cut
-from trainingjob_operator.kube.first_lists import ComparedLists, ask_for_one, version_only
 from trainingjob_operator.kube.write_gate import GatedConnector, MayWrite
 
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -38,18 +37,13 @@ class Connection:
         return str(self.configuration.host)
 
     async def open_session(
-        self,
-        compared: ComparedLists,
-        *traces: aiohttp.TraceConfig,
-        may_write: MayWrite | None = None,
+        self, *traces: aiohttp.TraceConfig, may_write: MayWrite | None = None
     ) -> aiohttp.ClientSession:
         """A session of our own for a library that speaks HTTP itself; the caller closes it.
 
-        It is good for as long as the token is: when that is refused, open another one. Lists of
-        jobs come without objects; see `kube.first_lists`.
+        It is good for as long as the token is: when that is refused, open another one.
 
         Args:
-            compared: the lists at which the first watches are opened.
             traces: called with what is requested.
             may_write: see `kube.write_gate`; None: every write is sent.
         """
@@ -58,8 +52,6 @@ class Connection:
             may_write=may_write,
             headers=await self.authorization(),
             trace_configs=list(traces),
-            middlewares=(ask_for_one,),
-            response_class=version_only(compared),
         )
 
     @property

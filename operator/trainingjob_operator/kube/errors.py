@@ -13,6 +13,7 @@ from trainingjob_api.errors import (
     GoneError,
     InvalidError,
     KubernetesError,
+    NotServedError,
     NotYetReadyError,
     QuotaExceededError,
     RightMissingError,
@@ -95,6 +96,16 @@ def error_from(status: int, headers: Mapping[str, str], body: bytes) -> Kubernet
         # A proxy's own words. A job must not fail because something in between is broken.
         kind_of = UnavailableError
     return kind_of(message, status=status, reason=reason)
+
+
+def not_served(method: str, path: str) -> NotServedError:
+    """Return the error that a 404 means which names no object."""
+    return NotServedError(
+        f"404 on {method} {path}: this API server does not serve that kind (are the CRDs "
+        "installed, and is this the right cluster?)",
+        status=NOT_FOUND,
+        reason="NotServed",
+    )
 
 
 def names_an_object(body: bytes) -> bool:

@@ -37,7 +37,13 @@ from trainingjob_operator.kube.bodies import (
 )
 from trainingjob_operator.kube.cluster import Cluster, Object, Page, Standing
 from trainingjob_operator.kube.connection import Connection
-from trainingjob_operator.kube.errors import ERRORS, NOT_FOUND, error_from, names_an_object
+from trainingjob_operator.kube.errors import (
+    ERRORS,
+    NOT_FOUND,
+    error_from,
+    names_an_object,
+    not_served,
+)
 from trainingjob_operator.kube.finalizers import (
     with_record_finalizer,
     without_finalizer,
@@ -111,6 +117,9 @@ class Gateway(Cluster):
 
     def list_jobs(self, namespace: str | None) -> AsyncIterator[Page]:
         return self._pages(jobs_path(namespace), {})
+
+    async def jobs_version(self, namespace: str | None) -> str:
+        return await self._version(jobs_path(namespace))
 
     async def patch_job_status(self, key: JobKey, patch: Object) -> Object | None:
         path = f"{jobs_path(key.namespace, key.name)}/status"
@@ -189,9 +198,7 @@ class Gateway(Cluster):
         return self._pages(_core_path(namespace, "pods"), {"labelSelector": selector})
 
     async def pods_version(self, namespace: str | None) -> str:
-        path = _core_path(namespace, "pods")
-        document = as_list(await self._call("GET", path, query=_ONLY_THE_VERSION), path)
-        return _page_of(document).resource_version
+        return await self._version(_core_path(namespace, "pods"))
 
     async def create_pod(self, manifest: Object) -> Object:
         return await self._create("pods", manifest)
@@ -249,19 +256,15 @@ class Gateway(Cluster):
         is_whole = all("create" in verbs.get(plural, ()) for plural in _PLURALS.values())
         return Standing.SERVED if is_whole else Standing.PARTLY
 
-    async def current_version(self, namespace: str | None) -> str | None:
-        try:
-            path = jobs_path(namespace)
-            document = await self._call("GET", path, query=_ONLY_THE_VERSION) or {}
-        except NotServedError:
-            return None
-        return as_str(as_dict(document.get("metadata")).get("resourceVersion"))
-
     # --- transport ----------------------------------------------------------------------------
 
     async def _create(self, plural: str, manifest: Object) -> Object:
         path = _core_path(manifest["metadata"]["namespace"], plural)
         return as_created(await self._call("POST", path, body=manifest), path)
+
+    async def _version(self, path: str) -> str:
+        document = as_list(await self._call("GET", path, query=_ONLY_THE_VERSION), path)
+        return as_str(as_dict(document.get("metadata")).get("resourceVersion"))
 
     async def _pages(self, path: str, query: dict[str, str]) -> AsyncIterator[Page]:
         """All pages of a list, of one moment in time.
@@ -330,12 +333,7 @@ class Gateway(Cluster):
         if response.status == NOT_FOUND:
             if names_an_object(data):
                 return None
-            raise NotServedError(
-                f"404 on {method} {path}: this API server does not serve that kind (are the CRDs "
-                "installed, and is this the right cluster?)",
-                status=NOT_FOUND,
-                reason="NotServed",
-            )
+            raise not_served(method, path)
         if response.status >= ERRORS:
             raise error_from(response.status, response.headers, data)
         document = decoded(data, f"{method} {path}")

@@ -9,7 +9,7 @@ import aiohttp
 
 from trainingjob_api.errors import UnavailableError
 from trainingjob_operator.kube.connection import Connection
-from trainingjob_operator.kube.errors import ERRORS, MAX_ERROR, error_from
+from trainingjob_operator.kube.errors import ERRORS, MAX_ERROR, NOT_FOUND, error_from, not_served
 from trainingjob_operator.kube.event_lines import EventLines
 from trainingjob_operator.kube.requests import RequestCounts
 from trainingjob_operator.kube.transport import Transport, broken
@@ -64,6 +64,7 @@ class WatchClient:
 
         Raises:
             UnavailableError: no connection, or one that broke or was silent for too long.
+            NotServedError: there is no such kind here.
             KubernetesError: the request was refused.
         """
         response: aiohttp.ClientResponse | None = None
@@ -94,6 +95,8 @@ class WatchClient:
                     response.close()
         finally:
             self._requests.note("GET", query, status)
+        if status == NOT_FOUND:
+            raise not_served("GET", path)
         raise error_from(status, response.headers, refusal)
 
 

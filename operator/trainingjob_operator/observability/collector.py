@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from trainingjob_api.training_job_status import Phase
 from trainingjob_operator import __version__
 from trainingjob_operator.engine import Engine
-from trainingjob_operator.handlers.memories import BoundedMemories
+from trainingjob_operator.handlers.memories import CountedMemories
 from trainingjob_operator.kube.requests import RequestCounts
 from trainingjob_operator.observability.counters import PREFIX
 from trainingjob_operator.observability.probes import WebServer
@@ -36,7 +36,7 @@ class Readings(Collector):
         self,
         engine: Engine,
         requests: RequestCounts,
-        memories: BoundedMemories,
+        memories: CountedMemories,
         web: WebServer,
         *,
         leads: Callable[[], bool] = lambda: True,

@@ -188,6 +188,10 @@ class FakeCluster(Objects, Cluster):
     ) -> AsyncIterator[Page]:
         return self._pages("list_pods", "pods", namespace, selector)
 
+    async def jobs_version(self, namespace: str | None) -> str:
+        async with Request(self, "jobs_version", namespace or ""):
+            return str(self._version)
+
     async def pods_version(self, namespace: str | None) -> str:
         async with Request(self, "pods_version", namespace or ""):
             return str(self._version)
@@ -265,10 +269,6 @@ class FakeCluster(Objects, Cluster):
     async def standing(self) -> Standing:
         async with Request(self, "standing", ""):
             return Standing.SERVED
-
-    async def current_version(self, namespace: str | None) -> str | None:
-        async with Request(self, "current_version", namespace or ""):
-            return str(self._version)
 
     # --- what users do, and what they see -----------------------------------------------------
 

@@ -10,7 +10,7 @@ from kubernetes.aio.client import Configuration
 from trainingjob_api.errors import SettingsError
 from trainingjob_operator import runtime
 from trainingjob_operator.kube.connection import Connection
-from trainingjob_operator.kube.pod_watch import PodWatch
+from trainingjob_operator.kube.object_watch import ObjectWatch
 from trainingjob_operator.runtime import Operator
 from trainingjob_operator.settings import Settings
 
@@ -26,6 +26,7 @@ async def operator() -> AsyncIterator[Operator]:
     operator.engine.resync.resync_until_done = at_once  # type: ignore[method-assign]
     yield operator
     await operator._stop()
+    await operator.watch_client.close()
     await operator.gateway.close()
 
 
@@ -37,13 +38,15 @@ async def test_a_process_is_ready_when_it_has_listed_everything_and_hears_of_wha
     await operator._start()
     assert operator.engine.liveness_problem() is None
     assert operator.readiness_problem() == "the watch of jobs is not open yet"
-    monkeypatch.setattr(operator.relists, "have_begun", lambda namespaces: True)
+    begun = [operator.job_watch]
+    has_begun = property(lambda watch: watch in begun)
+    monkeypatch.setattr(ObjectWatch, "has_begun", has_begun)
     assert operator.readiness_problem() == "the watch of pods is not open yet"
-    monkeypatch.setattr(PodWatch, "has_begun", True)
+    begun.append(operator.pod_watch)
     assert operator.readiness_problem() is None
 
 
-@pytest.mark.parametrize("name", ["resync", "events", "clock-guard", "pod-watch"])
+@pytest.mark.parametrize("name", ["resync", "events", "clock-guard", "job-watch", "pod-watch"])
 async def test_a_task_that_has_died_is_told_by_both_probes(operator: Operator, name: str) -> None:
     await operator._start()
     victim = next(task for task in operator.engine._tasks if task.get_name() == name)

@@ -40,12 +40,10 @@ class Server:
     def delete(self, key: JobKey) -> None:
         self._do(lambda server: server.store.delete("trainingjobs", key.name, key.namespace))
 
-    def watches_jobs_of(self, namespace: str) -> bool:
-        """True if a watch of jobs was opened that has this namespace in it."""
-        jobs = (each.path for each in self._requests if each.verb == "watch")
-        return any(
-            path.plural == "trainingjobs" and path.namespace in {"", namespace} for path in jobs
-        )
+    def watched(self, plural: str) -> set[str]:
+        """The namespaces in which watches of a kind were opened; "" stands for all."""
+        asked = (each.path for each in self._requests if each.verb == "watch")
+        return {path.namespace for path in asked if path.plural == plural}
 
     def forget_the_past(self) -> None:
         self._do(compact)
@@ -103,7 +101,8 @@ async def test_a_start_and_the_first_sweep_list_all_jobs_and_all_pods_once(
 ) -> None:
     async with started(server, namespaces=namespaces) as operator:
         # kopf watches the operator's own namespace as well, where the default policy lives.
-        await until(lambda: server.watches_jobs_of("default"))
+        await until(lambda: bool(server.watched("retentionpolicies") & {"", "default"}))
+        assert server.watched("trainingjobs") == server.watched("pods") == {namespaces}
         # The watches are open: if that were a reason to list again, it would have been asked for.
         assert not operator.engine.resync.is_requested
         await operator.engine.housekeeper.tick("default")

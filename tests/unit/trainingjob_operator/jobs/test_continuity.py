@@ -15,7 +15,7 @@ NO_ANSWER = UnavailableError("no answer")
 class Cluster(FakeCluster):
     """Answers what it is told to, one look after the other."""
 
-    def __init__(self, standings: list[Answer], versions: list[str | KubernetesError | None]):
+    def __init__(self, standings: list[Answer], versions: list[str | KubernetesError]):
         super().__init__()
         self.standings, self.versions = standings, versions
 
@@ -25,7 +25,7 @@ class Cluster(FakeCluster):
             raise answer
         return answer
 
-    async def current_version(self, namespace: str | None) -> str | None:
+    async def jobs_version(self, namespace: str | None) -> str:
         answer = self.versions.pop(0)
         if isinstance(answer, KubernetesError):
             raise answer
@@ -34,7 +34,7 @@ class Cluster(FakeCluster):
 
 async def looks(
     standings: list[Answer],
-    versions: list[str | KubernetesError | None] | None = None,
+    versions: list[str | KubernetesError] | None = None,
     newest: str = "0",
 ) -> tuple[list[str], int, Continuity]:
     """The reasons to begin anew, the comparisons asked for, and who looked."""
@@ -69,10 +69,10 @@ async def test_a_version_below_that_of_a_job_that_was_seen_is_one_too() -> None:
 
 @pytest.mark.parametrize(
     "versions",
-    [["100", "100", "101"], ["100", NO_ANSWER, "100"], ["100", None, "101"], ["x2", "x1", "x0"]],
+    [["100", "100", "101"], ["100", NO_ANSWER, "100"], ["100", "", "101"], ["x2", "x1", "x0"]],
 )
 async def test_nothing_is_concluded_from_versions_that_stay_grow_or_cannot_be_had(
-    versions: list[str | KubernetesError | None],
+    versions: list[str | KubernetesError],
 ) -> None:
     assert (await looks([SERVED] * 3, versions))[0] == []
 

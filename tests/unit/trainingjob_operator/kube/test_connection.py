@@ -6,7 +6,6 @@ import pytest
 import yaml
 
 from trainingjob_operator.kube.connection import connect
-from trainingjob_operator.kube.first_lists import ComparedLists
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 
@@ -48,6 +47,6 @@ async def test_a_server_that_needs_no_proxy_gets_none(
 
 async def test_no_request_asks_the_environment_again(kubeconfig: str) -> None:
     connection = await connect(kubeconfig)
-    session = await connection.open_session(ComparedLists())
+    session = await connection.open_session()
     assert session.trust_env is False
     await session.close()

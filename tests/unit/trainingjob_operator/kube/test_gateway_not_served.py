@@ -73,4 +73,10 @@ async def test_a_404_says_that_an_object_is_absent_only_if_it_names_one() -> Non
 async def test_definitions_that_are_not_there_are_absent_and_no_fault() -> None:
     async for gateway in gateway_of(ANSWERS["an API server without the CRD"]):
         assert await gateway.standing() is Standing.ABSENT
-        assert await gateway.current_version(None) is None
+        with pytest.raises(NotServedError):
+            await gateway.jobs_version(None)
+
+
+async def test_a_list_that_names_no_version_says_none_and_not_an_old_one() -> None:
+    async for gateway in gateway_of(web.json_response({"kind": "List", "items": []})):
+        assert await gateway.jobs_version(None) == await gateway.pods_version("ml") == ""

@@ -5,7 +5,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.apiserver.scripted_watch import Answer, ScriptedPods, scripted_pods
-from trainingjob_api.errors import ForbiddenError, GoneError, ThrottledError, UnavailableError
+from trainingjob_api.errors import (
+    ForbiddenError,
+    GoneError,
+    NotServedError,
+    ThrottledError,
+    UnavailableError,
+)
 from trainingjob_operator.kube.requests import RequestCounts
 from trainingjob_operator.kube.watch_client import WatchClient
 
@@ -46,7 +52,13 @@ async def test_a_watch_brings_the_lines_of_its_answer_until_the_server_ends_it(
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(403, ForbiddenError), (410, GoneError), (429, ThrottledError), (500, UnavailableError)],
+    [
+        (403, ForbiddenError),
+        (404, NotServedError),
+        (410, GoneError),
+        (429, ThrottledError),
+        (500, UnavailableError),
+    ],
 )
 async def test_a_refusal_is_one_of_our_errors(
     pods: ScriptedPods,

@@ -1,7 +1,8 @@
-"""The watch of pods: every change of a pod with our label goes to the intake, for as long as we run.
+"""The watch of one kind: every change of its objects goes to the intake, for as long as we run.
 
-kopf could watch them, but spends a task, a queue, causes and handlers on each event, and pods have
-most of those. What is needed here is less: an event is decoded, handed on and forgotten.
+kopf could watch jobs and pods, but spends a task, a queue, causes and handlers on each event, and
+these two have most of them. What is needed here is less: an event is decoded, handed on and
+forgotten.
 
 A watch goes on from the version at which it broke, and then misses nothing. One that has no such
 place begins at the version of a list: at the start that of the complete list that the index was
@@ -17,13 +18,15 @@ import json
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from trainingjob_api.constants import LABEL_JOB_NAME
+from trainingjob_api.constants import API_VERSION, LABEL_JOB_NAME, PLURAL_TRAINING_JOBS
 from trainingjob_api.errors import (
     ForbiddenError,
     GoneError,
     KubernetesError,
+    NotServedError,
     ThrottledError,
     UnavailableError,
 )
@@ -39,47 +42,78 @@ _LASTED_S: Final = 5.0
 """Seconds after which a watch has worked, though no event came."""
 
 _RETRY: Final = Backoff(0.2, 5.0)
-_WHAT: Final = "pods"
 _KINDS: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
 
 OnEvent = Callable[[str | None, dict[str, Any]], object]
-"""Takes a pod that was ADDED, MODIFIED or DELETED."""
+"""Takes an object that was ADDED, MODIFIED or DELETED."""
 
 _logger = logging.getLogger(__name__)
 
 
-class PodWatch:
-    """The watches of pods, one for each namespace that is served, or one for all.
+@dataclass(frozen=True, slots=True)
+class WatchedKind:
+    """A kind of objects.
+
+    Attributes:
+        what: its name in log lines.
+        prefix: its group and version in a path.
+        plural: its name in a path.
+        selector: the label that its objects have to have; "": none.
+    """
+
+    what: str
+    prefix: str
+    plural: str
+    selector: str = ""
+
+    def path(self, namespace: str | None) -> str:
+        """Return the path of the objects of a namespace, or of all (None)."""
+        scope = f"/namespaces/{namespace}" if namespace is not None else ""
+        return f"{self.prefix}{scope}/{self.plural}"
+
+
+JOBS: Final = WatchedKind("jobs", f"/apis/{API_VERSION}", PLURAL_TRAINING_JOBS)
+PODS: Final = WatchedKind("pods", "/api/v1", "pods", LABEL_JOB_NAME)
+
+
+class ObjectWatch:
+    """The watches of a kind, one for each namespace that is served, or one for all.
 
     Bound: the namespaces that the settings name, for each the version where its watch goes on. Of
-    pods nothing is kept.
+    the objects nothing is kept.
     """
 
     def __init__(
         self,
+        kind: WatchedKind,
+        *,
         client: WatchClient,
         current_version: Callable[[str | None], Awaitable[str]],
-        *,
         namespaces: Sequence[str | None],
         listed_version: Callable[[str | None], str],
         on_event: OnEvent,
         on_relist: Callable[[], object],
         clock: Clock,
+        on_missing: Callable[[str], object] = lambda path: None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """Prepare; nothing is sent yet.
 
         Args:
+            kind: what is watched.
             client: opens watches.
-            current_version: asks at which resourceVersion the pods of a namespace are now.
+            current_version: asks at which resourceVersion the objects of a namespace are now.
             namespaces: the namespaces to watch; None alone stands for all of them.
-            listed_version: returns the version of the complete list of a namespace's pods that the
-                index was filled from; "" if there was none.
+            listed_version: returns the version of the complete list of a namespace's objects that
+                the index was filled from; "" if there was none.
             on_event: takes each event.
-            on_relist: called when a watch was opened behind what nobody has compared yet.
+            on_relist: called when a watch was opened behind what has not been compared yet.
             clock: the time.
+            on_missing: takes the path of a kind that is not served (any more); it is asked for again
+                all the same.
             jitter: a number from 0 to 1 that parts the tries of many.
         """
+        self._kind: Final = kind
         self._client: Final = client
         self._current_version: Final = current_version
         self._namespaces: Final = tuple(namespaces)
@@ -87,6 +121,7 @@ class PodWatch:
         self._on_event: Final = on_event
         self._on_relist: Final = on_relist
         self._clock: Final = clock
+        self._on_missing: Final = on_missing
         self._jitter: Final = jitter
         self._places: Final[dict[str | None, str]] = {}  # versions; none: begin behind a list
         self._uncompared: Final[set[str | None]] = set()
@@ -95,19 +130,17 @@ class PodWatch:
 
     @property
     def has_begun(self) -> bool:
-        """True if the pods of all namespaces have been watched."""
+        """True if the objects of all namespaces have been watched."""
         return all(namespace in self._opened for namespace in self._namespaces)
 
     async def run(self) -> None:
         """Watch until cancelled."""
         for namespace in self._namespaces:
             self._places[namespace] = self._listed_version(namespace)
-        try:
-            async with asyncio.TaskGroup() as watches:
-                for namespace in self._namespaces:
-                    watches.create_task(self._follow(namespace), name=f"pod-watch {namespace}")
-        finally:
-            await self._client.close()
+        async with asyncio.TaskGroup() as watches:
+            for namespace in self._namespaces:
+                name = f"{self._kind.what}-watch {namespace}"
+                watches.create_task(self._follow(namespace), name=name)
 
     async def _follow(self, namespace: str | None) -> None:
         failures = 0
@@ -120,6 +153,8 @@ class PodWatch:
                 self._say(namespace, error, is_first=failures == 0)
                 if isinstance(error, GoneError):
                     self._places[namespace] = ""
+                if isinstance(error, NotServedError):
+                    self._on_missing(self._kind.path(namespace))
             lasted = self._clock.monotonic() - begun > _LASTED_S
             failures = 0 if lasted else failures + 1
             # The server ends each watch in the end. What ends it at once, again and again, is broken.
@@ -135,6 +170,7 @@ class PodWatch:
 
         Raises:
             GoneError: the server does not know any more what happened since.
+            NotServedError: it does not know the kind.
             KubernetesError: it broke, or cannot be opened.
         """
         if not self._places[namespace]:
@@ -142,11 +178,12 @@ class PodWatch:
             self._places[namespace] = await self._current_version(namespace)
         query = {
             "allowWatchBookmarks": "true",
-            "labelSelector": LABEL_JOB_NAME,
             "resourceVersion": self._places[namespace],
             "timeoutSeconds": str(int(_SERVER_TIMEOUT_S * (1 - self._jitter() / 2))),
         }
-        async with self._client.watch(_path(namespace), query) as lines:
+        if self._kind.selector:
+            query["labelSelector"] = self._kind.selector
+        async with self._client.watch(self._kind.path(namespace), query) as lines:
             self._note_open(namespace)
             async for line in lines:
                 if line is None:  # the complete lists have it, in a page of its own
@@ -155,8 +192,9 @@ class PodWatch:
                     self._take_in(namespace, line)
 
     def _note_open(self, namespace: str | None) -> None:
-        if self._unreadable.read(_WHAT, namespace):
-            _logger.info("the pods of namespace %s can be watched now", namespace)
+        what = self._kind.what
+        if self._unreadable.read(what, namespace):
+            _logger.info("the %s of %s can be watched now", what, _words(namespace))
         self._opened.add(namespace)
         if namespace in self._uncompared:
             self._uncompared.discard(namespace)
@@ -169,40 +207,43 @@ class PodWatch:
             GoneError, UnavailableError: it says that the watch is over, or makes no sense. What
                 came before it is known, and nothing of what comes behind.
         """
+        what = self._kind.what
         try:
             event = json.loads(line)
             kind, raw = event["type"], as_dict(event["object"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             self._places[namespace] = ""
-            raise UnavailableError("a watch of pods brought what is no event") from error
+            raise UnavailableError(f"a watch of {what} brought what is no event") from error
         if kind in _KINDS:
             self._hand_on(kind, raw)
         elif kind == "ERROR":
             self._places[namespace] = ""
             message = as_str(raw.get("message")) or as_str(raw.get("reason"))
             failure = GoneError if raw.get("code") == _GONE else UnavailableError
-            raise failure(f"a watch of pods ended with an error: {message}")
+            raise failure(f"a watch of {what} ended with an error: {message}")
         if version := as_str(as_dict(raw.get("metadata")).get("resourceVersion")):
             self._places[namespace] = version
 
     def _hand_on(self, kind: str, raw: dict[str, Any]) -> None:
-        """Hand a pod on. One that cannot be understood keeps none of the others away."""
+        """Hand an object on. One that cannot be understood keeps none of the others away."""
         try:
             self._on_event(kind, raw)
         except Exception:
             name = as_str(as_dict(raw.get("metadata")).get("name"))
-            _logger.exception("cannot take in that pod %s was %s", name, kind)
+            _logger.exception(
+                "cannot take in %s of the %s, which was %s", name, self._kind.what, kind
+            )
 
     def _say(self, namespace: str | None, error: KubernetesError, *, is_first: bool) -> None:
         """Log why a watch broke: what is forbidden stays so, and is said now and then."""
-        where = "all namespaces" if namespace is None else f"namespace {namespace}"
+        what, where = self._kind.what, _words(namespace)
         if isinstance(error, ForbiddenError):
-            if self._unreadable.refused(_WHAT, namespace):
-                _logger.warning("cannot watch the pods of %s: %s", where, error)
+            if self._unreadable.refused(what, namespace):
+                _logger.warning("cannot watch the %s of %s: %s", what, where, error)
         else:
             level = logging.INFO if is_first else logging.DEBUG
-            _logger.log(level, "watching the pods of %s again: %s", where, error)
+            _logger.log(level, "watching the %s of %s again: %s", what, where, error)
 
 
-def _path(namespace: str | None) -> str:
-    return f"/api/v1/namespaces/{namespace}/pods" if namespace is not None else "/api/v1/pods"
+def _words(namespace: str | None) -> str:
+    return "all namespaces" if namespace is None else f"namespace {namespace}"

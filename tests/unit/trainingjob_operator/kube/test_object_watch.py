@@ -1,4 +1,4 @@
-"""The watch of pods, before a server that fails it in every way."""
+"""The watch of a kind, before a server that fails it in every way."""
 
 import asyncio
 import logging
@@ -18,9 +18,10 @@ from tests.support.apiserver.scripted_watch import (
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.kube.event_lines import MAX_LINE
 from trainingjob_operator.kube.gateway import Gateway
-from trainingjob_operator.kube.pod_watch import PodWatch
+from trainingjob_operator.kube.object_watch import JOBS, PODS, ObjectWatch, WatchedKind
 from trainingjob_operator.kube.watch_client import WatchClient
 
+JOBS_PATH = "/apis/trainingjob.dev/v1alpha1/trainingjobs"
 FORBIDDEN = 'pods is forbidden: User "operator" cannot watch resource "pods"'
 
 
@@ -29,6 +30,7 @@ class Watching:
 
     Attributes:
         events: the kind and the version of each.
+        missing: the paths that were said not to be served.
         relists: how often a comparison was asked for, and how many watches had been asked for then.
     """
 
@@ -36,6 +38,7 @@ class Watching:
         self.pods = pods
         self.events: list[tuple[str | None, str]] = []
         self.relists: list[int] = []
+        self.missing: list[str] = []
         self.poison = ""
 
     def take(self, kind: str | None, raw: dict[str, Any]) -> None:
@@ -55,18 +58,25 @@ async def pods() -> AsyncIterator[ScriptedPods]:
 
 @asynccontextmanager
 async def watching(
-    pods: ScriptedPods, *namespaces: str | None, listed: str = "7", silence_s: float = 60.0
-) -> AsyncIterator[tuple[PodWatch, Watching]]:
+    pods: ScriptedPods,
+    *namespaces: str | None,
+    kind: WatchedKind = PODS,
+    listed: str = "7",
+    silence_s: float = 60.0,
+) -> AsyncIterator[tuple[ObjectWatch, Watching]]:
     seen = Watching(pods)
     async with Gateway(pods.connection, timeout_s=5) as gateway:
-        watch = PodWatch(
-            WatchClient(pods.connection, gateway.requests, silence_s=silence_s),
-            gateway.pods_version,
+        client = WatchClient(pods.connection, gateway.requests, silence_s=silence_s)
+        watch = ObjectWatch(
+            kind,
+            client=client,
+            current_version=gateway.pods_version if kind is PODS else gateway.jobs_version,
             namespaces=namespaces or (None,),
             listed_version=lambda namespace: listed,
             on_event=seen.take,
             on_relist=seen.relist,
             clock=SystemClock(),
+            on_missing=seen.missing.append,
             jitter=lambda: 0.0,
         )
         task = asyncio.create_task(watch.run())
@@ -77,6 +87,7 @@ async def watching(
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+            await client.close()
 
 
 async def test_it_begins_where_the_index_was_filled_and_lists_nothing(pods: ScriptedPods) -> None:
@@ -172,7 +183,7 @@ async def test_a_pod_that_cannot_be_understood_keeps_no_other_away(
         seen.poison = "bad"
         await pods.until(lambda: len(seen.events) == 2)
     assert pods.watched_from() == ["7"]
-    assert "cannot take in that pod bad was ADDED" in caplog.text
+    assert "cannot take in bad of the pods, which was ADDED" in caplog.text
 
 
 async def test_a_pod_too_large_to_be_read_is_left_to_the_comparison(pods: ScriptedPods) -> None:
@@ -190,6 +201,29 @@ async def test_what_is_no_event_of_a_pod_is_left_alone(pods: ScriptedPods) -> No
     async with watching(pods) as (_, seen):
         await pods.until(lambda: ("ADDED", "9") in seen.events)
     assert seen.events == [("ADDED", "9")]
+
+
+async def test_jobs_are_watched_without_a_selector_and_listed_in_their_own_place(
+    pods: ScriptedPods, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    pods.watches += [Answer(status=410), Answer((pod_event("ADDED", 101),), "silence")]
+    async with watching(pods, kind=JOBS) as (_, seen):
+        await pods.until(lambda: seen.events == [("ADDED", "101")])
+    assert {each["path"] for each in pods.asked} == {JOBS_PATH}
+    assert not any("labelSelector" in each for each in pods.asked)
+    assert (pods.watched_from(), seen.relists) == (["7", "100"], [2])
+    assert "watching the jobs of all namespaces again" in caplog.text
+
+
+@pytest.mark.parametrize("listed", ["7", ""], ids=["watch", "list"])
+async def test_a_kind_that_is_not_served_is_said_to_be_missing_and_asked_for_again(
+    pods: ScriptedPods, listed: str
+) -> None:
+    (pods.watches if listed else pods.lists).append(Answer(status=404, message="not found"))
+    async with watching(pods, kind=JOBS, listed=listed) as (watch, seen):
+        await pods.until(lambda: watch.has_begun)
+    assert seen.missing == [JOBS_PATH]
 
 
 async def test_a_namespace_that_is_forbidden_is_said_once_and_the_others_are_watched(
@@ -240,7 +274,7 @@ async def test_tries_that_fail_are_made_less_and_less_often(
             waits.append(seconds)
         await sleep(0 if seconds > 0.05 else seconds)
 
-    monkeypatch.setattr("trainingjob_operator.kube.pod_watch.asyncio.sleep", at_once)
+    monkeypatch.setattr("trainingjob_operator.kube.object_watch.asyncio.sleep", at_once)
     pods.watches += [Answer(status=503)] * 8
     pods.watches += [Answer(status=429, message="later", headers={"Retry-After": "30"})]
     async with watching(pods) as (watch, _):
@@ -261,7 +295,7 @@ async def test_a_server_that_ends_each_watch_at_once_is_not_asked_in_a_hot_loop(
         waits.append(seconds)
         await sleep(min(seconds, 0.005))
 
-    monkeypatch.setattr("trainingjob_operator.kube.pod_watch.asyncio.sleep", note)
+    monkeypatch.setattr("trainingjob_operator.kube.object_watch.asyncio.sleep", note)
     async with watching(pods):
         await pods.until(lambda: len(pods.asked) == 5)
     assert sum(0.1 <= each <= 5.0 for each in waits) == 4

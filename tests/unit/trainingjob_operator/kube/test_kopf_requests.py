@@ -1,0 +1,59 @@
+"""The requests of kopf, and what they say: it knows of policies, and they are not served any more."""
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import BaseTestServer, TestServer
+
+from trainingjob_operator.kube.kopf_requests import KopfRequests
+
+POLICIES = "/apis/trainingjob.dev/v1alpha1{}/retentionpolicies"
+
+
+class Asked:
+    """A server that answers what it is asked to, and what is noticed of that."""
+
+    def __init__(self, server: BaseTestServer) -> None:
+        self._server = server
+        self.missing: list[str] = []
+        self.seen = KopfRequests(self.missing.append)
+
+    async def request(self, method: str, path: str, status: int = 200) -> None:
+        query = {"status": str(status)}
+        async with (
+            aiohttp.ClientSession(trace_configs=[self.seen.config]) as session,
+            session.request(method, self._server.make_url(path), params=query),
+        ):
+            pass
+
+
+@pytest.fixture
+async def asked() -> AsyncIterator[Asked]:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=int(request.query["status"]))
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server:
+        yield Asked(server)
+
+
+async def test_only_what_asks_for_policies_says_that_kopf_knows_of_them(asked: Asked) -> None:
+    await asked.request("GET", "/apis/trainingjob.dev/v1alpha1", 404)
+    await asked.request("PATCH", POLICIES.format("/namespaces/ml"), 404)
+    assert (asked.seen.has_asked, asked.missing) == (False, [])
+    await asked.request("GET", POLICIES.format(""))
+    assert (asked.seen.has_asked, asked.missing) == (True, [])
+
+
+@pytest.mark.parametrize("scope", ["", "/namespaces/ml"])
+async def test_policies_that_are_not_served_are_said_to_be_missing(
+    asked: Asked, scope: str
+) -> None:
+    path = POLICIES.format(scope)
+    await asked.request("GET", path, 503)
+    assert asked.missing == []
+    await asked.request("GET", path, 404)
+    assert asked.missing == [path]
