@@ -163,6 +163,8 @@ def test_the_defaults_make_exactly_these_objects() -> None:
         "Service trainingjob-operator-records",
         "ServiceAccount trainingjob-operator",
         "ServiceAccount trainingjob-operator-records",
+        "ValidatingAdmissionPolicy trainingjob-operator.trainingjob-system",
+        "ValidatingAdmissionPolicyBinding trainingjob-operator.trainingjob-system",
     ]
 
 

@@ -214,6 +214,8 @@ def test_rights_can_be_left_to_somebody_else() -> None:
         "Secret",
         "Service",
         "ServiceAccount",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
     }
 
 

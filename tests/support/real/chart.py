@@ -204,9 +204,10 @@ def wait_until_served(kubeconfig: Path) -> None:
 
 
 def forget_cluster_objects(kubeconfig: Path) -> None:
-    """Remove what the chart has made outside of any namespace: rights and CRDs."""
+    """Remove what the chart has made outside of any namespace: rights, policies and CRDs."""
     ours = f"-lapp.kubernetes.io/name={RELEASE}"
-    kubectl(kubeconfig, "delete", "clusterroles,clusterrolebindings", ours)
+    policies = "validatingadmissionpolicies,validatingadmissionpolicybindings"
+    kubectl(kubeconfig, "delete", f"clusterroles,clusterrolebindings,{policies}", ours)
     if kubectl(kubeconfig, "get", "crd", "-o", "name"):
         wait_until_served(kubeconfig)
         kubectl(kubeconfig, "delete", "crd", "--all", "--timeout=100s")

@@ -1,0 +1,178 @@
+"""The admission policy as the chart renders it; `tests/real/test_admission_policy.py` tries it."""
+
+import pytest
+import yaml
+
+from hack.chart import CHART, NAMESPACE
+from hack.tools.helm import Major
+from tests.support.real.chart import LOADER, Object, RenderError, Values, one, render, run_helm
+from trainingjob_api.pod_template import pod_template_schema
+
+POLICY = "ValidatingAdmissionPolicy"
+BINDING = "ValidatingAdmissionPolicyBinding"
+NAME = f"trainingjob-operator.{NAMESPACE}"
+
+# A field of Kubernetes' pods is here once somebody has thought about who may set it.
+JUDGED_OF_PODS = {
+    "automountServiceAccountToken",
+    "containers",
+    "hostIPC",
+    "hostNetwork",
+    "hostPID",
+    "imagePullSecrets",
+    "initContainers",
+    "securityContext",
+    "serviceAccount",
+    "serviceAccountName",
+    "volumes",
+}
+LEFT_TO_THE_NAMESPACE = {
+    "activeDeadlineSeconds",
+    "affinity",
+    "dnsConfig",
+    "dnsPolicy",
+    "enableServiceLinks",
+    "evictionResponders",
+    "hostAliases",
+    "hostname",
+    "hostnameOverride",
+    "hostUsers",
+    "nodeName",
+    "nodeSelector",
+    "os",
+    "overhead",
+    "preemptionPolicy",
+    "priority",
+    "priorityClassName",
+    "readinessGates",
+    "resourceClaims",
+    "resources",
+    "restartPolicy",
+    "runtimeClassName",
+    "schedulerName",
+    "schedulingGates",
+    "schedulingGroup",
+    "setHostnameAsFQDN",
+    "shareProcessNamespace",
+    "subdomain",
+    "terminationGracePeriodSeconds",
+    "tolerations",
+    "topologySpreadConstraints",
+}
+JUDGED_OF_CONTAINERS = {
+    "env",
+    "envFrom",
+    "lifecycle",
+    "livenessProbe",
+    "ports",
+    "readinessProbe",
+    "securityContext",
+    "startupProbe",
+}
+OWN_AFFAIRS_OF_CONTAINERS = {
+    "args",
+    "command",
+    "image",
+    "imagePullPolicy",
+    "name",
+    "resizePolicy",
+    "resources",
+    "restartPolicy",
+    "restartPolicyRules",
+    "stdin",
+    "stdinOnce",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+    "tty",
+    "volumeDevices",
+    "volumeMounts",
+    "workingDir",
+}
+JUDGED_OF_SECURITY = {
+    "appArmorProfile",
+    "capabilities",
+    "privileged",
+    "procMount",
+    "seLinuxOptions",
+    "seccompProfile",
+    "sysctls",
+    "windowsOptions",
+}
+HARMLESS_OF_SECURITY = {
+    "allowPrivilegeEscalation",
+    "fsGroup",
+    "fsGroupChangePolicy",
+    "readOnlyRootFilesystem",
+    "runAsGroup",
+    "runAsNonRoot",
+    "runAsUser",
+    "seLinuxChangePolicy",
+    "supplementalGroups",
+    "supplementalGroupsPolicy",
+}
+SOURCES = {
+    "clusterTrustBundle",
+    "configMap",
+    "downwardAPI",
+    "podCertificate",
+    "secret",
+    "serviceAccountToken",
+}
+"""Of a projected volume. Of volumes, those that are not named are refused."""
+
+
+def test_every_field_of_a_pod_has_been_thought_about() -> None:
+    pod = pod_template_schema()["properties"]["spec"]["properties"]
+    assert set(pod) == JUDGED_OF_PODS | LEFT_TO_THE_NAMESPACE
+    security = set(pod["securityContext"]["properties"])
+    for kind in ("containers", "initContainers"):
+        container = pod[kind]["items"]["properties"]
+        assert set(container) == JUDGED_OF_CONTAINERS | OWN_AFFAIRS_OF_CONTAINERS
+        security |= set(container["securityContext"]["properties"])
+    assert security == JUDGED_OF_SECURITY | HARMLESS_OF_SECURITY
+    projected = pod["volumes"]["items"]["properties"]["projected"]["properties"]
+    assert set(projected["sources"]["items"]["properties"]) == SOURCES
+
+
+def test_it_judges_templates_and_never_a_status() -> None:
+    objects = render()
+    policy, binding = one(objects, POLICY, NAME)["spec"], one(objects, BINDING, NAME)["spec"]
+    [rule] = policy["matchConstraints"]["resourceRules"]
+    assert (rule["apiGroups"], rule["resources"]) == (["trainingjob.dev"], ["trainingjobs"])
+    assert policy["failurePolicy"] == "Fail"
+    assert binding == {"policyName": NAME, "validationActions": ["Deny"]}
+
+
+def test_it_is_for_the_namespaces_that_are_served() -> None:
+    binding = one(render({"watchNamespaces": ["team-a", "team-b"]}), BINDING)["spec"]
+    [term] = binding["matchResources"]["namespaceSelector"]["matchExpressions"]
+    assert term == {
+        "key": "kubernetes.io/metadata.name",
+        "operator": "In",
+        "values": ["team-a", "team-b"],
+    }
+
+
+def test_it_can_be_tried_first_and_left_out() -> None:
+    tried: Values = {"admissionPolicy": {"validationActions": ["Warn", "Audit"]}}
+    assert one(render(tried), BINDING)["spec"]["validationActions"] == ["Warn", "Audit"]
+    kinds = {found["kind"] for found in render({"admissionPolicy": {"enabled": False}})}
+    assert not kinds & {POLICY, BINDING}
+
+
+@pytest.mark.parametrize("actions", [[], ["Refuse"], ["Deny", "Warn"], ["Audit", "Audit"]])
+def test_actions_that_the_api_server_would_refuse_are_refused_before(actions: list[str]) -> None:
+    with pytest.raises(RenderError, match="validationActions"):
+        render({"admissionPolicy": {"validationActions": actions}})
+
+
+def test_it_is_left_out_where_the_api_server_does_not_serve_the_kind(major: Major) -> None:
+    def kinds(*served: str) -> set[str]:
+        apis = [word for api in served for word in ("--api-versions", api)]
+        text = run_helm(major, "template", "trainingjob-operator", CHART, *apis)
+        documents: list[Object] = [each for each in yaml.load_all(text, LOADER) if each]
+        return {document["kind"] for document in documents} & {POLICY, BINDING}
+
+    ours = f"admissionregistration.k8s.io/v1/{POLICY}"
+    assert kinds("v1/Pod") == set()
+    assert kinds("v1/Pod", ours) == kinds() == {POLICY, BINDING}

@@ -1,0 +1,393 @@
+"""The chart's admission policy on a real API server: who may write which template.
+
+A Role gives each user of a test exactly these rights; what a template is judged to be is asked with
+a dry run.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from hack.cluster.control_plane import ControlPlane
+from tests.support.apiserver.api import Api
+from tests.support.apiserver.audit import AuditLog
+from tests.support.builders import make_job
+from tests.support.processes.operator import OperatorProcess
+from tests.support.real.chart import render
+from tests.support.real.real import kubectl as run_kubectl
+from trainingjob_sandbox.client import ApiClient, ApiError
+
+pytestmark = pytest.mark.real_only
+
+Object = dict[str, Any]
+POLICY_KINDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+PATIENCE_S = 60.0
+
+JOBS = {
+    "apiGroups": ["trainingjob.dev"],
+    "resources": ["trainingjobs"],
+    "verbs": ["get", "create", "update", "patch"],
+}
+PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}
+ROBOT = {
+    "apiGroups": [""],
+    "resources": ["serviceaccounts"],
+    "resourceNames": ["robot"],
+    "verbs": ["impersonate"],
+}
+READING = {"apiGroups": [""], "resources": ["secrets", "configmaps"], "verbs": ["get"]}
+
+NO_TOKEN: Object = {"automountServiceAccountToken": False}
+
+
+def with_container(**fields: Any) -> Object:
+    """A pod whose main container has these fields, too."""
+    container = {"name": "trainer", "image": "example/mnist:1.0", **fields}
+    return {**NO_TOKEN, "containers": [container]}
+
+
+def with_volume(**source: Any) -> Object:
+    return {**NO_TOKEN, "volumes": [{"name": "v", **source}]}
+
+
+def secured(**context: Any) -> Object:
+    return with_container(securityContext=context)
+
+
+PLAIN: dict[str, Object] = {
+    "no token": NO_TOKEN,
+    "the default account by name": {**NO_TOKEN, "serviceAccountName": "default"},
+    "empty names": {**NO_TOKEN, "serviceAccountName": "", "serviceAccount": ""},
+    "volumes that pods have": {
+        **NO_TOKEN,
+        "volumes": [
+            {"name": "a", "emptyDir": {}},
+            {"name": "b", "persistentVolumeClaim": {"claimName": "data"}},
+            {"name": "c", "downwardAPI": {}},
+            {"name": "d", "projected": {"sources": [{"downwardAPI": {}}]}},
+        ],
+    },
+    "fewer rights": secured(
+        privileged=False,
+        capabilities={"drop": ["ALL"]},
+        seccompProfile={"type": "RuntimeDefault"},
+        procMount="Default",
+        runAsUser=1000,
+    ),
+    "variables, ports and probes": with_container(
+        env=[
+            {"name": "LEVEL", "value": "3"},
+            {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        ],
+        ports=[{"containerPort": 80}],
+        livenessProbe={"httpGet": {"port": 80}},
+        lifecycle={"preStop": {"sleep": {"seconds": 1}}},
+    ),
+}
+
+HOST = "remove hostNetwork, hostPID, hostIPC, hostPort"
+VOLUMES = "(no hostPath)"
+PRIVILEGED = "remove privileged, capabilities.add"
+ACCOUNT = "remove serviceAccountName from spec.template"
+TOKEN = "set automountServiceAccountToken to false"
+SECRETS = "name no Secrets"
+CONFIG_MAPS = "name no ConfigMaps"
+UNCONFINED = {"type": "Unconfined"}
+
+REFUSED: dict[str, tuple[Object, str]] = {
+    "hostNetwork": ({**NO_TOKEN, "hostNetwork": True}, HOST),
+    "hostPID": ({**NO_TOKEN, "hostPID": True}, HOST),
+    "hostIPC": ({**NO_TOKEN, "hostIPC": True}, HOST),
+    "hostPort": (with_container(ports=[{"containerPort": 80, "hostPort": 80}]), HOST),
+    "a probe of a host": (
+        with_container(livenessProbe={"tcpSocket": {"host": "10.0.0.1", "port": 80}}),
+        HOST,
+    ),
+    "a hook of a host": (
+        with_container(lifecycle={"postStart": {"httpGet": {"host": "10.0.0.1", "port": 80}}}),
+        HOST,
+    ),
+    "hostPath": (with_volume(hostPath={"path": "/"}), VOLUMES),
+    "nfs": (with_volume(nfs={"server": "s", "path": "/"}), VOLUMES),
+    "csi": (with_volume(csi={"driver": "d"}), VOLUMES),
+    "privileged": (secured(privileged=True), PRIVILEGED),
+    "a capability": (secured(capabilities={"add": ["NET_BIND_SERVICE"]}), PRIVILEGED),
+    "procMount": (secured(procMount="Unmasked"), PRIVILEGED),
+    "seccomp": (secured(seccompProfile=UNCONFINED), PRIVILEGED),
+    "seccomp of the pod": (
+        {**NO_TOKEN, "securityContext": {"seccompProfile": UNCONFINED}},
+        PRIVILEGED,
+    ),
+    "AppArmor": (secured(appArmorProfile=UNCONFINED), PRIVILEGED),
+    "SELinux": (secured(seLinuxOptions={"type": "spc_t"}), PRIVILEGED),
+    "a sysctl": (
+        {**NO_TOKEN, "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}},
+        PRIVILEGED,
+    ),
+    "hostProcess": (secured(windowsOptions={"hostProcess": True}), PRIVILEGED),
+    "a privileged init container": (
+        {
+            **NO_TOKEN,
+            "initContainers": [
+                {"name": "i", "image": "i", "securityContext": {"privileged": True}}
+            ],
+        },
+        PRIVILEGED,
+    ),
+    "an account": ({**NO_TOKEN, "serviceAccountName": "robot"}, ACCOUNT),
+    "an account by its old field": ({**NO_TOKEN, "serviceAccount": "robot"}, ACCOUNT),
+    "an account by both, of which the new one counts": (
+        {**NO_TOKEN, "serviceAccount": "default", "serviceAccountName": "robot"},
+        ACCOUNT,
+    ),
+    "the default account's token": ({}, TOKEN),
+    "a projected token": (
+        with_volume(projected={"sources": [{"serviceAccountToken": {"path": "t"}}]}),
+        TOKEN,
+    ),
+    "a Secret's volume": (with_volume(secret={"secretName": "s"}), SECRETS),
+    "a projected Secret": (
+        with_volume(projected={"sources": [{"secret": {"name": "s"}}]}),
+        SECRETS,
+    ),
+    "a Secret's key": (
+        with_container(
+            env=[{"name": "K", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]
+        ),
+        SECRETS,
+    ),
+    "a whole Secret": (with_container(envFrom=[{"secretRef": {"name": "s"}}]), SECRETS),
+    "a Secret to pull with": ({**NO_TOKEN, "imagePullSecrets": [{"name": "s"}]}, SECRETS),
+    "a ConfigMap's volume": (with_volume(configMap={"name": "c"}), CONFIG_MAPS),
+    "a ConfigMap's key": (
+        with_container(
+            env=[{"name": "K", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]
+        ),
+        CONFIG_MAPS,
+    ),
+    "a whole ConfigMap": (with_container(envFrom=[{"configMapRef": {"name": "c"}}]), CONFIG_MAPS),
+}
+
+ALL_AT_ONCE: Object = {
+    "hostNetwork": True,
+    "serviceAccountName": "robot",
+    "volumes": [{"name": "v", "hostPath": {"path": "/"}}],
+    "containers": [{"name": "trainer", "image": "i", "securityContext": {"privileged": True}}],
+}
+
+
+def job_with(pod: Object, name: str = "asked", *, suspend: bool = False) -> Object:
+    job = make_job(name, suspend=suspend)
+    job["spec"]["template"]["spec"] |= deepcopy(pod)
+    return job
+
+
+@dataclass(frozen=True)
+class User:
+    """A user in the test's namespace."""
+
+    client: ApiClient
+    path: str
+
+    async def creates(self, job: Object, *, dry_run: bool = True) -> None:
+        query = {"dryRun": "All"} if dry_run else {}
+        namespace = self.path.split("/")[-2]
+        body = {**job, "metadata": {**job["metadata"], "namespace": namespace}}
+        await self.client._call("POST", self.path, query=query, body=body)
+
+    async def patches(self, name: str, patch: Object) -> None:
+        await self.client.patch(f"{self.path}/{name}", patch)
+
+    async def refusal(self, job: Object) -> str:
+        """What the user reads who creates this."""
+        with pytest.raises(ApiError) as caught:
+            await self.creates(job)
+        assert caught.value.status == 403, caught.value
+        return str(caught.value)
+
+
+class Users:
+    """Users with exactly the rights that a test gives them."""
+
+    def __init__(self, plane: ControlPlane, api: Api, stack: AsyncExitStack) -> None:
+        self._plane, self._api, self._stack = plane, api, stack
+        self._number = 0
+
+    async def add(self, *rules: Object) -> User:
+        """A new user with these rights in the test's namespace."""
+        self._number += 1
+        name = f"user-{self._number}"
+        rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self._api.namespace}"
+        role = {"metadata": {"name": name}, "rules": list(rules)}
+        await self._api.client.create(f"{rbac}/roles", role)
+        binding = {
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "User", "name": f"{self._api.namespace}-{name}"}],
+        }
+        await self._api.client.create(f"{rbac}/rolebindings", binding)
+        kubeconfig = self._plane.kubeconfig_for(f"{self._api.namespace}-{name}")
+        client = await self._stack.enter_async_context(ApiClient.from_kubeconfig(kubeconfig))
+        path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{self._api.namespace}/trainingjobs"
+        user = User(client, path)
+        await _until_served(user)
+        return user
+
+
+async def _until_served(user: User) -> None:
+    """A right is known to the API server a moment after it was given."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                await user.creates(job_with(NO_TOKEN))
+            except ApiError as error:
+                if "cannot create resource" not in str(error):
+                    raise
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+@pytest.fixture(scope="module")
+def policy(control_plane: ControlPlane) -> Iterator[str]:
+    """The policy of a default install, for as long as this module's tests run; its name."""
+    objects = [each for each in render() if each["kind"] in POLICY_KINDS]
+    listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    run_kubectl(control_plane.kubeconfig, "apply", "-f", "-", stdin=listed)
+    yield str(objects[0]["metadata"]["name"])
+    run_kubectl(control_plane.kubeconfig, "delete", "-f", "-", stdin=listed)
+
+
+@pytest.fixture
+async def users(policy: str, plane: ControlPlane, api: Api) -> AsyncIterator[Users]:
+    """Users, once the policy is enforced: the API server follows it with a watch."""
+    async with AsyncExitStack() as stack:
+        made = Users(plane, api, stack)
+        probe = await made.add(JOBS)
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                try:
+                    await probe.creates(job_with(ALL_AT_ONCE))
+                except ApiError:
+                    break
+                await asyncio.sleep(0.1)
+        yield made
+
+
+async def test_who_may_only_create_jobs_gains_nothing_by_it(users: Users, policy: str) -> None:
+    jobs_only = await users.add(JOBS)
+
+    for pod in PLAIN.values():
+        await jobs_only.creates(job_with(pod))
+    for name, (pod, words) in REFUSED.items():
+        said = await jobs_only.refusal(job_with(pod))
+        assert words in said, f"{name}: {said}"
+        assert policy in said
+        assert "grant you" in said, said  # the other way out
+    annotated = job_with(NO_TOKEN)
+    annotation = "container.apparmor.security.beta.kubernetes.io/trainer"
+    annotated["spec"]["template"]["metadata"] = {"annotations": {annotation: "unconfined"}}
+    assert PRIVILEGED in await jobs_only.refusal(annotated)
+    assert HOST in await jobs_only.refusal(job_with(REFUSED["hostPID"][0], suspend=True))
+
+
+async def test_who_may_create_pods_is_let_through(users: Users) -> None:
+    pods_too = await users.add(JOBS, PODS)
+    await pods_too.creates(job_with(ALL_AT_ONCE))
+    for pod, _ in REFUSED.values():
+        await pods_too.creates(job_with(pod))
+
+
+async def test_a_right_of_its_own_opens_one_door_and_no_other(users: Users) -> None:
+    robots = await users.add(JOBS, ROBOT)
+    await robots.creates(job_with({"serviceAccountName": "robot"}))  # with its token
+    await robots.creates(job_with({"serviceAccount": "robot"}))
+    for other in ("default", "other"):
+        said = await robots.refusal(job_with({"serviceAccountName": other}))
+        assert f"`impersonate` on the serviceaccount `{other}`" in said
+    assert SECRETS in await robots.refusal(job_with(REFUSED["a whole Secret"][0]))
+
+    readers = await users.add(JOBS, READING)
+    for name, (pod, words) in REFUSED.items():
+        if words in {SECRETS, CONFIG_MAPS}:
+            await readers.creates(job_with(pod))
+        else:
+            assert words in await readers.refusal(job_with(pod)), name
+
+
+async def test_what_was_let_in_is_asked_about_again_only_when_its_template_changes(
+    users: Users, api: Api
+) -> None:
+    jobs_only = await users.add(JOBS)
+    await api.apply(job_with(ALL_AT_ONCE, "theirs", suspend=True))
+    settled = {
+        "conditions": [
+            {
+                "type": "Suspended",
+                "status": "True",
+                "reason": "Suspended",
+                "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }
+        ]
+    }
+    await api.patch_job_status("theirs", settled)
+
+    await jobs_only.patches("theirs", {"metadata": {"finalizers": ["example.com/held"]}})
+    await jobs_only.patches("theirs", {"metadata": {"finalizers": None}, "spec": {"numNodes": 2}})
+    with pytest.raises(ApiError, match="remove hostNetwork"):
+        await jobs_only.patches("theirs", {"spec": {"template": {"spec": {"hostPID": True}}}})
+    await jobs_only.patches("theirs", {"spec": {"suspend": False}})
+
+    await jobs_only.creates(job_with(NO_TOKEN, "mine", suspend=True), dry_run=False)
+    await api.patch_job_status("mine", settled)
+    with pytest.raises(ApiError, match="remove privileged"):
+        await jobs_only.patches("mine", {"spec": {"template": {"spec": secured(privileged=True)}}})
+
+
+async def test_a_template_as_large_as_they_come_does_not_cost_too_much(users: Users) -> None:
+    """An expression that costs the API server too much is a refusal."""
+    jobs_only = await users.add(JOBS)
+    variables = [{"name": f"V{number}", "value": "x"} for number in range(512)]
+    names = ["trainer", *(f"side-{number}" for number in range(31))]
+    containers = [{"name": name, "image": "i", "env": variables} for name in names]
+    pod = {**NO_TOKEN, "containers": containers[:16], "initContainers": containers[16:]}
+    await jobs_only.creates(job_with(pod))
+
+
+async def test_its_expressions_fit_the_schema(policy: str, api: Api) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            status = (await api.client.get(f"{POLICIES}/{policy}")).get("status", {})
+            if "typeChecking" in status:
+                break
+            await asyncio.sleep(0.1)
+    assert status["typeChecking"].get("expressionWarnings", []) == []
+
+
+async def test_the_operator_needs_nothing_for_it(
+    users: Users,
+    operator: OperatorProcess,
+    operator_user: str,
+    audit: AuditLog,
+    *,
+    api: Api,
+) -> None:
+    jobs_only = await users.add(JOBS)
+    job = job_with({**NO_TOKEN, "schedulerName": "nobody"}, "plain")
+
+    await jobs_only.creates(job, dry_run=False)
+    await api.finish_job("plain")
+
+    status = await api.wait_for_phase("plain", "Succeeded")
+    assert status["attempt"] == 0
+    asked = audit.count(user=operator_user, namespace=api.namespace)
+    assert asked.total() > 2
+    assert not [kind for kind in asked if kind.code == 403], asked
