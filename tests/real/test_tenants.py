@@ -1,0 +1,54 @@
+"""What docs/security.md says of namespaces of several teams, and of the operator's token."""
+
+import asyncio
+
+import pytest
+
+from tests.support.apiserver.api import PATIENCE_S, Api, ApiServerUnderTest
+from tests.support.builders import make_job
+from tests.support.real.real import Kubectl
+from trainingjob_sandbox.client import ApiError
+
+pytestmark = pytest.mark.real_only
+
+OUT_OF_REACH = (
+    ("get", "secrets"),
+    ("get", "configmaps"),
+    ("create", "pods", "--subresource=exec"),
+    ("patch", "pods"),
+    ("create", "rolebindings"),
+    ("create", "clusterrolebindings"),
+    ("create", "serviceaccounts", "--subresource=token"),
+    ("impersonate", "serviceaccounts"),
+    ("patch", "validatingwebhookconfigurations"),
+    ("delete", "validatingadmissionpolicies"),
+    ("create", "trainingjobs.trainingjob.dev"),
+    ("update", "leases"),  # of another name, or in another namespace
+)
+WITHIN_REACH = (("create", "pods"), ("delete", "pods"), ("delete", "trainingjobs.trainingjob.dev"))
+
+
+async def test_a_quota_of_jobs_refuses_the_one_that_is_too_many(api: Api) -> None:
+    hard = {"count/trainingjobs.trainingjob.dev": "1"}
+    quotas = f"/api/v1/namespaces/{api.namespace}/resourcequotas"
+    await api.client.create(quotas, {"metadata": {"name": "training"}, "spec": {"hard": hard}})
+    async with asyncio.timeout(PATIENCE_S):
+        while "used" not in (await api.client.get(f"{quotas}/training")).get("status", {}):
+            await asyncio.sleep(0.05)
+    await api.apply(make_job("one", suspend=True))
+    with pytest.raises(ApiError, match="exceeded quota: training") as caught:
+        await api.apply(make_job("another", suspend=True))
+    assert caught.value.status == 403
+
+
+def test_what_the_operators_token_can_do_and_what_not(
+    api_server: ApiServerUnderTest, admin_kubectl: Kubectl
+) -> None:
+    assert api_server.operator is not None
+    whom = ("--as", api_server.operator.user, "--namespace", "default")
+    granted = [
+        each
+        for each in (*OUT_OF_REACH, *WITHIN_REACH)
+        if admin_kubectl.run("auth", "can-i", *each, *whom).stdout.strip() == "yes"
+    ]
+    assert granted == [*WITHIN_REACH]
