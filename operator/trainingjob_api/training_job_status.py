@@ -78,6 +78,10 @@ class LogsStatus(WireModel):
     """Ranks whose logs were not archived when their attempt ended. They are archived, or named in
     the condition LogsArchived as missing, and then removed from here."""
 
+    unbegun: Annotated[str, Field(max_length=4096, pattern=r"^[0-9,-]*$")] | None = None
+    """Ranks of the current attempt whose pods were deleted before they had begun, such as 0,2-5.
+    There is no log of them."""
+
 
 class TrainingJobStatus(WireModel):
     """The operator's observations and decisions."""

@@ -90,8 +90,11 @@ async def test_only_the_very_pod_is_deleted(subject: Subject) -> None:
     with pytest.raises(ConflictError):
         await subject.cluster.delete_pod(subject.namespace, "one", uid="another")
 
-    uid = created["metadata"]["uid"]
-    await subject.cluster.delete_pod(subject.namespace, "one", uid=uid)
+    uid, version = created["metadata"]["uid"], created["metadata"]["resourceVersion"]
+    with pytest.raises(ConflictError):
+        await subject.cluster.delete_pod(subject.namespace, "one", uid=uid, version="1")
+    assert await subject.cluster.get_pod(subject.namespace, "one") is not None
+    await subject.cluster.delete_pod(subject.namespace, "one", uid=uid, version=version)
     assert await subject.cluster.get_pod(subject.namespace, "one") is None
     await subject.cluster.delete_pod(subject.namespace, "one", uid=uid)  # gone already: fine
 

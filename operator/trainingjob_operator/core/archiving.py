@@ -42,8 +42,10 @@ from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.status_draft import StatusDraft
 from trainingjob_operator.core.text import cut
 from trainingjob_operator.core.unread import (
+    is_noted,
     still_unread,
     survey_of_noted,
+    unbegun_ranks,
     unread_ranks,
     within_limit,
 )
@@ -93,10 +95,19 @@ def archive_first(
         draft = _conclude(draft, seen, waits=bool(wanted or survey))
     status = draft.status
     held = {pod.uid for pod in wanted}
-    delete = tuple(victim for victim in decided.delete if victim.uid not in held)
-    # When nothing is unread any more, that is written in any case: nothing else might be.
+    as_seen = {pod.uid: pod.resource_version for pod in seen.pods if _may_begin(pod)}
+    delete = tuple(
+        replace(victim, version=as_seen.get(victim.uid))
+        for victim in decided.delete
+        if victim.uid not in held
+    )
+    status = replace(status, unbegun_indexes=unbegun_ranks(status, seen, doomed))
+    # When nothing is unread any more, that is written in any case: nothing else might be. And when
+    # a pod has begun after the end of its attempt: it may go before the next process finds it.
     is_resolved = bool(job.status.unread_logs) and not still
-    if delete or is_resolved or status != job.status:
+    late = (pod for pod in wanted if pod.uid in doomed and is_noted(pod, still))
+    has_begun_late = any(not is_noted(pod, job.status.unread_logs) for pod in late)
+    if delete or is_resolved or has_begun_late or status != job.status:
         status = replace(_with_place(status, seen), unread_logs=still)
     return replace(decided, status=status, delete=delete, archive=wanted, survey=survey)
 
@@ -123,6 +134,14 @@ def can_be_read_early(pod: PodView) -> bool:
     it came otherwise, the pod would run on and the rest of its log would be missing.
     """
     return pod.has_ended or pod.deleting
+
+
+def _may_begin(pod: PodView) -> bool:
+    """True if a pod has no log yet and may have one a moment later.
+
+    It goes only as it was seen: what it writes after that would be lost, and nobody would know.
+    """
+    return not (pod.has_log or pod.deleting or pod.is_over or pod.has_ended)
 
 
 def _is_due(pod: PodView, doomed: set[str], *, finished: bool) -> bool:

@@ -156,11 +156,13 @@ class DeletePod:
 
     Attributes:
         grace_s: grace period in seconds; None: the pod's own.
+        version: the only resourceVersion of it that may be deleted; None: any.
     """
 
     name: str
     uid: str
     grace_s: int | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

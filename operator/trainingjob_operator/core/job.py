@@ -95,6 +95,8 @@ class JobStatus:
         log_bytes: size of its archived logs.
         unread_logs: ranks of attempts that are over, whose logs are still to be archived or to be
             looked for; by attempt, in ascending order.
+        unbegun_indexes: ranks of the current attempt whose pods were to go before they had begun:
+            no log of them is owed.
     """
 
     phase: str = ""
@@ -121,6 +123,7 @@ class JobStatus:
     log_path: str | None = None
     log_bytes: int | None = None
     unread_logs: tuple[UnreadLogs, ...] = ()
+    unbegun_indexes: str = ""
 
     def condition(self, kind: str) -> Condition | None:
         """Return the condition of this type, or None."""

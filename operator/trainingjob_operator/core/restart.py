@@ -27,7 +27,11 @@ from trainingjob_operator.core.status_draft import StatusDraft
 def new_attempt(status: JobStatus) -> JobStatus:
     """Return the status under which the next attempt will start, no rank of it done."""
     return replace(
-        status, attempt=status.attempt + 1, attempt_start_time=None, completed_indexes=""
+        status,
+        attempt=status.attempt + 1,
+        attempt_start_time=None,
+        completed_indexes="",
+        unbegun_indexes="",
     )
 
 

@@ -221,5 +221,6 @@ LOG_FIELDS: Final = (
     Field("log_path", "path", lambda raw: as_str(raw) or None),
     Field("log_bytes", "bytes", as_int_or_none, lambda size: size or 0),
     Field("unread_logs", "unread", _unread_logs, _unread_documents),
+    Field("unbegun_indexes", "unbegun", as_str, lambda ranks: ranks or None),
 )
 """The fields of `logs`, which is there once there is a path."""

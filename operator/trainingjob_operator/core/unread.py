@@ -2,12 +2,18 @@
 
 What a process knows of logs goes with it, and pods can go while no operator runs. So what is still
 to be archived when an attempt ends is noted in status, by the write that ends it. A note is removed
-when the logs are known to be archived, or are said to be missing; it never costs a write of its own
-as long as the operator lives.
+when the logs are known to be archived, or are said to be missing; it costs a write of its own only if
+a pod begins after the end of its attempt.
+
+Of a pod that has not begun there is no log to miss. That is noted as well, by the write before its
+deletion, which the API server takes of the version only that was seen. One that begins in between,
+and goes by itself while no operator runs, is taken for one that had not.
 
 Bound: `MAX_UNREAD_ATTEMPTS` attempts; the logs of older ones are said to be missing. There are more
 than two only if the archive is slower than the attempts, and finalizers keep their pods.
 """
+
+from collections.abc import Collection
 
 from trainingjob_api.constants import MAX_NODES, MAX_UNREAD_ATTEMPTS
 from trainingjob_operator.core.decision import Observation, Survey
@@ -25,7 +31,25 @@ def unread_ranks(seen: Observation) -> frozenset[int]:
     launched = status.launched_attempt == status.attempt
     had = frozenset(range(seen.job.spec.num_nodes)) if launched else seen.vanished | seen.done
     here = {pod.index for pod in seen.pods if pod.attempt == status.attempt}
-    return had - here - _known(seen, status.attempt) - seen.unbegun
+    unbegun = seen.unbegun | parse_indexes(status.unbegun_indexes)
+    return had - here - _known(seen, status.attempt) - unbegun
+
+
+def unbegun_ranks(status: JobStatus, seen: Observation, going: Collection[str]) -> str:
+    """Return what a status should say of ranks of its attempt that go before they have begun.
+
+    Args:
+        status: the status to be written.
+        seen: what it was decided on.
+        going: uids of pods that are to be deleted.
+    """
+    same_attempt = status.attempt == seen.job.status.attempt
+    noted = parse_indexes(seen.job.status.unbegun_indexes) if same_attempt else frozenset[int]()
+    current = [pod for pod in seen.pods if pod.attempt == status.attempt]
+    begun = {pod.index for pod in current if pod.has_log}
+    gone = {pod.index for pod in current if pod.uid in going}
+    ranks = frozenset(range(seen.job.spec.num_nodes))
+    return format_indexes(((noted | gone) & ranks) - begun)
 
 
 def still_unread(status: JobStatus, seen: Observation) -> tuple[UnreadLogs, ...]:
@@ -46,6 +70,11 @@ def still_unread(status: JobStatus, seen: Observation) -> tuple[UnreadLogs, ...]
         UnreadLogs(attempt=attempt, ranks=format_indexes(owed[attempt]))
         for attempt in sorted(owed)
     )
+
+
+def is_noted(pod: PodView, unread: tuple[UnreadLogs, ...]) -> bool:
+    """True if a note has the rank of a pod."""
+    return any(e.attempt == pod.attempt and pod.index in parse_indexes(e.ranks) for e in unread)
 
 
 def within_limit(

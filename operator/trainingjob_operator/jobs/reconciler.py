@@ -177,7 +177,9 @@ class Reconciler:
         if written is None:
             return AT_ONCE
         has_room = self._log_keeper.request(job, written) and has_room
-        await self._pod_deleter.delete(job.key, written.delete)
+        if not await self._pod_deleter.delete(job.key, written.delete):
+            entry.pods_known = False  # one has begun meanwhile: its log is to be archived first
+            return AT_ONCE
         self._log_keeper.forget(entry)
         if written.release:
             return await self._release(entry.job, abandon=written.abandon)

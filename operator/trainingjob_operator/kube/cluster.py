@@ -182,12 +182,25 @@ class Cluster(Protocol):
         ...
 
     async def delete_pod(
-        self, namespace: str, name: str, *, uid: str, grace_s: int | None = None
+        self,
+        namespace: str,
+        name: str,
+        *,
+        uid: str,
+        version: str | None = None,
+        grace_s: int | None = None,
     ) -> None:
         """Delete this very pod; one that is gone already is fine.
 
+        Args:
+            namespace: the pod's namespace.
+            name: its name.
+            uid: its uid.
+            version: the only resourceVersion of it that may be deleted; None: any.
+            grace_s: grace period in seconds; None: the pod's own.
+
         Raises:
-            ConflictError: the name belongs to another pod by now.
+            ConflictError: the name belongs to another pod by now, or the pod has changed.
         """
         ...
 

@@ -208,12 +208,19 @@ class Gateway(Cluster):
         await self._call("POST", path, body=manifest, query={"dryRun": "All"})
 
     async def delete_pod(
-        self, namespace: str, name: str, *, uid: str, grace_s: int | None = None
+        self,
+        namespace: str,
+        name: str,
+        *,
+        uid: str,
+        version: str | None = None,
+        grace_s: int | None = None,
     ) -> None:
+        preconditions = {"uid": uid} | ({} if version is None else {"resourceVersion": version})
         options: Object = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
-            "preconditions": {"uid": uid},
+            "preconditions": preconditions,
         }
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s

@@ -214,7 +214,13 @@ class FakeCluster(Objects, Cluster):
                 raise InvalidError(wrong, status=422, reason="Invalid")
 
     async def delete_pod(
-        self, namespace: str, name: str, *, uid: str, grace_s: int | None = None
+        self,
+        namespace: str,
+        name: str,
+        *,
+        uid: str,
+        version: str | None = None,
+        grace_s: int | None = None,
     ) -> None:
         async with Request(self, "delete_pod", name):
             pod = self._objects["pods"].get(JobKey(namespace, name))
@@ -222,6 +228,8 @@ class FakeCluster(Objects, Cluster):
                 return
             if pod["metadata"]["uid"] != uid:
                 raise ConflictError("uid is another one", status=409, reason="Conflict")
+            if version not in {None, pod["metadata"]["resourceVersion"]}:
+                raise ConflictError("version is another one", status=409, reason="Conflict")
             self._note("delete_pod", pod, self._owner_of(pod))
             self._delete_pod(pod, grace_s)
 

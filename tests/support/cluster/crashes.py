@@ -45,6 +45,7 @@ class Scenario:
         volume: there is a log volume.
         away: what is done to the cluster after each crash, while no operator runs. Logs may be
             missing then, and the job has to say so.
+        idle: ranks whose pods never begin.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Scenario:
     gone: bool = False
     volume: bool = False
     away: Callable[[FakeCluster], object] | None = None
+    idle: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ async def _play(scenario: Scenario, crashes: Iterator[tuple[int, When]]) -> Play
     store = MemoryLogStore(cluster)
     cluster.create_job(make_job(nodes=2, **scenario.spec))
     others = [
-        asyncio.create_task(Kubelet(cluster, scenario.script).run()),
+        asyncio.create_task(Kubelet(cluster, scenario.script, idle=scenario.idle).run()),
         asyncio.create_task(_act(clock, cluster, scenario.user)),
         asyncio.create_task(_act(clock, endpoint, scenario.endpoint or {})),
     ]

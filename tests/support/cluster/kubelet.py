@@ -1,7 +1,7 @@
 """A scripted kubelet, for all nodes of a cluster in memory."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from tests.support.cluster.cluster import FakeCluster
@@ -18,6 +18,7 @@ class Kubelet:
     Args:
         script: from attempt and rank to the exit code; None: the pod runs until it is stopped.
         run_s: how long a pod runs before it exits, in seconds.
+        idle: ranks whose pods find no node.
     """
 
     def __init__(
@@ -26,10 +27,12 @@ class Kubelet:
         script: Callable[[int, int], int | None] = lambda attempt, rank: 0,
         *,
         run_s: float = 2.0,
+        idle: Collection[int] = (),
     ) -> None:
         self._cluster: Final = cluster
         self._script: Final = script
         self._run_s: Final = run_s
+        self._idle: Final = frozenset(map(str, idle))
         self._ends_at: Final[dict[str, float]] = {}
 
     async def run(self) -> None:
@@ -53,6 +56,8 @@ class Kubelet:
         self._cluster.reap()
         for pod in self._cluster.pods():
             uid, phase = pod["metadata"]["uid"], pod["status"]["phase"]
+            if phase == "Pending" and pod["metadata"]["labels"][LABEL_INDEX] in self._idle:
+                continue
             if phase == "Pending":
                 self._cluster.run_pod(pod)
                 self._ends_at[uid] = now + self._run_s

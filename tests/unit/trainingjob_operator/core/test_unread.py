@@ -93,6 +93,70 @@ def test_a_pod_that_began_after_its_attempt_had_ended_is_noted_by_the_next_write
     assert unread(decided) == {0: "1"}
 
 
+def test_a_pod_that_began_after_the_end_is_noted_before_it_goes() -> None:
+    """It may go before the next process finds it, which would not know that it had a log."""
+    ended = noted("0", launched_attempt=0)
+    kept = decide(make_view(ended, nodes=2), make_pod(1), policy=ON, logs=archived(make_pod(0)))
+    assert (unread(kept), kept.delete) == ({0: "1"}, ())
+    again = decide(make_view(kept.status, nodes=2), make_pod(1), policy=ON)
+    assert again.status == kept.status
+
+
+def test_a_rank_that_goes_before_it_has_begun_is_noted_and_no_process_looks_for_its_log() -> None:
+    job = make_view(LAUNCHED, nodes=3, shutdown="Stop")
+    stopping = decide(job, make_pod(0), pending(1), pending(2), policy=ON)
+    assert stopping.status.unbegun_indexes == "1-2"
+    assert deleted_names(stopping) >= {pending(1).name, pending(2).name}
+
+    job = make_view(stopping.status, nodes=3, shutdown="Stop")
+    asked = decide(job, policy=ON, pods_are_live=True)
+    assert asked.status.is_finished
+    assert asked.survey == Survey(attempt=0, ranks=frozenset({0}))
+    told = decide(make_view(asked.status, nodes=3), policy=ON, logs=answer({0}))
+    assert (said(told).status, said(told).reason) == (True, "Archived")
+    assert status_view(status_document(told.status)) == told.status
+
+
+def test_a_pod_that_its_node_rejected_had_not_begun_either() -> None:
+    job = make_view(LAUNCHED, nodes=2, backoff_limit=0, clean_pod_policy="All")
+    pods = (failed(0), failed(1, has_begun=False))
+    ending = decide(job, *pods, policy=ON, logs=archived(pods[0]))
+    assert ending.status.is_finished
+    assert ending.status.unbegun_indexes == "1"
+    assert {victim.version for victim in ending.delete} == {None}  # it cannot begin any more
+
+
+def test_a_rank_that_has_begun_after_all_is_looked_for() -> None:
+    job = make_view(LAUNCHED, nodes=2, shutdown="Stop")
+    stopping = decide(job, make_pod(0), pending(1), policy=ON)
+    job = make_view(stopping.status, nodes=2, shutdown="Stop")
+    begun = decide(job, make_pod(0), make_pod(1), policy=ON)
+    assert begun.status.unbegun_indexes == ""
+    assert {pod.index for pod in begun.archive} == {0, 1}
+
+
+def test_what_had_not_begun_is_of_its_attempt_alone() -> None:
+    job = make_view(replace(LAUNCHED, unbegun_indexes="1"), nodes=2)
+    down = decide(job, failed(0), pending(1), policy=ON, logs=archived(failed(0)))
+    assert (down.status.attempt, down.status.unbegun_indexes) == (1, "")
+    assert [victim.version for victim in down.delete if victim.name == pending(1).name] == [
+        pending(1).resource_version
+    ]
+
+
+def test_a_pod_without_a_log_goes_only_as_it_was_seen() -> None:
+    job = make_view(LAUNCHED, nodes=3, shutdown="Stop")
+    pods = (succeeded(0), pending(1), make_pod(2))
+    logs = archived(pods[0], pods[2])
+    stop = decide(job, *pods, policy=ON, logs=logs)
+    assert {victim.name: victim.version for victim in stop.delete} == {
+        pods[1].name: pods[1].resource_version,
+        pods[2].name: None,  # what it writes from now on is known to be left out
+    }
+    without = decide(job, *pods)
+    assert {victim.version for victim in without.delete} == {None}
+
+
 def test_a_note_shrinks_with_the_write_before_pods_go_and_then_is_removed() -> None:
     pods = (failed(0), make_pod(1))
     job = make_view(noted("0-1", launched_attempt=0), nodes=2)

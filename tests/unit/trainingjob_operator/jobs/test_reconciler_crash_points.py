@@ -186,6 +186,16 @@ SCENARIOS = [
         gone=True,
         volume=True,
     ),
+    Scenario(
+        "it is shut down before one of its ranks has begun, which has no log to miss",
+        runs_for_ever,
+        {"phase": "Cancelled", "attempt": 0, "restarts": 0, "disruptions": 0},
+        pods=0,
+        user={8: lambda c: c.edit_job(shutdown="Stop")},
+        endpoint={},
+        volume=True,
+        idle=frozenset({1}),
+    ),
     GIVES_BACK,
     IS_SUSPENDED,
     Scenario(

@@ -1,7 +1,7 @@
 """Logs are archived behind the reconciler's back, and no log holds its job for long."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -34,11 +34,13 @@ async def operated(
     cluster: FakeCluster,
     store: MemoryLogStore,
     script: Callable[[int, int], int | None] = lambda attempt, rank: 0,
+    *,
+    idle: Collection[int] = (),
     **settings: Any,
 ) -> AsyncIterator[OperatorLife]:
     """An operator with a log volume, and a kubelet that runs every pod for two seconds."""
     async with OperatorLife(cluster, store=store, **settings) as life:
-        kubelet = asyncio.create_task(Kubelet(cluster, script).run())
+        kubelet = asyncio.create_task(Kubelet(cluster, script, idle=idle).run())
         try:
             yield life
         finally:
@@ -403,6 +405,24 @@ async def test_a_log_that_is_archived_is_found_by_the_next_process_though_its_po
         await until(lambda: is_settled(cluster), 30)
     assert logs(cluster)[:2] == ("True", "Archived")
     assert len(store.headers(uid)) == 2
+
+
+@leaping_time
+async def test_a_pod_that_begins_as_its_job_is_stopped_is_not_deleted_before_its_log_is_read() -> (
+    None
+):
+    cluster, store = staged()
+    job = cluster.create_job(make_job(nodes=2))
+    async with operated(cluster, store, lambda attempt, rank: None, idle={1}):
+        await until(lambda: cluster.status().get("ready") == 1, 10)
+        cluster.pod_watch.hold()  # nobody hears of it but by a list
+        cluster.before["delete_pod"] = lambda: cluster.run_pod(cluster.pod(0, 1))
+        cluster.edit_job(shutdown="Stop")
+        await until(lambda: len(cluster.started) == 2, 10)
+        cluster.pod_watch.release()
+        await until(lambda: is_settled(cluster), 30)
+    assert logs(cluster)[:2] == ("True", "Archived")
+    assert sorted(store.headers(job["metadata"]["uid"])) == sorted(cluster.started)
 
 
 async def bumped_and_dead(cluster: FakeCluster, store: MemoryLogStore) -> None:
