@@ -64,6 +64,7 @@ def secured(**context: Any) -> Object:
 PLAIN: dict[str, Object] = {
     "no token": NO_TOKEN,
     "the default account by name": {**NO_TOKEN, "serviceAccountName": "default"},
+    "a Secret that the node pulls with": {**NO_TOKEN, "imagePullSecrets": [{"name": "s"}]},
     "empty names": {**NO_TOKEN, "serviceAccountName": "", "serviceAccount": ""},
     "volumes that pods have": {
         **NO_TOKEN,
@@ -164,7 +165,6 @@ REFUSED: dict[str, tuple[Object, str]] = {
         SECRETS,
     ),
     "a whole Secret": (with_container(envFrom=[{"secretRef": {"name": "s"}}]), SECRETS),
-    "a Secret to pull with": ({**NO_TOKEN, "imagePullSecrets": [{"name": "s"}]}, SECRETS),
     "a ConfigMap's volume": (with_volume(configMap={"name": "c"}), CONFIG_MAPS),
     "a ConfigMap's key": (
         with_container(
