@@ -79,15 +79,17 @@ FULL: Values = {
     "extraVolumes": [{"name": "scratch", "emptyDir": {}}],
     "extraVolumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
 }
+IN_CI = [
+    pytest.param(yaml.safe_load(path.read_text()), id=path.stem)
+    for path in sorted((CHART / "ci").glob("*-values.yaml"))
+]
+"""Sets of values that people ask for."""
+
 CASES = [
-    pytest.param({}, id="defaults"),
+    *IN_CI,
     pytest.param(NAMED, id="named-namespaces"),
     pytest.param(FULL, id="everything-set"),
-    pytest.param({"crds": {"enabled": False}, "rbac": {"create": False}}, id="bare"),
-    pytest.param({"recordService": {"enabled": False}}, id="without-records"),
     pytest.param({"networkPolicy": {"from": []}}, id="nobody-scrapes"),
-    pytest.param({"persist": {"url": "https://records.example/jobs"}}, id="other-endpoint"),
-    pytest.param({"logVolume": {"create": True}}, id="with-logs"),
     pytest.param(
         {
             "recordService": {

@@ -1,1 +1,1 @@
-"""What is run once and ends: `trainingjob gc`, `prune`, `release-finalizers`, `record-token`."""
+"""What is run once and ends: `trainingjob gc`, `prune`, `release-finalizers`, `record-token`, `smoke`."""
