@@ -20,10 +20,13 @@ EMPTY = {
     "TrainingJobFinishedJobsStuck": "no job was ever held up",
     "TrainingJobLogVolumeLeftAlone": "the volume was never left alone",
 }
-"""Alerts whose series are not there while all is well, and why."""
+"""Alerts whose series may be missing while all is well, and why."""
 
-TRUE_FOR_MINUTES = {"TrainingJobOperatorWatchSilent"}
-"""What is true of the first minutes, and does not last: the watches have just been opened."""
+TRUE_FOR_MINUTES = {
+    "TrainingJobOperatorWatchSilent": "the watches have just been opened",
+    "TrainingJobFinishedJobsStuck": "a sweep may have come while a record was on its way",
+}
+"""What may be true in the first minutes, and does not last, and why."""
 
 
 def compared(expression: str) -> str:
@@ -64,9 +67,9 @@ async def test_every_expression_of_the_alerts_and_of_the_dashboard_has_an_answer
                     for alert in ALERTS
                     if not prometheus.query(compared(alert.expr))
                 }
-                assert empty.keys() == EMPTY.keys(), empty
+                assert empty.keys() <= EMPTY.keys(), empty
                 true = {alert.name for alert in ALERTS if prometheus.query(alert.expr)}
-                assert true <= TRUE_FOR_MINUTES
+                assert true <= TRUE_FOR_MINUTES.keys()
                 unanswered = {
                     (title, query)
                     for title, query in expressions()

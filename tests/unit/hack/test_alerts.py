@@ -11,6 +11,7 @@ import pytest
 from hack.chart import CHART
 from hack.monitoring.alerts import ALERTS, Alert, P
 from tests.support.monitoring.prometheus import find_program
+from tests.support.selection import quick
 from tests.support.tree import ROOT
 
 RULES = CHART / "files" / "alerts.yaml"
@@ -241,7 +242,22 @@ FIRING = 'group by (alertname) (ALERTS{alertstate="firing"})'
 EVER = f'group by (alertname) (max_over_time(ALERTS{{alertstate="firing"}}[{MINUTES}m]))'
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.alert)
+IN_QUICK = [
+    case
+    for case in CASES
+    if case.alert
+    in {
+        "TrainingJobOperatorNoLeader",
+        "TrainingJobOperatorStuck",
+        "TrainingJobRecordsRejected",
+        "TrainingJobFinishedJobsStuck",
+        "TrainingJobHousekeepingLate",
+        "TrainingJobLogVolumeFull",
+    }
+]
+
+
+@pytest.mark.parametrize("case", quick(CASES, in_quick=IN_QUICK), ids=lambda case: case.alert)
 def test_an_alert_fires_when_something_is_wrong_and_no_other_one_does(
     case: Case, tmp_path: Path
 ) -> None:
