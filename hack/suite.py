@@ -14,8 +14,14 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-SIDE_BY_SIDE: Final = ("-n", "2", "--dist", "worksteal")
-"""Each has servers and databases of its own. What it runs stays in the order of the files."""
+PROCESSES: Final = 2
+"""They share the tests. Each has servers and databases of its own."""
+
+SIDE_BY_SIDE: Final = ("--dist", "worksteal")
+"""What a process runs stays in the order of the files."""
+
+SLOWEST: Final = ("--durations=25", "--durations-min=5")
+"""Where the time went, which a run that fails its budget is asked."""
 
 BUDGET_MIN: Final = {"quick": 5, "all": 15, "real": 15}
 """Minutes on two cores."""
@@ -127,6 +133,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hack.suite", allow_abbrev=False)
     parser.add_argument("suite", choices=[*BUDGET_MIN, "unit", "areas"])
     parser.add_argument("--area", choices=["", *AREAS], default="")
+    parser.add_argument("--processes", type=int, default=PROCESSES)
     asked, more = parser.parse_known_args()
     if asked.suite == "areas":
         return print_areas()
@@ -135,11 +142,13 @@ def main() -> int:
             f"== the tests have {BUDGET_MIN[asked.suite]} min; their last line has their time",
             flush=True,
         )
-    code, _ = run_suite(asked.suite, asked.area, more)
+    code, _ = run_suite(asked.suite, asked.area, more, processes=asked.processes)
     return code
 
 
-def run_suite(suite: str, area: str, more: list[str]) -> tuple[int, float]:
+def run_suite(
+    suite: str, area: str, more: list[str], *, processes: int = PROCESSES
+) -> tuple[int, float]:
     """Run the tests of an area ("": of all). Returns the exit code and the seconds."""
     begun = time.monotonic()
     paths = [*AREAS[area], ALWAYS] if area else []
@@ -148,7 +157,8 @@ def run_suite(suite: str, area: str, more: list[str]) -> tuple[int, float]:
     if suite == "unit":
         paths = [*NOTHING_BUT_CODE]
     chosen = ["-m", "not long"] if suite == "quick" else []
-    command = [sys.executable, "-m", "pytest", *SIDE_BY_SIDE, *paths, *chosen, *more]
+    shared = ["-n", str(processes), *SIDE_BY_SIDE, *SLOWEST]
+    command = [sys.executable, "-m", "pytest", *shared, *paths, *chosen, *more]
     # Every process of a run imports the same modules: none compiles what another one has.
     environment = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
