@@ -212,16 +212,19 @@ FRIENDS = [{"namespaceSelector": {"matchLabels": {"team": "ml"}}}]
         pytest.param({"recordService": {"networkPolicy": {"from": []}}}, [], id="nobody-else"),
     ],
 )
-def test_the_operator_the_uninstall_and_who_is_named_reach_the_record_service(
+def test_the_operator_the_hooks_and_who_is_named_reach_the_record_service(
     values: Values, others: list[Object]
 ) -> None:
     objects = render(values, hooks=None)
     [rule] = one(objects, "NetworkPolicy", part=RECORDS)["spec"]["ingress"]
-    assert rule["from"][2:] == others
-    for peer, kind, part in zip(
-        rule["from"], ("Deployment", "Job"), ("operator", "uninstall"), strict=False
-    ):
-        labels = one(objects, kind, part=part)["spec"]["template"]["metadata"]["labels"]
+    assert rule["from"][3:] == others
+    pods = [
+        one(objects, "Deployment")["spec"]["template"],
+        one(objects, "Job", part="uninstall")["spec"]["template"],
+        one(objects, "Pod", part="smoke"),
+    ]
+    for peer, pod in zip(rule["from"][:3], pods, strict=True):
+        labels = pod["metadata"]["labels"]
         assert peer["podSelector"]["matchLabels"].items() <= labels.items()
 
 
