@@ -12,6 +12,13 @@ from tests.support.real.chart import Object, Values, render
 EVERYTHING: Values = {
     "podMonitor": {"enabled": True, "labels": {"release": "mine"}},
     "prometheusRule": {"enabled": True},
+    "metrics": {
+        "secure": {
+            "enabled": True,
+            "certificateSecret": "metrics-tls",
+            "tokenSecret": {"name": "scraper"},
+        }
+    },
     "recordService": {"serviceMonitor": {"enabled": True, "labels": {"release": "mine"}}},
 }
 KINDS = {
