@@ -7,6 +7,8 @@ gives them; see `tests.support.real.release_node`.
 import asyncio
 import base64
 import json
+import re
+import shlex
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -144,6 +146,31 @@ async def test_the_defaults_keep_records_and_an_upgrade_keeps_them_and_the_token
 
         assert not [bad for bad in ("Traceback", first) if bad in node.log(RELEASE)]
         assert used_by(cluster, RELEASE)
+        every_line_of_the_notes_works(cluster, node, first)
+
+
+def every_line_of_the_notes_works(cluster: Cluster, node: ReleaseNode, bearer: str) -> None:
+    """Type what the NOTES show, but for what needs a kubelet: a port that is forwarded."""
+    notes = cluster.helm("get", "notes", RELEASE)
+    lines = [line.strip() for line in notes.splitlines() if line.startswith("    ")]
+    shown = [line for line in lines if line.startswith("kubectl") and "port-forward" not in line]
+    assert len(shown) == 4, notes
+    for line in shown:
+        cluster.kubectl(*shlex.split(line.removesuffix(" --watch"))[1:])
+    [secret] = re.findall(r"\$\(kubectl (.*?) \| base64 -d\)", notes)
+    assert base64.b64decode(cluster.kubectl(*shlex.split(secret))).decode() == bearer
+    [test] = [line for line in lines if line.startswith("helm test")]
+    said = cluster.helm(*shlex.split(test)[1:3], "--timeout=150s")
+    assert "Succeeded" in said
+    steps = node.log(f"{RELEASE}-smoke")
+    assert "its record is stored, and was read" in steps
+    assert steps.endswith("it works\n")
+    assert used_by(cluster, f"{RELEASE}-smoke") == {
+        ("trainingjob.dev/trainingjobs", verb) for verb in ("create", "get", "delete")
+    }
+    ours = "-lapp.kubernetes.io/component=smoke"
+    kinds = "pods,serviceaccounts,roles,rolebindings"
+    assert cluster.get(kinds, "-n", cluster.namespace, ours)["items"] == []
 
 
 async def test_after_an_uninstall_nothing_holds_jobs_policies_and_namespaces(

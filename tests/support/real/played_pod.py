@@ -132,8 +132,8 @@ class PlayedPod:
             )
 
     def _value(self, entry: Object) -> str:
-        if "value" in entry:
-            return str(entry["value"])
+        if "valueFrom" not in entry:
+            return str(entry.get("value", ""))  # the API server leaves out one that is empty
         reference = entry["valueFrom"]["secretKeyRef"]
         return base64.b64decode(self.site.secrets[reference["name"]][reference["key"]]).decode()
 
