@@ -51,6 +51,10 @@ test-image: image-local ## run the tests of the image
 test-image-real: image-local cluster-build ## run the image on a real control plane
 	$(BIN)/python -m pytest tests/image --server=real --image $(IMAGE)
 
+e2e: image-local cluster-build ## install the image on a real node of this machine, as root, and break it
+	@$(BIN)/python -m hack.cluster build node
+	$(BIN)/python -m pytest tests/e2e --node --image $(IMAGE)
+
 test-unit: $(VENV)/.ready-dev ## run the tests that need nothing but the code
 	@$(BIN)/python -m hack.suite unit
 
@@ -146,4 +150,4 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.ready $@
 
-.PHONY: help demo test test-all test-areas test-real test-image test-image-real test-unit test-bounds image image-local newcomer cluster cluster-build bench bench-build bench-failover bench-prune bench-scale bench-smoke lint typecheck format generate lock clean python-is-there
+.PHONY: help demo e2e test test-all test-areas test-real test-image test-image-real test-unit test-bounds image image-local newcomer cluster cluster-build bench bench-build bench-failover bench-prune bench-scale bench-smoke lint typecheck format generate lock clean python-is-there

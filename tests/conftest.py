@@ -29,6 +29,12 @@ SERVER_FIXTURES = frozenset({"api_server", "process_node"})
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
+_NEED_OPTIONS = (
+    ("e2e", ("--node", "--image"), "install the image on a real node: `make e2e` does, as root"),
+    ("image", ("--image",), "run the operator's image: `make test-image` builds it and runs them"),
+)
+"""Markers, the options without which such tests are not run, and what to say then."""
+
 NOT_RUN = pytest.StashKey[dict[str, int]]()
 
 
@@ -41,16 +47,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         f"plane started for them (or another cluster: its kubeconfig in {REAL_KUBECONFIG})",
     )
     parser.addoption("--image", help="the operator's image, for the tests that run it")
+    parser.addoption("--node", action="store_true", help="start a real node on this machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sandbox_only: stages what only the sandbox lets be staged")
     config.addinivalue_line("markers", "image: runs the operator's image, which --image names")
+    config.addinivalue_line("markers", "e2e: installs the image on a real node; for root")
     config.addinivalue_line("markers", "real_only: shows what only a real control plane can show")
     for line in MARKERS:
         config.addinivalue_line("markers", line)
     config.stash[NOT_RUN] = {}
-    if config.getoption("--server") == "real":  # as Ctrl-C: what was started is stopped
+    if config.getoption("--server") == "real" or config.getoption(
+        "--node"
+    ):  # as Ctrl-C: what was started is stopped
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
@@ -107,8 +117,9 @@ def pytest_sessionfinish() -> None:
 
 
 def _why_not(item: pytest.Item, *, real: bool) -> str | None:
-    if item.get_closest_marker("image") and not item.config.getoption("--image"):
-        return "run the operator's image: `make test-image` builds it and runs them"
+    for marker, options, reason in _NEED_OPTIONS:
+        if item.get_closest_marker(marker) and not all(map(item.config.getoption, options)):
+            return reason
     if not real:
         if item.get_closest_marker("real_only"):
             return "show what only a real control plane can: `make test-real` builds and runs it"

@@ -226,6 +226,7 @@ def test_every_test_is_in_an_area_and_every_area_is_there() -> None:
     elsewhere = {
         ROOT / ALWAYS,
         *(ROOT / "tests/image").iterdir(),
+        *(ROOT / "tests/e2e").iterdir(),
         *(ROOT / "tests/real").iterdir(),
     }
     tests = set((ROOT / "tests").rglob("test_*.py")) - elsewhere

@@ -1,6 +1,7 @@
 """`python -m hack.cluster`: a real control plane for a developer, or for the tests.
 
-build   build the programs into the cache, once; with names, those operators of other projects
+build   build the programs into the cache, once; with names, those operators of other projects, or
+        `node`: what a real node needs beside them
 ready   exit 0 when the programs are there, 1 when not
 up      start a control plane, print the path of its kubeconfig, stop it at Ctrl-C
 """
@@ -14,8 +15,11 @@ from pathlib import Path
 
 from hack.cluster.assets import AssetsError, build, find, say
 from hack.cluster.control_plane import ControlPlane
+from hack.cluster.node.programs import build_network
 from hack.cluster.other_operators import ALL, build_operator
 from hack.cluster.process import StartError
+
+NODE = "node"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         if arguments.command == "build":
-            made = [build_operator(name) for name in arguments.operators] or [build()]
+            made = [_build(name) for name in arguments.names] or [build()]
             sys.stdout.write("".join(f"{folder}\n" for folder in made))
         elif arguments.command == "ready":
             return 0 if find() is not None else 1
@@ -42,12 +46,19 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     building = commands.add_parser("build", help="build the programs into the cache, once")
     building.add_argument(
-        "operators", nargs="*", choices=[*ALL, []], help="instead of these, for the bench"
+        "names",
+        nargs="*",
+        choices=[*ALL, NODE, []],
+        help="instead of these, for the bench or `e2e`",
     )
     commands.add_parser("ready", help="exit 0 when the programs are there")
     up = commands.add_parser("up", help="start a control plane; Ctrl-C ends it")
     up.add_argument("--root", type=Path, help="its folder, kept; default: a temporary one")
     return parser
+
+
+def _build(name: str) -> Path:
+    return build_network() if name == NODE else build_operator(name)
 
 
 def _up(root: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""A real Kubernetes control plane on the loopback addresses of this machine.
+"""A real Kubernetes control plane on this machine, on its loopback addresses unless told otherwise.
 
 etcd, kube-apiserver, kube-controller-manager and kube-scheduler as processes, each with its log in
 a file; RBAC and the audit log are on, as on a user's cluster. There is no kubelet: pods stay
@@ -20,6 +20,7 @@ import yaml
 from hack.cluster.pki import SERVICE_ADDRESS, Authority
 from hack.cluster.process import Program
 
+LOOPBACK: Final = "127.0.0.1"
 _PATIENCE_S: Final = 60.0
 _AUDIT_POLICY: Final = {
     "apiVersion": "audit.k8s.io/v1",
@@ -40,6 +41,8 @@ class Options:
             promise, a bench does.
         api_server, controllers: further flags.
         scheduler_qps: the scheduler's own limit of requests per second.
+        address: where the API server listens. Another one than the loopback's is an address that
+            pods reach: the Service `kubernetes` leads there, and pods may be privileged.
     """
 
     scheduler: bool = True
@@ -47,6 +50,7 @@ class Options:
     api_server: tuple[str, ...] = ()
     controllers: tuple[str, ...] = ()
     scheduler_qps: int = 500
+    address: str = LOOPBACK
 
 
 class ControlPlane:
@@ -78,13 +82,16 @@ class ControlPlane:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.authority = Authority(self.root / "pki")
         self._etcd_port, self._etcd_peer_port, port = _free_ports(3)
-        self.server = f"https://127.0.0.1:{port}"
+        self.server = f"https://{self._options.address}:{port}"
         self._port = port
         self._admin = self.authority.client("admin", group="system:masters")
         self.authority.kubeconfig(self.kubeconfig, self.server, self._admin)
         self._accounts = self.authority.server("service-accounts")
         self._serving = self.authority.server(
-            "kube-apiserver", SERVICE_ADDRESS, "kubernetes.default.svc"
+            "kube-apiserver",
+            SERVICE_ADDRESS,
+            "kubernetes.default.svc",
+            *{self._options.address} - {LOOPBACK},
         )
         try:
             self._start_etcd()
@@ -192,7 +199,7 @@ class ControlPlane:
         policy.write_text(yaml.safe_dump(_AUDIT_POLICY))
         return [
             f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
-            "--bind-address=127.0.0.1",
+            f"--bind-address={self._options.address}",
             f"--secure-port={self._port}",
             f"--tls-cert-file={self._serving.certificate}",
             f"--tls-private-key-file={self._serving.key}",
@@ -202,7 +209,7 @@ class ControlPlane:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-cluster-ip-range={SERVICE_ADDRESS}/24",
             "--authorization-mode=Node,RBAC",
-            "--endpoint-reconciler-type=none",
+            *self._reachable_by_pods(),
             f"--audit-log-path={self.audit_log}",
             f"--audit-policy-file={policy}",
             # How `kubectl logs` gets to a node.
@@ -212,6 +219,11 @@ class ControlPlane:
             "--kubelet-preferred-address-types=InternalIP",
             *self._options.api_server,
         ]
+
+    def _reachable_by_pods(self) -> list[str]:
+        if self._options.address == LOOPBACK:
+            return ["--endpoint-reconciler-type=none"]
+        return [f"--advertise-address={self._options.address}", "--allow-privileged"]
 
     def _start_controllers(self) -> None:
         kubeconfig = self.kubeconfig_for("system:kube-controller-manager")

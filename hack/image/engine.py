@@ -67,6 +67,11 @@ class Engine:
             options += [f"--build-context=wheels={wheels}", "--network=none"]
         self._run("build", "--tag", image, *options, str(context))
 
+    def save(self, images: Sequence[str], archive: Path) -> None:
+        """Write images into one archive, as `ctr images import` and `docker load` read it."""
+        several = ["--multi-image-archive"] if self.kind == "podman" else []
+        self._run("save", *several, "--output", str(archive), *images)
+
     def size(self, image: str) -> int:
         """Bytes of an image, unpacked; only Docker and Podman tell."""
         return int(self._output("image", "inspect", "--format", "{{.Size}}", image))

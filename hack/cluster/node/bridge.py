@@ -1,0 +1,72 @@
+"""The network of a node: a bridge with an address, between the pods and what this machine runs."""
+
+import contextlib
+import json
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import Final
+
+from hack.cluster.node.shell import NodeError, run
+
+NAME: Final = "trainingjob0"
+ADDRESS: Final = IPv4Interface("10.88.78.1/24")
+"""The machine's own address there: the API server, the kubelet and CoreDNS listen on it."""
+
+_SYSCTLS: Final = ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables")
+"""Pods reach other networks; and a Service whose pod is beside the caller on the bridge answers."""
+_FIREWALL: Final = "KUBE-FIREWALL"
+"""A chain of the kubelet's, which kube-proxy makes too and leaves when it cleans up."""
+_IPTABLES: Final = ("iptables", "ip6tables")
+_PROC_SYS: Final = Path("/proc/sys")
+
+
+def make_bridge(state: Path) -> None:
+    """Make the bridge, and let the kernel forward; what was set before is noted in `state`.
+
+    Raises:
+        NodeError: this machine does not allow it.
+    """
+    if not (_PROC_SYS / _SYSCTLS[1]).exists():
+        run("modprobe", "br_netfilter")
+    sysctls = {name: (_PROC_SYS / name).read_text().strip() for name in _SYSCTLS}
+    firewalls = [program for program in _IPTABLES if _has_firewall(program)]
+    _noted(state).write_text(json.dumps({"sysctls": sysctls, "firewalls": firewalls}))
+    run("ip", "link", "add", NAME, "type", "bridge")
+    run("ip", "address", "add", str(ADDRESS), "dev", NAME)
+    run("ip", "link", "set", NAME, "up")
+    for name in _SYSCTLS:
+        (_PROC_SYS / name).write_text("1")
+
+
+def remove_bridge(state: Path) -> None:
+    """Remove the bridge, and put back what was set before; nothing of both need be there."""
+    with contextlib.suppress(NodeError):  # it is not there
+        run("ip", "link", "delete", NAME)
+    if not _noted(state).exists():
+        return
+    before = json.loads(_noted(state).read_text())
+    for name, value in before["sysctls"].items():
+        (_PROC_SYS / name).write_text(value)
+    for program in _IPTABLES:
+        if program not in before["firewalls"] and _has_firewall(program):
+            _remove_firewall(program)
+    _noted(state).unlink()
+
+
+def _has_firewall(program: str) -> bool:
+    with contextlib.suppress(NodeError):
+        run(program, "--list", _FIREWALL, "--numeric")
+        return True
+    return False
+
+
+def _remove_firewall(program: str) -> None:
+    for chain in ("INPUT", "OUTPUT"):
+        with contextlib.suppress(NodeError):  # nothing leads there
+            run(program, "--delete", chain, "--jump", _FIREWALL)
+    run(program, "--flush", _FIREWALL)
+    run(program, "--delete-chain", _FIREWALL)
+
+
+def _noted(state: Path) -> Path:
+    return state / "before.json"

@@ -1,0 +1,206 @@
+"""A real Kubernetes with one real node on this machine: kubelet, containers, Services and DNS.
+
+For root on Linux, and one at a time: the bridge, the cgroups and kube-proxy's rules are the
+machine's. Everything that it starts or sets ends with it; what a killed run has left, the next one
+removes first.
+"""
+
+import contextlib
+import fcntl
+import shutil
+import ssl
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+import yaml
+
+from hack.cluster.control_plane import ControlPlane, Options
+from hack.cluster.node import config
+from hack.cluster.node.bridge import ADDRESS, NAME, make_bridge
+from hack.cluster.node.containerd import PAUSE_IMAGE, Containerd
+from hack.cluster.node.images import PYTHON_IMAGE, TRAINER
+from hack.cluster.node.remains import remove_remains
+from hack.cluster.node.shell import NodeError, run
+from hack.cluster.pki import SERVICE_ADDRESS
+from hack.cluster.process import Program
+
+STATE: Final = Path("/var/lib/trainingjob-node")
+"""On a disk, not in memory: images and what containers write are below it."""
+
+_LOCK: Final = Path("/run/lock/trainingjob-node.lock")
+_PROXY_CONFIG: Final = "proxy.yaml"
+_PATIENCE_S: Final = 90.0
+
+
+class RealNode:
+    """A running cluster of one node, as a context manager. Enter it in the main thread.
+
+    Attributes:
+        plane: its control plane.
+        containerd: its container runtime.
+        volumes: a folder of the machine for PersistentVolumes of the tests.
+    """
+
+    plane: ControlPlane
+    containerd: Containerd
+
+    def __init__(self, assets: Path, network: Path, images: Path) -> None:
+        """Prepare; nothing is started before it is entered.
+
+        Args:
+            assets: the folder with the programs of the control plane, and the kubelet.
+            network: the folder with kube-proxy and CoreDNS.
+            images: the archive with the operator's image and the trainer's (`save_images`).
+        """
+        self._assets: Final = assets
+        self._network: Final = network
+        self._images: Final = images
+        self._programs: Final[dict[str, Program]] = {}
+        self._lock: IO[str] | None = None
+        self.volumes: Final = STATE / "volumes"
+
+    def __enter__(self) -> Self:
+        self._lock = _LOCK.open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            self._remove_rules()
+            remove_remains(STATE)
+            shutil.rmtree(STATE, ignore_errors=True)
+            self.volumes.mkdir(parents=True)
+            make_bridge(STATE)
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop everything and remove what it has left; the logs of its programs stay."""
+        with contextlib.ExitStack() as last:
+            last.callback(_unlock, self._lock)
+            last.callback(remove_remains, STATE)
+            if hasattr(self, "plane"):
+                last.callback(self.plane.stop)
+            last.callback(self._stop_network)
+            if hasattr(self, "containerd"):
+                last.callback(self.containerd.stop)
+            if (kubelet := self._programs.pop("kubelet", None)) is not None:
+                last.callback(kubelet.stop)
+
+    def stop_kubelet(self) -> None:
+        """Stop the kubelet alone: its containers run on, and nobody reports them."""
+        self._programs.pop("kubelet").stop()
+
+    def start_kubelet(self) -> None:
+        """Start the kubelet."""
+        self._programs["kubelet"] = Program(
+            [
+                self._assets / "kubelet",
+                *("--config", STATE / "kubelet.yaml"),
+                *("--kubeconfig", self._kubelet_kubeconfig),
+                *("--hostname-override", config.NODE),
+                *("--root-dir", STATE / "kubelet"),
+                *("--node-ip", str(ADDRESS.ip)),
+            ],
+            STATE / "kubelet.log",
+        )
+
+    def kubectl(self, *arguments: str | Path) -> str:
+        """Run kubectl as the administrator.
+
+        Raises:
+            NodeError: it failed.
+        """
+        program = self._assets / "kubectl"
+        return run(program, "--kubeconfig", self.plane.kubeconfig, *arguments)
+
+    # --- starting -------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self.plane = ControlPlane(
+            self._assets, STATE / "plane", Options(address=str(ADDRESS.ip))
+        ).__enter__()
+        self.containerd = Containerd(STATE / "containerd", bridge=NAME, network=ADDRESS)
+        self.containerd.import_images(self._images)
+        self.containerd.tag(TRAINER, PAUSE_IMAGE, PYTHON_IMAGE)
+        self._write("kubelet.yaml", config.kubelet(STATE, self.plane, self.containerd))
+        self._kubelet_kubeconfig = self._kubeconfig(f"system:node:{config.NODE}", "system:nodes")
+        self.start_kubelet()
+        self._start_proxy()
+        self._start_dns()
+        self._programs["kubelet"].wait_until(self._is_ready, patience_s=_PATIENCE_S)
+
+    def _start_proxy(self) -> None:
+        kubeconfig = self._kubeconfig("system:kube-proxy")
+        config_file = self._write(_PROXY_CONFIG, config.proxy(kubeconfig))
+        program = self._network / "kube-proxy"
+        proxy = Program([program, "--config", config_file], STATE / "kube-proxy.log")
+        self._programs["kube-proxy"] = proxy
+        proxy.wait_until(_leads_to_the_api_server, patience_s=_PATIENCE_S)
+
+    def _start_dns(self) -> None:
+        self.kubectl("apply", "-f", self._write("dns-rights.yaml", *config.DNS_RIGHTS))
+        corefile = STATE / "Corefile"
+        corefile.write_text(config.corefile(self._kubeconfig(config.DNS_USER)))
+        dns = Program([self._network / "coredns", "-conf", corefile], STATE / "coredns.log")
+        self._programs["coredns"] = dns
+        dns.wait_until(_answers_names, patience_s=_PATIENCE_S)
+
+    def _stop_network(self) -> None:
+        for name in ("coredns", "kube-proxy"):
+            if (program := self._programs.pop(name, None)) is not None:
+                program.stop()
+        self._remove_rules()
+
+    def _remove_rules(self) -> None:
+        """Remove kube-proxy's rules, of an earlier run, too, that was killed."""
+        if (config_file := STATE / _PROXY_CONFIG).exists():
+            with contextlib.suppress(NodeError):  # it ends with 1 where there was nothing of IPv6
+                run(self._network / "kube-proxy", "--config", config_file, "--cleanup")
+
+    def _is_ready(self) -> bool:
+        status = "{.status.conditions[?(@.type=='Ready')].status}"
+        with contextlib.suppress(NodeError):
+            return self.kubectl("get", "node", config.NODE, "-o", f"jsonpath={status}") == "True"
+        return False
+
+    def _kubeconfig(self, user: str, group: str | None = None) -> Path:
+        return self.plane.kubeconfig_for(user, group=group)
+
+    def _write(self, name: str, *objects: object) -> Path:
+        path = STATE / name
+        path.write_text(yaml.safe_dump_all(objects))
+        return path
+
+
+def _leads_to_the_api_server() -> bool:
+    """True if the Service's address answers: kube-proxy has written its rules."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with contextlib.suppress(OSError):
+        url = f"https://{SERVICE_ADDRESS}/readyz"
+        with urllib.request.urlopen(url, timeout=2, context=context):
+            return True
+    return False
+
+
+def _answers_names() -> bool:
+    url = f"http://{config.DNS_READY}/ready"
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+        return True
+    return False
+
+
+def _unlock(lock: IO[str] | None) -> None:
+    if lock is not None:
+        lock.close()

@@ -1,0 +1,64 @@
+"""One real node with one release for all of these tests, which run in the order of their files."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from hack.cluster import assets
+from hack.cluster.node.images import save_images
+from hack.cluster.node.node import RealNode
+from hack.cluster.node.programs import find_network
+from hack.image.engine import find_runner
+from tests.support.real.installed import Installed
+
+_NEEDED = ("containerd", "ctr", "runc", "iptables", "ip")
+_REQUIRED = "TRAININGJOB_TEST_REQUIRE_NODE"
+
+
+@pytest.fixture(scope="session")
+def real_node(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealNode]:
+    """Start a cluster of one node; what cannot have one says why."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    missing = [name for name in _NEEDED if shutil.which(name, path=path) is None]
+    engine = find_runner()
+    why = f"{', '.join(missing)} missing" if missing else ""
+    why = why or ("not root" if os.geteuid() != 0 else "")
+    why = why or ("no Podman or Docker" if engine is None else "")
+    if why:
+        if _REQUIRED in os.environ:
+            pytest.fail(f"{_REQUIRED} is set, and a real node cannot be had: {why}")
+        pytest.skip(f"a real node cannot be had: {why}")
+    built, network = assets.find(), find_network()
+    if built is None or network is None:
+        pytest.fail("the node's programs are not built: `make e2e` does it, once")
+    assert engine is not None
+    archive = tmp_path_factory.mktemp("images") / "images.tar"
+    save_images(engine, request.config.getoption("--image"), archive)
+    with RealNode(built, network, archive) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def installed(request: pytest.FixtureRequest, real_node: RealNode) -> Installed:
+    """Install the release as the README says, into a namespace that enforces `restricted`."""
+    release = Installed(real_node, request.config.getoption("--image"))
+    release.make_namespaces()
+    release.install()
+    return release
+
+
+@pytest.fixture
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Print a figure into the summary of the run."""
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    assert reporter is not None
+
+    def write(line: str) -> None:
+        reporter.ensure_newline()
+        reporter.write_line(line)
+
+    return write

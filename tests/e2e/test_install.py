@@ -1,0 +1,37 @@
+"""Two operators are installed, and a sample trains on two ranks that find each other by name."""
+
+import json
+
+import pytest
+
+from tests.support.real.installed import LOGS, SYSTEM, TEAM, Installed
+from tests.support.tree import ROOT
+
+pytestmark = pytest.mark.e2e
+
+
+def test_two_operators_run_and_one_of_them_works(installed: Installed) -> None:
+    pods = installed.operators()
+    assert len(pods) == 2
+    installed.wait(lambda: installed.leader() != "", "a leader")
+    restarts = [c["restartCount"] for pod in pods for c in pod["status"]["containerStatuses"]]
+    assert restarts == [0, 0]
+
+
+def test_the_sample_trains_over_the_headless_service(installed: Installed) -> None:
+    sample = ROOT / "manifests" / "samples" / "digits.yaml"
+    installed.kubectl("apply", "-n", TEAM, "-f", str(sample))
+    assert installed.finished("digits")[:2] == ("Complete", "CompletionsReached")
+    assert "done: all 2 ranks have equal weights" in installed.archived("digits")
+    installed.wait(
+        lambda: installed.job("digits")["status"].get("recordState") == "Stored", "the record"
+    )
+
+
+def test_the_claim_of_the_team_is_the_same_volume(installed: Installed) -> None:
+    claims = [installed.get("pvc", LOGS, "-n", each)["status"] for each in (SYSTEM, TEAM)]
+    assert [claim["phase"] for claim in claims] == ["Bound", "Bound"], json.dumps(claims)
+
+
+def test_helm_test_tries_the_release_with_a_job(installed: Installed) -> None:
+    assert "Phase:          Succeeded" in installed.helm("test", "--timeout", "2m")

@@ -1,0 +1,167 @@
+"""What a kubelet, a runtime and a kernel do to trainers, and what their jobs say of it.
+
+All jobs start together; each test then waits for its own.
+"""
+
+import json
+
+import pytest
+
+from tests.support.real.installed import IMAGE, LOGS, SYSTEM, TEAM, Installed, shell_job
+
+pytestmark = pytest.mark.e2e
+
+SAVES = (
+    'trap "sleep 2; echo saved > /training/checkpoint; echo saved; exit 0" TERM; '
+    "echo training; while :; do sleep 0.2; done"
+)
+AGAIN = (
+    'echo attempt $TRAININGJOB_ATTEMPT; trap "exit 0" TERM; '
+    'if [ "$TRAININGJOB_ATTEMPT" = 0 ]; then while :; do sleep 0.2; done; fi; echo done'
+)
+SMALL = "small"
+SHARED = {"name": "work", "mountPath": "/work"}
+
+
+def with_init_and_sidecar() -> dict[str, object]:
+    shipper = 'trap "exit 0" TERM; while :; do sleep 0.2; done'
+    prepare = {"name": "prepare", "image": IMAGE, "volumeMounts": [SHARED]}
+    ship = {"name": "ship", "image": IMAGE, "restartPolicy": "Always"}
+    train = {"name": "trainer", "image": IMAGE, "volumeMounts": [SHARED]}
+    pod = {
+        "initContainers": [
+            prepare | {"command": ["sh", "-c", "echo prepared > /work/data"]},
+            ship | {"command": ["sh", "-c", shipper]},
+        ],
+        "containers": [train | {"command": ["cat", "/work/data"]}],
+        "volumes": [{"name": "work", "emptyDir": {}}],
+    }
+    return shell_job("sidecar", "", pod=pod)
+
+
+def main_container(name: str, **more: object) -> dict[str, object]:
+    return {"containers": [{"name": "trainer", "image": IMAGE, "command": ["true"], **more}]} | {
+        "terminationGracePeriodSeconds": len(name)
+    }
+
+
+@pytest.fixture(scope="module")
+def jobs(installed: Installed) -> Installed:
+    allocate = "exec python -c 'x = bytearray(200_000_000); print(len(x))'"
+    volume = {"volume": True, "claimName": LOGS}
+    missing = {"configMapRef": {"name": "missing"}}
+    grace = {"terminationGracePeriodSeconds": 20}
+    installed.submit(
+        shell_job("oom", allocate, limits={"memory": "32Mi"}, backoffLimit=0),
+        shell_job("exit3", "echo no data; exit 3", backoffLimit=1),
+        shell_job("stop", SAVES, nodes=1, pod=grace, logs=volume),
+        shell_job("resume", AGAIN),
+        with_init_and_sidecar(),
+        shell_job("unpullable", "", pod=main_container("p", image="registry.invalid/none:1")),
+        shell_job("no-config", "", pod=main_container("c", envFrom=[missing])),
+        shell_job("no-claim", "true", logs={"volume": True, "claimName": "missing"}),
+        shell_job("deadline", "sleep 600", activeDeadlineSeconds=5),
+        shell_job("init-fails", "true", backoffLimit=0, pod={
+            **main_container("i"),
+            "initContainers": [{"name": "get", "image": IMAGE, "command": ["sh", "-c", "exit 5"]}],
+        }),
+    )  # fmt: skip
+    return installed
+
+
+def says(installed: Installed, name: str, namespace: str, words: str) -> bool:
+    """Return True if a job's status has these words."""
+    found = installed.get("trainingjob", name, "-n", namespace)
+    return words in json.dumps(found.get("status", {}))
+
+
+def test_a_full_quota_is_named(jobs: Installed) -> None:
+    jobs.kubectl("create", "namespace", SMALL)
+    jobs.kubectl("create", "quota", "pods", "-n", SMALL, "--hard=pods=0")
+    job = shell_job("waits", "true")
+    job["metadata"]["namespace"] = SMALL
+    jobs.submit(job)
+    jobs.wait(lambda: says(jobs, "waits", SMALL, "QuotaExceeded"), "the quota to be named")
+    jobs.kubectl("delete", "quota", "pods", "-n", SMALL)
+
+
+def test_what_the_kernel_kills_for_its_memory_says_so(jobs: Installed) -> None:
+    kind, reason, message = jobs.finished("oom")
+    assert (kind, reason) == ("Failed", "BackoffLimitExceeded")
+    assert "OOMKilled" in message
+
+
+def test_the_exit_code_is_the_trainers(jobs: Installed) -> None:
+    kind, reason, message = jobs.finished("exit3")
+    assert (kind, reason) == ("Failed", "BackoffLimitExceeded")
+    assert "3" in message
+    assert jobs.archived("exit3").count("no data") == 2
+
+
+def test_a_stop_lets_the_trainer_save_within_its_grace_period(jobs: Installed) -> None:
+    jobs.running("stop")
+    jobs.kubectl(
+        "patch", "tj/stop", "-n", TEAM, "--type=merge", "-p", '{"spec":{"shutdown":"Stop"}}'
+    )
+    assert jobs.finished("stop")[:2] == ("Cancelled", "Stopped")
+    # What it writes on SIGTERM is not in its log (docs/volume.md), but in its directory.
+    assert "training\n" in jobs.archived("stop")
+    assert (jobs.directory("stop") / "checkpoint").read_text() == "saved\n"
+
+
+def test_a_suspended_job_gives_its_node_back_and_is_resumed(jobs: Installed) -> None:
+    jobs.running("resume")
+    suspend = '{"spec":{"suspend":%s}}'
+    jobs.kubectl("patch", "tj/resume", "-n", TEAM, "--type=merge", "-p", suspend % "true")
+    jobs.wait(lambda: not jobs.pods("resume"), "its pods to go")
+    jobs.kubectl("patch", "tj/resume", "-n", TEAM, "--type=merge", "-p", suspend % "false")
+    assert jobs.finished("resume")[:2] == ("Complete", "CompletionsReached")
+
+
+def test_an_init_container_prepares_and_a_sidecar_holds_nothing_up(jobs: Installed) -> None:
+    assert jobs.finished("sidecar")[0] == "Complete"
+    assert "prepared" in jobs.archived("sidecar")
+
+
+def test_an_init_container_that_fails_fails_the_job_with_its_code(jobs: Installed) -> None:
+    kind, _, message = jobs.finished("init-fails")
+    assert (kind, "5" in message) == ("Failed", True)
+
+
+def test_a_deadline_ends_what_runs(jobs: Installed) -> None:
+    assert jobs.finished("deadline")[:2] == ("Failed", "DeadlineExceeded")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "words"),
+    [
+        ("unpullable", "ImagePull", "registry.invalid/none:1"),
+        ("no-config", "PodsNotReady", "missing"),
+        ("no-claim", "Unschedulable", "missing"),
+    ],
+)
+def test_what_a_pod_lacks_is_said_and_waited_for(
+    jobs: Installed, name: str, reason: str, words: str
+) -> None:
+    def says_it() -> bool:
+        found = jobs.job(name).get("status", {}).get("conditions", [])
+        ready = [each for each in found if each["type"] == "PodsReady"]
+        return any(each["reason"] == reason and words in each["message"] for each in ready)
+
+    jobs.wait(says_it, f"{name} to say {reason} and {words}")
+    jobs.kubectl("delete", "tj", name, "-n", TEAM)
+
+
+def test_trainers_that_may_not_be_root_are_refused_by_the_restricted_namespace(
+    jobs: Installed,
+) -> None:
+    job = shell_job("as-root", "true")
+    job["metadata"]["namespace"] = SYSTEM
+    jobs.submit(job)
+    jobs.wait(lambda: says(jobs, "as-root", SYSTEM, "violates PodSecurity"), "Pod Security")
+    jobs.kubectl("delete", "tj", "as-root", "-n", SYSTEM)
+
+
+def test_the_job_that_the_quota_held_has_run_since_there_is_room(jobs: Installed) -> None:
+    jobs.wait(lambda: says(jobs, "waits", SMALL, "CompletionsReached"), "it to run")
+    jobs.kubectl("delete", "namespace", SMALL)

@@ -1,0 +1,106 @@
+"""The operator, its leader, its node and its record service fail while jobs run; nothing is lost."""
+
+import pytest
+
+from hack.cluster.node.config import NODE
+from tests.support.real.installed import RELEASE, SYSTEM, Installed, shell_job
+
+pytestmark = pytest.mark.e2e
+
+RUNS = "echo attempt $TRAININGJOB_ATTEMPT; i=0; while [ $i -lt %d ]; do sleep 1; i=$((i+1)); done"
+
+
+def attempts(installed: Installed, name: str) -> int:
+    return installed.archived(name).count("] attempt ")
+
+
+def test_a_killed_leader_is_replaced_and_no_rank_starts_again(installed: Installed) -> None:
+    installed.submit(shell_job("led", RUNS % 15, nodes=2))
+    installed.running("led")
+    leader = installed.leader()
+    [pod] = [each for each in installed.operators() if each["metadata"]["name"] == leader]
+    container = pod["status"]["containerStatuses"][0]["containerID"].partition("//")[2]
+    installed.node.containerd.kill(container)
+    assert installed.finished("led")[0] == "Complete"
+    assert attempts(installed, "led") == 2, "each of both ranks once"
+    installed.wait(lambda: len(installed.operators()) == 2, "two operators")
+
+
+def test_jobs_run_on_while_no_operator_does(installed: Installed) -> None:
+    installed.submit(shell_job("alone", RUNS % 8))
+    installed.running("alone")
+    scale = ("-n", SYSTEM, "scale", f"deployment/{RELEASE}")
+    installed.kubectl(*scale, "--replicas=0")
+    installed.wait(lambda: not installed.operators(), "the operators to end")
+    installed.wait(
+        lambda: installed.pods("alone")[0]["status"]["phase"] == "Succeeded", "the trainer's end"
+    )
+    installed.kubectl(*scale, "--replicas=2")
+    assert installed.finished("alone")[0] == "Complete"
+    assert attempts(installed, "alone") == 1
+
+
+def test_an_upgrade_with_jobs_that_run_restarts_none(installed: Installed) -> None:
+    installed.submit(shell_job("upgraded", RUNS % 15, nodes=2))
+    installed.running("upgraded")
+    installed.install({"gc": {"ttl": "1h", "interval": "30s"}}, command="upgrade")
+    assert installed.finished("upgraded")[0] == "Complete"
+    assert attempts(installed, "upgraded") == 2
+
+
+def test_records_wait_while_their_service_is_down(installed: Installed) -> None:
+    workload = installed.kubectl(
+        "-n", SYSTEM, "get", "deployment,statefulset", "-o", "name",
+        "-l", "app.kubernetes.io/component=record-service",
+    ).strip()  # fmt: skip
+    installed.kubectl("-n", SYSTEM, "scale", workload, "--replicas=0")
+    installed.submit(shell_job("owed", "echo hello"))
+    assert installed.finished("owed")[0] == "Complete"
+    assert installed.job("owed")["status"]["recordState"] == "Pending"
+    installed.kubectl("-n", SYSTEM, "scale", workload, "--replicas=1")
+    installed.wait(
+        lambda: installed.job("owed")["status"].get("recordState") == "Stored", "the record", 180
+    )
+
+
+def test_a_drain_is_a_disruption_and_spends_no_try(installed: Installed) -> None:
+    script = (
+        'echo attempt $TRAININGJOB_ATTEMPT; trap "exit 143" TERM; '
+        'if [ "$TRAININGJOB_ATTEMPT" = 0 ]; then while :; do sleep 0.2; done; fi'
+    )
+    installed.submit(shell_job("drained", script, nodes=2, backoffLimit=0))
+    installed.running("drained")
+    selector = "--pod-selector=trainingjob.dev/job-name=drained"
+    installed.kubectl("drain", NODE, selector, "--force", "--timeout=60s")
+    installed.kubectl("uncordon", NODE)
+    assert installed.finished("drained")[0] == "Complete"
+    assert attempts(installed, "drained") == 4
+
+
+def test_a_namespace_goes_with_a_job_that_runs_in_it(installed: Installed) -> None:
+    installed.kubectl("create", "namespace", "leaving")
+    job = shell_job("leaves", 'trap "exit 0" TERM; while :; do sleep 0.2; done')
+    job["metadata"]["namespace"] = "leaving"
+    installed.submit(job)
+    installed.kubectl(
+        "wait", "-n", "leaving", "tj/leaves", "--for=condition=PodsReady", "--timeout=60s"
+    )
+    installed.kubectl("delete", "namespace", "leaving", "--timeout=90s")
+
+
+def test_a_dead_kubelet_holds_a_job_and_loses_nothing(installed: Installed) -> None:
+    installed.submit(shell_job("silent", RUNS % 6))
+    installed.running("silent")
+    installed.node.stop_kubelet()
+    try:
+        installed.wait(lambda: not _node_is_ready(installed), "the node to be given up")
+    finally:
+        installed.node.start_kubelet()
+    installed.wait(lambda: _node_is_ready(installed), "the node to be back")
+    assert installed.finished("silent")[0] == "Complete"
+
+
+def _node_is_ready(installed: Installed) -> bool:
+    [node] = installed.get("nodes")["items"]
+    conditions = {each["type"]: each["status"] for each in node["status"]["conditions"]}
+    return bool(conditions["Ready"] == "True")

@@ -1,0 +1,73 @@
+"""A hundred jobs, then the uninstall: what was stored stays, and the next install finds it."""
+
+import urllib.request
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.real.installed import RELEASE, SYSTEM, TEAM, Installed, shell_job
+
+pytestmark = pytest.mark.e2e
+
+JOBS = 100
+AT_ONCE = 10
+
+
+def resident_mib(installed: Installed) -> float:
+    """Return what the leader says of its own memory."""
+    leader = installed.leader()
+    [pod] = [each for each in installed.operators() if each["metadata"]["name"] == leader]
+    url = f"http://{pod['status']['podIP']}:8080/metrics"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    [found] = [line for line in lines if line.startswith("process_resident_memory_bytes ")]
+    return float(found.split()[1]) / 2**20
+
+
+def test_a_hundred_jobs_leave_nothing_in_memory(
+    installed: Installed, say: Callable[[str], None]
+) -> None:
+    installed.install({"gc": {"ttl": "5s", "interval": "10s"}}, command="upgrade")
+    installed.wait(lambda: installed.leader() != "", "a leader")
+    before, peak, submitted = resident_mib(installed), 0.0, 0
+    seen: set[str] = set()
+
+    def go_on() -> bool:
+        nonlocal submitted, peak
+        found = installed.get("trainingjobs", "-n", TEAM, "-l", "many=yes")["items"]
+        over = {job["metadata"]["name"] for job in found if job["status"].get("completionTime")}
+        seen.update(over)
+        more = min(JOBS - submitted, AT_ONCE - (len(found) - len(over)))
+        jobs = [shell_job(f"many-{submitted + n}", "sleep 1") for n in range(max(more, 0))]
+        for job in jobs:
+            job["metadata"]["labels"] = {"many": "yes"}
+        if jobs:
+            installed.submit(*jobs)
+            submitted += len(jobs)
+        peak = max(peak, resident_mib(installed))
+        return submitted == JOBS and not found
+
+    installed.wait(go_on, "all jobs to come and go", 400)
+    after = resident_mib(installed)
+    say(f"{JOBS} jobs: {before:.1f} MiB before, {peak:.1f} at most, {after:.1f} after")
+    assert peak < 1.5 * before
+
+
+def test_an_uninstall_frees_all_and_the_next_install_follows_it(installed: Installed) -> None:
+    script = "i=0; while [ $i -lt 40 ]; do sleep 1; i=$((i+1)); done"
+    installed.submit(shell_job("survives", script))
+    installed.running("survives")
+    installed.helm("uninstall", "--wait", "--timeout", "3m")
+    job = installed.job("survives")
+    assert not job["metadata"].get("finalizers")
+    assert [pod["status"]["phase"] for pod in installed.pods("survives")] == ["Running"]
+    # The Job that freed the jobs stays, with its log.
+    installed.wait(lambda: not _running(installed), "its pods to go")
+    installed.install()
+    assert installed.finished("survives")[0] == "Complete"
+    assert installed.get("deployment", RELEASE, "-n", SYSTEM)["status"]["readyReplicas"] == 2
+
+
+def _running(installed: Installed) -> list[str]:
+    found = installed.get("pods", "-n", SYSTEM, "--field-selector=status.phase=Running")["items"]
+    return [pod["metadata"]["name"] for pod in found]

@@ -1,0 +1,226 @@
+"""The chart's release on a real node, and a user's jobs in it."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hack.chart import CHART
+from hack.cluster.node.config import NODE
+from hack.cluster.node.node import RealNode
+from tests.support.builders import make_job
+from tests.support.real.chart import Values, run_helm
+from tests.support.real.real import kubectl
+
+Object = dict[str, Any]
+
+RELEASE = "trainingjob-operator"
+SYSTEM = "trainingjob-system"
+TEAM = "team"
+IMAGE = "python:3.11-slim"
+PATIENCE_S = 120.0
+LOGS = "logs"
+"""The claim of the log volume, in both namespaces."""
+
+
+class Installed:
+    """A namespace that enforces `restricted`, with the release; and a team's beside it."""
+
+    def __init__(self, node: RealNode, operator_image: str) -> None:
+        self.node = node
+        registry, _, rest = operator_image.partition("/")
+        repository, _, tag = rest.partition(":")
+        self._image = {"registry": registry, "repository": repository, "tag": tag}
+        self.logs = node.volumes / "logs"
+
+    # --- the release ----------------------------------------------------------------------------
+
+    def make_namespaces(self) -> None:
+        """Make both namespaces, a log volume that both mount, and one for the records."""
+        for namespace in (SYSTEM, TEAM):
+            self.kubectl("create", "namespace", namespace)
+        enforce = "pod-security.kubernetes.io/enforce=restricted"
+        self.kubectl("label", "namespace", SYSTEM, enforce)
+        self.logs.mkdir()  # root's, as a disk that was just formatted
+        records = self.node.volumes / "records"
+        records.mkdir()
+        self.apply(
+            *_volume("logs-system", self.logs, SYSTEM, LOGS),
+            *_volume("logs-team", self.logs, TEAM, LOGS),
+            *_volume("records", records, SYSTEM, f"{RELEASE}-records", bound=False),
+        )
+
+    def helm(self, command: str, *arguments: str | Path, values: Values | None = None) -> str:
+        """Run Helm 4 in the release's namespace; return what it prints."""
+        where = ("--kubeconfig", self.node.plane.kubeconfig, "--namespace", SYSTEM)
+        return run_helm(4, command, RELEASE, *arguments, *where, values=values)
+
+    def install(self, values: Values | None = None, *, command: str = "install") -> str:
+        """Install the chart, or `upgrade` to it, and wait as Helm does."""
+        given: Values = {
+            "image": self._image,
+            "logVolume": {"existingClaim": LOGS, "accessMode": "ReadWriteMany"},
+            "leaderElection": {"leaseDuration": "5s", "renewDeadline": "3s", "retryPeriod": "1s"},
+            **(values or {}),
+        }
+        return self.helm(command, CHART, "--wait", "--timeout", "3m", values=given)
+
+    def operators(self) -> list[Object]:
+        """Return the operator's pods that run."""
+        selector = (
+            "app.kubernetes.io/name=trainingjob-operator,app.kubernetes.io/component=operator"
+        )
+        found = self.get("pods", "-n", SYSTEM, "-l", selector)["items"]
+        return [pod for pod in found if pod["status"].get("phase") == "Running"]
+
+    def leader(self) -> str:
+        """Return the name of the pod that holds the Lease; "": none does."""
+        lease = self.get("lease", RELEASE, "-n", SYSTEM)
+        holder = str(lease["spec"].get("holderIdentity") or "")
+        names = [pod["metadata"]["name"] for pod in self.operators()]
+        return next((name for name in names if holder.startswith(name)), "")
+
+    # --- jobs -----------------------------------------------------------------------------------
+
+    def submit(self, *jobs: Object) -> None:
+        """Apply jobs, as a user of the team does."""
+        self.apply(*jobs)
+
+    def job(self, name: str) -> Object:
+        """Return a job of the team."""
+        return self.get("trainingjob", name, "-n", TEAM)
+
+    def finished(self, name: str, *, patience_s: float = PATIENCE_S) -> tuple[str, str, str]:
+        """Wait until a job is over; return type, reason and message of its last condition."""
+        self.wait(lambda: _outcome(self.job(name)) is not None, f"{name} to end", patience_s)
+        outcome = _outcome(self.job(name))
+        assert outcome is not None
+        return outcome
+
+    def archived(self, name: str) -> str:
+        """Wait until a job's logs are on the volume; return them all."""
+        self.wait(
+            lambda: "LogsArchived" in _conditions(self.job(name)),
+            f"the logs of {name}",
+            PATIENCE_S,
+        )
+        uid = self.job(name)["metadata"]["uid"]
+        return "".join(path.read_text() for path in sorted(self.logs.glob(f"job_{uid}*.log")))
+
+    def directory(self, name: str) -> Path:
+        """Return a job's directory on the volume."""
+        return self.logs / f"job_{self.job(name)['metadata']['uid']}"
+
+    def running(self, name: str, ranks: int = 1) -> None:
+        """Wait until all ranks of a job run."""
+        self.wait(
+            lambda: _conditions(self.job(name)).get("PodsReady", ("", ""))[0] == "True",
+            f"{ranks} ranks of {name} to run",
+            PATIENCE_S,
+        )
+
+    def pods(self, name: str) -> list[Object]:
+        """Return the pods of a job."""
+        selector = f"trainingjob.dev/job-name={name}"
+        return list(self.get("pods", "-n", TEAM, "-l", selector)["items"])
+
+    # --- kubectl --------------------------------------------------------------------------------
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return kubectl(self.node.plane.kubeconfig, *arguments, stdin=stdin)
+
+    def get(self, *arguments: str) -> Object:
+        return dict(json.loads(self.kubectl("get", "-o", "json", *arguments)))
+
+    def apply(self, *objects: Object) -> None:
+        listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
+
+    def wait(self, holds: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+        """Wait until something holds.
+
+        Raises:
+            AssertionError: it does not, after so many seconds; with what the operator has logged.
+        """
+        deadline = time.monotonic() + patience_s
+        while not holds():
+            if time.monotonic() > deadline:
+                said = self._what_there_is()
+                raise AssertionError(f"waited {patience_s:.0f} s for {what}\n{said}")
+            time.sleep(0.3)
+
+    def _what_there_is(self) -> str:
+        jobs_and_pods = self.kubectl("get", "tj,pods", "-A", "-o", "wide")
+        where = ("-n", SYSTEM, "-l", "app.kubernetes.io/component=operator")
+        return jobs_and_pods + self.kubectl("logs", *where, "--prefix", "--tail=40")
+
+
+def shell_job(name: str, script: str, *, nodes: int = 1, pod: Object | None = None,
+              limits: Object | None = None, **spec: Any) -> Object:  # fmt: skip
+    """Return a job whose trainers run a shell script."""
+    container: Object = {"name": "trainer", "image": IMAGE, "command": ["sh", "-c", script]}
+    if limits:
+        container["resources"] = {"limits": limits}
+    template = {
+        "spec": {"terminationGracePeriodSeconds": 5, "containers": [container], **(pod or {})}
+    }
+    return make_job(name, namespace=TEAM, nodes=nodes, **({"template": template} | spec))
+
+
+def _conditions(job: Object) -> dict[str, tuple[str, str]]:
+    found = job.get("status", {}).get("conditions", [])
+    return {each["type"]: (each["status"], each["reason"]) for each in found}
+
+
+def _outcome(job: Object) -> tuple[str, str, str] | None:
+    for each in job.get("status", {}).get("conditions", []):
+        if each["type"] in ("Complete", "Failed", "Cancelled") and each["status"] == "True":
+            return each["type"], each["reason"], each["message"]
+    return None
+
+
+def _volume(
+    name: str, folder: Path, namespace: str, claim: str, *, bound: bool = True
+) -> list[Object]:
+    """Return a `local` volume on the node, and the claim that it is for.
+
+    Args:
+        name: the volume's name.
+        folder: where it is.
+        namespace, claim: the claim.
+        bound: whether the claim is made here; else the chart makes it, for the default class.
+    """
+    size = {"storage": "1Gi"}
+    modes = ["ReadWriteMany"] if bound else ["ReadWriteOnce"]
+    affinity = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": size,
+            "accessModes": modes,
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": "",
+            "claimRef": {"namespace": namespace, "name": claim},
+            "local": {"path": str(folder)},
+            "nodeAffinity": {
+                "required": {"nodeSelectorTerms": [{"matchExpressions": [affinity]}]}
+            },
+        },
+    }
+    if not bound:
+        return [volume]
+    wanted = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": claim, "namespace": namespace},
+        "spec": {
+            "accessModes": modes,
+            "resources": {"requests": size},
+            "storageClassName": "",
+            "volumeName": name,
+        },
+    }
+    return [volume, wanted]
