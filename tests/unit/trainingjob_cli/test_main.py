@@ -132,7 +132,7 @@ def test_a_reader_that_has_seen_enough_gets_no_complaint() -> None:
         ([], "COMMAND"),
         (
             ["train"],
-            "operator, release-finalizers, record-token, gc, prune, records, run, sandbox, crd, version",
+            "operator, release-finalizers, record-token, gc, prune, smoke, records, run, sandbox, crd, version",
         ),
         (["operator", "--kubeconfg", "x"], "--kubeconfg"),
         (["sandbox"], "trainingjob sandbox up"),
