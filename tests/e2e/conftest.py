@@ -15,6 +15,7 @@ from tests.support.real.installed import Installed
 
 _NEEDED = ("containerd", "ctr", "runc", "iptables", "ip")
 _REQUIRED = "TRAININGJOB_TEST_REQUIRE_NODE"
+_FIGURES = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -54,11 +55,11 @@ def installed(request: pytest.FixtureRequest, real_node: RealNode) -> Installed:
 @pytest.fixture
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Print a figure into the summary of the run."""
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    assert reporter is not None
+    return request.config.stash.setdefault(_FIGURES, []).append
 
-    def write(line: str) -> None:
-        reporter.ensure_newline()
-        reporter.write_line(line)
 
-    return write
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for line in config.stash.get(_FIGURES, []):
+        terminalreporter.write_line(line)
