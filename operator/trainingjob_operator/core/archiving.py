@@ -28,6 +28,7 @@ from trainingjob_api.constants import (
     REASON_LOGS_TRUNCATED,
     REASON_LOGS_UNAVAILABLE,
 )
+from trainingjob_operator.core.copies import having
 from trainingjob_operator.core.decision import (
     DecisionSettings,
     LogOutcome,
@@ -70,7 +71,7 @@ def archive_first(
     """Return the plan without the deletions of pods whose logs are not archived yet."""
     job, draft = seen.job, StatusDraft.of(seen.job, status=decided.status, now=now)
     if not settings.archiving:
-        return replace(decided, status=_give_up(draft, job).status)
+        return having(decided, status=_give_up(draft, job).status)
     if stage_of(job) > Stage.LOGS:
         return decided  # it was settled before; what is left of its pods may go
     doomed = {victim.uid for victim in decided.delete}
@@ -109,7 +110,7 @@ def archive_first(
     has_begun_late = any(not is_noted(pod, job.status.unread_logs) for pod in late)
     if delete or is_resolved or has_begun_late or status != job.status:
         status = replace(_with_place(status, seen), unread_logs=still)
-    return replace(decided, status=status, delete=delete, archive=wanted, survey=survey)
+    return having(decided, status=status, delete=delete, archive=wanted, survey=survey)
 
 
 def _is_over(old: JobStatus, new: JobStatus) -> bool:

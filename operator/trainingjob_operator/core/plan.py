@@ -14,13 +14,13 @@ asked in order, and the first that has an answer decides. The order is the meani
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from trainingjob_api.constants import GROUP
 from trainingjob_operator.core.archiving import archive_first
 from trainingjob_operator.core.cleanup import pods_to_clean
+from trainingjob_operator.core.copies import having
 from trainingjob_operator.core.deadlines import active_deadline, pre_running_deadline
 from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
 from trainingjob_operator.core.giving_back import when_partly_refused
@@ -65,13 +65,13 @@ def plan(seen: Observation, settings: DecisionSettings, *, now: datetime) -> Pla
     job = seen.job
     if not is_ours(job):
         return Plan(status=job.status)
-    seen = replace(
+    seen = having(
         seen,
         pods=tuple(pod for pod in seen.pods if pod.owner_uid == job.uid),
         refusal=standing(seen.refusal, job, now=now),
     )
     ranks = sort_ranks(seen)
-    done = replace(job.status, completed_indexes=format_indexes(ranks.completed))
+    done = having(job.status, completed_indexes=format_indexes(ranks.completed))
     done = forgive_disruptions(done, now=now)
     situation = Situation(seen=seen, ranks=ranks, status=done, settings=settings, now=now)
     decided = next(
@@ -79,13 +79,13 @@ def plan(seen: Observation, settings: DecisionSettings, *, now: datetime) -> Pla
     ) or run_attempt(situation)
     if decided.needs_live_pods:
         return decided
-    decided = replace(decided, status=_summarise(decided.status, situation))
+    decided = having(decided, status=_summarise(decided.status, situation))
     decided = archive_first(decided, seen, settings, now=now)
     if decided.needs_live_pods:
         return decided
     status = decided.status
     release = may_release(status, job, settings, now=now)
-    return replace(
+    return having(
         decided,
         claim=must_claim(job, settings) or must_reclaim(job, status),
         release=release,
@@ -104,7 +104,7 @@ def _when_finished(s: Situation) -> Plan | None:
     if not s.status.is_finished:
         return None
     # Whatever becomes of its pods now, what was decided stays.
-    status = replace(s.status, completed_indexes=s.job.status.completed_indexes)
+    status = having(s.status, completed_indexes=s.job.status.completed_indexes)
     status = settle_record(s.having(status).draft, s.seen).status
     return Plan(status=status, delete=pods_to_clean(status, s.spec.clean_pod_policy, s.seen.pods))
 
@@ -131,22 +131,25 @@ def _summarise(status: JobStatus, s: Situation) -> JobStatus:
     What a finished job counted as succeeded and failed is history: it stays when its pods go.
     """
     running = [pod for pod in s.seen.pods if not pod.is_over]
-    status = replace(
+    ready, succeeded, failed = len(s.ranks.ready), status.succeeded, status.failed
+    if not s.job.status.is_finished:
+        completed = s.ranks.completed
+        succeeded = len(completed)
+        failed = sum(p.has_failed and p.index not in completed for p in s.ranks.current)
+    started = s.ranks.all_started
+    if status.attempt != s.job.status.attempt:  # the next attempt has no pods yet
+        ready, succeeded, failed, started = 0, 0, 0, False
+    stopping = status.shutdown is not None or s.job.deleting
+    return having(
         status,
+        phase=derive_phase(status, stopping=stopping, all_started=started),
         observed_generation=s.job.generation,
         active=sum(not pod.deleting for pod in running),
         terminating=sum(pod.deleting for pod in running),
-        ready=len(s.ranks.ready),
+        ready=ready,
+        succeeded=succeeded,
+        failed=failed,
     )
-    if not s.job.status.is_finished:
-        completed = s.ranks.completed
-        failed = sum(p.has_failed and p.index not in completed for p in s.ranks.current)
-        status = replace(status, succeeded=len(s.ranks.completed), failed=failed)
-    started = s.ranks.all_started
-    if status.attempt != s.job.status.attempt:  # the next attempt has no pods yet
-        status, started = replace(status, ready=0, succeeded=0, failed=0), False
-    stopping = status.shutdown is not None or s.job.deleting
-    return replace(status, phase=derive_phase(status, stopping=stopping, all_started=started))
 
 
 def _look_again_at(decided: Plan, status: JobStatus, s: Situation) -> datetime | None:

@@ -10,6 +10,7 @@ from trainingjob_api.constants import (
     REASON_PODS_NOT_READY,
 )
 from trainingjob_operator.core.cleanup import deletions, pods_to_clean
+from trainingjob_operator.core.copies import having
 from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
 from trainingjob_operator.core.job import JobSpec, JobStatus, JobView
 from trainingjob_operator.core.ranks import Ranks
@@ -45,7 +46,7 @@ class Situation:
 
     def having(self, status: JobStatus) -> Self:
         """Return the same situation under another status."""
-        return replace(self, status=status)
+        return having(self, status=status)
 
     def condition(self, kind: str, *, to: bool, reason: str, message: str) -> Self:
         """Return the same situation with a condition set."""

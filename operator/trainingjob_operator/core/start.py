@@ -10,6 +10,7 @@ from typing import Final
 
 from trainingjob_api.constants import CONDITION_RESTARTING
 from trainingjob_operator.core.cleanup import and_lingering, deletions, next_lingers_at
+from trainingjob_operator.core.copies import having
 from trainingjob_operator.core.deadlines import attempt_start
 from trainingjob_operator.core.decision import DeletePod, Plan, Refusal
 from trainingjob_operator.core.giving_back import come_back, holds_until, may_return_at
@@ -41,7 +42,7 @@ def _are_in_the_way(ranks: Ranks) -> bool:
 def run_attempt(s: Situation) -> Plan:
     """Create what is missing of the current attempt, stop what is done, and say how it does."""
     decided = _follow(resumed(s))
-    return replace(decided, delete=decided.delete + _beside_the_done(s.ranks))
+    return having(decided, delete=decided.delete + _beside_the_done(s.ranks))
 
 
 def _beside_the_done(ranks: Ranks) -> tuple[DeletePod, ...]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
 
+from trainingjob_operator.core.copies import having
 from trainingjob_operator.core.job import Condition, JobStatus, JobView
 from trainingjob_operator.core.text import cut
 
@@ -27,7 +28,7 @@ class StatusDraft:
 
     def having(self, **fields: Any) -> Self:
         """Return the draft with these fields of the status."""
-        return replace(self, status=replace(self.status, **fields))
+        return having(self, status=having(self.status, **fields))
 
     def with_condition(self, kind: str, *, to: bool, reason: str, message: str) -> Self:
         """Return the draft with this condition set.
