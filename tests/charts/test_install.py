@@ -14,7 +14,7 @@ import pytest
 
 from hack.chart import CHART, NAMESPACE
 from hack.generate import INSTALL, ROOT, UNINSTALL
-from tests.support.real.chart import RELEASE, RenderError
+from tests.support.real.chart import RELEASE, Object, RenderError
 from tests.support.real.real import KUBECTL, install_crds
 from tests.support.real.release import Cluster
 
@@ -265,3 +265,34 @@ def test_the_manifest_installs_and_goes_again_while_there_are_jobs(
     assert cluster.crds() == CRD_NAMES
     assert cluster.has_job()
     cluster.kubectl("-n", cluster.team, "delete", "tj", "precious", "--timeout=30s")
+
+
+def is_going(found: Object) -> bool:
+    return "deletionTimestamp" in found["metadata"]
+
+
+def test_every_set_of_values_installs_upgrades_rolls_back_and_goes(
+    cluster_for_kubectl: Cluster,
+) -> None:
+    """Where nothing runs the pods, Helm does not wait for them, nor for the Job of an uninstall.
+
+    With one Helm: the other one renders the same, which `test_render` shows.
+    """
+    cluster = cluster_for_kubectl
+    found = sorted((CHART / "ci").glob("*-values.yaml"))
+    # Of the Prometheus operator's kinds there are no definitions here.
+    found = [path for path in found if path.stem != "monitoring-values"]
+    assert len(found) > 5
+    for path in found:
+        given = (RELEASE, CHART, "--values", path)
+        cluster.helm("install", *given)
+        cluster.helm("upgrade", *given, "--set", "logging.level=debug")
+        cluster.helm("rollback", RELEASE, "1")
+        assert len(json.loads(cluster.helm("history", RELEASE, "-o", "json"))) == 3
+        cluster.helm("uninstall", RELEASE, "--no-hooks")
+        assert cluster.get("deployments", "-n", cluster.namespace)["items"] == []
+        claims = cluster.get("pvc", "-n", cluster.namespace)["items"]
+        kept = {each["metadata"]["name"] for each in claims if not is_going(each)}
+        assert (f"{RELEASE}-logs" in kept) is (path.stem == "logs-values"), kept
+        # What is kept is kept as it was made, and cannot change its access mode.
+        cluster.kubectl("-n", cluster.namespace, "delete", "pvc", "--all", "--timeout=60s")
