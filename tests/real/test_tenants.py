@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.support.apiserver.api import PATIENCE_S, Api, ApiServerUnderTest
+from tests.support.apiserver.api import COLLECTED_S, Api, ApiServerUnderTest
 from tests.support.builders import make_job
 from tests.support.real.real import Kubectl
 from trainingjob_sandbox.client import ApiError
@@ -28,13 +28,28 @@ OUT_OF_REACH = (
 WITHIN_REACH = (("create", "pods"), ("delete", "pods"), ("delete", "trainingjobs.trainingjob.dev"))
 
 
-async def test_a_quota_of_jobs_refuses_the_one_that_is_too_many(api: Api) -> None:
-    hard = {"count/trainingjobs.trainingjob.dev": "1"}
+async def set_quota(api: Api) -> None:
+    """Set a quota of one job, and wait until it is counted.
+
+    The controller looks for new kinds every 30 s, and looks at a quota that it could not count then
+    only minutes later: a new one is looked at at once.
+    """
     quotas = f"/api/v1/namespaces/{api.namespace}/resourcequotas"
-    await api.client.create(quotas, {"metadata": {"name": "training"}, "spec": {"hard": hard}})
-    async with asyncio.timeout(PATIENCE_S):
-        while "used" not in (await api.client.get(f"{quotas}/training")).get("status", {}):
-            await asyncio.sleep(0.05)
+    hard = {"count/trainingjobs.trainingjob.dev": "1"}
+    async with asyncio.timeout(2 * COLLECTED_S):
+        while True:
+            await api.client.create(
+                quotas, {"metadata": {"name": "training"}, "spec": {"hard": hard}}
+            )
+            for _ in range(50):
+                if "used" in (await api.client.get(f"{quotas}/training")).get("status", {}):
+                    return
+                await asyncio.sleep(0.1)
+            await api.client.delete(f"{quotas}/training")
+
+
+async def test_a_quota_of_jobs_refuses_the_one_that_is_too_many(api: Api) -> None:
+    await set_quota(api)
     await api.apply(make_job("one", suspend=True))
     with pytest.raises(ApiError, match="exceeded quota: training") as caught:
         await api.apply(make_job("another", suspend=True))
