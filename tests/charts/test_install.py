@@ -280,7 +280,7 @@ def test_every_set_of_values_installs_upgrades_rolls_back_and_goes(
     """
     cluster = cluster_for_kubectl
     found = sorted((CHART / "ci").glob("*-values.yaml"))
-    # Of the Prometheus operator's kinds there are no definitions here.
+    # Secure metrics are tried in test_secure_metrics.
     found = [path for path in found if path.stem != "monitoring-values"]
     assert len(found) > 5
     for path in found:
