@@ -105,6 +105,7 @@ UNCONFINED = {"type": "Unconfined"}
 REFUSED: dict[str, tuple[Object, str]] = {
     "hostNetwork": ({**NO_TOKEN, "hostNetwork": True}, HOST),
     "hostPID": ({**NO_TOKEN, "hostPID": True}, HOST),
+    "a node, past the scheduler": ({**NO_TOKEN, "nodeName": "control-plane"}, HOST),
     "hostIPC": ({**NO_TOKEN, "hostIPC": True}, HOST),
     "hostPort": (with_container(ports=[{"containerPort": 80, "hostPort": 80}]), HOST),
     "a probe of a host": (

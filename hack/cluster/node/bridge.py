@@ -26,9 +26,14 @@ def make_bridge(state: Path) -> None:
     Raises:
         NodeError: this machine does not allow it.
     """
-    if not (_PROC_SYS / _SYSCTLS[1]).exists():
+    is_loaded = (_PROC_SYS / _SYSCTLS[1]).exists()
+    if not is_loaded:
         run("modprobe", "br_netfilter")
     sysctls = {name: (_PROC_SYS / name).read_text().strip() for name in _SYSCTLS}
+    if not is_loaded:
+        sysctls[_SYSCTLS[1]] = (
+            "0"  # bridged packets did not pass the firewall; the module's default
+        )
     firewalls = [program for program in _IPTABLES if _has_firewall(program)]
     _noted(state).write_text(json.dumps({"sysctls": sysctls, "firewalls": firewalls}))
     run("ip", "link", "add", NAME, "type", "bridge")
@@ -51,6 +56,11 @@ def remove_bridge(state: Path) -> None:
         if program not in before["firewalls"] and _has_firewall(program):
             _remove_firewall(program)
     _noted(state).unlink()
+
+
+def is_noted(state: Path) -> bool:
+    """Return True if a node with this state folder was started, and has not been cleaned up."""
+    return _noted(state).exists()
 
 
 def _has_firewall(program: str) -> bool:

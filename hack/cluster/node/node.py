@@ -18,9 +18,10 @@ import yaml
 
 from hack.cluster.control_plane import ControlPlane, Options
 from hack.cluster.node import config
-from hack.cluster.node.bridge import ADDRESS, NAME, make_bridge
+from hack.cluster.node.bridge import ADDRESS, NAME, is_noted, make_bridge
 from hack.cluster.node.containerd import PAUSE_IMAGE, Containerd
 from hack.cluster.node.images import PYTHON_IMAGE, TRAINER
+from hack.cluster.node.others import refuse_beside_another_node
 from hack.cluster.node.remains import remove_remains
 from hack.cluster.node.shell import NodeError, run
 from hack.cluster.pki import SERVICE_ADDRESS
@@ -64,6 +65,8 @@ class RealNode:
     def __enter__(self) -> Self:
         self._lock = _LOCK.open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        if not is_noted(STATE):  # else a run of ours was killed, and its rules are still there
+            refuse_beside_another_node()
         try:
             self._remove_rules()
             remove_remains(STATE)
@@ -88,6 +91,7 @@ class RealNode:
         """Stop everything and remove what it has left; the logs of its programs stay."""
         with contextlib.ExitStack() as last:
             last.callback(_unlock, self._lock)
+            last.callback(_keep_only_logs)
             last.callback(remove_remains, STATE)
             if hasattr(self, "plane"):
                 last.callback(self.plane.stop)
@@ -199,6 +203,14 @@ def _answers_names() -> bool:
     with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
         return True
     return False
+
+
+def _keep_only_logs() -> None:
+    """Remove images, volumes and keys; what the programs have logged stays for whoever looks why."""
+    for folder in ("containerd", "kubelet", "pod-logs", "volumes"):
+        shutil.rmtree(STATE / folder, ignore_errors=True)
+    for folder in ("etcd", "pki"):
+        shutil.rmtree(STATE / "plane" / folder, ignore_errors=True)
 
 
 def _unlock(lock: IO[str] | None) -> None:

@@ -1,7 +1,8 @@
 """What a node leaves on its machine: containers, mounts and cgroups, removed.
 
-A run that was killed could not do so itself. Nothing of another node is touched: what is removed is
-known by this node's state folder.
+A run that was killed could not do so itself. What is removed is known by this node's state folder;
+cgroups are by their name, and only those that are empty (`hack.cluster.node.others`: there is no
+other kubelet here).
 """
 
 import contextlib
@@ -46,7 +47,7 @@ def _processes(state: Path) -> Iterator[int]:
         except OSError:
             continue  # it has ended
         root = next((line for line in mounted if line.split()[4] == "/"), "")
-        is_shim = f"{state}/containerd.sock" in command and "containerd-shim" in command
+        is_shim = "containerd-shim" in command and f"{state}/" in command
         if is_shim or f"={state}/" in root:
             yield int(folder.name)
 

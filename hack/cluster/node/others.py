@@ -1,0 +1,53 @@
+"""Another Kubernetes on this machine, beside which a node of ours must not run.
+
+Both would write the same firewall chains, and kube-proxy's clean-up removes those of the other one.
+"""
+
+import contextlib
+from pathlib import Path
+from typing import Final
+
+from hack.cluster.node.shell import NodeError, run
+
+_NODES: Final = frozenset({"kubelet", "k3s", "k3s-server", "k3s-agent", "k0s", "rke2", "microk8s"})
+
+
+def refuse_beside_another_node() -> None:
+    """Refuse to start where a node of another Kubernetes runs, or has left its Services' rules.
+
+    Raises:
+        NodeError: there is one. The message names what was found.
+    """
+    found = [f"the process {name}" for name in sorted(_NODES & _running())]
+    found += [f"the chain KUBE-SERVICES of {each}" for each in _firewalls()]
+    if _has_virtual_servers():
+        found.append("virtual servers of IPVS")
+    if found:
+        raise NodeError(
+            f"this machine runs a Kubernetes of its own ({', '.join(found)}), whose network a second "
+            "node would break: use another machine"
+        )
+
+
+def _running() -> set[str]:
+    names = set()
+    for command in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):  # it has ended
+            names.add(command.read_text().strip())
+    return names
+
+
+def _firewalls() -> list[str]:
+    found = []
+    for program in ("iptables", "ip6tables"):
+        with contextlib.suppress(NodeError):  # it has no such chain
+            run(program, "--table", "nat", "--list", "KUBE-SERVICES", "--numeric")
+            found.append(program)
+    return found
+
+
+def _has_virtual_servers() -> bool:
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/net/ip_vs").read_text().splitlines()
+        return any(line.startswith(("TCP", "UDP", "SCTP", "FWM")) for line in lines)
+    return False
