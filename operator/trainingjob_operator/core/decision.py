@@ -134,6 +134,8 @@ class Observation:
         logs: what became of the logs of its pods, by the pods' uids, as far as memory reaches.
         volume_error: why the log volume cannot be written at the moment; "" when it can.
         unbegun: ranks of the current attempt whose pods went before they had begun, without a log.
+        begun: ranks of the current attempt whose pods went after they had begun, whatever was seen
+            of them before.
     """
 
     job: JobView
@@ -148,6 +150,7 @@ class Observation:
     logs: Mapping[str, LogOutcome] = field(default_factory=dict)
     volume_error: str = ""
     unbegun: frozenset[int] = frozenset()
+    begun: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

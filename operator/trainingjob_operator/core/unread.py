@@ -6,8 +6,9 @@ when the logs are known to be archived, or are said to be missing; it costs a wr
 a pod begins after the end of its attempt.
 
 Of a pod that has not begun there is no log to miss. That is noted as well, by the write before its
-deletion, which the API server takes of the version only that was seen. One that begins in between,
-and goes by itself while no operator runs, is taken for one that had not.
+deletion, which the API server takes of the version only that was seen. A node can have begun it and
+not reported that yet; so what is seen of it later counts more than the note. One of which nothing
+is seen any more, while no operator runs or its watch is down, is taken for one that had not begun.
 
 Bound: `MAX_UNREAD_ATTEMPTS` attempts; the logs of older ones are said to be missing. There are more
 than two only if the archive is slower than the attempts, and finalizers keep their pods.
@@ -32,7 +33,7 @@ def unread_ranks(seen: Observation) -> frozenset[int]:
     had = frozenset(range(seen.job.spec.num_nodes)) if launched else seen.vanished | seen.done
     here = {pod.index for pod in seen.pods if pod.attempt == status.attempt}
     unbegun = seen.unbegun | parse_indexes(status.unbegun_indexes)
-    return had - here - _known(seen, status.attempt) - unbegun
+    return had - here - _known(seen, status.attempt) - (unbegun - seen.begun)
 
 
 def unbegun_ranks(status: JobStatus, seen: Observation, going: Collection[str]) -> str:
@@ -47,6 +48,7 @@ def unbegun_ranks(status: JobStatus, seen: Observation, going: Collection[str]) 
     noted = parse_indexes(seen.job.status.unbegun_indexes) if same_attempt else frozenset[int]()
     current = [pod for pod in seen.pods if pod.attempt == status.attempt]
     begun = {pod.index for pod in current if pod.has_log}
+    begun |= seen.begun if same_attempt else frozenset()
     gone = {pod.index for pod in current if pod.uid in going}
     ranks = frozenset(range(seen.job.spec.num_nodes))
     return format_indexes(((noted | gone) & ranks) - begun)

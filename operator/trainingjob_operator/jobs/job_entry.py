@@ -31,6 +31,7 @@ class JobEntry:
             go, these pods, which are to be judged; at most one for each, whose room is reserved
             until the attempt is over. None: there is none.
         unbegun: ranks of the current attempt whose pods were seen to go before they had begun.
+        begun: ranks of the current attempt whose pods were seen to go after they had begun.
         gone: uids of the last pods that were seen to go. A late report of one (our POST answered after
             its end, a list read before it) must not bring it back. None: no pod was.
         pods_known: the pods were listed, or there can be none yet; otherwise they must be read
@@ -53,6 +54,7 @@ class JobEntry:
     vanished: frozenset[int] = frozenset()
     done: frozenset[int] = frozenset()
     unbegun: frozenset[int] = frozenset()
+    begun: frozenset[int] = frozenset()
     ended: dict[int, PodView] | None = None
     gone: dict[str, None] | None = None
     pods_known: bool = False

@@ -118,7 +118,7 @@ class JobIndex:
             return True
         if is_newer(job.resource_version, entry.job.resource_version):
             if entry.job.status.attempt != job.status.attempt:
-                entry.vanished = entry.done = entry.unbegun = frozenset()
+                entry.vanished = entry.done = entry.unbegun = entry.begun = frozenset()
                 entry.ended = None
                 entry.has_service = False  # it may have been deleted since
             if not entry.job.status.is_finished:
@@ -253,7 +253,9 @@ class JobIndex:
             else:
                 entry.vanished |= {pod.index}
                 entry.note_end(pod if pod.has_ended or known is None else known)
-            if as_it_went and not pod.has_log:
+            if pod.has_log or (known is not None and known.has_log):
+                entry.begun |= {pod.index}
+            elif as_it_went:
                 entry.unbegun |= {pod.index}
         return True
 

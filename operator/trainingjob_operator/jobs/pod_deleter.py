@@ -20,32 +20,32 @@ class PodDeleter:
         self._cluster: Final = cluster
         self._index: Final = index
 
-    async def delete(self, key: JobKey, victims: tuple[DeletePod, ...]) -> bool:
+    async def delete(self, key: JobKey, victims: tuple[DeletePod, ...]) -> None:
         """Delete these pods. One that may not be deleted does not keep the others alive.
 
-        Returns:
-            False if one was to go as it was seen, and has changed since: it has to be read, and
-            decided about again.
-
         Raises:
+            ConflictError: one was to go as it was seen, and has changed since: the pods have to be
+                read, and decided about again.
             KubernetesError: the last refusal for good, or the first fault that passes.
         """
         refused: KubernetesError | None = None
-        all_unchanged = True
+        changed: ConflictError | None = None
         for batch in batches(victims, _MAX_AT_ONCE):
             results = await asyncio.gather(
                 *(self._delete_one(key, victim) for victim in batch), return_exceptions=True
             )
-            all_unchanged = all_unchanged and False not in results
             for error in (result for result in results if isinstance(result, BaseException)):
+                if isinstance(error, ConflictError):
+                    changed = error
+                    continue
                 if not isinstance(error, KubernetesError) or not error.permanent:
                     raise error
                 refused = error
-        if refused is not None:
-            raise refused
-        return all_unchanged
+        # A refusal comes up again with the next look at the pods, and would park the job before it.
+        if (last := changed or refused) is not None:
+            raise last
 
-    async def _delete_one(self, key: JobKey, victim: DeletePod) -> bool:
+    async def _delete_one(self, key: JobKey, victim: DeletePod) -> None:
         try:
             await self._cluster.delete_pod(
                 key.namespace,
@@ -54,8 +54,10 @@ class PodDeleter:
                 version=victim.version,
                 grace_s=victim.grace_s,
             )
-        except ConflictError:
-            # Without a version: the name belongs to another pod by now, and this one is gone.
-            return victim.version is None
+        except ConflictError as error:
+            if victim.version is None:
+                return  # the name belongs to another pod by now, and this one is gone
+            raise ConflictError(
+                f"pod {victim.name} has changed since it was seen: {error}"
+            ) from error
         self._index.mark_deleting(key, victim.uid, victim.name)
-        return True

@@ -163,6 +163,7 @@ class Reconciler:
             logs=self._logs.outcomes_of(entry.job),
             volume_error=self._logs.volume_error,
             unbegun=entry.unbegun,
+            begun=entry.begun,
             ended=tuple(entry.ended.values()) if entry.ended else (),
         )
         return plan(seen, self._settings, now=self._clock.now())
@@ -177,9 +178,13 @@ class Reconciler:
         if written is None:
             return AT_ONCE
         has_room = self._log_keeper.request(job, written) and has_room
-        if not await self._pod_deleter.delete(job.key, written.delete):
-            entry.pods_known = False  # one has begun meanwhile: its log is to be archived first
-            return AT_ONCE
+        try:
+            await self._pod_deleter.delete(job.key, written.delete)
+        except ConflictError:
+            # One has begun, mostly: its log is to be archived first. It is looked at again with a
+            # growing wait: a pod that another program goes on changing would be read for ever.
+            entry.pods_known = False
+            raise
         self._log_keeper.forget(entry)
         if written.release:
             return await self._release(entry.job, abandon=written.abandon)

@@ -80,7 +80,8 @@ def error_from(status: int, headers: Mapping[str, str], body: bytes) -> Kubernet
     message = message or f"HTTP {status}"
     if status == 429:  # noqa: PLR2004 - HTTP's own number
         return ThrottledError(message, retry_after_s=_retry_after(headers))
-    if status == 409:  # noqa: PLR2004 - HTTP's own number
+    is_denied = _ADMISSION_SAYS_NO.search(message) is not None
+    if status == 409 and not is_denied:  # noqa: PLR2004 - HTTP's own number
         kind = AlreadyExistsError if reason == "AlreadyExists" else ConflictError
         return kind(message, status=status, reason=reason)
     if status == 403 and "exceeded quota" in message:  # noqa: PLR2004 - HTTP's own number
@@ -90,7 +91,7 @@ def error_from(status: int, headers: Mapping[str, str], body: bytes) -> Kubernet
     if status == 403 and _NOT_YET_READY.search(message):  # noqa: PLR2004 - HTTP's own number
         return NotYetReadyError(message, status=status, reason=reason)
     kind_of = _BY_STATUS.get(status, UnavailableError)
-    if _ADMISSION_SAYS_NO.search(message) and status < 500:  # noqa: PLR2004 - HTTP's own number
+    if is_denied and status < 500:  # noqa: PLR2004 - HTTP's own number
         kind_of = ForbiddenError
     elif kind_of is InvalidError and document.get("kind") != "Status":
         # A proxy's own words. A job must not fail because something in between is broken.

@@ -135,6 +135,16 @@ def test_a_rank_that_has_begun_after_all_is_looked_for() -> None:
     assert {pod.index for pod in begun.archive} == {0, 1}
 
 
+def test_a_rank_that_was_seen_to_have_begun_and_gone_is_looked_for_whatever_was_noted() -> None:
+    """Its node began it before the deletion, and reported that together with its end."""
+    job = make_view(replace(LAUNCHED, unbegun_indexes="1"), nodes=2, shutdown="Stop")
+    gone: dict[str, Any] = {"vanished": frozenset({0, 1}), "begun": frozenset({1})}
+    asked = decide(job, policy=ON, pods_are_live=True, **gone)
+    assert asked.status.is_finished
+    assert asked.status.unbegun_indexes == ""
+    assert asked.survey == Survey(attempt=0, ranks=frozenset({0, 1}))
+
+
 def test_what_had_not_begun_is_of_its_attempt_alone() -> None:
     job = make_view(replace(LAUNCHED, unbegun_indexes="1"), nodes=2)
     down = decide(job, failed(0), pending(1), policy=ON, logs=archived(failed(0)))

@@ -132,6 +132,24 @@ def test_a_pod_that_goes_is_remembered_as_what_it_was(*, completed: bool) -> Non
     assert (set(entry.done), set(entry.vanished)) == (({0}, set()) if completed else (set(), {0}))
 
 
+def test_a_pod_that_goes_had_begun_if_any_report_of_it_says_so() -> None:
+    index = JobIndex(3)
+    of_three = replace(job().spec, num_nodes=3)
+    index.observe_job(replace(job(), spec=of_three))
+    idle = [replace(pod(rank), has_begun=False) for rank in range(3)]
+    for each in idle:
+        index.observe_pod(each)
+    index.observe_pod(pod(0, version=2))  # it begins
+    index.forget_pod(replace(idle[0], resource_version="3"), as_it_went=True)
+    index.forget_pod(pod(1, version=3), as_it_went=True)
+    index.forget_pod(replace(idle[2], resource_version="3"), as_it_went=True)
+    entry = index.get(KEY)
+    assert entry is not None
+    assert (set(entry.begun), set(entry.unbegun)) == ({0, 1}, {2})
+    index.observe_job(replace(job(version=9, attempt=1), spec=of_three))
+    assert not entry.begun | entry.unbegun
+
+
 def test_how_a_pod_of_the_current_attempt_ended_is_remembered_when_it_goes() -> None:
     index = JobIndex(1)
     index.observe_job(job())

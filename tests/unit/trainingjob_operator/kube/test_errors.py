@@ -70,6 +70,7 @@ def status_body(message: str = "staged", reason: str = "") -> bytes:
         (409, status_body(reason="AlreadyExists"), AlreadyExistsError, False),
         (409, status_body(reason="Conflict"), ConflictError, False),
         (409, status_body(QUOTA_RACE, "Conflict"), ConflictError, False),
+        (409, status_body(WEBHOOK, "Conflict"), ForbiddenError, True),
         (410, status_body(reason="Expired"), GoneError, False),
         (413, status_body(), InvalidError, True),
         (422, status_body(reason="Invalid"), InvalidError, True),
