@@ -12,7 +12,7 @@ from kubernetes.aio import config as kubeconfig
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
-from trainingjob_api.errors import SettingsError
+from trainingjob_api.errors import SettingsError, UnavailableError
 from trainingjob_operator.core.text import cut
 from trainingjob_operator.kube.write_gate import GatedConnector, MayWrite
 
@@ -92,8 +92,18 @@ class Connection:
         )
 
     async def authorization(self) -> dict[str, str]:
-        """Return the header with the token, re-read from its file when that is due; {}: no token."""
-        header = await self.configuration.get_api_key_with_prefix("BearerToken")
+        """Return the header with the token, re-read from its file when that is due; {}: no token.
+
+        Raises:
+            UnavailableError: the file is empty, or no text: it is being replaced, or broken.
+            OSError: it cannot be read.
+        """
+        try:
+            header = await self.configuration.get_api_key_with_prefix("BearerToken")
+        except (kubeconfig.ConfigException, ValueError) as error:
+            raise UnavailableError(
+                f"the token of the service account cannot be read: {_brief(error)}", reason="Token"
+            ) from error
         return {"Authorization": f"Bearer {header.split(' ', 1)[-1]}"} if header else {}
 
 

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from kubernetes.aio.config import ConfigException
 
+from trainingjob_api.errors import UnavailableError
 from trainingjob_operator.kube.connection import connect
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
@@ -50,3 +52,25 @@ async def test_no_request_asks_the_environment_again(kubeconfig: str) -> None:
     session = await connection.open_session()
     assert session.trust_env is False
     await session.close()
+
+
+async def test_a_token_that_cannot_be_read_now_is_a_fault_that_passes(
+    kubeconfig: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is being replaced, or the disk is full: what ends a watch for good would be worse."""
+    connection = await connect(kubeconfig)
+    assert await connection.authorization() == {"Authorization": "Bearer t"}
+    token = tmp_path / "token"
+    for content in (b"", b"\xff\xfe"):
+        token.write_bytes(content)
+        monkeypatch.setattr(
+            connection.configuration, "refresh_api_key_hook", lambda _: _read(token)
+        )
+        with pytest.raises(UnavailableError, match="the token of the service account"):
+            await connection.authorization()
+
+
+def _read(token: Path) -> None:
+    """Read the file as the client does."""
+    if not token.read_text():
+        raise ConfigException("Token file exists but empty.")
