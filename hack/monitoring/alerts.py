@@ -50,6 +50,44 @@ def _ratio(structures: str) -> str:
     return f"{P}bounded_used{chosen} / {P}bounded_limit{chosen}"
 
 
+def _counted(selector: str, window: str, *, until: str = "", known: str = "") -> str:
+    """Return what a counter has counted within a window, by series, as PromQL.
+
+    `increase` does not see what a process counted before its first scrape: such a series begins
+    above 0. So all that it has counts, if it was not there in the window before. A reset of it
+    takes nothing away, and neither does its end.
+
+    Args:
+        selector: of the counter's series.
+        window: as in `1h`.
+        until: how long ago the window ended; empty: it ends now.
+        known: how long ago the window before it ended; empty: at the beginning of this one.
+    """
+    ago = f" offset {until}" if until else ""
+    first = f"max_over_time({selector}[{window}]{ago})"
+    before = f"max_over_time({selector}[{window}] offset {known or window})"
+    return f"({first} unless {before}) or increase({selector}[{window}]{ago})"
+
+
+def _again_and_again(selector: str, by: str, window: str, longest_s: int) -> str:
+    """Return PromQL that is true while each run of the housekeeping counts, whatever its interval.
+
+    A window of a Prometheus rule is fixed, and the interval may be a day. Where it is too long for
+    the window, there is something in each of the last two windows of 25 hours: in two runs.
+
+    Args:
+        selector: of the counter's series.
+        by: the labels to sum by.
+        window: for which an interval of `longest_s` is short, as in `1h`.
+        longest_s: the longest interval in seconds that the window is for.
+    """
+    lately = f"sum by ({by}) ({_counted(selector, window)}) > 0"
+    today = f"sum by ({by}) ({_counted(selector, '25h')}) > 0"
+    yesterday = f"sum by ({by}) ({_counted(selector, '25h', until='25h', known='50h')}) > 0"
+    seldom = f"max by ({INSTALL}) ({P}gc_interval_seconds) > {longest_s}"
+    return f"{lately} or ({today} and {yesterday} and on ({INSTALL}) {seldom})"
+
+
 _PROCESS: Final = (
     Alert(
         "TrainingJobOperatorAbsent",
@@ -81,9 +119,10 @@ _PROCESS: Final = (
         "TrainingJobOperatorLeaderFlapping",
         "warning",
         "The operators take the Lease from each other again and again",
-        "The leader has changed about every ten minutes of the last hour. Each change is a gap of "
-        "seconds, and a start that lists everything.",
-        f"sum by ({INSTALL}) (changes({P}leader[1h])) > 5",
+        "The Lease was taken {{ $value }} times within an hour. Each change is a gap of seconds, and "
+        "a start that lists everything.",
+        # A change from 0 to 1: `resets` counts those from 1 to 0.
+        f"sum by ({INSTALL}) (changes({P}leader[1h]) - resets({P}leader[1h])) > 2",
         "5m",
     ),
     Alert(
@@ -213,7 +252,7 @@ _RECORDS: Final = (
         "The record endpoint refuses records",
         "{{ $value | humanize }} records were refused within an hour. Their jobs stay, and a refused "
         "record is not stored by trying again.",
-        f"sum by ({INSTALL}) (increase({P}records_rejected_total[1h])) > 0",
+        f"sum by ({INSTALL}) ({_counted(f'{P}records_rejected_total', '1h')}) > 0",
         "0m",
     ),
     Alert(
@@ -222,17 +261,22 @@ _RECORDS: Final = (
         "Jobs went without a stored record",
         "{{ $value | humanize }} jobs were let go within an hour without a stored record: the log of "
         "the operator is all that is left of them.",
-        f"sum by ({INSTALL}) (increase({P}records_abandoned_total[1h])) > 0",
+        f"sum by ({INSTALL}) ({_counted(f'{P}records_abandoned_total', '1h')}) > 0",
         "0m",
     ),
     Alert(
         "TrainingJobFinishedJobsStuck",
         "warning",
         "Finished jobs cannot go",
-        "Jobs whose time is over have stayed for two hours, with the reason {{ $labels.reason }}: their "
+        "Jobs whose time is over have stayed for two hours or more, with the reason {{ $labels.reason }}: their "
         "logs are not archived, or their records not stored or not released.",
-        f"sum by ({INSTALL}, reason) (increase({P}gc_skipped_total"
-        '{sweep="jobs",reason=~"LogsPending|RecordHeld|RecordPending|RecordRejected"}[1h])) > 0',
+        _again_and_again(
+            f'{P}gc_skipped_total{{sweep="jobs",'
+            'reason=~"LogsPending|RecordHeld|RecordPending|RecordRejected"}',
+            by=f"{INSTALL}, reason",
+            window="1h",
+            longest_s=2400,
+        ),
         "2h",
     ),
 )
@@ -254,15 +298,16 @@ _HOUSEKEEPING: Final = (
         "Nothing was removed for a while, because time went wrong",
         "{{ $labels.cause }}: the clock of the node was set by more than an hour, or the process stood "
         "still for more than a minute. Nothing is removed for one interval of the housekeeping.",
-        f"sum by ({INSTALL}, cause) (increase({P}gc_holds_total[1h])) > 0",
+        f"sum by ({INSTALL}, cause) ({_counted(f'{P}gc_holds_total', '1h')}) > 0",
         "0m",
     ),
     Alert(
         "TrainingJobDeletionsRefused",
         "warning",
         "Finished jobs cannot be deleted",
-        "{{ $value | humanize }} tries to delete a finished job came to nothing within half an hour.",
-        f"sum by ({INSTALL}) (increase({P}gc_delete_errors_total[30m])) > 0",
+        "{{ $value | humanize }} tries to delete a finished job came to nothing, and they go on "
+        "doing so.",
+        _again_and_again(f"{P}gc_delete_errors_total", by=INSTALL, window="30m", longest_s=1200),
         "30m",
     ),
     Alert(
@@ -286,10 +331,15 @@ _HOUSEKEEPING: Final = (
         "TrainingJobLogVolumeLeftAlone",
         "warning",
         "The log volume is not swept",
-        "For two hours no file could be removed, with the reason {{ $labels.reason }}: it is not known "
+        "For two hours or more no file could be removed, with the reason {{ $labels.reason }}: it is not known "
         "which jobs live, or whose the volume is.",
-        f"sum by ({INSTALL}, reason) (increase({P}gc_skipped_total"
-        '{sweep="volume",reason=~"IdentityUnknown|JobsUnknown|PolicyUnknown"}[1h])) > 0',
+        _again_and_again(
+            f'{P}gc_skipped_total{{sweep="volume",'
+            'reason=~"IdentityUnknown|JobsUnknown|PolicyUnknown"}',
+            by=f"{INSTALL}, reason",
+            window="1h",
+            longest_s=2400,
+        ),
         "2h",
     ),
 )
