@@ -17,6 +17,7 @@ from trainingjob_operator.commands.command_lease import holding_lease
 from trainingjob_operator.commands.gc import collect
 from trainingjob_operator.commands.release_finalizers import release
 from trainingjob_operator.kube.connection import connect
+from trainingjob_operator.kube.deployments import DeploymentGateway
 from trainingjob_operator.leadership import Leadership
 from trainingjob_operator.runtime import leadership_from
 from trainingjob_operator.settings import Settings
@@ -39,10 +40,15 @@ def settings(*, elects: bool = True, **more: str) -> Settings:
 
 
 @asynccontextmanager
-async def leader(api: Api, serves: str = "") -> AsyncIterator[Leadership]:
+async def leader(
+    api: Api, serves: str = "", lease: str = "trainingjob-operator"
+) -> AsyncIterator[Leadership]:
     """An operator's part in the election; it holds the Lease."""
     connection = await connect(str(api.server.kubeconfig))
-    leads = leadership_from(settings(TRAININGJOB_NAMESPACES=serves), connection)
+    leads = leadership_from(
+        settings(TRAININGJOB_NAMESPACES=serves, TRAININGJOB_LEADER_ELECTION__LEASE_NAME=lease),
+        connection,
+    )
     leads.start()
     try:
         async with asyncio.timeout(30):
@@ -96,7 +102,7 @@ async def test_a_dead_holder_is_waited_for_and_the_lease_given_back(own_api: Api
         dead = (await own_api.client.get(LEASE))["spec"]
     await own_api.client.patch(LEASE, {"spec": dead})
     connection = await connect(str(own_api.server.kubeconfig))
-    async with holding_lease(settings(), connection, command="gc") as may_write:
+    async with holding_lease(settings(), connection, command="gc", say=print) as may_write:
         assert may_write is not None
         assert may_write()
         held = await own_api.client.get(LEASE)
@@ -132,6 +138,45 @@ async def test_a_lease_that_is_not_there_is_made_where_the_operator_asks_for_one
     assert await own_api.client.list(LEASE.rpartition("/")[0]) == ([], ANY)
     await collected(own_api)
     assert (await own_api.client.get(LEASE))["spec"]["holderIdentity"] == ""
+
+
+async def test_from_a_clone_without_settings_the_lease_that_is_missing_is_named(
+    own_api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stand_still(*_: object, **__: object) -> bool:
+        return True  # the sandbox serves no Deployments
+
+    monkeypatch.setattr(DeploymentGateway, "stand_still", stand_still)
+    path = str(own_api.server.kubeconfig)
+    clone = Settings.from_environment({})
+    of_cluster: dict[str, Any] = {"kubeconfig": path, "context": None}
+
+    async def says(given: Settings, **options: Any) -> str:
+        await release(given, discard=False, **of_cluster, **options)
+        return capsys.readouterr().err
+
+    async with leader(own_api, "ml", lease="train") as operator:
+        # The chart gives Deployment and Lease one name, so that --stop names both.
+        said = await says(clone, deployment="ml/train")
+        assert f"{operator.state.identity} works: it holds the Lease ml/train" in said
+        # What the settings name wins.
+        named = Settings.from_environment(
+            {
+                "TRAININGJOB_LEADER_ELECTION__LEASE_NAME": "other",
+                "TRAININGJOB_OPERATOR_NAMESPACE": "x",
+            }
+        )
+        missing = ": nothing says that no operator works. If one does, name its Lease by "
+        assert f"there is no Lease x/other{missing}" in await says(named, deployment="ml/train")
+        nowhere = f"there is no Lease default/trainingjob-operator{missing}"
+        for options in ({}, {"only": ["ml"]}, {"spared": ["other"]}):
+            assert (await says(clone, **options)).count(nowhere) == 1
+            # An install that says that it has none is believed.
+            assert "there is no Lease" not in await says(settings(elects=False), **options)
+        await collect(clone, dry_run=False, output="json", **of_cluster)
+        assert capsys.readouterr().err.count(nowhere) == 1
+        await collect(clone, dry_run=True, output="json", **of_cluster)
+        assert "there is no Lease" not in capsys.readouterr().err
 
 
 async def test_namespaces_are_left_only_when_the_operator_that_stays_serves_them_no_longer(

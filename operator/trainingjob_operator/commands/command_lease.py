@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -29,29 +29,63 @@ class LeaseHeldError(OperatorError):
 class CommandLeaseGateway(LeaseGateway):
     """The Lease as the settings name it; nothing is served by a command that holds it."""
 
-    def __init__(self, settings: Settings, connection: Connection, namespace: str = "") -> None:
+    def __init__(self, settings: Settings, connection: Connection, deployment: str = "") -> None:
+        """Prepare the calls.
+
+        Args:
+            settings: what they name wins.
+            connection: whose namespace it is, if nothing else names one.
+            deployment: `[NAMESPACE/]NAME` of the operator; the chart calls its Lease the same.
+        """
+        namespace, _, name = deployment.rpartition("/")
+        election = settings.leader_election
+        is_named = "lease_name" in election.model_fields_set
         super().__init__(
             connection,
             namespace=settings.operator_namespace or namespace or connection.namespace,
-            name=settings.leader_election.lease_name,
+            name=name if name and not is_named else election.lease_name,
             serves="",
+        )
+        self._is_none_expected: Final = "enabled" in election.model_fields_set and (
+            not election.enabled
+        )
+
+    def say_missing(self, say: Callable[[str], None], *, is_forbidden: bool = False) -> None:
+        """Say that the Lease tells nothing, unless the settings are those of an install without one."""
+        if self._is_none_expected:
+            return
+        found = (
+            f"the Lease {self.namespace}/{self.name} may not be read"
+            if is_forbidden
+            else f"there is no Lease {self.namespace}/{self.name}"
+        )
+        say(
+            f"{found}: nothing says that no operator works. If one does, name its Lease by "
+            "TRAININGJOB_OPERATOR_NAMESPACE and TRAININGJOB_LEADER_ELECTION__LEASE_NAME, and run "
+            "this again"
         )
 
 
 @asynccontextmanager
 async def holding_lease(
-    settings: Settings, connection: Connection, *, command: str, namespace: str = ""
+    settings: Settings,
+    connection: Connection,
+    *,
+    command: str,
+    say: Callable[[str], None],
+    deployment: str = "",
 ) -> AsyncIterator[MayWrite | None]:
     """Hold the Lease for as long as the block lasts, and end the process when it is lost.
 
     Where the settings do not ask for leader election it is taken only if there is one: the command
-    may run on a machine that has not the operator's settings.
+    may run on a machine that has not the operator's settings, and then says that it has none.
 
     Args:
         settings: the operator's.
         connection: the API server, and the account there.
         command: its name, which the Lease shows.
-        namespace: of the Lease, if the settings do not name it.
+        say: prints a line.
+        deployment: see `CommandLeaseGateway`.
 
     Yields:
         See `MayWrite`; None: there is no Lease to hold.
@@ -59,8 +93,8 @@ async def holding_lease(
     Raises:
         LeaseHeldError: an operator holds the Lease, or it cannot be taken.
     """
-    gateway = CommandLeaseGateway(settings, connection, namespace)
-    if not settings.leader_election.enabled and not await _is_there(gateway):
+    gateway = CommandLeaseGateway(settings, connection, deployment)
+    if not settings.leader_election.enabled and not await _is_there(gateway, say):
         await gateway.close()
         yield None
         return
@@ -80,11 +114,15 @@ async def holding_lease(
         await leadership.stop()
 
 
-async def _is_there(gateway: LeaseGateway) -> bool:
+async def _is_there(gateway: CommandLeaseGateway, say: Callable[[str], None]) -> bool:
     try:
-        return await gateway.read_lease() is not None
+        is_there = await gateway.read_lease() is not None
     except ForbiddenError:  # an install without leader election gives no right to look
+        gateway.say_missing(say, is_forbidden=True)
         return False
+    if not is_there:
+        gateway.say_missing(say)
+    return is_there
 
 
 async def _until_acquired(leadership: Leadership, gateway: LeaseGateway, clock: Clock) -> None:

@@ -119,7 +119,7 @@ async def _alone(
     if dry_run:
         yield None
         return
-    async with holding_lease(settings, connection, command="gc") as may_write:
+    async with holding_lease(settings, connection, command="gc", say=_say) as may_write:
         yield may_write
 
 

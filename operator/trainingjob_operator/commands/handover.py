@@ -47,17 +47,18 @@ async def wait_for_handover(
     """
     gateway = CommandLeaseGateway(settings, connection)
     try:
-        await _until_left(
+        is_there = await _until_left(
             gateway.read_lease,
             LeaseState("", settings.leader_election.times),
             ClockSinceBoot(),
             is_served=lambda seen: is_served(seen, only=only, spared=spared),
             say=say,
         )
+        if not is_there:
+            gateway.say_missing(say)
     except ForbiddenError:
-        say(
-            "the operator's Lease may not be read: that it serves these no longer is taken as told"
-        )
+        say("the operator's Lease may not be read: it is assumed that it serves these no longer")
+        gateway.say_missing(say, is_forbidden=True)
     finally:
         await gateway.close()
 
@@ -69,13 +70,14 @@ async def _until_left(
     *,
     is_served: Callable[[LeaseView], bool],
     say: Callable[[str], None],
-) -> None:
+) -> bool:
+    """Wait as `wait_for_handover` does; return True if there is a Lease."""
     until, waits = clock.monotonic() + HANDOVER_PATIENCE_S, False
     while (seen := await read()) is not None and is_served(seen):
         now = clock.monotonic()
         state.read(seen, now)
         if state.next_step(now) is not LeaseStep.WAIT:
-            return  # its holder is dead
+            return True  # its holder is dead
         served = "all namespaces" if seen.serves == ALL_NAMESPACES else seen.serves
         if now > until:
             raise LeaseHeldError(
@@ -87,3 +89,4 @@ async def _until_left(
             say(f"{seen.holder} still serves {served}: waiting until it is replaced")
             waits = True
         await asyncio.sleep(_LOOK_S)
+    return seen is not None

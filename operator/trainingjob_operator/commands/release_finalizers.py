@@ -120,9 +120,12 @@ async def _without_operator(
         await wait_for_handover(settings, connection, only=only, spared=spared, say=_say)
         yield None
         return
-    namespace = (deployment or "").rpartition("/")[0]
     async with holding_lease(
-        settings, connection, command="release-finalizers", namespace=namespace
+        settings,
+        connection,
+        command="release-finalizers",
+        say=_say,
+        deployment=deployment or "",
     ) as may_write:
         yield may_write
 
