@@ -31,15 +31,13 @@ def few_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OperatorProcess, "spawn", spawn_with_few)
 
 
-def flood(address: tuple[str, int]) -> list[socket.socket]:
-    """Connections that are held open, every second one with half a request."""
-    connections = []
+def flood(address: tuple[str, int], held: list[socket.socket]) -> None:
+    """Hold connections open, every second one with half a request."""
     for number in range(CONNECTIONS):
         connection = socket.create_connection(address, timeout=10)
-        connections.append(connection)
+        held.append(connection)
         if number % 2:
             connection.sendall(b"GET /healthz HT")
-    return connections
 
 
 @pytest.mark.usefixtures("few_files")
@@ -47,11 +45,12 @@ async def test_hundreds_of_connections_stop_neither_jobs_nor_probes_and_fill_no_
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     with operating(api_server, api, tmp_path) as operator:
         host, _, port = (operator.address() or "").rpartition(":")
-        held = flood((host, int(port)))
+        held: list[socket.socket] = []
         try:
+            flood((host, int(port)), held)
             written = len(operator.log())
             await api.apply(make_job("mnist"))
             (pod,) = await api.wait_for_pods("mnist", 1)

@@ -4,6 +4,7 @@ Every call is one of the cluster's, so that the operator can die at each of them
 """
 
 import os
+import weakref
 from collections.abc import Container
 from contextlib import closing
 from typing import Final
@@ -43,8 +44,11 @@ class MemoryLogStore:
     async def open(self, key: JobKey, uid: str) -> "MemoryArchive":
         async with Request(self.cluster, "volume.open", key.name):
             self._fail(key)
-            fd = self._files.setdefault(uid, os.memfd_create(uid))
-            return MemoryArchive(self, ArchiveFile(os.dup(fd)))
+            if uid not in self._files:
+                fd = self._files[uid] = os.memfd_create(uid)
+                # A run of all tests has thousands of stores, and a process may open so many files.
+                weakref.finalize(self, os.close, fd)
+            return MemoryArchive(self, ArchiveFile(os.dup(self._files[uid])))
 
     def text(self, uid: str) -> str:
         """A job's archive."""
