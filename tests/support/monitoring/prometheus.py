@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from hack.bench.endpoints import free_port
 from tests.support.processes.child import ChildProcess
 
 REQUIRE_PROMETHEUS: Final = "TRAININGJOB_TEST_REQUIRE_PROMETHEUS"
-_PATIENCE_S: Final = 60.0
+_PATIENCE_S: Final = 180.0
 
 
 def find_program(name: str) -> Path:
@@ -67,6 +68,7 @@ class Prometheus(ChildProcess):
 
         Raises:
             AssertionError: Prometheus does not understand it.
+            urllib.error.URLError: it is not up yet, or is still reading its data.
         """
         asked = urllib.parse.urlencode({"query": expression})
         try:
@@ -76,6 +78,8 @@ class Prometheus(ChildProcess):
                 found = json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
+                if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
                 raise AssertionError(f"{expression}: {error.read().decode()}") from error
         result: list[dict[str, Any]] = found["data"]["result"]
         return result
