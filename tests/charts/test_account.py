@@ -182,6 +182,7 @@ async def test_the_rights_are_those_that_the_operator_uses(
             await use_everything(api)
             await keep_house(api, account_namespace)
             assert "ermission" not in operator.log()
+            operator.terminate()  # it gives its Lease back: it may not live until it renews it
         await forget_policy(api, account_namespace)
 
     requests = requests_of(strict_plane, account_namespace)
@@ -219,6 +220,7 @@ async def test_an_operator_of_named_namespaces_asks_for_nothing_outside(
             await use_everything(api)
             await keep_house(api, account_namespace)
             assert "ermission" not in operator.log()
+            operator.terminate()  # as above
         await forget_policy(api, account_namespace)
 
     requests = requests_of(strict_plane, account_namespace)
