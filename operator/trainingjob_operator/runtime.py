@@ -182,9 +182,17 @@ class Operator:
         if handle_signals:
             self.shell.listen()
         try:
-            _logger.info("probes are served on %s", await self._serve_probes())
+            settings = self.settings
+            address = await _serve(self.web, "WEB__ADDRESS", settings.web.address)
+            _logger.info("probes are served on %s", address)
             if self.secure_metrics is not None:
-                _logger.info("metrics are served on %s", await self._serve_metrics())
+                address = await _serve(
+                    self.secure_metrics,
+                    "METRICS__SECURE_ADDRESS",
+                    settings.metrics.secure_address,
+                    example="0.0.0.0:8443",
+                )
+                _logger.info("metrics are served on %s", address)
             # kopf looks for our kinds when it starts, and of some namespaces never again.
             if await self.shell.wait_for(self._until_it_may_begin()):
                 await self.shell.run(self._kopf(registry))
@@ -233,26 +241,6 @@ class Operator:
             stop_flag=self.shell.told,
         )
 
-    async def _serve_probes(self) -> str:
-        try:
-            return await self.web.start()
-        except OSError as error:
-            raise SettingsError(
-                f"TRAININGJOB_WEB__ADDRESS: cannot serve on {self.settings.web.address} "
-                f"({error.strerror or error}); set a host:port that is free, as in 0.0.0.0:8081"
-            ) from error
-
-    async def _serve_metrics(self) -> str:
-        assert self.secure_metrics is not None
-        address = self.settings.metrics.secure_address
-        try:
-            return await self.secure_metrics.start()
-        except OSError as error:
-            raise SettingsError(
-                f"TRAININGJOB_METRICS__SECURE_ADDRESS: cannot serve on {address} "
-                f"({error.strerror or error}); set a host:port that is free, as in 0.0.0.0:8443"
-            ) from error
-
     async def _may_get_metrics(self, token: str) -> bool | None:
         return await self.reviews.may_get(token, METRICS_PATH)
 
@@ -292,6 +280,27 @@ class Operator:
     async def _stop(self) -> None:
         await self.engine.stop()
         self.shell.leave()
+
+
+async def _serve(
+    server: WebServer | SecureMetrics,
+    variable: str,
+    address: str,
+    *,
+    example: str = "0.0.0.0:8081",
+) -> str:
+    """Start a server; return the address that was taken.
+
+    Raises:
+        SettingsError: that of the settings cannot be taken.
+    """
+    try:
+        return await server.start()
+    except OSError as error:
+        raise SettingsError(
+            f"TRAININGJOB_{variable}: cannot serve on {address} ({error.strerror or error}); set a "
+            f"host:port that is free, as in {example}"
+        ) from error
 
 
 async def run(settings: Settings, *, kubeconfig: str | None, context: str | None) -> None:

@@ -2,8 +2,7 @@
 
 import json
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from trainingjob_operator.commands.command_lease import LeaseHeldError, holding_
 from trainingjob_operator.core.gitops import instance_label
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.engine import Engine
-from trainingjob_operator.kube.connection import Connection, connect
+from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
 from trainingjob_operator.kube.write_gate import MayWrite
 from trainingjob_operator.log_archive.log_volume import LogVolume, log_volume_from
@@ -83,9 +82,13 @@ async def collect(
     clock = clock or SystemClock()
     account = Account(listing=Listing() if dry_run else None)
     home = settings.operator_namespace or connection.namespace
+    # The operator keeps house itself. Whoever only looks needs no Lease.
+    alone: AbstractAsyncContextManager[MayWrite | None] = (
+        nullcontext() if dry_run else holding_lease(settings, connection, command="gc", say=_say)
+    )
     try:
         async with (
-            _alone(settings, connection, dry_run=dry_run) as may_write,
+            alone as may_write,
             Gateway(
                 connection, timeout_s=settings.kubernetes.timeout, may_write=may_write
             ) as gateway,
@@ -109,18 +112,6 @@ async def collect(
         account.failed.append(f"the API server: {error}; run it again")
     _tell(account, output)
     return account.went_well
-
-
-@asynccontextmanager
-async def _alone(
-    settings: Settings, connection: Connection, *, dry_run: bool
-) -> AsyncIterator[MayWrite | None]:
-    """Hold the operator's Lease: it keeps house itself. Whoever only looks needs none."""
-    if dry_run:
-        yield None
-        return
-    async with holding_lease(settings, connection, command="gc", say=_say) as may_write:
-        yield may_write
 
 
 def _volume(settings: Settings, clock: Clock, listing: Listing | None) -> LogVolume | None:

@@ -24,8 +24,9 @@ from trainingjob_api.errors import (
     SettingsError,
 )
 from trainingjob_operator.clock import Clock, SystemClock
-from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.core.rawread import as_dict, as_dicts, as_str
+from trainingjob_operator.core.job import JobKey, JobStatus, RecordState
+from trainingjob_operator.core.rawread import as_dict
+from trainingjob_operator.core.status_wire import status_view
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.trial_job import TrialJobGateway
 from trainingjob_operator.records.endpoint import RecordWriter, writer_from
@@ -219,8 +220,8 @@ class _Smoke:
     async def _wait_for_end(self, created: Object) -> None:
         def look(job: Object | None) -> str:
             """Return what the job waits for; empty: it has succeeded."""
-            status = as_dict(_there(job, created).get("status"))
-            phase = as_str(status.get("phase"))
+            status = _status(job, created)
+            phase = status.phase
             if phase == "Succeeded":
                 return ""
             if phase in {"Failed", "Cancelled"}:
@@ -241,13 +242,13 @@ class _Smoke:
             return
 
         def look(job: Object | None) -> str:
-            status = as_dict(_there(job, created).get("status"))
-            state = as_str(status.get("recordState"))
-            if state == "Rejected":
+            status = _status(job, created)
+            state = status.record_state
+            if state == RecordState.REJECTED:
                 raise SmokeError(
                     f"the record of {_name(created)} was rejected: {_why(status, CONDITION_PERSISTED)}"
                 )
-            if state == "Stored":
+            if state == RecordState.STORED:
                 return ""
             why = _why(status, CONDITION_PERSISTED) or "the operator's log and metrics say why"
             return f"its record is {state or 'not owed'}: {why}"
@@ -310,19 +311,18 @@ async def _read(ask: Callable[[], Awaitable[Object | None]]) -> Object | None:
         return await ask()
 
 
-def _there(job: Object | None, created: Object) -> Object:
+def _status(job: Object | None, created: Object) -> JobStatus:
     if job is None:
         raise SmokeError(f"{_name(created)} has been deleted by another one")
-    return job
+    return status_view(as_dict(job.get("status")))
 
 
-def _why(status: Object, kind: str) -> str:
+def _why(status: JobStatus, kind: str) -> str:
     """Return reason and message of a condition; empty: there is no such condition."""
-    for condition in as_dicts(status.get("conditions")):
-        if condition.get("type") == kind:
-            reason, message = as_str(condition.get("reason")), as_str(condition.get("message"))
-            return f"{reason}: {message}" if message else reason
-    return ""
+    found = status.condition(kind)
+    if found is None:
+        return ""
+    return f"{found.reason}: {found.message}" if found.message else found.reason
 
 
 def _name(created: Object) -> str:

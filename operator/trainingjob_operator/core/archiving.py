@@ -98,11 +98,11 @@ def archive_first(
     held = {pod.uid for pod in wanted}
     as_seen = {pod.uid: pod.resource_version for pod in seen.pods if _may_begin(pod)}
     delete = tuple(
-        replace(victim, version=as_seen.get(victim.uid))
+        having(victim, version=as_seen.get(victim.uid))
         for victim in decided.delete
         if victim.uid not in held
     )
-    status = replace(status, unbegun_indexes=unbegun_ranks(status, seen, doomed))
+    status = having(status, unbegun_indexes=unbegun_ranks(status, seen, doomed))
     # When nothing is unread any more, that is written in any case: nothing else might be. And when
     # a pod has begun after the end of its attempt: it may go before the next process finds it.
     is_resolved = bool(job.status.unread_logs) and not still

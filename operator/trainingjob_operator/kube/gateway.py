@@ -11,7 +11,7 @@ server would hold a worker for ever.
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import aiohttp
 
@@ -138,12 +138,7 @@ class Gateway(Cluster):
         return _page_of(document)
 
     async def delete_finished_job(self, job: JobView) -> bool:
-        options: Object = {
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "preconditions": {"uid": job.uid, "resourceVersion": job.resource_version},
-            "propagationPolicy": "Background",
-        }
+        options = delete_options(job.uid, job.resource_version, propagationPolicy="Background")
         path = jobs_path(job.key.namespace, job.key.name)
         return await self._call("DELETE", path, body=options) is not None
 
@@ -195,10 +190,10 @@ class Gateway(Cluster):
     def list_pods(
         self, namespace: str | None, *, selector: str = LABEL_JOB_NAME
     ) -> AsyncIterator[Page]:
-        return self._pages(_core_path(namespace, "pods"), {"labelSelector": selector})
+        return self._pages(pods_path(namespace), {"labelSelector": selector})
 
     async def pods_version(self, namespace: str | None) -> str:
-        return await self._version(_core_path(namespace, "pods"))
+        return await self._version(pods_path(namespace))
 
     async def create_pod(self, manifest: Object) -> Object:
         return await self._create("pods", manifest)
@@ -216,14 +211,8 @@ class Gateway(Cluster):
         version: str | None = None,
         grace_s: int | None = None,
     ) -> None:
-        preconditions = {"uid": uid} | ({} if version is None else {"resourceVersion": version})
-        options: Object = {
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "preconditions": preconditions,
-        }
-        if grace_s is not None:
-            options["gracePeriodSeconds"] = grace_s
+        grace = {} if grace_s is None else {"gracePeriodSeconds": grace_s}
+        options = delete_options(uid, version, **grace)
         await self._call("DELETE", _core_path(namespace, "pods", name), body=options)
 
     def pod_log(self, namespace: str, name: str, *, container: str) -> AsyncGenerator[bytes, None]:
@@ -358,6 +347,19 @@ def _page_of(document: Object) -> Page:
     )
 
 
+def delete_options(uid: str, version: str | None = None, **more: Any) -> Object:
+    """Return the body that deletes this very object alone.
+
+    Args:
+        uid: the object's.
+        version: the only resourceVersion of it that may be deleted; None: any.
+        more: further fields.
+    """
+    preconditions = {"uid": uid} | ({} if version is None else {"resourceVersion": version})
+    options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
+    return options | more
+
+
 def _policies_path(namespace: str | None, name: str = "") -> str:
     return _path(_OURS, namespace, PLURAL_RETENTION_POLICIES, name)
 
@@ -365,6 +367,11 @@ def _policies_path(namespace: str | None, name: str = "") -> str:
 def jobs_path(namespace: str | None, name: str = "") -> str:
     """Return the path of TrainingJobs: all, those of a namespace, or one."""
     return _path(_OURS, namespace, PLURAL_TRAINING_JOBS, name)
+
+
+def pods_path(namespace: str | None) -> str:
+    """Return the path of pods: all, or those of a namespace."""
+    return _core_path(namespace, "pods")
 
 
 def _core_path(namespace: str | None, plural: str, name: str = "") -> str:

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from trainingjob_api.constants import API_VERSION, LABEL_JOB_NAME, PLURAL_TRAINING_JOBS
+from trainingjob_api.constants import LABEL_JOB_NAME
 from trainingjob_api.errors import (
     ForbiddenError,
     GoneError,
@@ -33,6 +33,7 @@ from trainingjob_api.errors import (
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.pacing import Backoff
 from trainingjob_operator.core.rawread import as_dict, as_str
+from trainingjob_operator.kube.gateway import jobs_path, pods_path
 from trainingjob_operator.kube.unreadable import Unreadable
 from trainingjob_operator.kube.watch_client import WatchClient
 
@@ -56,24 +57,17 @@ class WatchedKind:
 
     Attributes:
         what: its name in log lines.
-        prefix: its group and version in a path.
-        plural: its name in a path.
+        path: returns the path of the objects of a namespace, or of all (None).
         selector: the label that its objects have to have; "": none.
     """
 
     what: str
-    prefix: str
-    plural: str
+    path: Callable[[str | None], str]
     selector: str = ""
 
-    def path(self, namespace: str | None) -> str:
-        """Return the path of the objects of a namespace, or of all (None)."""
-        scope = f"/namespaces/{namespace}" if namespace is not None else ""
-        return f"{self.prefix}{scope}/{self.plural}"
 
-
-JOBS: Final = WatchedKind("jobs", f"/apis/{API_VERSION}", PLURAL_TRAINING_JOBS)
-PODS: Final = WatchedKind("pods", "/api/v1", "pods", LABEL_JOB_NAME)
+JOBS: Final = WatchedKind("jobs", jobs_path)
+PODS: Final = WatchedKind("pods", pods_path, LABEL_JOB_NAME)
 
 
 class ObjectWatch:

@@ -2,7 +2,7 @@
 
 from trainingjob_operator.kube.bodies import as_created
 from trainingjob_operator.kube.cluster import Object
-from trainingjob_operator.kube.gateway import Gateway, jobs_path
+from trainingjob_operator.kube.gateway import Gateway, delete_options, jobs_path
 
 
 class TrialJobGateway(Gateway):
@@ -27,11 +27,6 @@ class TrialJobGateway(Gateway):
             KubernetesError: the API server refused, or did not answer.
         """
         metadata = created["metadata"]
-        options: Object = {
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "preconditions": {"uid": metadata["uid"]},
-            "propagationPolicy": "Background",
-        }
+        options = delete_options(metadata["uid"], propagationPolicy="Background")
         path = jobs_path(metadata["namespace"], metadata["name"])
         await self._call("DELETE", path, body=options)

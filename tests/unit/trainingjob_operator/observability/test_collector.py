@@ -186,7 +186,7 @@ async def test_it_is_counted_why_nothing_is_removed_for_a_while() -> None:
 async def test_the_metrics_are_served_beside_the_probes() -> None:
     settings = Settings(web=WebSettings(address="127.0.0.1:0"))
     operator = Operator(settings, Connection(Configuration(), "default"))
-    address = await operator._serve_probes()
+    address = await operator.web.start()
     port = address.rpartition(":")[2]
     async with (
         aiohttp.ClientSession() as session,
