@@ -32,10 +32,14 @@ class AssetsError(Exception):
 
 def kubernetes_version() -> str:
     """The one version that everything here is built from, as go.mod pins it: `1.37.2`."""
-    found = re.search(
-        r"^\s*k8s\.io/kubernetes v(\S+)$", (HERE / "go.mod").read_text(), re.MULTILINE
-    )
-    assert found is not None, "go.mod requires k8s.io/kubernetes"
+    return pinned_version(HERE / "go.mod", "k8s.io/kubernetes")
+
+
+def pinned_version(go_mod: Path, module: str) -> str:
+    """Return the version of a module that a go.mod pins, without its `v`."""
+    line = rf"^\s*(?:require )?{re.escape(module)} v(\S+)"
+    found = re.search(line, go_mod.read_text(), re.MULTILINE)
+    assert found is not None, f"{go_mod.parent.name}/go.mod requires {module}"
     return found[1]
 
 

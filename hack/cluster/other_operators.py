@@ -9,7 +9,6 @@ this repository or in what it releases.
 
 import hashlib
 import json
-import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -49,10 +48,7 @@ class OtherOperator:
     @property
     def version(self) -> str:
         """Return the version that its go.mod pins: `0.12.0`."""
-        pinned = rf"^\s*(?:require )?{re.escape(self.module)} v(\S+)"
-        found = re.search(pinned, (self.folder / "go.mod").read_text(), re.MULTILINE)
-        assert found is not None, f"{self.name}/go.mod requires {self.module}"
-        return found[1]
+        return assets.pinned_version(self.folder / "go.mod", self.module)
 
     @property
     def folder(self) -> Path:

@@ -20,7 +20,7 @@ AGAIN = (
     'if [ "$TRAININGJOB_ATTEMPT" = 0 ]; then while :; do sleep 0.2; done; fi; echo done'
 )
 SMALL = "small"
-SHARED = {"name": "work", "mountPath": "/work"}
+SHARED = {"name": "shared", "mountPath": "/shared"}
 
 
 def with_init_and_sidecar() -> dict[str, object]:
@@ -30,11 +30,11 @@ def with_init_and_sidecar() -> dict[str, object]:
     train = {"name": "trainer", "image": IMAGE, "volumeMounts": [SHARED]}
     pod = {
         "initContainers": [
-            prepare | {"command": ["sh", "-c", "echo prepared > /work/data"]},
+            prepare | {"command": ["sh", "-c", "echo prepared > /shared/data"]},
             ship | {"command": ["sh", "-c", shipper]},
         ],
-        "containers": [train | {"command": ["cat", "/work/data"]}],
-        "volumes": [{"name": "work", "emptyDir": {}}],
+        "containers": [train | {"command": ["cat", "/shared/data"]}],
+        "volumes": [{"name": "shared", "emptyDir": {}}],
     }
     return shell_job("sidecar", "", pod=pod)
 

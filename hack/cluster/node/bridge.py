@@ -16,7 +16,7 @@ _SYSCTLS: Final = ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables")
 """Pods reach other networks; and a Service whose pod is beside the caller on the bridge answers."""
 _FIREWALL: Final = "KUBE-FIREWALL"
 """A chain of the kubelet's, which kube-proxy makes too and leaves when it cleans up."""
-_IPTABLES: Final = ("iptables", "ip6tables")
+IPTABLES: Final = ("iptables", "ip6tables")
 _PROC_SYS: Final = Path("/proc/sys")
 
 
@@ -31,10 +31,8 @@ def make_bridge(state: Path) -> None:
         run("modprobe", "br_netfilter")
     sysctls = {name: (_PROC_SYS / name).read_text().strip() for name in _SYSCTLS}
     if not is_loaded:
-        sysctls[_SYSCTLS[1]] = (
-            "0"  # bridged packets did not pass the firewall; the module's default
-        )
-    firewalls = [program for program in _IPTABLES if _has_firewall(program)]
+        sysctls[_SYSCTLS[1]] = "0"  # without the module bridged packets pass no firewall
+    firewalls = [program for program in IPTABLES if has_chain(program, _FIREWALL)]
     _noted(state).write_text(json.dumps({"sysctls": sysctls, "firewalls": firewalls}))
     run("ip", "link", "add", NAME, "type", "bridge")
     run("ip", "address", "add", str(ADDRESS), "dev", NAME)
@@ -52,8 +50,8 @@ def remove_bridge(state: Path) -> None:
     before = json.loads(_noted(state).read_text())
     for name, value in before["sysctls"].items():
         (_PROC_SYS / name).write_text(value)
-    for program in _IPTABLES:
-        if program not in before["firewalls"] and _has_firewall(program):
+    for program in IPTABLES:
+        if program not in before["firewalls"] and has_chain(program, _FIREWALL):
             _remove_firewall(program)
     _noted(state).unlink()
 
@@ -63,9 +61,10 @@ def is_noted(state: Path) -> bool:
     return _noted(state).exists()
 
 
-def _has_firewall(program: str) -> bool:
+def has_chain(program: str, chain: str, *, table: str = "filter") -> bool:
+    """Return True if one of `IPTABLES` has a chain of this name."""
     with contextlib.suppress(NodeError):
-        run(program, "--list", _FIREWALL, "--numeric")
+        run(program, "--table", table, "--list", chain, "--numeric")
         return True
     return False
 

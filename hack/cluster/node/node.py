@@ -12,7 +12,7 @@ import ssl
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import Final, Self
 
 import yaml
 
@@ -59,24 +59,22 @@ class RealNode:
         self._network: Final = network
         self._images: Final = images
         self._programs: Final[dict[str, Program]] = {}
-        self._lock: IO[str] | None = None
         self.volumes: Final = STATE / "volumes"
 
     def __enter__(self) -> Self:
-        self._lock = _LOCK.open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        if not is_noted(STATE):  # else a run of ours was killed, and its rules are still there
-            refuse_beside_another_node()
-        try:
+        with contextlib.ExitStack() as ending:
+            fcntl.flock(ending.enter_context(_LOCK.open("w")), fcntl.LOCK_EX)
+            if not is_noted(STATE):  # else a run of ours was killed, and its rules are still there
+                refuse_beside_another_node()
+            ending.callback(_keep_only_logs)
+            ending.callback(remove_remains, STATE)
             self._remove_rules()
             remove_remains(STATE)
             shutil.rmtree(STATE, ignore_errors=True)
             self.volumes.mkdir(parents=True)
             make_bridge(STATE)
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
+            self._start(ending)
+            self._ending = ending.pop_all()
         return self
 
     def __exit__(
@@ -85,25 +83,13 @@ class RealNode:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
         """Stop everything and remove what it has left; the logs of its programs stay."""
-        with contextlib.ExitStack() as last:
-            last.callback(_unlock, self._lock)
-            last.callback(_keep_only_logs)
-            last.callback(remove_remains, STATE)
-            if hasattr(self, "plane"):
-                last.callback(self.plane.stop)
-            last.callback(self._stop_network)
-            if hasattr(self, "containerd"):
-                last.callback(self.containerd.stop)
-            if (kubelet := self._programs.pop("kubelet", None)) is not None:
-                last.callback(kubelet.stop)
+        self._ending.close()
 
     def stop_kubelet(self) -> None:
         """Stop the kubelet alone: its containers run on, and nobody reports them."""
-        self._programs.pop("kubelet").stop()
+        if (kubelet := self._programs.pop("kubelet", None)) is not None:
+            kubelet.stop()
 
     def start_kubelet(self) -> None:
         """Start the kubelet."""
@@ -130,16 +116,20 @@ class RealNode:
 
     # --- starting -------------------------------------------------------------------------------
 
-    def _start(self) -> None:
-        self.plane = ControlPlane(
-            self._assets, STATE / "plane", Options(address=str(ADDRESS.ip))
-        ).__enter__()
+    def _start(self, ending: contextlib.ExitStack) -> None:
+        """Start everything; each program is given to `ending`, in the order of their end."""
+        self.plane = ending.enter_context(
+            ControlPlane(self._assets, STATE / "plane", Options(address=str(ADDRESS.ip)))
+        )
+        ending.callback(self._stop_network)  # after the containers, which use it
         self.containerd = Containerd(STATE / "containerd", bridge=NAME, network=ADDRESS)
+        ending.callback(self.containerd.stop)
         self.containerd.import_images(self._images)
         self.containerd.tag(TRAINER, PAUSE_IMAGE, PYTHON_IMAGE)
         self._write("kubelet.yaml", config.kubelet(STATE, self.plane, self.containerd))
         self._kubelet_kubeconfig = self._kubeconfig(f"system:node:{config.NODE}", "system:nodes")
         self.start_kubelet()
+        ending.callback(self.stop_kubelet)
         self._start_proxy()
         self._start_dns()
         self._programs["kubelet"].wait_until(self._is_ready, patience_s=_PATIENCE_S)
@@ -211,8 +201,3 @@ def _keep_only_logs() -> None:
         shutil.rmtree(STATE / folder, ignore_errors=True)
     for folder in ("etcd", "pki"):
         shutil.rmtree(STATE / "plane" / folder, ignore_errors=True)
-
-
-def _unlock(lock: IO[str] | None) -> None:
-    if lock is not None:
-        lock.close()

@@ -7,7 +7,8 @@ import contextlib
 from pathlib import Path
 from typing import Final
 
-from hack.cluster.node.shell import NodeError, run
+from hack.cluster.node.bridge import IPTABLES, has_chain
+from hack.cluster.node.shell import NodeError
 
 _NODES: Final = frozenset({"kubelet", "k3s", "k3s-server", "k3s-agent", "k0s", "rke2", "microk8s"})
 
@@ -19,7 +20,11 @@ def refuse_beside_another_node() -> None:
         NodeError: there is one. The message names what was found.
     """
     found = [f"the process {name}" for name in sorted(_NODES & _running())]
-    found += [f"the chain KUBE-SERVICES of {each}" for each in _firewalls()]
+    found += [
+        f"the chain KUBE-SERVICES of {program}"
+        for program in IPTABLES
+        if has_chain(program, "KUBE-SERVICES", table="nat")
+    ]
     if _has_virtual_servers():
         found.append("virtual servers of IPVS")
     if found:
@@ -35,15 +40,6 @@ def _running() -> set[str]:
         with contextlib.suppress(OSError):  # it has ended
             names.add(command.read_text().strip())
     return names
-
-
-def _firewalls() -> list[str]:
-    found = []
-    for program in ("iptables", "ip6tables"):
-        with contextlib.suppress(NodeError):  # it has no such chain
-            run(program, "--table", "nat", "--list", "KUBE-SERVICES", "--numeric")
-            found.append(program)
-    return found
 
 
 def _has_virtual_servers() -> bool:

@@ -4,12 +4,11 @@ They have a go.mod of their own: CoreDNS needs other versions of what Kubernetes
 """
 
 import hashlib
-import re
 from pathlib import Path
 from typing import Final
 
 from hack.cache import find_made, made_once
-from hack.cluster.assets import go, go_build, kubernetes_version, machine, say
+from hack.cluster.assets import go, go_build, kubernetes_version, machine, pinned_version, say
 
 HERE: Final = Path(__file__).parent / "network"
 NAMES: Final = ("kube-proxy", "coredns")
@@ -17,10 +16,7 @@ NAMES: Final = ("kube-proxy", "coredns")
 
 def coredns_version() -> str:
     """Return the version that go.mod pins: `1.15.0`."""
-    pinned = r"^\s*github.com/coredns/coredns v(\S+)$"
-    found = re.search(pinned, (HERE / "go.mod").read_text(), re.MULTILINE)
-    assert found is not None, "go.mod requires github.com/coredns/coredns"
-    return found[1]
+    return pinned_version(HERE / "go.mod", "github.com/coredns/coredns")
 
 
 def find_network() -> Path | None:
