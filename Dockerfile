@@ -24,6 +24,7 @@ COPY operator/trainingjob_api operator/trainingjob_api
 COPY operator/trainingjob_cli operator/trainingjob_cli
 COPY operator/trainingjob_operator operator/trainingjob_operator
 COPY operator/trainingjob_records operator/trainingjob_records
+COPY operator/trainingjob_web operator/trainingjob_web
 RUN /build/bin/pip wheel --no-cache-dir --no-index --no-deps --no-build-isolation --quiet --wheel-dir /dist . \
     && /build/bin/pip --python /opt/venv/bin/python install --no-compile --no-cache-dir --no-index --no-deps --quiet /dist/*.whl
 

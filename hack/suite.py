@@ -54,6 +54,7 @@ AREAS: Final[dict[str, tuple[str, ...]]] = {
         f"{OPERATOR}/records",
         f"{OPERATOR}/commands",
         "tests/unit/trainingjob_records",
+        "tests/unit/trainingjob_web",
         "tests/integration/records",
         "tests/integration/test_outage.py",
         "tests/integration/test_record_token.py",

@@ -83,7 +83,9 @@ def test_only_kube_imports_the_kubernetes_client() -> None:
     assert all(name.startswith("trainingjob_operator/kube/") for name in importers("kubernetes"))
 
 
-@pytest.mark.parametrize("package", ["trainingjob_operator", "trainingjob_records"])
+@pytest.mark.parametrize(
+    "package", ["trainingjob_operator", "trainingjob_records", "trainingjob_web"]
+)
 def test_no_text_is_interned(package: str) -> None:
     # Early releases of CPython 3.12, like 3.12.1, never free one that was.
     for module in (ROOT / "operator" / package).rglob("*.py"):

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from trainingjob_records.errors import ForbiddenHostError, SettingsError, UnauthorizedError
-from trainingjob_records.settings import Settings, is_loopback
+from trainingjob_records.settings import Settings
+from trainingjob_web.listener import is_loopback
 
 _MAX_FILE_BYTES: Final = 64 * 1024
 _REALM: Final = 'Bearer realm="trainingjob-records"'

@@ -14,10 +14,10 @@ from trainingjob_records.database import Database
 from trainingjob_records.engine import is_sqlite
 from trainingjob_records.errors import RequestError, SettingsError, StartError
 from trainingjob_records.limits import parse_age
-from trainingjob_records.logs import configure_logging
 from trainingjob_records.removal import Conditions, count, is_aged, now, remove_oldest
 from trainingjob_records.server import Service
 from trainingjob_records.settings import Settings
+from trainingjob_web.logs import configure_logging
 
 _PATIENCE_S: Final = 30.0
 _TRIES: Final = 10
@@ -27,7 +27,7 @@ def serve_records(*, address: str | None, database: str | None) -> int:
     """Serve until a signal comes, with settings from the environment where none is given here."""
     try:
         settings = Settings.from_environment(address=address, database=database)
-        configure_logging(settings.log_format, settings.log_level)
+        configure_logging("trainingjob_records", settings.log_format, settings.log_level)
         service = Service(settings)
     except SettingsError as error:
         return _fail(error, 2)

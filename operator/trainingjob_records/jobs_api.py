@@ -11,7 +11,6 @@ from trainingjob_records.answers import Listed, Stored, Summary, refusals
 from trainingjob_records.auth import Gate
 from trainingjob_records.batching import BatchWriter
 from trainingjob_records.bodies import read_json_body
-from trainingjob_records.connections import ACCEPTED
 from trainingjob_records.cursor import Cursor
 from trainingjob_records.database import Database
 from trainingjob_records.errors import ConflictError, InvalidRecordError, NotFoundError
@@ -26,6 +25,7 @@ from trainingjob_records.record import (
     parse_entry,
 )
 from trainingjob_records.writes import Result
+from trainingjob_web.connections import ACCEPTED
 
 PREFIX: Final = "/api/v1/jobs"
 MAX_PAGE: Final = 200

@@ -8,9 +8,9 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from trainingjob_records.batching import BatchWriter
-from trainingjob_records.connections import Connections
 from trainingjob_records.space import Usage
 from trainingjob_records.writes import Result
+from trainingjob_web.connections import Connections
 
 _METHODS: Final = frozenset({"GET", "PUT"})
 _BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)

@@ -1,10 +1,8 @@
 """The process: builds everything once, serves until a signal comes, and stops in order."""
 
 import asyncio
-import errno
 import logging
 import signal
-import socket
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Final
@@ -14,12 +12,6 @@ import uvicorn
 from trainingjob_records.app import create_app
 from trainingjob_records.auth import Gate
 from trainingjob_records.batching import BatchWriter
-from trainingjob_records.connections import (
-    BACKLOG,
-    KEEP_ALIVE_S,
-    Connections,
-    connections_within,
-)
 from trainingjob_records.database import Database
 from trainingjob_records.errors import StartError
 from trainingjob_records.jobs_api import JobsApi
@@ -28,6 +20,13 @@ from trainingjob_records.record import Entry
 from trainingjob_records.retention import Retention
 from trainingjob_records.settings import Settings
 from trainingjob_records.writes import Outcome, store
+from trainingjob_web.connections import (
+    BACKLOG,
+    KEEP_ALIVE_S,
+    Connections,
+    connections_within,
+)
+from trainingjob_web.listener import ListenError, bracketed, listen
 
 _GRACE_S: Final = 0.5
 """For requests that are in flight when the signal comes."""
@@ -94,9 +93,12 @@ class Service:
         Raises:
             StartError: the address is taken, or the database is not one for this version.
         """
-        listener = _listen(self._settings.host, self._settings.port)
+        try:
+            listener = listen(self._settings.host, self._settings.port)
+        except ListenError as error:
+            raise StartError(str(error)) from error
         host, port = listener.getsockname()[:2]
-        _logger.info("records are taken on http://%s:%d/api/v1/jobs", _bracketed(host), port)
+        _logger.info("records are taken on http://%s:%d/api/v1/jobs", bracketed(host), port)
         tasks = [
             asyncio.create_task(self._database.prepare(), name="prepare"),
             asyncio.create_task(self._writer.keep_writing(), name="writer"),
@@ -139,49 +141,3 @@ def _raise_first(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             raise error
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        if host:
-            return _bound(host, port)
-        return _bound_everywhere(port)
-    except OSError as error:
-        raise StartError(
-            f"cannot listen on {_bracketed(host)}:{port}: {error.strerror}"
-        ) from error
-
-
-def _bound_everywhere(port: int) -> socket.socket:
-    """On every address, of both families where the machine has both."""
-    if socket.has_dualstack_ipv6():
-        try:
-            return _bound("::", port)
-        except OSError as error:
-            # It has the protocol and no address of it (sysctl `disable_ipv6`).
-            if error.errno != errno.EADDRNOTAVAIL:
-                raise
-    return _bound("0.0.0.0", port)  # noqa: S104 - what an empty host asks for
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family, *_, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    # With its protocol named, which `socket.create_server` does not do: asyncio turns Nagle's
-    # algorithm off only then, and an answer in two pieces took 40 ms more.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if host == "::":
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

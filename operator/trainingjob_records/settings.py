@@ -5,7 +5,6 @@ with two underscores, so both programs can share one environment.
 """
 
 import difflib
-import ipaddress
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -26,6 +25,7 @@ from sqlalchemy.exc import ArgumentError
 
 from trainingjob_records.errors import SettingsError
 from trainingjob_records.limits import SizeLimit, parse_age, parse_size
+from trainingjob_web.listener import is_loopback
 
 PREFIX: Final = "TRAININGJOB_RECORDS_"
 
@@ -179,16 +179,6 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(_explain(error)) from error
-
-
-def is_loopback(host: str) -> bool:
-    """Return True if only this machine can reach this host."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def variable_names() -> Iterable[str]:

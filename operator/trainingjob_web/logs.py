@@ -60,8 +60,8 @@ class Sparing(logging.Filter):
         return True
 
 
-def configure_logging(format_name: str | None, level: str) -> None:
-    """Send all logs to standard error, ours from `level` up, those of libraries from warning up.
+def configure_logging(package: str, format_name: str | None, level: str) -> None:
+    """Send all logs to standard error, the package's from `level` up, all others from warning up.
 
     Nothing that a library logs below a warning can be trusted to leave out what a request carried.
     """
@@ -76,4 +76,4 @@ def configure_logging(format_name: str | None, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger("trainingjob_records").setLevel(level.upper())
+    logging.getLogger(package).setLevel(level.upper())

@@ -1,28 +1,27 @@
-"""The socket that the service listens on."""
+"""The socket that a server listens on."""
 
 import socket
 
 import pytest
 
-from trainingjob_records.errors import StartError
-from trainingjob_records.server import _listen
+from trainingjob_web.listener import ListenError, listen
 
 
 def test_answers_are_not_held_back_for_an_acknowledgement() -> None:
     # asyncio sets TCP_NODELAY for sockets that name their protocol, and for no others.
-    with _listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_a_taken_address_is_said_in_a_sentence() -> None:
-    with _listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1:{port}: "):
-            _listen("127.0.0.1", port)
+        with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{port}: "):
+            listen("127.0.0.1", port)
 
 
 def test_without_a_host_every_address_is_served() -> None:
-    with _listen("", 0) as listener:
+    with listen("", 0) as listener:
         port = listener.getsockname()[1]
         loopbacks = ["127.0.0.1"]
         if listener.family == socket.AF_INET6:

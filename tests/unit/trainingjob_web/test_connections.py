@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import uvicorn
 
-from trainingjob_records import connections
-from trainingjob_records.connections import ACCEPTED, Connection, Connections
-from trainingjob_records.logs import Sparing
+from trainingjob_web import connections
+from trainingjob_web.connections import ACCEPTED, Connection, Connections
+from trainingjob_web.logs import Sparing
 
 LIMIT = 20
 LARGE = b"x" * 8_000_000
@@ -236,7 +236,7 @@ def test_warnings_of_one_place_are_limited_and_those_left_out_are_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("trainingjob_records.logs.perf_counter", lambda: now)
+    monkeypatch.setattr("trainingjob_web.logs.perf_counter", lambda: now)
     sparing = Sparing()
 
     def line(level: int) -> logging.LogRecord:
