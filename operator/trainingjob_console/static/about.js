@@ -1,0 +1,52 @@
+// Versions, limits and how much of them is used, and what is wrong now with what to do about it.
+
+import { get, isAbort } from "./api.js";
+import { el, fill } from "./el.js";
+import { bytes, phaseMark, whole } from "./format.js";
+import { failure } from "./notice.js";
+import { session } from "./store.js";
+
+const EVERY_MS = 15_000;
+
+export function aboutPage(view, route, scope) {
+  document.title = "About · Training jobs";
+  const body = el("div");
+  fill(view, el("h1", {}, "About"), body);
+
+  async function load() {
+    try {
+      const { version, operators, limits, problems } = await get("/api/about", {}, scope.signal);
+      fill(body, problemsList(problems ?? []), versions(version, operators ?? []), limitsTable(limits ?? []));
+    } catch (error) {
+      if (!isAbort(error)) failure(error);
+    }
+  }
+
+  scope.every(EVERY_MS, load);
+  load();
+}
+
+function problemsList(problems) {
+  if (!problems.length) return el("p", { class: "alert alert-none" }, phaseMark("Succeeded").firstChild, "Nothing is known to be wrong.");
+  return el("ul", { class: "alerts" }, problems.map(({ message, todo }) => el("li", { class: "alert alert-warning" }, el("strong", {}, message), todo && el("span", {}, todo))));
+}
+
+function versions(version, operators) {
+  const { user, mode, namespaces } = session.get() ?? {};
+  const facts = [["Console", version], ...operators.map(({ pod, version: its, leader, up }) => [`Operator ${pod}`, `${its ?? "–"}${leader ? ", leads" : ""}${up === false ? ", does not answer" : ""}`]),
+    ["You are", user && mode !== "none" ? user.name : "not asked for: the page is on this machine only"],
+    ["You see", namespaces ? namespaces.join(", ") || "no namespace" : "all namespaces"]];
+  return el("section", {}, el("h2", {}, "Versions"), el("dl", { class: "facts" }, facts.map(([label, value]) => el("div", {}, el("dt", {}, label), el("dd", {}, value)))));
+}
+
+function limitsTable(limits) {
+  if (!limits.length) return null;
+  const line = ({ name, used, limit }) => {
+    const write = /bytes|memory/i.test(name) ? bytes : whole;
+    const share = limit ? Math.min(1, (used ?? 0) / limit) : 0;
+    const meter = el("meter", { min: "0", max: "1", high: "0.8", optimum: "0", value: String(share), "aria-label": `${name}: ${Math.round(share * 100)} percent used` });
+    return el("tr", {}, el("td", {}, name), el("td", { class: "number" }, write(used)), el("td", { class: "number" }, write(limit)), el("td", {}, meter));
+  };
+  return el("section", {}, el("h2", {}, "Limits"), el("div", { class: "scroll-x" }, el("table", { class: "plain", "aria-label": "Limits" },
+    el("thead", {}, el("tr", {}, ["What", "Used", "Limit", "Share"].map((each) => el("th", { scope: "col" }, each)))), el("tbody", {}, limits.map(line)))));
+}

@@ -1,0 +1,133 @@
+// The memory dashboard: what the operators hold against its limits over time, what each run removed and
+// what stayed and why, and what is wrong by the rules of the alerts.
+//
+// It asks every 15 s, which is how often the console samples, and sooner if it is told to. The server
+// keeps 24 h and thins what it sends; 100 runs are shown.
+
+import { get, isAbort } from "./api.js";
+import { chart } from "./chart.js";
+import { el, fill } from "./el.js";
+import { age, bytes, duration, phaseMark, plural, whole } from "./format.js";
+import { failure } from "./notice.js";
+import { refine } from "./router.js";
+import { subscribe } from "./socket.js";
+
+const EVERY_MS = 15_000;
+const SWEEPS = 100;
+const SPANS = [["1h", "1 hour", 3_600], ["6h", "6 hours", 21_600], ["24h", "24 hours", 86_400]];
+const POINTS = 360;
+// What is drawn together: title, and the series with the names of its lines.
+const CHARTS = [
+  ["Jobs in memory", { jobsInMemory: "in memory" }],
+  ["Jobs by state", { jobsActive: "active", jobsFinished: "finished" }],
+  ["Memory", { memoryBytes: "memory" }],
+  ["Records waiting", { recordsWaiting: "waiting" }],
+  ["Log volume", { logVolumeUsedBytes: "used" }],
+  ["Work queue", { queueLength: "keys" }],
+  ["Memory pressure", { pressure: "level" }],
+  ["Housekeeping", { sweepRemoved: "removed", sweepKept: "kept" }],
+];
+
+export function housekeepingPage(view, route, scope) {
+  document.title = "Housekeeping · Training jobs";
+  let span = SPANS[0];
+  const alerts = el("div", { class: "alerts", role: "status", "aria-live": "polite" });
+  const spans = el("div", { class: "chips", role: "group", "aria-label": "Period" });
+  const charts = el("div", { class: "charts" });
+  const tables = el("div");
+  const drawn = new Map(); // title -> chart
+  fill(view, el("div", { class: "page-title" }, el("h1", {}, "Housekeeping"), el("span", { class: "space" }), spans), alerts, charts, tables);
+
+  async function load() {
+    const now = Date.now() / 1000;
+    const since = new Date((now - span[2]) * 1000).toISOString().replace(/\.\d+/, "");
+    let answer;
+    try {
+      answer = await get("/api/housekeeping", { since, step: Math.max(15, Math.ceil(span[2] / POINTS / 15) * 15) }, scope.signal);
+    } catch (error) {
+      if (!isAbort(error)) failure(error);
+      return;
+    }
+    showAlerts(answer.alerts ?? [], answer.operators ?? []);
+    showCharts(answer, now);
+    fill(tables, operatorsTable(answer.operators ?? []), sweepsTable(answer.sweeps ?? []));
+  }
+
+  function showAlerts(found, operators) {
+    const quiet = operators.length ? "All is well: no alert fires." : "No operator has been seen yet.";
+    fill(alerts, found.length ? found.map(alert) : el("p", { class: operators.length ? "alert alert-none" : "alert" }, operators.length ? phaseMark("Succeeded") : null, quiet));
+    alerts.querySelector(".alert-none .phase")?.replaceChildren(...alerts.querySelectorAll(".alert-none .phase svg"));
+  }
+
+  function showCharts({ series = {}, limits = {} }, now) {
+    const known = new Set(CHARTS.flatMap(([, lines]) => Object.keys(lines)));
+    const others = Object.keys(series).filter((name) => !known.has(name)).sort().map((name) => [words(name), { [name]: name }]);
+    for (const [title, lines] of [...CHARTS, ...others]) {
+      const names = Object.keys(lines).filter((name) => series[name]);
+      if (!names.length) continue;
+      const { unit } = series[names[0]];
+      if (!drawn.has(title)) {
+        drawn.set(title, chart(title, formatOf(unit), { binary: unit === "bytes" }));
+        charts.append(drawn.get(title).node);
+      }
+      drawn.get(title).show({
+        series: names.map((name) => ({ name: lines[name], points: series[name].points })),
+        limit: limits[names[0]] ?? null, from: now - span[2], to: now,
+      });
+    }
+    if (!drawn.size) fill(charts, el("p", { class: "muted" }, "The first sample is still to come: one is taken every 15 s."));
+    else charts.querySelector(":scope > p")?.remove();
+  }
+
+  function show(found) {
+    span = SPANS.find(([key]) => key === found.search.get("span")) ?? SPANS[0];
+    fill(spans, SPANS.map(([key, label]) => el("button", { type: "button", class: "chip", "aria-pressed": String(key === span[0]), onclick: () => refine({ span: key === "1h" ? null : key }) }, label)));
+    load();
+  }
+
+  scope.every(EVERY_MS, load);
+  scope.add(subscribe(() => ({ kind: "housekeeping" }), (message) => {
+    if (message.type !== "error") load();
+  }));
+  show(route);
+  return show;
+}
+
+function alert({ name, severity, since, summary, runbook }) {
+  return el("div", { class: `alert alert-${severity}` }, el("strong", {}, name), el("span", {}, summary),
+    since && el("span", { class: "muted" }, "for ", age(since, { suffix: false })),
+    runbook && el("a", { href: runbook, target: "_blank", rel: "noreferrer" }, "What to do"));
+}
+
+function operatorsTable(operators) {
+  if (!operators.length) return null;
+  const heads = ["Operator", "State", "Version"];
+  return el("section", {}, el("h2", {}, "Operators"), el("div", { class: "scroll-x" }, el("table", { class: "plain", "aria-label": "Operators" },
+    el("thead", {}, el("tr", {}, heads.map((each) => el("th", { scope: "col" }, each)))),
+    el("tbody", {}, operators.map(({ pod, leader, version, up }) => el("tr", {}, el("td", { class: "mono" }, pod),
+      el("td", {}, up ? leader ? "leads" : "stands by" : el("span", { class: "problem" }, "does not answer")), el("td", {}, version ?? "–")))))));
+}
+
+function sweepsTable(sweeps) {
+  const heads = ["When", "Policy", "What", "Seen", "Removed", "Kept", "Why it stayed"];
+  const reasons = (why) => Object.entries(why ?? {}).sort((a, b) => b[1] - a[1]).slice(0, 6).map(([reason, count]) => `${words(reason)} ${whole(count)}`).join(", ");
+  const rows = sweeps.slice(0, SWEEPS).map((each) => el("tr", {}, el("td", {}, age(each.time)), el("td", {}, [each.namespace, each.policy].filter(Boolean).join("/")), el("td", {}, each.what),
+    el("td", { class: "number" }, whole(each.seen)), el("td", { class: "number" }, whole(each.removed)), el("td", { class: "number" }, whole(each.kept)), el("td", { class: "muted" }, reasons(each.why))));
+  return el("section", {}, el("h2", {}, "Runs of the housekeeping"), sweeps.length
+    ? [el("div", { class: "scroll-x" }, el("table", { class: "plain", "aria-label": "Runs of the housekeeping" }, el("thead", {}, el("tr", {}, heads.map((each) => el("th", { scope: "col" }, each)))), el("tbody", {}, rows))),
+      sweeps.length > SWEEPS && el("p", { class: "muted" }, `The last ${SWEEPS} of ${plural(sweeps.length, "run")}.`)]
+    : el("p", { class: "muted" }, "None yet."));
+}
+
+// "logVolumeUsedBytes", "record_waits" -> "Log volume used bytes", "Record waits"
+function words(name) {
+  const text = name.replace(/([a-z])([A-Z])/g, "$1 $2").replaceAll("_", " ").toLowerCase();
+  return text[0].toUpperCase() + text.slice(1);
+}
+
+function formatOf(unit) {
+  if (unit === "bytes") return bytes;
+  if (unit === "seconds") return duration;
+  if (unit === "ratio") return (value) => `${Math.round(value * 100)} %`;
+  return (value) => (Number.isInteger(value) || value >= 100 ? whole(Math.round(value)) : value.toFixed(1));
+}

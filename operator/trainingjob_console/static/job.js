@@ -1,0 +1,213 @@
+// One job: its state in words, what happened when, its ranks, its files, its manifest and its logs.
+//
+// The head follows each change at once; the rest is asked for again, at most every 2 s. The server
+// bounds what it sends (events, ranks); of the ranks 200 are shown, those that need a look first.
+
+import { get, isAbort } from "./api.js";
+import { confirmAction } from "./dialog.js";
+import { el, fill } from "./el.js";
+import { age, bytes, exact, explanation, isOver, phaseMark, plural, whole } from "./format.js";
+import { lastedOf, rankBar } from "./jobrow.js";
+import { addKeys } from "./keys.js";
+import { logsView } from "./logs.js";
+import { announce, failure } from "./notice.js";
+import { go, jobAddress } from "./router.js";
+import { subscribe } from "./socket.js";
+import { timeline } from "./timeline.js";
+
+const AGAIN_MS = 2_000;
+const RANKS_SHOWN = 200;
+const TABS = [["", "Overview"], ["logs", "Logs"], ["manifest", "Manifest"]];
+
+export function jobPage(view, route, scope) {
+  const { namespace, name } = route.parameters;
+  let { tab = "" } = route.parameters;
+  let uid = route.search.get("uid");
+  let job = null;
+  let dirty = null;
+  let logs = null; // the viewer, for as long as its tab is shown
+  document.title = `${name} · Training jobs`;
+
+  const head = el("div", { class: "job-head" });
+  const tabs = el("nav", { class: "tabs", "aria-label": "Parts of this job" });
+  const body = el("div", { class: "tab-body" });
+  fill(view, el("p", { class: "crumbs" }, el("a", { href: "/jobs" }, "Jobs"), " / ",
+    el("a", { href: `/jobs?namespace=${encodeURIComponent(namespace)}` }, namespace)), head, tabs, body);
+  fill(head, el("h1", {}, name));
+
+  async function load() {
+    try {
+      if (!uid) uid = await uidOf(namespace, name, scope.signal);
+      job = await get(`/api/jobs/${encodeURIComponent(uid)}`, {}, scope.signal);
+    } catch (error) {
+      if (isAbort(error)) return;
+      if (job === null) fill(body, notThere(error));
+      else failure(error);
+      return;
+    }
+    showHead();
+    showTab();
+  }
+
+  function showHead() {
+    const { row, rights } = job;
+    const why = explanation(row);
+    const title = el("h1", {}, row.name);
+    fill(head, el("div", { class: "job-title" }, title, phaseMark(row.phase),
+      row.source === "history" && el("span", { class: "tag" }, "history"),
+      el("span", { class: "space" }), buttons(row, rights ?? {})),
+    why && el("p", { class: isOver(row) && row.phase === "Failed" ? "why why-failed" : "why" }, row.reason && el("strong", {}, row.reason), row.reason && " ", why === row.reason ? "" : why),
+    el("dl", { class: "facts" }, facts(row)));
+    fill(tabs, TABS.map(([part, label]) => el("a", { href: jobAddress(row, part && `/${part}`), "aria-current": part === tab ? "page" : null }, label)));
+  }
+
+  function buttons(row, rights) {
+    const button = (action, label, extra = {}) => el("button", { type: "button", onclick: () => act(action), ...extra }, label);
+    const living = row.source === "live" && !isOver(row);
+    const wanted = [];
+    if (living && rights.patch) {
+      wanted.push(row.suspended ? button("resume", "Resume") : button("suspend", "Suspend"));
+      if (!row.shutdown) wanted.push(button("stop", "Stop"));
+      else if (row.shutdown !== "Immediate") wanted.push(button("terminate", "Stop at once"));
+    }
+    if (rights.create && isOver(row)) wanted.push(button("run-again", "Run again", { class: "primary" }));
+    if (row.source === "live" && rights.delete) wanted.push(button("delete", "Delete", { class: "danger" }));
+    return el("span", { class: "buttons" }, wanted);
+  }
+
+  function facts(row) {
+    const pairs = [
+      ["Ranks", rankBar(row.ranks)], ["Duration", lastedOf(row)], ["Created", age(row.created)],
+      ["Started", row.started && age(row.started)], ["Ended", row.completed && age(row.completed)],
+      ["Attempt", row.attempt === null || row.attempt === undefined ? null : `${row.attempt + 1}`], ["Restarts", row.restarts ? String(row.restarts) : null],
+      ["Exit code", row.exitCode ?? null], ["Record", row.record && row.record !== "NotRequired" ? row.record : null],
+      ["Shutdown", row.shutdown], ["Labels", labelsOf(row.labels)],
+    ];
+    return pairs.filter(([, value]) => value !== null && value !== undefined && value !== false)
+      .map(([label, value]) => el("div", {}, el("dt", {}, label), el("dd", {}, value)));
+  }
+
+  function showTab() {
+    if (tab === "logs") {
+      if (!logs) {
+        body.replaceChildren();
+        logs = logsView(body, job, scope);
+      }
+      logs.jobChanged(job);
+      return;
+    }
+    logs?.end();
+    logs = null;
+    if (tab === "manifest") manifest();
+    else fill(body, overview());
+  }
+
+  function overview() {
+    const { ranks, files } = job;
+    return el("div", { class: "overview" },
+      el("div", {}, el("section", {}, el("h2", {}, "Ranks"), ranks?.length ? ranksTable(ranks) : el("p", { class: "muted" }, "No pod has been made yet.")),
+        files && el("section", {}, el("h2", {}, "Files"), filesOf(files))),
+      el("section", {}, el("h2", {}, "Timeline"), timeline(job)));
+  }
+
+  function ranksTable(ranks) {
+    const weight = { Failed: 0, Waiting: 1, Terminating: 2, Running: 3, Gone: 4, Succeeded: 5 };
+    const sorted = ranks.length > RANKS_SHOWN ? [...ranks].sort((a, b) => (weight[a.state] ?? 9) - (weight[b.state] ?? 9) || a.rank - b.rank) : ranks;
+    const heads = ["Rank", "State", "Pod", "Node", "Restarts", "Started", "Exit", ""];
+    const line = (rank) => el("tr", {}, el("td", { class: "number" }, rank.rank), el("td", {}, phaseMark(rank.state), rank.reason && el("div", { class: "muted small" }, rank.reason)),
+      el("td", { class: "mono" }, rank.pod ?? "–"), el("td", { class: "mono" }, rank.node ?? "–"), el("td", { class: "number" }, whole(rank.restarts)),
+      el("td", { class: "age" }, age(rank.started)), el("td", { class: "number" }, rank.exitCode ?? "–"),
+      el("td", {}, el("a", { href: `${jobAddress(job.row, "/logs")}&rank=${rank.rank}`, "aria-label": `Logs of rank ${rank.rank}` }, "Logs")));
+    return [el("div", { class: "scroll-x" }, el("table", { class: "plain", "aria-label": "Ranks" },
+      el("thead", {}, el("tr", {}, heads.map((each) => el("th", { scope: "col" }, each)))),
+      el("tbody", {}, sorted.slice(0, RANKS_SHOWN).map(line)))),
+    ranks.length > RANKS_SHOWN && el("p", { class: "muted" }, `${RANKS_SHOWN} of ${plural(ranks.length, "rank")}, those that need a look first.`)];
+  }
+
+  function manifest() {
+    const copy = el("button", { type: "button", onclick: async () => {
+      try {
+        await navigator.clipboard.writeText(job.manifest);
+        announce("The manifest has been copied.");
+      } catch {
+        failure(new Error("This browser lets the page copy only over HTTPS or on localhost. Mark the text instead."));
+      }
+    } }, "Copy");
+    if (body.dataset.manifest === job.manifest && body.querySelector("pre.manifest")) return;
+    body.dataset.manifest = job.manifest;
+    fill(body, el("div", { class: "toolbar" }, copy), el("pre", { class: "manifest", tabindex: "0", "aria-label": "Manifest" }, job.manifest ?? ""));
+  }
+
+  async function act(action) {
+    const results = await confirmAction(action, [job.row]);
+    const again = results?.find((result) => result.ok && result.name);
+    if (action === "run-again" && again) go(jobAddress({ namespace, name: again.name, uid: null }));
+    else if (action === "delete" && results?.some((result) => result.ok)) go("/jobs");
+    else if (results) loadSoon();
+  }
+
+  function loadSoon() {
+    if (dirty) return;
+    dirty = setTimeout(() => {
+      dirty = null;
+      load();
+    }, AGAIN_MS);
+  }
+
+  function received(message) {
+    if (message.type === "error") failure(new Error(message.message));
+    const rows = message.rows ?? (message.row ? [message.row] : []);
+    const row = rows.find((each) => each.uid === uid);
+    if (row && job) {
+      job = { ...job, row };
+      showHead();
+      logs?.jobChanged(job);
+    }
+    if (["delta", "snapshot", "resync"].includes(message.type)) loadSoon();
+  }
+
+  function show(found) {
+    tab = found.parameters.tab ?? "";
+    if (!job) return;
+    showHead();
+    showTab();
+    logs?.addressChanged(found.search);
+  }
+
+  load().then(() => {
+    if (uid && !scope.signal.aborted) scope.add(subscribe(() => ({ kind: "job", uid }), received));
+  });
+  const to = (part) => () => go(jobAddress({ namespace, name, uid }, part));
+  scope.add(() => clearTimeout(dirty), () => logs?.end(), addKeys({
+    o: [to(""), "Overview"], l: [to("/logs"), "Logs"], m: [to("/manifest"), "Manifest"], u: [() => go("/jobs"), "Up to the list"],
+  }));
+  return show;
+}
+
+// The newest job of this name: a link without a uid is a name that somebody typed.
+async function uidOf(namespace, name, signal) {
+  for (let tries = 0; ; tries += 1) {
+    const { items } = await get("/api/jobs", { namespace, text: name, sort: "-created", limit: 200 }, signal);
+    const found = items.find((row) => row.name === name && row.namespace === namespace);
+    if (found) return found.uid;
+    // One that was just made may not have come by the watch yet.
+    if (tries === 3) throw new Error(`There is no job ${name} in ${namespace}, and no record of one.`);
+    await new Promise((resolve) => { setTimeout(resolve, 500); });
+  }
+}
+
+function notThere(error) {
+  return el("div", { class: "empty", role: "alert" }, el("h2", {}, "This job can not be shown"), el("p", {}, error.message),
+    el("p", {}, el("a", { href: "/jobs" }, "Show all jobs")));
+}
+
+function labelsOf(labels) {
+  const pairs = Object.entries(labels ?? {}).slice(0, 20);
+  return pairs.length ? pairs.map(([key, value]) => el("a", { class: "tag", href: `/jobs?label=${encodeURIComponent(`${key}=${value}`)}`, title: `All jobs with ${key}=${value}` }, `${key}=${value}`)) : null;
+}
+
+function filesOf({ path, bytes: size, goesAt, kept }) {
+  return el("p", {}, el("code", {}, path), size !== null && size !== undefined && ` · ${bytes(size)}`,
+    kept ? " · kept" : goesAt && [" · goes ", el("time", { datetime: goesAt, title: exact(goesAt) }, new Date(goesAt).toLocaleDateString("en-GB", { dateStyle: "medium" }))]);
+}
+

@@ -1,0 +1,278 @@
+// The list of jobs: what lives and what has ended, filtered, counted, sorted and paged by the server.
+//
+// Rows change where they are. Their order stands still: a job that is new, or that a change would put
+// elsewhere, waits behind "3 new jobs" until it is asked for. Limits: 200 rows a page, of which the
+// page keeps nothing but what it shows; 2,000 uids of new jobs, above which it says "many".
+
+import { get, isAbort } from "./api.js";
+import { confirmAction, MOST_AT_ONCE } from "./dialog.js";
+import { el, fill } from "./el.js";
+import { PHASES, phaseMark, plural, whole } from "./format.js";
+import { jobRow } from "./jobrow.js";
+import { keyedList } from "./keyed.js";
+import { addKeys } from "./keys.js";
+import { announce, failure } from "./notice.js";
+import { go, jobAddress, refine } from "./router.js";
+import { subscribe } from "./socket.js";
+
+const PAGE = 100;
+const MOST_NEW = 2_000;
+const COLUMNS = [
+  ["", "select"], ["Phase", "phase-cell", "phase"], ["Name", "name", "name"], ["Namespace", "where"], ["Ranks", "ranks"],
+  ["Restarts", "number"], ["Created", "age", "created"], ["Duration", "age lasted", "duration"], ["Detail", "detail"],
+];
+const PERIODS = [["", "Any time"], ["1h", "Last hour"], ["1d", "Last day"], ["7d", "Last 7 days"], ["30d", "Last 30 days"]];
+const PERIOD_MS = { "1h": 3_600_000, "1d": 86_400_000, "7d": 604_800_000, "30d": 2_592_000_000 };
+const BULK = ["suspend", "resume", "stop", "delete"];
+
+export function jobsPage(view, route, scope) {
+  document.title = "Training jobs";
+  const rows = new Map(); // uid -> Row, of this page of the list
+  const selected = new Set();
+  const fresh = new Set(); // uids of jobs that are not in this list yet
+  let search = route.search;
+  let answer = null;
+  let leave = null;
+  let asked = null;
+  let cursorAt = -1;
+
+  const text = el("input", { type: "search", placeholder: "Name …", "aria-label": "Search in names", class: "search", oninput: () => typed() });
+  const label = el("input", { type: "text", placeholder: "label=value", "aria-label": "Filter by labels", spellcheck: "false",
+    onchange: () => refine({ label: label.value.trim(), cursor: null }) });
+  const namespace = el("select", { "aria-label": "Namespace", onchange: () => refine({ namespace: namespace.value, cursor: null }) });
+  const period = el("select", { "aria-label": "Created", onchange: () => refine({ period: period.value, cursor: null }) },
+    PERIODS.map(([value, name]) => el("option", { value }, name)));
+  const chips = el("div", { class: "chips", role: "group", "aria-label": "Phase" });
+  const freshBar = el("button", { type: "button", class: "fresh", hidden: true, onclick: () => newest() });
+  const freshLive = el("div", { role: "status", "aria-live": "polite" }, freshBar);
+  const bulk = el("div", { class: "bulk", role: "region", "aria-label": "Chosen jobs", hidden: true });
+  const all = el("input", { type: "checkbox", "aria-label": "Choose all jobs of this page", onchange: () => chooseAll(all.checked) });
+  const heads = COLUMNS.map(([name, kind, sort]) => head(name, kind, sort));
+  const body = el("tbody");
+  const table = el("table", { class: "jobs", "aria-label": "Jobs" }, el("thead", {}, el("tr", {}, heads)), body);
+  const empty = el("div", { class: "empty", hidden: true });
+  const foot = el("div", { class: "foot" });
+  const list = keyedList(body, (row) => row.uid, (row) => jobRow(row, { isChosen: (uid) => selected.has(uid), choose }));
+  fill(view, el("h1", { class: "hidden" }, "Jobs"),
+    el("div", { class: "filters", role: "search" }, text, namespace, label, period), chips, freshLive, bulk,
+    el("div", { class: "scroll-x" }, table), empty, foot);
+
+  function head(name, kind, sort) {
+    if (kind === "select") return el("th", { class: kind, scope: "col" }, all);
+    if (!sort) return el("th", { class: kind, scope: "col" }, name);
+    return el("th", { class: kind, scope: "col", "data-sort": sort }, el("button", { type: "button", onclick: () => {
+      const now = search.get("sort") ?? "-created";
+      refine({ sort: now === sort ? `-${sort}` : sort === "created" && now !== "-created" ? null : sort, cursor: null });
+    } }, name));
+  }
+
+  function filter() {
+    const labels = (search.get("label") ?? "").split(/[\s,]+/).filter(Boolean);
+    return { namespace: search.get("namespace"), phase: search.get("phase"), label: labels, text: search.get("text") };
+  }
+
+  async function load({ quiet = false } = {}) {
+    asked?.abort();
+    asked = new AbortController();
+    const signal = AbortSignal.any([asked.signal, scope.signal]);
+    const since = PERIOD_MS[search.get("period")];
+    if (!quiet) table.setAttribute("aria-busy", "true");
+    try {
+      answer = await get("/api/jobs", { ...filter(), sort: search.get("sort"), cursor: search.get("cursor"), limit: PAGE,
+        since: since && new Date(Date.now() - since).toISOString().replace(/\.\d+/, "") }, signal);
+    } catch (error) {
+      if (!isAbort(error)) failure(error);
+      return;
+    } finally {
+      table.removeAttribute("aria-busy");
+    }
+    rows.clear();
+    fresh.clear();
+    for (const row of answer.items) rows.set(row.uid, row);
+    for (const uid of selected) if (!rows.has(uid)) selected.delete(uid);
+    list.show(answer.items);
+    showCounts(answer);
+    showFresh();
+    showBulk();
+    follow();
+  }
+
+  // Subscribes from the position that this page of the list had, so that nothing between is missed.
+  function follow() {
+    leave?.();
+    leave = subscribe(() => ({ kind: "jobs", filter: filter(), position: answer.position }), (message) => {
+      if (message.seq) answer.position = message.seq;
+      if (message.type === "resync") load({ quiet: true });
+      else if (message.type === "delta") changed(message);
+      else if (message.type === "error") failure(new Error(message.message));
+    });
+  }
+
+  function changed({ rows: changes = [], gone = [], counts, total }) {
+    for (const row of changes) {
+      if (rows.has(row.uid)) {
+        rows.set(row.uid, row);
+        list.update(row);
+      } else if (fresh.size < MOST_NEW) {
+        fresh.add(row.uid);
+      }
+    }
+    for (const uid of gone) {
+      fresh.delete(uid);
+      const row = rows.get(uid);
+      if (row && row.source === "live") list.update({ ...row, gone: true });
+    }
+    if (counts) showCounts({ ...answer, counts, total: total ?? answer.total });
+    // The list that is empty has no order to keep.
+    if (fresh.size && rows.size === 0) load({ quiet: true });
+    else showFresh();
+    showBulk();
+  }
+
+  function showFresh() {
+    freshBar.hidden = fresh.size === 0;
+    fill(freshBar, fresh.size >= MOST_NEW ? "Many new jobs · show them" : `${plural(fresh.size, "new job")} · show ${fresh.size === 1 ? "it" : "them"}`);
+  }
+
+  function newest() {
+    if (search.get("cursor")) refine({ cursor: null });
+    else load();
+    scrollTo(0, 0);
+  }
+
+  function showCounts(now) {
+    answer = now;
+    const { counts, total, namespaces } = now;
+    const chosen = search.get("phase") ?? "";
+    const sum = Object.values(counts).reduce((a, b) => a + b, 0);
+    const chip = (phase, count) => el("button", { type: "button", class: "chip", "aria-pressed": String(phase === chosen),
+      onclick: () => refine({ phase: phase === chosen ? null : phase, cursor: null }) },
+    phase ? phaseMark(phase) : "All", el("span", { class: "count" }, whole(count)));
+    const focused = [...chips.children].indexOf(document.activeElement);
+    fill(chips, chip("", sum), PHASES.filter((phase) => counts[phase] || phase === chosen).map((phase) => chip(phase, counts[phase] ?? 0)));
+    chips.children[focused]?.focus();
+    const options = ["", ...namespaces];
+    if (search.get("namespace") && !options.includes(search.get("namespace"))) options.push(search.get("namespace"));
+    if (namespace.dataset.options !== options.join()) {
+      namespace.dataset.options = options.join();
+      fill(namespace, options.map((name) => el("option", { value: name }, name || "All namespaces")));
+    }
+    namespace.value = search.get("namespace") ?? "";
+    showEmpty();
+    const next = el("button", { type: "button", disabled: !now.next, onclick: () => refine({ cursor: now.next }) }, "Next page");
+    const first = el("button", { type: "button", disabled: !search.get("cursor"), onclick: () => refine({ cursor: null }) }, "First page");
+    fill(foot, el("span", {}, `${whole(rows.size)} of ${whole(total)}${now.totalIsPartial ? " and more in the history" : ""}`),
+      now.history && !now.history.available && now.history.message && el("span", { class: "muted" }, now.history.message),
+      el("span", { class: "space" }), (now.next || search.get("cursor")) && [first, next]);
+  }
+
+  function showEmpty() {
+    const nothing = rows.size === 0;
+    empty.hidden = !nothing;
+    table.hidden = nothing;
+    if (!nothing) return;
+    const filtered = ["namespace", "phase", "label", "text", "period", "cursor"].some((name) => search.get(name));
+    if (filtered) {
+      fill(empty, el("h2", {}, "No job matches"), el("p", {}, el("button", { type: "button", onclick: () => go("/jobs") }, "Clear all filters")));
+    } else {
+      fill(empty, el("h2", {}, "No training jobs yet"), el("p", {}, "Submit the first one. This list shows it as soon as it is there:"),
+        el("pre", { class: "command" }, "kubectl apply -f manifests/samples/digits.yaml"),
+        el("p", { class: "muted" }, "Two ranks learn to read digits, in about a minute on one node."));
+    }
+  }
+
+  function choose(uid, yes) {
+    if (yes) selected.add(uid);
+    else selected.delete(uid);
+    showBulk();
+  }
+
+  function chooseAll(yes) {
+    for (const row of rows.values()) {
+      if (yes && row.source === "live") selected.add(row.uid);
+      else selected.delete(row.uid);
+      list.update(row);
+    }
+    showBulk();
+  }
+
+  function showBulk() {
+    const jobs = [...selected].map((uid) => rows.get(uid));
+    all.checked = jobs.length > 0 && jobs.length === [...rows.values()].filter((row) => row.source === "live").length;
+    all.indeterminate = jobs.length > 0 && !all.checked;
+    bulk.hidden = jobs.length === 0;
+    if (bulk.dataset.chosen === [...selected].join()) return;
+    bulk.dataset.chosen = [...selected].join();
+    fill(bulk, el("strong", {}, `${plural(jobs.length, "job")} chosen`),
+      BULK.map((action) => el("button", { type: "button", class: action === "delete" ? "danger" : "", onclick: () => act(action) },
+        { suspend: "Suspend …", resume: "Resume …", stop: "Stop …", delete: "Delete …" }[action])),
+      el("span", { class: "space" }), el("button", { type: "button", class: "quiet", onclick: () => chooseAll(false) }, "Choose none"));
+  }
+
+  async function act(action) {
+    const jobs = [...selected].map((uid) => rows.get(uid));
+    if (jobs.length > MOST_AT_ONCE) announce(`Only the first ${MOST_AT_ONCE} are taken at once.`);
+    const results = await confirmAction(action, jobs);
+    for (const result of results ?? []) {
+      selected.delete(result.uid);
+      const row = rows.get(result.uid);
+      if (row) list.update(row);
+    }
+    showBulk();
+  }
+
+  let typing = null;
+  function typed() {
+    clearTimeout(typing);
+    typing = setTimeout(() => refine({ text: text.value.trim(), cursor: null }, { replace: true }), 250);
+  }
+
+  function move(step) {
+    const links = [...body.querySelectorAll("a.job-name")];
+    if (!links.length) return;
+    const at = links.indexOf(document.activeElement.closest?.("tr")?.querySelector("a.job-name") ?? null);
+    cursorAt = Math.min(links.length - 1, Math.max(0, (at < 0 ? cursorAt : at) + step));
+    links[cursorAt].focus();
+  }
+
+  function focusedRow() {
+    return rows.get(document.activeElement.closest?.("tr[data-uid]")?.dataset.uid);
+  }
+
+  function withFocused(work) {
+    const row = focusedRow();
+    if (row) work(row);
+  }
+
+  function show(found) {
+    search = found.search;
+    if (document.activeElement !== text) text.value = search.get("text") ?? "";
+    label.value = search.get("label") ?? "";
+    period.value = search.get("period") ?? "";
+    const sort = search.get("sort") ?? "-created";
+    for (const cell of heads) {
+      if (!cell.dataset.sort) continue;
+      if (cell.dataset.sort === sort.replace(/^-/, "")) cell.setAttribute("aria-sort", sort.startsWith("-") ? "descending" : "ascending");
+      else cell.removeAttribute("aria-sort");
+    }
+    leave?.();
+    leave = null;
+    load();
+  }
+
+  scope.add(() => leave?.(), () => asked?.abort(), () => clearTimeout(typing), addKeys({
+    "/": [() => text.focus(), "Search"],
+    j: [() => move(1), "Next job"],
+    k: [() => move(-1), "Job before"],
+    Enter: [() => withFocused((row) => go(jobAddress(row))), "Open the job"],
+    l: [() => withFocused((row) => go(jobAddress(row, "/logs"))), "Open its logs"],
+    x: [() => withFocused((row) => {
+      choose(row.uid, !selected.has(row.uid));
+      list.update(row);
+    }), "Choose the job, or not"],
+    r: [() => newest(), "Load the list again"],
+    Escape: [() => document.activeElement.blur(), "Leave the field"],
+  }));
+  show(route);
+  return show;
+}

@@ -1,0 +1,37 @@
+// The form for the user's own Kubernetes token. The page does not keep the token: the server answers
+// with a cookie that no script can read.
+
+import { post } from "./api.js";
+import { el, fill } from "./el.js";
+
+export function loginPage(view, scope, onDone) {
+  document.title = "Log in · Training jobs";
+  const problem = el("p", { class: "problem", role: "alert" });
+  const token = el("input", { type: "password", id: "token", name: "token", autocomplete: "off", spellcheck: "false", required: true, "aria-describedby": "token-help" });
+  const button = el("button", { class: "primary" }, "Log in");
+  const form = el("form", { class: "login", onsubmit: (event) => {
+    event.preventDefault();
+    submit();
+  } },
+  el("h1", {}, "Log in"), el("label", { for: "token" }, "Your Kubernetes token"), token,
+  el("p", { id: "token-help", class: "muted" }, "You see here what this token may see in the cluster, and do what it may do. A token for a day:"),
+  el("pre", { class: "command" }, "kubectl create token SERVICEACCOUNT --duration 24h"), problem, button);
+
+  async function submit() {
+    button.disabled = true;
+    fill(problem);
+    try {
+      await post("/api/login", { token: token.value.trim() }, scope.signal);
+      token.value = "";
+      await onDone();
+    } catch (error) {
+      fill(problem, error.message);
+      token.focus();
+    } finally {
+      button.disabled = false;
+    }
+  }
+
+  fill(view, form);
+  token.focus();
+}

@@ -1,0 +1,62 @@
+// How one line of a log looks: rank, time, colours, and what was searched for. Text stays text.
+// Limits: 16 KiB of a line are shown, and 200 places of a line marked.
+
+import { ansiNodes } from "./ansi.js";
+import { el } from "./el.js";
+import { bytes } from "./format.js";
+
+const LONGEST = 16_384;
+const MOST_MARKS = 200;
+const RANK = /^\[rank (\d+)\] /;
+const TIME = /^(\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) /;
+
+export function hasTime(line) {
+  return typeof line === "string" && TIME.test(line.replace(RANK, ""));
+}
+
+// The nodes of a line: with its time, with its rank; `needle` is lower case, or "".
+export function lineNodes(line, { times, needle, ranks }) {
+  if (typeof line !== "string") return [el("span", { class: "gap" }, `⋯ ${line.gap} ⋯`)];
+  const nodes = [];
+  let rest = line;
+  const rank = RANK.exec(rest);
+  if (rank) {
+    if (ranks) nodes.push(el("span", { class: `rank rank-${rank[1] % 8}` }, rank[1]));
+    rest = rest.slice(rank[0].length);
+  }
+  const time = TIME.exec(rest);
+  if (time) {
+    rest = rest.slice(time[0].length);
+    if (times) nodes.push(el("span", { class: "stamp", title: time[1] }, time[2]));
+  }
+  rest = lastState(rest);
+  const text = el("span", { class: "text" }, ansiNodes(rest.slice(0, LONGEST)));
+  if (rest.length > LONGEST) text.append(el("span", { class: "cut" }, ` … ${bytes(rest.length - LONGEST)} more of this line: download the log to see them`));
+  if (needle) mark(text, needle);
+  nodes.push(text);
+  return nodes;
+}
+
+// A progress bar writes over itself with `\r`: what stands at the end is what a terminal shows.
+function lastState(text) {
+  if (!text.includes("\r")) return text;
+  return text.split("\r").filter(Boolean).at(-1) ?? "";
+}
+
+function mark(root, needle) {
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  const texts = [];
+  while (walker.nextNode()) texts.push(walker.currentNode);
+  let left = MOST_MARKS;
+  for (let node of texts) {
+    for (; left > 0; left -= 1) {
+      const at = node.data.toLowerCase().indexOf(needle);
+      if (at < 0) break;
+      const hit = node.splitText(at);
+      node = hit.splitText(needle.length);
+      const marked = el("mark");
+      hit.replaceWith(marked);
+      marked.append(hit);
+    }
+  }
+}

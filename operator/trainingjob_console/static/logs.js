@@ -1,0 +1,362 @@
+// The log viewer: one for live and archived logs, of a rank or of all merged.
+//
+// A live log is read to its end over HTTP and followed over the socket from that byte on. When its pod
+// goes and the log has been archived, the viewer goes on in the archive, at the same place, by itself.
+// What it keeps is bounded in `logwindow.js` (4 MiB), what it draws in `virtual.js` (some 70 lines).
+
+import { get, isAbort } from "./api.js";
+import { el, fill } from "./el.js";
+import { bytes } from "./format.js";
+import { addKeys } from "./keys.js";
+import { hasTime, lineNodes } from "./logline.js";
+import { logSearch } from "./logsearch.js";
+import { LogWindow } from "./logwindow.js";
+import { announce } from "./notice.js";
+import { refine } from "./router.js";
+import { subscribe } from "./socket.js";
+import { remember, remembered } from "./store.js";
+import { virtualList } from "./virtual.js";
+
+const LINE_PX = 18;
+const NEAR = 300; // lines from the edge of the window at which more is asked for
+const TAIL = -262_144;
+const BEFORE = 65_536; // bytes above a place that is jumped to
+const AGAIN_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
+
+export function logsView(parent, firstJob, pageScope) {
+  const uid = firstJob.row.uid;
+  const base = `/api/jobs/${encodeURIComponent(uid)}/logs`;
+  const ending = new AbortController();
+  const signal = AbortSignal.any([ending.signal, pageScope.signal]);
+  let job = firstJob;
+  let search = new URLSearchParams(location.search);
+  let sources = [];
+  let source = null; // of `sources`, or the one that merges them
+  let log = new LogWindow(read, changed);
+  let follow = false;
+  let times = remembered("timestamps", "no") === "yes";
+  let needle = "";
+  let target = null; // the byte that the address points at
+  let leave = null;
+  let looking = null;
+  let version = "";
+
+  const choice = el("select", { "aria-label": "Log", onchange: () => refine({ source: choice.value, rank: null, at: null }) });
+  const state = el("span", { class: "tag", role: "status", "aria-live": "polite" });
+  const followButton = toggle("Follow", "Stay at the end", () => (follow ? setFollow(false) : toEnd()));
+  const timesButton = toggle("Times", "Show the times of lines", () => setTimes(!times));
+  const errorButton = el("button", { type: "button", onclick: () => toError() }, "First error");
+  const download = el("a", { class: "button", download: "" }, "Download");
+  const finder = logSearch({ search: findOnServer, goTo, mark: (text) => {
+    needle = text.toLowerCase();
+    lines.redraw();
+  } });
+  const scroller = el("div", { class: "log", tabindex: "0", role: "log", "aria-live": "off", "aria-label": "Log" });
+  const place = el("input", { type: "range", min: "0", max: "1000", value: "0", "aria-label": "Place in the log", onchange: () => toShare(place.value / 1000) });
+  const where = el("span", { class: "log-where" });
+  const message = el("div", { class: "log-message", hidden: true });
+  const toolbar = el("div", { class: "toolbar", role: "toolbar", "aria-label": "Log" }, choice, state, followButton, timesButton,
+    el("button", { type: "button", onclick: () => toStart() }, "Start"), el("button", { type: "button", onclick: () => toEnd() }, "End"), errorButton,
+    finder.field, el("span", { class: "space" }), download);
+  parent.append(el("div", { class: "log-view" }, toolbar, finder.panel, el("div", { class: "log-frame" }, scroller, message), el("div", { class: "log-foot" }, place, where)));
+
+  const lines = virtualList(scroller, {
+    height: LINE_PX, count: () => log.count, keyAt: (i) => log.base + i, draw, onShown: shown,
+  });
+
+  function toggle(label, title, onclick) {
+    return el("button", { type: "button", class: "toggle", "aria-pressed": "false", title, onclick }, label);
+  }
+
+  function draw(index, node) {
+    const line = log.line(index);
+    node.classList.toggle("target", target !== null && index === target);
+    if (node.shownLine === line) return;
+    node.shownLine = line;
+    const link = el("button", { type: "button", class: "link-line", tabindex: "-1", "aria-label": "Link to this line", title: "Link to this line", onclick: () => linkTo(node) });
+    fill(node, link, lineNodes(line, { times, needle, ranks: source.id === "merged" }));
+    node.setAttribute("aria-rowindex", index + 1);
+    node.key = log.base + index;
+  }
+
+  function linkTo(node) {
+    const index = node.key - log.base;
+    target = index;
+    refine({ source: source.id, rank: null, at: String(log.offsetOf(index)) }, { replace: true, render: false });
+    for (const each of scroller.querySelectorAll(".target")) each.classList.remove("target");
+    node.classList.add("target");
+    navigator.clipboard?.writeText(location.href).then(() => announce("The link to this line has been copied."), () => announce("The address now links to this line."));
+  }
+
+  async function read(offset, limit) {
+    return get(`${base}/${encodeURIComponent(source.id)}`, { offset: String(offset), limit }, signal);
+  }
+
+  function changed({ above, anew = false }) {
+    if (anew) lines.redraw();
+    if (target !== null) target += above;
+    if (above) lines.shift(above);
+    if (log.count && timesButton.hidden) timesButton.hidden = !hasTime(log.line(log.count - 1)) && !hasTime(log.line(0));
+    if (follow) {
+      lines.setSize();
+      scroller.scrollTop = scroller.scrollHeight;
+    }
+    lines.refresh();
+    showState();
+  }
+
+  // Asks for more where the edge of the window is near; says where in the log this is.
+  function shown(first, last) {
+    if (!follow) guarded(first < NEAR && log.start > log.floor ? log.moreAbove() : last > log.count - NEAR && !log.atEnd ? log.moreBelow() : null);
+    const span = log.end - log.start;
+    const at = log.count ? log.start + span * Math.min(1, (first + last) / 2 / log.count) : 0;
+    const share = follow || !log.size ? 1 : Math.min(1, at / log.size);
+    if (document.activeElement !== place) place.value = Math.round(share * 1000);
+    place.setAttribute("aria-valuetext", `${Math.round(share * 100)} percent`);
+    fill(where, log.size ? `${bytes(Math.round(share * log.size))} of ${bytes(log.size)}` : "");
+  }
+
+  let lastTop = 0;
+  scroller.addEventListener("scroll", () => {
+    const top = scroller.scrollTop;
+    const bottom = scroller.scrollHeight - scroller.clientHeight - top;
+    if (follow && top < lastTop && bottom > 2 * LINE_PX) setFollow(false);
+    else if (!follow && top > lastTop && bottom < 2 && log.atEnd && isLive()) setFollow(true);
+    lastTop = top;
+    lines.refresh();
+  }, { passive: true });
+
+  const isLive = () => source?.state === "live" || (source?.id === "merged" && sources.some((each) => each.state === "live"));
+
+  function setFollow(yes) {
+    follow = yes;
+    followButton.setAttribute("aria-pressed", String(yes));
+    if (yes) changed({ above: 0 });
+  }
+
+  function setTimes(yes) {
+    times = yes;
+    timesButton.setAttribute("aria-pressed", String(yes));
+    remember("timestamps", yes ? "yes" : null);
+    lines.redraw();
+  }
+
+  async function guarded(promise) {
+    try {
+      await promise;
+    } catch (error) {
+      if (!isAbort(error)) showMessage(error.message, true);
+    }
+  }
+
+  const toStart = () => guarded((async () => {
+    setFollow(false);
+    await log.jump(0);
+    scroller.scrollTop = 0;
+  })());
+
+  const toEnd = () => guarded((async () => {
+    if (!log.atEnd || !log.chunks.length) await log.jump(TAIL);
+    setFollow(isLive());
+    lines.setSize();
+    scroller.scrollTop = scroller.scrollHeight;
+    lines.refresh();
+  })());
+
+  const toShare = (share) => (share >= 0.995 ? toEnd() : goTo(Math.floor(share * log.size), { pointed: false }));
+
+  function goTo(offset, { pointed = true } = {}) {
+    return guarded((async () => {
+      setFollow(false);
+      if (log.indexAt(offset) === null) {
+        await log.jump(Math.max(0, offset - BEFORE));
+        while (log.indexAt(offset) === null && !log.atEnd && log.end <= offset) await log.moreBelow();
+      }
+      const index = log.indexAt(offset);
+      target = pointed ? index : null;
+      lines.setSize();
+      lines.scrollTo(index ?? 0, 0.3);
+      lines.refresh();
+      for (const each of scroller.querySelectorAll(".target")) each.classList.remove("target");
+    })());
+  }
+
+  const toError = () => goTo(source.firstError);
+
+  function findOnServer(text, from) {
+    return get(`${base}/${encodeURIComponent(source.id)}/search`, { text, from: String(from), limit: 1000 }, signal);
+  }
+
+  function showMessage(text, problem = false) {
+    message.hidden = !text;
+    message.classList.toggle("problem", problem);
+    fill(message, text ?? "");
+  }
+
+  function showState() {
+    const word = isLive() ? "Live" : source ? "Archived" : "";
+    fill(state, word);
+    state.className = `tag ${isLive() ? "tag-live" : ""}`;
+    state.hidden = !word;
+    followButton.hidden = !isLive();
+    if (source && log.count === 0) showMessage(isLive() ? "Nothing has been written yet." : "This log is empty.");
+    else if (log.count) showMessage(null);
+  }
+
+  async function loadSources() {
+    const answer = await get(base, {}, signal);
+    sources = answer.sources;
+    const several = new Set(sources.map((each) => each.rank)).size > 1 || sources.length > 1;
+    const options = several ? [{ id: "merged", label: "All ranks, merged" }, ...sources] : sources;
+    fill(choice, options.map((each) => el("option", { value: each.id }, each.label ?? labelOf(each, sources))));
+    if (!sources.length) showMessage(answer.message ?? (job.row.waiting ? `No log yet: ${job.row.waiting}` : "There is no log of this job."));
+    return sources;
+  }
+
+  function wanted() {
+    const id = search.get("source");
+    if (id === "merged" && sources.length) return { id: "merged", state: null, firstError: null };
+    const exact = sources.find((each) => each.id === id);
+    if (exact || !sources.length) return exact ?? null;
+    const [, attempt, rank, container] = /^archive:(\d+):(\d+):(.+)$/.exec(id ?? "") ?? [];
+    const liveRank = /^live:(\d+):/.exec(id ?? "")?.[1];
+    const number = Number(search.get("rank") ?? rank ?? liveRank ?? 0);
+    const fits = sources.filter((each) => each.rank === number && (container === undefined || each.container === container)
+      && (attempt === undefined || each.attempt === Number(attempt)));
+    const newest = (fits.length ? fits : sources).toSorted((a, b) => b.attempt - a.attempt || (a.state === "live" ? -1 : 1) - (b.state === "live" ? -1 : 1));
+    return newest.find((each) => each.container === "main" || each.container === newest[0].container) ?? newest[0];
+  }
+
+  // Shows a source: at the place of the address, else at its end.
+  async function openSource(next, { at = null } = {}) {
+    leave?.();
+    leave = null;
+    source = next;
+    target = null;
+    log = new LogWindow(read, changed);
+    lines.redraw();
+    timesButton.hidden = true;
+    if (!source) return;
+    choice.value = source.id;
+    scroller.setAttribute("aria-label", `Log: ${choice.selectedOptions[0]?.textContent ?? source.id}`);
+    download.href = `${base}/${encodeURIComponent(source.id)}/download`;
+    errorButton.disabled = source.firstError === null || source.firstError === undefined;
+    errorButton.title = errorButton.disabled ? "No error has been found in this log" : "";
+    finder.reset();
+    if (at !== null) await goTo(at);
+    else await toEnd();
+    if (isLive() && !signal.aborted) followSource();
+  }
+
+  function followSource() {
+    const followed = source;
+    leave = subscribe(() => ({ kind: "logs", uid, source: followed.id, offset: log.atEnd ? log.end : log.size }), (received) => {
+      if (received.type === "log" || (received.type === "snapshot" && received.text !== undefined)) takeLive(received);
+      else if (received.type === "gap") log.gap(received);
+      else if (received.type === "resync") guarded(log.jump(TAIL).then(() => setFollow(true)));
+      else if (received.type === "error") showMessage(received.message, true);
+      else if (received.type === "end") hasEnded(followed);
+    });
+  }
+
+  // A reader who is elsewhere in the log is not disturbed: the log is only known to be longer.
+  function takeLive(received) {
+    if (!log.chunks.length || log.atEnd) {
+      if (!log.append(received)) log.gap({ from: log.end, to: received.offset, lines: "Some" });
+    } else {
+      log.size = Math.max(log.size, received.next);
+      lines.refresh();
+    }
+  }
+
+  // The pod has gone: looks for what was archived of it, more and more seldom, and goes on there.
+  function hasEnded(ended) {
+    clearTimeout(looking);
+    let tries = 0;
+    const look = async () => {
+      try {
+        await loadSources();
+      } catch (error) {
+        if (isAbort(error)) return;
+      }
+      if (source !== ended) return;
+      const archived = sources.find((each) => each.state === "archived" && each.rank === ended.rank && each.attempt === ended.attempt && each.container === ended.container);
+      const mergedDone = ended.id === "merged" && sources.length > 0 && !sources.some((each) => each.state === "live");
+      if (archived || mergedDone) {
+        await guarded(moveTo(archived ?? ended));
+      } else if (tries < AGAIN_MS.length) {
+        looking = setTimeout(look, AGAIN_MS[tries]);
+        tries += 1;
+      } else {
+        source.state = "archived";
+        showState();
+      }
+    };
+    look();
+  }
+
+  async function moveTo(next) {
+    const atEnd = follow || !log.size;
+    const share = log.size ? (log.start + (log.end - log.start) * (lines.firstVisible() / Math.max(1, log.count))) / log.size : 1;
+    await openSource(next);
+    if (!atEnd && share < 0.98) await goTo(Math.floor(share * log.size), { pointed: false });
+    refine({ source: next.id, rank: null }, { replace: true, render: false });
+    search = new URLSearchParams(location.search);
+    announce("The log has been archived. It goes on here, from the archive.");
+  }
+
+  // New ranks, attempts and archives come with changes of the job.
+  function jobChanged(now) {
+    job = now;
+    const next = `${now.row.phase} ${now.row.attempt} ${now.row.ranks?.ready} ${now.row.ranks?.active} ${now.row.source}`;
+    if (version === next) return;
+    version = next;
+    guarded(loadSources().then(async () => {
+      if (source === null) await openSource(wanted(), { at: atOf(search) });
+      else choice.value = source.id;
+    }));
+  }
+
+  function addressChanged(found) {
+    const before = search.toString();
+    search = found;
+    if (before === found.toString() || !sources.length) return;
+    const next = wanted();
+    if (next && next.id !== source?.id) guarded(openSource(next, { at: atOf(found) }));
+    else if (atOf(found) !== null) goTo(atOf(found));
+  }
+
+  function end() {
+    ending.abort();
+    clearTimeout(looking);
+    leave?.();
+    resized.disconnect();
+    takeKeys();
+  }
+
+  const resized = new ResizeObserver(() => {
+    if (follow) scroller.scrollTop = scroller.scrollHeight;
+    lines.refresh();
+  });
+  resized.observe(scroller);
+  const takeKeys = addKeys({
+    "/": [() => finder.focus(), "Search in the log"], n: [() => finder.step(1), "Next hit"], N: [() => finder.step(-1), "Hit before"],
+    f: [() => (follow ? setFollow(false) : toEnd()), "Follow, or not"], t: [() => setTimes(!times), "Times of lines, or not"],
+    s: [() => toStart(), "Start of the log"], e: [() => toEnd(), "End of the log"], "!": [() => !errorButton.disabled && toError(), "First error"],
+    Escape: [() => (document.activeElement === document.body ? finder.reset() : scroller.focus()), "Leave the field; end the search"],
+  });
+  setTimes(times);
+  timesButton.hidden = true;
+  return { jobChanged, addressChanged, end };
+}
+
+function atOf(search) {
+  const at = search.get("at");
+  return at !== null && /^\d+$/.test(at) ? Number(at) : null;
+}
+
+function labelOf({ rank, attempt, container, state, bytes: size }, all) {
+  const attempts = new Set(all.map((each) => each.attempt)).size > 1;
+  return [`Rank ${rank}`, attempts && `attempt ${attempt + 1}`, container !== "main" && container, state === "live" && "live", size && bytes(size)].filter(Boolean).join(" · ");
+}
+

@@ -1,0 +1,178 @@
+// The part of a log that the page has: chunks of at most 256 KiB, one after the other without a hole.
+//
+// It keeps 16 chunks (4 MiB) and 500,000 lines at most. Where it grows beyond that, chunks fall out at
+// the other end, and are asked for again when they are scrolled to. Places are bytes of the log, so a
+// log of any size needs no index. A line is a string, or {gap: text} where the server left lines out.
+
+const CHUNK = 262_144;
+const MOST_CHUNKS = 16;
+const MOST_LINES = 500_000;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+export class LogWindow {
+  // `read(offset, limit)` resolves to {offset, next, size, growing, text}; `changed({above})` is called
+  // after each change with the number of lines that came (or, below zero, went) above what was there.
+  constructor(read, changed) {
+    this.read = read;
+    this.changed = changed;
+    this.chunks = [];
+    this.size = 0;
+    this.growing = false;
+    this.base = 0; // the key of the first line; it grows and shrinks with what goes and comes above
+    this.busy = false;
+    this.floor = 0; // the first byte that can be had
+  }
+
+  get start() { return this.chunks[0]?.offset ?? 0; }
+  get end() { return this.chunks.at(-1)?.next ?? 0; }
+  get count() { return this.chunks.reduce((sum, chunk) => sum + chunk.lines.length, 0); }
+  get atEnd() { return this.end >= this.size; }
+
+  // Forgets what it has, and loads the chunk at this place (below 0: so far before the end).
+  async jump(offset) {
+    const answer = await this.read(offset, CHUNK);
+    this.chunks = [chunkOf(answer)];
+    this.base = 0;
+    this.floor = 0;
+    this.told(answer);
+    this.changed({ above: 0, anew: true });
+  }
+
+  async moreBelow() {
+    if (this.busy || this.atEnd || !this.chunks.length) return;
+    await this.alone(async () => {
+      const answer = await this.read(this.end, CHUNK);
+      if (answer.next <= this.end) {
+        this.size = Math.min(this.size, this.end);
+        return;
+      }
+      this.chunks.push(chunkOf(answer));
+      this.told(answer);
+      this.changed({ above: -this.trimAbove() });
+    });
+  }
+
+  async moreAbove() {
+    if (this.busy || this.start <= this.floor || !this.chunks.length) return;
+    await this.alone(async () => {
+      const from = Math.max(0, this.start - CHUNK);
+      const answer = await this.read(from, this.start - from);
+      if (answer.next !== this.start || answer.offset >= this.start) {
+        this.floor = this.start; // what is before it is not kept any more
+        return;
+      }
+      const chunk = chunkOf(answer);
+      this.chunks.unshift(chunk);
+      this.base -= chunk.lines.length;
+      this.size = Math.max(this.size, answer.size ?? 0);
+      while (this.tooMuch()) this.chunks.pop();
+      this.changed({ above: chunk.lines.length });
+    });
+  }
+
+  // Takes what a live log has sent; what it has already is left out. False if it is too far ahead.
+  append({ offset, next, text }) {
+    this.growing = true;
+    this.size = Math.max(this.size, next);
+    if (next <= this.end && this.chunks.length) return true;
+    if (this.chunks.length && offset > this.end) return false;
+    if (this.chunks.length && offset < this.end) {
+      text = decoder.decode(encoder.encode(text).subarray(this.end - offset));
+      offset = this.end;
+    }
+    const last = this.chunks.at(-1);
+    const more = chunkOf({ offset, next, text });
+    if (!last) this.chunks.push(more);
+    else if (last.open || next - last.offset <= CHUNK) join(last, more);
+    else this.chunks.push(more);
+    this.changed({ above: -this.trimAbove() });
+    return true;
+  }
+
+  gap({ from, to, lines }) {
+    this.chunks.push({ offset: from, next: to, lines: [{ gap: `${lines} lines were left out: they came faster than they could be sent` }], open: false });
+    this.size = Math.max(this.size, to);
+    this.changed({ above: -this.trimAbove() });
+  }
+
+  line(index) {
+    for (const chunk of this.chunks) {
+      if (index < chunk.lines.length) return chunk.lines[index];
+      index -= chunk.lines.length;
+    }
+    return "";
+  }
+
+  // The byte at which a line begins; in a chunk with cut lines it is a little before that.
+  offsetOf(index) {
+    for (const chunk of this.chunks) {
+      if (index < chunk.lines.length) {
+        return chunk.lines.slice(0, index).reduce((sum, line) => sum + sizeOf(line), chunk.offset);
+      }
+      index -= chunk.lines.length;
+    }
+    return this.end;
+  }
+
+  // The line that has this byte; null if it is not here.
+  indexAt(offset) {
+    let before = 0;
+    for (const chunk of this.chunks) {
+      if (offset >= chunk.offset && offset < chunk.next) {
+        let at = chunk.offset;
+        for (let i = 0; i < chunk.lines.length; i += 1) {
+          at += sizeOf(chunk.lines[i]);
+          if (offset < at) return before + i;
+        }
+        return before + chunk.lines.length - 1;
+      }
+      before += chunk.lines.length;
+    }
+    return null;
+  }
+
+  told({ size, growing, next }) {
+    this.size = Math.max(size ?? 0, next);
+    this.growing = Boolean(growing);
+  }
+
+  tooMuch() {
+    return this.chunks.length > 1 && (this.chunks.length > MOST_CHUNKS || this.count > MOST_LINES);
+  }
+
+  trimAbove() {
+    let gone = 0;
+    while (this.tooMuch()) gone += this.chunks.shift().lines.length;
+    this.base += gone;
+    return gone;
+  }
+
+  async alone(work) {
+    this.busy = true;
+    try {
+      await work();
+    } finally {
+      this.busy = false;
+    }
+  }
+}
+
+function chunkOf({ offset, next, text }) {
+  const lines = text.split("\n");
+  const open = lines.at(-1) !== ""; // the rest of its last line is still to come
+  if (!open) lines.pop();
+  return { offset, next, lines, open };
+}
+
+function join(chunk, more) {
+  if (chunk.open && more.lines.length) chunk.lines[chunk.lines.length - 1] += more.lines.shift();
+  for (const line of more.lines) chunk.lines.push(line);
+  chunk.next = more.next;
+  chunk.open = more.open;
+}
+
+function sizeOf(line) {
+  return typeof line === "string" ? encoder.encode(line).length + 1 : 0;
+}

@@ -1,0 +1,28 @@
+// What the page says beside its contents: one sentence that passes, one that stays until it is closed.
+// Both are live regions, so that a screen reader speaks them. Each holds one sentence: the newest.
+
+import { el, fill } from "./el.js";
+
+const passing = el("div", { class: "toast", role: "status", "aria-live": "polite", hidden: true });
+const staying = el("div", { class: "strip strip-problem", role: "alert", hidden: true });
+let fading = null;
+
+export const notices = [staying, passing];
+
+export function announce(text) {
+  clearTimeout(fading);
+  passing.hidden = false;
+  fill(passing, text);
+  fading = setTimeout(() => { passing.hidden = true; }, 5_000);
+}
+
+export function failure(error) {
+  staying.hidden = false;
+  fill(staying, el("span", {}, error.message),
+    el("button", { type: "button", class: "quiet", "aria-label": "Close this message", onclick: clearFailure }, "✕"));
+}
+
+export function clearFailure() {
+  staying.hidden = true;
+  fill(staying);
+}

@@ -1,0 +1,118 @@
+// One WebSocket for this tab, and what it is subscribed to (8 subscriptions at most, by the server's rule).
+//
+// Lost, it comes back by itself: after 0.5 s, doubled each time up to 30 s, each with jitter, so that a
+// thousand tabs do not come at once; at once when the network or the tab comes back. Every subscription
+// is made again with its own position (`seq` of jobs, `offset` of a log), so nothing is lost or doubled.
+// A tab that is hidden for 30 s closes its socket, and says "paused" until it is looked at again.
+//
+//   const leave = subscribe(() => ({ kind: "jobs", filter, position }), (message) => ...);
+//
+// Nothing is queued here: a message goes to its subscriber at once, or is dropped if there is none.
+
+import { connection } from "./store.js";
+
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 30_000;
+const HIDDEN_MS = 30_000;
+const SILENT_MS = 50_000; // the server pings every 20 s: then the way between is dead, whatever TCP says
+
+const subscriptions = new Map(); // id -> {describe, receive}
+let socket = null;
+let nextId = 1;
+let tries = 0;
+let retry = null;
+let heard = 0;
+let hiddenSince = null;
+let started = false;
+
+// `describe()` is asked anew at each connection; `receive(message)` gets what is for this subscription.
+export function subscribe(describe, receive) {
+  const id = nextId;
+  nextId += 1;
+  subscriptions.set(id, { describe, receive });
+  if (socket?.readyState === WebSocket.OPEN) send({ type: "sub", id, ...describe() });
+  return () => {
+    subscriptions.delete(id);
+    if (socket?.readyState === WebSocket.OPEN) send({ type: "unsub", id });
+  };
+}
+
+export function startSocket() {
+  if (started) return;
+  started = true;
+  document.addEventListener("visibilitychange", visibilityChanged);
+  addEventListener("online", connectNow);
+  setInterval(watchSilence, 5_000);
+  connect();
+}
+
+// For the user who does not want to wait.
+export function connectNow() {
+  if (!started || socket || document.hidden) return;
+  clearTimeout(retry);
+  connect();
+}
+
+function connect() {
+  retry = null;
+  if (socket) return;
+  const address = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`;
+  const made = new WebSocket(address, "trainingjob.v1");
+  socket = made;
+  made.onopen = () => {
+    tries = 0;
+    heard = Date.now();
+    for (const [id, { describe }] of subscriptions) send({ type: "sub", id, ...describe() });
+    connection.set({ state: "open", retryAt: null });
+  };
+  made.onmessage = (event) => received(event.data);
+  made.onclose = (event) => {
+    if (socket === made) lost(event.code);
+  };
+}
+
+function received(text) {
+  heard = Date.now();
+  const message = JSON.parse(text);
+  if (message.type === "ping") send({ type: "pong" });
+  else subscriptions.get(message.id)?.receive(message);
+}
+
+function lost(code) {
+  socket = null;
+  if (hiddenSince !== null && document.hidden && Date.now() - hiddenSince >= HIDDEN_MS) {
+    connection.set({ state: "paused", retryAt: null });
+    return;
+  }
+  const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** tries);
+  // 1012: the server restarts, and asks its tabs not to come back as one.
+  const wait = code === 1012 && tries === 0 ? 1_000 + Math.random() * 4_000 : longest * (0.5 + Math.random() / 2);
+  tries += 1;
+  connection.set({ state: "lost", retryAt: Date.now() + wait });
+  retry = setTimeout(connect, wait);
+}
+
+function send(message) {
+  socket.send(JSON.stringify(message));
+}
+
+function visibilityChanged() {
+  hiddenSince = document.hidden ? Date.now() : null;
+  if (document.hidden) {
+    setTimeout(() => {
+      if (!document.hidden || hiddenSince === null || Date.now() - hiddenSince < HIDDEN_MS) return;
+      clearTimeout(retry);
+      if (socket) socket.close(1000);
+      else connection.set({ state: "paused", retryAt: null });
+    }, HIDDEN_MS + 50);
+  } else {
+    connectNow();
+  }
+}
+
+function watchSilence() {
+  if (socket?.readyState !== WebSocket.OPEN || Date.now() - heard < SILENT_MS) return;
+  const silent = socket;
+  silent.close(1000);
+  if (socket === silent) lost(1006); // its `onclose` may take minutes where packets vanish
+}
