@@ -183,6 +183,11 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Forget it: from now on it is a WebSocket's, which has limits of its own."""
+        self._book.remove(self)
+        super().handle_websocket_upgrade(event)
+
     def data_received(self, data: bytes) -> None:
         """Note when the request began."""
         if self.is_idle:

@@ -38,13 +38,13 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from trainingjob_api.errors import ArchiveBusyError
-from trainingjob_operator.log_archive.sections import (
+from trainingjob_api.log_sections import (
     HEADER,
     HEADER_START,
-    TRAILER,
     Section,
     Written,
     prefix_of,
+    read_trailer,
 )
 from trainingjob_operator.volume.opening import lock
 
@@ -322,20 +322,14 @@ class ArchiveFile:
         """Return the whole section that ends here, if one does."""
         tail = os.pread(self._fd, min(_MAX_LINE, end), max(end - _MAX_LINE, 0))
         line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
-        match = TRAILER.fullmatch(line)
-        if match is None:
+        trailer = read_trailer(line)
+        if trailer is None:
             return None
-        attempt, rank, pod, container, size, cut, _ = match.groups()
-        section = Section(
-            attempt=int(attempt),
-            rank=int(rank),
-            pod=pod.decode(),
-            container=(container or b"").decode(),
-        )
-        start = end - len(line) - int(size) - len(section.header)
+        section = trailer.section
+        start = end - len(line) - trailer.size - len(section.header)
         if start < 0 or os.pread(self._fd, len(section.header), start) != section.header:
             return None
-        return Written(section=section, start=start, end=end, cut=int(cut))
+        return Written(section=section, start=start, end=end, cut=trailer.cut)
 
     def _mend(self) -> int:
         """Remove what was begun and not finished, and return where the next section begins.
@@ -366,7 +360,7 @@ class ArchiveFile:
         for start in self._marks_backwards(end, floor):
             line = self._line(start, end)
             after = start + len(line)
-            if TRAILER.fullmatch(line) and self._ending_at(after) is not None:
+            if read_trailer(line) and self._ending_at(after) is not None:
                 return after, begun
             if HEADER.fullmatch(line):
                 begun = start

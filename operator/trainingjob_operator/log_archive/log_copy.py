@@ -5,11 +5,11 @@ from contextlib import aclosing
 from typing import Final
 
 from trainingjob_api.errors import GoneError, KubernetesError
+from trainingjob_api.log_sections import Section
 from trainingjob_operator.core.decision import LogOutcome
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.log_archive.log_queue import LogTask
 from trainingjob_operator.log_archive.ports import LogArchive, LogStore
-from trainingjob_operator.log_archive.sections import Section
 
 _GONE: Final = "the pod was gone before its log was known to be archived"
 

@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
 from trainingjob_api.errors import EntryChangedError, EntryError
+from trainingjob_api.log_sections import Prefixer, Section, Written
 from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.log_archive.archive_file import ArchiveFile
-from trainingjob_operator.log_archive.sections import Prefixer, Section, Written
 from trainingjob_operator.log_archive.threads import FileThread, FileThreads
 from trainingjob_operator.volume.faults import explain, explain_entry, is_of_volume
 from trainingjob_operator.volume.layout import directory_name, log_name

@@ -3,8 +3,8 @@
 from collections.abc import Container
 from typing import Protocol
 
+from trainingjob_api.log_sections import Section, Written
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.log_archive.sections import Section, Written
 
 
 class LogArchive(Protocol):

@@ -12,9 +12,9 @@ from typing import Final
 from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.objects import Request
 from trainingjob_api.errors import EntryError, VolumeError
+from trainingjob_api.log_sections import Prefixer, Section, Written
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.log_archive.archive_file import ArchiveFile
-from trainingjob_operator.log_archive.sections import Prefixer, Section, Written
 
 
 class MemoryLogStore:

@@ -21,6 +21,7 @@ from tests.support.volume.mounting import Outcome, Scenario, mount, print_scenar
 from tests.support.volume.volume import OURS, Volume, new_uid
 from tests.support.volume.volume_scenarios import fill, outcome_of
 from trainingjob_api.errors import VolumeError
+from trainingjob_api.log_sections import Section
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.core.decision import LogOutcome
 from trainingjob_operator.core.job import JobKey
@@ -29,7 +30,6 @@ from trainingjob_operator.log_archive.archive_file import ArchiveFile
 from trainingjob_operator.log_archive.archiver import Archiver
 from trainingjob_operator.log_archive.log_queue import LogTask
 from trainingjob_operator.log_archive.log_store import LogStore
-from trainingjob_operator.log_archive.sections import Section
 from trainingjob_operator.log_archive.threads import FileThreads
 from trainingjob_operator.volume.layout import Entry
 from trainingjob_operator.volume.sweep import entry_remover as removing

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainingjob_api.errors import ArchiveBusyError
+from trainingjob_api.log_sections import Prefixer, Section
 from trainingjob_operator.log_archive.archive_file import LIMIT, ArchiveFile
-from trainingjob_operator.log_archive.sections import Prefixer, Section
 
 NAME = "job_1.log"
 PART = 40

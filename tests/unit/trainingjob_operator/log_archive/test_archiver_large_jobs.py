@@ -8,9 +8,9 @@ from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.leaping import LoopClock, leaping_time
 from tests.support.views import make_view, succeeded
 from trainingjob_api.errors import ArchiveBusyError, UnavailableError
+from trainingjob_api.log_sections import Section, Written
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.log_archive.archiver import DEADLINE_S, PER_LOG_S, TRIES, Archiver
-from trainingjob_operator.log_archive.sections import Section, Written
 
 MIB: Final = 2**20
 SPEED: Final = 100 * MIB

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-TRAILER: Final = re.compile(
+_TRAILER: Final = re.compile(
     rb"<== attempt (\d{1,10}) rank (\d{1,4}) pod ([0-9A-Za-z-]{1,64})"
     rb"(?: container ([0-9a-z-]{1,63}))? bytes (\d{1,12}) cut (\d{1,19})( running)?\n"
 )
@@ -52,6 +52,37 @@ class Written:
     start: int
     end: int
     cut: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trailer:
+    """The last line of a section.
+
+    Attributes:
+        size: bytes of what stands between its header and this line.
+        cut: bytes of the log that were left out before them.
+        running: the pod had not ended when its log was read.
+    """
+
+    section: Section
+    size: int
+    cut: int
+    running: bool
+
+
+def read_trailer(line: bytes) -> Trailer | None:
+    """Return what a line says if it is the last one of a section, newline included."""
+    match = _TRAILER.fullmatch(line)
+    if match is None:
+        return None
+    attempt, rank, pod, container, size, cut, running = match.groups()
+    section = Section(
+        attempt=int(attempt),
+        rank=int(rank),
+        pod=pod.decode(),
+        container=(container or b"").decode(),
+    )
+    return Trailer(section=section, size=int(size), cut=int(cut), running=running is not None)
 
 
 def prefix_of(rank: int) -> bytes:
