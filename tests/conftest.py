@@ -84,15 +84,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Let a long proof start each process anew, as its user does; the others fork one."""
-    with start_anew(anew=_is_long(item)):
+    """Let a test of the start itself start each process anew, as its user does; the others fork one."""
+    with start_anew(anew=_starts_anew(item)):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(request: pytest.FixtureRequest) -> Generator[None, object, object]:
     """Start what a module shares as the module asks, whichever of its tests comes first."""
-    with start_anew(anew=_is_long(request.node)):
+    with start_anew(anew=_starts_anew(request.node)):
         return (yield)
 
 
@@ -107,9 +107,9 @@ def pytest_runtest_makereport(
     return report
 
 
-def _is_long(node: Any) -> bool:
+def _starts_anew(node: Any) -> bool:
     """True for a test, or a module, that is marked so."""
-    return node.get_closest_marker("long") is not None
+    return node.get_closest_marker("anew") is not None
 
 
 def pytest_sessionfinish() -> None:

@@ -22,6 +22,7 @@ PATIENCE_S = 60.0
 
 pytestmark = [
     pytest.mark.long,
+    pytest.mark.anew,
     pytest.mark.skipif(
         sys.platform != "linux", reason="pods as processes are for Linux: no namespaces here"
     ),

@@ -301,7 +301,11 @@ async def test_sigterm_in_the_middle_of_work_ends_in_two_seconds_with_success(
 
 
 @pytest.mark.parametrize(
-    "said", quick(["probes are served", "watching for more"], in_quick=["watching for more"])
+    "said",
+    [
+        pytest.param("probes are served", marks=(pytest.mark.long, pytest.mark.anew)),
+        "watching for more",
+    ],
 )
 async def test_sigterm_while_it_starts_ends_in_two_seconds_with_success(
     said: str, api: Api, tmp_path: Path

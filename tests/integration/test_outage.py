@@ -183,7 +183,7 @@ def took(names: list[str], node: Node, observer: Observer) -> list[float]:
     "jobs",
     [
         pytest.param(300, marks=pytest.mark.sandbox_only),
-        pytest.param(MANY, marks=pytest.mark.long),
+        pytest.param(MANY, marks=(pytest.mark.long, pytest.mark.anew)),
     ],
 )
 async def test_an_outage_loses_nothing_and_grows_nothing(

@@ -1,4 +1,4 @@
-"""What `long` and `serial` mean: which tests a quick run leaves out, and which run alone."""
+"""What `long`, `serial` and `anew` mean: who is left out of a quick run, runs alone, forks nothing."""
 
 import fcntl
 import os
@@ -12,6 +12,7 @@ from _pytest.mark import ParameterSet
 MARKERS = (
     "long: a long proof, or another case of what a quick run shows already; `make test-all` runs it",
     "serial: measures this machine, so nothing else of the tests runs at the same time",
+    "anew: measures a process or its start, so each is a new interpreter, and no fork",
 )
 
 

@@ -3,7 +3,8 @@
 To import the operator or the record service takes two seconds of CPU, and most tests that run one
 are not about that. So two processes of these tests import both once, and each start is a fork of one:
 with an environment, a folder, an output, signals and an end of its own, as after `python -m`. Where
-there is no fork, and for the long proofs, which measure memory too, each start is a new interpreter.
+there is no fork, and in tests marked `anew`, which measure memory or the start itself, each start is a
+new interpreter.
 """
 
 import itertools
@@ -114,9 +115,10 @@ class _Origin:
         environment: dict[str, str],
         output: BinaryIO,
         errors: BinaryIO,
+        folder: Path,
     ) -> Forked:
-        """Start `trainingjob ARGUMENTS`, its output and its errors going to files."""
-        request = {"arguments": arguments, "environment": environment, "folder": str(Path.cwd())}
+        """Start `trainingjob ARGUMENTS` in a folder, its output and its errors going to files."""
+        request = {"arguments": arguments, "environment": environment, "folder": str(folder)}
         return Forked(self, int(self._ask(request, output.fileno(), errors.fileno())))
 
     def look(self, pid: int) -> int | None:
@@ -153,9 +155,11 @@ def start(
     errors: BinaryIO,
     *,
     anew: bool,
+    folder: Path | None = None,
 ) -> Running:
     """Start a command with these variables (None: ours), its output and its errors going to files.
 
+    It runs in our folder unless another one is given.
     It is killed with the thread that started it, or with the process that it is a fork of.
     """
     is_ours = command[: len(_TRAININGJOB)] == _TRAININGJOB
@@ -164,10 +168,12 @@ def start(
             _ORIGINS.append(_Origin())
         arguments = command[len(_TRAININGJOB) :]
         origin = _ORIGINS[next(_STARTS) % len(_ORIGINS)]
-        return origin.fork(arguments, dict(environment or os.environ), output, errors)
+        where = folder or Path.cwd()
+        return origin.fork(arguments, dict(environment or os.environ), output, errors, where)
     return subprocess.Popen(
         [*tether(), *command],
         env=environment,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=errors,
