@@ -73,6 +73,9 @@ image: $(VENV)/.ready-dev ## build the operator's image, with Docker, Podman or 
 image-local: $(VENV)/.ready-dev ## build it on a Debian made here, where no registry can be reached
 	@$(BIN)/python -m hack.image build-local --image $(IMAGE)
 
+release: cluster-build ## make all files of a release of the last commit in build/release, and try them; AGAIN=1: compare
+	@$(BIN)/python -m hack.release --python-image '$(PYTHON_IMAGE)' $(if $(AGAIN),--again)
+
 newcomer: $(VENV)/.ready-dev ## run `make demo` of the last commit on a machine that has nothing yet
 	@$(BIN)/python -m hack.newcomer
 
@@ -150,4 +153,4 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.ready $@
 
-.PHONY: help demo e2e test test-all test-areas test-real test-image test-image-real test-unit test-bounds image image-local newcomer cluster cluster-build bench bench-build bench-failover bench-prune bench-scale bench-smoke lint typecheck format generate lock clean python-is-there
+.PHONY: help demo e2e test test-all test-areas test-real test-image test-image-real test-unit test-bounds image image-local newcomer release cluster cluster-build bench bench-build bench-failover bench-prune bench-scale bench-smoke lint typecheck format generate lock clean python-is-there

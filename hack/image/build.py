@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,22 +21,49 @@ _LOCKS: Final = ("requirements-build.lock", "requirements-operator.lock")
 _GLIBC: Final = ("2_17", "2_28", "2_34")
 
 
-def build(engine: Engine, image: str, *, python_image: str | None) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """The files that an image is built from.
+
+    Attributes:
+        folder: where they are.
+        revision: their commit.
+        epoch: the time that the image and what is installed in it get, in seconds since 1970; None:
+            the time of the build.
+        cached: whether steps of an earlier build may be taken.
+    """
+
+    folder: Path = ROOT
+    revision: str
+    epoch: int | None = None
+    cached: bool = True
+
+
+def build(
+    engine: Engine, image: str, *, python_image: str | None, tree: Tree | None = None
+) -> None:
     """Build on a registry's Python; pip fetches what the locks name, inside the build.
 
     Args:
         engine: what to build with.
         image: the name to give to it.
         python_image: what to build on; None: as the Dockerfile says.
+        tree: what to build it from; None: the clone as it is.
 
     Raises:
         EngineError: the build has failed.
     """
-    _build(engine, image, python_image=python_image or _default_python_image())
+    name = python_image or _default_python_image()
+    _build(engine, image, python_image=name, tree=tree or _clone())
 
 
-def build_locally(engine: Engine, image: str) -> None:
+def build_locally(engine: Engine, image: str, *, tree: Tree | None = None) -> None:
     """Build on the base of `hack.image.base`, with wheels fetched beforehand and no network.
+
+    Args:
+        engine: what to build with.
+        image: the name to give to it.
+        tree: what to build it from; None: the clone as it is.
 
     Raises:
         BaseError: the base cannot be made.
@@ -45,8 +73,17 @@ def build_locally(engine: Engine, image: str) -> None:
     python_image = base_image()
     if not engine.has(python_image):
         engine.import_archive(archive, python_image)
-    wheels = made_once(_wheels_name(), _fetch_wheels, say)
-    _build(engine, image, python_image=python_image, wheels=wheels)
+    tree = tree or _clone()
+    _build(engine, image, python_image=python_image, tree=tree, wheels=fetched_wheels())
+
+
+def fetched_wheels() -> Path:
+    """The folder with the wheels that the locks name, for the base's Python.
+
+    Raises:
+        EngineError: they cannot be fetched.
+    """
+    return made_once(_wheels_name(), _fetch_wheels, say)
 
 
 def base_image() -> str:
@@ -55,24 +92,37 @@ def base_image() -> str:
     return f"localhost/trainingjob-{kind}:{rest}"
 
 
-def _build(engine: Engine, image: str, *, python_image: str, wheels: Path | None = None) -> None:
+def _build(
+    engine: Engine, image: str, *, python_image: str, tree: Tree, wheels: Path | None = None
+) -> None:
     say(f"building {image} with {engine.kind}")
     begun = time.monotonic()
-    labels = _labels() | {"base.name": python_image}
+    arguments = {"PYTHON_IMAGE": python_image}
+    if tree.epoch is not None:
+        arguments["SOURCE_DATE_EPOCH"] = str(tree.epoch)
     engine.build(
-        ROOT, image, arguments={"PYTHON_IMAGE": python_image}, labels=labels, wheels=wheels
+        tree.folder,
+        image,
+        arguments=arguments,
+        labels=_labels(tree) | {"base.name": python_image},
+        wheels=wheels,
+        cached=tree.cached,
     )
     size = "" if engine.kind == "buildah" else f", {engine.size(image) / 1e6:.0f} MB"
     say(f"built {image} in {time.monotonic() - begun:.1f} s{size}")
 
 
-def _labels() -> dict[str, str]:
-    """The labels that differ from build to build, without their common prefix."""
+def _clone() -> Tree:
     revision = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {"version": __version__, "revision": revision, "created": created}
+    )
+    return Tree(revision=revision.stdout.strip())
+
+
+def _labels(tree: Tree) -> dict[str, str]:
+    """The labels that differ from build to build, without their common prefix."""
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(tree.epoch))
+    return {"version": __version__, "revision": tree.revision, "created": created}
 
 
 def _default_python_image() -> str:

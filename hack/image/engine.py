@@ -11,6 +11,9 @@ from typing import Final
 _RUNNERS: Final = ("docker", "podman")
 _BUILDERS: Final = (*_RUNNERS, "buildah")
 
+LIMITS: Final = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096")
+"""For `run`: Podman asks for more than a root without CAP_SYS_RESOURCE may give."""
+
 
 class EngineError(Exception):
     """No engine, or it has failed. The message says what to do."""
@@ -50,6 +53,7 @@ class Engine:
         arguments: dict[str, str],
         labels: dict[str, str],
         wheels: Path | None = None,
+        cached: bool = True,
     ) -> None:
         """Build the Dockerfile in `context`.
 
@@ -59,18 +63,48 @@ class Engine:
             arguments: the build's `ARG`s.
             labels: without the prefix that all have (`org.opencontainers.image.`).
             wheels: a folder with all wheels; the build gets no network then.
+            cached: whether steps of an earlier build may be taken.
         """
         options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
         # Not `ARG`s of the Dockerfile: Buildah 1.28 takes a label from its cache whatever they say.
         options += [f"--label=org.opencontainers.image.{k}={v}" for k, v in labels.items()]
         if wheels is not None:
             options += [f"--build-context=wheels={wheels}", "--network=none"]
+        options += [] if cached else ["--no-cache"]
         self._run("build", "--tag", image, *options, str(context))
 
     def save(self, images: Sequence[str], archive: Path) -> None:
         """Write images into one archive, as `ctr images import` and `docker load` read it."""
         several = ["--multi-image-archive"] if self.kind == "podman" else []
         self._run("save", *several, "--output", str(archive), *images)
+
+    def save_layout(self, image: str, archive: Path) -> None:
+        """Write one image as an archive with an OCI image layout (Docker: from version 25 on)."""
+        if self.kind == "buildah":
+            self._run("push", image, f"oci-archive:{archive}")
+            return
+        layout = ["--format", "oci-archive"] if self.kind == "podman" else []
+        self._run("save", *layout, "--output", str(archive), image)
+
+    def load(self, archive: Path) -> str:
+        """Take the image of an archive; the name that it has then. Not with Buildah."""
+        return self._output("load", "--quiet", "--input", str(archive)).rpartition("image: ")[2]
+
+    def output(self, image: str, *arguments: str) -> str:
+        """Return what an image's program prints with these arguments. Not with Buildah.
+
+        Raises:
+            EngineError: it has failed.
+        """
+        done = subprocess.run(
+            [self.program, "run", "--rm", "--network=none", *LIMITS, image, *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise EngineError(f"{image} {' '.join(arguments)}: {done.stderr}")
+        return done.stdout
 
     def size(self, image: str) -> int:
         """Bytes of an image, unpacked; only Docker and Podman tell."""

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import yaml
 
-from hack.image.engine import Engine, find_runner
+from hack.image.engine import LIMITS, Engine, find_runner
 from tests.support.processes.operator import OperatorProcess
 from tests.support.records.service import RecordServiceProcess
 from trainingjob_sandbox.kubeconfig import load_kubeconfig
@@ -22,9 +22,7 @@ RESTRICTIONS: Final = (
     "--security-opt=no-new-privileges",
     "--memory=128m",
     "--pids-limit=64",
-    # Podman asks for more than a root without CAP_SYS_RESOURCE may give.
-    "--ulimit=nofile=1024:1024",
-    "--ulimit=nproc=4096:4096",
+    *LIMITS,
 )
 """A pod's `securityContext` and limits, in the words of `docker run`. The user is the image's."""
 
