@@ -22,6 +22,7 @@ RUN set -- --require-hashes --only-binary :all: --no-compile --no-cache-dir --qu
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY operator/trainingjob_api operator/trainingjob_api
 COPY operator/trainingjob_cli operator/trainingjob_cli
+COPY operator/trainingjob_console operator/trainingjob_console
 COPY operator/trainingjob_operator operator/trainingjob_operator
 COPY operator/trainingjob_records operator/trainingjob_records
 COPY operator/trainingjob_web operator/trainingjob_web

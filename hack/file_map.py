@@ -11,6 +11,7 @@ PACKAGES: Final = (
     "trainingjob_api",
     "trainingjob_operator",
     "trainingjob_records",
+    "trainingjob_console",
     "trainingjob_web",
     "trainingjob_sandbox",
     "trainingjob_cli",

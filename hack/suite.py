@@ -61,6 +61,11 @@ AREAS: Final[dict[str, tuple[str, ...]]] = {
         "tests/integration/test_records.py",
         "tests/integration/test_release_elsewhere.py",
     ),
+    "console": (
+        "tests/unit/trainingjob_console",
+        "tests/unit/trainingjob_web",
+        "tests/integration/console",
+    ),
     "log_archive": (
         f"{OPERATOR}/log_archive",
         "tests/integration/test_full_volume.py",

@@ -84,7 +84,8 @@ def test_only_kube_imports_the_kubernetes_client() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["trainingjob_operator", "trainingjob_records", "trainingjob_web"]
+    "package",
+    ["trainingjob_console", "trainingjob_operator", "trainingjob_records", "trainingjob_web"],
 )
 def test_no_text_is_interned(package: str) -> None:
     # Early releases of CPython 3.12, like 3.12.1, never free one that was.
@@ -100,18 +101,27 @@ def test_only_the_edges_import_kopf() -> None:
     assert all(name.startswith(edges) for name in importers("kopf"))
 
 
-@pytest.mark.parametrize("missing", ["trainingjob_records", "sqlalchemy", "uvicorn", "aiosqlite"])
-def test_without_its_extra_the_record_service_says_how_to_install_it(
-    missing: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("command_name", "missing"),
+    [
+        *(
+            ("records", name)
+            for name in ("trainingjob_records", "sqlalchemy", "uvicorn", "aiosqlite")
+        ),
+        *(("console", name) for name in ("trainingjob_console", "starlette", "uvicorn")),
+    ],
+)
+def test_without_its_extra_a_service_says_how_to_install_it(
+    command_name: str, missing: str, tmp_path: Path
 ) -> None:
     program = (
         f"import sys; sys.modules[{missing!r}] = None; "
-        "from trainingjob_cli.main import main; sys.exit(main(['records']))"
+        f"from trainingjob_cli.main import main; sys.exit(main([{command_name!r}]))"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
-    assert "pip install 'trainingjob-operator[records]'" in done.stderr
+    assert f"pip install 'trainingjob-operator[{command_name}]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from trainingjob_api.errors import SettingsError
-from trainingjob_cli import laptop_commands, operator_commands, records_commands
+from trainingjob_cli import console_commands, laptop_commands, operator_commands, records_commands
 from trainingjob_cli.shared import FAILURE, SUCCESS, WRONG_USE, Group
 
 _TRAININGJOB = Group(
@@ -56,24 +56,12 @@ def _program() -> str:
     return "kubectl trainingjob" if is_plugin else "trainingjob"
 
 
-@click.command(
-    hidden=True,
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-)
-def console() -> None:
-    """Keep the name for the web page."""
-    raise SettingsError(
-        "the web page is still to come; the record service is `trainingjob records`"
-    )
-
-
 for _command in (
     *operator_commands.COMMANDS,
     records_commands.records,
+    console_commands.console,
     laptop_commands.run,
     laptop_commands.sandbox,
-    console,
     operator_commands.crd,
     operator_commands.version,
 ):

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, Self
 
 import aiohttp
 
-from trainingjob_sandbox.kubeconfig import Credentials, load_kubeconfig
+from trainingjob_web.kubeconfig import Credentials, load_kubeconfig
 
 Object = dict[str, Any]
 Change = Literal["ADDED", "MODIFIED", "DELETED"]

@@ -1,1 +1,1 @@
-"""What the HTTP servers of the record service and of the console share: their socket, connections and logs."""
+"""What programs besides the operator share: bounded HTTP connections, their socket, logs, and the kubeconfig."""

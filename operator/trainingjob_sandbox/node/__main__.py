@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from trainingjob_sandbox.client import ApiClient, ApiError
-from trainingjob_sandbox.kubeconfig import KubeconfigError
 from trainingjob_sandbox.node.mark import MarkError
 from trainingjob_sandbox.node.names import NONCE_VARIABLE
 from trainingjob_sandbox.node.node import Node
 from trainingjob_sandbox.node.registration import RegistrationError, default_name
+from trainingjob_web.kubeconfig import KubeconfigError
 
 _LOG: Final = logging.getLogger(__name__)
 _GRACE_S: Final = 30.0

@@ -19,7 +19,7 @@ import yaml
 from aiohttp import web
 from yarl import URL
 
-from trainingjob_sandbox.kubeconfig import load_kubeconfig
+from trainingjob_web.kubeconfig import load_kubeconfig
 
 T = TypeVar("T")
 _RESOURCE = re.compile(

@@ -12,7 +12,7 @@ import yaml
 from hack.image.engine import LIMITS, Engine, find_runner
 from tests.support.processes.operator import OperatorProcess
 from tests.support.records.service import RecordServiceProcess
-from trainingjob_sandbox.kubeconfig import load_kubeconfig
+from trainingjob_web.kubeconfig import load_kubeconfig
 
 _KUBECONFIG: Final = "/kubeconfig"
 _ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"

@@ -132,7 +132,7 @@ def test_a_reader_that_has_seen_enough_gets_no_complaint() -> None:
         ([], "COMMAND"),
         (
             ["train"],
-            "operator, release-finalizers, record-token, gc, prune, smoke, records, run, sandbox, crd, version",
+            "operator, release-finalizers, record-token, gc, prune, smoke, records, console, run, sandbox, crd, version",
         ),
         (["operator", "--kubeconfg", "x"], "--kubeconfg"),
         (["sandbox"], "trainingjob sandbox up"),
@@ -152,12 +152,12 @@ def test_wrong_use_is_2_and_says_what_is_right(
     assert words in done.err
 
 
-def test_the_console_is_still_to_come_and_names_the_record_service(
+def test_a_console_without_a_log_in_is_for_loopback_only(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    done = outcome(capsys, ["console", "prune"])
+    done = outcome(capsys, ["console", "--auth", "none", "--address", ":8070"])
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
-    assert "`trainingjob records`" in done.err
+    assert "TRAININGJOB_CONSOLE_AUTH=none" in done.err
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

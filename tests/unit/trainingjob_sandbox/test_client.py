@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from trainingjob_sandbox.client import ApiClient, ApiError, Changed, Listed
-from trainingjob_sandbox.kubeconfig import Credentials, KubeconfigError, load_kubeconfig
+from trainingjob_web.kubeconfig import Credentials, KubeconfigError, load_kubeconfig
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

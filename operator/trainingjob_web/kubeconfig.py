@@ -1,7 +1,6 @@
 """Read a kubeconfig: where the API server is and how to be let in.
 
-Certificates, client certificates and tokens, inline or as files; no auth plugins, because the
-sandbox never needs one.
+Certificates, client certificates and tokens, inline or as files; no auth plugins.
 """
 
 import base64

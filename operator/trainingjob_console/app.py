@@ -1,0 +1,114 @@
+"""The ASGI application: the rooms' routes, the page's files, and one form for all errors."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from time import perf_counter
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from trainingjob_console.errors import RequestError
+from trainingjob_console.metrics import Metrics
+from trainingjob_console.probes import probe_routes
+from trainingjob_console.security import SecurityHeaders
+from trainingjob_console.static_files import StaticFiles
+
+_METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def create_app(
+    routes: Sequence[BaseRoute],
+    *,
+    files: StaticFiles,
+    metrics: Metrics,
+    is_ready: Callable[[], str],
+) -> ASGIApp:
+    """Make the application for browsers.
+
+    Args:
+        routes: of all rooms.
+        files: of the page.
+        metrics: where answers are counted.
+        is_ready: returns why no page can be served yet; empty: they can.
+    """
+    app = Starlette(
+        routes=[*probe_routes(is_ready), *routes, *files.routes()],
+        exception_handlers=_handlers(),
+    )
+    # Around all of it: the answer to a fault of ours carries the headers, too.
+    return SecurityHeaders(_Measured(app, metrics))
+
+
+def create_metrics_app(metrics: Metrics, is_ready: Callable[[], str]) -> ASGIApp:
+    """Make the application of the second port: the metrics and the probes."""
+
+    async def measured(request: Request) -> Response:
+        return Response(metrics.render(), media_type=_METRICS_TYPE)
+
+    return Starlette(
+        routes=[*probe_routes(is_ready), Route("/metrics", measured, methods=["GET"])],
+        exception_handlers=_handlers(),
+    )
+
+
+def refuse(error: RequestError) -> Response:
+    """Return the response for an error of ours."""
+    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else {}
+    return _answer(error.status, error.reason, str(error), headers)
+
+
+def _answer(
+    status: int, reason: str, message: str, headers: dict[str, str] | None = None
+) -> Response:
+    body = {"error": {"reason": reason, "message": message}}
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def _handlers() -> dict[Any, Callable[[Request, Any], Awaitable[Response]]]:
+    async def refused(_: Request, error: RequestError) -> Response:
+        return refuse(error)
+
+    async def of_http(_: Request, error: HTTPException) -> Response:
+        phrase = HTTPStatus(error.status_code).phrase
+        return _answer(
+            error.status_code, phrase.replace(" ", ""), phrase, dict(error.headers or {})
+        )
+
+    async def of_ours(request: Request, error: Exception) -> Response:
+        # Starlette raises the error again, and uvicorn logs it.
+        return _answer(500, "InternalError", "the console has failed; its log says why")
+
+    return {RequestError: refused, HTTPException: of_http, Exception: of_ours}
+
+
+class _Measured:
+    """Counts every request by the route that it took."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app: Final = app
+        self._metrics: Final = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = int(HTTPStatus.INTERNAL_SERVER_ERROR)
+        begun = perf_counter()
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.count_answer(scope["method"], route, status, perf_counter() - begun)

@@ -1,0 +1,89 @@
+"""Fills the index from the watch of TrainingJobs, for ever."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from trainingjob_api.constants import API_VERSION, PLURAL_TRAINING_JOBS
+from trainingjob_console.errors import ApiServerError
+from trainingjob_console.jobs.index import JobIndex
+from trainingjob_console.jobs.summary import summarize
+from trainingjob_console.kube.client import Kube
+from trainingjob_console.kube.watch import Broken, Changed, Page, follow
+
+_logger = logging.getLogger(__name__)
+
+
+def jobs_path(namespace: str = "", name: str = "") -> str:
+    """Return the path of a job, of a namespace's jobs, or of all."""
+    parts = [f"/apis/{API_VERSION}"]
+    if namespace:
+        parts += ["namespaces", namespace]
+    return "/".join([*parts, PLURAL_TRAINING_JOBS, *([name] if name else [])])
+
+
+class JobFeed:
+    """Keeps the index up to date, from all namespaces or from some."""
+
+    def __init__(self, kube: Kube, index: JobIndex, namespaces: Sequence[str]) -> None:
+        self._kube: Final = kube
+        self._index: Final = index
+        self._namespaces: Final = tuple(namespaces) or ("",)
+        self._listed: Final[set[str]] = set()
+        self._errors: Final[dict[str, ApiServerError]] = {}
+
+    @property
+    def error(self) -> str | None:
+        """The reason why the index is not up to date; None: it is, as far as is known."""
+        return str(next(iter(self._errors.values()))) if self._errors else None
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for namespace in self._namespaces:
+                group.create_task(self._follow(namespace), name=f"jobs {namespace or 'all'}")
+
+    async def _follow(self, namespace: str) -> None:
+        listed: set[str] = set()
+        async for event in follow(self._kube, jobs_path(namespace)):
+            if isinstance(event, Broken):
+                if namespace not in self._errors:
+                    _logger.warning("jobs cannot be followed: %s", event.error)
+                self._errors[namespace] = event.error
+                continue
+            if self._errors.pop(namespace, None) is not None:
+                _logger.info("jobs are followed again")
+            if isinstance(event, Page):
+                listed = set() if event.first else listed
+                listed |= self._take_page(event)
+                if event.last:
+                    self._end_list(namespace, listed)
+                    listed = set()
+            else:
+                self._take_change(event)
+
+    def _take_page(self, page: Page) -> set[str]:
+        jobs = [job for raw in page.objects if (job := summarize(raw)) is not None]
+        for job in jobs:
+            self._index.put(job)
+        return {job.uid for job in jobs}
+
+    def _take_change(self, change: Changed) -> None:
+        job = summarize(change.object)
+        if job is None:
+            return
+        if change.kind == "DELETED":
+            self._index.remove(job.uid)
+        else:
+            self._index.put(job)
+
+    def _end_list(self, namespace: str, listed: set[str]) -> None:
+        """Forget what a complete list lacks; with some namespaces, once each was listed."""
+        others = {
+            job.uid for job in self._index.jobs() if namespace and job.namespace != namespace
+        }
+        self._listed.add(namespace)
+        left_out = len(listed) - sum(1 for uid in listed if self._index.get(uid) is not None)
+        self._index.keep_only(listed | others, complete=len(self._listed) == len(self._namespaces))
+        self._index.left_out = left_out

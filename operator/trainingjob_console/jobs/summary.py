@@ -1,0 +1,264 @@
+"""A TrainingJob as the console keeps it: the few facts of a row, small and of bounded size.
+
+Raw objects are not trusted: a wrong type is an absent value.
+"""
+
+import sys
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from trainingjob_api import constants
+
+Object = dict[str, Any]
+
+MAX_TEXT: Final = 300
+"""Characters kept of a message or a reason."""
+
+MAX_LABEL_BYTES: Final = 1024
+"""Of the labels of a job; those beyond it are not kept, so that no filter finds them."""
+
+_SHARED: Final = 8192
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 9000
+_LONGEST_TIME: Final = 40
+_UNSEEN: Final = "Pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The facts of a job that lists show. Times are whole seconds since 1970.
+
+    Attributes:
+        shown: phase, reason and message in the words of the status.
+        ranks: ready, active, succeeded, failed, and how many there are to be.
+        waiting: why it does not run yet; empty: it does not wait.
+        labels: `key=value`, sorted.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    phase: str
+    reason: str
+    message: str
+    ranks: tuple[int, int, int, int, int]
+    restarts: int
+    attempt: int
+    created: int
+    started: int | None
+    completed: int | None
+    exit_code: int | None
+    suspended: bool
+    shutdown: str
+    waiting: str
+    record: str
+    labels: tuple[str, ...]
+    version: str
+
+    @property
+    def is_finished(self) -> bool:
+        """True if the job is over."""
+        return self.completed is not None
+
+    def weight(self) -> int:
+        """Return the bytes that it takes in memory at most, nothing shared."""
+        texts = [getattr(self, name) for name in _TEXTS]
+        return _FIXED + sum(map(sys.getsizeof, (*texts, *self.labels, self.labels)))
+
+    def duration(self, now: int) -> int:
+        """Return the seconds that it has run, until its end or until now; 0: it has not begun."""
+        if self.started is None:
+            return 0
+        return max((self.completed if self.completed is not None else now) - self.started, 0)
+
+    def row(self) -> Object:
+        """Return the row that the page gets."""
+        ready, active, succeeded, failed, total = self.ranks
+        return {
+            "uid": self.uid,
+            "namespace": self.namespace,
+            "name": self.name,
+            "source": "live",
+            "phase": self.phase,
+            "reason": self.reason or None,
+            "message": self.message or None,
+            "ranks": {
+                "ready": ready,
+                "active": active,
+                "succeeded": succeeded,
+                "failed": failed,
+                "total": total,
+            },
+            "restarts": self.restarts,
+            "attempt": self.attempt,
+            "created": time_text(self.created),
+            "started": time_text(self.started),
+            "completed": time_text(self.completed),
+            "exitCode": self.exit_code,
+            "suspended": self.suspended,
+            "shutdown": self.shutdown or None,
+            "waiting": self.waiting or None,
+            "record": self.record or None,
+            "labels": dict(_pair(label) for label in self.labels),
+            "resourceVersion": self.version,
+        }
+
+
+_TEXTS: Final = tuple(field.name for field in fields(Summary) if field.type in (str, "str"))
+_FIXED: Final = 600
+"""The object itself, its numbers, the tuple of ranks, and its places in the index."""
+
+
+def summarize(raw: Object) -> Summary | None:
+    """Return the summary of an object as the API server sends it; None: it has no uid or no name."""
+    metadata, spec, status = (as_dict(raw.get(part)) for part in ("metadata", "spec", "status"))
+    uid, name = as_text(metadata.get("uid")), as_text(metadata.get("name"))
+    created = as_seconds(metadata.get("creationTimestamp"))
+    if not uid or not name or created is None:
+        return None
+    conditions = {
+        as_text(each.get("type")): each
+        for each in as_dicts(status.get("conditions"))[: constants.MAX_CONDITIONS]
+    }
+    phase = shared(as_text(status.get("phase"), 64) or _UNSEEN)
+    spoken = _spoken(conditions)
+    return Summary(
+        uid=uid,
+        namespace=shared(as_text(metadata.get("namespace"))),
+        name=name,
+        phase=phase,
+        reason=shared(as_text(spoken.get("reason"), MAX_TEXT)),
+        message=shared(as_text(spoken.get("message"), MAX_TEXT)),
+        ranks=_ranks(spec, status),
+        restarts=as_count(status.get("restarts")),
+        attempt=as_count(status.get("attempt")),
+        created=created,
+        started=as_seconds(status.get("startTime")),
+        completed=as_seconds(status.get("completionTime")),
+        exit_code=as_number(status.get("exitCode")),
+        suspended=spec.get("suspend") is True,
+        shutdown=_shutdown(spec, status),
+        waiting=shared(_waiting(phase, spec, status, conditions)),
+        record=shared(as_text(status.get("recordState"), 64)),
+        labels=labels_within(as_dict(metadata.get("labels"))),
+        version=as_text(metadata.get("resourceVersion")),
+    )
+
+
+def _spoken(conditions: dict[str, Object]) -> Object:
+    """Return the condition that says most: how the job ended, else what holds it up."""
+    telling = (*constants.TERMINAL_CONDITIONS, constants.CONDITION_RESTARTING)
+    for kind in (*telling, constants.CONDITION_SUSPENDED):
+        if as_dict(conditions.get(kind)).get("status") == "True":
+            return conditions[kind]
+    return as_dict(conditions.get(constants.CONDITION_PODS_READY))
+
+
+def _ranks(spec: Object, status: Object) -> tuple[int, int, int, int, int]:
+    counted = (as_count(status.get(n)) for n in ("ready", "active", "succeeded", "failed"))
+    return _same((*counted, as_count(spec.get("numNodes"), 1)))
+
+
+@lru_cache(maxsize=_SHARED)
+def _same(ranks: tuple[int, int, int, int, int]) -> tuple[int, int, int, int, int]:
+    return ranks
+
+
+def _shutdown(spec: Object, status: Object) -> str:
+    asked = as_text(as_dict(status.get("shutdown")).get("mode")) or as_text(spec.get("shutdown"))
+    return shared(asked[:64])
+
+
+def _waiting(phase: str, spec: Object, status: Object, conditions: dict[str, Object]) -> str:
+    """Return in words why the job does not run; empty: it runs, is over, or was told to wait."""
+    managed_by = as_text(spec.get("managedBy"))
+    if not status:
+        return f"{managed_by} looks after it" if managed_by else "the operator has not seen it yet"
+    if phase not in (_UNSEEN, "Running", "Restarting"):
+        return ""
+    ready = as_dict(conditions.get(constants.CONDITION_PODS_READY))
+    if ready.get("status") == "True":
+        return ""
+    if phase == "Restarting":
+        ready = as_dict(conditions.get(constants.CONDITION_RESTARTING)) or ready
+    return as_text(ready.get("message"), MAX_TEXT) or as_text(ready.get("reason"), MAX_TEXT)
+
+
+def labels_within(labels: Object) -> tuple[str, ...]:
+    """Return the labels as `key=value`, sorted, as far as they fit `MAX_LABEL_BYTES`."""
+    kept: list[str] = []
+    room = MAX_LABEL_BYTES
+    for key in sorted(key for key, value in labels.items() if isinstance(value, str)):
+        label = f"{key}={labels[key]}"
+        room -= len(label.encode("utf-8", "surrogatepass"))
+        if room < 0:
+            break
+        kept.append(shared(label))
+    return tuple(kept)
+
+
+def _pair(label: str) -> tuple[str, str]:
+    key, _, value = label.partition("=")
+    return key, value
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def as_dict(value: object) -> Object:
+    """Return the value if it is a dict, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_dicts(value: object) -> list[Object]:
+    """Return the dicts among the value's items if it is a list, else none."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def as_text(value: object, longest: int = 253) -> str:
+    """Return the value if it is a string, cut to so many characters, else the empty string."""
+    return value[:longest] if isinstance(value, str) else ""
+
+
+def as_number(value: object) -> int | None:
+    """Return the value if it is a whole number, else None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def as_count(value: object, default: int = 0) -> int:
+    """Return the value if it is a whole number that is not negative, else the default."""
+    number = as_number(value)
+    return default if number is None or not 0 <= number < 1 << 62 else number
+
+
+def as_seconds(value: object) -> int | None:
+    """Read an RFC 3339 time as whole seconds since 1970; None: it is none."""
+    return _seconds(value) if isinstance(value, str) and len(value) <= _LONGEST_TIME else None
+
+
+@lru_cache(maxsize=1024)
+def _seconds(text: str) -> int | None:
+    try:
+        time = datetime.fromisoformat(text)
+        time = time if time.tzinfo else time.replace(tzinfo=UTC)
+        return int(time.timestamp()) if _FIRST_YEAR <= time.year < _LAST_YEAR else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def time_text(seconds: int | None) -> str | None:
+    """Write seconds since 1970 as RFC 3339 in UTC."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@lru_cache(maxsize=_SHARED)
+def shared(text: str) -> str:
+    """Return an equal text that is kept already: words recur in thousands of jobs.
+
+    Bound: the 8,192 texts that were seen last, of 400 characters as a rule.
+    """
+    return text

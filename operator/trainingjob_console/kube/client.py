@@ -1,0 +1,163 @@
+"""Calls of the API server: a deadline and a limit of bytes on each, and every failure in one form."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import aiohttp
+
+from trainingjob_console.errors import ApiServerError
+from trainingjob_console.kube.credentials import Account
+
+Object = dict[str, Any]
+
+_CONNECTIONS: Final = 64
+"""Connections for calls, beside those of streams: a call beyond it waits, within its deadline."""
+
+_CALL_S: Final = 10.0
+_CONNECT_S: Final = 5.0
+MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of an answer: a page of 500 jobs is smaller as a rule; a larger answer is refused."""
+
+_PIECE: Final = 64 * 1024
+_MAX_MESSAGE: Final = 1000
+
+
+class Kube:
+    """The API server, asked as a user or as the console itself. Open and close it in one event loop.
+
+    `token=None` is the console's own account everywhere here; any text is a user's token, which
+    goes on connections that show no certificate of the console's.
+    """
+
+    def __init__(self, account: Account, *, streams: int = 256) -> None:
+        """Prepare to connect.
+
+        Args:
+            account: where to, and the console's own credentials.
+            streams: answers without an end, watches and logs, that are open at once at most.
+        """
+        self._account: Final = account
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._limit: Final = _CONNECTIONS + streams
+        self._streams: Final = asyncio.Semaphore(streams)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str | None,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        """Return the answer to one call.
+
+        Raises:
+            ApiServerError: it was refused, or not answered in ten seconds.
+        """
+        data = None if body is None else json.dumps(body).encode()
+        headers = self._headers(token) | ({"Content-Type": content_type} if data else {})
+        try:
+            async with self._session(own=token is None).request(
+                method,
+                self._account.server + path,
+                params=query,
+                data=data,
+                headers=headers,
+                allow_redirects=False,
+            ) as response:
+                answer = await _read(response)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise _unanswered(error) from error
+        return answer
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, *, token: str | None, query: Mapping[str, str], idle_s: float
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Open an answer that has no end yet: a watch, or a log that is followed.
+
+        Args:
+            path: of the GET.
+            token: the user's; None: the console's own account.
+            query: its parameters.
+            idle_s: seconds without a byte after which it is broken off.
+
+        Raises:
+            ApiServerError: it was refused; within the context too, when it breaks off.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=idle_s)
+        async with self._streams:
+            try:
+                async with self._session(own=token is None).get(
+                    self._account.server + path,
+                    params=query,
+                    headers=self._headers(token),
+                    timeout=timeout,
+                    allow_redirects=False,
+                ) as response:
+                    if response.status != 200:  # noqa: PLR2004 - anything else is no stream
+                        await _read(response)
+                        raise ApiServerError("the API server sends no stream")
+                    try:
+                        yield response
+                    finally:
+                        # TLS's own good-bye would wait for a server that still sends.
+                        if response.connection is not None and response.connection.transport:
+                            response.connection.transport.abort()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise _unanswered(error) from error
+
+    def _headers(self, token: str | None) -> dict[str, str]:
+        shown = self._account.token() if token is None else token
+        return {"Authorization": f"Bearer {shown}"} if shown else {}
+
+    def _session(self, *, own: bool) -> aiohttp.ClientSession:
+        if own not in self._sessions:
+            self._sessions[own] = aiohttp.ClientSession(
+                headers={"Accept": "application/json", "User-Agent": "trainingjob-console"},
+                connector=aiohttp.TCPConnector(
+                    ssl=self._account.tls(with_certificate=own) or True,
+                    limit=self._limit,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=_CALL_S, sock_connect=_CONNECT_S),
+            )
+        return self._sessions[own]
+
+
+async def _read(response: aiohttp.ClientResponse) -> Object:
+    body = bytearray()
+    async for piece in response.content.iter_chunked(_PIECE):
+        body += piece
+        if len(body) > MAX_ANSWER_BYTES:
+            raise ApiServerError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = {"message": body[:_MAX_MESSAGE].decode("utf-8", "replace")}
+    if not isinstance(answer, dict):
+        answer = {}
+    if response.ok:
+        return answer
+    message = answer.get("message")
+    raise ApiServerError(
+        str(message)[:_MAX_MESSAGE] if message else f"the API server answers {response.status}",
+        status=response.status if response.status >= 400 else 502,  # noqa: PLR2004 - no error
+        reason=str(answer.get("reason") or "Unknown")[:64],
+    )
+
+
+def _unanswered(error: Exception) -> ApiServerError:
+    words = str(error) or type(error).__name__
+    return ApiServerError(f"the API server does not answer: {words[:_MAX_MESSAGE]}")

@@ -1,0 +1,42 @@
+"""The parts that every room of the console is built on, and what a room adds to the process."""
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.routing import BaseRoute
+
+from trainingjob_console.access.gate import Gate
+from trainingjob_console.jobs.feed import JobFeed
+from trainingjob_console.jobs.index import JobIndex
+from trainingjob_console.kube.client import Kube
+from trainingjob_console.metrics import Metrics
+from trainingjob_console.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts that are there once in a process."""
+
+    settings: Settings
+    kube: Kube
+    gate: Gate
+    index: JobIndex
+    feed: JobFeed
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The routes and tasks that a room adds.
+
+    Attributes:
+        routes: of Starlette, HTTP and WebSocket.
+        tasks: run from the start until they are cancelled, each with a name; one that ends or fails
+            ends the process.
+        closers: awaited in order when the process stops, before the tasks are cancelled.
+    """
+
+    routes: Sequence[BaseRoute] = ()
+    tasks: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = ()
+    closers: Sequence[Callable[[], Awaitable[None]]] = field(default=())

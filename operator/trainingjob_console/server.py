@@ -1,0 +1,221 @@
+"""The process: builds everything once, serves until a signal comes, and stops in order."""
+
+import asyncio
+import logging
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from trainingjob_console.access.gate import Gate
+from trainingjob_console.api.jobs import JobsApi
+from trainingjob_console.api.session import SessionApi
+from trainingjob_console.app import create_app, create_metrics_app
+from trainingjob_console.errors import StartError
+from trainingjob_console.jobs.feed import JobFeed
+from trainingjob_console.jobs.index import JobIndex
+from trainingjob_console.kube.client import Kube
+from trainingjob_console.kube.credentials import Account
+from trainingjob_console.metrics import Metrics
+from trainingjob_console.parts import Parts, Room
+from trainingjob_console.settings import Settings, host_and_port
+from trainingjob_console.static_files import StaticFiles
+from trainingjob_web.connections import (
+    BACKLOG,
+    KEEP_ALIVE_S,
+    Connections,
+    connections_within,
+)
+from trainingjob_web.listener import ListenError, bracketed, listen
+
+ROOMS: Final[tuple[Callable[[Parts], Room], ...]] = (
+    lambda parts: SessionApi(parts).room(),
+    lambda parts: JobsApi(parts).room(),
+)
+"""What the console can do. A new room is added here and nowhere else; routes are asked in this order."""
+
+_METRICS_CONNECTIONS: Final = 32
+_MAX_FRAME: Final = 8 * 1024
+_PING_S: Final = 20.0
+_GRACE_S: Final = 0.5
+"""For requests that are in flight when the signal comes."""
+
+_STOP_PATIENCE_S: Final = 3.0
+_logger = logging.getLogger(__name__)
+
+
+class Console:
+    """The console: its parts, and their life.
+
+    Attributes:
+        parts: what every room is built on.
+        app: for browsers.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Build the parts; nothing is served or asked yet.
+
+        Raises:
+            SettingsError: the account or another setting cannot be used.
+        """
+        kube = Kube(Account(settings.kubeconfig))
+        index = JobIndex(max_jobs=settings.max_jobs, epoch=secrets.token_hex(4))
+        self.parts: Final = Parts(
+            settings=settings,
+            kube=kube,
+            gate=Gate(settings),
+            index=index,
+            feed=JobFeed(kube, index, settings.namespaces),
+            metrics=Metrics(),
+        )
+        self._rooms: Final = tuple(room(self.parts) for room in ROOMS)
+        metrics = self.parts.metrics
+        self._connections: Final = Connections(connections_within(settings.max_connections))
+        metrics.watch_bound("jobs", lambda: len(index), lambda: index.max_jobs)
+        metrics.watch_bound("jobs_bytes", lambda: index.bytes, lambda: index.max_bytes)
+        metrics.watch_bound(
+            "connections", lambda: len(self._connections), lambda: self._connections.limit
+        )
+        self.app: Final = create_app(
+            [route for room in self._rooms for route in room.routes],
+            files=StaticFiles(),
+            metrics=metrics,
+            is_ready=self.obstacle,
+        )
+
+    def obstacle(self) -> str:
+        """Return why no page can be served yet; empty: they can."""
+        if self.parts.index.is_complete:
+            return ""
+        return self.parts.feed.error or "the jobs are being listed"
+
+    async def serve(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            StartError: an address is taken.
+        """
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        async with self.running() as url:
+            _logger.info("the console is on %s", url)
+            await stop.wait()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        """Serve for as long as this context lasts; yields the URL. Leave it in the same task.
+
+        Raises:
+            StartError: an address is taken.
+            Exception: a task of ours has failed, which cancels the body of the context.
+        """
+        settings, metrics = self.parts.settings, self.parts.metrics
+        server = _Server(self.app, self._connections, _listener(settings.address))
+        servers = [server]
+        if settings.metrics_address is not None:
+            servers.append(
+                _Server(
+                    create_metrics_app(metrics, self.obstacle),
+                    Connections(_METRICS_CONNECTIONS),
+                    _listener(settings.metrics_address),
+                )
+            )
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(work(), name=name)
+                    for name, work in (
+                        ("jobs", self.parts.feed.run),
+                        *(task for room in self._rooms for task in room.tasks),
+                        *(("server", each.run) for each in servers),
+                    )
+                ]
+                try:
+                    yield server.url
+                    await self._close_rooms()
+                finally:
+                    for task in tasks:
+                        task.cancel()
+        finally:
+            for each in servers:
+                each.close()
+            await self.parts.kube.close()
+
+    async def _close_rooms(self) -> None:
+        """Let the rooms say good-bye, for a moment: the process ends whether they manage or not."""
+        try:
+            async with asyncio.timeout(_STOP_PATIENCE_S):
+                for room in self._rooms:
+                    for close in room.closers:
+                        await close()
+        except TimeoutError:
+            _logger.warning("open sockets did not close in time")
+
+
+class _Server:
+    """uvicorn on one address, without signals of its own."""
+
+    def __init__(self, app: ASGIApp, connections: Connections, listener: socket.socket) -> None:
+        self._connections: Final = connections
+        self._listener: Final = listener
+        self._server: Final = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                access_log=False,
+                backlog=BACKLOG,
+                # On uvicorn's parser that bounds the size of a request's headers.
+                http=connections,  # type: ignore[arg-type] # makes the protocols
+                lifespan="off",
+                log_config=None,
+                loop="asyncio",
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE_S,  # type: ignore[arg-type] # waits for any number
+                timeout_keep_alive=int(KEEP_ALIVE_S),
+                ws="websockets-sansio",
+                ws_max_size=_MAX_FRAME,
+                ws_per_message_deflate=False,
+                ws_ping_interval=_PING_S,
+                ws_ping_timeout=_PING_S,
+            )
+        )
+        # The signals are the process's own matter.
+        self._server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
+
+    @property
+    def url(self) -> str:
+        """The address as a browser takes it."""
+        host, port = self._listener.getsockname()[:2]
+        return f"http://{bracketed(host)}:{port}/"
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            watch = group.create_task(self._connections.watch_timeouts(), name="connections")
+            serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+            try:
+                await asyncio.shield(serving)
+            except asyncio.CancelledError:
+                self._server.should_exit = True
+                await serving
+                raise
+            finally:
+                watch.cancel()
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._listener.close()
+
+
+def _listener(address: str) -> socket.socket:
+    try:
+        return listen(*host_and_port(address))
+    except ListenError as error:
+        raise StartError(str(error)) from error

@@ -1,0 +1,172 @@
+"""Settings of the console: the only reader of its environment.
+
+Each is a variable `TRAININGJOB_CONSOLE_<NAME>`.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from trainingjob_console.errors import SettingsError
+from trainingjob_web.listener import is_loopback
+
+PREFIX: Final = "TRAININGJOB_CONSOLE_"
+
+_SERVICE_LINK: Final = re.compile(
+    r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""The variables that Kubernetes sets for a Service whose name begins with `trainingjob-console`."""
+
+
+def _listed(value: Any) -> Any:
+    return (
+        [part for part in re.split(r"[,\s]+", value) if part] if isinstance(value, str) else value
+    )
+
+
+Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+"""A list, written with commas."""
+
+
+class Settings(BaseModel):
+    """All settings."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
+
+    address: str = Field(default="127.0.0.1:8070", pattern=r"^.*:\d{1,5}$")
+    """`host:port` to serve on; without a host every address, port 0: a free one."""
+
+    metrics_address: str | None = Field(default=None, pattern=r"^.*:\d{1,5}$")
+    """`host:port` for /metrics and the probes alone, which need no log-in. Unset: no metrics."""
+
+    auth: Literal["token", "none"] = "token"
+    """`token`: each user logs in with a Kubernetes token and sees what it may see. `none`: without a
+    log-in and with the console's own rights; on a loopback address only."""
+
+    origins: Listed = ()
+    """Origins besides its own that a proxy shows to browsers, such as https://jobs.example.com."""
+
+    kubeconfig: Path | None = None
+    """The kubeconfig of the console's own account. Unset: KUBECONFIG, else the pod's account."""
+
+    namespaces: Listed = ()
+    """Namespaces whose jobs are watched. Unset: all."""
+
+    max_jobs: int = Field(default=20_000, ge=10, le=200_000)
+    """Jobs kept in memory; beyond it those that finished longest ago are found in the history only."""
+
+    records_url: str | None = None
+    """The record service's list, such as http://records:8090/api/v1/jobs. Unset: no history."""
+
+    records_token_file: Path | None = None
+    """A file with the token for the record service; its first line counts."""
+
+    max_connections: int = Field(default=512, ge=16, le=10_000)
+    """Open HTTP connections; at the limit one is closed for each that comes."""
+
+    log_format: Literal["json", "console"] | None = None
+    """`json`: one object a line; `console`: for people. Unset: console on a terminal, else json."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe level that is logged."""
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """True if only this machine can reach it."""
+        return is_loopback(host_and_port(self.address)[0])
+
+    @field_validator("records_url")
+    @classmethod
+    def _check_url(cls, url: str | None) -> str | None:
+        if url and urlsplit(url).scheme not in ("http", "https"):
+            raise ValueError("must begin with http:// or https://")
+        return url.rstrip("/") if url else None
+
+    @field_validator("origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or parts.path or not parts.hostname:
+                raise ValueError("must be like https://jobs.example.com, without a path")
+        return tuple(origin.lower() for origin in origins)
+
+    @model_validator(mode="after")
+    def _check_auth(self) -> Self:
+        if self.auth == "none" and not self.is_on_loopback:
+            raise ValueError(
+                f"{PREFIX}AUTH=none lets in whoever reaches {self.address}: it is for a loopback "
+                "address only"
+            )
+        return self
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str] | None = None, **overrides: str | None
+    ) -> Self:
+        """Read the settings from the environment; those given here win over it.
+
+        Raises:
+            SettingsError: a variable is unknown or has a wrong value; the message names it and
+                says what it takes.
+        """
+        variables = os.environ if environment is None else environment
+        values: dict[str, str] = {}
+        if fallback := variables.get("KUBECONFIG"):
+            values["kubeconfig"] = fallback.split(os.pathsep)[0]
+        values |= {
+            _field(name): value for name, value in variables.items() if _is_ours(name) and value
+        }
+        values |= {name: value for name, value in overrides.items() if value is not None}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from error
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Split `host:port`; the host is without the brackets of an IPv6 address."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def variable_names() -> Iterable[str]:
+    """Return the names of all variables that are understood."""
+    return (f"{PREFIX}{name}".upper() for name in Settings.model_fields)
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(PREFIX) and not _SERVICE_LINK.fullmatch(name.removeprefix(PREFIX))
+
+
+def _field(name: str) -> str:
+    if name not in variable_names():
+        near = difflib.get_close_matches(name, list(variable_names()), n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise SettingsError(f"{name} is no setting of this version{hint}")
+    return name.removeprefix(PREFIX).lower()
+
+
+def _explain(error: ValidationError) -> str:
+    sentences = []
+    for fault in error.errors(include_url=False, include_input=False):
+        name = "_".join(str(part) for part in fault["loc"]).upper()
+        message = fault["msg"].removeprefix("Value error, ")
+        sentences.append(f"{PREFIX}{name}: {message}" if name else message)
+    return "; ".join(sentences)

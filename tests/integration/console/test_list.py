@@ -1,0 +1,51 @@
+"""`/api/jobs` before a real API server: what lives is listed, and changes arrive."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.apiserver.api import Api
+from tests.support.builders import make_job
+from tests.support.console.running import ConsoleUnderTest
+
+
+async def listed(console: ConsoleUnderTest, holds: Callable[[Any], bool], query: str = "") -> Any:
+    """The list as soon as this holds of it."""
+    async with asyncio.timeout(30):
+        while True:
+            answer = await console.get(f"/api/jobs{query}")
+            assert answer.status == 200, answer
+            if holds(answer.json):
+                return answer.json
+            await asyncio.sleep(0.02)
+
+
+async def test_jobs_come_change_and_go(api: Api, console: ConsoleUnderTest) -> None:
+    empty = await listed(console, lambda _: True)
+    assert (empty["items"], empty["total"], empty["next"]) == ([], 0, None)
+    await api.apply(make_job("first", nodes=2))
+    await api.apply(make_job("second", suspend=True))
+    both = await listed(console, lambda answer: answer["total"] == 2)
+    assert {row["name"] for row in both["items"]} == {"first", "second"}
+    assert both["counts"] == {"Pending": 2}
+    assert both["namespaces"] == [api.namespace]
+    [row] = [row for row in both["items"] if row["name"] == "first"]
+    assert row["ranks"]["total"] == 2
+    assert row["waiting"] == "the operator has not seen it yet"
+    assert row["source"] == "live"
+    await api.patch_job_status("first", {"phase": "Running", "ready": 1, "active": 2})
+    running = await listed(console, lambda answer: "Running" in answer["counts"])
+    assert running["counts"] == {"Pending": 1, "Running": 1}
+    assert running["position"] != both["position"]
+    only = await listed(console, lambda _: True, "?phase=Running")
+    assert [row["name"] for row in only["items"]] == ["first"]
+    assert only["total"] == 1
+    await api.delete_job("second")
+    await listed(console, lambda answer: answer["total"] == 1)
+
+
+async def test_what_is_not_understood_is_refused_in_a_sentence(console: ConsoleUnderTest) -> None:
+    for query in ("sort=size", "limit=0", "limit=201", "cursor=x", "label=a", "page=2", "since=x"):
+        answer = await console.get(f"/api/jobs?{query}")
+        assert (answer.status, answer.json["error"]["reason"]) == (400, "BadRequest"), query
+        assert query.partition("=")[0] in answer.json["error"]["message"], answer

@@ -1,0 +1,72 @@
+"""The console in this process, over real HTTP, before the API server of a test."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.support.apiserver.api import ApiServerUnderTest
+from trainingjob_console.server import Console
+from trainingjob_console.settings import Settings
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+    json: Any
+
+
+@dataclass
+class ConsoleUnderTest:
+    """A console that serves, and a browser's session with it.
+
+    Attributes:
+        console: its parts.
+        url: without a trailing slash.
+        session: keeps cookies, as a browser does.
+    """
+
+    console: Console
+    url: str
+    session: aiohttp.ClientSession
+
+    async def request(self, method: str, path: str, **arguments: Any) -> Answer:
+        """Any request."""
+        async with self.session.request(
+            method, self.url + path, allow_redirects=False, **arguments
+        ) as response:
+            text = await response.text()
+            is_json = response.content_type == "application/json"
+            parsed = await response.json() if is_json else None
+            return Answer(response.status, dict(response.headers), text, parsed)
+
+    async def get(self, path: str, **arguments: Any) -> Answer:
+        """A GET."""
+        return await self.request("GET", path, **arguments)
+
+    async def post(self, path: str, body: object, **arguments: Any) -> Answer:
+        """A POST as the page makes it."""
+        headers = {"Origin": self.url} | arguments.pop("headers", {})
+        return await self.request("POST", path, json=body, headers=headers, **arguments)
+
+
+@asynccontextmanager
+async def running_console(
+    server: ApiServerUnderTest | Path, **settings: Any
+) -> AsyncIterator[ConsoleUnderTest]:
+    """A console on a free port, without a log-in unless told otherwise."""
+    kubeconfig = server if isinstance(server, Path) else server.kubeconfig
+    given = {"address": "127.0.0.1:0", "auth": "none", "kubeconfig": kubeconfig} | settings
+    console = Console(Settings.model_validate(given))
+    async with (
+        console.running() as url,
+        aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session,
+    ):
+        yield ConsoleUnderTest(console, url.rstrip("/"), session)
