@@ -3,8 +3,9 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.apiserver.proxy import Fault, FaultProxy
 from tests.support.builders import make_job
 from tests.support.processes.operator import OperatorProcess, operator_of, stopped
+from tests.support.processes.wrong_clock import OperatorWithWrongClock
 from trainingjob_sandbox.client import ApiError
 
 PATIENCE_S = 60.0
@@ -42,6 +44,11 @@ class Replica:
         """True if it says of itself that it works."""
         return self.process.probe("/metrics")[1].find("\ntrainingjob_operator_leader 1.0") >= 0
 
+    @property
+    def renewals(self) -> int:
+        """How often it wrote the Lease."""
+        return self.proxy.count("create leases", "update leases")
+
     async def wait_until_it_leads(self) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not self.leads:
@@ -50,16 +57,17 @@ class Replica:
             await asyncio.sleep(0.05)
 
 
+def _lease(api: Api) -> str:
+    """The path of the Lease."""
+    [context] = yaml.safe_load(api.server.operator_kubeconfig.read_text())["contexts"]
+    namespace = context["context"].get("namespace", "default")
+    return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/trainingjob-operator"
+
+
 async def _no_lease(api: Api) -> None:
     """Delete the Lease of an earlier test, whose holder was killed."""
-    namespace = yaml.safe_load(api.server.operator_kubeconfig.read_text())["contexts"][0][
-        "context"
-    ]
-    path = (
-        f"/apis/coordination.k8s.io/v1/namespaces/{namespace.get('namespace', 'default')}/leases"
-    )
     try:
-        await api.client.delete(f"{path}/trainingjob-operator")
+        await api.client.delete(_lease(api))
     except ApiError as refused:
         if not refused.not_found:
             raise
@@ -71,22 +79,31 @@ def _of_lease(seen: object) -> bool:
 
 @asynccontextmanager
 async def replicas(
-    server: ApiServerUnderTest, api: Api, folder: Path, times: dict[str, str]
+    server: ApiServerUnderTest,
+    api: Api,
+    folder: Path,
+    times: dict[str, str],
+    ahead_s: Sequence[float] = (),
 ) -> AsyncIterator[list[Replica]]:
-    """Two that want the Lease; the first one has it, the second one waits."""
+    """Two that want the Lease; the first one has it, the second one waits.
+
+    Args:
+        server: theirs.
+        api: of the namespace that they work on.
+        folder: for their logs.
+        times: of the election.
+        ahead_s: what their wall clocks are ahead by; none: they are right.
+    """
     await _no_lease(api)
     with ExitStack() as stack:
         found = []
-        for name in ("first", "second"):
+        settings = times | {"TRAININGJOB_LEADER_ELECTION__ENABLED": "true"}
+        for number, name in enumerate(("first", "second")):
             (folder / name).mkdir()
             proxy = stack.enter_context(FaultProxy(server.operator_kubeconfig, folder / name))
-            process = operator_of(
-                proxy.kubeconfig,
-                api,
-                folder / name,
-                TRAININGJOB_LEADER_ELECTION__ENABLED="true",
-                **times,
-            )
+            process = operator_of(proxy.kubeconfig, api, folder / name, **settings)
+            if ahead_s:
+                process = OperatorWithWrongClock.like(process, ahead_s[number])
             stack.enter_context(process)
             process.wait_until_ready()
             found.append(Replica(proxy, process))
@@ -174,3 +191,42 @@ async def test_a_leader_that_cannot_renew_ends_and_has_written_nothing_since_the
         await _finishes_with_its_only_pod(api, "digits")
         assert leader.process.wait_for_exit(PATIENCE_S) == 1
         assert leader.writes() == before
+
+
+HOUR_S = 3600.0
+
+
+async def _renews(leader: Replica, times: int) -> None:
+    """Wait until it has written the Lease so often, for longer than the Lease lasts."""
+    deadline, goal = time.monotonic() + PATIENCE_S, leader.renewals + times
+    while leader.renewals < goal:
+        assert leader.process.is_running, leader.process.log()
+        assert time.monotonic() < deadline, leader.process.log()
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.long
+async def test_a_wall_clock_an_hour_off_gives_the_lease_to_nobody_and_keeps_it_from_nobody(
+    api_server: ApiServerUnderTest, api: Api, tmp_path: Path
+) -> None:
+    clocks = (HOUR_S, -HOUR_S)
+    async with replicas(api_server, api, tmp_path, QUICK, clocks) as [leader, standby]:
+        assert isinstance(leader.process, OperatorWithWrongClock)
+        assert isinstance(standby.process, OperatorWithWrongClock)
+        await _runs(api, "digits")
+        # By the standby's clock each renewal comes in two hours, and then each is two hours old.
+        for is_ahead_by in clocks:
+            leader.process.set_clock(is_ahead_by)
+            standby.process.set_clock(-is_ahead_by)
+            await _renews(leader, 12)
+            spec = (await api.client.get(_lease(api)))["spec"]
+            renewed = datetime.fromisoformat(spec["renewTime"])
+            off = (renewed - datetime.now(UTC)).total_seconds()
+            assert abs(off - is_ahead_by) < HOUR_S / 2, "the clocks are not wrong"
+            assert spec["leaseTransitions"] == 0
+        assert leader.leads
+        assert {str(seen) for seen in standby.proxy.seen} == {"get leases"}
+
+        leader.process.kill()
+        await standby.wait_until_it_leads()
+        await _finishes_with_its_only_pod(api, "digits")

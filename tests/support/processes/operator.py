@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.processes.child import ChildProcess, clean_environment
@@ -18,7 +19,9 @@ _READY_PATIENCE_S = 90.0
 
 
 class OperatorProcess(ChildProcess):
-    """`python -m trainingjob_operator operator`, with its log in a file."""
+    """`python -m trainingjob_cli operator`, with its log in a file."""
+
+    MODULE: ClassVar = "trainingjob_cli"
 
     def __init__(self, kubeconfig: Path, log: Path, **settings: str) -> None:
         super().__init__(log)
@@ -33,7 +36,7 @@ class OperatorProcess(ChildProcess):
             "TRAININGJOB_LOGGING__FORMAT": "json",
             **self.settings,
         }
-        self.spawn([sys.executable, "-m", "trainingjob_cli", "operator"], environment)
+        self.spawn([sys.executable, "-m", self.MODULE, "operator"], environment)
 
     def wait_for_exit(self, patience_s: float) -> int:
         """The exit code, as soon as the process has ended."""
