@@ -1,4 +1,4 @@
-"""The alerts: the one source of the chart's rules, of what its tests stage, and of the runbooks' names.
+"""The alerts of the operator, and all of them as the chart, their table and the runbooks have them.
 
 `make generate` writes them to the chart as a rule file of Prometheus, which the chart makes a
 PrometheusRule of. Every metric named here is one of docs/metrics.md, or one that each target of
@@ -6,87 +6,15 @@ Prometheus has (`process_...`).
 """
 
 import re
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import yaml
 
-P: Final = "trainingjob_operator_"
-INSTALL: Final = "cluster, namespace, job"
-"""The labels by which the processes of one install are told from those of another. Where Prometheus
-sets none of them, all are one install."""
+from hack.monitoring.alert import INSTALL, Alert, P, again_and_again, counted, ratio
+from hack.monitoring.record_alerts import RECORD_SERVICE
 
 MEMORY_SHARE: Final = 0.9
 """Of the memory limit, above which an alert fires; the dashboard draws it, too."""
-
-Severity = Literal["critical", "warning"]
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """One alert.
-
-    Attributes:
-        name: of the alert, and of its page `docs/runbooks/<name>.md`.
-        severity: `critical`: something is being lost, or nothing works. `warning`: it will be, if
-            nothing is done for hours.
-        summary: one line.
-        description: what it means, with the labels and the value that it fires with.
-        expr: PromQL; it fires for each series that is there.
-        lasting: how long it has to be so first, as in `10m`.
-    """
-
-    name: str
-    severity: Severity
-    summary: str
-    description: str
-    expr: str
-    lasting: str
-
-
-def _ratio(structures: str) -> str:
-    """Return how full these structures in memory are, as PromQL."""
-    chosen = f'{{structure=~"{structures}"}}'
-    return f"{P}bounded_used{chosen} / {P}bounded_limit{chosen}"
-
-
-def _counted(selector: str, window: str, *, until: str = "", known: str = "") -> str:
-    """Return what a counter has counted within a window, by series, as PromQL.
-
-    `increase` does not see what a process counted before its first scrape: such a series begins
-    above 0. So all that it has counts, if it was not there in the window before. A reset of it
-    takes nothing away, and neither does its end.
-
-    Args:
-        selector: of the counter's series.
-        window: as in `1h`.
-        until: how long ago the window ended; empty: it ends now.
-        known: how long ago the window before it ended; empty: at the beginning of this one.
-    """
-    ago = f" offset {until}" if until else ""
-    first = f"max_over_time({selector}[{window}]{ago})"
-    before = f"max_over_time({selector}[{window}] offset {known or window})"
-    return f"({first} unless {before}) or increase({selector}[{window}]{ago})"
-
-
-def _again_and_again(selector: str, by: str, window: str, longest_s: int) -> str:
-    """Return PromQL that is true while each run of the housekeeping counts, whatever its interval.
-
-    A window of a Prometheus rule is fixed, and the interval may be a day. Where it is too long for
-    the window, there is something in each of the last two windows of 25 hours: in two runs.
-
-    Args:
-        selector: of the counter's series.
-        by: the labels to sum by.
-        window: for which an interval of `longest_s` is short, as in `1h`.
-        longest_s: the longest interval in seconds that the window is for.
-    """
-    lately = f"sum by ({by}) ({_counted(selector, window)}) > 0"
-    today = f"sum by ({by}) ({_counted(selector, '25h')}) > 0"
-    yesterday = f"sum by ({by}) ({_counted(selector, '25h', until='25h', known='50h')}) > 0"
-    seldom = f"max by ({INSTALL}) ({P}gc_interval_seconds) > {longest_s}"
-    return f"{lately} or ({today} and {yesterday} and on ({INSTALL}) {seldom})"
-
 
 _PROCESS: Final = (
     Alert(
@@ -214,7 +142,7 @@ _WORK: Final = (
         "The operator has almost as many live jobs or pods as it may hold",
         "{{ $labels.structure }} is {{ $value | humanizePercentage }} full. At the limit new jobs wait, "
         "as Queued; what runs is not touched.",
-        f"{_ratio('index|pods')} > 0.9",
+        f"{ratio('index|pods')} > 0.9",
         "15m",
     ),
     Alert(
@@ -223,7 +151,7 @@ _WORK: Final = (
         "A queue of the operator is almost full",
         "{{ $labels.structure }} is {{ $value | humanizePercentage }} full. What finds no room is found "
         "again by a later comparison with complete lists, except for events, which are dropped.",
-        f"{_ratio('work_queue|waiting_line|event_queue|log_queue|policies')} > 0.9",
+        f"{ratio('work_queue|waiting_line|event_queue|log_queue|policies')} > 0.9",
         "10m",
     ),
 )
@@ -243,7 +171,7 @@ _RECORDS: Final = (
         "Almost as many records wait as the retry cache has keys for",
         "The retry cache is {{ $value | humanizePercentage }} full. Beyond its limit records wait in the "
         "cluster alone, and are found there by lists, which is slower. None is lost.",
-        f"{_ratio('retry_cache')} > 0.8",
+        f"{ratio('retry_cache')} > 0.8",
         "15m",
     ),
     Alert(
@@ -252,7 +180,7 @@ _RECORDS: Final = (
         "The record endpoint refuses records",
         "{{ $value | humanize }} records were refused within an hour. Their jobs stay, and a refused "
         "record is not stored by trying again.",
-        f"sum by ({INSTALL}) ({_counted(f'{P}records_rejected_total', '1h')}) > 0",
+        f"sum by ({INSTALL}) ({counted(f'{P}records_rejected_total', '1h')}) > 0",
         "0m",
     ),
     Alert(
@@ -261,7 +189,7 @@ _RECORDS: Final = (
         "Jobs went without a stored record",
         "{{ $value | humanize }} jobs were let go within an hour without a stored record: the log of "
         "the operator is all that is left of them.",
-        f"sum by ({INSTALL}) ({_counted(f'{P}records_abandoned_total', '1h')}) > 0",
+        f"sum by ({INSTALL}) ({counted(f'{P}records_abandoned_total', '1h')}) > 0",
         "0m",
     ),
     Alert(
@@ -270,7 +198,7 @@ _RECORDS: Final = (
         "Finished jobs cannot go",
         "Jobs whose time is over have stayed for two hours or more, with the reason {{ $labels.reason }}: their "
         "logs are not archived, or their records not stored or not released.",
-        _again_and_again(
+        again_and_again(
             f'{P}gc_skipped_total{{sweep="jobs",'
             'reason=~"LogsPending|RecordHeld|RecordPending|RecordRejected"}',
             by=f"{INSTALL}, reason",
@@ -298,7 +226,7 @@ _HOUSEKEEPING: Final = (
         "Nothing was removed for a while, because time went wrong",
         "{{ $labels.cause }}: the clock of the node was set by more than an hour, or the process stood "
         "still for more than a minute. Nothing is removed for one interval of the housekeeping.",
-        f"sum by ({INSTALL}, cause) ({_counted(f'{P}gc_holds_total', '1h')}) > 0",
+        f"sum by ({INSTALL}, cause) ({counted(f'{P}gc_holds_total', '1h')}) > 0",
         "0m",
     ),
     Alert(
@@ -307,7 +235,7 @@ _HOUSEKEEPING: Final = (
         "Finished jobs cannot be deleted",
         "{{ $value | humanize }} tries to delete a finished job came to nothing, and they go on "
         "doing so.",
-        _again_and_again(f"{P}gc_delete_errors_total", by=INSTALL, window="30m", longest_s=1200),
+        again_and_again(f"{P}gc_delete_errors_total", by=INSTALL, window="30m", longest_s=1200),
         "30m",
     ),
     Alert(
@@ -333,7 +261,7 @@ _HOUSEKEEPING: Final = (
         "The log volume is not swept",
         "For two hours or more no file could be removed, with the reason {{ $labels.reason }}: it is not known "
         "which jobs live, or whose the volume is.",
-        _again_and_again(
+        again_and_again(
             f'{P}gc_skipped_total{{sweep="volume",'
             'reason=~"IdentityUnknown|JobsUnknown|PolicyUnknown"}',
             by=f"{INSTALL}, reason",
@@ -349,6 +277,7 @@ GROUPS: Final[dict[str, tuple[Alert, ...]]] = {
     "trainingjob-operator-work": _WORK,
     "trainingjob-operator-records": _RECORDS,
     "trainingjob-operator-housekeeping": _HOUSEKEEPING,
+    "trainingjob-record-service": RECORD_SERVICE,
 }
 """By the name of their group."""
 
@@ -362,7 +291,7 @@ def rule_file() -> str:
         for name, alerts in GROUPS.items()
     ]
     text: str = yaml.safe_dump({"groups": groups}, sort_keys=False, width=1000)
-    return "# Generated by `make generate` from hack/monitoring/alerts.py. Do not edit.\n" + text
+    return "# Generated by `make generate` from hack/monitoring. Do not edit.\n" + text
 
 
 def _rule(alert: Alert) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
 )
 
-from hack.monitoring.alerts import MEMORY_SHARE, P
+from hack.monitoring.alert import P
+from hack.monitoring.alerts import MEMORY_SHARE
 
 UID: Final = "trainingjob-operator"
 _DATASOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")

@@ -147,7 +147,7 @@ class Database:
         if self._file is None or self._reserve is None:
             return
         self._reserve.release()
-        with _failures():
+        with self._failures():
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._thread, _checkpoint, self._file)
         await self.measure()
@@ -170,7 +170,7 @@ class Database:
             UnavailableError: the database cannot be reached, or is too slow.
         """
         self._check_prepared()
-        with _failures():
+        with self._failures():
             async with asyncio.timeout(_READ_TIMEOUT_S), self._engine.begin() as connection:
                 yield connection
 
@@ -180,7 +180,7 @@ class Database:
         Raises:
             UnavailableError: it cannot.
         """
-        with _failures():
+        with self._failures():
             async with asyncio.timeout(_PING_TIMEOUT_S), self.reading() as connection:
                 await connection.execute(text("SELECT version_num FROM alembic_version"))
         if self.usage.is_full:
@@ -192,8 +192,19 @@ class Database:
                 "the database has not been reached yet", retry_after_s=RETRY_AFTER_S
             )
 
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Raise `UnavailableError` if the database cannot be used, and note whether it answered."""
+        try:
+            with _translated():
+                yield
+        except UnavailableError as error:
+            self.usage.is_reachable = isinstance(error, FullError)
+            raise
+        self.usage.is_reachable = True
+
     async def _write(self, work: Callable[[Connection], Done]) -> Done:
-        with _failures():
+        with self._failures():
             if self._file is not None:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._thread, _in_file, self._file, work)
@@ -223,7 +234,7 @@ def _is_full(error: SQLAlchemyError | TimeoutError) -> bool:
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
+def _translated() -> Iterator[None]:
     """Raise `UnavailableError` if the database cannot be used; other errors stay as they are."""
     try:
         yield

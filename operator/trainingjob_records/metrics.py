@@ -80,6 +80,10 @@ class Metrics:
                 "HTTP connections that may be open; then one is closed for each that comes.",
                 lambda: connections.limit,
             ),
+            "trainingjob_records_database_up": (
+                "1 while the database answers; every /readyz asks it.",
+                lambda: int(usage.is_reachable),
+            ),
             "trainingjob_records_database_used_bytes": (
                 "What the records take.",
                 lambda: _measured(usage, "used"),

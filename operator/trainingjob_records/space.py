@@ -52,9 +52,14 @@ class Space:
 
 
 class Usage:
-    """The last measurement, and its consequences. `removed` counts records by the reason."""
+    """The last measurement, and its consequences. `removed` counts records by the reason.
+
+    Attributes:
+        is_reachable: the last request of the database got an answer.
+    """
 
     def __init__(self) -> None:
+        self.is_reachable = False
         self.space: Space | None = None
         self.limit: int | None = None
         self.is_full = False

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the operator: every expression of ours has an answer."""
+"""A real Prometheus scrapes operator and record service: every expression of ours has an answer."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.apiserver.retention import finish
 from tests.support.monitoring.prometheus import Prometheus
 from tests.support.processes.operator import operating
-from tests.support.records.ledger import Ledger
+from tests.support.records.service import RecordServiceProcess
 from tests.support.volume.volume import new_uid
 
 EMPTY = {
@@ -19,6 +19,8 @@ EMPTY = {
     "TrainingJobOperatorApiErrors": "the API server has answered every request",
     "TrainingJobFinishedJobsStuck": "no job was ever held up",
     "TrainingJobLogVolumeLeftAlone": "the volume was never left alone",
+    "TrainingJobRecordServiceAbsent": "it is there",
+    "TrainingJobRecordServiceFails": "no request has failed",
 }
 """Alerts whose series may be missing while all is well, and why."""
 
@@ -50,12 +52,15 @@ async def test_every_expression_of_the_alerts_and_of_the_dashboard_has_an_answer
         "TRAININGJOB_GC__TTL": "0",
         "TRAININGJOB_VOLUME__ROOT": str(root),
     }
-    with Ledger() as ledger:
-        settings["TRAININGJOB_PERSIST__URL"] = ledger.url
+    with RecordServiceProcess(tmp_path, f"sqlite:///{tmp_path / 'records.db'}") as service:
+        settings["TRAININGJOB_PERSIST__URL"] = f"{service.url}/api/v1/jobs"
+        settings["TRAININGJOB_PERSIST__TOKEN_FILE"] = str(service.token_file)
+        await service.wait_until_ready()
         with operating(api_server, api, tmp_path, **settings) as operator:
             address = operator.address()
             assert address is not None
-            with Prometheus(tmp_path / "prometheus", [address]) as prometheus:
+            targets = [address, service.url.removeprefix("http://")]
+            with Prometheus(tmp_path / "prometheus", targets) as prometheus:
                 await finish(api, "done")
                 await api.wait_until_gone("done")
                 (root / f"job_{new_uid()}.log").write_text("young, so that it stays\n")

@@ -145,13 +145,16 @@ async def test_a_database_that_goes_away_is_said_and_comes_back(
             await service.wait_until("/readyz", 503)
             async with Client(service.url) as client:
                 await assert_unavailable(client)
+                assert await says_up(client) == 0
                 server.start()
                 await service.wait_until_ready()
+                assert await says_up(client) == 1
                 record = a_record()
                 assert (await client.put(record)).status == 200
                 server.stop()
                 await service.wait_until("/readyz", 503)
                 await assert_unavailable(client)
+                assert await says_up(client) == 0
                 server.start()
                 await service.wait_until_ready()
                 assert (await client.put(record)).json["result"] == "unchanged"
@@ -181,6 +184,16 @@ async def test_a_database_that_falls_silent_holds_up_nobody(
             finally:
                 server.thaw()
             assert (code, seconds < SOON_S) == (0, True), (seconds, service.log())
+
+
+async def says_up(client: Client) -> int:
+    """What the metrics say of the database."""
+    [line] = [
+        line
+        for line in (await client.get("/metrics")).text.splitlines()
+        if line.startswith("trainingjob_records_database_up ")
+    ]
+    return int(float(line.split()[1]))
 
 
 async def assert_unavailable(client: Client) -> None:

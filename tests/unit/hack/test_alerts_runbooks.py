@@ -5,7 +5,8 @@ import re
 import pytest
 import yaml
 
-from hack.monitoring.alerts import ALERTS, Alert
+from hack.monitoring.alert import Alert
+from hack.monitoring.alerts import ALERTS
 from tests.support.tree import ROOT
 
 RUNBOOKS = ROOT / "docs" / "runbooks"

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from hack.chart import CHART
-from hack.monitoring.alerts import P
+from hack.monitoring.alert import P
 from hack.monitoring.dashboard import UID, expressions
 from tests.support.tree import ROOT
 
