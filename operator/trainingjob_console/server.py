@@ -24,7 +24,10 @@ from trainingjob_console.kube.credentials import Account
 from trainingjob_console.metrics import Metrics
 from trainingjob_console.parts import Parts, Room
 from trainingjob_console.settings import Settings, host_and_port
+from trainingjob_console.sockets.limits import MAX_FRAME
+from trainingjob_console.sockets.protocol import SocketProtocol
 from trainingjob_console.static_files import StaticFiles
+from trainingjob_console.streams import streams_room
 from trainingjob_web.connections import (
     BACKLOG,
     KEEP_ALIVE_S,
@@ -36,12 +39,11 @@ from trainingjob_web.listener import ListenError, bracketed, listen
 ROOMS: Final[tuple[Callable[[Parts], Room], ...]] = (
     lambda parts: SessionApi(parts).room(),
     lambda parts: JobsApi(parts).room(),
+    streams_room,
 )
 """What the console can do. A new room is added here and nowhere else; routes are asked in this order."""
 
 _METRICS_CONNECTIONS: Final = 32
-_MAX_FRAME: Final = 8 * 1024
-_PING_S: Final = 20.0
 _GRACE_S: Final = 0.5
 """For requests that are in flight when the signal comes."""
 
@@ -179,11 +181,10 @@ class _Server:
                 server_header=False,
                 timeout_graceful_shutdown=_GRACE_S,  # type: ignore[arg-type] # waits for any number
                 timeout_keep_alive=int(KEEP_ALIVE_S),
-                ws="websockets-sansio",
-                ws_max_size=_MAX_FRAME,
+                ws=SocketProtocol,
+                ws_max_size=MAX_FRAME,
                 ws_per_message_deflate=False,
-                ws_ping_interval=_PING_S,
-                ws_ping_timeout=_PING_S,
+                ws_ping_interval=None,  # the hub's own are answered by the page itself
             )
         )
         # The signals are the process's own matter.

@@ -1,0 +1,84 @@
+"""How many sockets are open, in all, of a user and of an address; above, none more is let in."""
+
+from collections import Counter
+from types import TracebackType
+from typing import Final, Self
+
+from trainingjob_console.errors import BusyError
+from trainingjob_console.sockets.limits import Limits
+
+_RETRY_S: Final = 5
+
+
+class Admission:
+    """Places of sockets. Further ones are refused before the upgrade, and `refused` counts them."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits: Final = limits
+        self.users: Final[Counter[str]] = Counter()
+        self.addresses: Final[Counter[str]] = Counter()
+        self.used = 0
+        self.refused: Final[Counter[str]] = Counter(all=0, user=0, address=0)
+
+    def place(self, address: str) -> "Place":
+        """Take a place, which is given back at the end of its context.
+
+        Raises:
+            BusyError: none is free, in all or for the address.
+        """
+        if self.used >= self.limits.sockets:
+            raise self.refuse("all", "too many pages are open")
+        if self.addresses.get(address, 0) >= self.limits.sockets_per_address:
+            raise self.refuse("address", "too many pages are open at your address")
+        return Place(self, address)
+
+    def refuse(self, reason: str, message: str) -> BusyError:
+        """Count a refusal, and return its error."""
+        self.refused[reason] += 1
+        return BusyError(f"{message}: close some, or come back later", retry_after_s=_RETRY_S)
+
+    def __len__(self) -> int:
+        return self.used
+
+
+class Place:
+    """One place."""
+
+    def __init__(self, admission: Admission, address: str) -> None:
+        self._admission: Final = admission
+        self._address: Final = address
+        self._user: str | None = None
+        admission.used += 1
+        admission.addresses[address] += 1
+
+    def take_for(self, user: str) -> None:
+        """Count the place for a user.
+
+        Raises:
+            BusyError: the user has as many as there may be.
+        """
+        admission = self._admission
+        if admission.users.get(user, 0) >= admission.limits.sockets_per_user:
+            raise admission.refuse("user", "you have too many pages open")
+        admission.users[user] += 1
+        self._user = user
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._admission.used -= 1
+        _give_back(self._admission.addresses, self._address)
+        if self._user is not None:
+            _give_back(self._admission.users, self._user)
+
+
+def _give_back(counter: Counter[str], name: str) -> None:
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]

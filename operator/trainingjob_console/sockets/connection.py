@@ -1,0 +1,241 @@
+"""One socket: a task that reads, one that writes, one that looks whether the user may still be here."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from typing import Any, Final
+
+from trainingjob_console.errors import BusyError, RequestError
+from trainingjob_console.sockets import frames
+from trainingjob_console.sockets.frames import BadFrameError, Pong, Subscribe, Unsubscribe
+from trainingjob_console.sockets.limits import FRAMES_PER_S, MAX_SUBSCRIPTIONS, Limits
+from trainingjob_console.sockets.subscriptions import Subscription
+
+Message = MutableMapping[str, Any]
+Opener = Callable[["Connection", Subscribe], Awaitable[Subscription]]
+
+_OPEN_S: Final = 15.0
+"""For the rooms to say yes or no to a subscription."""
+
+_MAX_CONTROL: Final = 32
+"""Frames that answer the client and wait; with more the socket is closed."""
+
+_logger = logging.getLogger(__name__)
+
+
+class EndedError(Exception):
+    """The socket is at its end, by our decision or the client's.
+
+    Attributes:
+        code: of the close frame.
+        reason: a word, which is counted.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class Connection:
+    """A socket that was accepted."""
+
+    def __init__(
+        self,
+        *,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+        limits: Limits,
+        opener: Opener,
+        recheck: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """Begin nothing yet.
+
+        Args:
+            receive: of ASGI.
+            send: likewise.
+            limits: of the hub.
+            opener: makes what a subscription asks for. Raises RequestError.
+            recheck: returns True if the user may still be here.
+        """
+        self._receive: Final = receive
+        self._send_message: Final = send
+        self._limits: Final = limits
+        self._opener: Final = opener
+        self._recheck: Final = recheck
+        self._control: Final[deque[str]] = deque()
+        self._subscriptions: Final[dict[int, Subscription]] = {}
+        self._tasks: Final[dict[int, asyncio.Task[None]]] = {}
+        self._wake: Final = asyncio.Event()
+        self._clock: Final = asyncio.get_running_loop().time
+        self._begun: Final = self._clock()
+        self._allowance = float(FRAMES_PER_S)
+        self._allowed_at = self._begun
+        self._pong_due: float | None = None
+        self._ping_due = self._begun + limits.ping
+
+    def wake(self) -> None:
+        """Have the writer look again."""
+        self._wake.set()
+
+    def count(self, kind: type[object]) -> int:
+        """Return how many subscriptions of a kind there are."""
+        return sum(isinstance(each, kind) for each in self._subscriptions.values())
+
+    def start(self, number: int, work: Coroutine[Any, Any, None]) -> None:
+        """Run what a subscription needs beside its queue, for as long as it lives."""
+        self._tasks[number] = asyncio.create_task(work)
+
+    async def live(self) -> EndedError:
+        """Serve the socket until its end, and return why it came."""
+        tasks = [asyncio.create_task(each()) for each in (self._read, self._write, self._watch)]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            error = next(iter(done)).exception()
+        finally:
+            await self._stop(tasks)
+        if isinstance(error, EndedError):
+            return error
+        if not isinstance(error, OSError):  # uvicorn's word for a client that is gone is one
+            _logger.error("a socket failed", exc_info=error)
+        return EndedError(1011, "error")
+
+    async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
+        for number in list(self._subscriptions):
+            self._forget(number)
+        tasks += self._tasks.values()
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # One that was just being opened came in while the reader was stopped.
+        for number in list(self._subscriptions):
+            self._forget(number)
+
+    # --- the client's frames ----------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "websocket.disconnect":
+                code = message.get("code") or 1005
+                raise EndedError(code, "shutdown" if code == 1012 else "client")  # noqa: PLR2004
+            self._count_frame()
+            try:
+                asked = frames.parse(message.get("text") or "")
+            except (BadFrameError, RequestError) as error:
+                raise EndedError(1008, "bad-frame") from error
+            await self._answer(asked)
+
+    def _count_frame(self) -> None:
+        now = self._clock()
+        earned = (now - self._allowed_at) * FRAMES_PER_S
+        self._allowance = min(self._allowance + earned, float(FRAMES_PER_S)) - 1
+        self._allowed_at = now
+        if self._allowance < 0:
+            raise EndedError(1008, "too-many-frames")
+
+    async def _answer(self, asked: Subscribe | Unsubscribe | Pong) -> None:
+        match asked:
+            case Pong():
+                self._pong_due = None
+            case Unsubscribe(id=number):
+                self._forget(number)
+                self._say(frames.frame("end", number, reason="unsubscribed"))
+            case Subscribe():
+                await self._subscribe(asked)
+
+    async def _subscribe(self, asked: Subscribe) -> None:
+        try:
+            if asked.id in self._subscriptions:
+                raise BusyError("this id is in use", status=409, reason="Conflict")
+            if len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
+                raise BusyError(f"a page has {MAX_SUBSCRIPTIONS} subscriptions at most")
+            async with asyncio.timeout(_OPEN_S):
+                self._subscriptions[asked.id] = await self._opener(self, asked)
+            self.wake()
+        except RequestError as error:
+            self._refuse(asked.id, error.reason, str(error))
+        except TimeoutError:
+            self._refuse(asked.id, "Timeout", "the API server does not answer; try again")
+
+    def _refuse(self, number: int, reason: str, message: str) -> None:
+        self._say(frames.frame("error", number, reason=reason, message=message))
+
+    def _say(self, text: str) -> None:
+        if len(self._control) >= _MAX_CONTROL:
+            raise EndedError(1008, "too-many-frames")
+        self._control.append(text)
+        self.wake()
+
+    def _forget(self, number: int) -> None:
+        task = self._tasks.pop(number, None)
+        if task is not None:
+            task.cancel()
+        found = self._subscriptions.pop(number, None)
+        if found is not None:
+            found.close()
+
+    # --- our frames -------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        while True:
+            self._wake.clear()
+            now = self._clock()
+            self._check_times(now)
+            text, pause = self._next(now)
+            if text is not None:
+                await self._send(text)
+                continue
+            due = self._pong_due if self._pong_due is not None else self._ping_due
+            try:
+                async with asyncio.timeout(min(max(due - now, 0.0), pause)):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def _check_times(self, now: float) -> None:
+        if now - self._begun > self._limits.age:
+            raise EndedError(1008, "age")
+        if self._pong_due is not None and now >= self._pong_due:
+            raise EndedError(1011, "no-pong")
+        if now >= self._ping_due:
+            self._ping_due = now + self._limits.ping + self._limits.pong
+            self._pong_due = now + self._limits.pong
+            self._control.append(frames.PING)
+
+    def _next(self, now: float) -> tuple[str | None, float]:
+        """Return the next frame, or how long to wait for one; no subscription waits for another."""
+        if self._control:
+            return self._control.popleft(), 0.0
+        pause = self._limits.ping
+        for number, each in list(self._subscriptions.items()):
+            wait = each.wait(now)
+            if wait is None:
+                continue
+            if wait > 0:
+                pause = min(pause, wait)
+                continue
+            text = each.frame(now)
+            del self._subscriptions[number]
+            if each.is_over:
+                each.close()
+                self._tasks.pop(number, None)
+            else:
+                self._subscriptions[number] = each  # behind all others
+            return text, 0.0
+        return None, pause
+
+    async def _send(self, text: str) -> None:
+        try:
+            async with asyncio.timeout(self._limits.send):
+                await self._send_message({"type": "websocket.send", "text": text})
+        except TimeoutError as error:
+            raise EndedError(1013, "slow") from error
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.recheck)
+            if not await self._recheck():
+                raise EndedError(1008, "rights")

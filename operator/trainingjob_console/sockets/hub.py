@@ -1,0 +1,189 @@
+"""All sockets: who is let in, what they subscribe to, and what is left when they are gone: nothing."""
+
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Collection
+from typing import Final
+
+from starlette.requests import HTTPConnection
+from starlette.types import Receive, Scope, Send
+
+from trainingjob_console.access.caller import Caller
+from trainingjob_console.access.gate import Gate
+from trainingjob_console.errors import BusyError, RequestError
+from trainingjob_console.sockets import frames
+from trainingjob_console.sockets.admission import Admission
+from trainingjob_console.sockets.budget import Budget
+from trainingjob_console.sockets.connection import Connection
+from trainingjob_console.sockets.denial import check_origin, deny
+from trainingjob_console.sockets.frames import Subscribe
+from trainingjob_console.sockets.job_topics import JobTopics, TopicKey
+from trainingjob_console.sockets.limits import MAX_LOG_SUBSCRIPTIONS, PROTOCOL, Limits
+from trainingjob_console.sockets.log_ring import LogRing
+from trainingjob_console.sockets.ports import LogFollower, Newest
+from trainingjob_console.sockets.protocol import END
+from trainingjob_console.sockets.status_queue import StatusQueue
+from trainingjob_console.sockets.subscriptions import (
+    JobsSubscription,
+    LogSubscription,
+    NewestSubscription,
+    Subscription,
+)
+
+_logger = logging.getLogger(__name__)
+
+
+class Hub:
+    """The sockets of a console.
+
+    Attributes:
+        admission: how many there are.
+        budget: the bytes of all queues.
+        topics: who is sent which changes of jobs.
+        closed: how many ended, by the reason.
+    """
+
+    def __init__(
+        self,
+        *,
+        gate: Gate,
+        topics: JobTopics,
+        logs: LogFollower,
+        housekeeping: Newest,
+        origins: Collection[str] = (),
+        limits: Limits | None = None,
+    ) -> None:
+        """Begin without sockets.
+
+        Args:
+            gate: who asks, and what they may see.
+            topics: the changes of jobs.
+            logs: what is followed.
+            housekeeping: the newest sample.
+            origins: of pages beside the console's own.
+            limits: of sockets and queues.
+        """
+        self.limits: Final = limits or Limits()
+        self.admission: Final = Admission(self.limits)
+        self.budget: Final = Budget(self.limits.queued_bytes)
+        self.topics: Final = topics
+        self.closed: Final[Counter[str]] = Counter()
+        self._origins: Final = frozenset(origins)
+        self._gate: Final = gate
+        self._logs: Final = logs
+        self._housekeeping: Final = housekeeping
+        self._epoch: Final = secrets.token_hex(4)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one socket from its request to its end: an application of ASGI."""
+        address = scope["client"][0] if scope.get("client") else ""
+        connection = HTTPConnection(scope)
+        try:
+            # A place first: who asks is asked about at the API server, which takes a moment.
+            check_origin(connection.headers, self._origins)
+            with self.admission.place(address) as place:
+                caller = await self._gate.caller(connection)
+                place.take_for(caller.key)
+                await self._serve(
+                    Visitor(self, self._gate, caller, connection), scope, receive, send
+                )
+        except RequestError as error:
+            await deny(send, error)
+
+    async def _serve(self, visitor: "Visitor", scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()  # the request itself
+        accepted = PROTOCOL if PROTOCOL in scope["subprotocols"] else None
+        await send({"type": "websocket.accept", "subprotocol": accepted})
+        ended = await Connection(
+            receive=receive,
+            send=send,
+            limits=self.limits,
+            opener=visitor.open,
+            recheck=visitor.recheck,
+        ).live()
+        self.closed[ended.reason] += 1
+        if ended.reason not in ("client", "shutdown"):
+            scope["state"][END](ended.code, ended.reason)
+
+    # --- what is subscribed to --------------------------------------------------------------------
+
+    def jobs(self, connection: Connection, asked: Subscribe, key: TopicKey) -> JobsSubscription:
+        """Subscribe to jobs."""
+        queue = StatusQueue(self.limits.status_rows, self.budget, connection.wake)
+        made = JobsSubscription(asked.id, key, self.topics, queue, coalesce=self.limits.coalesce)
+        made.join(asked.position)
+        return made
+
+    def housekeeping(self, connection: Connection, asked: Subscribe) -> NewestSubscription:
+        """Subscribe to the newest sample."""
+        queue = StatusQueue(1, self.budget, connection.wake)
+        self._housekeeping.join(queue)
+        return NewestSubscription(asked.id, queue, self._housekeeping.leave)
+
+    def log(self, connection: Connection, asked: Subscribe, caller: Caller) -> LogSubscription:
+        """Subscribe to a log, which a task of the connection's brings."""
+        limits = self.limits
+        ring = LogRing(limits.ring_bytes, limits.ring_lines, self.budget, connection.wake)
+        made = LogSubscription(asked.id, self._epoch, ring)
+
+        async def follow() -> None:
+            try:
+                reason = await self._logs.follow(
+                    caller, asked.uid, asked.source, asked.offset, ring
+                )
+                last = frames.frame("end", asked.id, reason=reason)
+            except RequestError as error:
+                last = frames.frame("error", asked.id, reason=error.reason, message=str(error))
+            except Exception:
+                _logger.exception("a log cannot be followed")
+                last = frames.frame("error", asked.id, reason="InternalError", message="failed")
+            made.end(last)
+            connection.wake()
+
+        connection.start(asked.id, follow())
+        return made
+
+
+class Visitor:
+    """The user behind one socket, whose rights are looked at now and then."""
+
+    def __init__(self, hub: Hub, gate: Gate, caller: Caller, connection: HTTPConnection) -> None:
+        self._hub: Final = hub
+        self._gate: Final = gate
+        self._caller: Final = caller
+        self._connection: Final = connection
+        self._opened: dict[int, tuple[Subscribe, JobsSubscription]] = {}
+
+    async def open(self, connection: Connection, asked: Subscribe) -> Subscription:
+        """Make what a subscription asks for.
+
+        Raises:
+            RequestError: it is not given.
+        """
+        match asked.kind:
+            case "jobs" | "job":
+                visible = await self._gate.visible(self._caller, asked.filter.namespace)
+                key = TopicKey(filter=asked.filter, visible=visible, uid=asked.uid)
+                made = self._hub.jobs(connection, asked, key)
+                live = {n: each for n, each in self._opened.items() if not each[1].is_over}
+                self._opened = live | {asked.id: (asked, made)}
+                return made
+            case "logs":
+                if connection.count(LogSubscription) >= MAX_LOG_SUBSCRIPTIONS:
+                    raise BusyError(f"a page follows {MAX_LOG_SUBSCRIPTIONS} logs at most")
+                return self._hub.log(connection, asked, self._caller)
+            case _:
+                return self._hub.housekeeping(connection, asked)
+
+    async def recheck(self) -> bool:
+        """Return True if the user may still be here; take from lists what it may not see."""
+        try:
+            await self._gate.caller(self._connection)
+            for asked, made in list(self._opened.values()):
+                if not made.is_over:
+                    made.recheck(await self._gate.visible(self._caller, asked.filter.namespace))
+        except RequestError as error:
+            # A server that does not answer takes no right away.
+            return error.status not in (401, 403)
+        return True

@@ -1,0 +1,127 @@
+"""Who is sent which changes of jobs: one topic for each filter and each user's namespaces."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from trainingjob_console.jobs.filters import Filter, Visible
+from trainingjob_console.jobs.index import Change, JobIndex
+from trainingjob_console.jobs.summary import Summary
+from trainingjob_console.sockets.frames import encode
+from trainingjob_console.sockets.status_queue import StatusQueue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicKey:
+    """What a subscriber wants, and may have.
+
+    Attributes:
+        filter: of the list.
+        visible: true for a namespace whose jobs the user may list.
+        uid: of the only job; "": all jobs.
+    """
+
+    filter: Filter
+    visible: Visible
+    uid: str = ""
+
+
+@lru_cache(maxsize=1024)
+def row_text(job: Summary) -> str:
+    """Return the row of a job as JSON, which all queues share.
+
+    Bound: the 1,024 that were asked for last.
+    """
+    return encode(job.row())
+
+
+class Topic:
+    """The subscribers of one filter, and its counts, which follow every change."""
+
+    def __init__(self, key: TopicKey, index: JobIndex) -> None:
+        self._key: Final = key
+        self.members: Final[set[StatusQueue]] = set()
+        self._total = 0
+        self._counts: Final[Counter[str]] = Counter()
+        for job in index.jobs():
+            self._count(job, 1)
+
+    @property
+    def counts(self) -> str:
+        """The fields of a frame with the counts, encoded, with a comma before each."""
+        counts = {phase: number for phase, number in self._counts.items() if number > 0}
+        return f',"counts":{encode(counts)},"total":{self._total}'
+
+    def has(self, job: Summary | None) -> bool:
+        """True if the subscribers are shown this job."""
+        return job is not None and self._may_have(job) and self._key.filter.matches(job)
+
+    def add(self, change: Change) -> None:
+        """Give a change to all members, if it concerns them."""
+        self._count(change.before, -1)
+        self._count(change.after, 1)
+        for queue in list(self.members):
+            self.pass_on(change, queue)
+
+    def pass_on(self, change: Change, queue: StatusQueue) -> None:
+        """Give a change to one member, if it concerns it."""
+        if change.after is not None and self.has(change.after):
+            queue.put(change.uid, row_text(change.after))
+        elif self.has(change.before):
+            queue.put(change.uid, None)
+
+    def _count(self, job: Summary | None, by: int) -> None:
+        """Count a job in its phase; as in a list, whatever phase the filter has."""
+        if job is None or not self._may_have(job):
+            return
+        if self._key.filter.matches(job, any_phase=True):
+            self._counts[job.phase] += by
+            self._total += by * self._key.filter.matches(job)
+
+    def _may_have(self, job: Summary) -> bool:
+        return self._key.uid in ("", job.uid) and self._key.visible(job.namespace)
+
+
+class JobTopics:
+    """All topics; one without members is forgotten at once.
+
+    Nothing is awaited here: between two looks of a subscriber no change can come in unseen.
+    """
+
+    def __init__(self, index: JobIndex) -> None:
+        self.index: Final = index
+        self._topics: Final[dict[TopicKey, Topic]] = {}
+        index.listen(self._publish)
+
+    def __len__(self) -> int:
+        return len(self._topics)
+
+    def join(self, key: TopicKey, position: str | None, queue: StatusQueue) -> Topic:
+        """Send a queue what has changed since a position, and all changes from now on.
+
+        Where the position is unknown the queue breaks at once, and the client loads its page again.
+        """
+        missed = [] if position is None else self.index.changes_since(position)
+        topic = self._topics.get(key) or Topic(key, self.index)
+        if missed is None:
+            queue.cut()
+            return topic
+        self._topics[key] = topic
+        topic.members.add(queue)
+        for change in missed:
+            topic.pass_on(change, queue)
+        return topic
+
+    def leave(self, key: TopicKey, queue: StatusQueue) -> None:
+        """Send a queue nothing more."""
+        topic = self._topics.get(key)
+        if topic is None:
+            return
+        topic.members.discard(queue)
+        if not topic.members:
+            del self._topics[key]
+
+    def _publish(self, change: Change) -> None:
+        for topic in list(self._topics.values()):
+            topic.add(change)

@@ -1,0 +1,161 @@
+"""The pieces of a log that wait for one subscription, and the gap where the oldest fell out."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from trainingjob_console.sockets.budget import Budget
+
+_PIECE: Final = 120
+"""Bytes that a piece takes beside its text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of a log, shared by all that read it.
+
+    Attributes:
+        offset: in the log, of its first byte.
+        following: the offset of what follows it.
+        lines: that end in it.
+        text: as JSON.
+    """
+
+    offset: int
+    following: int
+    lines: int
+    text: str
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it takes in a queue."""
+        return _PIECE + len(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A part of the log that the reader was too slow for, and that it is not sent.
+
+    Attributes:
+        start: offset of its first byte.
+        end: the offset of what follows it.
+        lines: that end in it.
+    """
+
+    start: int
+    end: int
+    lines: int
+
+
+class LogRing:
+    """At most so many bytes and lines; above, the oldest pieces fall out.
+
+    What fell out is one gap, which comes out before all that follows it: a reader that is behind
+    learns it first of all. One piece always stays, however large: `put` takes small ones.
+    """
+
+    def __init__(
+        self,
+        max_bytes: int,
+        max_lines: int,
+        budget: Budget,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Begin empty.
+
+        Args:
+            max_bytes: that wait at most.
+            max_lines: likewise.
+            budget: counts the bytes.
+            on_ready: called when there is something to be sent.
+        """
+        self._max_bytes: Final = max_bytes
+        self._max_lines: Final = max_lines
+        self._budget: Final = budget
+        self._on_ready: Final = on_ready
+        self._pieces: Final[deque[Piece]] = deque()
+        self._lines = 0
+        self._gap: Gap | None = None
+        self.dropped_lines = 0
+        self.gaps = 0
+        self.size = 0
+        budget.add(self)
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    @property
+    def has_room(self) -> bool:
+        """True if less than half of it is used: what waits for that loses nothing."""
+        return 2 * self.size < self._max_bytes and 2 * self._lines < self._max_lines
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing waits."""
+        return not self._pieces and self._gap is None
+
+    def put(self, piece: Piece) -> None:
+        """Add what follows."""
+        self._pieces.append(piece)
+        self._lines += piece.lines
+        difference = piece.weight
+        while len(self._pieces) > 1 and (
+            self.size + difference > self._max_bytes or self._lines > self._max_lines
+        ):
+            difference -= self._drop().weight
+        self._change(difference)
+        self._on_ready()
+
+    def take(self) -> Gap | Piece | None:
+        """Return what comes next: a gap first of all. None: nothing waits."""
+        if self._gap is not None:
+            gap, self._gap = self._gap, None
+            return gap
+        if not self._pieces:
+            return None
+        piece = self._pieces.popleft()
+        self._lines -= piece.lines
+        self._change(-piece.weight)
+        return piece
+
+    def skip(self, start: int, end: int) -> None:
+        """Say that a part is not there to be sent; it follows all that waits.
+
+        What waits goes into the gap: there is one at most, at the head.
+        """
+        self.cut()
+        self._widen(Gap(start, end, 0))
+        self._on_ready()
+
+    def cut(self) -> None:
+        """Drop all that waits, and leave a gap."""
+        difference = 0
+        while self._pieces:
+            difference -= self._drop().weight
+        self._change(difference)
+
+    def close(self) -> None:
+        """Forget all."""
+        self._budget.remove(self)
+        self._pieces.clear()
+        self.size = self._lines = 0
+        self._gap = None
+
+    def _drop(self) -> Piece:
+        piece = self._pieces.popleft()
+        self._lines -= piece.lines
+        self.dropped_lines += piece.lines
+        self._widen(Gap(piece.offset, piece.following, piece.lines))
+        return piece
+
+    def _widen(self, lost: Gap) -> None:
+        if self._gap is None:
+            self.gaps += 1
+            self._gap = lost
+        else:
+            self._gap = Gap(self._gap.start, lost.end, self._gap.lines + lost.lines)
+
+    def _change(self, difference: int) -> None:
+        self.size += difference
+        self._budget.charge(difference)

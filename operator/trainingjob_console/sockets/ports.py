@@ -1,0 +1,33 @@
+"""What the sockets need of other rooms, and are given by the wiring."""
+
+from typing import Protocol
+
+from trainingjob_console.access.caller import Caller
+from trainingjob_console.sockets.log_ring import LogRing
+from trainingjob_console.sockets.status_queue import StatusQueue
+
+
+class LogFollower(Protocol):
+    """The logs that are being written."""
+
+    async def follow(
+        self, caller: Caller, uid: str, source: str, offset: int, ring: LogRing
+    ) -> str:
+        """Put what is written from an offset on into a ring, and return why it ended.
+
+        Raises:
+            RequestError: there is no such log, the user may not read it, or too many are read.
+        """
+        ...
+
+
+class Newest(Protocol):
+    """What replaces all before it: the newest sample."""
+
+    def join(self, queue: StatusQueue) -> None:
+        """Send a queue the newest, and each that follows."""
+        ...
+
+    def leave(self, queue: StatusQueue) -> None:
+        """Send a queue nothing more."""
+        ...

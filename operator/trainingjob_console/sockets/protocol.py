@@ -1,0 +1,82 @@
+"""uvicorn's WebSocket with limits that it lacks: what the kernel holds, and how an end comes."""
+
+import socket
+from asyncio.transports import BaseTransport
+from typing import Any, Final
+
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
+from websockets.http11 import Request
+
+SEND_BUFFER: Final = 64 * 1024
+"""Bytes that the kernel takes for a reader that does not read; they count for the pod."""
+
+CLOSE_S: Final = 2.0
+"""For the peer to answer a close frame; then the connection is aborted, whatever is unsent."""
+
+MAX_UNREAD: Final = 64
+"""Frames of the client's that wait to be looked at: one read of the socket can bring thousands."""
+
+END: Final = "end_socket"
+"""Attribute of the scope's state: ends the socket, with a code and a reason, and waits for nothing."""
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """A WebSocket that can always be ended.
+
+    `close` of a transport waits until the peer has read all that was written, and one that never
+    reads holds it until TCP gives up, a quarter of an hour later. So each end is followed by an abort.
+    """
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Limit what the kernel buffers."""
+        found = transport.get_extra_info("socket")
+        if found is not None:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        super().connection_made(transport)
+
+    def handle_connect(self, event: Request) -> None:
+        """Give the application a way to end the socket."""
+        super().handle_connect(event)
+        if self.response.status_code == 101:  # noqa: PLR2004 - the upgrade; else no task was begun
+            self.scope["state"][END] = self.end
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send; a refusal ends the handshake, which uvicorn would report as an error of ours."""
+        await super().send(message)
+        self.handshake_complete = self.handshake_complete or self.close_sent
+
+    def send_receive_event_to_app(self) -> None:
+        """End a client that sends more frames than are looked at."""
+        if self.queue.qsize() >= MAX_UNREAD:
+            self.frames = []
+            self.end(1008, "too many frames")
+            return
+        super().send_receive_event_to_app()
+
+    def shutdown(self) -> None:
+        """End with the server, 1012."""
+        super().shutdown()
+        self._abort_soon()
+
+    def end(self, code: int, reason: str = "") -> None:
+        """End the socket: a close frame behind all that is unsent, and an abort soon after."""
+        if not self.close_sent and self.handshake_complete and not self.transport.is_closing():
+            self.close_sent = True
+            try:
+                self.conn.send_close(code, reason)
+            except InvalidState:
+                pass
+            else:
+                self.transport.write(b"".join(self.conn.data_to_send()))
+            gone: Any = {"type": "websocket.disconnect", "code": code, "reason": reason}
+            self.queue.put_nowait(gone)
+            if self.read_paused:  # to see the answer of the peer
+                self.read_paused = False
+                self.transport.resume_reading()
+        # What is not flushed by then is not waited for.
+        self.close_timer = self.close_timer or self._abort_soon()
+
+    def _abort_soon(self) -> Any:
+        return self.loop.call_later(CLOSE_S, self.transport.abort)

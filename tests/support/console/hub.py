@@ -1,0 +1,154 @@
+"""A hub on a real uvicorn, in this process, with an index that a test fills."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from starlette.requests import HTTPConnection
+
+from trainingjob_console.access.caller import Caller
+from trainingjob_console.errors import UnauthorizedError
+from trainingjob_console.jobs.filters import Visible
+from trainingjob_console.jobs.index import JobIndex
+from trainingjob_console.jobs.summary import Summary, summarize
+from trainingjob_console.sockets.hub import Hub
+from trainingjob_console.sockets.job_topics import JobTopics
+from trainingjob_console.sockets.limits import MAX_FRAME, Limits
+from trainingjob_console.sockets.log_ring import LogRing, Piece
+from trainingjob_console.sockets.protocol import SocketProtocol
+from trainingjob_console.sockets.status_queue import StatusQueue
+from trainingjob_web.connections import Connections
+
+Follow = Callable[[LogRing, int], Coroutine[Any, Any, str]]
+
+
+class PlayedGate:
+    """Everybody is the user that the path names, with the rights that the test sets."""
+
+    def __init__(self) -> None:
+        self.refused: set[str] = set()
+        self.namespaces: set[str] | None = None
+
+    async def caller(self, connection: HTTPConnection) -> Caller:
+        name = connection.query_params.get("user", "anna")
+        if name in self.refused:
+            raise UnauthorizedError("log in")
+        return Caller(name=name, key=name)
+
+    async def visible(self, caller: Caller, namespace: str = "") -> Visible:
+        allowed = self.namespaces
+        return lambda each: allowed is None or each in allowed
+
+
+class PlayedLogs:
+    """A log that a test writes."""
+
+    def __init__(self) -> None:
+        self.rings: list[LogRing] = []
+        self.ended = asyncio.Event()
+
+    async def follow(
+        self, caller: Caller, uid: str, source: str, offset: int, ring: LogRing
+    ) -> str:
+        self.rings.append(ring)
+        try:
+            await self.ended.wait()
+        finally:
+            self.rings.remove(ring)
+        return "finished"
+
+    def write(self, offset: int, text: str) -> None:
+        piece = Piece(
+            offset, offset + len(text), text.count("\n"), f'"{text}"'.replace("\n", "\\n")
+        )
+        for ring in self.rings:
+            ring.put(piece)
+
+
+class PlayedSamples:
+    """The newest sample, which a test sets."""
+
+    def __init__(self) -> None:
+        self.queues: set[StatusQueue] = set()
+
+    def join(self, queue: StatusQueue) -> None:
+        self.queues.add(queue)
+        queue.put("", '"sample":{"t":1}')
+
+    def leave(self, queue: StatusQueue) -> None:
+        self.queues.discard(queue)
+
+
+@dataclass
+class RunningHub:
+    """A hub that serves."""
+
+    hub: Hub
+    index: JobIndex
+    port: int
+    server: uvicorn.Server
+    connections: Connections
+    gate: PlayedGate = field(default_factory=PlayedGate)
+    logs: PlayedLogs = field(default_factory=PlayedLogs)
+    samples: PlayedSamples = field(default_factory=PlayedSamples)
+
+
+@asynccontextmanager
+async def running_hub(limits: Limits | None = None) -> AsyncIterator[RunningHub]:
+    """Serve for as long as the context lasts."""
+    index = JobIndex(max_jobs=25_000, epoch="e")
+    gate, logs, samples = PlayedGate(), PlayedLogs(), PlayedSamples()
+    hub = Hub(
+        gate=gate,  # type: ignore[arg-type] # its two questions are what a hub asks
+        topics=JobTopics(index),
+        logs=logs,
+        housekeeping=samples,
+        limits=limits,
+    )
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    connections = Connections(2048)
+    config = uvicorn.Config(
+        hub,
+        http=connections,  # type: ignore[arg-type] # makes the protocols
+        ws=SocketProtocol,
+        ws_max_size=MAX_FRAME,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    port = listener.getsockname()[1]
+    try:
+        yield RunningHub(hub, index, port, server, connections, gate, logs, samples)
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
+
+
+def played_job(
+    uid: str, *, phase: str = "Running", namespace: str = "a", version: int = 1
+) -> Summary:
+    """Return a job as the index keeps it."""
+    found = summarize(
+        {
+            "metadata": {
+                "uid": uid,
+                "name": f"job-{uid}",
+                "namespace": namespace,
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+                "resourceVersion": str(version),
+            },
+            "status": {"phase": phase},
+        }
+    )
+    assert found is not None
+    return found

@@ -1,0 +1,190 @@
+"""Sockets as a browser has them, on a real server."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.support.console.hub import RunningHub, played_job, running_hub
+from tests.support.console.raw_socket import RawSocket
+from trainingjob_console.sockets.limits import Limits
+
+JOBS = {"type": "sub", "id": 1, "kind": "jobs"}
+QUICK = Limits(ping=0.3, pong=0.3, send=0.5, recheck=0.2)
+
+
+async def until(true: Any, *, within_s: float = 10.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+def nothing_is_left(running: RunningHub) -> bool:
+    hub = running.hub
+    return (
+        hub.admission.used == len(hub.topics) == len(hub.budget) == hub.budget.used == 0
+        and not hub.admission.users
+        and not hub.admission.addresses
+        and not running.logs.rings
+        and not running.samples.queues
+        and len(running.connections) == 0
+        and not running.server.server_state.connections
+        and not running.server.server_state.tasks
+    )
+
+
+async def test_a_page_goes_on_where_its_list_ended_and_leaves_nothing() -> None:
+    async with running_hub() as running:
+        index = running.index
+        index.put(played_job("1"))
+        position = index.position
+        index.put(played_job("2"))
+        index.put(played_job("1", phase="Failed", version=2))
+        page = await RawSocket.connect(running.port)
+        assert page.status == 101
+        assert "sec-websocket-protocol: trainingjob.v1" in page.head.lower()
+        await page.send({**JOBS, "position": position})
+        missed = await page.receive_kind("delta")
+        assert {row["uid"]: row["phase"] for row in missed["rows"]} == {
+            "1": "Failed",
+            "2": "Running",
+        }
+        assert missed["seq"] == index.position
+        assert (missed["counts"], missed["total"]) == ({"Failed": 1, "Running": 1}, 2)
+        index.remove("2")
+        assert (await page.receive_kind("delta"))["gone"] == ["2"]
+        assert (len(running.hub.topics), len(running.hub.budget)) == (1, 1)
+        await page.send({"type": "unsub", "id": 1})
+        assert (await page.receive_kind("end"))["reason"] == "unsubscribed"
+        assert (len(running.hub.topics), len(running.hub.budget)) == (0, 0)
+        await page.send({**JOBS, "position": "another:1"})
+        assert (await page.receive_kind("resync"))["id"] == 1
+        await page.send({**JOBS, "position": index.position})
+        page.close()
+        await until(lambda: nothing_is_left(running))
+
+
+async def test_many_changes_of_a_job_are_one_frame_and_too_many_jobs_a_resync() -> None:
+    async with running_hub(Limits(status_rows=10, coalesce=0.1)) as running:
+        page = await RawSocket.connect(running.port)
+        await page.send({**JOBS, "position": running.index.position})
+        await until(lambda: len(running.hub.topics) == 1)
+        for n in range(50):
+            running.index.put(played_job("1", version=n))
+        [row] = (await page.receive_kind("delta"))["rows"]
+        assert row["resourceVersion"] == "49"
+        for n in range(11):
+            running.index.put(played_job(f"more-{n}"))
+        await page.receive_kind("resync")
+        assert (len(running.hub.topics), len(running.hub.budget)) == (0, 0)
+        page.close()
+
+
+async def test_a_log_is_followed_with_its_gaps_and_its_end() -> None:
+    async with running_hub(Limits(ring_lines=4)) as running:
+        page = await RawSocket.connect(running.port)
+        for number in (1, 2, 3):
+            await page.send(
+                {"type": "sub", "id": number, "kind": "logs", "uid": "u", "source": "s"}
+            )
+        error = await page.receive_kind("error")
+        assert (error["id"], error["reason"]) == (3, "ServiceUnavailable")
+        await until(lambda: len(running.logs.rings) == 2)
+        for n in range(6):  # in one step: the writer cannot come between
+            running.logs.write(n * 2, "x\n")
+        gap = await page.receive_kind("gap")
+        assert (gap["from"], gap["to"], gap["lines"]) == (0, 4, 2)
+        pieces = [await page.receive_kind("log") for _ in range(4)]
+        assert {(each["offset"], each["text"]) for each in pieces} >= {(4, "x\n")}
+        running.logs.ended.set()
+        assert (await page.receive_kind("end"))["reason"] == "finished"
+        await page.send({"type": "sub", "id": 9, "kind": "housekeeping"})
+        assert (await page.receive_kind("delta"))["sample"] == {"t": 1}
+        page.reset()
+        await until(lambda: nothing_is_left(running))
+
+
+async def test_more_sockets_than_there_may_be_are_refused_before_the_upgrade(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    limits = Limits(sockets=3, sockets_per_user=2, sockets_per_address=4)
+    async with running_hub(limits) as running:
+        running.gate.refused = {"eve"}
+        users = ("eve", "anna", "anna", "anna", "bob", "carl")
+        pages = [await RawSocket.connect(running.port, f"/ws?user={user}") for user in users]
+        assert [page.status for page in pages] == [401, 101, 101, 503, 101, 503]
+        assert "retry-after: 5" in pages[3].head.lower()
+        assert running.hub.admission.refused == {"all": 1, "user": 1, "address": 0}
+        assert running.hub.admission.used == 3
+        pages[1].close()
+        await until(lambda: running.hub.admission.used == 2)
+        again = await RawSocket.connect(running.port)
+        assert again.status == 101
+        other = await RawSocket.connect(running.port, origin="https://elsewhere.example")
+        assert other.status == 403
+        assert not caplog.records
+        for page in (*pages, again, other):
+            page.close()
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [["no json"], ["[]"], ['{"type":"sub","id":-1,"kind":"jobs"}'], ['{"type":"pong"}'] * 100],
+    ids=["text", "list", "id", "flood"],
+)
+async def test_a_client_that_breaks_the_protocol_is_closed(frames: list[str]) -> None:
+    async with running_hub() as running:
+        page = await RawSocket.connect(running.port)
+        for frame in frames:
+            try:
+                await page.send(frame)
+            except OSError:
+                break
+        assert await page.receive() is None
+        assert page.close_code == 1008
+        page.close()
+        await until(lambda: nothing_is_left(running))
+
+
+async def test_a_client_that_answers_no_ping_is_closed_and_one_that_does_lives() -> None:
+    async with running_hub(QUICK) as running:
+        dead, living = [await RawSocket.connect(running.port) for _ in range(2)]
+        for _ in range(4):
+            await living.receive_kind("ping")
+            await living.send({"type": "pong"})
+        await until(lambda: running.hub.closed == {"no-pong": 1})
+        while await dead.receive() is not None:
+            pass
+        assert dead.close_code == 1011
+        assert running.hub.admission.used == 1
+        dead.close()
+        living.close()
+
+
+async def test_rights_that_are_taken_away_end_lists_and_sockets() -> None:
+    async with running_hub(QUICK) as running:
+        running.index.put(played_job("1", namespace="a"))
+        page = await RawSocket.connect(running.port)
+        await page.send({**JOBS, "position": running.index.position})
+        await until(lambda: len(running.hub.topics) == 1)
+        running.gate.namespaces = {"b"}
+        await page.receive_kind("resync")
+        running.gate.refused = {"anna"}
+        while await page.receive() is not None:
+            pass
+        assert page.close_code == 1008
+        assert running.hub.closed == {"rights": 1}
+        page.close()
+
+
+async def test_a_restart_says_so_and_waits_for_no_reader() -> None:
+    async with running_hub() as running:
+        page, deaf = [await RawSocket.connect(running.port) for _ in range(2)]
+        await deaf.send({**JOBS, "position": running.index.position})
+        running.server.should_exit = True
+        assert await page.receive() is None
+        assert page.close_code == 1012
+        await until(lambda: running.hub.admission.used == 0)
+        assert running.hub.closed == {"shutdown": 2}
+        page.close()
+        deaf.close()

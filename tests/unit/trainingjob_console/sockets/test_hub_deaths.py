@@ -1,0 +1,161 @@
+"""Sockets that die, in each way, and readers that never read: nothing of them is left."""
+
+import asyncio
+import gc
+import resource
+from collections import Counter
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+
+from tests.support.console.hub import RunningHub, played_job, running_hub
+from tests.support.console.raw_socket import RawSocket, open_descriptors
+from trainingjob_console.sockets.limits import Limits
+
+OURS = (
+    "trainingjob_console.sockets",
+    "trainingjob_console.access",
+    "trainingjob_web",
+    "uvicorn.protocols",
+    "websockets",
+    "h11",
+)
+
+
+def objects() -> Counter[str]:
+    """The living objects of the server's own types and what it is made of."""
+    gc.collect()
+    kinds = (type(each) for each in gc.get_objects())
+    return Counter(
+        f"{kind.__module__}.{kind.__qualname__}"
+        for kind in kinds
+        if str(kind.__module__).startswith((*OURS, "_asyncio"))
+    )
+
+
+def resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+async def live_and_die(running: RunningHub, way: int) -> None:
+    page = await RawSocket.connect(running.port)
+    assert page.status == 101
+    position = running.index.position
+    await page.send({"type": "sub", "id": 1, "kind": "jobs", "position": position})
+    await page.send({"type": "sub", "id": 2, "kind": "logs", "uid": "u", "source": "s"})
+    await page.send({"type": "sub", "id": 3, "kind": "housekeeping"})
+    await page.receive_kind("delta")
+    if way == 0:
+        page.reset()
+    elif way == 1:
+        page.close()
+    else:  # it is still there for the kernel, and answers nothing any more
+        while await page.receive() is not None:
+            pass
+        assert page.close_code == 1011
+        page.close()
+
+
+async def cycles(running: RunningHub, number: int, at_once: int) -> None:
+    for begun in range(0, number, at_once):
+        batch = min(at_once, number - begun)
+        await asyncio.gather(*(live_and_die(running, n % 3) for n in range(batch)))
+        running.index.put(played_job("1", version=begun))
+        running.logs.write(begun * 2, "x\n")
+    async with asyncio.timeout(20):
+        while running.hub.admission.used or running.server.server_state.tasks:
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("number", "at_once", "ping"),
+    [(300, 75, 0.7), pytest.param(10_000, 125, 1.5, marks=pytest.mark.long)],
+)
+@pytest.mark.timeout(900)
+async def test_nothing_is_left_of_sockets_that_died(
+    number: int, at_once: int, ping: float
+) -> None:
+    limits = Limits(ping=ping, pong=ping, sockets_per_user=256, sockets_per_address=256)
+    async with running_hub(limits) as running:
+        await cycles(running, at_once, at_once)  # what is made once
+        before, tasks, fds = objects(), len(asyncio.all_tasks()), open_descriptors()
+        await cycles(running, number // 2, at_once)
+        half = resident()
+        await cycles(running, number // 2, at_once)
+        grown = resident() - half
+        await asyncio.sleep(2.5)  # the aborts that follow a close
+        after = objects()
+        left = {name: (before[name], n) for name, n in after.items() if n > before[name] + 5}
+        hub = running.hub
+        print(  # noqa: T201
+            f"{number} sockets by RST, FIN and half-open: objects {sum(before.values())} -> "
+            f"{sum(after.values())}, tasks {tasks} -> {len(asyncio.all_tasks())}, descriptors "
+            f"{fds} -> {open_descriptors()}, topics {len(hub.topics)}, queued {hub.budget.used} B, "
+            f"RSS of the second half {grown / (number // 2):+.0f} B a socket; {dict(hub.closed)}"
+        )
+        assert left == {}
+        assert len(asyncio.all_tasks()) <= tasks
+        assert open_descriptors() <= fds
+        assert (len(hub.topics), len(hub.budget), hub.budget.used) == (0, 0, 0)
+        assert len(running.connections) == 0
+        assert sum(hub.closed.values()) == at_once + 2 * (number // 2)
+        if number > 1000:
+            assert grown / (number // 2) < 100
+
+
+async def publish(running: RunningHub, stop: asyncio.Event) -> None:
+    """Change jobs with large rows, several hundred times a second."""
+    version = 0
+    while not stop.is_set():
+        for n in range(20):
+            version += 1
+            name = f"{n}-{'x' * 200}"
+            running.index.put(played_job(name, version=version))
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("deaf", [20, pytest.param(255, marks=pytest.mark.long)])
+@pytest.mark.timeout(300)
+async def test_readers_that_never_read_hold_up_nobody(deaf: int) -> None:
+    limits = Limits(
+        sockets_per_user=256,
+        sockets_per_address=256,
+        coalesce=0.02,
+        send=2.0,
+        queued_bytes=4 * 2**20,
+    )
+    async with running_hub(limits) as running:
+        position = running.index.position
+        wanted = {"type": "sub", "id": 1, "kind": "jobs", "position": position}
+        pages = [await RawSocket.connect(running.port, receive_buffer=4096) for _ in range(deaf)]
+        for page in pages:
+            await page.send(wanted)
+        healthy = await RawSocket.connect(running.port)
+        await healthy.send(wanted)
+        stop = asyncio.Event()
+        begun, most = perf_counter(), 0
+        publishing = asyncio.create_task(publish(running, stop))
+        gaps: list[float] = []
+        last = perf_counter()
+        while running.hub.closed["slow"] < deaf:
+            await healthy.receive_kind("delta")
+            gaps.append(perf_counter() - last)
+            last = perf_counter()
+            most = max(most, running.hub.budget.used)
+            assert last - begun < 10, dict(running.hub.closed)
+        stop.set()
+        await publishing
+        gaps.sort()
+        print(  # noqa: T201
+            f"{deaf} readers that never read: all closed after {perf_counter() - begun:.1f} s; a "
+            f"healthy one waits {gaps[len(gaps) * 99 // 100] * 1000:.0f} ms (p99 of {len(gaps)}); "
+            f"at most {most} B queued of {limits.queued_bytes}"
+        )
+        assert gaps[len(gaps) * 99 // 100] < 0.5
+        assert most <= limits.queued_bytes
+        assert running.hub.admission.used == 1
+        for page in (*pages, healthy):
+            page.close()

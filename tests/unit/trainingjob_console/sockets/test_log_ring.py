@@ -1,0 +1,101 @@
+"""Every byte of a log comes out once, in order, or is in the gap that is said before what follows."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainingjob_console.sockets.budget import Budget
+from trainingjob_console.sockets.log_ring import Gap, LogRing, Piece
+
+LIMIT, LINES = 2000, 8
+
+
+def piece(offset: int, size: int) -> Piece:
+    return Piece(offset, offset + size, 1, '"' + "x" * size + '"')
+
+
+@given(
+    steps=st.lists(
+        st.one_of(st.integers(1, 700), st.sampled_from(["take", "cut", "skip"])), max_size=60
+    )
+)
+@settings(deadline=None, max_examples=150)
+def test_all_bytes_come_out_once_or_are_in_a_gap(steps: list[int | str]) -> None:
+    budget = Budget(10 * LIMIT)
+    ring = LogRing(LIMIT, LINES, budget)
+    written = read = lines = 0
+
+    def take() -> bool:
+        nonlocal read, lines
+        found = ring.take()
+        if found is None:
+            return False
+        start, end = (
+            (found.start, found.end) if isinstance(found, Gap) else (found.offset, found.following)
+        )
+        assert start == read
+        read, lines = end, lines + found.lines
+        return True
+
+    skipped = 0
+    puts = 0
+    for step in steps:
+        if isinstance(step, int):
+            ring.put(piece(written, step))
+            written += step
+            puts += 1
+        elif step == "skip":
+            ring.skip(written, written + 100)
+            written += 100
+            skipped += 1
+        elif step == "cut":
+            ring.cut()
+            assert ring.size == 0
+        else:
+            take()
+        assert ring.size == budget.used
+        assert len(ring) <= LINES
+        assert ring.size <= LIMIT or len(ring) == 1
+    while take():
+        pass
+    assert ring.is_empty
+    assert (read, lines) == (written, puts)
+    assert ring.gaps >= min(skipped, 1)
+
+
+def test_the_gap_comes_before_all_that_waits() -> None:
+    ring = LogRing(LIMIT, LINES, Budget(10 * LIMIT))
+    for n in range(20):
+        ring.put(piece(n * 10, 10))
+    assert ring.take() == Gap(0, 120, 12)
+    assert ring.take() == piece(120, 10)
+    assert ring.dropped_lines == 12
+
+
+def test_above_the_budget_the_largest_queue_is_cut() -> None:
+    budget = Budget(3000)
+    small, large = (LogRing(10_000, 100, budget) for _ in range(2))
+    small.put(piece(0, 500))
+    for n in range(4):
+        large.put(piece(n * 600, 600))
+    assert large.take() == Gap(0, 2400, 4)
+    assert small.take() == piece(0, 500)
+    assert budget.cuts == 1
+    small.close()
+    large.close()
+    assert (budget.used, len(budget)) == (0, 0)
+
+
+def test_what_calls_for_the_writer() -> None:
+    calls: list[str] = []
+    ring = LogRing(LIMIT, LINES, Budget(LIMIT), lambda: calls.append("put"))
+    ring.put(piece(0, 5))
+    ring.skip(5, 9)
+    assert calls == ["put", "put"]
+
+
+@pytest.mark.parametrize("half", [900, 1100])
+def test_a_reader_of_what_lies_there_waits_for_half_a_ring(half: int) -> None:
+    ring = LogRing(LIMIT, LINES, Budget(10 * LIMIT))
+    ring.put(piece(0, half - 122))
+    assert ring.has_room == (half < LIMIT / 2)
