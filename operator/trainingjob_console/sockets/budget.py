@@ -4,7 +4,7 @@ from typing import Final, Protocol
 
 
 class Queue(Protocol):
-    """What waits for one subscription."""
+    """The queue of one subscription."""
 
     @property
     def size(self) -> int:

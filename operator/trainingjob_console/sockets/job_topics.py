@@ -14,7 +14,7 @@ from trainingjob_console.sockets.status_queue import StatusQueue
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicKey:
-    """What a subscriber wants, and may have.
+    """The filter that a subscriber wants, and may have.
 
     Attributes:
         filter: of the list.

@@ -22,7 +22,7 @@ class LogFollower(Protocol):
 
 
 class Newest(Protocol):
-    """What replaces all before it: the newest sample."""
+    """The newest sample, which replaces all before it."""
 
     def join(self, queue: StatusQueue) -> None:
         """Send a queue the newest, and each that follows."""

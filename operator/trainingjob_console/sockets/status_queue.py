@@ -12,7 +12,7 @@ _ENTRY: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one delta has: rows as they were encoded, and the uids of jobs that are gone."""
+    """The content of one delta: rows as they were encoded, and the uids of jobs that are gone."""
 
     rows: list[str]
     gone: list[str]
