@@ -19,6 +19,7 @@ from trainingjob_sandbox.apiserver.requests import (
     check_no_browser,
     verb,
 )
+from trainingjob_sandbox.apiserver.reviews import Accounts, check_right, is_review, review
 from trainingjob_sandbox.apiserver.storage import FIRST_REVISION, JsonObject, Storage
 from trainingjob_sandbox.apiserver.store import Store
 
@@ -35,7 +36,7 @@ class ApiServer:
     """A Kubernetes API server on loopback, in memory.
 
     It trusts everyone: a bearer token is taken for the user's name, and nothing is refused for
-    want of rights. Start, stop and everything else happens in one event loop; from other threads
+    want of rights, until a test gives it `accounts`. Start, stop and everything else happens in one event loop; from other threads
     use `ApiServerThread`.
 
     Args:
@@ -46,6 +47,7 @@ class ApiServer:
 
     Attributes:
         store: the objects, to look at and to change without HTTP.
+        accounts: the users and their rights; while there are none everyone may do everything.
         url: where the server is, while it runs.
         port: its port; a restart takes the same one.
     """
@@ -61,6 +63,7 @@ class ApiServer:
         self._storage = Storage(history, first_revision)
         self._registry = Registry(builtin.builtin_resources())
         self.store = Store(self._storage, self._registry)
+        self.accounts = Accounts()
         self._controllers = Controllers(self.store, self._defer)
         self._handlers = Handlers(self.store, bookmark_interval_s=bookmark_interval_s)
         self.port = 0
@@ -148,11 +151,16 @@ class ApiServer:
         path = Path.read(request.path)
         headers = {name.lower(): value for name, value in request.headers.items()}
         check_no_browser(headers)
+        account = self.accounts.of(headers.get("authorization", ""))
         if not path.plural:
             return self._about(request, path)
+        if is_review(path) and request.method == "POST":
+            content_type = headers.get("content-type", "").partition(";")[0]
+            return reply(*review(self.accounts, account, path, body, content_type))
         check_acceptable(headers.get("accept", ""))
         resource = self._registry.find(path.group, path.version, path.plural)
         what = verb(request.method, path, request.query)
+        check_right(account, what, path)
         call = Call(what, resource, path, request.query, headers, body)
         return await self._handlers.handle(request, call)
 

@@ -1,0 +1,73 @@
+"""Reviews: who a token's owner is, and what it may do."""
+
+import json
+from typing import Any
+
+import pytest
+
+from trainingjob_sandbox.apiserver.errors import ApiError
+from trainingjob_sandbox.apiserver.requests import Path
+from trainingjob_sandbox.apiserver.reviews import Account, Accounts, check_right, review
+
+READER = Account("rita", namespaces=frozenset({"ml"}), verbs=frozenset({"get", "list"}))
+
+
+def ask(accounts: Accounts, authorization: str, group: str, plural: str, **spec: Any) -> Any:
+    """The status of a review."""
+    body = json.dumps({"spec": spec}).encode()
+    path = Path(f"{group}.k8s.io", "v1", plural)
+    found, code = review(accounts, accounts.of(authorization), path, body, "application/json")
+    assert code == 201
+    return found["status"]
+
+
+def known() -> Accounts:
+    accounts = Accounts()
+    accounts.by_token["t"] = READER
+    return accounts
+
+
+def test_without_accounts_everyone_is_known_and_may_do_everything() -> None:
+    accounts = Accounts()
+    who = ask(accounts, "Bearer anna", "authentication", "selfsubjectreviews")
+    assert who["userInfo"]["username"] == "anna"
+    asked = {"verb": "delete", "resource": "pods"}
+    for plural, more in (
+        ("selfsubjectaccessreviews", {}),
+        ("subjectaccessreviews", {"user": "anna"}),
+    ):
+        may = ask(
+            accounts, "Bearer anna", "authorization", plural, resourceAttributes=asked, **more
+        )
+        assert may == {"allowed": True}
+
+
+def test_with_accounts_a_token_is_one_of_theirs_or_refused() -> None:
+    accounts = known()
+    with pytest.raises(ApiError) as refusal:
+        accounts.of("Bearer other")
+    assert refusal.value.code == 401
+    assert accounts.of("").name == "admin"
+    found = ask(accounts, "", "authentication", "tokenreviews", token="t")
+    assert (found["authenticated"], found["user"]["username"]) == (True, "rita")
+    assert not ask(accounts, "", "authentication", "tokenreviews", token="x")["authenticated"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "namespace", "allowed"),
+    [("list", "ml", True), ("list", "other", False), ("list", "", False), ("patch", "ml", False)],
+)
+def test_the_answer_of_a_review_is_what_a_request_meets(
+    verb: str, namespace: str, *, allowed: bool
+) -> None:
+    asked = {"verb": verb, "namespace": namespace, "resource": "pods"}
+    group, own, other = "authorization", "selfsubjectaccessreviews", "subjectaccessreviews"
+    assert ask(known(), "Bearer t", group, own, resourceAttributes=asked)["allowed"] is allowed
+    of_another = ask(known(), "", group, other, user="rita", resourceAttributes=asked)
+    assert of_another["allowed"] is allowed
+    path = Path("", "v1", "pods", namespace)
+    if allowed:
+        check_right(READER, verb, path)
+    else:
+        with pytest.raises(ApiError, match=f'User "rita" cannot {verb}'):
+            check_right(READER, verb, path)
