@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute
 
 from trainingjob_console.access.gate import Gate
 from trainingjob_console.jobs.feed import JobFeed
+from trainingjob_console.jobs.history import History
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.metrics import Metrics
@@ -23,6 +24,7 @@ class Parts:
     gate: Gate
     index: JobIndex
     feed: JobFeed
+    history: History
     metrics: Metrics
 
 

@@ -13,11 +13,15 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from trainingjob_console.access.gate import Gate
+from trainingjob_console.access.reviews import Reviews
+from trainingjob_console.api.actions import ActionsApi
+from trainingjob_console.api.job import JobApi
 from trainingjob_console.api.jobs import JobsApi
 from trainingjob_console.api.session import SessionApi
 from trainingjob_console.app import create_app, create_metrics_app
 from trainingjob_console.errors import StartError
 from trainingjob_console.jobs.feed import JobFeed
+from trainingjob_console.jobs.history import History
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.kube.credentials import Account
@@ -39,6 +43,8 @@ from trainingjob_web.listener import ListenError, bracketed, listen
 ROOMS: Final[tuple[Callable[[Parts], Room], ...]] = (
     lambda parts: SessionApi(parts).room(),
     lambda parts: JobsApi(parts).room(),
+    lambda parts: JobApi(parts).room(),
+    lambda parts: ActionsApi(parts).room(),
     streams_room,
 )
 """What the console can do. A new room is added here and nowhere else; routes are asked in this order."""
@@ -66,13 +72,15 @@ class Console:
             SettingsError: the account or another setting cannot be used.
         """
         kube = Kube(Account(settings.kubeconfig))
+        reviews = Reviews(kube)
         index = JobIndex(max_jobs=settings.max_jobs, epoch=secrets.token_hex(4))
         self.parts: Final = Parts(
             settings=settings,
             kube=kube,
-            gate=Gate(settings),
+            gate=Gate(settings, reviews, index.namespaces),
             index=index,
             feed=JobFeed(kube, index, settings.namespaces),
+            history=History(settings.records_url, settings.records_token_file),
             metrics=Metrics(),
         )
         self._rooms: Final = tuple(room(self.parts) for room in ROOMS)
@@ -80,6 +88,8 @@ class Console:
         self._connections: Final = Connections(connections_within(settings.max_connections))
         metrics.watch_bound("jobs", lambda: len(index), lambda: index.max_jobs)
         metrics.watch_bound("jobs_bytes", lambda: index.bytes, lambda: index.max_bytes)
+        metrics.watch_bound("owners", lambda: len(reviews.owners), lambda: reviews.owners.limit)
+        metrics.watch_bound("rights", lambda: len(reviews.answers), lambda: reviews.answers.limit)
         metrics.watch_bound(
             "connections", lambda: len(self._connections), lambda: self._connections.limit
         )
@@ -148,6 +158,7 @@ class Console:
         finally:
             for each in servers:
                 each.close()
+            await self.parts.history.close()
             await self.parts.kube.close()
 
     async def _close_rooms(self) -> None:

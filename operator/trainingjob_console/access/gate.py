@@ -1,30 +1,103 @@
 """Lets requests in or refuses them: the user by its token, the namespaces by the user's rights."""
 
+import asyncio
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from starlette.requests import HTTPConnection
 
+from trainingjob_api.constants import GROUP, PLURAL_TRAINING_JOBS
 from trainingjob_console.access.caller import LOCAL_USER, Caller
-from trainingjob_console.errors import UnauthorizedError
+from trainingjob_console.access.cookie import is_token, read_token
+from trainingjob_console.access.origin import Origins, is_local, is_secure
+from trainingjob_console.access.reviews import Reviews
+from trainingjob_console.errors import ForbiddenError, UnauthorizedError
 from trainingjob_console.jobs.filters import Visible
 from trainingjob_console.settings import Settings
 
+MAX_NAMESPACES: Final = 256
+"""Namespaces that are asked for one by one for a user who may not list all; those beyond it, by
+name, are seen when the user asks for one of them alone."""
+
 
 class Gate:
-    """Answers who asks, and what they may see."""
+    """Answers who asks, and what they may see and do."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, reviews: Reviews, namespaces: Callable[[], Iterable[str]]
+    ) -> None:
+        """Prepare to ask.
+
+        Args:
+            settings: of the console.
+            reviews: the API server's word.
+            namespaces: returns those that have jobs now.
+        """
         self._needs_token: Final = settings.auth == "token"
+        self._settings: Final = settings
+        self._reviews: Final = reviews
+        self._namespaces: Final = namespaces
+        self._origins: Final = Origins(settings)
 
     async def caller(self, connection: HTTPConnection) -> Caller:
         """Return who asks.
 
         Raises:
+            ForbiddenError: without a log-in, the request came under a foreign name.
             UnauthorizedError: no token came along, or the API server does not know it.
         """
+        self._origins.check_host(connection)
         if not self._needs_token:
             return LOCAL_USER
-        raise UnauthorizedError("log in with a Kubernetes token")
+        token = self.token_of(connection)
+        if not token:
+            raise UnauthorizedError("log in with a Kubernetes token")
+        return await self._reviews.owner(token)
+
+    async def caller_of(self, token: str) -> Caller:
+        """Return whose token this is.
+
+        Raises:
+            UnauthorizedError: it is nobody's.
+        """
+        if not is_token(token):
+            raise UnauthorizedError("this is no token: it has other characters, or is too long")
+        return await self._reviews.owner(token)
+
+    def token_of(self, connection: HTTPConnection) -> str:
+        """Return the token that came along, in a header or a cookie; empty: none."""
+        if header := _bearer(connection):
+            return header if is_token(header) else ""
+        return read_token(connection.cookies, secure=self.is_secure(connection))
+
+    def is_secure(self, connection: HTTPConnection) -> bool:
+        """Return True if the browser speaks TLS."""
+        return is_secure(connection, self._settings.origins)
+
+    def check_log_in(self, connection: HTTPConnection) -> None:
+        """Return if a token may be sent over this connection.
+
+        Raises:
+            ForbiddenError: it is plain HTTP, and not on this machine.
+        """
+        if not self.is_secure(connection) and not is_local(connection):
+            raise ForbiddenError(
+                "a token is not taken over plain HTTP: use https, or kubectl port-forward and "
+                "http://localhost"
+            )
+
+    def check_origin(self, connection: HTTPConnection) -> None:
+        """Return if the request came from a page of ours.
+
+        Raises:
+            ForbiddenError: it did not, or under a foreign name.
+        """
+        self._origins.check_host(connection)
+        self._origins.check(connection, header_token=bool(_bearer(connection)))
+
+    def forget(self, token: str) -> None:
+        """Forget a token: its user has logged out."""
+        self._reviews.forget(token)
 
     async def visible(self, caller: Caller, namespace: str = "") -> Visible:
         """Return the test for namespaces whose jobs the user may list.
@@ -33,7 +106,25 @@ class Gate:
             caller: who asks.
             namespace: only this one is asked for; empty: any.
         """
-        return lambda _: True
+        allowed = await self.namespaces_of(caller, namespace)
+        return (lambda _: True) if allowed is None else allowed.__contains__
+
+    async def namespaces_of(self, caller: Caller, namespace: str = "") -> frozenset[str] | None:
+        """Return the namespaces whose jobs the user may list; None: all.
+
+        Args:
+            caller: who asks.
+            namespace: only this one is asked for; empty: those that have jobs now.
+
+        Raises:
+            UnauthorizedError: the token is nobody's any more.
+            ApiServerError: the API server does not answer.
+        """
+        if caller.token is None or await self._may_list(caller, ""):
+            return None
+        asked = [namespace] if namespace else sorted(self._namespaces())[:MAX_NAMESPACES]
+        answers = await asyncio.gather(*(self._may_list(caller, name) for name in asked))
+        return frozenset(name for name, allowed in zip(asked, answers, strict=True) if allowed)
 
     async def may(
         self,
@@ -45,5 +136,27 @@ class Gate:
         group: str = "",
         subresource: str = "",
     ) -> bool:
-        """Return True if the user may do this, as the API server says."""
-        return True
+        """Return True if the user may do this, as the API server says.
+
+        Raises:
+            UnauthorizedError: the token is nobody's any more.
+            ApiServerError: the API server does not answer.
+        """
+        if caller.token is None:
+            return True
+        return await self._reviews.may(
+            caller,
+            verb,
+            group=group,
+            resource=resource,
+            subresource=subresource,
+            namespace=namespace,
+        )
+
+    async def _may_list(self, caller: Caller, namespace: str) -> bool:
+        return await self.may(caller, "list", PLURAL_TRAINING_JOBS, namespace, group=GROUP)
+
+
+def _bearer(connection: HTTPConnection) -> str:
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

@@ -9,7 +9,8 @@ from starlette.routing import Route
 from trainingjob_console.api.requests import answer, check_names, number
 from trainingjob_console.clock import utc_now
 from trainingjob_console.errors import BadRequestError
-from trainingjob_console.jobs.filters import Filter, read_filter
+from trainingjob_console.jobs.filters import Filter, Visible, read_filter
+from trainingjob_console.jobs.history import HistoryPage
 from trainingjob_console.jobs.listing import MAX_PAGE, SORTS, Cursor, live_page
 from trainingjob_console.parts import Parts, Room
 
@@ -30,7 +31,7 @@ class JobsApi:
         return Room(routes=[Route("/api/jobs", self.list, methods=["GET"])])
 
     async def list(self, request: Request) -> Response:
-        """Return a page of live jobs."""
+        """Return a page: live jobs first, then those of the past, each job once."""
         check_names(request, _PARAMETERS)
         wanted = filter_of(request)
         limit = number(request, "limit", default=100, least=1, most=MAX_PAGE)
@@ -47,22 +48,46 @@ class JobsApi:
             now=cursor.now,
             after=cursor.after,
             limit=limit,
+            through=cursor.through,
         )
-        following = None
-        if page.after is not None:
-            following = Cursor(cursor.sort, cursor.now, page.after).encode()
+        items = [job.row() for job in page.jobs]
+        following = cursor.go_on(page.after) if page.after is not None else None
+        message = ""
+        if following is None and parts.history.is_there:
+            past, following = await self._past(wanted, visible, cursor, limit - len(items))
+            items += past.rows
+            message = past.message
         return answer(
             {
-                "items": [job.row() for job in page.jobs],
+                "items": items,
                 "total": page.total,
-                "totalIsPartial": False,
+                "totalIsPartial": parts.history.is_there,
                 "counts": page.counts,
                 "namespaces": page.namespaces,
-                "next": following,
+                "next": following.encode() if following is not None else None,
                 "position": position,
-                "history": {"available": False, "message": None},
+                "history": {
+                    "available": parts.history.is_there and not message,
+                    "message": message or None,
+                },
             }
         )
+
+    async def _past(
+        self, wanted: Filter, visible: Visible, cursor: Cursor, room: int
+    ) -> tuple[HistoryPage, Cursor | None]:
+        """Return as much of the history as there is room for, and where the next page begins."""
+        if not room:
+            return HistoryPage([]), cursor.go_through("")
+        index = self._parts.index
+        past = await self._parts.history.page(
+            wanted,
+            visible,
+            lambda uid: index.get(uid) is not None,
+            limit=room,
+            place=cursor.history,
+        )
+        return past, cursor.go_through(past.next) if past.next else None
 
 
 def filter_of(request: Request) -> Filter:

@@ -1,36 +1,106 @@
-"""`/api/session`: who is logged in, and what that user may see."""
+"""`/api/session`, `/api/login`, `/api/logout`: who is logged in, and what that user may see."""
 
-from typing import Final
+import base64
+import binascii
+import json
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from trainingjob_console.api.requests import answer
+from trainingjob_console.access.cookie import set_token
+from trainingjob_console.api.requests import answer, read_json
+from trainingjob_console.errors import BadRequestError, UnauthorizedError
+from trainingjob_console.jobs.summary import time_text
 from trainingjob_console.parts import Parts, Room
 from trainingjob_console.version import version
 
+_MAX_SHOWN: Final = 1000
+_PARTS_OF_JWT: Final = 3
+_LATEST: Final = 253_402_300_799
+
 
 class SessionApi:
-    """Answers who asks."""
+    """Answers who asks, and lets users in and out."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts: Final = parts
 
     def room(self) -> Room:
         """Return its routes."""
-        return Room(routes=[Route("/api/session", self.session, methods=["GET"])])
+        return Room(
+            routes=[
+                Route("/api/session", self.session, methods=["GET"]),
+                Route("/api/login", self.log_in, methods=["POST"]),
+                Route("/api/logout", self.log_out, methods=["POST"]),
+            ]
+        )
 
     async def session(self, request: Request) -> Response:
-        """Return who is logged in; without a log-in that one is needed."""
-        settings = self._parts.settings
+        """Return who is logged in; without a log-in, that one is needed."""
+        gate, mode = self._parts.gate, self._parts.settings.auth
+        found: dict[str, Any] = {
+            "mode": mode,
+            "user": None,
+            "loginNeeded": False,
+            "namespaces": None,
+            "expires": None,
+            "version": version(),
+        }
+        try:
+            caller = await gate.caller(request)
+        except UnauthorizedError:
+            return answer(found | {"loginNeeded": True, "namespaces": []})
+        if caller.token is None:
+            return answer(found)
+        allowed = await gate.namespaces_of(caller)
+        shown = None if allowed is None else sorted(allowed)[:_MAX_SHOWN]
+        user = {"name": caller.name, "groups": list(caller.groups)}
         return answer(
-            {
-                "mode": settings.auth,
-                "user": None,
-                "loginNeeded": settings.auth == "token",
-                "namespaces": None,
-                "expires": None,
-                "version": version(),
-            }
+            found | {"user": user, "namespaces": shown, "expires": expiry_of(caller.token)}
         )
+
+    async def log_in(self, request: Request) -> Response:
+        """Set the cookie if the API server knows the token."""
+        gate = self._parts.gate
+        gate.check_origin(request)
+        gate.check_log_in(request)
+        token = (await read_json(request)).get("token")
+        if not isinstance(token, str) or not token.strip():
+            raise BadRequestError(
+                "token: must be a Kubernetes token, as `kubectl create token` prints"
+            )
+        token = token.strip()
+        await gate.caller_of(token)
+        response = Response(status_code=204)
+        set_token(response, token, secure=gate.is_secure(request))
+        return response
+
+    async def log_out(self, request: Request) -> Response:
+        """Take the cookie away."""
+        gate = self._parts.gate
+        gate.check_origin(request)
+        if token := gate.token_of(request):
+            gate.forget(token)
+        response = Response(status_code=204)
+        set_token(response, "", secure=gate.is_secure(request))
+        return response
+
+
+def expiry_of(token: str) -> str | None:
+    """Return when a token says that it ends, for the user to see; None: it does not say.
+
+    Its signature is the API server's matter, which refuses it from then on.
+    """
+    pieces = token.split(".")
+    if len(pieces) != _PARTS_OF_JWT:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(pieces[1] + "=" * (-len(pieces[1]) % 4)))
+    except (ValueError, RecursionError, binascii.Error):
+        return None
+    ends = claims.get("exp") if isinstance(claims, dict) else None
+    if isinstance(ends, bool) or not isinstance(ends, int | float) or not 0 <= ends <= _LATEST:
+        return None
+    return time_text(int(ends))

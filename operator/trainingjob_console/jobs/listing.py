@@ -31,18 +31,29 @@ class Cursor:
     Attributes:
         sort: the order that it is a place of.
         now: seconds since 1970, when the first page was made: what runs on has a duration of then.
-        after: the key of the last row, and its uid; None: the live jobs are through.
+        after: the key of the last row, and its uid; None: the beginning.
         history: the record service's own cursor; empty: the beginning of the history.
+        through: the live jobs are through.
     """
 
     sort: str
     now: int
     after: Key | None
     history: str = ""
+    through: bool = False
+
+    def go_on(self, after: Key) -> "Cursor":
+        """Return the place after a live job."""
+        return Cursor(self.sort, self.now, after)
+
+    def go_through(self, history: str) -> "Cursor":
+        """Return a place in the history."""
+        return Cursor(self.sort, self.now, None, history, through=True)
 
     def encode(self) -> str:
         """Return it as a word that fits into a query."""
-        place = [self.sort, self.now, list(self.after) if self.after else None, self.history]
+        after = list(self.after) if self.after else None
+        place = [self.sort, self.now, after, self.history, self.through]
         return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
 
     @classmethod
@@ -57,15 +68,15 @@ class Cursor:
                 raise ValueError(word)  # noqa: TRY301 - one answer for all that is no cursor
             padded = word + "=" * (-len(word) % 4)
             place = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-            sort, now, after, history = place
-            known = (
-                sort in SORTS and type(now) is int and isinstance(history, str) and _is_key(after)
-            )
+            sort, now, after, history, through = place
+            known = sort in SORTS and isinstance(history, str) and _is_key(after)
+            known = known and type(now) is int and type(through) is bool
         except (ValueError, TypeError, RecursionError, binascii.Error) as error:
             raise BadRequestError("cursor: must be the `next` of an earlier answer") from error
         if not known or (after is not None and isinstance(after[0], str) != (sort in _BY_TEXT)):
             raise BadRequestError("cursor: must be the `next` of an earlier answer")
-        return cls(sort, now, (after[0], after[1]) if after is not None else None, history)
+        key = (after[0], after[1]) if after is not None else None
+        return cls(sort, now, key, history, through)
 
 
 def _is_key(after: Any) -> bool:

@@ -1,6 +1,8 @@
 """A namespace on the API server under test, and a console before it."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -13,3 +15,14 @@ async def console(api: Api) -> AsyncIterator[ConsoleUnderTest]:
     """A console without a log-in, for the test's own namespace."""
     async with running_console(api.server, namespaces=[api.namespace]) as found:
         yield found
+
+
+async def listed(console: ConsoleUnderTest, holds: Callable[[Any], bool], query: str = "") -> Any:
+    """The list as soon as this holds of it."""
+    async with asyncio.timeout(30):
+        while True:
+            answer = await console.get(f"/api/jobs{query}")
+            assert answer.status == 200, answer
+            if holds(answer.json):
+                return answer.json
+            await asyncio.sleep(0.02)

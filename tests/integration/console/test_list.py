@@ -1,23 +1,9 @@
 """`/api/jobs` before a real API server: what lives is listed, and changes arrive."""
 
-import asyncio
-from collections.abc import Callable
-from typing import Any
-
+from tests.integration.console.conftest import listed
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
 from tests.support.console.running import ConsoleUnderTest
-
-
-async def listed(console: ConsoleUnderTest, holds: Callable[[Any], bool], query: str = "") -> Any:
-    """The list as soon as this holds of it."""
-    async with asyncio.timeout(30):
-        while True:
-            answer = await console.get(f"/api/jobs{query}")
-            assert answer.status == 200, answer
-            if holds(answer.json):
-                return answer.json
-            await asyncio.sleep(0.02)
 
 
 async def test_jobs_come_change_and_go(api: Api, console: ConsoleUnderTest) -> None:

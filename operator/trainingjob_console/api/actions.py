@@ -1,0 +1,139 @@
+"""`POST /api/actions`: suspend, resume, stop, delete, run again, in the user's own name."""
+
+import asyncio
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from trainingjob_console.access.caller import Caller
+from trainingjob_console.api.requests import answer, read_json
+from trainingjob_console.errors import ApiServerError, BadRequestError
+from trainingjob_console.jobs.actions import (
+    ACTIONS,
+    PATCHES,
+    Target,
+    consequence,
+    copy_of,
+    deletion_of,
+    patch_of,
+)
+from trainingjob_console.jobs.feed import jobs_path
+from trainingjob_console.jobs.summary import Object, as_dict, as_text
+from trainingjob_console.parts import Parts, Room
+
+MAX_JOBS: Final = 100
+_AT_ONCE: Final = 8
+_JSON_PATCH: Final = "application/json-patch+json"
+_INVALID: Final = 422
+_CONFLICT: Final = 409
+_GONE: Final = 404
+_REPLACED: Final = "another job of this name has taken its place; load the list again"
+
+
+class ActionsApi:
+    """Does something to jobs, each with the user's token and its uid as precondition."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts: Final = parts
+        self._at_once: Final = asyncio.Semaphore(_AT_ONCE)
+
+    def room(self) -> Room:
+        """Return its routes."""
+        return Room(routes=[Route("/api/actions", self.act, methods=["POST"])])
+
+    async def act(self, request: Request) -> Response:
+        """Do it to each job, or only say what it would do; one that fails stops no other."""
+        gate = self._parts.gate
+        gate.check_origin(request)
+        caller = await gate.caller(request)
+        action, targets, dry_run = _read(await read_json(request))
+        results = await asyncio.gather(
+            *(self._act_on(caller, action, target, dry_run=dry_run) for target in targets)
+        )
+        return answer({"results": results})
+
+    async def _act_on(
+        self, caller: Caller, action: str, target: Target, *, dry_run: bool
+    ) -> Object:
+        result: Object = {"uid": target.uid, "ok": True, "message": "", "name": None}
+        query = {"dryRun": "All"} if dry_run else {}
+        try:
+            async with self._at_once:
+                done = await self._send(caller, action, target, query)
+        except ApiServerError as error:
+            return result | {"ok": False, "message": _words(error)}
+        if action == "run-again":
+            result["name"] = as_text(as_dict(done.get("metadata")).get("name")) or None
+        job = self._parts.index.get(target.uid)
+        if job is not None:
+            result["message"] = consequence(action, job)
+        return result
+
+    async def _send(
+        self, caller: Caller, action: str, target: Target, query: dict[str, str]
+    ) -> Object:
+        call, path = self._parts.kube.call, jobs_path(target.namespace, target.name)
+        if action in PATCHES:
+            body = patch_of(action, target.uid)
+            return await call(
+                "PATCH", path, token=caller.token, query=query, body=body, content_type=_JSON_PATCH
+            )
+        if action == "delete":
+            body_of_deletion = deletion_of(target.uid)
+            return await call(
+                "DELETE", path, token=caller.token, query=query, body=body_of_deletion
+            )
+        job = await call("GET", path, token=caller.token)
+        if as_text(as_dict(job.get("metadata")).get("uid")) != target.uid:
+            raise ApiServerError(_REPLACED, status=_CONFLICT, reason="Conflict")
+        new = copy_of(job)
+        return await call(
+            "POST", jobs_path(target.namespace), token=caller.token, query=query, body=new
+        )
+
+
+def _words(error: ApiServerError) -> str:
+    if error.status == _GONE:
+        return "it is not there any more"
+    text = str(error)
+    tested = error.status == _INVALID and (
+        "test" in text.lower() or "rejected our request" in text
+    )
+    if tested or (error.status == _CONFLICT and "uid" in text.lower()):
+        return _REPLACED
+    return text
+
+
+def _read(body: Object) -> tuple[str, list[Target], bool]:
+    """Read what is to be done.
+
+    Raises:
+        BadRequestError: it cannot be understood; the message names the field.
+    """
+    action, jobs, dry_run = body.get("action"), body.get("jobs"), body.get("dryRun", False)
+    if action not in ACTIONS:
+        raise BadRequestError(f"action: must be one of {', '.join(ACTIONS)}")
+    if not isinstance(dry_run, bool):
+        raise BadRequestError("dryRun: must be true or false")
+    if not isinstance(jobs, list) or not 1 <= len(jobs) <= MAX_JOBS:
+        raise BadRequestError(f"jobs: must be a list of 1 to {MAX_JOBS}")
+    return action, [_target(job) for job in jobs], dry_run
+
+
+def _target(job: Any) -> Target:
+    given = as_dict(job)
+    namespace, name, uid = (as_text(given.get(key)) for key in ("namespace", "name", "uid"))
+    if not uid or not _is_name(namespace) or not _is_name(name):
+        raise BadRequestError("jobs: each needs its namespace, name and uid")
+    return Target(namespace, name, uid)
+
+
+def _is_name(text: str) -> bool:
+    """Return True if this can be a name: it becomes a part of a path."""
+    return (
+        bool(text)
+        and all(c.isascii() and (c.isalnum() or c in "-.") for c in text)
+        and text[0] != "."
+    )

@@ -1,0 +1,103 @@
+"""The actions on jobs: which request each of them is, and what it does in words. Pure.
+
+Every request names the job's uid as its precondition: a job of the same name that has taken its
+place is never touched.
+"""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final
+
+from trainingjob_api.constants import API_VERSION, KIND_TRAINING_JOB, MAX_NAME_LENGTH
+from trainingjob_console.jobs.summary import Object, Summary, as_dict, as_text
+
+PATCHES: Final[dict[str, tuple[str, object]]] = {
+    "suspend": ("suspend", True),
+    "resume": ("suspend", False),
+    "stop": ("shutdown", "Stop"),
+    "terminate": ("shutdown", "Terminate"),
+}
+"""Each action that changes a field of the spec: which one, and to what."""
+
+ACTIONS: Final = (*PATCHES, "delete", "run-again")
+_SUFFIX_BYTES: Final = 3
+_NOT_COPIED: Final = "kubectl.kubernetes.io/"
+_OURS: Final = "trainingjob.dev/"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A job that something is to be done to."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+def patch_of(action: str, uid: str) -> list[Object]:
+    """Return the JSON patch of an action, which fails unless the job has this uid."""
+    field, value = PATCHES[action]
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": uid},
+        {"op": "add", "path": f"/spec/{field}", "value": value},
+    ]
+
+
+def deletion_of(uid: str) -> Object:
+    """Return the options of a deletion."""
+    return {
+        "kind": "DeleteOptions",
+        "apiVersion": "v1",
+        "propagationPolicy": "Background",
+        "preconditions": {"uid": uid},
+    }
+
+
+def copy_of(job: Object) -> Object:
+    """Return a new job of the same kind: its spec and labels, under a name that is free.
+
+    What stopped or held the old one is not copied, nor are marks of the tools that made it.
+    """
+    metadata = as_dict(job.get("metadata"))
+    spec = {k: v for k, v in as_dict(job.get("spec")).items() if k not in ("shutdown", "suspend")}
+    suffix = secrets.token_hex(_SUFFIX_BYTES)
+    name = as_text(metadata.get("name"))[: MAX_NAME_LENGTH - len(suffix) - 1].rstrip("-")
+    kept: dict[str, Any] = {
+        part: {
+            key: value
+            for key, value in as_dict(metadata.get(part)).items()
+            if not key.startswith((_NOT_COPIED, _OURS))
+        }
+        for part in ("labels", "annotations")
+    }
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND_TRAINING_JOB,
+        "metadata": {
+            "name": f"{name}-{suffix}",
+            "namespace": as_text(metadata.get("namespace")),
+            **{part: values for part, values in kept.items() if values},
+        },
+        "spec": spec,
+    }
+
+
+def consequence(action: str, job: Summary) -> str:
+    """Return in one sentence what the action does to this job."""
+    active = job.ranks[1]
+    pods = "Its pod is" if active == 1 else f"Its {active} pods are"
+    if action == "delete":
+        left = "Its record stays." if job.record == "Stored" else "Its record is stored first."
+        gone = "It goes, with its pods." if job.is_finished else f"{pods} stopped, and it goes."
+        return f"{gone} {left}"
+    if action == "run-again":
+        return "A new job with the same spec is created."
+    if job.is_finished:
+        return "It is over already: nothing changes."
+    held = f"{pods} deleted; it can be resumed." if active else "It starts no pods until resumed."
+    return {
+        "suspend": held,
+        "resume": "All its ranks start again, as a new attempt.",
+        "stop": f"{pods} asked to stop and given their time; it ends for good.",
+        "terminate": f"{pods} killed at once; it ends for good.",
+    }[action]

@@ -1,0 +1,198 @@
+"""One job in full, put together from what the API server and the record service have of it."""
+
+from typing import Any, Final
+
+import yaml
+
+from trainingjob_api import constants
+from trainingjob_console.jobs.summary import (
+    MAX_TEXT,
+    Object,
+    as_count,
+    as_dict,
+    as_dicts,
+    as_number,
+    as_text,
+)
+
+MAX_EVENTS: Final = 200
+MAX_RANKS: Final = constants.MAX_NODES
+_Dumper: Final = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_NOT_SHOWN: Final = ("managedFields",)
+_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+_WORDS: Final = {"Running": "Running", "Pending": "Waiting", "Unknown": "Waiting"}
+
+
+def manifest(job: Object) -> str:
+    """Return the object as YAML, without what only machines read. Slow for large ones."""
+    metadata = {k: v for k, v in as_dict(job.get("metadata")).items() if k not in _NOT_SHOWN}
+    annotations = as_dict(metadata.get("annotations"))
+    if _LAST_APPLIED in annotations:
+        metadata["annotations"] = {k: v for k, v in annotations.items() if k != _LAST_APPLIED}
+    order = ("apiVersion", "kind", "metadata", "spec", "status")
+    shown = {name: job[name] for name in order if name in job} | {"metadata": metadata}
+    text: str = yaml.dump(shown, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def conditions(job: Object) -> list[Object]:
+    """Return the conditions, the one that changed first first."""
+    found = as_dicts(as_dict(job.get("status")).get("conditions"))[: constants.MAX_CONDITIONS]
+    names = ("type", "status", "reason", "message", "lastTransitionTime")
+    return sorted(
+        ({name: as_text(each.get(name), 1024) for name in names} for each in found),
+        key=lambda each: each["lastTransitionTime"],
+    )
+
+
+def ranks(pods: list[Object]) -> list[Object]:
+    """Return the ranks of the newest attempt of which there are pods, in order."""
+    newest = max((_label(pod, constants.LABEL_ATTEMPT) for pod in pods), default=0)
+    of_attempt = [pod for pod in pods if _label(pod, constants.LABEL_ATTEMPT) == newest]
+    return sorted((_rank(pod) for pod in of_attempt), key=lambda rank: rank["rank"])[:MAX_RANKS]
+
+
+def attempts(job: Object, pods: list[Object]) -> list[Object]:
+    """Return the attempts that are known: those with pods, and the one that status speaks of."""
+    status = as_dict(job.get("status"))
+    found: dict[int, Object] = {}
+    for pod in pods:
+        number = _label(pod, constants.LABEL_ATTEMPT)
+        rank = _rank(pod)
+        entry = found.setdefault(
+            number, {"attempt": number, "from": None, "to": None, "outcome": None}
+        )
+        begun, ended = rank["started"], rank["finished"]
+        entry["from"] = min(filter(None, (entry["from"], begun)), default=None)
+        entry["to"] = max(filter(None, (entry["to"], ended)), default=None)
+        if rank["state"] == "Failed":
+            entry["outcome"] = "Failed"
+    current = as_count(status.get("attempt"))
+    if status:
+        entry = found.setdefault(current, {"attempt": current, "from": None, "to": None})
+        entry["from"] = (
+            as_text(status.get("attemptStartTime"))
+            or entry["from"]
+            or as_text(status.get("startTime"))
+            or None
+        )
+        entry["to"] = as_text(status.get("completionTime")) or None
+        entry["outcome"] = as_text(status.get("phase")) or None
+    return [found[number] for number in sorted(found)]
+
+
+def events(items: list[Object]) -> list[Object]:
+    """Return the newest events, the oldest of them first."""
+    shown = [
+        {
+            "time": as_text(each.get("lastTimestamp"))
+            or as_text(each.get("eventTime"))
+            or as_text(as_dict(each.get("metadata")).get("creationTimestamp")),
+            "type": as_text(each.get("type")),
+            "reason": as_text(each.get("reason")),
+            "message": as_text(each.get("message"), 1024),
+            "object": "/".join(
+                as_text(as_dict(each.get("involvedObject")).get(name)) for name in ("kind", "name")
+            ),
+            "count": as_count(each.get("count"), 1),
+        }
+        for each in items
+    ]
+    return sorted(shown, key=lambda each: str(each["time"]))[-MAX_EVENTS:]
+
+
+def files(job: Object) -> Object | None:
+    """Return where the job's files are on the log volume; None: it has none."""
+    logs = as_dict(as_dict(job.get("status")).get("logs"))
+    if not (path := as_text(logs.get("path"))):
+        return None
+    annotations = as_dict(as_dict(job.get("metadata")).get("annotations"))
+    kept = constants.ANNOTATION_KEEP in annotations
+    return {"path": path, "bytes": as_number(logs.get("bytes")), "goesAt": None, "kept": kept}
+
+
+def _label(pod: Object, name: str) -> int:
+    text = as_text(as_dict(as_dict(pod.get("metadata")).get("labels")).get(name))
+    return int(text) if text.isdecimal() and len(text) < 10 else 0  # noqa: PLR2004 - digits
+
+
+def _rank(pod: Object) -> Object:
+    metadata, status = as_dict(pod.get("metadata")), as_dict(pod.get("status"))
+    state, reason = _state(metadata, status)
+    main = _main(pod, metadata, status)
+    ended = as_dict(as_dict(main.get("state")).get("terminated"))
+    waits = as_dict(as_dict(main.get("state")).get("waiting"))
+    reason = reason or as_text(ended.get("reason")) or as_text(waits.get("reason"))
+    return {
+        "rank": _label(pod, constants.LABEL_INDEX),
+        "pod": as_text(metadata.get("name")),
+        "node": as_text(as_dict(pod.get("spec")).get("nodeName")) or None,
+        "state": state,
+        "reason": reason or _condition_reason(status) or None,
+        "exitCode": as_number(ended.get("exitCode")),
+        "restarts": as_count(main.get("restartCount")),
+        "started": as_text(status.get("startTime")) or None,
+        "finished": as_text(ended.get("finishedAt")) or None,
+    }
+
+
+def _state(metadata: Object, status: Object) -> tuple[str, str]:
+    phase = as_text(status.get("phase"))
+    if phase in ("Succeeded", "Failed"):
+        return phase, as_text(status.get("reason"))
+    if metadata.get("deletionTimestamp"):
+        return "Terminating", as_text(status.get("reason"))
+    return _WORDS.get(phase, "Waiting"), as_text(status.get("reason"))
+
+
+def _main(pod: Object, metadata: Object, status: Object) -> Object:
+    statuses = as_dicts(status.get("containerStatuses"))
+    annotations = as_dict(metadata.get("annotations"))
+    name = as_text(annotations.get(constants.ANNOTATION_MAIN_CONTAINER))
+    named = [
+        each for each in statuses if as_text(each.get("name")) in (name, constants.MAIN_CONTAINER)
+    ]
+    found = named or statuses
+    return found[0] if found else {}
+
+
+def _condition_reason(status: Object) -> str:
+    for each in as_dicts(status.get("conditions")):
+        if each.get("type") == "PodScheduled" and each.get("status") == "False":
+            return as_text(each.get("message"), MAX_TEXT) or as_text(each.get("reason"))
+    return ""
+
+
+def of_record(record: Object) -> dict[str, Any]:
+    """Return the parts of a job of which nothing but its record is left."""
+    logs = as_dict(record.get("logs"))
+    path = as_text(logs.get("path"))
+    spec: str = yaml.dump(
+        {"spec": record.get("spec")}, Dumper=_Dumper, sort_keys=False, allow_unicode=True
+    )
+    return {
+        "conditions": [],
+        "attempts": [
+            {
+                "attempt": as_count(record.get("attempt")),
+                "from": as_text(record.get("startedAt")) or None,
+                "to": as_text(record.get("completedAt")) or None,
+                "outcome": as_text(record.get("phase")) or None,
+            }
+        ],
+        "ranks": [],
+        "events": [],
+        "manifest": spec,
+        "files": {
+            "path": path,
+            "bytes": as_number(logs.get("bytes")),
+            "goesAt": None,
+            "kept": False,
+        }
+        if path
+        else None,
+        "record": {
+            "revision": as_count(record.get("revision")),
+            "cluster": as_text(record.get("cluster")) or None,
+        },
+    }

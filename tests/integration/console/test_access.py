@@ -1,0 +1,158 @@
+"""Two users with different rights, and none: the console shows and does what the API server lets each."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.integration.console.conftest import listed
+from tests.support.apiserver.api import Api
+from tests.support.builders import make_job
+from tests.support.console.running import ConsoleUnderTest, running_console
+from trainingjob_sandbox.apiserver.reviews import Account
+
+ADMIN = "planted-secret-of-an-admin"
+READER = "planted-secret-of-a-reader." + "x" * 5000
+"""Longer than one cookie may be."""
+
+STRANGER = "planted-secret-of-a-stranger"
+ALL = (ADMIN, READER, STRANGER)
+
+pytestmark = pytest.mark.sandbox_only
+
+
+@pytest.fixture
+async def guarded(api: Api) -> AsyncIterator[ConsoleUnderTest]:
+    """A console with a log-in, before a server that knows two users."""
+    accounts = api.server.inside.server.accounts.by_token
+    accounts["admin"] = Account("admin")  # the kubeconfig of the tests and of the console
+    accounts[ADMIN] = Account("ada")
+    accounts[READER] = Account(
+        "rita", namespaces=frozenset({api.namespace}), verbs=frozenset({"get", "list", "create"})
+    )
+    try:
+        async with running_console(api.server, auth="token") as console:
+            yield console
+    finally:
+        accounts.clear()
+
+
+@asynccontextmanager
+async def browser_of(console: ConsoleUnderTest, token: str) -> AsyncIterator[ConsoleUnderTest]:
+    """A browser of its own, logged in."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        browser = ConsoleUnderTest(console.console, console.url, session)
+        answer = await browser.post("/api/login", {"token": token})
+        assert answer.status == 204, answer
+        yield browser
+
+
+async def test_each_user_sees_and_does_what_the_api_server_lets_it(
+    api: Api, guarded: ConsoleUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    await api.apply(make_job("mine"))
+    other = f"{api.namespace}-other"
+    core = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}}
+    await api.client.create("/api/v1/namespaces", core)
+    path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{other}/trainingjobs"
+    await api.client.create(path, make_job("theirs", namespace=other))
+    names = {other, api.namespace}
+
+    def ours(answer: Any) -> list[str]:
+        return sorted(row["name"] for row in answer["items"] if row["namespace"] in names)
+
+    async with browser_of(guarded, ADMIN) as ada, browser_of(guarded, READER) as rita:
+        both = await listed(ada, lambda answer: len(ours(answer)) == 2)
+        assert set(both["namespaces"]) >= names
+        one = await listed(rita, lambda answer: ours(answer) == ["mine"])
+        assert (one["total"], one["namespaces"]) == (1, [api.namespace])
+        theirs = next(row for row in both["items"] if row["name"] == "theirs")
+        mine = one["items"][0]
+        assert (await rita.get(f"/api/jobs/{theirs['uid']}")).status == 404
+        assert (await ada.get(f"/api/jobs/{theirs['uid']}")).status == 200
+        detail = (await rita.get(f"/api/jobs/{mine['uid']}")).json
+        assert detail["rights"] == {"patch": False, "delete": False, "create": True, "logs": True}
+        session = (await rita.get("/api/session")).json
+        assert session["user"]["name"] == "rita"
+        assert (session["namespaces"], session["loginNeeded"]) == ([api.namespace], False)
+        assert (await ada.get("/api/session")).json["namespaces"] is None
+        refused = await rita.post("/api/actions", {"action": "suspend", "jobs": [mine]})
+        [result] = refused.json["results"]
+        assert (refused.status, result["ok"]) == (200, False)
+        assert 'User "rita" cannot patch' in result["message"]
+        assert (await rita.post("/api/logout", {})).status == 204
+        assert (await rita.get("/api/jobs")).status == 401
+    await api.client.delete(f"/api/v1/namespaces/{other}")
+    assert not [secret for secret in ALL if secret[:20] in caplog.text]
+
+
+async def test_without_a_known_token_nothing_is_shown(
+    guarded: ConsoleUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for path in ("/api/jobs", "/api/jobs/0-0"):
+        assert (await guarded.get(path)).json["error"]["reason"] == "Unauthorized", path
+    session = (await guarded.get("/api/session")).json
+    assert (session["user"], session["loginNeeded"], session["namespaces"]) == (None, True, [])
+    for token in (STRANGER, "two words", "", "x" * 20_000):
+        answer = await guarded.post("/api/login", {"token": token})
+        assert answer.status in (400, 401), token
+        assert "Set-Cookie" not in answer.headers
+        assert not token or token not in answer.text
+    assert STRANGER not in caplog.text
+
+
+async def test_a_token_in_a_header_needs_no_cookie(guarded: ConsoleUnderTest) -> None:
+    bearer = {"Authorization": f"Bearer {ADMIN}"}
+    assert (await guarded.get("/api/jobs", headers=bearer)).status == 200
+    body: dict[str, Any] = {
+        "action": "stop",
+        "jobs": [{"namespace": "a", "name": "b", "uid": "c"}],
+    }
+    # No page of another origin can send such a header, so it needs no Origin.
+    answer = await guarded.request("POST", "/api/actions", json=body, headers=bearer)
+    assert answer.json["results"][0]["message"] == "it is not there any more"
+
+
+async def test_the_cookie_is_for_this_host_and_no_script(guarded: ConsoleUnderTest) -> None:
+    async def cookie(**headers: str) -> str:
+        answer = await guarded.post("/api/login", {"token": ADMIN}, headers=headers)
+        assert answer.status == 204, answer
+        return answer.headers["Set-Cookie"]
+
+    plain = await cookie()
+    assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(plain.split("; "))
+    behind = await cookie(**{"X-Forwarded-Proto": "https"})
+    assert behind.startswith("__Host-trainingjob-0=")
+    assert {"HttpOnly", "SameSite=strict", "Secure", "Path=/"} <= set(behind.split("; "))
+    assert "Domain" not in behind
+    elsewhere = {"Host": "jobs.example.com", "Origin": "http://jobs.example.com"}
+    refused = await guarded.post("/api/login", {"token": ADMIN}, headers=elsewhere)
+    assert refused.status == 403
+    assert "plain HTTP" in refused.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://localhost.evil.example"]
+)
+async def test_a_page_of_another_origin_changes_nothing(
+    console: ConsoleUnderTest, origin: str
+) -> None:
+    for path in ("/api/actions", "/api/login", "/api/logout"):
+        answer = await console.post(path, {}, headers={"Origin": origin})
+        assert answer.status == 403, path
+        bare = await console.request("POST", path, json={})
+        assert bare.status == 403, path
+    form = await console.request(
+        "POST",
+        "/api/actions",
+        data="{}",
+        headers={"Origin": console.url, "Content-Type": "text/plain"},
+    )
+    assert form.status == 415
+    rebound = await console.get("/api/jobs", headers={"Host": "evil.example"})
+    assert rebound.status == 403
