@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -16,6 +16,9 @@ POOL_TIMEOUT_S: Final = 2.0
 _BUSY_TIMEOUT_MS: Final = 500
 _CONNECT_TIMEOUT_S: Final = 5
 _STATEMENT_TIMEOUT_MS: Final = 7000
+_READ_ONLY: Final = "25006"
+"""PostgreSQL's code for a write where nothing may be written."""
+
 _WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _PRAGMAS: Final = (
     # First: switching to WAL needs a lock that another process may hold for a moment.
@@ -60,11 +63,16 @@ def open_engine(url: URL, *, connections: int) -> AsyncEngine:
         "tcp_user_timeout": _STATEMENT_TIMEOUT_MS,
         "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC",
         "application_name": "trainingjob-records",
+        # After a fail-over an address may lead to a standby for a while, and one of several hosts is
+        # one. Connected to it, the service would read for ever and never write.
+        "target_session_attrs": "read-write",
         # A pooler in between (PgBouncer) may run each transaction on another connection.
         "prepare_threshold": None,
     }
     arguments = {name: value for name, value in arguments.items() if name not in url.query}
-    return create_async_engine(url, **common, pool_pre_ping=True, connect_args=arguments)
+    engine = create_async_engine(url, **common, pool_pre_ping=True, connect_args=arguments)
+    _leave_what_is_read_only(engine.sync_engine)
+    return engine
 
 
 def open_sqlite_writer(url: URL) -> Engine:
@@ -99,6 +107,15 @@ def _create_file(path: Path) -> None:
         raise SettingsError(
             f"TRAININGJOB_RECORDS_DATABASE: cannot write {path}: {error.strerror}"
         ) from error
+
+
+def _leave_what_is_read_only(engine: Engine) -> None:
+    """Close the connections of a server that takes no writes any more, as those of one that has gone."""
+
+    @event.listens_for(engine, "handle_error")
+    def notice(context: ExceptionContext) -> None:
+        if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+            context.is_disconnect = True
 
 
 def _keep_promises(engine: Engine, *, begin: str) -> None:

@@ -4,57 +4,18 @@
 # ruff: noqa: ASYNC240
 
 import asyncio
-import itertools
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from tests.support.records.postgres import Postgres
 from tests.support.records.records import a_record
+from tests.support.records.senders import assert_kept, senders, until_acknowledged
 from tests.support.records.service import Client, RecordServiceProcess
 
 SOON_S = 4.0
 """Twice what is promised for a machine that is not busy with other tests."""
-
-
-@asynccontextmanager
-async def senders(client: Client, acknowledged: dict[str, int]) -> AsyncIterator[None]:
-    """Eight senders, as the operator has, that note what was acknowledged, until they are cut off.
-
-    They send new records, and then higher revisions of them.
-    """
-    prefix = f"round-{len(acknowledged)}"
-
-    async def send(number: int) -> None:
-        for count in itertools.count():
-            uid = f"{prefix}-{number}-{count - count % 3}"
-            try:
-                answer = await client.put(a_record(uid, revision=count % 3 + 1, restarts=count))
-            except aiohttp.ClientError:
-                return
-            if answer.status == 200:
-                acknowledged[uid] = answer.json["revision"]
-
-    tasks = [asyncio.create_task(send(number)) for number in range(8)]
-    yield
-    await asyncio.gather(*tasks)
-
-
-async def assert_kept(client: Client, acknowledged: dict[str, int]) -> None:
-    answers = await asyncio.gather(*(client.get(f"/api/v1/jobs/{uid}") for uid in acknowledged))
-    for answer, (uid, revision) in zip(answers, acknowledged.items(), strict=True):
-        assert answer.status == 200, (uid, revision)
-        assert answer.json["revision"] >= revision
-
-
-async def until_acknowledged(acknowledged: dict[str, int], count: int) -> None:
-    async with asyncio.timeout(60):
-        while len(acknowledged) < count:
-            await asyncio.sleep(0.01)
 
 
 async def test_sigkill_loses_no_acknowledged_record(own_service: RecordServiceProcess) -> None:

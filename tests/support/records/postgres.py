@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -51,7 +52,9 @@ def _has_postgres_user() -> bool:
 class Postgres:
     """One server; each test takes a database of its own. It ends with the tests, however they end."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
+        """Prepare one, with further settings like `work_mem=8MB`."""
+        self._options = ("dynamic_shared_memory_type=mmap", *options)
         binaries = find_binaries()
         assert binaries is not None
         self._binaries = binaries
@@ -60,9 +63,15 @@ class Postgres:
         self._data = self.folder / "data"
         self._log = self.folder / "log"
         with socket.create_server(("127.0.0.1", 0)) as probe:
-            self._port = probe.getsockname()[1]
+            self.port: int = probe.getsockname()[1]
 
     def __enter__(self) -> Self:
+        self._create()
+        self.start()
+        return self
+
+    def _create(self) -> None:
+        """Make its data directory."""
         password = self.folder / "password"
         password.write_text(PASSWORD)
         if os.geteuid() == 0:
@@ -70,8 +79,6 @@ class Postgres:
                 shutil.chown(path, "postgres", "postgres")
         initdb = (f"--pgdata={self._data}", f"--username={_USER}", f"--pwfile={password}")
         self._run("initdb", *initdb, "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync")
-        self.start()
-        return self
 
     def __exit__(
         self,
@@ -79,7 +86,8 @@ class Postgres:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.stop()
+        if self._server.poll() is None:
+            self.stop()
         shutil.rmtree(self.folder)
 
     @property
@@ -89,8 +97,10 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server; returns when it takes connections."""
-        where = ("-D", str(self._data), "-k", str(self.folder), "-p", str(self._port))
-        options = (*where, "-c", "listen_addresses=127.0.0.1")
+        where = ("-D", str(self._data), "-k", str(self.folder), "-p", str(self.port))
+        options = [*where, "-c", "listen_addresses=127.0.0.1"]
+        for option in self._options:
+            options += ["-c", option]
         with self._log.open("ab") as log:
             self._server = subprocess.Popen(
                 # As `stop` does it: SIGKILL would leave its shared memory.
@@ -116,6 +126,17 @@ class Postgres:
         self._server.wait(_PATIENCE_S)
         SHARED.discard(self.pid)
 
+    def kill(self) -> None:
+        """SIGKILL to all of its processes: nothing is written any more, and nobody says good-bye."""
+        memory = (self._data / "postmaster.pid").read_text().splitlines()[6].split()[1]
+        processes = self._processes()
+        for pid in (self.pid, *processes):  # the first one first: it would start the others again
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._server.wait(_PATIENCE_S)
+        SHARED.discard(self.pid)
+        subprocess.run(["ipcrm", "-m", memory], check=True)
+
     def freeze(self) -> None:
         """Make it as silent as one behind a broken network: connections stay, nobody answers."""
         for pid in self._processes():
@@ -140,10 +161,20 @@ class Postgres:
     def new_database(self) -> str:
         """An empty database, as a DSN."""
         name = f"db_{uuid4().hex[:12]}"
-        self._run("createdb", "-h", "127.0.0.1", "-p", str(self._port), "-U", _USER, name)
-        return f"postgresql://{_USER}:{PASSWORD}@127.0.0.1:{self._port}/{name}"
+        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", _USER, name)
+        return f"postgresql://{_USER}:{PASSWORD}@127.0.0.1:{self.port}/{name}"
 
-    def _run(self, program: str, *arguments: str) -> None:
+    def ask(self, sql: str) -> str:
+        """What a statement answers."""
+        where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", _USER, "-d", "postgres")
+        return self._run("psql", *where, "-Atc", sql).strip()
+
+    def set(self, name: str, value: str) -> None:
+        """Change a setting of the server that runs."""
+        self.ask(f"ALTER SYSTEM SET {name} = '{value}'")
+        self.ask("SELECT pg_reload_conf()")
+
+    def _run(self, program: str, *arguments: str) -> str:
         done = subprocess.run(
             [str(self._binaries / program), *arguments],
             check=False,
@@ -156,6 +187,26 @@ class Postgres:
             user=_owner(),
         )
         assert done.returncode == 0, f"{program}: {done.stdout}"
+        return done.stdout
+
+
+class Standby(Postgres):
+    """A copy of a server that runs, which follows it until it is promoted."""
+
+    def __init__(self, primary: Postgres) -> None:
+        super().__init__()
+        self._primary = primary
+
+    def _create(self) -> None:
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "postgres", "postgres")
+        of = ("-h", "127.0.0.1", "-p", str(self._primary.port), "-U", _USER)
+        how = ("--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+        self._run("pg_basebackup", *of, f"--pgdata={self._data}", *how)
+
+    def promote(self) -> None:
+        """Let it take writes."""
+        self._run("pg_ctl", "promote", f"--pgdata={self._data}", "--wait")
 
 
 def _owner() -> str | None:

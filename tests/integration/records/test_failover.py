@@ -1,0 +1,150 @@
+"""PostgreSQL is restarted, killed and replaced by its standby, under load: what was acknowledged is kept."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.records.postgres import Postgres, Standby
+from tests.support.records.records import a_record
+from tests.support.records.senders import assert_kept, senders, until_acknowledged
+from tests.support.records.service import Client, RecordServiceProcess
+
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("postgres_server")]
+PATIENCE_S = 60.0
+
+
+class Address:
+    """An address that leads to one server, and later to another one, as that of a Service."""
+
+    def __init__(self, target: Postgres) -> None:
+        self._target = target
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.port = 0
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[None]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        async with server:
+            yield
+            self.move_to(self._target)
+
+    def move_to(self, target: Postgres) -> None:
+        """Lead new connections there; those that are open break."""
+        self._target = target
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with AsyncExitStack() as stack:
+            stack.callback(writer.transport.abort)
+            with suppress(OSError):
+                far = await asyncio.open_connection("127.0.0.1", self._target.port)
+                stack.callback(far[1].transport.abort)
+                ours = {writer, far[1]}
+                self._writers |= ours
+                await asyncio.wait(
+                    [
+                        asyncio.create_task(_pump(reader, far[1])),
+                        asyncio.create_task(_pump(far[0], writer)),
+                    ],
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                self._writers -= ours
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await source.read(2**16):
+            sink.write(data)
+            await sink.drain()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not await asyncio.to_thread(holds):
+            await asyncio.sleep(0.1)
+
+
+async def put_until(client: Client, status: int) -> None:
+    """Put records until one is answered so."""
+    async with asyncio.timeout(PATIENCE_S):
+        while (await client.put(a_record())).status != status:
+            await asyncio.sleep(0.05)
+
+
+async def test_restarts_of_postgresql_under_load_lose_no_acknowledged_record(
+    tmp_path: Path,
+) -> None:
+    acknowledged: dict[str, int] = {}
+    with Postgres() as server, RecordServiceProcess(tmp_path, server.new_database()) as service:
+        await service.wait_until_ready()
+        async with Client(service.url) as client, senders(client, acknowledged):
+            for end in (server.stop, server.kill, server.stop):
+                await until_acknowledged(acknowledged, len(acknowledged) + 30)
+                await asyncio.to_thread(end)
+                await asyncio.to_thread(server.start)
+            await until_acknowledged(acknowledged, len(acknowledged) + 30)
+            # It may be made read-only, too, before another one takes its place.
+            await asyncio.to_thread(server.set, "default_transaction_read_only", "on")
+            await put_until(client, 503)
+            await service.wait_until("/readyz", 503)
+            await asyncio.to_thread(server.set, "default_transaction_read_only", "off")
+            await service.wait_until_ready()
+            await until_acknowledged(acknowledged, len(acknowledged) + 30)
+            service.kill()
+        assert "refuses it" not in service.log()
+        service.start()
+        await service.wait_until_ready()
+        async with Client(service.url) as client:
+            await assert_kept(client, acknowledged)
+
+
+def follows_synchronously(primary: Postgres) -> bool:
+    return primary.ask("SELECT sync_state FROM pg_stat_replication") == "sync"
+
+
+@pytest.mark.parametrize("found_by", ["its address", "two hosts"])
+async def test_with_a_synchronous_standby_a_fail_over_loses_no_acknowledged_record(
+    tmp_path: Path, found_by: str
+) -> None:
+    acknowledged: dict[str, int] = {}
+    async with AsyncExitStack() as stack:
+        primary = stack.enter_context(Postgres())
+        dsn = primary.new_database()
+        standby = stack.enter_context(Standby(primary))
+        primary.set("synchronous_standby_names", "*")
+        await until(lambda: follows_synchronously(primary))
+        address = Address(primary)
+        await stack.enter_async_context(address.served())
+        if found_by == "two hosts":
+            account, _, name = dsn.partition(f"127.0.0.1:{primary.port}/")
+            dsn = f"{account}/{name}?host=127.0.0.1:{primary.port}&host=127.0.0.1:{standby.port}"
+        else:
+            dsn = dsn.replace(str(primary.port), str(address.port))
+        service = stack.enter_context(RecordServiceProcess(tmp_path, dsn, commit_timeout="2"))
+        await service.wait_until_ready()
+        async with Client(service.url) as client:
+            # What the standby does not have is not acknowledged.
+            standby.freeze()
+            assert (await client.put(a_record())).status == 503
+            standby.thaw()
+            async with senders(client, acknowledged):
+                await until_acknowledged(acknowledged, 50)
+                await asyncio.to_thread(primary.kill)
+                address.move_to(standby)
+                await service.wait_until("/readyz", 503)
+                await put_until(client, 503)
+                await asyncio.to_thread(standby.promote)
+                await service.wait_until_ready()
+                await until_acknowledged(acknowledged, len(acknowledged) + 50)
+                service.kill()
+        assert "refuses it" not in service.log()
+        service.start()
+        await service.wait_until_ready()
+        async with Client(service.url) as client:
+            await assert_kept(client, acknowledged)
+        service.kill()
