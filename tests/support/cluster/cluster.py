@@ -6,7 +6,6 @@ gateway's methods is what users do, and the nodes.
 """
 
 import asyncio
-import copy
 import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final, Literal
@@ -14,7 +13,15 @@ from typing import Any, Final, Literal
 from jsonpatch import JsonPatchException, apply_patch
 from jsonpointer import JsonPointerException
 
-from tests.support.cluster.objects import Object, Objects, Request, controller_uid, key_of, merged
+from tests.support.cluster.objects import (
+    Object,
+    Objects,
+    Request,
+    controller_uid,
+    copied,
+    key_of,
+    merged,
+)
 from trainingjob_api.constants import (
     KIND_TRAINING_JOB,
     LABEL_ATTEMPT,
@@ -87,7 +94,7 @@ class FakeCluster(Objects, Cluster):
                 self._update("jobs", {**job, "status": status})
             found = self._objects["jobs"][key]
             self._note("patch_job_status", found, found)
-            return copy.deepcopy(found)
+            return copied(found)
 
     async def delete_finished_job(self, job: JobView) -> bool:
         async with Request(self, "delete_finished_job", job.key.name):
@@ -121,7 +128,7 @@ class FakeCluster(Objects, Cluster):
                 self._update("jobs", changed)
                 return self.job(job.key.name, job.key.namespace)
             self._remove_job(changed)
-            return copy.deepcopy(changed)
+            return copied(changed)
 
     async def jobs_by_record_state(
         self, namespace: str | None, state: str, *, limit: int, token: str
@@ -134,7 +141,7 @@ class FakeCluster(Objects, Cluster):
                 and job.get("status", {}).get("recordState") == state
                 and str(key_of(job)) > token
             )
-            page = [copy.deepcopy(job) for _, job in found[:limit]]
+            page = [copied(job) for _, job in found[:limit]]
             return Page(page, next_token=str(found[limit - 1][0]) if len(found) > limit else "")
 
     async def get_policy(self, namespace: str) -> Object | None:
@@ -282,7 +289,7 @@ class FakeCluster(Objects, Cluster):
 
     def job(self, name: str = "mnist", namespace: str = "ml") -> Object:
         """A job that is there."""
-        return copy.deepcopy(self._objects["jobs"][JobKey(namespace, name)])
+        return copied(self._objects["jobs"][JobKey(namespace, name)])
 
     def status(self, name: str = "mnist") -> Object:
         """The status of a job that is there."""
@@ -294,7 +301,7 @@ class FakeCluster(Objects, Cluster):
         wanted = {LABEL_JOB_NAME: job, LABEL_ATTEMPT: str(attempt), LABEL_INDEX: str(index)}
         found = [p for p in self.pods() if wanted.items() <= p["metadata"]["labels"].items()]
         assert len(found) == 1, f"{len(found)} pods of {wanted}"
-        return copy.deepcopy(found[0])
+        return copied(found[0])
 
     def create_job(self, manifest: Object) -> Object:
         """A user applies a job."""
@@ -338,7 +345,7 @@ class FakeCluster(Objects, Cluster):
 
     def policy(self, namespace: str = "ml") -> Object:
         """The policy of a namespace, which is there."""
-        return copy.deepcopy(self._objects["policies"][JobKey(namespace, POLICY_NAME)])
+        return copied(self._objects["policies"][JobKey(namespace, POLICY_NAME)])
 
     def create_policy_as_user(self, namespace: str = "ml", **spec: Any) -> Object:
         """A user applies a RetentionPolicy."""

@@ -7,7 +7,6 @@ that come late, twice or never.
 """
 
 import asyncio
-import copy
 import math
 import re
 from collections import defaultdict
@@ -29,6 +28,7 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.rawread import time_text
 from trainingjob_operator.kube.cluster import Page
+from trainingjob_sandbox.apiserver.resources import copy_json
 
 Object = dict[str, Any]
 When = Literal["before", "after"]
@@ -93,7 +93,7 @@ class Watch:
         """Something happened; the watcher hears of it in a moment, or when it is released."""
         if self.deliver is None:
             return
-        self.pending.append((kind, copy.deepcopy(raw)))
+        self.pending.append((kind, copied(raw)))
         if not self.held:
             asyncio.get_running_loop().call_soon(self.flush)
 
@@ -209,7 +209,8 @@ class Objects:
 
     async def _get(self, method: str, kind: str, key: JobKey) -> Object | None:
         async with Request(self, method, key.name):
-            return copy.deepcopy(self._objects[kind].get(key))
+            found = self._objects[kind].get(key)
+            return None if found is None else copied(found)
 
     async def _pages(
         self, method: str, kind: str, namespace: str | None, selector: str
@@ -220,7 +221,7 @@ class Objects:
             async with Request(self, method, namespace or ""):
                 if found is None:  # all pages are of one moment
                     version = str(self._version)
-                    found = [copy.deepcopy(raw) for raw in self._select(kind, namespace, selector)]
+                    found = [copied(raw) for raw in self._select(kind, namespace, selector)]
             yield Page(found[start : start + self.page_size], version)
             start += self.page_size
 
@@ -239,7 +240,7 @@ class Objects:
         if key in self._objects[kind]:
             raise AlreadyExistsError(f"{key.name} exists", status=409, reason="AlreadyExists")
         self._uids += 1
-        raw = copy.deepcopy(manifest)
+        raw = copied(manifest)
         raw["metadata"] |= {
             "uid": f"{self._uids:08x}-0000-4000-8000-000000000000",
             "creationTimestamp": time_text(self.clock.now()),
@@ -249,10 +250,10 @@ class Objects:
         self._store(kind, raw, "ADDED")
         if method:
             self._note(method, raw, self._owner_of(raw))
-        return copy.deepcopy(raw)
+        return copied(raw)
 
     def _update(self, kind: str, raw: Object) -> None:
-        self._store(kind, copy.deepcopy(raw), "MODIFIED")
+        self._store(kind, copied(raw), "MODIFIED")
 
     def _store(self, kind: str, raw: Object, event: str) -> None:
         self._version += 1
@@ -294,7 +295,7 @@ class Objects:
         return next((job for job in self.jobs() if job["metadata"]["uid"] == uid), {})
 
     def _note(self, method: str, raw: Object, job: Object) -> None:
-        self.effects.append(Effect(method, copy.deepcopy(raw), copy.deepcopy(job)))
+        self.effects.append(Effect(method, copied(raw), copied(job)))
 
     def _take_fault(self, method: str, *, after: bool) -> KubernetesError | None:
         fault = next((f for f in self._faults[method] if f.after is after), None)
@@ -372,5 +373,11 @@ def merged(old: Object, patch: Object) -> Object:
         if isinstance(value, dict):
             found[name] = merged(old[name] if isinstance(old.get(name), dict) else {}, value)
         elif value is not None:
-            found[name] = copy.deepcopy(value)
+            found[name] = copy_json(value)
     return found
+
+
+def copied(raw: Object) -> Object:
+    """Copy an object: what an API server answers belongs to who asked."""
+    copy: Object = copy_json(raw)
+    return copy

@@ -1,11 +1,10 @@
 """An in-memory twin of the record endpoint, on the same clock and with the same deaths."""
 
 import asyncio
-import copy
 from typing import Any
 
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.objects import Request
+from tests.support.cluster.objects import Request, copied
 from trainingjob_api.errors import EndpointUnavailableError, RecordConflictError, RecordError
 
 Object = dict[str, Any]
@@ -40,7 +39,7 @@ class FakeEndpoint:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             async with Request(self._cluster, "put_record", record["name"]):
-                await self._write(copy.deepcopy(record))
+                await self._write(copied(record))
         finally:
             self.in_flight -= 1
 

@@ -6,13 +6,14 @@ operator, which knows nothing, takes over from what the API server holds. Whatev
 history must obey the protocol and the story must end as it would have ended.
 """
 
+import functools
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.crashes import Scenario, play, violations
+from tests.support.cluster.crashes import Played, Scenario, play, violations
 from tests.support.cluster.objects import When
 from tests.support.records.endpoint import FakeEndpoint
 from tests.support.selection import quick
@@ -223,19 +224,25 @@ PARTS = 10
 """Of the calls of a scenario, each tenth is a test of its own: a quick run has the first."""
 
 
+@functools.cache
+def undisturbed(name: str) -> Played:
+    """Play the scenario of this name as it is, once for all its tests."""
+    return play(next(each for each in SCENARIOS if each.name == name))
+
+
 # --- the tests --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_undisturbed(scenario: Scenario) -> None:
-    assert violations(play(scenario), scenario) == []
+    assert violations(undisturbed(scenario.name), scenario) == []
 
 
 @pytest.mark.parametrize("part", quick(range(PARTS), in_quick=[0]))
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_crash_at_any_call_changes_nothing(scenario: Scenario, when: When, part: int) -> None:
-    calls = list(enumerate(play(scenario).cluster.calls))
+    calls = list(enumerate(undisturbed(scenario.name).cluster.calls))
     wrong = {
         f"crash {when} call {number}, {call.method} {call.name}": found
         for number, call in calls[part::PARTS]
@@ -247,7 +254,7 @@ def test_a_crash_at_any_call_changes_nothing(scenario: Scenario, when: When, par
 @pytest.mark.long
 def test_a_second_crash_while_the_first_is_made_good_changes_nothing() -> None:
     scenario = SCENARIOS[0]
-    calls = len(play(scenario).cluster.calls)
+    calls = len(undisturbed(scenario.name).cluster.calls)
     wrong = {
         (first, second): found
         for first in range(2, calls, 2)
