@@ -1,5 +1,6 @@
 """What all tests share: which API server they run against, and a namespace for each."""
 
+import gc
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ from tests.support.processes.processes import processes_mentioning
 from tests.support.processes.starts import close_origins, start_anew
 from tests.support.real.account import with_operator_account
 from tests.support.real.real import REAL_KUBECONFIG, install_crds, new_control_plane
-from tests.support.selection import MARKERS, turn
+from tests.support.selection import MARKERS, Turn, turn
 from tests.support.timeouts import limit, stacks_of_tasks
 
 SERVER_FIXTURES = frozenset({"api_server", "process_node"})
@@ -82,6 +83,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in gone]
 
 
+def pytest_collection_finish() -> None:
+    """Let the collector of garbage look no more at what stays: modules, and thousands of tests."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Let a test of the start itself start each process anew, as its user does; the others fork one."""
@@ -141,13 +148,13 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture(autouse=True)
-def _its_turn(
+def its_turn(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[None]:
+) -> Iterator[Turn]:
     """A test that measures the machine runs alone, however many processes share the tests."""
     serial = request.node.get_closest_marker("serial") is not None
-    with turn(tmp_path_factory.getbasetemp().parent, alone=serial):
-        yield
+    with turn(tmp_path_factory.getbasetemp().parent, alone=serial) as its:
+        yield its
 
 
 @pytest.fixture(scope="session")

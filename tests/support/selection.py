@@ -4,7 +4,9 @@ import fcntl
 import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -26,8 +28,20 @@ def quick(
     ]
 
 
+@dataclass(frozen=True)
+class Turn:
+    """The turn of one test, among those of the processes of this run; None: there is one process."""
+
+    room: IO[str] | None = None
+
+    def share(self) -> None:
+        """Let the others go on: what this test had to be alone for is measured."""
+        if self.room is not None:
+            fcntl.flock(self.room, fcntl.LOCK_SH)
+
+
 @contextmanager
-def turn(folder: Path, *, alone: bool) -> Iterator[None]:
+def turn(folder: Path, *, alone: bool) -> Iterator[Turn]:
     """Run one test: beside those of the other processes of this run, or alone.
 
     Who waits to be alone holds the door, so that the others cannot pass it for ever.
@@ -37,10 +51,10 @@ def turn(folder: Path, *, alone: bool) -> Iterator[None]:
         alone: none of the others runs a test at the same time.
     """
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        yield
+        yield Turn()
         return
     with (folder / "door.lock").open("w") as door, (folder / "room.lock").open("w") as room:
         fcntl.flock(door, fcntl.LOCK_EX)
         fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         fcntl.flock(door, fcntl.LOCK_UN)
-        yield
+        yield Turn(room)
