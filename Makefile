@@ -33,6 +33,9 @@ help: ## show this help
 demo: $(VENV)/.ready ## run a real TrainingJob on this machine, from apply to its end
 	$(BIN)/trainingjob run --retain 5s manifests/samples/digits.yaml
 
+console: $(VENV)/.ready ## run the same with the web page, and print its address; Ctrl-C ends it
+	$(BIN)/trainingjob run --console manifests/samples/digits.yaml
+
 test: $(VENV)/.ready-dev ## run what a change can break, in five minutes; AREA=records: one area's tests
 	@$(BIN)/python -m hack.suite quick --area=$(AREA) --processes=$(PROCESSES)
 
@@ -153,4 +156,4 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.ready $@
 
-.PHONY: help demo e2e test test-all test-areas test-real test-image test-image-real test-unit test-bounds image image-local newcomer release cluster cluster-build bench bench-build bench-failover bench-prune bench-scale bench-smoke lint typecheck format generate lock clean python-is-there
+.PHONY: help demo console e2e test test-all test-areas test-real test-image test-image-real test-unit test-bounds image image-local newcomer release cluster cluster-build bench bench-build bench-failover bench-prune bench-scale bench-smoke lint typecheck format generate lock clean python-is-there

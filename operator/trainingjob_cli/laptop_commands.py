@@ -71,6 +71,7 @@ class _Time(click.ParamType[float]):
     type=_Time(),
     help="Delete finished jobs after this time, and show what is removed and what stays.",
 )
+@click.option("--console", is_flag=True, help="Serve the web page, too, until Ctrl-C.")
 @click.pass_context
 def run(
     context: click.Context,
@@ -80,6 +81,7 @@ def run(
     retain: float | None,
     *,
     keep: bool,
+    console: bool,
 ) -> int:
     """Run a TrainingJob on this machine, without a cluster: its ranks become processes.
 
@@ -94,7 +96,9 @@ def run(
 
             if (file is None) == (sample is None):
                 context.fail("give either FILE or --sample")
-            return run_job(file, sample, keep=keep, timeout_s=timeout, retain_s=retain)
+            return run_job(
+                file, sample, keep=keep, timeout_s=timeout, retain_s=retain, console=console
+            )
     except KeyboardInterrupt:  # before there is a job
         return _CANCELLED
 

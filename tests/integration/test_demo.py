@@ -1,6 +1,7 @@
 """`trainingjob run` as its users run it: a process, its output, its exit code, and what it leaves."""
 
 import ctypes
+import json
 import os
 import pty
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -229,6 +231,29 @@ def test_a_sample_runs_by_its_name(start: StartRun) -> None:
     assert run.output.count("[0] hello from a training job\n") == 1
     assert "phase Succeeded" in run.output
     assert "gone" not in run.output
+
+
+@pytest.mark.long
+def test_with_the_console_the_page_stays_until_an_interrupt(start: StartRun) -> None:
+    run = start("--console", "--sample", "plain")
+    run.until("the console stays until Ctrl-C")
+    [url] = re.findall(r"console: (http://127\.0\.0\.1:\d+/)\n", run.output)
+
+    with urllib.request.urlopen(f"{url}api/jobs", timeout=30) as answer:
+        listed = json.load(answer)
+
+    [row] = listed["items"]
+    assert (row["name"], row["phase"], row["source"]) == ("plain", "Succeeded", "live")
+    assert listed["history"] == {"available": True, "message": None}
+    run.send(signal.SIGINT)
+    assert run.finish() == 0, run.output
+
+
+def test_make_console_is_this_run() -> None:
+    made = subprocess.run(
+        ["make", "--dry-run", "console"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "trainingjob run --console manifests/samples/digits.yaml" in made.stdout
 
 
 @pytest.mark.long

@@ -10,12 +10,12 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from trainingjob_sandbox.run import tether
+from trainingjob_sandbox.run import console, tether
 from trainingjob_sandbox.run.records import RecordService
 from trainingjob_sandbox.run.workspace import Workspace
 
@@ -29,7 +29,8 @@ _OPERATOR_SETTINGS: Final = {
     "TRAININGJOB_LOGGING__FORMAT": "json",
 }
 _RECORD_SERVICE: Final = "record service"
-_STOP_S: Final = {"operator": 10.0, "sandbox": 45.0, _RECORD_SERVICE: 10.0}
+_CONSOLE: Final = "console"
+_STOP_S: Final = {"operator": 10.0, "sandbox": 45.0, _RECORD_SERVICE: 10.0, _CONSOLE: 10.0}
 """Seconds to stop in before a process is killed; the sandbox gives pods up to 30 s of them."""
 
 _SECOND_SIGNAL_S: Final = 0.5
@@ -85,10 +86,7 @@ class Children:
         Raises:
             ChildError: the record service ended instead.
         """
-        while not records.is_ready(self._log(_RECORD_SERVICE)):
-            if self._processes[_RECORD_SERVICE].returncode is not None:
-                raise ChildError(await self._obituary(_RECORD_SERVICE))
-            await asyncio.sleep(_LOOK_S)
+        await self._said(_RECORD_SERVICE, records.is_ready)
 
     async def start_sandbox(self) -> Path:
         """Start the sandbox; returns its kubeconfig when everything in it is ready.
@@ -116,6 +114,29 @@ class Children:
             **_OPERATOR_SETTINGS,
             **settings,
         )
+
+    async def start_console(self, settings: dict[str, str]) -> str:
+        """Start the console, which is shown the operator; returns its address when it is served.
+
+        Raises:
+            ChildError: it ended instead, or the operator did.
+        """
+        await self._said("operator", lambda log: bool(console.operator_in(log)))
+        settings = settings | console.operator_settings(self._log("operator"))
+        await self._start(_CONSOLE, ["-m", "trainingjob_cli", "console"], **settings)
+        await self._said(_CONSOLE, lambda log: bool(console.address_in(log)))
+        return console.address_in(self._log(_CONSOLE))
+
+    async def _said(self, name: str, holds: Callable[[str], bool]) -> None:
+        """Wait until this holds of the log of a process.
+
+        Raises:
+            ChildError: it ended before.
+        """
+        while not holds(self._log(name)):
+            if self._processes[name].returncode is not None:
+                raise ChildError(await self._obituary(name))
+            await asyncio.sleep(_LOOK_S)
 
     def log_file(self, name: str) -> Path:
         """Return the path of a process's own log."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from trainingjob_sandbox.client import ApiError
+from trainingjob_sandbox.run import console as page
 from trainingjob_sandbox.run.children import ChildError
 from trainingjob_sandbox.run.documents import Documents, InputError, read_documents
 from trainingjob_sandbox.run.screen import open_screen
@@ -27,6 +28,7 @@ def run_job(
     keep: bool = False,
     timeout_s: float | None = None,
     retain_s: float | None = None,
+    console: bool = False,
 ) -> int:
     """Run the job of one file, or a sample, on this machine.
 
@@ -36,6 +38,7 @@ def run_job(
         keep: leave logs, claims and records, and say where.
         timeout_s: stop the job after this time.
         retain_s: delete finished jobs after this time, and show what is removed and what stays.
+        console: serve the page, too, and stay until Ctrl-C.
 
     Returns:
         0 Complete, 1 Failed (or the job's end is unknown), 2 bad input, 130 Cancelled.
@@ -46,9 +49,16 @@ def run_job(
     for name in _NEEDED:
         if find_spec(name) is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    if console and not page.is_installed():
+        return _complain(
+            InputError(
+                "the console is not installed: pip install 'trainingjob-operator[console]'"
+            ),
+            WRONG_USE,
+        )
     try:
         documents = _read(file, sample)
-        return _run(documents, keep=keep, timeout_s=timeout_s, retain_s=retain_s)
+        return _run(documents, keep=keep, timeout_s=timeout_s, retain_s=retain_s, console=console)
     except KeyboardInterrupt:  # while nothing runs yet, or any more
         return CANCELLED
     except InputError as error:
@@ -61,7 +71,12 @@ def run_job(
 
 
 def _run(
-    documents: Documents, *, keep: bool, timeout_s: float | None, retain_s: float | None
+    documents: Documents,
+    *,
+    keep: bool,
+    timeout_s: float | None,
+    retain_s: float | None,
+    console: bool,
 ) -> int:
     with Workspace(keep=keep) as workspace:
         screen = open_screen()
@@ -72,6 +87,7 @@ def _run(
                 workspace,
                 timeout_s=timeout_s,
                 retain_s=retain_s,
+                console=console,
             )
             return asyncio.run(session.run())
         finally:

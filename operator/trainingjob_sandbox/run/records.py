@@ -70,6 +70,11 @@ class RecordService:
         }
 
     @property
+    def url(self) -> str:
+        """The address of its list, once the service is ready."""
+        return self._url
+
+    @property
     def operator_settings(self) -> dict[str, str]:
         """The operator's variables, once the service is ready."""
         return {

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from trainingjob_sandbox.client import ApiClient, ApiError
+from trainingjob_sandbox.run import console as page
 from trainingjob_sandbox.run.aftermath import Aftermath
 from trainingjob_sandbox.run.apply import apply
 from trainingjob_sandbox.run.children import Children
@@ -69,6 +70,7 @@ class Session:
         *,
         timeout_s: float | None,
         retain_s: float | None = None,
+        console: bool = False,
     ) -> None:
         """Prepare to run.
 
@@ -79,7 +81,9 @@ class Session:
             timeout_s: after which the job is stopped; None: never.
             retain_s: after which the operator deletes a finished job, which is shown; None: its
                 own rule, and the run is over before.
+            console: serve the page, too, until the user has seen enough.
         """
+        self._console = console
         self._documents = documents
         self._screen = screen
         self._workspace = workspace
@@ -126,6 +130,10 @@ class Session:
         if records is not None:
             await children.records_are_ready(records)
         await children.start_operator(kubeconfig, self._operator_settings(records))
+        if self._console:
+            volume = self._volume if self._has_volume else None
+            settings = page.console_settings(kubeconfig, records, volume)
+            self._screen.say(f"console: {await children.start_console(settings)}")
         self._screen.say(f"ready for: kubectl --kubeconfig {kubeconfig} get trainingjobs")
         async with ApiClient.from_kubeconfig(kubeconfig, connections=0) as client:
             job = await apply(client, self._documents)
@@ -141,6 +149,9 @@ class Session:
             code = self._finish(view)
             after = Aftermath(client, records, self._screen, job=job)
             await after.show_record()
+            if self._console and not interrupts.cancel.is_set():
+                self._screen.say("the console stays until Ctrl-C")
+                await interrupts.stop.wait()
             # Who has interrupted the job wants the end, and no more of a show.
             if self._retain_s is not None and not interrupts.cancel.is_set():
                 await after.show_retention(after_s=self._retain_s, volume=self._volume)
@@ -149,16 +160,21 @@ class Session:
     def _operator_settings(self, records: RecordService | None) -> dict[str, str]:
         """Return the operator's settings, but for where its cluster is."""
         settings = records.operator_settings if records is not None else {}
+        if self._has_volume:
+            self._volume.mkdir()
+            settings |= {"TRAININGJOB_VOLUME__ROOT": str(self._volume)}
         if self._retain_s is None:
             return settings
         retain = f"{self._retain_s:g}s"
-        self._volume.mkdir()
         return settings | {
             "TRAININGJOB_GC__TTL": retain,
             "TRAININGJOB_GC__INTERVAL": _HOUSEKEEPING,
-            "TRAININGJOB_VOLUME__ROOT": str(self._volume),
             "TRAININGJOB_VOLUME__MAX_AGE": retain,
         }
+
+    @property
+    def _has_volume(self) -> bool:
+        return self._retain_s is not None or self._console
 
     @property
     def _volume(self) -> Path:

@@ -1,0 +1,58 @@
+"""The console of a run: its settings, and the address that it says."""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from trainingjob_sandbox.run.records import RecordService
+
+_MODULES: Final = ("starlette", "trainingjob_console", "uvicorn", "websockets")
+_OPERATOR: Final = re.compile(r"probes are served on ([^\s\"]+)")
+_ADDRESS: Final = re.compile(r"the console is on (http://[^/\s\"]+/)")
+
+
+def is_installed() -> bool:
+    """True if this machine has the console."""
+    return all(find_spec(name) is not None for name in _MODULES)
+
+
+def operator_in(log: str) -> str:
+    """Return where the operator says that its metrics are; empty: it has not said so yet."""
+    found = _OPERATOR.search(log)
+    return found[1] if found else ""
+
+
+def operator_settings(log: str) -> dict[str, str]:
+    """Return the variable that names the operator, by its log."""
+    return {"TRAININGJOB_CONSOLE_OPERATOR_METRICS": f"http://{operator_in(log)}/metrics"}
+
+
+def console_settings(
+    kubeconfig: Path, records: RecordService | None, volume: Path | None
+) -> dict[str, str]:
+    """Return the console's own variables: on this machine alone, so it needs no log-in.
+
+    Args:
+        kubeconfig: of the sandbox.
+        records: where the history is; None: there is none.
+        volume: the log volume; None: there is none.
+    """
+    settings = {
+        "TRAININGJOB_CONSOLE_ADDRESS": "127.0.0.1:0",
+        "TRAININGJOB_CONSOLE_AUTH": "none",
+        "TRAININGJOB_CONSOLE_KUBECONFIG": str(kubeconfig),
+        "TRAININGJOB_CONSOLE_LOG_FORMAT": "json",
+    }
+    if volume is not None:
+        settings["TRAININGJOB_CONSOLE_LOG_VOLUME"] = str(volume)
+    if records is not None:
+        settings["TRAININGJOB_CONSOLE_RECORDS_URL"] = records.url
+        settings["TRAININGJOB_CONSOLE_RECORDS_TOKEN_FILE"] = str(records.token_file)
+    return settings
+
+
+def address_in(log: str) -> str:
+    """Return where the console says that it is; empty: it has not said so yet."""
+    found = _ADDRESS.search(log)
+    return found[1] if found else ""
