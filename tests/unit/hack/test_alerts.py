@@ -23,12 +23,12 @@ from tests.support.monitoring.staged import (
     born,
     bounded,
     check,
+    check_each,
     growing,
     in_turns,
     lately,
     metric,
 )
-from tests.support.selection import quick
 from tests.support.tree import ROOT
 
 JOBS, VOLUME = 'sweep="jobs"', 'sweep="volume"'
@@ -135,27 +135,15 @@ CASES = [
 ]
 
 
-IN_QUICK = [
-    case
-    for case in CASES
-    if case.alert
-    in {
-        "TrainingJobOperatorNoLeader",
-        "TrainingJobOperatorStuck",
-        "TrainingJobRecordsRejected",
-        "TrainingJobFinishedJobsStuck",
-        "TrainingJobHousekeepingLate",
-        "TrainingJobLogVolumeFull",
-    }
-]
+def test_an_alert_fires_when_something_is_wrong_and_no_other_one_does(tmp_path: Path) -> None:
+    check_each(tmp_path, [case for case in CASES if case.series])
 
 
-@pytest.mark.parametrize("case", quick(CASES, in_quick=IN_QUICK), ids=lambda case: case.alert)
-def test_an_alert_fires_when_something_is_wrong_and_no_other_one_does(
-    case: Case, tmp_path: Path
+def test_where_there_is_no_series_at_all_only_the_absence_of_the_operator_fires(
+    tmp_path: Path,
 ) -> None:
-    series = WELL | case.series if case.series else {}
-    check(tmp_path, series, {FIRING: sorted([case.alert, *case.also])})
+    [absent] = [case for case in CASES if not case.series]
+    check(tmp_path, {}, {FIRING: [absent.alert]})
 
 
 def test_no_alert_has_ever_fired_while_all_is_well(tmp_path: Path) -> None:
