@@ -2,8 +2,10 @@
 
 import gc
 import os
+import resource
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -37,6 +39,7 @@ _NEED_OPTIONS = (
 """Markers, the options without which such tests are not run, and what to say then."""
 
 NOT_RUN = pytest.StashKey[dict[str, int]]()
+BEGUN = pytest.StashKey[float]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,6 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in MARKERS:
         config.addinivalue_line("markers", line)
     config.stash[NOT_RUN] = {}
+    config.stash[BEGUN] = time.monotonic()
     if config.getoption("--server") == "real" or config.getoption(
         "--node"
     ):  # as Ctrl-C: what was started is stopped
@@ -145,6 +149,17 @@ def pytest_terminal_summary(
 ) -> None:
     for reason, count in config.stash[NOT_RUN].items():
         terminalreporter.write_line(f"not run: {count} tests that {reason}")
+    took, cores = time.monotonic() - config.stash[BEGUN], os.cpu_count() or 1
+    used = sum(map(_cpu_s, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    share = used / (took * cores)
+    terminalreporter.write_line(
+        f"CPU: {used:.0f} s, {share:.0%} of {cores} cores for {took:.0f} s"
+    )
+
+
+def _cpu_s(whose: int) -> float:
+    usage = resource.getrusage(whose)
+    return usage.ru_utime + usage.ru_stime
 
 
 @pytest.fixture(autouse=True)
