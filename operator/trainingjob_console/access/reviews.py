@@ -55,12 +55,21 @@ class Remembered(Generic[K, V]):
             ask: asks for it; what it raises reaches all who wait, and is not remembered.
             good_for_s: how long a value is good for.
         """
-        known = self._values.get(key)
-        if known is not None and known[0] > self._clock():
-            self._values.move_to_end(key)
-            return known[1]
-        if (pending := self._asked.get(key)) is not None:
-            return await asyncio.shield(pending)
+        while True:
+            known = self._values.get(key)
+            if known is not None and known[0] > self._clock():
+                self._values.move_to_end(key)
+                return known[1]
+            if (pending := self._asked.get(key)) is None:
+                return await self._ask(key, ask, good_for_s)
+            await asyncio.wait([pending])
+            if not pending.cancelled():
+                return pending.result()
+            # The request that asked was given up, by a tab that was closed: another one asks.
+
+    async def _ask(
+        self, key: K, ask: Callable[[], Awaitable[V]], good_for_s: Callable[[V], float]
+    ) -> V:
         future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         self._asked[key] = future
         try:
