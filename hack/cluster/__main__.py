@@ -3,6 +3,7 @@
 build   build the programs into the cache, once; with names, those operators of other projects, or
         `node`: what a real node needs beside them
 ready   exit 0 when the programs are there, 1 when not
+can     exit 0 when this machine can run a real node; else print why not, and exit 1
 up      start a control plane, print the path of its kubeconfig, stop it at Ctrl-C
 """
 
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from hack.cluster.assets import AssetsError, build, find, say
 from hack.cluster.control_plane import ControlPlane
+from hack.cluster.node.node import STATE
+from hack.cluster.node.preconditions import missing
 from hack.cluster.node.programs import build_network
 from hack.cluster.other_operators import ALL, build_operator
 from hack.cluster.process import StartError
@@ -31,6 +34,8 @@ def main(argv: list[str] | None = None) -> int:
             sys.stdout.write("".join(f"{folder}\n" for folder in made))
         elif arguments.command == "ready":
             return 0 if find() is not None else 1
+        elif arguments.command == "can":
+            return _can()
         else:
             _up(arguments.root)
     except (AssetsError, StartError) as error:
@@ -52,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         help="instead of these, for the bench or `e2e`",
     )
     commands.add_parser("ready", help="exit 0 when the programs are there")
+    commands.add_parser("can", help="say why this machine can run no real node, if it cannot")
     up = commands.add_parser("up", help="start a control plane; Ctrl-C ends it")
     up.add_argument("--root", type=Path, help="its folder, kept; default: a temporary one")
     return parser
@@ -59,6 +65,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _build(name: str) -> Path:
     return build_network() if name == NODE else build_operator(name)
+
+
+def _can() -> int:
+    against = missing(STATE.parent)
+    for reason in against:
+        say(f"a real node cannot be had on this machine: {reason}")
+    return 1 if against else 0
 
 
 def _up(root: Path | None) -> None:

@@ -1,19 +1,18 @@
 """One real node with one release for all of these tests, which run in the order of their files."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from hack.cluster import assets
 from hack.cluster.node.images import save_images
-from hack.cluster.node.node import RealNode
+from hack.cluster.node.node import STATE, RealNode
+from hack.cluster.node.preconditions import missing
 from hack.cluster.node.programs import find_network
 from hack.image.engine import find_runner
 from tests.support.real.installed import Installed
 
-_NEEDED = ("containerd", "ctr", "runc", "iptables", "ip")
 _REQUIRED = "TRAININGJOB_TEST_REQUIRE_NODE"
 _FIGURES = pytest.StashKey[list[str]]()
 
@@ -23,16 +22,13 @@ def real_node(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RealNode]:
     """Start a cluster of one node; what cannot have one says why."""
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    missing = [name for name in _NEEDED if shutil.which(name, path=path) is None]
     engine = find_runner()
-    why = f"{', '.join(missing)} missing" if missing else ""
-    why = why or ("not root" if os.geteuid() != 0 else "")
-    why = why or ("no Podman or Docker" if engine is None else "")
-    if why:
+    against = missing(STATE.parent) + ([] if engine else ["there is no Podman or Docker"])
+    if against:
+        why = f"a real node cannot be had on this machine: {'; '.join(against)}"
         if _REQUIRED in os.environ:
-            pytest.fail(f"{_REQUIRED} is set, and a real node cannot be had: {why}")
-        pytest.skip(f"a real node cannot be had: {why}")
+            pytest.fail(f"{_REQUIRED} is set, and {why}")
+        pytest.skip(why)
     built, network = assets.find(), find_network()
     if built is None or network is None:
         pytest.fail("the node's programs are not built: `make e2e` does it, once")

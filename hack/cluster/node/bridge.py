@@ -12,7 +12,7 @@ NAME: Final = "trainingjob0"
 ADDRESS: Final = IPv4Interface("10.88.78.1/24")
 """The machine's own address there: the API server, the kubelet and CoreDNS listen on it."""
 
-_SYSCTLS: Final = ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables")
+SYSCTLS: Final = ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables")
 """Pods reach other networks; and a Service whose pod is beside the caller on the bridge answers."""
 _FIREWALL: Final = "KUBE-FIREWALL"
 """A chain of the kubelet's, which kube-proxy makes too and leaves when it cleans up."""
@@ -26,18 +26,18 @@ def make_bridge(state: Path) -> None:
     Raises:
         NodeError: this machine does not allow it.
     """
-    is_loaded = (_PROC_SYS / _SYSCTLS[1]).exists()
+    is_loaded = (_PROC_SYS / SYSCTLS[1]).exists()
     if not is_loaded:
         run("modprobe", "br_netfilter")
-    sysctls = {name: (_PROC_SYS / name).read_text().strip() for name in _SYSCTLS}
+    sysctls = {name: (_PROC_SYS / name).read_text().strip() for name in SYSCTLS}
     if not is_loaded:
-        sysctls[_SYSCTLS[1]] = "0"  # without the module bridged packets pass no firewall
+        sysctls[SYSCTLS[1]] = "0"  # without the module bridged packets pass no firewall
     firewalls = [program for program in IPTABLES if has_chain(program, _FIREWALL)]
     _noted(state).write_text(json.dumps({"sysctls": sysctls, "firewalls": firewalls}))
     run("ip", "link", "add", NAME, "type", "bridge")
     run("ip", "address", "add", str(ADDRESS), "dev", NAME)
     run("ip", "link", "set", NAME, "up")
-    for name in _SYSCTLS:
+    for name in SYSCTLS:
         (_PROC_SYS / name).write_text("1")
 
 

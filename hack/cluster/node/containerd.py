@@ -12,7 +12,7 @@ from hack.cluster.process import Program
 PAUSE_IMAGE: Final = "localhost/trainingjob-pause:1"
 """Holds the network of each pod. It need only sleep."""
 
-_PLUGINS: Final = "/usr/lib/cni"
+PLUGINS: Final = "/usr/lib/cni"
 _NAMESPACE: Final = "k8s.io"
 _PATIENCE_S: Final = 30.0
 
@@ -104,7 +104,7 @@ oom_score = 0
     [{cri}.containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
   [{cri}.cni]
-    bin_dir = "{_PLUGINS}"
+    bin_dir = "{PLUGINS}"
     conf_dir = "{state}/cni"
 """
 

@@ -2,6 +2,10 @@
 
 import subprocess
 from pathlib import Path
+from typing import Final
+
+DEBIAN: Final = "containerd runc containernetworking-plugins iptables iproute2 podman"
+"""The packages that a node takes."""
 
 
 class NodeError(Exception):
@@ -18,10 +22,7 @@ def run(*argv: str | Path) -> str:
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     except FileNotFoundError as error:
-        raise NodeError(
-            f"{words[0]} is missing: on Debian, apt-get install containerd runc "
-            "containernetworking-plugins iptables iproute2 podman"
-        ) from error
+        raise NodeError(f"{words[0]} is missing: on Debian, apt-get install {DEBIAN}") from error
     if done.returncode != 0:
         raise NodeError(f"{' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
