@@ -5,6 +5,7 @@ import { el, fill } from "./el.js";
 import { bytes, phaseMark, whole } from "./format.js";
 import { failure } from "./notice.js";
 import { session } from "./store.js";
+import { plainTable } from "./table.js";
 
 const EVERY_MS = 15_000;
 
@@ -41,12 +42,11 @@ function versions(version, operators) {
 
 function limitsTable(limits) {
   if (!limits.length) return null;
-  const line = ({ name, used, limit }) => {
+  const cells = ({ name, used, limit }) => {
     const write = /bytes|memory/i.test(name) ? bytes : whole;
     const share = limit ? Math.min(1, (used ?? 0) / limit) : 0;
     const meter = el("meter", { min: "0", max: "1", high: "0.8", optimum: "0", value: String(share), "aria-label": `${name}: ${Math.round(share * 100)} percent used` });
-    return el("tr", {}, el("td", {}, name), el("td", { class: "number" }, write(used)), el("td", { class: "number" }, write(limit)), el("td", {}, meter));
+    return [name, write(used), write(limit), meter];
   };
-  return el("section", {}, el("h2", {}, "Limits"), el("div", { class: "scroll-x" }, el("table", { class: "plain", "aria-label": "Limits" },
-    el("thead", {}, el("tr", {}, ["What", "Used", "Limit", "Share"].map((each) => el("th", { scope: "col" }, each)))), el("tbody", {}, limits.map(line)))));
+  return el("section", {}, el("h2", {}, "Limits"), plainTable("Limits", ["What", "#Used", "#Limit", "Share"], limits.map(cells)));
 }

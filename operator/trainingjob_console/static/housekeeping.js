@@ -11,6 +11,7 @@ import { age, bytes, duration, phaseMark, plural, whole } from "./format.js";
 import { failure } from "./notice.js";
 import { refine } from "./router.js";
 import { subscribe } from "./socket.js";
+import { plainTable } from "./table.js";
 
 const EVERY_MS = 15_000;
 const SWEEPS = 100;
@@ -101,21 +102,18 @@ function alert({ name, severity, since, summary, runbook }) {
 
 function operatorsTable(operators) {
   if (!operators.length) return null;
-  const heads = ["Operator", "State", "Version"];
-  return el("section", {}, el("h2", {}, "Operators"), el("div", { class: "scroll-x" }, el("table", { class: "plain", "aria-label": "Operators" },
-    el("thead", {}, el("tr", {}, heads.map((each) => el("th", { scope: "col" }, each)))),
-    el("tbody", {}, operators.map(({ pod, leader, version, up }) => el("tr", {}, el("td", { class: "mono" }, pod),
-      el("td", {}, up ? leader ? "leads" : "stands by" : el("span", { class: "problem" }, "does not answer")), el("td", {}, version ?? "–")))))));
+  const state = ({ up, leader }) => (up ? (leader ? "leads" : "stands by") : el("span", { class: "problem" }, "does not answer"));
+  const cells = (each) => [el("span", { class: "mono" }, each.pod), state(each), each.version ?? "–"];
+  return el("section", {}, el("h2", {}, "Operators"), plainTable("Operators", ["Operator", "State", "Version"], operators.map(cells)));
 }
 
 function sweepsTable(sweeps) {
-  const heads = ["When", "Policy", "What", "Seen", "Removed", "Kept", "Why it stayed"];
+  const heads = ["When", "Policy", "What", "#Seen", "#Removed", "#Kept", "Why it stayed"];
   const reasons = (why) => Object.entries(why ?? {}).sort((a, b) => b[1] - a[1]).slice(0, 6).map(([reason, count]) => `${words(reason)} ${whole(count)}`).join(", ");
-  const rows = sweeps.slice(0, SWEEPS).map((each) => el("tr", {}, el("td", {}, age(each.time)), el("td", {}, [each.namespace, each.policy].filter(Boolean).join("/")), el("td", {}, each.what),
-    el("td", { class: "number" }, whole(each.seen)), el("td", { class: "number" }, whole(each.removed)), el("td", { class: "number" }, whole(each.kept)), el("td", { class: "muted" }, reasons(each.why))));
+  const cells = (each) => [age(each.time), [each.namespace, each.policy].filter(Boolean).join("/"), each.what,
+    whole(each.seen), whole(each.removed), whole(each.kept), el("span", { class: "muted" }, reasons(each.why))];
   return el("section", {}, el("h2", {}, "Runs of the housekeeping"), sweeps.length
-    ? [el("div", { class: "scroll-x" }, el("table", { class: "plain", "aria-label": "Runs of the housekeeping" }, el("thead", {}, el("tr", {}, heads.map((each) => el("th", { scope: "col" }, each)))), el("tbody", {}, rows))),
-      sweeps.length > SWEEPS && el("p", { class: "muted" }, `The last ${SWEEPS} of ${plural(sweeps.length, "run")}.`)]
+    ? [plainTable("Runs of the housekeeping", heads, sweeps.slice(0, SWEEPS).map(cells)), sweeps.length > SWEEPS && el("p", { class: "muted" }, `The last ${SWEEPS} of ${plural(sweeps.length, "run")}.`)]
     : el("p", { class: "muted" }, "None yet."));
 }
 

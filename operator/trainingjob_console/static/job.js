@@ -13,6 +13,7 @@ import { logsView } from "./logs.js";
 import { announce, failure } from "./notice.js";
 import { go, jobAddress } from "./router.js";
 import { subscribe } from "./socket.js";
+import { plainTable } from "./table.js";
 import { timeline } from "./timeline.js";
 
 const AGAIN_MS = 2_000;
@@ -25,6 +26,7 @@ export function jobPage(view, route, scope) {
   let uid = route.search.get("uid");
   let job = null;
   let dirty = null;
+  let leaving = false; // it is being deleted from here: then there is nothing to ask for again
   let logs = null; // the viewer, for as long as its tab is shown
   document.title = `${name} · Training jobs`;
 
@@ -42,11 +44,18 @@ export function jobPage(view, route, scope) {
     } catch (error) {
       if (isAbort(error)) return;
       if (job === null) fill(body, notThere(error));
+      else if (error.status === 404) hasGone();
       else failure(error);
       return;
     }
     showHead();
     showTab();
+  }
+
+  // Deleted by someone else, and without a record: what was known of it stays until the page is left.
+  function hasGone() {
+    job = { ...job, rights: {}, row: { ...job.row, source: "gone", reason: null, waiting: "This job is no longer in the cluster, and there is no record of it." } };
+    showHead();
   }
 
   function showHead() {
@@ -113,14 +122,11 @@ export function jobPage(view, route, scope) {
   function ranksTable(ranks) {
     const weight = { Failed: 0, Waiting: 1, Terminating: 2, Running: 3, Gone: 4, Succeeded: 5 };
     const sorted = ranks.length > RANKS_SHOWN ? [...ranks].sort((a, b) => (weight[a.state] ?? 9) - (weight[b.state] ?? 9) || a.rank - b.rank) : ranks;
-    const heads = ["Rank", "State", "Pod", "Node", "Restarts", "Started", "Exit", ""];
-    const line = (rank) => el("tr", {}, el("td", { class: "number" }, rank.rank), el("td", {}, phaseMark(rank.state), rank.reason && el("div", { class: "muted small" }, rank.reason)),
-      el("td", { class: "mono" }, rank.pod ?? "–"), el("td", { class: "mono" }, rank.node ?? "–"), el("td", { class: "number" }, whole(rank.restarts)),
-      el("td", { class: "age" }, age(rank.started)), el("td", { class: "number" }, rank.exitCode ?? "–"),
-      el("td", {}, el("a", { href: `${jobAddress(job.row, "/logs")}&rank=${rank.rank}`, "aria-label": `Logs of rank ${rank.rank}` }, "Logs")));
-    return [el("div", { class: "scroll-x" }, el("table", { class: "plain", "aria-label": "Ranks" },
-      el("thead", {}, el("tr", {}, heads.map((each) => el("th", { scope: "col" }, each)))),
-      el("tbody", {}, sorted.slice(0, RANKS_SHOWN).map(line)))),
+    const mono = (text) => el("span", { class: "mono" }, text ?? "–");
+    const cells = (rank) => [rank.rank, [phaseMark(rank.state), rank.reason && el("div", { class: "muted small" }, rank.reason)], mono(rank.pod), mono(rank.node),
+      whole(rank.restarts), age(rank.started), rank.exitCode ?? "–",
+      el("a", { href: `${jobAddress(job.row, "/logs")}&rank=${rank.rank}`, "aria-label": `Logs of rank ${rank.rank}` }, "Logs")];
+    return [plainTable("Ranks", ["#Rank", "State", "Pod", "Node", "#Restarts", "Started", "#Exit", ""], sorted.slice(0, RANKS_SHOWN).map(cells)),
     ranks.length > RANKS_SHOWN && el("p", { class: "muted" }, `${RANKS_SHOWN} of ${plural(ranks.length, "rank")}, those that need a look first.`)];
   }
 
@@ -139,15 +145,19 @@ export function jobPage(view, route, scope) {
   }
 
   async function act(action) {
+    leaving = action === "delete";
     const results = await confirmAction(action, [job.row]);
     const again = results?.find((result) => result.ok && result.name);
     if (action === "run-again" && again) go(jobAddress({ namespace, name: again.name, uid: null }));
     else if (action === "delete" && results?.some((result) => result.ok)) go("/jobs");
-    else if (results) loadSoon();
+    else {
+      leaving = false;
+      if (results) loadSoon();
+    }
   }
 
   function loadSoon() {
-    if (dirty) return;
+    if (dirty || leaving) return;
     dirty = setTimeout(() => {
       dirty = null;
       load();

@@ -21,6 +21,7 @@ const COLUMNS = [
   ["", "select"], ["Phase", "phase-cell", "phase"], ["Name", "name", "name"], ["Namespace", "where"], ["Ranks", "ranks"],
   ["Restarts", "number"], ["Created", "age", "created"], ["Duration", "age lasted", "duration"], ["Detail", "detail"],
 ];
+const NEWEST = "-created"; // the other orders go one way: names and phases from A, the longest duration first
 const PERIODS = [["", "Any time"], ["1h", "Last hour"], ["1d", "Last day"], ["7d", "Last 7 days"], ["30d", "Last 30 days"]];
 const PERIOD_MS = { "1h": 3_600_000, "1d": 86_400_000, "7d": 604_800_000, "30d": 2_592_000_000 };
 const BULK = ["suspend", "resume", "stop", "delete"];
@@ -61,8 +62,8 @@ export function jobsPage(view, route, scope) {
     if (kind === "select") return el("th", { class: kind, scope: "col" }, all);
     if (!sort) return el("th", { class: kind, scope: "col" }, name);
     return el("th", { class: kind, scope: "col", "data-sort": sort }, el("button", { type: "button", onclick: () => {
-      const now = search.get("sort") ?? "-created";
-      refine({ sort: now === sort ? `-${sort}` : sort === "created" && now !== "-created" ? null : sort, cursor: null });
+      const now = search.get("sort") ?? NEWEST;
+      refine({ sort: sort === "created" ? (now === NEWEST ? "created" : null) : now === sort ? null : sort, cursor: null });
     } }, name));
   }
 
@@ -170,8 +171,10 @@ export function jobsPage(view, route, scope) {
     const nothing = rows.size === 0;
     empty.hidden = !nothing;
     table.hidden = nothing;
-    if (!nothing) return;
     const filtered = ["namespace", "phase", "label", "text", "period", "cursor"].some((name) => search.get(name));
+    chips.hidden = nothing && !filtered;
+    foot.hidden = chips.hidden;
+    if (!nothing) return;
     if (filtered) {
       fill(empty, el("h2", {}, "No job matches"), el("p", {}, el("button", { type: "button", onclick: () => go("/jobs") }, "Clear all filters")));
     } else {
@@ -249,10 +252,9 @@ export function jobsPage(view, route, scope) {
     if (document.activeElement !== text) text.value = search.get("text") ?? "";
     label.value = search.get("label") ?? "";
     period.value = search.get("period") ?? "";
-    const sort = search.get("sort") ?? "-created";
+    const sort = search.get("sort") ?? NEWEST;
     for (const cell of heads) {
-      if (!cell.dataset.sort) continue;
-      if (cell.dataset.sort === sort.replace(/^-/, "")) cell.setAttribute("aria-sort", sort.startsWith("-") ? "descending" : "ascending");
+      if (cell.dataset.sort === sort.replace("-", "")) cell.setAttribute("aria-sort", [NEWEST, "duration"].includes(sort) ? "descending" : "ascending");
       else cell.removeAttribute("aria-sort");
     }
     leave?.();

@@ -73,18 +73,17 @@ export function logsView(parent, firstJob, pageScope) {
     node.classList.toggle("target", target !== null && index === target);
     if (node.shownLine === line) return;
     node.shownLine = line;
-    const link = el("button", { type: "button", class: "link-line", tabindex: "-1", "aria-label": "Link to this line", title: "Link to this line", onclick: () => linkTo(node) });
+    const link = el("button", { type: "button", class: "link-line", tabindex: "-1", "aria-hidden": "true", title: "Link to this line", onclick: () => linkTo(node.key - log.base) });
     fill(node, link, lineNodes(line, { times, needle, ranks: source.id === "merged" }));
     node.setAttribute("aria-rowindex", index + 1);
     node.key = log.base + index;
   }
 
-  function linkTo(node) {
-    const index = node.key - log.base;
+  function linkTo(index) {
+    if (!log.count) return;
     target = index;
     refine({ source: source.id, rank: null, at: String(log.offsetOf(index)) }, { replace: true, render: false });
-    for (const each of scroller.querySelectorAll(".target")) each.classList.remove("target");
-    node.classList.add("target");
+    lines.refresh();
     navigator.clipboard?.writeText(location.href).then(() => announce("The link to this line has been copied."), () => announce("The address now links to this line."));
   }
 
@@ -177,7 +176,6 @@ export function logsView(parent, firstJob, pageScope) {
       lines.setSize();
       lines.scrollTo(index ?? 0, 0.3);
       lines.refresh();
-      for (const each of scroller.querySelectorAll(".target")) each.classList.remove("target");
     })());
   }
 
@@ -343,6 +341,7 @@ export function logsView(parent, firstJob, pageScope) {
     "/": [() => finder.focus(), "Search in the log"], n: [() => finder.step(1), "Next hit"], N: [() => finder.step(-1), "Hit before"],
     f: [() => (follow ? setFollow(false) : toEnd()), "Follow, or not"], t: [() => setTimes(!times), "Times of lines, or not"],
     s: [() => toStart(), "Start of the log"], e: [() => toEnd(), "End of the log"], "!": [() => !errorButton.disabled && toError(), "First error"],
+    c: [() => linkTo(target ?? Math.min(log.count - 1, lines.firstVisible() + 1)), "Copy a link to this place"],
     Escape: [() => (document.activeElement === document.body ? finder.reset() : scroller.focus()), "Leave the field; end the search"],
   });
   setTimes(times);
