@@ -123,6 +123,7 @@ def _starts_anew(node: Any) -> bool:
     return node.get_closest_marker("anew") is not None
 
 
+@pytest.hookimpl(trylast=True)  # after `-x`, modules' fixtures end only at the end of the session
 def pytest_sessionfinish() -> None:
     close_origins()
 
