@@ -65,6 +65,7 @@ AREAS: Final[dict[str, tuple[str, ...]]] = {
         "tests/unit/trainingjob_console",
         "tests/unit/trainingjob_web",
         "tests/integration/console",
+        "tests/browser",
     ),
     "log_archive": (
         f"{OPERATOR}/log_archive",

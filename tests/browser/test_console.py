@@ -1,0 +1,266 @@
+"""The console's page in a real browser, before a real console, operator and node."""
+
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.support.console.browser import Tab, new_tab, running_browser
+from tests.support.console.laptop import Laptop, running_laptop
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="pods as processes are for Linux: no namespaces here"
+)
+expect.set_options(timeout=30_000)
+
+COUNTS = "i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); sleep 0.05; done; echo bye"
+OFFLINE = re.compile(r"ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE|WebSocket is closed")
+"""What a browser says of a console that was killed."""
+
+FOR_EVER = "echo begun; exec sleep 1000"
+Theme = Literal["light", "dark"]
+WINDOWS: tuple[tuple[Theme, int], ...] = (("light", 1280), ("dark", 1280), ("dark", 420))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def laptop(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    """The processes; they are started only where there is a browser."""
+    with running_laptop(tmp_path_factory.mktemp("laptop")) as found:
+        yield found
+
+
+@pytest.fixture
+def tab(browser: Browser, laptop: Laptop) -> Iterator[Tab]:
+    """A tab of the test's own, which must not have complained in the end."""
+    with new_tab(browser, laptop.url) as found:
+        yield found
+        assert found.complaints == []
+
+
+def row_of(page: Page, name: str) -> Locator:
+    """The row of a job in the list."""
+    return page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+def test_an_empty_cluster_says_what_to_do_first(tab: Tab) -> None:
+    page = tab.open("/")
+    expect(page.get_by_role("heading", name="No training jobs yet")).to_be_visible()
+    expect(page.get_by_text("kubectl apply -f manifests/samples/digits.yaml")).to_be_visible()
+    tab.picture("empty-light-1280")
+
+
+def test_a_list_of_jobs_is_used_with_the_keyboard_alone(tab: Tab, laptop: Laptop) -> None:
+    names = [laptop.apply(FOR_EVER, prefix=each)["metadata"]["name"] for each in ("alpha", "beta")]
+    page = tab.open("/jobs?sort=name")
+    for name in names:
+        expect(row_of(page, name)).to_be_visible()
+    page.keyboard.press("j")
+    expect(page.get_by_role("link", name=names[0], exact=True)).to_be_focused()
+    page.keyboard.press("j")
+    expect(page.get_by_role("link", name=names[1], exact=True)).to_be_focused()
+    page.keyboard.press("k")
+    page.keyboard.press("x")
+    expect(page.get_by_role("checkbox", name=f"Choose {names[0]}")).to_be_checked()
+    expect(page.get_by_role("region", name="Chosen jobs")).to_contain_text("1 job chosen")
+    page.keyboard.press("/")
+    page.keyboard.type("beta")
+    expect(row_of(page, names[0])).to_have_count(0)
+    assert page.url.endswith("/jobs?sort=name&text=beta")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_contain_text("Go to Housekeeping")
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name=names[1], level=1)).to_be_visible()
+    page.go_back()
+    expect(row_of(page, names[1])).to_be_visible()
+    expect(page.get_by_role("searchbox", name="Search in names")).to_have_value("beta")
+    page.keyboard.press("g")
+    page.keyboard.press("j")
+    expect(row_of(page, names[0])).to_be_visible()
+
+
+def test_the_address_has_all_that_a_list_shows(tab: Tab, laptop: Laptop) -> None:
+    name = laptop.apply(FOR_EVER, prefix="gamma")["metadata"]["name"]
+    page = tab.open("/jobs?text=gamma&sort=created&namespace=default")
+    expect(row_of(page, name)).to_be_visible()
+    head = page.get_by_role("columnheader", name="Created", exact=True)
+    expect(head).to_have_attribute("aria-sort", "ascending")
+    head.get_by_role("button").click()
+    expect(head).to_have_attribute("aria-sort", "descending")
+    page.get_by_role("columnheader", name="Name").get_by_role("button").click()
+    assert page.url.endswith("/jobs?text=gamma&namespace=default&sort=name")
+    expect(page.get_by_role("combobox", name="Namespace")).to_have_value("default")
+    page.get_by_role("searchbox", name="Search in names").fill("no such job")
+    expect(page.get_by_role("heading", name="No job matches")).to_be_visible()
+    page.get_by_role("button", name="Clear all filters").click()
+    expect(row_of(page, name)).to_be_visible()
+    assert page.url.endswith("/jobs")
+
+
+NAMELESS = """() => [...document.querySelectorAll("a[href], button, input, select, textarea, table, [role]")]
+    .filter((each) => each.checkVisibility() && !each.closest("[aria-hidden=true]"))
+    .filter((each) => !["status", "alert", "search"].includes(each.getAttribute("role")))
+    .filter((each) => !(each.getAttribute("aria-label") || each.getAttribute("aria-labelledby")
+        || each.textContent.trim() || each.labels?.length))
+    .map((each) => each.outerHTML.slice(0, 200))"""
+DISORDER = """() => [
+    document.querySelectorAll("h1").length === 1 ? "" : "not one h1",
+    document.querySelectorAll("main").length === 1 ? "" : "not one main",
+    document.querySelector("[tabindex]:not([tabindex='0']):not([tabindex='-1'])") ? "tabindex" : "",
+    document.querySelector("th:not([scope])") ? "th without scope" : "",
+    document.documentElement.lang === "en" ? "" : "no language",
+].filter(Boolean)"""
+
+
+def test_every_page_has_names_roles_and_an_order_and_keeps_to_the_policy(
+    browser: Browser, laptop: Laptop
+) -> None:
+    job = laptop.apply(FOR_EVER, prefix="seen", nodes=2)
+    pages = pages_of(job)
+    for theme, width in WINDOWS:
+        with new_tab(browser, laptop.url, theme=theme, width=width) as tab:
+            for name, (path, sign) in pages.items():
+                page = tab.open(path)
+                expect(page.get_by_text(sign).first).to_be_visible()
+                assert page.evaluate(NAMELESS) == [], name
+                assert page.evaluate(DISORDER) == [], name
+                width_of_page = page.evaluate("document.documentElement.scrollWidth")
+                assert width_of_page <= width, f"{name} is wider than its window"
+                tab.picture(f"{name}-{theme}-{width}")
+            assert tab.complaints == []
+
+
+def pages_of(job: dict[str, Any]) -> dict[str, tuple[str, str | re.Pattern[str]]]:
+    """Each page of the console: its path, and what it shows when it is there."""
+    name = job["metadata"]["name"]
+    return {
+        "jobs": ("/jobs", name),
+        "job": (f"/jobs/default/{name}", "Timeline"),
+        "manifest": (f"/jobs/default/{name}/manifest", "kind: TrainingJob"),
+        "nowhere": ("/no/such/page", "There is no such page"),
+    }
+
+
+def test_a_theme_is_chosen_and_remembered(tab: Tab) -> None:
+    page = tab.open("/jobs")
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    light = page.evaluate(ground)
+    page.get_by_role("button", name="Theme: system").click()
+    page.get_by_role("button", name="Theme: light").click()
+    assert page.evaluate(ground) != light
+    page.reload()
+    expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+    assert page.evaluate(ground) != light
+
+
+FOCUSED = "() => (document.activeElement.ariaLabel || document.activeElement.textContent).trim()"
+FIRST_STOPS = [
+    *("Skip to the contents", "trainingjob", "Jobs", "Housekeeping", "About"),
+    *("Theme: system. Change to light.", "Help: keys", "Search in names", "Namespace"),
+]
+
+
+def test_the_tabulator_goes_through_a_page_as_it_is_read(tab: Tab) -> None:
+    page = tab.open("/jobs")
+    expect(page.get_by_role("searchbox", name="Search in names")).to_be_visible()
+    stops = []
+    for _ in FIRST_STOPS:
+        page.keyboard.press("Tab")
+        stops.append(page.evaluate(FOCUSED).removesuffix("All namespaces") or "Namespace")
+    assert [stop.split("All")[0] or "Namespace" for stop in stops] == FIRST_STOPS
+
+
+def test_a_job_comes_runs_and_ends_without_a_reload(tab: Tab, laptop: Laptop) -> None:
+    page = tab.open("/jobs?text=counts")
+    expect(page.get_by_role("heading", name="No job matches")).to_be_visible()
+    page.evaluate("window.loadedOnce = true")
+    name = laptop.apply(COUNTS, prefix="counts", nodes=2)["metadata"]["name"]
+    row = row_of(page, name)
+    expect(row).to_contain_text("Running")
+    expect(row).to_contain_text("2/2")
+    page.get_by_role("link", name=name, exact=True).click()
+    head = page.get_by_role("main")
+    expect(head.get_by_role("heading", name=name)).to_be_visible()
+    expect(head.get_by_text("Succeeded", exact=True).first).to_be_visible()
+    expect(page.get_by_role("table", name="Ranks").get_by_role("row")).to_have_count(3)
+    expect(head.get_by_role("listitem").filter(has_text="Complete").first).to_be_visible()
+    expect(page.get_by_role("button", name="Run again")).to_be_visible()
+    page.get_by_role("link", name="Manifest").click()
+    expect(page.get_by_label("Manifest", exact=True).last).to_contain_text("numNodes: 2")
+    assert page.evaluate("window.loadedOnce")
+
+
+def test_jobs_that_come_wait_behind_a_button_and_rows_keep_their_place(
+    tab: Tab, laptop: Laptop
+) -> None:
+    first = laptop.apply(FOR_EVER, prefix="order")["metadata"]["name"]
+    page = tab.open("/jobs?text=order")
+    expect(row_of(page, first)).to_contain_text("Running")
+    second = laptop.apply(FOR_EVER, prefix="order")["metadata"]["name"]
+    fresh = page.get_by_role("button", name="1 new job")
+    expect(fresh).to_be_visible()
+    expect(row_of(page, second)).to_have_count(0)
+    fresh.click()
+    expect(row_of(page, second)).to_be_visible()
+    expect(fresh).to_be_hidden()
+
+
+def test_a_job_is_suspended_and_resumed_after_saying_what_that_does(
+    tab: Tab, laptop: Laptop
+) -> None:
+    name = laptop.apply(FOR_EVER, prefix="pause", nodes=2)["metadata"]["name"]
+    page = tab.open("/jobs?text=pause")
+    row = row_of(page, name)
+    expect(row).to_contain_text("Running")
+    row.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Suspend …").click()
+    dialog = page.get_by_role("dialog", name=f"Suspend {name}?")
+    expect(dialog.get_by_role("listitem")).to_contain_text("pods")
+    tab.picture("dialog-light-1280")
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    assert not laptop.job(name)["spec"].get("suspend")
+    page.get_by_role("button", name="Suspend …").click()
+    dialog.get_by_role("button", name="Suspend", exact=True).click()
+    expect(row).to_contain_text("Suspended")
+    assert laptop.job(name)["spec"]["suspend"]
+    page.get_by_role("link", name=name, exact=True).click()
+    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("dialog").get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("main").get_by_text("Running", exact=True).first).to_be_visible()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("searchbox", name="Search in names")).to_be_visible()
+    expect(row_of(page, name)).to_have_count(0)
+
+
+def test_a_console_that_was_killed_is_missed_and_found_again_without_a_reload(
+    browser: Browser, laptop: Laptop
+) -> None:
+    name = laptop.apply(FOR_EVER, prefix="lost")["metadata"]["name"]
+    with new_tab(browser, laptop.url) as tab:
+        page = tab.open("/jobs?text=lost")
+        expect(row_of(page, name)).to_contain_text("Running")
+        page.evaluate("window.loadedOnce = true")
+        laptop.console.kill()
+        lost = page.get_by_role("status").filter(has_text="Connection lost")
+        expect(lost).to_be_visible()
+        tab.picture("lost-light-1280")
+        laptop.suspend(name)
+        laptop.console.start()
+        expect(lost).to_be_hidden()
+        expect(row_of(page, name)).to_contain_text("Suspended")
+        expect(page.get_by_role("row")).to_have_count(2)
+        assert page.evaluate("window.loadedOnce")
+        assert [text for text in tab.complaints if not OFFLINE.search(text)] == []

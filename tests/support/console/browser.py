@@ -1,0 +1,108 @@
+"""A real browser before the console: Debian's chromium, driven by Playwright."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Literal
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.support.tree import ROOT
+
+REQUIRE_BROWSER: Final = "TRAININGJOB_TEST_REQUIRE_BROWSER"
+SCREENSHOTS: Final = ROOT / "build" / "console"
+"""Where pictures of the pages are left, for people to look at."""
+
+PATIENCE_MS: Final = 30_000
+_FLAGS: Final = (
+    "--no-sandbox",  # as root, which CI is, it has none
+    "--disable-dev-shm-usage",
+    "--js-flags=--expose-gc",
+    "--enable-precise-memory-info",
+)
+_LISTEN: Final = """
+addEventListener("securitypolicyviolation", (event) => {
+    console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
+});
+"""
+
+
+def find_browser() -> Path:
+    """Return the path of chromium; the test is skipped, or fails, without it."""
+    found = shutil.which("chromium")
+    if found is not None:
+        return Path(found)
+    reason = "no chromium on PATH (`apt-get install chromium`)"
+    if os.environ.get(REQUIRE_BROWSER):
+        pytest.fail(f"{REQUIRE_BROWSER} is set, and there is {reason}")
+    pytest.skip(reason)
+
+
+@contextmanager
+def running_browser() -> Iterator[Browser]:
+    """A browser that ends with the context."""
+    program = find_browser()
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=program, args=list(_FLAGS)) as browser,
+    ):
+        yield browser
+
+
+class Tab:
+    """One tab, and what it complained about.
+
+    Attributes:
+        page: Playwright's.
+        complaints: violations of the policy, errors of scripts, and what the browser logged.
+    """
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self._url = url
+        self.complaints: list[str] = []
+        context.set_default_timeout(PATIENCE_MS)
+        context.add_init_script(_LISTEN)
+        self.page: Page = context.new_page()
+        self.page.on(
+            "console",
+            lambda line: self._complain(line.text) if line.type in ("error", "warning") else None,
+        )
+        self.page.on("pageerror", lambda error: self._complain(f"script: {error}"))
+
+    def _complain(self, text: str) -> None:
+        self.complaints.append(text)
+
+    def open(self, path: str) -> Page:
+        """Load a page of the console."""
+        self.page.goto(self._url + path)
+        return self.page
+
+    def heap_mib(self) -> float:
+        """Return the memory of the page's scripts after a collection, in MiB."""
+        self.page.evaluate("gc()")
+        used = self.page.evaluate("performance.memory.usedJSHeapSize")
+        return float(used) / 2**20
+
+    def picture(self, name: str) -> None:
+        """Leave a picture of what is seen."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+@contextmanager
+def new_tab(
+    browser: Browser,
+    url: str,
+    *,
+    theme: Literal["light", "dark"] = "light",
+    width: int = 1280,
+    height: int = 800,
+) -> Iterator[Tab]:
+    """A tab with cookies and storage of its own."""
+    with browser.new_context(
+        color_scheme=theme, viewport={"width": width, "height": height}
+    ) as context:
+        yield Tab(context, url)
