@@ -70,7 +70,7 @@ class Operator:
             leadership: says when this process may work; None: at once, and for ever.
         """
         clock = clock or SystemClock()
-        self._namespace: Final = settings.operator_namespace or connection.namespace
+        self._namespace: Final = settings.own_namespace(connection.namespace)
         self.settings: Final = settings
         self.connection: Final = connection
         self.leadership: Final = leadership
@@ -337,7 +337,7 @@ def leadership_from(settings: Settings, connection: Connection) -> Leadership:
     """Return this process as a candidate for the Lease; nothing is sent yet."""
     lease = LeaseGateway(
         connection,
-        namespace=settings.operator_namespace or connection.namespace,
+        namespace=settings.own_namespace(connection.namespace),
         name=settings.leader_election.lease_name,
         serves=",".join(settings.namespaces) or ALL_NAMESPACES,
     )

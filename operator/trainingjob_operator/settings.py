@@ -356,6 +356,14 @@ class Settings(_Group):
     metrics: MetricsSettings = MetricsSettings()
     logging: LoggingSettings = LoggingSettings()
 
+    def own_namespace(self, connected: str) -> str:
+        """Return the operator's own namespace, with its Lease and the default RetentionPolicy.
+
+        Args:
+            connected: that of the connection, where the settings name none.
+        """
+        return self.operator_namespace or connected
+
     @property
     def decision_settings(self) -> DecisionSettings:
         """The settings that decisions need."""

@@ -42,7 +42,7 @@ class CommandLeaseGateway(LeaseGateway):
         is_named = "lease_name" in election.model_fields_set
         super().__init__(
             connection,
-            namespace=settings.operator_namespace or namespace or connection.namespace,
+            namespace=settings.own_namespace(namespace or connection.namespace),
             name=name if name and not is_named else election.lease_name,
             serves="",
         )

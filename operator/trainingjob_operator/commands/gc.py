@@ -81,7 +81,7 @@ async def collect(
     connection = await connect(kubeconfig, context)
     clock = clock or SystemClock()
     account = Account(listing=Listing() if dry_run else None)
-    home = settings.operator_namespace or connection.namespace
+    home = settings.own_namespace(connection.namespace)
     # The operator keeps house itself. Whoever only looks needs no Lease.
     alone: AbstractAsyncContextManager[MayWrite | None] = (
         nullcontext() if dry_run else holding_lease(settings, connection, command="gc", say=_say)

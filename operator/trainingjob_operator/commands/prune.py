@@ -150,7 +150,7 @@ async def _owner(order: Order) -> Owner:
             f"prune: {error}; or say who the operator is with --identity UID (from `kubectl get "
             "namespace NAMESPACE -o jsonpath={.metadata.uid}`, of the operator's own)"
         ) from error
-    namespace = settings.operator_namespace or connection.namespace
+    namespace = settings.own_namespace(connection.namespace)
     async with Gateway(connection, timeout_s=settings.kubernetes.timeout) as gateway:
         await IdentityReader(gateway, identity, namespace).read()
     return identity.owner()

@@ -160,7 +160,7 @@ def _not_served(error: NotServedError, *, is_its_cluster: bool) -> bool:
 
 def _beside(settings: Settings, home: str) -> tuple[str, ...]:
     """The operator's own namespace, where jobs of some namespaces only are served: it has a policy."""
-    own = settings.operator_namespace or home
+    own = settings.own_namespace(home)
     return (own,) if settings.namespaces and own not in settings.namespaces else ()
 
 

@@ -208,13 +208,17 @@ class Housekeeper:
         )
 
     async def sweep(self, namespace: str) -> Swept:
-        """Delete what is due by the policy of this namespace; of the default one, files as well."""
-        started_at = self._clock.now()
-        return await self._with_volume(namespace, await self._with_jobs(namespace), started_at)
+        """Delete what is due by the policy of this namespace; of the default one, files as well.
 
-    async def _with_jobs(self, namespace: str) -> JobsReport:
+        The policies are those that the caller has just listed.
+        """
+        started_at = self._clock.now()
+        jobs = await self._with_jobs(namespace, is_listed=True)
+        return await self._with_volume(namespace, jobs, started_at)
+
+    async def _with_jobs(self, namespace: str, *, is_listed: bool = False) -> JobsReport:
         begun = self._clock.monotonic()
-        jobs = await self._sweep_jobs(namespace)
+        jobs = await self._sweep_jobs(namespace, is_listed=is_listed)
         self._counts.jobs_swept(
             skipped=jobs.skipped,
             errors=jobs.errors,
@@ -256,13 +260,14 @@ class Housekeeper:
     def _is_default(self, namespace: str) -> bool:
         return namespace == self._policies.default_namespace
 
-    async def _sweep_jobs(self, namespace: str) -> JobsReport:
+    async def _sweep_jobs(self, namespace: str, *, is_listed: bool) -> JobsReport:
         if not self._is_default(namespace):
             if self._policies.ruler_of(namespace) != namespace:
                 return JobsReport()  # it cannot be understood, and rules no job
             return await self._sweep_by_list(namespace, (namespace,))
         try:
-            await self._watch.refresh()
+            if not is_listed:
+                await self._watch.refresh()
         except KubernetesError as error:
             _logger.warning("Cleanup: cannot list RetentionPolicies: %s", error)
             return JobsReport(errors=1, not_listed=[str(error)])

@@ -101,3 +101,8 @@ def test_every_variable_is_listed_once() -> None:
     names = list(variable_names())
     assert len(names) == len(set(names))
     assert "TRAININGJOB_RESTART__BACKOFF_CAP" in names
+
+
+def test_the_operators_own_namespace_is_the_one_that_is_set_or_that_of_its_connection() -> None:
+    assert Settings().own_namespace("account") == "account"
+    assert Settings(operator_namespace="ops").own_namespace("account") == "ops"

@@ -57,6 +57,8 @@ def test_a_namespace_that_may_not_be_listed_does_not_keep_the_others_from_theirs
             POLICIES_OF_WEB,
             "1 jobs or lists of jobs could not be dealt with",
         ]
+        lists = [call for call in cluster.calls if call.method == "list_policies"]
+        assert len(lists) == len(NAMESPACES), "each is listed once"
 
     play()
 
