@@ -29,14 +29,13 @@ class Tree:
         folder: where they are.
         revision: their commit.
         epoch: the time that the image and what is installed in it get, in seconds since 1970; None:
-            the time of the build.
-        cached: whether steps of an earlier build may be taken.
+            the time of the build. With one, no step of an earlier build is taken: Buildah 1.28 takes
+            one that was made with another time.
     """
 
     folder: Path = ROOT
     revision: str
     epoch: int | None = None
-    cached: bool = True
 
 
 def build(
@@ -106,7 +105,7 @@ def _build(
         arguments=arguments,
         labels=_labels(tree) | {"base.name": python_image},
         wheels=wheels,
-        cached=tree.cached,
+        cached=tree.epoch is None,
     )
     size = "" if engine.kind == "buildah" else f", {engine.size(image) / 1e6:.0f} MB"
     say(f"built {image} in {time.monotonic() - begun:.1f} s{size}")

@@ -1,7 +1,7 @@
 """`python -m hack.release`: everything that a release consists of, in build/release, and tried there.
 
 It is made from the last commit, and pushed nowhere. Two runs for one commit make the same files;
-`--again` shows it: it makes all anew, without what the first run has left in any cache, and compares.
+`--again` shows it: it makes all of them once more, and compares.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.again:
             compare(arguments.python_image)
         else:
-            release(OUT, arguments.python_image, cached=True)
+            release(OUT, arguments.python_image)
             try_release(OUT)
     except problems as error:
         say(str(error))
@@ -53,19 +53,16 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         help="what to build the image on; default: a Debian that is made here",
     )
-    parser.add_argument(
-        "--again", action="store_true", help="make it again, from nothing, and compare"
-    )
+    parser.add_argument("--again", action="store_true", help="make it once more, and compare")
     return parser
 
 
-def release(out: Path, python_image: str, *, cached: bool) -> None:
+def release(out: Path, python_image: str) -> None:
     """Make all files of a release in a folder, which is emptied first.
 
     Args:
         out: the folder.
         python_image: what to build the image on; "": the base that is made here.
-        cached: whether the image may take steps of an earlier build.
     """
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -76,20 +73,18 @@ def release(out: Path, python_image: str, *, cached: bool) -> None:
         packages.build_python(source, out)
         packages.build_chart(source, out)
         packages.copy_manifests(source, out)
-        image = build_image(source, out, version, python_image, cached=cached)
+        image = build_image(source, out, version, python_image)
         said = provenance.statement(source, image, out.iterdir())
         (out / f"{NAME}-{version}.provenance.json").write_text(_json(said))
     sums = [f"{provenance.sha256(path)}  {path.name}\n" for path in sorted(out.iterdir())]
     (out / SUMS).write_text("".join(sums))
 
 
-def build_image(
-    source: Source, out: Path, version: str, python_image: str, *, cached: bool
-) -> provenance.Image:
+def build_image(source: Source, out: Path, version: str, python_image: str) -> provenance.Image:
     """Build the image, and write its archive and what is in it."""
     engine = find_builder()
     draft = f"localhost/{NAME}:release"
-    tree = Tree(folder=source.tree, revision=source.commit, epoch=source.epoch, cached=cached)
+    tree = Tree(folder=source.tree, revision=source.commit, epoch=source.epoch)
     if python_image:
         build(engine, draft, python_image=python_image, tree=tree)
     else:
@@ -131,7 +126,7 @@ def try_release(out: Path) -> None:
 
 
 def compare(python_image: str) -> None:
-    """Make the release again elsewhere, from nothing, and compare it with what is there.
+    """Make the release once more elsewhere, and compare it with what is there.
 
     Raises:
         ReleaseError: a file differs, or there is none to compare with.
@@ -140,7 +135,7 @@ def compare(python_image: str) -> None:
         raise ReleaseError("there is nothing to compare with: run `make release` first")
     with tempfile.TemporaryDirectory(prefix="trainingjob-again-") as folder:
         again = Path(folder) / "release"
-        release(again, python_image, cached=False)
+        release(again, python_image)
         first, second = ((each / SUMS).read_text().splitlines() for each in (OUT, again))
     if first != second:
         differ = sorted(set(first) ^ set(second))

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import shutil
 import tarfile
 import tempfile
@@ -22,6 +23,8 @@ from hack.release.source import ReleaseError
 Object = dict[str, Any]
 
 _OCI: Final = "application/vnd.oci.image"
+_BUILD: Final = re.compile(r"(?<=(?:dir|ile):)[0-9a-f]{64}")
+"""What Buildah writes into its history of what it has copied: the digest has the times in it."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,15 @@ class _Hashing:
 
 def _undated(config: Object, layers: list[Object], epoch: int) -> Object:
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
-    history = [each | {"created": created} for each in config.get("history", [])]
+    history = [
+        {
+            k: _BUILD.sub("", v) if k == "created_by" else v
+            for k, v in each.items()
+            if k != "comment"
+        }
+        | {"created": created}
+        for each in config.get("history", [])
+    ]
     rootfs = {"type": "layers", "diff_ids": [each["diff_id"] for each in layers]}
     return config | {"created": created, "history": history, "rootfs": rootfs}
 

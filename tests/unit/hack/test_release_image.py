@@ -64,7 +64,13 @@ def image(path: Path, files: Mapping[str, bytes], *, mtime: int, compress: bool)
         "os": "linux",
         "created": f"at {mtime}",
         "config": {"Entrypoint": ["/bin/true"]},
-        "history": [{"created": f"at {mtime}", "created_by": "RUN"}],
+        "history": [
+            {
+                "created": f"at {mtime}",
+                "comment": f"FROM {mtime}",
+                "created_by": f"COPY dir:{hashlib.sha256(plain).hexdigest()} in /opt",
+            }
+        ],
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(plain).hexdigest()}"]},
     }
     manifest = {
@@ -116,6 +122,7 @@ def test_what_is_written_is_an_image_whose_digests_fit(tmp_path: Path) -> None:
     config = json.loads(blob(manifest["config"]))
     assert config["config"] == {"Entrypoint": ["/bin/true"]}
     assert config["created"] == config["history"][0]["created"] == "2023-11-14T22:13:20Z"
+    assert config["history"][0]["created_by"] == "COPY dir: in /opt"
     plain = gzip.decompress(blob(manifest["layers"][0]))
     assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(plain).hexdigest()}"]
     with tarfile.open(fileobj=io.BytesIO(plain)) as members:
