@@ -4,6 +4,7 @@ Where nothing runs them, the pods are admitted and stay Pending. What they do wh
 `test_release`; an uninstall, too, needs a node, for the Job that goes before it.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 
 from hack.chart import CHART, NAMESPACE
 from hack.generate import INSTALL, ROOT, UNINSTALL
+from hack.tools.helm import MAJORS
 from tests.support.real.chart import RELEASE, Object, RenderError
 from tests.support.real.real import KUBECTL, install_crds
 from tests.support.real.release import Cluster
@@ -276,14 +278,13 @@ def test_every_set_of_values_installs_upgrades_rolls_back_and_goes(
 ) -> None:
     """Where nothing runs the pods, Helm does not wait for them, nor for the Job of an uninstall.
 
-    With one Helm: the other one renders the same, which `test_render` shows.
+    Every second set is Helm 3's: both render the same, which `test_render` shows.
     """
     cluster = cluster_for_kubectl
     found = sorted((CHART / "ci").glob("*-values.yaml"))
-    # Secure metrics are tried in test_secure_metrics.
-    found = [path for path in found if path.stem != "monitoring-values"]
-    assert len(found) > 5
-    for path in found:
+    assert len(found) > 6
+    for path, major in zip(found, itertools.cycle(MAJORS)):
+        cluster.major = major
         given = (RELEASE, CHART, "--values", path)
         cluster.helm("install", *given)
         cluster.helm("upgrade", *given, "--set", "logging.level=debug")

@@ -1,6 +1,6 @@
 """One pod of the chart's as processes of this machine: with its own account, variables and files.
 
-The image's program is this clone's. What a container would see at a mount path is in a folder, and
+The image's program is this clone's, or that of another tree for an image with a tag of its own. What a container would see at a mount path is in a folder, and
 the path is replaced in its variables and arguments; so is the address of a Service.
 """
 
@@ -42,6 +42,7 @@ class Site:
             one of the pod's own: pods of one Deployment run side by side.
         secrets: data of the Secrets, as last seen.
         services: names of the Services.
+        trees: by the tag of an image, the folder with the tree that its program is from.
     """
 
     plane: ControlPlane
@@ -50,6 +51,7 @@ class Site:
     ports: dict[int, int] = field(default_factory=dict)
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     services: frozenset[str] = frozenset()
+    trees: Mapping[str, Path] = field(default_factory=dict)
 
 
 class PlayedPod:
@@ -124,12 +126,19 @@ class PlayedPod:
         with (self.folder / f"{container['name']}.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "trainingjob_cli", *arguments],
-                env=others | {"KUBECONFIG": str(self._account(container))} | told,
+                env=others
+                | self._program(container)
+                | {"KUBECONFIG": str(self._account(container))}
+                | told,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+
+    def _program(self, container: Object) -> dict[str, str]:
+        tree = self.site.trees.get(container["image"].rpartition(":")[2])
+        return {} if tree is None else {"PYTHONPATH": str(tree / "operator")}
 
     def _value(self, entry: Object) -> str:
         if "valueFrom" not in entry:

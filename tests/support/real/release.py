@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -44,9 +45,9 @@ class Cluster:
     def install(self, values: Values | None = None, *extra: str) -> str:
         return self.helm("install", "trainingjob-operator", CHART, *extra, values=values or {})
 
-    def node(self, folder: Path) -> ReleaseNode:
-        """A node that runs the release's pods."""
-        return ReleaseNode(self.plane, self.namespace, folder)
+    def node(self, folder: Path, trees: Mapping[str, Path] | None = None) -> ReleaseNode:
+        """A node that runs the release's pods; `trees` has the programs of images with other tags."""
+        return ReleaseNode(self.plane, self.namespace, folder, trees)
 
     def crds(self) -> set[str]:
         names = self.kubectl("get", "crd", "-o", "name").split()

@@ -9,6 +9,7 @@ import contextlib
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -32,8 +33,15 @@ _STARTED = "2026-01-01T00:00:00Z"
 class ReleaseNode:
     """Runs in a thread of its own, for as long as the block lasts."""
 
-    def __init__(self, plane: ControlPlane, namespace: str, folder: Path) -> None:
-        self._site = Site(plane, namespace, folder, ports={_SERVED_PORT: free_port()})
+    def __init__(
+        self,
+        plane: ControlPlane,
+        namespace: str,
+        folder: Path,
+        trees: Mapping[str, Path] | None = None,
+    ) -> None:
+        ports = {_SERVED_PORT: free_port()}
+        self._site = Site(plane, namespace, folder, ports=ports, trees=trees or {})
         self._name = f"node-{uuid4().hex[:8]}"
         self._base = f"/api/v1/namespaces/{namespace}"
         self._pods: dict[str, PlayedPod] = {}
