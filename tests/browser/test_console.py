@@ -3,13 +3,18 @@
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.support.apiserver.api import sandbox_api_server
+from tests.support.builders import make_job
 from tests.support.console.browser import Tab, new_tab, running_browser
-from tests.support.console.laptop import Laptop, running_laptop
+from tests.support.console.laptop import ConsoleProcess, Laptop, running_laptop, speak
+from trainingjob_sandbox.apiserver.reviews import Account
+from trainingjob_sandbox.client import ApiClient
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="pods as processes are for Linux: no namespaces here"
@@ -264,3 +269,61 @@ def test_a_console_that_was_killed_is_missed_and_found_again_without_a_reload(
         expect(page.get_by_role("row")).to_have_count(2)
         assert page.evaluate("window.loadedOnce")
         assert [text for text in tab.complaints if not OFFLINE.search(text)] == []
+
+
+def test_two_users_see_and_do_what_each_may(browser: Browser, tmp_path: Path) -> None:
+    with sandbox_api_server(tmp_path) as server:
+        speak(server.kubeconfig, two_jobs)
+        server.inside.server.accounts.by_token.update(
+            {
+                "admin": Account("admin"),  # of the kubeconfig, which the console has
+                "token-of-ada": Account("ada"),
+                "token-of-rita": Account(
+                    "rita", namespaces=frozenset({"one"}), verbs=frozenset({"get", "list"})
+                ),
+            }
+        )
+        settings = {"TRAININGJOB_CONSOLE_AUTH": "token"}
+        with ConsoleProcess(server.kubeconfig, tmp_path / "console.log", **settings) as console:
+            with new_tab(browser, console.url) as ada, new_tab(browser, console.url) as rita:
+                page = log_in(ada, "token-of-ada")
+                expect(row_of(page, "job-in-one")).to_be_visible()
+                expect(row_of(page, "job-in-two")).to_be_visible()
+                page.get_by_role("link", name="job-in-two", exact=True).click()
+                expect(page.get_by_role("button", name="Suspend")).to_be_visible()
+                page = log_in(rita, "token-of-rita")
+                expect(row_of(page, "job-in-one")).to_be_visible()
+                expect(row_of(page, "job-in-two")).to_have_count(0)
+                page.get_by_role("link", name="job-in-one", exact=True).click()
+                expect(page.get_by_role("heading", name="Timeline")).to_be_visible()
+                expect(page.get_by_role("button", name="Suspend")).to_have_count(0)
+                expect(page.get_by_role("button", name="Delete")).to_have_count(0)
+                page.get_by_role("button", name="Log out").click()
+                expect(page.get_by_label("Your Kubernetes token")).to_be_focused()
+                page.reload()
+                expect(page.get_by_label("Your Kubernetes token")).to_be_visible()
+                assert not [text for text in ada.complaints + rita.complaints if "CSP" in text]
+            assert "token-of-" not in console.log()
+
+
+def log_in(tab: Tab, token: str) -> Page:
+    """Log in, after a token that nobody knows."""
+    page = tab.open("/jobs")
+    field = page.get_by_label("Your Kubernetes token")
+    field.fill("nonsense")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert").filter(has_text=re.compile("."))).to_be_visible()
+    tab.picture("login-light-1280")
+    field.fill(token)
+    page.keyboard.press("Enter")
+    return page
+
+
+async def two_jobs(client: ApiClient) -> dict[str, Any]:
+    """A job in each of two namespaces."""
+    for name in ("one", "two"):
+        core = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        await client.create("/api/v1/namespaces", core)
+        path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{name}/trainingjobs"
+        job = await client.create(path, make_job(f"job-in-{name}", namespace=name))
+    return job

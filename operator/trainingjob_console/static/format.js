@@ -97,8 +97,8 @@ export function isOver(row) {
   return ["Succeeded", "Failed", "Cancelled"].includes(row.phase);
 }
 
-// The sentence that matters now: why it waits, else what its reason is.
+// The sentence that matters now: why it waits, else what its reason is. What goes well needs no words.
 export function explanation(row) {
-  if (isOver(row) && row.phase === "Succeeded") return row.message && row.reason ? "" : row.message ?? "";
+  if (row.phase === "Running" || row.phase === "Succeeded") return row.waiting ?? "";
   return row.waiting ?? row.message ?? row.reason ?? "";
 }

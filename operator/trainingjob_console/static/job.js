@@ -217,7 +217,7 @@ function labelsOf(labels) {
 }
 
 function filesOf({ path, bytes: size, goesAt, kept }) {
-  return el("p", {}, el("code", {}, path), size !== null && size !== undefined && ` · ${bytes(size)}`,
+  return el("p", {}, el("code", {}, path), size ? ` · ${bytes(size)}` : " · nothing yet",
     kept ? " · kept" : goesAt && [" · goes ", el("time", { datetime: goesAt, title: exact(goesAt) }, new Date(goesAt).toLocaleDateString("en-GB", { dateStyle: "medium" }))]);
 }
 

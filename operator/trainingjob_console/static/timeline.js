@@ -8,8 +8,8 @@ const MOST = 300;
 
 export function timeline({ row, conditions = [], attempts = [], events = [] }) {
   const entries = [
-    { time: row.created, kind: "fact", title: "Created", text: "" },
-    ...conditions.map(ofCondition), ...attempts.flatMap(ofAttempt), ...events.map(ofEvent),
+    ...conditions.map(ofCondition), ...events.map(ofEvent), ...attempts.flatMap(ofAttempt),
+    { time: row.created, kind: "fact", title: "Created", text: "" }, // of one second it is the first, so the last here
   ].filter((entry) => entry.time);
   entries.sort((a, b) => Date.parse(b.time) - Date.parse(a.time));
   const left = entries.length - MOST;
@@ -27,7 +27,7 @@ function ofCondition({ type, status, reason, message, lastTransitionTime }) {
   const bad = BAD.has(type) && status === "True";
   const good = type === "Complete" && status === "True";
   return { time: lastTransitionTime, kind: bad ? "bad" : good ? "good" : "condition",
-    title: status === "True" ? type : `${type}: ${status}`, text: [reason, message].filter(Boolean).join(": ") };
+    title: status === "True" ? type : `${type}: ${status}`, text: [reason === type ? null : reason, message].filter(Boolean).join(": ") };
 }
 
 function ofAttempt({ attempt, from, to, outcome }) {

@@ -83,14 +83,18 @@ class Laptop:
         return self._call(lambda client: client.get(f"{JOBS}/{name}"))
 
     def _call(self, work: Callable[[ApiClient], Awaitable[Object]]) -> Object:
-        """Speak to the API server from a thread: Playwright has a loop in this one."""
+        return speak(self.node.kubeconfig, work)
 
-        async def call() -> Object:
-            async with ApiClient.from_kubeconfig(self.node.kubeconfig) as client:
-                return await work(client)
 
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(asyncio.run, call()).result()
+def speak(kubeconfig: Path, work: Callable[[ApiClient], Awaitable[Object]]) -> Object:
+    """Speak to an API server from a thread: Playwright has a loop in this one."""
+
+    async def call() -> Object:
+        async with ApiClient.from_kubeconfig(kubeconfig) as client:
+            return await work(client)
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, call()).result()
 
 
 @contextmanager
