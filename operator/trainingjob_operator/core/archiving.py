@@ -17,7 +17,6 @@ Pods that are there when their attempt ends are noted in status until their logs
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -109,7 +108,7 @@ def archive_first(
     late = (pod for pod in wanted if pod.uid in doomed and is_noted(pod, still))
     has_begun_late = any(not is_noted(pod, job.status.unread_logs) for pod in late)
     if delete or is_resolved or has_begun_late or status != job.status:
-        status = replace(_with_place(status, seen), unread_logs=still)
+        status = having(_with_place(status, seen), unread_logs=still)
     return having(decided, status=status, delete=delete, archive=wanted, survey=survey)
 
 
@@ -258,7 +257,7 @@ def _with_place(status: JobStatus, seen: Observation) -> JobStatus:
     """
     sizes = (outcome.size for outcome in seen.logs.values())
     size = max([status.log_bytes or 0, *sizes])
-    return replace(status, log_path=job_directory(seen.job.uid), log_bytes=size)
+    return having(status, log_path=job_directory(seen.job.uid), log_bytes=size)
 
 
 def _first(outcomes: Iterable[LogOutcome]) -> LogOutcome | None:

@@ -4,7 +4,7 @@ The template comes from a live read whenever pods are made from it, so that the 
 and nothing is started from a stale copy.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from trainingjob_api.constants import (
     REASON_LOGS_PENDING,
     TERMINAL_CONDITIONS,
 )
+from trainingjob_operator.core.copies import differing
 
 
 class JobKey(NamedTuple):
@@ -127,17 +128,27 @@ class JobStatus:
 
     def condition(self, kind: str) -> Condition | None:
         """Return the condition of this type, or None."""
-        return next((c for c in self.conditions if c.type == kind), None)
+        for condition in self.conditions:  # asked fifty times in a pass: no generator
+            if condition.type == kind:
+                return condition
+        return None
 
     def is_true(self, kind: str) -> bool:
         """True if the condition of this type is there and true."""
-        found = self.condition(kind)
-        return found is not None and found.status
+        for condition in self.conditions:
+            if condition.type == kind:
+                return condition.status
+        return False
 
     @property
     def is_finished(self) -> bool:
         """True if one of the terminal conditions is true."""
-        return any(self.is_true(kind) for kind in TERMINAL_CONDITIONS)
+        for condition in self.conditions:
+            # Of two of a type, which only a hand can have written, the first one counts.
+            is_terminal = condition.status and condition.type in TERMINAL_CONDITIONS
+            if is_terminal and self.is_true(condition.type):
+                return True
+        return False
 
     @property
     def never_started(self) -> bool:
@@ -254,7 +265,7 @@ class JobView:
 
 def changed_fields(old: JobStatus, new: JobStatus) -> frozenset[str]:
     """Return the names of the fields in which two statuses differ."""
-    return frozenset(f.name for f in fields(new) if getattr(old, f.name) != getattr(new, f.name))
+    return differing(old, new)
 
 
 def has_gone_back(known: str, live: str, *, at: str) -> bool:

@@ -1,10 +1,11 @@
 """The operator's memory of a pod: half a kilobyte, and little that a user can make grow."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Self
 
+from trainingjob_operator.core.copies import copied, differing
 from trainingjob_operator.core.text import cut
 
 LONG_TEXT: Final = 128
@@ -105,7 +106,7 @@ class PodView:
 
     def in_short(self) -> Self:
         """Return the pod with the beginnings of what is said about it."""
-        return replace(
+        return copied(
             self,
             message=cut(self.message, LONG_TEXT),
             waiting_message=cut(self.waiting_message, LONG_TEXT),
@@ -114,7 +115,11 @@ class PodView:
 
     def named_as(self, known: "PodView") -> Self:
         """Return the pod with the very texts of an earlier view that name it."""
-        return replace(self, name=known.name, uid=known.uid)
+        return copied(self, name=known.name, uid=known.uid)
+
+    def says_the_same_as(self, known: "PodView") -> bool:
+        """True if nothing but the version of the pod is another one."""
+        return differing(self, known) <= {"resource_version"}
 
     @property
     def is_terminal(self) -> bool:

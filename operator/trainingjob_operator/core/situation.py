@@ -1,6 +1,6 @@
 """The situation of a job, which every step of the plan looks at, and the two ways to end it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
@@ -73,7 +73,7 @@ class Situation:
             .condition(kind, to=True, reason=reason, message=message)
             .condition(CONDITION_FINISHED, to=True, reason=reason, message=message)
         )
-        status = replace(
+        status = having(
             ended.status, attempt_start_time=None, completion_time=self.now, exit_code=exit_code
         )
         status = open_record(self.having(status).draft, self.seen).status

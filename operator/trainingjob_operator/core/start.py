@@ -4,7 +4,6 @@ A pod that has ended and is kept by finalizers runs no more, and holds nothing t
 next attempt needs: the attempt is part of a pod's name.
 """
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -68,7 +67,7 @@ def _follow(s: Situation) -> Plan:
         return Plan(status=s.status, look_again_at=due)
     s = come_back(s)
     start = attempt_start(s.status, s.ranks, s.seen.refusal, now=s.now)
-    s = with_launch(s.having(replace(s.status, attempt_start_time=start)))
+    s = with_launch(s.having(having(s.status, attempt_start_time=start)))
     refusal = s.seen.refusal if s.ranks.missing else None
     readiness = mention_kept(judge_readiness(s.ranks, refusal), s.ranks)
     status = set_readiness(s.draft, readiness).status
@@ -81,9 +80,9 @@ def with_launch(s: Situation) -> Situation:
     """Return the situation with what status is to say of an attempt whose pods have been created."""
     if s.ranks.current:
         s = s.no_restart_pending(f"attempt {s.status.attempt} has started")
-        s = s.having(replace(s.status, start_time=s.status.start_time or s.now))
+        s = s.having(having(s.status, start_time=s.status.start_time or s.now))
     if not s.ranks.missing:
-        s = s.having(replace(s.status, launched_attempt=s.status.attempt))
+        s = s.having(having(s.status, launched_attempt=s.status.attempt))
     return s
 
 

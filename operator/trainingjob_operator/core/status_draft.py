@@ -1,6 +1,6 @@
 """A status in the making, whose conditions are set as the API conventions want it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
@@ -50,6 +50,6 @@ class StatusDraft:
         )
         if old is None:
             return self.having(conditions=(*conditions, new))
-        if replace(old, observed_generation=self.generation) == new:
+        if having(old, observed_generation=self.generation) == new:
             return self
         return self.having(conditions=tuple(new if c is old else c for c in conditions))

@@ -222,7 +222,7 @@ class JobIndex:
             self._keep(entry.job.key)
         if known is None:
             self._count_pod(entry, pod)
-        return known is None or pod != replace(known, resource_version=pod.resource_version)
+        return known is None or not pod.says_the_same_as(known)
 
     def is_done_with(self, pod: PodView) -> bool:
         """True if nothing can be decided about a pod any more: its job is here, and is over."""

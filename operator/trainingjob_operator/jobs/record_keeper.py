@@ -5,7 +5,6 @@ status says that the record is stored or given up.
 """
 
 import logging
-from dataclasses import replace
 from typing import Any, Final
 
 from trainingjob_api.constants import (
@@ -17,6 +16,7 @@ from trainingjob_api.constants import (
 )
 from trainingjob_api.errors import ConflictError, KubernetesError
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.copies import having
 from trainingjob_operator.core.decision import DecisionSettings, Event, Plan
 from trainingjob_operator.core.job import JobStatus, JobView, RecordState
 from trainingjob_operator.core.job_stage import Stage, stage_of
@@ -142,7 +142,7 @@ class RecordKeeper:
         now = self._clock.now()
         status = stored(StatusDraft.of(job, status=status, now=now)).status
         release = may_release(status, job, self._settings, now=now)
-        return replace(decided, status=status, release=release, abandon=False)
+        return having(decided, status=status, release=release, abandon=False)
 
     def follow_up(self, job: JobView) -> None:
         """Hand a record that waits to the outbox, now that status says so; forget one that is over."""

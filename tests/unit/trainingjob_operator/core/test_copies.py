@@ -1,10 +1,10 @@
 """A copy is made of what differs, and of nothing else."""
 
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass, field, replace
 
 import pytest
 
-from trainingjob_operator.core.copies import having
+from trainingjob_operator.core.copies import copied, differing, having
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,3 +28,45 @@ def test_what_differs_in_any_of_them_is_a_copy_with_all_of_them() -> None:
 def test_a_field_that_there_is_not_is_a_mistake() -> None:
     with pytest.raises(AttributeError):
         having(Thing(), colour="red")
+
+
+def test_a_copy_is_what_the_constructor_would_make() -> None:
+    thing = Thing(count=2, names=("a",))
+    copy = copied(thing, names=("b",))
+    assert copy == replace(thing, names=("b",))
+    assert copy is not copied(copy)
+    assert hash(copy) == hash(Thing(count=2, names=("b",)))
+    with pytest.raises(FrozenInstanceError):
+        copy.count = 3  # type: ignore[misc]
+
+
+def test_a_copy_has_no_field_that_its_kind_has_not() -> None:
+    with pytest.raises(KeyError):
+        copied(Thing(), colour="red")
+
+
+def test_the_fields_in_which_two_differ_are_named() -> None:
+    thing = Thing(count=2, names=("a",))
+    assert differing(thing, Thing(count=2, names=("a",))) == frozenset()
+    assert differing(thing, Thing(count=3, names=())) == {"count", "names"}
+
+
+@dataclass(frozen=True)
+class Open:
+    count: int = 0
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    count: int = 0
+    double: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "double", 2 * self.count)
+
+
+@pytest.mark.parametrize("thing", [Open(), Judging()])
+def test_what_is_more_than_its_slots_is_not_copied(thing: Open | Judging) -> None:
+    with pytest.raises(TypeError, match="cannot be copied"):
+        copied(thing, count=1)
