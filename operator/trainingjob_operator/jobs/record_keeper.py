@@ -21,7 +21,7 @@ from trainingjob_operator.core.decision import DecisionSettings, Event, Plan
 from trainingjob_operator.core.job import JobStatus, JobView, RecordState
 from trainingjob_operator.core.job_stage import Stage, stage_of
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.core.rawread import as_dict
+from trainingjob_operator.core.rawread import as_dict, as_strs
 from trainingjob_operator.core.readiness import blocked_status
 from trainingjob_operator.core.record import build_record, record_line
 from trainingjob_operator.core.recording import may_release, stored
@@ -69,7 +69,7 @@ class RecordKeeper:
         """
         answer = await self._cluster.set_record_finalizer(job, present=True)
         self.observe(job, answer)
-        if answer is not None and not job_view(answer).owes_record:
+        if answer is not None and FINALIZER_RECORD not in _finalizers(answer):
             # An admission webhook takes it off again. To claim at once would be for ever.
             raise ConflictError(f"the finalizer {FINALIZER_RECORD} was put on and is not there")
 
@@ -115,13 +115,21 @@ class RecordKeeper:
             self._index.forget_job(job.key, job.uid)
             self._manifests.drop(job.key)
             return
-        view = job_view(answer)
+        view = self._known(job, answer) or job_view(answer)
         if job.key in self._index:
             self._index.observe_job(view)
         if view.owes_record and view.invalid is None and self._waits(view):
             self._manifests.remember(view, answer, now=self._clock.monotonic())
         else:
             self._manifests.drop(job.key)
+
+    def _known(self, job: JobView, answer: dict[str, Any]) -> JobView | None:
+        """Return the job as the index has it if that is the answer: the echo came first."""
+        metadata, entry = as_dict(answer.get("metadata")), self._index.get(job.key)
+        names = metadata.get("uid"), metadata.get("resourceVersion")
+        if entry is None or names != (entry.job.uid, entry.job.resource_version):
+            return None
+        return entry.job
 
     async def try_at_once(self, job: JobView, decided: Plan) -> Plan:
         """Store the record of a job before its end is written, if that takes but a moment.
@@ -194,3 +202,7 @@ class RecordKeeper:
         _logger.error("job %s goes without a stored record: %s", job.key, record_line(record))
         why = "its record is not stored; the operator's log has it"
         self._events.record(job, Event(reason=_ABANDONED, message=why, warning=True))
+
+
+def _finalizers(raw: dict[str, Any]) -> tuple[str, ...]:
+    return as_strs(as_dict(raw.get("metadata")).get("finalizers"))

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from trainingjob_api.constants import LABEL_JOB_NAME
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.job import JobKey, JobView, is_newer
@@ -10,6 +11,7 @@ from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.rawread import as_dict, as_str
 from trainingjob_operator.core.readiness import says_queued
 from trainingjob_operator.core.start import is_to_run
 from trainingjob_operator.core.suspension import is_settled
@@ -41,15 +43,20 @@ class Intake:
 
     def job_event(self, kind: str | None, raw: dict[str, Any]) -> None:
         """Take in a TrainingJob that was listed (None), ADDED, MODIFIED or DELETED."""
-        job = job_view(raw)
         if kind == DELETED:
-            # One that the index has forgotten before may have left an appointment.
-            if self._index.forget_job(job.key, job.uid) or job.key not in self._index:
-                self._queue.drop(job.key)
-                self._manifests.drop(job.key)
-            return
-        if not is_ours(job):
-            return
+            self._job_gone(job_view(raw))
+        elif not self._has_job(raw):
+            job = job_view(raw)
+            if is_ours(job):
+                self._job_changed(kind, job, raw)
+
+    def _job_gone(self, job: JobView) -> None:
+        # One that the index has forgotten before may have left an appointment.
+        if self._index.forget_job(job.key, job.uid) or job.key not in self._index:
+            self._queue.drop(job.key)
+            self._manifests.drop(job.key)
+
+    def _job_changed(self, kind: str | None, job: JobView, raw: dict[str, Any]) -> None:
         known = self._index.get(job.key)
         if known is None and job.status.is_finished:
             # The index has forgotten it, or never had it; the resync knows what is still of use.
@@ -58,15 +65,16 @@ class Intake:
             return
         if known is None and is_settled(job, self._settings):
             return  # it waits for its user, and there can be any number of those
-        if known is None or is_newer(job.resource_version, known.job.resource_version):
-            is_in = self._index.observe_job(job)
-            if is_in and kind == ADDED and _will_start(job):
-                self._manifests.remember(job, raw, now=self._clock.monotonic())
-            if is_in or not (says_queued(job.status) and is_to_run(job)):
-                self._queue.add(job.key)
+        is_in = self._index.observe_job(job)
+        if is_in and kind == ADDED and _will_start(job):
+            self._manifests.remember(job, raw, now=self._clock.monotonic())
+        if is_in or not (says_queued(job.status) and is_to_run(job)):
+            self._queue.add(job.key)
 
     def pod_event(self, kind: str | None, raw: dict[str, Any]) -> None:
         """Take in a pod with our label that was listed (None), ADDED, MODIFIED or DELETED."""
+        if kind != DELETED and self._has_pod(raw):
+            return
         pod = pod_view(raw)
         if pod is None:
             return
@@ -77,11 +85,34 @@ class Intake:
         if has_changed:
             self._queue.add(JobKey(pod.namespace, pod.job_name))
 
+    def _has_job(self, raw: dict[str, Any]) -> bool:
+        """True if the index has a job as it is, or newer: mostly this is the echo of a write of ours.
+
+        Nothing else of an echo is read. Those are two of three events of a job.
+        """
+        metadata = as_dict(raw.get("metadata"))
+        entry = self._index.get(
+            JobKey(as_str(metadata.get("namespace")), as_str(metadata.get("name")))
+        )
+        return entry is not None and not is_newer(_version(metadata), entry.job.resource_version)
+
+    def _has_pod(self, raw: dict[str, Any]) -> bool:
+        """True if the index has a pod as it is, or newer, as `_has_job` says."""
+        metadata = as_dict(raw.get("metadata"))
+        job_name = as_str(as_dict(metadata.get("labels")).get(LABEL_JOB_NAME))
+        entry = self._index.get(JobKey(as_str(metadata.get("namespace")), job_name))
+        known = entry.pods.get(as_str(metadata.get("name"))) if entry is not None else None
+        return known is not None and not is_newer(_version(metadata), known.resource_version)
+
     def _is_not_followed(self, pod: PodView) -> bool:
         """True if a pod runs whose job is not followed: it may have to be taken down."""
         key = JobKey(pod.namespace, pod.job_name)
         is_followed = key in self._index or key in self._index.waiting
         return not (is_followed or pod.is_terminal)
+
+
+def _version(metadata: dict[str, Any]) -> str:
+    return as_str(metadata.get("resourceVersion"))
 
 
 def _will_start(job: JobView) -> bool:
