@@ -4,7 +4,6 @@ Plain dicts, because the API server judges a user's pod template, not the versio
 models: a field that this operator does not know goes through untouched.
 """
 
-import copy
 import hashlib
 import json
 from collections.abc import Collection
@@ -86,7 +85,7 @@ def pod_manifest(
         index: the rank, from 0.
         accelerators: names of resources that count as accelerators beside `*/gpu`.
     """
-    template = copy.deepcopy(spec.template)
+    template = _copy(spec.template)
     pod_spec = as_dict(template.get("spec"))
     metadata = as_dict(template.get("metadata"))
     attempt = job.status.attempt
@@ -120,6 +119,13 @@ def pod_manifest(
         ANNOTATION_TEMPLATE_HASH: manifest_hash(manifest),
     }
     return manifest
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of what JSON can say; `copy.deepcopy` minds what it cannot, at ten times the cost."""
+    if isinstance(value, dict):
+        return {key: _copy(each) for key, each in value.items()}
+    return [_copy(each) for each in value] if isinstance(value, list) else value
 
 
 def template_of(pod: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from trainingjob_api.constants import JOB_CONDITIONS, MAX_CONDITIONS, MAX_UNREAD_ATTEMPTS
+from trainingjob_operator.core.copies import differing
 from trainingjob_operator.core.job import Condition, JobStatus, JobView, Shutdown, UnreadLogs
 from trainingjob_operator.core.rawread import (
     as_dict,
@@ -59,15 +60,25 @@ def status_patch(old: JobStatus, new: JobStatus) -> Object:
 
     Fields that only another version of the operator knows are not touched.
     """
-    # The first write writes everything: a zero in a column says more than a gap.
-    before = status_document(old) if old.phase else {}
-    after = status_document(new)
+    if not old.phase:
+        # The first write writes everything: a zero in a column says more than a gap.
+        return status_document(new)
+    changed = differing(old, new)
+    before, after = _part(changed, old), _part(changed, new)
     patch = {name: value for name, value in after.items() if before.get(name) != value}
     patch.update({name: None for name in before if name not in after})
     if patch.get(_LOGS):
         # A merge patch keeps what it does not name, in a nested object as well.
         patch[_LOGS] = dict.fromkeys(before.get(_LOGS, {})) | patch[_LOGS]
     return patch
+
+
+def _part(attributes: frozenset[str], status: JobStatus) -> Object:
+    """Return the fields of a document that these attributes are written to."""
+    part = _document(tuple(field for field in FIELDS if field.attribute in attributes), status)
+    if attributes & _LOG_ATTRIBUTES and status.log_path:
+        part[_LOGS] = _document(LOG_FIELDS, status)
+    return part
 
 
 def status_write(job: JobView, patch: Object) -> Object:
@@ -224,3 +235,4 @@ LOG_FIELDS: Final = (
     Field("unbegun_indexes", "unbegun", as_str, lambda ranks: ranks or None),
 )
 """The fields of `logs`, which is there once there is a path."""
+_LOG_ATTRIBUTES: Final = frozenset(field.attribute for field in LOG_FIELDS)

@@ -28,6 +28,7 @@ from trainingjob_operator.core.refusals import with_part
 from trainingjob_operator.jobs.byte_budget import ByteBudget
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
+from trainingjob_operator.jobs.manifest_cache import LARGEST
 from trainingjob_operator.jobs.refusals import RefusalReader
 from trainingjob_operator.kube.cluster import Cluster
 
@@ -41,12 +42,18 @@ _COPIES: Final = 4
 
 
 class _Launch(NamedTuple):
-    """Arguments of the creation of every rank; `before` is the last refusal of the job."""
+    """Arguments of the creation of every rank.
+
+    Attributes:
+        before: the last refusal of the job.
+        made: the manifest of the first rank, if it is small; it is handed out once.
+    """
 
     entry: JobEntry
     job: JobView
     spec: TrainingJobSpec
     before: Refusal | None
+    made: dict[int, dict[str, Any]]
 
 
 class PodCreator:
@@ -85,9 +92,11 @@ class PodCreator:
             entry.has_service = entry.refusal is None
         if entry.refusal is not None:
             return
-        this = _Launch(entry, job, spec, before)
+        this = _Launch(entry, job, spec, before, {})
         first = pod_manifest(job, spec, ranks[0], accelerators=self._accelerators)
         weight = _COPIES * weight_of_document(first)
+        if weight <= _COPIES * LARGEST:
+            this.made[ranks[0]] = first
         del first
         # Slow start, as batch/v1 does: what is refused is refused once, not a thousand times.
         for batch in batches(ranks, _MAX_BATCH, first=1):
@@ -131,8 +140,10 @@ class PodCreator:
             return await self._create_pod(launch, rank)
 
     async def _create_pod(self, launch: _Launch, rank: int) -> Refusal | None:
-        entry, job, spec, before = launch
-        manifest = pod_manifest(job, spec, rank, accelerators=self._accelerators)
+        entry, job, spec, before, made = launch
+        manifest = made.pop(rank, None) or pod_manifest(
+            job, spec, rank, accelerators=self._accelerators
+        )
         try:
             created = await self._cluster.create_pod(manifest)
         except AlreadyExistsError:
