@@ -68,6 +68,7 @@ JUDGED_OF_CONTAINERS = {
     "readinessProbe",
     "securityContext",
     "startupProbe",
+    "volumeMounts",
 }
 OWN_AFFAIRS_OF_CONTAINERS = {
     "args",
@@ -85,7 +86,6 @@ OWN_AFFAIRS_OF_CONTAINERS = {
     "terminationMessagePolicy",
     "tty",
     "volumeDevices",
-    "volumeMounts",
     "workingDir",
 }
 JUDGED_OF_SECURITY = {
@@ -151,6 +151,28 @@ def test_it_is_for_the_namespaces_that_are_served() -> None:
         "operator": "In",
         "values": ["team-a", "team-b"],
     }
+
+
+def test_it_knows_the_claims_of_the_release(major: Major) -> None:
+    values: Values = {
+        "logVolume": {"existingClaim": "shared"},
+        "recordService": {"persistence": {"existingClaim": "ledger"}},
+    }
+    for given, names in (
+        ({}, "'trainingjob-operator-logs', 'trainingjob-operator-records'"),
+        (
+            values,
+            "'shared', 'trainingjob-operator-logs', 'trainingjob-operator-records', 'ledger'",
+        ),
+    ):
+        policy = one(render(given, major=major), POLICY)["spec"]
+        [judged] = [
+            each["expression"]
+            for each in policy["validations"]
+            if "claimName" in each["expression"]
+        ]
+        assert f"in [{names}]" in judged
+        assert judged.startswith(f"request.namespace != '{NAMESPACE}' ||")
 
 
 def test_it_can_be_tried_first_and_left_out() -> None:

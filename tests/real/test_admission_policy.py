@@ -306,6 +306,69 @@ async def test_who_may_create_pods_is_let_through(users: Users) -> None:
         await pods_too.creates(job_with(pod))
 
 
+@pytest.fixture
+def own_namespace(plane: ControlPlane, api: Api) -> Iterator[str]:
+    """The policy of an install in the test's namespace; its name."""
+    values = {"logVolume": {"existingClaim": "logs"}}
+    objects = [
+        each for each in render(values, namespace=api.namespace) if each["kind"] in POLICY_KINDS
+    ]
+    listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    run_kubectl(plane.kubeconfig, "apply", "-f", "-", stdin=listed)
+    yield str(objects[0]["metadata"]["name"])
+    run_kubectl(plane.kubeconfig, "delete", "-f", "-", stdin=listed)
+
+
+def clone(**source: Any) -> Object:
+    claim = {"accessModes": ["ReadWriteOnce"], **source}
+    return with_volume(ephemeral={"volumeClaimTemplate": {"spec": claim}})
+
+
+OF_A_CLAIM = {"kind": "PersistentVolumeClaim", "name": "logs"}
+OF_THE_INSTALL: dict[str, Object] = {
+    "the log volume": with_volume(persistentVolumeClaim={"claimName": "logs"}),
+    "the records": with_volume(
+        persistentVolumeClaim={"claimName": "trainingjob-operator-records", "readOnly": True}
+    ),
+    "a claim that an uninstall has left": with_volume(
+        persistentVolumeClaim={"claimName": "trainingjob-operator-logs"}
+    ),
+    "a copy of the log volume": clone(dataSource=OF_A_CLAIM),
+    "the same by the new field": clone(dataSourceRef=OF_A_CLAIM),
+    "the volume that the operator adds": with_container(
+        volumeMounts=[{"name": "trainingjob-dir", "mountPath": "/all"}]
+    ),
+}
+
+
+async def test_jobs_beside_the_operator_reach_neither_logs_nor_records_of_others(
+    users: Users, own_namespace: str, api: Api
+) -> None:
+    jobs_only, pods_too = await users.add(JOBS), await users.add(JOBS, PODS)
+    async with asyncio.timeout(PATIENCE_S):  # until it is enforced
+        while True:
+            try:
+                await jobs_only.creates(job_with(OF_THE_INSTALL["the log volume"]))
+            except ApiError:
+                break
+            await asyncio.sleep(0.1)
+    for name, pod in OF_THE_INSTALL.items():
+        said = await jobs_only.refusal(job_with(pod))
+        assert "neither the operator's log volume nor its records" in said, f"{name}: {said}"
+        assert own_namespace in said
+        await pods_too.creates(job_with(pod))
+    for pod in (*PLAIN.values(), clone()):
+        await jobs_only.creates(job_with(pod))
+    logs = job_with(NO_TOKEN)  # a directory of its own
+    logs["spec"]["logs"] = {"volume": True, "claimName": "logs"}
+    await jobs_only.creates(logs)
+    path = f"{POLICIES}/{own_namespace}"
+    async with asyncio.timeout(PATIENCE_S):
+        while "typeChecking" not in (status := (await api.client.get(path)).get("status", {})):
+            await asyncio.sleep(0.1)
+    assert status["typeChecking"].get("expressionWarnings", []) == []
+
+
 async def test_a_right_of_its_own_opens_one_door_and_no_other(users: Users) -> None:
     robots = await users.add(JOBS, ROBOT)
     await robots.creates(job_with({"serviceAccountName": "robot"}))  # with its token
