@@ -110,7 +110,7 @@ class Gate:
         return (lambda _: True) if allowed is None else allowed.__contains__
 
     async def namespaces_of(self, caller: Caller, namespace: str = "") -> frozenset[str] | None:
-        """Return the namespaces whose jobs the user may list; None: all.
+        """Return the namespaces whose jobs the user may list, of those that are watched; None: all.
 
         Args:
             caller: who asks.
@@ -121,8 +121,9 @@ class Gate:
             ApiServerError: the API server does not answer.
         """
         if caller.token is None or await self._may_list(caller, ""):
-            return None
+            return frozenset(self._settings.namespaces) or None
         asked = [namespace] if namespace else sorted(self._namespaces())[:MAX_NAMESPACES]
+        asked = [name for name in asked if name in (self._settings.namespaces or asked)]
         answers = await asyncio.gather(*(self._may_list(caller, name) for name in asked))
         return frozenset(name for name, allowed in zip(asked, answers, strict=True) if allowed)
 

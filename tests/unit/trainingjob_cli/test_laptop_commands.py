@@ -64,7 +64,8 @@ def test_times_are_taken_as_the_operators_settings_take_them(
 
     monkeypatch.setattr(run.command, "run_job", run_job)
     assert main(["run", "-", "--timeout", text]) == 130
-    assert calls == [("-", None, {"keep": False, "timeout_s": seconds, "retain_s": None})]
+    taken = {"keep": False, "timeout_s": seconds, "retain_s": None, "console": False}
+    assert calls == [("-", None, taken)]
 
 
 def test_ctrl_c_before_there_is_a_job_is_a_cancelled_run(
