@@ -11,6 +11,7 @@ import pytest
 from hack.suite import ALWAYS, AREAS
 from tests.support.tree import ROOT
 from trainingjob_api import constants
+from trainingjob_console import settings as console_settings
 from trainingjob_operator.settings import variable_names
 from trainingjob_records import settings as record_settings
 
@@ -128,6 +129,11 @@ def test_without_its_extra_a_service_says_how_to_install_it(
 def test_the_page_about_persistence_names_every_setting_of_the_record_service() -> None:
     page = (ROOT / "docs" / "persistence.md").read_text()
     assert sorted(name for name in record_settings.variable_names() if name not in page) == []
+
+
+def test_the_page_about_the_console_names_every_setting_of_it() -> None:
+    page = (ROOT / "docs" / "console.md").read_text()
+    assert sorted(name for name in console_settings.variable_names() if name not in page) == []
 
 
 DECIDES_OR_REMEMBERS = (
