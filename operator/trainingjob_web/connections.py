@@ -28,6 +28,11 @@ connection, so that none is closed under a request."""
 ACCEPTED: Final = "accepted"
 """Attribute of a request's state: its token is known."""
 
+LASTING: Final = "lasting"
+"""Attribute of a request's state: its answer is a download, which may take an hour."""
+
+LASTING_TIMEOUT_S: Final = 3600.0
+
 BACKLOG: Final = 128
 """Connections that wait to be accepted, and those that asyncio accepts before it reads again: fewer
 than may be open, or a burst would evict what has not been read yet."""
@@ -154,9 +159,12 @@ class Connection(H11Protocol):
     @property
     def is_accepted(self) -> bool:
         """True if the request that is being answered has a known token."""
+        return self._is(ACCEPTED)
+
+    def _is(self, mark: str) -> bool:
         # There is none before the first request.
         scope: HTTPScope | None = self.scope
-        return scope is not None and bool(scope["state"].get(ACCEPTED))
+        return scope is not None and bool(scope["state"].get(mark))
 
     def is_overdue(self, now: float) -> bool:
         """Return True if the present state has lasted too long."""
@@ -164,7 +172,7 @@ class Connection(H11Protocol):
         if self.is_idle:
             limit = KEEP_ALIVE_S if self.is_known else HEAD_TIMEOUT_S
         elif self.conn.their_state is not h11.IDLE:
-            limit = REQUEST_TIMEOUT_S
+            limit = LASTING_TIMEOUT_S if self._is(LASTING) else REQUEST_TIMEOUT_S
         return now - self.since > limit
 
     def abort(self) -> None:

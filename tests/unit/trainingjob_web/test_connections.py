@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from trainingjob_web import connections
-from trainingjob_web.connections import ACCEPTED, Connection, Connections
+from trainingjob_web.connections import ACCEPTED, LASTING, Connection, Connections
 from trainingjob_web.logs import Sparing
 
 LIMIT = 20
@@ -28,6 +28,8 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
     body = LARGE if scope["path"] == "/large" else b"ok"
     if scope["path"] != "/healthz":
         scope["state"][ACCEPTED] = True
+    if scope["query_string"] == b"lasting":
+        scope["state"][LASTING] = True
     if scope["path"] == "/held":
         while (await receive()).get("more_body"):
             pass
@@ -153,6 +155,11 @@ async def test_requests_with_a_token_alone_do_not_keep_a_probe_out_either() -> N
             connections.REQUEST_TIMEOUT_S,
             "slow",
         ),
+        (
+            b"PUT /held?lasting HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n12",
+            connections.LASTING_TIMEOUT_S,
+            "slow",
+        ),
         # Answered before its body was read, which then never comes.
         (
             b"PUT /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n12",
@@ -170,12 +177,15 @@ async def test_requests_with_a_token_alone_do_not_keep_a_probe_out_either() -> N
             "slow",
         ),
     ],
-    ids=["mute", "half-head", "half-body", "unwanted-body", "stranger", "known", "deaf", "piped"],
+    ids=[
+        *("mute", "half-head", "half-body", "download", "unwanted-body"),
+        *("stranger", "known", "deaf", "piped"),
+    ],
 )
 async def test_every_state_of_a_connection_ends(sent: bytes, limit_s: float, reason: str) -> None:
     async with serving() as server:
         client = await server.connect(sent)
-        wanted = sent.count(b"\r\n\r\n") and b"/held HTTP/1.1\r\nHost: x\r\nC" not in sent
+        wanted = sent.count(b"\r\n\r\n") and b"PUT /held" not in sent
         await server.until(lambda: len(server.book) == 1)
         [connection] = server.book._open
         await server.until(
@@ -183,6 +193,7 @@ async def test_every_state_of_a_connection_ends(sent: bytes, limit_s: float, rea
         )
         if wanted:
             await server.until(lambda: connection.cycle and connection.cycle.response_complete)  # type: ignore[truthy-bool]
+        await server.until(lambda: b"lasting" not in sent or connection._is(LASTING))
         server.overdue_after(limit_s - 5)
         assert len(server.book) == 1
         server.overdue_after(limit_s + 1)
