@@ -2,23 +2,14 @@
 
 from starlette.routing import WebSocketRoute
 
-from trainingjob_console.access.caller import Caller
-from trainingjob_console.errors import BusyError
+from trainingjob_console.api.logs import LogsApi
+from trainingjob_console.jobs.summary import as_text
+from trainingjob_console.logs.reading import ArchiveReader
+from trainingjob_console.logs.room import LogRoom
 from trainingjob_console.parts import Parts, Room
 from trainingjob_console.sockets.hub import Hub
 from trainingjob_console.sockets.job_topics import JobTopics
-from trainingjob_console.sockets.log_ring import LogRing
 from trainingjob_console.sockets.status_queue import StatusQueue
-
-
-class NoLogs:
-    """Logs are not followed yet."""
-
-    async def follow(
-        self, caller: Caller, uid: str, source: str, offset: int, ring: LogRing
-    ) -> str:
-        """Refuse."""
-        raise BusyError("logs are not followed by this version")
 
 
 class NoSamples:
@@ -33,14 +24,30 @@ class NoSamples:
 
 def streams_room(parts: Parts) -> Room:
     """Return the routes of what is sent live."""
+
+    async def past(uid: str) -> str:
+        record = await parts.history.record(uid)
+        return as_text((record or {}).get("namespace"))
+
+    archives = ArchiveReader(parts.settings.log_volume)
+    logs = LogRoom(parts.kube, parts.gate, parts.index, archives, past)
     hub = Hub(
         gate=parts.gate,
         topics=JobTopics(parts.index),
-        logs=NoLogs(),
+        logs=logs,
         housekeeping=NoSamples(),
-        origins=parts.settings.origins,
     )
     watch = parts.metrics.watch_bound
     watch("sockets", lambda: hub.admission.used, lambda: hub.limits.sockets)
     watch("queued_bytes", lambda: hub.budget.used, lambda: hub.budget.limit)
-    return Room(routes=[WebSocketRoute("/ws", hub)])
+    watch("log_streams", lambda: len(logs.followers), lambda: logs.followers.limit)
+    watch("archive_reads", lambda: len(archives), lambda: archives.limit)
+
+    async def close() -> None:
+        await logs.followers.close()
+        archives.close()
+
+    return Room(
+        routes=[WebSocketRoute("/ws", hub), *LogsApi(parts.gate, logs).routes()],
+        closers=[close],
+    )

@@ -97,8 +97,9 @@ class Connection:
             await self._stop(tasks)
         if isinstance(error, EndedError):
             return error
-        if not isinstance(error, OSError):  # uvicorn's word for a client that is gone is one
-            _logger.error("a socket failed", exc_info=error)
+        if isinstance(error, OSError):  # uvicorn's word for a client that is gone is one
+            return EndedError(1006, "client")
+        _logger.error("a socket failed", exc_info=error)
         return EndedError(1011, "error")
 
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:

@@ -1,29 +1,10 @@
-"""Sockets that are not given, and the HTTP answer before any upgrade."""
+"""The HTTP answer to a socket that is not given, before any upgrade."""
 
 import json
-from collections.abc import Collection, Mapping
-from urllib.parse import urlsplit
 
 from starlette.types import Send
 
-from trainingjob_console.errors import ForbiddenError, RequestError
-
-
-def check_origin(headers: Mapping[str, str], allowed: Collection[str]) -> None:
-    """Refuse a page of another site: a browser sends it the user's cookie all the same.
-
-    Args:
-        headers: of the request.
-        allowed: origins beside the console's own.
-
-    Raises:
-        ForbiddenError: it is one, or a program that has no token of its own to show.
-    """
-    origin = headers.get("origin", "").lower()
-    if not origin and "authorization" in headers:
-        return
-    if origin not in allowed and urlsplit(origin).netloc != headers.get("host", "").lower():
-        raise ForbiddenError("open the console's own page: this one is of another site")
+from trainingjob_console.errors import RequestError
 
 
 async def deny(send: Send, error: RequestError) -> None:

@@ -3,7 +3,6 @@
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Collection
 from typing import Final
 
 from starlette.requests import HTTPConnection
@@ -16,7 +15,7 @@ from trainingjob_console.sockets import frames
 from trainingjob_console.sockets.admission import Admission
 from trainingjob_console.sockets.budget import Budget
 from trainingjob_console.sockets.connection import Connection
-from trainingjob_console.sockets.denial import check_origin, deny
+from trainingjob_console.sockets.denial import deny
 from trainingjob_console.sockets.frames import Subscribe
 from trainingjob_console.sockets.job_topics import JobTopics, TopicKey
 from trainingjob_console.sockets.limits import MAX_LOG_SUBSCRIPTIONS, PROTOCOL, Limits
@@ -51,7 +50,6 @@ class Hub:
         topics: JobTopics,
         logs: LogFollower,
         housekeeping: Newest,
-        origins: Collection[str] = (),
         limits: Limits | None = None,
     ) -> None:
         """Begin without sockets.
@@ -61,7 +59,6 @@ class Hub:
             topics: the changes of jobs.
             logs: what is followed.
             housekeeping: the newest sample.
-            origins: of pages beside the console's own.
             limits: of sockets and queues.
         """
         self.limits: Final = limits or Limits()
@@ -69,7 +66,6 @@ class Hub:
         self.budget: Final = Budget(self.limits.queued_bytes)
         self.topics: Final = topics
         self.closed: Final[Counter[str]] = Counter()
-        self._origins: Final = frozenset(origins)
         self._gate: Final = gate
         self._logs: Final = logs
         self._housekeeping: Final = housekeeping
@@ -81,7 +77,7 @@ class Hub:
         connection = HTTPConnection(scope)
         try:
             # A place first: who asks is asked about at the API server, which takes a moment.
-            check_origin(connection.headers, self._origins)
+            self._gate.check_origin(connection)
             with self.admission.place(address) as place:
                 caller = await self._gate.caller(connection)
                 place.take_for(caller.key)
@@ -163,8 +159,8 @@ class Visitor:
         """
         match asked.kind:
             case "jobs" | "job":
-                visible = await self._gate.visible(self._caller, asked.filter.namespace)
-                key = TopicKey(filter=asked.filter, visible=visible, uid=asked.uid)
+                allowed = await self._allowed(asked)
+                key = TopicKey(filter=asked.filter, namespaces=allowed, uid=asked.uid)
                 made = self._hub.jobs(connection, asked, key)
                 live = {n: each for n, each in self._opened.items() if not each[1].is_over}
                 self._opened = live | {asked.id: (asked, made)}
@@ -182,8 +178,11 @@ class Visitor:
             await self._gate.caller(self._connection)
             for asked, made in list(self._opened.values()):
                 if not made.is_over:
-                    made.recheck(await self._gate.visible(self._caller, asked.filter.namespace))
+                    made.recheck(await self._allowed(asked))
         except RequestError as error:
             # A server that does not answer takes no right away.
             return error.status not in (401, 403)
         return True
+
+    async def _allowed(self, asked: Subscribe) -> frozenset[str] | None:
+        return await self._gate.namespaces_of(self._caller, asked.filter.namespace)

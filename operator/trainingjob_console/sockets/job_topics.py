@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from trainingjob_console.jobs.filters import Filter, Visible
+from trainingjob_console.jobs.filters import Filter
 from trainingjob_console.jobs.index import Change, JobIndex
 from trainingjob_console.jobs.summary import Summary
 from trainingjob_console.sockets.frames import encode
@@ -18,12 +18,12 @@ class TopicKey:
 
     Attributes:
         filter: of the list.
-        visible: true for a namespace whose jobs the user may list.
+        namespaces: whose jobs the user may list; None: all.
         uid: of the only job; "": all jobs.
     """
 
     filter: Filter
-    visible: Visible
+    namespaces: frozenset[str] | None = None
     uid: str = ""
 
 
@@ -80,7 +80,8 @@ class Topic:
             self._total += by * self._key.filter.matches(job)
 
     def _may_have(self, job: Summary) -> bool:
-        return self._key.uid in ("", job.uid) and self._key.visible(job.namespace)
+        allowed = self._key.namespaces
+        return self._key.uid in ("", job.uid) and (allowed is None or job.namespace in allowed)
 
 
 class JobTopics:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from trainingjob_console.jobs.filters import Visible
 from trainingjob_console.sockets import frames
 from trainingjob_console.sockets.job_topics import JobTopics, Topic, TopicKey
 from trainingjob_console.sockets.log_ring import Gap, LogRing
@@ -48,10 +47,19 @@ class JobsSubscription:
         """Begin at a position."""
         self._topic = self._topics.join(self._key, position, self._queue)
 
-    def recheck(self, visible: Visible) -> None:
-        """Have the client load its page again if the user may list other namespaces by now."""
-        namespaces = self._topics.index.namespaces()
-        if any(self._key.visible(each) != visible(each) for each in namespaces):
+    def recheck(self, allowed: frozenset[str] | None) -> None:
+        """Have the client load its page again if the user may list other namespaces by now.
+
+        Args:
+            allowed: namespaces, as far as they have jobs; None: all.
+        """
+        before = self._key.namespaces
+        if before is None or allowed is None:
+            is_other = before is not allowed
+        else:
+            there = set(self._topics.index.namespaces())
+            is_other = bool((allowed - before) or (before - allowed) & there)
+        if is_other:
             self._queue.cut()
 
     def wait(self, now: float) -> float | None:

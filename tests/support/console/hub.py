@@ -11,8 +11,7 @@ import uvicorn
 from starlette.requests import HTTPConnection
 
 from trainingjob_console.access.caller import Caller
-from trainingjob_console.errors import UnauthorizedError
-from trainingjob_console.jobs.filters import Visible
+from trainingjob_console.errors import ForbiddenError, UnauthorizedError
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.summary import Summary, summarize
 from trainingjob_console.sockets.hub import Hub
@@ -39,9 +38,12 @@ class PlayedGate:
             raise UnauthorizedError("log in")
         return Caller(name=name, key=name)
 
-    async def visible(self, caller: Caller, namespace: str = "") -> Visible:
-        allowed = self.namespaces
-        return lambda each: allowed is None or each in allowed
+    def check_origin(self, connection: HTTPConnection) -> None:
+        if connection.headers["origin"] != f"http://{connection.headers['host']}":
+            raise ForbiddenError("another page")
+
+    async def namespaces_of(self, caller: Caller, namespace: str = "") -> frozenset[str] | None:
+        return None if self.namespaces is None else frozenset(self.namespaces)
 
 
 class PlayedLogs:
@@ -135,7 +137,7 @@ async def running_hub(limits: Limits | None = None) -> AsyncIterator[RunningHub]
 
 
 def played_job(
-    uid: str, *, phase: str = "Running", namespace: str = "a", version: int = 1
+    uid: str, *, phase: str = "Running", namespace: str = "a", version: int = 1, label: str = "x"
 ) -> Summary:
     """Return a job as the index keeps it."""
     found = summarize(
@@ -146,6 +148,7 @@ def played_job(
                 "namespace": namespace,
                 "creationTimestamp": "2026-01-01T00:00:00Z",
                 "resourceVersion": str(version),
+                "labels": {"of": label},
             },
             "status": {"phase": phase},
         }

@@ -107,14 +107,13 @@ async def test_nothing_is_left_of_sockets_that_died(
 
 
 async def publish(running: RunningHub, stop: asyncio.Event) -> None:
-    """Change jobs with large rows, several hundred times a second."""
+    """Change jobs with large rows, two hundred times a second."""
     version = 0
     while not stop.is_set():
         for n in range(20):
             version += 1
-            name = f"{n}-{'x' * 200}"
-            running.index.put(played_job(name, version=version))
-        await asyncio.sleep(0.02)
+            running.index.put(played_job(str(n), version=version, label="x" * 1000))
+        await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("deaf", [20, pytest.param(255, marks=pytest.mark.long)])
@@ -145,7 +144,7 @@ async def test_readers_that_never_read_hold_up_nobody(deaf: int) -> None:
             gaps.append(perf_counter() - last)
             last = perf_counter()
             most = max(most, running.hub.budget.used)
-            assert last - begun < 10, dict(running.hub.closed)
+            assert last - begun < 15, dict(running.hub.closed)
         stop.set()
         await publishing
         gaps.sort()

@@ -18,10 +18,10 @@ from trainingjob_console.sockets.status_queue import StatusQueue
 UIDS = [f"uid-{n}" for n in range(6)]
 PHASES = ["Running", "Failed"]
 KEYS = [
-    TopicKey(filter=Filter(), visible=lambda _: True),
-    TopicKey(filter=Filter(phase="Running"), visible=lambda _: True),
-    TopicKey(filter=Filter(), visible=lambda namespace: namespace == "a"),
-    TopicKey(filter=Filter(), visible=lambda _: True, uid=UIDS[0]),
+    TopicKey(filter=Filter()),
+    TopicKey(filter=Filter(phase="Running")),
+    TopicKey(filter=Filter(), namespaces=frozenset({"a"})),
+    TopicKey(filter=Filter(), uid=UIDS[0]),
 ]
 LIMIT = 5
 

@@ -1,0 +1,190 @@
+"""`/api/jobs/{uid}/logs`: which logs there are, windows of them by bytes, search, and download."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from trainingjob_console.access.caller import Caller
+from trainingjob_console.access.gate import Gate
+from trainingjob_console.api.requests import answer, check_names, number
+from trainingjob_console.errors import BadRequestError, BusyError, NotFoundError
+from trainingjob_console.logs.archive import Archive, Body
+from trainingjob_console.logs.pods import MAIN
+from trainingjob_console.logs.reading import search_of, window_of
+from trainingjob_console.logs.room import LogRoom
+from trainingjob_console.logs.search import MAX_HITS
+from trainingjob_console.logs.sources import Place, SourceId, read_source
+from trainingjob_console.logs.window import MAX_WINDOW, Window
+
+_FAR: Final = 2**53
+_MAX_TEXT: Final = 200
+_MAX_DOWNLOADS: Final = 8
+_PART: Final = 2**20
+_NO_LOG: Final = "no log has been written or archived"
+
+
+class LogsApi:
+    """Answers about the logs of one job."""
+
+    def __init__(self, gate: Gate, logs: LogRoom) -> None:
+        self._gate: Final = gate
+        self._logs: Final = logs
+        self._searching: Final[set[str]] = set()
+        self._downloads: Final = asyncio.Semaphore(_MAX_DOWNLOADS)
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        path = "/api/jobs/{uid}/logs"
+        return [
+            Route(path, self.sources, methods=["GET"]),
+            Route(path + "/{source}", self.window, methods=["GET"]),
+            Route(path + "/{source}/search", self.search, methods=["GET"]),
+            Route(path + "/{source}/download", self.download, methods=["GET"]),
+        ]
+
+    async def sources(self, request: Request) -> Response:
+        """Return which logs there are."""
+        check_names(request, ())
+        found = await self._logs.sources((await self._place(request))[1])
+        return answer({"sources": found, "message": None if found else _NO_LOG})
+
+    async def window(self, request: Request) -> Response:
+        """Return a window of one log."""
+        check_names(request, ("offset", "limit"))
+        offset = number(request, "offset", default=0, least=-_FAR, most=_FAR)
+        limit = number(request, "limit", default=MAX_WINDOW, least=1, most=MAX_WINDOW)
+        caller, place, source = await self._opened(request)
+        if source.kind == "live":
+            log = await self._logs.pod_log(place, source)
+            window, size = await self._logs.live.window(log, caller.token, offset, limit)
+            return answer(_as_json(window, size, growing=not log.ended))
+        found = await self._archived(place, source, lambda a, b: window_of(a, b, offset, limit))
+        if found is None:  # merged, and nothing is archived yet
+            return answer(_as_json(Window(0, 0, "", 0), 0, growing=True))
+        return answer(_as_json(*found, growing=False))
+
+    async def search(self, request: Request) -> Response:
+        """Return the lines of one log that have a text; one search at a time for a user."""
+        check_names(request, ("text", "from", "limit"))
+        text = request.query_params.get("text", "")
+        if not 0 < len(text) <= _MAX_TEXT:
+            raise BadRequestError(f"text: must have 1 to {_MAX_TEXT} characters")
+        start = number(request, "from", default=0, least=0, most=_FAR)
+        limit = number(request, "limit", default=MAX_HITS, least=1, most=MAX_HITS)
+        caller, place, source = await self._opened(request)
+        if caller.key in self._searching:
+            raise BusyError("you have a search that still runs", retry_after_s=1)
+        pattern = re.compile(re.escape(text.encode()), re.IGNORECASE)
+        self._searching.add(caller.key)
+        try:
+            if source.kind == "live":
+                log = await self._logs.pod_log(place, source)
+                found = await self._logs.live.search(log, caller.token, pattern, start, limit)
+            else:
+                nothing = {"hits": [], "scanned": 0, "complete": True}
+                found = (
+                    await self._archived(
+                        place, source, lambda a, b: search_of(a, b, pattern, start, limit)
+                    )
+                    or nothing
+                )
+        finally:
+            self._searching.discard(caller.key)
+        return answer(found)
+
+    async def download(self, request: Request) -> Response:
+        """Return one log whole, as it was written."""
+        check_names(request, ())
+        caller, place, source = await self._opened(request)
+        if self._downloads.locked():
+            raise BusyError("too many logs are downloaded: try again", retry_after_s=5)
+        if source.kind == "live":
+            parts = self._live_parts(place, source, caller)
+        else:
+            found = await self._archived(place, source, lambda _, body: (body,))
+            if found is None:
+                raise NotFoundError("nothing is archived yet")
+            parts = self._archived_parts(place.uid, found[0])
+        name = f"{place.uid}-{source.kind}-{source.attempt}-{source.rank}.log"
+        return StreamingResponse(
+            self._counted(parts),
+            media_type="text/plain; charset=utf-8",
+            headers={
+                "Content-Disposition": f'attachment; filename="{name}"',
+                "Cache-Control": "no-store",
+            },
+        )
+
+    async def _place(self, request: Request) -> tuple[Caller, Place]:
+        caller = await self._gate.caller(request)
+        return caller, await self._logs.place(caller, request.path_params["uid"])
+
+    async def _opened(self, request: Request) -> tuple[Caller, Place, SourceId]:
+        source = read_source(request.path_params["source"])
+        caller, place = await self._place(request)
+        return caller, place, source
+
+    async def _archived(self, place: Place, source: SourceId, work: Any) -> Any:
+        """Return what is made of an archived log; None: `merged`, and nothing is archived."""
+
+        def look(archive: Archive) -> Any:
+            body: Body | None = None
+            if source.kind == "archive":
+                container = "" if source.container == MAIN else source.container
+                body = archive.body(source.attempt, source.rank, container)
+                if body is None:
+                    return None
+            return work(archive, body)
+
+        found = await self._logs.archives.with_archive(place.uid, look)
+        if found is None and source.kind == "archive":
+            raise NotFoundError("this log is not archived: load the page again")
+        return found
+
+    async def _counted(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async with self._downloads:
+            async for part in parts:
+                yield part
+
+    async def _live_parts(
+        self, place: Place, source: SourceId, caller: Caller
+    ) -> AsyncIterator[bytes]:
+        log = await self._logs.pod_log(place, source)
+        async with self._logs.live.parts(log, caller.token) as parts:
+            async for part in parts:
+                yield part
+
+    async def _archived_parts(self, uid: str, body: Body | None) -> AsyncIterator[bytes]:
+        """Yield the log in parts, each read in a thread; the file is opened for each anew."""
+        read = self._logs.archives.with_archive
+        if body is not None:  # the operator keeps 10 MiB of a log at most
+            yield await read(uid, lambda archive: b"".join(archive.lines(body))) or b""
+            return
+        size = await read(uid, lambda archive: archive.size) or 0
+        for start in range(0, size, _PART):
+            end = min(start + _PART, size)
+            part = await read(uid, partial(_read_part, start=start, end=end))
+            if not part:
+                return
+            yield part
+
+
+def _read_part(archive: Archive, *, start: int, end: int) -> bytes:
+    return b"".join(archive.blocks(start, end))
+
+
+def _as_json(window: Window, size: int, *, growing: bool) -> dict[str, Any]:
+    return {
+        "offset": window.offset,
+        "next": window.following,
+        "size": max(size, window.following),
+        "growing": growing,
+        "text": window.text,
+        "truncatedLines": window.cut,
+    }

@@ -1,0 +1,165 @@
+"""The archive of a job's logs, read from the log volume. The operator writes it, and says how.
+
+Every call blocks: run it in a thread. The volume is written by users, too: the file is opened by a
+name that is made of a uid and nothing else, never through a link, and only if it is a plain file
+with one name.
+"""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from trainingjob_api.log_sections import Section, prefix_of, read_trailer
+
+MAX_SECTIONS: Final = 20_000
+"""Sections that are listed; those before them are read as a whole file only."""
+
+_UID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_BLOCK: Final = 262_144
+_MAX_TRAILER: Final = 256
+
+
+def archive_name(uid: str) -> str | None:
+    """Return the name of a job's archive in the volume's root; None: it is no uid."""
+    return f"job_{uid}.log" if _UID.fullmatch(uid) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The lines of one section, in the file.
+
+    Attributes:
+        section: of whom.
+        start: of its first line.
+        end: of its trailer.
+        cut: bytes of the log that were left out before them.
+    """
+
+    section: Section
+    start: int
+    end: int
+    cut: int
+
+
+class Archive:
+    """A job's archive, open for reading."""
+
+    def __init__(self, fd: int) -> None:
+        """Take over an open file."""
+        self._fd: Final = fd
+        self.size: Final = os.fstat(fd).st_size
+        """Bytes, as it was opened: a section that is being written comes behind."""
+
+    @classmethod
+    def open(cls, root: Path, uid: str) -> Self | None:
+        """Open a job's archive; None: there is none.
+
+        Raises:
+            OSError: the volume does not answer, or what is there is no archive.
+        """
+        name = archive_name(uid)
+        if name is None:
+            return None
+        directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fd = os.open(name, _FLAGS, dir_fd=directory)
+        except FileNotFoundError:
+            return None
+        finally:
+            os.close(directory)
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            os.close(fd)
+            raise PermissionError(errno.EPERM, "it is no plain file with one name", name)
+        return cls(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def bodies(self) -> list[Body]:
+        """Return the whole sections, the oldest first."""
+        return list(self._bodies())[::-1]
+
+    def body(self, attempt: int, rank: int, container: str) -> Body | None:
+        """Return the newest section of a rank's container in an attempt; "" is the main one."""
+        wanted = (attempt, rank, container)
+        for each in reversed(self.bodies()):
+            if (each.section.attempt, each.section.rank, each.section.container) == wanted:
+                return each
+        return None
+
+    def lines(self, body: Body) -> Iterator[bytes]:
+        """Yield the log that a section keeps, as the container wrote it: without the ranks."""
+        prefix = prefix_of(body.section.rank)
+        joint = b"\n" + prefix
+        pending, at_start = b"", True
+        for block in self.blocks(body.start, body.end):
+            data = pending + block
+            if at_start and len(data) >= len(prefix):
+                data, at_start = data.removeprefix(prefix), False
+            elif at_start:
+                pending = data
+                continue
+            # A prefix may lie across two blocks.
+            newline = data.rfind(b"\n", max(len(data) - len(joint), 0))
+            keep = len(data) - newline if newline >= 0 else 0
+            pending = data[len(data) - keep :] if keep else b""
+            yield data[: len(data) - keep].replace(joint, b"\n")
+        if pending:
+            yield pending.replace(joint, b"\n")
+
+    def blocks(self, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes of a part of the file."""
+        while start < end and (block := os.pread(self._fd, min(_BLOCK, end - start), start)):
+            yield block
+            start += len(block)
+
+    def _bodies(self) -> Iterator[Body]:
+        end = self.size
+        for _ in range(MAX_SECTIONS):
+            found = self._ending_at(end) if end else None
+            if found is None and end == self.size:
+                found = self._last_whole()
+            if found is None:
+                return
+            yield found
+            end = found.start - len(found.section.header)
+
+    def _last_whole(self) -> Body | None:
+        """Return the last whole section where one behind it is being written."""
+        floor = max(self.size - 24 * 2**20, 0)
+        high = self.size
+        while high > floor:
+            low = max(high - _BLOCK, floor)
+            block = os.pread(self._fd, high - low + _MAX_TRAILER, low)
+            at = len(block)
+            while (at := block.rfind(b"\n<== attempt ", 0, at)) >= 0:
+                end = block.find(b"\n", at + 1)
+                found = self._ending_at(low + end + 1) if end >= 0 else None
+                if found is not None:
+                    return found
+            high = low
+        return None
+
+    def _ending_at(self, end: int) -> Body | None:
+        base = max(end - _MAX_TRAILER, 0)
+        tail = os.pread(self._fd, end - base, base)
+        line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
+        trailer = read_trailer(line)
+        if trailer is None:
+            return None
+        header = trailer.section.header
+        start = end - len(line) - trailer.size - len(header)
+        if start < 0 or os.pread(self._fd, len(header), start) != header:
+            return None
+        first = start + len(header)
+        return Body(trailer.section, first, first + trailer.size, trailer.cut)

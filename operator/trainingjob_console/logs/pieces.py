@@ -1,0 +1,59 @@
+"""Cuts a log into small pieces for the queues of sockets."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from trainingjob_console.sockets.frames import encode
+from trainingjob_console.sockets.log_ring import Piece
+
+MAX_BYTES: Final = 16_384
+MAX_LINES: Final = 32
+
+# Of UTF-8: bytes within a character, the first ones, and how long theirs are.
+_WITHIN: Final = 0x80
+_FIRST_BYTE: Final = 0xC0
+_LENGTHS: Final = ((0xF0, 4), (0xE0, 3), (0xC0, 2))
+_LONGEST: Final = 4
+
+
+def pieces_of(offset: int, data: bytes) -> Iterator[Piece]:
+    """Yield data as pieces that end with a line where they can, and never within a character.
+
+    Args:
+        offset: of the data in its log.
+        data: whole characters, as far as it is UTF-8.
+    """
+    at = 0
+    while at < len(data):
+        end = _end_of(data, at)
+        text = data[at:end]
+        yield Piece(
+            offset + at, offset + end, text.count(b"\n"), encode(text.decode("utf-8", "replace"))
+        )
+        at = end
+
+
+def incomplete(data: bytes) -> int:
+    """Return how many bytes at the end are the beginning of a character."""
+    for back, byte in enumerate(data[: -_LONGEST - 1 : -1], 1):
+        if byte >= _FIRST_BYTE:
+            length = next(n for least, n in _LENGTHS if byte >= least)
+            return back if length > back else 0
+        if byte < _WITHIN:
+            break
+    return 0
+
+
+def _end_of(data: bytes, at: int) -> int:
+    end = at
+    for _ in range(MAX_LINES):
+        newline = data.find(b"\n", end, at + MAX_BYTES)
+        if newline < 0:
+            break
+        end = newline + 1
+    if end > at and (end == len(data) or data.find(b"\n", end, at + MAX_BYTES) >= 0):
+        return end
+    stop = min(at + MAX_BYTES, len(data))
+    if stop == len(data):
+        return stop
+    return end if end > at else stop - incomplete(data[at:stop])

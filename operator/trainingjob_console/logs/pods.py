@@ -1,0 +1,156 @@
+"""The pods of a job and their logs, asked for with the token of the user who reads."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from trainingjob_api import constants
+from trainingjob_console.errors import ApiServerError
+from trainingjob_console.jobs.summary import as_dict, as_dicts, as_text
+from trainingjob_console.kube.client import Kube
+
+MAIN: Final = "main"
+"""The name of the container whose log is the rank's, in the ids of sources."""
+
+_PAGE: Final = 250
+_MAX_PODS: Final = 4096
+_IDLE_S: Final = 3600.0
+_READ_S: Final = 20.0
+_PART: Final = 65_536
+_NOT_FOUND: Final = 404
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodLog:
+    """The log of one container.
+
+    Attributes:
+        pod: the pod's name.
+        uid: the pod's.
+        container: its name in the pod.
+        called: its name in the ids of sources.
+        begun: it has a log, or may have.
+        ended: it writes no more.
+    """
+
+    namespace: str
+    pod: str
+    uid: str
+    rank: int
+    attempt: int
+    container: str
+    called: str
+    begun: bool
+    ended: bool
+
+    @property
+    def path(self) -> str:
+        """The pod's path at the API server."""
+        return f"/api/v1/namespaces/{self.namespace}/pods/{self.pod}"
+
+
+async def logs_of_job(kube: Kube, token: str | None, namespace: str, uid: str) -> list[PodLog]:
+    """Return the logs of a job's pods, by rank, the newest attempt of each.
+
+    Raises:
+        ApiServerError: the pods cannot be listed.
+    """
+    newest: dict[tuple[int, str], PodLog] = {}
+    place = ""
+    for _ in range(_MAX_PODS // _PAGE):
+        query = {"labelSelector": f"{constants.LABEL_JOB_UID}={uid}", "limit": str(_PAGE)}
+        query |= {"continue": place} if place else {}
+        answer = await kube.call(
+            "GET", f"/api/v1/namespaces/{namespace}/pods", token=token, query=query
+        )
+        for raw in as_dicts(answer.get("items")):
+            for found in logs_of_pod(raw):
+                known = newest.get((found.rank, found.called))
+                if known is None or known.attempt <= found.attempt:
+                    newest[found.rank, found.called] = found
+        place = as_text(as_dict(answer.get("metadata")).get("continue"), 4096)
+        if not place:
+            break
+    return [newest[key] for key in sorted(newest)]
+
+
+def logs_of_pod(raw: dict[str, Any]) -> list[PodLog]:
+    """Return the logs of one pod; none if it is no pod of a job."""
+    metadata, spec, status = (as_dict(raw.get(part)) for part in ("metadata", "spec", "status"))
+    labels = as_dict(metadata.get("labels"))
+    rank, attempt = labels.get(constants.LABEL_INDEX), labels.get(constants.LABEL_ATTEMPT)
+    if not (isinstance(rank, str) and rank.isdecimal() and len(rank) < 6):  # noqa: PLR2004
+        return []
+    number = int(attempt) if isinstance(attempt, str) and attempt[:9].isdecimal() else 0
+    names = [as_text(each.get("name")) for each in as_dicts(spec.get("containers"))]
+    main = _main_of(as_dict(metadata.get("annotations")), names)
+    states = {
+        as_text(each.get("name")): as_dict(each.get("state"))
+        for each in as_dicts(status.get("containerStatuses"))
+    }
+    over = status.get("phase") in ("Succeeded", "Failed")
+    return [
+        PodLog(
+            namespace=as_text(metadata.get("namespace")),
+            pod=as_text(metadata.get("name")),
+            uid=as_text(metadata.get("uid")),
+            rank=int(rank),
+            attempt=number,
+            container=name,
+            called=MAIN if name == main else name,
+            begun=over or bool({"running", "terminated"} & states.get(name, {}).keys()),
+            ended=over or "terminated" in states.get(name, {}),
+        )
+        for name in names
+    ]
+
+
+def _main_of(annotations: dict[str, Any], names: list[str]) -> str:
+    asked = annotations.get(constants.ANNOTATION_MAIN_CONTAINER)
+    for name in (asked, constants.MAIN_CONTAINER):
+        if isinstance(name, str) and name in names:
+            return name
+    return names[0] if names else ""
+
+
+async def state_of(kube: Kube, token: str | None, log: PodLog) -> PodLog | None:
+    """Return the log as it is now; None: its pod is gone.
+
+    Raises:
+        ApiServerError: the pod cannot be read.
+    """
+    try:
+        raw = await kube.call("GET", log.path, token=token)
+    except ApiServerError as error:
+        if error.status == _NOT_FOUND:
+            return None
+        raise
+    found = (each for each in logs_of_pod(raw) if each.uid == log.uid)
+    return next((each for each in found if each.container == log.container), None)
+
+
+@asynccontextmanager
+async def open_log(
+    kube: Kube, token: str | None, log: PodLog, *, follow: bool = False, since: str = ""
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Open a log, from its beginning or from a second on.
+
+    Args:
+        kube: the API server.
+        token: the user's.
+        log: which.
+        follow: go on while it is written, with the time before each line.
+        since: the second.
+
+    Raises:
+        ApiServerError: it cannot be read; within the context, too.
+    """
+    query = {"container": log.container}
+    if follow:
+        query |= {"follow": "true", "timestamps": "true"}
+    if since:
+        query["sinceTime"] = since
+    idle = _IDLE_S if follow else _READ_S
+    async with kube.stream(f"{log.path}/log", token=token, query=query, idle_s=idle) as response:
+        yield response.content.iter_chunked(_PART) if not follow else response.content.iter_any()

@@ -1,0 +1,194 @@
+"""The logs of jobs: which there are, and following them for a socket. Rights are looked at here."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from trainingjob_console.access.caller import Caller
+from trainingjob_console.access.gate import Gate
+from trainingjob_console.errors import BusyError, ForbiddenError, NotFoundError
+from trainingjob_console.jobs.index import JobIndex
+from trainingjob_console.kube.client import Kube
+from trainingjob_console.logs.archive import Archive, Body, archive_name
+from trainingjob_console.logs.follower import Follower, Followers
+from trainingjob_console.logs.merged import Merged, RankLines
+from trainingjob_console.logs.pieces import incomplete, pieces_of
+from trainingjob_console.logs.pods import MAIN, PodLog, logs_of_job
+from trainingjob_console.logs.reading import ArchiveReader, LiveReader, first_errors
+from trainingjob_console.logs.sources import Place, SourceId, of_body, of_pod, read_source
+from trainingjob_console.sockets.log_ring import LogRing
+
+_ROOM_S: Final = 0.05
+_MAX_CATCH_UPS: Final = 3
+_MAX_MERGED: Final = 64
+"""Ranks whose live logs one page follows merged."""
+
+
+class LogRoom:
+    """All logs, for users with the right to read those of pods in the job's namespace."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        gate: Gate,
+        index: JobIndex,
+        archives: ArchiveReader,
+        past: Callable[[str], Awaitable[str]],
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            kube: the API server.
+            gate: who may read what.
+            index: the jobs that live.
+            archives: the log volume.
+            past: returns the namespace of a job of the history by its uid; empty: it has none.
+        """
+        self._kube: Final = kube
+        self._gate: Final = gate
+        self._index: Final = index
+        self._past: Final = past
+        self.archives: Final = archives
+        self.live: Final = LiveReader(kube)
+        self.followers: Final = Followers(kube)
+
+    async def place(self, caller: Caller, uid: str) -> Place:
+        """Return the job whose logs a user may read.
+
+        Args:
+            caller: who reads.
+            uid: of the job.
+
+        Raises:
+            NotFoundError: there is no such job, as far as the user may know.
+            ForbiddenError: the user may not read logs there.
+        """
+        if archive_name(uid) is None:
+            raise NotFoundError("there is no such job")
+        job = self._index.get(uid)
+        where = job.namespace if job is not None else await self._past(uid)
+        if not where or not (await self._gate.visible(caller, where))(where):
+            raise NotFoundError("there is no such job, or you may not list it")
+        if not await self._gate.may(caller, "get", "pods", where, subresource="log"):
+            raise ForbiddenError(f"you may not read logs in {where} (get pods/log)")
+        return Place(caller, uid, where)
+
+    async def sources(self, place: Place) -> list[dict[str, Any]]:
+        """Return the logs that there are: live ones, then archived ones, the newest first."""
+        token = place.caller.token
+        pods = await logs_of_job(self._kube, token, place.namespace, place.uid)
+
+        def look(archive: Archive) -> list[dict[str, Any]]:
+            newest: dict[tuple[int, int, str], Body] = {
+                (-body.section.attempt, body.section.rank, body.section.container): body
+                for body in archive.bodies()
+            }
+            bodies = [newest[key] for key in sorted(newest)]
+            errors = first_errors(archive, bodies)
+            return [
+                of_body(body, first_error=error)
+                for body, error in zip(bodies, errors, strict=True)
+            ]
+
+        archived = await self.archives.with_archive(place.uid, look) or []
+        known = {(each["attempt"], each["rank"], each["container"]) for each in archived}
+        live = [
+            of_pod(log)
+            for log in pods
+            if log.begun and (log.attempt, log.rank, log.called) not in known
+        ]
+        return live + archived
+
+    async def pod_log(self, place: Place, source: SourceId) -> PodLog:
+        """Return the live log of a source. Raises NotFoundError."""
+        for log in await logs_of_job(self._kube, place.caller.token, place.namespace, place.uid):
+            if (log.rank, log.called) == (source.rank, source.container):
+                return log
+        raise NotFoundError("the pod is gone: look whether its log was archived")
+
+    # --- following --------------------------------------------------------------------------------
+
+    async def follow(
+        self, caller: Caller, uid: str, source: str, offset: int, ring: LogRing
+    ) -> str:
+        """Put what is written from an offset on into a ring, and return why it ended.
+
+        Raises:
+            RequestError: there is no such log, the user may not read it, or too many are read.
+        """
+        place, wanted = await self.place(caller, uid), read_source(source)
+        if wanted.kind == "archive":
+            return "archived"
+        if wanted.kind == "live":
+            return await self._follow_one(caller, await self.pod_log(place, wanted), offset, ring)
+        return await self._follow_all(place, ring)
+
+    async def _follow_one(self, caller: Caller, log: PodLog, offset: int, ring: LogRing) -> str:
+        follower = self._enter(log, caller)
+        try:
+            await self._catch_up(follower, caller, offset, ring)
+            await follower.ended.wait()
+            if follower.error is not None:
+                raise follower.error
+            return follower.reason
+        finally:
+            self.followers.leave(follower, ring)
+
+    def _enter(self, log: PodLog, caller: Caller) -> Follower:
+        return self.followers.enter(
+            log, caller.token, lambda: BusyError("too many logs are followed: try again later")
+        )
+
+    async def _catch_up(
+        self, follower: Follower, caller: Caller, offset: int, ring: LogRing
+    ) -> None:
+        """Bring a reader to where the follower is, as fast as it reads and no faster."""
+        for _ in range(_MAX_CATCH_UPS):
+            is_new = follower.position < offset or follower.position == 0
+            if not is_new and follower.attach(ring, offset):
+                return
+            if follower.log.begun:
+                offset = await self._read_on(follower.log, caller, offset, ring)
+            if follower.attach(ring, offset):
+                return
+        ring.skip(offset, follower.window_start)
+        follower.attach(ring, follower.window_start)
+
+    async def _read_on(self, log: PodLog, caller: Caller, offset: int, ring: LogRing) -> int:
+        position, rest = 0, b""
+        async with self.live.parts(log, caller.token) as parts:
+            async for part in parts:
+                start, position = position, position + len(part)
+                if position <= offset:
+                    continue
+                data = rest + part[max(offset - start, 0) :]
+                kept = incomplete(data)
+                data, rest = data[: len(data) - kept], data[len(data) - kept :]
+                for piece in pieces_of(offset, data):
+                    while not ring.has_room:  # noqa: ASYNC110 - the queue wakes its writer only
+                        await asyncio.sleep(_ROOM_S)
+                    ring.put(piece)
+                    offset = piece.following
+        return offset
+
+    async def _follow_all(self, place: Place, ring: LogRing) -> str:
+        """Follow all ranks from now on, each line with its rank; places count what is sent here."""
+        pods = await logs_of_job(self._kube, place.caller.token, place.namespace, place.uid)
+        logs = [log for log in pods if log.called == MAIN]
+        if len(logs) > _MAX_MERGED:
+            raise BusyError(f"more than {_MAX_MERGED} ranks: choose one")
+        merged = Merged(ring)
+        followers: list[tuple[Follower, RankLines]] = []
+        try:
+            for log in logs:
+                follower = self._enter(log, place.caller)
+                mouth = merged.of_rank(log.rank)
+                followers.append((follower, mouth))
+                follower.attach(mouth, follower.window_start)
+            for follower, _ in followers:
+                await follower.ended.wait()
+            return "finished"
+        finally:
+            for follower, mouth in followers:
+                self.followers.leave(follower, mouth)
+                mouth.close()

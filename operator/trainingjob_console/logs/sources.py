@@ -1,0 +1,86 @@
+"""The logs of one job that a user may read: those that pods write, and those that are archived."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from trainingjob_console.access.caller import Caller
+from trainingjob_console.errors import NotFoundError
+from trainingjob_console.logs.archive import Body
+from trainingjob_console.logs.pods import MAIN, PodLog
+
+MERGED: Final = "merged"
+_LIVE: Final = re.compile(r"live:(\d{1,5}):([0-9a-z-]{1,63})", re.ASCII)
+_ARCHIVED: Final = re.compile(r"archive:(\d{1,9}):(\d{1,5}):([0-9a-z-]{1,63})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The job whose logs are read, and who reads.
+
+    Attributes:
+        uid: of the job.
+        namespace: of the job.
+    """
+
+    caller: Caller
+    uid: str
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceId:
+    """The name of one log: `merged`, `live:RANK:CONTAINER` or `archive:ATTEMPT:RANK:CONTAINER`.
+
+    Attributes:
+        kind: `merged`, `live` or `archive`.
+        container: "main" is the one whose log is the rank's.
+    """
+
+    kind: str
+    rank: int = 0
+    container: str = ""
+    attempt: int = 0
+
+
+def read_source(text: str) -> SourceId:
+    """Read the name of a source.
+
+    Raises:
+        NotFoundError: it is none.
+    """
+    if text == MERGED:
+        return SourceId(MERGED)
+    if (match := _LIVE.fullmatch(text)) is not None:
+        return SourceId("live", int(match[1]), match[2])
+    if (match := _ARCHIVED.fullmatch(text)) is not None:
+        return SourceId("archive", int(match[2]), match[3], int(match[1]))
+    raise NotFoundError("there is no such log: load the page again")
+
+
+def of_pod(log: PodLog) -> dict[str, Any]:
+    """Return what a page shows of a live log."""
+    return {
+        "id": f"live:{log.rank}:{log.called}",
+        "rank": log.rank,
+        "attempt": log.attempt,
+        "container": log.called,
+        "state": "live",
+        "bytes": None,
+        "firstError": None,
+    }
+
+
+def of_body(body: Body, *, first_error: int | None) -> dict[str, Any]:
+    """Return what a page shows of an archived log."""
+    section = body.section
+    container = section.container or MAIN
+    return {
+        "id": f"archive:{section.attempt}:{section.rank}:{container}",
+        "rank": section.rank,
+        "attempt": section.attempt,
+        "container": container,
+        "state": "archived",
+        "bytes": body.end - body.start,
+        "firstError": first_error,
+    }

@@ -1,0 +1,66 @@
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainingjob_console.logs.search import ERROR, Search
+
+
+def search(log: bytes, text: bytes, *, parts: int = 11, limit: int = 1000) -> Search:
+    found = Search(re.compile(re.escape(text)), limit=limit)
+    for at in range(0, len(log), parts):
+        if found.is_full:
+            break
+        found.feed(log[at : at + parts])
+    if not found.is_full:
+        found.end()
+    return found
+
+
+@given(
+    lines=st.lists(st.text("abx", max_size=8), max_size=20),
+    parts=st.integers(1, 40),
+    limit=st.integers(1, 10),
+)
+@settings(deadline=None, max_examples=200)
+def test_every_line_with_the_text_is_found_once(lines: list[str], parts: int, limit: int) -> None:
+    log = "".join(line + "\n" for line in lines).encode()
+    expected = []
+    at = 0
+    for line in lines:
+        if "x" in line:
+            expected.append({"offset": at, "line": line})
+        at += len(line) + 1
+    found = search(log, b"x", parts=parts, limit=limit)
+    assert found.hits == expected[:limit]
+    if len(expected) <= limit and not found.is_full:
+        assert found.scanned == len(log)
+    elif found.is_full:
+        rest = search(log[found.scanned :], b"x", parts=parts)
+        assert [each["offset"] + found.scanned for each in rest.hits] == [
+            each["offset"] for each in expected[limit:]
+        ]
+
+
+def test_a_long_line_is_one_hit_of_bounded_size() -> None:
+    log = b"x" * (5 * 2**20) + b"\nx\n"
+    found = search(log, b"x", parts=65536)
+    assert [each["offset"] for each in found.hits] == [0, 5 * 2**20 + 1]
+    assert len(found.hits[0]["line"]) == 512
+
+
+@pytest.mark.parametrize(
+    ("line", "is_error"),
+    [
+        (b"Traceback (most recent call last):", True),
+        (b"2026 ERROR no", True),
+        (b"RuntimeError: x", False),
+        (b"ValueError", False),
+        (b"0 errors", False),
+        (b"panic: boom", True),
+        (b"loss 0.1", False),
+    ],
+)
+def test_which_line_is_taken_for_an_error(line: bytes, *, is_error: bool) -> None:
+    assert (ERROR.search(line) is not None) == is_error
