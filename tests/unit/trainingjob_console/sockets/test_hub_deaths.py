@@ -124,7 +124,7 @@ async def test_readers_that_never_read_hold_up_nobody(deaf: int) -> None:
         sockets_per_address=256,
         coalesce=0.02,
         send=2.0,
-        queued_bytes=4 * 2**20,
+        queued_bytes=16 * 2**20,
     )
     async with running_hub(limits) as running:
         position = running.index.position
