@@ -39,7 +39,8 @@ _NEED_OPTIONS = (
 """Markers, the options without which such tests are not run, and what to say then."""
 
 NOT_RUN = pytest.StashKey[dict[str, int]]()
-BEGUN = pytest.StashKey[float]()
+BEGUN = pytest.StashKey[tuple[float, float]]()
+"""When the tests began, and the CPU that was used by then."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,7 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in MARKERS:
         config.addinivalue_line("markers", line)
     config.stash[NOT_RUN] = {}
-    config.stash[BEGUN] = time.monotonic()
+    config.stash[BEGUN] = time.monotonic(), _cpu_s()
     if config.getoption("--server") == "real" or config.getoption(
         "--node"
     ):  # as Ctrl-C: what was started is stopped
@@ -150,17 +151,19 @@ def pytest_terminal_summary(
 ) -> None:
     for reason, count in config.stash[NOT_RUN].items():
         terminalreporter.write_line(f"not run: {count} tests that {reason}")
-    took, cores = time.monotonic() - config.stash[BEGUN], os.cpu_count() or 1
-    used = sum(map(_cpu_s, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    begun, used_before = config.stash[BEGUN]
+    took, used = time.monotonic() - begun, _cpu_s() - used_before
+    cores = os.cpu_count() or 1
     share = used / (took * cores)
     terminalreporter.write_line(
         f"CPU: {used:.0f} s, {share:.0%} of {cores} cores for {took:.0f} s"
     )
 
 
-def _cpu_s(whose: int) -> float:
-    usage = resource.getrusage(whose)
-    return usage.ru_utime + usage.ru_stime
+def _cpu_s() -> float:
+    """Seconds of CPU that this process has used, and all that it has started and seen to end."""
+    both = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
 @pytest.fixture(autouse=True)
