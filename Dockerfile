@@ -9,6 +9,8 @@ ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 FROM scratch AS wheels
 
 FROM ${PYTHON_IMAGE} AS build
+# pip imports modules where it installs; what is compiled of them here would name the time of this build.
+ENV PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
 # Two environments: what builds the wheel stays here, and so does pip.
 RUN python3 -m venv /build && python3 -m venv --without-pip /opt/venv
