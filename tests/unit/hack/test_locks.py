@@ -51,6 +51,10 @@ def test_the_image_has_what_the_record_service_needs() -> None:
     assert extra("records") <= image_names()
 
 
+def test_the_image_has_what_the_console_needs() -> None:
+    assert extra("console") <= image_names()
+
+
 def test_the_laptop_mode_is_not_in_what_the_image_is_built_from() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     allowed = [line[1:] for line in lines if line.startswith("!")]
