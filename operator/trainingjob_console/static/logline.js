@@ -1,13 +1,14 @@
 // How one line of a log looks: rank, time, colours, and what was searched for. Text stays text.
-// Limits: 16 KiB of a line are shown, and 200 places of a line marked.
+// Limits: some 16 KiB of a line are shown, and 200 places of a line marked.
 
 import { ansiNodes } from "./ansi.js";
 import { el } from "./el.js";
 import { bytes } from "./format.js";
 
-const LONGEST = 16_384;
+const LONGEST = 16_640; // the server cuts at 16 KiB, and says so behind that
 const MOST_MARKS = 200;
 const RANK = /^\[rank (\d+)\] /;
+const SECTION = /^(?:==>|<==) attempt \d+ rank \d+ pod /; // what an archive has between logs
 const TIME = /^(\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) /;
 
 export function hasTime(line) {
@@ -17,6 +18,7 @@ export function hasTime(line) {
 // The nodes of a line: with its time, with its rank; `needle` is lower case, or "".
 export function lineNodes(line, { times, needle, ranks }) {
   if (typeof line !== "string") return [el("span", { class: "gap" }, `⋯ ${line.gap} ⋯`)];
+  if (SECTION.test(line)) return [el("span", { class: "section" }, line)];
   const nodes = [];
   let rest = line;
   const rank = RANK.exec(rest);

@@ -167,7 +167,7 @@ export function logsView(parent, firstJob, pageScope) {
   function goTo(offset, { pointed = true } = {}) {
     return guarded((async () => {
       setFollow(false);
-      if (log.indexAt(offset) === null) {
+      if (log.indexAt(offset) === null && !log.onlyLive) {
         await log.jump(Math.max(0, offset - BEFORE));
         while (log.indexAt(offset) === null && !log.atEnd && log.end <= offset) await log.moreBelow();
       }
@@ -241,6 +241,7 @@ export function logsView(parent, firstJob, pageScope) {
     errorButton.disabled = source.firstError === null || source.firstError === undefined;
     errorButton.title = errorButton.disabled ? "No error has been found in this log" : "";
     finder.reset();
+    log.onlyLive = source.id === "merged" && isLive();
     if (at !== null) await goTo(at);
     else await toEnd();
     if (isLive() && !signal.aborted) followSource();
@@ -248,13 +249,23 @@ export function logsView(parent, firstJob, pageScope) {
 
   function followSource() {
     const followed = source;
-    leave = subscribe(() => ({ kind: "logs", uid, source: followed.id, offset: log.atEnd ? log.end : log.size }), (received) => {
+    leave = subscribe(() => {
+      if (log.onlyLive) restart();
+      return { kind: "logs", uid, source: followed.id, offset: log.atEnd ? log.end : log.size };
+    }, (received) => {
       if (received.type === "log" || (received.type === "snapshot" && received.text !== undefined)) takeLive(received);
       else if (received.type === "gap") log.gap(received);
       else if (received.type === "resync") guarded(log.jump(TAIL).then(() => setFollow(true)));
       else if (received.type === "error") showMessage(received.message, true);
       else if (received.type === "end") hasEnded(followed);
     });
+  }
+
+  // Places of merged live logs count what was sent in this connection: the next one begins anew.
+  function restart() {
+    log = new LogWindow(read, changed);
+    log.onlyLive = true;
+    lines.redraw();
   }
 
   // A reader who is elsewhere in the log is not disturbed: the log is only known to be longer.
@@ -293,11 +304,11 @@ export function logsView(parent, firstJob, pageScope) {
     look();
   }
 
+  // A live log and its archive are the same bytes, so a reader stays where it was.
   async function moveTo(next) {
-    const atEnd = follow || !log.size;
-    const share = log.size ? (log.start + (log.end - log.start) * (lines.firstVisible() / Math.max(1, log.count))) / log.size : 1;
+    const at = follow || log.onlyLive || !log.count ? null : log.offsetOf(lines.firstVisible());
     await openSource(next);
-    if (!atEnd && share < 0.98) await goTo(Math.floor(share * log.size), { pointed: false });
+    if (at !== null && at < log.size) await goTo(at, { pointed: false });
     refine({ source: next.id, rank: null }, { replace: true, render: false });
     search = new URLSearchParams(location.search);
     announce("The log has been archived. It goes on here, from the archive.");

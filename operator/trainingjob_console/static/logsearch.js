@@ -63,7 +63,8 @@ export function logSearch({ search, goTo, mark }) {
     fill(summary, hits.length ? `${plural(hits.length, "hit")}${full ? ", the first ones" : ""}` : complete ? "Not found" : "Nothing so far",
       !complete && !full ? ` in the first ${bytes(scanned)}` : "");
     more.hidden = complete && !full;
-    const on = full ? found.at(-1).offset + 1 : scanned;
+    const last = found.at(-1);
+    const on = full ? last.offset + new TextEncoder().encode(last.line).length + 1 : scanned;
     more.onclick = () => find(text, on);
     if (hits.length && from === 0) go(0);
   }

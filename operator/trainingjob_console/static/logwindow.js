@@ -8,6 +8,9 @@ const CHUNK = 262_144;
 const MOST_CHUNKS = 16;
 const MOST_LINES = 500_000;
 
+const LONG_LINE = 65_536; // of a line that comes in pieces no more is kept; the rest is only counted
+const MORE = / … (\d+) bytes more: download$/; // the server's words for the same
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -23,6 +26,7 @@ export class LogWindow {
     this.base = 0; // the key of the first line; it grows and shrinks with what goes and comes above
     this.busy = false;
     this.floor = 0; // the first byte that can be had
+    this.onlyLive = false; // it has no places that could be asked for: what has fallen out is gone
   }
 
   get start() { return this.chunks[0]?.offset ?? 0; }
@@ -32,6 +36,7 @@ export class LogWindow {
 
   // Forgets what it has, and loads the chunk at this place (below 0: so far before the end).
   async jump(offset) {
+    if (this.onlyLive) return;
     const answer = await this.read(offset, CHUNK);
     this.chunks = [chunkOf(answer)];
     this.base = 0;
@@ -41,7 +46,7 @@ export class LogWindow {
   }
 
   async moreBelow() {
-    if (this.busy || this.atEnd || !this.chunks.length) return;
+    if (this.onlyLive || this.busy || this.atEnd || !this.chunks.length) return;
     await this.alone(async () => {
       const answer = await this.read(this.end, CHUNK);
       if (answer.next <= this.end) {
@@ -55,7 +60,7 @@ export class LogWindow {
   }
 
   async moreAbove() {
-    if (this.busy || this.start <= this.floor || !this.chunks.length) return;
+    if (this.onlyLive || this.busy || this.start <= this.floor || !this.chunks.length) return;
     await this.alone(async () => {
       const from = Math.max(0, this.start - CHUNK);
       const answer = await this.read(from, this.start - from);
@@ -167,12 +172,25 @@ function chunkOf({ offset, next, text }) {
 }
 
 function join(chunk, more) {
-  if (chunk.open && more.lines.length) chunk.lines[chunk.lines.length - 1] += more.lines.shift();
+  if (chunk.open && more.lines.length) {
+    const at = chunk.lines.length - 1;
+    chunk.lines[at] = longer(chunk.lines[at], more.lines.shift());
+  }
   for (const line of more.lines) chunk.lines.push(line);
   chunk.next = more.next;
   chunk.open = more.open;
 }
 
+function longer(line, rest) {
+  const more = MORE.exec(line);
+  if (!more && line.length + rest.length <= LONG_LINE) return line + rest;
+  const left = (more ? Number(more[1]) : 0) + encoder.encode(rest).length;
+  return `${more ? line.slice(0, more.index) : line} … ${left} bytes more: download`;
+}
+
 function sizeOf(line) {
-  return typeof line === "string" ? encoder.encode(line).length + 1 : 0;
+  if (typeof line !== "string") return 0;
+  const more = line.length > 16_000 ? MORE.exec(line) : null;
+  const shown = more ? line.slice(0, more.index) : line;
+  return encoder.encode(shown).length + (more ? Number(more[1]) : 0) + 1;
 }
