@@ -2,7 +2,6 @@
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,16 +10,14 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.support.apiserver.api import sandbox_api_server
 from tests.support.builders import make_job
-from tests.support.console.browser import Tab, new_tab, running_browser
-from tests.support.console.laptop import ConsoleProcess, Laptop, running_laptop, speak
+from tests.support.console.browser import Tab, new_tab
+from tests.support.console.laptop import ConsoleProcess, Laptop, speak
 from trainingjob_sandbox.apiserver.reviews import Account
 from trainingjob_sandbox.client import ApiClient
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="pods as processes are for Linux: no namespaces here"
 )
-expect.set_options(timeout=30_000)
-
 COUNTS = "i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); sleep 0.05; done; echo bye"
 OFFLINE = re.compile(r"ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE|WebSocket is closed")
 """What a browser says of a console that was killed."""
@@ -28,27 +25,6 @@ OFFLINE = re.compile(r"ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE|WebSock
 FOR_EVER = "echo begun; exec sleep 1000"
 Theme = Literal["light", "dark"]
 WINDOWS: tuple[tuple[Theme, int], ...] = (("light", 1280), ("dark", 1280), ("dark", 420))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def laptop(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
-    """The processes; they are started only where there is a browser."""
-    with running_laptop(tmp_path_factory.mktemp("laptop")) as found:
-        yield found
-
-
-@pytest.fixture
-def tab(browser: Browser, laptop: Laptop) -> Iterator[Tab]:
-    """A tab of the test's own, which must not have complained in the end."""
-    with new_tab(browser, laptop.url) as found:
-        yield found
-        assert found.complaints == []
 
 
 def row_of(page: Page, name: str) -> Locator:
@@ -152,6 +128,7 @@ def pages_of(job: dict[str, Any]) -> dict[str, tuple[str, str | re.Pattern[str]]
     return {
         "jobs": ("/jobs", name),
         "job": (f"/jobs/default/{name}", "Timeline"),
+        "logs": (f"/jobs/default/{name}/logs", "begun"),
         "manifest": (f"/jobs/default/{name}/manifest", "kind: TrainingJob"),
         "nowhere": ("/no/such/page", "There is no such page"),
     }

@@ -1,7 +1,8 @@
 """Copies of what never changes: only of what differs, and without its constructor.
 
 A pass over a job derives its status anew, and most of it is what it was. `dataclasses.replace` copies
-all the same, and hands every field to a constructor that sets one after the other.
+all the same, and hands every field to a constructor that sets one after the other: it was a seventh of
+what a pass cost.
 """
 
 from collections.abc import Callable, Mapping

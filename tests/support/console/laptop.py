@@ -54,11 +54,13 @@ class Laptop:
 
     Attributes:
         node: the cluster, whose pods are processes.
+        volume: the root of the log volume.
         operator: the operator, with a log volume.
         console: the console, without a log-in.
     """
 
     node: ProcessNode
+    volume: Path
     operator: OperatorProcess
     console: ConsoleProcess
 
@@ -109,8 +111,9 @@ def running_laptop(folder: Path) -> Iterator[Laptop]:
             TRAININGJOB_NAMESPACES="default",
             TRAININGJOB_VOLUME__ROOT=str(root),
         )
-        console = ConsoleProcess(node.kubeconfig, folder / "console.log")
+        volume = {"TRAININGJOB_CONSOLE_LOG_VOLUME": str(root)}
+        console = ConsoleProcess(node.kubeconfig, folder / "console.log", **volume)
         with operator, console:
             operator.wait_until_ready()
-            yield Laptop(node, operator, console)
+            yield Laptop(node, root, operator, console)
             assert console.is_running, console.log()
