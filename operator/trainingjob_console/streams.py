@@ -2,24 +2,16 @@
 
 from starlette.routing import WebSocketRoute
 
+from trainingjob_console.api.housekeeping import HousekeepingApi
 from trainingjob_console.api.logs import LogsApi
+from trainingjob_console.clock import utc_now
 from trainingjob_console.jobs.summary import as_text
 from trainingjob_console.logs.reading import ArchiveReader
 from trainingjob_console.logs.room import LogRoom
 from trainingjob_console.parts import Parts, Room
+from trainingjob_console.samples.sampler import Sampler
 from trainingjob_console.sockets.hub import Hub
 from trainingjob_console.sockets.job_topics import JobTopics
-from trainingjob_console.sockets.status_queue import StatusQueue
-
-
-class NoSamples:
-    """No samples are taken yet: a page that waits for one is sent none."""
-
-    def join(self, queue: StatusQueue) -> None:
-        """Send nothing."""
-
-    def leave(self, queue: StatusQueue) -> None:
-        """Send nothing."""
 
 
 def streams_room(parts: Parts) -> Room:
@@ -31,15 +23,18 @@ def streams_room(parts: Parts) -> Room:
 
     archives = ArchiveReader(parts.settings.log_volume)
     logs = LogRoom(parts.kube, parts.gate, parts.index, archives, past)
+    sampler = Sampler(parts.settings.operator_metrics, utc_now)
+    about = HousekeepingApi(parts.gate, parts.feed, sampler, parts.metrics.registry, utc_now)
     hub = Hub(
         gate=parts.gate,
         topics=JobTopics(parts.index),
         logs=logs,
-        housekeeping=NoSamples(),
+        housekeeping=sampler,
     )
     watch = parts.metrics.watch_bound
     watch("sockets", lambda: hub.admission.used, lambda: hub.limits.sockets)
     watch("queued_bytes", lambda: hub.budget.used, lambda: hub.budget.limit)
+    watch("samples", lambda: len(sampler.ring), lambda: sampler.ring.limit)
     watch("log_streams", lambda: len(logs.followers), lambda: logs.followers.limit)
     watch("archive_reads", lambda: len(archives), lambda: archives.limit)
 
@@ -48,6 +43,7 @@ def streams_room(parts: Parts) -> Room:
         archives.close()
 
     return Room(
-        routes=[WebSocketRoute("/ws", hub), *LogsApi(parts.gate, logs).routes()],
+        routes=[WebSocketRoute("/ws", hub), *LogsApi(parts.gate, logs).routes(), *about.routes()],
+        tasks=[("samples", sampler.run)],
         closers=[close],
     )

@@ -1,0 +1,119 @@
+"""`/api/housekeeping` and `/api/about`: what the operators hold, what is wrong, versions and limits."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from trainingjob_console.access.gate import Gate
+from trainingjob_console.api.requests import answer, check_names, number
+from trainingjob_console.errors import BadRequestError
+from trainingjob_console.jobs.feed import JobFeed
+from trainingjob_console.jobs.summary import as_seconds
+from trainingjob_console.samples.ring import EVERY_S
+from trainingjob_console.samples.sampler import Sampler
+from trainingjob_console.samples.series import SERIES
+from trainingjob_console.version import version
+
+_DAY_S: Final = 24 * 3600
+_PREFIX: Final = "trainingjob_console_"
+_LIMIT: Final = "_limit"
+
+
+class HousekeepingApi:
+    """Answers for whoever is logged in: there is no job's name in it."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        feed: JobFeed,
+        sampler: Sampler,
+        registry: CollectorRegistry,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._gate: Final = gate
+        self._feed: Final = feed
+        self._sampler: Final = sampler
+        self._registry: Final = registry
+        self._clock: Final = clock
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/api/housekeeping", self.housekeeping, methods=["GET"]),
+            Route("/api/about", self.about, methods=["GET"]),
+        ]
+
+    async def housekeeping(self, request: Request) -> Response:
+        """Return the series, their limits, and the alerts."""
+        check_names(request, ("since", "step"))
+        await self._gate.caller(request)
+        now = self._clock().timestamp()
+        text = request.query_params.get("since", "")
+        since = as_seconds(text) if text else int(now) - 3600
+        if since is None:
+            raise BadRequestError("since: must be a time like 2026-01-31T12:00:00Z")
+        step = number(request, "step", default=EVERY_S, least=EVERY_S, most=_DAY_S)
+        points = self._sampler.ring.points(since, step)
+        return answer(
+            {
+                "series": {
+                    name: {"unit": unit, "points": points[name]}
+                    for name, (unit, _) in SERIES.items()
+                    if any(value is not None for _, value in points[name])
+                },
+                "limits": self._sampler.limits,
+                "alerts": self._sampler.alerts.firing(now),
+                "operators": self._sampler.operators,
+                "sweeps": [],
+            }
+        )
+
+    async def about(self, request: Request) -> Response:
+        """Return versions, how full what is limited is, and what is wrong."""
+        check_names(request, ())
+        await self._gate.caller(request)
+        return answer(
+            {
+                "version": version(),
+                "operators": self._sampler.operators,
+                "limits": self._limits(),
+                "problems": self._problems(),
+            }
+        )
+
+    def _limits(self) -> list[dict[str, Any]]:
+        values = {
+            sample.name: sample.value
+            for family in self._registry.collect()
+            for sample in family.samples
+            if not sample.labels
+        }
+        return [
+            {"name": name.removeprefix(_PREFIX), "used": used, "limit": values[name + _LIMIT]}
+            for name, used in values.items()
+            if name + _LIMIT in values
+        ]
+
+    def _problems(self) -> list[dict[str, str]]:
+        found = []
+        if self._feed.error:
+            found.append(
+                {
+                    "message": f"Jobs are not up to date: {self._feed.error}",
+                    "todo": "Look whether the API server answers, and at the console's rights.",
+                }
+            )
+        found += [
+            {
+                "message": f"The operator at {each['pod']} does not answer.",
+                "todo": "Look at its pod, and at TRAININGJOB_CONSOLE_OPERATOR_METRICS.",
+            }
+            for each in self._sampler.operators
+            if not each["up"]
+        ]
+        return found
