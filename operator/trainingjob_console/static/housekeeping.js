@@ -46,7 +46,8 @@ export function housekeepingPage(view, route, scope) {
     try {
       answer = await get("/api/housekeeping", { since, step: Math.max(15, Math.ceil(span[2] / POINTS / 15) * 15) }, scope.signal);
     } catch (error) {
-      if (!isAbort(error)) failure(error);
+      if (error.status === 404) fill(charts, el("p", { class: "muted" }, "This console is given no operator's metrics to draw. The alerts and the dashboard of the chart have the same figures."));
+      else if (!isAbort(error)) failure(error);
       return;
     }
     showAlerts(answer.alerts ?? [], answer.operators ?? []);
