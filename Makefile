@@ -62,6 +62,9 @@ e2e-here: image-local cluster-build
 	@$(BIN)/python -m hack.cluster build node
 	$(BIN)/python -m pytest tests/e2e --node --image $(IMAGE)
 
+test-browser: $(VENV)/.ready-dev ## look at the console's page in a real browser (Debian's chromium)
+	$(BIN)/python -m pytest tests/browser
+
 test-unit: $(VENV)/.ready-dev ## run the tests that need nothing but the code
 	@$(BIN)/python -m hack.suite unit
 

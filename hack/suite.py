@@ -65,7 +65,6 @@ AREAS: Final[dict[str, tuple[str, ...]]] = {
         "tests/unit/trainingjob_console",
         "tests/unit/trainingjob_web",
         "tests/integration/console",
-        "tests/browser",
     ),
     "log_archive": (
         f"{OPERATOR}/log_archive",
@@ -131,6 +130,10 @@ AREAS: Final[dict[str, tuple[str, ...]]] = {
 
 ALWAYS: Final = "tests/test_layout.py"
 NOTHING_BUT_CODE: Final = ("tests/unit", "tests/contract", ALWAYS)
+IN_A_BROWSER: Final = "tests/browser"
+"""These run by themselves (`make test-browser`): the browser's driver has an event
+loop in the thread of the tests, in which no other test can run one."""
+
 ON_A_SERVER: Final = ("tests/charts", "tests/contract", "tests/real", "tests/integration")
 """Where tests are that speak to an API server; the longest come first, so that all processes end together."""
 
@@ -158,7 +161,7 @@ def run_suite(
 ) -> tuple[int, float]:
     """Run the tests of an area ("": of all). Returns the exit code and the seconds."""
     begun = time.monotonic()
-    paths = [*AREAS[area], ALWAYS] if area else []
+    paths = [*AREAS[area], ALWAYS] if area else [f"--ignore={IN_A_BROWSER}"]
     if suite == "real":
         paths = [*ON_A_SERVER, "--server=real"]
     if suite == "unit":

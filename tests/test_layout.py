@@ -243,6 +243,7 @@ def test_every_test_is_in_an_area_and_every_area_is_there() -> None:
     assert [place for place in places if not place.exists()] == []
     elsewhere = {
         ROOT / ALWAYS,
+        *(ROOT / "tests/browser").iterdir(),
         *(ROOT / "tests/image").iterdir(),
         *(ROOT / "tests/e2e").iterdir(),
         *(ROOT / "tests/real").iterdir(),

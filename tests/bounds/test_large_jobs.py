@@ -12,7 +12,7 @@ import pytest
 from tests.support.apiserver.large_jobs import LargeJobs, large_jobs, memory_mib
 from tests.support.processes.operator import OperatorProcess
 
-pytestmark = (pytest.mark.long, pytest.mark.anew)
+pytestmark = [pytest.mark.long, pytest.mark.anew]
 
 LIMIT_MIB = 256
 """Half of what the chart gives the operator, whichever way it is filled."""

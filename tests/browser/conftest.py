@@ -11,13 +11,13 @@ from tests.support.console.laptop import Laptop, running_laptop
 expect.set_options(timeout=PATIENCE_MS)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with running_browser() as found:
         yield found
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def laptop(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     """The processes; they are started only where there is a browser."""
     with running_laptop(tmp_path_factory.mktemp("laptop")) as found:
