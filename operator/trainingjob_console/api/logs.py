@@ -21,6 +21,7 @@ from trainingjob_console.logs.room import LogRoom
 from trainingjob_console.logs.search import MAX_HITS
 from trainingjob_console.logs.sources import Place, SourceId, read_source
 from trainingjob_console.logs.window import MAX_WINDOW, Window
+from trainingjob_web.connections import LASTING
 
 _FAR: Final = 2**53
 _MAX_TEXT: Final = 200
@@ -102,6 +103,7 @@ class LogsApi:
         """Return one log whole, as it was written."""
         check_names(request, ())
         caller, place, source = await self._opened(request)
+        setattr(request.state, LASTING, True)
         if self._downloads.locked():
             raise BusyError("too many logs are downloaded: try again", retry_after_s=5)
         if source.kind == "live":

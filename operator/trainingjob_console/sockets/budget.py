@@ -41,7 +41,7 @@ class Budget:
     def charge(self, difference: int) -> None:
         """Count bytes that a queue was given, or gave back."""
         self.used += difference
-        while self.used > self.limit:
+        while self.used > self.limit and self._queues:
             largest = max(self._queues, key=lambda queue: queue.size)
             before = self.used
             largest.cut()

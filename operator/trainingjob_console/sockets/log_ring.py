@@ -77,6 +77,7 @@ class LogRing:
         self._pieces: Final[deque[Piece]] = deque()
         self._lines = 0
         self._gap: Gap | None = None
+        self._closed = False
         self.dropped_lines = 0
         self.gaps = 0
         self.size = 0
@@ -96,7 +97,9 @@ class LogRing:
         return not self._pieces and self._gap is None
 
     def put(self, piece: Piece) -> None:
-        """Add what follows."""
+        """Add what follows. After the end it is dropped: a follower may come a moment too late."""
+        if self._closed:
+            return
         self._pieces.append(piece)
         self._lines += piece.lines
         difference = piece.weight
@@ -124,6 +127,8 @@ class LogRing:
 
         What waits goes into the gap: there is one at most, at the head.
         """
+        if self._closed:
+            return
         self.cut()
         self._widen(Gap(start, end, 0))
         self._on_ready()
@@ -136,7 +141,8 @@ class LogRing:
         self._change(difference)
 
     def close(self) -> None:
-        """Forget all."""
+        """Forget all, and take no more."""
+        self._closed = True
         self._budget.remove(self)
         self._pieces.clear()
         self.size = self._lines = 0

@@ -14,7 +14,7 @@ import { housekeepingPage } from "./housekeeping.js";
 import { jobPage } from "./job.js";
 import { jobsPage } from "./jobs.js";
 import { loginPage } from "./login.js";
-import { current, go, route, startRouter } from "./router.js";
+import { go, route, startRouter } from "./router.js";
 import { connectNow, startSocket } from "./socket.js";
 import { connection, remember, remembered, session } from "./store.js";
 
@@ -68,10 +68,8 @@ function showLogin() {
   scope?.end();
   scope = newScope();
   shown = null;
-  loginPage(view, scope, async () => {
-    await loadSession();
-    start();
-  });
+  // Loaded anew, the page has nothing of another user's: no socket, no row, no late answer.
+  loginPage(view, scope, async () => location.reload());
 }
 
 function markSection(path) {
@@ -106,8 +104,9 @@ function userMenu() {
         await post("/api/logout");
       } catch (error) {
         failure(error);
+        return;
       }
-      showLogin();
+      location.reload();
     };
     return fill(node, el("span", { class: "user-name", title: (known.user.groups ?? []).join(", ") }, known.user.name),
       el("button", { type: "button", class: "quiet", onclick: leave }, "Log out"));
@@ -161,15 +160,9 @@ async function loadSession() {
   return known;
 }
 
-let routing = false;
 function start() {
   startSocket();
-  if (!routing) {
-    routing = true;
-    startRouter(show);
-  } else {
-    show(current());
-  }
+  startRouter(show);
 }
 
 async function main() {

@@ -99,3 +99,13 @@ def test_a_reader_of_what_lies_there_waits_for_half_a_ring(half: int) -> None:
     ring = LogRing(LIMIT, LINES, Budget(10 * LIMIT))
     ring.put(piece(0, half - 122))
     assert ring.has_room == (half < LIMIT / 2)
+
+
+def test_what_comes_after_the_end_is_charged_to_no_budget() -> None:
+    # A follower that is being stopped may still have a piece in its hand.
+    budget = Budget(LIMIT)
+    ring = LogRing(LIMIT, LINES, budget)
+    ring.close()
+    ring.put(piece(0, 500))
+    ring.skip(500, 600)
+    assert (budget.used, len(budget), ring.is_empty) == (0, 0, True)
