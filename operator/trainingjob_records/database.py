@@ -72,10 +72,12 @@ class Database:
                 later version.
         """
         wait_s = _FIRST_WAIT_S
-        while not self._prepared:
+        while not self.prepared.is_set():
             try:
-                await self._write(upgrade)
-                self._prepared = True
+                if not self._prepared:
+                    await self._write(upgrade)
+                    self._prepared = True
+                # The retention waits for this: a fault that passes must not be the last look.
                 await self.measure()
                 self.prepared.set()
             except UnavailableError as error:
