@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Self
 import aiohttp
 
 from trainingjob_web.kubeconfig import Credentials, load_kubeconfig
+from trainingjob_web.lines import lines_of
 
 Object = dict[str, Any]
 Change = Literal["ADDED", "MODIFIED", "DELETED"]
@@ -26,8 +27,6 @@ _WATCH_S: Final = 300
 _CONNECTIONS: Final = 64
 _PAGE: Final = 500
 _BACKOFF_S: Final = (0.1, 5.0)
-_MAX_LINE: Final = 8 * 1024 * 1024
-"""Longest watch event in bytes: etcd's limit is 1.5 MiB per object, JSON escapes make it longer."""
 
 _PATCH_TYPES: Final[Mapping[PatchType, str]] = {
     "merge": "application/merge-patch+json",
@@ -240,7 +239,7 @@ class ApiClient:
             async with self._http.get(self._url(path), params=query, timeout=timeout) as response:
                 await _raise_for_status(response)
                 try:
-                    async for line in _lines(response.content):
+                    async for line in lines_of(response.content):
                         event: Object = json.loads(line)
                         if event.get("type") == "ERROR":
                             raise _error(event.get("object") or {}, default_status=500)
@@ -284,20 +283,6 @@ class ApiClient:
 def _selectors(label_selector: str, field_selector: str) -> dict[str, str]:
     given = {"labelSelector": label_selector, "fieldSelector": field_selector}
     return {key: value for key, value in given.items() if value}
-
-
-async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Lines of any length up to the limit; aiohttp's own iteration stops at its buffer's size."""
-    pending = bytearray()
-    async for chunk in stream.iter_any():
-        pending += chunk
-        *complete, rest = pending.split(b"\n")
-        for line in complete:
-            if line:
-                yield bytes(line)
-        pending = bytearray(rest)
-        if len(pending) > _MAX_LINE:
-            raise ValueError(f"a watch event is longer than {_MAX_LINE} bytes")
 
 
 def _cut_off(response: aiohttp.ClientResponse) -> None:

@@ -6,12 +6,13 @@ import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import aiohttp
 
 from trainingjob_console.errors import ApiServerError
 from trainingjob_console.kube.client import Kube, Object
+from trainingjob_web.lines import LineTooLongError, lines_of
 
 PAGE: Final = 250
 """Objects of a page: 250 of the largest that etcd takes would be more than an answer may hold, and
@@ -21,8 +22,6 @@ _SMALLEST_PAGE: Final = 5
 _WATCH_S: Final = 300
 _IDLE_S: Final = 330.0
 _BACKOFF_S: Final = (0.2, 20.0)
-_MAX_LINE: Final = 8 * 1024 * 1024
-"""Longest event in bytes: etcd takes 1.5 MiB an object, and escapes make it longer."""
 
 _GONE: Final = 410
 
@@ -115,13 +114,9 @@ async def _changes(kube: Kube, path: str, version: str) -> AsyncGenerator[Object
     }
     async with (
         kube.stream(path, token=None, query=query, idle_s=_IDLE_S) as response,
-        aclosing(_lines(response)) as lines,
+        aclosing(_events(response)) as events,
     ):
-        async for line in lines:
-            try:
-                event = json.loads(line)
-            except ValueError as error:
-                raise ApiServerError("the watch sends no JSON") from error
+        async for event in events:
             if not isinstance(event, dict):
                 raise ApiServerError("the watch sends no events")
             if event.get("type") == "ERROR":
@@ -129,17 +124,15 @@ async def _changes(kube: Kube, path: str, version: str) -> AsyncGenerator[Object
             yield event
 
 
-async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
-    pending = bytearray()
-    async for chunk in response.content.iter_any():
-        pending += chunk
-        *complete, rest = pending.split(b"\n")
-        for line in complete:
-            if line:
-                yield bytes(line)
-        pending = bytearray(rest)
-        if len(pending) > _MAX_LINE:
-            raise ApiServerError(f"an event is longer than {_MAX_LINE} bytes")
+async def _events(response: aiohttp.ClientResponse) -> AsyncGenerator[Any]:
+    async with aclosing(lines_of(response.content)) as lines:
+        try:
+            async for line in lines:
+                yield json.loads(line)
+        except LineTooLongError as error:
+            raise ApiServerError(str(error)) from error
+        except ValueError as error:
+            raise ApiServerError("the watch sends no JSON") from error
 
 
 def _version(event: Object) -> str:
