@@ -1,11 +1,11 @@
 """How the process logs: one JSON object a line for machines, or plain lines for people."""
 
-import json
 import logging
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
+
+from trainingjob_web.logs import JsonFormatter
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -20,22 +20,6 @@ LINES: Final = 60
 _MINUTE_S: Final = 60.0
 _LOGGERS: Final = 256
 _OURS: Final = "trainingjob_operator"
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: control characters are escaped, so no text can forge a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Write one record."""
-        document = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            document["exception"] = self.formatException(record.exc_info)
-        return json.dumps(document, ensure_ascii=True)
 
 
 class LibraryLimit(logging.Filter):
