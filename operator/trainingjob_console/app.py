@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from time import perf_counter
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -10,13 +9,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from trainingjob_console.errors import RequestError
 from trainingjob_console.metrics import Metrics
 from trainingjob_console.probes import probe_routes
 from trainingjob_console.security import SecurityHeaders
 from trainingjob_console.static_files import StaticFiles
+from trainingjob_web.measured import Measured
 
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -41,7 +41,7 @@ def create_app(
         exception_handlers=_handlers(),
     )
     # Around all of it: the answer to a fault of ours carries the headers, too.
-    return SecurityHeaders(_Measured(app, metrics))
+    return SecurityHeaders(Measured(app, metrics.count_answer))
 
 
 def create_metrics_app(metrics: Metrics, is_ready: Callable[[], str]) -> ASGIApp:
@@ -84,31 +84,3 @@ def _handlers() -> dict[Any, Callable[[Request, Any], Awaitable[Response]]]:
         return _answer(500, "InternalError", "the console has failed; its log says why")
 
     return {RequestError: refused, HTTPException: of_http, Exception: of_ours}
-
-
-class _Measured:
-    """Counts every request by the route that it took."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app: Final = app
-        self._metrics: Final = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status = int(HTTPStatus.INTERNAL_SERVER_ERROR)
-        begun = perf_counter()
-
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watch)
-        finally:
-            route = getattr(scope.get("route"), "path", "other")
-            self._metrics.count_answer(scope["method"], route, status, perf_counter() - begun)

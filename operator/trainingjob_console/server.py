@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import Final
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from trainingjob_console.access.gate import Gate
@@ -32,13 +31,9 @@ from trainingjob_console.sockets.limits import MAX_FRAME
 from trainingjob_console.sockets.protocol import SocketProtocol
 from trainingjob_console.static_files import StaticFiles
 from trainingjob_console.streams import streams_room
-from trainingjob_web.connections import (
-    BACKLOG,
-    KEEP_ALIVE_S,
-    Connections,
-    connections_within,
-)
+from trainingjob_web.connections import Connections, connections_within
 from trainingjob_web.listener import ListenError, bracketed, listen
+from trainingjob_web.serving import make_server
 
 ROOMS: Final[tuple[Callable[[Parts], Room], ...]] = (
     lambda parts: SessionApi(parts).room(),
@@ -178,25 +173,14 @@ class _Server:
     def __init__(self, app: ASGIApp, connections: Connections, listener: socket.socket) -> None:
         self._connections: Final = connections
         self._listener: Final = listener
-        self._server: Final = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                access_log=False,
-                backlog=BACKLOG,
-                # On uvicorn's parser that bounds the size of a request's headers.
-                http=connections,  # type: ignore[arg-type] # makes the protocols
-                lifespan="off",
-                log_config=None,
-                loop="asyncio",
-                proxy_headers=False,
-                server_header=False,
-                timeout_graceful_shutdown=_GRACE_S,  # type: ignore[arg-type] # waits for any number
-                timeout_keep_alive=int(KEEP_ALIVE_S),
-                ws=SocketProtocol,
-                ws_max_size=MAX_FRAME,
-                ws_per_message_deflate=False,
-                ws_ping_interval=None,  # the hub's own are answered by the page itself
-            )
+        self._server: Final = make_server(
+            app,
+            connections,
+            grace_s=_GRACE_S,
+            ws=SocketProtocol,
+            ws_max_size=MAX_FRAME,
+            ws_per_message_deflate=False,
+            ws_ping_interval=None,  # the hub's own are answered by the page itself
         )
         # The signals are the process's own matter.
         self._server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]

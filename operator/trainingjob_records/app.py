@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from time import perf_counter
 from typing import Final
 
 from fastapi import FastAPI, Request
@@ -11,13 +10,13 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trainingjob_records.answers import refuse, sentence
 from trainingjob_records.database import Database
 from trainingjob_records.errors import RequestError, UnavailableError
 from trainingjob_records.jobs_api import JobsApi
 from trainingjob_records.metrics import Metrics
+from trainingjob_web.measured import Measured
 
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _logger = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ def create_app(api: JobsApi, *, database: Database, metrics: Metrics) -> FastAPI
     app.include_router(api.router)
     _add_probes(app, database, metrics)
     _add_error_handlers(app)
-    app.add_middleware(_Measured, metrics=metrics)
+    app.add_middleware(Measured, count=metrics.count_answer)
     return app
 
 
@@ -91,31 +90,3 @@ def _add_error_handlers(app: FastAPI) -> None:
 
 def _fault(location: tuple[str | int, ...], message: str) -> str:
     return f"{'.'.join(str(part)[:64] for part in location[1:4])}: {message}"
-
-
-class _Measured:
-    """Counts every request by the route that it took."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app: Final = app
-        self._metrics: Final = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status = int(HTTPStatus.INTERNAL_SERVER_ERROR)
-        begun = perf_counter()
-
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watch)
-        finally:
-            route = getattr(scope.get("route"), "path", "other")
-            self._metrics.count_answer(scope["method"], route, status, perf_counter() - begun)

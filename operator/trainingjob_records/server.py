@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Final
 
-import uvicorn
-
 from trainingjob_records.app import create_app
 from trainingjob_records.auth import Gate
 from trainingjob_records.batching import BatchWriter
@@ -20,13 +18,9 @@ from trainingjob_records.record import Entry
 from trainingjob_records.retention import Retention
 from trainingjob_records.settings import Settings
 from trainingjob_records.writes import Outcome, store
-from trainingjob_web.connections import (
-    BACKLOG,
-    KEEP_ALIVE_S,
-    Connections,
-    connections_within,
-)
+from trainingjob_web.connections import Connections, connections_within
 from trainingjob_web.listener import ListenError, bracketed, listen
+from trainingjob_web.serving import make_server
 
 _GRACE_S: Final = 0.5
 """For requests that are in flight when the signal comes."""
@@ -69,23 +63,7 @@ class Service:
             max_body=settings.max_body_bytes,
         )
         app = create_app(api, database=self._database, metrics=self._metrics)
-        self._server: Final = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                access_log=False,
-                backlog=BACKLOG,
-                # On uvicorn's parser that bounds the size of a request's headers.
-                http=self._connections,  # type: ignore[arg-type] # makes the protocols
-                lifespan="off",
-                log_config=None,
-                loop="asyncio",
-                proxy_headers=False,
-                server_header=False,
-                timeout_graceful_shutdown=_GRACE_S,  # type: ignore[arg-type] # waits for any number
-                timeout_keep_alive=int(KEEP_ALIVE_S),
-                ws="none",
-            )
-        )
+        self._server: Final = make_server(app, self._connections, grace_s=_GRACE_S, ws="none")
 
     async def serve(self) -> None:
         """Serve until SIGTERM or SIGINT.

@@ -4,9 +4,7 @@ Each is a variable `TRAININGJOB_RECORDS_<NAME>`. The operator's own are `TRAININ
 with two underscores, so both programs can share one environment.
 """
 
-import difflib
 import os
-import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -26,13 +24,9 @@ from sqlalchemy.exc import ArgumentError
 from trainingjob_records.errors import SettingsError
 from trainingjob_records.limits import SizeLimit, parse_age, parse_size
 from trainingjob_web.listener import is_loopback
+from trainingjob_web.variables import explain, names_of, values_of
 
 PREFIX: Final = "TRAININGJOB_RECORDS_"
-
-_SERVICE_LINK: Final = re.compile(
-    r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
-)
-"""The variables that Kubernetes sets for a Service whose name begins with `trainingjob-records`."""
 
 _DRIVERS: Final = {
     "sqlite": "sqlite+aiosqlite",
@@ -171,37 +165,16 @@ class Settings(BaseModel):
                 says what it takes.
         """
         variables = os.environ if environment is None else environment
-        values = {
-            _field(name): value for name, value in variables.items() if _is_ours(name) and value
-        }
-        values |= {name: value for name, value in overrides.items() if value is not None}
         try:
+            values = values_of(variables, PREFIX, cls.model_fields)
+            values |= {name: value for name, value in overrides.items() if value is not None}
             return cls.model_validate(values)
         except ValidationError as error:
-            raise SettingsError(_explain(error)) from error
+            raise SettingsError(explain(error, PREFIX)) from error
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
 
 
 def variable_names() -> Iterable[str]:
     """Return the names of all variables that are understood."""
-    return (f"{PREFIX}{name}".upper() for name in Settings.model_fields)
-
-
-def _is_ours(name: str) -> bool:
-    return name.startswith(PREFIX) and not _SERVICE_LINK.fullmatch(name.removeprefix(PREFIX))
-
-
-def _field(name: str) -> str:
-    if name not in variable_names():
-        near = difflib.get_close_matches(name, list(variable_names()), n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise SettingsError(f"{name} is no setting of this version{hint}")
-    return name.removeprefix(PREFIX).lower()
-
-
-def _explain(error: ValidationError) -> str:
-    sentences = []
-    for fault in error.errors(include_url=False, include_input=False):
-        name = "_".join(str(part) for part in fault["loc"]).upper()
-        message = fault["msg"].removeprefix("Value error, ")
-        sentences.append(f"{PREFIX}{name}: {message}" if name else message)
-    return "; ".join(sentences)
+    return names_of(PREFIX, Settings.model_fields)

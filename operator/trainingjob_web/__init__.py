@@ -1,1 +1,1 @@
-"""What programs besides the operator share: bounded HTTP connections, their socket, logs, and the kubeconfig."""
+"""What the programs share: bounded HTTP connections and how they are served, settings, logs, and the kubeconfig."""

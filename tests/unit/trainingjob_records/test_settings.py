@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from trainingjob_operator.settings import Settings as OperatorSettings
 from trainingjob_records import settings as record_settings
 from trainingjob_records.errors import SettingsError
+from trainingjob_web.variables import is_ours
 
 
 def read(**variables: str) -> record_settings.Settings:
@@ -35,7 +36,7 @@ def test_what_kubernetes_says_of_a_service_is_no_setting() -> None:
 
 def test_no_setting_is_called_like_something_of_a_service() -> None:
     for name in record_settings.variable_names():
-        assert record_settings._is_ours(name)
+        assert is_ours(name, record_settings.PREFIX)
 
 
 @pytest.mark.parametrize(

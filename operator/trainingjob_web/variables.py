@@ -1,0 +1,58 @@
+"""The variables that a program's settings are read from: which are its own, and what is wrong with one.
+
+Nothing here reads the environment: each program's settings do, and pass what they have read.
+"""
+
+import difflib
+import re
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from pydantic import ValidationError
+
+_SERVICE_LINK: Final = re.compile(
+    r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""The variables that Kubernetes sets for a Service whose name begins as a program's prefix does."""
+
+
+def names_of(prefix: str, fields: Collection[str]) -> list[str]:
+    """Return the names of the variables for these fields."""
+    return [f"{prefix}{field}".upper() for field in fields]
+
+
+def is_ours(name: str, prefix: str) -> bool:
+    """Return True if a variable of this name is one of the program's, known or not."""
+    return name.startswith(prefix) and not _SERVICE_LINK.fullmatch(name.removeprefix(prefix))
+
+
+def values_of(
+    variables: Mapping[str, str], prefix: str, fields: Collection[str]
+) -> dict[str, str]:
+    """Return the values of these fields by name; an empty variable is as good as none.
+
+    Raises:
+        ValueError: a variable has the prefix and is none of these; the message is a sentence that
+            names it, and the one that was meant.
+    """
+    names = names_of(prefix, fields)
+    values = {}
+    for name, value in variables.items():
+        if not value or not is_ours(name, prefix):
+            continue
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{name} is no setting of this version{hint}")
+        values[name.removeprefix(prefix).lower()] = value
+    return values
+
+
+def explain(error: ValidationError, prefix: str) -> str:
+    """Return what is wrong in sentences that name the variables, and never a value."""
+    sentences = []
+    for fault in error.errors(include_url=False, include_input=False):
+        name = "_".join(str(part) for part in fault["loc"]).upper()
+        message = fault["msg"].removeprefix("Value error, ")
+        sentences.append(f"{prefix}{name}: {message}" if name else message)
+    return "; ".join(sentences)
