@@ -7,10 +7,11 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from trainingjob_console.answers import failure, refuse
 from trainingjob_console.errors import RequestError
 from trainingjob_console.metrics import Metrics
 from trainingjob_console.probes import probe_routes
@@ -56,31 +57,18 @@ def create_metrics_app(metrics: Metrics, is_ready: Callable[[], str]) -> ASGIApp
     )
 
 
-def refuse(error: RequestError) -> Response:
-    """Return the response for an error of ours."""
-    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else {}
-    return _answer(error.status, error.reason, str(error), headers)
-
-
-def _answer(
-    status: int, reason: str, message: str, headers: dict[str, str] | None = None
-) -> Response:
-    body = {"error": {"reason": reason, "message": message}}
-    return JSONResponse(body, status_code=status, headers=headers)
-
-
 def _handlers() -> dict[Any, Callable[[Request, Any], Awaitable[Response]]]:
     async def refused(_: Request, error: RequestError) -> Response:
         return refuse(error)
 
     async def of_http(_: Request, error: HTTPException) -> Response:
         phrase = HTTPStatus(error.status_code).phrase
-        return _answer(
+        return failure(
             error.status_code, phrase.replace(" ", ""), phrase, dict(error.headers or {})
         )
 
     async def of_ours(request: Request, error: Exception) -> Response:
         # Starlette raises the error again, and uvicorn logs it.
-        return _answer(500, "InternalError", "the console has failed; its log says why")
+        return failure(500, "InternalError", "the console has failed; its log says why")
 
     return {RequestError: refused, HTTPException: of_http, Exception: of_ours}

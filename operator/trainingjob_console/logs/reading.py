@@ -114,18 +114,33 @@ def search_of(
     archive: Archive, body: Body | None, pattern: "re.Pattern[bytes]", start: int, limit: int
 ) -> dict[str, Any]:
     """Search an archived log from a line's beginning on, until the deadline."""
-    search = Search(pattern, limit=limit, start=start)
-    until, skip = perf_counter() + SEARCH_S, start if body is not None else 0
-    complete = True
+    scan = _Scan(Search(pattern, limit=limit, start=start), start if body is not None else 0)
     for block in parts_of(archive, body, start):
-        part, skip = block[skip:], max(skip - len(block), 0)
-        search.feed(part)
-        if search.is_full or perf_counter() > until:
-            complete = False
-            break
-    else:
-        search.end()
-    return {"hits": search.hits, "scanned": search.scanned, "complete": complete}
+        if not scan.goes_on_after(block):
+            return scan.result(complete=False)
+    return scan.result(complete=True)
+
+
+class _Scan:
+    """A search of blocks that come from before its start, within its deadline."""
+
+    def __init__(self, search: Search, skip: int) -> None:
+        self._search: Final = search
+        self._skip = skip
+        self._until: Final = perf_counter() + SEARCH_S
+
+    def goes_on_after(self, block: bytes) -> bool:
+        """Look through what follows, and return False if that was enough."""
+        part, self._skip = block[self._skip :], max(self._skip - len(block), 0)
+        self._search.feed(part)
+        return not self._search.is_full and perf_counter() <= self._until
+
+    def result(self, *, complete: bool) -> dict[str, Any]:
+        """Return what was found; complete: to the end of the log."""
+        if complete:
+            self._search.end()
+        found = self._search
+        return {"hits": found.hits, "scanned": found.scanned, "complete": complete}
 
 
 def first_errors(archive: Archive, bodies: list[Body]) -> list[int | None]:
@@ -178,18 +193,12 @@ class LiveReader:
         self, log: PodLog, token: str | None, pattern: "re.Pattern[bytes]", start: int, limit: int
     ) -> dict[str, Any]:
         """Search a live log from a line's beginning on, until the deadline."""
-        search, skip = Search(pattern, limit=limit, start=start), start
-        until, complete = perf_counter() + SEARCH_S, True
+        scan = _Scan(Search(pattern, limit=limit, start=start), start)
         async with self.parts(log, token) as parts:
             async for block in parts:
-                part, skip = block[skip:], max(skip - len(block), 0)
-                search.feed(part)
-                if search.is_full or perf_counter() > until:
-                    complete = False
-                    break
-            else:
-                search.end()
-        return {"hits": search.hits, "scanned": search.scanned, "complete": complete}
+                if not scan.goes_on_after(block):
+                    return scan.result(complete=False)
+        return scan.result(complete=True)
 
     @asynccontextmanager
     async def parts(self, log: PodLog, token: str | None) -> AsyncIterator[AsyncIterator[bytes]]:

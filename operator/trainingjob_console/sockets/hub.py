@@ -10,12 +10,12 @@ from starlette.types import Receive, Scope, Send
 
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.gate import Gate
+from trainingjob_console.answers import refuse
 from trainingjob_console.errors import BusyError, RequestError
 from trainingjob_console.sockets import frames
 from trainingjob_console.sockets.admission import Admission
 from trainingjob_console.sockets.budget import Budget
 from trainingjob_console.sockets.connection import Connection
-from trainingjob_console.sockets.denial import deny
 from trainingjob_console.sockets.frames import Subscribe
 from trainingjob_console.sockets.job_topics import JobTopics, TopicKey
 from trainingjob_console.sockets.limits import MAX_LOG_SUBSCRIPTIONS, PROTOCOL, Limits
@@ -85,7 +85,7 @@ class Hub:
                     Visitor(self, self._gate, caller, connection), scope, receive, send
                 )
         except RequestError as error:
-            await deny(send, error)
+            await refuse(error)(scope, receive, send)
 
     async def _serve(self, visitor: "Visitor", scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # the request itself
