@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,6 +149,18 @@ def replicas(plane: ControlPlane, api: Api, folder: Path) -> Iterator[list[Repli
 
 
 @asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run it beside the block, to whose end it goes on."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+        assert not task.done(), task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
 async def work(api: Api) -> AsyncIterator[None]:
     """Jobs that come and go all the time: whoever may write has something to write."""
 
@@ -161,13 +173,8 @@ async def work(api: Api) -> AsyncIterator[None]:
             number += 1
             await asyncio.sleep(0.2)
 
-    task = asyncio.create_task(keep_going())
-    try:
+    async with running(keep_going()):
         yield
-        assert not task.done(), task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -180,13 +187,8 @@ async def tended(found: list[Replica]) -> AsyncIterator[None]:
                 await asyncio.to_thread(each.tend)
             await asyncio.sleep(0.05)
 
-    task = asyncio.create_task(keep_tending())
-    try:
+    async with running(keep_tending()):
         yield
-        assert not task.done(), task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture

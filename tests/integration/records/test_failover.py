@@ -76,6 +76,17 @@ async def put_until(client: Client, status: int) -> None:
             await asyncio.sleep(0.05)
 
 
+async def assert_kept_after_a_start(
+    service: RecordServiceProcess, acknowledged: dict[str, int]
+) -> None:
+    """A service that was killed refused nothing, and once started again it has all of them."""
+    assert "refuses it" not in service.log()
+    service.start()
+    await service.wait_until_ready()
+    async with Client(service.url) as client:
+        await assert_kept(client, acknowledged)
+
+
 async def test_restarts_of_postgresql_under_load_lose_no_acknowledged_record(
     tmp_path: Path,
 ) -> None:
@@ -96,11 +107,7 @@ async def test_restarts_of_postgresql_under_load_lose_no_acknowledged_record(
             await service.wait_until_ready()
             await until_acknowledged(acknowledged, len(acknowledged) + 30)
             service.kill()
-        assert "refuses it" not in service.log()
-        service.start()
-        await service.wait_until_ready()
-        async with Client(service.url) as client:
-            await assert_kept(client, acknowledged)
+        await assert_kept_after_a_start(service, acknowledged)
 
 
 def follows_synchronously(primary: Postgres) -> bool:
@@ -142,9 +149,5 @@ async def test_with_a_synchronous_standby_a_fail_over_loses_no_acknowledged_reco
                 await service.wait_until_ready()
                 await until_acknowledged(acknowledged, len(acknowledged) + 50)
                 service.kill()
-        assert "refuses it" not in service.log()
-        service.start()
-        await service.wait_until_ready()
-        async with Client(service.url) as client:
-            await assert_kept(client, acknowledged)
+        await assert_kept_after_a_start(service, acknowledged)
         service.kill()
