@@ -58,10 +58,9 @@ class ActionsApi:
         self, caller: Caller, action: str, target: Target, *, dry_run: bool
     ) -> Object:
         result: Object = {"uid": target.uid, "ok": True, "message": "", "name": None}
-        query = {"dryRun": "All"} if dry_run else {}
         try:
             async with self._at_once:
-                done = await self._send(caller, action, target, query)
+                done = await self._send(caller, action, target, dry_run=dry_run)
         except ApiServerError as error:
             return result | {"ok": False, "message": _words(error)}
         if action == "run-again":
@@ -71,9 +70,8 @@ class ActionsApi:
             result["message"] = consequence(action, job)
         return result
 
-    async def _send(
-        self, caller: Caller, action: str, target: Target, query: dict[str, str]
-    ) -> Object:
+    async def _send(self, caller: Caller, action: str, target: Target, *, dry_run: bool) -> Object:
+        query = {"dryRun": "All"} if dry_run else {}
         call, path = self._parts.kube.call, jobs_path(target.namespace, target.name)
         if action in PATCHES:
             body = patch_of(action, target.uid)
@@ -81,10 +79,8 @@ class ActionsApi:
                 "PATCH", path, token=caller.token, query=query, body=body, content_type=_JSON_PATCH
             )
         if action == "delete":
-            body_of_deletion = deletion_of(target.uid)
-            return await call(
-                "DELETE", path, token=caller.token, query=query, body=body_of_deletion
-            )
+            options = deletion_of(target.uid, dry_run=dry_run)
+            return await call("DELETE", path, token=caller.token, body=options)
         job = await call("GET", path, token=caller.token)
         if as_text(as_dict(job.get("metadata")).get("uid")) != target.uid:
             raise ApiServerError(_REPLACED, status=_CONFLICT, reason="Conflict")

@@ -43,14 +43,15 @@ def patch_of(action: str, uid: str) -> list[Object]:
     ]
 
 
-def deletion_of(uid: str) -> Object:
-    """Return the options of a deletion."""
-    return {
+def deletion_of(uid: str, *, dry_run: bool) -> Object:
+    """Return the options of a deletion. Beside them the API server reads no query."""
+    options: Object = {
         "kind": "DeleteOptions",
         "apiVersion": "v1",
         "propagationPolicy": "Background",
         "preconditions": {"uid": uid},
     }
+    return options | {"dryRun": ["All"]} if dry_run else options
 
 
 def copy_of(job: Object) -> Object:

@@ -190,8 +190,13 @@ class Handlers:
             patching.STRATEGIC_MERGE_PATCH: strategic_merge,
         }[call.content_type]
 
+    def _deletion(self, call: Call) -> DeleteOptions:
+        """Read the options of a deletion; as in Kubernetes, a query says nothing beside a body."""
+        body = self._options_body(call)
+        return DeleteOptions.read(body, {} if body else call.query)
+
     def _delete(self, call: Call) -> web.Response:
-        options = DeleteOptions.read(self._options_body(call), call.query)
+        options = self._deletion(call)
         name = call.path.name
         deletion = self.store.delete(call.resource, name, call.path.namespace, options)
         if not deletion.gone or call.resource.strategy.returns_deleted:
@@ -214,7 +219,7 @@ class Handlers:
         )
 
     def _deletecollection(self, call: Call) -> web.Response:
-        options = DeleteOptions.read(self._options_body(call), call.query)
+        options = self._deletion(call)
         selected, storage = call.selected(), self.store.storage
         chosen = [
             stored
