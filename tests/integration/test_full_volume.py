@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.test_log_archive import WAIT_S, Cluster, logs
 from tests.support.apiserver.api import condition
-from tests.support.apiserver.retention import policy_path
+from tests.support.apiserver.retention import forget_volume, policy_path
 from tests.support.processes.operator import OperatorProcess
 from tests.support.processes.process_node import ProcessNode
 from tests.support.records.ledger import Ledger
@@ -62,10 +62,7 @@ async def cluster(process_node: ProcessNode, tmp_path: Path) -> AsyncIterator[Cl
     root.mkdir()
     async with ApiClient.from_kubeconfig(process_node.kubeconfig) as client:
         yield Cluster(client, process_node, root)
-        # It knows this volume by its id, and the next test's operator would miss it.
-        policy = policy_path("default")
-        await client.patch(policy, {"metadata": {"finalizers": None}})
-        await client.delete(policy)
+        await forget_volume(client)
 
 
 async def health(cluster: Cluster, namespace: str, status: str) -> Object:

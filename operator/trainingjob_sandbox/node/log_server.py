@@ -2,7 +2,8 @@
 
 On the loopback address only. `kubectl logs` reaches it through the API server. Only `follow`,
 `tailLines` and `limitBytes` are understood; anything else that was asked for is refused rather
-than left out in silence, but for `stream=All` and `insecureSkipTLSVerifyBackend`.
+than left out in silence, but for `stream=All`, `insecureSkipTLSVerifyBackend` and `timestamps`: what
+processes write has no times, so that lines come without, as those of a node about its own troubles do.
 """
 
 import asyncio
@@ -17,7 +18,9 @@ from trainingjob_sandbox.node.log_file import LogFile
 from trainingjob_sandbox.node.names import LOOPBACK
 
 _UNDERSTOOD: Final = frozenset({"follow", "tailLines", "limitBytes", "container", "pretty"})
-_HARMLESS: Final = frozenset({("stream", "All"), ("previous", "false"), ("timestamps", "false")})
+_HARMLESS: Final = frozenset(
+    {("stream", "All"), ("previous", "false"), ("timestamps", "false"), ("timestamps", "true")}
+)
 _SHUTDOWN_S: Final = 0.5
 
 FindLog = Callable[[str, str, str], LogFile | None]

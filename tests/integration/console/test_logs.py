@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.apiserver.retention import forget_volume
 from tests.support.builders import make_job
 from tests.support.console.raw_socket import RawSocket
 from tests.support.console.running import ConsoleUnderTest, running_console
@@ -45,16 +46,16 @@ async def job_that_writes(node: ProcessNode, folder: Path, root: Path) -> AsyncI
     settings = {"TRAININGJOB_NAMESPACES": "default", "TRAININGJOB_VOLUME__ROOT": str(root)}
     operator = OperatorProcess(node.kubeconfig, folder / "operator.log", **settings)
     script = WRITES.replace("{flag}", str(folder / "flag"))
-    with operator:
-        operator.wait_until_ready()
-        async with ApiClient.from_kubeconfig(node.kubeconfig) as client:
-            job = make_job(
-                f"logs-{uuid4().hex[:8]}",
-                namespace="default",
-                nodes=2,
-                command=["sh", "-c", script],
-            )
-            yield (await client.create(JOBS, job))["metadata"]
+    job = make_job(
+        f"logs-{uuid4().hex[:8]}", namespace="default", nodes=2, command=["sh", "-c", script]
+    )
+    async with ApiClient.from_kubeconfig(node.kubeconfig) as client:
+        try:
+            with operator:
+                operator.wait_until_ready()
+                yield (await client.create(JOBS, job))["metadata"]
+        finally:
+            await forget_volume(client)
 
 
 async def sources(console: ConsoleUnderTest, uid: str, state: str, number: int) -> Any:

@@ -10,7 +10,7 @@ import yaml
 from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job
 from tests.support.processes.operator import OperatorProcess
-from trainingjob_sandbox.client import ApiError
+from trainingjob_sandbox.client import ApiClient, ApiError
 
 Object = dict[str, Any]
 KEEP = {"trainingjob.dev/keep": "true"}
@@ -48,6 +48,14 @@ def home_of(api_server: ApiServerUnderTest) -> str:
 
 def policy_path(namespace: str) -> str:
     return f"/apis/trainingjob.dev/v1alpha1/namespaces/{namespace}/retentionpolicies/default"
+
+
+async def forget_volume(client: ApiClient) -> None:
+    """Delete the default policy: it knows a test's volume by its id, and the next test's operator
+    would miss that one."""
+    policy = policy_path("default")
+    await client.patch(policy, {"metadata": {"finalizers": None}})
+    await client.delete(policy)
 
 
 async def read_policy(api: Api, namespace: str) -> Object:
