@@ -86,24 +86,30 @@ def release_finalizers(
     return SUCCESS if released else FAILURE
 
 
-@click.command(short_help="Make the record service's token.")
+@click.command(short_help="Make the record service's tokens.")
 @cluster_options
 @click.option(
     "--secret", metavar="[NAMESPACE/]SECRET", required=True, help="The Secret; it must exist."
 )
-@click.option("--key", default="token", help="The token's key in it.")
+@click.option(
+    "--key", multiple=True, default=["token"], help="A token's key in it (default: token)."
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
+    multiple=True,
     required=True,
-    help="File to write the Secret's token to.",
+    help="File to write the key's token to; one for each --key.",
 )
-def record_token(**options: Any) -> int:
-    """Make the record service's token, unless its Secret has one."""
+def record_token(key: tuple[str, ...], output: tuple[Path, ...], **options: Any) -> int:
+    """Make the record service's tokens, unless its Secret has them."""
     from trainingjob_operator.commands.record_token import record_token  # noqa: PLC0415
     from trainingjob_operator.settings import Settings  # noqa: PLC0415
 
-    done = asyncio.run(record_token(Settings.from_environment(), **options))
+    if len(key) != len(output):
+        raise click.UsageError("name one --output for each --key")
+    outputs = dict(zip(key, output, strict=True))
+    done = asyncio.run(record_token(Settings.from_environment(), outputs=outputs, **options))
     return SUCCESS if done else FAILURE
 
 

@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 from typing import Final
 
-from trainingjob_records.errors import ForbiddenHostError, SettingsError, UnauthorizedError
-from trainingjob_records.settings import Settings
+from trainingjob_records.errors import (
+    ForbiddenHostError,
+    ReadOnlyTokenError,
+    SettingsError,
+    UnauthorizedError,
+)
+from trainingjob_records.settings import PREFIX, Settings
 from trainingjob_web.listener import is_loopback
 
 _MAX_FILE_BYTES: Final = 64 * 1024
@@ -25,8 +30,12 @@ class TokenFile:
     service.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, variable: str) -> None:
         """Read the file.
+
+        Args:
+            path: of the file.
+            variable: that names it, for the message.
 
         Raises:
             SettingsError: it cannot be read, or holds no token.
@@ -36,7 +45,7 @@ class TokenFile:
         try:
             self._signature, self._tokens = self._read()
         except (OSError, ValueError) as error:
-            raise SettingsError(f"TRAININGJOB_RECORDS_TOKEN_FILE: {_why(error)}") from error
+            raise SettingsError(f"{variable}: {_why(error)}") from error
 
     def knows(self, token: str) -> bool:
         """Return True if this is one of them. All are compared, so the time reveals nothing."""
@@ -75,20 +84,23 @@ class Gate:
         """Read the tokens.
 
         Raises:
-            SettingsError: their file is named and cannot be read.
+            SettingsError: a file of them is named and cannot be read.
         """
-        self._tokens: Final = TokenFile(settings.token_file) if settings.token_file else None
+        self._tokens: Final = _tokens(settings.token_file, f"{PREFIX}TOKEN_FILE")
+        self._readers: Final = _tokens(settings.read_token_file, f"{PREFIX}READ_TOKEN_FILE")
         self._any_host: Final = settings.anonymous
 
-    def check(self, *, authorization: str | None, host: str | None) -> None:
+    def check(self, *, authorization: str | None, host: str | None, reads: bool) -> None:
         """Return if the request may pass.
 
         Args:
             authorization: the header of that name.
             host: the header of that name.
+            reads: the request reads, and stores nothing.
 
         Raises:
             UnauthorizedError: a token is needed, and this is none.
+            ReadOnlyTokenError: the token may read, and the request stores something.
             ForbiddenHostError: none is needed on this machine, but the name is not this machine's:
                 a foreign page whose name was made to point here asks for records.
         """
@@ -100,10 +112,18 @@ class Gate:
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise UnauthorizedError("a bearer token is needed", challenge=_REALM)
-        if not self._tokens.knows(token.strip()):
+        if self._tokens.knows(token.strip()):
+            return
+        if self._readers is None or not self._readers.knows(token.strip()):
             raise UnauthorizedError(
                 "the bearer token is not known", challenge=f'{_REALM}, error="invalid_token"'
             )
+        if not reads:
+            raise ReadOnlyTokenError("this token may read records, and store none")
+
+
+def _tokens(path: Path | None, variable: str) -> TokenFile | None:
+    return TokenFile(path, variable) if path else None
 
 
 def _why(error: OSError | ValueError) -> str:

@@ -7,6 +7,7 @@
     - NotJsonError        400: these bytes are no record, and never will be
     - UnauthorizedError   401: the token is missing or wrong
     - ForbiddenHostError  403: a browser came here under a foreign name
+    - ReadOnlyTokenError  403: this token may read and nothing else
     - NotFoundError       404: there is no such record
     - SlowRequestError    408: the body did not come in time; send it again
     - ConflictError       409: other content is stored under this revision
@@ -66,6 +67,12 @@ class UnauthorizedError(RequestError):
 
 class ForbiddenHostError(RequestError):
     """Without a token only this machine is served, under a name that is this machine's."""
+
+    status = 403
+
+
+class ReadOnlyTokenError(RequestError):
+    """The token is one of those that may read and nothing else."""
 
     status = 403
 

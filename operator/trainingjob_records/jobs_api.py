@@ -139,7 +139,11 @@ class JobsApi:
         _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     ) -> None:
         headers = request.headers
-        self._gate.check(authorization=headers.get("authorization"), host=headers.get("host"))
+        self._gate.check(
+            authorization=headers.get("authorization"),
+            host=headers.get("host"),
+            reads=request.method == "GET",
+        )
         setattr(request.state, ACCEPTED, True)
 
     async def put(

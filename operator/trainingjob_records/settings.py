@@ -52,6 +52,9 @@ class Settings(BaseModel):
     token_file: Path | None = None
     """A file of bearer tokens, one a line, any of which is accepted; read anew when it changes."""
 
+    read_token_file: Path | None = None
+    """A file like it, of tokens that may read records and store none. It needs `token_file`."""
+
     anonymous: bool = False
     """Serve other machines without a token: for a place where something in front asks for one."""
 
@@ -151,6 +154,11 @@ class Settings(BaseModel):
             raise ValueError(
                 f"{self.address} can be reached by other machines: name a file of tokens in "
                 f"{PREFIX}TOKEN_FILE, or say {PREFIX}ANONYMOUS=true"
+            )
+        if self.read_token_file is not None and self.token_file is None:
+            raise ValueError(
+                f"{PREFIX}READ_TOKEN_FILE needs {PREFIX}TOKEN_FILE: without it nobody is asked for a "
+                "token"
             )
         return self
 

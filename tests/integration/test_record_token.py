@@ -57,6 +57,21 @@ async def test_a_secret_without_a_token_gets_one_and_keeps_it(api: Api, tmp_path
     assert sorted(os.listdir(tmp_path)) == ["again", "token"]  # noqa: PTH208 - no loop is kept
 
 
+async def test_each_key_has_a_token_of_its_own(api: Api, tmp_path: Path) -> None:
+    await make_secret(api, token="kept")
+    files = {"token": tmp_path / "writer", "read-token": tmp_path / "reader"}
+    pairs = [word for key, file in files.items() for word in ("--key", key, "--output", str(file))]
+    done = await run_trainingjob(
+        *("record-token", "--secret", f"{api.namespace}/{NAME}", *pairs),
+        environment=clean_environment() | {"KUBECONFIG": str(api.server.kubeconfig)},
+    )
+    assert done.code == 0, done.errors
+    made = await secret_data(api)
+    assert {key: file.read_text().strip() for key, file in files.items()} == made
+    assert made["token"] == "kept"
+    assert len(made["read-token"]) > 40
+
+
 async def test_many_at_once_agree_on_one(api: Api) -> None:
     await make_secret(api)
     connection = await connect(str(api.server.kubeconfig))

@@ -1,6 +1,6 @@
-"""`trainingjob record-token`: the token that the operator shows and the record service asks for.
+"""`trainingjob record-token`: the tokens that the record service asks for, the operator's and that of readers.
 
-It is made in the cluster, where it is needed first: what is installed from holds no secret then,
+They are made in the cluster, where they are needed first: what is installed from holds no secret then,
 and neither does the history of releases. The record service's pod does this before it starts.
 """
 
@@ -8,6 +8,7 @@ import os
 import secrets
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -25,10 +26,9 @@ async def record_token(
     kubeconfig: str | None,
     context: str | None,
     secret: str,
-    key: str,
-    output: Path,
+    outputs: Mapping[str, Path],
 ) -> bool:
-    """Put a random token into a Secret that has none, and write the one that it has to a file.
+    """Put random tokens into a Secret that has none, and write those that it has to files.
 
     Args:
         settings: the operator's.
@@ -36,28 +36,28 @@ async def record_token(
         context: its context.
         secret: `NAMESPACE/NAME` of the Secret, or its name alone: in the account's namespace, or
             the context's.
-        key: the token's key in it.
-        output: the file; its folder is there.
+        outputs: the file for each token, by the token's key in the Secret; its folder is there.
 
     Returns:
         Whether it is done; if not, standard error says why.
 
     Raises:
-        SettingsError: there is no API server to be found, or the file cannot be written.
+        SettingsError: there is no API server to be found, or a file cannot be written.
     """
     connection = await connect(kubeconfig, context)
     namespace, _, name = secret.rpartition("/")
-    proposal = secrets.token_urlsafe(_BYTES)
-    try:
-        async with SecretGateway(connection, timeout_s=settings.kubernetes.timeout) as gateway:
-            token = await gateway.value_or(
-                namespace or connection.namespace, name, key, proposal=proposal
-            )
-    except KubernetesError as error:
-        _say(f"{error}")
-        return False
-    _write(output, token)
-    _say(f"the token in the Secret {secret} is {'new' if token == proposal else 'kept'}")
+    namespace = namespace or connection.namespace
+    for key, output in outputs.items():
+        proposal = secrets.token_urlsafe(_BYTES)
+        try:
+            async with SecretGateway(connection, timeout_s=settings.kubernetes.timeout) as gateway:
+                token = await gateway.value_or(namespace, name, key, proposal=proposal)
+        except KubernetesError as error:
+            _say(f"{error}")
+            return False
+        _write(output, token)
+        state = "new" if token == proposal else "kept"
+        _say(f"the {key} in the Secret {secret} is {state}")
     return True
 
 

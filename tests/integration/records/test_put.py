@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -256,3 +257,20 @@ async def test_the_log_holds_no_secret(service: RecordServiceProcess, client: Cl
     assert "records are kept in" in log
     for secret in (TOKEN, PASSWORD, "a-private-message", "a-wrong-token", "broken-body"):
         assert secret not in log
+
+
+async def test_a_readers_token_lists_and_gets_and_stores_nothing(dsn: str, tmp_path: Path) -> None:
+    readers = tmp_path / "readers"
+    readers.write_text("only-to-read\n")
+    with RecordServiceProcess(tmp_path, dsn, read_token_file=str(readers)) as service:
+        await service.wait_until_ready()
+        record = a_record()
+        async with (
+            Client(service.url) as writer,
+            Client(service.url, token="only-to-read") as reader,
+        ):
+            refused = await reader.put(record)
+            assert (refused.status, "store none" in refused.json["error"]) == (403, True)
+            assert (await writer.put(record)).json["result"] == "stored"
+            assert await kept(reader, record["uid"]) == record
+            assert [each["uid"] for each in (await reader.list())["items"]] == [record["uid"]]

@@ -6,14 +6,21 @@ from pathlib import Path
 import pytest
 
 from trainingjob_records.auth import Gate, TokenFile
-from trainingjob_records.errors import ForbiddenHostError, SettingsError, UnauthorizedError
+from trainingjob_records.errors import (
+    ForbiddenHostError,
+    ReadOnlyTokenError,
+    SettingsError,
+    UnauthorizedError,
+)
 from trainingjob_records.settings import Settings
+
+VARIABLE = "TRAININGJOB_RECORDS_TOKEN_FILE"
 
 
 def test_every_line_of_the_file_is_a_token(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_text("old\n\n  new  \n")
-    tokens = TokenFile(file)
+    tokens = TokenFile(file, VARIABLE)
     assert (tokens.knows("old"), tokens.knows("new")) == (True, True)
     assert not any(tokens.knows(word) for word in ("", "ol", "oldx", "old\n", "\udcff"))
 
@@ -23,7 +30,7 @@ def test_a_changed_file_is_read_again_and_a_lost_one_changes_nothing(
 ) -> None:
     file = tmp_path / "tokens"
     file.write_text("one\n")
-    tokens = TokenFile(file)
+    tokens = TokenFile(file, VARIABLE)
     file.write_text("two\n")
     os.utime(file, ns=(1, 1))
     assert (tokens.knows("one"), tokens.knows("two")) == (False, True)
@@ -45,7 +52,7 @@ def test_a_file_without_a_token_is_no_setting(tmp_path: Path, content: str | Non
     if content is not None:
         file.write_text(content)
     with pytest.raises(SettingsError, match="TRAININGJOB_RECORDS_TOKEN_FILE"):
-        TokenFile(file)
+        TokenFile(file, VARIABLE)
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic one", "one", "Bearer x"])
@@ -53,18 +60,39 @@ def test_the_challenge_says_what_is_missing(tmp_path: Path, header: str | None) 
     file = tmp_path / "tokens"
     file.write_text("one\n")
     gate = Gate(Settings(token_file=file))
-    gate.check(authorization="bearer one", host="anything.example")
+    gate.check(authorization="bearer one", host="anything.example", reads=False)
     with pytest.raises(UnauthorizedError) as caught:
-        gate.check(authorization=header, host="localhost")
+        gate.check(authorization=header, host="localhost", reads=True)
     assert caught.value.challenge.startswith("Bearer realm=")
     assert ("invalid_token" in caught.value.challenge) == (header == "Bearer x")
+
+
+def test_a_readers_token_reads_and_stores_nothing(tmp_path: Path) -> None:
+    writers, readers = tmp_path / "tokens", tmp_path / "readers"
+    writers.write_text("one\n")
+    readers.write_text("two\n")
+    gate = Gate(Settings(token_file=writers, read_token_file=readers))
+    gate.check(authorization="Bearer two", host=None, reads=True)
+    with pytest.raises(ReadOnlyTokenError):
+        gate.check(authorization="Bearer two", host=None, reads=False)
+    for reads in (True, False):
+        gate.check(authorization="Bearer one", host=None, reads=reads)
+        with pytest.raises(UnauthorizedError):
+            gate.check(authorization="Bearer three", host=None, reads=reads)
+
+
+def test_a_file_of_readers_alone_would_let_everybody_in(tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingsError, match="READ_TOKEN_FILE needs TRAININGJOB_RECORDS_TOKEN_FILE"
+    ):
+        Settings.from_environment({"TRAININGJOB_RECORDS_READ_TOKEN_FILE": str(tmp_path / "t")})
 
 
 @pytest.mark.parametrize(
     "host", ["localhost", "localhost:8090", "127.0.0.1:1", "[::1]:8090", "[::1]"]
 )
 def test_without_a_token_this_machine_is_served_under_its_own_names(host: str) -> None:
-    Gate(Settings()).check(authorization=None, host=host)
+    Gate(Settings()).check(authorization=None, host=host, reads=False)
 
 
 @pytest.mark.parametrize(
@@ -72,5 +100,5 @@ def test_without_a_token_this_machine_is_served_under_its_own_names(host: str) -
 )
 def test_a_foreign_name_that_points_here_is_not_served(host: str | None) -> None:
     with pytest.raises(ForbiddenHostError):
-        Gate(Settings()).check(authorization=None, host=host)
-    Gate(Settings(anonymous=True)).check(authorization=None, host=host)
+        Gate(Settings()).check(authorization=None, host=host, reads=False)
+    Gate(Settings(anonymous=True)).check(authorization=None, host=host, reads=False)
