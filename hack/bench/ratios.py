@@ -129,9 +129,10 @@ def _line(figure: Figure, jobs: int, by_name: Mapping[str, Result]) -> list[str]
 
 
 def _aim(figure: Figure, values: Mapping[str, float]) -> str:
-    """Return what is aimed at, and if it is met; what was not measured decides nothing."""
+    """Return what is aimed at, and if it is met: by what was measured, if that was everybody."""
     ours = values[OURS.name]
     measured = [name for name in OTHERS if not math.isnan(values[name])]
+    against: Sequence[str] = OTHERS
     if figure.at_least:
         text = ", ".join(f">= {aim:g}" for aim in figure.at_least.values())
         met = all(ours / values[name] >= figure.at_least[name] for name in measured)
@@ -139,10 +140,17 @@ def _aim(figure: Figure, values: Mapping[str, float]) -> str:
         text = "less than any"
         met = all(ours < values[name] for name in measured)
     elif math.isfinite(figure.at_most):
-        text, met = f"<= {figure.at_most:g}", ours <= figure.at_most
+        text, met, against = f"<= {figure.at_most:g}", ours <= figure.at_most, ()
     else:
         return "-"
-    return f"{text}: {'met' if met else 'NOT met'}"
+    absent = [name for name in against if name not in measured]
+    if math.isnan(ours):
+        verdict = "not run"
+    elif not met:
+        verdict = "NOT met"
+    else:
+        verdict = f"not run against {', '.join(absent)}" if absent else "met"
+    return f"{text}: {verdict}"
 
 
 def _disturbed(found: Mapping[tuple[str, int], Mapping[str, Result]]) -> str:
