@@ -8,6 +8,9 @@ INSTALL: Final = "cluster, namespace, job"
 """The labels by which the processes of one install are told from those of another. Where Prometheus
 sets none of them, all are one install."""
 
+NAMESPACE: Final = "cluster, namespace"
+"""The labels that the operator of an install and its record service have in common."""
+
 Severity = Literal["critical", "warning"]
 
 

@@ -5,7 +5,7 @@ That records do not arrive, for whatever reason, is seen by the operator: `Train
 
 from typing import Final
 
-from hack.monitoring.alert import INSTALL, Alert, counted
+from hack.monitoring.alert import INSTALL, NAMESPACE, Alert, P, counted
 
 R: Final = "trainingjob_records_"
 FREE_SHARE: Final = 0.1
@@ -21,8 +21,10 @@ RECORD_SERVICE: Final = (
         "The record service is no longer scraped",
         "Prometheus had metrics of the record service within the last six hours, and has none now: it "
         "does not run, or cannot be reached. Records wait in the cluster meanwhile.",
-        f"max by ({INSTALL}) (max_over_time({R}database_up[6h])) "
-        f"unless max by ({INSTALL}) ({R}database_up)",
+        # Only as long as an operator beside it sends records: an uninstall takes both away.
+        f"(max by ({INSTALL}) (max_over_time({R}database_up[6h])) "
+        f"unless max by ({INSTALL}) ({R}database_up)) "
+        f"and on ({NAMESPACE}) max by ({NAMESPACE}) ({P}record_endpoint_down)",
         "10m",
     ),
     Alert(
