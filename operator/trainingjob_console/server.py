@@ -75,7 +75,9 @@ class Console:
             gate=Gate(settings, reviews, index.namespaces),
             index=index,
             feed=JobFeed(kube, index, settings.namespaces),
-            history=History(settings.records_url, settings.records_token_file),
+            history=History(
+                settings.records_url, settings.records_token_file, settings.cluster_name
+            ),
             metrics=Metrics(),
         )
         self._rooms: Final = tuple(room(self.parts) for room in ROOMS)

@@ -66,6 +66,10 @@ class Settings(BaseModel):
     max_jobs: int = Field(default=20_000, ge=10, le=200_000)
     """Jobs kept in memory; beyond it those that finished longest ago are found in the history only."""
 
+    cluster_name: str = Field(default="default", min_length=1, max_length=253)
+    """The name of this cluster in the records: the same as the operator's TRAININGJOB_CLUSTER_NAME.
+    Records of other clusters are not shown."""
+
     records_url: str | None = None
     """The record service's list, such as http://records:8090/api/v1/jobs. Unset: no history."""
 

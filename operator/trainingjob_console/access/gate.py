@@ -1,7 +1,7 @@
 """Lets requests in or refuses them: the user by its token, the namespaces by the user's rights."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from starlette.requests import HTTPConnection
@@ -123,7 +123,18 @@ class Gate:
         if caller.token is None or await self._may_list(caller, ""):
             return frozenset(self._settings.namespaces) or None
         asked = [namespace] if namespace else sorted(self._namespaces())[:MAX_NAMESPACES]
-        asked = [name for name in asked if name in (self._settings.namespaces or asked)]
+        return await self.among(caller, asked)
+
+    async def among(self, caller: Caller, namespaces: Collection[str]) -> frozenset[str]:
+        """Return those of some namespaces whose jobs the user may list, of those that are watched.
+
+        Raises:
+            UnauthorizedError: the token is nobody's any more.
+            ApiServerError: the API server does not answer.
+        """
+        asked = sorted(set(namespaces) & set(self._settings.namespaces or namespaces) - {""})
+        if caller.token is None or await self._may_list(caller, ""):
+            return frozenset(asked)
         answers = await asyncio.gather(*(self._may_list(caller, name) for name in asked))
         return frozenset(name for name, allowed in zip(asked, answers, strict=True) if allowed)
 

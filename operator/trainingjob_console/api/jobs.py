@@ -1,17 +1,19 @@
 """`/api/jobs`: a page of jobs, with what is counted and the place from which a socket goes on."""
 
+from functools import partial
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from trainingjob_console.access.caller import Caller
 from trainingjob_console.api.requests import answer, check_names, number
 from trainingjob_console.clock import utc_now
 from trainingjob_console.errors import BadRequestError
-from trainingjob_console.jobs.filters import Filter, Visible, read_filter
+from trainingjob_console.jobs.filters import Filter, read_filter
 from trainingjob_console.jobs.history import HistoryPage
-from trainingjob_console.jobs.listing import MAX_PAGE, SORTS, Cursor, live_page
+from trainingjob_console.jobs.listing import MAX_NAMESPACES, MAX_PAGE, SORTS, Cursor, live_page
 from trainingjob_console.parts import Parts, Room
 
 _DEFAULT_SORT: Final = "-created"
@@ -50,12 +52,14 @@ class JobsApi:
             limit=limit,
             through=cursor.through,
         )
-        items = [job.row() for job in page.jobs]
+        items, namespaces = [job.row() for job in page.jobs], set(page.namespaces)
         following = cursor.go_on(page.after) if page.after is not None else None
         message = ""
-        if following is None and parts.history.is_there:
-            past, following = await self._past(wanted, visible, cursor, limit - len(items))
+        may_have_past = not wanted.namespace or visible(wanted.namespace)
+        if following is None and parts.history.is_there and may_have_past:
+            past, following = await self._past(caller, wanted, cursor, limit - len(items))
             items += past.rows
+            namespaces |= {row["namespace"] for row in past.rows}
             message = past.message
         return answer(
             {
@@ -63,7 +67,7 @@ class JobsApi:
                 "total": page.total,
                 "totalIsPartial": parts.history.is_there,
                 "counts": page.counts,
-                "namespaces": page.namespaces,
+                "namespaces": sorted(namespaces)[:MAX_NAMESPACES],
                 "next": following.encode() if following is not None else None,
                 "position": position,
                 "history": {
@@ -74,7 +78,7 @@ class JobsApi:
         )
 
     async def _past(
-        self, wanted: Filter, visible: Visible, cursor: Cursor, room: int
+        self, caller: Caller, wanted: Filter, cursor: Cursor, room: int
     ) -> tuple[HistoryPage, Cursor | None]:
         """Return as much of the history as there is room for, and where the next page begins."""
         if not room:
@@ -82,7 +86,7 @@ class JobsApi:
         index = self._parts.index
         past = await self._parts.history.page(
             wanted,
-            visible,
+            partial(self._parts.gate.among, caller),
             lambda uid: index.get(uid) is not None,
             limit=room,
             place=cursor.history,

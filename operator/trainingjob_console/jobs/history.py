@@ -2,15 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+import secrets
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Final
 
 import aiohttp
 
 from trainingjob_console.errors import BusyError
-from trainingjob_console.jobs.filters import Filter, Visible
+from trainingjob_console.jobs.filters import Filter
+from trainingjob_console.jobs.history_place import Place, key_of
 from trainingjob_console.jobs.summary import (
     MAX_TEXT,
     Object,
@@ -27,11 +30,19 @@ _CALL_S: Final = 5.0
 _CONNECTIONS: Final = 16
 _MAX_ANSWER: Final = 4 * 1024 * 1024
 _MAX_TOKEN: Final = 4096
-_PAGES: Final = 5
-"""Pages that are read of the service for one of ours: of what others may see, or live, nothing is left."""
+_FETCHED: Final = 200
+"""Records of a page of the service, which gives no more."""
+
+_PAGE_S: Final = 2.0
+"""After so long no further page of the service is read for one of ours: records of other users, of
+other clusters and of jobs that live are passed over, and there may be any number of them."""
 
 _NOT_FOUND: Final = 404
 _OK: Final = 200
+
+Allowed = Callable[[Collection[str]], Awaitable[Collection[str]]]
+"""Returns those of some namespaces whose jobs the user may list."""
+
 FINAL_PHASES: Final = frozenset({"Succeeded", "Failed", "Cancelled"})
 
 
@@ -40,7 +51,7 @@ class HistoryPage:
     """Rows of the past.
 
     Attributes:
-        rows: the newest first.
+        rows: the newest first. There may be few, or none, and a next page.
         next: where the next page begins; empty: there are no more.
         message: why there are none; empty: the service has answered.
     """
@@ -51,17 +62,24 @@ class HistoryPage:
 
 
 class History:
-    """Asks the record service, with a deadline and a limit of bytes on each call."""
+    """Asks the record service, with a deadline and a limit of bytes on each call.
 
-    def __init__(self, url: str | None, token_file: Path | None) -> None:
+    Clusters may share a service. The users' rights are those of one cluster, so the records of all
+    others, and of none, are passed over.
+    """
+
+    def __init__(self, url: str | None, token_file: Path | None, cluster: str) -> None:
         """Prepare to ask.
 
         Args:
             url: of its list; None: there is none.
             token_file: whose first line is the token, read anew at each call.
+            cluster: what the records call the cluster whose jobs are shown.
         """
         self._url: Final = url
         self._token_file: Final = token_file
+        self._cluster: Final = cluster
+        self._own_secret: Final = secrets.token_bytes(32)
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -78,7 +96,7 @@ class History:
     async def page(
         self,
         wanted: Filter,
-        visible: Visible,
+        allowed: Allowed,
         live: Callable[[str], bool],
         *,
         limit: int,
@@ -88,41 +106,66 @@ class History:
 
         Args:
             wanted: the filter.
-            visible: the namespaces that the user may list.
+            allowed: asks which namespaces the user may list, of those that a page names.
             live: returns True for the uid of a job that is listed among the live ones.
             limit: rows at most.
             place: the `next` of the page before; empty: the beginning.
+
+        Raises:
+            BadRequestError: the place is none.
+            UnauthorizedError: the token is nobody's any more.
+            ApiServerError: the API server does not answer.
         """
         if self._url is None:
             return HistoryPage([], message="no record service is configured")
         if wanted.phase and wanted.phase not in FINAL_PHASES:
             return HistoryPage([])
+        secret = self._secret()
+        at, until = Place.decode(secret, place), perf_counter() + _PAGE_S
         rows: list[Object] = []
+        fetched = limit
         try:
-            for _ in range(_PAGES):
-                answer = await self._get(self._url, _query(wanted, limit - len(rows), place))
-                rows += [
-                    row_of(item)
-                    for item in as_dicts(as_dict(answer).get("items"))
-                    if visible(as_text(item.get("namespace")))
-                    and not live(as_text(item.get("uid")))
-                ]
-                place = as_text(as_dict(answer).get("next"), 512)
-                if not place or len(rows) >= limit:
-                    break
+            while True:
+                answer = await self._get(self._url, _query(wanted, fetched, at.cursor))
+                for item in await self._shown(answer or {}, at, allowed, live):
+                    if len(rows) == limit:
+                        return HistoryPage(rows, at.encode(secret))
+                    rows.append(row_of(item))
+                    at = Place(at.cursor, key_of(item))
+                following = as_text((answer or {}).get("next"), 512)
+                if not following:
+                    return HistoryPage(rows)
+                at, fetched = Place(following, at.after), _FETCHED
+                if len(rows) == limit or perf_counter() > until:
+                    return HistoryPage(rows, at.encode(secret))
         except BusyError as error:
             return HistoryPage(rows, message=str(error))
-        return HistoryPage(rows, place)
+
+    async def _shown(
+        self, answer: Object, at: Place, allowed: Allowed, live: Callable[[str], bool]
+    ) -> list[Object]:
+        """Return what a user sees of the service's answer, after a place."""
+        ours = [
+            item
+            for item in as_dicts(answer.get("items"))
+            if at.is_before(item) and self._is_ours(item) and not live(as_text(item.get("uid")))
+        ]
+        seen = await allowed({as_text(item.get("namespace")) for item in ours}) if ours else ()
+        return [item for item in ours if as_text(item.get("namespace")) in seen]
+
+    def _is_ours(self, record: Object) -> bool:
+        return record.get("cluster") == self._cluster
 
     async def record(self, uid: str) -> Object | None:
-        """Return the record of a job; None: there is none.
+        """Return the record of a job of this cluster; None: there is none.
 
         Raises:
             BusyError: the service does not answer.
         """
         if self._url is None:
             return None
-        return await self._get(f"{self._url}/{uid}", [])
+        found = await self._get(f"{self._url}/{uid}", [])
+        return found if found is not None and self._is_ours(found) else None
 
     async def _get(self, url: str, query: list[tuple[str, str]]) -> Object | None:
         try:
@@ -147,11 +190,21 @@ class History:
             raise BusyError(f"the record service cannot be asked: {words[:MAX_TEXT]}") from error
 
     def _headers(self) -> dict[str, str]:
-        if self._token_file is None:
-            return {}
-        with self._token_file.open(encoding="ascii", errors="ignore") as file:
-            token = file.readline(_MAX_TOKEN).strip()
+        token = self._token()
         return {"Authorization": f"Bearer {token}"} if token else {}
+
+    def _token(self) -> str:
+        if self._token_file is None:
+            return ""
+        with self._token_file.open(encoding="ascii", errors="ignore") as file:
+            return file.readline(_MAX_TOKEN).strip()
+
+    def _secret(self) -> bytes:
+        """Return the secret of the places: all consoles that share the service's token have it."""
+        try:
+            return self._token().encode() or self._own_secret
+        except OSError:
+            return self._own_secret
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

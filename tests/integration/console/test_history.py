@@ -1,5 +1,7 @@
 """Jobs of the past come after those that live, each job once, from a real record service."""
 
+import json
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,13 @@ import pytest
 from tests.integration.console.conftest import listed
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
-from tests.support.console.running import running_console
+from tests.support.console.running import ConsoleUnderTest, running_console
 from tests.support.records.records import a_record
 from tests.support.records.service import Client, RecordServiceProcess
+from trainingjob_console.jobs import history
+from trainingjob_sandbox.apiserver.reviews import Account
+
+FORGED = urlsafe_b64encode(json.dumps(["-created", 1, None, "AAAA", True]).encode()).decode()
 
 
 @pytest.fixture
@@ -20,6 +26,28 @@ def records(tmp_path: Path) -> Iterator[RecordServiceProcess]:
     with RecordServiceProcess(tmp_path, f"sqlite:///{tmp_path / 'records.db'}") as service:
         service.start()
         yield service
+
+
+def of_service(records: RecordServiceProcess) -> dict[str, Any]:
+    """The settings of a console of the cluster that the records name."""
+    return {
+        "records_url": f"{records.url}/api/v1/jobs",
+        "records_token_file": records.token_file,
+        "cluster_name": a_record()["cluster"],
+    }
+
+
+async def all_pages(console: ConsoleUnderTest, query: str) -> list[Any]:
+    """The answers from the first page to the last."""
+    pages = []
+    cursor = ""
+    while True:
+        answer = await console.get(f"/api/jobs{query}{cursor}")
+        assert answer.status == 200, answer
+        pages.append(answer.json)
+        if answer.json["next"] is None:
+            return pages
+        cursor = f"&cursor={answer.json['next']}"
 
 
 async def test_the_past_comes_after_what_lives_and_each_job_once(
@@ -39,11 +67,7 @@ async def test_the_past_comes_after_what_lives_and_each_job_once(
         assert (await client.put(both)).status == 200
         elsewhere = a_record("00000000-0000-4000-8000-00000000000a", namespace="elsewhere")
         assert (await client.put(elsewhere)).status == 200
-    settings: dict[str, Any] = {
-        "records_url": f"{records.url}/api/v1/jobs",
-        "records_token_file": records.token_file,
-        "namespaces": [api.namespace],
-    }
+    settings: dict[str, Any] = of_service(records) | {"namespaces": [api.namespace]}
     async with running_console(api.server, **settings) as console:
         await listed(console, lambda answer: answer["total"] == 1)
         seen: list[Any] = []
@@ -76,3 +100,60 @@ async def test_without_the_record_service_what_lives_is_listed_all_the_same(api:
         assert [row["name"] for row in found["items"]] == ["alive"]
         assert found["history"]["available"] is False
         assert "the record service cannot be asked" in found["history"]["message"]
+
+
+@pytest.fixture(params=[(200, 60.0, {3, 1}), (4, 60.0, {3, 1}), (4, 0.0, {1, 0})])
+def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The sizes of pages where so many records are fetched at once, for so many seconds."""
+    fetched, page_s, found = request.param
+    monkeypatch.setattr(history, "_FETCHED", fetched)
+    monkeypatch.setattr(history, "_PAGE_S", page_s)
+    return set(found)
+
+
+@pytest.mark.sandbox_only
+async def test_a_user_sees_the_past_of_its_namespaces_in_this_cluster_and_learns_of_no_other(
+    api: Api, records: RecordServiceProcess, sizes: set[int]
+) -> None:
+    # Nothing lives in the user's namespace. Of six records one is the user's; the others have the
+    # same namespace in other clusters, or none, or are of other namespaces.
+    await records.wait_until_ready()
+    mine = api.namespace
+    kinds: list[dict[str, Any]] = [
+        {"namespace": "theirs"},
+        {"namespace": mine, "cluster": "another"},
+        {"namespace": mine, "cluster": None},
+        {"namespace": "theirs"},
+        {"namespace": mine, "name": "old"},
+        {"namespace": "theirs"},
+    ]
+    uids = [f"00000000-0000-4000-8000-{number:012d}" for number in range(60)]
+    async with Client(records.url) as client:
+        for number, uid in enumerate(uids):
+            completed = f"2026-01-01T00:00:{number:02d}.5Z"
+            record = a_record(uid, completedAt=completed, **kinds[number % 6])
+            assert (await client.put(record)).status == 200
+    accounts = api.server.inside.server.accounts.by_token
+    accounts["admin"] = Account("admin")
+    accounts["rita"] = Account("rita", namespaces=frozenset({mine}), verbs=frozenset({"list"}))
+    try:
+        async with running_console(api.server, auth="token", **of_service(records)) as console:
+            console.session.headers["Authorization"] = "Bearer rita"
+            await listed(console, lambda _: True)
+            pages = await all_pages(console, "?limit=3")
+            rows = [row for page in pages for row in page["items"]]
+            assert [row["uid"] for row in rows] == uids[4::6][::-1]
+            assert {len(page["items"]) for page in pages} == sizes
+            assert {name for page in pages for name in page["namespaces"]} == {mine}
+            for page in pages[:-1]:
+                hidden = b64decode(page["next"] + "===", altchars=b"-_").decode()
+                assert not [uid for uid in uids if uid in hidden or uid in page["next"]]
+                assert "2026" not in hidden
+            for number in (0, 1, 2):
+                assert (await console.get(f"/api/jobs/{uids[number]}")).status == 404
+                assert (await console.get(f"/api/jobs/{uids[number]}/logs")).status == 404
+            assert (await console.get(f"/api/jobs/{uids[4]}")).status == 200
+            forged = (await console.get(f"/api/jobs?limit=3&cursor={FORGED}")).json
+            assert forged["error"]["reason"] == "BadRequest"
+    finally:
+        accounts.clear()
