@@ -83,7 +83,7 @@ class Follower:
             _logger.exception("a log cannot be followed")
             self.error = ApiServerError("the console failed to follow the log")
         else:
-            await self._take(b"", last=True)
+            await self._take(self._resume.end(), last=True)
         finally:
             self.ended.set()
 

@@ -1,13 +1,26 @@
 """Goes on with a log after its stream broke, without loss and without doubling.
 
-The API server can begin a log at a second (`sinceTime`), and with `timestamps=true` each line begins
-with its own time. So what is remembered is the time of the last line, how many lines had it, and how
-much of a line that is not complete has been passed on.
+With `timestamps=true` each line begins with its time, and with `sinceTime` the node leaves out lines
+from before a second. Times do not always rise: clocks are set back, and containers write at once. So
+what is remembered is how many lines of each of the last seconds were passed on. A stream that follows
+has just these lines first.
 """
 
+import re
+import time
+from datetime import datetime
 from typing import Final
 
+SECONDS: Final = 120
+"""Seconds, of those in which lines were written, that are remembered: for so long a clock may be set
+back without loss while a stream is broken."""
+
 _LONGEST_TIME: Final = 40
+_TIME: Final = re.compile(
+    rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII
+)
+_NO_TIME: Final = re.compile(rb"[^0-9TZ:.+-]")
+_NS: Final = 1_000_000_000
 
 
 class LineResume:
@@ -15,21 +28,31 @@ class LineResume:
 
     A line without a time, which a node may send about its own troubles, is passed on as it is. Where
     no line has one, the stream begins at the log's beginning each time, and bytes are counted.
+
+    Bound: `seconds` counts.
     """
 
-    def __init__(self) -> None:
-        self._last = b""  # the time of the last complete line
-        self._same = 0  # complete lines that had it
-        self._open = b""  # the time of the line that is not complete
+    def __init__(self, *, seconds: int = SECONDS) -> None:
+        self._limit: Final = seconds
+        self._kept: Final[dict[int, tuple[int, int]]] = {}  # second -> lines, the latest's time
+        self._forgotten: int | None = None  # the latest second that is remembered no more
+        self._open: int | None = None  # the time of the line that is not complete
         self._passed = 0  # bytes of it that were passed on
         self._timeless = 0  # bytes of lines without a time that were passed on
+        self._has_times = False
+        self._second_of: tuple[bytes, bytes, int] = (b"", b"", 0)
+        self._pending = b""  # what may be the beginning of a time
         self._begin()
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     @property
     def since(self) -> str:
         """The `sinceTime` to go on from; empty: from the beginning."""
-        found = self._last or self._open
-        return f"{found[:19].decode('ascii', 'replace')}Z" if found else ""
+        if self._forgotten is None:
+            return ""
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._forgotten + 1))
 
     def reopen(self) -> None:
         """Begin anew: the stream that follows has some of what was passed on already."""
@@ -40,7 +63,7 @@ class LineResume:
         found = bytearray()
         at = 0
         while at < len(part):
-            if self._time is None:
+            if not self._in_line:
                 at = self._read_time(part, at, found)
                 continue
             newline = part.find(b"\n", at)
@@ -51,53 +74,60 @@ class LineResume:
                 self._end_line()
         return bytes(found)
 
+    def end(self) -> bytes:
+        """Return what was held back, as it might have become a time: the log ends here."""
+        found = bytearray()
+        word, self._pending = self._pending, b""
+        self._no_time(word, found)
+        return bytes(found)
+
     def _begin(self) -> None:
         self._pending = b""
-        self._time: bytes | None = None
+        self._in_line = False
+        self._time: int | None = None  # of the line; None: it has none
         self._is_old = False
         self._skip = 0
-        self._skip_timeless = 0 if self.since else self._timeless
-        self._seen_same = 0  # lines of the last time that this stream has sent
+        self._skip_timeless = 0 if self._has_times else self._timeless
+        self._left = dict(self._kept)
 
     def _read_time(self, part: bytes, at: int, found: bytearray) -> int:
         """Read the time that a line begins with; returns where the text begins."""
-        room = _LONGEST_TIME - len(self._pending)
-        chunk = part[at : at + room]
-        ends = [n for n in (chunk.find(b" "), chunk.find(b"\n")) if n >= 0]
-        if not ends and len(chunk) < room:
+        chunk = part[at : at + _LONGEST_TIME - len(self._pending)]
+        end = _NO_TIME.search(chunk)
+        if end is None and len(self._pending) + len(chunk) < _LONGEST_TIME:
             self._pending += chunk
             return at + len(chunk)
-        taken = chunk[: min(ends) + 1] if ends else chunk
-        word = self._pending + taken
-        self._pending = b""
-        if word.endswith(b" ") and _is_time(word[:-1]):
-            self._start_line(word[:-1])
-            return at + len(taken)
-        # No time: the whole of it is text.
-        self._time, self._is_old, self._skip = b"", False, 0
+        taken = chunk[: end.end()] if end is not None else chunk
+        word, self._pending = self._pending + taken, b""
+        moment = self._moment(word[:-1]) if word.endswith(b" ") else None
+        if moment is None:
+            self._no_time(word, found)
+        else:
+            self._start_line(moment)
+        return at + len(taken)
+
+    def _no_time(self, word: bytes, found: bytearray) -> None:
+        """Take the beginning of a line that has no time: the whole of it is text."""
+        self._in_line, self._time, self._is_old = True, None, False
         self._text(word, found)
         if word.endswith(b"\n"):
             self._end_line()
-        return at + len(taken)
 
-    def _start_line(self, time: bytes) -> None:
-        self._time = time
-        self._skip = 0
-        key, last = _key(time), _key(self._last)
-        if self._last and key < last:
-            self._is_old = True
-        elif self._last and time == self._last and self._seen_same < self._same:
-            self._seen_same += 1
-            self._is_old = True
-        else:
-            self._is_old = False
-            if self._passed and time == self._open:
-                self._skip = self._passed
+    def _start_line(self, moment: int) -> None:
+        self._in_line, self._time, self._has_times = True, moment, True
+        lines, latest = self._left.get(moment // _NS, (0, 0))
+        self._is_old = lines > 0 and moment <= latest
+        if self._is_old:
+            self._left[moment // _NS] = (lines - 1, latest)
+            return
+        # Of a log, what was passed on comes first. All that follows is new, whatever its time.
+        self._left.clear()
+        self._skip = self._passed if moment == self._open else 0
 
     def _text(self, text: bytes, found: bytearray) -> None:
         if self._is_old:
             return
-        if not self._time:
+        if self._time is None:
             skipped = min(self._skip_timeless, len(text))
             self._skip_timeless -= skipped
             self._timeless += len(text) - skipped
@@ -108,31 +138,36 @@ class LineResume:
         new = text[skipped:]
         if not new:
             return
-        if not self._skip and self._time != self._open:
+        if self._time != self._open:
             self._open, self._passed = self._time, 0
         self._passed += len(new)
         found += new
 
     def _end_line(self) -> None:
-        time, is_old = self._time, self._is_old
-        self._time, self._is_old = None, False
-        if is_old or not time:
-            self._passed = 0 if not is_old else self._passed
+        moment = self._time
+        self._in_line = False
+        if moment is None or self._is_old:
             return
-        self._same = self._same + 1 if time == self._last else 1
-        self._seen_same = self._same
-        self._last = time
-        self._open, self._passed = b"", 0
+        self._open, self._passed = None, 0
+        second = moment // _NS
+        if self._forgotten is not None and second <= self._forgotten:
+            return
+        lines, latest = self._kept.get(second, (0, moment))
+        self._kept[second] = (lines + 1, max(latest, moment))
+        if len(self._kept) > self._limit:
+            self._forgotten = min(self._kept)
+            del self._kept[self._forgotten]
 
-
-def _is_time(word: bytes) -> bool:
-    return len(word) >= 20 and word[4:5] == b"-" and word[10:11] == b"T"  # noqa: PLR2004
-
-
-def _key(time: bytes) -> bytes:
-    """Return what orders times of one zone: fractions have any number of digits."""
-    return (
-        time.rstrip(b"Z").ljust(_LONGEST_TIME, b"0")
-        if b"." in time
-        else (time.rstrip(b"Z") + b".").ljust(_LONGEST_TIME, b"0")
-    )
+    def _moment(self, word: bytes) -> int | None:
+        """Return a time as nanoseconds since 1970; None: it is none."""
+        match = _TIME.fullmatch(word)
+        if match is None:
+            return None
+        clock, fraction, zone = match[1], match[2] or b"", match[3]
+        if self._second_of[:2] != (clock, zone):  # it is the same as the line's before, mostly
+            try:
+                read = datetime.fromisoformat((clock + zone).decode("ascii"))
+            except ValueError:
+                return None
+            self._second_of = (clock, zone, int(read.timestamp()))
+        return self._second_of[2] * _NS + int(fraction.ljust(9, b"0"))

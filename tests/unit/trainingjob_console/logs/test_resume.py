@@ -1,57 +1,153 @@
 """However often a stream breaks, and wherever: what is passed on is the log."""
 
+from dataclasses import dataclass
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainingjob_console.logs.resume import LineResume
 
-TIMES = [
-    b"2026-01-01T00:00:00.1Z",
-    b"2026-01-01T00:00:00.123456789Z",
-    b"2026-01-01T00:00:00.2Z",
-    b"2026-01-01T00:00:01Z",
-    b"2026-01-01T00:00:01.5Z",
-    b"2026-01-01T00:00:02.000000001Z",
+# One moment each, as nanoseconds since 1970 and in several ways of writing it.
+MOMENTS = [
+    (1_767_225_600_100_000_000, b"2026-01-01T00:00:00.1Z"),
+    (1_767_225_600_123_456_789, b"2026-01-01T00:00:00.123456789Z"),
+    (1_767_225_600_200_000_000, b"2026-01-01T02:00:00.2+02:00"),
+    (1_767_225_600_200_000_000, b"2026-01-01T00:00:00.200000000Z"),
+    (1_767_225_601_000_000_000, b"2026-01-01T00:00:01Z"),
+    (1_767_225_601_500_000_000, b"2025-12-31T18:30:01.5-05:30"),
+    (1_767_225_602_000_000_001, b"2026-01-01T00:00:02.000000001Z"),
+    (1_767_225_700_000_000_000, b"2026-01-01T00:01:40+00:00"),
 ]
-LINE = st.tuples(
-    st.sampled_from(TIMES), st.binary(max_size=12).map(lambda b: b.replace(b"\n", b"."))
-)
 
 
-def since(lines: list[tuple[bytes, bytes]], second: str) -> bytes:
-    """As the API server sends it: whole lines, each with its time, from a second on."""
-    return b"".join(t + b" " + text + b"\n" for t, text in lines if t[:19] >= second[:19].encode())
+@dataclass(frozen=True)
+class Line:
+    """A line of a log, as the node keeps it."""
+
+    moment: tuple[int, bytes]
+    text: bytes
+
+    @property
+    def shown(self) -> bytes:
+        return self.moment[1] + b" " + self.text + b"\n"
 
 
-@given(
-    lines=st.lists(LINE, max_size=12).map(
-        lambda found: sorted(found, key=lambda line: TIMES.index(line[0]))
+LINES = st.lists(
+    st.builds(
+        Line,
+        st.sampled_from(MOMENTS),
+        st.binary(max_size=12).map(lambda text: text.replace(b"\n", b".")),
     ),
-    breaks=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 50)), max_size=6),
+    max_size=12,
 )
-@settings(deadline=None, max_examples=400)
-def test_whatever_breaks_nothing_is_lost_or_doubled(
-    lines: list[tuple[bytes, bytes]], breaks: list[tuple[int, int]]
-) -> None:
-    resume, found = LineResume(), b""
+BREAKS = st.lists(st.tuples(st.integers(0, 500), st.integers(1, 50)), max_size=6)
+SECONDS = {f"2026-01-01T00:00:0{n}Z": 1_767_225_600 + n for n in range(10)} | {
+    "2026-01-01T00:01:40Z": 1_767_225_700
+}
+
+
+def sent(lines: list[Line], since: str) -> bytes:
+    """The stream of a node: each line with its time, those before a second are left out."""
+    least = SECONDS[since] * 10**9 if since else 0
+    return b"".join(line.shown for line in lines if line.moment[0] >= least)
+
+
+def passed_on(resume: LineResume, lines: list[Line], breaks: list[tuple[int, int]]) -> bytes:
+    """What is passed on of a stream that breaks after so many bytes, in parts of a size."""
+    found = b""
     for length, size in [*breaks, (10**6, 7)]:
-        stream = since(lines, resume.since)[:length]
+        stream = sent(lines, resume.since)[:length]
         resume.reopen()
         for at in range(0, len(stream), size):
             found += resume.feed(stream[at : at + size])
-    assert found == b"".join(text + b"\n" for _, text in lines)
+    return found + resume.end()
 
 
-def test_it_goes_on_from_the_second_of_the_last_line() -> None:
-    resume = LineResume()
+def log_of(lines: list[Line]) -> bytes:
+    return b"".join(line.text + b"\n" for line in lines)
+
+
+@given(lines=LINES, breaks=BREAKS)
+@settings(deadline=None, max_examples=500)
+def test_whatever_breaks_and_however_times_run_nothing_is_lost_or_doubled(
+    lines: list[Line], breaks: list[tuple[int, int]]
+) -> None:
+    assert passed_on(LineResume(), lines, breaks) == log_of(lines)
+
+
+@given(lines=LINES, breaks=BREAKS, seconds=st.integers(1, 3))
+@settings(deadline=None, max_examples=500)
+def test_where_times_rise_it_goes_on_from_the_last_seconds(
+    lines: list[Line], breaks: list[tuple[int, int]], seconds: int
+) -> None:
+    lines = sorted(lines, key=lambda line: line.moment[0])
+    assert passed_on(LineResume(seconds=seconds), lines, breaks) == log_of(lines)
+
+
+@given(lines=LINES, size=st.integers(1, 50))
+def test_a_stream_that_does_not_break_is_passed_on_whole(lines: list[Line], size: int) -> None:
+    resume, stream = LineResume(seconds=1), sent(lines, "")
+    found = b"".join(resume.feed(stream[at : at + size]) for at in range(0, len(stream), size))
+    assert found == log_of(lines)
+
+
+@given(
+    texts=st.lists(st.binary(max_size=12).map(lambda t: t.replace(b"\n", b".")), max_size=12),
+    before=st.integers(0, 12),
+    gone=st.integers(0, 12),
+)
+def test_a_log_that_was_rotated_loses_what_is_gone_and_no_more(
+    texts: list[bytes], before: int, gone: int
+) -> None:
+    # All within a second: a rotation ends the stream, and a program that writes much goes on.
+    times = [1_767_225_601_000_000_000 + n for n in range(len(texts))]
+    lines = [
+        Line((time, b"2026-01-01T00:00:01.%09dZ" % (time % 10**9)), text)
+        for time, text in zip(times, texts, strict=True)
+    ]
+    resume = LineResume(seconds=1)
+    found = resume.feed(sent(lines[:before], ""))
+    resume.reopen()
+    found += resume.feed(sent(lines[gone:], resume.since))
+    assert found == log_of(lines[:before] + lines[max(before, gone) :])
+
+
+def test_it_goes_on_from_the_seconds_that_it_remembers() -> None:
+    resume = LineResume(seconds=2)
     assert resume.since == ""
-    resume.feed(b"2026-01-01T00:00:01.999Z one\n2026-01-01T00:00:02.5Z tw")
-    assert resume.since == "2026-01-01T00:00:01Z"
+    resume.feed(b"2026-01-01T01:00:01.999+01:00 one\n2026-01-01T00:00:02.5Z two\n")
+    assert resume.since == ""
+    resume.feed(b"2026-01-01T00:00:03Z three\n2026-01-01T00:00:04Z fo")
+    assert resume.since == "2026-01-01T00:00:02Z"
 
 
-def test_a_line_without_a_time_is_passed_on() -> None:
-    text = b"failed to watch file: no space left on device\nx\n\n"
-    assert LineResume().feed(text) == text
+def test_what_is_remembered_of_a_log_is_bounded() -> None:
+    resume = LineResume(seconds=3)
+    for hour in range(24):
+        for minute in range(60):
+            resume.feed(b"2026-01-01T%02d:%02d:00Z x\n" % (hour, minute))
+    assert len(resume) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"failed to watch file: no space left on device\nx\n\n",
+        b"2026 was a year\n",
+        b"2026-01-01T00:00:00Znot\n",
+        b"2026-99-01T00:00:00Z x\n",
+        b"0" * 100,
+    ],
+)
+def test_a_line_without_a_time_is_passed_on(text: bytes) -> None:
+    resume = LineResume()
+    assert resume.feed(text) + resume.end() == text
+
+
+def test_what_can_be_no_time_is_passed_on_at_once() -> None:
+    assert LineResume().feed(b"3 of 4 ") == b"3 of 4 "
+    assert LineResume().feed(b"loading") == b"loading"
 
 
 @given(log=st.binary(max_size=200), breaks=st.lists(st.integers(0, 200), max_size=4))
@@ -62,5 +158,4 @@ def test_where_no_line_has_a_time_bytes_are_counted(log: bytes, breaks: list[int
         resume.reopen()
         for at in range(0, min(length, len(log)), 7):
             found += resume.feed(log[at : min(at + 7, length)])
-    assert log.startswith(found)
-    assert len(log) - len(found) <= 40  # what may yet become a time
+    assert found + resume.end() == log
