@@ -55,8 +55,10 @@ test-image-real: image-local cluster-build ## run the image on a real control pl
 	$(BIN)/python -m pytest tests/image --server=real --image $(IMAGE)
 
 e2e: $(VENV)/.ready-dev ## install the image on a real node of this machine, as root, and break it; or say why there can be none
-	@if $(BIN)/python -m hack.cluster can; then $(MAKE) --no-print-directory e2e-here; \
-	else test -z "$$TRAININGJOB_TEST_REQUIRE_NODE"; fi
+	@code=0; $(BIN)/python -m hack.cluster can || code=$$?; \
+	if [ $$code -eq 0 ]; then $(MAKE) --no-print-directory e2e-here; \
+	elif [ $$code -eq 3 ]; then echo "make e2e is skipped"; test -z "$$TRAININGJOB_TEST_REQUIRE_NODE"; \
+	else exit $$code; fi
 
 e2e-here: image-local cluster-build
 	@$(BIN)/python -m hack.cluster build node

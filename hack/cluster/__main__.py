@@ -3,7 +3,8 @@
 build   build the programs into the cache, once; with names, those operators of other projects, or
         `node`: what a real node needs beside them
 ready   exit 0 when the programs are there, 1 when not
-can     exit 0 when this machine can run a real node; else print why not, and exit 1
+can     exit 0 when this machine can run a real node; else print why not, and exit 3: every other
+        status is that of a failure, and says nothing of the machine
 up      start a control plane, print the path of its kubeconfig, stop it at Ctrl-C
 """
 
@@ -13,6 +14,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from hack.cluster.assets import AssetsError, build, find, say
 from hack.cluster.control_plane import ControlPlane
@@ -23,6 +25,8 @@ from hack.cluster.other_operators import ALL, build_operator
 from hack.cluster.process import StartError
 
 NODE = "node"
+CANNOT: Final = 3
+"""The exit status of `can` on a machine that cannot. A crash of Python's has 1, and wrong use 2."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -68,10 +72,10 @@ def _build(name: str) -> Path:
 
 
 def _can() -> int:
-    against = missing(STATE.parent)
+    against = missing(STATE)
     for reason in against:
         say(f"a real node cannot be had on this machine: {reason}")
-    return 1 if against else 0
+    return CANNOT if against else 0
 
 
 def _up(root: Path | None) -> None:

@@ -23,7 +23,7 @@ def real_node(
 ) -> Iterator[RealNode]:
     """Start a cluster of one node; what cannot have one says why."""
     engine = find_runner()
-    against = missing(STATE.parent) + ([] if engine else ["there is no Podman or Docker"])
+    against = missing(STATE) + ([] if engine else ["there is no Podman or Docker"])
     if against:
         why = f"a real node cannot be had on this machine: {'; '.join(against)}"
         if _REQUIRED in os.environ:

@@ -18,7 +18,7 @@ import yaml
 
 from hack.cluster.control_plane import ControlPlane, Options
 from hack.cluster.node import config
-from hack.cluster.node.bridge import ADDRESS, NAME, is_noted, make_bridge
+from hack.cluster.node.bridge import ADDRESS, NAME, make_bridge
 from hack.cluster.node.containerd import PAUSE_IMAGE, Containerd
 from hack.cluster.node.images import PYTHON_IMAGE, TRAINER
 from hack.cluster.node.others import refuse_beside_another_node
@@ -64,8 +64,7 @@ class RealNode:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as ending:
             fcntl.flock(ending.enter_context(_LOCK.open("w")), fcntl.LOCK_EX)
-            if not is_noted(STATE):  # else a run of ours was killed, and its rules are still there
-                refuse_beside_another_node()
+            refuse_beside_another_node(STATE)
             ending.callback(_keep_only_logs)
             ending.callback(remove_remains, STATE)
             self._remove_rules()

@@ -7,18 +7,25 @@ import contextlib
 from pathlib import Path
 from typing import Final
 
-from hack.cluster.node.bridge import IPTABLES, has_chain
+from hack.cluster.node.bridge import IPTABLES, has_chain, is_noted
 from hack.cluster.node.shell import NodeError
 
 _NODES: Final = frozenset({"kubelet", "k3s", "k3s-server", "k3s-agent", "k0s", "rke2", "microk8s"})
 
 
-def refuse_beside_another_node() -> None:
+def refuse_beside_another_node(state: Path) -> None:
     """Refuse to start where a node of another Kubernetes runs, or has left its Services' rules.
+
+    Where a node of ours was started and is not cleaned up, that is whose rules these are.
+
+    Args:
+        state: the folder of our node's state.
 
     Raises:
         NodeError: there is one. The message names what was found.
     """
+    if is_noted(state):
+        return
     found = [f"the process {name}" for name in sorted(_NODES & _running())]
     found += [
         f"the chain KUBE-SERVICES of {program}"

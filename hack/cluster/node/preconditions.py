@@ -1,10 +1,12 @@
 """What a machine must have and allow for a real node on it; what is missing is said before anything starts.
 
 A container or a hardened kernel can refuse each of these things, and a kubelet or a kube-proxy that
-finds out itself dies minutes later with words that name no cause. So each is tried, and undone.
+finds out itself dies minutes later with words that name no cause. So each is tried, and undone;
+what a probe that was killed has left, the next one removes.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -23,17 +25,22 @@ PROGRAMS: Final = ("containerd", "ctr", "runc", "iptables", "ip", "mount", "umou
 _PLUGINS: Final = ("bridge", "host-local", "loopback")
 _CONTROLLERS: Final = frozenset({"cpu", "memory", "pids"})
 _CGROUPS: Final = Path("/sys/fs/cgroup")
-_PROBE: Final = "trainingjob-probe"
+PROBE: Final = "trainingjob-probe"
+"""The name of all that is made to be removed at once, but for a bridge, whose name must be short."""
+_LOCK: Final = Path("/run/lock/trainingjob-probe.lock")
+_NAT: Final = ("iptables", "--table", "nat")
 _BRIDGE: Final = "trainingjob9"
 _FREE_BYTES: Final = 4 * 2**30
 _MEMORY_KIB: Final = 2 * 2**20
 
 
-def missing(disk: Path) -> list[str]:
+def missing(state: Path) -> list[str]:
     """Return what stands against a real node on this machine, each as a clause; nothing: it can be had.
 
+    What a killed run of ours has left stands against nothing: the next node removes it.
+
     Args:
-        disk: below which its state is to be.
+        state: the folder in which its state is to be.
     """
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         return ["it takes root on Linux"]  # without which nothing else can be tried
@@ -42,8 +49,9 @@ def missing(disk: Path) -> list[str]:
     absent += [f"{PLUGINS}/{name}" for name in _PLUGINS if not Path(PLUGINS, name).exists()]
     if absent:
         return [f"{', '.join(absent)} missing (on Debian: apt-get install {DEBIAN})"]
+    disk = state.parent
     checks: tuple[Callable[[], object], ...] = (
-        refuse_beside_another_node,
+        lambda: refuse_beside_another_node(state),
         _check_cgroups,
         _check_kernel_log,
         _check_sysctls,
@@ -52,7 +60,33 @@ def missing(disk: Path) -> list[str]:
         lambda: _check_overlay(disk),
         lambda: _check_room(disk),
     )
-    return [reason for check in checks for reason in _reasons(check)]
+    with _LOCK.open("w") as lock, contextlib.ExitStack() as undo:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the probes have the same names each time
+        _remove_probes(disk)
+        undo.callback(_remove_probes, disk)
+        return [reason for check in checks for reason in _reasons(check)]
+
+
+def _remove_probes(disk: Path) -> None:
+    """Remove what probes have made; none of it need be there."""
+    for command in (
+        (*_NAT, "--flush", PROBE),
+        (*_NAT, "--delete-chain", PROBE),
+        ("ip", "link", "delete", _BRIDGE),
+    ):
+        with contextlib.suppress(NodeError):
+            run(*command)
+    for folder in disk.glob(f"{PROBE}*"):
+        with contextlib.suppress(NodeError):
+            run("umount", folder / "m")
+        shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        (_cgroup_root() / PROBE).rmdir()
+
+
+def _cgroup_root() -> Path:
+    """Return where cgroups with a limit of memory are made: of version 2, or of version 1."""
+    return _CGROUPS if (_CGROUPS / "cgroup.controllers").exists() else _CGROUPS / "memory"
 
 
 def _reasons(check: Callable[[], object]) -> Iterator[str]:
@@ -63,21 +97,17 @@ def _reasons(check: Callable[[], object]) -> Iterator[str]:
 
 
 def _check_cgroups() -> None:
-    known = _CGROUPS / "cgroup.controllers"
-    if known.exists():
-        lacks = sorted(_CONTROLLERS - set(known.read_text().split()))
+    root = _cgroup_root()
+    if root == _CGROUPS:
+        lacks = sorted(_CONTROLLERS - set((root / "cgroup.controllers").read_text().split()))
         if lacks:
             raise NodeError(
                 f"the cgroup controllers {', '.join(lacks)} are not given to this machine"
             )
-        root = _CGROUPS
-    else:
-        root = _CGROUPS / "memory"
-        if not root.is_dir():
-            raise NodeError("there are no cgroups with a memory limit at /sys/fs/cgroup")
+    elif not root.is_dir():
+        raise NodeError("there are no cgroups with a memory limit at /sys/fs/cgroup")
     try:
-        (root / _PROBE).mkdir()
-        (root / _PROBE).rmdir()
+        (root / PROBE).mkdir()
     except OSError as error:
         raise NodeError(f"no cgroup can be made in {root}: {error.strerror}") from error
 
@@ -104,39 +134,32 @@ def _check_sysctls() -> None:
 
 
 def _check_bridge() -> None:
-    with contextlib.ExitStack() as undo:
-        run("ip", "link", "add", _BRIDGE, "type", "bridge")
-        undo.callback(run, "ip", "link", "delete", _BRIDGE)
-        run("unshare", "--net", "true")  # as each pod has it
+    run("ip", "link", "add", _BRIDGE, "type", "bridge")
+    run("unshare", "--net", "true")  # as each pod has it
 
 
 def _check_firewall() -> None:
-    nat = ("iptables", "--table", "nat")
-    with contextlib.ExitStack() as undo:
-        run(*nat, "--new-chain", _PROBE)
-        undo.callback(run, *nat, "--delete-chain", _PROBE)
-        undo.callback(run, *nat, "--flush", _PROBE)
-        # What kube-proxy's own rules are made of.
-        match = ("--match", "comment", "--comment", "probe", "--match", "statistic")
-        chance = ("--mode", "random", "--probability", "0.5", "--jump", "RETURN")
-        run(*nat, "--append", _PROBE, *match, *chance)
-        state = ("--match", "conntrack", "--ctstate", "NEW", "--jump", "RETURN")
-        run(*nat, "--append", _PROBE, *state)
-        run(*nat, "--append", _PROBE, "--jump", "MARK", "--or-mark", "0x4000")
+    run(*_NAT, "--new-chain", PROBE)
+    # What kube-proxy's own rules are made of.
+    match = ("--match", "comment", "--comment", "probe", "--match", "statistic")
+    chance = ("--mode", "random", "--probability", "0.5", "--jump", "RETURN")
+    run(*_NAT, "--append", PROBE, *match, *chance)
+    state = ("--match", "conntrack", "--ctstate", "NEW", "--jump", "RETURN")
+    run(*_NAT, "--append", PROBE, *state)
+    run(*_NAT, "--append", PROBE, "--jump", "MARK", "--or-mark", "0x4000")
 
 
 def _check_overlay(disk: Path) -> None:
     """Images lie on one another by overlayfs, which does not lie on another overlayfs."""
-    with tempfile.TemporaryDirectory(prefix=_PROBE, dir=disk) as name:
-        lower, upper, work, merged = (Path(name, each) for each in ("l", "u", "w", "m"))
-        for each in (lower, upper, work, merged):
-            each.mkdir()
-        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
-        try:
-            run("mount", "-t", "overlay", "overlay", "-o", options, merged)
-        except NodeError as error:
-            raise NodeError(f"no overlayfs can be mounted below {disk}: {error}") from error
-        run("umount", merged)
+    folder = Path(tempfile.mkdtemp(prefix=PROBE, dir=disk))
+    lower, upper, work, merged = (folder / each for each in ("l", "u", "w", "m"))
+    for each in (lower, upper, work, merged):
+        each.mkdir()
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    try:
+        run("mount", "-t", "overlay", "overlay", "-o", options, merged)
+    except NodeError as error:
+        raise NodeError(f"no overlayfs can be mounted below {disk}: {error}") from error
 
 
 def _check_room(disk: Path) -> None:
