@@ -10,7 +10,7 @@ from trainingjob_api.constants import GROUP, PLURAL_TRAINING_JOBS
 from trainingjob_console.access.caller import LOCAL_USER, Caller
 from trainingjob_console.access.cookie import is_token, read_token
 from trainingjob_console.access.origin import Origins, is_local, is_secure
-from trainingjob_console.access.reviews import Reviews
+from trainingjob_console.access.reviews import Reviews, digest
 from trainingjob_console.errors import ForbiddenError, UnauthorizedError
 from trainingjob_console.jobs.filters import Visible
 from trainingjob_console.settings import Settings
@@ -38,6 +38,7 @@ class Gate:
         self._reviews: Final = reviews
         self._namespaces: Final = namespaces
         self._origins: Final = Origins(settings)
+        self._on_log_out: Final[list[Callable[[str], None]]] = []
 
     async def caller(self, connection: HTTPConnection) -> Caller:
         """Return who asks.
@@ -70,6 +71,10 @@ class Gate:
             return header if is_token(header) else ""
         return read_token(connection.cookies, secure=self.is_secure(connection))
 
+    def key_of(self, connection: HTTPConnection) -> str:
+        """Return the `key` of the caller that this will turn out to be, if it is let in."""
+        return digest(self.token_of(connection)) if self._needs_token else LOCAL_USER.key
+
     def is_secure(self, connection: HTTPConnection) -> bool:
         """Return True if the browser speaks TLS."""
         return is_secure(connection, self._settings.origins)
@@ -95,9 +100,15 @@ class Gate:
         self._origins.check_host(connection)
         self._origins.check(connection, header_token=bool(_bearer(connection)))
 
-    def forget(self, token: str) -> None:
-        """Forget a token: its user has logged out."""
+    def log_out(self, token: str) -> None:
+        """Forget a token, and tell the listeners: its user has logged out."""
         self._reviews.forget(token)
+        for listener in self._on_log_out:
+            listener(digest(token))
+
+    def on_log_out(self, listener: Callable[[str], None]) -> None:
+        """Call the listener with the `key` of each caller that logs out."""
+        self._on_log_out.append(listener)
 
     async def visible(self, caller: Caller, namespace: str = "") -> Visible:
         """Return the test for namespaces whose jobs the user may list.

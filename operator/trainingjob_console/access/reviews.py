@@ -96,6 +96,11 @@ class Remembered(Generic[K, V]):
         self._values.pop(key, None)
 
 
+def digest(token: str) -> str:
+    """Return the name of a token by which it is remembered, and which does not reveal it."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
 class Reviews:
     """Asks the API server about tokens, with those tokens."""
 
@@ -112,7 +117,7 @@ class Reviews:
             UnauthorizedError: it is nobody's, or not any more.
             ApiServerError: the API server does not answer.
         """
-        key = hashlib.sha256(token.encode()).hexdigest()
+        key = digest(token)
         found = await self.owners.get(
             key,
             lambda: self._ask_owner(token, key),
@@ -124,7 +129,7 @@ class Reviews:
 
     def forget(self, token: str) -> None:
         """Forget a token: its user has logged out."""
-        self.owners.forget(hashlib.sha256(token.encode()).hexdigest())
+        self.owners.forget(digest(token))
 
     async def may(
         self,

@@ -78,11 +78,11 @@ class SessionApi:
         return response
 
     async def log_out(self, request: Request) -> Response:
-        """Take the cookie away."""
+        """Take the cookie away, and end what is open with it: other tabs have the same cookie."""
         gate = self._parts.gate
         gate.check_origin(request)
         if token := gate.token_of(request):
-            gate.forget(token)
+            gate.log_out(token)
         response = Response(status_code=204)
         set_token(response, "", secure=gate.is_secure(request))
         return response

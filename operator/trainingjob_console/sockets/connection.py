@@ -49,6 +49,7 @@ class Connection:
         limits: Limits,
         opener: Opener,
         recheck: Callable[[], Awaitable[bool]],
+        ending: "asyncio.Future[EndedError]",
     ) -> None:
         """Begin nothing yet.
 
@@ -58,12 +59,14 @@ class Connection:
             limits: of the hub.
             opener: makes what a subscription asks for. Raises RequestError.
             recheck: returns True if the user may still be here.
+            ending: done once others want the socket to end, with the reason.
         """
         self._receive: Final = receive
         self._send_message: Final = send
         self._limits: Final = limits
         self._opener: Final = opener
         self._recheck: Final = recheck
+        self._ending: Final = ending
         self._control: Final[deque[str]] = deque()
         self._subscriptions: Final[dict[int, Subscription]] = {}
         self._tasks: Final[dict[int, asyncio.Task[None]]] = {}
@@ -90,8 +93,11 @@ class Connection:
     async def live(self) -> EndedError:
         """Serve the socket until its end, and return why it came."""
         tasks = [asyncio.create_task(each()) for each in (self._read, self._write, self._watch)]
+        watched: list[asyncio.Future[Any]] = [*tasks, self._ending]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            if self._ending in done:
+                return self._ending.result()
             error = next(iter(done)).exception()
         finally:
             await self._stop(tasks)

@@ -1,8 +1,11 @@
 """All sockets: who is let in, what they subscribe to, and what is left when they are gone: nothing."""
 
+import asyncio
 import logging
 import secrets
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from starlette.requests import HTTPConnection
@@ -11,11 +14,11 @@ from starlette.types import Receive, Scope, Send
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.gate import Gate
 from trainingjob_console.answers import refuse
-from trainingjob_console.errors import BusyError, RequestError
+from trainingjob_console.errors import BusyError, RequestError, UnauthorizedError
 from trainingjob_console.sockets import frames
 from trainingjob_console.sockets.admission import Admission
 from trainingjob_console.sockets.budget import Budget
-from trainingjob_console.sockets.connection import Connection
+from trainingjob_console.sockets.connection import Connection, EndedError
 from trainingjob_console.sockets.frames import Subscribe
 from trainingjob_console.sockets.job_topics import JobTopics, TopicKey
 from trainingjob_console.sockets.limits import MAX_LOG_SUBSCRIPTIONS, PROTOCOL, Limits
@@ -30,6 +33,7 @@ from trainingjob_console.sockets.subscriptions import (
     Subscription,
 )
 
+Ending = asyncio.Future[EndedError]
 _logger = logging.getLogger(__name__)
 
 
@@ -70,6 +74,8 @@ class Hub:
         self._logs: Final = logs
         self._housekeeping: Final = housekeeping
         self._epoch: Final = secrets.token_hex(4)
+        self._endings: Final[dict[str, set[Ending]]] = {}
+        gate.on_log_out(self.log_out)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket from its request to its end: an application of ASGI."""
@@ -78,16 +84,38 @@ class Hub:
         try:
             # A place first: who asks is asked about at the API server, which takes a moment.
             self._gate.check_origin(connection)
-            with self.admission.place(address) as place:
+            key = self._gate.key_of(connection)
+            with self.admission.place(address) as place, self._ending(key) as ending:
                 caller = await self._gate.caller(connection)
+                if ending.done():
+                    raise UnauthorizedError("you have just logged out")
                 place.take_for(caller.key)
-                await self._serve(
-                    Visitor(self, self._gate, caller, connection), scope, receive, send
-                )
+                visitor = Visitor(self, self._gate, caller, connection)
+                await self._serve(visitor, ending, scope, receive, send)
         except RequestError as error:
             await refuse(error)(scope, receive, send)
 
-    async def _serve(self, visitor: "Visitor", scope: Scope, receive: Receive, send: Send) -> None:
+    def log_out(self, key: str) -> None:
+        """End all sockets of a caller, and those that are just being let in."""
+        for ending in self._endings.get(key, ()):
+            if not ending.done():
+                ending.set_result(EndedError(1008, "logged-out"))
+
+    @contextmanager
+    def _ending(self, key: str) -> Iterator[Ending]:
+        """Yield what is done once the caller logs out."""
+        ending: Ending = asyncio.get_running_loop().create_future()
+        self._endings.setdefault(key, set()).add(ending)
+        try:
+            yield ending
+        finally:
+            self._endings[key].discard(ending)
+            if not self._endings[key]:
+                del self._endings[key]
+
+    async def _serve(
+        self, visitor: "Visitor", ending: Ending, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         await receive()  # the request itself
         accepted = PROTOCOL if PROTOCOL in scope["subprotocols"] else None
         await send({"type": "websocket.accept", "subprotocol": accepted})
@@ -97,6 +125,7 @@ class Hub:
             limits=self.limits,
             opener=visitor.open,
             recheck=visitor.recheck,
+            ending=ending,
         ).live()
         self.closed[ended.reason] += 1
         if ended.reason not in ("client", "shutdown"):

@@ -67,7 +67,9 @@ function connect() {
   };
   made.onmessage = (event) => received(event.data);
   made.onclose = (event) => {
-    if (socket === made) lost(event.code);
+    // Somebody has logged out in another tab, or the token has ended: nothing of that user stays in sight.
+    if (["logged-out", "rights"].includes(event.reason)) location.reload();
+    else if (socket === made) lost(event.code);
   };
 }
 

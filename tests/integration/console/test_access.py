@@ -90,6 +90,26 @@ async def test_each_user_sees_and_does_what_the_api_server_lets_it(
     assert not [secret for secret in ALL if secret[:20] in caplog.text]
 
 
+async def test_a_log_out_in_one_tab_ends_the_sockets_of_all_tabs_with_that_token(
+    guarded: ConsoleUnderTest,
+) -> None:
+    async with browser_of(guarded, ADMIN) as ada:
+        tabs = [await guarded.socket(ADMIN) for _ in range(2)]
+        other = await guarded.socket(READER)
+        assert [tab.status for tab in (*tabs, other)] == [101] * 3
+        for tab in (*tabs, other):
+            await tab.send({"type": "sub", "id": 1, "kind": "jobs"})
+        assert (await ada.post("/api/logout", {})).status == 204
+        for tab in tabs:
+            while await tab.receive() is not None:
+                pass
+            assert (tab.close_code, tab.close_reason) == (1008, "logged-out")
+        await other.send({"type": "unsub", "id": 1})
+        assert (await other.receive_kind("end"))["reason"] == "unsubscribed"
+        for tab in (*tabs, other):
+            tab.close()
+
+
 async def test_without_a_known_token_nothing_is_shown(
     guarded: ConsoleUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:

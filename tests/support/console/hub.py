@@ -31,9 +31,21 @@ class PlayedGate:
     def __init__(self) -> None:
         self.refused: set[str] = set()
         self.namespaces: set[str] | None = None
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.asked = 0
+        self.log_out: Callable[[str], None] = lambda key: None
+
+    def on_log_out(self, listener: Callable[[str], None]) -> None:
+        self.log_out = listener
+
+    def key_of(self, connection: HTTPConnection) -> str:
+        return connection.query_params.get("user", "anna")
 
     async def caller(self, connection: HTTPConnection) -> Caller:
-        name = connection.query_params.get("user", "anna")
+        name = self.key_of(connection)
+        self.asked += 1
+        await self.answers.wait()
         if name in self.refused:
             raise UnauthorizedError("log in")
         return Caller(name=name, key=name)

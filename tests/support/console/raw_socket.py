@@ -18,10 +18,17 @@ class RawSocket:
         self.head = head
         self._buffer = rest
         self.close_code: int | None = None
+        self.close_reason = ""
 
     @classmethod
     async def connect(
-        cls, port: int, path: str = "/ws", *, receive_buffer: int = 0, origin: str | None = None
+        cls,
+        port: int,
+        path: str = "/ws",
+        *,
+        receive_buffer: int = 0,
+        origin: str | None = None,
+        token: str = "",
     ) -> Self:
         """Connect and ask for the upgrade; `head` is what was answered."""
         loop = asyncio.get_running_loop()
@@ -39,6 +46,7 @@ class RawSocket:
             "Sec-WebSocket-Version: 13",
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
             "Sec-WebSocket-Protocol: trainingjob.v1",
+            *((f"Authorization: Bearer {token}",) if token else ()),
         )
         await loop.sock_sendall(sock, ("\r\n".join(lines) + "\r\n\r\n").encode())
         found = b""
@@ -68,6 +76,7 @@ class RawSocket:
                 opcode, data = found
                 if opcode == 8:
                     self.close_code = struct.unpack("!H", data[:2])[0] if data else 1005
+                    self.close_reason = data[2:].decode()
                     return None
                 if opcode == 1:
                     frame: dict[str, Any] = json.loads(data)

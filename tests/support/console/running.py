@@ -5,10 +5,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from tests.support.apiserver.api import ApiServerUnderTest
+from tests.support.console.raw_socket import RawSocket
 from trainingjob_console.server import Console
 from trainingjob_console.settings import Settings
 
@@ -46,6 +48,10 @@ class ConsoleUnderTest:
             is_json = response.content_type == "application/json"
             parsed = await response.json() if is_json else None
             return Answer(response.status, dict(response.headers), text, parsed)
+
+    async def socket(self, token: str = "") -> RawSocket:
+        """A WebSocket of its own, as of one more tab."""
+        return await RawSocket.connect(urlsplit(self.url).port or 80, token=token)
 
     async def get(self, path: str, **arguments: Any) -> Answer:
         """A GET."""

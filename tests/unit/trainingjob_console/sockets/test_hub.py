@@ -177,6 +177,29 @@ async def test_rights_that_are_taken_away_end_lists_and_sockets() -> None:
         page.close()
 
 
+async def test_a_log_out_ends_every_socket_of_the_user_and_one_that_is_being_let_in() -> None:
+    async with running_hub() as running:
+        users = ("anna", "anna", "bob")
+        tabs = [await RawSocket.connect(running.port, f"/ws?user={user}") for user in users]
+        running.gate.answers.clear()
+        late = asyncio.create_task(RawSocket.connect(running.port))
+        await until(lambda: running.gate.asked == 4)
+        running.gate.log_out("anna")
+        running.gate.answers.set()
+        assert (await late).status == 401
+        for tab in tabs[:2]:
+            assert await tab.receive() is None
+            assert (tab.close_code, tab.close_reason) == (1008, "logged-out")
+        assert running.hub.closed == {"logged-out": 2}
+        await tabs[2].send({"type": "sub", "id": 1, "kind": "housekeeping"})
+        await tabs[2].receive_kind("delta")
+        again = await RawSocket.connect(running.port)
+        assert again.status == 101
+        for tab in (*tabs, again, late.result()):
+            tab.close()
+        await until(lambda: nothing_is_left(running))
+
+
 async def test_a_restart_says_so_and_waits_for_no_reader() -> None:
     async with running_hub() as running:
         page, deaf = [await RawSocket.connect(running.port) for _ in range(2)]
