@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Final, Protocol
 
+from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import ApiServerError, RequestError
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.logs.pieces import incomplete, pieces_of
@@ -37,36 +37,83 @@ class Reader(Protocol):
         ...
 
 
+class Seat:
+    """The place of one reader at a follower.
+
+    Attributes:
+        caller: who reads. The API server may be asked in this user's name.
+    """
+
+    def __init__(self, follower: "Follower", caller: Caller) -> None:
+        self.caller: Final = caller
+        self.follower: Final = follower
+        self._over: Final[asyncio.Future[str]] = asyncio.get_running_loop().create_future()
+
+    async def end(self) -> str:
+        """Wait for the end of the log, and return the reason.
+
+        Raises:
+            RequestError: the log cannot be followed, or not in this user's name any more.
+        """
+        return await asyncio.shield(self._over)
+
+    def close(self, reason: str | RequestError) -> None:
+        """Say that this is the end for the reader."""
+        if self._over.done():
+            return
+        if isinstance(reason, str):
+            self._over.set_result(reason)
+        else:
+            self._over.set_exception(reason)
+            self._over.exception()  # it may be that the reader has gone
+
+
 class Follower:
     """Reads one log from its beginning, so that places in it are known, and goes on after a break.
+
+    It asks in the name of one of its readers. Where the API server refuses that one, it is the end
+    for this user, and the next reader's name is taken.
 
     Bound: `WINDOW` bytes are kept; readers have rings of their own.
     """
 
-    def __init__(self, kube: Kube, log: PodLog, token: str | None) -> None:
+    def __init__(self, kube: Kube, log: PodLog) -> None:
         self.log: Final = log
-        self.token: Final = token
         self.position = 0
         self.readers: Final[dict[Reader, int]] = {}
-        self.ended: Final = asyncio.Event()
-        self.reason = _FINISHED
-        self.error: RequestError | None = None
+        self.seats: Final[dict[Seat, Reader | None]] = {}
+        self.is_over = False
         self._kube: Final = kube
         self._resume: Final = LineResume()
         self._window: Final = bytearray()
         self._slow: set[Reader] = set()  # not waited for
         self._rest = b""  # the beginning of a character
 
-    def attach(self, ring: Reader, offset: int) -> bool:
+    def enter(self, caller: Caller) -> Seat:
+        """Give a reader a place."""
+        seat = Seat(self, caller)
+        self.seats[seat] = None
+        return seat
+
+    def attach(self, seat: Seat, ring: Reader, offset: int) -> bool:
         """Send a ring all from an offset on. False: it is not kept any more."""
         start = self.position - len(self._window)
         if offset < start:
             return False
+        if seat not in self.seats:
+            return True  # it was refused, and waits for nothing but to hear of it
+        self.seats[seat] = ring
         self.readers[ring] = offset
         for piece in pieces_of(offset, bytes(self._window[offset - start :])):
             ring.put(piece)
             self.readers[ring] = piece.following
         return True
+
+    def leave(self, seat: Seat) -> None:
+        """Send a reader nothing more."""
+        ring = self.seats.pop(seat, None)
+        if ring is not None:
+            self.readers.pop(ring, None)
 
     @property
     def window_start(self) -> int:
@@ -74,44 +121,67 @@ class Follower:
         return self.position - len(self._window)
 
     async def run(self) -> None:
-        """Follow until the log ends. What went wrong is in `error`."""
+        """Follow until the log ends, and tell all readers why."""
+        reason: str | RequestError = ApiServerError("the console failed to follow the log")
         try:
-            self.reason = await self._follow()
+            reason = await self._follow()
+            await self._take(self._resume.end(), last=True)
         except RequestError as error:
-            self.error = error
+            reason = error
         except Exception:
             _logger.exception("a log cannot be followed")
-            self.error = ApiServerError("the console failed to follow the log")
-        else:
-            await self._take(self._resume.end(), last=True)
         finally:
-            self.ended.set()
+            self.is_over = True
+            for seat in list(self.seats):
+                seat.close(reason)
 
     async def _follow(self) -> str:
         pause = _AGAIN_S[0]
         while True:
             before = self.position
-            try:
-                log = await state_of(self._kube, self.token, self.log)
-                if log is None:
-                    return _ARCHIVED
-                if log.begun:
-                    self._resume.reopen()
-                    async with open_log(
-                        self._kube, self.token, log, follow=True, since=self._resume.since
-                    ) as parts:
-                        async for part in parts:
-                            await self._take(self._resume.feed(part))
-                    # The container had ended before, so this was all of it.
-                    if log.ended:
-                        return _FINISHED
-            except ApiServerError as error:
-                if error.status in _REFUSED:
-                    raise
+            seat = next(iter(self.seats), None)
+            if seat is not None:
+                try:
+                    ended = await self._read_as(seat.caller)
+                except ApiServerError as error:
+                    ended = ""
+                    if error.status in _REFUSED:
+                        self._refuse(seat.caller, error)
+                        if self.seats:
+                            continue
+                        raise
+                if ended:
+                    return ended
             if self.position > before:
                 pause = _AGAIN_S[0]
             await asyncio.sleep(pause)
             pause = min(2 * pause, _AGAIN_S[1])
+
+    async def _read_as(self, caller: Caller) -> str:
+        """Read on until the stream ends; returns why the log has ended; empty: it has not.
+
+        Raises:
+            ApiServerError: it cannot be read in this user's name, or the stream broke.
+        """
+        log = await state_of(self._kube, caller.token, self.log)
+        if log is None:
+            return _ARCHIVED
+        if not log.begun:
+            return ""
+        self._resume.reopen()
+        async with open_log(
+            self._kube, caller.token, log, follow=True, since=self._resume.since
+        ) as parts:
+            async for part in parts:
+                await self._take(self._resume.feed(part))
+        # If the container had ended before, this was all of it.
+        return _FINISHED if log.ended else ""
+
+    def _refuse(self, caller: Caller, error: RequestError) -> None:
+        """It is the end for every reader with this token."""
+        for seat in [each for each in self.seats if each.caller.token == caller.token]:
+            self.leave(seat)
+            seat.close(error)
 
     async def _take(self, new: bytes, *, last: bool = False) -> None:
         data = self._rest + new
@@ -150,69 +220,3 @@ class Follower:
                 self._slow |= full
                 return
             await asyncio.sleep(_LOOK_S)
-
-
-class Followers:
-    """The logs that are followed, one upstream each; at most `limit`, then none more is begun.
-
-    One goes `linger_s` after its last reader: a page that reloads finds it still there.
-    """
-
-    def __init__(self, kube: Kube, *, limit: int = 256, linger_s: float = 10.0) -> None:
-        self.limit: Final = limit
-        self._kube: Final = kube
-        self._linger_s: Final = linger_s
-        self._running: Final[dict[tuple[str, str], Follower]] = {}
-        self._tasks: Final[dict[tuple[str, str], asyncio.Task[None]]] = {}
-        self._idle: Final[dict[tuple[str, str], asyncio.TimerHandle]] = {}
-        self._users: Final[dict[tuple[str, str], int]] = {}
-
-    def __len__(self) -> int:
-        return len(self._running)
-
-    def enter(self, log: PodLog, token: str | None, busy: Callable[[], RequestError]) -> Follower:
-        """Return the follower of a log, which the caller leaves again.
-
-        Raises:
-            RequestError: what `busy` returns, at the limit.
-        """
-        key = (log.uid, log.container)
-        found = self._running.get(key)
-        if found is None or found.ended.is_set():
-            self._end(key)
-            if len(self._running) >= self.limit:
-                raise busy()
-            found = self._running[key] = Follower(self._kube, log, token)
-            self._tasks[key] = asyncio.create_task(found.run(), name="log")
-            self._users[key] = 0
-        self._users[key] += 1
-        if (timer := self._idle.pop(key, None)) is not None:
-            timer.cancel()
-        return found
-
-    def leave(self, follower: Follower, ring: Reader) -> None:
-        """Forget one reader."""
-        follower.readers.pop(ring, None)
-        key = (follower.log.uid, follower.log.container)
-        if self._running.get(key) is not follower:
-            return
-        self._users[key] -= 1
-        if not self._users[key]:
-            wait = 0 if follower.ended.is_set() else self._linger_s
-            loop = asyncio.get_running_loop()
-            self._idle[key] = loop.call_later(wait, self._end, key)
-
-    async def close(self) -> None:
-        """End all."""
-        tasks = list(self._tasks.values())
-        for key in list(self._running):
-            self._end(key)
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _end(self, key: tuple[str, str]) -> None:
-        self._running.pop(key, None)
-        self._users.pop(key, None)
-        if (timer := self._idle.pop(key, None)) is not None:
-            timer.cancel()
-        if (task := self._tasks.pop(key, None)) is not None:
-            task.cancel()

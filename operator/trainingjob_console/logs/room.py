@@ -1,16 +1,17 @@
 """The logs of jobs: which there are, and following them for a socket. Rights are looked at here."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.gate import Gate
-from trainingjob_console.errors import BusyError, ForbiddenError, NotFoundError
+from trainingjob_console.errors import BusyError, ForbiddenError, NotFoundError, RequestError
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.logs.archive import Archive, Body, archive_name
-from trainingjob_console.logs.follower import Follower, Followers
+from trainingjob_console.logs.follower import Seat
+from trainingjob_console.logs.followers import Followers
 from trainingjob_console.logs.merged import Merged, RankLines
 from trainingjob_console.logs.pieces import incomplete, pieces_of
 from trainingjob_console.logs.pods import MAIN, PodLog, logs_of_job
@@ -20,6 +21,7 @@ from trainingjob_console.sockets.log_ring import LogRing
 
 _ROOM_S: Final = 0.05
 _MAX_CATCH_UPS: Final = 3
+_REFUSED: Final = (401, 403)
 _MAX_MERGED: Final = 64
 """Ranks whose live logs one page follows merged."""
 
@@ -34,6 +36,8 @@ class LogRoom:
         index: JobIndex,
         archives: ArchiveReader,
         past: Callable[[str], Awaitable[str]],
+        *,
+        recheck_s: float = 30.0,
     ) -> None:
         """Read nothing yet.
 
@@ -43,7 +47,9 @@ class LogRoom:
             index: the jobs that live.
             archives: the log volume.
             past: returns the namespace of a job of the history by its uid; empty: it has none.
+            recheck_s: seconds between two looks at the rights of one who follows a log.
         """
+        self._recheck_s: Final = recheck_s
         self._kube: Final = kube
         self._gate: Final = gate
         self._index: Final = index
@@ -69,9 +75,12 @@ class LogRoom:
         where = job.namespace if job is not None else await self._past(uid)
         if not where or not (await self._gate.visible(caller, where))(where):
             raise NotFoundError("there is no such job, or you may not list it")
-        if not await self._gate.may(caller, "get", "pods", where, subresource="log"):
-            raise ForbiddenError(f"you may not read logs in {where} (get pods/log)")
+        await self._check(caller, where)
         return Place(caller, uid, where)
+
+    async def _check(self, caller: Caller, namespace: str) -> None:
+        if not await self._gate.may(caller, "get", "pods", namespace, subresource="log"):
+            raise ForbiddenError(f"you may not read logs in {namespace} (get pods/log)")
 
     async def sources(self, place: Place) -> list[dict[str, Any]]:
         """Return the logs that there are: live ones, then archived ones, the newest first."""
@@ -120,39 +129,56 @@ class LogRoom:
         if wanted.kind == "archive":
             return "archived"
         if wanted.kind == "live":
-            return await self._follow_one(caller, await self.pod_log(place, wanted), offset, ring)
-        return await self._follow_all(place, ring)
+            log = await self.pod_log(place, wanted)
+            return await self._while_allowed(place, self._follow_one(place, log, offset, ring))
+        return await self._while_allowed(place, self._follow_all(place, ring))
 
-    async def _follow_one(self, caller: Caller, log: PodLog, offset: int, ring: LogRing) -> str:
-        follower = self._enter(log, caller)
+    async def _while_allowed(self, place: Place, work: Coroutine[Any, Any, str]) -> str:
+        """Do this for as long as the user may read logs: a follower asks in another's name, too.
+
+        Raises:
+            RequestError: the right or the token is gone, or the work raised it.
+        """
+        task = asyncio.create_task(work)
         try:
-            await self._catch_up(follower, caller, offset, ring)
-            await follower.ended.wait()
-            if follower.error is not None:
-                raise follower.error
-            return follower.reason
+            while not (await asyncio.wait([task], timeout=self._recheck_s))[0]:
+                try:
+                    await self._check(place.caller, place.namespace)
+                except RequestError as error:
+                    # A server that does not answer takes no right away.
+                    if error.status in _REFUSED:
+                        raise
+            return task.result()
         finally:
-            self.followers.leave(follower, ring)
+            task.cancel()
+            await asyncio.wait([task])
 
-    def _enter(self, log: PodLog, caller: Caller) -> Follower:
+    async def _follow_one(self, place: Place, log: PodLog, offset: int, ring: LogRing) -> str:
+        seat = self._enter(log, place.caller)
+        try:
+            await self._catch_up(seat, offset, ring)
+            return await seat.end()
+        finally:
+            self.followers.leave(seat)
+
+    def _enter(self, log: PodLog, caller: Caller) -> Seat:
         return self.followers.enter(
-            log, caller.token, lambda: BusyError("too many logs are followed: try again later")
+            log, caller, lambda: BusyError("too many logs are followed: try again later")
         )
 
-    async def _catch_up(
-        self, follower: Follower, caller: Caller, offset: int, ring: LogRing
-    ) -> None:
+    async def _catch_up(self, seat: Seat, offset: int, ring: LogRing) -> None:
         """Bring a reader to where the follower is, as fast as it reads and no faster."""
+        follower = seat.follower
         for _ in range(_MAX_CATCH_UPS):
             is_new = follower.position < offset or follower.position == 0
-            if not is_new and follower.attach(ring, offset):
+            if not is_new and follower.attach(seat, ring, offset):
                 return
             if follower.log.begun:
-                offset = await self._read_on(follower.log, caller, offset, ring)
-            if follower.attach(ring, offset):
+                offset = await self._read_on(follower.log, seat.caller, offset, ring)
+            if follower.attach(seat, ring, offset):
                 return
         ring.skip(offset, follower.window_start)
-        follower.attach(ring, follower.window_start)
+        follower.attach(seat, ring, follower.window_start)
 
     async def _read_on(self, log: PodLog, caller: Caller, offset: int, ring: LogRing) -> int:
         position, rest = 0, b""
@@ -178,17 +204,15 @@ class LogRoom:
         if len(logs) > _MAX_MERGED:
             raise BusyError(f"more than {_MAX_MERGED} ranks: choose one")
         merged = Merged(ring)
-        followers: list[tuple[Follower, RankLines]] = []
+        seats: list[tuple[Seat, RankLines]] = []
         try:
             for log in logs:
-                follower = self._enter(log, place.caller)
-                mouth = merged.of_rank(log.rank)
-                followers.append((follower, mouth))
-                follower.attach(mouth, follower.window_start)
-            for follower, _ in followers:
-                await follower.ended.wait()
+                seat, mouth = self._enter(log, place.caller), merged.of_rank(log.rank)
+                seats.append((seat, mouth))
+                seat.follower.attach(seat, mouth, seat.follower.window_start)
+            await asyncio.gather(*(seat.end() for seat, _ in seats))
             return "finished"
         finally:
-            for follower, mouth in followers:
-                self.followers.leave(follower, mouth)
+            for seat, mouth in seats:
+                self.followers.leave(seat)
                 mouth.close()

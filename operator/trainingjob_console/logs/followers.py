@@ -1,0 +1,73 @@
+"""All logs that are followed: one follower each, for as long as there are readers."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from trainingjob_console.access.caller import Caller
+from trainingjob_console.errors import RequestError
+from trainingjob_console.kube.client import Kube
+from trainingjob_console.logs.follower import Follower, Seat
+from trainingjob_console.logs.pods import PodLog
+
+Key = tuple[str, str]
+
+
+class Followers:
+    """The logs that are followed, one upstream each; at most `limit`, then none more is begun.
+
+    One goes `linger_s` after its last reader: a page that reloads finds it still there.
+    """
+
+    def __init__(self, kube: Kube, *, limit: int = 256, linger_s: float = 10.0) -> None:
+        self.limit: Final = limit
+        self._kube: Final = kube
+        self._linger_s: Final = linger_s
+        self._running: Final[dict[Key, Follower]] = {}
+        self._tasks: Final[dict[Key, asyncio.Task[None]]] = {}
+        self._idle: Final[dict[Key, asyncio.TimerHandle]] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def enter(self, log: PodLog, caller: Caller, busy: Callable[[], RequestError]) -> Seat:
+        """Return a place at the follower of a log, which the caller gives back with `leave`.
+
+        Raises:
+            RequestError: what `busy` returns, at the limit.
+        """
+        key = (log.uid, log.container)
+        found = self._running.get(key)
+        if found is None or found.is_over:
+            self._end(key)
+            if len(self._running) >= self.limit:
+                raise busy()
+            found = self._running[key] = Follower(self._kube, log)
+            self._tasks[key] = asyncio.create_task(found.run(), name="log")
+        if (timer := self._idle.pop(key, None)) is not None:
+            timer.cancel()
+        return found.enter(caller)
+
+    def leave(self, seat: Seat) -> None:
+        """Give a place back."""
+        follower = seat.follower
+        follower.leave(seat)
+        key = (follower.log.uid, follower.log.container)
+        if self._running.get(key) is not follower or follower.seats or key in self._idle:
+            return
+        wait = 0 if follower.is_over else self._linger_s
+        self._idle[key] = asyncio.get_running_loop().call_later(wait, self._end, key)
+
+    async def close(self) -> None:
+        """End all."""
+        tasks = list(self._tasks.values())
+        for key in list(self._running):
+            self._end(key)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _end(self, key: Key) -> None:
+        self._running.pop(key, None)
+        if (timer := self._idle.pop(key, None)) is not None:
+            timer.cancel()
+        if (task := self._tasks.pop(key, None)) is not None:
+            task.cancel()

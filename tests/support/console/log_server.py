@@ -1,0 +1,219 @@
+"""A server of one job's pods and their logs, over real HTTP: a test writes the logs and breaks their streams."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from trainingjob_api import constants
+from trainingjob_console.access.caller import Caller
+from trainingjob_console.access.gate import Gate
+from trainingjob_console.access.reviews import Reviews
+from trainingjob_console.jobs.index import JobIndex
+from trainingjob_console.jobs.summary import summarize
+from trainingjob_console.kube.client import Kube
+from trainingjob_console.kube.credentials import Account
+from trainingjob_console.logs.reading import ArchiveReader
+from trainingjob_console.logs.room import LogRoom
+from trainingjob_console.settings import Settings
+
+_KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: a
+contexts: [{{name: a, context: {{cluster: a, user: a}}}}]
+clusters: [{{name: a, cluster: {{server: "{url}"}}}}]
+users: [{{name: a, user: {{token: console}}}}]
+"""
+_BEGAN = 1_767_225_600
+
+
+@dataclass
+class PlayedLog:
+    """The log of one rank.
+
+    Attributes:
+        lines: each with its time, in nanoseconds since 1970.
+        ended: the container writes no more.
+        gone: the pod is.
+    """
+
+    lines: list[tuple[int, bytes]] = field(default_factory=list)
+    ended: bool = False
+    gone: bool = False
+
+
+class LogServer:
+    """The server, and a log room before it.
+
+    Attributes:
+        kube: asks the server.
+        room: the logs, with the real rules for rights.
+        uid: of the job, whose pods are `pod-0` and so on.
+        logs: by rank.
+        refused: tokens that may read no log (403).
+        unknown: tokens of nobody (401).
+        opened: how often a log was opened to be followed, by token.
+    """
+
+    kube: Kube
+    room: LogRoom
+
+    def __init__(self, ranks: int) -> None:
+        self.uid = str(uuid4())
+        self.logs = [PlayedLog() for _ in range(ranks)]
+        self.refused: set[str] = set()
+        self.unknown: set[str] = set()
+        self.opened: Counter[str] = Counter()
+        self.broken = 0
+        self.app = web.Application()
+        pods = "/api/v1/namespaces/ml/pods"
+        self.app.router.add_post("/apis/authorization.k8s.io/v1/{kind}", self.review)
+        self.app.router.add_get(pods, self.pods)
+        self.app.router.add_get(pods + "/pod-{rank}", self.one_pod)
+        self.app.router.add_get(pods + "/pod-{rank}/log", self.log)
+        self._changed = asyncio.Condition()
+
+    async def write(self, text: str, rank: int = 0) -> None:
+        """Write whole lines."""
+        log = self.logs[rank]
+        for line in text.encode().splitlines(keepends=True):
+            log.lines.append(((_BEGAN + len(log.lines)) * 10**9, line))
+        await self._tell()
+
+    async def end(self) -> None:
+        """All containers end."""
+        for log in self.logs:
+            log.ended = True
+        await self._tell()
+
+    async def break_streams(self) -> None:
+        """Break every log that is followed."""
+        self.broken += 1
+        await self._tell()
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    # --- as the API server answers ------------------------------------------------------------------
+
+    def token(self, request: web.Request) -> str:
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token in self.unknown:
+            raise web.HTTPUnauthorized(text='{"message": "Unauthorized"}')
+        return token
+
+    async def review(self, request: web.Request) -> web.Response:
+        """A SelfSubjectAccessReview: all may do all, but for those that may read no log."""
+        token = self.token(request)
+        asked = (await request.json())["spec"]["resourceAttributes"]
+        allowed = asked["resource"] != "pods" or token not in self.refused
+        return web.json_response({"status": {"allowed": allowed}})
+
+    async def pods(self, request: web.Request) -> web.Response:
+        self.token(request)
+        items = [self.pod(rank) for rank, log in enumerate(self.logs) if not log.gone]
+        return web.json_response({"items": items})
+
+    async def one_pod(self, request: web.Request) -> web.Response:
+        self.token(request)
+        rank = int(request.match_info["rank"])
+        if self.logs[rank].gone:
+            raise web.HTTPNotFound(text='{"message": "not found"}')
+        return web.json_response(self.pod(rank))
+
+    def pod(self, rank: int) -> dict[str, Any]:
+        state = "terminated" if self.logs[rank].ended else "running"
+        return {
+            "metadata": {
+                "name": f"pod-{rank}",
+                "namespace": "ml",
+                "uid": f"pod-{rank}",
+                "labels": {constants.LABEL_INDEX: str(rank), constants.LABEL_ATTEMPT: "0"},
+            },
+            "spec": {"containers": [{"name": "main"}]},
+            "status": {"containerStatuses": [{"name": "main", "state": {state: {}}}]},
+        }
+
+    async def log(self, request: web.Request) -> web.StreamResponse:
+        token = self.token(request)
+        if token in self.refused:
+            raise web.HTTPForbidden(text='{"message": "you may not read it"}')
+        query, log = request.query, self.logs[int(request.match_info["rank"])]
+        self.opened[token] += "follow" in query
+        since = query.get("sinceTime", "1970-01-01T00:00:00Z")
+        response = web.StreamResponse()
+        await response.prepare(request)
+        at, broken = 0, self.broken
+        while True:
+            for moment, line in log.lines[at:]:
+                shown = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment // 10**9))
+                head = f"{shown} ".encode() if query.get("timestamps") else b""
+                if shown >= since:
+                    await response.write(head + line)
+                at += 1
+            if not query.get("follow") or (log.ended and at == len(log.lines)):
+                return response
+            async with self._changed:
+                if at == len(log.lines) and not log.ended and broken == self.broken:
+                    await self._changed.wait()
+            if broken != self.broken:
+                assert request.transport is not None
+                request.transport.abort()
+                return response
+
+
+def user(name: str) -> Caller:
+    """A user with a token of its own."""
+    return Caller(name=name, token=name, key=name)
+
+
+@asynccontextmanager
+async def log_server(folder: Path, *, ranks: int = 1, **room: Any) -> AsyncIterator[LogServer]:
+    """Serve for as long as the context lasts.
+
+    Args:
+        folder: for the kubeconfig.
+        ranks: of the job.
+        room: arguments for the log room.
+    """
+    played = LogServer(ranks)
+    server, index = TestServer(played.app), JobIndex(max_jobs=10, epoch="e")
+    job = summarize(
+        {
+            "metadata": {
+                "uid": played.uid,
+                "name": "job",
+                "namespace": "ml",
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+            }
+        }
+    )
+    assert job is not None
+    index.put(job)
+
+    async def no_past(_: str) -> str:
+        return ""
+
+    await server.start_server()
+    config = folder / "kubeconfig"
+    config.write_text(_KUBECONFIG.format(url=str(server.make_url("")).rstrip("/")))
+    played.kube = Kube(Account(config))
+    gate = Gate(Settings(), Reviews(played.kube), index.namespaces)
+    played.room = LogRoom(played.kube, gate, index, ArchiveReader(None), no_past, **room)
+    try:
+        yield played
+    finally:
+        await played.room.followers.close()
+        await played.kube.close()
+        await played.break_streams()
+        await server.close()

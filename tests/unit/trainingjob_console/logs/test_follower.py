@@ -1,0 +1,169 @@
+"""Readers of one log share its stream, and neither each other's rights nor each other's errors."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.console.log_server import LogServer, log_server, user
+from trainingjob_console.access import reviews
+from trainingjob_console.access.caller import Caller
+from trainingjob_console.errors import RequestError
+from trainingjob_console.sockets.budget import Budget
+from trainingjob_console.sockets.log_ring import Gap, LogRing
+
+
+class Page:
+    """One that follows a log, and the text that it was sent."""
+
+    def __init__(self, server: LogServer, caller: Caller, source: str = "live:0:main") -> None:
+        self.ring = LogRing(256 * 1024, 512, Budget(2**20))
+        self.text = ""
+        self.caller = caller
+        self.task = asyncio.create_task(
+            server.room.follow(caller, server.uid, source, 0, self.ring)
+        )
+
+    def read(self) -> str:
+        while (found := self.ring.take()) is not None:
+            assert not isinstance(found, Gap)
+            self.text += str(json.loads(found.text))
+        return self.text
+
+    async def has(self, text: str) -> None:
+        """Wait until it was sent this, and no more."""
+        async with asyncio.timeout(20):
+            while self.read() != text:
+                assert not self.task.done() or self.text == text, self.task
+                await asyncio.sleep(0.005)
+
+    async def error(self) -> RequestError:
+        """Wait for the error that ends it."""
+        async with asyncio.timeout(20):
+            with pytest.raises(RequestError) as caught:
+                await self.task
+        return caught.value
+
+    async def close(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+@pytest.fixture
+async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LogServer]:
+    """A job of two ranks; answers about rights are not remembered."""
+    monkeypatch.setattr(reviews, "FRESH_S", 0.0)
+    monkeypatch.setattr(reviews, "REFUSED_S", 0.0)
+    async with log_server(tmp_path, ranks=2, recheck_s=0.05) as found:
+        yield found
+
+
+@pytest.fixture
+async def pages(server: LogServer) -> AsyncIterator[list[Page]]:
+    """Pages of three users, of whom the first began to follow."""
+    await server.write("one\n")
+    found = []
+    for name in ("anna", "berta", "carla"):
+        found.append(Page(server, user(name)))
+        await found[-1].has("one\n")
+    assert +server.opened == {"anna": 1}
+    yield found
+    for page in found:
+        await page.close()
+
+
+@pytest.mark.parametrize("kind", ["refused", "unknown"])
+async def test_one_whose_right_or_token_is_gone_is_told_and_the_others_go_on(
+    server: LogServer, pages: list[Page], kind: str
+) -> None:
+    first, *others = pages
+    getattr(server, kind).add("anna")
+    assert (await first.error()).status == {"refused": 403, "unknown": 401}[kind]
+    await server.break_streams()
+    await server.write("two\n")
+    for page in others:
+        await page.has("one\ntwo\n")
+    await server.end()
+    assert [await page.task for page in others] == ["finished", "finished"]
+    assert first.read() == "one\n"
+    assert set(server.opened) == {"anna", "berta"}
+
+
+async def test_the_api_servers_own_refusal_ends_it_for_its_user_alone(
+    tmp_path: Path,
+) -> None:
+    # The answer about the right is still remembered: only the log itself is refused.
+    async with log_server(tmp_path) as server:
+        await server.write("one\n")
+        anna, berta = Page(server, user("anna")), Page(server, user("berta"))
+        await anna.has("one\n")
+        await berta.has("one\n")
+        for page, other in ((anna, berta), (berta, None)):
+            server.refused.add(page.caller.name)
+            await server.break_streams()
+            assert str(await page.error()) == "you may not read it"
+            await server.write("more\n")
+            if other is not None:
+                await other.has("one\nmore\n")
+        server.refused.clear()
+        again = Page(server, user("anna"))
+        await again.has("one\nmore\nmore\n")
+        await again.close()
+
+
+async def test_a_stream_that_no_reader_waits_for_is_not_opened_in_the_name_of_one_who_left(
+    server: LogServer, pages: list[Page]
+) -> None:
+    for page in pages:
+        await page.close()
+    await server.break_streams()
+    await server.write("two\n")
+    latest = Page(server, user("dora"))
+    await latest.has("one\ntwo\n")
+    assert +server.opened == {"anna": 1, "dora": 1}
+    await latest.close()
+
+
+async def test_one_without_the_right_gets_no_line_of_a_log_that_others_follow(
+    server: LogServer, pages: list[Page]
+) -> None:
+    server.refused.add("eve")
+    for source in ("live:0:main", "merged"):
+        eve = Page(server, user("eve"), source)
+        assert (await eve.error()).status == 403
+        assert eve.read() == ""
+
+
+async def test_all_ranks_are_followed_as_one_until_the_right_is_gone(server: LogServer) -> None:
+    await server.write("a\n", rank=0)
+    page, other = Page(server, user("anna"), "merged"), Page(server, user("berta"), "merged")
+    await page.has("[rank 0] a\n")
+    await server.write("b\n", rank=1)
+    await page.has("[rank 0] a\n[rank 1] b\n")
+    server.unknown.add("anna")
+    assert (await page.error()).status == 401
+    await server.write("c\n", rank=0)
+    await other.has("[rank 0] a\n[rank 1] b\n[rank 0] c\n")
+    await server.end()
+    assert await other.task == "finished"
+
+
+async def test_a_break_loses_and_doubles_nothing(server: LogServer, pages: list[Page]) -> None:
+    text = "one\n"
+    for number in range(5):
+        await server.write(f"{number}\n")
+        text += f"{number}\n"
+        await pages[0].has(text)
+        await server.break_streams()
+    await server.end()
+    for page in pages:
+        assert await page.task == "finished"
+        assert page.read() == text
+
+
+async def test_a_pod_that_goes_ends_it(server: LogServer, pages: list[Page]) -> None:
+    server.logs[0].gone = True
+    await server.break_streams()
+    assert [await page.task for page in pages] == ["archived"] * 3
