@@ -1,4 +1,4 @@
-# The image of the operator and of the record service, without the laptop mode. One file, two ways to build it:
+# The image of the operator, the record service and the console, without the laptop mode. One file, two ways to build it:
 #   docker build .                                  pip fetches what the locks name
 #   docker build --build-context wheels=FOLDER .    nothing is fetched: all of it is in FOLDER
 # `make image` and `make image-local` do the one and the other.
@@ -37,7 +37,7 @@ RUN if [ -n "$SOURCE_DATE_EPOCH" ]; then find /opt/venv -exec touch --no-derefer
 FROM ${PYTHON_IMAGE}
 # Version, revision and time are labels of the command that builds it (`make image`).
 LABEL org.opencontainers.image.title="trainingjob-operator" \
-      org.opencontainers.image.description="A Kubernetes operator for training jobs, and their record service: memory and disk stay bounded, and nothing is lost." \
+      org.opencontainers.image.description="A Kubernetes operator for training jobs, their record service and console: memory and disk stay bounded, and nothing is lost." \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/venv /opt/venv
 # Nothing can be written when it runs, so what it imports, the standard library too, is compiled
@@ -47,7 +47,8 @@ RUN export PYTHONHASHSEED=0 \
     && /opt/venv/bin/python -c 'import trainingjob_operator.commands.record_token, trainingjob_operator.commands.release_finalizers' \
     # What the record service asks for by name, when it has read its settings.
     && /opt/venv/bin/python -c 'import trainingjob_records.command, aiosqlite, encodings.idna, psycopg, pydantic.dataclasses, pydantic.v1' \
-    && /opt/venv/bin/python -c 'import uvicorn.lifespan.off, uvicorn.protocols.http.h11_impl'
+    && /opt/venv/bin/python -c 'import uvicorn.lifespan.off, uvicorn.protocols.http.h11_impl' \
+    && /opt/venv/bin/python -c 'import trainingjob_console.command'
 # A home that is not there: whatever $HOME the node sets, no kubeconfig is looked for in it.
 ENV HOME=/nonexistent \
     PATH=/opt/venv/bin:$PATH \

@@ -42,15 +42,20 @@ def test_a_namespace_that_enforces_restricted_takes_the_pod(cluster: Cluster) ->
     said = cluster.install()
 
     pods = {
-        pod["spec"]["serviceAccountName"]: pod for pod in cluster.pods(cluster.namespace, count=2)
+        pod["spec"]["serviceAccountName"]: pod for pod in cluster.pods(cluster.namespace, count=4)
     }
-    assert set(pods) == {"trainingjob-operator", "trainingjob-operator-records"}
+    assert set(pods) == {
+        "trainingjob-operator",
+        "trainingjob-operator-console",
+        "trainingjob-operator-records",
+    }
     volumes = {
         account: [volume["name"].rpartition("-")[0] or volume["name"] for volume in found]
         for account, found in ((name, pod["spec"]["volumes"]) for name, pod in pods.items())
     }
     assert volumes == {
         "trainingjob-operator": ["record", "kube-api-access"],
+        "trainingjob-operator-console": ["record", "kube-api-access"],
         "trainingjob-operator-records": ["tmp", "records", "token", "api"],
     }
     notes = said.partition("NOTES:")[2]
@@ -207,8 +212,10 @@ def test_a_second_release_serves_other_namespaces(cluster: Cluster) -> None:
     names = [found["metadata"]["name"] for found in deployments]
     assert sorted(names) == [
         "second-trainingjob-operator",
+        "second-trainingjob-operator-console",
         "second-trainingjob-operator-records",
         "trainingjob-operator",
+        "trainingjob-operator-console",
         "trainingjob-operator-records",
     ]
 
@@ -260,7 +267,7 @@ def test_the_manifest_installs_and_goes_again_while_there_are_jobs(
     crds = str(ROOT / "manifests" / "crds")
     cluster.kubectl("apply", "--validate=strict", "-f", crds, "-f", manifest)
     cluster.apply_job()
-    assert cluster.pods(NAMESPACE, count=2)
+    assert cluster.pods(NAMESPACE, count=4)
 
     cluster.kubectl("delete", "--timeout=60s", "-f", manifest)
 

@@ -70,11 +70,14 @@ def test_both_have_the_token_of_the_same_secret() -> None:
 
     [maker] = pod_spec(objects, part=RECORDS)["initContainers"]
     expected = environment(objects, part=RECORDS)["TRAININGJOB_RECORDS_TOKEN_FILE"]
+    readers = environment(objects, part=RECORDS)["TRAININGJOB_RECORDS_READ_TOKEN_FILE"]
     assert maker["args"] == [
         "record-token",
         f"--secret={secret}",
         "--key=token",
         f"--output={expected}",
+        "--key=read-token",
+        f"--output={readers}",
     ]
     assert sent.name == "token"
     shared = mount_of(maker, expected)["name"]
@@ -169,7 +172,7 @@ def test_a_secret_of_ones_own_is_mounted_where_it_can_be_rotated() -> None:
 
 
 def test_another_endpoint_takes_its_place() -> None:
-    assert parts(ENDPOINT) == {"operator"}
+    assert parts(ENDPOINT) == {"operator", "console"}
     settings = Settings.from_environment(environment(render(ENDPOINT)))
     assert settings.persist.url == ENDPOINT["persist"]["url"]
     assert settings.persist.token_file is None
@@ -177,7 +180,7 @@ def test_another_endpoint_takes_its_place() -> None:
 
 def test_it_can_be_left_out_and_then_there_are_no_records() -> None:
     values = {"recordService": {"enabled": False}}
-    assert parts(values) == {"operator"}
+    assert parts(values) == {"operator", "console"}
     assert Settings.from_environment(environment(render(values))).persist.url == ""
 
 
@@ -217,13 +220,14 @@ def test_the_operator_the_hooks_and_who_is_named_reach_the_record_service(
 ) -> None:
     objects = render(values, hooks=None)
     [rule] = one(objects, "NetworkPolicy", part=RECORDS)["spec"]["ingress"]
-    assert rule["from"][3:] == others
+    assert rule["from"][4:] == others
     pods = [
         one(objects, "Deployment")["spec"]["template"],
         one(objects, "Job", part="uninstall")["spec"]["template"],
         one(objects, "Pod", part="smoke"),
+        one(objects, "Deployment", part="console")["spec"]["template"],
     ]
-    for peer, pod in zip(rule["from"][:3], pods, strict=True):
+    for peer, pod in zip(rule["from"][:4], pods, strict=True):
         labels = pod["metadata"]["labels"]
         assert peer["podSelector"]["matchLabels"].items() <= labels.items()
 
@@ -260,7 +264,7 @@ def test_a_network_policy_selects_the_pods_of_its_own_part_alone() -> None:
         for found in objects
         if found["kind"] == "Deployment"
     }
-    for part in ("operator", RECORDS):
+    for part in ("operator", RECORDS, "console"):
         selector = one(objects, "NetworkPolicy", part=part)["spec"]["podSelector"]["matchLabels"]
         assert {other for other in labels if selector.items() <= labels[other]} == {part}
 
@@ -269,6 +273,7 @@ def test_network_policies_can_be_left_out() -> None:
     off: Values = {
         "networkPolicy": {"enabled": False},
         "recordService": {"networkPolicy": {"enabled": False}},
+        "console": {"networkPolicy": {"enabled": False}},
     }
     assert "NetworkPolicy" not in {found["kind"] for found in render(off)}
 
@@ -280,8 +285,8 @@ def test_no_part_takes_the_pods_of_another_for_its_own() -> None:
         for found in objects
         if found["kind"] in {"Deployment", "Job"}
     }
-    assert set(labels) == {"operator", RECORDS, "uninstall"}
-    for part in ("operator", RECORDS):
+    assert set(labels) == {"operator", RECORDS, "console", "uninstall"}
+    for part in ("operator", RECORDS, "console"):
         selector = one(objects, "Deployment", part=part)["spec"]["selector"]["matchLabels"]
         matched = {other for other, found in labels.items() if selector.items() <= found.items()}
         assert matched == {part}

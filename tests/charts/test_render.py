@@ -107,7 +107,7 @@ CASES = [
         id="records-in-postgres",
     ),
 ]
-PARTS = ["operator", "record-service", "uninstall", "smoke"]
+PARTS = ["operator", "record-service", "console", "uninstall", "smoke"]
 
 
 def documents(manifest: str) -> list[Object]:
@@ -148,14 +148,20 @@ def test_the_defaults_make_exactly_these_objects() -> None:
     assert sorted(f"{found['kind']} {found['metadata']['name']}" for found in render()) == [
         "ClusterRole trainingjob-operator",
         "ClusterRole trainingjob-operator-admin",
+        "ClusterRole trainingjob-operator-console",
+        "ClusterRole trainingjob-operator-console-edit",
+        "ClusterRole trainingjob-operator-console-view",
         "ClusterRole trainingjob-operator-edit",
         "ClusterRole trainingjob-operator-view",
         "ClusterRoleBinding trainingjob-operator",
+        "ClusterRoleBinding trainingjob-operator-console",
         "CustomResourceDefinition retentionpolicies.trainingjob.dev",
         "CustomResourceDefinition trainingjobs.trainingjob.dev",
         "Deployment trainingjob-operator",
+        "Deployment trainingjob-operator-console",
         "Deployment trainingjob-operator-records",
         "NetworkPolicy trainingjob-operator",
+        "NetworkPolicy trainingjob-operator-console",
         "NetworkPolicy trainingjob-operator-records",
         "PersistentVolumeClaim trainingjob-operator-records",
         "PodDisruptionBudget trainingjob-operator",
@@ -164,8 +170,10 @@ def test_the_defaults_make_exactly_these_objects() -> None:
         "RoleBinding trainingjob-operator-policy",
         "RoleBinding trainingjob-operator-records",
         "Secret trainingjob-operator-records",
+        "Service trainingjob-operator-console",
         "Service trainingjob-operator-records",
         "ServiceAccount trainingjob-operator",
+        "ServiceAccount trainingjob-operator-console",
         "ServiceAccount trainingjob-operator-records",
         "ValidatingAdmissionPolicy trainingjob-operator.trainingjob-system",
         "ValidatingAdmissionPolicyBinding trainingjob-operator.trainingjob-system",
@@ -223,7 +231,7 @@ def test_long_names_leave_room_for_suffixes() -> None:
     objects = render({"fullnameOverride": "x" * 200}, hooks=None)
     # A Service's and a Job's are labels; those of rights may be longer.
     limited = [found for found in objects if found["kind"] in {"Deployment", "Service", "Job"}]
-    assert len(limited) == 4
+    assert len(limited) == 6
     assert max(len(found["metadata"]["name"]) for found in limited) <= 63
 
 
@@ -243,7 +251,10 @@ def test_the_pods_can_do_nothing_that_they_need_not(values: Values) -> None:
         spec = pod_spec(objects, part=part)
         volume = values.get("logVolume", {})
         has_volume = bool(volume.get("existingClaim") or volume.get("create"))
-        needs_group = part == "record-service" or (part == "operator" and has_volume)
+        is_shared = volume.get("accessMode") == "ReadWriteMany"
+        needs_group = part == "record-service" or (
+            has_volume and (part == "operator" or (part == "console" and is_shared))
+        )
         assert spec["securityContext"] == {
             "runAsNonRoot": True,
             "runAsUser": 65532,
@@ -576,7 +587,7 @@ def test_operators_are_spread_as_told_and_old_replica_sets_are_few() -> None:
     assert ours["labelSelector"] == one(objects, "Deployment")["spec"]["selector"]
     assert other == rule | {"labelSelector": theirs}
     assert "topologySpreadConstraints" not in pod_spec(render())
-    for part in ("operator", "record-service"):
+    for part in ("operator", "record-service", "console"):
         assert one(render(), "Deployment", part=part)["spec"]["revisionHistoryLimit"] == 3
 
 
@@ -587,7 +598,7 @@ def egress(objects: list[Object], *, part: str) -> list[Object]:
 
 
 def test_what_the_pods_may_reach_is_restricted_on_request() -> None:
-    for part in ("operator", "record-service"):
+    for part in ("operator", "record-service", "console"):
         assert one(render(), "NetworkPolicy", part=part)["spec"]["policyTypes"] == ["Ingress"]
     peers = [{"ipBlock": {"cidr": "10.0.0.10/32"}}]
     database: Object = {"ports": [{"port": 5432}]}
@@ -597,12 +608,9 @@ def test_what_the_pods_may_reach_is_restricted_on_request() -> None:
     objects = render({"networkPolicy": {"egress": restricted}})
     assert egress(objects, part="record-service") == [names, api, database]
     records = one(objects, "NetworkPolicy", part="record-service")["spec"]["podSelector"]
-    assert egress(objects, part="operator") == [
-        names,
-        api,
-        database,
-        {"to": [{"podSelector": records}], "ports": [{"port": "http"}]},
-    ]
+    to_records = {"to": [{"podSelector": records}], "ports": [{"port": "http"}]}
+    for part in ("operator", "console"):
+        assert egress(objects, part=part) == [names, api, database, to_records]
     for url, port in (
         ("https://records.example/jobs", 443),
         ("http://records.example/jobs", 80),

@@ -86,7 +86,8 @@ def test_the_record_service_may_look_after_its_own_secret_and_nothing_else() -> 
     # With a Secret of somebody else's it needs no account at all.
     theirs = render({"recordService": {"tokenSecret": {"name": "bearer"}}})
     assert {component(found) for found in theirs if found["kind"] == "ServiceAccount"} == {
-        "operator"
+        "operator",
+        "console",
     }
 
 
@@ -174,6 +175,7 @@ def test_every_binding_names_the_account_that_the_pod_runs_as() -> None:
         objects = render(values, hooks=None)
         bindings = [found for found in objects if found["kind"].endswith("RoleBinding")]
         assert {component(found) for found in bindings} == {
+            "console",
             "operator",
             "record-service",
             "smoke",

@@ -11,6 +11,7 @@ import yaml
 from hack.chart import CHART, documented_values
 from hack.tools.helm import Major
 from tests.support.real.chart import RenderError, Values, render
+from trainingjob_console import settings as console_settings
 from trainingjob_operator.settings import variable_names
 from trainingjob_records import settings as record_settings
 
@@ -25,6 +26,10 @@ TEMPLATES = "\n".join(
 for name, value in (
     ("$service.", ".Values.recordService."),
     ("$persistence.", ".Values.recordService.persistence."),
+    ("$console.", ".Values.console."),
+    ("$ingress.", ".Values.console.ingress."),
+    ("$route.", ".Values.console.httpRoute."),
+    ("$secret.", ".Values.recordService.tokenSecret."),
 ):
     TEMPLATES = TEMPLATES.replace(name, value)
 PASSED_ON = {
@@ -36,6 +41,7 @@ PASSED_ON = {
     "tlsConfig",
 }
 """Kubernetes' own types: a default of ours, but no keys of ours."""
+ANYBODY: Values = {"from": [{"namespaceSelector": {}}]}
 
 
 def leaves(tree: dict[str, Any], *above: str) -> Iterator[tuple[str, ...]]:
@@ -78,9 +84,11 @@ def test_every_value_is_used(path: tuple[str, ...]) -> None:
 def test_every_setting_of_the_operator_has_a_value() -> None:
     named = set(re.findall(r"\bTRAININGJOB_[A-Z_]+\b", TEMPLATES))
     of_records = {name for name in named if name.startswith(record_settings.PREFIX)}
-    assert named - of_records == set(variable_names())
-    assert len(of_records) == 7
+    of_console = {name for name in named if name.startswith(console_settings.PREFIX)}
+    assert named - of_records - of_console == set(variable_names())
+    assert len(of_records) == 8
     assert of_records <= set(record_settings.variable_names())
+    assert of_console <= set(console_settings.variable_names())
 
 
 @pytest.mark.parametrize(
@@ -118,6 +126,15 @@ def test_every_setting_of_the_operator_has_a_value() -> None:
         ({"recordService": {"persistence": {"size": "much"}}}, "size"),
         ({"recordService": {"config": {"TRAININGJOB_RECORDS_TOKEN_FILE": "/t"}}}, "config"),
         ({"recordService": {"config": {"TRAININGJOB_PERSIST__URL": "http://a"}}}, "config"),
+        ({"console": {"port": 80}}, "port"),
+        ({"console": {"replicas": -1}}, "replicas"),
+        ({"console": {"origins": ["jobs.example.com"]}}, "origins"),
+        ({"console": {"config": {"TRAININGJOB_CONSOLE_AUTH": "none"}}}, "config"),
+        ({"console": {"config": {"TRAININGJOB_CONSOLE_NAMESPACES": "a"}}}, "config"),
+        ({"console": {"ingress": {"enabled": True}, "networkPolicy": ANYBODY}}, "host"),
+        ({"console": {"httpRoute": {"enabled": True}, "networkPolicy": ANYBODY}}, "parentRefs"),
+        # The policy would let nobody in from the Ingress.
+        ({"console": {"ingress": {"enabled": True, "host": "a.example"}}}, "networkPolicy"),
         ({"uninstall": {"releaseFinalizers": "no"}}, "releaseFinalizers"),
         ({"extraEnv": [{"nam": "A"}]}, "extraEnv"),
         ({"podAnnotations": {"a": 1}}, "podAnnotations"),

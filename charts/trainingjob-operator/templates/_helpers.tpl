@@ -96,6 +96,12 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 {{ include "trainingjob-operator.fullname" . }}-records
 {{- end }}
 
+{{/* The key of the token for readers in the record service's Secret; nothing: there is none. */}}
+{{- define "trainingjob-operator.readKey" -}}
+{{- $secret := .Values.recordService.tokenSecret }}
+{{- default (empty $secret.name | ternary "read-token" "") $secret.readKey }}
+{{- end }}
+
 {{/* The claim of the log volume; nothing: there is no such volume. */}}
 {{- define "trainingjob-operator.logClaim" -}}
 {{- if .Values.logVolume.existingClaim }}
@@ -195,14 +201,22 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- end }}
 {{- end }}
 
-{{/* One list in which no name stands twice: server-side apply, and so Helm 4, refuses doubles. */}}
 {{- define "trainingjob-operator.env" -}}
+{{- include "trainingjob-operator.envOf" (list (include "trainingjob-operator.settings" .) .Values.extraEnv) }}
+{{- end }}
+
+{{/*
+Settings, as YAML, and variables beside them: (list SETTINGS VARIABLES). One list in which no name
+stands twice: server-side apply, and so Helm 4, refuses doubles.
+*/}}
+{{- define "trainingjob-operator.envOf" -}}
 {{- $entries := dict }}
-{{- range $name, $value := include "trainingjob-operator.settings" . | fromYaml }}
-{{- $_ := set $entries $name (dict "name" $name "value" $value) }}
+{{- range $name, $value := index . 0 | fromYaml }}
+{{- $text := include "trainingjob-operator.text" $value }}
+{{- $_ := set $entries $name (dict "name" $name "value" $text) }}
 {{- end }}
 {{- $further := list }}
-{{- range .Values.extraEnv }}
+{{- range index . 1 }}
 {{- if hasKey $entries .name }}
 {{- $_ := set $entries .name . }}
 {{- else }}

@@ -9,11 +9,11 @@
   verbs: [get, update]
 {{- end }}
 
-{{/* Each constraint counts the operator's pods, unless it says which it counts. */}}
+{{/* Each constraint counts the pods of these labels, unless it says which it counts: (list . CONSTRAINTS LABELS). */}}
 {{- define "trainingjob-operator.topologySpread" -}}
-{{- $selector := dict "labelSelector" (dict "matchLabels" (include "trainingjob-operator.selectorLabels" . | fromYaml)) }}
+{{- $selector := dict "labelSelector" (dict "matchLabels" (index . 2 | fromYaml)) }}
 {{- $constraints := list }}
-{{- range .Values.topologySpreadConstraints }}
+{{- range index . 1 }}
 {{- $constraints = append $constraints (hasKey . "labelSelector" | ternary . (merge (deepCopy .) $selector)) }}
 {{- end }}
 {{- toYaml $constraints }}

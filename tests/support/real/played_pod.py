@@ -154,7 +154,8 @@ class PlayedPod:
         if own := _OWN_ADDRESS.fullmatch(text):
             return f"127.0.0.1:{self._port(int(own[1]))}"
         if (found := _SERVICE.match(text)) and self._is_served(found[1], found[2]):
-            text = text.replace(found[0], f"http://127.0.0.1:{self.site.ports[int(found[3])]}")
+            port = self.site.ports.get(int(found[3]))
+            text = text if port is None else text.replace(found[0], f"http://127.0.0.1:{port}")
         return text
 
     def _port(self, port: int) -> int:
@@ -197,10 +198,15 @@ class PlayedPod:
         for volume in self.spec.get("volumes", []):
             if "secret" not in volume:
                 continue
-            folder = self._volume(volume)
-            for key, value in self.site.secrets.get(volume["secret"]["secretName"], {}).items():
-                content = base64.b64decode(value)
-                path = folder / key
+            folder, secret = self._volume(volume), volume["secret"]
+            data = self.site.secrets.get(secret["secretName"], {})
+            items = secret.get("items") or [{"key": key, "path": key} for key in data]
+            for item in items:
+                if item["key"] not in data:
+                    assert secret.get("optional"), item
+                    continue
+                content = base64.b64decode(data[item["key"]])
+                path = folder / item["path"]
                 if not path.exists() or path.read_bytes() != content:
                     path.with_suffix(".new").write_bytes(content)
                     path.with_suffix(".new").replace(path)

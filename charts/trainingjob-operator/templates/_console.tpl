@@ -1,0 +1,121 @@
+{{- define "trainingjob-operator.consoleName" -}}
+{{ include "trainingjob-operator.fullname" . }}-console
+{{- end }}
+
+{{/* The headless Service by whose name all operators are found. */}}
+{{- define "trainingjob-operator.metricsName" -}}
+{{ include "trainingjob-operator.fullname" . }}-metrics
+{{- end }}
+
+{{/* Whether the console has the log volume: "true", or nothing. */}}
+{{- define "trainingjob-operator.consoleHasLogs" -}}
+{{- if and .Values.console.enabled (include "trainingjob-operator.logClaim" .) }}
+{{- $isShared := eq .Values.logVolume.accessMode "ReadWriteMany" }}
+{{- if kindIs "invalid" .Values.console.archivedLogs | ternary $isShared .Values.console.archivedLogs }}true{{ end }}
+{{- end }}
+{{- end }}
+
+{{/*
+Where the console reads history, as {url, secret, key}: secret and key of the token that it shows. An
+empty dict: nowhere.
+*/}}
+{{- define "trainingjob-operator.consoleRecords" -}}
+{{- $found := dict }}
+{{- if .Values.console.records.url }}
+{{- $found = dict "url" .Values.console.records.url }}
+{{- with .Values.console.records.tokenSecret.name }}
+{{- $found = mergeOverwrite $found (dict "secret" . "key" $.Values.console.records.tokenSecret.key) }}
+{{- end }}
+{{- else if include "trainingjob-operator.hasRecordService" . }}
+{{- $token := include "trainingjob-operator.recordToken" . | fromYaml }}
+{{- $key := default $token.key (include "trainingjob-operator.readKey" .) }}
+{{- $found = dict "url" (include "trainingjob-operator.recordUrl" .) "secret" $token.name "key" $key }}
+{{- end }}
+{{- toYaml $found }}
+{{- end }}
+
+{{/* Origins that browsers see of the console: what an Ingress or a route shows, and what the values add. */}}
+{{- define "trainingjob-operator.consoleOrigins" -}}
+{{- $console := .Values.console }}
+{{- $origins := $console.origins }}
+{{- if $console.ingress.enabled }}
+{{- $origins = append $origins (printf "https://%s" $console.ingress.host) }}
+{{- end }}
+{{- if $console.httpRoute.enabled }}
+{{- range $console.httpRoute.hostnames }}
+{{- $origins = append $origins (printf "https://%s" .) }}
+{{- end }}
+{{- end }}
+{{- uniq $origins | join "," }}
+{{- end }}
+
+{{/* The console's settings by the names of their variables. */}}
+{{- define "trainingjob-operator.consoleSettings" -}}
+{{- $console := .Values.console }}
+{{- $values := dict
+  "TRAININGJOB_CONSOLE_ADDRESS" (printf ":%d" (int $console.port))
+  "TRAININGJOB_CONSOLE_METRICS_ADDRESS" (printf ":%d" (int $console.metricsPort))
+  "TRAININGJOB_CONSOLE_AUTH" "token"
+  "TRAININGJOB_CONSOLE_CLUSTER_NAME" (default .Values.clusterName (get .Values.config "TRAININGJOB_CLUSTER_NAME"))
+  "TRAININGJOB_CONSOLE_MAX_JOBS" $console.maxJobs
+  "TRAININGJOB_CONSOLE_LOG_FORMAT" .Values.logging.format
+  "TRAININGJOB_CONSOLE_LOG_LEVEL" .Values.logging.level
+}}
+{{- with .Values.watchNamespaces }}
+{{- $_ := set $values "TRAININGJOB_CONSOLE_NAMESPACES" (join "," .) }}
+{{- end }}
+{{- with include "trainingjob-operator.consoleOrigins" . }}
+{{- $_ := set $values "TRAININGJOB_CONSOLE_ORIGINS" . }}
+{{- end }}
+{{- with include "trainingjob-operator.consoleRecords" . | fromYaml }}
+{{- $_ := set $values "TRAININGJOB_CONSOLE_RECORDS_URL" .url }}
+{{- if .secret }}
+{{- $_ := set $values "TRAININGJOB_CONSOLE_RECORDS_TOKEN_FILE" "/var/run/trainingjob/token/token" }}
+{{- end }}
+{{- end }}
+{{- if include "trainingjob-operator.consoleHasLogs" . }}
+{{- $_ := set $values "TRAININGJOB_CONSOLE_LOG_VOLUME" .Values.logVolume.mountPath }}
+{{- end }}
+{{- toYaml (mergeOverwrite $values $console.config) }}
+{{- end }}
+
+{{- define "trainingjob-operator.consoleMounts" -}}
+{{- $mounts := list }}
+{{- if get (include "trainingjob-operator.consoleRecords" . | fromYaml) "secret" }}
+{{- $mounts = append $mounts (dict "name" "record-token" "mountPath" "/var/run/trainingjob/token" "readOnly" true) }}
+{{- end }}
+{{- if include "trainingjob-operator.consoleHasLogs" . }}
+{{- $mounts = append $mounts (dict "name" "log-volume" "mountPath" .Values.logVolume.mountPath "readOnly" true) }}
+{{- end }}
+{{- toYaml (concat $mounts .Values.console.extraVolumeMounts) }}
+{{- end }}
+
+{{- define "trainingjob-operator.consoleVolumes" -}}
+{{- $volumes := list }}
+{{- $records := include "trainingjob-operator.consoleRecords" . | fromYaml }}
+{{- if $records.secret }}
+{{- /* The one token and no other; optional, for until it is made there is a page without history. */}}
+{{- $items := list (dict "key" $records.key "path" "token") }}
+{{- $secret := dict "secretName" $records.secret "items" $items "optional" true }}
+{{- $volumes = append $volumes (dict "name" "record-token" "secret" $secret) }}
+{{- end }}
+{{- if include "trainingjob-operator.consoleHasLogs" . }}
+{{- $claim := dict "claimName" (include "trainingjob-operator.logClaim" .) }}
+{{- $volumes = append $volumes (dict "name" "log-volume" "persistentVolumeClaim" $claim) }}
+{{- end }}
+{{- toYaml (concat $volumes .Values.console.extraVolumes) }}
+{{- end }}
+
+{{/*
+Where its pods rather run: apart from each other. A log volume that one node alone can have is on the
+operator's.
+*/}}
+{{- define "trainingjob-operator.consoleAffinity" -}}
+{{- $same := dict "labelSelector" (dict "matchLabels" (include "trainingjob-operator.partSelectorLabels" (list . "console") | fromYaml)) "topologyKey" "kubernetes.io/hostname" }}
+{{- $affinity := dict "podAntiAffinity" (dict "preferredDuringSchedulingIgnoredDuringExecution" (list (dict "weight" 100 "podAffinityTerm" $same))) }}
+{{- if and (include "trainingjob-operator.consoleHasLogs" .) (ne .Values.logVolume.accessMode "ReadWriteMany") }}
+{{- $operator := dict "labelSelector" (dict "matchLabels" (include "trainingjob-operator.selectorLabels" . | fromYaml)) "topologyKey" "kubernetes.io/hostname" }}
+{{- $affinity = dict "podAffinity" (dict "requiredDuringSchedulingIgnoredDuringExecution" (list $operator)) }}
+{{- end }}
+{{- toYaml (default $affinity .Values.console.affinity) }}
+{{- end }}
