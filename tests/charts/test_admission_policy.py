@@ -11,6 +11,7 @@ from trainingjob_api.pod_template import pod_template_schema
 POLICY = "ValidatingAdmissionPolicy"
 BINDING = "ValidatingAdmissionPolicyBinding"
 NAME = f"trainingjob-operator.{NAMESPACE}"
+PARTS = f"trainingjob-operator-parts.{NAMESPACE}"
 
 # A field of Kubernetes' pods is here once somebody has thought about who may set it.
 JUDGED_OF_PODS = {
@@ -143,8 +144,20 @@ def test_it_judges_templates_and_never_a_status() -> None:
     assert binding == {"policyName": NAME, "validationActions": ["Deny"]}
 
 
+def test_the_one_on_parts_of_the_release_is_for_its_namespace_and_enforced_as_the_other() -> None:
+    tried: Values = {
+        "watchNamespaces": ["team-a"],
+        "admissionPolicy": {"validationActions": ["Warn", "Audit"]},
+    }
+    objects = render(tried)
+    policy, binding = one(objects, POLICY, PARTS)["spec"], one(objects, BINDING, PARTS)["spec"]
+    here = {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}
+    assert policy["matchConstraints"]["namespaceSelector"] == here
+    assert binding == {"policyName": PARTS, "validationActions": ["Warn", "Audit"]}
+
+
 def test_it_is_for_the_namespaces_that_are_served() -> None:
-    binding = one(render({"watchNamespaces": ["team-a", "team-b"]}), BINDING)["spec"]
+    binding = one(render({"watchNamespaces": ["team-a", "team-b"]}), BINDING, NAME)["spec"]
     [term] = binding["matchResources"]["namespaceSelector"]["matchExpressions"]
     assert term == {
         "key": "kubernetes.io/metadata.name",
@@ -153,31 +166,67 @@ def test_it_is_for_the_namespaces_that_are_served() -> None:
     }
 
 
-def test_it_knows_the_claims_of_the_release(major: Major) -> None:
-    values: Values = {
-        "logVolume": {"existingClaim": "shared"},
-        "recordService": {"persistence": {"existingClaim": "ledger"}},
-    }
-    for given, names in (
-        ({}, "'trainingjob-operator-logs', 'trainingjob-operator-records'"),
+def judging(policy: Object, words: str) -> str:
+    """The one expression of a policy that has these words."""
+    [found] = [each["expression"] for each in policy["validations"] if words in each["expression"]]
+    return str(found)
+
+
+def claim(name: str) -> Object:
+    return {"name": f"v-{name}", "persistentVolumeClaim": {"claimName": name}}
+
+
+FURTHER: Values = {
+    "logVolume": {"existingClaim": "shared"},
+    "extraVolumes": [claim("data"), claim("shared"), {"name": "e", "emptyDir": {}}],
+    "recordService": {
+        "persistence": {"existingClaim": "ledger"},
+        "extraVolumes": [claim("certificates")],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "of_logs", "others"),
+    [
+        ({}, "'trainingjob-operator-logs', ", "'trainingjob-operator-records'"),
         (
-            values,
-            "'shared', 'trainingjob-operator-logs', 'trainingjob-operator-records', 'ledger'",
+            FURTHER,
+            "'shared', 'trainingjob-operator-logs', ",
+            "'trainingjob-operator-records', 'ledger', 'data', 'certificates'",
         ),
-    ):
-        policy = one(render(given, major=major), POLICY)["spec"]
-        [judged] = [
-            each["expression"]
-            for each in policy["validations"]
-            if "claimName" in each["expression"]
-        ]
-        assert f"in [{names}]" in judged
-        assert judged.startswith(f"request.namespace != '{NAMESPACE}' ||")
+    ],
+)
+def test_it_knows_the_claims_of_the_release(
+    major: Major, given: Values, of_logs: str, others: str
+) -> None:
+    objects = render(given, major=major)
+    judged = judging(one(objects, POLICY, NAME)["spec"], "claimName")
+    assert f"in [{of_logs}{others}]" in judged
+    assert judged.startswith(f"request.namespace != '{NAMESPACE}' ||")
+    by_logs = judging(one(objects, POLICY, PARTS)["spec"], "claimName")
+    assert by_logs.endswith(f"in [{others}])")  # of the log volume jobs may have a directory
+
+
+def test_it_knows_the_labels_of_the_release_by_any_name(major: Major) -> None:
+    long = "n" * 60
+    values: Values = {"nameOverride": long, "fullnameOverride": "short"}
+    objects = render(values, major=major)
+    policy = one(objects, POLICY, f"short-parts.{NAMESPACE}")["spec"]
+    judged = judging(policy, "app.kubernetes.io/instance")
+    services = [each for each in objects if each["kind"] == "Service"]
+    assert services
+    for service in services:
+        name = service["spec"]["selector"]["app.kubernetes.io/name"]
+        prefix = "n" * 50 + "-"
+        assert name == long or name.startswith(prefix)
+        assert f"startsWith('{prefix}')" in judged
+        assert f"!= '{long}'" in judged
 
 
 def test_it_can_be_tried_first_and_left_out() -> None:
     tried: Values = {"admissionPolicy": {"validationActions": ["Warn", "Audit"]}}
-    assert one(render(tried), BINDING)["spec"]["validationActions"] == ["Warn", "Audit"]
+    assert one(render(tried), BINDING, NAME)["spec"]["validationActions"] == ["Warn", "Audit"]
     kinds = {found["kind"] for found in render({"admissionPolicy": {"enabled": False}})}
     assert not kinds & {POLICY, BINDING}
 

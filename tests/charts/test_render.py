@@ -175,7 +175,9 @@ def test_the_defaults_make_exactly_these_objects() -> None:
         "ServiceAccount trainingjob-operator",
         "ServiceAccount trainingjob-operator-console",
         "ServiceAccount trainingjob-operator-records",
+        "ValidatingAdmissionPolicy trainingjob-operator-parts.trainingjob-system",
         "ValidatingAdmissionPolicy trainingjob-operator.trainingjob-system",
+        "ValidatingAdmissionPolicyBinding trainingjob-operator-parts.trainingjob-system",
         "ValidatingAdmissionPolicyBinding trainingjob-operator.trainingjob-system",
     ]
 

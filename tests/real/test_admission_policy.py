@@ -4,12 +4,9 @@ A Role gives each user of a test exactly these rights; what a template is judged
 a dry run.
 """
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -17,25 +14,28 @@ import pytest
 from hack.cluster.control_plane import ControlPlane
 from tests.support.apiserver.api import Api
 from tests.support.apiserver.audit import AuditLog
-from tests.support.builders import make_job
 from tests.support.processes.operator import OperatorProcess
 from tests.support.real.chart import render
 from tests.support.real.real import kubectl as run_kubectl
-from trainingjob_sandbox.client import ApiClient, ApiError
+from tests.support.real.users import (
+    ALL_AT_ONCE,
+    JOBS,
+    NO_TOKEN,
+    PODS,
+    POLICY_KINDS,
+    SETTLED,
+    Object,
+    Users,
+    doubts_of,
+    job_with,
+    until_refused,
+    with_container,
+    with_volume,
+)
+from trainingjob_sandbox.client import ApiError
 
 pytestmark = pytest.mark.real_only
 
-Object = dict[str, Any]
-POLICY_KINDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
-POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
-PATIENCE_S = 60.0
-
-JOBS = {
-    "apiGroups": ["trainingjob.dev"],
-    "resources": ["trainingjobs"],
-    "verbs": ["get", "create", "update", "patch"],
-}
-PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}
 ROBOT = {
     "apiGroups": [""],
     "resources": ["serviceaccounts"],
@@ -43,18 +43,6 @@ ROBOT = {
     "verbs": ["impersonate"],
 }
 READING = {"apiGroups": [""], "resources": ["secrets", "configmaps"], "verbs": ["get"]}
-
-NO_TOKEN: Object = {"automountServiceAccountToken": False}
-
-
-def with_container(**fields: Any) -> Object:
-    """A pod whose main container has these fields, too."""
-    container = {"name": "trainer", "image": "example/mnist:1.0", **fields}
-    return {**NO_TOKEN, "containers": [container]}
-
-
-def with_volume(**source: Any) -> Object:
-    return {**NO_TOKEN, "volumes": [{"name": "v", **source}]}
 
 
 def secured(**context: Any) -> Object:
@@ -176,85 +164,6 @@ REFUSED: dict[str, tuple[Object, str]] = {
     "a whole ConfigMap": (with_container(envFrom=[{"configMapRef": {"name": "c"}}]), CONFIG_MAPS),
 }
 
-ALL_AT_ONCE: Object = {
-    "hostNetwork": True,
-    "serviceAccountName": "robot",
-    "volumes": [{"name": "v", "hostPath": {"path": "/"}}],
-    "containers": [{"name": "trainer", "image": "i", "securityContext": {"privileged": True}}],
-}
-
-
-def job_with(pod: Object, name: str = "asked", *, suspend: bool = False) -> Object:
-    job = make_job(name, suspend=suspend)
-    job["spec"]["template"]["spec"] |= deepcopy(pod)
-    return job
-
-
-@dataclass(frozen=True)
-class User:
-    """A user in the test's namespace."""
-
-    client: ApiClient
-    path: str
-
-    async def creates(self, job: Object, *, dry_run: bool = True) -> None:
-        query = {"dryRun": "All"} if dry_run else {}
-        namespace = self.path.split("/")[-2]
-        body = {**job, "metadata": {**job["metadata"], "namespace": namespace}}
-        await self.client._call("POST", self.path, query=query, body=body)
-
-    async def patches(self, name: str, patch: Object) -> None:
-        await self.client.patch(f"{self.path}/{name}", patch)
-
-    async def refusal(self, job: Object) -> str:
-        """What the user reads who creates this."""
-        with pytest.raises(ApiError) as caught:
-            await self.creates(job)
-        assert caught.value.status == 403, caught.value
-        return str(caught.value)
-
-
-class Users:
-    """Users with exactly the rights that a test gives them."""
-
-    def __init__(self, plane: ControlPlane, api: Api, stack: AsyncExitStack) -> None:
-        self._plane, self._api, self._stack = plane, api, stack
-        self._number = 0
-
-    async def add(self, *rules: Object) -> User:
-        """A new user with these rights in the test's namespace."""
-        self._number += 1
-        name = f"user-{self._number}"
-        rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self._api.namespace}"
-        role = {"metadata": {"name": name}, "rules": list(rules)}
-        await self._api.client.create(f"{rbac}/roles", role)
-        binding = {
-            "metadata": {"name": name},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-            "subjects": [{"kind": "User", "name": f"{self._api.namespace}-{name}"}],
-        }
-        await self._api.client.create(f"{rbac}/rolebindings", binding)
-        kubeconfig = self._plane.kubeconfig_for(f"{self._api.namespace}-{name}")
-        client = await self._stack.enter_async_context(ApiClient.from_kubeconfig(kubeconfig))
-        path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{self._api.namespace}/trainingjobs"
-        user = User(client, path)
-        await _until_served(user)
-        return user
-
-
-async def _until_served(user: User) -> None:
-    """A right is known to the API server a moment after it was given."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            try:
-                await user.creates(job_with(NO_TOKEN))
-            except ApiError as error:
-                if "cannot create resource" not in str(error):
-                    raise
-                await asyncio.sleep(0.05)
-            else:
-                return
-
 
 @pytest.fixture(scope="module")
 def policy(control_plane: ControlPlane) -> Iterator[str]:
@@ -268,17 +177,10 @@ def policy(control_plane: ControlPlane) -> Iterator[str]:
 
 @pytest.fixture
 async def users(policy: str, plane: ControlPlane, api: Api) -> AsyncIterator[Users]:
-    """Users, once the policy is enforced: the API server follows it with a watch."""
+    """Users, once the policy is enforced."""
     async with AsyncExitStack() as stack:
         made = Users(plane, api, stack)
-        probe = await made.add(JOBS)
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                try:
-                    await probe.creates(job_with(ALL_AT_ONCE))
-                except ApiError:
-                    break
-                await asyncio.sleep(0.1)
+        await until_refused(await made.add(JOBS), job_with(ALL_AT_ONCE))
         yield made
 
 
@@ -306,69 +208,6 @@ async def test_who_may_create_pods_is_let_through(users: Users) -> None:
         await pods_too.creates(job_with(pod))
 
 
-@pytest.fixture
-def own_namespace(plane: ControlPlane, api: Api) -> Iterator[str]:
-    """The policy of an install in the test's namespace; its name."""
-    values = {"logVolume": {"existingClaim": "logs"}}
-    objects = [
-        each for each in render(values, namespace=api.namespace) if each["kind"] in POLICY_KINDS
-    ]
-    listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-    run_kubectl(plane.kubeconfig, "apply", "-f", "-", stdin=listed)
-    yield str(objects[0]["metadata"]["name"])
-    run_kubectl(plane.kubeconfig, "delete", "-f", "-", stdin=listed)
-
-
-def clone(**source: Any) -> Object:
-    claim = {"accessModes": ["ReadWriteOnce"], **source}
-    return with_volume(ephemeral={"volumeClaimTemplate": {"spec": claim}})
-
-
-OF_A_CLAIM = {"kind": "PersistentVolumeClaim", "name": "logs"}
-OF_THE_INSTALL: dict[str, Object] = {
-    "the log volume": with_volume(persistentVolumeClaim={"claimName": "logs"}),
-    "the records": with_volume(
-        persistentVolumeClaim={"claimName": "trainingjob-operator-records", "readOnly": True}
-    ),
-    "a claim that an uninstall has left": with_volume(
-        persistentVolumeClaim={"claimName": "trainingjob-operator-logs"}
-    ),
-    "a copy of the log volume": clone(dataSource=OF_A_CLAIM),
-    "the same by the new field": clone(dataSourceRef=OF_A_CLAIM),
-    "the volume that the operator adds": with_container(
-        volumeMounts=[{"name": "trainingjob-dir", "mountPath": "/all"}]
-    ),
-}
-
-
-async def test_jobs_beside_the_operator_reach_neither_logs_nor_records_of_others(
-    users: Users, own_namespace: str, api: Api
-) -> None:
-    jobs_only, pods_too = await users.add(JOBS), await users.add(JOBS, PODS)
-    async with asyncio.timeout(PATIENCE_S):  # until it is enforced
-        while True:
-            try:
-                await jobs_only.creates(job_with(OF_THE_INSTALL["the log volume"]))
-            except ApiError:
-                break
-            await asyncio.sleep(0.1)
-    for name, pod in OF_THE_INSTALL.items():
-        said = await jobs_only.refusal(job_with(pod))
-        assert "neither the operator's log volume nor its records" in said, f"{name}: {said}"
-        assert own_namespace in said
-        await pods_too.creates(job_with(pod))
-    for pod in (*PLAIN.values(), clone()):
-        await jobs_only.creates(job_with(pod))
-    logs = job_with(NO_TOKEN)  # a directory of its own
-    logs["spec"]["logs"] = {"volume": True, "claimName": "logs"}
-    await jobs_only.creates(logs)
-    path = f"{POLICIES}/{own_namespace}"
-    async with asyncio.timeout(PATIENCE_S):
-        while "typeChecking" not in (status := (await api.client.get(path)).get("status", {})):
-            await asyncio.sleep(0.1)
-    assert status["typeChecking"].get("expressionWarnings", []) == []
-
-
 async def test_a_right_of_its_own_opens_one_door_and_no_other(users: Users) -> None:
     robots = await users.add(JOBS, ROBOT)
     await robots.creates(job_with({"serviceAccountName": "robot"}))  # with its token
@@ -391,18 +230,7 @@ async def test_what_was_let_in_is_asked_about_again_only_when_its_template_chang
 ) -> None:
     jobs_only = await users.add(JOBS)
     await api.apply(job_with(ALL_AT_ONCE, "theirs", suspend=True))
-    settled = {
-        "conditions": [
-            {
-                "type": "Suspended",
-                "status": "True",
-                "reason": "Suspended",
-                "message": "",
-                "lastTransitionTime": "2026-01-01T00:00:00Z",
-            }
-        ]
-    }
-    await api.patch_job_status("theirs", settled)
+    await api.patch_job_status("theirs", SETTLED)
 
     await jobs_only.patches("theirs", {"metadata": {"finalizers": ["example.com/held"]}})
     await jobs_only.patches("theirs", {"metadata": {"finalizers": None}, "spec": {"numNodes": 2}})
@@ -411,7 +239,7 @@ async def test_what_was_let_in_is_asked_about_again_only_when_its_template_chang
     await jobs_only.patches("theirs", {"spec": {"suspend": False}})
 
     await jobs_only.creates(job_with(NO_TOKEN, "mine", suspend=True), dry_run=False)
-    await api.patch_job_status("mine", settled)
+    await api.patch_job_status("mine", SETTLED)
     with pytest.raises(ApiError, match="remove privileged"):
         await jobs_only.patches("mine", {"spec": {"template": {"spec": secured(privileged=True)}}})
 
@@ -427,13 +255,7 @@ async def test_a_template_as_large_as_they_come_does_not_cost_too_much(users: Us
 
 
 async def test_its_expressions_fit_the_schema(policy: str, api: Api) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            status = (await api.client.get(f"{POLICIES}/{policy}")).get("status", {})
-            if "typeChecking" in status:
-                break
-            await asyncio.sleep(0.1)
-    assert status["typeChecking"].get("expressionWarnings", []) == []
+    assert await doubts_of(api, policy) == []
 
 
 async def test_the_operator_needs_nothing_for_it(
