@@ -1,20 +1,22 @@
 """Calls of the API server: a deadline and a limit of bytes on each, and every failure in one form."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Literal
 
 import aiohttp
 
-from trainingjob_console.errors import ApiServerError
+from trainingjob_console.errors import ApiServerError, BusyError
 from trainingjob_console.kube.credentials import Account
 
 Object = dict[str, Any]
 
 _CONNECTIONS: Final = 64
-"""Connections for calls, beside those of streams: a call beyond it waits, within its deadline."""
+"""Connections for calls, beside those of logs: a call beyond it waits, within its deadline."""
+
+MAX_LOGS: Final = 320
+"""Answers that are logs, open at once."""
 
 _CALL_S: Final = 10.0
 _CONNECT_S: Final = 5.0
@@ -25,6 +27,9 @@ _PIECE: Final = 64 * 1024
 _MAX_MESSAGE: Final = 1000
 
 
+_Use = Literal["own", "user", "watch"]
+
+
 class Kube:
     """The API server, asked as a user or as the console itself. Open and close it in one event loop.
 
@@ -32,17 +37,17 @@ class Kube:
     goes on connections that show no certificate of the console's.
     """
 
-    def __init__(self, account: Account, *, streams: int = 256) -> None:
+    def __init__(self, account: Account, *, max_logs: int = MAX_LOGS) -> None:
         """Prepare to connect.
 
         Args:
             account: where to, and the console's own credentials.
-            streams: answers without an end, watches and logs, that are open at once at most.
+            max_logs: answers that are logs, open at once; watches do not count.
         """
         self._account: Final = account
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        self._limit: Final = _CONNECTIONS + streams
-        self._streams: Final = asyncio.Semaphore(streams)
+        self._sessions: dict[_Use, aiohttp.ClientSession] = {}
+        self.max_logs: Final = max_logs
+        self.open_logs = 0
 
     async def close(self) -> None:
         """Close every connection."""
@@ -68,7 +73,7 @@ class Kube:
         data = None if body is None else json.dumps(body).encode()
         headers = self._headers(token) | ({"Content-Type": content_type} if data else {})
         try:
-            async with self._session(own=token is None).request(
+            async with self._session("own" if token is None else "user").request(
                 method,
                 self._account.server + path,
                 params=query,
@@ -81,11 +86,26 @@ class Kube:
             raise _unanswered(error) from error
         return answer
 
+    def watch(
+        self, path: str, *, query: Mapping[str, str], idle_s: float
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Open a watch, as the console itself, on a connection that nothing else waits for.
+
+        Args:
+            path: of the GET.
+            query: its parameters.
+            idle_s: seconds without a byte after which it is broken off.
+
+        Raises:
+            ApiServerError: it was refused; within the context too, when it breaks off.
+        """
+        return self._stream("watch", path, token=None, query=query, idle_s=idle_s)
+
     @asynccontextmanager
-    async def stream(
+    async def log(
         self, path: str, *, token: str | None, query: Mapping[str, str], idle_s: float
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Open an answer that has no end yet: a watch, or a log that is followed.
+        """Open a log, which has no end yet if it is followed.
 
         Args:
             path: of the GET.
@@ -95,45 +115,71 @@ class Kube:
 
         Raises:
             ApiServerError: it was refused; within the context too, when it breaks off.
+            BusyError: `max_logs` are open.
         """
+        if self.open_logs >= self.max_logs:
+            raise BusyError(
+                f"{self.max_logs} logs are being read, which is the limit: try again",
+                retry_after_s=5,
+            )
+        use: _Use = "own" if token is None else "user"
+        self.open_logs += 1
+        try:
+            async with self._stream(
+                use, path, token=token, query=query, idle_s=idle_s
+            ) as response:
+                yield response
+        finally:
+            self.open_logs -= 1
+
+    @asynccontextmanager
+    async def _stream(
+        self,
+        use: _Use,
+        path: str,
+        *,
+        token: str | None,
+        query: Mapping[str, str],
+        idle_s: float,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=idle_s)
-        async with self._streams:
-            try:
-                async with self._session(own=token is None).get(
-                    self._account.server + path,
-                    params=query,
-                    headers=self._headers(token),
-                    timeout=timeout,
-                    allow_redirects=False,
-                ) as response:
-                    if response.status != 200:  # noqa: PLR2004 - anything else is no stream
-                        await _read(response)
-                        raise ApiServerError("the API server sends no stream")
-                    try:
-                        yield response
-                    finally:
-                        # TLS's own good-bye would wait for a server that still sends.
-                        if response.connection is not None and response.connection.transport:
-                            response.connection.transport.abort()
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise _unanswered(error) from error
+        try:
+            async with self._session(use).get(
+                self._account.server + path,
+                params=query,
+                headers=self._headers(token),
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:  # noqa: PLR2004 - anything else is no stream
+                    await _read(response)
+                    raise ApiServerError("the API server sends no stream")
+                try:
+                    yield response
+                finally:
+                    # TLS's own good-bye would wait for a server that still sends.
+                    if response.connection is not None and response.connection.transport:
+                        response.connection.transport.abort()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unanswered(error) from error
 
     def _headers(self, token: str | None) -> dict[str, str]:
         shown = self._account.token() if token is None else token
         return {"Authorization": f"Bearer {shown}"} if shown else {}
 
-    def _session(self, *, own: bool) -> aiohttp.ClientSession:
-        if own not in self._sessions:
-            self._sessions[own] = aiohttp.ClientSession(
+    def _session(self, use: _Use) -> aiohttp.ClientSession:
+        if use not in self._sessions:
+            self._sessions[use] = aiohttp.ClientSession(
                 headers={"Accept": "application/json", "User-Agent": "trainingjob-console"},
                 connector=aiohttp.TCPConnector(
-                    ssl=self._account.tls(with_certificate=own) or True,
-                    limit=self._limit,
+                    ssl=self._account.tls(with_certificate=use != "user") or True,
+                    # Watches: one for each namespace of the settings, and never one less.
+                    limit=0 if use == "watch" else _CONNECTIONS + self.max_logs,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=_CALL_S, sock_connect=_CONNECT_S),
             )
-        return self._sessions[own]
+        return self._sessions[use]
 
 
 async def _read(response: aiohttp.ClientResponse) -> Object:

@@ -113,7 +113,7 @@ async def _changes(kube: Kube, path: str, version: str) -> AsyncGenerator[Object
         "timeoutSeconds": str(_WATCH_S),
     }
     async with (
-        kube.stream(path, token=None, query=query, idle_s=_IDLE_S) as response,
+        kube.watch(path, query=query, idle_s=_IDLE_S) as response,
         aclosing(_events(response)) as events,
     ):
         async for event in events:

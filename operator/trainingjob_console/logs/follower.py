@@ -143,7 +143,7 @@ class Follower:
             if seat is not None:
                 try:
                     ended = await self._read_as(seat.caller)
-                except ApiServerError as error:
+                except RequestError as error:
                     ended = ""
                     if error.status in _REFUSED:
                         self._refuse(seat.caller, error)

@@ -145,6 +145,7 @@ async def open_log(
 
     Raises:
         ApiServerError: it cannot be read; within the context, too.
+        BusyError: too many logs are being read.
     """
     query = {"container": log.container}
     if follow:
@@ -152,5 +153,5 @@ async def open_log(
     if since:
         query["sinceTime"] = since
     idle = _IDLE_S if follow else _READ_S
-    async with kube.stream(f"{log.path}/log", token=token, query=query, idle_s=idle) as response:
+    async with kube.log(f"{log.path}/log", token=token, query=query, idle_s=idle) as response:
         yield response.content.iter_chunked(_PART) if not follow else response.content.iter_any()

@@ -42,11 +42,13 @@ class PlayedLog:
 
     Attributes:
         lines: each with its time, in nanoseconds since 1970.
-        ended: the container writes no more.
+        begun: the container has.
+        ended: it writes no more.
         gone: the pod is.
     """
 
     lines: list[tuple[int, bytes]] = field(default_factory=list)
+    begun: bool = True
     ended: bool = False
     gone: bool = False
 
@@ -55,15 +57,18 @@ class LogServer:
     """The server, and a log room before it.
 
     Attributes:
+        account: of the console there.
         kube: asks the server.
         room: the logs, with the real rules for rights.
         uid: of the job, whose pods are `pod-0` and so on.
         logs: by rank.
         refused: tokens that may read no log (403).
         unknown: tokens of nobody (401).
+        silent: a log that was opened brings nothing.
         opened: how often a log was opened to be followed, by token.
     """
 
+    account: Account
     kube: Kube
     room: LogRoom
 
@@ -73,10 +78,12 @@ class LogServer:
         self.refused: set[str] = set()
         self.unknown: set[str] = set()
         self.opened: Counter[str] = Counter()
+        self.silent = False
         self.broken = 0
         self.app = web.Application()
         pods = "/api/v1/namespaces/ml/pods"
         self.app.router.add_post("/apis/authorization.k8s.io/v1/{kind}", self.review)
+        self.app.router.add_post("/apis/authentication.k8s.io/v1/{kind}", self.owner)
         self.app.router.add_get(pods, self.pods)
         self.app.router.add_get(pods + "/pod-{rank}", self.one_pod)
         self.app.router.add_get(pods + "/pod-{rank}/log", self.log)
@@ -112,6 +119,10 @@ class LogServer:
             raise web.HTTPUnauthorized(text='{"message": "Unauthorized"}')
         return token
 
+    async def owner(self, request: web.Request) -> web.Response:
+        """A SelfSubjectReview: each user has the name of its token."""
+        return web.json_response({"status": {"userInfo": {"username": self.token(request)}}})
+
     async def review(self, request: web.Request) -> web.Response:
         """A SelfSubjectAccessReview: all may do all, but for those that may read no log."""
         token = self.token(request)
@@ -132,7 +143,8 @@ class LogServer:
         return web.json_response(self.pod(rank))
 
     def pod(self, rank: int) -> dict[str, Any]:
-        state = "terminated" if self.logs[rank].ended else "running"
+        log = self.logs[rank]
+        state = "terminated" if log.ended else "running" if log.begun else "waiting"
         return {
             "metadata": {
                 "name": f"pod-{rank}",
@@ -155,16 +167,17 @@ class LogServer:
         await response.prepare(request)
         at, broken = 0, self.broken
         while True:
-            for moment, line in log.lines[at:]:
+            for moment, line in log.lines[at:] if not self.silent else ():
                 shown = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment // 10**9))
                 head = f"{shown} ".encode() if query.get("timestamps") else b""
                 if shown >= since:
                     await response.write(head + line)
                 at += 1
-            if not query.get("follow") or (log.ended and at == len(log.lines)):
+            if not (query.get("follow") or self.silent) or (log.ended and at == len(log.lines)):
                 return response
             async with self._changed:
-                if at == len(log.lines) and not log.ended and broken == self.broken:
+                is_through = at == len(log.lines) and not log.ended
+                if (is_through or self.silent) and broken == self.broken:
                     await self._changed.wait()
             if broken != self.broken:
                 assert request.transport is not None
@@ -207,7 +220,8 @@ async def log_server(folder: Path, *, ranks: int = 1, **room: Any) -> AsyncItera
     await server.start_server()
     config = folder / "kubeconfig"
     config.write_text(_KUBECONFIG.format(url=str(server.make_url("")).rstrip("/")))
-    played.kube = Kube(Account(config))
+    played.account = Account(config)
+    played.kube = Kube(played.account)
     gate = Gate(Settings(), Reviews(played.kube), index.namespaces)
     played.room = LogRoom(played.kube, gate, index, ArchiveReader(None), no_past, **room)
     try:

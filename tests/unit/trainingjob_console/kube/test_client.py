@@ -1,0 +1,52 @@
+"""Logs are bounded in number and keep no watch out."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.console.log_server import log_server
+from trainingjob_console.errors import ApiServerError, BusyError
+from trainingjob_console.kube.client import Kube
+
+LOG = "/api/v1/namespaces/ml/pods/pod-0/log"
+FOLLOWED = {"follow": "true"}
+
+
+@pytest.mark.parametrize("token", ["anna", None])
+async def test_at_the_limit_of_logs_one_more_is_refused_and_a_watch_is_opened(
+    tmp_path: Path, token: str | None
+) -> None:
+    async with log_server(tmp_path) as server, AsyncExitStack() as stack:
+        await server.write("one\n")
+        kube = Kube(server.account, max_logs=3)
+        stack.push_async_callback(kube.close)
+        opened = [kube.log(LOG, token=token, query=FOLLOWED, idle_s=20) for _ in range(4)]
+        for each in opened[:3]:
+            await stack.enter_async_context(each)
+        with pytest.raises(BusyError, match="3 logs are being read"):
+            await stack.enter_async_context(opened[3])
+        async with asyncio.timeout(20):
+            watches = [
+                await stack.enter_async_context(kube.watch(LOG, query=FOLLOWED, idle_s=20))
+                for _ in range(100)
+            ]
+            assert [await each.content.readline() for each in watches] == [b"one\n"] * 100
+        assert kube.open_logs == 3
+
+
+async def test_a_log_that_is_closed_or_refused_makes_room(tmp_path: Path) -> None:
+    async with log_server(tmp_path) as server:
+        kube = Kube(server.account, max_logs=1)
+        try:
+            for _ in range(3):
+                async with kube.log(LOG, token="anna", query=FOLLOWED, idle_s=20):
+                    pass
+            server.refused.add("anna")
+            for _ in range(3):
+                with pytest.raises(ApiServerError, match="you may not"):
+                    await kube.log(LOG, token="anna", query={}, idle_s=20).__aenter__()
+            assert kube.open_logs == 0
+        finally:
+            await kube.close()
