@@ -14,6 +14,7 @@ from trainingjob_console.access.reviews import Reviews, digest
 from trainingjob_console.errors import ForbiddenError, UnauthorizedError
 from trainingjob_console.jobs.filters import Visible
 from trainingjob_console.settings import Settings
+from trainingjob_web.connections import ACCEPTED
 
 MAX_NAMESPACES: Final = 256
 """Namespaces that are asked for one by one for a user who may not list all; those beyond it, by
@@ -49,11 +50,14 @@ class Gate:
         """
         self._origins.check_host(connection)
         if not self._needs_token:
-            return LOCAL_USER
-        token = self.token_of(connection)
-        if not token:
+            caller = LOCAL_USER
+        elif token := self.token_of(connection):
+            caller = await self._reviews.owner(token)
+        else:
             raise UnauthorizedError("log in with a Kubernetes token")
-        return await self._reviews.owner(token)
+        # At the limit of connections a stranger's is closed before this one.
+        setattr(connection.state, ACCEPTED, True)
+        return caller
 
     async def caller_of(self, token: str) -> Caller:
         """Return whose token this is.

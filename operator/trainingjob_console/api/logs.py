@@ -15,7 +15,7 @@ from trainingjob_console.access.gate import Gate
 from trainingjob_console.api.requests import answer, check_names, number
 from trainingjob_console.errors import BadRequestError, BusyError, NotFoundError
 from trainingjob_console.logs.archive import Archive, Body
-from trainingjob_console.logs.pods import MAIN
+from trainingjob_console.logs.pods import MAIN, PodLog
 from trainingjob_console.logs.reading import search_of, window_of
 from trainingjob_console.logs.room import LogRoom
 from trainingjob_console.logs.search import MAX_HITS
@@ -100,19 +100,23 @@ class LogsApi:
         return answer(found)
 
     async def download(self, request: Request) -> Response:
-        """Return one log whole, as it was written."""
+        """Return one log whole, as it was written; it may take as long as its reader needs."""
         check_names(request, ())
         caller, place, source = await self._opened(request)
-        setattr(request.state, LASTING, True)
         if self._downloads.locked():
             raise BusyError("too many logs are downloaded: try again", retry_after_s=5)
+        # Whatever can be refused is refused before the answer begins.
         if source.kind == "live":
-            parts = self._live_parts(place, source, caller)
+            log = await self._logs.pod_log(place, source)
+            if not log.begun:
+                raise NotFoundError("the container has not begun: it has no log yet")
+            parts = self._live_parts(log, caller)
         else:
             found = await self._archived(place, source, lambda _, body: (body,))
             if found is None:
                 raise NotFoundError("nothing is archived yet")
             parts = self._archived_parts(place.uid, found[0])
+        setattr(request.state, LASTING, True)
         name = f"{place.uid}-{source.kind}-{source.attempt}-{source.rank}.log"
         return StreamingResponse(
             self._counted(parts),
@@ -154,11 +158,8 @@ class LogsApi:
             async for part in parts:
                 yield part
 
-    async def _live_parts(
-        self, place: Place, source: SourceId, caller: Caller
-    ) -> AsyncIterator[bytes]:
-        log = await self._logs.pod_log(place, source)
-        async with self._logs.live.parts(log, caller.token) as parts:
+    async def _live_parts(self, log: PodLog, caller: Caller) -> AsyncIterator[bytes]:
+        async with self._logs.live.passed_on(log, caller.token) as parts:
             async for part in parts:
                 yield part
 

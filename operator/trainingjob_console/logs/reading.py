@@ -166,53 +166,98 @@ def first_errors(archive: Archive, bodies: list[Body]) -> list[int | None]:
 class LiveReader:
     """Reads logs of pods: each answer streams the log once or twice, and keeps its window only.
 
-    At most `limit` at once; then requests wait, within their deadline.
+    Reads are of two kinds, each with places of its own, so that neither waits for the other: those
+    whose whole is read here, within a deadline, and those that go on to a client as fast as it
+    takes them.
     """
 
-    def __init__(self, kube: Kube, *, limit: int = 8) -> None:
+    def __init__(
+        self, kube: Kube, *, reads: int = 8, passing: int = 48, deadline_s: float = _CALL_S
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            kube: the API server.
+            reads: logs that are read here at once; further ones wait, within the deadline.
+            passing: logs that are passed on at once; further ones wait for so long, too.
+            deadline_s: seconds.
+        """
         self._kube: Final = kube
-        self._places: Final = asyncio.Semaphore(limit)
+        self._reads: Final = asyncio.Semaphore(reads)
+        self._passing: Final = asyncio.Semaphore(passing)
+        self._deadline_s: Final = deadline_s
 
     async def window(
         self, log: PodLog, token: str | None, offset: int, limit: int
     ) -> tuple[Window, int]:
-        """Return a window of a live log, and how long the log is by now."""
-        if offset < 0:
-            size = 0
-            async with self.parts(log, token) as parts:
+        """Return a window of a live log, and how long the log is by now.
+
+        Raises:
+            RequestError: the log cannot be read, or not in time.
+        """
+        async with self._in_time():
+            if offset < 0:
+                size = 0
+                async with self._open(log, token) as parts:
+                    async for part in parts:
+                        size += len(part)
+                offset = max(size + offset, 0)
+            reader = WindowReader(offset, limit)
+            async with self._open(log, token) as parts:
                 async for part in parts:
-                    size += len(part)
-            offset = max(size + offset, 0)
-        reader = WindowReader(offset, limit)
-        async with self.parts(log, token) as parts:
-            async for part in parts:
-                reader.feed(part)
+                    reader.feed(part)
         return reader.end(), reader.position
 
     async def search(
         self, log: PodLog, token: str | None, pattern: "re.Pattern[bytes]", start: int, limit: int
     ) -> dict[str, Any]:
-        """Search a live log from a line's beginning on, until the deadline."""
+        """Search a live log from a line's beginning on, until the deadline.
+
+        Raises:
+            RequestError: the log cannot be read, or not in time.
+        """
         scan = _Scan(Search(pattern, limit=limit, start=start), start)
-        async with self.parts(log, token) as parts:
+        async with self._in_time(), self._open(log, token) as parts:
             async for block in parts:
                 if not scan.goes_on_after(block):
                     return scan.result(complete=False)
         return scan.result(complete=True)
 
     @asynccontextmanager
-    async def parts(self, log: PodLog, token: str | None) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Open a live log from its beginning.
+    async def passed_on(
+        self, log: PodLog, token: str | None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open a live log from its beginning, for one who takes it at a speed of its own.
 
         Raises:
-            NotFoundError: it has not begun.
-            ApiServerError: it cannot be read.
+            RequestError: the log cannot be read; or too many are.
         """
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await self._passing.acquire()
+        except TimeoutError as error:
+            raise BusyError("too many logs are being read: try again", retry_after_s=5) from error
+        try:
+            async with self._open(log, token) as parts:
+                yield parts
+        finally:
+            self._passing.release()
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._deadline_s), self._reads:
+                yield
+        except TimeoutError as error:
+            raise BusyError(
+                f"the log was not read in {self._deadline_s:g} s: it is too long for that, or its "
+                "node or this console is busy; try again, or download it",
+                retry_after_s=5,
+            ) from error
+
+    @asynccontextmanager
+    async def _open(self, log: PodLog, token: str | None) -> AsyncIterator[AsyncIterator[bytes]]:
         if not log.begun:
             raise NotFoundError("the container has not begun: it has no log yet")
-        async with (
-            asyncio.timeout(_CALL_S),
-            self._places,
-            open_log(self._kube, token, log) as parts,
-        ):
+        async with open_log(self._kube, token, log) as parts:
             yield parts

@@ -38,6 +38,7 @@ class LogRoom:
         past: Callable[[str], Awaitable[str]],
         *,
         recheck_s: float = 30.0,
+        live: LiveReader | None = None,
     ) -> None:
         """Read nothing yet.
 
@@ -48,6 +49,7 @@ class LogRoom:
             archives: the log volume.
             past: returns the namespace of a job of the history by its uid; empty: it has none.
             recheck_s: seconds between two looks at the rights of one who follows a log.
+            live: reads logs of pods; None: with the usual limits.
         """
         self._recheck_s: Final = recheck_s
         self._kube: Final = kube
@@ -55,7 +57,7 @@ class LogRoom:
         self._index: Final = index
         self._past: Final = past
         self.archives: Final = archives
-        self.live: Final = LiveReader(kube)
+        self.live: Final = live or LiveReader(kube)
         self.followers: Final = Followers(kube)
 
     async def place(self, caller: Caller, uid: str) -> Place:
@@ -182,7 +184,7 @@ class LogRoom:
 
     async def _read_on(self, log: PodLog, caller: Caller, offset: int, ring: LogRing) -> int:
         position, rest = 0, b""
-        async with self.live.parts(log, caller.token) as parts:
+        async with self.live.passed_on(log, caller.token) as parts:
             async for part in parts:
                 start, position = position, position + len(part)
                 if position <= offset:

@@ -1,0 +1,53 @@
+"""Who is let in is known to be no stranger: its connection is the last one that is closed at the limit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.requests import HTTPConnection
+
+from tests.support.console.log_server import log_server
+from trainingjob_console.access.gate import Gate
+from trainingjob_console.access.reviews import Reviews
+from trainingjob_console.errors import RequestError
+from trainingjob_console.settings import Settings
+from trainingjob_web.connections import ACCEPTED
+
+
+def request(**headers: str) -> HTTPConnection:
+    scope: dict[str, Any] = {
+        "type": "http",
+        "path": "/api/jobs",
+        "client": ("127.0.0.1", 1),
+        "headers": [
+            (name.encode(), value.encode())
+            for name, value in {"host": "localhost", **headers}.items()
+        ],
+        "state": {},
+    }
+    return HTTPConnection(scope)
+
+
+@pytest.mark.parametrize(
+    ("auth", "headers", "accepted"),
+    [
+        ("token", {"authorization": "Bearer anna"}, True),
+        ("token", {"authorization": "Bearer nobody"}, False),
+        ("token", {}, False),
+        ("none", {}, True),
+        ("none", {"host": "evil.example"}, False),
+    ],
+)
+async def test_the_connection_of_a_known_user_is_marked(
+    tmp_path: Path, auth: str, headers: dict[str, str], accepted: bool
+) -> None:
+    async with log_server(tmp_path) as server:
+        server.unknown.add("nobody")
+        gate = Gate(Settings.model_validate({"auth": auth}), Reviews(server.kube), tuple)
+        asked = request(**headers)
+        if accepted:
+            await gate.caller(asked)
+        else:
+            with pytest.raises(RequestError):
+                await gate.caller(asked)
+        assert bool(asked.scope["state"].get(ACCEPTED)) is accepted

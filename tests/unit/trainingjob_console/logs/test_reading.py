@@ -1,0 +1,66 @@
+"""Reads of live logs: what is read here has a deadline, and what a client takes has its own time."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.console.log_server import LogServer, log_server
+from trainingjob_console.errors import BusyError, NotFoundError
+from trainingjob_console.logs.pods import PodLog, logs_of_job
+from trainingjob_console.logs.reading import LiveReader
+
+
+async def log_of(server: LogServer) -> PodLog:
+    [log] = await logs_of_job(server.kube, "anna", "ml", server.uid)
+    return log
+
+
+async def test_a_slow_client_has_its_own_time(tmp_path: Path) -> None:
+    async with log_server(tmp_path) as server:
+        text = "".join(f"{number:08}\n" for number in range(100_000))
+        await server.write(text)
+        reader = LiveReader(server.kube, deadline_s=0.2)
+        found, begun = b"", asyncio.get_running_loop().time()
+        async with reader.passed_on(await log_of(server), "anna") as parts:
+            async for part in parts:
+                found += part
+                await asyncio.sleep(0.05)
+        assert found.decode() == text
+        assert asyncio.get_running_loop().time() - begun > 2 * 0.2
+
+
+async def test_a_log_that_does_not_come_in_time_is_a_503_that_says_so(tmp_path: Path) -> None:
+    async with log_server(tmp_path) as server:
+        await server.write("one\n")
+        server.silent = True
+        reader, log = LiveReader(server.kube, deadline_s=0.1), await log_of(server)
+        for asked in (
+            reader.window(log, "anna", 0, 100),
+            reader.window(log, "anna", -5, 100),
+            reader.search(log, "anna", re.compile(b"x"), 0, 10),
+        ):
+            with pytest.raises(BusyError, match=r"not read in 0\.1 s") as caught:
+                await asked
+            assert (caught.value.status, caught.value.retry_after_s) == (503, 5)
+
+
+async def test_clients_that_stand_still_keep_no_window_waiting(tmp_path: Path) -> None:
+    async with log_server(tmp_path) as server:
+        await server.write("one\n")
+        reader = LiveReader(server.kube, reads=1, passing=1, deadline_s=5)
+        log = await log_of(server)
+        async with reader.passed_on(log, "anna"):
+            window, size = await reader.window(log, "anna", 0, 100)
+            assert (window.text, size) == ("one\n", 4)
+            impatient = LiveReader(server.kube, passing=0, deadline_s=0.05)
+            with pytest.raises(BusyError, match="too many logs"):
+                await impatient.passed_on(log, "anna").__aenter__()
+
+
+async def test_a_container_that_has_not_begun_has_no_log(tmp_path: Path) -> None:
+    async with log_server(tmp_path) as server:
+        server.logs[0].begun = False
+        with pytest.raises(NotFoundError, match="not begun"):
+            await LiveReader(server.kube).window(await log_of(server), "anna", 0, 100)
