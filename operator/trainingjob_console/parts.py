@@ -13,6 +13,7 @@ from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.metrics import Metrics
 from trainingjob_console.settings import Settings
+from trainingjob_console.sockets.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Parts:
     """The parts that are there once in a process."""
 
     settings: Settings
+    limits: Limits
     kube: Kube
     gate: Gate
     index: JobIndex

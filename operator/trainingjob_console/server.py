@@ -27,7 +27,7 @@ from trainingjob_console.kube.credentials import Account
 from trainingjob_console.metrics import Metrics
 from trainingjob_console.parts import Parts, Room
 from trainingjob_console.settings import Settings, host_and_port
-from trainingjob_console.sockets.limits import MAX_FRAME
+from trainingjob_console.sockets.limits import MAX_FRAME, Limits
 from trainingjob_console.sockets.protocol import SocketProtocol
 from trainingjob_console.static_files import StaticFiles
 from trainingjob_console.streams import streams_room
@@ -60,17 +60,23 @@ class Console:
         app: for browsers.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
         """Build the parts; nothing is served or asked yet.
+
+        Args:
+            settings: of the console.
+            limits: of its sockets.
 
         Raises:
             SettingsError: the account or another setting cannot be used.
         """
         kube = Kube(Account(settings.kubeconfig))
-        reviews = Reviews(kube)
+        limits = limits or Limits()
+        reviews = Reviews(kube, fresh_s=limits.recheck)
         index = JobIndex(max_jobs=settings.max_jobs, epoch=secrets.token_hex(4))
         self.parts: Final = Parts(
             settings=settings,
+            limits=limits,
             kube=kube,
             gate=Gate(settings, reviews, index.namespaces),
             index=index,

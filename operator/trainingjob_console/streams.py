@@ -22,7 +22,9 @@ def streams_room(parts: Parts) -> Room:
         return as_text((record or {}).get("namespace"))
 
     archives = ArchiveReader(parts.settings.log_volume)
-    logs = LogRoom(parts.kube, parts.gate, parts.index, archives, past)
+    logs = LogRoom(
+        parts.kube, parts.gate, parts.index, archives, past, recheck_s=parts.limits.recheck
+    )
     sampler = Sampler(parts.settings.operator_metrics, utc_now)
     about = HousekeepingApi(parts.gate, parts.feed, sampler, parts.metrics.registry, utc_now)
     hub = Hub(
@@ -30,6 +32,7 @@ def streams_room(parts: Parts) -> Room:
         topics=JobTopics(parts.index),
         logs=logs,
         housekeeping=sampler,
+        limits=parts.limits,
     )
     watch = parts.metrics.watch_bound
     watch("sockets", lambda: hub.admission.used, lambda: hub.limits.sockets)

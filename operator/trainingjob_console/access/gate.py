@@ -124,12 +124,15 @@ class Gate:
         allowed = await self.namespaces_of(caller, namespace)
         return (lambda _: True) if allowed is None else allowed.__contains__
 
-    async def namespaces_of(self, caller: Caller, namespace: str = "") -> frozenset[str] | None:
+    async def namespaces_of(
+        self, caller: Caller, namespace: str = "", *, more: Collection[str] = ()
+    ) -> frozenset[str] | None:
         """Return the namespaces whose jobs the user may list, of those that are watched; None: all.
 
         Args:
             caller: who asks.
             namespace: only this one is asked for; empty: those that have jobs now.
+            more: are asked for as well, jobs or not.
 
         Raises:
             UnauthorizedError: the token is nobody's any more.
@@ -138,7 +141,7 @@ class Gate:
         if caller.token is None or await self._may_list(caller, ""):
             return frozenset(self._settings.namespaces) or None
         asked = [namespace] if namespace else sorted(self._namespaces())[:MAX_NAMESPACES]
-        return await self.among(caller, asked)
+        return await self.among(caller, {*asked, *more})
 
     async def among(self, caller: Caller, namespaces: Collection[str]) -> frozenset[str]:
         """Return those of some namespaces whose jobs the user may list, of those that are watched.

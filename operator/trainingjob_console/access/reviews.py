@@ -1,4 +1,4 @@
-"""The API server's word on a token: who its owner is, and what it may do. Remembered for a minute.
+"""The API server's word on a token: who its owner is, and what it may do. Remembered for a while.
 
 Bound: 1,024 owners and 8,192 answers about rights; the one that was used longest ago goes first. Only
 digests of tokens are kept.
@@ -17,7 +17,7 @@ from trainingjob_console.kube.client import Kube, Object
 
 MAX_OWNERS: Final = 1024
 MAX_ANSWERS: Final = 8192
-FRESH_S: Final = 60.0
+FRESH_S: Final = 30.0
 REFUSED_S: Final = 5.0
 """A refusal is asked for again soon: it may be mended by now, and a guess costs us a call."""
 
@@ -104,8 +104,15 @@ def digest(token: str) -> str:
 class Reviews:
     """Asks the API server about tokens, with those tokens."""
 
-    def __init__(self, kube: Kube) -> None:
+    def __init__(self, kube: Kube, *, fresh_s: float = FRESH_S) -> None:
+        """Ask nothing yet.
+
+        Args:
+            kube: the API server.
+            fresh_s: seconds for which an owner, or a right, is remembered.
+        """
         self._kube: Final = kube
+        self._fresh_s: Final = fresh_s
         self._at_once: Final = asyncio.Semaphore(_AT_ONCE)
         self.owners: Final[Remembered[str, Caller | None]] = Remembered(MAX_OWNERS)
         self.answers: Final[Remembered[tuple[str, ...], bool]] = Remembered(MAX_ANSWERS)
@@ -121,7 +128,7 @@ class Reviews:
         found = await self.owners.get(
             key,
             lambda: self._ask_owner(token, key),
-            lambda caller: REFUSED_S if caller is None else FRESH_S,
+            lambda caller: REFUSED_S if caller is None else self._fresh_s,
         )
         if found is None:
             raise UnauthorizedError("the API server does not know this token, or not any more")
@@ -157,7 +164,7 @@ class Reviews:
         return await self.answers.get(
             (caller.key, *attributes.values()),
             lambda: self._ask_right(caller, attributes),
-            lambda allowed: FRESH_S if allowed else REFUSED_S,
+            lambda allowed: self._fresh_s if allowed else REFUSED_S,
         )
 
     async def _ask_owner(self, token: str, key: str) -> Caller | None:

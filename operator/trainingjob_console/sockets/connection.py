@@ -225,11 +225,10 @@ class Connection:
                 pause = min(pause, wait)
                 continue
             text = each.frame(now)
-            del self._subscriptions[number]
             if each.is_over:
-                each.close()
-                self._tasks.pop(number, None)
+                self._forget(number)
             else:
+                del self._subscriptions[number]
                 self._subscriptions[number] = each  # behind all others
             return text, 0.0
         return None, pause

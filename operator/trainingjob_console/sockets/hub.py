@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -202,16 +202,23 @@ class Visitor:
                 return self._hub.housekeeping(connection, asked)
 
     async def recheck(self) -> bool:
-        """Return True if the user may still be here; take from lists what it may not see."""
+        """Return True if the user may still be here; take from lists what it may not see.
+
+        Logs are not looked at here: who follows them looks at the right to each.
+        """
         try:
             await self._gate.caller(self._connection)
             for asked, made in list(self._opened.values()):
                 if not made.is_over:
-                    made.recheck(await self._allowed(asked))
+                    # Those that have no job now, too: one may come after the right has gone.
+                    before = made.namespaces or ()
+                    made.recheck(await self._allowed(asked, before))
         except RequestError as error:
             # A server that does not answer takes no right away.
             return error.status not in (401, 403)
         return True
 
-    async def _allowed(self, asked: Subscribe) -> frozenset[str] | None:
-        return await self._gate.namespaces_of(self._caller, asked.filter.namespace)
+    async def _allowed(
+        self, asked: Subscribe, more: Collection[str] = ()
+    ) -> frozenset[str] | None:
+        return await self._gate.namespaces_of(self._caller, asked.filter.namespace, more=more)

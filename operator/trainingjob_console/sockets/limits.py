@@ -34,7 +34,8 @@ class Limits:
         ping: time between two pings.
         pong: time for the answer.
         age: of a socket; then the client has to connect again.
-        recheck: time between two looks at the user's rights.
+        recheck: time between two looks at the user's rights. What the API server says of a right is
+            good for as long, too: one that is taken away is gone here after twice that.
     """
 
     sockets: int = 256
@@ -50,4 +51,4 @@ class Limits:
     ping: float = 20.0
     pong: float = 20.0
     age: float = 12 * 3600.0
-    recheck: float = 60.0
+    recheck: float = 30.0

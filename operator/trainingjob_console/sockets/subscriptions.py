@@ -47,19 +47,19 @@ class JobsSubscription:
         """Begin at a position."""
         self._topic = self._topics.join(self._key, position, self._queue)
 
+    @property
+    def namespaces(self) -> frozenset[str] | None:
+        """The namespaces whose jobs it may be sent; None: all."""
+        return self._key.namespaces
+
     def recheck(self, allowed: frozenset[str] | None) -> None:
         """Have the client load its page again if the user may list other namespaces by now.
 
         Args:
-            allowed: namespaces, as far as they have jobs; None: all.
+            allowed: those of `namespaces` that the user may still list, and those that have come; None:
+                all.
         """
-        before = self._key.namespaces
-        if before is None or allowed is None:
-            is_other = before is not allowed
-        else:
-            there = set(self._topics.index.namespaces())
-            is_other = bool((allowed - before) or (before - allowed) & there)
-        if is_other:
+        if allowed != self._key.namespaces:
             self._queue.cut()
 
     def wait(self, now: float) -> float | None:
@@ -120,6 +120,7 @@ class LogSubscription:
 
     def close(self) -> None:
         """Forget what waits."""
+        self.is_over = True
         self._ring.close()
 
 
@@ -148,5 +149,6 @@ class NewestSubscription:
 
     def close(self) -> None:
         """Leave, and forget what waits."""
+        self.is_over = True
         self._leave(self._queue)
         self._queue.close()

@@ -26,3 +26,10 @@ async def listed(console: ConsoleUnderTest, holds: Callable[[Any], bool], query:
             if holds(answer.json):
                 return answer.json
             await asyncio.sleep(0.02)
+
+
+async def until_indexed(console: ConsoleUnderTest, job: Any) -> None:
+    """Wait until the console knows of a job."""
+    async with asyncio.timeout(30):
+        while console.console.parts.index.get(job["metadata"]["uid"]) is None:
+            await asyncio.sleep(0.01)

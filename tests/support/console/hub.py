@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,7 +54,9 @@ class PlayedGate:
         if connection.headers["origin"] != f"http://{connection.headers['host']}":
             raise ForbiddenError("another page")
 
-    async def namespaces_of(self, caller: Caller, namespace: str = "") -> frozenset[str] | None:
+    async def namespaces_of(
+        self, caller: Caller, namespace: str = "", *, more: Collection[str] = ()
+    ) -> frozenset[str] | None:
         return None if self.namespaces is None else frozenset(self.namespaces)
 
 

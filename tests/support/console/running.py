@@ -13,6 +13,7 @@ from tests.support.apiserver.api import ApiServerUnderTest
 from tests.support.console.raw_socket import RawSocket
 from trainingjob_console.server import Console
 from trainingjob_console.settings import Settings
+from trainingjob_console.sockets.limits import Limits
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,12 @@ class ConsoleUnderTest:
 
 @asynccontextmanager
 async def running_console(
-    server: ApiServerUnderTest | Path, **settings: Any
+    server: ApiServerUnderTest | Path, *, limits: Limits | None = None, **settings: Any
 ) -> AsyncIterator[ConsoleUnderTest]:
     """A console on a free port, without a log-in unless told otherwise."""
     kubeconfig = server if isinstance(server, Path) else server.kubeconfig
     given = {"address": "127.0.0.1:0", "auth": "none", "kubeconfig": kubeconfig} | settings
-    console = Console(Settings.model_validate(given))
+    console = Console(Settings.model_validate(given), limits)
     async with (
         console.running() as url,
         aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session,

@@ -1,0 +1,103 @@
+"""A right that is taken away: a page that is open is sent nothing of the namespace any more."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.integration.console.conftest import until_indexed
+from tests.support.apiserver.api import Api
+from tests.support.builders import make_job
+from tests.support.console.endless_log import pod_that_writes
+from tests.support.console.raw_socket import RawSocket
+from tests.support.console.running import ConsoleUnderTest, running_console
+from trainingjob_console.sockets.limits import Limits
+from trainingjob_sandbox.apiserver.reviews import Account
+
+TOKEN = "a-token-of-rita"
+QUICK = Limits(recheck=0.2)
+
+pytestmark = pytest.mark.sandbox_only
+
+
+@pytest.fixture
+async def guarded(api: Api) -> AsyncIterator[ConsoleUnderTest]:
+    """A console that looks at rights often, before a server where Rita may look at one namespace."""
+    accounts = api.server.inside.server.accounts.by_token
+    accounts["admin"] = Account("admin")
+    _let_rita(api, True)
+    try:
+        async with running_console(api.server, limits=QUICK, auth="token") as console:
+            yield console
+    finally:
+        accounts.clear()
+
+
+def _let_rita(api: Api, may: bool) -> None:
+    namespaces = frozenset({api.namespace} if may else ())
+    api.server.inside.server.accounts.by_token[TOKEN] = Account(
+        "rita", namespaces=namespaces, verbs=frozenset({"get", "list"})
+    )
+
+
+async def _subscribed(console: ConsoleUnderTest) -> RawSocket:
+    """A page that follows the list of jobs as subscription 1."""
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    position = (await console.get("/api/jobs", headers=bearer)).json["position"]
+    page = await console.socket(TOKEN)
+    await page.send({"type": "sub", "id": 1, "kind": "jobs", "position": position})
+    return page
+
+
+async def _all_until_now(page: RawSocket) -> list[dict[str, Any]]:
+    """All frames that were sent before an answer to a question of now."""
+    await page.send({"type": "unsub", "id": 99})
+    found = []
+    while (frame := await page.receive()) is not None and frame["id"] != 99:
+        found.append(frame)
+    assert frame is not None
+    return found
+
+
+async def test_the_log_of_a_namespace_whose_right_was_lost_is_sent_no_further(
+    api: Api, guarded: ConsoleUnderTest
+) -> None:
+    job = await api.apply(make_job("mine"))
+    await until_indexed(guarded, job)
+    async with pod_that_writes(api, job):
+        page = await _subscribed(guarded)
+        wanted = {"kind": "logs", "uid": job["metadata"]["uid"], "source": "live:0:main"}
+        await page.send({"type": "sub", "id": 2, **wanted})
+        await page.receive_kind("log")
+        _let_rita(api, False)
+        ended: dict[int, str] = {}
+        async with asyncio.timeout(30):
+            while len(ended) < 2:
+                frame = await page.receive()
+                assert frame is not None
+                assert frame.get("id") not in ended
+                if frame["type"] in ("error", "resync", "end"):
+                    ended[frame["id"]] = frame.get("reason", frame["type"])
+        assert ended == {1: "resync", 2: "Forbidden"}
+        assert await _all_until_now(page) == []
+        await page.send({"type": "sub", "id": 3, **wanted})
+        refused = await page.receive_kind("error")
+        assert (refused["id"], refused["reason"]) == (3, "NotFound")
+        page.close()
+
+
+async def test_a_namespace_that_was_empty_when_its_right_was_lost_is_not_shown_when_a_job_comes(
+    api: Api, guarded: ConsoleUnderTest
+) -> None:
+    job = await api.apply(make_job("first"))
+    await until_indexed(guarded, job)
+    page = await _subscribed(guarded)
+    await api.delete_job("first")
+    assert (await page.receive_kind("delta"))["gone"] == [job["metadata"]["uid"]]
+    _let_rita(api, False)
+    await page.receive_kind("resync")
+    late = await api.apply(make_job("late"))
+    await until_indexed(guarded, late)
+    assert await _all_until_now(page) == []
+    page.close()
