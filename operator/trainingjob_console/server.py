@@ -18,7 +18,7 @@ from trainingjob_console.api.job import JobApi
 from trainingjob_console.api.jobs import JobsApi
 from trainingjob_console.api.session import SessionApi
 from trainingjob_console.app import create_app, create_metrics_app
-from trainingjob_console.errors import StartError
+from trainingjob_console.errors import SettingsError, StartError
 from trainingjob_console.jobs.feed import JobFeed
 from trainingjob_console.jobs.history import History
 from trainingjob_console.jobs.index import JobIndex
@@ -31,9 +31,11 @@ from trainingjob_console.sockets.limits import MAX_FRAME, Limits
 from trainingjob_console.sockets.protocol import SocketProtocol
 from trainingjob_console.static_files import StaticFiles
 from trainingjob_console.streams import streams_room
+from trainingjob_web.certificate import Certificate, CertificateError
 from trainingjob_web.connections import Connections, connections_within
 from trainingjob_web.listener import ListenError, bracketed, listen
 from trainingjob_web.serving import make_server
+from trainingjob_web.tls import HANDSHAKES, TlsDoor
 
 ROOMS: Final[tuple[Callable[[Parts], Room], ...]] = (
     lambda parts: SessionApi(parts).room(),
@@ -68,7 +70,7 @@ class Console:
             limits: of its sockets.
 
         Raises:
-            SettingsError: the account or another setting cannot be used.
+            SettingsError: the account, the certificate or another setting cannot be used.
         """
         kube = Kube(Account(settings.kubeconfig))
         limits = limits or Limits()
@@ -86,6 +88,7 @@ class Console:
             ),
             metrics=Metrics(),
         )
+        self._certificate: Final = _certificate(settings)
         self._rooms: Final = tuple(room(self.parts) for room in ROOMS)
         metrics = self.parts.metrics
         self._connections: Final = Connections(connections_within(settings.max_connections))
@@ -132,8 +135,12 @@ class Console:
             Exception: a task of ours has failed, which cancels the body of the context.
         """
         settings, metrics = self.parts.settings, self.parts.metrics
-        server = _Server(self.app, self._connections, _listener(settings.address))
+        server = _Server(
+            self.app, self._connections, _listener(settings.address), self._certificate
+        )
         servers = [server]
+        if (door := server.door) is not None:
+            metrics.watch_bound("handshakes", lambda: len(door), lambda: HANDSHAKES)
         if settings.metrics_address is not None:
             servers.append(
                 _Server(
@@ -178,7 +185,13 @@ class Console:
 class _Server:
     """uvicorn on one address, without signals of its own."""
 
-    def __init__(self, app: ASGIApp, connections: Connections, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        connections: Connections,
+        listener: socket.socket,
+        certificate: Certificate | None = None,
+    ) -> None:
         self._connections: Final = connections
         self._listener: Final = listener
         self._server: Final = make_server(
@@ -192,18 +205,28 @@ class _Server:
         )
         # The signals are the process's own matter.
         self._server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
+        # None: plain HTTP.
+        self.door: Final = (
+            TlsDoor(self._server, listener, certificate.context) if certificate else None
+        )
 
     @property
     def url(self) -> str:
         """The address as a browser takes it."""
         host, port = self._listener.getsockname()[:2]
-        return f"http://{bracketed(host)}:{port}/"
+        scheme = "http" if self.door is None else "https"
+        return f"{scheme}://{bracketed(host)}:{port}/"
 
     async def run(self) -> None:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as group:
             watch = group.create_task(self._connections.watch_timeouts(), name="connections")
-            serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+            beside = [watch]
+            if self.door is not None:
+                self._server.config.load()
+                beside.append(group.create_task(self.door.run(), name="door"))
+            listeners = [self._listener] if self.door is None else []
+            serving = asyncio.create_task(self._server.serve(sockets=listeners))
             try:
                 await asyncio.shield(serving)
             except asyncio.CancelledError:
@@ -211,11 +234,21 @@ class _Server:
                 await serving
                 raise
             finally:
-                watch.cancel()
+                for task in beside:
+                    task.cancel()
 
     def close(self) -> None:
         """Give the port back."""
         self._listener.close()
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    try:
+        return Certificate(settings.tls_cert, settings.tls_key)
+    except CertificateError as error:
+        raise SettingsError(f"TRAININGJOB_CONSOLE_TLS_CERT: {error}") from error
 
 
 def _listener(address: str) -> socket.socket:

@@ -47,6 +47,13 @@ class Settings(BaseModel):
     address: str = Field(default="127.0.0.1:8070", pattern=r"^.*:\d{1,5}$")
     """`host:port` to serve on; without a host every address, port 0: a free one."""
 
+    tls_cert: Path | None = None
+    """A file with the certificate to serve with, and those that lead to its authority. Read anew when
+    it changes. Unset: plain HTTP."""
+
+    tls_key: Path | None = None
+    """The file with its key."""
+
     metrics_address: str | None = Field(default=None, pattern=r"^.*:\d{1,5}$")
     """`host:port` for /metrics and the probes alone, which need no log-in. Unset: no metrics."""
 
@@ -111,6 +118,12 @@ class Settings(BaseModel):
             if parts.scheme not in ("http", "https") or parts.path or not parts.hostname:
                 raise ValueError("must be like https://jobs.example.com, without a path")
         return tuple(origin.lower() for origin in origins)
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError(f"{PREFIX}TLS_CERT and {PREFIX}TLS_KEY need each other")
+        return self
 
     @model_validator(mode="after")
     def _check_auth(self) -> Self:

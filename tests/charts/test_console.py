@@ -306,6 +306,26 @@ def test_a_route_of_the_gateway_api_leads_to_the_service() -> None:
     assert settings_of(values).origins == ("https://jobs.example.com",)
 
 
+def test_a_certificate_of_its_own_is_mounted_where_it_can_be_rotated() -> None:
+    values: Values = {"console": {"tls": {"secret": "console-tls"}}}
+    settings = settings_of(values)
+    folder = mounts(values)["certificate"]["mountPath"]
+    assert [str(settings.tls_cert), str(settings.tls_key)] == [
+        f"{folder}/tls.crt",
+        f"{folder}/tls.key",
+    ]
+    assert volumes(values)["certificate"]["secret"] == {"secretName": "console-tls"}
+    [port] = one(render(values), "Service", part=CONSOLE)["spec"]["ports"]
+    assert port["appProtocol"] == "https"
+    # The probes ask a port that stays without.
+    assert (
+        container(render(values), part=CONSOLE)["readinessProbe"]["httpGet"]["port"] == "metrics"
+    )
+    assert "echo https://localhost:8070" in notes(values)
+    [plain] = one(render(), "Service", part=CONSOLE)["spec"]["ports"]
+    assert "appProtocol" not in plain
+
+
 def notes(values: Values) -> str:
     """What an install with these values would print."""
     said = run_helm(

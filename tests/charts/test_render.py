@@ -106,6 +106,25 @@ CASES = [
         },
         id="records-in-postgres",
     ),
+    pytest.param(
+        {
+            "logVolume": {"create": True},
+            "console": {
+                "tls": {"secret": "console-tls"},
+                "archivedLogs": True,
+                "records": {
+                    "url": "https://records.example/api/v1/jobs",
+                    "tokenSecret": {"name": "readers"},
+                },
+                "service": {"type": "LoadBalancer", "annotations": {"a": "b"}},
+                "networkPolicy": {"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
+                "extraEnv": [{"name": "SSL_CERT_FILE", "value": "/ca/ca.crt"}],
+                "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+                "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],
+            },
+        },
+        id="console-with-tls",
+    ),
 ]
 PARTS = ["operator", "record-service", "console", "uninstall", "smoke"]
 
@@ -253,7 +272,9 @@ def test_the_pods_can_do_nothing_that_they_need_not(values: Values) -> None:
         spec = pod_spec(objects, part=part)
         volume = values.get("logVolume", {})
         has_volume = bool(volume.get("existingClaim") or volume.get("create"))
-        is_shared = volume.get("accessMode") == "ReadWriteMany"
+        is_shared = volume.get("accessMode") == "ReadWriteMany" or "archivedLogs" in values.get(
+            "console", {}
+        )
         needs_group = part == "record-service" or (
             has_volume and (part == "operator" or (part == "console" and is_shared))
         )

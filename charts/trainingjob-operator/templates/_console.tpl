@@ -73,6 +73,10 @@ empty dict: nowhere.
 {{- $_ := set $values "TRAININGJOB_CONSOLE_RECORDS_TOKEN_FILE" "/var/run/trainingjob/token/token" }}
 {{- end }}
 {{- end }}
+{{- if $console.tls.secret }}
+{{- $_ := set $values "TRAININGJOB_CONSOLE_TLS_CERT" "/var/run/trainingjob/tls/tls.crt" }}
+{{- $_ := set $values "TRAININGJOB_CONSOLE_TLS_KEY" "/var/run/trainingjob/tls/tls.key" }}
+{{- end }}
 {{- if include "trainingjob-operator.consoleHasLogs" . }}
 {{- $_ := set $values "TRAININGJOB_CONSOLE_LOG_VOLUME" .Values.logVolume.mountPath }}
 {{- end }}
@@ -83,6 +87,9 @@ empty dict: nowhere.
 {{- $mounts := list }}
 {{- if get (include "trainingjob-operator.consoleRecords" . | fromYaml) "secret" }}
 {{- $mounts = append $mounts (dict "name" "record-token" "mountPath" "/var/run/trainingjob/token" "readOnly" true) }}
+{{- end }}
+{{- if .Values.console.tls.secret }}
+{{- $mounts = append $mounts (dict "name" "certificate" "mountPath" "/var/run/trainingjob/tls" "readOnly" true) }}
 {{- end }}
 {{- if include "trainingjob-operator.consoleHasLogs" . }}
 {{- $mounts = append $mounts (dict "name" "log-volume" "mountPath" .Values.logVolume.mountPath "readOnly" true) }}
@@ -98,6 +105,9 @@ empty dict: nowhere.
 {{- $items := list (dict "key" $records.key "path" "token") }}
 {{- $secret := dict "secretName" $records.secret "items" $items "optional" true }}
 {{- $volumes = append $volumes (dict "name" "record-token" "secret" $secret) }}
+{{- end }}
+{{- with .Values.console.tls.secret }}
+{{- $volumes = append $volumes (dict "name" "certificate" "secret" (dict "secretName" .)) }}
 {{- end }}
 {{- if include "trainingjob-operator.consoleHasLogs" . }}
 {{- $claim := dict "claimName" (include "trainingjob-operator.logClaim" .) }}

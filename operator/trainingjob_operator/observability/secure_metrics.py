@@ -1,6 +1,5 @@
 """Serves `/metrics` over TLS to callers that may read it; the probes stay on their own port."""
 
-import logging
 import ssl
 from collections.abc import Callable
 from http import HTTPStatus
@@ -12,65 +11,13 @@ from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.observability.callers import Callers
 from trainingjob_operator.observability.exchange import Answer, Later, Request, told
 from trainingjob_operator.observability.port import Port
+from trainingjob_web.certificate import Certificate, CertificateError
 
 PATH: Final = "/metrics"
 CONNECTIONS: Final = 32
 """Connections that are open at most. One with TLS takes a quarter of a megabyte."""
 CERTIFICATE: Final = "tls.crt"
 KEY: Final = "tls.key"
-
-_logger = logging.getLogger(__name__)
-
-Signature = tuple[tuple[int, int, int], ...]
-
-
-class Certificate:
-    """A certificate and its key, in files of a folder as a Secret is mounted.
-
-    They are looked at for each connection, and read when they have changed. While they cannot be
-    read, those read last stay.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        """Read the files.
-
-        Raises:
-            SettingsError: they cannot be read, or do not belong together.
-        """
-        self._files: Final = (folder / CERTIFICATE, folder / KEY)
-        try:
-            self._signature = self._signed()
-            self._context = self._read()
-        except (OSError, ssl.SSLError) as error:
-            raise SettingsError(
-                f"TRAININGJOB_METRICS__CERTIFICATE_DIR: cannot use {CERTIFICATE} and {KEY} in "
-                f"{folder}: {error}"
-            ) from error
-
-    def context(self) -> ssl.SSLContext:
-        """Return the context for a new connection."""
-        signature = self._signed()
-        if signature != self._signature:
-            self._signature = signature  # what cannot be read is tried, and said, once
-            try:
-                self._context = self._read()
-            except (OSError, ssl.SSLError) as error:
-                _logger.warning("the certificate read last stays: %s", error)
-            else:
-                _logger.info("the certificate in %s has changed", self._files[0].parent)
-        return self._context
-
-    def _signed(self) -> Signature:
-        try:
-            found = [path.stat() for path in self._files]
-        except OSError:
-            return ()
-        return tuple((each.st_mtime_ns, each.st_ino, each.st_size) for each in found)
-
-    def _read(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(*self._files)
-        return context
 
 
 class SecureMetrics:
@@ -111,7 +58,10 @@ class SecureMetrics:
             OSError: the address cannot be taken.
             SettingsError: the certificate cannot be read.
         """
-        self._certificate = Certificate(self._folder)
+        try:
+            self._certificate = Certificate(self._folder / CERTIFICATE, self._folder / KEY)
+        except CertificateError as error:
+            raise SettingsError(f"TRAININGJOB_METRICS__CERTIFICATE_DIR: {error}") from error
         return await self._port.start()
 
     async def stop(self) -> None:
