@@ -6,7 +6,7 @@ from trainingjob_console.api.housekeeping import HousekeepingApi
 from trainingjob_console.api.logs import LogsApi
 from trainingjob_console.clock import utc_now
 from trainingjob_console.jobs.summary import as_text
-from trainingjob_console.logs.reading import ArchiveReader
+from trainingjob_console.logs.archive_reader import ArchiveReader
 from trainingjob_console.logs.room import LogRoom
 from trainingjob_console.parts import Parts, Room
 from trainingjob_console.samples.sampler import Sampler
@@ -39,14 +39,11 @@ def streams_room(parts: Parts) -> Room:
     watch("queued_bytes", lambda: hub.budget.used, lambda: hub.budget.limit)
     watch("samples", lambda: len(sampler.ring), lambda: sampler.ring.limit)
     watch("log_streams", lambda: len(logs.followers), lambda: logs.followers.limit)
+    watch("first_errors", lambda: len(logs.errors), lambda: logs.errors.limit)
     watch("archive_reads", lambda: len(archives), lambda: archives.limit)
-
-    async def close() -> None:
-        await logs.followers.close()
-        archives.close()
 
     return Room(
         routes=[WebSocketRoute("/ws", hub), *LogsApi(parts.gate, logs).routes(), *about.routes()],
         tasks=[("samples", sampler.run)],
-        closers=[close],
+        closers=[logs.followers.close],
     )

@@ -2,85 +2,22 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from time import perf_counter
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from trainingjob_console.errors import BusyError, NotFoundError
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.logs.archive import Archive, Body
 from trainingjob_console.logs.pods import PodLog, open_log
-from trainingjob_console.logs.search import ERROR, Search
+from trainingjob_console.logs.search import Search
 from trainingjob_console.logs.window import Window, WindowReader
-
-T = TypeVar("T")
 
 SEARCH_S: Final = 5.0
 _CALL_S: Final = 20.0
-_THREADS: Final = 4
-_MAX_WAITING: Final = 64
 _BACK: Final = 2**20
 """Bytes before a window of a whole archive in which its first line's beginning is looked for."""
-
-_MAX_ERROR_SCAN: Final = 64 * 2**20
-"""Bytes of an archive in which first errors are looked for, each time its sources are listed."""
-
-
-class ArchiveReader:
-    """Reads archives in four threads. At most 64 readers wait for one; then a request is refused."""
-
-    def __init__(self, root: Path | None) -> None:
-        self._root: Final = root
-        self._threads: Final = ThreadPoolExecutor(_THREADS, thread_name_prefix="archive")
-        self._waiting = 0
-
-    @property
-    def limit(self) -> int:
-        """Requests that wait or are worked on, at most."""
-        return _MAX_WAITING
-
-    def __len__(self) -> int:
-        return self._waiting
-
-    def close(self) -> None:
-        """Take no more."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    async def with_archive(self, uid: str, work: Callable[[Archive], T]) -> T | None:
-        """Return what is made of a job's archive, in a thread; None: there is none.
-
-        Raises:
-            BusyError: the volume does not answer, or too many wait for it.
-        """
-        if self._root is None:
-            return None
-        if self._waiting >= _MAX_WAITING:
-            raise BusyError("too many read archived logs: try again", retry_after_s=2)
-        root = self._root
-        self._waiting += 1
-        try:
-            loop = asyncio.get_running_loop()
-            async with asyncio.timeout(_CALL_S):
-                return await loop.run_in_executor(
-                    self._threads, lambda: _with_archive(root, uid, work)
-                )
-        except TimeoutError as error:
-            raise BusyError("the log volume does not answer", retry_after_s=10) from error
-        except OSError as error:
-            raise BusyError(f"the archived log cannot be read: {error.strerror}") from error
-        finally:
-            self._waiting -= 1
-
-
-def _with_archive(root: Path, uid: str, work: Callable[[Archive], T]) -> T | None:
-    found = Archive.open(root, uid)
-    if found is None:
-        return None
-    with found as archive:
-        return work(archive)
 
 
 def parts_of(archive: Archive, body: Body | None, start: int = 0) -> Iterator[bytes]:
@@ -141,26 +78,6 @@ class _Scan:
             self._search.end()
         found = self._search
         return {"hits": found.hits, "scanned": found.scanned, "complete": complete}
-
-
-def first_errors(archive: Archive, bodies: list[Body]) -> list[int | None]:
-    """Return the place of the first error of each log, as far as they are looked at."""
-    found: list[int | None] = []
-    looked = 0
-    for body in bodies:
-        looked += body.end - body.start
-        if looked > _MAX_ERROR_SCAN:
-            found.append(None)
-            continue
-        search = Search(ERROR, limit=1)
-        for part in archive.lines(body):
-            search.feed(part)
-            if search.is_full:
-                break
-        else:
-            search.end()
-        found.append(search.hits[0]["offset"] if search.hits else None)
-    return found
 
 
 class LiveReader:

@@ -10,12 +10,14 @@ from trainingjob_console.errors import BusyError, ForbiddenError, NotFoundError,
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.logs.archive import Archive, Body, archive_name
+from trainingjob_console.logs.archive_reader import ArchiveReader
+from trainingjob_console.logs.first_errors import FirstErrors
 from trainingjob_console.logs.follower import Seat
 from trainingjob_console.logs.followers import Followers
 from trainingjob_console.logs.merged import Merged, RankLines
 from trainingjob_console.logs.pieces import incomplete, pieces_of
 from trainingjob_console.logs.pods import MAIN, PodLog, logs_of_job
-from trainingjob_console.logs.reading import ArchiveReader, LiveReader, first_errors
+from trainingjob_console.logs.reading import LiveReader
 from trainingjob_console.logs.sources import Place, SourceId, of_body, of_pod, read_source
 from trainingjob_console.sockets.log_ring import LogRing
 
@@ -59,6 +61,7 @@ class LogRoom:
         self.archives: Final = archives
         self.live: Final = live or LiveReader(kube)
         self.followers: Final = Followers(kube)
+        self.errors: Final = FirstErrors()
 
     async def place(self, caller: Caller, uid: str) -> Place:
         """Return the job whose logs a user may read.
@@ -95,7 +98,7 @@ class LogRoom:
                 for body in archive.bodies()
             }
             bodies = [newest[key] for key in sorted(newest)]
-            errors = first_errors(archive, bodies)
+            errors = self.errors.of(place.uid, archive, bodies)
             return [
                 of_body(body, first_error=error)
                 for body, error in zip(bodies, errors, strict=True)

@@ -1,6 +1,7 @@
 """Searches a log as it goes by: lines that have a text, and the first one that speaks of an error."""
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 MAX_HITS: Final = 1000
@@ -8,6 +9,14 @@ MAX_SHOWN: Final = 512
 """Bytes of a hit that are shown."""
 
 _BLOCK: Final = 1 << 20
+_ERROR_WORDS: Final = (
+    b"Traceback (most recent",
+    b"ERROR",
+    b"Error",
+    b"FATAL",
+    b"CRITICAL",
+    b"panic:",
+)
 ERROR: Final = re.compile(rb"Traceback \(most recent|\b(?:ERROR|Error|FATAL|CRITICAL|panic:)")
 """What a line has that is taken for the first error: words that programs print, by case."""
 
@@ -18,14 +27,24 @@ class Search:
     A line of any length is searched in blocks of 1 MiB, each with the end of the one before.
     """
 
-    def __init__(self, pattern: "re.Pattern[bytes]", *, limit: int, start: int = 0) -> None:
+    def __init__(
+        self,
+        pattern: "re.Pattern[bytes]",
+        *,
+        limit: int,
+        start: int = 0,
+        words: tuple[bytes, ...] = (),
+    ) -> None:
         """Begin.
 
         Args:
             pattern: what a line must have.
             limit: hits at most.
             start: the offset of the first part, at which a line begins.
+            words: one of these is where a hit begins; they are found faster than a pattern. Empty:
+                a hit can begin with anything.
         """
+        self._words: Final = words
         self._pattern: Final = pattern
         self._limit: Final = min(limit, MAX_HITS)
         self._pending = bytearray()
@@ -68,7 +87,7 @@ class Search:
                 self._pending_at = base + end
                 return
             at, self._in_hit_line = newline + 1, False
-        while not self.is_full and (match := self._pattern.search(block, at)) is not None:
+        while not self.is_full and (match := self._find(block, at)) is not None:
             start = block.rfind(b"\n", 0, match.start()) + 1
             stop = block.find(b"\n", match.start())
             stop = len(block) if stop < 0 else stop
@@ -76,3 +95,32 @@ class Search:
             self.hits.append({"offset": base + start, "line": line})
             at = stop + 1
         self._pending_at = base + (at if self.is_full else end)
+
+    def _find(self, block: bytes, at: int) -> "re.Match[bytes] | None":
+        if not self._words:
+            return self._pattern.search(block, at)
+        matches = (self._pattern.match(block, place) for place in _places(self._words, block, at))
+        return next((match for match in matches if match is not None), None)
+
+
+def _places(words: tuple[bytes, ...], block: bytes, at: int) -> Iterator[int]:
+    """Yield where the words are, from a place on."""
+    following = {word: place for word in words if (place := block.find(word, at)) >= 0}
+    while following:
+        word, place = min(following.items(), key=lambda item: item[1])
+        yield place
+        following[word] = block.find(word, place + 1)
+        if following[word] < 0:
+            del following[word]
+
+
+def first_error(parts: Iterable[bytes]) -> int | None:
+    """Return the offset of the first line of a log that speaks of an error; None: none does."""
+    search = Search(ERROR, limit=1, words=_ERROR_WORDS)
+    for part in parts:
+        search.feed(part)
+        if search.is_full:
+            break
+    else:
+        search.end()
+    return search.hits[0]["offset"] if search.hits else None

@@ -21,7 +21,7 @@ from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.summary import summarize
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.kube.credentials import Account
-from trainingjob_console.logs.reading import ArchiveReader
+from trainingjob_console.logs.archive_reader import ArchiveReader
 from trainingjob_console.logs.room import LogRoom
 from trainingjob_console.settings import Settings
 

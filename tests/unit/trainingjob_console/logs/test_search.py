@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainingjob_console.logs.search import ERROR, Search
+from trainingjob_console.logs.search import ERROR, Search, first_error
 
 
 def search(log: bytes, text: bytes, *, parts: int = 11, limit: int = 1000) -> Search:
@@ -64,3 +64,32 @@ def test_a_long_line_is_one_hit_of_bounded_size() -> None:
 )
 def test_which_line_is_taken_for_an_error(line: bytes, *, is_error: bool) -> None:
     assert (ERROR.search(line) is not None) == is_error
+
+
+@given(
+    words=st.lists(
+        st.sampled_from(
+            [
+                "ERROR",
+                "Error",
+                "MyError",
+                "panic:",
+                "FATAL",
+                "Traceback (most recent",
+                "x",
+                " ",
+                "\n",
+            ]
+        ),
+        max_size=12,
+    ),
+    size=st.integers(1, 30),
+)
+@settings(deadline=None, max_examples=300)
+def test_the_first_error_is_the_first_line_that_the_pattern_finds(
+    words: list[str], size: int
+) -> None:
+    log = "".join(words).encode()
+    match = ERROR.search(log)
+    expected = log.rfind(b"\n", 0, match.start()) + 1 if match is not None else None
+    assert first_error(log[at : at + size] for at in range(0, len(log), size)) == expected

@@ -1,0 +1,60 @@
+"""The first line of each archived log that speaks of an error: looked for once, then remembered."""
+
+from collections import OrderedDict
+from threading import Lock
+from typing import Final
+
+from trainingjob_console.logs.archive import Archive, Body
+from trainingjob_console.logs.search import first_error
+
+MAX_REMEMBERED: Final = 4096
+MAX_SCAN: Final = 64 * 2**20
+"""Bytes that are looked through each time the logs of a job are listed; the rest another time."""
+
+Key = tuple[str, int, int]
+
+
+class FirstErrors:
+    """Finds first errors, in threads. A section of an archive never changes, so its answer stays.
+
+    Bound: `limit` answers; the one used longest ago goes first.
+    """
+
+    def __init__(self, *, limit: int = MAX_REMEMBERED, max_scan: int = MAX_SCAN) -> None:
+        self.limit: Final = limit
+        self._max_scan: Final = max_scan
+        self._lock: Final = Lock()
+        self._known: Final[OrderedDict[Key, int | None]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def of(self, uid: str, archive: Archive, bodies: list[Body]) -> list[int | None]:
+        """Return the place of the first error of each log; None: it has none, or is not looked at yet.
+
+        Raises:
+            OSError: the volume does not answer.
+        """
+        left = self._max_scan
+        found: list[int | None] = []
+        for body in bodies:
+            key = (uid, body.start, body.end)
+            with self._lock:
+                if key in self._known:
+                    self._known.move_to_end(key)
+                    found.append(self._known[key])
+                    continue
+            size = body.end - body.start
+            if size > left:
+                found.append(None)
+                continue
+            left -= size
+            found.append(self._remember(key, first_error(archive.lines(body))))
+        return found
+
+    def _remember(self, key: Key, place: int | None) -> int | None:
+        with self._lock:
+            self._known[key] = place
+            while len(self._known) > self.limit:
+                self._known.popitem(last=False)
+        return place

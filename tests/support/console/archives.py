@@ -1,0 +1,23 @@
+"""Archives of jobs as the operator writes them, without an operator."""
+
+from pathlib import Path
+from uuid import uuid4
+
+from trainingjob_api.log_sections import Prefixer, Section
+
+
+def section_of(
+    log: bytes, *, attempt: int = 0, rank: int = 0, container: str = "", cut: int = 0
+) -> bytes:
+    """A whole section with this log."""
+    section = Section(attempt=attempt, rank=rank, pod=str(uuid4()), container=container)
+    prefixer = Prefixer(rank)
+    body = prefixer.feed(log) + prefixer.end()
+    return section.header + body + section.trailer(len(body), cut, running=False)
+
+
+def write_archive(root: Path, *parts: bytes, uid: str | None = None) -> str:
+    """Write an archive of these bytes; its job's uid."""
+    uid = uid or str(uuid4())
+    (root / f"job_{uid}.log").write_bytes(b"".join(parts))
+    return uid

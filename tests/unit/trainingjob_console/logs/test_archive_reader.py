@@ -1,0 +1,134 @@
+"""However long the volume hangs: four threads, no queue that grows, and a clear word to who asks."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.console.archives import section_of, write_archive
+from trainingjob_console.errors import BusyError
+from trainingjob_console.logs import archive_reader
+from trainingjob_console.logs.archive import Archive
+from trainingjob_console.logs.archive_reader import MAX_WAITING, THREADS, ArchiveReader
+
+DEADLINE_S = 0.2
+
+
+class Volume:
+    """A volume that hangs while it is told to."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.uid = write_archive(root, section_of(b"one\n"))
+        self.answers = threading.Event()
+        self.answers.set()
+        self.opened = 0
+
+    def open(self, root: Path, uid: str) -> Archive | None:
+        self.opened += 1
+        assert self.answers.wait(60)
+        return Archive.open(root, uid)
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        self.answers.clear()
+        try:
+            yield
+        finally:
+            self.answers.set()
+
+
+@pytest.fixture
+async def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Volume]:
+    found = Volume(tmp_path)
+    played = type("Played", (), {"open": staticmethod(found.open)})
+    monkeypatch.setattr(archive_reader, "Archive", played)
+    yield found
+    found.answers.set()
+    await gone()
+
+
+def threads() -> int:
+    return sum(each.name == "archive" for each in threading.enumerate())
+
+
+async def gone() -> None:
+    """Wait until no thread reads."""
+    async with asyncio.timeout(20):
+        while threads():
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0)
+
+
+def size(archive: Archive) -> int:
+    return archive.size
+
+
+async def asked(reader: ArchiveReader, uid: str) -> str:
+    """The word of a refusal."""
+    with pytest.raises(BusyError) as caught:
+        await reader.with_archive(uid, size)
+    assert caught.value.status == 503
+    assert caught.value.retry_after_s
+    return str(caught.value)
+
+
+async def test_a_volume_that_hangs_holds_four_threads_and_nothing_more(volume: Volume) -> None:
+    reader = ArchiveReader(volume.root, deadline_s=DEADLINE_S)
+    with volume.hanging():
+        words = await asyncio.gather(*(asked(reader, volume.uid) for _ in range(3 * THREADS)))
+        assert set(words) == {"the log volume does not answer"}
+        for _ in range(100):
+            assert "4 reads hang" in await asked(reader, volume.uid)
+        assert (volume.opened, threads(), len(reader)) == (THREADS, THREADS, 0)
+    await gone()
+    assert await reader.with_archive(volume.uid, size)
+    assert len(reader) == 0
+
+
+async def test_requests_that_were_given_up_make_room_for_no_further_thread(volume: Volume) -> None:
+    # A browser that closes a tab cancels its request; the thread hangs on.
+    reader = ArchiveReader(volume.root, deadline_s=60)
+    with volume.hanging():
+        for number in range(1, THREADS + 1):
+            task = asyncio.create_task(reader.with_archive(volume.uid, size))
+            while volume.opened < number:
+                await asyncio.sleep(0.005)
+            task.cancel()
+            await asyncio.wait([task])
+        assert "4 reads hang" in await asked(reader, volume.uid)
+        assert threads() == THREADS
+
+
+async def test_more_than_may_wait_are_refused_at_once(volume: Volume) -> None:
+    reader = ArchiveReader(volume.root, deadline_s=60)
+    with volume.hanging():
+        waiting = [
+            asyncio.create_task(reader.with_archive(volume.uid, size)) for _ in range(MAX_WAITING)
+        ]
+        while len(reader) < MAX_WAITING:
+            await asyncio.sleep(0.005)
+        assert "too many" in await asked(reader, volume.uid)
+    sizes = await asyncio.gather(*waiting)
+    assert len(set(sizes)) == 1
+    assert volume.opened == MAX_WAITING
+    assert len(reader) == 0
+
+
+async def test_what_is_raised_in_a_thread_reaches_the_request(tmp_path: Path) -> None:
+    reader = ArchiveReader(tmp_path)
+    uid = write_archive(tmp_path, b"")
+
+    def broken(_: Archive) -> None:
+        raise ZeroDivisionError
+
+    for _ in range(2 * THREADS):
+        with pytest.raises(ZeroDivisionError):
+            await reader.with_archive(uid, broken)
+    (tmp_path / f"job_{uid}.log").unlink()
+    assert await reader.with_archive(uid, size) is None
+    assert "cannot be read" in await asked(ArchiveReader(tmp_path / "missing"), uid)
+    assert await ArchiveReader(None).with_archive(uid, size) is None
