@@ -87,7 +87,8 @@ class Settings(BaseModel):
     """The root of the log volume, mounted read-only. Unset: logs of pods that are gone are not shown."""
 
     operator_metrics: Listed = ()
-    """Addresses of the operators' /metrics, such as http://10.0.0.1:8080/metrics. Unset: no housekeeping."""
+    """Addresses of the operators' /metrics, such as http://10.0.0.1:8080/metrics; of a name, as that of a
+    headless Service, all addresses are asked. Unset: no housekeeping."""
 
     max_connections: int = Field(default=512, ge=16, le=10_000)
     """Open HTTP connections; at the limit one is closed for each that comes."""

@@ -9,6 +9,7 @@ from trainingjob_console.jobs.summary import as_text
 from trainingjob_console.logs.archive_reader import ArchiveReader
 from trainingjob_console.logs.room import LogRoom
 from trainingjob_console.parts import Parts, Room
+from trainingjob_console.samples.addresses import Addresses
 from trainingjob_console.samples.sampler import Sampler
 from trainingjob_console.sockets.hub import Hub
 from trainingjob_console.sockets.job_topics import JobTopics
@@ -25,7 +26,7 @@ def streams_room(parts: Parts) -> Room:
     logs = LogRoom(
         parts.kube, parts.gate, parts.index, archives, past, recheck_s=parts.limits.recheck
     )
-    sampler = Sampler(parts.settings.operator_metrics, utc_now)
+    sampler = Sampler(Addresses(parts.settings.operator_metrics), utc_now)
     about = HousekeepingApi(parts.gate, parts.feed, sampler, parts.metrics.registry, utc_now)
     hub = Hub(
         gate=parts.gate,

@@ -20,6 +20,7 @@ from tests.support.real.chart import (
 from trainingjob_console.settings import Settings
 
 CONSOLE = "console"
+NAME = "trainingjob-operator-console"
 NAMED: Values = {"watchNamespaces": ["team-a", "team-b"]}
 SHARED: Values = {"logVolume": {"existingClaim": "logs", "accessMode": "ReadWriteMany"}}
 INGRESS_PODS = [{"namespaceSelector": {"matchLabels": {"team": "ingress"}}}]
@@ -89,7 +90,10 @@ def test_only_its_own_pod_gets_a_token() -> None:
 
 def test_the_default_values_are_its_own_defaults() -> None:
     chart, own = settings_of({}), Settings.from_environment({})
-    ours = ("address", "metrics_address", "log_format", "records_url", "records_token_file")
+    ours = (
+        *("address", "metrics_address", "log_format", "records_url", "records_token_file"),
+        "operator_metrics",
+    )
     assert chart.model_copy(update={name: getattr(own, name) for name in ours}) == own
     assert (chart.address, chart.metrics_address, chart.log_format) == (":8070", ":8071", "json")
     assert chart.auth == "token"
@@ -181,6 +185,27 @@ def test_a_volume_for_one_node_is_the_operators_unless_the_values_put_both_there
     assert "log-volume" not in volumes({"console": {"archivedLogs": True}})
 
 
+def test_it_finds_all_operators_by_one_name_without_a_right_to_pods() -> None:
+    objects = render({"web": {"port": 9000}})
+    service = one(objects, "Service", "trainingjob-operator-metrics", part=CONSOLE)
+    spec = service["spec"]
+    assert (spec["clusterIP"], spec["publishNotReadyAddresses"]) == ("None", True)
+    operators = one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert spec["selector"].items() <= operators.items()
+    [port] = spec["ports"]
+    named = {each["name"]: each["containerPort"] for each in container(objects)["ports"]}
+    assert named[port["targetPort"]] == port["port"] == 9000
+    [url] = settings_of({"web": {"port": 9000}}).operator_metrics
+    assert url == f"http://{service['metadata']['name']}.{NAMESPACE}.svc:9000/metrics"
+
+
+def test_metrics_that_ask_for_a_right_are_not_asked_for() -> None:
+    secure: Values = {"metrics": {"secure": {"enabled": True, "certificateSecret": "tls"}}}
+    assert settings_of(secure).operator_metrics == ()
+    services = [each for each in render(secure) if each["kind"] == "Service"]
+    assert "trainingjob-operator-metrics" not in str(services)
+
+
 # --- its pods -----------------------------------------------------------------------------------
 
 
@@ -218,7 +243,7 @@ def test_its_probes_ask_the_port_that_browsers_do_not_reach(major: Major) -> Non
     }
     assert {probe["port"] for probe in probes.values()} == {"metrics"}
     assert probes["readiness"]["path"] == "/readyz"
-    [port] = one(objects, "Service", part=CONSOLE)["spec"]["ports"]
+    [port] = one(objects, "Service", NAME, part=CONSOLE)["spec"]["ports"]
     assert (port["port"], port["targetPort"]) == (9000, "http")
 
 
@@ -315,14 +340,14 @@ def test_a_certificate_of_its_own_is_mounted_where_it_can_be_rotated() -> None:
         f"{folder}/tls.key",
     ]
     assert volumes(values)["certificate"]["secret"] == {"secretName": "console-tls"}
-    [port] = one(render(values), "Service", part=CONSOLE)["spec"]["ports"]
+    [port] = one(render(values), "Service", NAME, part=CONSOLE)["spec"]["ports"]
     assert port["appProtocol"] == "https"
     # The probes ask a port that stays without.
     assert (
         container(render(values), part=CONSOLE)["readinessProbe"]["httpGet"]["port"] == "metrics"
     )
     assert "echo https://localhost:8070" in notes(values)
-    [plain] = one(render(), "Service", part=CONSOLE)["spec"]["ports"]
+    [plain] = one(render(), "Service", NAME, part=CONSOLE)["spec"]["ports"]
     assert "appProtocol" not in plain
 
 

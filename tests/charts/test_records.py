@@ -7,6 +7,7 @@ import pytest
 
 from hack.chart import NAMESPACE
 from tests.support.real.chart import (
+    RELEASE,
     Object,
     Values,
     component,
@@ -202,6 +203,15 @@ def test_its_settings_reach_it() -> None:
 MONITORING = [
     {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 ]
+PAGE = {
+    "podSelector": {
+        "matchLabels": {
+            "app.kubernetes.io/name": f"{RELEASE}-console",
+            "app.kubernetes.io/instance": RELEASE,
+        }
+    }
+}
+HTTP = [{"port": "http"}]
 FRIENDS = [{"namespaceSelector": {"matchLabels": {"team": "ml"}}}]
 
 
@@ -235,14 +245,24 @@ def test_the_operator_the_hooks_and_who_is_named_reach_the_record_service(
 @pytest.mark.parametrize(
     ("values", "ingress"),
     [
-        pytest.param({}, [{"from": MONITORING, "ports": [{"port": "http"}]}], id="defaults"),
+        pytest.param({}, [{"from": [*MONITORING, PAGE], "ports": HTTP}], id="defaults"),
         pytest.param(
             {"networkPolicy": {"from": FRIENDS}},
-            [{"from": FRIENDS, "ports": [{"port": "http"}]}],
+            [{"from": [*FRIENDS, PAGE], "ports": HTTP}],
             id="friends",
         ),
+        pytest.param(
+            {"networkPolicy": {"from": []}}, [{"from": [PAGE], "ports": HTTP}], id="the-console"
+        ),
         # A rule whose `from` is empty would let in everybody.
-        pytest.param({"networkPolicy": {"from": []}}, [], id="nobody"),
+        pytest.param(
+            {"networkPolicy": {"from": []}, "console": {"enabled": False}}, [], id="nobody"
+        ),
+        pytest.param(
+            {"metrics": {"secure": {"enabled": True, "certificateSecret": "tls"}}},
+            [{"from": MONITORING, "ports": [{"port": "https-metrics"}]}],
+            id="who-has-the-right",
+        ),
     ],
 )
 def test_only_who_is_named_reaches_the_port_of_the_operator(
@@ -254,7 +274,8 @@ def test_only_who_is_named_reaches_the_port_of_the_operator(
     assert spec["ingress"] == ingress
     labels = one(objects, "Deployment", part="operator")["spec"]["template"]["metadata"]["labels"]
     assert spec["podSelector"]["matchLabels"].items() <= labels.items()
-    assert "http" in {port["name"] for port in container(objects)["ports"]}
+    ports = {port["name"] for port in container(objects)["ports"]}
+    assert {port["port"] for rule in ingress for port in rule["ports"]} <= ports
 
 
 def test_a_network_policy_selects_the_pods_of_its_own_part_alone() -> None:

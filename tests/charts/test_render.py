@@ -190,6 +190,7 @@ def test_the_defaults_make_exactly_these_objects() -> None:
         "RoleBinding trainingjob-operator-records",
         "Secret trainingjob-operator-records",
         "Service trainingjob-operator-console",
+        "Service trainingjob-operator-metrics",
         "Service trainingjob-operator-records",
         "ServiceAccount trainingjob-operator",
         "ServiceAccount trainingjob-operator-console",
@@ -252,7 +253,7 @@ def test_long_names_leave_room_for_suffixes() -> None:
     objects = render({"fullnameOverride": "x" * 200}, hooks=None)
     # A Service's and a Job's are labels; those of rights may be longer.
     limited = [found for found in objects if found["kind"] in {"Deployment", "Service", "Job"}]
-    assert len(limited) == 6
+    assert len(limited) == 7
     assert max(len(found["metadata"]["name"]) for found in limited) <= 63
 
 
@@ -632,8 +633,10 @@ def test_what_the_pods_may_reach_is_restricted_on_request() -> None:
     assert egress(objects, part="record-service") == [names, api, database]
     records = one(objects, "NetworkPolicy", part="record-service")["spec"]["podSelector"]
     to_records = {"to": [{"podSelector": records}], "ports": [{"port": "http"}]}
-    for part in ("operator", "console"):
-        assert egress(objects, part=part) == [names, api, database, to_records]
+    assert egress(objects, part="operator") == [names, api, database, to_records]
+    operators = one(objects, "NetworkPolicy")["spec"]["podSelector"]
+    to_operators = {"to": [{"podSelector": operators}], "ports": [{"port": "http"}]}
+    assert egress(objects, part="console") == [names, api, database, to_operators, to_records]
     for url, port in (
         ("https://records.example/jobs", 443),
         ("http://records.example/jobs", 80),

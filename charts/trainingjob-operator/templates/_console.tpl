@@ -7,6 +7,14 @@
 {{ include "trainingjob-operator.fullname" . }}-metrics
 {{- end }}
 
+{{/*
+Whether the console reads the operators' metrics: "true", or nothing. Those that are served over TLS
+ask for a right to them, and it has none.
+*/}}
+{{- define "trainingjob-operator.consoleHasMetrics" -}}
+{{- if and .Values.console.enabled (not .Values.metrics.secure.enabled) }}true{{ end }}
+{{- end }}
+
 {{/* Whether the console has the log volume: "true", or nothing. */}}
 {{- define "trainingjob-operator.consoleHasLogs" -}}
 {{- if and .Values.console.enabled (include "trainingjob-operator.logClaim" .) }}
@@ -72,6 +80,9 @@ empty dict: nowhere.
 {{- if .secret }}
 {{- $_ := set $values "TRAININGJOB_CONSOLE_RECORDS_TOKEN_FILE" "/var/run/trainingjob/token/token" }}
 {{- end }}
+{{- end }}
+{{- if include "trainingjob-operator.consoleHasMetrics" . }}
+{{- $_ := set $values "TRAININGJOB_CONSOLE_OPERATOR_METRICS" (printf "http://%s.%s.svc:%d/metrics" (include "trainingjob-operator.metricsName" .) .Release.Namespace (int .Values.web.port)) }}
 {{- end }}
 {{- if $console.tls.secret }}
 {{- $_ := set $values "TRAININGJOB_CONSOLE_TLS_CERT" "/var/run/trainingjob/tls/tls.crt" }}

@@ -1,13 +1,14 @@
 """Asks the operators for their metrics every 15 seconds, and keeps a day of what they say."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from trainingjob_console.samples.addresses import Addresses
 from trainingjob_console.samples.alerts import AlertStates
 from trainingjob_console.samples.ring import EVERY_S, Ring
 from trainingjob_console.samples.series import LIMITS, SERIES, Scrape, leading, parse, total
@@ -15,7 +16,6 @@ from trainingjob_console.sockets.frames import encode
 from trainingjob_console.sockets.status_queue import StatusQueue
 
 MAX_BYTES: Final = 1024 * 1024
-MAX_OPERATORS: Final = 8
 _ANSWER_S: Final = 5.0
 _OK: Final = 200
 
@@ -23,10 +23,10 @@ _OK: Final = 200
 class Sampler:
     """At most eight operators, a megabyte of each. One that does not answer is shown as down."""
 
-    def __init__(self, addresses: Sequence[str], clock: Callable[[], datetime]) -> None:
+    def __init__(self, addresses: Addresses, clock: Callable[[], datetime]) -> None:
         self.ring: Final = Ring()
         self.alerts: Final = AlertStates()
-        self._addresses: Final = tuple(addresses)[:MAX_OPERATORS]
+        self._addresses: Final = addresses
         self._clock: Final = clock
         self._scrapes: dict[str, Scrape | None] = {}
         self._queues: Final[set[StatusQueue]] = set()
@@ -40,8 +40,9 @@ class Sampler:
             timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
         ) as session:
             while True:
-                found = await asyncio.gather(*(_scrape(session, a) for a in self._addresses))
-                self.take(dict(zip(self._addresses, found, strict=True)))
+                urls = await self._addresses.now()
+                found = await asyncio.gather(*(_scrape(session, url) for url in urls))
+                self.take(dict(zip(urls, found, strict=True)))
                 await asyncio.sleep(EVERY_S)
 
     def take(self, scrapes: dict[str, Scrape | None]) -> None:
