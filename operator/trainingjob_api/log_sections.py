@@ -60,7 +60,7 @@ class Trailer:
 
     Attributes:
         size: bytes of what stands between its header and this line.
-        cut: bytes of the log that were left out before them.
+        cut: bytes of the log, as it was written, that were left out before them.
         running: the pod had not ended when its log was read.
     """
 

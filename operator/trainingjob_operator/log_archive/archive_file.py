@@ -8,7 +8,7 @@ The first line of a section is its header, the last one its trailer, and every l
 begins with the rank: whatever a rank writes, it can forge neither. `bytes` is the length of what
 stands between the two, so that a reader finds the header from the trailer, and walks from section
 to section through a file of any size from its end. `cut` is how many bytes of the beginning of the
-log were left out because it is longer than the limit. A trailer that ends in `running` belongs to a
+log, as the container wrote it, were left out because it is longer than the limit. A trailer that ends in `running` belongs to a
 pod that had not ended when its log was read, because it was about to be stopped.
 
 A container beside the main one that failed has a section of its own, which names it:
@@ -126,6 +126,7 @@ class ArchiveFile:
         self._section: Section | None = None
         self._start = 0  # of the section that is being written
         self._here = 0  # where it goes on
+        self._lines = 0  # that end in it
         self._cut = 0
         self._end = self._mend() if fd is not None else 0
 
@@ -185,7 +186,8 @@ class ArchiveFile:
         self.abandon()
         if self._size() != self._end:
             raise ArchiveBusyError("another process writes to the archive")
-        self._section, self._start, self._cut = section, self._end, 0
+        self._section, self._start = section, self._end
+        self._lines = self._cut = 0
         self._append(self._end, section.header)
         self._here = self._end + len(section.header)
 
@@ -202,6 +204,7 @@ class ArchiveFile:
         self._check_size()
         self._append(self._here, data)
         self._here += len(data)
+        self._lines += data.count(b"\n")
         if self._here - self._body >= 2 * self._limit:
             self._shorten()
 
@@ -289,9 +292,14 @@ class ArchiveFile:
             self._append(target, prefix)
             target += len(prefix)
         self._cut += source - target
+        kept = 0
         while source < end and (block := os.pread(self._fd, min(_BLOCK, end - source), source)):
             self._append(target, block)
+            kept += block.count(b"\n")
             source, target = source + len(block), target + len(block)
+        # Of the log itself: readers find a place of the whole log in what is left of it.
+        self._cut -= (self._lines - kept) * len(prefix_of(self._section.rank))
+        self._lines = kept
         self._truncate(target)
         self._here = target
 
