@@ -67,6 +67,7 @@ def of_pod(log: PodLog) -> dict[str, Any]:
         "container": log.called,
         "state": "live",
         "bytes": None,
+        "cut": 0,
         "firstError": None,
     }
 
@@ -82,5 +83,6 @@ def of_body(body: Body, *, first_error: int | None) -> dict[str, Any]:
         "container": container,
         "state": "archived",
         "bytes": body.end - body.start,
+        "cut": body.cut,
         "firstError": first_error,
     }

@@ -6,7 +6,7 @@ import { jobAddress } from "./router.js";
 
 // Returns {node, update(row)}. `isChosen(uid)` and `choose(uid, yes)` are the list's.
 export function jobRow({ uid, source }, { isChosen, choose }) {
-  const box = el("input", { type: "checkbox", disabled: source !== "live", onchange: () => choose(uid, box.checked) });
+  const box = el("input", { type: "checkbox", onchange: () => choose(uid, box.checked) });
   const phase = el("td", { class: "phase-cell" });
   const name = el("a", { class: "job-name" });
   const where = el("td", { class: "where" });
@@ -30,6 +30,7 @@ export function jobRow({ uid, source }, { isChosen, choose }) {
   }
 
   function update(row) {
+    box.disabled = source !== "live" || Boolean(row.gone);
     box.checked = isChosen(uid);
     node.classList.toggle("chosen", box.checked);
     node.classList.toggle("gone", Boolean(row.gone));

@@ -2,6 +2,8 @@
 //
 // A live log is read to its end over HTTP and followed over the socket from that byte on. When its pod
 // goes and the log has been archived, the viewer goes on in the archive, at the same place, by itself.
+// What it shows has no hole: what the socket left out is loaded over HTTP, at once where the end is
+// followed. Only merged live logs have no places to ask for; there a line says what is missing.
 // What it keeps is bounded in `logwindow.js` (4 MiB), what it draws in `virtual.js` (some 70 lines).
 
 import { get, isAbort } from "./api.js";
@@ -20,6 +22,7 @@ import { virtualList } from "./virtual.js";
 const LINE_PX = 18;
 const NEAR = 300; // lines from the edge of the window at which more is asked for
 const TAIL = -262_144;
+const FAR = 1_048_576; // bytes behind the end, from which on following begins anew at the end
 const BEFORE = 65_536; // bytes above a place that is jumped to
 const AGAIN_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
 
@@ -32,13 +35,16 @@ export function logsView(parent, firstJob, pageScope) {
   let search = new URLSearchParams(location.search);
   let sources = [];
   let source = null; // of `sources`, or the one that merges them
-  let log = new LogWindow(read, changed);
+  let opened = new AbortController(); // ends with the source that is shown
+  let log = windowOf(null);
   let follow = false;
   let times = remembered("timestamps", "no") === "yes";
   let needle = "";
   let target = null; // the byte that the address points at
   let leave = null;
   let looking = null;
+  let catching = false;
+  let tries = 0;
   let version = "";
 
   const choice = el("select", { "aria-label": "Log", onchange: () => refine({ source: choice.value, rank: null, at: null }) });
@@ -81,14 +87,24 @@ export function logsView(parent, firstJob, pageScope) {
 
   function linkTo(index) {
     if (!log.count) return;
+    if (log.onlyLive) {
+      announce("A line of merged live logs has no place to link to. Choose a rank, and link to its line.");
+      return;
+    }
     target = index;
     refine({ source: source.id, rank: null, at: String(log.offsetOf(index)) }, { replace: true, render: false });
     lines.refresh();
     navigator.clipboard?.writeText(location.href).then(() => announce("The link to this line has been copied."), () => announce("The address now links to this line."));
   }
 
-  async function read(offset, limit) {
-    return get(`${base}/${encodeURIComponent(source.id)}`, { offset: String(offset), limit }, signal);
+  // A window reads its own source, and is not listened to any more once another is shown.
+  function windowOf(which) {
+    const either = AbortSignal.any([signal, opened.signal]);
+    const made = new LogWindow(
+      (offset, limit) => get(`${base}/${encodeURIComponent(which.id)}`, { offset: String(offset), limit }, either),
+      (how) => { if (made === log) changed(how); },
+    );
+    return made;
   }
 
   function changed({ above, anew = false }) {
@@ -106,13 +122,14 @@ export function logsView(parent, firstJob, pageScope) {
 
   // Asks for more where the edge of the window is near; says where in the log this is.
   function shown(first, last) {
-    if (!follow) guarded(first < NEAR && log.start > log.floor ? log.moreAbove() : last > log.count - NEAR && !log.atEnd ? log.moreBelow() : null);
+    if (follow) catchUp();
+    else guarded(first < NEAR && log.start > log.floor ? log.moreAbove() : last > log.count - NEAR && !log.atEnd ? log.moreBelow() : null);
     const span = log.end - log.start;
     const at = log.count ? log.start + span * Math.min(1, (first + last) / 2 / log.count) : 0;
     const share = follow || !log.size ? 1 : Math.min(1, at / log.size);
     if (document.activeElement !== place) place.value = Math.round(share * 1000);
     place.setAttribute("aria-valuetext", `${Math.round(share * 100)} percent`);
-    fill(where, log.size ? `${bytes(Math.round(share * log.size))} of ${bytes(log.size)}` : "");
+    fill(where, log.size ? `${bytes(Math.round(share * log.size))} of ${bytes(log.size)}` : "", source?.cut ? " · the beginning is not kept" : "");
   }
 
   let lastTop = 0;
@@ -138,6 +155,19 @@ export function logsView(parent, firstJob, pageScope) {
     timesButton.setAttribute("aria-pressed", String(yes));
     remember("timestamps", yes ? "yes" : null);
     lines.redraw();
+  }
+
+  // Loads what is between the window and the end that is followed.
+  async function catchUp() {
+    if (catching || log.onlyLive || !log.chunks.length) return;
+    catching = true;
+    const mine = log;
+    await guarded((async () => {
+      while (follow && mine === log && !log.atEnd && !log.busy) {
+        await (log.size - log.end > FAR ? log.jump(TAIL) : log.moreBelow());
+      }
+    })());
+    catching = false;
   }
 
   async function guarded(promise) {
@@ -213,7 +243,7 @@ export function logsView(parent, firstJob, pageScope) {
 
   function wanted() {
     const id = search.get("source");
-    if (id === "merged" && sources.length) return { id: "merged", state: null, firstError: null };
+    if (id === "merged" && sources.length) return { id: "merged", state: null, firstError: null, cut: 0 };
     const exact = sources.find((each) => each.id === id);
     if (exact || !sources.length) return exact ?? null;
     const [, attempt, rank, container] = /^archive:(\d+):(\d+):(.+)$/.exec(id ?? "") ?? [];
@@ -225,13 +255,18 @@ export function logsView(parent, firstJob, pageScope) {
     return newest.find((each) => each.container === "main" || each.container === newest[0].container) ?? newest[0];
   }
 
-  // Shows a source: at the place of the address, else at its end.
-  async function openSource(next, { at = null } = {}) {
+  // Shows a source: at the place of the address, else at its end. A place of the log while it lived is
+  // as much nearer to the beginning of the archive as was cut off there.
+  async function openSource(next, { at = null, wasLive = false } = {}) {
     leave?.();
     leave = null;
+    clearTimeout(looking);
+    opened.abort();
+    opened = new AbortController();
     source = next;
     target = null;
-    log = new LogWindow(read, changed);
+    log = windowOf(next);
+    const mine = log;
     lines.redraw();
     timesButton.hidden = true;
     if (!source) return;
@@ -242,46 +277,70 @@ export function logsView(parent, firstJob, pageScope) {
     errorButton.title = errorButton.disabled ? "No error has been found in this log" : "";
     finder.reset();
     log.onlyLive = source.id === "merged" && isLive();
-    if (at !== null) await goTo(at);
-    else await toEnd();
-    if (isLive() && !signal.aborted) followSource();
+    const place = at === null ? null : at - (wasLive ? source.cut ?? 0 : 0);
+    if (place === null) await toEnd();
+    else await goTo(Math.max(0, place), { pointed: place >= 0 });
+    if (mine === log && place < 0) announce("The line of this link was in the beginning of the log, which is not kept.");
+    if (mine === log && isLive() && !signal.aborted) followSource(); // else another has been chosen meanwhile
   }
 
   function followSource() {
     const followed = source;
+    const ended = () => {
+      leave?.();
+      leave = null;
+    };
     leave = subscribe(() => {
       if (log.onlyLive) restart();
       return { kind: "logs", uid, source: followed.id, offset: log.atEnd ? log.end : log.size };
     }, (received) => {
-      if (received.type === "log" || (received.type === "snapshot" && received.text !== undefined)) takeLive(received);
-      else if (received.type === "gap") log.gap(received);
-      else if (received.type === "resync") guarded(log.jump(TAIL).then(() => setFollow(true)));
-      else if (received.type === "error") showMessage(received.message, true);
-      else if (received.type === "end") hasEnded(followed);
+      if (received.type === "log") takeLive(received);
+      else if (received.type === "gap") takeGap(received);
+      else if (received.type === "error") {
+        ended();
+        hasFailed(followed, received);
+      } else if (received.type === "end") {
+        ended();
+        hasEnded(followed);
+      }
     });
   }
 
   // Places of merged live logs count what was sent in this connection: the next one begins anew.
   function restart() {
-    log = new LogWindow(read, changed);
+    log = windowOf(source);
     log.onlyLive = true;
     lines.redraw();
   }
 
   // A reader who is elsewhere in the log is not disturbed: the log is only known to be longer.
   function takeLive(received) {
-    if (!log.chunks.length || log.atEnd) {
-      if (!log.append(received)) log.gap({ from: log.end, to: received.offset, lines: "Some" });
-    } else {
-      log.size = Math.max(log.size, received.next);
-      lines.refresh();
+    tries = 0;
+    if (!log.append(received)) lines.refresh();
+  }
+
+  function takeGap(gap) {
+    if (log.onlyLive) log.gap(gap);
+    else log.grown(gap.to);
+    lines.refresh();
+  }
+
+  // What can not be followed now is tried again, more and more seldom; what is gone may be archived.
+  function hasFailed(failed, { reason, message: words }) {
+    if (reason === "NotFound") {
+      hasEnded(failed);
+      return;
     }
+    showMessage(words, true);
+    if (reason === "Forbidden" || reason === "Unauthorized") return;
+    looking = setTimeout(() => { if (source === failed) followSource(); }, AGAIN_MS[Math.min(tries, AGAIN_MS.length - 1)]);
+    tries += 1;
   }
 
   // The pod has gone: looks for what was archived of it, more and more seldom, and goes on there.
   function hasEnded(ended) {
     clearTimeout(looking);
-    let tries = 0;
+    let looks = 0;
     const look = async () => {
       try {
         await loadSources();
@@ -293,9 +352,9 @@ export function logsView(parent, firstJob, pageScope) {
       const mergedDone = ended.id === "merged" && sources.length > 0 && !sources.some((each) => each.state === "live");
       if (archived || mergedDone) {
         await guarded(moveTo(archived ?? ended));
-      } else if (tries < AGAIN_MS.length) {
-        looking = setTimeout(look, AGAIN_MS[tries]);
-        tries += 1;
+      } else if (looks < AGAIN_MS.length) {
+        looking = setTimeout(look, AGAIN_MS[looks]);
+        looks += 1;
       } else {
         source.state = "archived";
         showState();
@@ -304,11 +363,13 @@ export function logsView(parent, firstJob, pageScope) {
     look();
   }
 
-  // A live log and its archive are the same bytes, so a reader stays where it was.
+  // A live log and its archive are the same bytes, but for what is cut off in front: a reader stays
+  // where it was.
   async function moveTo(next) {
-    const at = follow || log.onlyLive || !log.count ? null : log.offsetOf(lines.firstVisible());
+    const was = follow || log.onlyLive || !log.count ? null : log.offsetOf(lines.firstVisible());
     await openSource(next);
-    if (at !== null && at < log.size) await goTo(at, { pointed: false });
+    if (source !== next) return;
+    if (was !== null) await goTo(Math.max(0, was - (next.cut ?? 0)), { pointed: false });
     refine({ source: next.id, rank: null }, { replace: true, render: false });
     search = new URLSearchParams(location.search);
     announce("The log has been archived. It goes on here, from the archive.");
@@ -321,7 +382,8 @@ export function logsView(parent, firstJob, pageScope) {
     if (version === next) return;
     version = next;
     guarded(loadSources().then(async () => {
-      if (source === null) await openSource(wanted(), { at: atOf(search) });
+      const next = wanted();
+      if (source === null) await openSource(next, placeOf(search, next));
       else choice.value = source.id;
     }));
   }
@@ -331,7 +393,7 @@ export function logsView(parent, firstJob, pageScope) {
     search = found;
     if (before === found.toString() || !sources.length) return;
     const next = wanted();
-    if (next && next.id !== source?.id) guarded(openSource(next, { at: atOf(found) }));
+    if (next && next.id !== source?.id) guarded(openSource(next, placeOf(found, next)));
     else if (atOf(found) !== null) goTo(atOf(found));
   }
 
@@ -358,6 +420,10 @@ export function logsView(parent, firstJob, pageScope) {
   setTimes(times);
   timesButton.hidden = true;
   return { jobChanged, addressChanged, end };
+}
+
+function placeOf(search, source) {
+  return { at: atOf(search), wasLive: source?.state === "archived" && Boolean(search.get("source")?.startsWith("live:")) };
 }
 
 function atOf(search) {

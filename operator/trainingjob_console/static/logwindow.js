@@ -43,6 +43,7 @@ export class LogWindow {
     this.floor = 0;
     this.told(answer);
     this.changed({ above: 0, anew: true });
+    return true;
   }
 
   async moreBelow() {
@@ -77,10 +78,10 @@ export class LogWindow {
     });
   }
 
-  // Takes what a live log has sent; what it has already is left out. False if it is too far ahead.
+  // Takes what a live log has sent; what it has already is left out. False if what is between is not
+  // here: then the log is only known to be longer, and the rest is loaded when it is wanted.
   append({ offset, next, text }) {
-    this.growing = true;
-    this.size = Math.max(this.size, next);
+    this.grown(next);
     if (next <= this.end && this.chunks.length) return true;
     if (this.chunks.length && offset > this.end) return false;
     if (this.chunks.length && offset < this.end) {
@@ -96,9 +97,16 @@ export class LogWindow {
     return true;
   }
 
+  grown(size) {
+    this.growing = true;
+    this.size = Math.max(this.size, size);
+  }
+
+  // A line that says what is missing, in a log that cannot be asked for it.
   gap({ from, to, lines }) {
-    this.chunks.push({ offset: from, next: to, lines: [{ gap: `${lines} lines were left out: they came faster than they could be sent` }], open: false });
-    this.size = Math.max(this.size, to);
+    const missing = lines ? `${lines} lines were` : "A part was";
+    this.chunks.push({ offset: from, next: to, lines: [{ gap: `${missing} left out: the ranks wrote faster than could be sent. Each rank's own log has them` }], open: false });
+    this.grown(to);
     this.changed({ above: -this.trimAbove() });
   }
 
@@ -138,8 +146,9 @@ export class LogWindow {
     return null;
   }
 
+  // An answer may be older than what the socket has sent since it was asked for.
   told({ size, growing, next }) {
-    this.size = Math.max(size ?? 0, next);
+    this.size = Math.max(this.size, size ?? 0, next);
     this.growing = Boolean(growing);
   }
 

@@ -213,8 +213,9 @@ class FaultProxy:
         seen = _seen(request)
         self.seen.append(seen)
         fault = next((fault for fault in self.faults if fault.takes(seen)), None)
+        lasts = seen.verb == "watch" or request.query.get("follow") in {"true", "1"}
         if fault is None:
-            return await self._forward(request, watch=seen.verb == "watch")
+            return await self._forward(request, lasts=lasts)
         if fault.hang:
             await asyncio.sleep(3600)
         await asyncio.sleep(fault.delay_s)
@@ -225,14 +226,15 @@ class FaultProxy:
         if fault.after is not None:
             await self._ask(request)
             return _reset(request, fault.after)
-        return await self._forward(request, watch=seen.verb == "watch")
+        return await self._forward(request, lasts=lasts)
 
     async def _ask(self, request: web.Request) -> tuple[int, dict[str, str], bytes]:
         async with self._upstream(request, await request.read()) as answer:
             return answer.status, _headers(answer.headers), await answer.read()
 
-    async def _forward(self, request: web.Request, *, watch: bool) -> web.StreamResponse:
-        if not watch:
+    async def _forward(self, request: web.Request, *, lasts: bool) -> web.StreamResponse:
+        """Pass an answer on: whole, or as it comes if it lasts, as that of a watch does."""
+        if not lasts:
             status, headers, body = await self._ask(request)
             return web.Response(status=status, headers=headers, body=body)
         task = asyncio.current_task()

@@ -1,4 +1,4 @@
-"""Everything that a user of the console has, as real processes: a cluster with a node, an operator, a console."""
+"""All that a user of the console has, as real processes: cluster, node, operator, records, console."""
 
 import asyncio
 import sys
@@ -12,11 +12,14 @@ from typing import Any, Final
 from uuid import uuid4
 
 from hack.bench.endpoints import free_port
+from tests.support.apiserver.proxy import FaultProxy
 from tests.support.builders import make_job
 from tests.support.processes.child import ChildProcess, clean_environment
 from tests.support.processes.operator import OperatorProcess
 from tests.support.processes.process_node import ProcessNode, sandbox_node
-from trainingjob_sandbox.client import ApiClient
+from tests.support.records.service import RecordServiceProcess
+from tests.support.volume.volume import wait_until
+from trainingjob_sandbox.client import ApiClient, ApiError
 
 JOBS: Final = "/apis/trainingjob.dev/v1alpha1/namespaces/default/trainingjobs"
 _PATIENCE_S: Final = 90.0
@@ -54,14 +57,18 @@ class Laptop:
 
     Attributes:
         node: the cluster, whose pods are processes.
+        api_server: what the console has of it, which can be stopped and started.
         volume: the root of the log volume.
-        operator: the operator, with a log volume.
-        console: the console, without a log-in.
+        operator: the operator, with a log volume and the record service.
+        records: the record service, at an address that stays its own.
+        console: the console, without a log-in; it has all of them.
     """
 
     node: ProcessNode
+    api_server: FaultProxy
     volume: Path
     operator: OperatorProcess
+    records: RecordServiceProcess
     console: ConsoleProcess
 
     @property
@@ -76,9 +83,29 @@ class Laptop:
         return self._call(lambda client: client.create(JOBS, job))
 
     def suspend(self, name: str) -> None:
-        """Suspend a job behind the console's back."""
+        """Suspend a job behind the console's back, and wait until it is."""
         patch = {"spec": {"suspend": True}}
         self._call(lambda client: client.patch(f"{JOBS}/{name}", patch))
+        self.wait_for(name, "Suspended")
+
+    def wait_for(self, name: str, phase: str) -> None:
+        """Wait until the operator says that the job is in a phase."""
+        wait_until(
+            lambda: self.job(name).get("status", {}).get("phase") == phase, within_s=_PATIENCE_S
+        )
+
+    def delete(self, name: str) -> None:
+        """Delete a job behind the console's back, and wait until it is gone."""
+        self._call(lambda client: client.delete(f"{JOBS}/{name}"))
+        wait_until(lambda: not self._is_there(name), within_s=_PATIENCE_S)
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            self.job(name)
+        except ApiError as error:
+            assert error.status == 404, error  # noqa: PT017 - the only answer that is wanted
+            return False
+        return True
 
     def job(self, name: str) -> Object:
         """Return the job as it is now."""
@@ -104,16 +131,28 @@ def running_laptop(folder: Path) -> Iterator[Laptop]:
     """Start all of it; it ends with the context."""
     root = folder / "volume"
     root.mkdir()
-    with sandbox_node() as node:
+    at = f"127.0.0.1:{free_port()}"
+    records = RecordServiceProcess(folder, f"sqlite:///{folder}/records.db", address=at)
+    taken_at, token = f"http://{at}/api/v1/jobs", str(records.token_file)
+    with sandbox_node() as node, FaultProxy(node.kubeconfig, folder) as api_server, records:
         operator = OperatorProcess(
             node.kubeconfig,
             folder / "operator.log",
             TRAININGJOB_NAMESPACES="default",
             TRAININGJOB_VOLUME__ROOT=str(root),
+            TRAININGJOB_PERSIST__URL=taken_at,
+            TRAININGJOB_PERSIST__TOKEN_FILE=token,
         )
-        volume = {"TRAININGJOB_CONSOLE_LOG_VOLUME": str(root)}
-        console = ConsoleProcess(node.kubeconfig, folder / "console.log", **volume)
-        with operator, console:
+        with operator:
             operator.wait_until_ready()
-            yield Laptop(node, root, operator, console)
-            assert console.is_running, console.log()
+            console = ConsoleProcess(
+                api_server.kubeconfig,
+                folder / "console.log",
+                TRAININGJOB_CONSOLE_LOG_VOLUME=str(root),
+                TRAININGJOB_CONSOLE_RECORDS_URL=taken_at,
+                TRAININGJOB_CONSOLE_RECORDS_TOKEN_FILE=token,
+                TRAININGJOB_CONSOLE_OPERATOR_METRICS=f"http://{operator.address()}/metrics",
+            )
+            with console:
+                yield Laptop(node, api_server, root, operator, records, console)
+                assert console.is_running, console.log()

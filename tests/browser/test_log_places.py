@@ -1,0 +1,149 @@
+"""Which lines the log viewer shows when something comes between: all of them, once, in their order."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.support.console.browser import Tab
+from tests.support.console.laptop import Laptop
+from tests.support.console.wire import Frame, Wire
+from trainingjob_api.log_sections import Section, prefix_of
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="pods as processes are for Linux: no namespaces here"
+)
+SAYS = (
+    "seq 1 10; while [ ! -e {flag}1 ]; do sleep 0.02; done; seq 11 20; "
+    "while [ ! -e {flag}2 ]; do sleep 0.02; done; seq 21 30; exec sleep 1000"
+)
+LINES = 400_000
+KEPT = 100_000
+
+
+def open_log(tab: Tab, job: dict[str, Any], rest: str) -> Page:
+    """The log viewer of a job."""
+    meta = job["metadata"]
+    return tab.open(f"/jobs/default/{meta['name']}/logs?uid={meta['uid']}&{rest}")
+
+
+def lines_of(page: Page) -> list[str]:
+    """The lines that are drawn."""
+    return page.get_by_role("log").locator(".line .text").all_text_contents()
+
+
+def numbers(last: int) -> list[str]:
+    """The lines of `seq`."""
+    return [str(number) for number in range(1, last + 1)]
+
+
+def expect_lines(page: Page, last: int) -> None:
+    """These are the lines that are drawn, each once."""
+    expect(page.get_by_role("log").get_by_text(str(last), exact=True)).to_be_visible()
+    assert lines_of(page) == numbers(last)
+
+
+def left_out(text: str) -> Callable[[Frame], list[Frame]]:
+    """Leave out the pieces of a log that have a text, as for a page that is too slow."""
+
+    def change(frame: Frame) -> list[Frame]:
+        if frame["type"] != "log" or text not in frame["text"]:
+            return [frame]
+        lines = frame["text"].count("\n")
+        place = {"from": frame["offset"], "to": frame["next"], "lines": lines}
+        return [{"type": "gap", "id": frame["id"], **place}]
+
+    return change
+
+
+def test_lines_that_were_left_out_for_a_slow_page_are_loaded(
+    tab: Tab, laptop: Laptop, tmp_path: Path
+) -> None:
+    wire = Wire(tab.page)
+    wire.change = left_out("11\n")
+    job = laptop.apply(SAYS.replace("{flag}", str(tmp_path / "flag")), prefix="gap")
+    laptop.wait_for(job["metadata"]["name"], "Running")
+    page = open_log(tab, job, "rank=0")
+    expect_lines(page, 10)
+    (tmp_path / "flag1").touch()
+    expect_lines(page, 20)
+    (tmp_path / "flag2").touch()
+    expect_lines(page, 30)
+
+
+def test_a_piece_that_comes_while_the_page_loads_is_shown(
+    tab: Tab, laptop: Laptop, tmp_path: Path
+) -> None:
+    """The socket sends only what the page has no place for: the rest comes from the log itself."""
+    dropped: list[Frame] = []
+
+    def drop(frame: Frame) -> list[Frame]:
+        if "11\n" not in frame.get("text", ""):
+            return [frame]
+        dropped.append(frame)
+        return []
+
+    Wire(tab.page).change = drop
+    job = laptop.apply(SAYS.replace("{flag}", str(tmp_path / "flag")), prefix="hole")
+    laptop.wait_for(job["metadata"]["name"], "Running")
+    page = open_log(tab, job, "rank=0")
+    expect_lines(page, 10)
+    (tmp_path / "flag1").touch()
+    while not dropped:
+        page.wait_for_timeout(20)
+    (tmp_path / "flag2").touch()
+    expect_lines(page, 30)
+
+
+def test_another_rank_that_is_chosen_while_the_first_loads_is_the_only_one_followed(
+    tab: Tab, laptop: Laptop, tmp_path: Path
+) -> None:
+    wire = Wire(tab.page)
+    flag = str(tmp_path / "flag")
+    job = laptop.apply(SAYS.replace("{flag}", flag), prefix="chosen", nodes=2)
+    laptop.wait_for(job["metadata"]["name"], "Running")
+    held: list[Route] = []
+    tab.page.route(re.compile(r"/logs/live:0:main\?|/logs/live%3A0%3Amain\?"), lambda each: held.append(each))
+    page = open_log(tab, job, "rank=0")
+    choice = page.get_by_role("combobox", name="Log")
+    expect(choice).to_have_value("live:0:main")
+    choice.select_option("live:1:main")
+    expect_lines(page, 10)
+    [first] = held
+    first.continue_()
+    Path(f"{flag}1").touch()
+    expect_lines(page, 20)
+    assert [frame["source"] for frame in wire.subscriptions("logs")] == ["live:1:main"]
+
+
+def test_a_link_into_a_live_log_says_where_it_is_in_an_archive_that_lost_the_beginning(
+    tab: Tab, laptop: Laptop
+) -> None:
+    job = laptop.apply("echo short", prefix="cut")
+    laptop.wait_for(job["metadata"]["name"], "Succeeded")
+    uid = job["metadata"]["uid"]
+    places = write_cut_archive(laptop.volume / f"job_{uid}.log")
+    page = open_log(tab, job, f"source=live:0:main&at={places[LINES - 50_000]}")
+    expect(page.locator(".target .text")).to_have_text(f"step {LINES - 50_000}")
+    expect(page.get_by_text("the beginning is not kept")).to_be_visible()
+    page = open_log(tab, job, f"source=live:0:main&at={places[10]}")
+    expect(page.get_by_text("which is not kept")).to_be_visible()
+    expect(page.get_by_role("log")).to_contain_text(f"step {LINES - KEPT}")
+
+
+def write_cut_archive(path: Path) -> list[int]:
+    """An archive of the last lines of a log; returns each line's place in the log while it lived."""
+    prefix = prefix_of(0)
+    lines = [b"step %d\n" % number for number in range(LINES)]
+    places = [0]
+    for line in lines:
+        places.append(places[-1] + len(line))
+    body = b"".join(prefix + line for line in lines[-KEPT:])
+    section = Section(attempt=0, rank=0, pod="5f0c2d7e")
+    trailer = section.trailer(len(body), places[-1 - KEPT], running=False)
+    path.write_bytes(section.header + body + trailer)
+    return places

@@ -1,0 +1,46 @@
+"""What goes over a page's socket, seen and changed between the page and the console."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Page, WebSocketRoute
+
+Frame = dict[str, Any]
+
+
+class Wire:
+    """A page's sockets, from its next load on.
+
+    Attributes:
+        sent: the frames of the page, in order.
+        change: makes of each frame of the console's the ones that the page gets.
+        sockets: one for each connection.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.sent: list[Frame] = []
+        self.change: Callable[[Frame], list[Frame]] = lambda frame: [frame]
+        self.sockets: list[WebSocketRoute] = []
+        page.route_web_socket("**/ws", self._connected)
+
+    def subscriptions(self, kind: str) -> list[Frame]:
+        """Return those of a kind that the page has made and not ended, of all its connections."""
+        ended = {frame["id"] for frame in self.sent if frame["type"] == "unsub"}
+        asked = [f for f in self.sent if f["type"] == "sub" and f["kind"] == kind]
+        return [frame for frame in asked if frame["id"] not in ended]
+
+    def _connected(self, socket: WebSocketRoute) -> None:
+        self.sockets.append(socket)
+        server = socket.connect_to_server()
+
+        def from_page(text: str | bytes) -> None:
+            self.sent.append(json.loads(text))
+            server.send(text)
+
+        def from_console(text: str | bytes) -> None:
+            for frame in self.change(json.loads(text)):
+                socket.send(json.dumps(frame))
+
+        socket.on_message(from_page)
+        server.on_message(from_console)
