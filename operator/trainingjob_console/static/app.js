@@ -5,7 +5,7 @@
 // whose address changes within itself may return a function that takes the new route; else it is made anew.
 
 import { get, isAbort, post, whenLoginNeeded } from "./api.js";
-import { showHelp } from "./dialog.js";
+import { closeDialog, showHelp } from "./dialog.js";
 import { el, fill } from "./el.js";
 import { addKeys, startKeys } from "./keys.js";
 import { clearFailure, failure, notices } from "./notice.js";
@@ -15,12 +15,14 @@ import { jobPage } from "./job.js";
 import { jobsPage } from "./jobs.js";
 import { loginPage } from "./login.js";
 import { go, route, startRouter } from "./router.js";
-import { connectNow, startSocket } from "./socket.js";
+import { connectNow, startSocket, stopSocket } from "./socket.js";
 import { connection, remember, remembered, session } from "./store.js";
 
 const view = el("main", { id: "main", tabindex: "-1" });
 const SECTIONS = [["/jobs", "Jobs", "g j"], ["/housekeeping", "Housekeeping", "g h"], ["/about", "About", "g a"]];
+const otherTabs = new BroadcastChannel("trainingjob"); // one browser's tabs have one log-in
 let scope = null;
+let atLogin = false;
 let shown = null; // {page, name, refresh}; `name` is what the page is of: a job, whichever of its tabs
 
 function newScope() {
@@ -64,12 +66,48 @@ function notFoundPage(target) {
     el("p", {}, el("a", { href: "/jobs" }, "Show all jobs"))));
 }
 
+// Nothing of the user's stays: no socket, no row, no late answer.
 function showLogin() {
+  if (atLogin) return;
+  atLogin = true;
+  stopSocket();
   scope?.end();
   scope = newScope();
   shown = null;
-  // Loaded anew, the page has nothing of another user's: no socket, no row, no late answer.
-  loginPage(view, scope, async () => location.reload());
+  clearFailure();
+  closeDialog();
+  session.set({ ...session.get(), user: null, loginNeeded: true });
+  loginPage(view, scope, async () => {
+    otherTabs.postMessage("logged in");
+    location.reload();
+  });
+}
+
+async function logOut() {
+  try {
+    await post("/api/logout");
+  } catch (error) {
+    failure(error);
+    return;
+  }
+  otherTabs.postMessage("logged out");
+  stopSocket();
+  location.reload();
+}
+
+// What another tab has done to the log-in, this one follows.
+function heardOfLogin({ data }) {
+  if (data === "logged out" && session.get()?.user) showLogin();
+  else if (data === "logged in") location.reload();
+}
+
+// A socket that is refused may be refused for the user: the strip would wait for ever.
+async function lostConnection({ state }) {
+  if (state !== "lost" || atLogin) return;
+  try {
+    const known = await get("/api/session");
+    if (known.loginNeeded) showLogin();
+  } catch { /* then the console is away, as the strip says */ }
 }
 
 function markSection(path) {
@@ -99,17 +137,8 @@ function userMenu() {
   const node = el("span", { class: "user" });
   session.watch((known) => {
     if (!known?.user || known.mode === "none") return fill(node);
-    const leave = async () => {
-      try {
-        await post("/api/logout");
-      } catch (error) {
-        failure(error);
-        return;
-      }
-      location.reload();
-    };
     return fill(node, el("span", { class: "user-name", title: (known.user.groups ?? []).join(", ") }, known.user.name),
-      el("button", { type: "button", class: "quiet", onclick: leave }, "Log out"));
+      el("button", { type: "button", class: "quiet", onclick: logOut }, "Log out"));
   });
   return node;
 }
@@ -162,6 +191,7 @@ async function loadSession() {
 
 function start() {
   startSocket();
+  connection.watch(lostConnection);
   startRouter(show);
 }
 
@@ -175,6 +205,7 @@ async function main() {
   buildShell();
   startKeys();
   whenLoginNeeded(showLogin);
+  otherTabs.onmessage = heardOfLogin;
   for (;;) {
     try {
       const known = await loadSession();

@@ -18,6 +18,10 @@ export const ACTIONS = {
   "run-again": { verb: "Run again", done: "started again" },
 };
 
+export function closeDialog() {
+  document.querySelector("dialog[open]")?.close();
+}
+
 function open(title, body, buttons, { wide = false } = {}) {
   const heading = el("h2", { id: "dialog-title" }, title);
   const form = el("form", { method: "dialog" }, heading, body, el("div", { class: "dialog-buttons" }, buttons));

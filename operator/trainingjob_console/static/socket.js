@@ -24,6 +24,7 @@ let retry = null;
 let heard = 0;
 let hiddenSince = null;
 let started = false;
+let looking = null;
 
 // `describe()` is asked anew at each connection; `receive(message)` gets what is for this subscription.
 export function subscribe(describe, receive) {
@@ -40,10 +41,18 @@ export function subscribe(describe, receive) {
 export function startSocket() {
   if (started) return;
   started = true;
-  document.addEventListener("visibilitychange", visibilityChanged);
-  addEventListener("online", connectNow);
-  setInterval(watchSilence, 5_000);
+  looking = setInterval(watchSilence, 5_000);
   connect();
+}
+
+// At the log-out: nothing more is sent to this tab, and it does not come back by itself.
+export function stopSocket() {
+  started = false;
+  clearTimeout(retry);
+  clearInterval(looking);
+  const ended = socket;
+  socket = null;
+  ended?.close(1000);
 }
 
 // For the user who does not want to wait.
@@ -53,9 +62,12 @@ export function connectNow() {
   connect();
 }
 
+document.addEventListener("visibilitychange", visibilityChanged);
+addEventListener("online", connectNow);
+
 function connect() {
   retry = null;
-  if (socket) return;
+  if (socket || !started) return;
   const address = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`;
   const made = new WebSocket(address, "trainingjob.v1");
   socket = made;
@@ -100,9 +112,10 @@ function send(message) {
 
 function visibilityChanged() {
   hiddenSince = document.hidden ? Date.now() : null;
+  if (!started) return;
   if (document.hidden) {
     setTimeout(() => {
-      if (!document.hidden || hiddenSince === null || Date.now() - hiddenSince < HIDDEN_MS) return;
+      if (!started || !document.hidden || hiddenSince === null || Date.now() - hiddenSince < HIDDEN_MS) return;
       clearTimeout(retry);
       if (socket) socket.close(1000);
       else connection.set({ state: "paused", retryAt: null });

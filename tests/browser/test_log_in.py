@@ -1,0 +1,102 @@
+"""The log-in of a browser: its tabs have one, and none of them outlives it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, WebSocket, expect
+
+from tests.support.apiserver.api import ApiServerUnderTest, sandbox_api_server
+from tests.support.console.browser import PATIENCE_MS
+from tests.support.console.laptop import ConsoleProcess
+from trainingjob_sandbox.apiserver.reviews import Account
+
+TOKEN = "token-of-ada"
+
+
+@dataclass(frozen=True)
+class Doors:
+    """A console with a log-in.
+
+    Attributes:
+        server: knows the users.
+        console: lets them in.
+    """
+
+    server: ApiServerUnderTest
+    console: ConsoleProcess
+
+
+@pytest.fixture
+def doors(tmp_path: Path) -> Iterator[Doors]:
+    with sandbox_api_server(tmp_path) as server:
+        server.inside.server.accounts.by_token.update(
+            {"admin": Account("admin"), TOKEN: Account("ada")}
+        )
+        settings = {"TRAININGJOB_CONSOLE_AUTH": "token"}
+        with ConsoleProcess(server.kubeconfig, tmp_path / "log", **settings) as console:
+            yield Doors(server, console)
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    with browser.new_context() as made:
+        made.set_default_timeout(PATIENCE_MS)
+        yield made
+
+
+def new_page(context: BrowserContext, doors: Doors) -> tuple[Page, list[WebSocket]]:
+    """A tab, and the sockets that it has opened."""
+    page = context.new_page()
+    sockets: list[WebSocket] = []
+
+    def opened(each: WebSocket) -> None:  # Playwright takes no method of a list
+        sockets.append(each)
+
+    page.on("websocket", opened)
+    page.goto(doors.console.url)
+    return page, sockets
+
+
+def log_in(page: Page) -> None:
+    """Log in, and wait for the list."""
+    page.get_by_label("Your Kubernetes token").fill(TOKEN)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="No training jobs yet")).to_be_visible()
+
+
+def expect_all_closed(page: Page, sockets: list[WebSocket]) -> None:
+    """The page has opened sockets, and keeps none."""
+    assert sockets
+    while not all(each.is_closed() for each in sockets):
+        page.wait_for_timeout(20)
+
+
+def test_who_logs_out_in_one_tab_is_logged_out_in_all(
+    context: BrowserContext, doors: Doors
+) -> None:
+    first, first_sockets = new_page(context, doors)
+    other, other_sockets = new_page(context, doors)
+    log_in(first)
+    # Another tab that waits for a log-in has it, too.
+    expect(other.get_by_role("heading", name="No training jobs yet")).to_be_visible()
+    expect(other.get_by_text("ada", exact=True)).to_be_visible()
+    first.get_by_role("button", name="Log out").click()
+    for page, sockets in ((first, first_sockets), (other, other_sockets)):
+        expect(page.get_by_label("Your Kubernetes token")).to_be_focused()
+        expect(page.get_by_text("ada", exact=True)).to_have_count(0)
+        expect(page.get_by_role("heading", name="No training jobs yet")).to_have_count(0)
+        expect_all_closed(page, sockets)
+
+
+def test_a_token_that_has_expired_is_asked_for_anew(context: BrowserContext, doors: Doors) -> None:
+    page, sockets = new_page(context, doors)
+    log_in(page)
+    del doors.server.inside.server.accounts.by_token[TOKEN]
+    doors.console.kill()
+    expect(page.get_by_role("status").filter(has_text="Connection lost")).to_be_visible()
+    doors.console.start()
+    expect(page.get_by_label("Your Kubernetes token")).to_be_focused()
+    expect(page.get_by_role("status").filter(has_text="Connection lost")).to_be_hidden()
+    expect_all_closed(page, sockets)
