@@ -11,7 +11,7 @@ from starlette.routing import Route
 from trainingjob_api import constants
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.api.requests import answer
-from trainingjob_console.errors import ApiServerError, NotFoundError
+from trainingjob_console.errors import ApiServerError, BusyError, NotFoundError
 from trainingjob_console.jobs import one_job
 from trainingjob_console.jobs.feed import jobs_path
 from trainingjob_console.jobs.history import row_of
@@ -21,6 +21,7 @@ from trainingjob_console.parts import Parts, Room
 _MAX_UID: Final = 64
 _MAX_ITEMS: Final = "1000"
 _REFUSED: Final = frozenset({403, 404})
+_NOT_LISTED: Final = "the console has just begun, and has not listed all jobs yet: try again"
 _ABSENT: Final = "there is no such job, neither in the cluster nor among the records you may see"
 
 
@@ -40,9 +41,10 @@ class JobApi:
         uid = request.path_params["uid"]
         if len(uid) > _MAX_UID or not all(c.isascii() and (c.isalnum() or c == "-") for c in uid):
             raise NotFoundError(_ABSENT)
+        position = self._parts.index.position  # of before: what changes meanwhile is sent again
         job = self._parts.index.get(uid)
         found = await self._live(caller, job) if job is not None else None
-        return answer(found or await self._past(caller, uid))
+        return answer((found or await self._past(caller, uid)) | {"position": position})
 
     async def _live(self, caller: Caller, job: Summary) -> Object | None:
         """Return the job of the cluster; None: the user may not see it, or it has gone."""
@@ -78,6 +80,8 @@ class JobApi:
         record = await self._parts.history.record(uid)
         namespace = as_text(record.get("namespace")) if record is not None else ""
         if record is None or not (await self._parts.gate.visible(caller, namespace))(namespace):
+            if not self._parts.index.is_complete:
+                raise BusyError(_NOT_LISTED, retry_after_s=1)
             raise NotFoundError(_ABSENT)
         rights = await self._rights(caller, namespace)
         gone = {"patch": False, "delete": False, "create": False}

@@ -70,6 +70,7 @@ class JobsApi:
                 "namespaces": sorted(namespaces)[:MAX_NAMESPACES],
                 "next": following.encode() if following is not None else None,
                 "position": position,
+                "live": {"complete": parts.index.is_complete},
                 "history": {
                     "available": parts.history.is_there and not message,
                     "message": message or None,

@@ -1,7 +1,8 @@
 // One job: its state in words, what happened when, its ranks, its files, its manifest and its logs.
 //
-// The head follows each change at once; the rest is asked for again, at most every 2 s. The server
-// bounds what it sends (events, ranks); of the ranks 200 are shown, those that need a look first.
+// The head follows each change at once; the rest is asked for again, at most every 2 s, and after each
+// new connection: events and pods come with no message of their own. The server bounds what it sends
+// (events, ranks); of the ranks 200 are shown, those that need a look first.
 
 import { get, isAbort } from "./api.js";
 import { confirmAction } from "./dialog.js";
@@ -28,6 +29,8 @@ export function jobPage(view, route, scope) {
   let dirty = null;
   let leaving = false; // it is being deleted from here: then there is nothing to ask for again
   let logs = null; // the viewer, for as long as its tab is shown
+  let position = null; // of the changes: what this page has seen
+  let leave = null;
   document.title = `${name} · Training jobs`;
 
   const head = el("div", { class: "job-head" });
@@ -43,13 +46,27 @@ export function jobPage(view, route, scope) {
       job = await get(`/api/jobs/${encodeURIComponent(uid)}`, {}, scope.signal);
     } catch (error) {
       if (isAbort(error)) return;
+      const isAway = error.status === 0 || error.status >= 500;
       if (job === null) fill(body, notThere(error));
       else if (error.status === 404) hasGone();
-      else failure(error);
+      else if (!isAway) failure(error); // the strip says that the console is away
+      if (isAway) loadSoon();
       return;
     }
     showHead();
     showTab();
+    if (!leave && !scope.signal.aborted) follow();
+  }
+
+  // Goes on from where this page was loaded; where the server does not know that any more, anew.
+  function follow() {
+    position = job.position;
+    let connections = 0;
+    leave = subscribe(() => {
+      connections += 1;
+      if (connections > 1) loadSoon();
+      return { kind: "job", uid, position };
+    }, received);
   }
 
   // Deleted by someone else, and without a record: what was known of it stays until the page is left.
@@ -165,7 +182,12 @@ export function jobPage(view, route, scope) {
   }
 
   function received(message) {
+    if (message.seq) position = message.seq;
     if (message.type === "error") failure(new Error(message.message));
+    if (message.type === "resync") { // the last word of this subscription: loaded anew, it is made again
+      leave();
+      leave = null;
+    }
     const rows = message.rows ?? (message.row ? [message.row] : []);
     const row = rows.find((each) => each.uid === uid);
     if (row && job) {
@@ -184,11 +206,9 @@ export function jobPage(view, route, scope) {
     logs?.addressChanged(found.search);
   }
 
-  load().then(() => {
-    if (uid && !scope.signal.aborted) scope.add(subscribe(() => ({ kind: "job", uid }), received));
-  });
+  load();
   const to = (part) => () => go(jobAddress({ namespace, name, uid }, part));
-  scope.add(() => clearTimeout(dirty), () => logs?.end(), addKeys({
+  scope.add(() => clearTimeout(dirty), () => leave?.(), () => logs?.end(), addKeys({
     o: [to(""), "Overview"], l: [to("/logs"), "Logs"], m: [to("/manifest"), "Manifest"], u: [() => go("/jobs"), "Up to the list"],
   }));
   return show;

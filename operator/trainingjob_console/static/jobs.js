@@ -7,7 +7,7 @@
 import { get, isAbort } from "./api.js";
 import { confirmAction, MOST_AT_ONCE } from "./dialog.js";
 import { el, fill } from "./el.js";
-import { PHASES, phaseMark, plural, whole } from "./format.js";
+import { PHASES, phaseMark, plural, secondsBetween, whole } from "./format.js";
 import { jobRow } from "./jobrow.js";
 import { keyedList } from "./keyed.js";
 import { addKeys } from "./keys.js";
@@ -21,6 +21,7 @@ const COLUMNS = [
   ["", "select"], ["Phase", "phase-cell", "phase"], ["Name", "name", "name"], ["Namespace", "where"], ["Ranks", "ranks"],
   ["Restarts", "number"], ["Created", "age", "created"], ["Duration", "age lasted", "duration"], ["Detail", "detail"],
 ];
+const LISTED_AGAIN_MS = 1_000;
 const NEWEST = "-created"; // the other orders go one way: names and phases from A, the longest duration first
 const PERIODS = [["", "Any time"], ["1h", "Last hour"], ["1d", "Last day"], ["7d", "Last 7 days"], ["30d", "Last 30 days"]];
 const PERIOD_MS = { "1h": 3_600_000, "1d": 86_400_000, "7d": 604_800_000, "30d": 2_592_000_000 };
@@ -36,12 +37,14 @@ export function jobsPage(view, route, scope) {
   let leave = null;
   let asked = null;
   let cursorAt = -1;
+  let since = null; // of the list that is shown: rows, counts and what the socket sends are of one filter
+  let again = null;
 
   const text = el("input", { type: "search", placeholder: "Name …", "aria-label": "Search in names", class: "search", oninput: () => typed() });
   const label = el("input", { type: "text", placeholder: "label=value", "aria-label": "Filter by labels", spellcheck: "false",
     onchange: () => refine({ label: label.value.trim(), cursor: null }) });
   const namespace = el("select", { "aria-label": "Namespace", onchange: () => refine({ namespace: namespace.value, cursor: null }) });
-  const period = el("select", { "aria-label": "Created", onchange: () => refine({ period: period.value, cursor: null }) },
+  const period = el("select", { "aria-label": "Running or ended within", onchange: () => refine({ period: period.value, cursor: null }) },
     PERIODS.map(([value, name]) => el("option", { value }, name)));
   const chips = el("div", { class: "chips", role: "group", "aria-label": "Phase" });
   const freshBar = el("button", { type: "button", class: "fresh", hidden: true, onclick: () => newest() });
@@ -69,18 +72,18 @@ export function jobsPage(view, route, scope) {
 
   function filter() {
     const labels = (search.get("label") ?? "").split(/[\s,]+/).filter(Boolean);
-    return { namespace: search.get("namespace"), phase: search.get("phase"), label: labels, text: search.get("text") };
+    return { namespace: search.get("namespace"), phase: search.get("phase"), label: labels, text: search.get("text"), since };
   }
 
   async function load({ quiet = false } = {}) {
     asked?.abort();
     asked = new AbortController();
     const signal = AbortSignal.any([asked.signal, scope.signal]);
-    const since = PERIOD_MS[search.get("period")];
+    clearTimeout(again);
+    since = beginOf(search.get("period"));
     if (!quiet) table.setAttribute("aria-busy", "true");
     try {
-      answer = await get("/api/jobs", { ...filter(), sort: search.get("sort"), cursor: search.get("cursor"), limit: PAGE,
-        since: since && new Date(Date.now() - since).toISOString().replace(/\.\d+/, "") }, signal);
+      answer = await get("/api/jobs", { ...filter(), sort: search.get("sort"), cursor: search.get("cursor"), limit: PAGE }, signal);
     } catch (error) {
       if (!isAbort(error)) failure(error);
       return;
@@ -96,6 +99,7 @@ export function jobsPage(view, route, scope) {
     showFresh();
     showBulk();
     follow();
+    if (answer.live?.complete === false) again = setTimeout(() => load({ quiet: true }), LISTED_AGAIN_MS);
   }
 
   // Subscribes from the position that this page of the list had, so that nothing between is missed.
@@ -114,20 +118,31 @@ export function jobsPage(view, route, scope) {
       if (rows.has(row.uid)) {
         rows.set(row.uid, row);
         list.update(row);
-      } else if (fresh.size < MOST_NEW) {
+      } else if (fresh.size < MOST_NEW && belongsHere(row)) {
         fresh.add(row.uid);
       }
     }
     for (const uid of gone) {
       fresh.delete(uid);
       const row = rows.get(uid);
-      if (row && row.source === "live") list.update({ ...row, gone: true });
+      if (!row || row.source !== "live") continue;
+      selected.delete(uid);
+      rows.set(uid, { ...row, gone: true });
+      list.update(rows.get(uid));
     }
     if (counts) showCounts({ ...answer, counts, total: total ?? answer.total });
     // The list that is empty has no order to keep.
     if (fresh.size && rows.size === 0) load({ quiet: true });
     else showFresh();
     showBulk();
+  }
+
+  // True for a row that the order would put onto this page; others change on the pages after or before it.
+  function belongsHere(row) {
+    const shown = [...rows.values()];
+    const order = ORDERS[search.get("sort") ?? NEWEST] ?? ORDERS[NEWEST];
+    const afterFirst = !search.get("cursor") || (shown.length > 0 && order(row, shown[0]) >= 0);
+    return afterFirst && (!answer.next || shown.length === 0 || order(row, shown.at(-1)) <= 0);
   }
 
   function showFresh() {
@@ -175,7 +190,9 @@ export function jobsPage(view, route, scope) {
     chips.hidden = nothing && !filtered;
     foot.hidden = chips.hidden;
     if (!nothing) return;
-    if (filtered) {
+    if (answer.live?.complete === false) {
+      fill(empty, el("h2", {}, "Reading the jobs of the cluster …"), el("p", { class: "muted" }, "The console has just begun, or the API server does not answer yet."));
+    } else if (filtered) {
       fill(empty, el("h2", {}, "No job matches"), el("p", {}, el("button", { type: "button", onclick: () => go("/jobs") }, "Clear all filters")));
     } else {
       fill(empty, el("h2", {}, "No training jobs yet"), el("p", {}, "Submit the first one. This list shows it as soon as it is there:"),
@@ -183,6 +200,8 @@ export function jobsPage(view, route, scope) {
         el("p", { class: "muted" }, "Two ranks learn to read digits, in about a minute on one node."));
     }
   }
+
+  const canBeChosen = (row) => row.source === "live" && !row.gone;
 
   function choose(uid, yes) {
     if (yes) selected.add(uid);
@@ -192,7 +211,7 @@ export function jobsPage(view, route, scope) {
 
   function chooseAll(yes) {
     for (const row of rows.values()) {
-      if (yes && row.source === "live") selected.add(row.uid);
+      if (yes && canBeChosen(row)) selected.add(row.uid);
       else selected.delete(row.uid);
       list.update(row);
     }
@@ -201,7 +220,7 @@ export function jobsPage(view, route, scope) {
 
   function showBulk() {
     const jobs = [...selected].map((uid) => rows.get(uid));
-    all.checked = jobs.length > 0 && jobs.length === [...rows.values()].filter((row) => row.source === "live").length;
+    all.checked = jobs.length > 0 && jobs.length === [...rows.values()].filter(canBeChosen).length;
     all.indeterminate = jobs.length > 0 && !all.checked;
     bulk.hidden = jobs.length === 0;
     if (bulk.dataset.chosen === [...selected].join()) return;
@@ -262,14 +281,14 @@ export function jobsPage(view, route, scope) {
     load();
   }
 
-  scope.add(() => leave?.(), () => asked?.abort(), () => clearTimeout(typing), addKeys({
+  scope.add(() => leave?.(), () => asked?.abort(), () => clearTimeout(typing), () => clearTimeout(again), addKeys({
     "/": [() => text.focus(), "Search"],
     j: [() => move(1), "Next job"],
     k: [() => move(-1), "Job before"],
     Enter: [() => withFocused((row) => go(jobAddress(row))), "Open the job"],
     l: [() => withFocused((row) => go(jobAddress(row, "/logs"))), "Open its logs"],
     x: [() => withFocused((row) => {
-      choose(row.uid, !selected.has(row.uid));
+      if (canBeChosen(row)) choose(row.uid, !selected.has(row.uid));
       list.update(row);
     }), "Choose the job, or not"],
     r: [() => newest(), "Load the list again"],
@@ -278,3 +297,20 @@ export function jobsPage(view, route, scope) {
   show(route);
   return show;
 }
+
+// The first moment of a period, in whole minutes: pages that were opened together share one filter.
+function beginOf(name) {
+  const length = PERIOD_MS[name];
+  return length ? new Date(Math.floor((Date.now() - length) / 60_000) * 60_000).toISOString().replace(/\.\d+/, "") : null;
+}
+
+const texts = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+const lasted = (row) => secondsBetween(row.started, row.completed) ?? 0;
+// Below zero: `a` stands before `b`, as in the server's list.
+const ORDERS = {
+  "-created": (a, b) => texts(b.created ?? "", a.created ?? ""),
+  created: (a, b) => texts(a.created ?? "", b.created ?? ""),
+  name: (a, b) => texts(`${a.name}/${a.namespace}`, `${b.name}/${b.namespace}`),
+  phase: (a, b) => texts(a.phase, b.phase),
+  duration: (a, b) => lasted(b) - lasted(a),
+};

@@ -1,0 +1,85 @@
+"""What a page shows after something behind it was away: all of it, and nothing twice."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.apiserver.proxy import FaultProxy
+from tests.support.console.browser import new_tab
+from tests.support.console.laptop import Laptop
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="pods as processes are for Linux: no namespaces here"
+)
+FOR_EVER = "echo begun; exec sleep 1000"
+HIDE = """(hidden) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+@contextmanager
+def away(server: FaultProxy) -> Iterator[None]:
+    """The API server is not there for as long as the context lasts."""
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+def phase_of(page: Page, phase: str) -> None:
+    """The head of a job's page says this."""
+    expect(page.locator(".job-title").get_by_text(phase, exact=True)).to_be_visible()
+
+
+def test_a_jobs_page_goes_on_after_the_console_was_killed(
+    browser: Browser, laptop: Laptop
+) -> None:
+    name = laptop.apply(FOR_EVER, prefix="killed")["metadata"]["name"]
+    with new_tab(browser, laptop.url) as tab:
+        page = tab.open(f"/jobs/default/{name}")
+        phase_of(page, "Running")
+        page.evaluate("window.loadedOnce = true")
+        laptop.console.kill()
+        expect(page.get_by_role("status").filter(has_text="Connection lost")).to_be_visible()
+        laptop.suspend(name)
+        laptop.console.start()
+        phase_of(page, "Suspended")
+        laptop.console.kill()
+        laptop.delete(name)
+        laptop.console.start()
+        expect(page.locator(".job-title").get_by_text("history", exact=True)).to_be_visible()
+        assert page.evaluate("window.loadedOnce")
+
+
+def test_a_jobs_page_goes_on_after_its_tab_was_hidden(browser: Browser, laptop: Laptop) -> None:
+    name = laptop.apply(FOR_EVER, prefix="hidden")["metadata"]["name"]
+    with new_tab(browser, laptop.url) as tab:
+        tab.page.clock.install()
+        page = tab.open(f"/jobs/default/{name}")
+        phase_of(page, "Running")
+        page.evaluate(HIDE, True)
+        page.clock.fast_forward(31_000)
+        expect(page.get_by_text("Paused while this tab was hidden.")).to_be_visible()
+        laptop.suspend(name)
+        page.evaluate(HIDE, False)
+        phase_of(page, "Suspended")
+        assert tab.complaints == []
+
+
+def test_a_list_does_not_call_the_cluster_empty_before_it_has_been_listed(
+    browser: Browser, laptop: Laptop
+) -> None:
+    name = laptop.apply(FOR_EVER, prefix="unlisted")["metadata"]["name"]
+    laptop.console.kill()
+    with new_tab(browser, laptop.url) as tab:
+        with away(laptop.api_server):
+            laptop.console.start()
+            page = tab.open("/jobs?text=unlisted")
+            expect(page.get_by_role("heading", name="Reading the jobs")).to_be_visible()
+        expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
+        expect(page.get_by_role("row")).to_have_count(2)
