@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.support.console.browser import Tab
+from tests.support.console.browser import Tab, wait_in
 from tests.support.console.laptop import Laptop
 from tests.support.console.wire import Frame, Wire
 from trainingjob_api.log_sections import Section, prefix_of
@@ -93,8 +93,7 @@ def test_a_piece_that_comes_while_the_page_loads_is_shown(
     page = open_log(tab, job, "rank=0")
     expect_lines(page, 10)
     (tmp_path / "flag1").touch()
-    while not dropped:
-        page.wait_for_timeout(20)
+    wait_in(page, lambda: bool(dropped))
     (tmp_path / "flag2").touch()
     expect_lines(page, 30)
 

@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
@@ -90,6 +91,14 @@ class Tab:
         """Leave a picture of what is seen."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def wait_in(page: Page, condition: Callable[[], bool]) -> None:
+    """Wait until it is so, and let Playwright go on meanwhile."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        page.wait_for_timeout(20)
 
 
 @contextmanager
