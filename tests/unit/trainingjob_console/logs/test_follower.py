@@ -54,9 +54,8 @@ class Page:
 @pytest.fixture
 async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LogServer]:
     """A job of two ranks; answers about rights are not remembered."""
-    monkeypatch.setattr(reviews, "FRESH_S", 0.0)
     monkeypatch.setattr(reviews, "REFUSED_S", 0.0)
-    async with log_server(tmp_path, ranks=2, recheck_s=0.05) as found:
+    async with log_server(tmp_path, ranks=2, fresh_s=0.0, recheck_s=0.05) as found:
         yield found
 
 
