@@ -1,8 +1,7 @@
 """How many sockets are open, in all, of a user and of an address; above, none more is let in."""
 
 from collections import Counter
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from trainingjob_console.errors import BusyError
 from trainingjob_console.sockets.limits import Limits
@@ -21,7 +20,7 @@ class Admission:
         self.refused: Final[Counter[str]] = Counter(all=0, user=0, address=0)
 
     def place(self, address: str) -> "Place":
-        """Take a place, which is given back at the end of its context.
+        """Take a place, which is given back once nothing of the socket is left.
 
         Raises:
             BusyError: none is free, in all or for the address.
@@ -63,15 +62,8 @@ class Place:
         admission.users[user] += 1
         self._user = user
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def give_back(self) -> None:
+        """Count the place no more. Once for each place."""
         self._admission.used -= 1
         _give_back(self._admission.addresses, self._address)
         if self._user is not None:

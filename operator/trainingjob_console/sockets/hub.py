@@ -24,7 +24,7 @@ from trainingjob_console.sockets.job_topics import JobTopics, TopicKey
 from trainingjob_console.sockets.limits import MAX_LOG_SUBSCRIPTIONS, PROTOCOL, Limits
 from trainingjob_console.sockets.log_ring import LogRing
 from trainingjob_console.sockets.ports import LogFollower, Newest
-from trainingjob_console.sockets.protocol import END
+from trainingjob_console.sockets.protocol import END, WHEN_GONE
 from trainingjob_console.sockets.status_queue import StatusQueue
 from trainingjob_console.sockets.subscriptions import (
     JobsSubscription,
@@ -85,7 +85,9 @@ class Hub:
             # A place first: who asks is asked about at the API server, which takes a moment.
             self._gate.check_origin(connection)
             key = self._gate.key_of(connection)
-            with self.admission.place(address) as place, self._ending(key) as ending:
+            place = self.admission.place(address)
+            scope["state"][WHEN_GONE](place.give_back)
+            with self._ending(key) as ending:
                 caller = await self._gate.caller(connection)
                 if ending.done():
                     raise UnauthorizedError("you have just logged out")

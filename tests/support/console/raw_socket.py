@@ -66,6 +66,10 @@ class RawSocket:
         data = (frame if isinstance(frame, str) else json.dumps(frame)).encode()
         await self._send(0x81, data)
 
+    async def send_close(self) -> None:
+        """End as a client does that means it; whether it reads on is another matter."""
+        await self._send(0x88, struct.pack("!H", 1000))
+
     async def receive(self, timeout_s: float = 10.0) -> dict[str, Any] | None:
         """Return the next frame; None: the end, whose code is then known if there was one."""
         async with asyncio.timeout(timeout_s):

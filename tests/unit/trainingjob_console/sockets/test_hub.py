@@ -156,7 +156,7 @@ async def test_a_client_that_answers_no_ping_is_closed_and_one_that_does_lives()
         while await dead.receive() is not None:
             pass
         assert dead.close_code == 1011
-        assert running.hub.admission.used == 1
+        await until(lambda: running.hub.admission.used == 1)
         dead.close()
         living.close()
 
@@ -208,6 +208,6 @@ async def test_a_restart_says_so_and_waits_for_no_reader() -> None:
         assert await page.receive() is None
         assert page.close_code == 1012
         await until(lambda: running.hub.admission.used == 0)
-        assert running.hub.closed == {"shutdown": 2}
+        await until(lambda: running.hub.closed == {"shutdown": 2})
         page.close()
         deaf.close()
