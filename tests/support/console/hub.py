@@ -10,6 +10,7 @@ from typing import Any
 import uvicorn
 from starlette.requests import HTTPConnection
 
+from tests.support.console.raw_socket import raw_sockets_closed
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import ForbiddenError, UnauthorizedError
 from trainingjob_console.jobs.index import JobIndex
@@ -143,7 +144,8 @@ async def running_hub(limits: Limits | None = None) -> AsyncIterator[RunningHub]
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     port = listener.getsockname()[1]
     try:
-        yield RunningHub(hub, index, port, server, connections, gate, logs, samples)
+        with raw_sockets_closed():
+            yield RunningHub(hub, index, port, server, connections, gate, logs, samples)
     finally:
         server.should_exit = True
         await serving

@@ -4,10 +4,13 @@ import asyncio
 import json
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 MASK = b"\x01\x02\x03\x04"
+_open: set[socket.socket] = set()
 
 
 class RawSocket:
@@ -33,6 +36,7 @@ class RawSocket:
         """Connect and ask for the upgrade; `head` is what was answered."""
         loop = asyncio.get_running_loop()
         sock = socket.socket()
+        _open.add(sock)
         sock.setblocking(False)
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -98,12 +102,13 @@ class RawSocket:
 
     def close(self) -> None:
         """Die by FIN."""
+        _open.discard(self.sock)
         self.sock.close()
 
     def reset(self) -> None:
         """Die by RST."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.sock.close()
+        self.close()
 
     async def _send(self, head: int, data: bytes) -> None:
         size = (
@@ -139,6 +144,16 @@ class RawSocket:
             self._buffer += part
         taken, self._buffer = self._buffer[:size], self._buffer[size:]
         return taken
+
+
+@contextmanager
+def raw_sockets_closed() -> Iterator[None]:
+    """Close in the end what a test has left open, as one that fails does."""
+    try:
+        yield
+    finally:
+        while _open:
+            _open.pop().close()
 
 
 def open_descriptors() -> int:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from tests.support.apiserver.api import ApiServerUnderTest
-from tests.support.console.raw_socket import RawSocket
+from tests.support.console.raw_socket import RawSocket, raw_sockets_closed
 from trainingjob_console.server import Console
 from trainingjob_console.settings import Settings
 from trainingjob_console.sockets.limits import Limits
@@ -76,4 +76,5 @@ async def running_console(
         console.running() as url,
         aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session,
     ):
-        yield ConsoleUnderTest(console, url.rstrip("/"), session)
+        with raw_sockets_closed():
+            yield ConsoleUnderTest(console, url.rstrip("/"), session)
