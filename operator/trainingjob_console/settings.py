@@ -22,7 +22,7 @@ from pydantic import (
 
 from trainingjob_console.errors import SettingsError
 from trainingjob_web.listener import is_loopback
-from trainingjob_web.variables import explain, names_of, values_of
+from trainingjob_web.variables import explain, names_of, parse_duration, values_of
 
 PREFIX: Final = "TRAININGJOB_CONSOLE_"
 
@@ -35,6 +35,8 @@ def _listed(value: Any) -> Any:
 
 Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 """A list, written with commas."""
+
+Seconds = Annotated[float, BeforeValidator(parse_duration)]
 
 
 class Settings(BaseModel):
@@ -85,6 +87,10 @@ class Settings(BaseModel):
 
     log_volume: Path | None = None
     """The root of the log volume, mounted read-only. Unset: logs of pods that are gone are not shown."""
+
+    log_max_age: Seconds = Field(default=604_800.0, ge=1, le=3_153_600_000)
+    """After so long without a change the operator removes a job's files from the log volume, once the
+    job is gone: the same as the operator's TRAININGJOB_VOLUME__MAX_AGE. With s, m, h or d."""
 
     operator_metrics: Listed = ()
     """Addresses of the operators' /metrics, such as http://10.0.0.1:8080/metrics; of a name, as that of a

@@ -28,6 +28,7 @@ from trainingjob_api.errors import SettingsError
 from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.gitops import ARGO_CD_LABEL
 from trainingjob_operator.core.lease import LeaseTimes
+from trainingjob_web.variables import parse_duration
 
 PREFIX: Final = "TRAININGJOB_"
 CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"
@@ -45,22 +46,11 @@ _TRIES: Final = 3
 _NESTED: Final = "__"
 _MAX_PORT: Final = 65535
 _MAX_ECHO: Final = 63
-_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES: Final = {
     "": 1,
     **{f"{unit}i": 1024**power for power, unit in enumerate("KMGTP", start=1)},
     **{unit: 1000**power for power, unit in enumerate("kMGTP", start=1)},
 }
-
-
-def parse_duration(value: object) -> object:
-    """Return seconds from `600`, `90s`, `15m`, `24h` or `7d`; other types as they are."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
-    if match is None:
-        raise ValueError("must be seconds or a number with s, m, h or d, like 90s, 15m, 24h, 7d")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def parse_size(value: object) -> object:

@@ -15,6 +15,8 @@ _SERVICE_LINK: Final = re.compile(
 )
 """The variables that Kubernetes sets for a Service whose name begins as a program's prefix does."""
 
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
 
 def names_of(prefix: str, fields: Collection[str]) -> list[str]:
     """Return the names of the variables for these fields."""
@@ -56,3 +58,17 @@ def explain(error: ValidationError, prefix: str) -> str:
         message = fault["msg"].removeprefix("Value error, ")
         sentences.append(f"{prefix}{name}: {message}" if name else message)
     return "; ".join(sentences)
+
+
+def parse_duration(value: object) -> object:
+    """Return seconds from `600`, `90s`, `15m`, `24h` or `7d`; other types as they are.
+
+    Raises:
+        ValueError: it is none; the message says what it must be.
+    """
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
+    if match is None:
+        raise ValueError("must be seconds or a number with s, m, h or d, like 90s, 15m, 24h, 7d")
+    return float(match[1]) * _UNITS[match[2]]

@@ -65,6 +65,7 @@ empty dict: nowhere.
   "TRAININGJOB_CONSOLE_METRICS_ADDRESS" (printf ":%d" (int $console.metricsPort))
   "TRAININGJOB_CONSOLE_AUTH" "token"
   "TRAININGJOB_CONSOLE_CLUSTER_NAME" (default .Values.clusterName (get .Values.config "TRAININGJOB_CLUSTER_NAME"))
+  "TRAININGJOB_CONSOLE_LOG_MAX_AGE" (default .Values.logVolume.maxAge (get .Values.config "TRAININGJOB_VOLUME__MAX_AGE"))
   "TRAININGJOB_CONSOLE_MAX_JOBS" $console.maxJobs
   "TRAININGJOB_CONSOLE_LOG_FORMAT" .Values.logging.format
   "TRAININGJOB_CONSOLE_LOG_LEVEL" .Values.logging.level

@@ -71,7 +71,7 @@ class JobApi:
             "ranks": one_job.ranks(pods),
             "events": one_job.events(events),
             "manifest": manifest,
-            "files": one_job.files(raw),
+            "files": one_job.files(raw, self._parts.settings.log_max_age),
             "record": {"state": job.record} if job.record else None,
             "rights": rights,
         }
@@ -85,7 +85,9 @@ class JobApi:
             raise NotFoundError(_ABSENT)
         rights = await self._rights(caller, namespace)
         gone = {"patch": False, "delete": False, "create": False}
-        parts = await asyncio.to_thread(one_job.of_record, record)
+        parts = await asyncio.to_thread(
+            one_job.of_record, record, self._parts.settings.log_max_age
+        )
         return {"row": row_of(record), **parts, "rights": rights | gone}
 
     async def _pods(self, caller: Caller, job: Summary) -> list[Object]:

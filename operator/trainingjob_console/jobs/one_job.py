@@ -12,7 +12,9 @@ from trainingjob_console.jobs.summary import (
     as_dict,
     as_dicts,
     as_number,
+    as_seconds,
     as_text,
+    time_text,
 )
 
 MAX_EVENTS: Final = 200
@@ -101,14 +103,34 @@ def events(items: list[Object]) -> list[Object]:
     return sorted(shown, key=lambda each: str(each["time"]))[-MAX_EVENTS:]
 
 
-def files(job: Object) -> Object | None:
-    """Return where the job's files are on the log volume; None: it has none."""
-    logs = as_dict(as_dict(job.get("status")).get("logs"))
+def files(job: Object, max_age_s: float) -> Object | None:
+    """Return where the job's files are on the log volume; None: it has none.
+
+    Args:
+        job: the object.
+        max_age_s: seconds without a change after which the operator removes files.
+    """
+    status = as_dict(job.get("status"))
+    annotations = as_dict(as_dict(job.get("metadata")).get("annotations"))
+    kept = annotations.get(constants.ANNOTATION_KEEP, "false") != "false"
+    goes = None if kept else _goes_at(status.get("completionTime"), max_age_s)
+    return _files(as_dict(status.get("logs")), goes, kept=kept)
+
+
+def _goes_at(ended: object, max_age_s: float) -> str | None:
+    """Return the first moment at which files can go by their age; None: the job is not over.
+
+    They change last when it ends, or when its logs are archived, a little later; they stay for as
+    long as the job itself is in the cluster.
+    """
+    seconds = as_seconds(ended)
+    return time_text(int(seconds + max_age_s)) if seconds is not None else None
+
+
+def _files(logs: Object, goes: str | None, *, kept: bool) -> Object | None:
     if not (path := as_text(logs.get("path"))):
         return None
-    annotations = as_dict(as_dict(job.get("metadata")).get("annotations"))
-    kept = constants.ANNOTATION_KEEP in annotations
-    return {"path": path, "bytes": as_number(logs.get("bytes")), "goesAt": None, "kept": kept}
+    return {"path": path, "bytes": as_number(logs.get("bytes")), "goesAt": goes, "kept": kept}
 
 
 def _label(pod: Object, name: str) -> int:
@@ -163,10 +185,13 @@ def _condition_reason(status: Object) -> str:
     return ""
 
 
-def of_record(record: Object) -> dict[str, Any]:
-    """Return the parts of a job of which nothing but its record is left."""
-    logs = as_dict(record.get("logs"))
-    path = as_text(logs.get("path"))
+def of_record(record: Object, max_age_s: float) -> dict[str, Any]:
+    """Return the parts of a job of which nothing but its record is left.
+
+    Args:
+        record: of the record service.
+        max_age_s: seconds without a change after which the operator removes files.
+    """
     spec: str = yaml.dump(
         {"spec": record.get("spec")}, Dumper=_Dumper, sort_keys=False, allow_unicode=True
     )
@@ -183,14 +208,11 @@ def of_record(record: Object) -> dict[str, Any]:
         "ranks": [],
         "events": [],
         "manifest": spec,
-        "files": {
-            "path": path,
-            "bytes": as_number(logs.get("bytes")),
-            "goesAt": None,
-            "kept": False,
-        }
-        if path
-        else None,
+        "files": _files(
+            as_dict(record.get("logs")),
+            _goes_at(record.get("completedAt"), max_age_s),
+            kept=False,
+        ),
         "record": {
             "revision": as_count(record.get("revision")),
             "cluster": as_text(record.get("cluster")) or None,

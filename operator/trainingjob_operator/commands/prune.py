@@ -18,7 +18,7 @@ from trainingjob_api.errors import SettingsError, VolumeError
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
-from trainingjob_operator.settings import Settings, parse_duration
+from trainingjob_operator.settings import Settings
 from trainingjob_operator.volume.identity import Identity
 from trainingjob_operator.volume.identity_reader import IdentityReader
 from trainingjob_operator.volume.layout import is_uid
@@ -28,6 +28,7 @@ from trainingjob_operator.volume.sweep.budget import Limits
 from trainingjob_operator.volume.sweep.report_text import Listing, print_json, print_summary
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 from trainingjob_operator.volume.sweep.sweep import LogSweep
+from trainingjob_web.variables import parse_duration
 
 _SAY_WHO_LIVES: Final = (
     "prune: say whose files must stay: --live UID..., --live-from FILE (one uid a line; from "

@@ -30,7 +30,8 @@ from trainingjob_operator.core.status_wire import status_view
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.trial_job import TrialJobGateway
 from trainingjob_operator.records.endpoint import RecordWriter, writer_from
-from trainingjob_operator.settings import Settings, parse_duration
+from trainingjob_operator.settings import Settings
+from trainingjob_web.variables import parse_duration
 
 TTL_S: Final = 600
 """A job that this command could not delete goes by itself after that time."""
