@@ -10,6 +10,7 @@ from trainingjob_console.access.gate import Gate
 from trainingjob_console.jobs.feed import JobFeed
 from trainingjob_console.jobs.history import History
 from trainingjob_console.jobs.index import JobIndex
+from trainingjob_console.jobs.turns import Turns
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.metrics import Metrics
 from trainingjob_console.settings import Settings
@@ -25,6 +26,7 @@ class Parts:
     kube: Kube
     gate: Gate
     index: JobIndex
+    turns: Turns
     feed: JobFeed
     history: History
     metrics: Metrics

@@ -22,6 +22,7 @@ from trainingjob_console.errors import SettingsError, StartError
 from trainingjob_console.jobs.feed import JobFeed
 from trainingjob_console.jobs.history import History
 from trainingjob_console.jobs.index import JobIndex
+from trainingjob_console.jobs.turns import Turns
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.kube.credentials import Account
 from trainingjob_console.metrics import Metrics
@@ -73,7 +74,7 @@ class Console:
             SettingsError: the account, the certificate or another setting cannot be used.
         """
         kube = Kube(Account(settings.kubeconfig))
-        limits = limits or Limits()
+        limits, turns = limits or Limits(), Turns()
         reviews = Reviews(kube, fresh_s=limits.recheck)
         index = JobIndex(max_jobs=settings.max_jobs, epoch=secrets.token_hex(4))
         self.parts: Final = Parts(
@@ -82,6 +83,7 @@ class Console:
             kube=kube,
             gate=Gate(settings, reviews, index.namespaces),
             index=index,
+            turns=turns,
             feed=JobFeed(kube, index, settings.namespaces),
             history=History(
                 settings.records_url, settings.records_token_file, settings.cluster_name
@@ -94,6 +96,7 @@ class Console:
         self._connections: Final = Connections(connections_within(settings.max_connections))
         metrics.watch_bound("jobs", lambda: len(index), lambda: index.max_jobs)
         metrics.watch_bound("jobs_bytes", lambda: index.bytes, lambda: index.max_bytes)
+        metrics.watch_bound("long_works", lambda: len(turns), lambda: turns.limit)
         metrics.watch_bound("owners", lambda: len(reviews.owners), lambda: reviews.owners.limit)
         metrics.watch_bound("rights", lambda: len(reviews.answers), lambda: reviews.answers.limit)
         metrics.watch_bound(

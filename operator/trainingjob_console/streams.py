@@ -33,6 +33,7 @@ def streams_room(parts: Parts) -> Room:
         topics=JobTopics(parts.index),
         logs=logs,
         housekeeping=sampler,
+        turns=parts.turns,
         limits=parts.limits,
     )
     watch = parts.metrics.watch_bound

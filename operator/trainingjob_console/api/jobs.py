@@ -42,7 +42,7 @@ class JobsApi:
         caller = await parts.gate.caller(request)
         visible = await parts.gate.visible(caller, wanted.namespace)
         position = parts.index.position
-        page = live_page(
+        work = live_page(
             parts.index.jobs(),
             wanted,
             visible,
@@ -52,6 +52,7 @@ class JobsApi:
             limit=limit,
             through=cursor.through,
         )
+        page = await parts.turns.take(caller.key, work)
         items, namespaces = [job.row() for job in page.jobs], set(page.namespaces)
         following = cursor.go_on(page.after) if page.after is not None else None
         message = ""

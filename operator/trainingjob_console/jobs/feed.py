@@ -12,6 +12,7 @@ from trainingjob_console.jobs.summary import summarize
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.kube.watch import Broken, Changed, Page, follow
 
+_AT_ONCE: Final = 20
 _logger = logging.getLogger(__name__)
 
 
@@ -56,18 +57,22 @@ class JobFeed:
                 _logger.info("jobs are followed again")
             if isinstance(event, Page):
                 listed = set() if event.first else listed
-                listed |= self._take_page(event)
+                listed |= await self._take_page(event)
                 if event.last:
                     self._end_list(namespace, listed)
                     listed = set()
             else:
                 self._take_change(event)
 
-    def _take_page(self, page: Page) -> set[str]:
-        jobs = [job for raw in page.objects if (job := summarize(raw)) is not None]
-        for job in jobs:
-            self._index.put(job)
-        return {job.uid for job in jobs}
+    async def _take_page(self, page: Page) -> set[str]:
+        found: set[str] = set()
+        for number, raw in enumerate(page.objects, start=1):
+            if (job := summarize(raw)) is not None:
+                self._index.put(job)
+                found.add(job.uid)
+            if not number % _AT_ONCE:  # each change is held against the filters of all pages
+                await asyncio.sleep(0)
+        return found
 
     def _take_change(self, change: Changed) -> None:
         job = summarize(change.object)

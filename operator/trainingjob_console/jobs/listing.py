@@ -16,6 +16,7 @@ from typing import Any, Final
 from trainingjob_console.errors import BadRequestError
 from trainingjob_console.jobs.filters import Filter, Visible
 from trainingjob_console.jobs.summary import Summary
+from trainingjob_console.jobs.turns import STEP, Work
 
 MAX_PAGE: Final = 200
 MAX_NAMESPACES: Final = 1000
@@ -127,8 +128,8 @@ def live_page(
     after: Key | None,
     limit: int,
     through: bool = False,
-) -> LivePage:
-    """Return a page.
+) -> Work[LivePage]:
+    """Make a page, of the jobs as they are at the first step.
 
     Args:
         jobs: all live jobs.
@@ -144,7 +145,11 @@ def live_page(
     namespaces: dict[str, bool] = {}
     place = SORTS[sort]
     found: list[tuple[Key, Summary]] = []
-    for job in jobs:
+    for number, job in enumerate(list(jobs), start=1):
+        if not number % STEP:
+            # No more than the page is kept, and one row that says whether there are more.
+            found = heapq.nsmallest(limit + 1, found, key=_key)
+            yield
         seen = namespaces.get(job.namespace)
         if seen is None:
             seen = namespaces[job.namespace] = visible(job.namespace)
@@ -155,7 +160,8 @@ def live_page(
             key = (place(job, now), job.uid)
             if after is None or key > after:
                 found.append((key, job))
-    page = heapq.nsmallest(limit, found, key=lambda pair: pair[0])
+    found = heapq.nsmallest(limit + 1, found, key=_key)
+    page = found[:limit]
     return LivePage(
         jobs=[job for _, job in page],
         total=counts[wanted.phase] if wanted.phase else counts.total(),
@@ -163,3 +169,7 @@ def live_page(
         namespaces=sorted(name for name, seen in namespaces.items() if seen)[:MAX_NAMESPACES],
         after=page[-1][0] if len(found) > len(page) else None,
     )
+
+
+def _key(row: tuple[Key, Summary]) -> Key:
+    return row[0]

@@ -15,13 +15,19 @@ from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.gate import Gate
 from trainingjob_console.answers import refuse
 from trainingjob_console.errors import BusyError, RequestError, UnauthorizedError
+from trainingjob_console.jobs.turns import Turns
 from trainingjob_console.sockets import frames
 from trainingjob_console.sockets.admission import Admission
 from trainingjob_console.sockets.budget import Budget
 from trainingjob_console.sockets.connection import Connection, EndedError
 from trainingjob_console.sockets.frames import Subscribe
 from trainingjob_console.sockets.job_topics import JobTopics, TopicKey
-from trainingjob_console.sockets.limits import MAX_LOG_SUBSCRIPTIONS, PROTOCOL, Limits
+from trainingjob_console.sockets.limits import (
+    MAX_JOBS_SUBSCRIPTIONS,
+    MAX_LOG_SUBSCRIPTIONS,
+    PROTOCOL,
+    Limits,
+)
 from trainingjob_console.sockets.log_ring import LogRing
 from trainingjob_console.sockets.ports import LogFollower, Newest
 from trainingjob_console.sockets.protocol import END, WHEN_GONE
@@ -54,6 +60,7 @@ class Hub:
         topics: JobTopics,
         logs: LogFollower,
         housekeeping: Newest,
+        turns: Turns,
         limits: Limits | None = None,
     ) -> None:
         """Begin without sockets.
@@ -63,6 +70,7 @@ class Hub:
             topics: the changes of jobs.
             logs: what is followed.
             housekeeping: the newest sample.
+            turns: for what takes long.
             limits: of sockets and queues.
         """
         self.limits: Final = limits or Limits()
@@ -72,6 +80,7 @@ class Hub:
         self.closed: Final[Counter[str]] = Counter()
         self._gate: Final = gate
         self._logs: Final = logs
+        self._turns: Final = turns
         self._housekeeping: Final = housekeeping
         self._epoch: Final = secrets.token_hex(4)
         self._endings: Final[dict[str, set[Ending]]] = {}
@@ -135,11 +144,21 @@ class Hub:
 
     # --- what is subscribed to --------------------------------------------------------------------
 
-    def jobs(self, connection: Connection, asked: Subscribe, key: TopicKey) -> JobsSubscription:
-        """Subscribe to jobs."""
+    async def jobs(
+        self, connection: Connection, asked: Subscribe, key: TopicKey, user: str
+    ) -> JobsSubscription:
+        """Subscribe to jobs.
+
+        Raises:
+            BusyError: the user has too much work done already.
+        """
         queue = StatusQueue(self.limits.status_rows, self.budget, connection.wake)
         made = JobsSubscription(asked.id, key, self.topics, queue, coalesce=self.limits.coalesce)
-        made.join(asked.position)
+        try:
+            await self._turns.take(user, made.join(asked.position))
+        except BaseException:
+            made.close()
+            raise
         return made
 
     def housekeeping(self, connection: Connection, asked: Subscribe) -> NewestSubscription:
@@ -190,9 +209,11 @@ class Visitor:
         """
         match asked.kind:
             case "jobs" | "job":
+                if connection.count(JobsSubscription) >= MAX_JOBS_SUBSCRIPTIONS:
+                    raise BusyError(f"a page follows {MAX_JOBS_SUBSCRIPTIONS} lists at most")
                 allowed = await self._allowed(asked)
                 key = TopicKey(filter=asked.filter, namespaces=allowed, uid=asked.uid)
-                made = self._hub.jobs(connection, asked, key)
+                made = await self._hub.jobs(connection, asked, key, self._caller.key)
                 live = {n: each for n, each in self._opened.items() if not each[1].is_over}
                 self._opened = live | {asked.id: (asked, made)}
                 return made

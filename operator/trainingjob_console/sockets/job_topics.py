@@ -1,6 +1,7 @@
 """Who is sent which changes of jobs: one topic for each filter and each user's namespaces."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -8,6 +9,7 @@ from typing import Final
 from trainingjob_console.jobs.filters import Filter
 from trainingjob_console.jobs.index import Change, JobIndex
 from trainingjob_console.jobs.summary import Summary
+from trainingjob_console.jobs.turns import STEP, Work
 from trainingjob_console.sockets.frames import encode
 from trainingjob_console.sockets.status_queue import StatusQueue
 
@@ -39,13 +41,24 @@ def row_text(job: Summary) -> str:
 class Topic:
     """The subscribers of one filter, and its counts, which follow every change."""
 
-    def __init__(self, key: TopicKey, index: JobIndex) -> None:
+    def __init__(self, key: TopicKey) -> None:
         self._key: Final = key
         self.members: Final[set[StatusQueue]] = set()
         self._total = 0
         self._counts: Final[Counter[str]] = Counter()
-        for job in index.jobs():
+        self._uncounted: Iterator[Summary] | None = None
+
+    def count(self, index: JobIndex, step: int = STEP) -> Work[None]:
+        """Count the jobs, as far as that is not done: each who joins does it, or a part of it.
+
+        Changes that come in between are added to the counts, as those are that come later.
+        """
+        if self._uncounted is None:
+            self._uncounted = iter(list(index.jobs()))
+        for number, job in enumerate(self._uncounted, start=1):
             self._count(job, 1)
+            if not number % step:
+                yield
 
     @property
     def counts(self) -> str:
@@ -59,17 +72,20 @@ class Topic:
 
     def add(self, change: Change) -> None:
         """Give a change to all members, if it concerns them."""
-        self._count(change.before, -1)
-        self._count(change.after, 1)
+        if self._uncounted is not None:  # else it is counted as it will be then
+            self._count(change.before, -1)
+            self._count(change.after, 1)
         for queue in list(self.members):
-            self.pass_on(change, queue)
+            self.pass_on(queue, change.uid, change.before, change.after)
 
-    def pass_on(self, change: Change, queue: StatusQueue) -> None:
-        """Give a change to one member, if it concerns it."""
-        if change.after is not None and self.has(change.after):
-            queue.put(change.uid, row_text(change.after))
-        elif self.has(change.before):
-            queue.put(change.uid, None)
+    def pass_on(
+        self, queue: StatusQueue, uid: str, before: Summary | None, after: Summary | None
+    ) -> None:
+        """Give a change of a job to one member, if it concerns it."""
+        if after is not None and self.has(after):
+            queue.put(uid, row_text(after))
+        elif self.has(before):
+            queue.put(uid, None)
 
     def _count(self, job: Summary | None, by: int) -> None:
         """Count a job in its phase; as in a list, whatever phase the filter has."""
@@ -85,33 +101,44 @@ class Topic:
 
 
 class JobTopics:
-    """All topics; one without members is forgotten at once.
+    """All topics; one without members is forgotten at once."""
 
-    Nothing is awaited here: between two looks of a subscriber no change can come in unseen.
-    """
+    def __init__(self, index: JobIndex, step: int = STEP) -> None:
+        """Begin without topics.
 
-    def __init__(self, index: JobIndex) -> None:
+        Args:
+            index: of the jobs.
+            step: jobs that are looked at in one step of the work of joining.
+        """
         self.index: Final = index
+        self._step: Final = step
         self._topics: Final[dict[TopicKey, Topic]] = {}
         index.listen(self._publish)
 
     def __len__(self) -> int:
         return len(self._topics)
 
-    def join(self, key: TopicKey, position: str | None, queue: StatusQueue) -> Topic:
+    def join(self, key: TopicKey, position: str | None, queue: StatusQueue) -> Work[Topic]:
         """Send a queue what has changed since a position, and all changes from now on.
 
-        Where the position is unknown the queue breaks at once, and the client loads its page again.
+        Nothing of the queue may be sent before the end of this, for its counts are not known. Where
+        the position is unknown the queue breaks at once, and the client loads its page again.
         """
         missed = [] if position is None else self.index.changes_since(position)
-        topic = self._topics.get(key) or Topic(key, self.index)
         if missed is None:
             queue.cut()
-            return topic
-        self._topics[key] = topic
+            return Topic(key)
+        topic = self._topics.setdefault(key, Topic(key))
         topic.members.add(queue)
+        known: dict[str, Summary | None] = {}
         for change in missed:
-            topic.pass_on(change, queue)
+            known.setdefault(change.uid, change.before)
+        yield from topic.count(self.index, self._step)
+        for number, (uid, before) in enumerate(known.items(), start=1):
+            # As it is by now: what has come in between is not to be replaced by what was before it.
+            topic.pass_on(queue, uid, before, self.index.get(uid))
+            if not number % self._step:
+                yield
         return topic
 
     def leave(self, key: TopicKey, queue: StatusQueue) -> None:

@@ -13,8 +13,9 @@ FRAMES_PER_S: Final = 20
 """Frames of a client's in a second; one with more is closed."""
 
 MAX_SUBSCRIPTIONS: Final = 8
+MAX_JOBS_SUBSCRIPTIONS: Final = 4
 MAX_LOG_SUBSCRIPTIONS: Final = 2
-"""Of a socket. Further ones are answered with an error."""
+"""Of a socket; each change of a job is held against the filter of each of jobs. Further ones are answered with an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

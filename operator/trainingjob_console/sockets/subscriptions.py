@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from trainingjob_console.jobs.turns import Work
 from trainingjob_console.sockets import frames
 from trainingjob_console.sockets.job_topics import JobTopics, Topic, TopicKey
 from trainingjob_console.sockets.log_ring import Gap, LogRing
@@ -43,9 +44,9 @@ class JobsSubscription:
         self._not_before = 0.0
         self._topic: Topic | None = None
 
-    def join(self, position: str | None) -> None:
-        """Begin at a position."""
-        self._topic = self._topics.join(self._key, position, self._queue)
+    def join(self, position: str | None) -> Work[None]:
+        """Begin at a position; no frame may be taken before the end of this."""
+        self._topic = yield from self._topics.join(self._key, position, self._queue)
 
     @property
     def namespaces(self) -> frozenset[str] | None:

@@ -15,6 +15,7 @@ from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import ForbiddenError, UnauthorizedError
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.summary import Summary, summarize
+from trainingjob_console.jobs.turns import Turns
 from trainingjob_console.sockets.hub import Hub
 from trainingjob_console.sockets.job_topics import JobTopics
 from trainingjob_console.sockets.limits import MAX_FRAME, Limits
@@ -124,6 +125,7 @@ async def running_hub(limits: Limits | None = None) -> AsyncIterator[RunningHub]
         topics=JobTopics(index),
         logs=logs,
         housekeeping=samples,
+        turns=Turns(),
         limits=limits,
     )
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)

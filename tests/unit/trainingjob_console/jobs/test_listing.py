@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.console.summaries import BEGIN, make_summary
+from tests.support.console.works import done
 from trainingjob_console.errors import BadRequestError
 from trainingjob_console.jobs.filters import Filter
 from trainingjob_console.jobs.listing import SORTS, Cursor, LivePage, live_page
@@ -47,7 +48,7 @@ def visible(namespace: str) -> bool:
 
 def page_of(jobs: list[Summary], wanted: Filter, **more: Any) -> LivePage:
     given: dict[str, Any] = {"sort": "-created", "now": NOW, "after": None, "limit": 100} | more
-    return live_page(jobs, wanted, visible, **given)
+    return done(live_page(jobs, wanted, visible, **given))
 
 
 @given(jobs_of_many_kinds, filters, st.sampled_from(sorted(SORTS)), st.integers(1, 7))

@@ -8,9 +8,11 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.support.console.works import done
 from trainingjob_console.jobs.filters import Filter
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.summary import Summary, summarize
+from trainingjob_console.jobs.turns import Work
 from trainingjob_console.sockets.budget import Budget
 from trainingjob_console.sockets.job_topics import JobTopics, Topic, TopicKey
 from trainingjob_console.sockets.status_queue import StatusQueue
@@ -55,6 +57,8 @@ class Client:
     rows: dict[str, Any] = field(default_factory=dict)
     position: str | None = None
     queue: StatusQueue | None = None
+    joining: Work[Topic] | None = None
+    """What is left to do before the queue may be read."""
 
 
 class Page(RuleBasedStateMachine):
@@ -62,7 +66,7 @@ class Page(RuleBasedStateMachine):
     def begin(self) -> None:
         self.epoch = 0
         self.index = new_index(0)
-        self.topics = JobTopics(self.index)
+        self.topics = JobTopics(self.index, step=1)
         self.budget = Budget(limit=3500)
         self.clients = [Client(key) for key in KEYS]
         self.version = 0
@@ -98,9 +102,15 @@ class Page(RuleBasedStateMachine):
             self._forget(client)
 
     @rule(number=st.integers(0, len(KEYS) - 1))
+    def take_a_step_of_joining(self, number: int) -> None:
+        client = self.clients[number]
+        if client.joining is not None and next(client.joining, Topic) is Topic:
+            client.joining = None
+
+    @rule(number=st.integers(0, len(KEYS) - 1))
     def read(self, number: int) -> None:
         client = self.clients[number]
-        if client.queue is not None:
+        if client.queue is not None and client.joining is None:
             self._read(client)
 
     @rule()
@@ -112,7 +122,7 @@ class Page(RuleBasedStateMachine):
         before, self.index = self.index, new_index(self.epoch)
         for each in before.jobs():
             self.index.put(each)
-        self.topics = JobTopics(self.index)
+        self.topics = JobTopics(self.index, step=1)
 
     @invariant()
     def queues_are_within_their_limits(self) -> None:
@@ -125,7 +135,8 @@ class Page(RuleBasedStateMachine):
     def who_has_read_all_has_what_the_server_has(self) -> None:
         for client in self.clients:
             queue = client.queue
-            if queue is not None and not len(queue) and not queue.is_broken:
+            is_read = queue is not None and not len(queue) and not queue.is_broken
+            if is_read and client.joining is None:
                 assert client.rows == self._listed(client.key)
 
     def teardown(self) -> None:
@@ -133,12 +144,19 @@ class Page(RuleBasedStateMachine):
             for _ in range(3):  # a resync at most, then it reads, and has all
                 if client.queue is None:
                     self._subscribe(client)
+                if client.joining is not None:
+                    done(client.joining)
+                    client.joining = None
                 self._read(client)
             assert client.queue is not None
             assert client.rows == self._listed(client.key)
-            topic = self.topics.join(client.key, None, client.queue)
+            topic, fresh = (
+                done(self.topics.join(client.key, None, client.queue)),
+                Topic(client.key),
+            )
+            done(fresh.count(self.index))
             counts = json.loads(f"{{{topic.counts[1:]}}}")
-            assert counts == json.loads(f"{{{Topic(client.key, self.index).counts[1:]}}}")
+            assert counts == json.loads(f"{{{fresh.counts[1:]}}}")
             assert counts["total"] == len(client.rows)
         for client in self.clients:
             self._forget(client)
@@ -146,14 +164,14 @@ class Page(RuleBasedStateMachine):
         assert self.budget.used == 0
 
     def _listed(self, key: TopicKey) -> dict[str, Any]:
-        topic = Topic(key, self.index)
+        topic = Topic(key)
         return {each.uid: each.row() for each in self.index.jobs() if topic.has(each)}
 
     def _subscribe(self, client: Client) -> None:
         if client.position is None:
             client.rows, client.position = self._listed(client.key), self.index.position
         client.queue = StatusQueue(4, self.budget)
-        self.topics.join(client.key, client.position, client.queue)
+        client.joining = self.topics.join(client.key, client.position, client.queue)
 
     def _read(self, client: Client) -> None:
         queue = client.queue
@@ -173,6 +191,9 @@ class Page(RuleBasedStateMachine):
 
     def _forget(self, client: Client) -> None:
         assert client.queue is not None
+        if client.joining is not None:
+            client.joining.close()
+            client.joining = None
         self.topics.leave(client.key, client.queue)
         client.queue.close()
         client.queue = None

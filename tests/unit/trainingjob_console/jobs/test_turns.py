@@ -1,0 +1,135 @@
+"""Long work holds up nobody: it is done in slices, from user to user, and there is not too much of it."""
+
+import asyncio
+from collections.abc import Generator
+from time import thread_time
+
+import pytest
+
+from tests.support.console.summaries import BEGIN, make_summary
+from tests.support.console.works import done
+from trainingjob_console.errors import BusyError
+from trainingjob_console.jobs.filters import Filter
+from trainingjob_console.jobs.index import JobIndex
+from trainingjob_console.jobs.listing import LivePage, live_page
+from trainingjob_console.jobs.turns import MAX_WORKS, SLICE_S, Turns, Work
+from trainingjob_console.sockets.job_topics import Topic, TopicKey
+
+
+class Clock:
+    """Goes on by a slice with each step of a work."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.steps: list[str] = []
+        self.closed: list[str] = []
+
+    def work(self, name: str, steps: int) -> Generator[None, None, str]:
+        try:
+            for _ in range(steps):
+                self.steps.append(name)
+                self.now += SLICE_S
+                yield
+        finally:
+            self.closed.append(name)
+        return name
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_one_who_asks_for_much_delays_another_by_a_slice_at_a_time() -> None:
+    clock = Clock()
+    turns = Turns(lambda: clock.now)
+    many = [asyncio.ensure_future(turns.take("eve", clock.work(f"e{n}", 3))) for n in range(5)]
+    await settle()
+    one = asyncio.ensure_future(turns.take("anna", clock.work("a", 3)))
+    assert await one == "a"
+    assert [step for step in clock.steps if step == "a"] == ["a"] * 3
+    between = clock.steps[clock.steps.index("a") :]
+    assert between[: between.index("a", 1)].count("e0") <= 1
+    assert len(clock.steps) <= 8  # a slice of Eve's for each of Anna's, and the one that had begun
+    assert await asyncio.gather(*many) == [f"e{n}" for n in range(5)]
+    assert clock.steps[-12:] == ["e1"] * 3 + ["e2"] * 3 + ["e3"] * 3 + ["e4"] * 3
+    assert len(turns) == 0
+
+
+async def test_more_works_than_a_user_may_have_are_refused_and_others_come_in() -> None:
+    clock = Clock()
+    turns = Turns(lambda: clock.now)
+    many = [turns.take("eve", clock.work("e", 2)) for _ in range(MAX_WORKS)]
+    waiting = [asyncio.ensure_future(each) for each in many]
+    await settle()
+    with pytest.raises(BusyError) as refused:
+        await turns.take("eve", clock.work("too many", 1))
+    assert refused.value.retry_after_s == 1
+    assert len(turns) == MAX_WORKS
+    assert await turns.take("anna", clock.work("a", 1)) == "a"
+    await asyncio.gather(*waiting)
+    assert "too many" not in clock.steps
+    assert await turns.take("eve", clock.work("again", 1)) == "again"
+
+
+async def test_one_who_goes_away_leaves_no_work_behind() -> None:
+    clock = Clock()
+    turns = Turns(lambda: clock.now)
+    begun, waits = [asyncio.ensure_future(turns.take("a", clock.work(n, 99))) for n in "xy"]
+    await settle()
+    for each in (waits, begun):
+        each.cancel()
+    await asyncio.wait([begun, waits])
+    assert clock.closed == ["x"]
+    assert len(turns) == 0
+    assert await turns.take("a", clock.work("z", 1)) == "z"
+
+
+@pytest.mark.serial
+async def test_lists_and_topics_of_20_000_jobs_hold_the_loop_for_milliseconds() -> None:
+    index = JobIndex(max_jobs=20_000, epoch="e")
+    for number in range(20_000):
+        index.put(make_summary(number, namespace=f"ns{number % 50}"))
+
+    def page(sort: str) -> Work[LivePage]:
+        return live_page(
+            index.jobs(),
+            Filter(),
+            lambda _: True,
+            sort=sort,
+            now=BEGIN,
+            after=None,
+            limit=200,
+        )
+
+    def cpu_ms(work: Work[object]) -> float:
+        begun = thread_time()
+        done(work)
+        return (thread_time() - begun) * 1000
+
+    at_once = [
+        cpu_ms(page("name")),
+        cpu_ms(Topic(TopicKey(filter=Filter(text="no"))).count(index)),
+    ]
+    turns = Turns()
+    topics = [Topic(TopicKey(filter=Filter(text=f"no {n}"))) for n in range(3)]
+    waiting = asyncio.gather(
+        *(turns.take(f"user {n}", page("name")) for n in range(3)),
+        *(turns.take(f"user {n}", each.count(index)) for n, each in enumerate(topics)),
+    )
+    held: list[float] = []
+    while not waiting.done():
+        begun = thread_time()
+        await asyncio.sleep(0)
+        held.append((thread_time() - begun) * 1000)
+    held.sort()
+    long = [each for each in held if each > 1]
+    print(  # noqa: T201
+        f"a list and a topic of 20,000 jobs: {at_once[0]:.0f} and {at_once[1]:.0f} ms of CPU at once; "
+        f"three of each in slices: the loop is held {len(long)} times for more than 1 ms, half of them "
+        f"{long[len(long) // 2]:.1f} ms or less, 99 of 100 {long[len(long) * 99 // 100]:.1f}, the longest "
+        f"{long[-1]:.1f}"
+    )
+    assert len(long) > 10
+    assert long[len(long) // 2] < 10
+    assert long[len(long) * 99 // 100] < 10
