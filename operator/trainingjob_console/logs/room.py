@@ -156,7 +156,7 @@ class LogRoom:
             return task.result()
         finally:
             task.cancel()
-            await asyncio.wait([task])
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _follow_one(self, place: Place, log: PodLog, offset: int, ring: LogRing) -> str:
         seat = self._enter(log, place.caller)

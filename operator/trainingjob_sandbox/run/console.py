@@ -1,12 +1,14 @@
 """The console of a run: its settings, and the address that it says."""
 
 import re
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from trainingjob_sandbox.run.records import RecordService
 
+_SHARED: Final = {"TRAININGJOB_VOLUME__MAX_AGE": "TRAININGJOB_CONSOLE_LOG_MAX_AGE"}
 _MODULES: Final = ("starlette", "trainingjob_console", "uvicorn", "websockets")
 _OPERATOR: Final = re.compile(r"probes are served on ([^\s\"]+)")
 _ADDRESS: Final = re.compile(r"the console is on (http://[^/\s\"]+/)")
@@ -29,7 +31,10 @@ def operator_settings(log: str) -> dict[str, str]:
 
 
 def console_settings(
-    kubeconfig: Path, records: RecordService | None, volume: Path | None
+    kubeconfig: Path,
+    records: RecordService | None,
+    volume: Path | None,
+    operator: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the console's own variables: on this machine alone, so it needs no log-in.
 
@@ -37,6 +42,7 @@ def console_settings(
         kubeconfig: of the sandbox.
         records: where the history is; None: there is none.
         volume: the log volume; None: there is none.
+        operator: its settings, of which the console has some, too.
     """
     settings = {
         "TRAININGJOB_CONSOLE_ADDRESS": "127.0.0.1:0",
@@ -44,6 +50,9 @@ def console_settings(
         "TRAININGJOB_CONSOLE_KUBECONFIG": str(kubeconfig),
         "TRAININGJOB_CONSOLE_LOG_FORMAT": "json",
     }
+    for theirs, ours in _SHARED.items():
+        if theirs in operator:
+            settings[ours] = operator[theirs]
     if volume is not None:
         settings["TRAININGJOB_CONSOLE_LOG_VOLUME"] = str(volume)
     if records is not None:

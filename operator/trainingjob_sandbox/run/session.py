@@ -129,10 +129,11 @@ class Session:
         kubeconfig = await children.start_sandbox()
         if records is not None:
             await children.records_are_ready(records)
-        await children.start_operator(kubeconfig, self._operator_settings(records))
+        operator = self._operator_settings(records)
+        await children.start_operator(kubeconfig, operator)
         if self._console:
             volume = self._volume if self._has_volume else None
-            settings = page.console_settings(kubeconfig, records, volume)
+            settings = page.console_settings(kubeconfig, records, volume, operator)
             self._screen.say(f"console: {await children.start_console(settings)}")
         self._screen.say(f"ready for: kubectl --kubeconfig {kubeconfig} get trainingjobs")
         async with ApiClient.from_kubeconfig(kubeconfig, connections=0) as client:
