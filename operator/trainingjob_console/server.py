@@ -7,11 +7,13 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from starlette.types import ASGIApp
 
 from trainingjob_console.access.gate import Gate
+from trainingjob_console.access.remembered import Kept
 from trainingjob_console.access.reviews import Reviews
 from trainingjob_console.api.actions import ActionsApi
 from trainingjob_console.api.job import JobApi
@@ -97,8 +99,14 @@ class Console:
         metrics.watch_bound("jobs", lambda: len(index), lambda: index.max_jobs)
         metrics.watch_bound("jobs_bytes", lambda: index.bytes, lambda: index.max_bytes)
         metrics.watch_bound("long_works", lambda: len(turns), lambda: turns.limit)
-        metrics.watch_bound("owners", lambda: len(reviews.owners), lambda: reviews.owners.limit)
-        metrics.watch_bound("rights", lambda: len(reviews.answers), lambda: reviews.answers.limit)
+        remembered: dict[str, Kept[Any, Any]] = {
+            "owners": reviews.owners.answers,
+            "unknown_tokens": reviews.owners.refusals,
+            "rights": reviews.rights.answers,
+            "refused_rights": reviews.rights.refusals,
+        }
+        for name, kept in remembered.items():
+            metrics.watch_bound(name, kept.__len__, partial(getattr, kept, "limit"))
         metrics.watch_bound(
             "connections", lambda: len(self._connections), lambda: self._connections.limit
         )

@@ -22,7 +22,11 @@ name, are seen when the user asks for one of them alone."""
 
 
 class Gate:
-    """Answers who asks, and what they may see and do."""
+    """Answers who asks, and what they may see and do.
+
+    Attributes:
+        reviews: the API server's word.
+    """
 
     def __init__(
         self, settings: Settings, reviews: Reviews, namespaces: Callable[[], Iterable[str]]
@@ -36,7 +40,7 @@ class Gate:
         """
         self._needs_token: Final = settings.auth == "token"
         self._settings: Final = settings
-        self._reviews: Final = reviews
+        self.reviews: Final = reviews
         self._namespaces: Final = namespaces
         self._origins: Final = Origins(settings)
         self._on_log_out: Final[list[Callable[[str], None]]] = []
@@ -52,7 +56,7 @@ class Gate:
         if not self._needs_token:
             caller = LOCAL_USER
         elif token := self.token_of(connection):
-            caller = await self._reviews.owner(token)
+            caller = await self.reviews.owner(token)
         else:
             raise UnauthorizedError("log in with a Kubernetes token")
         # At the limit of connections a stranger's is closed before this one.
@@ -67,7 +71,7 @@ class Gate:
         """
         if not is_token(token):
             raise UnauthorizedError("this is no token: it has other characters, or is too long")
-        return await self._reviews.owner(token)
+        return await self.reviews.owner(token)
 
     def token_of(self, connection: HTTPConnection) -> str:
         """Return the token that came along, in a header or a cookie; empty: none."""
@@ -106,7 +110,7 @@ class Gate:
 
     def log_out(self, token: str) -> None:
         """Forget a token, and tell the listeners: its user has logged out."""
-        self._reviews.forget(token)
+        self.reviews.forget(token)
         for listener in self._on_log_out:
             listener(digest(token))
 
@@ -174,7 +178,7 @@ class Gate:
         """
         if caller.token is None:
             return True
-        return await self._reviews.may(
+        return await self.reviews.may(
             caller,
             verb,
             group=group,

@@ -1,99 +1,40 @@
 """The API server's word on a token: who its owner is, and what it may do. Remembered for a while.
 
-Bound: 1,024 owners and 8,192 answers about rights; the one that was used longest ago goes first. Only
-digests of tokens are kept.
+Bound: 1,024 owners and 8,192 rights; apart from them 256 tokens that are nobody's, and 4,096 refused
+rights. The one that was used longest ago goes first. Of tokens only digests are kept.
 """
 
 import asyncio
 import hashlib
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
-from time import perf_counter
-from typing import Final, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Final
 
 from trainingjob_console.access.caller import Caller
+from trainingjob_console.access.remembered import Remembered
 from trainingjob_console.errors import ApiServerError, BusyError, UnauthorizedError
 from trainingjob_console.kube.client import Kube, Object
 
 MAX_OWNERS: Final = 1024
-MAX_ANSWERS: Final = 8192
+MAX_UNKNOWN: Final = 256
+MAX_RIGHTS: Final = 8192
+MAX_REFUSED: Final = 4096
 FRESH_S: Final = 30.0
 REFUSED_S: Final = 5.0
 """A refusal is asked for again soon: it may be mended by now, and a guess costs us a call."""
 
 _AT_ONCE: Final = 16
-_WHO: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
-_MAY: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_UNKNOWN_AT_ONCE: Final = 4
+_WHO: Final = (
+    "authentication.k8s.io/v1",
+    "SelfSubjectReview",
+    "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+)
+_MAY: Final = (
+    "authorization.k8s.io/v1",
+    "SelfSubjectAccessReview",
+    "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+)
 _UNAUTHORIZED: Final = 401
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
-
-
-class Remembered(Generic[K, V]):
-    """Values that are good for a time, by key; one question at once for each key.
-
-    Bound: `limit` values, the one used longest ago goes first.
-    """
-
-    def __init__(self, limit: int, clock: Callable[[], float] = perf_counter) -> None:
-        self.limit: Final = limit
-        self._clock: Final = clock
-        self._values: Final[OrderedDict[K, tuple[float, V]]] = OrderedDict()
-        self._asked: Final[dict[K, asyncio.Future[V]]] = {}
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    async def get(
-        self, key: K, ask: Callable[[], Awaitable[V]], good_for_s: Callable[[V], float]
-    ) -> V:
-        """Return the value, which is asked for if it is not remembered.
-
-        Args:
-            key: of the value.
-            ask: asks for it; what it raises reaches all who wait, and is not remembered.
-            good_for_s: how long a value is good for.
-        """
-        while True:
-            known = self._values.get(key)
-            if known is not None and known[0] > self._clock():
-                self._values.move_to_end(key)
-                return known[1]
-            if (pending := self._asked.get(key)) is None:
-                return await self._ask(key, ask, good_for_s)
-            await asyncio.wait([pending])
-            if not pending.cancelled():
-                return pending.result()
-            # The request that asked was given up, by a tab that was closed: another one asks.
-
-    async def _ask(
-        self, key: K, ask: Callable[[], Awaitable[V]], good_for_s: Callable[[V], float]
-    ) -> V:
-        future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
-        self._asked[key] = future
-        try:
-            value = await ask()
-        except BaseException as error:
-            if isinstance(error, asyncio.CancelledError):
-                future.cancel()
-            else:
-                future.set_exception(error)
-                future.exception()  # it may be that nobody else waits
-            raise
-        else:
-            future.set_result(value)
-            self._values[key] = (self._clock() + good_for_s(value), value)
-            self._values.move_to_end(key)
-            while len(self._values) > self.limit:
-                self._values.popitem(last=False)
-            return value
-        finally:
-            del self._asked[key]
-
-    def forget(self, key: K) -> None:
-        """Forget a value."""
-        self._values.pop(key, None)
 
 
 def digest(token: str) -> str:
@@ -101,38 +42,50 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The user of a token, without the token."""
+
+    name: str
+    groups: tuple[str, ...]
+
+
 class Reviews:
     """Asks the API server about tokens, with those tokens."""
 
-    def __init__(self, kube: Kube, *, fresh_s: float = FRESH_S) -> None:
+    def __init__(
+        self, kube: Kube, *, fresh_s: float = FRESH_S, refused_s: float = REFUSED_S
+    ) -> None:
         """Ask nothing yet.
 
         Args:
             kube: the API server.
             fresh_s: seconds for which an owner, or a right, is remembered.
+            refused_s: seconds for which a refusal is.
         """
         self._kube: Final = kube
-        self._fresh_s: Final = fresh_s
         self._at_once: Final = asyncio.Semaphore(_AT_ONCE)
-        self.owners: Final[Remembered[str, Caller | None]] = Remembered(MAX_OWNERS)
-        self.answers: Final[Remembered[tuple[str, ...], bool]] = Remembered(MAX_ANSWERS)
+        self._unknown: Final = asyncio.Semaphore(_UNKNOWN_AT_ONCE)
+        self.owners: Final[Remembered[str, Owner]] = Remembered(
+            MAX_OWNERS, MAX_UNKNOWN, fresh_s=fresh_s, refused_s=refused_s
+        )
+        self.rights: Final[Remembered[tuple[str, ...], bool]] = Remembered(
+            MAX_RIGHTS, MAX_REFUSED, fresh_s=fresh_s, refused_s=refused_s
+        )
 
     async def owner(self, token: str) -> Caller:
         """Return the user of a token.
 
         Raises:
             UnauthorizedError: it is nobody's, or not any more.
+            BusyError: too many tokens are being looked up.
             ApiServerError: the API server does not answer.
         """
         key = digest(token)
-        found = await self.owners.get(
-            key,
-            lambda: self._ask_owner(token, key),
-            lambda caller: REFUSED_S if caller is None else self._fresh_s,
-        )
+        found = await self.owners.get(key, lambda: self._ask_owner(token, key))
         if found is None:
             raise UnauthorizedError("the API server does not know this token, or not any more")
-        return found
+        return Caller(name=found.name, groups=found.groups, token=token, key=key)
 
     def forget(self, token: str) -> None:
         """Forget a token: its user has logged out."""
@@ -161,42 +114,52 @@ class Reviews:
             "subresource": subresource,
             "namespace": namespace,
         }
-        return await self.answers.get(
-            (caller.key, *attributes.values()),
-            lambda: self._ask_right(caller, attributes),
-            lambda allowed: self._fresh_s if allowed else REFUSED_S,
-        )
+        return await self._may(caller, "resourceAttributes", attributes)
 
-    async def _ask_owner(self, token: str, key: str) -> Caller | None:
+    async def may_get(self, caller: Caller, path: str) -> bool:
+        """Return True if the user may `get` this path, which is no resource's.
+
+        Raises:
+            UnauthorizedError: the token is nobody's any more.
+            ApiServerError: the API server does not answer.
+        """
+        return await self._may(caller, "nonResourceAttributes", {"path": path, "verb": "get"})
+
+    async def _may(self, caller: Caller, kind: str, attributes: dict[str, str]) -> bool:
+        spec: Object = {kind: {name: value for name, value in attributes.items() if value}}
+        key = (caller.key, kind, *attributes.values())
+        return await self.rights.get(key, lambda: self._ask_right(caller, spec)) is not None
+
+    async def _ask_owner(self, token: str, key: str) -> Owner | None:
+        # A flood of tokens that are nobody's waits for itself, not users whose time is over.
+        places = self._at_once if key in self.owners.answers else self._unknown
         try:
-            status = await self._review(
-                "authentication.k8s.io/v1", "SelfSubjectReview", _WHO, token
-            )
+            status = await self._review(_WHO, token, places)
         except UnauthorizedError:
             return None
         user = status.get("userInfo")
         user = user if isinstance(user, dict) else {}
         groups = user.get("groups")
-        return Caller(
+        return Owner(
             name=str(user.get("username") or ""),
             groups=tuple(str(group) for group in groups) if isinstance(groups, list) else (),
-            token=token,
-            key=key,
         )
 
-    async def _ask_right(self, caller: Caller, attributes: dict[str, str]) -> bool:
-        spec: Object = {"resourceAttributes": {k: v for k, v in attributes.items() if v}}
-        status = await self._review(
-            "authorization.k8s.io/v1", "SelfSubjectAccessReview", _MAY, caller.token or "", spec
-        )
-        return status.get("allowed") is True and status.get("denied") is not True
+    async def _ask_right(self, caller: Caller, spec: Object) -> bool | None:
+        status = await self._review(_MAY, caller.token or "", self._at_once, spec)
+        return True if status.get("allowed") is True and status.get("denied") is not True else None
 
     async def _review(
-        self, version: str, kind: str, path: str, token: str, spec: Object | None = None
+        self,
+        what: tuple[str, str, str],
+        token: str,
+        places: asyncio.Semaphore,
+        spec: Object | None = None,
     ) -> Object:
+        version, kind, path = what
         body = {"apiVersion": version, "kind": kind} | ({"spec": spec} if spec else {})
         try:
-            async with asyncio.timeout(10), self._at_once:
+            async with asyncio.timeout(10), places:
                 answer = await self._kube.call("POST", path, token=token, body=body)
         except TimeoutError as error:
             raise BusyError("too many log-ins are being checked", retry_after_s=5) from error

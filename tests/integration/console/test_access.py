@@ -1,5 +1,6 @@
 """Two users with different rights, and none: the console shows and does what the API server lets each."""
 
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from tests.integration.console.conftest import listed
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
 from tests.support.console.running import ConsoleUnderTest, running_console
+from trainingjob_console.access.reviews import Owner
 from trainingjob_sandbox.apiserver.reviews import Account
 
 ADMIN = "planted-secret-of-an-admin"
@@ -124,6 +126,21 @@ async def test_without_a_known_token_nothing_is_shown(
         assert "Set-Cookie" not in answer.headers
         assert not token or token not in answer.text
     assert STRANGER not in caplog.text
+
+
+async def test_tokens_that_are_nobodys_push_out_no_user_and_no_token_is_kept(
+    guarded: ConsoleUnderTest,
+) -> None:
+    async with browser_of(guarded, ADMIN) as ada:
+        owners = ada.console.parts.gate.reviews.owners
+        for number in range(300):
+            bearer = {"Authorization": f"Bearer {STRANGER}-{number}"}
+            assert (await guarded.get("/api/about", headers=bearer)).status == 401
+        assert (len(owners.answers), len(owners.refusals)) == (1, owners.refusals.limit)
+        assert (await ada.get("/api/about")).status == 200
+        [at_home] = [each for each in gc.get_objects() if isinstance(each, Owner)]
+        assert at_home.name == "ada"
+        assert ADMIN not in repr(vars(owners.answers)) + repr(vars(owners.refusals))
 
 
 async def test_a_token_in_a_header_needs_no_cookie(guarded: ConsoleUnderTest) -> None:

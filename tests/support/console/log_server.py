@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestServer
 from trainingjob_api import constants
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.gate import Gate
-from trainingjob_console.access.reviews import FRESH_S, Reviews
+from trainingjob_console.access.reviews import Reviews
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.summary import summarize
 from trainingjob_console.kube.client import Kube
@@ -192,14 +192,14 @@ def user(name: str) -> Caller:
 
 @asynccontextmanager
 async def log_server(
-    folder: Path, *, ranks: int = 1, fresh_s: float = FRESH_S, **room: Any
+    folder: Path, *, ranks: int = 1, remember: bool = True, **room: Any
 ) -> AsyncIterator[LogServer]:
     """Serve for as long as the context lasts.
 
     Args:
         folder: for the kubeconfig.
         ranks: of the job.
-        fresh_s: seconds for which the console remembers what is answered about rights.
+        remember: what is answered about rights, as the console does.
         room: arguments for the log room.
     """
     played = LogServer(ranks)
@@ -225,7 +225,11 @@ async def log_server(
     config.write_text(_KUBECONFIG.format(url=str(server.make_url("")).rstrip("/")))
     played.account = Account(config)
     played.kube = Kube(played.account)
-    gate = Gate(Settings(), Reviews(played.kube, fresh_s=fresh_s), index.namespaces)
+    gate = Gate(
+        Settings(),
+        Reviews(played.kube, **({} if remember else {"fresh_s": 0.0, "refused_s": 0.0})),
+        index.namespaces,
+    )
     played.room = LogRoom(played.kube, gate, index, ArchiveReader(None), no_past, **room)
     try:
         yield played

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.console.log_server import LogServer, log_server, user
-from trainingjob_console.access import reviews
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import RequestError
 from trainingjob_console.sockets.budget import Budget
@@ -52,10 +51,9 @@ class Page:
 
 
 @pytest.fixture
-async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LogServer]:
+async def server(tmp_path: Path) -> AsyncIterator[LogServer]:
     """A job of two ranks; answers about rights are not remembered."""
-    monkeypatch.setattr(reviews, "REFUSED_S", 0.0)
-    async with log_server(tmp_path, ranks=2, fresh_s=0.0, recheck_s=0.05) as found:
+    async with log_server(tmp_path, ranks=2, remember=False, recheck_s=0.05) as found:
         yield found
 
 

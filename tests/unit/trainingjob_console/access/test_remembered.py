@@ -1,0 +1,121 @@
+"""What the API server said about a token is remembered, and asked for once by all who wait."""
+
+import asyncio
+
+import pytest
+
+from trainingjob_console.access.remembered import Remembered
+
+
+class Questions:
+    """Counts the questions, each of which is answered when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answer: asyncio.Event = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def ask(self) -> str:
+        self.asked += 1
+        number = self.asked
+        await self.answer.wait()
+        if self.error is not None:
+            raise self.error
+        return f"answer {number}"
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def get(remembered: Remembered[str, str], questions: Questions) -> asyncio.Task[str | None]:
+    return asyncio.ensure_future(remembered.get("key", questions.ask))
+
+
+def new(limit: int = 4, refusals: int = 2) -> Remembered[str, str]:
+    return Remembered(limit, refusals, fresh_s=60.0, refused_s=5.0, clock=lambda: 0.0)
+
+
+async def test_all_who_wait_share_one_question() -> None:
+    remembered, questions = new(), Questions()
+    waiters = [get(remembered, questions) for _ in range(3)]
+    await settle()
+    questions.answer.set()
+    assert await asyncio.gather(*waiters) == ["answer 1"] * 3
+    assert await get(remembered, questions) == "answer 1"
+    assert questions.asked == 1
+
+
+async def test_one_who_goes_away_takes_the_answer_from_no_other() -> None:
+    # A browser that closes a tab cancels the request that happened to ask first.
+    remembered, questions = new(), Questions()
+    first, *others = [get(remembered, questions) for _ in range(3)]
+    await settle()
+    first.cancel()
+    await settle()
+    questions.answer.set()
+    assert await asyncio.gather(*others) == ["answer 2"] * 2
+    assert first.cancelled()
+    assert questions.asked == 2
+
+
+async def test_a_failure_reaches_all_who_wait_and_is_not_remembered() -> None:
+    remembered, questions = new(), Questions()
+    questions.error = OSError("no answer")
+    waiters = [get(remembered, questions) for _ in range(2)]
+    await settle()
+    questions.answer.set()
+    for waiter in waiters:
+        with pytest.raises(OSError, match="no answer"):
+            await waiter
+    questions.error = None
+    assert await get(remembered, questions) == "answer 2"
+
+
+async def test_no_more_values_than_the_limit_are_kept() -> None:
+    remembered, questions = new(2), Questions()
+    questions.answer.set()
+    for key in ("a", "b", "c"):
+        await remembered.get(key, questions.ask)
+    assert len(remembered.answers) == 2
+    assert await remembered.get("c", questions.ask) == "answer 3"
+    assert await remembered.get("a", questions.ask) == "answer 4"
+
+
+async def test_refusals_push_out_one_another_and_no_answer() -> None:
+    remembered, questions = new(), Questions()
+    questions.answer.set()
+    assert await get(remembered, questions) == "answer 1"
+
+    async def refuse() -> None:
+        questions.asked += 1
+
+    for number in range(1000):
+        assert await remembered.get(f"junk {number}", refuse) is None
+    assert (len(remembered.answers), len(remembered.refusals)) == (1, 2)
+    assert await get(remembered, questions) == "answer 1"
+    assert questions.asked == 1001
+    assert await remembered.get("junk 999", refuse) is None
+    assert questions.asked == 1001
+    assert await remembered.get("junk 0", refuse) is None
+    assert questions.asked == 1002
+
+
+async def test_a_right_that_was_lost_is_an_answer_no_more() -> None:
+    now = 0.0
+    remembered: Remembered[str, str] = Remembered(
+        4, 4, fresh_s=60.0, refused_s=5.0, clock=lambda: now
+    )
+    questions = Questions()
+    questions.answer.set()
+    assert await get(remembered, questions) == "answer 1"
+    now = 61.0
+
+    async def refuse() -> None:
+        return None
+
+    assert await remembered.get("key", refuse) is None
+    assert (len(remembered.answers), len(remembered.refusals)) == (0, 1)
+    now = 67.0
+    assert await get(remembered, questions) == "answer 2"
