@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ _OK: Final = 200
 Allowed = Callable[[Collection[str]], Awaitable[Collection[str]]]
 """Returns those of some namespaces whose jobs the user may list."""
 
+_logger = logging.getLogger(__name__)
 FINAL_PHASES: Final = frozenset({"Succeeded", "Failed", "Cancelled"})
 
 
@@ -81,6 +83,7 @@ class History:
         self._cluster: Final = cluster
         self._own_secret: Final = secrets.token_bytes(32)
         self._session: aiohttp.ClientSession | None = None
+        self._has_seen_ours = self._has_warned = False
 
     @property
     def is_there(self) -> bool:
@@ -145,13 +148,27 @@ class History:
         self, answer: Object, at: Place, allowed: Allowed, live: Callable[[str], bool]
     ) -> list[Object]:
         """Return what a user sees of the service's answer, after a place."""
+        items = as_dicts(answer.get("items"))
+        self._check_name(items)
         ours = [
             item
-            for item in as_dicts(answer.get("items"))
+            for item in items
             if at.is_before(item) and self._is_ours(item) and not live(as_text(item.get("uid")))
         ]
         seen = await allowed({as_text(item.get("namespace")) for item in ours}) if ours else ()
         return [item for item in ours if as_text(item.get("namespace")) in seen]
+
+    def _check_name(self, items: list[Object]) -> None:
+        """Say once, in the log alone, that the name of this cluster may be wrong: no page can tell."""
+        self._has_seen_ours = self._has_seen_ours or any(map(self._is_ours, items))
+        if items and not self._has_seen_ours and not self._has_warned:
+            self._has_warned = True
+            _logger.warning(
+                "the record service has records of the cluster %s and none yet of %s: if that is not "
+                "what the operator calls this cluster, set TRAININGJOB_CONSOLE_CLUSTER_NAME",
+                as_text(items[0].get("cluster")) or "without a name",
+                self._cluster,
+            )
 
     def _is_ours(self, record: Object) -> bool:
         return record.get("cluster") == self._cluster

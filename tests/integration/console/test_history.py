@@ -157,3 +157,19 @@ async def test_a_user_sees_the_past_of_its_namespaces_in_this_cluster_and_learns
             assert forged["error"]["reason"] == "BadRequest"
     finally:
         accounts.clear()
+
+
+async def test_a_name_that_no_record_of_this_cluster_has_is_said_once_in_the_log(
+    api: Api, records: RecordServiceProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    await records.wait_until_ready()
+    async with Client(records.url) as client:
+        assert (await client.put(a_record(namespace=api.namespace, cluster="lab"))).status == 200
+    settings = of_service(records) | {"cluster_name": "lap", "namespaces": [api.namespace]}
+    async with running_console(api.server, **settings) as console:
+        for _ in range(3):
+            found = await listed(console, lambda answer: answer["history"]["available"])
+            assert found["items"] == []
+    said = [line for line in caplog.messages if "TRAININGJOB_CONSOLE_CLUSTER_NAME" in line]
+    assert len(said) == 1
+    assert "records of the cluster lab and none yet of lap" in said[0]
