@@ -13,7 +13,13 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from trainingjob_records.engine import is_sqlite, open_engine, open_sqlite_writer
+from trainingjob_records.engine import (
+    OpenConnections,
+    is_sqlite,
+    longest_connect_s,
+    open_engine,
+    open_sqlite_writer,
+)
 from trainingjob_records.errors import FullError, StartError, UnavailableError
 from trainingjob_records.migrations import upgrade
 from trainingjob_records.settings import Settings
@@ -52,6 +58,9 @@ class Database:
         self._engine: Final = open_engine(settings.url, connections=settings.pool_size + 1)
         self._file: Final = open_sqlite_writer(settings.url) if is_sqlite(settings.url) else None
         self._thread: Final = ThreadPoolExecutor(1, "sqlite-writer")
+        self._silence_s: Final = longest_connect_s(settings.url) + _PING_TIMEOUT_S
+        self._connections: Final = None if self._file else OpenConnections(self._engine)
+        self._look: asyncio.Task[None] | None = None
         self._prepared = False
         self._path: Final = Path(settings.url.database or "").absolute() if self._file else None
         self._reserve: Final = Reserve(self._path) if self._path else None
@@ -93,6 +102,9 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.wait([self._look])
         await self._engine.dispose()
         if self._file is not None:
             # Closed by the thread that uses it, and after what it still does.
@@ -179,14 +191,35 @@ class Database:
     async def ping(self) -> None:
         """Ask the database for something that only a working one can answer.
 
+        To connect can take longer than a ping may. So what is begun goes on, and the next ping takes it
+        up: else no ping would ever get past a host that is gone to the one that has taken its place.
+
         Raises:
-            UnavailableError: it cannot.
+            UnavailableError: it cannot answer, or not yet.
         """
+        self._check_prepared()
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(self._look_at_it())
         with self._failures():
-            async with asyncio.timeout(_PING_TIMEOUT_S), self.reading() as connection:
-                await connection.execute(text("SELECT version_num FROM alembic_version"))
+            async with asyncio.timeout(_PING_TIMEOUT_S):
+                await asyncio.shield(self._look)
         if self.usage.is_full:
             raise FullError(_FULL, retry_after_s=_FULL_RETRY_AFTER_S)
+
+    async def _look_at_it(self) -> None:
+        """Connect, if need be, and ask.
+
+        A server that hangs is silent on all of its connections, and the one writer would wait for ever
+        on its own. A commit that waits for a standby is no silence: that server answers here.
+        """
+        loop, connections = asyncio.get_running_loop(), self._connections
+        hanging_up = loop.call_later(self._silence_s, connections.hang_up) if connections else None
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(text("SELECT version_num FROM alembic_version"))
+        finally:
+            if hanging_up is not None:
+                hanging_up.cancel()
 
     def _check_prepared(self) -> None:
         if not self._prepared:

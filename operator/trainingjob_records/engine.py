@@ -1,8 +1,11 @@
 """Opens each database so that what is committed stays committed."""
 
 import os
+import socket
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import URL
@@ -10,11 +13,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from trainingjob_records.errors import SettingsError
 
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
 POOL_TIMEOUT_S: Final = 2.0
 """How long a reader waits for a free connection."""
 
 _BUSY_TIMEOUT_MS: Final = 500
 _CONNECT_TIMEOUT_S: Final = 5
+"""For one host. Of several the first ones may be those that are gone, so each gets less."""
+_CONNECT_TOTAL_S: Final = 6
+_LEAST_CONNECT_TIMEOUT_S: Final = 2
+"""libpq takes no less for a host."""
 _STATEMENT_TIMEOUT_MS: Final = 7000
 _READ_ONLY: Final = "25006"
 """PostgreSQL's code for a write where nothing may be written."""
@@ -58,7 +68,7 @@ def open_engine(url: URL, *, connections: int) -> AsyncEngine:
         _keep_promises(engine.sync_engine, begin="BEGIN")
         return engine
     arguments = {
-        "connect_timeout": _CONNECT_TIMEOUT_S,
+        "connect_timeout": connect_timeout_s(url),
         # A server that has gone without a word is noticed in seconds, not after TCP's quarter hour.
         "tcp_user_timeout": _STATEMENT_TIMEOUT_MS,
         "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC",
@@ -92,6 +102,49 @@ def open_sqlite_writer(url: URL) -> Engine:
     # that takes the lock at its beginning waits for its turn.
     _keep_promises(engine, begin="BEGIN IMMEDIATE")
     return engine
+
+
+def connect_timeout_s(url: URL) -> int:
+    """Return the seconds that one host of this URL has to take a connection, if the URL sets none."""
+    share = _CONNECT_TOTAL_S // _hosts(url)
+    return max(_LEAST_CONNECT_TIMEOUT_S, min(_CONNECT_TIMEOUT_S, share))
+
+
+def longest_connect_s(url: URL) -> float:
+    """Return the seconds after which even the last host of this URL would have taken a connection.
+
+    That is: an old connection is given up first, and every host but the last one says nothing.
+    """
+    return _STATEMENT_TIMEOUT_MS / 1000 + _hosts(url) * connect_timeout_s(url)
+
+
+def _hosts(url: URL) -> int:
+    """Count the hosts, which a URL has in its query, or separated by commas."""
+    named = [url.host or "", *url.normalized_query.get("host", ())]
+    return max(1, sum(len(hosts.split(",")) for hosts in named if hosts))
+
+
+class OpenConnections:
+    """The connections of an engine of PostgreSQL's: as many as its pool has."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Follow the engine, which has not connected yet."""
+        self._open: Final = WeakSet["AsyncConnection[Any]"]()
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def add(connection: Any, _: Any) -> None:
+            self._open.add(connection.driver_connection)
+
+    def hang_up(self) -> None:
+        """Break all of them, as if the server had gone.
+
+        No statement is cancelled at the server: one that waits for a synchronous standby would be
+        committed without it, and the same record, sent again, be acknowledged.
+        """
+        for connection in list(self._open):
+            if not connection.closed:
+                with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+                    line.shutdown(socket.SHUT_RDWR)
 
 
 def is_sqlite(url: URL) -> bool:

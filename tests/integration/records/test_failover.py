@@ -1,12 +1,13 @@
 """PostgreSQL is restarted, killed and replaced by its standby, under load: what was acknowledged is kept."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.support.records.address import Address
 from tests.support.records.postgres import Postgres, Standby
 from tests.support.records.records import a_record
 from tests.support.records.senders import assert_kept, senders, until_acknowledged
@@ -14,53 +15,6 @@ from tests.support.records.service import Client, RecordServiceProcess
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("postgres_server")]
 PATIENCE_S = 60.0
-
-
-class Address:
-    """An address that leads to one server, and later to another one, as that of a Service."""
-
-    def __init__(self, target: Postgres) -> None:
-        self._target = target
-        self._writers: set[asyncio.StreamWriter] = set()
-        self.port = 0
-
-    @asynccontextmanager
-    async def served(self) -> AsyncIterator[None]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        async with server:
-            yield
-            self.move_to(self._target)
-
-    def move_to(self, target: Postgres) -> None:
-        """Lead new connections there; those that are open break."""
-        self._target = target
-        for writer in self._writers:
-            writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with AsyncExitStack() as stack:
-            stack.callback(writer.transport.abort)
-            with suppress(OSError):
-                far = await asyncio.open_connection("127.0.0.1", self._target.port)
-                stack.callback(far[1].transport.abort)
-                ours = {writer, far[1]}
-                self._writers |= ours
-                await asyncio.wait(
-                    [
-                        asyncio.create_task(_pump(reader, far[1])),
-                        asyncio.create_task(_pump(far[0], writer)),
-                    ],
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                self._writers -= ours
-
-
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await source.read(2**16):
-            sink.write(data)
-            await sink.drain()
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -150,4 +104,34 @@ async def test_with_a_synchronous_standby_a_fail_over_loses_no_acknowledged_reco
                 await until_acknowledged(acknowledged, len(acknowledged) + 50)
                 service.kill()
         await assert_kept_after_a_start(service, acknowledged)
+        service.kill()
+
+
+@pytest.mark.parametrize("first", ["/readyz", "a record"])
+async def test_a_host_that_answers_nothing_any_more_keeps_nobody_from_the_other_one(
+    tmp_path: Path, first: str
+) -> None:
+    """Its machine hangs: what is connected to it stays so, it takes connections, and says nothing.
+
+    Whoever asks first afterwards finds these connections, be it nobody but the kubelet.
+    """
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(Postgres())
+        address = Address(server)
+        await stack.enter_async_context(address.served())
+        account, _, name = server.new_database().partition(f"127.0.0.1:{server.port}/")
+        hosts = (address.port, address.port, server.port)
+        dsn = f"{account}/{name}?{'&'.join(f'host=127.0.0.1:{port}' for port in hosts)}"
+        service = stack.enter_context(RecordServiceProcess(tmp_path, dsn, commit_timeout="2"))
+        await service.wait_until_ready()
+        client = await stack.enter_async_context(Client(service.url))
+        kept = a_record()
+        assert (await client.put(kept)).status == 200
+        address.hang()
+        if first == "a record":
+            assert (await client.put(a_record())).status == 503
+        await service.wait_until("/readyz", 503)
+        await service.wait_until_ready()
+        await put_until(client, 200)  # the writer connects, too
+        await assert_kept(client, {kept["uid"]: 1})
         service.kill()
