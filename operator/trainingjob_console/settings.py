@@ -115,7 +115,17 @@ class Settings(BaseModel):
     def _check_url(cls, url: str | None) -> str | None:
         if url and urlsplit(url).scheme not in ("http", "https"):
             raise ValueError("must begin with http:// or https://")
+        _check_no_password(url or "")
         return url.rstrip("/") if url else None
+
+    @field_validator("operator_metrics")
+    @classmethod
+    def _check_metrics(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+                raise ValueError("must be like http://10.0.0.1:8080/metrics")
+            _check_no_password(url)
+        return urls
 
     @field_validator("origins")
     @classmethod
@@ -163,6 +173,12 @@ class Settings(BaseModel):
             raise SettingsError(explain(error, PREFIX)) from error
         except ValueError as error:
             raise SettingsError(str(error)) from error
+
+
+def _check_no_password(url: str) -> None:
+    """Refuse what would be shown on the page, and in messages."""
+    if "@" in urlsplit(url).netloc:
+        raise ValueError("must name no user and no password before the host")
 
 
 def host_and_port(address: str) -> tuple[str, int]:

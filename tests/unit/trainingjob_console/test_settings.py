@@ -1,0 +1,34 @@
+"""Settings that would show a password are refused, and the refusal does not show it either."""
+
+import pytest
+
+from trainingjob_console.errors import SettingsError
+from trainingjob_console.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (
+            "OPERATOR_METRICS",
+            "http://10.0.0.1:8080/metrics,http://ada:hunter2@operator:8080/metrics",
+        ),
+        ("OPERATOR_METRICS", "https://hunter2@operator/metrics"),
+        ("RECORDS_URL", "http://ada:hunter2@records:8090/api/v1/jobs"),
+    ],
+)
+def test_an_address_with_a_password_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match="no password") as refused:
+        Settings.from_environment({f"TRAININGJOB_CONSOLE_{name}": value})
+    assert name in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_an_address_of_metrics_has_a_scheme_and_a_host() -> None:
+    for value in ("10.0.0.1:8080/metrics", "ftp://operator/metrics", "http:///metrics"):
+        with pytest.raises(SettingsError, match="must be like"):
+            Settings.from_environment({"TRAININGJOB_CONSOLE_OPERATOR_METRICS": value})
+    found = Settings.from_environment(
+        {"TRAININGJOB_CONSOLE_OPERATOR_METRICS": "http://operator:8080/metrics"}
+    )
+    assert found.operator_metrics == ("http://operator:8080/metrics",)
