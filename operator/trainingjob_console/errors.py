@@ -104,11 +104,15 @@ class ApiServerError(RequestError):
 
     Attributes:
         answered: False if no usable answer came.
+        detail: more words, which may name addresses: for the log, and for nobody who only asks.
     """
 
     code = 503
     word = "ServiceUnavailable"
 
-    def __init__(self, message: str, *, status: int = 0, reason: str = "") -> None:
+    def __init__(
+        self, message: str, *, status: int = 0, reason: str = "", detail: str = ""
+    ) -> None:
         super().__init__(message, status=status, reason=reason)
         self.answered = status > 0
+        self.detail = detail

@@ -118,10 +118,12 @@ class Console:
         )
 
     def obstacle(self) -> str:
-        """Return why no page can be served yet; empty: they can."""
+        """Return why no page can be served yet; empty: they can. Anybody may read it."""
         if self.parts.index.is_complete:
             return ""
-        return self.parts.feed.error or "the jobs are being listed"
+        if self.parts.feed.error:
+            return "the jobs cannot be listed: the console's log says why"
+        return "the jobs are being listed"
 
     async def serve(self) -> None:
         """Serve until SIGTERM or SIGINT.

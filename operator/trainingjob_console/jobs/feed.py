@@ -37,7 +37,7 @@ class JobFeed:
     @property
     def error(self) -> str | None:
         """The reason why the index is not up to date; None: it is, as far as is known."""
-        return str(next(iter(self._errors.values()))) if self._errors else None
+        return next((_words(error) for error in self._errors.values()), None)
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -50,7 +50,7 @@ class JobFeed:
         async for event in follow(self._kube, jobs_path(namespace)):
             if isinstance(event, Broken):
                 if namespace not in self._errors:
-                    _logger.warning("jobs cannot be followed: %s", event.error)
+                    _logger.warning("jobs cannot be followed: %s", _words(event.error))
                 self._errors[namespace] = event.error
                 continue
             if self._errors.pop(namespace, None) is not None:
@@ -92,3 +92,7 @@ class JobFeed:
         left_out = len(listed) - sum(1 for uid in listed if self._index.get(uid) is not None)
         self._index.keep_only(listed | others, complete=len(self._listed) == len(self._namespaces))
         self._index.left_out = left_out
+
+
+def _words(error: ApiServerError) -> str:
+    return f"{error}: {error.detail}" if error.detail else str(error)

@@ -206,4 +206,4 @@ async def _read(response: aiohttp.ClientResponse) -> Object:
 
 def _unanswered(error: Exception) -> ApiServerError:
     words = str(error) or type(error).__name__
-    return ApiServerError(f"the API server does not answer: {words[:_MAX_MESSAGE]}")
+    return ApiServerError("the API server does not answer", detail=words[:_MAX_MESSAGE])
