@@ -20,6 +20,8 @@ MAX_NAMESPACES: Final = 256
 """Namespaces that are asked for one by one for a user who may not list all; those beyond it, by
 name, are seen when the user asks for one of them alone."""
 
+_METRICS: Final = "/metrics"
+
 
 class Gate:
     """Answers who asks, and what they may see and do.
@@ -186,6 +188,37 @@ class Gate:
             subresource=subresource,
             namespace=namespace,
         )
+
+    async def may_see_figures(self, caller: Caller) -> bool:
+        """Return True if the user may see figures of all jobs together, and those of the operators.
+
+        Those may who list the jobs of all namespaces that are watched, or `get` the URL /metrics, which
+        is the right that the operator's own metrics ask for.
+
+        Raises:
+            UnauthorizedError: the token is nobody's any more.
+            ApiServerError: the API server does not answer.
+        """
+        watched = frozenset(self._settings.namespaces)
+        if caller.token is None or await self._may_list(caller, ""):
+            return True
+        if watched and await self.among(caller, watched) == watched:
+            return True
+        return await self.reviews.may_get(caller, _METRICS)
+
+    async def check_figures(self, caller: Caller) -> None:
+        """Return if the user may see such figures.
+
+        Raises:
+            ForbiddenError: it may not.
+            UnauthorizedError: the token is nobody's any more.
+            ApiServerError: the API server does not answer.
+        """
+        if not await self.may_see_figures(caller):
+            raise ForbiddenError(
+                "these figures are of all jobs together: they are for users who may list the "
+                "TrainingJobs of all namespaces, or get the URL /metrics"
+            )
 
     async def _may_list(self, caller: Caller, namespace: str) -> bool:
         return await self.may(caller, "list", PLURAL_TRAINING_JOBS, namespace, group=GROUP)

@@ -1,5 +1,6 @@
 """`/api/housekeeping` and `/api/about`: what the operators hold, what is wrong, versions and limits."""
 
+import math
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
@@ -20,12 +21,15 @@ from trainingjob_console.samples.series import SERIES
 from trainingjob_console.version import version
 
 _DAY_S: Final = 24 * 3600
+MAX_POINTS: Final = 400
+"""Of a series in one answer: the step is widened until they are no more."""
+
 _PREFIX: Final = "trainingjob_console_"
 _LIMIT: Final = "_limit"
 
 
 class HousekeepingApi:
-    """Answers for whoever is logged in: there is no job's name in it."""
+    """Answers figures of all jobs together, which not every user may see; no job is named in them."""
 
     def __init__(
         self,
@@ -51,14 +55,14 @@ class HousekeepingApi:
     async def housekeeping(self, request: Request) -> Response:
         """Return the series, their limits, and the alerts."""
         check_names(request, ("since", "step"))
-        await self._gate.caller(request)
+        await self._gate.check_figures(await self._gate.caller(request))
         now = self._clock().timestamp()
         text = request.query_params.get("since", "")
         since = as_seconds(text) if text else int(now) - 3600
         if since is None:
             raise BadRequestError("since: must be a time like 2026-01-31T12:00:00Z")
         step = number(request, "step", default=EVERY_S, least=EVERY_S, most=_DAY_S)
-        points = self._sampler.ring.points(since, step)
+        points = self._sampler.ring.points(since, widened(step, since, now))
         return answer(
             {
                 "series": {
@@ -76,13 +80,13 @@ class HousekeepingApi:
     async def about(self, request: Request) -> Response:
         """Return versions, how full what is limited is, and what is wrong."""
         check_names(request, ())
-        await self._gate.caller(request)
+        sees_all = await self._gate.may_see_figures(await self._gate.caller(request))
         return answer(
             {
                 "version": version(),
-                "operators": self._sampler.operators,
-                "limits": self._limits(),
-                "problems": self._problems(),
+                "operators": self._sampler.operators if sees_all else [],
+                "limits": self._limits() if sees_all else [],
+                "problems": self._problems() if sees_all else self._delays(),
             }
         )
 
@@ -98,6 +102,11 @@ class HousekeepingApi:
             for name, used in values.items()
             if name + _LIMIT in values
         ]
+
+    def _delays(self) -> list[dict[str, str]]:
+        if not self._feed.error:
+            return []
+        return [{"message": "Jobs are not up to date.", "todo": "Tell whoever runs the console."}]
 
     def _problems(self) -> list[dict[str, str]]:
         found = []
@@ -117,3 +126,15 @@ class HousekeepingApi:
             if not each["up"]
         ]
         return found
+
+
+def widened(step: int, since: float, now: float) -> int:
+    """Return the step, or a wider one with which there are `MAX_POINTS` in the past day, not many more.
+
+    Args:
+        step: seconds between two points.
+        since: of the first point, in seconds since 1970.
+        now: likewise.
+    """
+    span = min(now - since, float(_DAY_S))
+    return max(step, math.ceil(span / MAX_POINTS))

@@ -200,6 +200,7 @@ class Visitor:
         self._caller: Final = caller
         self._connection: Final = connection
         self._opened: dict[int, tuple[Subscribe, JobsSubscription]] = {}
+        self._samples: list[NewestSubscription] = []
 
     async def open(self, connection: Connection, asked: Subscribe) -> Subscription:
         """Make what a subscription asks for.
@@ -222,7 +223,10 @@ class Visitor:
                     raise BusyError(f"a page follows {MAX_LOG_SUBSCRIPTIONS} logs at most")
                 return self._hub.log(connection, asked, self._caller)
             case _:
-                return self._hub.housekeeping(connection, asked)
+                await self._gate.check_figures(self._caller)
+                sample = self._hub.housekeeping(connection, asked)
+                self._samples = [each for each in self._samples if not each.is_over] + [sample]
+                return sample
 
     async def recheck(self) -> bool:
         """Return True if the user may still be here; take from lists what it may not see.
@@ -236,6 +240,9 @@ class Visitor:
                     # Those that have no job now, too: one may come after the right has gone.
                     before = made.namespaces or ()
                     made.recheck(await self._allowed(asked, before))
+            if self._samples and not await self._gate.may_see_figures(self._caller):
+                for sample in self._samples:
+                    sample.cut()
         except RequestError as error:
             # A server that does not answer takes no right away.
             return error.status not in (401, 403)

@@ -136,6 +136,11 @@ class NewestSubscription:
         self._queue: Final = queue
         self._leave: Final = leave
 
+    def cut(self) -> None:
+        """Have the client ask anew, to which it may have no right any more."""
+        if not self.is_over:
+            self._queue.cut()
+
     def wait(self, now: float) -> float | None:
         """Return the seconds until a frame is due; None: nothing waits."""
         return 0.0 if len(self._queue) or self._queue.is_broken else None
