@@ -16,9 +16,9 @@ SECONDS: Final = 120
 back without loss while a stream is broken."""
 
 _LONGEST_TIME: Final = 40
-_TIME: Final = re.compile(
-    rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII
-)
+
+# As kubelets write it: with nine digits, whatever they are. Others are a program's own.
+_TIME: Final = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})(Z|[+-]\d\d:\d\d)", re.ASCII)
 _NO_TIME: Final = re.compile(rb"[^0-9TZ:.+-]")
 _NS: Final = 1_000_000_000
 
@@ -89,6 +89,8 @@ class LineResume:
         self._skip = 0
         self._skip_timeless = 0 if self._has_times else self._timeless
         self._left = dict(self._kept)
+        # Where the node leaves out what is old, its first piece can be the rest of an old line.
+        self._is_rest = bool(self.since)
 
     def _read_time(self, part: bytes, at: int, found: bytearray) -> int:
         """Read the time that a line begins with; returns where the text begins."""
@@ -108,13 +110,15 @@ class LineResume:
 
     def _no_time(self, word: bytes, found: bytearray) -> None:
         """Take the beginning of a line that has no time: the whole of it is text."""
-        self._in_line, self._time, self._is_old = True, None, False
+        self._in_line, self._time, self._is_old = True, None, self._is_rest
+        self._is_rest = False
         self._text(word, found)
         if word.endswith(b"\n"):
             self._end_line()
 
     def _start_line(self, moment: int) -> None:
         self._in_line, self._time, self._has_times = True, moment, True
+        self._is_rest = False
         lines, latest = self._left.get(moment // _NS, (0, 0))
         self._is_old = lines > 0 and moment <= latest
         if self._is_old:
@@ -163,11 +167,11 @@ class LineResume:
         match = _TIME.fullmatch(word)
         if match is None:
             return None
-        clock, fraction, zone = match[1], match[2] or b"", match[3]
+        clock, fraction, zone = match[1], match[2], match[3]
         if self._second_of[:2] != (clock, zone):  # it is the same as the line's before, mostly
             try:
                 read = datetime.fromisoformat((clock + zone).decode("ascii"))
             except ValueError:
                 return None
             self._second_of = (clock, zone, int(read.timestamp()))
-        return self._second_of[2] * _NS + int(fraction.ljust(9, b"0"))
+        return self._second_of[2] * _NS + int(fraction)

@@ -29,7 +29,7 @@ class EndlessLog:
         response = web.StreamResponse()
         await response.prepare(request)
         follows, stamped = "follow" in request.query, "timestamps" in request.query
-        begun = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        begun = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "000Z")
         sent = 0
         while True:
             for line in self._lines[sent:]:

@@ -168,9 +168,11 @@ class LogServer:
         at, broken = 0, self.broken
         while True:
             for moment, line in log.lines[at:] if not self.silent else ():
-                shown = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment // 10**9))
-                head = f"{shown} ".encode() if query.get("timestamps") else b""
-                if shown >= since:
+                shown = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment // 10**9))
+                head = (
+                    f"{shown}.{moment % 10**9:09}Z ".encode() if query.get("timestamps") else b""
+                )
+                if f"{shown}Z" >= since:
                     await response.write(head + line)
                 at += 1
             if not (query.get("follow") or self.silent) or (log.ended and at == len(log.lines)):

@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 
 from trainingjob_console.logs.resume import LineResume
 
-# One moment each, as nanoseconds since 1970 and in several ways of writing it.
+# One moment each, as nanoseconds since 1970 and as kubelets write it: in any zone.
 MOMENTS = [
-    (1_767_225_600_100_000_000, b"2026-01-01T00:00:00.1Z"),
+    (1_767_225_600_100_000_000, b"2026-01-01T00:00:00.100000000Z"),
     (1_767_225_600_123_456_789, b"2026-01-01T00:00:00.123456789Z"),
-    (1_767_225_600_200_000_000, b"2026-01-01T02:00:00.2+02:00"),
+    (1_767_225_600_200_000_000, b"2026-01-01T02:00:00.200000000+02:00"),
     (1_767_225_600_200_000_000, b"2026-01-01T00:00:00.200000000Z"),
-    (1_767_225_601_000_000_000, b"2026-01-01T00:00:01Z"),
-    (1_767_225_601_500_000_000, b"2025-12-31T18:30:01.5-05:30"),
+    (1_767_225_601_000_000_000, b"2026-01-01T00:00:01.000000000Z"),
+    (1_767_225_601_500_000_000, b"2025-12-31T18:30:01.500000000-05:30"),
     (1_767_225_602_000_000_001, b"2026-01-01T00:00:02.000000001Z"),
-    (1_767_225_700_000_000_000, b"2026-01-01T00:01:40+00:00"),
+    (1_767_225_700_000_000_000, b"2026-01-01T00:01:40.000000000+00:00"),
 ]
 
 
@@ -116,9 +116,10 @@ def test_a_log_that_was_rotated_loses_what_is_gone_and_no_more(
 def test_it_goes_on_from_the_seconds_that_it_remembers() -> None:
     resume = LineResume(seconds=2)
     assert resume.since == ""
-    resume.feed(b"2026-01-01T01:00:01.999+01:00 one\n2026-01-01T00:00:02.5Z two\n")
+    resume.feed(b"2026-01-01T01:00:01.999000000+01:00 one\n")
+    resume.feed(b"2026-01-01T00:00:02.500000000Z two\n")
     assert resume.since == ""
-    resume.feed(b"2026-01-01T00:00:03Z three\n2026-01-01T00:00:04Z fo")
+    resume.feed(b"2026-01-01T00:00:03.000000000Z three\n2026-01-01T00:00:04.000000000Z fo")
     assert resume.since == "2026-01-01T00:00:02Z"
 
 
@@ -126,7 +127,7 @@ def test_what_is_remembered_of_a_log_is_bounded() -> None:
     resume = LineResume(seconds=3)
     for hour in range(24):
         for minute in range(60):
-            resume.feed(b"2026-01-01T%02d:%02d:00Z x\n" % (hour, minute))
+            resume.feed(b"2026-01-01T%02d:%02d:00.000000000Z x\n" % (hour, minute))
     assert len(resume) == 3
 
 
@@ -135,14 +136,40 @@ def test_what_is_remembered_of_a_log_is_bounded() -> None:
     [
         b"failed to watch file: no space left on device\nx\n\n",
         b"2026 was a year\n",
-        b"2026-01-01T00:00:00Znot\n",
-        b"2026-99-01T00:00:00Z x\n",
+        b"2026-01-01T00:00:00.000000000Znot\n",
+        b"2026-99-01T00:00:00.000000000Z x\n",
         b"0" * 100,
     ],
 )
 def test_a_line_without_a_time_is_passed_on(text: bytes) -> None:
     resume = LineResume()
     assert resume.feed(text) + resume.end() == text
+
+
+@pytest.mark.parametrize(
+    "time",
+    [b"2026-01-01T00:00:00Z", b"2026-01-01T00:00:00.123456+00:00", b"2026-01-01T00:00:00.1Z"],
+)
+def test_the_time_that_a_program_writes_itself_is_part_of_its_log(time: bytes) -> None:
+    # A node that keeps no times sends the log as it is. A kubelet's have nine digits, always.
+    log = time + b" INFO begun\n" + time + b" INFO done\n"
+    resume = LineResume()
+    found = resume.feed(log[:40])
+    resume.reopen()
+    assert resume.since == ""
+    assert found + resume.feed(log) + resume.end() == log
+
+
+def test_the_rest_of_a_line_that_begins_a_stream_was_passed_on_before() -> None:
+    # A node keeps long lines in pieces, each with its time: those before `sinceTime` are left out, and
+    # the next piece comes without its time.
+    resume = LineResume(seconds=1)
+    log = [b"2026-01-01T00:00:0%d.000000000Z %d\n" % (n, n) for n in range(1, 4)]
+    found = b"".join(map(resume.feed, log[:2]))
+    resume.reopen()
+    assert resume.since == "2026-01-01T00:00:02Z"
+    found += b"".join(map(resume.feed, [b"the rest of 1\n", *log[1:]]))
+    assert found == b"1\n2\n3\n"
 
 
 def test_what_can_be_no_time_is_passed_on_at_once() -> None:
