@@ -60,9 +60,11 @@ def account_namespace(strict_plane: ControlPlane) -> Iterator[str]:
     forget_cluster_objects(strict_plane.kubeconfig)
 
 
-def requests_of(plane: ControlPlane, namespace: str) -> list[Object]:
-    """What the operator's account has asked of objects, from the audit log."""
-    user = f"system:serviceaccount:{namespace}:trainingjob-operator"
+def requests_of(
+    plane: ControlPlane, namespace: str, account: str = "trainingjob-operator"
+) -> list[Object]:
+    """What an account has asked of objects, from the audit log."""
+    user = f"system:serviceaccount:{namespace}:{account}"
     lines = (json.loads(line) for line in plane.audit_log.read_text().splitlines())
     return [line for line in lines if line["user"]["username"] == user and "objectRef" in line]
 

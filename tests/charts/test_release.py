@@ -23,6 +23,7 @@ from tests.charts.test_account import asked, refused
 from tests.charts.test_rights import UNINSTALL as RIGHTS_OF_UNINSTALL
 from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job
+from tests.support.real.real import kubectl
 from tests.support.real.release import Cluster
 from tests.support.real.release_node import ReleaseNode
 from tests.support.records.service import Client
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.real_only
 
 RELEASE = "trainingjob-operator"
 RECORDS = f"{RELEASE}-records"
+CONSOLE = f"{RELEASE}-console"
 UNINSTALL_NAME = f"{RELEASE}-uninstall"
 RIGHTS_BESIDE_THE_OPERATOR = {
     "apps/deployments": {"get"},
@@ -57,9 +59,9 @@ async def installed(cluster: Cluster, folder: Path) -> AsyncIterator[tuple[Relea
             yield node, api
 
 
-def token(cluster: Cluster) -> str:
+def token(cluster: Cluster, key: str = "token") -> str:
     data = cluster.get("secret", RECORDS, "-n", cluster.namespace)["data"]
-    return base64.b64decode(data["token"]).decode()
+    return base64.b64decode(data[key]).decode()
 
 
 def scale(cluster: Cluster, deployment: str, replicas: int) -> None:
@@ -135,7 +137,7 @@ async def test_the_defaults_keep_records_and_an_upgrade_keeps_them_and_the_token
         assert await listed(node, first) == (200, ["before"])
         assert await listed(node, None) == (401, [])
 
-        # Both pods are replaced.
+        # All pods are replaced.
         values = {"logging": {"level": "debug"}}
         cluster.helm("upgrade", RELEASE, CHART, *READY, values=values)
         assert token(cluster) == first
@@ -146,17 +148,25 @@ async def test_the_defaults_keep_records_and_an_upgrade_keeps_them_and_the_token
 
         assert not [bad for bad in ("Traceback", first) if bad in node.log(RELEASE)]
         assert used_by(cluster, RELEASE)
-        every_line_of_the_notes_works(cluster, node, first)
+        assert used_by(cluster, CONSOLE) == {
+            ("trainingjob.dev/trainingjobs", verb) for verb in ("list", "watch")
+        }
+        readers = token(cluster, "read-token")
+        assert readers != first
+        assert await listed(node, readers) == (200, ["after", "before"])
+        every_line_of_the_notes_works(cluster, node, first, tmp_path)
 
 
-def every_line_of_the_notes_works(cluster: Cluster, node: ReleaseNode, bearer: str) -> None:
+def every_line_of_the_notes_works(
+    cluster: Cluster, node: ReleaseNode, bearer: str, folder: Path
+) -> None:
     """Type what the NOTES show, but for what needs a kubelet: a port that is forwarded."""
     notes = cluster.helm("get", "notes", RELEASE)
     lines = [line.strip() for line in notes.splitlines() if line.startswith("    ")]
     shown = [line for line in lines if line.startswith("kubectl") and "port-forward" not in line]
-    assert len(shown) == 4, notes
-    for line in shown:
-        cluster.kubectl(*shlex.split(line.removesuffix(" --watch"))[1:])
+    assert len(shown) == 8, notes
+    printed = [cluster.kubectl(*shlex.split(line.removesuffix(" --watch"))[1:]) for line in shown]
+    may_look(cluster, printed[-1].strip(), folder / "looks-at-jobs")
     [secret] = re.findall(r"\$\(kubectl (.*?) \| base64 -d\)", notes)
     assert base64.b64decode(cluster.kubectl(*shlex.split(secret))).decode() == bearer
     [test] = [line for line in lines if line.startswith("helm test")]
@@ -171,6 +181,16 @@ def every_line_of_the_notes_works(cluster: Cluster, node: ReleaseNode, bearer: s
     ours = "-lapp.kubernetes.io/component=smoke"
     kinds = "pods,serviceaccounts,roles,rolebindings"
     assert cluster.get(kinds, "-n", cluster.namespace, ours)["items"] == []
+
+
+def may_look(cluster: Cluster, bearer: str, kubeconfig: Path) -> None:
+    """The account of the NOTES sees the jobs of its namespace and no others, and is removed again."""
+    cluster.plane.authority.token_kubeconfig(kubeconfig, cluster.plane.server, bearer)
+    kubectl(kubeconfig, "-n", "default", "get", "trainingjobs")
+    with pytest.raises(AssertionError, match=r"looks-at-jobs\W+cannot list"):
+        kubectl(kubeconfig, "-n", cluster.team, "get", "trainingjobs")
+    for kind in ("rolebinding", "serviceaccount"):
+        cluster.kubectl("-n", "default", "delete", kind, "looks-at-jobs")
 
 
 async def test_after_an_uninstall_nothing_holds_jobs_policies_and_namespaces(

@@ -139,20 +139,25 @@ def environment(objects: list[Object], *, part: str = "operator") -> dict[str, s
 
 
 def service_account_objects(
-    values: Values | None = None, *, namespace: str = NAMESPACE
+    values: Values | None = None, *, namespace: str = NAMESPACE, part: str = "operator"
 ) -> list[Object]:
-    """The account that the chart makes for the operator, and everything that gives it rights."""
+    """The account that the chart makes for a part of the release, and everything that gives it rights."""
     return [
         found
         for found in render(values, namespace=namespace)
-        if found["kind"] in ACCOUNT_KINDS and component(found) == "operator"
+        if found["kind"] in ACCOUNT_KINDS and component(found) == part
     ]
 
 
 def account_kubeconfig(
-    plane: ControlPlane, path: Path, values: Values | None = None, *, namespace: str = NAMESPACE
+    plane: ControlPlane,
+    path: Path,
+    values: Values | None = None,
+    *,
+    namespace: str = NAMESPACE,
+    part: str = "operator",
 ) -> Path:
-    """A kubeconfig that lets in as the operator's account, with exactly the chart's rights.
+    """A kubeconfig that lets in as the account of a part, with exactly the chart's rights.
 
     The account and its rights are applied to the cluster; `namespace` and what is in
     `watchNamespaces` must be there.
@@ -162,11 +167,12 @@ def account_kubeconfig(
         path: where the kubeconfig goes.
         values: of the chart.
         namespace: where the account is to live.
+        part: of the release.
     """
-    objects = service_account_objects(values, namespace=namespace)
+    objects = service_account_objects(values, namespace=namespace, part=part)
     listed = {"apiVersion": "v1", "kind": "List", "items": objects}
     kubectl(plane.kubeconfig, "apply", "-f", "-", stdin=json.dumps(listed))
-    name = one(objects, "ServiceAccount")["metadata"]["name"]
+    name = one(objects, "ServiceAccount", part=part)["metadata"]["name"]
     return token_kubeconfig(plane, path, namespace, name)
 
 
