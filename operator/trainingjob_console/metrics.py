@@ -1,9 +1,11 @@
 """The metrics. Labels have few values, all of them ours: no uid, no namespace, no user."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 _METHODS: Final = frozenset({"GET", "POST"})
 _SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -39,10 +41,48 @@ class Metrics:
     ) -> None:
         """Show how full a structure in memory is: `..._STRUCTURE` and `..._STRUCTURE_limit`."""
         name = f"trainingjob_console_{structure}"
-        words = structure.replace("_", " ")
-        Gauge(name, f"In use of {words}.", registry=self.registry).set_function(used)
-        Gauge(f"{name}_limit", f"Limit of {words}.", registry=self.registry).set_function(limit)
+        words = structure.replace("_", " ").capitalize()
+        Gauge(name, f"{words} in use.", registry=self.registry).set_function(used)
+        Gauge(f"{name}_limit", f"{words} at most.", registry=self.registry).set_function(limit)
+
+    def watch_count(self, name: str, words: str, counted: Callable[[], float]) -> None:
+        """Show what is counted elsewhere: `..._NAME_total`, explained by `words`."""
+        self.registry.register(_Counted(name, words, lambda: {(): counted()}))
+
+    def watch_reasons(
+        self, name: str, words: str, reasons: Iterable[str], counted: Mapping[str, float]
+    ) -> None:
+        """Show what is counted elsewhere for each of some reasons: `..._NAME_total{reason}`."""
+        known = tuple(reasons)
+        self.registry.register(
+            _Counted(
+                name, words, lambda: {(each,): counted.get(each, 0) for each in known}, "reason"
+            )
+        )
 
     def render(self) -> bytes:
         """Return the metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
+
+
+class _Counted(Collector):
+    """A counter whose numbers are kept where things happen."""
+
+    def __init__(
+        self,
+        name: str,
+        words: str,
+        counted: Callable[[], Mapping[tuple[str, ...], float]],
+        *labels: str,
+    ) -> None:
+        self._name: Final = f"trainingjob_console_{name}"
+        self._words: Final = words
+        self._counted: Final = counted
+        self._labels: Final = labels
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the counter as it is now."""
+        family = CounterMetricFamily(self._name, self._words, labels=self._labels)
+        for values, number in self._counted().items():
+            family.add_metric(values, number)
+        yield family

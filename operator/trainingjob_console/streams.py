@@ -11,6 +11,8 @@ from trainingjob_console.logs.room import LogRoom
 from trainingjob_console.parts import Parts, Room
 from trainingjob_console.samples.addresses import Addresses
 from trainingjob_console.samples.sampler import Sampler
+from trainingjob_console.sockets.admission import REFUSALS
+from trainingjob_console.sockets.connection import REASONS
 from trainingjob_console.sockets.hub import Hub
 from trainingjob_console.sockets.job_topics import JobTopics
 
@@ -39,6 +41,15 @@ def streams_room(parts: Parts) -> Room:
     watch = parts.metrics.watch_bound
     watch("sockets", lambda: hub.admission.used, lambda: hub.limits.sockets)
     watch("queued_bytes", lambda: hub.budget.used, lambda: hub.budget.limit)
+    parts.metrics.watch_reasons(
+        "sockets_refused", "Sockets refused before the upgrade.", REFUSALS, hub.admission.refused
+    )
+    parts.metrics.watch_reasons("sockets_closed", "Sockets that ended.", REASONS, hub.closed)
+    parts.metrics.watch_count(
+        "queues_cut",
+        "Queues of sockets that were cut, because all together were too large.",
+        lambda: hub.budget.cuts,
+    )
     watch("samples", lambda: len(sampler.ring), lambda: sampler.ring.limit)
     watch("log_streams", lambda: len(logs.followers), lambda: logs.followers.limit)
     watch("first_errors", lambda: len(logs.errors), lambda: logs.errors.limit)

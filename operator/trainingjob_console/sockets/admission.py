@@ -6,7 +6,14 @@ from typing import Final
 from trainingjob_console.errors import BusyError
 from trainingjob_console.sockets.limits import Limits
 
+REFUSALS: Final = ("all", "user", "address", "rights", "unanswered")
+"""The reasons for which a socket is refused: the limits, and what the API server says, or does not."""
+
 _RETRY_S: Final = 5
+
+
+class FullError(BusyError):
+    """There is no place for a further socket. It has been counted."""
 
 
 class Admission:
@@ -17,13 +24,13 @@ class Admission:
         self.users: Final[Counter[str]] = Counter()
         self.addresses: Final[Counter[str]] = Counter()
         self.used = 0
-        self.refused: Final[Counter[str]] = Counter(all=0, user=0, address=0)
+        self.refused: Final[Counter[str]] = Counter()
 
     def place(self, address: str) -> "Place":
         """Take a place, which is given back once nothing of the socket is left.
 
         Raises:
-            BusyError: none is free, in all or for the address.
+            FullError: none is free, in all or for the address.
         """
         if self.used >= self.limits.sockets:
             raise self.refuse("all", "too many pages are open")
@@ -31,10 +38,10 @@ class Admission:
             raise self.refuse("address", "too many pages are open at your address")
         return Place(self, address)
 
-    def refuse(self, reason: str, message: str) -> BusyError:
+    def refuse(self, reason: str, message: str) -> FullError:
         """Count a refusal, and return its error."""
         self.refused[reason] += 1
-        return BusyError(f"{message}: close some, or come back later", retry_after_s=_RETRY_S)
+        return FullError(f"{message}: close some, or come back later", retry_after_s=_RETRY_S)
 
     def __len__(self) -> int:
         return self.used
@@ -54,7 +61,7 @@ class Place:
         """Count the place for a user.
 
         Raises:
-            BusyError: the user has as many as there may be.
+            FullError: the user has as many as there may be.
         """
         admission = self._admission
         if admission.users.get(user, 0) >= admission.limits.sockets_per_user:

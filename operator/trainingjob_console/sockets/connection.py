@@ -18,6 +18,12 @@ Opener = Callable[["Connection", Subscribe], Awaitable[Subscription]]
 _OPEN_S: Final = 15.0
 """For the rooms to say yes or no to a subscription."""
 
+REASONS: Final = (
+    *("client", "shutdown", "logged-out", "rights", "age"),
+    *("slow", "no-pong", "bad-frame", "too-many-frames", "error"),
+)
+"""The reasons for which a socket ends."""
+
 _MAX_CONTROL: Final = 32
 """Frames that answer the client and wait; with more the socket is closed."""
 

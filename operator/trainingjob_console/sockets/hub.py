@@ -17,7 +17,7 @@ from trainingjob_console.answers import refuse
 from trainingjob_console.errors import BusyError, RequestError, UnauthorizedError
 from trainingjob_console.jobs.turns import Turns
 from trainingjob_console.sockets import frames
-from trainingjob_console.sockets.admission import Admission
+from trainingjob_console.sockets.admission import Admission, FullError
 from trainingjob_console.sockets.budget import Budget
 from trainingjob_console.sockets.connection import Connection, EndedError
 from trainingjob_console.sockets.frames import Subscribe
@@ -104,6 +104,9 @@ class Hub:
                 visitor = Visitor(self, self._gate, caller, connection)
                 await self._serve(visitor, ending, scope, receive, send)
         except RequestError as error:
+            if not isinstance(error, FullError):
+                reason = "rights" if error.status in (401, 403) else "unanswered"
+                self.admission.refused[reason] += 1
             await refuse(error)(scope, receive, send)
 
     def log_out(self, key: str) -> None:

@@ -2,9 +2,13 @@
 
 import asyncio
 import gzip
+import re
 
-from tests.support.console.running import ConsoleUnderTest
+from tests.support.apiserver.api import Api
+from tests.support.console.running import ConsoleUnderTest, running_console
+from tests.support.tree import ROOT
 from trainingjob_console.security import CSP
+from trainingjob_console.sockets.limits import Limits
 
 PATHS = ("/", "/jobs/ml/mnist", "/healthz", "/api/session", "/api/nothing", "/static/0/no.js")
 
@@ -51,3 +55,30 @@ async def test_it_is_ready_once_the_jobs_were_listed(console: ConsoleUnderTest) 
         while (answer := await console.get("/readyz")).status != 200:
             await asyncio.sleep(0.01)
     assert answer.text == "ok\n"
+
+
+async def test_every_metric_is_on_the_page_of_metrics_and_counts_sockets_by_reason(
+    api: Api,
+) -> None:
+    limits = Limits(sockets=1)
+    async with running_console(
+        api.server, limits=limits, metrics_address="127.0.0.1:0"
+    ) as console:
+        first, second = [await console.socket() for _ in range(2)]
+        assert (first.status, second.status) == (101, 503)
+        await first.send("no json")
+        assert await first.receive() is None
+        second.close()
+        first.close()
+        text = console.console.parts.metrics.render().decode()
+    assert 'trainingjob_console_sockets_refused_total{reason="all"} 1.0' in text
+    assert 'trainingjob_console_sockets_closed_total{reason="bad-frame"} 1.0' in text
+    assert 'trainingjob_console_sockets_closed_total{reason="slow"} 0.0' in text
+    exposed = {
+        (name + "_total" if kind == "counter" else name, kind)
+        for name, kind in re.findall(r"^# TYPE (\w+?)(?:_total)? (\w+)$", text, re.MULTILINE)
+        if not name.endswith("_created")
+    }
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    rows = re.findall(r"^\| `(trainingjob_console_\w+)` \| (\w+) \|", page, re.MULTILINE)
+    assert exposed == set(rows)

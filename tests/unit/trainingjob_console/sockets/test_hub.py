@@ -114,7 +114,7 @@ async def test_more_sockets_than_there_may_be_are_refused_before_the_upgrade(
         pages = [await RawSocket.connect(running.port, f"/ws?user={user}") for user in users]
         assert [page.status for page in pages] == [401, 101, 101, 503, 101, 503]
         assert "retry-after: 5" in pages[3].head.lower()
-        assert running.hub.admission.refused == {"all": 1, "user": 1, "address": 0}
+        assert running.hub.admission.refused == {"all": 1, "user": 1, "rights": 1}
         assert running.hub.admission.used == 3
         pages[1].close()
         await until(lambda: running.hub.admission.used == 2)
