@@ -11,6 +11,7 @@ from trainingjob_console.logs.room import LogRoom
 from trainingjob_console.parts import Parts, Room
 from trainingjob_console.samples.addresses import Addresses
 from trainingjob_console.samples.sampler import Sampler
+from trainingjob_console.samples.sweeps import MAX_RUNS
 from trainingjob_console.sockets.admission import REFUSALS
 from trainingjob_console.sockets.connection import REASONS
 from trainingjob_console.sockets.hub import Hub
@@ -51,6 +52,7 @@ def streams_room(parts: Parts) -> Room:
         lambda: hub.budget.cuts,
     )
     watch("samples", lambda: len(sampler.ring), lambda: sampler.ring.limit)
+    watch("sweeps", lambda: len(sampler.sweeps), lambda: MAX_RUNS)
     watch("log_streams", lambda: len(logs.followers), lambda: logs.followers.limit)
     watch("first_errors", lambda: len(logs.errors), lambda: logs.errors.limit)
     watch("archive_reads", lambda: len(archives), lambda: archives.limit)

@@ -3,7 +3,7 @@
 import re
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -23,8 +23,6 @@ OFFLINE = re.compile(r"ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE|WebSock
 """What a browser says of a console that was killed."""
 
 FOR_EVER = "echo begun; exec sleep 1000"
-Theme = Literal["light", "dark"]
-WINDOWS: tuple[tuple[Theme, int], ...] = (("light", 1280), ("dark", 1280), ("dark", 420))
 
 
 def row_of(page: Page, name: str) -> Locator:
@@ -89,51 +87,6 @@ def test_the_address_has_all_that_a_list_shows(tab: Tab, laptop: Laptop) -> None
     assert page.url.endswith("/jobs")
 
 
-NAMELESS = """() => [...document.querySelectorAll("a[href], button, input, select, textarea, table, [role]")]
-    .filter((each) => each.checkVisibility() && !each.closest("[aria-hidden=true]"))
-    .filter((each) => !["status", "alert", "search"].includes(each.getAttribute("role")))
-    .filter((each) => !(each.getAttribute("aria-label") || each.getAttribute("aria-labelledby")
-        || each.textContent.trim() || each.labels?.length))
-    .map((each) => each.outerHTML.slice(0, 200))"""
-DISORDER = """() => [
-    document.querySelectorAll("h1").length === 1 ? "" : "not one h1",
-    document.querySelectorAll("main").length === 1 ? "" : "not one main",
-    document.querySelector("[tabindex]:not([tabindex='0']):not([tabindex='-1'])") ? "tabindex" : "",
-    document.querySelector("th:not([scope])") ? "th without scope" : "",
-    document.documentElement.lang === "en" ? "" : "no language",
-].filter(Boolean)"""
-
-
-def test_every_page_has_names_roles_and_an_order_and_keeps_to_the_policy(
-    browser: Browser, laptop: Laptop
-) -> None:
-    job = laptop.apply(FOR_EVER, prefix="seen", nodes=2)
-    pages = pages_of(job)
-    for theme, width in WINDOWS:
-        with new_tab(browser, laptop.url, theme=theme, width=width) as tab:
-            for name, (path, sign) in pages.items():
-                page = tab.open(path)
-                expect(page.get_by_text(sign).first).to_be_visible()
-                assert page.evaluate(NAMELESS) == [], name
-                assert page.evaluate(DISORDER) == [], name
-                width_of_page = page.evaluate("document.documentElement.scrollWidth")
-                assert width_of_page <= width, f"{name} is wider than its window"
-                tab.picture(f"{name}-{theme}-{width}")
-            assert tab.complaints == []
-
-
-def pages_of(job: dict[str, Any]) -> dict[str, tuple[str, str | re.Pattern[str]]]:
-    """Each page of the console: its path, and what it shows when it is there."""
-    name = job["metadata"]["name"]
-    return {
-        "jobs": ("/jobs", name),
-        "job": (f"/jobs/default/{name}", "Timeline"),
-        "logs": (f"/jobs/default/{name}/logs", "begun"),
-        "manifest": (f"/jobs/default/{name}/manifest", "kind: TrainingJob"),
-        "nowhere": ("/no/such/page", "There is no such page"),
-    }
-
-
 def test_a_theme_is_chosen_and_remembered(tab: Tab) -> None:
     page = tab.open("/jobs")
     ground = "getComputedStyle(document.documentElement).backgroundColor"
@@ -144,23 +97,6 @@ def test_a_theme_is_chosen_and_remembered(tab: Tab) -> None:
     page.reload()
     expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
     assert page.evaluate(ground) != light
-
-
-FOCUSED = "() => (document.activeElement.ariaLabel || document.activeElement.textContent).trim()"
-FIRST_STOPS = [
-    *("Skip to the contents", "trainingjob", "Jobs", "Housekeeping", "About"),
-    *("Theme: system. Change to light.", "Help: keys", "Search in names", "Namespace"),
-]
-
-
-def test_the_tabulator_goes_through_a_page_as_it_is_read(tab: Tab) -> None:
-    page = tab.open("/jobs")
-    expect(page.get_by_role("searchbox", name="Search in names")).to_be_visible()
-    stops = []
-    for _ in FIRST_STOPS:
-        page.keyboard.press("Tab")
-        stops.append(page.evaluate(FOCUSED).removesuffix("All namespaces") or "Namespace")
-    assert [stop.split("All")[0] or "Namespace" for stop in stops] == FIRST_STOPS
 
 
 def test_a_job_comes_runs_and_ends_without_a_reload(tab: Tab, laptop: Laptop) -> None:

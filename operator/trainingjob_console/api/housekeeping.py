@@ -73,7 +73,7 @@ class HousekeepingApi:
                 "limits": self._sampler.limits,
                 "alerts": self._sampler.alerts.firing(now),
                 "operators": self._sampler.operators,
-                "sweeps": [],
+                "sweeps": self._sampler.sweeps.newest_first,
             }
         )
 

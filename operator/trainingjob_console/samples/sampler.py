@@ -12,6 +12,7 @@ from trainingjob_console.samples.addresses import Addresses
 from trainingjob_console.samples.alerts import AlertStates
 from trainingjob_console.samples.ring import EVERY_S, Ring
 from trainingjob_console.samples.series import LIMITS, SERIES, Scrape, leading, parse, total
+from trainingjob_console.samples.sweeps import Sweeps
 from trainingjob_console.sockets.frames import encode
 from trainingjob_console.sockets.status_queue import StatusQueue
 
@@ -26,6 +27,7 @@ class Sampler:
     def __init__(self, addresses: Addresses, clock: Callable[[], datetime]) -> None:
         self.ring: Final = Ring()
         self.alerts: Final = AlertStates()
+        self.sweeps: Final = Sweeps()
         self._addresses: Final = addresses
         self._clock: Final = clock
         self._scrapes: dict[str, Scrape | None] = {}
@@ -53,6 +55,7 @@ class Sampler:
         works = leading(found)
         self.ring.add(now, {name: value(works) for name, (_, value) in SERIES.items()})
         self.alerts.update(now, found)
+        self.sweeps.take(now, works)
         for queue in self._queues:
             queue.put("", self._news())
 

@@ -8,6 +8,12 @@ import { session } from "./store.js";
 import { plainTable } from "./table.js";
 
 const EVERY_MS = 15_000;
+// What the console calls its limits, in words; one that is not here is shown as it is called.
+const WORDS = {
+  jobs: "Jobs of the cluster", jobs_bytes: "Memory of these jobs", sockets: "Open pages", queued_bytes: "Memory of what waits for pages",
+  connections: "HTTP connections", log_streams: "Logs that are followed", archive_reads: "Archived logs that are read", first_errors: "Logs whose first error is remembered",
+  samples: "Samples of the operators", sweeps: "Runs of the housekeeping", owners: "Log-ins that are remembered", rights: "Rights that are remembered",
+};
 
 export function aboutPage(view, route, scope) {
   document.title = "About · Training jobs";
@@ -46,8 +52,15 @@ function limitsTable(limits) {
   const cells = ({ name, used, limit }) => {
     const write = /bytes|memory/i.test(name) ? bytes : whole;
     const share = limit ? Math.min(1, (used ?? 0) / limit) : 0;
-    const meter = el("meter", { min: "0", max: "1", high: "0.8", optimum: "0", value: String(share), "aria-label": `${name}: ${Math.round(share * 100)} percent used` });
-    return [name, write(used), write(limit), meter];
+    const meter = el("meter", { min: "0", max: "1", high: "0.8", optimum: "0", value: String(share), "aria-label": `${WORDS[name] ?? name}: ${Math.round(share * 100)} percent used` });
+    return [WORDS[name] ?? name.replaceAll("_", " "), write(used), write(limit), meter];
   };
-  return el("section", {}, el("h2", {}, "Limits"), plainTable("Limits", ["What", "#Used", "#Limit", "Share"], limits.map(cells)));
+  return el("section", {}, el("h2", {}, "Limits"), plainTable("Limits", ["What", "#Used", "#Limit", "Share"], [...limits].sort(byFullness).map(cells)));
+}
+
+// What is fullest first; of what is as empty, in the order of the words above.
+function byFullness(a, b) {
+  const share = ({ used, limit }) => (limit ? Math.round((100 * (used ?? 0)) / limit) : 0);
+  const place = ({ name }) => (Object.keys(WORDS).indexOf(name) + 1) || Infinity;
+  return share(b) - share(a) || place(a) - place(b);
 }

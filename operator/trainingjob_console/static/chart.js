@@ -11,10 +11,10 @@ const MARGIN = { left: 56, right: 12, top: 10, bottom: 22 };
 const MOST_POINTS = 600;
 
 // `format(value)` writes a value with its unit. Returns {node, show({series: [{name, points}], limit, from, to})}.
-export function chart(title, format, { binary = false } = {}) {
+export function chart(title, format, { unit = "" } = {}) {
   const drawing = svg("svg", { class: "chart", role: "img", tabindex: "0", height: HEIGHT });
   const reading = el("div", { class: "reading", role: "status", "aria-live": "off" });
-  const heading = el("h3", {}, title);
+  const heading = el("h2", {}, title);
   const legend = el("div", { class: "legend" });
   const node = el("figure", { class: "figure" }, el("figcaption", {}, heading, reading), drawing, legend);
   let data = null;
@@ -55,7 +55,7 @@ export function chart(title, format, { binary = false } = {}) {
     const highest = Math.max(0, ...values);
     // A limit far above all values would press them to the ground: then it is only named.
     const limitShown = limit && highest > limit / 8;
-    const top = niceTop(limitShown ? Math.max(highest, limit) : highest, binary);
+    const top = niceTop(limitShown ? Math.max(highest, limit) : highest, unit);
     scale = scaleOf({ width, from, to, top });
     drawing.setAttribute("width", width);
     drawing.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
@@ -64,7 +64,8 @@ export function chart(title, format, { binary = false } = {}) {
     drawing.replaceChildren(...axes(scale, top, format, { from, to }), ...series.flatMap((each, i) => shapes(each.points, scale, i)),
       ...(limitShown ? [limitLine(scale, limit)] : []), pointer);
     pointer.replaceChildren();
-    fill(reading, last ? [el("strong", {}, format(last[1])), limit ? ` of ${format(limit)}` : ""] : el("span", { class: "muted" }, "no data yet"));
+    const now = series.map(({ name, points }, i) => [i > 0 && ", ", el("strong", {}, format(points.findLast(([, value]) => value !== null)?.[1] ?? 0)), series.length > 1 && ` ${name}`]);
+    fill(reading, last ? [now, limit ? ` of ${format(limit)}` : ""] : el("span", { class: "muted" }, "no data yet"));
     fill(legend, series.length > 1 && series.map(({ name }, i) => el("span", { class: `key key-${i}` }, name)));
   }
 
@@ -149,8 +150,9 @@ function shapes(points, scale, number) {
   const ground = scale.y(0).toFixed(1);
   const areas = number ? [] : pieces.filter((each) => each.length > 1).map((each) => svg("path", { class: "area",
     d: `M${each[0].split(",")[0]},${ground}L${each.join("L")}L${each.at(-1).split(",")[0]},${ground}Z` }));
-  // A single point is a short line, so that it can be seen.
-  return [...areas, ...pieces.map((each) => svg("path", { class: `series series-${number}`, d: `M${each.join("L")}${each.length === 1 ? "h0.5" : ""}` }))];
+  return [...areas, ...pieces.map((each) => (each.length > 1
+    ? svg("path", { class: `series series-${number}`, d: `M${each.join("L")}` })
+    : svg("circle", { class: `dot-${number}`, cx: each[0].split(",")[0], cy: each[0].split(",")[1], r: 2.5 })))];
 }
 
 function limitLine(scale, limit) {
@@ -158,13 +160,16 @@ function limitLine(scale, limit) {
   return svg("line", { class: "limit", x1: MARGIN.left, x2: scale.width - MARGIN.right, y1: y, y2: y });
 }
 
-// A round number above all values; of bytes one that is round in KiB, MiB or GiB.
-function niceTop(value, binary) {
-  if (value <= 0) return 1;
-  const unit = binary ? 1024 ** Math.floor(Math.log2(value) / 10) : 1;
-  if (unit > 1) return unit * niceTop(value / unit, false);
-  const size = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 2.5, 4, 5, 6, 8, 10].map((step) => step * size).find((step) => step >= value) ?? 10 * size;
+// A round number above all values; of bytes one that is round in KiB, MiB or GiB, of what is counted
+// one whose half is whole, too.
+function niceTop(value, unit) {
+  const parts = ["bytes", "seconds", "ratio"].includes(unit);
+  if (value <= 0) return parts ? 1 : 2;
+  const thousand = unit === "bytes" ? 1024 ** Math.floor(Math.log2(value) / 10) : 1;
+  if (thousand > 1) return thousand * niceTop(value / thousand, "ratio");
+  const size = parts ? 10 ** Math.floor(Math.log10(value)) : Math.max(1, 10 ** Math.floor(Math.log10(value)));
+  const steps = parts || size > 1 ? [1, 2, 2.5, 4, 5, 6, 8, 10] : [2, 4, 6, 8, 10];
+  return steps.map((step) => step * size).find((step) => step >= value) ?? 10 * size;
 }
 
 function thinned(points) {

@@ -17,16 +17,17 @@ const EVERY_MS = 15_000;
 const SWEEPS = 100;
 const SPANS = [["1h", "1 hour", 3_600], ["6h", "6 hours", 21_600], ["24h", "24 hours", 86_400]];
 const POINTS = 360;
+const SHORTEST_S = 120; // that a chart shows
 // What is drawn together: title, and the series with the names of its lines.
 const CHARTS = [
   ["Jobs in memory", { jobsInMemory: "in memory" }],
   ["Jobs by state", { jobsActive: "active", jobsFinished: "finished" }],
-  ["Memory", { memoryBytes: "memory" }],
+  ["Memory used", { memoryBytes: "memory" }],
   ["Records waiting", { recordsWaiting: "waiting" }],
   ["Log volume", { logVolumeUsedBytes: "used" }],
   ["Work queue", { queueLength: "keys" }],
   ["Memory pressure", { pressure: "level" }],
-  ["Housekeeping", { sweepRemoved: "removed", sweepKept: "kept" }],
+  ["Removed and kept, in all", { sweepRemoved: "removed", sweepKept: "kept" }],
 ];
 
 export function housekeepingPage(view, route, scope) {
@@ -64,21 +65,28 @@ export function housekeepingPage(view, route, scope) {
   function showCharts({ series = {}, limits = {} }, now) {
     const known = new Set(CHARTS.flatMap(([, lines]) => Object.keys(lines)));
     const others = Object.keys(series).filter((name) => !known.has(name)).sort().map((name) => [words(name), { [name]: name }]);
+    const from = beginOf(series, now);
     for (const [title, lines] of [...CHARTS, ...others]) {
       const names = Object.keys(lines).filter((name) => series[name]);
       if (!names.length) continue;
       const { unit } = series[names[0]];
       if (!drawn.has(title)) {
-        drawn.set(title, chart(title, formatOf(unit), { binary: unit === "bytes" }));
+        drawn.set(title, chart(title, formatOf(unit), { unit }));
         charts.append(drawn.get(title).node);
       }
       drawn.get(title).show({
         series: names.map((name) => ({ name: lines[name], points: series[name].points })),
-        limit: limits[names[0]] ?? null, from: now - span[2], to: now,
+        limit: limits[names[0]] ?? null, from, to: now,
       });
     }
     if (!drawn.size) fill(charts, el("p", { class: "muted" }, "The first sample is still to come: one is taken every 15 s."));
     else charts.querySelector(":scope > p")?.remove();
+  }
+
+  // A console that is younger than the period shows its own time, not an empty hour before it.
+  function beginOf(series, now) {
+    const firsts = Object.values(series).map(({ points }) => points.find(([, value]) => value !== null)?.[0] ?? now);
+    return Math.max(now - span[2], Math.min(now - SHORTEST_S, ...firsts));
   }
 
   function show(found) {
@@ -109,13 +117,14 @@ function operatorsTable(operators) {
 }
 
 function sweepsTable(sweeps) {
-  const heads = ["When", "Policy", "What", "#Seen", "#Removed", "#Kept", "Why it stayed"];
-  const reasons = (why) => Object.entries(why ?? {}).sort((a, b) => b[1] - a[1]).slice(0, 6).map(([reason, count]) => `${words(reason)} ${whole(count)}`).join(", ");
-  const cells = (each) => [age(each.time), [each.namespace, each.policy].filter(Boolean).join("/"), each.what,
-    whole(each.seen), whole(each.removed), whole(each.kept), el("span", { class: "muted" }, reasons(each.why))];
+  const heads = ["When", "#Jobs removed", "#Files removed", "#Freed", "#Kept", "Why it stayed"];
+  const reasons = (why) => Object.entries(why ?? {}).sort((a, b) => b[1] - a[1]).slice(0, 6).map(([reason, count]) => `${whole(count)} ${words(reason).toLowerCase()}`).join(", ");
+  const cells = (each) => [[age(each.time), each.runs > 1 && el("span", { class: "muted" }, ` (${each.runs} runs)`)],
+    whole(each.jobs), whole(each.files + each.directories), bytes(each.bytes), whole(each.kept),
+    [each.errors > 0 && el("span", { class: "problem" }, plural(each.errors, "error"), " "), el("span", { class: "muted" }, reasons(each.why))]];
   return el("section", {}, el("h2", {}, "Runs of the housekeeping"), sweeps.length
     ? [plainTable("Runs of the housekeeping", heads, sweeps.slice(0, SWEEPS).map(cells)), sweeps.length > SWEEPS && el("p", { class: "muted" }, `The last ${SWEEPS} of ${plural(sweeps.length, "run")}.`)]
-    : el("p", { class: "muted" }, "None yet."));
+    : el("p", { class: "muted" }, "None since this console began to look."));
 }
 
 // "logVolumeUsedBytes", "record_waits" -> "Log volume used bytes", "Record waits"

@@ -140,10 +140,10 @@ export function jobPage(view, route, scope) {
     const weight = { Failed: 0, Waiting: 1, Terminating: 2, Running: 3, Gone: 4, Succeeded: 5 };
     const sorted = ranks.length > RANKS_SHOWN ? [...ranks].sort((a, b) => (weight[a.state] ?? 9) - (weight[b.state] ?? 9) || a.rank - b.rank) : ranks;
     const mono = (text) => el("span", { class: "mono" }, text ?? "–");
-    const cells = (rank) => [rank.rank, [phaseMark(rank.state), rank.reason && el("div", { class: "muted small" }, rank.reason)], mono(rank.pod), mono(rank.node),
-      whole(rank.restarts), age(rank.started), rank.exitCode ?? "–",
-      el("a", { href: `${jobAddress(job.row, "/logs")}&rank=${rank.rank}`, "aria-label": `Logs of rank ${rank.rank}` }, "Logs")];
-    return [plainTable("Ranks", ["#Rank", "State", "Pod", "Node", "#Restarts", "Started", "#Exit", ""], sorted.slice(0, RANKS_SHOWN).map(cells)),
+    const cells = (rank) => [rank.rank, [phaseMark(rank.state), rank.reason && el("div", { class: "muted small" }, rank.reason)],
+      el("a", { href: `${jobAddress(job.row, "/logs")}&rank=${rank.rank}`, "aria-label": `Logs of rank ${rank.rank}` }, "Logs"),
+      mono(rank.pod), mono(rank.node), whole(rank.restarts), age(rank.started), rank.exitCode ?? "–"];
+    return [plainTable("Ranks", ["#Rank", "State", "Log", "Pod", "Node", "#Restarts", "Started", "#Exit"], sorted.slice(0, RANKS_SHOWN).map(cells)),
     ranks.length > RANKS_SHOWN && el("p", { class: "muted" }, `${RANKS_SHOWN} of ${plural(ranks.length, "rank")}, those that need a look first.`)];
   }
 

@@ -177,7 +177,9 @@ export function jobsPage(view, route, scope) {
     showEmpty();
     const next = el("button", { type: "button", disabled: !now.next, onclick: () => refine({ cursor: now.next }) }, "Next page");
     const first = el("button", { type: "button", disabled: !search.get("cursor"), onclick: () => refine({ cursor: null }) }, "First page");
-    fill(foot, el("span", {}, `${whole(rows.size)} of ${whole(total)}${now.totalIsPartial ? " and more in the history" : ""}`),
+    const isAll = !now.next && !search.get("cursor");
+    const live = `${whole(total)} in the cluster${now.totalIsPartial ? ", and the history" : ""}`; // whose jobs nobody counts
+    fill(foot, el("span", {}, isAll ? plural(rows.size, "job") : `${whole(rows.size)} of ${live}`),
       now.history && !now.history.available && now.history.message && el("span", { class: "muted" }, now.history.message),
       el("span", { class: "space" }), (now.next || search.get("cursor")) && [first, next]);
   }
