@@ -32,6 +32,7 @@ help: ## show this help
 
 demo: $(VENV)/.ready ## run a real TrainingJob on this machine, from apply to its end
 	$(BIN)/trainingjob run --retain 5s manifests/samples/digits.yaml
+	@echo "Next: \`make console\` shows the same in a browser."
 
 console: $(VENV)/.ready ## run the same with the web page, and print its address; Ctrl-C ends it
 	$(BIN)/trainingjob run --console manifests/samples/digits.yaml
@@ -66,6 +67,9 @@ e2e-here: image-local cluster-build
 
 test-browser: $(VENV)/.ready-dev ## look at the console's page in a real browser (Debian's chromium)
 	$(BIN)/python -m pytest tests/browser
+
+pictures: $(VENV)/.ready-dev ## make the README's pictures anew, with the same browser, from jobs that run here
+	TRAININGJOB_PICTURES=1 $(BIN)/python -m pytest -s tests/browser/test_pictures.py
 
 test-unit: $(VENV)/.ready-dev ## run the tests that need nothing but the code
 	@$(BIN)/python -m hack.suite unit
@@ -165,4 +169,4 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.ready $@
 
-.PHONY: help demo console e2e e2e-here test test-all test-areas test-real test-image test-image-real test-unit test-bounds image image-local newcomer release cluster cluster-build bench bench-build bench-failover bench-prune bench-scale bench-smoke lint typecheck format generate lock clean python-is-there
+.PHONY: help demo console pictures e2e e2e-here test test-all test-areas test-real test-image test-image-real test-unit test-bounds image image-local newcomer release cluster cluster-build bench bench-build bench-failover bench-prune bench-scale bench-smoke lint typecheck format generate lock clean python-is-there

@@ -222,6 +222,7 @@ def test_the_demo_is_this_run() -> None:
     )
 
     assert "trainingjob run --retain 5s manifests/samples/digits.yaml" in made.stdout
+    assert "make console" in made.stdout.splitlines()[-1]
 
 
 def test_a_sample_runs_by_its_name(start: StartRun) -> None:
