@@ -4,13 +4,13 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Route, expect
 
 from tests.support.console.browser import Tab, wait_in
 from tests.support.console.laptop import Laptop
+from tests.support.console.viewer import expect_lines, open_log
 from tests.support.console.wire import Frame, Wire
 from trainingjob_api.log_sections import Section, prefix_of
 
@@ -23,28 +23,6 @@ SAYS = (
 )
 LINES = 400_000
 KEPT = 100_000
-
-
-def open_log(tab: Tab, job: dict[str, Any], rest: str) -> Page:
-    """The log viewer of a job."""
-    meta = job["metadata"]
-    return tab.open(f"/jobs/default/{meta['name']}/logs?uid={meta['uid']}&{rest}")
-
-
-def lines_of(page: Page) -> list[str]:
-    """The lines that are drawn."""
-    return page.get_by_role("log").locator(".line .text").all_text_contents()
-
-
-def numbers(last: int) -> list[str]:
-    """The lines of `seq`."""
-    return [str(number) for number in range(1, last + 1)]
-
-
-def expect_lines(page: Page, last: int) -> None:
-    """These are the lines that are drawn, each once."""
-    expect(page.get_by_role("log").get_by_text(str(last), exact=True)).to_be_visible()
-    assert lines_of(page) == numbers(last)
 
 
 def left_out(text: str) -> Callable[[Frame], list[Frame]]:

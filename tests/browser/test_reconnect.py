@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -10,11 +11,13 @@ from playwright.sync_api import Browser, Page, expect
 from tests.support.apiserver.proxy import FaultProxy
 from tests.support.console.browser import new_tab
 from tests.support.console.laptop import Laptop
+from tests.support.console.viewer import expect_lines, open_log
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="pods as processes are for Linux: no namespaces here"
 )
 FOR_EVER = "echo begun; exec sleep 1000"
+SAYS = "seq 1 10; for n in 1 2 3; do while [ ! -e FLAG$n ]; do sleep 0.02; done; seq ${n}1 $((n+1))0; done; exec sleep 1000"
 HIDE = """(hidden) => {
     Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -83,3 +86,43 @@ def test_a_list_does_not_call_the_cluster_empty_before_it_has_been_listed(
             expect(page.get_by_role("heading", name="Reading the jobs")).to_be_visible()
         expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
         expect(page.get_by_role("row")).to_have_count(2)
+
+
+def test_nothing_is_lost_or_doubled_when_each_part_was_away(
+    browser: Browser, laptop: Laptop, tmp_path: Path
+) -> None:
+    flag = tmp_path / "flag"
+    job = laptop.apply(SAYS.replace("FLAG", str(flag)), prefix="says")
+    other = laptop.apply(FOR_EVER, prefix="part")["metadata"]["name"]
+    for name in (job["metadata"]["name"], other):
+        laptop.wait_for(name, "Running")
+    with new_tab(browser, laptop.url) as log_tab, new_tab(browser, laptop.url) as list_tab:
+        log = open_log(log_tab, job, "rank=0")
+        expect_lines(log, 10)
+        page = list_tab.open("/jobs?text=part")
+        expect(page.get_by_role("row").filter(has_text=other)).to_contain_text("Running")
+
+        laptop.console.kill()
+        Path(f"{flag}1").touch()
+        laptop.suspend(other)
+        laptop.console.start()
+        expect_lines(log, 20)
+        expect(page.get_by_role("row").filter(has_text=other)).to_contain_text("Suspended")
+
+        with away(laptop.api_server):
+            Path(f"{flag}2").touch()
+            laptop.wait_for(laptop.apply(FOR_EVER, prefix="part")["metadata"]["name"], "Running")
+        expect_lines(log, 30)
+        page.get_by_role("button", name="1 new job").click()
+        expect(page.get_by_role("row")).to_have_count(3)
+
+        laptop.records.kill()
+        Path(f"{flag}3").touch()
+        page.reload()
+        expect(page.get_by_text("the record service cannot be asked")).to_be_visible()
+        laptop.records.start()
+        laptop.delete(other)
+        page.reload()
+        expect(page.get_by_role("row").filter(has_text=other)).to_contain_text("history")
+        expect(page.get_by_role("row")).to_have_count(3)
+        expect_lines(log, 40)

@@ -142,8 +142,8 @@ export function jobPage(view, route, scope) {
     const mono = (text) => el("span", { class: "mono" }, text ?? "–");
     const cells = (rank) => [rank.rank, [phaseMark(rank.state), rank.reason && el("div", { class: "muted small" }, rank.reason)],
       el("a", { href: `${jobAddress(job.row, "/logs")}&rank=${rank.rank}`, "aria-label": `Logs of rank ${rank.rank}` }, "Logs"),
-      mono(rank.pod), mono(rank.node), whole(rank.restarts), age(rank.started), rank.exitCode ?? "–"];
-    return [plainTable("Ranks", ["#Rank", "State", "Log", "Pod", "Node", "#Restarts", "Started", "#Exit"], sorted.slice(0, RANKS_SHOWN).map(cells)),
+      rank.exitCode ?? "–", mono(rank.pod), mono(rank.node), whole(rank.restarts), age(rank.started)];
+    return [plainTable("Ranks", ["#Rank", "State", "Log", "#Exit", "Pod", "Node", "#Restarts", "Started"], sorted.slice(0, RANKS_SHOWN).map(cells)),
     ranks.length > RANKS_SHOWN && el("p", { class: "muted" }, `${RANKS_SHOWN} of ${plural(ranks.length, "rank")}, those that need a look first.`)];
   }
 

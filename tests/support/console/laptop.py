@@ -127,8 +127,16 @@ def speak(kubeconfig: Path, work: Callable[[ApiClient], Awaitable[Object]]) -> O
 
 
 @contextmanager
-def running_laptop(folder: Path) -> Iterator[Laptop]:
-    """Start all of it; it ends with the context."""
+def running_laptop(
+    folder: Path, *, namespaces: str = "default", **settings: str
+) -> Iterator[Laptop]:
+    """Start all of it; it ends with the context.
+
+    Args:
+        folder: for logs, records and the log volume.
+        namespaces: whose jobs the operator runs.
+        **settings: further variables of the operator, without their prefix.
+    """
     root = folder / "volume"
     root.mkdir()
     at = f"127.0.0.1:{free_port()}"
@@ -138,10 +146,11 @@ def running_laptop(folder: Path) -> Iterator[Laptop]:
         operator = OperatorProcess(
             node.kubeconfig,
             folder / "operator.log",
-            TRAININGJOB_NAMESPACES="default",
+            TRAININGJOB_NAMESPACES=namespaces,
             TRAININGJOB_VOLUME__ROOT=str(root),
             TRAININGJOB_PERSIST__URL=taken_at,
             TRAININGJOB_PERSIST__TOKEN_FILE=token,
+            **{f"TRAININGJOB_{name}": value for name, value in settings.items()},
         )
         with operator:
             operator.wait_until_ready()
