@@ -1,7 +1,8 @@
-"""The schemas of the Prometheus operator's kinds, from its Go module. Nothing of it is kept here."""
+"""The schemas of other projects' kinds that the chart makes, from their Go modules. Nothing of them is kept here."""
 
 import json
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,41 +10,66 @@ import yaml
 
 from hack.cluster.assets import AssetsError, go
 
-MODULE: Final = "github.com/prometheus-operator/prometheus-operator@v0.94.0"
-_SUM: Final = "h1:VxMKzqr8Xqw5/QInNT7a3B5XInPnHqE7SD2UIdwKpRM="
-_FOLDER: Final = "example/prometheus-operator-crd"
 _PATIENCE_S: Final = 120
 
 Object = dict[str, Any]
 
 
-def schema_of(plural: str) -> Object:
-    """Return the schema of a kind, by which a field that it does not know is an error.
+@dataclass(frozen=True)
+class Module:
+    """A Go module that has definitions.
+
+    Attributes:
+        name: with its version.
+        sum: of its content, as Go writes it.
+        files: where in it the definition of a kind is; `{}` is the kind's plural.
+    """
+
+    name: str
+    sum: str
+    files: str
+
+
+PROMETHEUS: Final = Module(
+    "github.com/prometheus-operator/prometheus-operator@v0.94.0",
+    "h1:VxMKzqr8Xqw5/QInNT7a3B5XInPnHqE7SD2UIdwKpRM=",
+    "example/prometheus-operator-crd/monitoring.coreos.com_{}.yaml",
+)
+GATEWAY: Final = Module(
+    "sigs.k8s.io/gateway-api@v1.5.1",
+    "h1:RqVRIlkhLhUO8wOHKTLnTJA6o/1un4po4/6M1nRzdd0=",
+    "config/crd/standard/gateway.networking.k8s.io_{}.yaml",
+)
+
+
+def schema_of(module: Module, plural: str) -> Object:
+    """Return the newest schema of a kind, by which a field that it does not know is an error.
 
     Args:
+        module: that has the kind.
         plural: like `podmonitors`.
 
     Raises:
         AssetsError: the module cannot be had.
     """
-    path = _downloaded() / _FOLDER / f"monitoring.coreos.com_{plural}.yaml"
-    [version] = yaml.safe_load(path.read_text())["spec"]["versions"]
+    path = _downloaded(module) / module.files.format(plural)
+    version = yaml.safe_load(path.read_text())["spec"]["versions"][0]
     return dict(_strict(version["schema"]["openAPIV3Schema"]))
 
 
-def _downloaded() -> Path:
+def _downloaded(module: Module) -> Path:
     """The module's folder, in the cache that Go has of modules."""
     done = subprocess.run(
-        [go(), "mod", "download", "-json", MODULE],
+        [go(), "mod", "download", "-json", module.name],
         capture_output=True,
         text=True,
         check=False,
         timeout=_PATIENCE_S,
     )
     found = json.loads(done.stdout or "{}")
-    if done.returncode != 0 or found.get("Sum") != _SUM:
+    if done.returncode != 0 or found.get("Sum") != module.sum:
         why = found.get("Error") or done.stderr or f"its sum is {found.get('Sum')}"
-        raise AssetsError(f"{MODULE} cannot be had: {why}")
+        raise AssetsError(f"{module.name} cannot be had: {why}")
     return Path(found["Dir"])
 
 

@@ -1,4 +1,4 @@
-"""The objects for the Prometheus operator, by the schemas of its own definitions."""
+"""The objects for the Prometheus operator and for a Gateway, by the schemas of their own definitions."""
 
 import copy
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from hack.monitoring.definitions import schema_of
+from hack.monitoring.definitions import GATEWAY, PROMETHEUS, Module, schema_of
 from tests.support.real.chart import Object, Values, render
 
 EVERYTHING: Values = {
@@ -20,30 +20,45 @@ EVERYTHING: Values = {
         }
     },
     "recordService": {"serviceMonitor": {"enabled": True, "labels": {"release": "mine"}}},
+    "console": {
+        "podMonitor": {"enabled": True, "labels": {"release": "mine"}},
+        "httpRoute": {
+            "enabled": True,
+            "parentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "https"}],
+            "hostnames": ["jobs.example.com"],
+            "annotations": {"a": "b"},
+        },
+        "networkPolicy": {"from": [{"namespaceSelector": {}}]},
+    },
 }
-KINDS = {
-    "PodMonitor": "podmonitors",
-    "PrometheusRule": "prometheusrules",
-    "ServiceMonitor": "servicemonitors",
+KINDS: dict[str, tuple[Module, str]] = {
+    "PodMonitor trainingjob-operator": (PROMETHEUS, "podmonitors"),
+    "PodMonitor trainingjob-operator-console": (PROMETHEUS, "podmonitors"),
+    "PrometheusRule trainingjob-operator": (PROMETHEUS, "prometheusrules"),
+    "ServiceMonitor trainingjob-operator-records": (PROMETHEUS, "servicemonitors"),
+    "HTTPRoute trainingjob-operator-console": (GATEWAY, "httproutes"),
 }
 
 
 def made() -> dict[str, Object]:
-    objects = render(EVERYTHING)
-    group = "monitoring.coreos.com/v1"
-    return {found["kind"]: found for found in objects if found["apiVersion"] == group}
+    groups = ("monitoring.coreos.com/v1", "gateway.networking.k8s.io/v1")
+    return {
+        f"{found['kind']} {found['metadata']['name']}": found
+        for found in render(EVERYTHING)
+        if found["apiVersion"] in groups
+    }
 
 
-def test_every_object_for_the_prometheus_operator_is_looked_at() -> None:
+def test_every_object_of_another_projects_kinds_is_looked_at() -> None:
     assert set(made()) == set(KINDS)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_is_valid_and_a_typo_in_it_would_be_found(kind: str) -> None:
-    found, schema = made()[kind], schema_of(KINDS[kind])
+@pytest.mark.parametrize("name", KINDS)
+def test_it_is_valid_and_a_typo_in_it_would_be_found(name: str) -> None:
+    found, schema = made()[name], schema_of(*KINDS[name])
     jsonschema.validate(found, schema)
-    for name, value in found["spec"].items():
+    for field, value in found["spec"].items():
         misspelt: dict[str, Any] = copy.deepcopy(found)
-        misspelt["spec"][f"{name}x"] = value
-        with pytest.raises(jsonschema.ValidationError, match=f"{name}x"):
+        misspelt["spec"][f"{field}x"] = value
+        with pytest.raises(jsonschema.ValidationError, match=f"{field}x"):
             jsonschema.validate(misspelt, schema)
