@@ -27,6 +27,7 @@ class Tree:
 
     Attributes:
         folder: where they are.
+        version: of the package in it.
         revision: their commit.
         epoch: the time that the image and what is installed in it get, in seconds since 1970; None:
             the time of the build. With one, no step of an earlier build is taken: Buildah 1.28 takes
@@ -34,6 +35,7 @@ class Tree:
     """
 
     folder: Path = ROOT
+    version: str = __version__
     revision: str
     epoch: int | None = None
 
@@ -52,8 +54,8 @@ def build(
     Raises:
         EngineError: the build has failed.
     """
-    name = python_image or _default_python_image()
-    _build(engine, image, python_image=name, tree=tree or _clone())
+    tree = tree or _clone()
+    _build(engine, image, python_image=python_image or _default_python_image(tree), tree=tree)
 
 
 def build_locally(engine: Engine, image: str, *, tree: Tree | None = None) -> None:
@@ -73,16 +75,16 @@ def build_locally(engine: Engine, image: str, *, tree: Tree | None = None) -> No
     if not engine.has(python_image):
         engine.import_archive(archive, python_image)
     tree = tree or _clone()
-    _build(engine, image, python_image=python_image, tree=tree, wheels=fetched_wheels())
+    _build(engine, image, python_image=python_image, tree=tree, wheels=fetched_wheels(tree.folder))
 
 
-def fetched_wheels() -> Path:
-    """The folder with the wheels that the locks name, for the base's Python.
+def fetched_wheels(tree: Path) -> Path:
+    """The folder with the wheels that the locks of this tree name, for the base's Python.
 
     Raises:
         EngineError: they cannot be fetched.
     """
-    return made_once(_wheels_name(), _fetch_wheels, say)
+    return made_once(wheels_name(tree), lambda folder: _fetch_wheels(tree, folder), say)
 
 
 def base_image() -> str:
@@ -103,7 +105,7 @@ def _build(
         tree.folder,
         image,
         arguments=arguments,
-        labels=_labels(tree) | {"base.name": python_image},
+        labels=labels(tree) | {"base.name": python_image},
         wheels=wheels,
         cached=tree.epoch is None,
     )
@@ -118,24 +120,26 @@ def _clone() -> Tree:
     return Tree(revision=revision.stdout.strip())
 
 
-def _labels(tree: Tree) -> dict[str, str]:
+def labels(tree: Tree) -> dict[str, str]:
     """The labels that differ from build to build, without their common prefix."""
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(tree.epoch))
-    return {"version": __version__, "revision": tree.revision, "created": created}
+    return {"version": tree.version, "revision": tree.revision, "created": created}
 
 
-def _default_python_image() -> str:
-    found = re.search(r"^ARG PYTHON_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+def _default_python_image(tree: Tree) -> str:
+    text = (tree.folder / "Dockerfile").read_text()
+    found = re.search(r"^ARG PYTHON_IMAGE=(\S+)$", text, re.MULTILINE)
     assert found is not None, "the Dockerfile names the image that it builds on"
     return found[1]
 
 
-def _wheels_name() -> str:
-    content = hashlib.sha256(b"".join((ROOT / lock).read_bytes() for lock in _LOCKS))
+def wheels_name(tree: Path) -> str:
+    """The name in the cache of the wheels that the locks of this tree name."""
+    content = hashlib.sha256(b"".join((tree / lock).read_bytes() for lock in _LOCKS))
     return f"wheels-{base.PYTHON}-{platform.machine()}-{content.hexdigest()[:12]}"
 
 
-def _fetch_wheels(folder: Path) -> None:
+def _fetch_wheels(tree: Path, folder: Path) -> None:
     """Fetch for the base's Python, which need not be ours.
 
     The locks have no markers that depend on it; pip would judge those by our own Python.
@@ -146,7 +150,7 @@ def _fetch_wheels(folder: Path) -> None:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         command += ["--require-hashes", "--only-binary=:all:", f"--python-version={base.PYTHON}"]
         command += ["--implementation=cp", *platforms, "--dest", str(folder)]
-        done = subprocess.run([*command, "--requirement", str(ROOT / lock)], check=False)
+        done = subprocess.run([*command, "--requirement", str(tree / lock)], check=False)
         if done.returncode != 0:
             raise EngineError("`pip download` failed; its own words are above")
 

@@ -20,7 +20,7 @@ from hack.image.build import Tree, base_image, build, build_locally, fetched_whe
 from hack.image.engine import EngineError, find_builder
 from hack.release import packages, provenance, sbom, trial
 from hack.release.image import normalize
-from hack.release.source import ROOT, ReleaseError, Source, export
+from hack.release.source import ROOT, ReleaseError, Source, export, refuse_other_tools
 from hack.tools.helm import HelmError
 
 OUT: Final = ROOT / "build" / "release"
@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     problems = (ReleaseError, EngineError, base.BaseError, HelmError, AssetsError, StartError)
     try:
+        refuse_other_tools()
         if arguments.again:
             compare(arguments.python_image)
         else:
@@ -84,7 +85,7 @@ def build_image(source: Source, out: Path, version: str, python_image: str) -> p
     """Build the image, and write its archive and what is in it."""
     engine = find_builder()
     draft = f"localhost/{NAME}:release"
-    tree = Tree(folder=source.tree, revision=source.commit, epoch=source.epoch)
+    tree = Tree(folder=source.tree, version=version, revision=source.commit, epoch=source.epoch)
     if python_image:
         build(engine, draft, python_image=python_image, tree=tree)
     else:
@@ -106,7 +107,7 @@ def build_image(source: Source, out: Path, version: str, python_image: str) -> p
         python_image=python_image or base_image(),
         engine=provenance.engine_version(engine.program),
         base=None if python_image else base.archive(),
-        wheels=None if python_image else fetched_wheels(),
+        wheels=None if python_image else fetched_wheels(source.tree),
     )
 
 
@@ -126,7 +127,7 @@ def try_release(out: Path) -> None:
 
 
 def compare(python_image: str) -> None:
-    """Make the release once more elsewhere, and compare it with what is there.
+    """Make the release once more elsewhere, and compare its files with those that are there.
 
     Raises:
         ReleaseError: a file differs, or there is none to compare with.
@@ -136,11 +137,22 @@ def compare(python_image: str) -> None:
     with tempfile.TemporaryDirectory(prefix="trainingjob-again-") as folder:
         again = Path(folder) / "release"
         release(again, python_image)
-        first, second = ((each / SUMS).read_text().splitlines() for each in (OUT, again))
-    if first != second:
-        differ = sorted(set(first) ^ set(second))
-        raise ReleaseError("the second release differs from the first:\n" + "\n".join(differ))
-    say(f"all {len(first)} files are the same")
+        if differ := differences(OUT, again):
+            raise ReleaseError("the second release differs from the first:\n" + "\n".join(differ))
+        say(f"all {len(list(again.iterdir()))} files are the same, byte for byte")
+
+
+def differences(first: Path, second: Path) -> list[str]:
+    """Return the names of the files that are not the same in both folders, each with what is wrong."""
+    digests = [
+        {path.name: provenance.sha256(path) for path in each.iterdir()} for each in (first, second)
+    ]
+    found = []
+    for name in sorted(digests[0].keys() | digests[1].keys()):
+        one, other = (each.get(name) for each in digests)
+        if one != other:
+            found.append(f"{name}: {one or 'not there'}, then {other or 'not there'}")
+    return found
 
 
 def _json(value: object) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+TOOLS: Final = ("hack", "Makefile", "requirements-dev.lock")
+"""By which a release is made, beside what it is made from."""
 
 
 class ReleaseError(Exception):
@@ -42,6 +44,22 @@ def export(folder: Path, revision: str = "HEAD") -> Source:
         opened.extractall(folder, filter="data")
     archive.unlink()
     return Source(folder, commit, int(epoch))
+
+
+def refuse_other_tools() -> None:
+    """Refuse to make a release with tools that are not those of the last commit.
+
+    What a commit's own tools make of it is what anybody can make again.
+
+    Raises:
+        ReleaseError: there are changes that are not committed; the message names them.
+    """
+    changed = _git("status", "--porcelain", "--", *TOOLS).decode().splitlines()
+    if changed:
+        names = ", ".join(line[3:] for line in changed)
+        raise ReleaseError(
+            f"what a release is made with has changes that are not committed: {names}"
+        )
 
 
 def last_tag() -> str | None:
