@@ -64,10 +64,12 @@ async def follow(kube: Kube, path: str) -> AsyncGenerator[Event]:
     while True:
         try:
             if not version:
+                at = ""
                 async with aclosing(_list(kube, path)) as pages:
                     async for page, at in pages:
-                        version = at
                         yield page
+                # Of a whole list only: what is beyond a page would be missed, or kept, for ever.
+                version = at
             async with aclosing(_changes(kube, path, version)) as changes:
                 async for event in changes:
                     version = _version(event) or version
