@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Final, Literal
 
 import aiohttp
@@ -21,6 +22,9 @@ then the page is asked for again in a smaller size."""
 _SMALLEST_PAGE: Final = 5
 _WATCH_S: Final = 300
 _IDLE_S: Final = 330.0
+_LASTING_S: Final = 5.0
+"""A watch that was open for so long, and ended in order, is opened again without a longer wait."""
+
 _BACKOFF_S: Final = (0.2, 20.0)
 
 _GONE: Final = 410
@@ -64,18 +68,21 @@ async def follow(kube: Kube, path: str) -> AsyncGenerator[Event]:
     while True:
         try:
             if not version:
-                at = ""
                 async with aclosing(_list(kube, path)) as pages:
                     async for page, at in pages:
                         yield page
-                # Of a whole list only: what is beyond a page would be missed, or kept, for ever.
-                version = at
+                        # Of a whole list only: what is beyond a page would be missed, or kept, for ever.
+                        version = at if page.last else ""
+            opened = perf_counter()
             async with aclosing(_changes(kube, path, version)) as changes:
                 async for event in changes:
                     version = _version(event) or version
                     delay = _BACKOFF_S[0]
                     if event.get("type") in ("ADDED", "MODIFIED", "DELETED"):
                         yield Changed(event["type"], event.get("object") or {})
+            # Where nothing happens for hours each watch ends without an event, and none has failed.
+            if perf_counter() - opened >= _LASTING_S:
+                delay = _BACKOFF_S[0]
         except ApiServerError as error:
             if error.status == _GONE:
                 version = ""

@@ -171,6 +171,21 @@ async def test_a_list_that_broke_off_is_no_list(tmp_path: Path, failure: str) ->
         assert server.requests.count("list") >= 6
 
 
+async def test_quiet_watches_that_end_in_order_are_opened_again_as_soon_as_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "_BACKOFF_S", (0.001, 3600.0))
+    monkeypatch.setattr(watch, "_LASTING_S", 0.0)
+    async with followed(tmp_path) as (server, index):
+        for number in range(1, 31):  # the wait would be of days by then
+            async with asyncio.timeout(20):
+                while server.requests.count("watch") < number:
+                    await asyncio.sleep(0.001)
+            server.break_watches()
+        server.put(0)
+        await equal(server, index)
+
+
 steps = st.one_of(
     st.tuples(st.just("put"), st.integers(0, 7)),
     st.tuples(st.just("delete"), st.integers(0, 7)),
