@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support.console.browser import Tab, new_tab
 from tests.support.console.laptop import Laptop
+from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="pods as processes are for Linux: no namespaces here"
@@ -35,6 +36,16 @@ DISORDER = """() => [
     [...document.querySelectorAll("h1, h2, h3")].some((each, i, all) =>
         i > 0 && each.tagName[1] - all[i - 1].tagName[1] > 1) ? "a level of headings is left out" : "",
 ].filter(Boolean)"""
+WITHOUT_A_NAME = re.compile(
+    r"^ *- '?(?:button|checkbox|combobox|dialog|link|meter|searchbox|slider|table|textbox)(?! \").*$",
+    re.MULTILINE,
+)
+"""What a screen reader would be told of without a name, in Playwright's tree of roles."""
+
+STYLES = ROOT / "operator" / "trainingjob_console" / "static" / "app.css"
+COLOUR = re.compile(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)")
+TEXTS = ("ink", "ink-soft", "accent", "green", "red", "amber", "violet")
+GROUNDS = ("ground", "paper", "raised", "log-ground", "accent-paper", "red-paper", "amber-paper")
 CONTRASTS = """() => {
     const context = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
     const painted = (colours) => {  // one over the other, as the browser would
@@ -91,6 +102,7 @@ def test_every_page_can_be_read_in_each_theme_and_window_and_keeps_to_the_policy
                 expect(page.get_by_text(sign).first).to_be_visible()
                 assert page.evaluate(NAMELESS) == [], name
                 assert page.evaluate(DISORDER) == [], name
+                assert WITHOUT_A_NAME.findall(page.locator("body").aria_snapshot()) == [], name
                 contrasts = page.evaluate(CONTRASTS)
                 assert [each for each in contrasts if each[0] < LEAST_CONTRAST] == [], name
                 lowest.append((contrasts[0], name, theme))
@@ -99,6 +111,33 @@ def test_every_page_can_be_read_in_each_theme_and_window_and_keeps_to_the_policy
                 tab.picture(f"{name}-{theme}-{width}")
             assert tab.complaints == []
     print(f"the lowest contrast of text: {min(lowest)}")  # noqa: T201
+
+
+def test_each_colour_of_text_can_be_read_on_each_ground_in_both_themes() -> None:
+    colours = {name: pair for name, *pair in COLOUR.findall(STYLES.read_text())}
+    too_low = [
+        (text, ground, theme, round(ratio, 2))
+        for text in TEXTS
+        for ground in GROUNDS
+        for theme, place in (("light", 0), ("dark", 1))
+        if (ratio := contrast(colours[text][place], colours[ground][place])) < LEAST_CONTRAST
+    ]
+    assert too_low == []
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours like #0b62c4, by WCAG's formula."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    """How bright a colour is, 0 to 1."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [
+        part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
+    return sum(part * share for part, share in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
 
 
 def pages_of(job: dict[str, Any]) -> dict[str, tuple[str, str | re.Pattern[str]]]:
@@ -138,6 +177,8 @@ def test_the_about_page_shows_versions_and_how_full_each_limit_is(
     limits = page.get_by_role("table", name="Limits")
     expect(limits.get_by_role("row").filter(has_text="20,000")).to_have_count(1)
     expect(limits.get_by_role("meter").first).to_be_visible()
+    names = limits.locator("tbody td:first-child").all_text_contents()
+    assert [name for name in names if not name[0].isupper()] == []  # it has no words for these
     expect(page.get_by_role("main")).to_contain_text(re.compile(r"Console\s*\d+\.\d+\.\d+"))
     expect(page.get_by_text("Nothing is known to be wrong.")).to_be_visible()
 
