@@ -83,7 +83,7 @@ class History:
         self._cluster: Final = cluster
         self._own_secret: Final = secrets.token_bytes(32)
         self._session: aiohttp.ClientSession | None = None
-        self._has_seen_ours = self._has_warned = False
+        self._has_seen_ours = self._has_warned = self._is_away = False
 
     @property
     def is_there(self) -> bool:
@@ -201,10 +201,17 @@ class History:
                     return None
                 if response.status != _OK:
                     raise BusyError(f"the record service answers {response.status}")
-                return as_dict(json.loads(body))
+                found = as_dict(json.loads(body))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            words = str(error) or "no answer in time"
-            raise BusyError(f"the record service cannot be asked: {words[:MAX_TEXT]}") from error
+            # It names an address, or the file of a token: for the log, and for no user.
+            if not self._is_away:
+                words = str(error) or "no answer in time"
+                _logger.warning("the record service cannot be asked: %s", words[:MAX_TEXT])
+            self._is_away = True
+            raise BusyError("the record service cannot be asked") from error
+        else:
+            self._is_away = False
+            return found
 
     def _headers(self) -> dict[str, str]:
         token = self._token()

@@ -91,7 +91,9 @@ async def test_the_past_comes_after_what_lives_and_each_job_once(
         assert [row["name"] for row in only_live["items"]] == ["alive"]
 
 
-async def test_without_the_record_service_what_lives_is_listed_all_the_same(api: Api) -> None:
+async def test_without_the_record_service_what_lives_is_listed_all_the_same(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
     await api.apply(make_job("alive"))
     async with running_console(api.server, records_url="http://127.0.0.1:1/jobs") as console:
         found = await listed(
@@ -99,7 +101,12 @@ async def test_without_the_record_service_what_lives_is_listed_all_the_same(api:
         )
         assert [row["name"] for row in found["items"]] == ["alive"]
         assert found["history"]["available"] is False
-        assert "the record service cannot be asked" in found["history"]["message"]
+        assert found["history"]["message"] == "the record service cannot be asked"
+        for _ in range(3):
+            assert (await console.get("/api/jobs")).status == 200
+    # The address is for the log, once in an outage.
+    [line] = [each for each in caplog.messages if "the record service cannot be asked" in each]
+    assert "127.0.0.1" in line
 
 
 @pytest.fixture(params=[(200, 60.0, {3, 1}), (4, 60.0, {3, 1}), (4, 0.0, {1, 0})])
