@@ -79,9 +79,7 @@ function connect() {
   };
   made.onmessage = (event) => received(event.data);
   made.onclose = (event) => {
-    // Somebody has logged out in another tab, or the token has ended: nothing of that user stays in sight.
-    if (["logged-out", "rights"].includes(event.reason)) location.reload();
-    else if (socket === made) lost(event.code);
+    if (socket === made) lost(event.code);
   };
 }
 
