@@ -18,10 +18,11 @@ SLICE_S: Final = 0.004
 STEP: Final = 100
 """Jobs that are looked at in one step of a work: less than a millisecond."""
 
-MAX_WORKS: Final = 16
-"""Of a user, with those that wait: one for each tab."""
+MAX_WORKS: Final = 32
+"""Of a user, with those that wait: as many tabs as a user may have come back at once, each with a list and
+what follows it."""
 
-MAX_ALL: Final = 256
+MAX_ALL: Final = 512
 """Of all users."""
 
 T = TypeVar("T")

@@ -134,7 +134,10 @@ async def test_readers_that_never_read_hold_up_nobody(deaf: int) -> None:
     async with running_hub(limits) as running:
         position = running.index.position
         wanted = {"type": "sub", "id": 1, "kind": "jobs", "position": position}
-        pages = [await RawSocket.connect(running.port, receive_buffer=4096) for _ in range(deaf)]
+        pages = [
+            await RawSocket.connect(running.port, f"/ws?user={n}", receive_buffer=4096)
+            for n in range(deaf)
+        ]
         for page in pages:
             await page.send(wanted)
         healthy = await RawSocket.connect(running.port)
