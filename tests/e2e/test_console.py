@@ -1,0 +1,90 @@
+"""The console as a pod of the release, looked at through a port that kubectl forwards."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.real.forwarded import Forwarded, forwarded
+from tests.support.real.installed import RELEASE, SYSTEM, TEAM, Installed, shell_job
+
+pytestmark = pytest.mark.e2e
+
+CONSOLE = f"{RELEASE}-console"
+ELSEWHERE = "elsewhere"
+USER = "looks-at-jobs"
+ADMIN = "looks-at-all-jobs"
+
+
+def log_in(page: Forwarded, token: str) -> dict[str, str]:
+    """Log in as the page does; the headers by which the browser is known from then on."""
+    status, _, headers = page.ask("/api/login", body={"token": token})
+    assert status == 204
+    cookie = headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    return {"Cookie": cookie.partition(";")[0]}
+
+
+def test_a_user_of_one_namespace_sees_its_jobs_logs_and_history_and_no_others(
+    installed: Installed, tmp_path: Path
+) -> None:
+    installed.kubectl("create", "namespace", ELSEWHERE)
+    hidden = shell_job("hidden", "true", suspend=True)
+    hidden["metadata"]["namespace"] = ELSEWHERE
+    # One that is deleted at once when it has ended is in the history alone.
+    installed.submit(
+        hidden,
+        shell_job("shown", "echo seen by the console"),
+        shell_job("past", "echo gone", ttlSecondsAfterFinished=0),
+    )
+    installed.kubectl("create", "serviceaccount", USER, "-n", TEAM)
+    of = (f"--clusterrole={CONSOLE}-view", f"--serviceaccount={TEAM}:{USER}")
+    installed.kubectl("create", "rolebinding", USER, "-n", TEAM, *of)
+    token = installed.kubectl("create", "token", USER, "-n", TEAM).strip()
+    assert installed.finished("shown")[0] == "Complete"
+    assert "seen by the console" in installed.archived("shown")
+
+    kubeconfig = installed.node.plane.kubeconfig
+    with forwarded(kubeconfig, SYSTEM, CONSOLE, 8070, tmp_path / "forward.log") as page:
+        assert page.ask("/api/jobs")[0] == 401
+        user = log_in(page, token)
+
+        def rows() -> dict[str, dict[str, str]]:
+            status, found, _ = page.ask("/api/jobs", headers=user)
+            assert status == 200
+            assert {row["namespace"] for row in found["items"]} <= {TEAM}
+            return {row["name"]: row for row in found["items"]}
+
+        def is_past() -> bool:
+            return rows().get("past", {}).get("source") == "history"
+
+        installed.wait(is_past, "the job that is gone to be in the history")
+        job = rows()["shown"]
+        found = page.ask(f"/api/jobs/{job['uid']}/logs", headers=user)[1]
+        [archived] = [each["id"] for each in found["sources"] if each["state"] == "archived"]
+        log = page.ask(f"/api/jobs/{job['uid']}/logs/{archived}", headers=user)[1]
+        assert "seen by the console" in log["text"]
+
+        # Figures of all jobs are for who may list all. Both operators are found by one name, without a
+        # right to look at pods.
+        assert page.ask("/api/housekeeping", headers=user)[0] == 403
+        installed.kubectl("create", "serviceaccount", ADMIN, "-n", ELSEWHERE)
+        everywhere = (of[0], f"--serviceaccount={ELSEWHERE}:{ADMIN}")
+        installed.kubectl("create", "clusterrolebinding", ADMIN, *everywhere)
+        admin = log_in(page, installed.kubectl("create", "token", ADMIN, "-n", ELSEWHERE).strip())
+
+        def both_are_up() -> bool:
+            found = page.ask("/api/housekeeping", headers=admin)[1]["operators"]
+            return sorted((each["up"], each["leader"]) for each in found) == [
+                (True, False),
+                (True, True),
+            ]
+
+        installed.wait(both_are_up, "both operators to answer the console")
+
+    [pod] = installed.get("pods", "-n", SYSTEM, "-l", "app.kubernetes.io/component=console")[
+        "items"
+    ]
+    assert [each["restartCount"] for each in pod["status"]["containerStatuses"]] == [0]
+    said = installed.kubectl("logs", "-n", SYSTEM, f"deployment/{CONSOLE}")
+    assert "Traceback" not in said
+    assert token not in said

@@ -1,0 +1,76 @@
+"""A port of a Service, forwarded to this machine by kubectl as a user does it."""
+
+import json
+import re
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+from tests.support.real.real import KUBECTL
+
+_FORWARDING = re.compile(r"Forwarding from (127\.0\.0\.1:\d+) ->")
+_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Forwarded:
+    """What is behind the port.
+
+    Attributes:
+        url: without a trailing slash.
+    """
+
+    url: str
+
+    def ask(
+        self, path: str, *, body: object = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any, Message]:
+        """Send a GET, or a POST with a body as its page does; status, answer and headers."""
+        data = None if body is None else json.dumps(body).encode()
+        own = {"Content-Type": "application/json", "Origin": self.url} if data else {}
+        request = urllib.request.Request(self.url + path, data, {**own, **(headers or {})})
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                text, found = answer.read().decode(), answer.headers
+                is_json = text and "json" in found.get("Content-Type", "")
+                return answer.status, json.loads(text) if is_json else text, found
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode(), error.headers
+
+
+@contextmanager
+def forwarded(
+    kubeconfig: Path, namespace: str, service: str, port: int, log: Path
+) -> Iterator[Forwarded]:
+    """Forward a port of a Service for as long as the block lasts.
+
+    Raises:
+        AssertionError: kubectl does not manage to.
+    """
+    where = ("--kubeconfig", kubeconfig, "--namespace", namespace)
+    with (
+        log.open("wb") as said,
+        subprocess.Popen(
+            [KUBECTL, *where, "port-forward", f"service/{service}", f":{port}"],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+        ) as process,
+    ):
+        try:
+            deadline = time.monotonic() + _PATIENCE_S
+            while not (found := _FORWARDING.search(log.read_text())):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+            yield Forwarded(f"http://{found[1]}")
+        finally:
+            process.terminate()
