@@ -152,12 +152,17 @@ class Connection:
     async def _answer(self, asked: Subscribe | Unsubscribe | Pong) -> None:
         match asked:
             case Pong():
-                self._pong_due = None
+                self._take_pong()
             case Unsubscribe(id=number):
                 self._forget(number)
                 self._say(frames.frame("end", number, reason="unsubscribed"))
             case Subscribe():
                 await self._subscribe(asked)
+
+    def _take_pong(self) -> None:
+        if self._pong_due is not None:
+            self._pong_due, self._ping_due = None, self._clock() + self._limits.ping
+            self._wake.set()
 
     async def _subscribe(self, asked: Subscribe) -> None:
         try:
@@ -213,8 +218,7 @@ class Connection:
             raise EndedError(1008, "age")
         if self._pong_due is not None and now >= self._pong_due:
             raise EndedError(1011, "no-pong")
-        if now >= self._ping_due:
-            self._ping_due = now + self._limits.ping + self._limits.pong
+        if self._pong_due is None and now >= self._ping_due:
             self._pong_due = now + self._limits.pong
             self._control.append(frames.PING)
 

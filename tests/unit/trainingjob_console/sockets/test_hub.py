@@ -146,6 +146,18 @@ async def test_a_client_that_breaks_the_protocol_is_closed(frames: list[str]) ->
         await until(lambda: nothing_is_left(running))
 
 
+async def test_the_next_ping_follows_soon_after_the_answer_to_the_last() -> None:
+    async with (
+        running_hub(Limits(ping=0.1, pong=60.0)) as running,
+        asyncio.timeout(20),
+    ):
+        page = await RawSocket.connect(running.port)
+        for _ in range(3):
+            await page.receive_kind("ping")
+            await page.send({"type": "pong"})
+        page.close()
+
+
 async def test_a_client_that_answers_no_ping_is_closed_and_one_that_does_lives() -> None:
     async with running_hub(QUICK) as running:
         dead, living = [await RawSocket.connect(running.port) for _ in range(2)]
