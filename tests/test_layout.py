@@ -122,7 +122,7 @@ def test_without_its_extra_a_service_says_how_to_install_it(
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
-    assert f"pip install 'trainingjob-operator[{command_name}]'" in done.stderr
+    assert f"pip install '.[{command_name}]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -6,9 +6,7 @@ import click
 
 from trainingjob_cli.shared import needs_extra
 
-_NOT_INSTALLED: Final = (
-    "the console is not installed; install it with pip install 'trainingjob-operator[console]'"
-)
+_NOT_INSTALLED: Final = "the console is not installed; in a clone: pip install '.[console]'"
 _MODULES: Final = frozenset(
     {"prometheus_client", "starlette", "trainingjob_console", "uvicorn", "websockets"}
 )

@@ -9,7 +9,7 @@ from trainingjob_cli.shared import Group, needs_extra
 
 _NOT_INSTALLED: Final = (
     "the laptop mode is not installed (it is not in the operator's image); "
-    "on your own machine: pip install 'trainingjob-operator[sandbox]'"
+    "on your own machine, in a clone: pip install '.[sandbox]'"
 )
 _CANCELLED: Final = 130
 _MODULES: Final = frozenset({"cel", "jsonpatch", "jsonschema", "rich", "trainingjob_sandbox"})

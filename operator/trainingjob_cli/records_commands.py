@@ -6,10 +6,7 @@ import click
 
 from trainingjob_cli.shared import Group, needs_extra
 
-_NOT_INSTALLED: Final = (
-    "the record service is not installed; install it with "
-    "pip install 'trainingjob-operator[records]'"
-)
+_NOT_INSTALLED: Final = "the record service is not installed; in a clone: pip install '.[records]'"
 _MODULES: Final = frozenset(
     {
         "aiosqlite",

@@ -88,7 +88,7 @@ def test_the_laptop_mode_is_refused_in_one_line(image: str, command: list[str]) 
     assert code == 2
     assert len(printed.splitlines()) == 1
     assert "not in the operator's image" in printed
-    assert "pip install 'trainingjob-operator[sandbox]'" in printed
+    assert "pip install '.[sandbox]'" in printed
 
 
 def test_without_a_cluster_it_says_in_one_line_what_to_do(image: str) -> None:

@@ -265,7 +265,7 @@ def test_without_the_record_service_a_run_goes_on_and_says_so(
     run = start("--sample", "plain", "--retain", "1s", PYTHONPATH=str(tmp_path))
 
     assert run.finish() == 0, run.output
-    assert run.output.count("no record is kept: pip install 'trainingjob-operator[records]'") == 1
+    assert run.output.count("no record is kept; in a clone: pip install '.[records]'") == 1
     assert re.search(r"files job_[-0-9a-f]{36}/, job_[-0-9a-f]{36}\.log: gone\n", run.output)
     assert "uid " not in run.output
 

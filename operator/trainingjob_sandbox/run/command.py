@@ -51,9 +51,7 @@ def run_job(
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     if console and not page.is_installed():
         return _complain(
-            InputError(
-                "the console is not installed: pip install 'trainingjob-operator[console]'"
-            ),
+            InputError("the console is not installed; in a clone: pip install '.[console]'"),
             WRONG_USE,
         )
     try:

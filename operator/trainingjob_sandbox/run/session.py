@@ -187,7 +187,7 @@ class Session:
         parts = "an API server, a node{} and the operator"
         if not is_installed():
             self._screen.say(f"starting {parts.format('')} on this machine")
-            self._screen.say("no record is kept: pip install 'trainingjob-operator[records]'")
+            self._screen.say("no record is kept; in a clone: pip install '.[records]'")
             return None
         self._screen.say(f"starting {parts.format(', a record service')} on this machine")
         records = RecordService(self._workspace.folder)

@@ -28,7 +28,7 @@ def test_where_the_laptop_mode_is_not_installed_it_says_how_to_install_it(
     assert main(command) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert "pip install 'trainingjob-operator[sandbox]'" in err
+    assert "pip install '.[sandbox]'" in err
 
 
 @pytest.mark.parametrize(
