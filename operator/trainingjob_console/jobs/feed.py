@@ -13,6 +13,10 @@ from trainingjob_console.kube.client import Kube
 from trainingjob_console.kube.watch import Broken, Changed, Page, follow
 
 _AT_ONCE: Final = 20
+_HAS_NO_JOBS: Final = (403, 404)
+"""Answers for one namespace that count as an empty list. A Role goes with its namespace, and the console
+would wait for ever for a namespace that somebody has deleted."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -52,6 +56,8 @@ class JobFeed:
                 if namespace not in self._errors:
                     _logger.warning("jobs cannot be followed: %s", _words(event.error))
                 self._errors[namespace] = event.error
+                if namespace and event.error.status in _HAS_NO_JOBS:
+                    self._keep_only(namespace, set())
                 continue
             if self._errors.pop(namespace, None) is not None:
                 _logger.info("jobs are followed again")
@@ -84,14 +90,17 @@ class JobFeed:
             self._index.put(job)
 
     def _end_list(self, namespace: str, listed: set[str]) -> None:
+        left_out = len(listed) - sum(1 for uid in listed if self._index.get(uid) is not None)
+        self._keep_only(namespace, listed)
+        self._index.left_out = left_out
+
+    def _keep_only(self, namespace: str, listed: set[str]) -> None:
         """Forget what a complete list lacks; with some namespaces, once each was listed."""
         others = {
             job.uid for job in self._index.jobs() if namespace and job.namespace != namespace
         }
         self._listed.add(namespace)
-        left_out = len(listed) - sum(1 for uid in listed if self._index.get(uid) is not None)
         self._index.keep_only(listed | others, complete=len(self._listed) == len(self._namespaces))
-        self._index.left_out = left_out
 
 
 def _words(error: ApiServerError) -> str:

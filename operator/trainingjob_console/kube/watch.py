@@ -28,6 +28,8 @@ _LASTING_S: Final = 5.0
 _BACKOFF_S: Final = (0.2, 20.0)
 
 _GONE: Final = 410
+_LIST_ANEW: Final = (403, 404, _GONE)
+"""After these a list comes first: whoever follows may have let go of all objects at a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,9 @@ async def follow(kube: Kube, path: str) -> AsyncGenerator[Event]:
             if perf_counter() - opened >= _LASTING_S:
                 delay = _BACKOFF_S[0]
         except ApiServerError as error:
-            if error.status == _GONE:
+            if error.status in _LIST_ANEW:
                 version = ""
-            else:
+            if error.status != _GONE:
                 yield Broken(error)
         # With jitter: all consoles lose the server in the same moment.
         await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret

@@ -42,6 +42,9 @@ class Server:
         self.failures: list[str] = []
         """What becomes of the next requests: an answer, `500`, or `410`."""
 
+        self.refusals: dict[str, int] = {}
+        """Namespaces whose jobs nobody may list, and the status of that answer."""
+
         self.requests: list[str] = []
         self._revision = 0
         self._forgotten = 0
@@ -51,9 +54,9 @@ class Server:
         self._changed = asyncio.Event()
         self._breaks = 0
 
-    def put(self, number: int) -> None:
+    def put(self, number: int, namespace: str = "ml") -> None:
         kind = "MODIFIED" if number in self.jobs else "ADDED"
-        self._add(kind, number, make_raw(number))
+        self._add(kind, number, make_raw(number, namespace=namespace))
         self.jobs[number] = self._events[-1][1]["object"]
 
     def delete(self, number: int) -> None:
@@ -86,21 +89,25 @@ class Server:
         self.requests.append("watch" if "watch" in request.query else "list")
         if failure:
             return web.json_response({"code": int(failure)}, status=int(failure))
+        namespace = namespace_of(request)
+        if refusal := self.refusals.get(namespace):
+            return web.json_response({"code": refusal}, status=refusal)
         if "watch" in request.query:
-            return await self._watch(request)
-        return self._list(request.query.get("continue", ""))
+            return await self._watch(request, namespace)
+        return self._list(request.query.get("continue", ""), namespace)
 
-    def _list(self, place: str) -> web.Response:
+    def _list(self, place: str, namespace: str) -> web.Response:
         if place and place not in self._lists:
             return web.json_response({"code": 410}, status=410)
-        revision, left = self._lists.pop(place, (self._revision, list(self.jobs.values())))
+        jobs = [job for job in self.jobs.values() if is_in(job, namespace)]
+        revision, left = self._lists.pop(place, (self._revision, jobs))
         metadata = {"resourceVersion": str(revision)}
         if left[_PAGE:]:
             metadata["continue"] = str(next(self._names))
             self._lists[metadata["continue"]] = (revision, left[_PAGE:])
         return web.json_response({"metadata": metadata, "items": left[:_PAGE]})
 
-    async def _watch(self, request: web.Request) -> web.StreamResponse:
+    async def _watch(self, request: web.Request, namespace: str) -> web.StreamResponse:
         at, breaks = int(request.query["resourceVersion"]), self._breaks
         response = web.StreamResponse()
         await response.prepare(request)
@@ -111,7 +118,7 @@ class Server:
         while breaks == self._breaks:
             changed = self._changed
             for revision, event in self._events:
-                if revision > at:
+                if revision > at and is_in(event["object"], namespace):
                     at = revision
                     await response.write(json.dumps(event).encode() + b"\n")
             if changed is self._changed:
@@ -119,10 +126,31 @@ class Server:
         return response
 
 
+def namespace_of(request: web.Request) -> str:
+    """The namespace whose jobs are asked for; empty: those of all."""
+    _, found, rest = request.path.partition("/namespaces/")
+    return rest.partition("/")[0] if found else ""
+
+
+def is_in(job: Object, namespace: str) -> bool:
+    """True if a job is of this namespace; empty: of any."""
+    return namespace in ("", job["metadata"]["namespace"])
+
+
 @asynccontextmanager
 async def followed(folder: Path) -> AsyncIterator[tuple[Server, JobIndex]]:
-    """A server, and the index that a feed fills from it."""
-    server, index = Server(), JobIndex(max_jobs=100, epoch="e")
+    """A server, and the index that a feed fills from it, of all namespaces."""
+    server = Server()
+    async with fed(folder, server) as (_, index):
+        yield server, index
+
+
+@asynccontextmanager
+async def fed(
+    folder: Path, server: Server, *namespaces: str
+) -> AsyncIterator[tuple[JobFeed, JobIndex]]:
+    """A feed of some namespaces of a server, and the index that it fills."""
+    index = JobIndex(max_jobs=100, epoch="e")
     app = web.Application()
     app.router.add_get("/{path:.*}", server.serve)
     serving = TestServer(app)
@@ -130,12 +158,13 @@ async def followed(folder: Path) -> AsyncIterator[tuple[Server, JobIndex]]:
     config = folder / "kubeconfig"
     config.write_text(_KUBECONFIG % str(serving.make_url("")).rstrip("/"))
     kube = Kube(Account(config))
-    feed = asyncio.create_task(JobFeed(kube, index, ()).run())
+    feed = JobFeed(kube, index, namespaces)
+    running = asyncio.create_task(feed.run())
     try:
-        yield server, index
+        yield feed, index
     finally:
-        feed.cancel()
-        await asyncio.wait([feed])
+        running.cancel()
+        await asyncio.wait([running])
         server.break_watches()
         await kube.close()
         await serving.close()
@@ -184,6 +213,62 @@ async def test_quiet_watches_that_end_in_order_are_opened_again_as_soon_as_the_f
             server.break_watches()
         server.put(0)
         await equal(server, index)
+
+
+async def has(index: JobIndex, *names: str) -> None:
+    """Wait until the index is complete, and has the jobs of these names."""
+    async with asyncio.timeout(20):
+        while not index.is_complete or {job.name for job in index.jobs()} != set(names):
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("refusal", [403, 404])
+async def test_a_namespace_that_is_gone_keeps_nobody_from_the_jobs_of_the_others(
+    tmp_path: Path, refusal: int
+) -> None:
+    server = Server()
+    server.put(1)
+    server.refusals["gone"] = refusal
+    async with fed(tmp_path, server, "ml", "gone") as (feed, index):
+        await has(index, "job-1")
+        assert feed.error is not None
+        # Its Role is back: it is asked again by itself.
+        server.put(2, "gone")
+        del server.refusals["gone"]
+        await has(index, "job-1", "job-2")
+        assert feed.error is None
+
+
+@pytest.mark.parametrize("refusal", [403, 404])
+async def test_the_jobs_of_a_namespace_that_goes_are_taken_out_and_come_back_with_it(
+    tmp_path: Path, refusal: int
+) -> None:
+    server = Server()
+    server.put(1)
+    server.put(2, "goes")
+    async with fed(tmp_path, server, "ml", "goes") as (feed, index):
+        await has(index, "job-1", "job-2")
+        # The watch that is open goes on; the next one is refused.
+        server.refusals["goes"] = refusal
+        server.break_watches()
+        await has(index, "job-1")
+        assert feed.error is not None
+        del server.refusals["goes"]
+        await has(index, "job-1", "job-2")
+
+
+@pytest.mark.parametrize(("namespaces", "refusal"), [((), 403), (("ml", "away"), 500)])
+async def test_a_server_that_refuses_all_or_does_not_answer_has_listed_nothing(
+    tmp_path: Path, namespaces: tuple[str, ...], refusal: int
+) -> None:
+    server = Server()
+    server.put(1)
+    server.refusals["away" if namespaces else ""] = refusal
+    async with fed(tmp_path, server, *namespaces) as (feed, index):
+        async with asyncio.timeout(20):
+            while feed.error is None or len(server.requests) < 10:
+                await asyncio.sleep(0.001)
+        assert not index.is_complete
 
 
 steps = st.one_of(
