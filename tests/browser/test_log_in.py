@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, WebSocket, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, WebSocket, expect
 
 from tests.support.apiserver.api import ApiServerUnderTest, sandbox_api_server
 from tests.support.console.browser import PATIENCE_MS, wait_in
@@ -87,6 +87,31 @@ def test_who_logs_out_in_one_tab_is_logged_out_in_all(
         expect(page.get_by_text("ada", exact=True)).to_have_count(0)
         expect(page.get_by_role("heading", name="No training jobs yet")).to_have_count(0)
     expect_all_closed(other, other_sockets)  # the first is a new page by now
+
+
+def test_a_page_that_came_over_plain_http_asks_for_no_token(
+    context: BrowserContext, doors: Doors
+) -> None:
+    page = context.new_page()
+    asked: list[str] = []
+
+    def noted(request: Request) -> None:
+        asked.append(request.url)
+
+    def served(route: Route) -> None:
+        path = route.request.url.removeprefix("http://jobs.example.com")
+        route.fulfill(response=route.fetch(url=doors.console.url + path))
+
+    page.on("request", noted)
+    page.route("http://jobs.example.com/**", served)
+    page.goto("http://jobs.example.com/jobs")
+    alert = page.get_by_role("alert").filter(has_text="plain HTTP")
+    expect(alert).to_contain_text("https://jobs.example.com")
+    expect(alert).to_contain_text("kubectl port-forward")
+    expect(page.get_by_label("Your Kubernetes token")).to_have_count(0)
+    expect(page.get_by_role("button", name="Log in")).to_have_count(0)
+    assert "http://jobs.example.com/api/session" in asked
+    assert "http://jobs.example.com/api/login" not in asked
 
 
 def test_a_token_that_has_expired_is_asked_for_anew(context: BrowserContext, doors: Doors) -> None:

@@ -310,7 +310,8 @@ def test_an_ingress_speaks_tls_and_its_origin_is_the_consoles(major: Major) -> N
     assert rule["host"] == "jobs.example.com"
     backend = rule["http"]["paths"][0]["backend"]["service"]
     assert backend == {"name": "trainingjob-operator-console", "port": {"name": "http"}}
-    # So a log-in is taken, and a socket opened, whatever the proxy says in its headers.
+    # So a socket is opened, and a log-in taken, also where the proxy changes `Host`, or does not say
+    # that the browser speaks TLS.
     assert settings_of(values).origins == ("https://jobs.example.com",)
     ingress |= {"tlsSecret": "jobs-tls", "annotations": {"a": "b"}}
     made = one(render(values), "Ingress", part=CONSOLE)

@@ -10,6 +10,8 @@ from trainingjob_console.errors import ForbiddenError
 from trainingjob_console.settings import Settings
 from trainingjob_web.listener import is_loopback
 
+_TLS: Final = ("https", "wss")
+
 
 class Origins:
     """The origins that are the console's own."""
@@ -56,11 +58,15 @@ class Origins:
 
 
 def is_secure(connection: HTTPConnection, origins: Sequence[str]) -> bool:
-    """Return True if the browser speaks TLS, with us or with the proxy before us."""
-    if connection.url.scheme in ("https", "wss"):
-        return True
-    forwarded = connection.headers.get("x-forwarded-proto", "")
-    if forwarded.partition(",")[0].strip().lower() == "https":
+    """Return True if the browser speaks TLS, with us or with the proxy before us.
+
+    A proxy that says how the browser came is believed: the origins of the settings have a name that
+    the same proxy may serve over plain HTTP, too. Of a WebSocket some proxies say `wss`.
+    """
+    forwarded = connection.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+    if forwarded:
+        return forwarded in _TLS
+    if connection.url.scheme in _TLS:
         return True
     host = connection.headers.get("host", "").lower()
     return f"https://{host}" in origins

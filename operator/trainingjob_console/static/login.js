@@ -1,11 +1,18 @@
 // The form for the user's own Kubernetes token. The page does not keep the token: the server answers
-// with a cookie that no script can read.
+// with a cookie that no script can read. Over plain HTTP there is no form: the server would refuse the
+// token, but whoever listens in between would have it by then.
 
 import { post } from "./api.js";
 import { el, fill } from "./el.js";
 
 export function loginPage(view, scope, onDone) {
   document.title = "Log in · Training jobs";
+  if (location.protocol === "http:" && !isLoopback(location.hostname)) {
+    fill(view, el("div", { class: "login" }, el("h1", {}, "Log in"), el("p", { class: "problem", role: "alert" },
+      "This page came over plain HTTP, where others can read your token on its way. "
+      + `Open https://${location.host} instead, or use kubectl port-forward and http://localhost.`)));
+    return;
+  }
   const problem = el("p", { class: "problem", role: "alert" });
   const token = el("input", { type: "password", id: "token", name: "token", autocomplete: "off", spellcheck: "false", required: true, "aria-describedby": "token-help" });
   const button = el("button", { class: "primary" }, "Log in");
@@ -34,4 +41,9 @@ export function loginPage(view, scope, onDone) {
 
   fill(view, form);
   token.focus();
+}
+
+// What never leaves this machine needs no TLS. The server judges the same names in the same way.
+function isLoopback(host) {
+  return host === "localhost" || host === "[::1]" || /^127(\.\d+){3}$/.test(host);
 }

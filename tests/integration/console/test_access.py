@@ -171,6 +171,35 @@ async def test_the_cookie_is_for_this_host_and_no_script(guarded: ConsoleUnderTe
 
 
 @pytest.mark.parametrize(
+    ("forwarded", "taken"),
+    [
+        (None, True),
+        ("https", True),
+        ("wss", True),
+        ("http", False),
+        ("ws", False),
+        ("http, https", False),
+    ],
+)
+@pytest.mark.usefixtures("guarded")  # the server knows its users
+async def test_a_proxy_that_says_how_the_browser_came_is_believed_before_the_settings(
+    api: Api, forwarded: str | None, taken: bool
+) -> None:
+    name = {"Host": "jobs.example.com"}
+    said = {} if forwarded is None else {"X-Forwarded-Proto": forwarded}
+    origins = ["https://jobs.example.com"]
+    async with running_console(api.server, auth="token", origins=origins) as console:
+        headers = name | said | {"Origin": "https://jobs.example.com"}
+        answer = await console.post("/api/login", {"token": ADMIN}, headers=headers)
+        assert answer.status == (204 if taken else 403), answer
+        cookie = answer.headers.get("Set-Cookie", "")
+        assert cookie.startswith("__Host-trainingjob-0=") is taken
+        if not taken:
+            assert "plain HTTP" in answer.json["error"]["message"]
+            assert cookie == ""
+
+
+@pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "http://localhost.evil.example"]
 )
 async def test_a_page_of_another_origin_changes_nothing(
