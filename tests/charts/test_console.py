@@ -181,6 +181,13 @@ def test_a_volume_for_one_node_is_the_operators_unless_the_values_put_both_there
     assert term["topologyKey"] == "kubernetes.io/hostname"
     operators = one(render(both), "Deployment")["spec"]["template"]["metadata"]["labels"]
     assert term["labelSelector"]["matchLabels"].items() <= operators.items()
+    # While the old one is there, the operator cannot take the volume to another node.
+    both["console"] |= {"replicas": 2}
+    objects = render(both)
+    spec = one(objects, "Deployment", part=CONSOLE)["spec"]
+    assert (spec["strategy"], spec["replicas"]) == ({"type": "Recreate"}, 1)
+    budgets = [each for each in objects if each["kind"] == "PodDisruptionBudget"]
+    assert CONSOLE not in [component(each) for each in budgets]
     # Where there is no volume, none is asked for.
     assert "log-volume" not in volumes({"console": {"archivedLogs": True}})
 

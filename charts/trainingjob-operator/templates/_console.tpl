@@ -24,6 +24,14 @@ ask for a right to them, and it has none.
 {{- end }}
 
 {{/*
+"true" if it has a volume that one node alone can have; else nothing. Beside an old one that holds the
+volume on its node, the operator and the new one would wait for each other on another.
+*/}}
+{{- define "trainingjob-operator.consoleIsAlone" -}}
+{{- if and (include "trainingjob-operator.consoleHasLogs" .) (ne .Values.logVolume.accessMode "ReadWriteMany") }}true{{ end }}
+{{- end }}
+
+{{/*
 Where the console reads history, as {url, secret, key}: secret and key of the token that it shows. An
 empty dict: nowhere.
 */}}
@@ -135,7 +143,7 @@ operator's.
 {{- define "trainingjob-operator.consoleAffinity" -}}
 {{- $same := dict "labelSelector" (dict "matchLabels" (include "trainingjob-operator.partSelectorLabels" (list . "console") | fromYaml)) "topologyKey" "kubernetes.io/hostname" }}
 {{- $affinity := dict "podAntiAffinity" (dict "preferredDuringSchedulingIgnoredDuringExecution" (list (dict "weight" 100 "podAffinityTerm" $same))) }}
-{{- if and (include "trainingjob-operator.consoleHasLogs" .) (ne .Values.logVolume.accessMode "ReadWriteMany") }}
+{{- if include "trainingjob-operator.consoleIsAlone" . }}
 {{- $operator := dict "labelSelector" (dict "matchLabels" (include "trainingjob-operator.selectorLabels" . | fromYaml)) "topologyKey" "kubernetes.io/hostname" }}
 {{- $affinity = dict "podAffinity" (dict "requiredDuringSchedulingIgnoredDuringExecution" (list $operator)) }}
 {{- end }}
