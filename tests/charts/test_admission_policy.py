@@ -209,6 +209,14 @@ def test_it_knows_the_claims_of_the_release(
     assert by_logs.endswith(f"in [{others}])")  # of the log volume jobs may have a directory
 
 
+def test_the_log_volume_is_nobodys_claim_also_where_it_is_called_like_the_records() -> None:
+    objects = render({"logVolume": {"existingClaim": "trainingjob-operator-records"}})
+    validations = one(objects, POLICY, PARTS)["spec"]["validations"]
+    # An empty list would be one of the claim '', which a job has that names none.
+    assert "claimName" not in str(validations)
+    assert judging(one(objects, POLICY, PARTS)["spec"], "app.kubernetes.io/instance")
+
+
 def test_it_knows_the_labels_of_the_release_by_any_name(major: Major) -> None:
     long = "n" * 60
     values: Values = {"nameOverride": long, "fullnameOverride": "short"}
