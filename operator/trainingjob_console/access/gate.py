@@ -5,11 +5,12 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
 from trainingjob_api.constants import GROUP, PLURAL_TRAINING_JOBS
 from trainingjob_console.access.caller import LOCAL_USER, Caller
-from trainingjob_console.access.cookie import is_token, read_token
-from trainingjob_console.access.origin import Origins, is_local, is_secure
+from trainingjob_console.access.cookie import is_token, read_token, set_token
+from trainingjob_console.access.origin import Origins, host_port, is_local, is_secure
 from trainingjob_console.access.reviews import Reviews, digest
 from trainingjob_console.errors import ForbiddenError, UnauthorizedError
 from trainingjob_console.jobs.filters import Visible
@@ -79,7 +80,13 @@ class Gate:
         """Return the token that came along, in a header or a cookie; empty: none."""
         if header := _bearer(connection):
             return header if is_token(header) else ""
-        return read_token(connection.cookies, secure=self.is_secure(connection))
+        return read_token(
+            connection.cookies, secure=self.is_secure(connection), port=_port(connection)
+        )
+
+    def set_token(self, connection: HTTPConnection, response: Response, token: str) -> None:
+        """Have the browser keep the token and send it from now on; empty: forget it."""
+        set_token(response, token, secure=self.is_secure(connection), port=_port(connection))
 
     def key_of(self, connection: HTTPConnection) -> str:
         """Return the `key` of the caller that this will turn out to be, if it is let in."""
@@ -222,6 +229,10 @@ class Gate:
 
     async def _may_list(self, caller: Caller, namespace: str) -> bool:
         return await self.may(caller, "list", PLURAL_TRAINING_JOBS, namespace, group=GROUP)
+
+
+def _port(connection: HTTPConnection) -> int:
+    return host_port(connection.headers.get("host", ""))
 
 
 def _bearer(connection: HTTPConnection) -> str:

@@ -1,5 +1,6 @@
 """The places that a request may come from: a page of another origin can send requests, with cookies."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
@@ -10,6 +11,8 @@ from trainingjob_console.errors import ForbiddenError
 from trainingjob_console.settings import Settings
 from trainingjob_web.listener import is_loopback
 
+_PORT: Final = re.compile(r":([0-9]{1,5})$", re.ASCII)
+_HTTP_PORT: Final = 80
 _TLS: Final = ("https", "wss")
 
 
@@ -82,3 +85,9 @@ def host_name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0]
+
+
+def host_port(host: str) -> int:
+    """Return the port in a `Host` header; without one, that of plain HTTP."""
+    found = _PORT.search(host)
+    return int(found[1]) if found else _HTTP_PORT

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from trainingjob_console.access.cookie import set_token
 from trainingjob_console.api.requests import answer, read_json
 from trainingjob_console.errors import BadRequestError, UnauthorizedError
 from trainingjob_console.jobs.summary import time_text
@@ -74,7 +73,7 @@ class SessionApi:
         token = token.strip()
         await gate.caller_of(token)
         response = Response(status_code=204)
-        set_token(response, token, secure=gate.is_secure(request))
+        gate.set_token(request, response, token)
         return response
 
     async def log_out(self, request: Request) -> Response:
@@ -84,7 +83,7 @@ class SessionApi:
         if token := gate.token_of(request):
             gate.log_out(token)
         response = Response(status_code=204)
-        set_token(response, "", secure=gate.is_secure(request))
+        gate.set_token(request, response, "")
         return response
 
 

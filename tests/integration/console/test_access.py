@@ -170,6 +170,43 @@ async def test_the_cookie_is_for_this_host_and_no_script(guarded: ConsoleUnderTe
     assert "plain HTTP" in refused.json["error"]["message"]
 
 
+@pytest.mark.usefixtures("guarded")  # the server knows its users
+async def test_two_consoles_on_ports_of_one_machine_have_two_log_ins(api: Api) -> None:
+    users = {"ada": ADMIN, "rita": READER}
+    async with (
+        running_console(api.server, auth="token") as first,
+        running_console(api.server, auth="token") as second,
+        # As browsers do, it sends a cookie to all ports of a host.
+        aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session,
+    ):
+        tabs = [ConsoleUnderTest(each.console, each.url, session) for each in (first, second)]
+        for tab, token in zip(tabs, users.values(), strict=True):
+            assert (await tab.post("/api/login", {"token": token})).status == 204
+        seen = [(await tab.get("/api/session")).json["user"]["name"] for tab in tabs]
+        assert seen == list(users)
+        assert (await tabs[0].post("/api/logout", {})).status == 204
+        shown = [(await tab.get("/api/session")).json["loginNeeded"] for tab in tabs]
+        assert shown == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("localhost", "trainingjob-80-0"),
+        ("localhost:8070", "trainingjob-8070-0"),
+        ("[::1]", "trainingjob-80-0"),
+        ("[::1]:8071", "trainingjob-8071-0"),
+        ("localhost:8070;a=b", "trainingjob-80-0"),
+    ],
+)
+async def test_the_cookie_over_plain_http_is_called_by_the_port(
+    guarded: ConsoleUnderTest, host: str, name: str
+) -> None:
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    answer = await guarded.post("/api/login", {"token": ADMIN}, headers=headers)
+    assert answer.headers["Set-Cookie"].startswith(f"{name}=")
+
+
 @pytest.mark.parametrize(
     ("forwarded", "taken"),
     [
