@@ -54,6 +54,7 @@ def streams_room(parts: Parts) -> Room:
     watch("samples", lambda: len(sampler.ring), lambda: sampler.ring.limit)
     watch("sweeps", lambda: len(sampler.sweeps), lambda: MAX_RUNS)
     watch("log_streams", lambda: len(logs.followers), lambda: logs.followers.limit)
+    watch("live_reads", lambda: len(logs.live.reads), lambda: logs.live.reads.limit)
     watch("first_errors", lambda: len(logs.errors), lambda: logs.errors.limit)
     watch("archive_reads", lambda: len(archives), lambda: archives.limit)
 

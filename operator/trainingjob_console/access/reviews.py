@@ -1,11 +1,13 @@
 """The API server's word on a token: who its owner is, and what it may do. Remembered for a while.
 
 Bound: 1,024 owners and 8,192 rights; apart from them 256 tokens that are nobody's, and 4,096 refused
-rights. The one that was used longest ago goes first. Of tokens only digests are kept.
+rights. The one that was used longest ago goes first. Of tokens only digests are kept. At most 64 tokens that
+nobody has asked about before are looked up, or wait for it.
 """
 
 import asyncio
 import hashlib
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +15,7 @@ from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.remembered import Remembered
 from trainingjob_console.errors import ApiServerError, BusyError, UnauthorizedError
 from trainingjob_console.kube.client import Kube, Object
+from trainingjob_console.places import Places
 
 MAX_OWNERS: Final = 1024
 MAX_UNKNOWN: Final = 256
@@ -24,6 +27,7 @@ REFUSED_S: Final = 5.0
 
 _AT_ONCE: Final = 16
 _UNKNOWN_AT_ONCE: Final = 4
+_UNKNOWN_WAITING: Final = 60
 _WHO: Final = (
     "authentication.k8s.io/v1",
     "SelfSubjectReview",
@@ -35,6 +39,7 @@ _MAY: Final = (
     "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
 )
 _UNAUTHORIZED: Final = 401
+_TOO_MANY: Final = "too many log-ins are being checked"
 
 
 def digest(token: str) -> str:
@@ -65,7 +70,7 @@ class Reviews:
         """
         self._kube: Final = kube
         self._at_once: Final = asyncio.Semaphore(_AT_ONCE)
-        self._unknown: Final = asyncio.Semaphore(_UNKNOWN_AT_ONCE)
+        self.unknown: Final = Places(_UNKNOWN_AT_ONCE, _UNKNOWN_WAITING)
         self.owners: Final[Remembered[str, Owner]] = Remembered(
             MAX_OWNERS, MAX_UNKNOWN, fresh_s=fresh_s, refused_s=refused_s
         )
@@ -132,9 +137,10 @@ class Reviews:
 
     async def _ask_owner(self, token: str, key: str) -> Owner | None:
         # A flood of tokens that are nobody's waits for itself, not users whose time is over.
-        places = self._at_once if key in self.owners.answers else self._unknown
+        known = key in self.owners.answers
+        place = self._at_once if known else self.unknown.take(key, _TOO_MANY)
         try:
-            status = await self._review(_WHO, token, places)
+            status = await self._review(_WHO, token, place)
         except UnauthorizedError:
             return None
         user = status.get("userInfo")
@@ -153,16 +159,16 @@ class Reviews:
         self,
         what: tuple[str, str, str],
         token: str,
-        places: asyncio.Semaphore,
+        place: AbstractAsyncContextManager[None],
         spec: Object | None = None,
     ) -> Object:
         version, kind, path = what
         body = {"apiVersion": version, "kind": kind} | ({"spec": spec} if spec else {})
         try:
-            async with asyncio.timeout(10), places:
+            async with asyncio.timeout(10), place:
                 answer = await self._kube.call("POST", path, token=token, body=body)
         except TimeoutError as error:
-            raise BusyError("too many log-ins are being checked", retry_after_s=5) from error
+            raise BusyError(_TOO_MANY, retry_after_s=5) from error
         except ApiServerError as error:
             if error.status == _UNAUTHORIZED:
                 raise UnauthorizedError("the API server does not know this token") from error

@@ -63,7 +63,7 @@ class LogsApi:
         caller, place, source = await self._opened(request)
         if source.kind == "live":
             log = await self._logs.pod_log(place, source)
-            window, size = await self._logs.live.window(log, caller.token, offset, limit)
+            window, size = await self._logs.live.window(log, caller, offset, limit)
             return answer(_as_json(window, size, growing=not log.ended))
         found = await self._archived(place, source, lambda a, b: window_of(a, b, offset, limit))
         if found is None:  # merged, and nothing is archived yet
@@ -86,7 +86,7 @@ class LogsApi:
         try:
             if source.kind == "live":
                 log = await self._logs.pod_log(place, source)
-                found = await self._logs.live.search(log, caller.token, pattern, start, limit)
+                found = await self._logs.live.search(log, caller, pattern, start, limit)
             else:
                 nothing = {"hits": [], "scanned": 0, "complete": True}
                 found = (

@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any, Final
 
+from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import BusyError, NotFoundError
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.logs.archive import Archive, Body
 from trainingjob_console.logs.pods import PodLog, open_log
 from trainingjob_console.logs.search import Search
 from trainingjob_console.logs.window import Window, WindowReader
+from trainingjob_console.places import Places
 
 SEARCH_S: Final = 5.0
 _CALL_S: Final = 20.0
@@ -89,52 +91,59 @@ class LiveReader:
     """
 
     def __init__(
-        self, kube: Kube, *, reads: int = 8, passing: int = 48, deadline_s: float = _CALL_S
+        self,
+        kube: Kube,
+        *,
+        reads: int = 8,
+        waiting: int = 56,
+        passing: int = 48,
+        deadline_s: float = _CALL_S,
     ) -> None:
         """Read nothing yet.
 
         Args:
             kube: the API server.
-            reads: logs that are read here at once; further ones wait, within the deadline.
-            passing: logs that are passed on at once; further ones wait for so long, too.
+            reads: logs that are read here at once; two of a user, if they are eight.
+            waiting: further ones that wait, within the deadline.
+            passing: logs that are passed on at once; further ones wait for as long as the deadline, too.
             deadline_s: seconds.
         """
         self._kube: Final = kube
-        self._reads: Final = asyncio.Semaphore(reads)
+        self.reads: Final = Places(reads, waiting)
         self._passing: Final = asyncio.Semaphore(passing)
         self._deadline_s: Final = deadline_s
 
     async def window(
-        self, log: PodLog, token: str | None, offset: int, limit: int
+        self, log: PodLog, caller: Caller, offset: int, limit: int
     ) -> tuple[Window, int]:
         """Return a window of a live log, and how long the log is by now.
 
         Raises:
-            RequestError: the log cannot be read, or not in time.
+            RequestError: the log cannot be read, or not in time; or too many are read already.
         """
-        async with self._in_time():
+        async with self._in_time(caller):
             if offset < 0:
                 size = 0
-                async with self._open(log, token) as parts:
+                async with self._open(log, caller.token) as parts:
                     async for part in parts:
                         size += len(part)
                 offset = max(size + offset, 0)
             reader = WindowReader(offset, limit)
-            async with self._open(log, token) as parts:
+            async with self._open(log, caller.token) as parts:
                 async for part in parts:
                     reader.feed(part)
         return reader.end(), reader.position
 
     async def search(
-        self, log: PodLog, token: str | None, pattern: "re.Pattern[bytes]", start: int, limit: int
+        self, log: PodLog, caller: Caller, pattern: "re.Pattern[bytes]", start: int, limit: int
     ) -> dict[str, Any]:
         """Search a live log from a line's beginning on, until the deadline.
 
         Raises:
-            RequestError: the log cannot be read, or not in time.
+            RequestError: the log cannot be read, or not in time; or too many are read already.
         """
         scan = _Scan(Search(pattern, limit=limit, start=start), start)
-        async with self._in_time(), self._open(log, token) as parts:
+        async with self._in_time(caller), self._open(log, caller.token) as parts:
             async for block in parts:
                 if not scan.goes_on_after(block):
                     return scan.result(complete=False)
@@ -161,9 +170,10 @@ class LiveReader:
             self._passing.release()
 
     @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
+    async def _in_time(self, caller: Caller) -> AsyncIterator[None]:
+        place = self.reads.take(caller.user, "too many logs are being read")
         try:
-            async with asyncio.timeout(self._deadline_s), self._reads:
+            async with asyncio.timeout(self._deadline_s), place:
                 yield
         except TimeoutError as error:
             raise BusyError(

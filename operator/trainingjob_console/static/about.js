@@ -11,10 +11,11 @@ const EVERY_MS = 15_000;
 // What the console calls its limits, in words; one that is not here is shown as it is called.
 const WORDS = {
   jobs: "Jobs of the cluster", jobs_bytes: "Memory of these jobs", sockets: "Open pages", queued_bytes: "Memory of what waits for pages",
-  connections: "HTTP connections", log_streams: "Logs that are followed", archive_reads: "Archived logs that are read", first_errors: "Logs whose first error is remembered",
+  connections: "HTTP connections", log_streams: "Logs that are followed", archive_reads: "Archived logs that are read", live_reads: "Logs of pods that are read",
+  first_errors: "Logs whose first error is remembered",
   samples: "Samples of the operators", sweeps: "Runs of the housekeeping", owners: "Log-ins that are remembered", rights: "Rights that are remembered",
   unknown_tokens: "Refused log-ins that are remembered", refused_rights: "Refused rights that are remembered",
-  long_works: "Lists that are being made", handshakes: "TLS handshakes",
+  long_works: "Lists that are being made", token_checks: "Log-ins that are being checked", handshakes: "TLS handshakes",
 };
 
 export function aboutPage(view, route, scope) {

@@ -65,6 +65,8 @@ class LogServer:
         refused: tokens that may read no log (403).
         unknown: tokens of nobody (401).
         silent: a log that was opened brings nothing.
+        asked: how often a log was asked for, followed or not, by token.
+        answers: set while the owners of tokens are told.
         opened: how often a log was opened to be followed, by token.
     """
 
@@ -77,6 +79,9 @@ class LogServer:
         self.logs = [PlayedLog() for _ in range(ranks)]
         self.refused: set[str] = set()
         self.unknown: set[str] = set()
+        self.asked: Counter[str] = Counter()
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.opened: Counter[str] = Counter()
         self.silent = False
         self.broken = 0
@@ -121,6 +126,7 @@ class LogServer:
 
     async def owner(self, request: web.Request) -> web.Response:
         """A SelfSubjectReview: each user has the name of its token."""
+        await self.answers.wait()
         return web.json_response({"status": {"userInfo": {"username": self.token(request)}}})
 
     async def review(self, request: web.Request) -> web.Response:
@@ -160,6 +166,7 @@ class LogServer:
         token = self.token(request)
         if token in self.refused:
             raise web.HTTPForbidden(text='{"message": "you may not read it"}')
+        self.asked[token] += 1
         query, log = request.query, self.logs[int(request.match_info["rank"])]
         self.opened[token] += "follow" in query
         since = query.get("sinceTime", "1970-01-01T00:00:00Z")

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.console.log_server import LogServer, log_server
+from tests.support.console.log_server import LogServer, log_server, user
+from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import BusyError, NotFoundError
 from trainingjob_console.logs.pods import PodLog, logs_of_job
 from trainingjob_console.logs.reading import LiveReader
+
+ANNA = user("anna")
 
 
 async def log_of(server: LogServer) -> PodLog:
@@ -37,9 +40,9 @@ async def test_a_log_that_does_not_come_in_time_is_a_503_that_says_so(tmp_path: 
         server.silent = True
         reader, log = LiveReader(server.kube, deadline_s=0.1), await log_of(server)
         for asked in (
-            reader.window(log, "anna", 0, 100),
-            reader.window(log, "anna", -5, 100),
-            reader.search(log, "anna", re.compile(b"x"), 0, 10),
+            reader.window(log, ANNA, 0, 100),
+            reader.window(log, ANNA, -5, 100),
+            reader.search(log, ANNA, re.compile(b"x"), 0, 10),
         ):
             with pytest.raises(BusyError, match=r"not read in 0\.1 s") as caught:
                 await asked
@@ -52,7 +55,7 @@ async def test_clients_that_stand_still_keep_no_window_waiting(tmp_path: Path) -
         reader = LiveReader(server.kube, reads=1, passing=1, deadline_s=5)
         log = await log_of(server)
         async with reader.passed_on(log, "anna"):
-            window, size = await reader.window(log, "anna", 0, 100)
+            window, size = await reader.window(log, ANNA, 0, 100)
             assert (window.text, size) == ("one\n", 4)
             impatient = LiveReader(server.kube, passing=0, deadline_s=0.05)
             with pytest.raises(BusyError, match="too many logs"):
@@ -63,4 +66,44 @@ async def test_a_container_that_has_not_begun_has_no_log(tmp_path: Path) -> None
     async with log_server(tmp_path) as server:
         server.logs[0].begun = False
         with pytest.raises(NotFoundError, match="not begun"):
-            await LiveReader(server.kube).window(await log_of(server), "anna", 0, 100)
+            await LiveReader(server.kube).window(await log_of(server), ANNA, 0, 100)
+
+
+async def test_reads_wait_in_a_line_that_has_an_end(tmp_path: Path) -> None:
+    async with log_server(tmp_path) as server:
+        await server.write("one\n")
+        server.silent = True
+        reader, log = LiveReader(server.kube, deadline_s=60), await log_of(server)
+        reads = [
+            asyncio.create_task(reader.window(log, user(f"user-{number}"), 0, 100))
+            for number in range(200)
+        ]
+        async with asyncio.timeout(30):
+            while sum(each.done() for each in reads) < 200 - 64:
+                await asyncio.sleep(0.01)
+        assert len(reader.reads) == 64
+        for each in reads:
+            each.cancel()
+        ended = await asyncio.gather(*reads, return_exceptions=True)
+        assert sum("too many logs" in str(each) for each in ended) == 200 - 64
+        assert len(reader.reads) == 0
+
+
+async def test_two_tokens_of_one_user_keep_no_other_user_waiting(tmp_path: Path) -> None:
+    async with log_server(tmp_path) as server:
+        await server.write("one\n")
+        server.silent = True
+        reader, log = LiveReader(server.kube, deadline_s=60), await log_of(server)
+        again = Caller("anna", token="again", key="again")
+        reads = [
+            asyncio.create_task(reader.window(log, caller, 0, 100))
+            for caller in [ANNA] * 6 + [again] * 6 + [user("ben")]
+        ]
+        async with asyncio.timeout(30):
+            while server.asked["ben"] < 1 or server.asked.total() < 3:
+                await asyncio.sleep(0.01)
+        assert (server.asked.total(), len(reader.reads)) == (3, 13)
+        for each in reads:
+            each.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
+        assert len(reader.reads) == 0
