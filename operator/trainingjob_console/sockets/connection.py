@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from trainingjob_console.errors import BusyError, RequestError
@@ -81,8 +83,10 @@ class Connection:
         self._begun: Final = self._clock()
         self._allowance = float(FRAMES_PER_S)
         self._allowed_at = self._begun
+        self._pinged_at = self._begun
         self._pong_due: float | None = None
         self._ping_due = self._begun + limits.ping
+        self._is_opening = False
 
     def wake(self) -> None:
         """Have the writer look again."""
@@ -161,7 +165,8 @@ class Connection:
 
     def _take_pong(self) -> None:
         if self._pong_due is not None:
-            self._pong_due, self._ping_due = None, self._clock() + self._limits.ping
+            self._pong_due = None
+            self._ping_due = self._clock() + self._limits.ping
             self._wake.set()
 
     async def _subscribe(self, asked: Subscribe) -> None:
@@ -170,13 +175,26 @@ class Connection:
                 raise BusyError("this id is in use", status=409, reason="Conflict")
             if len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
                 raise BusyError(f"a page has {MAX_SUBSCRIPTIONS} subscriptions at most")
-            async with asyncio.timeout(_OPEN_S):
-                self._subscriptions[asked.id] = await self._opener(self, asked)
+            with self._without_reading():
+                async with asyncio.timeout(_OPEN_S):
+                    self._subscriptions[asked.id] = await self._opener(self, asked)
             self.wake()
         except RequestError as error:
             self._refuse(asked.id, error.reason, str(error))
         except TimeoutError:
             self._refuse(asked.id, "Timeout", "the API server does not answer; try again")
+
+    @contextmanager
+    def _without_reading(self) -> Iterator[None]:
+        """Do not count this time against the client: its pong may be here, and wait to be read."""
+        self._is_opening, begun = True, self._clock()
+        try:
+            yield
+        finally:
+            self._is_opening = False
+            if self._pong_due is not None:
+                self._pong_due += self._clock() - max(begun, self._pinged_at)
+            self.wake()
 
     def _refuse(self, number: int, reason: str, message: str) -> None:
         self._say(frames.frame("error", number, reason=reason, message=message))
@@ -206,7 +224,7 @@ class Connection:
             if text is not None:
                 await self._send(text)
                 continue
-            due = self._pong_due if self._pong_due is not None else self._ping_due
+            due = self._due()
             try:
                 async with asyncio.timeout(min(max(due - now, 0.0), pause)):
                     await self._wake.wait()
@@ -216,11 +234,18 @@ class Connection:
     def _check_times(self, now: float) -> None:
         if now - self._begun > self._limits.age:
             raise EndedError(1008, "age")
-        if self._pong_due is not None and now >= self._pong_due:
+        if now < self._due():
+            return
+        if self._pong_due is not None:
             raise EndedError(1011, "no-pong")
-        if self._pong_due is None and now >= self._ping_due:
-            self._pong_due = now + self._limits.pong
-            self._control.append(frames.PING)
+        self._pinged_at, self._pong_due = now, now + self._limits.pong
+        self._control.append(frames.PING)
+
+    def _due(self) -> float:
+        """Return when the next ping is due, or the answer to the last; never while nothing is read."""
+        if self._pong_due is None:
+            return self._ping_due
+        return self._pong_due if not self._is_opening else math.inf
 
     def _next(self, now: float) -> tuple[str | None, float]:
         """Return the next frame, or how long to wait for one; no subscription waits for another."""

@@ -28,13 +28,20 @@ Follow = Callable[[LogRing, int], Coroutine[Any, Any, str]]
 
 
 class PlayedGate:
-    """Everybody is the user that the path names, with the rights that the test sets."""
+    """Everybody is the user that the path names, with the rights that the test sets.
+
+    Attributes:
+        answers: set while it says who somebody is.
+        tells: set while it says which namespaces somebody may see.
+    """
 
     def __init__(self) -> None:
         self.refused: set[str] = set()
         self.namespaces: set[str] | None = None
         self.answers = asyncio.Event()
         self.answers.set()
+        self.tells = asyncio.Event()
+        self.tells.set()
         self.asked = 0
         self.log_out: Callable[[str], None] = lambda key: None
 
@@ -65,6 +72,7 @@ class PlayedGate:
     async def namespaces_of(
         self, caller: Caller, namespace: str = "", *, more: Collection[str] = ()
     ) -> frozenset[str] | None:
+        await self.tells.wait()
         return None if self.namespaces is None else frozenset(self.namespaces)
 
 

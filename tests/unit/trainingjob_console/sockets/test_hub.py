@@ -173,6 +173,25 @@ async def test_a_client_that_answers_no_ping_is_closed_and_one_that_does_lives()
         living.close()
 
 
+async def test_a_subscription_that_takes_long_to_open_is_no_missing_pong() -> None:
+    async with running_hub(Limits(ping=0.2, pong=1.0)) as running, asyncio.timeout(30):
+        page = await RawSocket.connect(running.port)
+        running.gate.tells.clear()
+        for number in range(1, 4):
+            await page.send({**JOBS, "id": number, "position": running.index.position})
+        await page.receive_kind("ping")
+        await page.send({"type": "pong"})
+        with pytest.raises(TimeoutError):  # neither its end, nor the next ping
+            await page.receive(timeout_s=1.5)
+        running.gate.tells.set()
+        for _ in range(3):
+            await page.receive_kind("ping")
+            await page.send({"type": "pong"})
+        assert len(running.hub.topics) == 1  # one list, for all three
+        page.close()
+        await until(lambda: nothing_is_left(running))
+
+
 async def test_rights_that_are_taken_away_end_lists_and_sockets() -> None:
     async with running_hub(QUICK) as running:
         running.index.put(played_job("1", namespace="a"))
