@@ -15,6 +15,7 @@ from trainingjob_console.answers import failure, refuse
 from trainingjob_console.errors import RequestError
 from trainingjob_console.metrics import Metrics
 from trainingjob_console.probes import probe_routes
+from trainingjob_console.running import Running
 from trainingjob_console.security import SecurityHeaders
 from trainingjob_console.static_files import StaticFiles
 from trainingjob_web.measured import Measured
@@ -41,8 +42,10 @@ def create_app(
         routes=[*probe_routes(is_ready), *routes, *files.routes()],
         exception_handlers=_handlers(),
     )
+    running = Running(app)
+    metrics.watch_bound("running_requests", lambda: len(running), lambda: running.limit)
     # Around all of it: the answer to a fault of ours carries the headers, too.
-    return SecurityHeaders(Measured(app, metrics.count_answer))
+    return SecurityHeaders(Measured(running, metrics.count_answer))
 
 
 def create_metrics_app(metrics: Metrics, is_ready: Callable[[], str]) -> ASGIApp:
