@@ -12,6 +12,7 @@
     - MediaTypeError       415: the body is not JSON
     - BusyError            503: a limit is reached; ask again after `retry_after_s`
     - ApiServerError       the API server's own refusal, or 503: it did not answer
+      + AnswerTooLargeError  503: its answer is larger than one may be
 """
 
 from typing import ClassVar
@@ -116,3 +117,7 @@ class ApiServerError(RequestError):
         super().__init__(message, status=status, reason=reason)
         self.answered = status > 0
         self.detail = detail
+
+
+class AnswerTooLargeError(ApiServerError):
+    """The answer is larger than one may be: fewer objects are to be asked for."""

@@ -14,7 +14,8 @@ from typing import Final
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.remembered import Remembered
 from trainingjob_console.errors import ApiServerError, BusyError, UnauthorizedError
-from trainingjob_console.kube.client import Kube, Object
+from trainingjob_console.kube.bodies import Object
+from trainingjob_console.kube.client import Kube
 from trainingjob_console.places import Places
 
 MAX_OWNERS: Final = 1024

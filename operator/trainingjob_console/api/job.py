@@ -1,6 +1,8 @@
 """`/api/jobs/{uid}`: one job in full, with the user's own rights, or what its record has of it."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
 from typing import Final
 from urllib.parse import quote
 
@@ -15,11 +17,18 @@ from trainingjob_console.errors import ApiServerError, BusyError, NotFoundError
 from trainingjob_console.jobs import one_job
 from trainingjob_console.jobs.feed import jobs_path
 from trainingjob_console.jobs.history import row_of
-from trainingjob_console.jobs.summary import Object, Summary, as_dict, as_dicts, as_text, summarize
+from trainingjob_console.jobs.summary import Object, Summary, as_text
+from trainingjob_console.kube.pages import pages
 from trainingjob_console.parts import Parts, Room
+from trainingjob_console.places import Places
 
 _MAX_UID: Final = 64
-_MAX_ITEMS: Final = "1000"
+_MAX_ITEMS: Final = 4096
+"""Pods of a job, and events, that are looked at: the pods of an attempt are a quarter of it at most."""
+
+_AT_ONCE: Final = 4
+_MAX_WAITING: Final = 60
+_CALL_S: Final = 20.0
 _REFUSED: Final = frozenset({403, 404})
 _NOT_LISTED: Final = "the console has just begun, and has not listed all jobs yet: try again"
 _ABSENT: Final = "there is no such job, neither in the cluster nor among the records you may see"
@@ -30,6 +39,12 @@ class JobApi:
 
     def __init__(self, parts: Parts) -> None:
         self._parts: Final = parts
+        self._places: Final = Places(_AT_ONCE, _MAX_WAITING)
+        parts.metrics.watch_bound(
+            "job_reads", lambda: len(self._places), lambda: self._places.limit
+        )
+        large = parts.kube.bodies
+        parts.metrics.watch_bound("large_answers", lambda: len(large), lambda: large.limit)
 
     def room(self) -> Room:
         """Return its routes."""
@@ -51,30 +66,40 @@ class JobApi:
         if not (await self._parts.gate.visible(caller, job.namespace))(job.namespace):
             return None
         try:
-            raw = await self._parts.kube.call(
-                "GET", jobs_path(job.namespace, job.name), token=caller.token
-            )
+            async with (
+                asyncio.timeout(_CALL_S),
+                self._places.take(caller.user, "too many jobs are being read"),
+            ):
+                found = await self._read(caller, job)
+        except TimeoutError as error:
+            raise BusyError("too many jobs are being read: try again", retry_after_s=5) from error
         except ApiServerError as error:
             if error.status in _REFUSED:
                 return None
             raise
-        if as_text(as_dict(raw.get("metadata")).get("uid")) != job.uid:
+        if found["uid"] != job.uid:
             return None
-        pods, events, rights = await asyncio.gather(
-            self._pods(caller, job), self._events(caller, job), self._rights(caller, job.namespace)
-        )
-        manifest = await asyncio.to_thread(one_job.manifest, raw)
+        pods, rights = found["pods"], await self._rights(caller, job.namespace)
         return {
-            "row": (summarize(raw) or job).row(),
-            "conditions": one_job.conditions(raw),
-            "attempts": one_job.attempts(raw, pods),
+            "row": (found["summary"] or job).row(),
+            "attempts": one_job.attempts(found["current"], pods),
             "ranks": one_job.ranks(pods),
-            "events": one_job.events(events),
-            "manifest": manifest,
-            "files": one_job.files(raw, self._parts.settings.log_max_age),
+            "events": found["events"],
             "record": {"state": job.record} if job.record else None,
             "rights": rights,
+            **found["parts"],
         }
+
+    async def _read(self, caller: Caller, job: Summary) -> Object:
+        """Read the job's object, its pods and its events; of each what is shown is kept."""
+        max_age_s = self._parts.settings.log_max_age
+        found, _ = await self._parts.kube.read(
+            jobs_path(job.namespace, job.name),
+            lambda raw: one_job.of_job(raw, max_age_s),
+            token=caller.token,
+        )
+        pods, events = await asyncio.gather(self._pods(caller, job), self._events(caller, job))
+        return found | {"pods": pods, "events": events}
 
     async def _past(self, caller: Caller, uid: str) -> Object:
         record = await self._parts.history.record(uid)
@@ -91,28 +116,43 @@ class JobApi:
         return {"row": row_of(record), **parts, "rights": rights | gone}
 
     async def _pods(self, caller: Caller, job: Summary) -> list[Object]:
-        selector = f"{constants.LABEL_JOB_UID}={job.uid}"
-        return await self._items(
-            caller, f"/api/v1/namespaces/{quote(job.namespace)}/pods", labelSelector=selector
-        )
+        selector = {"labelSelector": f"{constants.LABEL_JOB_UID}={job.uid}"}
+        return await self._items(caller, job, "pods", one_job.of_pod, selector)
 
     async def _events(self, caller: Caller, job: Summary) -> list[Object]:
-        selector = f"involvedObject.uid={job.uid}"
+        selector = {"fieldSelector": f"involvedObject.uid={job.uid}"}
         return await self._items(
-            caller, f"/api/v1/namespaces/{quote(job.namespace)}/events", fieldSelector=selector
+            caller, job, "events", one_job.of_event, selector, keep=one_job.events
         )
 
-    async def _items(self, caller: Caller, path: str, **query: str) -> list[Object]:
+    async def _items(
+        self,
+        caller: Caller,
+        job: Summary,
+        resource: str,
+        make: Callable[[Object], Object],
+        query: dict[str, str],
+        *,
+        keep: Callable[[list[Object]], list[Object]] = list,
+    ) -> list[Object]:
         """Return a list, empty if the user may not see it: the rest of the page is worth showing."""
+        path = f"/api/v1/namespaces/{quote(job.namespace)}/{resource}"
+        found: list[Object] = []
+        seen = 0
         try:
-            found = await self._parts.kube.call(
-                "GET", path, token=caller.token, query=query | {"limit": _MAX_ITEMS}
-            )
+            async with aclosing(
+                pages(self._parts.kube, path, make, token=caller.token, query=query)
+            ) as parts:
+                async for part in parts:
+                    found = keep(found + part.items)
+                    seen += len(part.items)
+                    if seen >= _MAX_ITEMS:
+                        break
         except ApiServerError as error:
             if error.status in _REFUSED:
                 return []
             raise
-        return as_dicts(found.get("items"))
+        return found
 
     async def _rights(self, caller: Caller, namespace: str) -> Object:
         may = self._parts.gate.may

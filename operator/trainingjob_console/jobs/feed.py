@@ -8,7 +8,7 @@ from typing import Final
 from trainingjob_api.constants import API_VERSION, PLURAL_TRAINING_JOBS
 from trainingjob_console.errors import ApiServerError
 from trainingjob_console.jobs.index import JobIndex
-from trainingjob_console.jobs.summary import summarize
+from trainingjob_console.jobs.summary import Summary, summarize
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.kube.watch import Broken, Changed, Page, follow
 
@@ -51,7 +51,7 @@ class JobFeed:
 
     async def _follow(self, namespace: str) -> None:
         listed: set[str] = set()
-        async for event in follow(self._kube, jobs_path(namespace)):
+        async for event in follow(self._kube, jobs_path(namespace), summarize):
             if isinstance(event, Broken):
                 if namespace not in self._errors:
                     _logger.warning("jobs cannot be followed: %s", _words(event.error))
@@ -70,10 +70,10 @@ class JobFeed:
             else:
                 self._take_change(event)
 
-    async def _take_page(self, page: Page) -> set[str]:
+    async def _take_page(self, page: Page[Summary | None]) -> set[str]:
         found: set[str] = set()
-        for number, raw in enumerate(page.objects, start=1):
-            if (job := summarize(raw)) is not None:
+        for number, job in enumerate(page.items, start=1):
+            if job is not None:
                 self._index.put(job)
                 found.add(job.uid)
             if not number % _AT_ONCE:  # each change is held against the filters of all pages

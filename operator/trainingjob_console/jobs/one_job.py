@@ -14,6 +14,7 @@ from trainingjob_console.jobs.summary import (
     as_number,
     as_seconds,
     as_text,
+    summarize,
     time_text,
 )
 
@@ -47,20 +48,51 @@ def conditions(job: Object) -> list[Object]:
     )
 
 
+def of_job(job: Object, max_age_s: float) -> Object:
+    """Return what a page shows of the object alone, and what `attempts` needs. Slow for large ones.
+
+    Args:
+        job: the object.
+        max_age_s: seconds without a change after which the operator removes files.
+    """
+    return {
+        "uid": as_text(as_dict(job.get("metadata")).get("uid")),
+        "summary": summarize(job),
+        "current": _current(as_dict(job.get("status"))),
+        "parts": {
+            "conditions": conditions(job),
+            "manifest": manifest(job),
+            "files": files(job, max_age_s),
+        },
+    }
+
+
+def of_pod(pod: Object) -> Object:
+    """Return what is kept of a pod: the row of its rank, and its attempt."""
+    return {"attempt": _label(pod, constants.LABEL_ATTEMPT), "row": _rank(pod)}
+
+
 def ranks(pods: list[Object]) -> list[Object]:
-    """Return the ranks of the newest attempt of which there are pods, in order."""
-    newest = max((_label(pod, constants.LABEL_ATTEMPT) for pod in pods), default=0)
-    of_attempt = [pod for pod in pods if _label(pod, constants.LABEL_ATTEMPT) == newest]
-    return sorted((_rank(pod) for pod in of_attempt), key=lambda rank: rank["rank"])[:MAX_RANKS]
+    """Return the ranks of the newest attempt of which there are pods, in order.
+
+    Args:
+        pods: as `of_pod` returns them.
+    """
+    newest = max((pod["attempt"] for pod in pods), default=0)
+    of_attempt = [pod["row"] for pod in pods if pod["attempt"] == newest]
+    return sorted(of_attempt, key=lambda rank: int(rank["rank"]))[:MAX_RANKS]
 
 
-def attempts(job: Object, pods: list[Object]) -> list[Object]:
-    """Return the attempts that are known: those with pods, and the one that status speaks of."""
-    status = as_dict(job.get("status"))
+def attempts(current: Object | None, pods: list[Object]) -> list[Object]:
+    """Return the attempts that are known: those with pods, and the one that status speaks of.
+
+    Args:
+        current: as `of_job` returns it.
+        pods: as `of_pod` returns them.
+    """
     found: dict[int, Object] = {}
     for pod in pods:
-        number = _label(pod, constants.LABEL_ATTEMPT)
-        rank = _rank(pod)
+        number, rank = pod["attempt"], pod["row"]
         entry = found.setdefault(
             number, {"attempt": number, "from": None, "to": None, "outcome": None}
         )
@@ -69,38 +101,53 @@ def attempts(job: Object, pods: list[Object]) -> list[Object]:
         entry["to"] = max(filter(None, (entry["to"], ended)), default=None)
         if rank["state"] == "Failed":
             entry["outcome"] = "Failed"
-    current = as_count(status.get("attempt"))
-    if status:
-        entry = found.setdefault(current, {"attempt": current, "from": None, "to": None})
-        entry["from"] = (
-            as_text(status.get("attemptStartTime"))
-            or entry["from"]
-            or as_text(status.get("startTime"))
-            or None
-        )
-        entry["to"] = as_text(status.get("completionTime")) or None
-        entry["outcome"] = as_text(status.get("phase")) or None
+    if current is not None:
+        entry = found.setdefault(current["attempt"], {"from": None})
+        begun = current["from"] or entry["from"] or current["jobFrom"]
+        found[current["attempt"]] = {
+            "attempt": current["attempt"],
+            "from": begun or None,
+            "to": current["to"],
+            "outcome": current["outcome"],
+        }
     return [found[number] for number in sorted(found)]
 
 
+def _current(status: Object) -> Object | None:
+    """Return what the status says of the newest attempt; None: nothing yet."""
+    if not status:
+        return None
+    return {
+        "attempt": as_count(status.get("attempt")),
+        "from": as_text(status.get("attemptStartTime")),
+        "jobFrom": as_text(status.get("startTime")),
+        "to": as_text(status.get("completionTime")) or None,
+        "outcome": as_text(status.get("phase")) or None,
+    }
+
+
+def of_event(event: Object) -> Object:
+    """Return what is shown of an event."""
+    about = as_dict(event.get("involvedObject"))
+    return {
+        "time": as_text(event.get("lastTimestamp"))
+        or as_text(event.get("eventTime"))
+        or as_text(as_dict(event.get("metadata")).get("creationTimestamp")),
+        "type": as_text(event.get("type")),
+        "reason": as_text(event.get("reason")),
+        "message": as_text(event.get("message"), 1024),
+        "object": "/".join(as_text(about.get(name)) for name in ("kind", "name")),
+        "count": as_count(event.get("count"), 1),
+    }
+
+
 def events(items: list[Object]) -> list[Object]:
-    """Return the newest events, the oldest of them first."""
-    shown = [
-        {
-            "time": as_text(each.get("lastTimestamp"))
-            or as_text(each.get("eventTime"))
-            or as_text(as_dict(each.get("metadata")).get("creationTimestamp")),
-            "type": as_text(each.get("type")),
-            "reason": as_text(each.get("reason")),
-            "message": as_text(each.get("message"), 1024),
-            "object": "/".join(
-                as_text(as_dict(each.get("involvedObject")).get(name)) for name in ("kind", "name")
-            ),
-            "count": as_count(each.get("count"), 1),
-        }
-        for each in items
-    ]
-    return sorted(shown, key=lambda each: str(each["time"]))[-MAX_EVENTS:]
+    """Return the newest events, the oldest of them first.
+
+    Args:
+        items: as `of_event` returns them.
+    """
+    return sorted(items, key=lambda each: str(each["time"]))[-MAX_EVENTS:]
 
 
 def files(job: Object, max_age_s: float) -> Object | None:

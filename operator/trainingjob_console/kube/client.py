@@ -1,33 +1,31 @@
 """Calls of the API server: a deadline and a limit of bytes on each, and every failure in one form."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, Literal
+from typing import Final, Literal, TypeVar
 
 import aiohttp
 
 from trainingjob_console.errors import ApiServerError, BusyError
+from trainingjob_console.kube.bodies import Bodies, Object
 from trainingjob_console.kube.credentials import Account
 
-Object = dict[str, Any]
+T = TypeVar("T")
 
-_CONNECTIONS: Final = 64
-"""Connections for calls, beside those of logs: a call beyond it waits, within its deadline."""
+CALLS: Final = 64
+"""Calls at once in the names of users, and likewise in the console's own; a further one waits, within
+its deadline."""
 
 MAX_LOGS: Final = 320
 """Answers that are logs, open at once."""
 
 _CALL_S: Final = 10.0
 _CONNECT_S: Final = 5.0
-MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of an answer: a page of 500 jobs is smaller as a rule; a larger answer is refused."""
-
-_PIECE: Final = 64 * 1024
+_MAX_REFUSAL: Final = 64 * 1024
 _MAX_MESSAGE: Final = 1000
 
-
-_Use = Literal["own", "user", "watch"]
+_Use = Literal["own", "user", "own logs", "user logs", "watch"]
 
 
 class Kube:
@@ -35,6 +33,9 @@ class Kube:
 
     `token=None` is the console's own account everywhere here; any text is a user's token, which
     goes on connections that show no certificate of the console's.
+
+    Attributes:
+        bodies: reads the answers, but for logs and watches.
     """
 
     def __init__(self, account: Account, *, max_logs: int = MAX_LOGS) -> None:
@@ -48,6 +49,7 @@ class Kube:
         self._sessions: dict[_Use, aiohttp.ClientSession] = {}
         self.max_logs: Final = max_logs
         self.open_logs = 0
+        self.bodies: Final = Bodies()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -65,26 +67,70 @@ class Kube:
         body: object = None,
         content_type: str = "application/json",
     ) -> Object:
-        """Return the answer to one call.
+        """Return the answer to one call, which is one object.
 
         Raises:
             ApiServerError: it was refused, or not answered in ten seconds.
+            BusyError: too many large answers are being read.
         """
         data = None if body is None else json.dumps(body).encode()
-        headers = self._headers(token) | ({"Content-Type": content_type} if data else {})
+        headers = {"Content-Type": content_type} if data else {}
+        found, _ = await self._ask(
+            method, path, _whole, token=token, query=query, data=data, headers=headers
+        )
+        return found
+
+    async def read(
+        self,
+        path: str,
+        make: Callable[[Object], T],
+        *,
+        token: str | None,
+        query: Mapping[str, str] | None = None,
+        most: int | None = None,
+    ) -> tuple[T, int]:
+        """Return what is made of the answer to a GET, and what that weighed.
+
+        Args:
+            path: of the GET.
+            make: makes of the answer what is kept of it; it may be called in a thread.
+            token: the user's; None: the console's own account.
+            query: its parameters.
+            most: what the answer may weigh; None: it is one object.
+
+        Raises:
+            AnswerTooLargeError: it weighs more.
+            ApiServerError: it was refused, or not answered in ten seconds.
+            BusyError: too many large answers are being read.
+        """
+        return await self._ask("GET", path, make, token=token, query=query, most=most)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        make: Callable[[Object], T],
+        *,
+        token: str | None,
+        query: Mapping[str, str] | None,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        most: int | None = None,
+    ) -> tuple[T, int]:
         try:
             async with self._session("own" if token is None else "user").request(
                 method,
                 self._account.server + path,
                 params=query,
                 data=data,
-                headers=headers,
+                headers={**self._headers(token), **(headers or {})},
                 allow_redirects=False,
             ) as response:
-                answer = await _read(response)
+                if not response.ok:
+                    raise await _refusal(response)
+                return await self.bodies.read(response, make, most)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise _unanswered(error) from error
-        return answer
 
     def watch(
         self, path: str, *, query: Mapping[str, str], idle_s: float
@@ -122,7 +168,7 @@ class Kube:
                 f"{self.max_logs} logs are being read, which is the limit: try again",
                 retry_after_s=5,
             )
-        use: _Use = "own" if token is None else "user"
+        use: _Use = "own logs" if token is None else "user logs"
         self.open_logs += 1
         try:
             async with self._stream(
@@ -152,8 +198,9 @@ class Kube:
                 allow_redirects=False,
             ) as response:
                 if response.status != 200:  # noqa: PLR2004 - anything else is no stream
-                    await _read(response)
-                    raise ApiServerError("the API server sends no stream")
+                    if response.ok:
+                        raise ApiServerError("the API server sends no stream")
+                    raise await _refusal(response)
                 try:
                     yield response
                 finally:
@@ -169,12 +216,19 @@ class Kube:
 
     def _session(self, use: _Use) -> aiohttp.ClientSession:
         if use not in self._sessions:
+            of_user = use in ("user", "user logs")
             self._sessions[use] = aiohttp.ClientSession(
-                headers={"Accept": "application/json", "User-Agent": "trainingjob-console"},
+                headers={
+                    "Accept": "application/json",
+                    # A few bytes of a compressed body can be many MiB, before anything counts them.
+                    "Accept-Encoding": "identity",
+                    "User-Agent": "trainingjob-console",
+                },
                 connector=aiohttp.TCPConnector(
-                    ssl=self._account.tls(with_certificate=use != "user") or True,
-                    # Watches: one for each namespace of the settings, and never one less.
-                    limit=0 if use == "watch" else _CONNECTIONS + self.max_logs,
+                    ssl=self._account.tls(with_certificate=not of_user) or True,
+                    # Logs are counted as they are opened. Watches: one for each namespace of the
+                    # settings, and never one less.
+                    limit=CALLS if use in ("own", "user") else 0,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=_CALL_S, sock_connect=_CONNECT_S),
@@ -182,22 +236,22 @@ class Kube:
         return self._sessions[use]
 
 
-async def _read(response: aiohttp.ClientResponse) -> Object:
+def _whole(answer: Object) -> Object:
+    return answer
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> ApiServerError:
     body = bytearray()
-    async for piece in response.content.iter_chunked(_PIECE):
+    while len(body) < _MAX_REFUSAL and (piece := await response.content.readany()):
         body += piece
-        if len(body) > MAX_ANSWER_BYTES:
-            raise ApiServerError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
     try:
         answer = json.loads(body)
     except ValueError:
         answer = {"message": body[:_MAX_MESSAGE].decode("utf-8", "replace")}
     if not isinstance(answer, dict):
         answer = {}
-    if response.ok:
-        return answer
     message = answer.get("message")
-    raise ApiServerError(
+    return ApiServerError(
         str(message)[:_MAX_MESSAGE] if message else f"the API server answers {response.status}",
         status=response.status if response.status >= 400 else 502,  # noqa: PLR2004 - no error
         reason=str(answer.get("reason") or "Unknown")[:64],

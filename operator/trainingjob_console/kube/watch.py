@@ -3,23 +3,22 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Final, Literal
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import aiohttp
 
-from trainingjob_console.errors import ApiServerError
-from trainingjob_console.kube.client import Kube, Object
+from trainingjob_console.errors import ApiServerError, BusyError
+from trainingjob_console.kube.bodies import Object
+from trainingjob_console.kube.client import Kube
+from trainingjob_console.kube.pages import pages
 from trainingjob_web.lines import LineTooLongError, lines_of
 
-PAGE: Final = 250
-"""Objects of a page: 250 of the largest that etcd takes would be more than an answer may hold, and
-then the page is asked for again in a smaller size."""
+T = TypeVar("T")
 
-_SMALLEST_PAGE: Final = 5
 _WATCH_S: Final = 300
 _IDLE_S: Final = 330.0
 _LASTING_S: Final = 5.0
@@ -33,10 +32,10 @@ _LIST_ANEW: Final = (403, 404, _GONE)
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Objects of a complete list; `first` and `last` say where in it."""
+class Page(Generic[T]):
+    """A part of a complete list: what was made of each object; `first` and `last` say where in it."""
 
-    objects: list[Object]
+    items: list[T]
     first: bool
     last: bool
 
@@ -56,22 +55,22 @@ class Broken:
     error: ApiServerError
 
 
-Event = Page | Changed | Broken
-
-
-async def follow(kube: Kube, path: str) -> AsyncGenerator[Event]:
+async def follow(
+    kube: Kube, path: str, make: Callable[[Object], T]
+) -> AsyncGenerator[Page[T] | Changed | Broken]:
     """Yield pages of a list, then changes; a list again when the server has forgotten the place.
 
     Args:
         kube: asked with the console's own account.
         path: of the collection.
+        make: makes of each listed object what is kept of it; it may be called in a thread.
     """
     version, delay = "", _BACKOFF_S[0]
     while True:
         try:
             if not version:
-                async with aclosing(_list(kube, path)) as pages:
-                    async for page, at in pages:
+                async with aclosing(_list(kube, path, make)) as listed:
+                    async for page, at in listed:
                         yield page
                         # Of a whole list only: what is beyond a page would be missed, or kept, for ever.
                         version = at if page.last else ""
@@ -95,25 +94,17 @@ async def follow(kube: Kube, path: str) -> AsyncGenerator[Event]:
         delay = min(delay * 2, _BACKOFF_S[1])
 
 
-async def _list(kube: Kube, path: str) -> AsyncGenerator[tuple[Page, str]]:
-    size, place, first = PAGE, "", True
-    while True:
-        query = {"limit": str(size)} | ({"continue": place} if place else {})
-        try:
-            answer = await kube.call("GET", path, token=None, query=query)
-        except ApiServerError as error:
-            # Only an answer that is too large names no status, and comes from a server that answers.
-            if "larger than" in str(error) and size > _SMALLEST_PAGE:
-                size = max(size // 4, _SMALLEST_PAGE)
-                continue
-            raise
-        metadata = answer.get("metadata") or {}
-        place = str(metadata.get("continue") or "")
-        objects = [item for item in answer.get("items") or () if isinstance(item, dict)]
-        yield Page(objects, first, not place), str(metadata.get("resourceVersion") or "")
-        first = False
-        if not place:
-            return
+async def _list(
+    kube: Kube, path: str, make: Callable[[Object], T]
+) -> AsyncGenerator[tuple[Page[T], str]]:
+    first = True
+    try:
+        async with aclosing(pages(kube, path, make, token=None)) as parts:
+            async for part in parts:
+                yield Page(part.items, first, part.last), part.version
+                first = False
+    except BusyError as error:
+        raise ApiServerError(str(error)) from error
 
 
 async def _changes(kube: Kube, path: str, version: str) -> AsyncGenerator[Object]:

@@ -1,19 +1,20 @@
 """The pods of a job and their logs, asked for with the token of the user who reads."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 from trainingjob_api import constants
 from trainingjob_console.errors import ApiServerError
 from trainingjob_console.jobs.summary import as_dict, as_dicts, as_text
 from trainingjob_console.kube.client import Kube
+from trainingjob_console.kube.pages import pages
 
 MAIN: Final = "main"
 """The name of the container whose log is the rank's, in the ids of sources."""
 
-_PAGE: Final = 250
 _MAX_PODS: Final = 4096
 _IDLE_S: Final = 3600.0
 _READ_S: Final = 20.0
@@ -55,23 +56,21 @@ async def logs_of_job(kube: Kube, token: str | None, namespace: str, uid: str) -
 
     Raises:
         ApiServerError: the pods cannot be listed.
+        BusyError: too many large answers are being read.
     """
     newest: dict[tuple[int, str], PodLog] = {}
-    place = ""
-    for _ in range(_MAX_PODS // _PAGE):
-        query = {"labelSelector": f"{constants.LABEL_JOB_UID}={uid}", "limit": str(_PAGE)}
-        query |= {"continue": place} if place else {}
-        answer = await kube.call(
-            "GET", f"/api/v1/namespaces/{namespace}/pods", token=token, query=query
-        )
-        for raw in as_dicts(answer.get("items")):
-            for found in logs_of_pod(raw):
+    seen = 0
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    query = {"labelSelector": f"{constants.LABEL_JOB_UID}={uid}"}
+    async with aclosing(pages(kube, path, logs_of_pod, token=token, query=query)) as parts:
+        async for part in parts:
+            for found in chain.from_iterable(part.items):
                 known = newest.get((found.rank, found.called))
                 if known is None or known.attempt <= found.attempt:
                     newest[found.rank, found.called] = found
-        place = as_text(as_dict(answer.get("metadata")).get("continue"), 4096)
-        if not place:
-            break
+            seen += len(part.items)
+            if seen >= _MAX_PODS:
+                break
     return [newest[key] for key in sorted(newest)]
 
 
@@ -121,12 +120,12 @@ async def state_of(kube: Kube, token: str | None, log: PodLog) -> PodLog | None:
         ApiServerError: the pod cannot be read.
     """
     try:
-        raw = await kube.call("GET", log.path, token=token)
+        logs, _ = await kube.read(log.path, logs_of_pod, token=token)
     except ApiServerError as error:
         if error.status == _NOT_FOUND:
             return None
         raise
-    found = (each for each in logs_of_pod(raw) if each.uid == log.uid)
+    found = (each for each in logs if each.uid == log.uid)
     return next((each for each in found if each.container == log.container), None)
 
 

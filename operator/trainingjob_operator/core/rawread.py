@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
+from trainingjob_web.weight import weight_of
+
 _FIRST_YEAR: Final = 1970
 _END_OF_YEARS: Final = 9000
 _LONGEST_TIME: Final = 40
@@ -115,22 +117,8 @@ def time_text(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-_MAPPING: Final = 200
-_SEQUENCE: Final = 80
-_MEMBER: Final = 60
-_WIDEST: Final = 4
-"""One character outside the basic plane makes every character of its string as wide."""
-
-
-def weight_of(encoded: bytes) -> int:
-    """Bytes of memory that this JSON, or a part of it, takes when it is decoded, and a little more."""
-    text = len(encoded) * (1 if encoded.isascii() else _WIDEST)
-    mappings, sequences = encoded.count(b"{"), encoded.count(b"[")
-    return text + _MAPPING * mappings + _SEQUENCE * sequences + _MEMBER * encoded.count(b",")
-
-
 def weight_of_document(document: object) -> int:
-    """Return the same of a document that is decoded already."""
+    """Return what `weight_of` says of a document that is decoded already."""
     return weight_of(
         json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(
             "utf-8", "surrogatepass"

@@ -11,11 +11,11 @@ from typing import Any, Final
 import aiohttp
 
 from trainingjob_api.errors import NotServedError, UnavailableError
-from trainingjob_operator.core.rawread import weight_of
 from trainingjob_operator.kube.errors import NOT_FOUND
+from trainingjob_web.weight import weight_of
 
 LARGE: Final = 128 * 1024
-"""Weight from which on an answer is large; see `core.rawread`."""
+"""Weight from which on an answer is large; see `trainingjob_web.weight`."""
 
 LARGE_AT_ONCE: Final = 4
 PAGE_WEIGHT: Final = 16 * 1024 * 1024

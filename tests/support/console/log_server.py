@@ -199,6 +199,11 @@ def user(name: str) -> Caller:
     return Caller(name=name, token=name, key=name)
 
 
+def kubeconfig_of(url: str) -> str:
+    """The kubeconfig of a console that has a token at this server."""
+    return _KUBECONFIG.format(url=url.rstrip("/"))
+
+
 @asynccontextmanager
 async def log_server(
     folder: Path, *, ranks: int = 1, remember: bool = True, **room: Any
@@ -231,7 +236,7 @@ async def log_server(
 
     await server.start_server()
     config = folder / "kubeconfig"
-    config.write_text(_KUBECONFIG.format(url=str(server.make_url("")).rstrip("/")))
+    config.write_text(kubeconfig_of(str(server.make_url(""))))
     played.account = Account(config)
     played.kube = Kube(played.account)
     gate = Gate(

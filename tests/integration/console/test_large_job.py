@@ -1,0 +1,25 @@
+"""A job of a thousand ranks whose pods are large is shown, however many look at it at once."""
+
+import asyncio
+from pathlib import Path
+
+from tests.integration.console.conftest import listed
+from tests.support.console.padded_pods import UID, padded_pods
+from tests.support.console.running import running_console
+
+RANKS = 1000
+
+
+async def test_a_job_whose_pods_are_more_than_an_answer_may_hold_is_shown(tmp_path: Path) -> None:
+    async with (
+        padded_pods(tmp_path, [17_500] * RANKS) as server,
+        running_console(server.kubeconfig) as console,
+    ):
+        await listed(console, lambda answer: answer["total"] == 1)
+        answers = await asyncio.gather(*(console.get(f"/api/jobs/{UID}") for _ in range(3)))
+        for answer in answers:
+            assert answer.status == 200, answer.text[:300]
+            assert [each["rank"] for each in answer.json["ranks"]] == list(range(RANKS))
+            assert answer.json["ranks"][-1]["pod"] == f"large-{RANKS - 1}"
+        logs = await console.get(f"/api/jobs/{UID}/logs")
+        assert logs.status == 200

@@ -1,0 +1,134 @@
+"""Lists in pages of bounded weight, a few large answers at once, and nothing of a list left out."""
+
+import asyncio
+import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.support.console.padded_pods import PODS, PaddedPods, padded_pods
+from trainingjob_console.errors import (
+    AnswerTooLargeError,
+    ApiServerError,
+    BusyError,
+    RequestError,
+)
+from trainingjob_console.kube import bodies
+from trainingjob_console.kube.bodies import LARGE_AT_ONCE, MAX_WAITING, PAGE_WEIGHT, Bodies
+from trainingjob_console.kube.client import Kube
+from trainingjob_console.kube.credentials import Account
+from trainingjob_console.kube.pages import MAX_PAGE, pages
+
+MOST: Final = 96 * 2**20
+"""Bytes that answers take in all: see docs/limits.md."""
+
+
+@asynccontextmanager
+async def served(folder: Path, sizes: list[int]) -> AsyncIterator[tuple[PaddedPods, Kube]]:
+    async with padded_pods(folder, sizes) as server:
+        kube = Kube(Account(server.kubeconfig))
+        try:
+            yield server, kube
+        finally:
+            await kube.close()
+
+
+def name_of(raw: dict[str, Any]) -> int:
+    return int(raw["metadata"]["name"].removeprefix("large-"))
+
+
+async def names(kube: Kube) -> list[int]:
+    return [n async for page in pages(kube, PODS, name_of, token="anna") for n in page.items]
+
+
+async def names_in_the_end(kube: Kube) -> list[int]:
+    """Asked again for as long as the console is busy, which on a slow machine it may be for long."""
+    while True:
+        try:
+            return await names(kube)
+        except RequestError:
+            await asyncio.sleep(0.01)
+
+
+async def test_no_page_weighs_more_than_its_most_and_no_object_is_left_out(
+    tmp_path: Path,
+) -> None:
+    sizes = [10] * 600 + [200_000] * 60 + [10] * 600
+    async with served(tmp_path, sizes) as (server, kube):
+        assert await names(kube) == list(range(len(sizes)))
+        assert max(server.limits) == server.limits[-1] == MAX_PAGE
+        assert min(server.limits) < 20
+        assert len(server.limits) < 30
+
+
+async def test_an_object_that_is_larger_than_a_page_comes_alone(tmp_path: Path) -> None:
+    async with served(tmp_path, [10, 2 * PAGE_WEIGHT, 10]) as (server, kube):
+        assert await names(kube) == [0, 1, 2]
+        assert 1 in server.limits
+
+
+async def test_an_object_that_is_larger_than_any_may_be_is_refused(tmp_path: Path) -> None:
+    async with served(tmp_path, [10, bodies.MAX_BYTES + 1]) as (_, kube):
+        with pytest.raises(AnswerTooLargeError, match="larger than"):
+            await names(kube)
+
+
+@pytest.mark.parametrize("answer", [b"{}", b"[]", b"<html>"])
+async def test_what_is_no_list_is_not_taken_for_an_empty_one(
+    tmp_path: Path, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PaddedPods, "body", lambda *_: answer)
+    async with served(tmp_path, []) as (_, kube):
+        with pytest.raises(ApiServerError, match="does not answer"):
+            await names(kube)
+
+
+async def test_lists_at_once_take_a_bounded_part_of_the_memory(tmp_path: Path) -> None:
+    """28 lists of 10 MiB: text, copy and objects of four pages are there at once, and no more."""
+    ranks = list(range(600))
+    async with served(tmp_path, [16_700] * len(ranks)) as (_, kube):
+        assert await names(kube) == ranks  # the server has made its answers now
+        tracemalloc.start()
+        try:
+            lists = [names_in_the_end(kube) for _ in range(LARGE_AT_ONCE + MAX_WAITING)]
+            found = await asyncio.gather(*lists)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert found == [ranks] * len(lists)
+        assert peak < MOST
+
+
+async def test_beyond_the_line_of_large_answers_one_more_is_refused(tmp_path: Path) -> None:
+    async with served(tmp_path, [50_000] * 40) as (server, kube):
+        server.hold = asyncio.Event()
+        limit = kube.bodies.limit
+        lists = [asyncio.create_task(names(kube)) for _ in range(limit)]
+        async with asyncio.timeout(20):
+            while len(kube.bodies) < limit:
+                await asyncio.sleep(0.001)
+        with pytest.raises(BusyError, match="large answers") as caught:
+            await names(kube)
+        assert (caught.value.status, caught.value.retry_after_s) == (503, 2)
+        events, _ = await kube.read(PODS.replace("pods", "events"), dict, token="anna")
+        assert events == {"items": []}  # what is small is answered all the same
+        server.hold.set()
+        assert {len(each) for each in await asyncio.gather(*lists)} == {40}
+        assert len(kube.bodies) == 0
+
+
+async def test_a_large_answer_that_has_no_turn_in_time_is_a_503(tmp_path: Path) -> None:
+    async with served(tmp_path, [50_000] * 40) as (server, kube):
+        server.hold = asyncio.Event()
+        kube.bodies = Bodies(wait_s=0.05)  # type: ignore[misc]
+        lists = [asyncio.create_task(names(kube)) for _ in range(LARGE_AT_ONCE)]
+        async with asyncio.timeout(20):
+            while len(kube.bodies) < LARGE_AT_ONCE:
+                await asyncio.sleep(0.001)
+        with pytest.raises(BusyError, match="too many large"):
+            await names(kube)
+        server.hold.set()
+        assert {len(each) for each in await asyncio.gather(*lists)} == {40}
