@@ -8,6 +8,7 @@ limit another one is closed: one without a token first, of the address that has 
 import asyncio
 import logging
 import resource
+import socket
 from collections import Counter
 from typing import Any, Final
 
@@ -19,7 +20,8 @@ HEAD_TIMEOUT_S: Final = 10.0
 """For the head of a request, and for the first request of a connection to begin."""
 
 REQUEST_TIMEOUT_S: Final = 30.0
-"""From the first byte of a request to the end of its answer, whichever side is slow."""
+"""From the first byte of a request to the end of its answer, whichever side is slow; and then for the client
+to take what is still unsent."""
 
 KEEP_ALIVE_S: Final = 75.0
 """For the next request, where one with a token came before. It is longer than clients keep an idle
@@ -32,6 +34,9 @@ LASTING: Final = "lasting"
 """Attribute of a request's state: its answer is a download, which may take an hour."""
 
 LASTING_TIMEOUT_S: Final = 3600.0
+
+SEND_BUFFER: Final = 64 * 1024
+"""Bytes that the kernel takes for a client that does not read; they count for the pod."""
 
 BACKLOG: Final = 128
 """Connections that wait to be accepted, and those that asyncio accepts before it reads again: fewer
@@ -115,7 +120,8 @@ class Connections:
             now: of the event loop's clock, in seconds.
         """
         for connection in [each for each in self._open if each.is_overdue(now)]:
-            self._close(connection, "idle" if connection.is_idle else "slow")
+            is_idle = connection.is_idle and not connection.is_sending
+            self._close(connection, "idle" if is_idle else "slow")
 
     def _worth(self, connection: "Connection") -> tuple[bool, bool, int, float]:
         """Return its rank; the lowest is closed first. A request with a token comes last."""
@@ -153,6 +159,9 @@ class Connection(H11Protocol):
         self.is_idle = True
         """True if no request is being received or answered."""
 
+        self.is_sending = False
+        """True if an answer was made whose client has not taken all of it yet."""
+
         self.is_known = False
         """True if a request with a known token has been answered."""
 
@@ -168,19 +177,39 @@ class Connection(H11Protocol):
 
     def is_overdue(self, now: float) -> bool:
         """Return True if the present state has lasted too long."""
+        self._look_what_is_unsent(now)
         limit = HEAD_TIMEOUT_S
-        if self.is_idle:
+        if self.is_sending:
+            limit = LASTING_TIMEOUT_S if self._is(LASTING) else REQUEST_TIMEOUT_S
+        elif self.is_idle:
             limit = KEEP_ALIVE_S if self.is_known else HEAD_TIMEOUT_S
         elif self.conn.their_state is not h11.IDLE:
             limit = LASTING_TIMEOUT_S if self._is(LASTING) else REQUEST_TIMEOUT_S
         return now - self.since > limit
+
+    def _look_what_is_unsent(self, now: float) -> None:
+        """Begin the time anew once the client has taken its answer."""
+        if self.is_sending and not self._unsent():
+            self.is_sending = False
+            self.since = now
+
+    def _unsent(self) -> int:
+        """Return how many bytes wait for the client, beside what the kernel holds."""
+        transport: Any = self.transport
+        size: int = transport.get_write_buffer_size()
+        # Of TLS, asyncio counts what is not encrypted yet, and has no public name for the rest.
+        inner = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+        return size + (inner.get_write_buffer_size() if inner is not None else 0)
 
     def abort(self) -> None:
         """End it now: `close` would wait for the peer to read what is still to be sent."""
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Add it to the open connections."""
+        """Add it to the open connections, and limit what the kernel buffers."""
+        found = transport.get_extra_info("socket")
+        if found is not None:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         super().connection_made(transport)
         self.peer = self.client[0] if self.client else ""
         self._book.add(self)
@@ -198,19 +227,29 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Note when the request began."""
+        now = self.loop.time()
+        self._look_what_is_unsent(now)
         if self.is_idle:
             self.is_idle = False
-            self.since = self.loop.time()
+            if not self.is_sending:  # else its time goes on: a further request gives no more of it
+                self.since = now
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """Note that the connection is idle, unless the next request has begun already."""
+        """Note that the request is answered, unless the next one has begun already.
+
+        All of the answer is written, which does not mean that the client has taken it.
+        """
         self.is_known = self.is_known or self.is_accepted
         answered = self.scope
         super().on_response_complete()
         if self.scope is answered and self.conn.their_state is not h11.IDLE:
             return  # the rest of an unread body: its request's time goes on
-        self.since = self.loop.time()
+        now = self.loop.time()
+        self._look_what_is_unsent(now)
+        if not self.is_sending:
+            self.since = now
+            self.is_sending = self._unsent() > 0
         self.is_idle = self.scope is answered and not self.conn.trailing_data[0]
         if self.scope is answered:
             answered["state"].pop(ACCEPTED, None)

@@ -1,8 +1,6 @@
-"""uvicorn's WebSocket with limits that it lacks: what the kernel holds, and how an end comes."""
+"""uvicorn's WebSocket with limits that it lacks: what waits to be looked at, and how an end comes."""
 
-import socket
 from asyncio import TimerHandle
-from asyncio.transports import BaseTransport
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -11,9 +9,6 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame
 from websockets.http11 import Request
-
-SEND_BUFFER: Final = 64 * 1024
-"""Bytes that the kernel takes for a reader that does not read; they count for the pod."""
 
 CLOSE_S: Final = 2.0
 """For the peer to answer a close frame; then the connection is aborted, whatever is unsent."""
@@ -40,13 +35,6 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(*arguments, **keywords)
         self._abort_timer: TimerHandle | None = None
         self._when_gone: Final[list[Callable[[], None]]] = []
-
-    def connection_made(self, transport: BaseTransport) -> None:
-        """Limit what the kernel buffers."""
-        found = transport.get_extra_info("socket")
-        if found is not None:
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Say that nothing is left."""

@@ -5,6 +5,7 @@ import gc
 import logging
 import resource
 import socket
+import ssl
 import struct
 import weakref
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import trustme
 import uvicorn
 
 from trainingjob_web import connections
@@ -69,7 +71,7 @@ class Server:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Server]:
+async def serving(authority: trustme.CA | None = None) -> AsyncIterator[Server]:
     book = Connections(LIMIT)
     listener = socket.create_server(("127.0.0.1", 0), family=socket.AF_INET)
     config = uvicorn.Config(
@@ -83,6 +85,10 @@ async def serving() -> AsyncIterator[Server]:
         timeout_graceful_shutdown=0,
         ws="none",
     )
+    if authority is not None:
+        config.load()
+        config.ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(config.ssl)
     server = uvicorn.Server(config)
     server.capture_signals = nullcontext  # type: ignore[method-assign, assignment]
     task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -169,7 +175,18 @@ async def test_requests_with_a_token_alone_do_not_keep_a_probe_out_either() -> N
         (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", connections.HEAD_TIMEOUT_S, "idle"),
         (b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n", connections.KEEP_ALIVE_S, "idle"),
         # The answer that the peer does not read: a mere `close` would wait for it.
-        (b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n", connections.KEEP_ALIVE_S, "idle"),
+        (b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n", connections.REQUEST_TIMEOUT_S, "slow"),
+        (
+            b"GET /large?lasting HTTP/1.1\r\nHost: x\r\n\r\n",
+            connections.LASTING_TIMEOUT_S,
+            "slow",
+        ),
+        # A further request gives it no more time.
+        (
+            b"GET /large HTTP/1.1\r\nHost: x\r\n\r\nGET /held HTTP/1.1\r\nHo",
+            connections.REQUEST_TIMEOUT_S,
+            "slow",
+        ),
         # A second request that came along with the first one, but for its end.
         (
             b"GET /held HTTP/1.1\r\nHost: x\r\n\r\nGET /held HTTP/1.1\r\nHo",
@@ -179,7 +196,7 @@ async def test_requests_with_a_token_alone_do_not_keep_a_probe_out_either() -> N
     ],
     ids=[
         *("mute", "half-head", "half-body", "download", "unwanted-body"),
-        *("stranger", "known", "deaf", "piped"),
+        *("stranger", "known", "deaf", "deaf-download", "deaf-piped", "piped"),
     ],
 )
 async def test_every_state_of_a_connection_ends(sent: bytes, limit_s: float, reason: str) -> None:
@@ -201,6 +218,38 @@ async def test_every_state_of_a_connection_ends(sent: bytes, limit_s: float, rea
         assert server.book.closed[reason] == 1
         assert await closed(client)
         client.close()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_who_has_taken_a_large_answer_late_is_idle_from_then_on(tls: bool) -> None:
+    authority = trustme.CA()
+    async with serving(authority if tls else None) as server:
+        trust = None
+        if tls:
+            trust = ssl.create_default_context()
+            authority.configure_trust(trust)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=trust)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await server.until(lambda: any(each.is_sending for each in server.book._open))
+        [connection] = server.book._open
+        inner = connection.transport.get_extra_info("socket")
+        assert inner.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * connections.SEND_BUFFER
+        server.overdue_after(connections.REQUEST_TIMEOUT_S - 1)
+        assert connection.is_sending
+        found = 0
+        async with asyncio.timeout(30):
+            while found < len(LARGE):
+                found += len(await reader.read(65536))
+        await server.until(lambda: not connection._unsent())
+        server.overdue_after(connections.REQUEST_TIMEOUT_S + 1)
+        assert not connection.is_sending
+        assert len(server.book) == 1
+        connection.since = asyncio.get_running_loop().time()
+        server.overdue_after(connections.KEEP_ALIVE_S - 5)
+        assert len(server.book) == 1
+        server.overdue_after(connections.KEEP_ALIVE_S + 1)
+        assert server.book.closed["idle"] == 1
+        writer.close()
 
 
 async def test_requests_that_come_together_are_answered_one_after_the_other() -> None:
