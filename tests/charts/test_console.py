@@ -308,6 +308,12 @@ def test_nobody_reaches_the_page_but_who_is_named() -> None:
     assert ingress_rules({"console": {"networkPolicy": {"metricsFrom": []}}}) == []
 
 
+def test_a_browser_stays_at_one_console() -> None:
+    # The place in the changes that a list has is known to the console that made the list.
+    spec = one(render({"console": {"replicas": 2}}), "Service", NAME, part=CONSOLE)["spec"]
+    assert spec["sessionAffinity"] == "ClientIP"
+
+
 def test_an_ingress_speaks_tls_and_its_origin_is_the_consoles(major: Major) -> None:
     ingress: Any = {"enabled": True, "host": "jobs.example.com", "className": "nginx"}
     values: Values = {"console": LET_IN | {"ingress": ingress}}
