@@ -65,6 +65,11 @@ async function failureOf(response) {
   }
 }
 
+// True if the same request may succeed later: the console or what is behind it is away, or too busy.
+export function mayPass({ status }) {
+  return status === 0 || status === 429 || status >= 500;
+}
+
 // True if this is what a page gets for leaving: nothing to show.
 export function isAbort(error) {
   return error?.name === "AbortError";

@@ -2,18 +2,21 @@
 //
 // The head follows each change at once; the rest is asked for again, at most every 2 s, and after each
 // new connection: events and pods come with no message of their own. The server bounds what it sends
-// (events, ranks); of the ranks 200 are shown, those that need a look first.
+// (events, ranks); of the ranks 200 are shown, those that need a look first. What can not be loaded or
+// followed is tried again, more and more seldom.
 
-import { get, isAbort } from "./api.js";
+import { get, isAbort, mayPass } from "./api.js";
+import { backoff } from "./backoff.js";
 import { confirmAction } from "./dialog.js";
 import { el, fill } from "./el.js";
 import { age, bytes, exact, explanation, isOver, phaseMark, plural, whole } from "./format.js";
 import { lastedOf, rankBar } from "./jobrow.js";
 import { addKeys } from "./keys.js";
 import { logsView } from "./logs.js";
-import { announce, failure } from "./notice.js";
+import { announce, clearFailure, failure } from "./notice.js";
 import { go, jobAddress } from "./router.js";
-import { subscribe } from "./socket.js";
+import { isForGood, subscribe } from "./socket.js";
+import { connection } from "./store.js";
 import { plainTable } from "./table.js";
 import { timeline } from "./timeline.js";
 
@@ -27,6 +30,8 @@ export function jobPage(view, route, scope) {
   let uid = route.search.get("uid");
   let job = null;
   let dirty = null;
+  let told = false; // the user is shown that the job can not be followed
+  const waits = backoff();
   let leaving = false; // it is being deleted from here: then there is nothing to ask for again
   let logs = null; // the viewer, for as long as its tab is shown
   let position = null; // of the changes: what this page has seen
@@ -46,13 +51,15 @@ export function jobPage(view, route, scope) {
       job = await get(`/api/jobs/${encodeURIComponent(uid)}`, {}, scope.signal);
     } catch (error) {
       if (isAbort(error)) return;
-      const isAway = error.status === 0 || error.status >= 500;
+      const isAway = mayPass(error);
       if (job === null) fill(body, notThere(error));
       else if (error.status === 404) hasGone();
       else if (!isAway) failure(error); // the strip says that the console is away
-      if (isAway) loadSoon();
+      if (isAway) loadSoon(waits.next());
       return;
     }
+    if (told) clearFailure();
+    told = false;
     showHead();
     showTab();
     if (!leave && !scope.signal.aborted) follow();
@@ -169,25 +176,45 @@ export function jobPage(view, route, scope) {
     else if (action === "delete" && results?.some((result) => result.ok)) go("/jobs");
     else {
       leaving = false;
-      if (results) loadSoon();
+      if (!results) return;
+      stopWaiting();
+      loadSoon();
     }
   }
 
-  function loadSoon() {
+  function loadSoon(wait = 0) {
     if (dirty || leaving) return;
     dirty = setTimeout(() => {
       dirty = null;
       load();
-    }, AGAIN_MS);
+    }, Math.max(AGAIN_MS, wait));
+  }
+
+  function stopWaiting() {
+    clearTimeout(dirty);
+    dirty = null;
+  }
+
+  // The last word of a subscription: loaded anew, the job is followed again.
+  function hasEnded({ type, reason, message: words }) {
+    leave?.();
+    leave = null;
+    if (type === "error") {
+      failure(new Error(words));
+      told = true;
+    }
+    if (isForGood(reason)) return;
+    stopWaiting();
+    loadSoon(waits.next());
   }
 
   function received(message) {
     if (message.seq) position = message.seq;
-    if (message.type === "error") failure(new Error(message.message));
-    if (message.type === "resync") { // the last word of this subscription: loaded anew, it is made again
-      leave();
-      leave = null;
+    if (message.type === "error" || message.type === "resync") {
+      hasEnded(message);
+      return;
     }
+    if (message.type === "delta") waits.worked();
     const rows = message.rows ?? (message.row ? [message.row] : []);
     const row = rows.find((each) => each.uid === uid);
     if (row && job) {
@@ -195,7 +222,7 @@ export function jobPage(view, route, scope) {
       showHead();
       logs?.jobChanged(job);
     }
-    if (["delta", "snapshot", "resync"].includes(message.type)) loadSoon();
+    if (["delta", "snapshot"].includes(message.type)) loadSoon();
   }
 
   function show(found) {
@@ -208,7 +235,11 @@ export function jobPage(view, route, scope) {
 
   load();
   const to = (part) => () => go(jobAddress({ namespace, name, uid }, part));
-  scope.add(() => clearTimeout(dirty), () => leave?.(), () => logs?.end(), addKeys({
+  scope.add(stopWaiting, connection.watch(({ state }) => {
+    if (state !== "open" || !dirty) return;
+    stopWaiting(); // the console is back: nobody waits for it any longer
+    loadSoon();
+  }), () => leave?.(), () => logs?.end(), addKeys({
     o: [to(""), "Overview"], l: [to("/logs"), "Logs"], m: [to("/manifest"), "Manifest"], u: [() => go("/jobs"), "Up to the list"],
   }));
   return show;

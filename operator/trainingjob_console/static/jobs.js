@@ -3,17 +3,22 @@
 // Rows change where they are. Their order stands still: a job that is new, or that a change would put
 // elsewhere, waits behind "3 new jobs" until it is asked for. Limits: 200 rows a page, of which the
 // page keeps nothing but what it shows; 2,000 uids of new jobs, above which it says "many".
+//
+// What can not be loaded or followed is loaded again by itself, more and more seldom; so is a list that
+// comes from one console while the socket is at another, which knows no positions of the first.
 
-import { get, isAbort } from "./api.js";
+import { get, isAbort, mayPass } from "./api.js";
+import { backoff } from "./backoff.js";
 import { confirmAction, MOST_AT_ONCE } from "./dialog.js";
 import { el, fill } from "./el.js";
 import { PHASES, phaseMark, plural, secondsBetween, whole } from "./format.js";
 import { jobRow } from "./jobrow.js";
 import { keyedList } from "./keyed.js";
 import { addKeys } from "./keys.js";
-import { announce, failure } from "./notice.js";
+import { announce, clearFailure, failure } from "./notice.js";
 import { go, jobAddress, refine } from "./router.js";
-import { subscribe } from "./socket.js";
+import { isForGood, subscribe } from "./socket.js";
+import { connection } from "./store.js";
 
 const PAGE = 100;
 const MOST_NEW = 2_000;
@@ -39,6 +44,8 @@ export function jobsPage(view, route, scope) {
   let cursorAt = -1;
   let since = null; // of the list that is shown: rows, counts and what the socket sends are of one filter
   let again = null;
+  let told = false; // the user is shown that something failed
+  const waits = backoff();
 
   const text = el("input", { type: "search", placeholder: "Name …", "aria-label": "Search in names", class: "search", oninput: () => typed() });
   const label = el("input", { type: "text", placeholder: "label=value", "aria-label": "Filter by labels", spellcheck: "false",
@@ -79,17 +86,23 @@ export function jobsPage(view, route, scope) {
     asked?.abort();
     asked = new AbortController();
     const signal = AbortSignal.any([asked.signal, scope.signal]);
-    clearTimeout(again);
+    stopWaiting();
     since = beginOf(search.get("period"));
     if (!quiet) table.setAttribute("aria-busy", "true");
     try {
       answer = await get("/api/jobs", { ...filter(), sort: search.get("sort"), cursor: search.get("cursor"), limit: PAGE }, signal);
     } catch (error) {
-      if (!isAbort(error)) failure(error);
+      if (isAbort(error)) return;
+      // Once is enough; and that the console is away the strip says.
+      if (!quiet || (!told && error.status !== 0)) tell(error);
+      if (mayPass(error)) loadSoon();
       return;
     } finally {
       table.removeAttribute("aria-busy");
     }
+    stopWaiting();
+    if (told) clearFailure();
+    told = false;
     rows.clear();
     fresh.clear();
     for (const row of answer.items) rows.set(row.uid, row);
@@ -102,15 +115,40 @@ export function jobsPage(view, route, scope) {
     if (answer.live?.complete === false) again = setTimeout(() => load({ quiet: true }), LISTED_AGAIN_MS);
   }
 
+  function loadSoon() {
+    again ??= setTimeout(() => load({ quiet: true }), waits.next());
+  }
+
+  function stopWaiting() {
+    clearTimeout(again);
+    again = null;
+  }
+
+  function tell(error) {
+    failure(error);
+    told = true;
+  }
+
   // Subscribes from the position that this page of the list had, so that nothing between is missed.
   function follow() {
     leave?.();
     leave = subscribe(() => ({ kind: "jobs", filter: filter(), position: answer.position }), (message) => {
       if (message.seq) answer.position = message.seq;
-      if (message.type === "resync") load({ quiet: true });
-      else if (message.type === "delta") changed(message);
-      else if (message.type === "error") failure(new Error(message.message));
+      if (message.type === "delta") {
+        waits.worked();
+        changed(message);
+      } else if (message.type === "resync" || message.type === "error") {
+        hasEnded(message);
+      }
     });
+  }
+
+  // The last word of a subscription: loaded anew, the list is followed again.
+  function hasEnded({ type, reason, message: words }) {
+    leave?.();
+    leave = null;
+    if (type === "error") tell(new Error(words));
+    if (!isForGood(reason)) loadSoon();
   }
 
   function changed({ rows: changes = [], gone = [], counts, total }) {
@@ -283,7 +321,9 @@ export function jobsPage(view, route, scope) {
     load();
   }
 
-  scope.add(() => leave?.(), () => asked?.abort(), () => clearTimeout(typing), () => clearTimeout(again), addKeys({
+  scope.add(() => leave?.(), () => asked?.abort(), () => clearTimeout(typing), stopWaiting, connection.watch(({ state }) => {
+    if (state === "open" && again) load({ quiet: true }); // the console is back: nobody waits for it any longer
+  }), addKeys({
     "/": [() => text.focus(), "Search"],
     j: [() => move(1), "Next job"],
     k: [() => move(-1), "Job before"],

@@ -15,7 +15,7 @@ import { logSearch } from "./logsearch.js";
 import { LogWindow } from "./logwindow.js";
 import { announce } from "./notice.js";
 import { refine } from "./router.js";
-import { subscribe } from "./socket.js";
+import { isForGood, subscribe } from "./socket.js";
 import { remember, remembered } from "./store.js";
 import { virtualList } from "./virtual.js";
 
@@ -332,7 +332,7 @@ export function logsView(parent, firstJob, pageScope) {
       return;
     }
     showMessage(words, true);
-    if (reason === "Forbidden" || reason === "Unauthorized") return;
+    if (isForGood(reason)) return;
     looking = setTimeout(() => { if (source === failed) followSource(); }, AGAIN_MS[Math.min(tries, AGAIN_MS.length - 1)]);
     tries += 1;
   }

@@ -38,6 +38,11 @@ export function subscribe(describe, receive) {
   };
 }
 
+// True if a subscription that ended with this reason would end so again: the user lacks a right.
+export function isForGood(reason) {
+  return reason === "Forbidden" || reason === "Unauthorized";
+}
+
 export function startSocket() {
   if (started) return;
   started = true;
