@@ -16,7 +16,8 @@ Key = tuple[str, str]
 class Followers:
     """The logs that are followed, one upstream each; at most `limit`, then none more is begun.
 
-    One goes `linger_s` after its last reader: a page that reloads finds it still there.
+    One goes `linger_s` after its last reader: a page that reloads finds it still there. One whose
+    log the node has begun anew is replaced, and goes with its last reader.
     """
 
     def __init__(self, kube: Kube, *, limit: int = 256, linger_s: float = 10.0) -> None:
@@ -26,9 +27,10 @@ class Followers:
         self._running: Final[dict[Key, Follower]] = {}
         self._tasks: Final[dict[Key, asyncio.Task[None]]] = {}
         self._idle: Final[dict[Key, asyncio.TimerHandle]] = {}
+        self._replaced: Final[dict[Follower, asyncio.Task[None]]] = {}
 
     def __len__(self) -> int:
-        return len(self._running)
+        return len(self._running) + len(self._replaced)
 
     def enter(self, log: PodLog, caller: Caller, busy: Callable[[], RequestError]) -> Seat:
         """Return a place at the follower of a log, which the caller gives back with `leave`.
@@ -40,7 +42,7 @@ class Followers:
         found = self._running.get(key)
         if found is None or found.is_over:
             self._end(key)
-            if len(self._running) >= self.limit:
+            if len(self) >= self.limit:
                 raise busy()
             found = self._running[key] = Follower(self._kube, log)
             self._tasks[key] = asyncio.create_task(found.run(), name="log")
@@ -52,15 +54,34 @@ class Followers:
         """Give a place back."""
         follower = seat.follower
         follower.leave(seat)
+        if follower in self._replaced:
+            if not follower.seats:
+                self._replaced.pop(follower).cancel()
+            return
         key = (follower.log.uid, follower.log.container)
         if self._running.get(key) is not follower or follower.seats or key in self._idle:
             return
         wait = 0 if follower.is_over else self._linger_s
         self._idle[key] = asyncio.get_running_loop().call_later(wait, self._end, key)
 
+    def replace(self, follower: Follower) -> None:
+        """Give further readers a new follower: this one's places are those of an older file.
+
+        Its own readers are sent what is written as before.
+        """
+        key = (follower.log.uid, follower.log.container)
+        if self._running.get(key) is not follower:
+            return
+        if follower.seats:
+            self._replaced[follower] = self._tasks.pop(key)
+        self._end(key)
+
     async def close(self) -> None:
         """End all."""
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._replaced.values()]
+        for task in self._replaced.values():
+            task.cancel()
+        self._replaced.clear()
         for key in list(self._running):
             self._end(key)
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -24,8 +24,15 @@ from trainingjob_console.sockets.log_ring import LogRing
 _ROOM_S: Final = 0.05
 _MAX_CATCH_UPS: Final = 3
 _REFUSED: Final = (401, 403)
+_ROTATED: Final = "rotated"
+"""The end for a reader whose place is one of an older file: it has to read the log's end again."""
+
 _MAX_MERGED: Final = 64
 """Ranks whose live logs one page follows merged."""
+
+
+class _RotatedError(Exception):
+    """The node's file is shorter than the place from which to read on."""
 
 
 class LogRoom:
@@ -159,33 +166,57 @@ class LogRoom:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _follow_one(self, place: Place, log: PodLog, offset: int, ring: LogRing) -> str:
-        seat = self._enter(log, place.caller)
         try:
-            await self._catch_up(seat, offset, ring)
-            return await seat.end()
-        finally:
-            self.followers.leave(seat)
+            while True:
+                seat = self._enter(log, place.caller)
+                try:
+                    again = await self._catch_up(seat, offset, ring)
+                    if again is None:
+                        return await seat.end()
+                    offset = again
+                finally:
+                    self.followers.leave(seat)
+        except _RotatedError:
+            return _ROTATED
 
     def _enter(self, log: PodLog, caller: Caller) -> Seat:
         return self.followers.enter(
             log, caller, lambda: BusyError("too many logs are followed: try again later")
         )
 
-    async def _catch_up(self, seat: Seat, offset: int, ring: LogRing) -> None:
-        """Bring a reader to where the follower is, as fast as it reads and no faster."""
+    async def _catch_up(self, seat: Seat, offset: int, ring: LogRing) -> int | None:
+        """Bring a reader to where the follower is, as fast as it reads and no faster.
+
+        None: it follows by now. Else the follower was replaced, as the node had begun a new file: the
+        offset from which to go on with another.
+
+        Raises:
+            _RotatedError: the reader has a place of an older file.
+        """
         follower = seat.follower
         for _ in range(_MAX_CATCH_UPS):
             is_new = follower.position < offset or follower.position == 0
             if not is_new and follower.attach(seat, ring, offset):
-                return
+                return None
             if follower.log.begun:
-                offset = await self._read_on(follower.log, seat.caller, offset, ring)
+                was_at = follower.window_start
+                offset, length = await self._read_on(follower.log, seat.caller, offset, ring)
+                if length < was_at:
+                    self.followers.replace(follower)
+                if length < offset:
+                    raise _RotatedError
+                if length < was_at:
+                    return offset
             if follower.attach(seat, ring, offset):
-                return
+                return None
         ring.skip(offset, follower.window_start)
         follower.attach(seat, ring, follower.window_start)
+        return None
 
-    async def _read_on(self, log: PodLog, caller: Caller, offset: int, ring: LogRing) -> int:
+    async def _read_on(
+        self, log: PodLog, caller: Caller, offset: int, ring: LogRing
+    ) -> tuple[int, int]:
+        """Send what the node's file has from an offset on; returns up to where, and its length."""
         position, rest = 0, b""
         async with self.live.passed_on(log, caller.token) as parts:
             async for part in parts:
@@ -200,7 +231,7 @@ class LogRoom:
                         await asyncio.sleep(_ROOM_S)
                     ring.put(piece)
                     offset = piece.following
-        return offset
+        return offset, position
 
     async def _follow_all(self, place: Place, ring: LogRing) -> str:
         """Follow all ranks from now on, each line with its rank; places count what is sent here."""

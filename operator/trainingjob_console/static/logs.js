@@ -103,6 +103,7 @@ export function logsView(parent, firstJob, pageScope) {
     const made = new LogWindow(
       (offset, limit) => get(`${base}/${encodeURIComponent(which.id)}`, { offset: String(offset), limit }, either),
       (how) => { if (made === log) changed(how); },
+      () => { if (made === log && leave) followNewFile(); },
     );
     return made;
   }
@@ -164,7 +165,9 @@ export function logsView(parent, firstJob, pageScope) {
     const mine = log;
     await guarded((async () => {
       while (follow && mine === log && !log.atEnd && !log.busy) {
+        const before = log.end;
         await (log.size - log.end > FAR ? log.jump(TAIL) : log.moreBelow());
+        if (log.end === before) break; // what comes next has it look again
       }
     })());
     catching = false;
@@ -285,6 +288,7 @@ export function logsView(parent, firstJob, pageScope) {
   }
 
   function followSource() {
+    leave?.();
     const followed = source;
     const ended = () => {
       leave?.();
@@ -301,9 +305,27 @@ export function logsView(parent, firstJob, pageScope) {
         hasFailed(followed, received);
       } else if (received.type === "end") {
         ended();
-        hasEnded(followed);
+        if (received.reason === "rotated") toNewFile(followed);
+        else hasEnded(followed);
       }
     });
+  }
+
+  // The place that was reached is one of an older file: goes on at the end of the new one.
+  async function toNewFile(followed) {
+    const mine = log;
+    log.forget();
+    try {
+      await log.jump(TAIL);
+      if (mine === log && !leave && !signal.aborted) followNewFile();
+    } catch (error) {
+      if (mine === log && !isAbort(error)) hasFailed(followed, error);
+    }
+  }
+
+  function followNewFile() {
+    followSource();
+    announce("The node has begun a new file of this log. What was written before it is not kept there.");
   }
 
   // Places of merged live logs count what was sent in this connection: the next one begins anew.

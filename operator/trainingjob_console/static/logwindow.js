@@ -3,10 +3,15 @@
 // It keeps 16 chunks (4 MiB) and 500,000 lines at most. Where it grows beyond that, chunks fall out at
 // the other end, and are asked for again when they are scrolled to. Places are bytes of the log, so a
 // log of any size needs no index. A line is a string, or {gap: text} where the server left lines out.
+//
+// A node begins a new file when a log becomes long, and has only that one then: places count from its
+// beginning, and what is here of the older one cannot be asked for any more.
 
 const CHUNK = 262_144;
 const MOST_CHUNKS = 16;
 const MOST_LINES = 500_000;
+
+const SHORTER = 65_536; // bytes by which a log is shorter than it was if its file is a new one
 
 const LONG_LINE = 65_536; // of a line that comes in pieces no more is kept; the rest is only counted
 const MORE = / … (\d+) bytes more: download$/; // the server's words for the same
@@ -16,10 +21,12 @@ const decoder = new TextDecoder();
 
 export class LogWindow {
   // `read(offset, limit)` resolves to {offset, next, size, growing, text}; `changed({above})` is called
-  // after each change with the number of lines that came (or, below zero, went) above what was there.
-  constructor(read, changed) {
+  // after each change with the number of lines that came (or, below zero, went) above what was there;
+  // `rotated()` once what is here is of a new file.
+  constructor(read, changed, rotated) {
     this.read = read;
     this.changed = changed;
+    this.rotated = rotated;
     this.chunks = [];
     this.size = 0;
     this.growing = false;
@@ -37,19 +44,37 @@ export class LogWindow {
   // Forgets what it has, and loads the chunk at this place (below 0: so far before the end).
   async jump(offset) {
     if (this.onlyLive) return;
-    const answer = await this.read(offset, CHUNK);
+    const { answer, isShorter } = await this.ask(offset, CHUNK);
     this.chunks = [chunkOf(answer)];
     this.base = 0;
     this.floor = 0;
+    if (isShorter) this.forget();
     this.told(answer);
     this.changed({ above: 0, anew: true });
+    if (isShorter) this.rotated();
     return true;
+  }
+
+  // Forgets how long it was: it is shorter by now.
+  forget() {
+    this.size = 0;
+  }
+
+  // Resolves to the answer, and whether it is of a new file: the log was longer before the question.
+  async ask(offset, limit) {
+    const before = this.size;
+    const answer = await this.read(offset, limit);
+    return { answer, isShorter: Math.max(answer.size ?? before, answer.next) + SHORTER < before };
   }
 
   async moreBelow() {
     if (this.onlyLive || this.busy || this.atEnd || !this.chunks.length) return;
     await this.alone(async () => {
-      const answer = await this.read(this.end, CHUNK);
+      const { answer, isShorter } = await this.ask(this.end, CHUNK);
+      if (isShorter) {
+        await this.jump(-CHUNK);
+        return;
+      }
       if (answer.next <= this.end) {
         this.size = Math.min(this.size, this.end);
         return;
@@ -64,8 +89,8 @@ export class LogWindow {
     if (this.onlyLive || this.busy || this.start <= this.floor || !this.chunks.length) return;
     await this.alone(async () => {
       const from = Math.max(0, this.start - CHUNK);
-      const answer = await this.read(from, this.start - from);
-      if (answer.next !== this.start || answer.offset >= this.start) {
+      const { answer, isShorter } = await this.ask(from, this.start - from);
+      if (isShorter || answer.next !== this.start || answer.offset >= this.start) {
         this.floor = this.start; // what is before it is not kept any more
         return;
       }

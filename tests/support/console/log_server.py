@@ -42,12 +42,14 @@ class PlayedLog:
 
     Attributes:
         lines: each with its time, in nanoseconds since 1970.
+        first: the number of the line with which the node's current file begins.
         begun: the container has.
         ended: it writes no more.
         gone: the pod is.
     """
 
     lines: list[tuple[int, bytes]] = field(default_factory=list)
+    first: int = 0
     begun: bool = True
     ended: bool = False
     gone: bool = False
@@ -100,6 +102,11 @@ class LogServer:
         for line in text.encode().splitlines(keepends=True):
             log.lines.append(((_BEGAN + len(log.lines)) * 10**9, line))
         await self._tell()
+
+    def rotate(self, rank: int = 0) -> None:
+        """Begin a new file, as a node does with a long log: one who follows is sent what it gets, too."""
+        log = self.logs[rank]
+        log.first = len(log.lines)
 
     async def end(self) -> None:
         """All containers end."""
@@ -172,7 +179,7 @@ class LogServer:
         since = query.get("sinceTime", "1970-01-01T00:00:00Z")
         response = web.StreamResponse()
         await response.prepare(request)
-        at, broken = 0, self.broken
+        at, broken = log.first, self.broken
         while True:
             for moment, line in log.lines[at:] if not self.silent else ():
                 shown = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment // 10**9))

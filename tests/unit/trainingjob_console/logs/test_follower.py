@@ -1,53 +1,12 @@
 """Readers of one log share its stream, and neither each other's rights nor each other's errors."""
 
-import asyncio
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.console.log_page import Page
 from tests.support.console.log_server import LogServer, log_server, user
-from trainingjob_console.access.caller import Caller
-from trainingjob_console.errors import RequestError
-from trainingjob_console.sockets.budget import Budget
-from trainingjob_console.sockets.log_ring import Gap, LogRing
-
-
-class Page:
-    """One that follows a log, and the text that it was sent."""
-
-    def __init__(self, server: LogServer, caller: Caller, source: str = "live:0:main") -> None:
-        self.ring = LogRing(256 * 1024, 512, Budget(2**20))
-        self.text = ""
-        self.caller = caller
-        self.task = asyncio.create_task(
-            server.room.follow(caller, server.uid, source, 0, self.ring)
-        )
-
-    def read(self) -> str:
-        while (found := self.ring.take()) is not None:
-            assert not isinstance(found, Gap)
-            self.text += str(json.loads(found.text))
-        return self.text
-
-    async def has(self, text: str) -> None:
-        """Wait until it was sent this, and no more."""
-        async with asyncio.timeout(20):
-            while self.read() != text:
-                assert not self.task.done() or self.text == text, self.task
-                await asyncio.sleep(0.005)
-
-    async def error(self) -> RequestError:
-        """Wait for the error that ends it."""
-        async with asyncio.timeout(20):
-            with pytest.raises(RequestError) as caught:
-                await self.task
-        return caught.value
-
-    async def close(self) -> None:
-        self.task.cancel()
-        await asyncio.wait([self.task])
 
 
 @pytest.fixture

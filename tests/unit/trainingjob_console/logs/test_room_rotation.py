@@ -1,0 +1,95 @@
+"""A node begins a new file of a log that is long: places count from the beginning of the file that is read."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.console.log_page import Page
+from tests.support.console.log_server import LogServer, log_server, user
+from trainingjob_console.logs.follower import WINDOW
+
+OLD = "".join(f"old {number:08}\n" for number in range(2 * WINDOW // 13))
+NEW = "new\n"
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[LogServer]:
+    """A log that is longer than what is kept of it for late readers."""
+    async with log_server(tmp_path) as found:
+        await found.write(OLD)
+        yield found
+
+
+@pytest.fixture
+async def early(server: LogServer) -> AsyncIterator[Page]:
+    """A page that follows since before the rotation."""
+    page = Page(server, user("anna"))
+    await page.has(OLD)
+    server.rotate()
+    await server.write(NEW)
+    await page.has(OLD + NEW)
+    yield page
+    await page.close()
+
+
+async def test_a_page_that_comes_back_to_a_new_file_is_told_so(server: LogServer) -> None:
+    server.rotate()
+    await server.write(NEW)
+    page = Page(server, user("anna"), offset=len(OLD))
+    async with asyncio.timeout(20):
+        assert await page.task == "rotated"
+    assert page.read() == ""
+
+
+async def test_a_later_page_is_sent_what_follows_its_place_in_the_new_file(
+    server: LogServer, early: Page
+) -> None:
+    late = Page(server, user("berta"), offset=len(NEW))
+    await server.write("more\n")
+    await late.has("more\n")
+    assert (late.start, late.following) == (len(NEW), len(NEW) + 5)
+    await early.has(OLD + NEW + "more\n")
+    assert early.following == len(OLD) + len(NEW) + 5
+    await late.close()
+
+
+async def test_what_follows_the_old_file_ends_with_its_last_reader(
+    server: LogServer, early: Page
+) -> None:
+    followers = server.room.followers
+    late = Page(server, user("berta"))
+    await late.has(NEW)
+    assert len(followers) == 2
+    await early.close()
+    assert len(followers) == 1
+    await server.write("more\n")
+    await late.has(NEW + "more\n")
+    await late.close()
+
+
+async def test_a_page_that_is_behind_when_the_file_changes_is_told_so(
+    server: LogServer, early: Page
+) -> None:
+    behind = Page(server, user("berta"), offset=10 + len(NEW))
+    async with asyncio.timeout(20):
+        assert await behind.task == "rotated"
+    again = Page(server, user("berta"), offset=len(NEW))
+    await server.write("more\n")
+    await again.has("more\n")
+    await again.close()
+
+
+async def test_all_ranks_together_go_on_over_a_new_file(server: LogServer) -> None:
+    merged = Page(server, user("carla"), "merged")
+    text = OLD.replace("old", "[rank 0] old")
+    await merged.has(text)
+    server.rotate()
+    await server.write(NEW)
+    late = Page(server, user("berta"), offset=len(NEW))
+    await server.write("more\n")
+    await late.has("more\n")
+    await merged.has(f"{text}[rank 0] {NEW}[rank 0] more\n")
+    await merged.close()
+    await late.close()
