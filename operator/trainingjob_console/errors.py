@@ -15,7 +15,10 @@
       + AnswerTooLargeError  503: its answer is larger than one may be
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+UNAUTHORIZED: Final = 401
+"""The status of a request whose token is nobody's, or not any more."""
 
 
 class ConsoleError(Exception):
@@ -61,7 +64,7 @@ class BadRequestError(RequestError):
 class UnauthorizedError(RequestError):
     """A token is needed, or the one given is not known any more."""
 
-    code = 401
+    code = UNAUTHORIZED
     word = "Unauthorized"
 
 

@@ -123,6 +123,11 @@ class Gate:
         for listener in self._on_log_out:
             listener(digest(token))
 
+    def forget(self, caller: Caller) -> None:
+        """Forget whose token this is: the API server has just not known it."""
+        if caller.token is not None:
+            self.reviews.forget(caller.token)
+
     def on_log_out(self, listener: Callable[[str], None]) -> None:
         """Call the listener with the `key` of each caller that logs out."""
         self._on_log_out.append(listener)

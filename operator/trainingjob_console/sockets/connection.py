@@ -65,7 +65,8 @@ class Connection:
             receive: of ASGI.
             send: likewise.
             limits: of the hub.
-            opener: makes what a subscription asks for. Raises RequestError.
+            opener: makes what a subscription asks for. Raises RequestError, or EndedError where it is
+                the end of the socket.
             recheck: returns True if the user may still be here.
             ending: done once others want the socket to end, with the reason.
         """
@@ -99,6 +100,11 @@ class Connection:
     def start(self, number: int, work: Coroutine[Any, Any, None]) -> None:
         """Run what a subscription needs beside its queue, for as long as it lives."""
         self._tasks[number] = asyncio.create_task(work)
+
+    def end(self, ended: EndedError) -> None:
+        """End the socket, unless it is ending."""
+        if not self._ending.done():
+            self._ending.set_result(ended)
 
     async def live(self) -> EndedError:
         """Serve the socket until its end, and return why it came."""

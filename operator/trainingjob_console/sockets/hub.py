@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.gate import Gate
 from trainingjob_console.answers import refuse
-from trainingjob_console.errors import BusyError, RequestError, UnauthorizedError
+from trainingjob_console.errors import UNAUTHORIZED, BusyError, RequestError, UnauthorizedError
 from trainingjob_console.jobs.turns import Turns
 from trainingjob_console.sockets import frames
 from trainingjob_console.sockets.admission import Admission, FullError
@@ -183,6 +183,11 @@ class Hub:
                 )
                 last = frames.frame("end", asked.id, reason=reason)
             except RequestError as error:
+                if error.status == UNAUTHORIZED and caller.token is not None:
+                    # The page comes back with what it has by then, and with all it subscribed to.
+                    self._gate.forget(caller)
+                    connection.end(EndedError(1008, "rights"))
+                    return
                 last = frames.frame("error", asked.id, reason=error.reason, message=str(error))
             except Exception:
                 _logger.exception("a log cannot be followed")
@@ -211,6 +216,15 @@ class Visitor:
         Raises:
             RequestError: it is not given.
         """
+        try:
+            return await self._open(connection, asked)
+        except RequestError as error:
+            if error.status == UNAUTHORIZED:
+                self._gate.forget(self._caller)
+                raise EndedError(1008, "rights") from error
+            raise
+
+    async def _open(self, connection: Connection, asked: Subscribe) -> Subscription:
         match asked.kind:
             case "jobs" | "job":
                 if connection.count(JobsSubscription) >= MAX_JOBS_SUBSCRIPTIONS:

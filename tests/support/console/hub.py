@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from tests.support.console.raw_socket import raw_sockets_closed
 from trainingjob_console.access.caller import Caller
-from trainingjob_console.errors import ForbiddenError, UnauthorizedError
+from trainingjob_console.errors import ForbiddenError, RequestError, UnauthorizedError
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.summary import Summary, summarize
 from trainingjob_console.jobs.turns import Turns
@@ -37,13 +37,18 @@ class PlayedGate:
 
     def __init__(self) -> None:
         self.refused: set[str] = set()
+        self.expired: set[str] = set()  # they may have been asked about a moment ago
         self.namespaces: set[str] | None = None
         self.answers = asyncio.Event()
         self.answers.set()
         self.tells = asyncio.Event()
         self.tells.set()
         self.asked = 0
+        self.forgotten: list[str] = []
         self.log_out: Callable[[str], None] = lambda key: None
+
+    def forget(self, caller: Caller) -> None:
+        self.forgotten.append(caller.name)
 
     def on_log_out(self, listener: Callable[[str], None]) -> None:
         self.log_out = listener
@@ -57,7 +62,7 @@ class PlayedGate:
         await self.answers.wait()
         if name in self.refused:
             raise UnauthorizedError("log in")
-        return Caller(name=name, key=name)
+        return Caller(name=name, token=name, key=name)
 
     def check_origin(self, connection: HTTPConnection) -> None:
         if connection.headers["origin"] != f"http://{connection.headers['host']}":
@@ -73,14 +78,23 @@ class PlayedGate:
         self, caller: Caller, namespace: str = "", *, more: Collection[str] = ()
     ) -> frozenset[str] | None:
         await self.tells.wait()
+        if caller.name in self.expired:
+            raise UnauthorizedError("log in")
         return None if self.namespaces is None else frozenset(self.namespaces)
 
 
 class PlayedLogs:
-    """A log that a test writes."""
+    """A log that a test writes.
+
+    Attributes:
+        rings: of those that follow it.
+        ended: it has.
+        refusal: with which it ends; None: it is finished.
+    """
 
     def __init__(self) -> None:
         self.rings: list[LogRing] = []
+        self.refusal: RequestError | None = None
         self.ended = asyncio.Event()
 
     async def follow(
@@ -91,6 +105,8 @@ class PlayedLogs:
             await self.ended.wait()
         finally:
             self.rings.remove(ring)
+        if self.refusal is not None:
+            raise self.refusal
         return "finished"
 
     def write(self, offset: int, text: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.console.hub import RunningHub, played_job, running_hub
 from tests.support.console.raw_socket import RawSocket
+from trainingjob_console.errors import ForbiddenError, UnauthorizedError
 from trainingjob_console.sockets.limits import Limits
 
 JOBS = {"type": "sub", "id": 1, "kind": "jobs"}
@@ -206,6 +207,42 @@ async def test_rights_that_are_taken_away_end_lists_and_sockets() -> None:
         assert page.close_code == 1008
         assert running.hub.closed == {"rights": 1}
         page.close()
+
+
+@pytest.mark.parametrize("seen_by", ["log", "list"])
+async def test_a_token_that_has_expired_ends_the_socket_whoever_sees_it_first(
+    seen_by: str,
+) -> None:
+    """The page comes back with a new one: behind a proxy that has it, nobody has to log in."""
+    async with running_hub() as running:
+        page = await RawSocket.connect(running.port)
+        if seen_by == "log":
+            await page.send({"type": "sub", "id": 1, "kind": "logs", "uid": "u", "source": "s"})
+            await until(lambda: running.logs.rings)
+            running.logs.refusal = UnauthorizedError("log in")
+            running.logs.ended.set()
+        else:
+            running.gate.expired = {"anna"}
+            await page.send(JOBS)
+        assert await page.receive() is None
+        assert (page.close_code, page.close_reason) == (1008, "rights")
+        assert running.gate.forgotten == ["anna"]
+        page.close()
+        await until(lambda: nothing_is_left(running))
+
+
+async def test_a_log_that_may_not_be_read_ends_alone() -> None:
+    async with running_hub() as running:
+        page = await RawSocket.connect(running.port)
+        await page.send({"type": "sub", "id": 1, "kind": "logs", "uid": "u", "source": "s"})
+        await until(lambda: running.logs.rings)
+        running.logs.refusal = ForbiddenError("you may not")
+        running.logs.ended.set()
+        assert (await page.receive_kind("error"))["reason"] == "Forbidden"
+        await page.send({"type": "sub", "id": 9, "kind": "housekeeping"})
+        assert (await page.receive_kind("delta"))["sample"] == {"t": 1}
+        page.close()
+        await until(lambda: nothing_is_left(running))
 
 
 async def test_a_log_out_ends_every_socket_of_the_user_and_one_that_is_being_let_in() -> None:
