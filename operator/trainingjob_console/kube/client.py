@@ -1,6 +1,7 @@
 """Calls of the API server: a deadline and a limit of bytes on each, and every failure in one form."""
 
 import json
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Literal, TypeVar
@@ -24,6 +25,10 @@ _CALL_S: Final = 10.0
 _CONNECT_S: Final = 5.0
 _MAX_REFUSAL: Final = 64 * 1024
 _MAX_MESSAGE: Final = 1000
+
+_KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+"""A connection that is silent for 30 s is asked for a sign of life, three times in 30 s. A log may be
+silent for an hour; without this its reader would not learn that the way to it has gone."""
 
 _Use = Literal["own", "user", "own logs", "user logs", "watch"]
 
@@ -225,6 +230,7 @@ class Kube:
                     "User-Agent": "trainingjob-console",
                 },
                 connector=aiohttp.TCPConnector(
+                    socket_factory=_socket,
                     ssl=self._account.tls(with_certificate=not of_user) or True,
                     # Logs are counted as they are opened. Watches: one for each namespace of the
                     # settings, and never one less.
@@ -234,6 +240,17 @@ class Kube:
                 timeout=aiohttp.ClientTimeout(total=_CALL_S, sock_connect=_CONNECT_S),
             )
         return self._sessions[use]
+
+
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Return a socket that breaks off within a minute where the other side is not there any more."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family=family, type=kind, proto=protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE:
+        if hasattr(socket, name):  # not on every system that a laptop has
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made
 
 
 def _whole(answer: Object) -> Object:

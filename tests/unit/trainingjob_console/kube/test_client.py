@@ -1,6 +1,8 @@
 """Logs are bounded in number and keep no watch out."""
 
 import asyncio
+import socket
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -50,3 +52,19 @@ async def test_a_log_that_is_closed_or_refused_makes_room(tmp_path: Path) -> Non
             assert kube.open_logs == 0
         finally:
             await kube.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other names for it")
+@pytest.mark.parametrize("token", ["anna", None])
+async def test_a_silent_connection_is_asked_for_a_sign_of_life(
+    tmp_path: Path, token: str | None
+) -> None:
+    async with log_server(tmp_path) as server:
+        await server.write("one\n")
+        async with server.kube.log(LOG, token=token, query=FOLLOWED, idle_s=20) as response:
+            assert response.connection is not None
+            assert response.connection.transport is not None
+            sock = response.connection.transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            assert [sock.getsockopt(socket.IPPROTO_TCP, name) for name in names] == [30, 10, 3]
