@@ -47,7 +47,7 @@ function versions(version, operators) {
   const { user, mode, namespaces } = session.get() ?? {};
   const facts = [["Console", version], ...operators.map(({ pod, version: its, leader, up }) => [`Operator ${pod}`, `${its ?? "–"}${leader ? ", leads" : ""}${up === false ? ", does not answer" : ""}`]),
     ["You are", user && mode !== "none" ? user.name : "not asked for: the page is on this machine only"],
-    ["You see", namespaces ? namespaces.join(", ") || "no namespace" : "all namespaces"]];
+    ["You see", namespaces ? namespaces.join(", ") || "none of the namespaces that have live jobs now" : "all namespaces"]];
   return el("section", {}, el("h2", {}, "Versions"), el("dl", { class: "facts" }, facts.map(([label, value]) => el("div", {}, el("dt", {}, label), el("dd", {}, value)))));
 }
 

@@ -269,6 +269,6 @@ function labelsOf(labels) {
 
 function filesOf({ path, bytes: size, goesAt, kept }) {
   return el("p", {}, el("code", {}, path), size ? ` · ${bytes(size)}` : " · nothing yet",
-    kept ? " · kept" : goesAt && [" · goes ", el("time", { datetime: goesAt, title: exact(goesAt) }, new Date(goesAt).toLocaleDateString("en-GB", { dateStyle: "medium" }))]);
+    kept ? " · kept" : goesAt && [" · removed for their age not before ", el("time", { datetime: goesAt, title: exact(goesAt) }, new Date(goesAt).toLocaleDateString("en-GB", { dateStyle: "medium" }))]);
 }
 
