@@ -52,7 +52,7 @@ class JobsApi:
             limit=limit,
             through=cursor.through,
         )
-        page = await parts.turns.take(caller.key, work)
+        page = await parts.turns.take(caller.user, work)
         items, namespaces = [job.row() for job in page.jobs], set(page.namespaces)
         following = cursor.go_on(page.after) if page.after is not None else None
         message = ""

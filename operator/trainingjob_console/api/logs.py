@@ -79,10 +79,10 @@ class LogsApi:
         start = number(request, "from", default=0, least=0, most=_FAR)
         limit = number(request, "limit", default=MAX_HITS, least=1, most=MAX_HITS)
         caller, place, source = await self._opened(request)
-        if caller.key in self._searching:
+        if caller.user in self._searching:
             raise BusyError("you have a search that still runs", retry_after_s=1)
         pattern = re.compile(re.escape(text.encode()), re.IGNORECASE)
-        self._searching.add(caller.key)
+        self._searching.add(caller.user)
         try:
             if source.kind == "live":
                 log = await self._logs.pod_log(place, source)
@@ -96,7 +96,7 @@ class LogsApi:
                     or nothing
                 )
         finally:
-            self._searching.discard(caller.key)
+            self._searching.discard(caller.user)
         return answer(found)
 
     async def download(self, request: Request) -> Response:

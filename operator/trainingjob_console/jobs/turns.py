@@ -51,7 +51,7 @@ class Turns:
         """Return what the work returns.
 
         Args:
-            user: the key of the caller whose work it is.
+            user: whose work it is: `Caller.user`.
             work: not begun; it is closed if this is cancelled.
 
         Raises:

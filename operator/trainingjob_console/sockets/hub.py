@@ -100,7 +100,7 @@ class Hub:
                 caller = await self._gate.caller(connection)
                 if ending.done():
                     raise UnauthorizedError("you have just logged out")
-                place.take_for(caller.key)
+                place.take_for(caller.user)
                 visitor = Visitor(self, self._gate, caller, connection)
                 await self._serve(visitor, ending, scope, receive, send)
         except RequestError as error:
@@ -231,7 +231,7 @@ class Visitor:
                     raise BusyError(f"a page follows {MAX_JOBS_SUBSCRIPTIONS} lists at most")
                 allowed = await self._allowed(asked)
                 key = TopicKey(filter=asked.filter, namespaces=allowed, uid=asked.uid)
-                made = await self._hub.jobs(connection, asked, key, self._caller.key)
+                made = await self._hub.jobs(connection, asked, key, self._caller.user)
                 live = {n: each for n, each in self._opened.items() if not each[1].is_over}
                 self._opened = live | {asked.id: (asked, made)}
                 return made

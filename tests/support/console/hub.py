@@ -28,7 +28,7 @@ Follow = Callable[[LogRing, int], Coroutine[Any, Any, str]]
 
 
 class PlayedGate:
-    """Everybody is the user that the path names, with the rights that the test sets.
+    """Everybody is the user that the path names, with one token or more, and the rights that the test sets.
 
     Attributes:
         answers: set while it says who somebody is.
@@ -54,15 +54,16 @@ class PlayedGate:
         self.log_out = listener
 
     def key_of(self, connection: HTTPConnection) -> str:
-        return connection.query_params.get("user", "anna")
+        asked = connection.query_params
+        return asked.get("token") or asked.get("user", "anna")
 
     async def caller(self, connection: HTTPConnection) -> Caller:
-        name = self.key_of(connection)
+        name = connection.query_params.get("user", "anna")
         self.asked += 1
         await self.answers.wait()
         if name in self.refused:
             raise UnauthorizedError("log in")
-        return Caller(name=name, token=name, key=name)
+        return Caller(name=name, token=name, key=self.key_of(connection))
 
     def check_origin(self, connection: HTTPConnection) -> None:
         if connection.headers["origin"] != f"http://{connection.headers['host']}":

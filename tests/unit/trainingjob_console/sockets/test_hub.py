@@ -279,3 +279,23 @@ async def test_a_restart_says_so_and_waits_for_no_reader() -> None:
         await until(lambda: running.hub.closed == {"shutdown": 2})
         page.close()
         deaf.close()
+
+
+async def test_a_user_with_many_tokens_has_the_places_of_one() -> None:
+    async with running_hub(Limits(sockets_per_user=2)) as running:
+        pages = [
+            await RawSocket.connect(running.port, f"/ws?user=anna&token={number}")
+            for number in range(4)
+        ]
+        assert [page.status for page in pages] == [101, 101, 503, 503]
+        assert running.hub.admission.users == {"anna": 2}
+        other = await RawSocket.connect(running.port, "/ws?user=ben&token=5")
+        assert other.status == 101
+        # A log-out is of one token, and ends no other's socket.
+        running.hub.log_out("0")
+        while await pages[0].receive() is not None:
+            pass
+        await until(lambda: running.hub.admission.users == {"anna": 1, "ben": 1})
+        assert running.hub.closed == {"logged-out": 1}
+        for page in (*pages, other):
+            page.close()
