@@ -1,20 +1,21 @@
 """`/api/jobs/{uid}/logs`: which logs there are, windows of them by bytes, search, and download."""
 
-import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.gate import Gate
 from trainingjob_console.api.requests import answer, check_names, number
 from trainingjob_console.errors import BadRequestError, BusyError, NotFoundError
-from trainingjob_console.logs.archive import Archive, Body
+from trainingjob_console.logs.archive import Archive, Body, PlainLines
 from trainingjob_console.logs.pods import MAIN, PodLog
 from trainingjob_console.logs.reading import search_of, window_of
 from trainingjob_console.logs.room import LogRoom
@@ -37,7 +38,7 @@ class LogsApi:
         self._gate: Final = gate
         self._logs: Final = logs
         self._searching: Final[set[str]] = set()
-        self._downloads: Final = asyncio.Semaphore(_MAX_DOWNLOADS)
+        self._downloads = 0
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -103,29 +104,36 @@ class LogsApi:
         """Return one log whole, as it was written; it may take as long as its reader needs."""
         check_names(request, ())
         caller, place, source = await self._opened(request)
-        if self._downloads.locked():
+        if self._downloads >= _MAX_DOWNLOADS:
             raise BusyError("too many logs are downloaded: try again", retry_after_s=5)
-        # Whatever can be refused is refused before the answer begins.
+        # Its place is taken before anything is waited for: many can come together.
+        self._downloads += 1
+        try:
+            parts = await self._parts_of(caller, place, source)
+        except BaseException:
+            self._end_download()
+            raise
+        setattr(request.state, LASTING, True)
+        name = f"{place.uid}-{source.kind}-{source.attempt}-{source.rank}.log"
+        return _Download(parts, name, self._end_download)
+
+    def _end_download(self) -> None:
+        self._downloads -= 1
+
+    async def _parts_of(
+        self, caller: Caller, place: Place, source: SourceId
+    ) -> AsyncGenerator[bytes]:
+        """Return a log's parts. Whatever can be refused is refused before the answer begins."""
         if source.kind == "live":
             log = await self._logs.pod_log(place, source)
             if not log.begun:
                 raise NotFoundError("the container has not begun: it has no log yet")
-            parts = self._live_parts(log, caller)
-        else:
-            found = await self._archived(place, source, lambda _, body: (body,))
-            if found is None:
-                raise NotFoundError("nothing is archived yet")
-            parts = self._archived_parts(place.uid, found[0])
-        setattr(request.state, LASTING, True)
-        name = f"{place.uid}-{source.kind}-{source.attempt}-{source.rank}.log"
-        return StreamingResponse(
-            self._counted(parts),
-            media_type="text/plain; charset=utf-8",
-            headers={
-                "Content-Disposition": f'attachment; filename="{name}"',
-                "Cache-Control": "no-store",
-            },
-        )
+            return self._live_parts(log, caller)
+        found = await self._archived(place, source, lambda archive, body: (archive.size, body))
+        if found is None:
+            raise NotFoundError("nothing is archived yet")
+        size, body = found
+        return self._archived_parts(place.uid, size, body)
 
     async def _place(self, request: Request) -> tuple[Caller, Place]:
         caller = await self._gate.caller(request)
@@ -153,29 +161,60 @@ class LogsApi:
             raise NotFoundError("this log is not archived: load the page again")
         return found
 
-    async def _counted(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        async with self._downloads:
-            async for part in parts:
-                yield part
-
-    async def _live_parts(self, log: PodLog, caller: Caller) -> AsyncIterator[bytes]:
+    async def _live_parts(self, log: PodLog, caller: Caller) -> AsyncGenerator[bytes]:
         async with self._logs.live.passed_on(log, caller.token) as parts:
             async for part in parts:
                 yield part
 
-    async def _archived_parts(self, uid: str, body: Body | None) -> AsyncIterator[bytes]:
-        """Yield the log in parts, each read in a thread; the file is opened for each anew."""
-        read = self._logs.archives.with_archive
-        if body is not None:  # the operator keeps 10 MiB of a log at most
-            yield await read(uid, lambda archive: b"".join(archive.lines(body))) or b""
-            return
-        size = await read(uid, lambda archive: archive.size) or 0
-        for start in range(0, size, _PART):
-            end = min(start + _PART, size)
-            part = await read(uid, partial(_read_part, start=start, end=end))
-            if not part:
-                return
-            yield part
+    async def _archived_parts(
+        self, uid: str, size: int, body: Body | None
+    ) -> AsyncGenerator[bytes]:
+        """Yield the log in parts, each read in a thread; the file is opened for each anew.
+
+        Raises:
+            BusyError: the volume does not answer, or the archive has gone: the transfer breaks off, so
+                that nobody takes what came for the whole.
+        """
+        plain = None if body is None else PlainLines(body.section.rank)
+        first, end = (0, size) if body is None else (body.start, body.end)
+        for start in range(first, end, _PART):
+            stop = min(start + _PART, end)
+            read = partial(_read_part, start=start, end=stop)
+            part = await self._logs.archives.with_archive(uid, read)
+            if part is None or len(part) < stop - start:
+                raise BusyError("the archive has gone, or a part of it, while it was downloaded")
+            yield part if plain is None else plain.feed(part)
+        if plain is not None:
+            yield plain.end()
+
+
+class _Download(StreamingResponse):
+    """A log that is sent, and what is to be done in the end, however that comes.
+
+    The end of the parts is not enough: where the client has gone before the first, they never begin.
+    """
+
+    def __init__(
+        self, parts: AsyncGenerator[bytes], name: str, on_end: Callable[[], None]
+    ) -> None:
+        super().__init__(
+            parts,
+            media_type="text/plain; charset=utf-8",
+            headers={
+                "Content-Disposition": f'attachment; filename="{name}"',
+                "Cache-Control": "no-store",
+            },
+        )
+        self._parts: Final = parts
+        self._on_end: Final = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            async with aclosing(self._parts):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
 
 
 def _read_part(archive: Archive, *, start: int, end: int) -> bytes:

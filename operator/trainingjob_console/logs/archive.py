@@ -47,6 +47,35 @@ class Body:
     cut: int
 
 
+class PlainLines:
+    """Takes the lines of a section in parts, and returns them as the container wrote them."""
+
+    def __init__(self, rank: int) -> None:
+        self._prefix: Final = prefix_of(rank)
+        self._joint: Final = b"\n" + self._prefix
+        self._pending = b""
+        self._at_start = True
+
+    def feed(self, block: bytes) -> bytes:
+        """Return what this part adds, without the rank before each line."""
+        data = self._pending + block
+        if self._at_start:
+            if len(data) < len(self._prefix):
+                self._pending = data
+                return b""
+            data, self._at_start = data.removeprefix(self._prefix), False
+        # A prefix may lie across two blocks.
+        newline = data.rfind(b"\n", max(len(data) - len(self._joint), 0))
+        end = newline if newline >= 0 else len(data)
+        self._pending = data[end:]
+        return data[:end].replace(self._joint, b"\n")
+
+    def end(self) -> bytes:
+        """Return what was held back: the section ends here."""
+        rest, self._pending = self._pending, b""
+        return rest.replace(self._joint, b"\n")
+
+
 class Archive:
     """A job's archive, open for reading."""
 
@@ -99,23 +128,12 @@ class Archive:
 
     def lines(self, body: Body) -> Iterator[bytes]:
         """Yield the log that a section keeps, as the container wrote it: without the ranks."""
-        prefix = prefix_of(body.section.rank)
-        joint = b"\n" + prefix
-        pending, at_start = b"", True
+        plain = PlainLines(body.section.rank)
         for block in self.blocks(body.start, body.end):
-            data = pending + block
-            if at_start and len(data) >= len(prefix):
-                data, at_start = data.removeprefix(prefix), False
-            elif at_start:
-                pending = data
-                continue
-            # A prefix may lie across two blocks.
-            newline = data.rfind(b"\n", max(len(data) - len(joint), 0))
-            keep = len(data) - newline if newline >= 0 else 0
-            pending = data[len(data) - keep :] if keep else b""
-            yield data[: len(data) - keep].replace(joint, b"\n")
-        if pending:
-            yield pending.replace(joint, b"\n")
+            if found := plain.feed(block):
+                yield found
+        if rest := plain.end():
+            yield rest
 
     def blocks(self, start: int, end: int) -> Iterator[bytes]:
         """Yield the bytes of a part of the file."""

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from aiohttp import ClientPayloadError
 
 from tests.integration.console.conftest import listed
 from tests.support.apiserver.api import Api
@@ -62,6 +63,23 @@ async def test_a_slow_reader_gets_all_of_it(
             async for part in response.content.iter_any():
                 found += part
         assert found == LOG
+
+
+async def test_a_download_whose_archive_is_cut_is_not_taken_for_the_whole(
+    api: Api, tmp_path: Path
+) -> None:
+    uid = (await api.apply(make_job("cut")))["metadata"]["uid"]
+    archive = tmp_path / f"job_{uid}.log"
+    archive.write_bytes(LOG)
+    settings: dict[str, Any] = {"namespaces": [api.namespace], "log_volume": tmp_path}
+    async with running_console(api.server, **settings) as console:
+        await listed(console, lambda answer: answer["total"] == 1)
+        path = f"{console.url}/api/jobs/{uid}/logs/merged/download"
+        async with console.session.get(path) as response:
+            await response.content.read(1000)
+            archive.write_bytes(b"")
+            with pytest.raises(ClientPayloadError):
+                await response.read()
 
 
 async def test_what_cannot_be_downloaded_is_refused_before_the_answer_begins(api: Api) -> None:

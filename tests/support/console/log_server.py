@@ -61,7 +61,8 @@ class LogServer:
     Attributes:
         account: of the console there.
         kube: asks the server.
-        room: the logs, with the real rules for rights.
+        gate: the real rules for rights.
+        room: the logs.
         uid: of the job, whose pods are `pod-0` and so on.
         logs: by rank.
         refused: tokens that may read no log (403).
@@ -74,6 +75,7 @@ class LogServer:
 
     account: Account
     kube: Kube
+    gate: Gate
     room: LogRoom
 
     def __init__(self, ranks: int) -> None:
@@ -213,7 +215,12 @@ def kubeconfig_of(url: str) -> str:
 
 @asynccontextmanager
 async def log_server(
-    folder: Path, *, ranks: int = 1, remember: bool = True, **room: Any
+    folder: Path,
+    *,
+    ranks: int = 1,
+    remember: bool = True,
+    volume: Path | None = None,
+    **room: Any,
 ) -> AsyncIterator[LogServer]:
     """Serve for as long as the context lasts.
 
@@ -221,6 +228,7 @@ async def log_server(
         folder: for the kubeconfig.
         ranks: of the job.
         remember: what is answered about rights, as the console does.
+        volume: the root of the log volume; None: there is none.
         room: arguments for the log room.
     """
     played = LogServer(ranks)
@@ -246,12 +254,12 @@ async def log_server(
     config.write_text(kubeconfig_of(str(server.make_url(""))))
     played.account = Account(config)
     played.kube = Kube(played.account)
-    gate = Gate(
+    played.gate = Gate(
         Settings(),
         Reviews(played.kube, **({} if remember else {"fresh_s": 0.0, "refused_s": 0.0})),
         index.namespaces,
     )
-    played.room = LogRoom(played.kube, gate, index, ArchiveReader(None), no_past, **room)
+    played.room = LogRoom(played.kube, played.gate, index, ArchiveReader(volume), no_past, **room)
     try:
         yield played
     finally:
