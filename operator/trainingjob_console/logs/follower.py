@@ -75,10 +75,14 @@ class Follower:
     for this user, and the next reader's name is taken.
 
     Bound: `WINDOW` bytes are kept; readers have rings of their own.
+
+    Attributes:
+        user: whose share of all followers it counts for: one of its readers', or the last one's.
     """
 
     def __init__(self, kube: Kube, log: PodLog) -> None:
         self.log: Final = log
+        self.user = ""
         self.position = 0
         self.readers: Final[dict[Reader, int]] = {}
         self.seats: Final[dict[Seat, Reader | None]] = {}
@@ -91,6 +95,8 @@ class Follower:
 
     def enter(self, caller: Caller) -> Seat:
         """Give a reader a place."""
+        if not self.seats:
+            self.user = caller.user
         seat = Seat(self, caller)
         self.seats[seat] = None
         return seat
@@ -112,6 +118,9 @@ class Follower:
     def leave(self, seat: Seat) -> None:
         """Send a reader nothing more."""
         ring = self.seats.pop(seat, None)
+        users = [each.caller.user for each in self.seats]
+        if users and self.user not in users:
+            self.user = users[0]
         if ring is not None:
             self.readers.pop(ring, None)
 

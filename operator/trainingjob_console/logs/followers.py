@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Final
 
 from trainingjob_console.access.caller import Caller
-from trainingjob_console.errors import RequestError
+from trainingjob_console.errors import BusyError, RequestError
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.logs.follower import Follower, Seat
 from trainingjob_console.logs.pods import PodLog
+from trainingjob_console.places import share_of
 
 Key = tuple[str, str]
 
@@ -16,8 +17,9 @@ Key = tuple[str, str]
 class Followers:
     """The logs that are followed, one upstream each; at most `limit`, then none more is begun.
 
-    One goes `linger_s` after its last reader: a page that reloads finds it still there. One whose
-    log the node has begun anew is replaced, and goes with its last reader.
+    One user may begin a quarter of them; a further reader of one that runs costs nothing. One goes
+    `linger_s` after its last reader: a page that reloads finds it still there. One whose log the
+    node has begun anew is replaced, and goes with its last reader.
     """
 
     def __init__(self, kube: Kube, *, limit: int = 256, linger_s: float = 10.0) -> None:
@@ -37,18 +39,31 @@ class Followers:
 
         Raises:
             RequestError: what `busy` returns, at the limit.
+            BusyError: the user has a quarter of the limit.
         """
         key = (log.uid, log.container)
         found = self._running.get(key)
         if found is None or found.is_over:
             self._end(key)
-            if len(self) >= self.limit:
-                raise busy()
+            self._make_room(caller.user, busy)
             found = self._running[key] = Follower(self._kube, log)
             self._tasks[key] = asyncio.create_task(found.run(), name="log")
         if (timer := self._idle.pop(key, None)) is not None:
             timer.cancel()
         return found.enter(caller)
+
+    def _make_room(self, user: str, busy: Callable[[], RequestError]) -> None:
+        """Return if there may be one more; at a limit, one without a reader ends for it."""
+        own = sum(each.user == user for each in (*self._running.values(), *self._replaced))
+        if own >= share_of(self.limit):
+            unread = [key for key in self._idle if self._running[key].user == user]
+            if not unread:
+                raise BusyError("you follow too many logs: close some", retry_after_s=5)
+            self._end(unread[0])
+        if len(self) >= self.limit:
+            if not self._idle:
+                raise busy()
+            self._end(next(iter(self._idle)))
 
     def leave(self, seat: Seat) -> None:
         """Give a place back."""
