@@ -1,6 +1,7 @@
 """`/api/jobs/{uid}/logs`: which logs there are, windows of them by bytes, search, and download."""
 
 import re
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
@@ -22,6 +23,7 @@ from trainingjob_console.logs.room import LogRoom
 from trainingjob_console.logs.search import MAX_HITS
 from trainingjob_console.logs.sources import Place, SourceId, read_source
 from trainingjob_console.logs.window import MAX_WINDOW, Window
+from trainingjob_console.places import share_of
 from trainingjob_web.connections import LASTING
 
 _FAR: Final = 2**53
@@ -38,7 +40,7 @@ class LogsApi:
         self._gate: Final = gate
         self._logs: Final = logs
         self._searching: Final[set[str]] = set()
-        self._downloads = 0
+        self._downloads: Final[Counter[str]] = Counter()
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -104,21 +106,26 @@ class LogsApi:
         """Return one log whole, as it was written; it may take as long as its reader needs."""
         check_names(request, ())
         caller, place, source = await self._opened(request)
-        if self._downloads >= _MAX_DOWNLOADS:
+        user = caller.user
+        if self._downloads[user] >= share_of(_MAX_DOWNLOADS):
+            raise BusyError("you download too many logs: wait for one", retry_after_s=5)
+        if self._downloads.total() >= _MAX_DOWNLOADS:
             raise BusyError("too many logs are downloaded: try again", retry_after_s=5)
         # Its place is taken before anything is waited for: many can come together.
-        self._downloads += 1
+        self._downloads[user] += 1
         try:
             parts = await self._parts_of(caller, place, source)
         except BaseException:
-            self._end_download()
+            self._end_download(user)
             raise
         setattr(request.state, LASTING, True)
         name = f"{place.uid}-{source.kind}-{source.attempt}-{source.rank}.log"
-        return _Download(parts, name, self._end_download)
+        return _Download(parts, name, partial(self._end_download, user))
 
-    def _end_download(self) -> None:
-        self._downloads -= 1
+    def _end_download(self, user: str) -> None:
+        self._downloads[user] -= 1
+        if not self._downloads[user]:
+            del self._downloads[user]
 
     async def _parts_of(
         self, caller: Caller, place: Place, source: SourceId

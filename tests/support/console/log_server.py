@@ -134,9 +134,11 @@ class LogServer:
         return token
 
     async def owner(self, request: web.Request) -> web.Response:
-        """A SelfSubjectReview: each user has the name of its token."""
+        """A SelfSubjectReview: each user has the name of its tokens, up to a dot."""
         await self.answers.wait()
-        return web.json_response({"status": {"userInfo": {"username": self.token(request)}}})
+        return web.json_response(
+            {"status": {"userInfo": {"username": self.token(request).partition(".")[0]}}}
+        )
 
     async def review(self, request: web.Request) -> web.Response:
         """A SelfSubjectAccessReview: all may do all, but for those that may read no log."""

@@ -1,9 +1,9 @@
 """Downloads of logs: so many at once, whole or broken off, in parts that are small."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections.abc import AsyncIterator, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from starlette.requests import ClientDisconnect
@@ -33,7 +33,7 @@ class Client:
         body: what came.
     """
 
-    def __init__(self, app: Router, server: LogServer, source: str) -> None:
+    def __init__(self, app: Router, server: LogServer, source: str, token: str) -> None:
         self.takes = asyncio.Event()
         self.gone = False
         self.begun = self.ended = False
@@ -47,7 +47,7 @@ class Client:
             "scheme": "http",
             "path": f"/api/jobs/{server.uid}/logs/{source}/download",
             "query_string": b"",
-            "headers": [(b"host", b"localhost"), (b"authorization", b"Bearer anna")],
+            "headers": [(b"host", b"localhost"), (b"authorization", f"Bearer {token}".encode())],
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 2),
             "state": {},
@@ -74,7 +74,10 @@ class Client:
         self.ended = not message.get("more_body")
 
 
-Start = Callable[[str], Client]
+class Start(Protocol):
+    """Begins a download of a source."""
+
+    def __call__(self, source: str, token: str = "anna") -> Client: ...
 
 
 @pytest.fixture
@@ -88,12 +91,12 @@ async def server(tmp_path: Path) -> AsyncIterator[LogServer]:
 
 @pytest.fixture
 async def start(server: LogServer) -> AsyncIterator[Start]:
-    """Begins a download of a source; none is left in the end."""
+    """Begins downloads; none is left in the end."""
     app = Router(routes=LogsApi(server.gate, server.room).routes())
     begun: list[Client] = []
 
-    def start(source: str) -> Client:
-        begun.append(Client(app, server, source))
+    def start(source: str, token: str = "anna") -> Client:
+        begun.append(Client(app, server, source, token))
         return begun[-1]
 
     yield start
@@ -112,7 +115,7 @@ async def until_each_has_begun_or_failed(clients: list[Client]) -> None:
 async def test_of_downloads_that_come_together_those_above_the_limit_are_refused(
     start: Start, source: str
 ) -> None:
-    clients = [start(source) for _ in range(12)]
+    clients = [start(source, f"user-{number}") for number in range(12)]
     await until_each_has_begun_or_failed(clients)
     refused = [each for each in clients if each.task.done()]
     assert len(refused) == 4
@@ -124,6 +127,28 @@ async def test_of_downloads_that_come_together_those_above_the_limit_are_refused
     async with asyncio.timeout(20):
         await asyncio.gather(*(each.task for each in clients if each not in refused))
     assert {each.ended for each in clients if each not in refused} == {True}
+
+
+async def test_a_user_with_two_tokens_downloads_two_logs_at_once_and_others_the_rest(
+    start: Start,
+) -> None:
+    clients = [start(LIVE, f"anna.{number % 2}") for number in range(12)]
+    await until_each_has_begun_or_failed(clients)
+    refused = [each for each in clients if each.task.done()]
+    assert len(refused) == 10
+    for each in refused:
+        with pytest.raises(BusyError, match="you download too many logs"):
+            await each.task
+    other = start(LIVE, "ben")
+    await until_each_has_begun_or_failed([other])
+    assert other.begun
+    for each in clients:
+        each.takes.set()
+    await asyncio.gather(*(each.task for each in clients if each not in refused))
+    again = start(LIVE, "anna.0")
+    again.takes.set()
+    await again.task
+    assert again.ended
 
 
 @pytest.mark.parametrize(
