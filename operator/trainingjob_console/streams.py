@@ -27,7 +27,13 @@ def streams_room(parts: Parts) -> Room:
 
     archives = ArchiveReader(parts.settings.log_volume)
     logs = LogRoom(
-        parts.kube, parts.gate, parts.index, archives, past, recheck_s=parts.limits.recheck
+        parts.kube,
+        parts.gate,
+        parts.index,
+        archives,
+        past,
+        recheck_s=parts.limits.recheck,
+        unsure_s=parts.limits.unsure,
     )
     sampler = Sampler(Addresses(parts.settings.operator_metrics), utc_now)
     about = HousekeepingApi(parts.gate, parts.feed, sampler, parts.metrics.registry, utc_now)

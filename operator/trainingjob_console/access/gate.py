@@ -139,18 +139,21 @@ class Gate:
             caller: who asks.
             namespace: only this one is asked for; empty: any.
         """
-        allowed = await self.namespaces_of(caller, namespace)
+        allowed = await self.namespaces_of(caller, self.asked_about(namespace))
         return (lambda _: True) if allowed is None else allowed.__contains__
 
-    async def namespaces_of(
-        self, caller: Caller, namespace: str = "", *, more: Collection[str] = ()
-    ) -> frozenset[str] | None:
+    def asked_about(self, namespace: str = "") -> frozenset[str]:
+        """Return the namespaces that a user is asked about: this one; empty: those that have jobs now."""
+        if namespace:
+            return frozenset({namespace})
+        return frozenset(sorted(self._namespaces())[:MAX_NAMESPACES])
+
+    async def namespaces_of(self, caller: Caller, asked: Collection[str]) -> frozenset[str] | None:
         """Return the namespaces whose jobs the user may list, of those that are watched; None: all.
 
         Args:
             caller: who asks.
-            namespace: only this one is asked for; empty: those that have jobs now.
-            more: are asked for as well, jobs or not.
+            asked: the namespaces that are asked about one by one if the user may not list all.
 
         Raises:
             UnauthorizedError: the token is nobody's any more.
@@ -158,8 +161,7 @@ class Gate:
         """
         if caller.token is None or await self._may_list(caller, ""):
             return frozenset(self._settings.namespaces) or None
-        asked = [namespace] if namespace else sorted(self._namespaces())[:MAX_NAMESPACES]
-        return await self.among(caller, {*asked, *more})
+        return await self.among(caller, asked)
 
     async def among(self, caller: Caller, namespaces: Collection[str]) -> frozenset[str]:
         """Return those of some namespaces whose jobs the user may list, of those that are watched.

@@ -83,12 +83,15 @@ class Remembered(Generic[K, V]):
         self._refused_s: Final = refused_s
         self._asked: Final[dict[K, asyncio.Future[V | None]]] = {}
 
-    async def get(self, key: K, ask: Callable[[], Awaitable[V | None]]) -> V | None:
+    async def get(
+        self, key: K, ask: Callable[[], Awaitable[V | None]], *, refused_s: float | None = None
+    ) -> V | None:
         """Return the answer, which is asked for if it is not remembered; None: a refusal.
 
         Args:
             key: of the question.
             ask: asks it; what it raises reaches all who wait, and is not remembered.
+            refused_s: seconds for which a refusal is good; None: as of all.
         """
         while True:
             if (known := self.answers.get(key)) is not None:
@@ -96,13 +99,16 @@ class Remembered(Generic[K, V]):
             if self.refusals.get(key):
                 return None
             if (pending := self._asked.get(key)) is None:
-                return await self._ask(key, ask)
+                good_for_s = self._refused_s if refused_s is None else refused_s
+                return await self._ask(key, ask, good_for_s)
             await asyncio.wait([pending])
             if not pending.cancelled():
                 return pending.result()
             # The request that asked was given up, by a tab that was closed: another one asks.
 
-    async def _ask(self, key: K, ask: Callable[[], Awaitable[V | None]]) -> V | None:
+    async def _ask(
+        self, key: K, ask: Callable[[], Awaitable[V | None]], refused_s: float
+    ) -> V | None:
         future: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
         self._asked[key] = future
         try:
@@ -118,7 +124,7 @@ class Remembered(Generic[K, V]):
             future.set_result(value)
             if value is None:
                 self.answers.forget(key)
-                self.refusals.put(key, True, self._refused_s)
+                self.refusals.put(key, True, refused_s)
             else:
                 self.answers.put(key, value, self._fresh_s)
             return value

@@ -1,6 +1,6 @@
 """The API server's word on a token: who its owner is, and what it may do. Remembered for a while.
 
-Bound: 1,024 owners and 8,192 rights; apart from them 256 tokens that are nobody's, and 4,096 refused
+Bound: 1,024 owners and 8,192 rights; apart from them 256 tokens that are nobody's, and 16,384 refused
 rights. The one that was used longest ago goes first. Of tokens only digests are kept. At most 64 tokens that
 nobody has asked about before are looked up, or wait for it.
 """
@@ -21,10 +21,13 @@ from trainingjob_console.places import Places
 MAX_OWNERS: Final = 1024
 MAX_UNKNOWN: Final = 256
 MAX_RIGHTS: Final = 8192
-MAX_REFUSED: Final = 4096
+MAX_REFUSED: Final = 16_384
+"""As many as 64 users have who may look at none of 256 namespaces."""
+
 FRESH_S: Final = 30.0
 REFUSED_S: Final = 5.0
-"""A refusal is asked for again soon: it may be mended by now, and a guess costs us a call."""
+"""A refusal is asked for again soon: it may be mended by now, and a guess costs us a call. Not so that of a
+list: a user who may look at few of many namespaces has hundreds of those."""
 
 _AT_ONCE: Final = 16
 _UNKNOWN_AT_ONCE: Final = 4
@@ -67,8 +70,9 @@ class Reviews:
         Args:
             kube: the API server.
             fresh_s: seconds for which an owner, or a right, is remembered.
-            refused_s: seconds for which a refusal is.
+            refused_s: seconds for which a refusal is; that of a list is for `fresh_s`.
         """
+        self._fresh_s: Final = fresh_s
         self._kube: Final = kube
         self._at_once: Final = asyncio.Semaphore(_AT_ONCE)
         self.unknown: Final = Places(_UNKNOWN_AT_ONCE, _UNKNOWN_WAITING)
@@ -134,7 +138,12 @@ class Reviews:
     async def _may(self, caller: Caller, kind: str, attributes: dict[str, str]) -> bool:
         spec: Object = {kind: {name: value for name, value in attributes.items() if value}}
         key = (caller.key, kind, *attributes.values())
-        return await self.rights.get(key, lambda: self._ask_right(caller, spec)) is not None
+        found = await self.rights.get(
+            key,
+            lambda: self._ask_right(caller, spec),
+            refused_s=self._fresh_s if attributes["verb"] == "list" else None,
+        )
+        return found is not None
 
     async def _ask_owner(self, token: str, key: str) -> Owner | None:
         # A flood of tokens that are nobody's waits for itself, not users whose time is over.

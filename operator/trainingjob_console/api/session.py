@@ -53,7 +53,7 @@ class SessionApi:
             return answer(found | {"loginNeeded": True, "namespaces": []})
         if caller.token is None:
             return answer(found)
-        allowed = await gate.namespaces_of(caller)
+        allowed = await gate.namespaces_of(caller, gate.asked_about())
         shown = None if allowed is None else sorted(allowed)[:_MAX_SHOWN]
         user = {"name": caller.name, "groups": list(caller.groups)}
         return answer(

@@ -47,6 +47,7 @@ class LogRoom:
         past: Callable[[str], Awaitable[str]],
         *,
         recheck_s: float = 30.0,
+        unsure_s: float = 60.0,
         live: LiveReader | None = None,
     ) -> None:
         """Read nothing yet.
@@ -58,9 +59,12 @@ class LogRoom:
             archives: the log volume.
             past: returns the namespace of a job of the history by its uid; empty: it has none.
             recheck_s: seconds between two looks at the rights of one who follows a log.
+            unsure_s: seconds for which nobody could say whether the user still has the right; with the
+                next look that finds no answer the log ends.
             live: reads logs of pods; None: with the usual limits.
         """
         self._recheck_s: Final = recheck_s
+        self._unsure_s: Final = unsure_s
         self._kube: Final = kube
         self._gate: Final = gate
         self._index: Final = index
@@ -149,16 +153,20 @@ class LogRoom:
         """Do this for as long as the user may read logs: a follower asks in another's name, too.
 
         Raises:
-            RequestError: the right or the token is gone, or the work raised it.
+            RequestError: the right or the token is gone, or may be; or the work raised it.
         """
         task = asyncio.create_task(work)
+        clock = asyncio.get_running_loop().time
+        sure_at = clock()
         try:
             while not (await asyncio.wait([task], timeout=self._recheck_s))[0]:
+                begun = clock()
                 try:
                     await self._check(place.caller, place.namespace)
+                    sure_at = begun
                 except RequestError as error:
-                    # A server that does not answer takes no right away.
-                    if error.status in _REFUSED:
+                    # A server that does not answer takes no right away, for a while.
+                    if error.status in _REFUSED or begun - sure_at >= self._unsure_s:
                         raise
             return task.result()
         finally:

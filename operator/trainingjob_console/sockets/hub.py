@@ -4,8 +4,9 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.requests import HTTPConnection
@@ -207,7 +208,9 @@ class Visitor:
         self._gate: Final = gate
         self._caller: Final = caller
         self._connection: Final = connection
-        self._opened: dict[int, tuple[Subscribe, JobsSubscription]] = {}
+        self._opened: dict[int, _Opened] = {}
+        self._clock: Final = asyncio.get_running_loop().time
+        self._sure_at = self._clock()
         self._samples: list[NewestSubscription] = []
 
     async def open(self, connection: Connection, asked: Subscribe) -> Subscription:
@@ -229,11 +232,12 @@ class Visitor:
             case "jobs" | "job":
                 if connection.count(JobsSubscription) >= MAX_JOBS_SUBSCRIPTIONS:
                     raise BusyError(f"a page follows {MAX_JOBS_SUBSCRIPTIONS} lists at most")
-                allowed = await self._allowed(asked)
+                looked_at = self._gate.asked_about(asked.filter.namespace)
+                allowed = await self._gate.namespaces_of(self._caller, looked_at)
                 key = TopicKey(filter=asked.filter, namespaces=allowed, uid=asked.uid)
                 made = await self._hub.jobs(connection, asked, key, self._caller.user)
-                live = {n: each for n, each in self._opened.items() if not each[1].is_over}
-                self._opened = live | {asked.id: (asked, made)}
+                live = {n: each for n, each in self._opened.items() if not each.made.is_over}
+                self._opened = live | {asked.id: _Opened(asked, made, looked_at)}
                 return made
             case "logs":
                 if connection.count(LogSubscription) >= MAX_LOG_SUBSCRIPTIONS:
@@ -248,24 +252,46 @@ class Visitor:
     async def recheck(self) -> bool:
         """Return True if the user may still be here; take from lists what it may not see.
 
-        Logs are not looked at here: who follows them looks at the right to each.
+        A server that does not answer takes no right away, for as long as a right that was taken away
+        may last. Logs are not looked at here: who follows them looks at the right to each.
         """
+        begun = self._clock()
         try:
             await self._gate.caller(self._connection)
-            for asked, made in list(self._opened.values()):
-                if not made.is_over:
-                    # Those that have no job now, too: one may come after the right has gone.
-                    before = made.namespaces or ()
-                    made.recheck(await self._allowed(asked, before))
+            for opened in list(self._opened.values()):
+                if not opened.made.is_over:
+                    await self._recheck_list(opened)
             if self._samples and not await self._gate.may_see_figures(self._caller):
                 for sample in self._samples:
                     sample.cut()
         except RequestError as error:
-            # A server that does not answer takes no right away.
-            return error.status not in (401, 403)
+            return (
+                error.status not in (401, 403) and begun - self._sure_at < self._hub.limits.unsure
+            )
+        self._sure_at = begun
         return True
 
-    async def _allowed(
-        self, asked: Subscribe, more: Collection[str] = ()
-    ) -> frozenset[str] | None:
-        return await self._gate.namespaces_of(self._caller, asked.filter.namespace, more=more)
+    async def _recheck_list(self, opened: "_Opened") -> None:
+        """Look at the namespaces of a list, and at those that were not there when it was looked at last.
+
+        Those that the user may list and that have no job now are looked at, too: one may come after the
+        right has gone. Those that the user may not list are not: there may be hundreds.
+        """
+        now = self._gate.asked_about(opened.asked.filter.namespace)
+        had = opened.made.namespaces or frozenset()
+        allowed = await self._gate.namespaces_of(self._caller, had | (now - opened.looked_at))
+        opened.looked_at = now
+        opened.made.recheck(allowed)
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A list that is followed.
+
+    Attributes:
+        looked_at: the namespaces that had jobs when the user's rights were looked at last.
+    """
+
+    asked: Subscribe
+    made: JobsSubscription
+    looked_at: frozenset[str]

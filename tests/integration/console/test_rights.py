@@ -10,6 +10,7 @@ from tests.integration.console.conftest import until_indexed
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
 from tests.support.console.endless_log import pod_that_writes
+from tests.support.console.hub import played_job
 from tests.support.console.raw_socket import RawSocket
 from tests.support.console.running import ConsoleUnderTest, running_console
 from trainingjob_console.sockets.limits import Limits
@@ -100,4 +101,43 @@ async def test_a_namespace_that_was_empty_when_its_right_was_lost_is_not_shown_w
     late = await api.apply(make_job("late"))
     await until_indexed(guarded, late)
     assert await _all_until_now(page) == []
+    page.close()
+
+
+async def test_namespaces_that_a_user_may_not_look_at_are_not_asked_about_again_and_new_ones_are(
+    api: Api, guarded: ConsoleUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = guarded.console.parts
+    job = await api.apply(make_job("mine"))
+    await until_indexed(guarded, job)
+    async with asyncio.timeout(30):
+        while not parts.index.is_complete:  # its list would take away what comes now
+            await asyncio.sleep(0.01)
+    for number in range(40):
+        parts.index.put(played_job(f"foreign-{number}", namespace=f"foreign-{number}"))
+    page = await _subscribed(guarded)
+    assert await _all_until_now(page) == []
+    asked: list[str] = []
+    call = parts.kube.call
+
+    async def counted(method: str, path: str, **arguments: Any) -> Any:
+        if path.endswith("selfsubjectaccessreviews"):
+            spec = arguments["body"]["spec"]["resourceAttributes"]
+            asked.append(spec.get("namespace", ""))
+        return await call(method, path, **arguments)
+
+    monkeypatch.setattr(parts.kube, "call", counted)
+
+    async def until_asked(namespace: str, times: int) -> None:
+        async with asyncio.timeout(30):
+            while asked.count(namespace) < times:
+                await asyncio.sleep(0.01)
+
+    await until_asked(api.namespace, 3)
+    assert set(asked) == {"", api.namespace}
+    parts.index.put(played_job("new", namespace="new"))
+    await until_asked("new", 1)
+    await until_asked(api.namespace, asked.count(api.namespace) + 3)
+    assert set(asked) == {"", api.namespace, "new"}
+    assert asked.count("new") == 1
     page.close()

@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from tests.support.console.raw_socket import raw_sockets_closed
 from trainingjob_console.access.caller import Caller
-from trainingjob_console.errors import ForbiddenError, RequestError, UnauthorizedError
+from trainingjob_console.errors import BusyError, ForbiddenError, RequestError, UnauthorizedError
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.summary import Summary, summarize
 from trainingjob_console.jobs.turns import Turns
@@ -45,6 +45,7 @@ class PlayedGate:
         self.tells.set()
         self.asked = 0
         self.forgotten: list[str] = []
+        self.busy = False
         self.log_out: Callable[[str], None] = lambda key: None
 
     def forget(self, caller: Caller) -> None:
@@ -61,6 +62,8 @@ class PlayedGate:
         name = connection.query_params.get("user", "anna")
         self.asked += 1
         await self.answers.wait()
+        if self.busy:
+            raise BusyError("too many log-ins are being checked")
         if name in self.refused:
             raise UnauthorizedError("log in")
         return Caller(name=name, token=name, key=self.key_of(connection))
@@ -75,9 +78,10 @@ class PlayedGate:
     async def check_figures(self, caller: Caller) -> None:
         return None
 
-    async def namespaces_of(
-        self, caller: Caller, namespace: str = "", *, more: Collection[str] = ()
-    ) -> frozenset[str] | None:
+    def asked_about(self, namespace: str = "") -> frozenset[str]:
+        return frozenset()
+
+    async def namespaces_of(self, caller: Caller, asked: Collection[str]) -> frozenset[str] | None:
         await self.tells.wait()
         if caller.name in self.expired:
             raise UnauthorizedError("log in")

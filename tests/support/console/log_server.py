@@ -70,6 +70,7 @@ class LogServer:
         silent: a log that was opened brings nothing.
         asked: how often a log was asked for, followed or not, by token.
         answers: set while the owners of tokens are told.
+        failing: nobody can tell who has which right (500).
         opened: how often a log was opened to be followed, by token.
     """
 
@@ -86,6 +87,7 @@ class LogServer:
         self.asked: Counter[str] = Counter()
         self.answers = asyncio.Event()
         self.answers.set()
+        self.failing = False
         self.opened: Counter[str] = Counter()
         self.silent = False
         self.broken = 0
@@ -143,6 +145,8 @@ class LogServer:
     async def review(self, request: web.Request) -> web.Response:
         """A SelfSubjectAccessReview: all may do all, but for those that may read no log."""
         token = self.token(request)
+        if self.failing:
+            raise web.HTTPInternalServerError(text='{"message": "try again"}')
         asked = (await request.json())["spec"]["resourceAttributes"]
         allowed = asked["resource"] != "pods" or token not in self.refused
         return web.json_response({"status": {"allowed": allowed}})

@@ -2,10 +2,11 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.console.log_server import log_server
+from tests.support.console.log_server import log_server, user
 from trainingjob_console.access.reviews import Reviews
 from trainingjob_console.errors import BusyError, UnauthorizedError
 
@@ -26,3 +27,26 @@ async def test_a_flood_of_unknown_tokens_is_refused_at_once(tmp_path: Path) -> N
         assert sum(isinstance(each, UnauthorizedError) for each in ended) == 64
         assert len(reviews.unknown) == 0
         assert (await reviews.owner("anna")).name == "anna"
+
+
+async def test_a_refused_list_is_good_for_as_long_as_an_answer_and_another_refusal_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with log_server(tmp_path) as server:
+        asked: list[Any] = []
+
+        async def refuse(method: str, path: str, *, body: Any, **_: Any) -> Any:
+            asked.append(body["spec"]["resourceAttributes"])
+            return {"status": {"allowed": False}}
+
+        monkeypatch.setattr(server.kube, "call", refuse)
+        reviews = Reviews(server.kube, fresh_s=3600.0, refused_s=0.0)
+        for _ in range(2):
+            for namespace in ("ml", "of-others"):
+                for verb in ("list", "patch"):
+                    attributes = {"group": "g", "resource": "jobs", "subresource": ""}
+                    assert not await reviews.may(
+                        user("anna"), verb, namespace=namespace, **attributes
+                    )
+        assert [each["verb"] for each in asked].count("list") == 2
+        assert [each["verb"] for each in asked].count("patch") == 4

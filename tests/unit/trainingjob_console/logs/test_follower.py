@@ -123,3 +123,13 @@ async def test_a_pod_that_goes_ends_it(server: LogServer, pages: list[Page]) -> 
     server.logs[0].gone = True
     await server.break_streams()
     assert [await page.task for page in pages] == ["archived"] * 3
+
+
+async def test_a_right_that_nobody_can_tell_ends_a_log_after_a_while(tmp_path: Path) -> None:
+    async with log_server(tmp_path, remember=False, recheck_s=0.05, unsure_s=0.2) as server:
+        await server.write("one\n")
+        page = Page(server, user("anna"))
+        await page.has("one\n")
+        server.failing = True
+        error = await page.error()
+        assert error.status == 500

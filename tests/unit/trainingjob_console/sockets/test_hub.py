@@ -4,10 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.requests import HTTPConnection
 
 from tests.support.console.hub import RunningHub, played_job, running_hub
 from tests.support.console.raw_socket import RawSocket
+from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import ForbiddenError, UnauthorizedError
+from trainingjob_console.sockets.hub import Visitor
 from trainingjob_console.sockets.limits import Limits
 
 JOBS = {"type": "sub", "id": 1, "kind": "jobs"}
@@ -243,6 +246,37 @@ async def test_a_log_that_may_not_be_read_ends_alone() -> None:
         assert (await page.receive_kind("delta"))["sample"] == {"t": 1}
         page.close()
         await until(lambda: nothing_is_left(running))
+
+
+async def test_rights_that_nobody_can_tell_end_a_socket_after_a_while_and_not_before() -> None:
+    for unsure, ends in ((3600.0, False), (0.3, True)):
+        async with running_hub(Limits(recheck=0.05, unsure=unsure)) as running:
+            page = await RawSocket.connect(running.port)
+            await page.send({**JOBS, "position": running.index.position})
+            await until(lambda found=running: len(found.hub.topics) == 1)
+            running.gate.busy = True
+            if ends:
+                assert await page.receive() is None
+                assert (page.close_code, page.close_reason) == (1008, "rights")
+                assert running.hub.closed == {"rights": 1}
+            else:
+                before = running.gate.asked
+                await until(lambda found=running, asked=before: found.gate.asked > asked + 8)
+                assert running.hub.admission.used == 1
+            page.close()
+
+
+async def test_one_answer_in_time_is_enough_to_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running_hub() as running:
+        asked = HTTPConnection({"type": "http", "query_string": b"", "headers": []})
+        gate: Any = running.gate
+        visitor = Visitor(running.hub, gate, Caller("anna"), asked)
+        begun, stays = asyncio.get_running_loop().time(), []
+        for seconds, busy in ((30, True), (59, False), (100, True), (118, True), (120, True)):
+            monkeypatch.setattr(visitor, "_clock", lambda now=begun + seconds: now)
+            running.gate.busy = busy
+            stays.append(await visitor.recheck())
+        assert stays == [True, True, True, True, False]
 
 
 async def test_a_log_out_ends_every_socket_of_the_user_and_one_that_is_being_let_in() -> None:
