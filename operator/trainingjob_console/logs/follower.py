@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from typing import Final, Protocol
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+from typing import Final, Protocol, TypeVar
 
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import ApiServerError, RequestError
@@ -11,6 +13,8 @@ from trainingjob_console.logs.pieces import incomplete, pieces_of
 from trainingjob_console.logs.pods import PodLog, open_log, state_of
 from trainingjob_console.logs.resume import LineResume
 from trainingjob_console.sockets.log_ring import Piece
+
+T = TypeVar("T")
 
 WINDOW: Final = 65_536
 """Bytes of a log that are kept for readers that come a moment later."""
@@ -68,11 +72,15 @@ class Seat:
             self._over.exception()  # it may be that the reader has gone
 
 
+class _LeftError(Exception):
+    """The reader in whose name the log is read has left."""
+
+
 class Follower:
     """Reads one log from its beginning, so that places in it are known, and goes on after a break.
 
     It asks in the name of one of its readers. Where the API server refuses that one, it is the end
-    for this user, and the next reader's name is taken.
+    for this user, and the next reader's name is taken; so it is where that reader leaves.
 
     Bound: `WINDOW` bytes are kept; readers have rings of their own.
 
@@ -92,6 +100,9 @@ class Follower:
         self._window: Final = bytearray()
         self._slow: set[Reader] = set()  # not waited for
         self._rest = b""  # the beginning of a character
+        self._token: str | None = None  # with which it is read
+        self._waits: asyncio.Timeout | None = None  # for an answer to that
+        self._entered: Final = asyncio.Event()
 
     def enter(self, caller: Caller) -> Seat:
         """Give a reader a place."""
@@ -99,6 +110,7 @@ class Follower:
             self.user = caller.user
         seat = Seat(self, caller)
         self.seats[seat] = None
+        self._entered.set()
         return seat
 
     def attach(self, seat: Seat, ring: Reader, offset: int) -> bool:
@@ -123,6 +135,9 @@ class Follower:
             self.user = users[0]
         if ring is not None:
             self.readers.pop(ring, None)
+        waits = self._waits
+        if waits is not None and not waits.expired() and not self._may_read:
+            waits.reschedule(asyncio.get_running_loop().time())
 
     @property
     def window_start(self) -> int:
@@ -148,19 +163,24 @@ class Follower:
         pause = _AGAIN_S[0]
         while True:
             before = self.position
+            self._entered.clear()
             seat = next(iter(self.seats), None)
-            if seat is not None:
-                try:
-                    ended = await self._read_as(seat.caller)
-                except RequestError as error:
-                    ended = ""
-                    if error.status in _REFUSED:
-                        self._refuse(seat.caller, error)
-                        if self.seats:
-                            continue
-                        raise
-                if ended:
-                    return ended
+            if seat is None:
+                await self._entered.wait()
+                continue
+            try:
+                ended = await self._read_as(seat.caller)
+            except _LeftError:
+                continue
+            except RequestError as error:
+                ended = ""
+                if error.status in _REFUSED:
+                    self._refuse(seat.caller, error)
+                    if self.seats:
+                        continue
+                    raise
+            if ended:
+                return ended
             if self.position > before:
                 pause = _AGAIN_S[0]
             await asyncio.sleep(pause)
@@ -171,20 +191,42 @@ class Follower:
 
         Raises:
             ApiServerError: it cannot be read in this user's name, or the stream broke.
+            _LeftError: the user reads here no more.
         """
-        log = await state_of(self._kube, caller.token, self.log)
+        self._token = caller.token
+        log = await self._while_read(state_of(self._kube, caller.token, self.log))
         if log is None:
             return _ARCHIVED
         if not log.begun:
             return ""
         self._resume.reopen()
-        async with open_log(
-            self._kube, caller.token, log, follow=True, since=self._resume.since
-        ) as parts:
-            async for part in parts:
+        opened = open_log(self._kube, caller.token, log, follow=True, since=self._resume.since)
+        async with AsyncExitStack() as stack:
+            parts = await self._while_read(stack.enter_async_context(opened))
+            while part := await self._while_read(anext(parts, b"")):
                 await self._take(self._resume.feed(part))
         # If the container had ended before, this was all of it.
         return _FINISHED if log.ended else ""
+
+    async def _while_read(self, asked: Awaitable[T]) -> T:
+        """Wait for an answer, for as long as there is a reader with the token that it was asked with.
+
+        Nothing that was taken of the log is given up here: it would be lost.
+
+        Raises:
+            _LeftError: there is none any more.
+        """
+        try:
+            async with asyncio.timeout(None if self._may_read else 0) as self._waits:
+                return await asked
+        except TimeoutError as error:
+            raise _LeftError from error
+        finally:
+            self._waits = None
+
+    @property
+    def _may_read(self) -> bool:
+        return any(seat.caller.token == self._token for seat in self.seats)
 
     def _refuse(self, caller: Caller, error: RequestError) -> None:
         """It is the end for every reader with this token."""

@@ -72,6 +72,7 @@ class LogServer:
         answers: set while the owners of tokens are told.
         failing: nobody can tell who has which right (500).
         opened: how often a log was opened to be followed, by token.
+        following: how often it is now, likewise.
     """
 
     account: Account
@@ -89,6 +90,7 @@ class LogServer:
         self.answers.set()
         self.failing = False
         self.opened: Counter[str] = Counter()
+        self.following: Counter[str] = Counter()
         self.silent = False
         self.broken = 0
         self.app = web.Application()
@@ -122,6 +124,12 @@ class LogServer:
         """Break every log that is followed."""
         self.broken += 1
         await self._tell()
+
+    async def open_streams(self, tokens: set[str]) -> None:
+        """Wait until logs are followed with these tokens, and with no others."""
+        async with asyncio.timeout(20):
+            while set(+self.following) != tokens:
+                await asyncio.sleep(0.005)
 
     async def _tell(self) -> None:
         async with self._changed:
@@ -178,9 +186,16 @@ class LogServer:
         }
 
     async def log(self, request: web.Request) -> web.StreamResponse:
-        token = self.token(request)
+        token, follows = self.token(request), "follow" in request.query
         if token in self.refused:
             raise web.HTTPForbidden(text='{"message": "you may not read it"}')
+        self.following[token] += follows
+        try:
+            return await self._send_log(request, token)
+        finally:
+            self.following[token] -= follows
+
+    async def _send_log(self, request: web.Request, token: str) -> web.StreamResponse:
         self.asked[token] += 1
         query, log = request.query, self.logs[int(request.match_info["rank"])]
         self.opened[token] += "follow" in query

@@ -1,5 +1,6 @@
 """Readers of one log share its stream, and neither each other's rights nor each other's errors."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -72,7 +73,7 @@ async def test_the_api_servers_own_refusal_ends_it_for_its_user_alone(
 async def test_a_stream_that_no_reader_waits_for_is_not_opened_in_the_name_of_one_who_left(
     server: LogServer, pages: list[Page]
 ) -> None:
-    for page in pages:
+    for page in reversed(pages):
         await page.close()
     await server.break_streams()
     await server.write("two\n")
@@ -80,6 +81,62 @@ async def test_a_stream_that_no_reader_waits_for_is_not_opened_in_the_name_of_on
     await latest.has("one\ntwo\n")
     assert +server.opened == {"anna": 1, "dora": 1}
     await latest.close()
+
+
+async def test_a_stream_goes_on_in_the_next_readers_name_when_its_own_leaves(
+    server: LogServer, pages: list[Page]
+) -> None:
+    anna, berta, carla = pages
+    other_tab = Page(server, user("anna"))
+    await other_tab.has("one\n")
+    await anna.close()
+    await server.write("two\n")
+    await berta.has("one\ntwo\n")
+    assert +server.opened == {"anna": 1}
+    await other_tab.close()
+    await server.open_streams({"berta"})
+    assert +server.opened == {"anna": 1, "berta": 1}
+    await server.write("three\n")
+    for page in (berta, carla):
+        await page.has("one\ntwo\nthree\n")
+    await berta.close()
+    await server.open_streams({"carla"})
+    await carla.close()
+    await server.open_streams(set())
+    dora = Page(server, user("dora"))
+    await dora.has("one\ntwo\nthree\n")
+    await dora.close()
+
+
+async def test_readers_that_leave_together_leave_no_stream(
+    server: LogServer, pages: list[Page]
+) -> None:
+    for page in pages:
+        page.task.cancel()
+    await server.open_streams(set())
+    await server.write("two\n")
+    last = Page(server, user("dora"))
+    await last.has("one\ntwo\n")
+    await last.close()
+
+
+async def test_a_reader_that_leaves_in_a_burst_costs_the_others_no_line(
+    server: LogServer, pages: list[Page]
+) -> None:
+    anna, berta, carla = pages
+    await carla.close()
+    burst = "".join(f"{number}\n" for number in range(5000))
+    writing = asyncio.create_task(server.write(burst))
+    async with asyncio.timeout(20):
+        while len(berta.read()) < len(burst) // 4:  # the first reads nothing, and is waited for
+            await asyncio.sleep(0.005)
+    await anna.close()
+    await berta.has("one\n" + burst)
+    await writing
+    await server.open_streams({"berta"})
+    await server.write("more\n")
+    await berta.has(f"one\n{burst}more\n")
+    assert +server.opened == {"anna": 1, "berta": 1}
 
 
 async def test_one_without_the_right_gets_no_line_of_a_log_that_others_follow(
