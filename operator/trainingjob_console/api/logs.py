@@ -140,7 +140,7 @@ class LogsApi:
         if found is None:
             raise NotFoundError("nothing is archived yet")
         size, body = found
-        return self._archived_parts(place.uid, size, body)
+        return self._archived_parts(place, size, body)
 
     async def _place(self, request: Request) -> tuple[Caller, Place]:
         caller = await self._gate.caller(request)
@@ -163,7 +163,7 @@ class LogsApi:
                     return None
             return work(archive, body)
 
-        found = await self._logs.archives.with_archive(place.uid, look)
+        found = await self._logs.archives.with_archive(place.uid, look, user=place.caller.user)
         if found is None and source.kind == "archive":
             raise NotFoundError("this log is not archived: load the page again")
         return found
@@ -174,7 +174,7 @@ class LogsApi:
                 yield part
 
     async def _archived_parts(
-        self, uid: str, size: int, body: Body | None
+        self, place: Place, size: int, body: Body | None
     ) -> AsyncGenerator[bytes]:
         """Yield the log in parts, each read in a thread; the file is opened for each anew.
 
@@ -187,7 +187,7 @@ class LogsApi:
         for start in range(first, end, _PART):
             stop = min(start + _PART, end)
             read = partial(_read_part, start=start, end=stop)
-            part = await self._logs.archives.with_archive(uid, read)
+            part = await self._logs.archives.with_archive(place.uid, read, user=place.caller.user)
             if part is None or len(part) < stop - start:
                 raise BusyError("the archive has gone, or a part of it, while it was downloaded")
             yield part if plain is None else plain.feed(part)

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from trainingjob_console.errors import BusyError
 from trainingjob_console.logs.archive import Archive
+from trainingjob_console.places import Places
 
 T = TypeVar("T")
 
@@ -24,6 +25,8 @@ _CALL_S: Final = 20.0
 
 class ArchiveReader:
     """Reads archives in four threads. At most 64 requests wait or are worked on; then one is refused.
+
+    One user has two threads at most, and a quarter of the requests.
 
     The threads end with the process, also where the volume hangs.
     """
@@ -38,19 +41,24 @@ class ArchiveReader:
         self._root: Final = root
         self._deadline_s: Final = deadline_s
         self._free: Final = asyncio.Semaphore(THREADS)
-        self._waiting = 0
+        self._places: Final = Places(THREADS, MAX_WAITING - THREADS)
         self._hanging = 0  # threads whose requests have been given up
 
     @property
     def limit(self) -> int:
         """Requests that wait or are worked on, at most."""
-        return MAX_WAITING
+        return self._places.limit
 
     def __len__(self) -> int:
-        return self._waiting
+        return len(self._places)
 
-    async def with_archive(self, uid: str, work: Callable[[Archive], T]) -> T | None:
+    async def with_archive(self, uid: str, work: Callable[[Archive], T], *, user: str) -> T | None:
         """Return what is made of a job's archive, in a thread; None: there is none.
+
+        Args:
+            uid: of the job.
+            work: makes it.
+            user: who asks: `Caller.user`.
 
         Raises:
             BusyError: the volume does not answer, or too many wait for it.
@@ -63,11 +71,9 @@ class ArchiveReader:
                 f"the log volume does not answer: {THREADS} reads hang, and no further one is begun",
                 retry_after_s=30,
             )
-        if self._waiting >= MAX_WAITING:
-            raise BusyError("too many read archived logs: try again", retry_after_s=2)
-        self._waiting += 1
+        place = self._places.take(user, "too many archived logs are being read")
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(self._deadline_s), place:
                 await self._free.acquire()
                 return await self._in_thread(lambda: _with_archive(root, uid, work))
         except TimeoutError as error:
@@ -76,8 +82,6 @@ class ArchiveReader:
             raise BusyError(
                 f"the archived log cannot be read: {error.strerror}", retry_after_s=10
             ) from error
-        finally:
-            self._waiting -= 1
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Do this in a thread, which gives its place back when it has ended."""

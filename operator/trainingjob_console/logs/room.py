@@ -115,7 +115,7 @@ class LogRoom:
                 for body, error in zip(bodies, errors, strict=True)
             ]
 
-        archived = await self.archives.with_archive(place.uid, look) or []
+        archived = await self.archives.with_archive(place.uid, look, user=place.caller.user) or []
         known = {(each["attempt"], each["rank"], each["container"]) for each in archived}
         live = [
             of_pod(log)

@@ -67,10 +67,10 @@ def size(archive: Archive) -> int:
     return archive.size
 
 
-async def asked(reader: ArchiveReader, uid: str) -> str:
+async def asked(reader: ArchiveReader, uid: str, user: str = "anna") -> str:
     """The word of a refusal."""
     with pytest.raises(BusyError) as caught:
-        await reader.with_archive(uid, size)
+        await reader.with_archive(uid, size, user=user)
     assert caught.value.status == 503
     assert caught.value.retry_after_s
     return str(caught.value)
@@ -79,13 +79,15 @@ async def asked(reader: ArchiveReader, uid: str) -> str:
 async def test_a_volume_that_hangs_holds_four_threads_and_nothing_more(volume: Volume) -> None:
     reader = ArchiveReader(volume.root, deadline_s=DEADLINE_S)
     with volume.hanging():
-        words = await asyncio.gather(*(asked(reader, volume.uid) for _ in range(3 * THREADS)))
+        words = await asyncio.gather(
+            *(asked(reader, volume.uid, f"user-{number}") for number in range(3 * THREADS))
+        )
         assert set(words) == {"the log volume does not answer"}
         for _ in range(100):
             assert "4 reads hang" in await asked(reader, volume.uid)
         assert (volume.opened, threads(), len(reader)) == (THREADS, THREADS, 0)
     await gone()
-    assert await reader.with_archive(volume.uid, size)
+    assert await reader.with_archive(volume.uid, size, user="anna")
     assert len(reader) == 0
 
 
@@ -94,7 +96,7 @@ async def test_requests_that_were_given_up_make_room_for_no_further_thread(volum
     reader = ArchiveReader(volume.root, deadline_s=60)
     with volume.hanging():
         for number in range(1, THREADS + 1):
-            task = asyncio.create_task(reader.with_archive(volume.uid, size))
+            task = asyncio.create_task(reader.with_archive(volume.uid, size, user="anna"))
             while volume.opened < number:
                 await asyncio.sleep(0.005)
             task.cancel()
@@ -107,7 +109,8 @@ async def test_more_than_may_wait_are_refused_at_once(volume: Volume) -> None:
     reader = ArchiveReader(volume.root, deadline_s=60)
     with volume.hanging():
         waiting = [
-            asyncio.create_task(reader.with_archive(volume.uid, size)) for _ in range(MAX_WAITING)
+            asyncio.create_task(reader.with_archive(volume.uid, size, user=f"user-{number}"))
+            for number in range(MAX_WAITING)
         ]
         while len(reader) < MAX_WAITING:
             await asyncio.sleep(0.005)
@@ -115,6 +118,24 @@ async def test_more_than_may_wait_are_refused_at_once(volume: Volume) -> None:
     sizes = await asyncio.gather(*waiting)
     assert len(set(sizes)) == 1
     assert volume.opened == MAX_WAITING
+    assert len(reader) == 0
+
+
+async def test_one_user_has_two_threads_and_the_next_one_the_third(volume: Volume) -> None:
+    reader = ArchiveReader(volume.root, deadline_s=60)
+    with volume.hanging():
+        waiting = [
+            asyncio.create_task(reader.with_archive(volume.uid, size, user="anna"))
+            for _ in range(MAX_WAITING // 4)
+        ]
+        while volume.opened < 2:
+            await asyncio.sleep(0.005)
+        assert "too many" in await asked(reader, volume.uid)
+        waiting.append(asyncio.create_task(reader.with_archive(volume.uid, size, user="ben")))
+        while volume.opened < 3:
+            await asyncio.sleep(0.005)
+        assert threads() == 3
+    await asyncio.gather(*waiting)
     assert len(reader) == 0
 
 
@@ -127,8 +148,8 @@ async def test_what_is_raised_in_a_thread_reaches_the_request(tmp_path: Path) ->
 
     for _ in range(2 * THREADS):
         with pytest.raises(ZeroDivisionError):
-            await reader.with_archive(uid, broken)
+            await reader.with_archive(uid, broken, user="anna")
     (tmp_path / f"job_{uid}.log").unlink()
-    assert await reader.with_archive(uid, size) is None
+    assert await reader.with_archive(uid, size, user="anna") is None
     assert "cannot be read" in await asked(ArchiveReader(tmp_path / "missing"), uid)
-    assert await ArchiveReader(None).with_archive(uid, size) is None
+    assert await ArchiveReader(None).with_archive(uid, size, user="anna") is None
