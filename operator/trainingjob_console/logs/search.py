@@ -9,6 +9,12 @@ MAX_SHOWN: Final = 512
 """Bytes of a hit that are shown."""
 
 _BLOCK: Final = 1 << 20
+_STEP: Final = 1 << 14
+"""Bytes that are looked at in one go: nothing else in the process is done meanwhile, in no thread."""
+
+LONGEST: Final = 1 << 10
+"""Bytes of what is looked for at most."""
+
 _ERROR_WORDS: Final = (
     b"Traceback (most recent",
     b"ERROR",
@@ -38,7 +44,7 @@ class Search:
         """Begin.
 
         Args:
-            pattern: what a line must have.
+            pattern: what a line must have, in `LONGEST` bytes.
             limit: hits at most.
             start: the offset of the first part, at which a line begins.
             words: one of these is where a hit begins; they are found faster than a pattern. Empty:
@@ -98,7 +104,12 @@ class Search:
 
     def _find(self, block: bytes, at: int) -> "re.Match[bytes] | None":
         if not self._words:
-            return self._pattern.search(block, at)
+            # A step with what may reach beyond it: so the first one found is the first one there is.
+            steps = (
+                self._pattern.search(block, place, place + _STEP + LONGEST)
+                for place in range(at, len(block), _STEP)
+            )
+            return next((match for match in steps if match is not None), None)
         matches = (self._pattern.match(block, place) for place in _places(self._words, block, at))
         return next((match for match in matches if match is not None), None)
 

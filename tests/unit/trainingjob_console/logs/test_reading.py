@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import BusyError, NotFoundError
 from trainingjob_console.logs.pods import PodLog, logs_of_job
 from trainingjob_console.logs.reading import LiveReader
+from trainingjob_console.logs.search import Search
 
 ANNA = user("anna")
 
@@ -107,3 +109,32 @@ async def test_two_tokens_of_one_user_keep_no_other_user_waiting(tmp_path: Path)
             each.cancel()
         await asyncio.gather(*reads, return_exceptions=True)
         assert len(reader.reads) == 0
+
+
+async def test_a_live_log_is_searched_beside_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search that stands still holds up its own request, and nothing else."""
+    go_on, threads = threading.Event(), set[int]()
+    feed = Search.feed
+
+    def slow(search: Search, part: bytes) -> None:
+        threads.add(threading.get_ident())
+        assert go_on.wait(20)
+        feed(search, part)
+
+    monkeypatch.setattr(Search, "feed", slow)
+    async with log_server(tmp_path) as server:
+        await server.write("one\ntwo\n")
+        log = await log_of(server)
+        pattern = re.compile(b"two")
+        asked = asyncio.create_task(
+            LiveReader(server.kube).search(log, user("anna"), pattern, 0, 10)
+        )
+        async with asyncio.timeout(20):
+            while not threads:
+                await asyncio.sleep(0.001)
+        assert threading.get_ident() not in threads
+        go_on.set()
+        found = await asked
+        assert found == {"hits": [{"offset": 4, "line": "two"}], "scanned": 8, "complete": True}

@@ -1,10 +1,13 @@
 import re
+import sys
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainingjob_console.logs.search import ERROR, Search, first_error
+from trainingjob_console.logs.search import _STEP as STEP
+from trainingjob_console.logs.search import ERROR, LONGEST, Search, first_error
 
 
 def search(log: bytes, text: bytes, *, parts: int = 11, limit: int = 1000) -> Search:
@@ -93,3 +96,34 @@ def test_the_first_error_is_the_first_line_that_the_pattern_finds(
     match = ERROR.search(log)
     expected = log.rfind(b"\n", 0, match.start()) + 1 if match is not None else None
     assert first_error(log[at : at + size] for at in range(0, len(log), size)) == expected
+
+
+@pytest.mark.parametrize("before", [STEP - 1, STEP, STEP + 1, STEP - 99, 3 * STEP - 50])
+def test_a_text_that_lies_across_two_steps_is_found_where_it_begins(before: int) -> None:
+    text = b"0123456789" * 10
+    log = b"." * before + text + b"." * STEP + text + b"\n" + text + b"\n"
+    found = search(log, text, parts=len(log))
+    assert [hit["offset"] for hit in found.hits] == [0, len(log) - len(text) - 1]
+    [first] = search(log.replace(b".", b"\n"), text, parts=len(log), limit=1).hits
+    assert first["offset"] == before
+
+
+def test_no_step_is_larger_than_it_may_be_where_nothing_is_found() -> None:
+    """An expression holds up all threads for as long as it is matched: here 16 KiB of the worst log."""
+    looked: list[int] = []
+
+    class Counted:
+        def __init__(self) -> None:
+            self.pattern = re.compile(b"a" * 200 + b"b")
+
+        def search(self, block: bytes, at: int, end: int = sys.maxsize) -> None:
+            looked.append(min(end, len(block)) - at)
+            assert self.pattern.search(block, at, end) is None
+
+    counted: Any = Counted()
+    found = Search(counted, limit=10)
+    found.feed(b"a" * 2**20 + b"\n")
+    found.end()
+    assert found.hits == []
+    assert max(looked) == STEP + LONGEST
+    assert sum(looked) > 2**20
