@@ -99,8 +99,9 @@ class Console:
         metrics.watch_bound("jobs", lambda: len(index), lambda: index.max_jobs)
         metrics.watch_bound("jobs_bytes", lambda: index.bytes, lambda: index.max_bytes)
         metrics.watch_bound("long_works", lambda: len(turns), lambda: turns.limit)
-        checks = reviews.unknown
+        checks, calls = reviews.unknown, self.parts.history.calls
         metrics.watch_bound("token_checks", lambda: len(checks), lambda: checks.limit)
+        metrics.watch_bound("history_calls", lambda: len(calls), lambda: calls.limit)
         remembered: dict[str, Kept[Any, Any]] = {
             "owners": reviews.owners.answers,
             "unknown_tokens": reviews.owners.refusals,

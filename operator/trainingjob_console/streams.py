@@ -21,8 +21,8 @@ from trainingjob_console.sockets.job_topics import JobTopics
 def streams_room(parts: Parts) -> Room:
     """Return the routes of what is sent live."""
 
-    async def past(uid: str) -> str:
-        record = await parts.history.record(uid)
+    async def past(uid: str, user: str) -> str:
+        record = await parts.history.record(uid, user)
         return as_text((record or {}).get("namespace"))
 
     archives = ArchiveReader(parts.settings.log_volume)

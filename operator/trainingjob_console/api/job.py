@@ -102,7 +102,7 @@ class JobApi:
         return found | {"pods": pods, "events": events}
 
     async def _past(self, caller: Caller, uid: str) -> Object:
-        record = await self._parts.history.record(uid)
+        record = await self._parts.history.record(uid, caller.user)
         namespace = as_text(record.get("namespace")) if record is not None else ""
         if record is None or not (await self._parts.gate.visible(caller, namespace))(namespace):
             if not self._parts.index.is_complete:

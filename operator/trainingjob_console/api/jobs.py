@@ -90,6 +90,7 @@ class JobsApi:
             wanted,
             partial(self._parts.gate.among, caller),
             lambda uid: index.get(uid) is not None,
+            user=caller.user,
             limit=room,
             place=cursor.history,
         )

@@ -26,9 +26,11 @@ from trainingjob_console.jobs.summary import (
     as_text,
     time_text,
 )
+from trainingjob_console.places import Places
 
 _CALL_S: Final = 5.0
 _CONNECTIONS: Final = 16
+_WAITING: Final = 48
 _MAX_ANSWER: Final = 4 * 1024 * 1024
 _MAX_TOKEN: Final = 4096
 _FETCHED: Final = 200
@@ -66,6 +68,8 @@ class HistoryPage:
 class History:
     """Asks the record service, with a deadline and a limit of bytes on each call.
 
+    At most 16 calls go on and 48 wait, of one user a quarter of both; further ones are refused.
+
     Clusters may share a service. The users' rights are those of one cluster, so the records of all
     others, and of none, are passed over.
     """
@@ -82,6 +86,7 @@ class History:
         self._token_file: Final = token_file
         self._cluster: Final = cluster
         self._own_secret: Final = secrets.token_bytes(32)
+        self.calls: Final = Places(_CONNECTIONS, _WAITING)
         self._session: aiohttp.ClientSession | None = None
         self._has_seen_ours = self._has_warned = self._is_away = False
 
@@ -102,6 +107,7 @@ class History:
         allowed: Allowed,
         live: Callable[[str], bool],
         *,
+        user: str,
         limit: int,
         place: str,
     ) -> HistoryPage:
@@ -111,6 +117,7 @@ class History:
             wanted: the filter.
             allowed: asks which namespaces the user may list, of those that a page names.
             live: returns True for the uid of a job that is listed among the live ones.
+            user: who asks: `Caller.user`.
             limit: rows at most.
             place: the `next` of the page before; empty: the beginning.
 
@@ -129,7 +136,7 @@ class History:
         fetched = limit
         try:
             while True:
-                answer = await self._get(self._url, _query(wanted, fetched, at.cursor))
+                answer = await self._get(self._url, _query(wanted, fetched, at.cursor), user)
                 for item in await self._shown(answer or {}, at, allowed, live):
                     if len(rows) == limit:
                         return HistoryPage(rows, at.encode(secret))
@@ -173,21 +180,26 @@ class History:
     def _is_ours(self, record: Object) -> bool:
         return record.get("cluster") == self._cluster
 
-    async def record(self, uid: str) -> Object | None:
+    async def record(self, uid: str, user: str) -> Object | None:
         """Return the record of a job of this cluster; None: there is none.
 
+        Args:
+            uid: of the job.
+            user: who asks: `Caller.user`.
+
         Raises:
-            BusyError: the service does not answer.
+            BusyError: the service does not answer, or too much is asked of it.
         """
         if self._url is None:
             return None
-        found = await self._get(f"{self._url}/{uid}", [])
+        found = await self._get(f"{self._url}/{uid}", [], user)
         return found if found is not None and self._is_ours(found) else None
 
-    async def _get(self, url: str, query: list[tuple[str, str]]) -> Object | None:
+    async def _get(self, url: str, query: list[tuple[str, str]], user: str) -> Object | None:
         try:
             async with (
                 asyncio.timeout(_CALL_S),
+                self.calls.take(user, "the history is asked for too often"),
                 self._open().get(
                     url, params=query, headers=self._headers(), allow_redirects=False
                 ) as response,

@@ -44,7 +44,7 @@ class LogRoom:
         gate: Gate,
         index: JobIndex,
         archives: ArchiveReader,
-        past: Callable[[str], Awaitable[str]],
+        past: Callable[[str, str], Awaitable[str]],
         *,
         recheck_s: float = 30.0,
         unsure_s: float = 60.0,
@@ -57,7 +57,7 @@ class LogRoom:
             gate: who may read what.
             index: the jobs that live.
             archives: the log volume.
-            past: returns the namespace of a job of the history by its uid; empty: it has none.
+            past: returns the namespace of a job of the history by its uid, for a user; empty: it has none.
             recheck_s: seconds between two looks at the rights of one who follows a log.
             unsure_s: seconds for which nobody could say whether the user still has the right; with the
                 next look that finds no answer the log ends.
@@ -88,7 +88,7 @@ class LogRoom:
         if archive_name(uid) is None:
             raise NotFoundError("there is no such job")
         job = self._index.get(uid)
-        where = job.namespace if job is not None else await self._past(uid)
+        where = job.namespace if job is not None else await self._past(uid, caller.user)
         if not where or not (await self._gate.visible(caller, where))(where):
             raise NotFoundError("there is no such job, or you may not list it")
         await self._check(caller, where)

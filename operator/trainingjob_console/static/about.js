@@ -15,7 +15,7 @@ const WORDS = {
   first_errors: "Logs whose first error is remembered",
   samples: "Samples of the operators", sweeps: "Runs of the housekeeping", owners: "Log-ins that are remembered", rights: "Rights that are remembered",
   unknown_tokens: "Refused log-ins that are remembered", refused_rights: "Refused rights that are remembered",
-  long_works: "Lists that are being made", token_checks: "Log-ins that are being checked", running_requests: "Requests that are being answered",
+  long_works: "Lists that are being made", token_checks: "Log-ins that are being checked", history_calls: "Calls of the record service", running_requests: "Requests that are being answered",
   handshakes: "TLS handshakes",
 };
 

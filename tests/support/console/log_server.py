@@ -267,7 +267,7 @@ async def log_server(
     assert job is not None
     index.put(job)
 
-    async def no_past(_: str) -> str:
+    async def no_past(_: str, __: str) -> str:
         return ""
 
     await server.start_server()
