@@ -169,7 +169,7 @@ class LogsApi:
         return found
 
     async def _live_parts(self, log: PodLog, caller: Caller) -> AsyncGenerator[bytes]:
-        async with self._logs.live.passed_on(log, caller.token) as parts:
+        async with self._logs.live.passed_on(log, caller) as parts:
             async for part in parts:
                 yield part
 

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from time import perf_counter
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ from trainingjob_console.places import Places
 
 SEARCH_S: Final = 5.0
 _CALL_S: Final = 20.0
+_PASSING_WAITING: Final = 464
+_TOO_MANY: Final = "too many logs are being read"
 _BACK: Final = 2**20
 """Bytes before a window of a whole archive in which its first line's beginning is looked for."""
 
@@ -110,7 +112,7 @@ class LiveReader:
         """
         self._kube: Final = kube
         self.reads: Final = Places(reads, waiting)
-        self._passing: Final = asyncio.Semaphore(passing)
+        self.passing: Final = Places(passing, _PASSING_WAITING)
         self._deadline_s: Final = deadline_s
 
     async def window(
@@ -151,28 +153,24 @@ class LiveReader:
             return await asyncio.to_thread(scan.result, complete=True)
 
     @asynccontextmanager
-    async def passed_on(
-        self, log: PodLog, token: str | None
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def passed_on(self, log: PodLog, caller: Caller) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a live log from its beginning, for one who takes it at a speed of its own.
 
         Raises:
             RequestError: the log cannot be read; or too many are.
         """
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                await self._passing.acquire()
-        except TimeoutError as error:
-            raise BusyError("too many logs are being read: try again", retry_after_s=5) from error
-        try:
-            async with self._open(log, token) as parts:
-                yield parts
-        finally:
-            self._passing.release()
+        async with AsyncExitStack() as stack:
+            place = self.passing.take(caller.user, _TOO_MANY)
+            try:
+                async with asyncio.timeout(self._deadline_s):
+                    await stack.enter_async_context(place)
+            except TimeoutError as error:
+                raise BusyError(f"{_TOO_MANY}: try again", retry_after_s=5) from error
+            yield await stack.enter_async_context(self._open(log, caller.token))
 
     @asynccontextmanager
     async def _in_time(self, caller: Caller) -> AsyncIterator[None]:
-        place = self.reads.take(caller.user, "too many logs are being read")
+        place = self.reads.take(caller.user, _TOO_MANY)
         try:
             async with asyncio.timeout(self._deadline_s), place:
                 yield

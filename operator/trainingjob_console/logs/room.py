@@ -226,7 +226,7 @@ class LogRoom:
     ) -> tuple[int, int]:
         """Send what the node's file has from an offset on; returns up to where, and its length."""
         position, rest = 0, b""
-        async with self.live.passed_on(log, caller.token) as parts:
+        async with self.live.passed_on(log, caller) as parts:
             async for part in parts:
                 start, position = position, position + len(part)
                 if position <= offset:

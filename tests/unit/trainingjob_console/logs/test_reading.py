@@ -28,7 +28,7 @@ async def test_a_slow_client_has_its_own_time(tmp_path: Path) -> None:
         await server.write(text)
         reader = LiveReader(server.kube, deadline_s=0.2)
         found, begun = b"", asyncio.get_running_loop().time()
-        async with reader.passed_on(await log_of(server), "anna") as parts:
+        async with reader.passed_on(await log_of(server), ANNA) as parts:
             async for part in parts:
                 found += part
                 await asyncio.sleep(0.05)
@@ -56,12 +56,12 @@ async def test_clients_that_stand_still_keep_no_window_waiting(tmp_path: Path) -
         await server.write("one\n")
         reader = LiveReader(server.kube, reads=1, passing=1, deadline_s=5)
         log = await log_of(server)
-        async with reader.passed_on(log, "anna"):
+        async with reader.passed_on(log, ANNA):
             window, size = await reader.window(log, ANNA, 0, 100)
             assert (window.text, size) == ("one\n", 4)
             impatient = LiveReader(server.kube, passing=0, deadline_s=0.05)
             with pytest.raises(BusyError, match="too many logs"):
-                await impatient.passed_on(log, "anna").__aenter__()
+                await impatient.passed_on(log, ANNA).__aenter__()
 
 
 async def test_a_container_that_has_not_begun_has_no_log(tmp_path: Path) -> None:
@@ -138,3 +138,18 @@ async def test_a_live_log_is_searched_beside_the_loop(
         go_on.set()
         found = await asked
         assert found == {"hits": [{"offset": 4, "line": "two"}], "scanned": 8, "complete": True}
+
+
+async def test_one_user_passes_on_a_quarter_and_the_next_one_does_not_wait(tmp_path: Path) -> None:
+    async with log_server(tmp_path) as server:
+        await server.write("one\n")
+        reader, log = LiveReader(server.kube, passing=8, deadline_s=0.2), await log_of(server)
+        async with reader.passed_on(log, ANNA), reader.passed_on(log, ANNA):
+            with pytest.raises(BusyError, match="too many logs"):
+                await reader.passed_on(log, ANNA).__aenter__()
+            async with reader.passed_on(log, user("ben")) as parts:
+                assert b"".join([part async for part in parts]) == b"one\n"
+            assert len(reader.passing) == 2
+        async with reader.passed_on(log, ANNA) as parts:
+            assert b"".join([part async for part in parts]) == b"one\n"
+        assert len(reader.passing) == 0
