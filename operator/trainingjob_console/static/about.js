@@ -16,7 +16,7 @@ const WORDS = {
   samples: "Samples of the operators", sweeps: "Runs of the housekeeping", owners: "Log-ins that are remembered", rights: "Rights that are remembered",
   unknown_tokens: "Refused log-ins that are remembered", refused_rights: "Refused rights that are remembered",
   long_works: "Lists that are being made", token_checks: "Log-ins that are being checked", history_calls: "Calls of the record service", running_requests: "Requests that are being answered",
-  handshakes: "TLS handshakes",
+  handshakes: "TLS handshakes", job_reads: "Jobs that are read for their page", large_answers: "Large answers of the API server that are read",
 };
 
 export function aboutPage(view, route, scope) {
