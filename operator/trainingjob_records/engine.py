@@ -130,10 +130,25 @@ class OpenConnections:
     def __init__(self, engine: AsyncEngine) -> None:
         """Follow the engine, which has not connected yet."""
         self._open: Final = WeakSet["AsyncConnection[Any]"]()
+        in_turn = engine.url.query.get("load_balance_hosts", "disable") == "disable"
 
         @event.listens_for(engine.sync_engine, "connect")
         def add(connection: Any, _: Any) -> None:
-            self._open.add(connection.driver_connection)
+            new = connection.driver_connection
+            if in_turn:
+                self._leave_other_hosts(new)
+            self._open.add(new)
+
+    def _leave_other_hosts(self, new: "AsyncConnection[Any]") -> None:
+        """Break the connections to hosts other than that of a new one.
+
+        The hosts are tried in turn, so another one has refused this connection, or said nothing, or
+        takes no writes: it was left, or a host before it is back. Without this the one writer would
+        wait on a host that hangs for as long as the others answer whoever looks.
+        """
+        for connection in list(self._open):
+            if not connection.closed and _host_of(connection) != _host_of(new):
+                _break(connection)
 
     def hang_up(self) -> None:
         """Break all of them, as if the server had gone.
@@ -143,8 +158,16 @@ class OpenConnections:
         """
         for connection in list(self._open):
             if not connection.closed:
-                with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
-                    line.shutdown(socket.SHUT_RDWR)
+                _break(connection)
+
+
+def _host_of(connection: "AsyncConnection[Any]") -> tuple[str, int]:
+    return connection.info.host, connection.info.port
+
+
+def _break(connection: "AsyncConnection[Any]") -> None:
+    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def is_sqlite(url: URL) -> bool:
