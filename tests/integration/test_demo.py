@@ -218,7 +218,11 @@ def test_the_digits_sample_trains_on_two_ranks_and_only_its_record_stays(start: 
 
 def test_the_demo_is_this_run() -> None:
     made = subprocess.run(
-        ["make", "--dry-run", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--dry-run", "--no-print-directory", "demo"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
 
     assert "trainingjob run --retain 5s manifests/samples/digits.yaml" in made.stdout
