@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.console.archives import section_of, write_archive
 from tests.support.console.log_server import LogServer, log_server, user
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import BusyError, NotFoundError
+from trainingjob_console.logs import reading
+from trainingjob_console.logs.archive import Archive
 from trainingjob_console.logs.pods import PodLog, logs_of_job
-from trainingjob_console.logs.reading import LiveReader
+from trainingjob_console.logs.reading import LiveReader, search_of
 from trainingjob_console.logs.search import Search
 
 ANNA = user("anna")
@@ -153,3 +156,25 @@ async def test_one_user_passes_on_a_quarter_and_the_next_one_does_not_wait(tmp_p
         async with reader.passed_on(log, ANNA) as parts:
             assert b"".join([part async for part in parts]) == b"one\n"
         assert len(reader.passing) == 0
+
+
+def test_a_million_lines_are_searched_on_from_where_each_deadline_ended_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SEARCH_S", 0.0)  # over after the first block
+    log = b"".join(b"step %07d of a million\n" % number for number in range(1_000_000))
+    archive = Archive.open(tmp_path, write_archive(tmp_path, section_of(log)))
+    assert archive is not None
+    with archive:
+        pattern = re.compile(b"step 0(000000|333333|999999) ", re.IGNORECASE)
+        found = search_of(archive, None, pattern, 0, 1000)
+        hits, answers = found["hits"], 1
+        while not found["complete"]:
+            before = found["scanned"]
+            found = search_of(archive, None, pattern, before, 1000)
+            hits, answers = hits + found["hits"], answers + 1
+            assert found["scanned"] > before or found["complete"]
+    assert [hit["line"][-20:] for hit in hits] == [
+        f"0{number} of a million" for number in ("000000", "333333", "999999")
+    ]
+    assert answers > 10
