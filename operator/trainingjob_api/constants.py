@@ -53,8 +53,7 @@ ORPHAN_FINALIZER: Final = "orphan"
 """On an object that is being deleted: what it owns is to stay. The garbage collector takes it off."""
 
 FINALIZER_RETENTION: Final = f"{GROUP}/retention"
-"""kopf's own finalizer, told apart from ours: kopf removes the one it is told is its own from
-objects that have no handler needing it."""
+"""On policies, in earlier versions: an uninstall takes it off, and nothing puts it on any more."""
 
 # --- the pod template ------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 import aiohttp
 import kopf
 
-from trainingjob_api.constants import FINALIZER_RETENTION
+from trainingjob_api.constants import GROUP
 
 _LIST_PAGE: Final = 250
 _SERVER_TIMEOUT_S: Final = 600
@@ -30,9 +30,9 @@ def operator_settings(*, clusterwide: bool) -> kopf.OperatorSettings:
     # An operator of some named namespaces has none there, and is content with what it was told.
     settings.scanning.disabled = not clusterwide
     settings.posting.enabled = False  # our own recorder is bounded and merges
-    # kopf removes the finalizer that it is told is its own from objects which no handler needs it
-    # for, and none does: it must not be the record's.
-    settings.persistence.finalizer = FINALIZER_RETENTION
+    # kopf takes the finalizer that it is told is its own off each object which no handler needs it
+    # for, and none does. That is a PATCH, for which the operator has no right: no object has this one.
+    settings.persistence.finalizer = f"{GROUP}/none"
     settings.persistence.progress_storage = _NoProgress()
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.watching.chunk_size = _LIST_PAGE
