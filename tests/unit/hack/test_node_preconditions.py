@@ -87,24 +87,29 @@ def test_a_container_without_rights_of_its_own_is_told_each_thing_that_it_may_no
 def test_the_rules_of_another_kubernetes_are_a_reason_and_those_that_a_killed_run_left_are_none() -> (
     None
 ):
-    _, without, _ = asked_apart()
     code, reasons, _ = asked_apart(SERVICES_OF_A_NODE)
-    [another] = [reason for reason in reasons if reason not in without]
-    assert "the chain KUBE-SERVICES of iptables" in another
+    assert (
+        len([reason for reason in reasons if "the chain KUBE-SERVICES of iptables" in reason]) == 1
+    )
     assert code == CANNOT
 
     code, reasons, _ = asked_apart(NOTED_BY_OURS, SERVICES_OF_A_NODE)
-    assert reasons == without
-    assert code == (CANNOT if without else CAN)
+    assert not [reason for reason in reasons if "KUBE-SERVICES" in reason]
+    assert code == (CANNOT if reasons else CAN)
 
 
 @root_only
 @has_programs
 def test_what_a_killed_probe_has_left_is_no_reason_and_is_removed() -> None:
-    as_it_is, without, _ = asked_apart()
+    _, without, _ = asked_apart()
     code, reasons, left = asked_apart(PROBE_THAT_WAS_KILLED, then=WHAT_IS_LEFT)
-    assert reasons == without
-    assert (code, left) == (as_it_is, "")
+    assert lasting(reasons) == lasting(without)
+    assert (code, left) == (CANNOT if reasons else CAN, "")
+
+
+def lasting(reasons: list[str]) -> list[str]:
+    """Those that do not come and go with what else runs here: a node of another test."""
+    return [reason for reason in reasons if "runs a Kubernetes of its own" not in reason]
 
 
 @root_only
