@@ -130,6 +130,7 @@ async def test_lists_and_topics_of_20_000_jobs_hold_the_loop_for_milliseconds() 
         f"{long[len(long) // 2]:.1f} ms or less, 99 of 100 {long[len(long) * 99 // 100]:.1f}, the longest "
         f"{long[-1]:.1f}"
     )
+    # Against the same work done at once: milliseconds are the machine's, and what else runs on it.
     assert len(long) > 10
-    assert long[len(long) // 2] < 10
-    assert long[len(long) * 99 // 100] < 10
+    assert long[len(long) // 2] < max(at_once) / 3
+    assert long[len(long) * 99 // 100] < max(at_once)
