@@ -16,8 +16,8 @@ export BUILDER
 # What `make test` and `make test-all` are narrowed to: records, jobs, ... (hack/suite.py).
 AREA ?=
 
-# How many processes share the tests. Long proofs wait more than they work: three fill two cores.
-PROCESSES ?= 2
+# How many processes share the tests; by default four for `make test`, two elsewhere. Tests wait more than they work.
+PROCESSES ?=
 
 # How much `make bench` runs.
 JOBS   ?= 1000
@@ -37,17 +37,17 @@ demo: $(VENV)/.ready ## run a real TrainingJob on this machine, from apply to it
 console: $(VENV)/.ready ## run the same with the web page, and print its address; Ctrl-C ends it
 	$(BIN)/trainingjob run --console manifests/samples/digits.yaml
 
-test: $(VENV)/.ready-dev ## run what a change can break, in five minutes; AREA=records: one area's tests
-	@$(BIN)/python -m hack.suite quick --area=$(AREA) --processes=$(PROCESSES)
+test: $(VENV)/.ready-dev ## run what a change can break, in six minutes; AREA=records: one area's tests
+	@$(BIN)/python -m hack.suite quick --area=$(AREA) --processes=$(or $(PROCESSES),4)
 
 test-all: $(VENV)/.ready-dev ## run these and the long proofs: everything that needs no real control plane
-	@$(BIN)/python -m hack.suite all --area=$(AREA) --processes=$(PROCESSES)
+	@$(BIN)/python -m hack.suite all --area=$(AREA) --processes=$(or $(PROCESSES),2)
 
 test-areas: $(VENV)/.ready-dev ## run one area after the other, and print what each takes
 	@$(BIN)/python -m hack.suite areas
 
 test-real: cluster-build ## run the tests on a real control plane, built when it is not there yet
-	@$(BIN)/python -m hack.suite real --processes=$(PROCESSES)
+	@$(BIN)/python -m hack.suite real --processes=$(or $(PROCESSES),2)
 
 test-image: image-local ## run the tests of the image
 	$(BIN)/python -m pytest tests/image --image $(IMAGE)
