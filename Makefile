@@ -37,7 +37,7 @@ demo: $(VENV)/.ready ## run a real TrainingJob on this machine, from apply to it
 console: $(VENV)/.ready ## run the same with the web page, and print its address; Ctrl-C ends it
 	$(BIN)/trainingjob run --console manifests/samples/digits.yaml
 
-test: $(VENV)/.ready-dev ## run what a change can break, in six minutes; AREA=records: one area's tests
+test: $(VENV)/.ready-dev ## run what a change can break, in five minutes; AREA=records: one area's tests
 	@$(BIN)/python -m hack.suite quick --area=$(AREA) --processes=$(or $(PROCESSES),4)
 
 test-all: $(VENV)/.ready-dev ## run these and the long proofs: everything that needs no real control plane
