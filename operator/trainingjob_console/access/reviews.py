@@ -13,7 +13,12 @@ from typing import Final
 
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.remembered import Remembered
-from trainingjob_console.errors import ApiServerError, BusyError, UnauthorizedError
+from trainingjob_console.errors import (
+    UNAUTHORIZED,
+    ApiServerError,
+    BusyError,
+    UnauthorizedError,
+)
 from trainingjob_console.kube.bodies import Object
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.places import Places
@@ -42,7 +47,6 @@ _MAY: Final = (
     "SelfSubjectAccessReview",
     "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
 )
-_UNAUTHORIZED: Final = 401
 _TOO_MANY: Final = "too many log-ins are being checked"
 
 
@@ -180,7 +184,7 @@ class Reviews:
         except TimeoutError as error:
             raise BusyError(_TOO_MANY, retry_after_s=5) from error
         except ApiServerError as error:
-            if error.status == _UNAUTHORIZED:
+            if error.status == UNAUTHORIZED:
                 raise UnauthorizedError("the API server does not know this token") from error
             raise
         status = answer.get("status")

@@ -2,11 +2,10 @@
 
 import asyncio
 import gzip
-import re
 
 from tests.support.apiserver.api import Api
 from tests.support.console.running import ConsoleUnderTest, running_console
-from tests.support.tree import ROOT
+from tests.support.monitoring.metrics_page import documented_metrics, exposed_metrics
 from trainingjob_console.security import CSP
 from trainingjob_console.sockets.limits import Limits
 
@@ -74,11 +73,4 @@ async def test_every_metric_is_on_the_page_of_metrics_and_counts_sockets_by_reas
     assert 'trainingjob_console_sockets_refused_total{reason="all"} 1.0' in text
     assert 'trainingjob_console_sockets_closed_total{reason="bad-frame"} 1.0' in text
     assert 'trainingjob_console_sockets_closed_total{reason="slow"} 0.0' in text
-    exposed = {
-        (name + "_total" if kind == "counter" else name, kind)
-        for name, kind in re.findall(r"^# TYPE (\w+?)(?:_total)? (\w+)$", text, re.MULTILINE)
-        if not name.endswith("_created")
-    }
-    page = (ROOT / "docs" / "metrics.md").read_text()
-    rows = re.findall(r"^\| `(trainingjob_console_\w+)` \| (\w+) \|", page, re.MULTILINE)
-    assert exposed == set(rows)
+    assert exposed_metrics(text) == documented_metrics("trainingjob_console_")

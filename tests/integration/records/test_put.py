@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.monitoring.metrics_page import documented_metrics, exposed_metrics
 from tests.support.records.postgres import PASSWORD
 from tests.support.records.records import a_record, encode
 from tests.support.records.service import TOKEN, Client, RecordServiceProcess
-from tests.support.tree import ROOT
 
 LIMIT = 2 * 1024 * 1024
 
@@ -238,14 +237,7 @@ async def test_the_metrics_have_no_name_of_a_job_in_them(client: Client) -> None
 
 async def test_the_metrics_are_those_of_their_page(client: Client) -> None:
     text = (await client.get("/metrics")).text
-    exposed = {
-        (name + "_total" if kind == "counter" else name, kind)
-        for name, kind in re.findall(r"^# TYPE (\w+?)(?:_total)? (\w+)$", text, re.MULTILINE)
-        if not name.endswith("_created")
-    }
-    page = (ROOT / "docs" / "metrics.md").read_text()
-    rows = re.findall(r"^\| `(trainingjob_records_\w+)` \| (\w+) \|", page, re.MULTILINE)
-    assert exposed == set(rows)
+    assert exposed_metrics(text) == documented_metrics("trainingjob_records_")
 
 
 async def test_the_log_holds_no_secret(service: RecordServiceProcess, client: Client) -> None:
