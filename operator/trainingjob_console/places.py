@@ -18,6 +18,13 @@ def share_of(limit: int) -> int:
     return max(2, -(-limit // 4))
 
 
+def give_back(counter: Counter[str], name: str) -> None:
+    """Count one less, and forget a name that has none left."""
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]
+
+
 class Places:
     """So many at once, and so many that wait; of each user a quarter of both.
 
@@ -55,6 +62,6 @@ class Places:
             async with own, self._free:
                 yield
         finally:
-            self._users[user] -= 1
-            if not self._users[user]:
-                del self._users[user], self._own[user]
+            give_back(self._users, user)
+            if user not in self._users:
+                del self._own[user]

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trainingjob_console.answers import refuse
 from trainingjob_console.errors import BusyError
+from trainingjob_console.places import give_back
 
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
 """They wait for nothing, and are to be answered when all else is busy."""
@@ -46,6 +47,4 @@ class Running:
         try:
             await self._app(scope, receive, send)
         finally:
-            self._addresses[address] -= 1
-            if not self._addresses[address]:
-                del self._addresses[address]
+            give_back(self._addresses, address)

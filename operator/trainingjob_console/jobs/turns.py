@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Final, TypeVar
 
 from trainingjob_console.errors import BusyError
+from trainingjob_console.places import give_back
 
 SLICE_S: Final = 0.004
 """Of a slice; it ends with the step that reaches this."""
@@ -67,9 +68,9 @@ class Turns:
                 return await self._go_through(work)
         finally:
             work.close()
-            self._works[user] -= 1
-            if not self._works[user]:
-                del self._works[user], self._users[user]
+            give_back(self._works, user)
+            if user not in self._works:
+                del self._users[user]
 
     async def _go_through(self, work: Work[T]) -> T:
         while True:

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Final
 
 from trainingjob_console.errors import BusyError
+from trainingjob_console.places import give_back
 from trainingjob_console.sockets.limits import Limits
 
 REFUSALS: Final = ("all", "user", "address", "rights", "unanswered")
@@ -72,12 +73,6 @@ class Place:
     def give_back(self) -> None:
         """Count the place no more. Once for each place."""
         self._admission.used -= 1
-        _give_back(self._admission.addresses, self._address)
+        give_back(self._admission.addresses, self._address)
         if self._user is not None:
-            _give_back(self._admission.users, self._user)
-
-
-def _give_back(counter: Counter[str], name: str) -> None:
-    counter[name] -= 1
-    if not counter[name]:
-        del counter[name]
+            give_back(self._admission.users, self._user)
