@@ -71,7 +71,7 @@ def test_a_period_is_of_rows_counts_and_what_comes_later(
         everything = page.get_by_role("group", name="Phase").get_by_role("button", name="All")
         expect(page.get_by_role("link", name="runs", exact=True)).to_be_visible()
         expect(everything).to_have_text("All1")
-        [asked] = wire.subscriptions("jobs")
+        asked = wire.subscription("jobs")
         change(server, ended, restarts=3)
         change(server, runs, phase="Restarting")
         expect(page.get_by_role("row").filter(has_text="Restarting")).to_have_count(1)

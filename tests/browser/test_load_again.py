@@ -77,8 +77,7 @@ def failing(statuses: list[int]) -> Callable[[Route], None]:
 
 def refuse(wire: Wire, kind: str) -> None:
     """End what the page has subscribed to with an error, as a console does that is too busy."""
-    [asked] = wire.subscriptions(kind)
-    number = asked["id"]
+    number = wire.subscription(kind)["id"]
 
     def without(frame: Frame) -> list[Frame]:
         return [] if frame.get("id") == number else [frame]
@@ -126,7 +125,6 @@ def test_what_can_no_longer_be_followed_is_loaded_again_and_followed(
     wire = Wire(page)
     open_page(page, path)
     shows(page, "Running")
-    wait_in(page, lambda: len(wire.subscriptions(kind)) == 1)
     refuse(wire, kind)
     problem = page.get_by_text("staged: too busy")
     expect(problem).to_be_visible()

@@ -6,6 +6,8 @@ from typing import Any
 
 from playwright.sync_api import Page, WebSocketRoute
 
+from tests.support.console.browser import wait_in
+
 Frame = dict[str, Any]
 
 
@@ -22,6 +24,7 @@ class Wire:
         self.sent: list[Frame] = []
         self.change: Callable[[Frame], list[Frame]] = lambda frame: [frame]
         self.sockets: list[WebSocketRoute] = []
+        self._page = page
         page.route_web_socket("**/ws", self._connected)
 
     def subscriptions(self, kind: str) -> list[Frame]:
@@ -29,6 +32,11 @@ class Wire:
         ended = {frame["id"] for frame in self.sent if frame["type"] == "unsub"}
         asked = [f for f in self.sent if f["type"] == "sub" and f["kind"] == kind]
         return [frame for frame in asked if frame["id"] not in ended]
+
+    def subscription(self, kind: str) -> Frame:
+        """Return the only one of this kind, which a page may make later than it shows what it follows."""
+        wait_in(self._page, lambda: len(self.subscriptions(kind)) == 1)
+        return self.subscriptions(kind)[0]
 
     def _connected(self, socket: WebSocketRoute) -> None:
         self.sockets.append(socket)
