@@ -13,11 +13,12 @@ from hack.bench import audit
 from hack.bench.access import Access
 from hack.bench.arena import arena
 from hack.bench.contestants import OURS
-from hack.bench.endpoints import free_port, record_service, recording_to
+from hack.bench.endpoints import record_service, recording_to
 from hack.bench.manifests import collection
 from hack.bench.measure import measure
 from hack.bench.usage import cpu_s
 from hack.bench.workload import Workload
+from hack.ports import free_port
 
 _LOOK_S: Final = 0.01
 _ASK_S: Final = 0.1

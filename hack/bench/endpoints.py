@@ -4,7 +4,6 @@ The operator gets its settings from the bench's own environment, as those do tha
 """
 
 import os
-import socket
 import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -17,13 +16,6 @@ from hack.cluster.process import Program
 
 _PATIENCE_S: Final = 60.0
 _TOKEN: Final = "the-token-of-the-bench"  # noqa: S105 - of a service that lives for a minute
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager

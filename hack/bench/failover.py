@@ -23,10 +23,10 @@ from typing import Any, Final, TypeVar
 
 from hack.bench import definitions
 from hack.bench.account import kubeconfig_of
-from hack.bench.endpoints import free_port
 from hack.cluster.assets import AssetsError, build
 from hack.cluster.control_plane import ControlPlane, Options
 from hack.cluster.process import Program, StartError
+from hack.ports import free_port
 
 T = TypeVar("T")
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hack.bench.account import kubeconfig_of
-from hack.bench.endpoints import free_port, ready
+from hack.bench.endpoints import ready
 from hack.cluster.control_plane import ControlPlane
+from hack.ports import free_port
 
 
 @contextmanager

@@ -18,10 +18,11 @@ from hack.bench import definitions
 from hack.bench.access import Object
 from hack.bench.account import kubeconfig_of
 from hack.bench.contestants import Operator
-from hack.bench.endpoints import free_port, ready
+from hack.bench.endpoints import ready
 from hack.cluster.assets import AssetsError
 from hack.cluster.control_plane import ControlPlane
 from hack.cluster.other_operators import CONFIG, CRDS, PROGRAM, WEBHOOKS, find_operator
+from hack.ports import free_port
 
 _SERVING: Final = Path("k8s-webhook-server") / "serving-certs"
 """Where both look for the certificate, below the folder for temporary files."""

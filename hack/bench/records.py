@@ -16,13 +16,14 @@ from hack.bench import report
 from hack.bench.arena import arena
 from hack.bench.contestants import OURS
 from hack.bench.drain import Drain, drain
-from hack.bench.endpoints import free_port, receiver, recording_to
+from hack.bench.endpoints import receiver, recording_to
 from hack.bench.measure import measure
 from hack.bench.plan import STREAM
 from hack.bench.summary import Summary, summarise
 from hack.bench.workload import Workload
 from hack.cluster.assets import AssetsError, build
 from hack.cluster.process import StartError
+from hack.ports import free_port
 
 MIN_DRAIN: Final = 300.0
 """Records per second to a record service with SQLite, on the two cores of everything else."""

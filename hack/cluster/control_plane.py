@@ -7,7 +7,6 @@ Pending until a node (ours of processes, or kwok's pretence) takes them.
 
 import contextlib
 import json
-import socket
 import ssl
 import urllib.request
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import yaml
 
 from hack.cluster.pki import SERVICE_ADDRESS, Authority
 from hack.cluster.process import Program
+from hack.ports import free_port
 
 LOOPBACK: Final = "127.0.0.1"
 _PATIENCE_S: Final = 60.0
@@ -81,7 +81,7 @@ class ControlPlane:
     def __enter__(self) -> Self:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.authority = Authority(self.root / "pki")
-        self._etcd_port, self._etcd_peer_port, port = _free_ports(3)
+        self._etcd_port, self._etcd_peer_port, port = (free_port() for _ in range(3))
         self.server = f"https://{self._options.address}:{port}"
         self._port = port
         self._admin = self.authority.client("admin", group="system:masters")
@@ -282,12 +282,3 @@ class ControlPlane:
         request = urllib.request.Request(url, data=json.dumps(body).encode())
         with urllib.request.urlopen(request, timeout=10) as answer:
             return dict(json.loads(answer.read()))
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on right now, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hack.ports import free_port
 from tests.support.selection import quick
 from tests.support.tree import ROOT
 
@@ -56,7 +57,7 @@ class Ranks:
     def __init__(self, folder: Path, world: int, **knobs: object) -> None:
         self.folder = folder
         self.world = world
-        self.port = _free_port()
+        self.port = free_port()
         self.knobs = {f"DIGITS_{name.upper()}": str(value) for name, value in knobs.items()}
         self.processes: dict[int, subprocess.Popen[str]] = {}
 
@@ -127,11 +128,6 @@ def ranks(tmp_path: Path) -> Iterator[StartRanks]:
             return made
 
         yield make
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _harness(folder: Path, *, before: str = "", after: str = "pass") -> str:

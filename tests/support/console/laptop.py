@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from hack.bench.endpoints import free_port
+from hack.ports import free_port
 from tests.support.apiserver.proxy import FaultProxy
 from tests.support.builders import make_job
 from tests.support.processes.child import ChildProcess, clean_environment

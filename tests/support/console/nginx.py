@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hack.bench.endpoints import free_port
+from hack.ports import free_port
 
 _CONFIG = """\
 daemon off;

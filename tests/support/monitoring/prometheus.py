@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from hack.bench.endpoints import free_port
+from hack.ports import free_port
 from tests.support.processes.child import ChildProcess
 
 REQUIRE_PROMETHEUS: Final = "TRAININGJOB_TEST_REQUIRE_PROMETHEUS"

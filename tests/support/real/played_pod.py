@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hack.bench.endpoints import free_port
 from hack.cluster.control_plane import ControlPlane
+from hack.ports import free_port
 from tests.support.processes.child import clean_environment
 from tests.support.real.chart import token_kubeconfig
 

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
-from hack.bench.endpoints import free_port
 from hack.cluster.control_plane import ControlPlane
+from hack.ports import free_port
 from tests.support.real.played_pod import PlayedPod, Site
 from trainingjob_sandbox.client import ApiClient, ApiError
 

@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,7 @@ from typing import Self
 from uuid import uuid4
 
 from hack.cluster.process import tether
+from hack.ports import free_port
 from tests.support.processes.processes import SHARED, children
 
 PASSWORD = "s3cret-of-the-database"
@@ -62,8 +62,7 @@ class Postgres:
         self.folder = Path(tempfile.mkdtemp(prefix="trainingjob-postgres-"))
         self._data = self.folder / "data"
         self._log = self.folder / "log"
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
+        self.port: int = free_port()
 
     def __enter__(self) -> Self:
         self._create()
