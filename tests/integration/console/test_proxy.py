@@ -1,55 +1,180 @@
-"""The console behind a proxy that has a token of its own for each user, as with OIDC."""
+"""The console behind proxies that speak TLS with browsers, with the configurations of docs/console.md."""
 
 import asyncio
-import os
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+import trustme
 
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
-from tests.support.console.nginx import Nginx, find_nginx
-from tests.support.console.raw_socket import RawSocket
-from tests.support.console.running import running_console
+from tests.support.console.documented import certify
+from tests.support.console.proxies import HaProxy, Nginx, Proxy, Setting
+from tests.support.console.running import ConsoleUnderTest, running_console
 from trainingjob_console.sockets.limits import Limits
 
-REQUIRE_NGINX = "TRAININGJOB_TEST_REQUIRE_NGINX"
-IDLE_S = 1
-"""For a minute, which is nginx's own: all times here are a sixtieth of those on a cluster."""
+pytestmark = pytest.mark.sandbox_only  # which knows every token
+
+MINUTE_S = 1
+"""Of the document: the times here are a sixtieth of those on a cluster."""
 
 PINGS = Limits(ping=20 / 60, pong=20 / 60)
+SILENT = Limits(ping=60.0)
+TOKEN = "x" * 7_500
+"""As long as one with many groups: it comes in two cookies."""
+
+Socket = aiohttp.ClientWebSocketResponse
 
 
-@pytest.fixture(autouse=True)
-def _nginx_is_there() -> None:
-    if find_nginx() is None:
-        why = "nginx is not installed (apt-get install nginx-light)"
-        if os.environ.get(REQUIRE_NGINX):
-            pytest.fail(f"{REQUIRE_NGINX} is set, and {why}")
-        pytest.skip(why)
+@pytest.fixture(params=[Nginx, HaProxy], ids=lambda each: str(each.program))
+def kind(request: pytest.FixtureRequest) -> type[Proxy]:
+    """Each proxy; the test is skipped without it."""
+    found: type[Proxy] = request.param
+    found.find()
+    return found
 
 
-@pytest.mark.sandbox_only  # which knows every token
-async def test_a_socket_lives_through_idle_minutes_and_a_reload_of_the_proxy(
+class Browser:
+    """A browser before the proxy, with its cookies."""
+
+    def __init__(self, proxy: Proxy, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self._headers = {"Origin": proxy.url}
+
+    async def log_in(self) -> None:
+        """Log in as the page does."""
+        async with self.session.post(
+            "/api/login", json={"token": TOKEN}, headers=self._headers
+        ) as answer:
+            assert answer.status == 204, await answer.text()
+
+    async def get(self, path: str) -> Any:
+        """Return the answer."""
+        async with self.session.get(path) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
+
+    @asynccontextmanager
+    async def socket(self, position: str | None = None) -> AsyncIterator[Socket]:
+        """The socket of a page of jobs, from a position on."""
+        async with self.session.ws_connect(
+            "/ws", protocols=["trainingjob.v1"], headers=self._headers
+        ) as socket:
+            await socket.send_json({"type": "sub", "id": 1, "kind": "jobs", "position": position})
+            yield socket
+
+
+@asynccontextmanager
+async def behind(
+    kind: type[Proxy], console: ConsoleUnderTest, folder: Path, **more: Any
+) -> AsyncIterator[tuple[Proxy, Browser]]:
+    """A proxy before a console, and a browser before the proxy."""
+    authority, trust = trustme.CA(), ssl.create_default_context()
+    authority.configure_trust(trust)
+    setting = Setting(
+        folder=folder,
+        console=urlsplit(console.url).netloc,
+        certificate=certify(folder, authority),
+        idle_s=MINUTE_S,
+        **more,
+    )
+    with kind(setting) as proxy:
+        async with aiohttp.ClientSession(
+            proxy.url,
+            connector=aiohttp.TCPConnector(ssl=trust),
+            cookie_jar=aiohttp.CookieJar(unsafe=True),
+        ) as session:
+            yield proxy, Browser(proxy, session)
+
+
+async def receive(socket: Socket, kind: str) -> dict[str, Any]:
+    """Return the next frame of a kind; pings are answered, as by a page."""
+    async with asyncio.timeout(20):
+        while True:
+            frame: dict[str, Any] = await socket.receive_json()
+            if frame["type"] == "ping":
+                await socket.send_json({"type": "pong"})
+            if frame["type"] == kind:
+                return frame
+
+
+async def until_ended(socket: Socket) -> None:
+    """Wait until the socket has ended; pings are answered."""
+    async with asyncio.timeout(20):
+        while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
+            if message.json()["type"] == "ping":
+                await socket.send_json({"type": "pong"})
+
+
+async def test_a_page_lives_through_idle_minutes_and_a_reload_of_the_proxy(
+    kind: type[Proxy], api: Api, tmp_path: Path
+) -> None:
+    async with (
+        running_console(api.server, auth="token", limits=PINGS) as console,
+        behind(kind, console, tmp_path) as (proxy, browser),
+    ):
+        assert (await browser.get("/api/session"))["loginNeeded"]
+        await browser.log_in()
+        assert not (await browser.get("/api/session"))["loginNeeded"]
+        async with browser.socket() as socket:
+            clock = asyncio.get_running_loop().time
+            idle = clock() + 3 * MINUTE_S
+            while clock() < idle:
+                await receive(socket, "ping")
+            await asyncio.to_thread(proxy.reload)
+            job = await api.apply(make_job("news"))
+            assert job["metadata"]["uid"] in str(await receive(socket, "delta"))
+
+
+async def test_a_page_that_was_cut_at_a_reload_goes_on_where_it_was(
+    kind: type[Proxy], api: Api, tmp_path: Path
+) -> None:
+    async with (
+        running_console(api.server, auth="token", limits=PINGS) as console,
+        behind(kind, console, tmp_path, leave_s=1) as (proxy, browser),
+    ):
+        await browser.log_in()
+        position = (await browser.get("/api/jobs"))["position"]
+        async with browser.socket(position) as socket:
+            first = await api.apply(make_job("first"))
+            position = (await receive(socket, "delta"))["seq"]
+            await asyncio.to_thread(proxy.reload)
+            await until_ended(socket)
+        second = await api.apply(make_job("second"))
+        async with browser.socket(position) as socket:
+            frame = await receive(socket, "delta")
+        assert second["metadata"]["uid"] in str(frame)
+        assert first["metadata"]["uid"] not in str(frame)
+
+
+async def test_what_the_server_does_not_ping_is_ended_after_the_minute(
+    kind: type[Proxy], api: Api, tmp_path: Path
+) -> None:
+    """So the tests above are of the proxy's own limit."""
+    async with (
+        running_console(api.server, auth="token", limits=SILENT) as console,
+        behind(kind, console, tmp_path) as (_, browser),
+    ):
+        await browser.log_in()
+        async with browser.socket() as socket:
+            await until_ended(socket)
+
+
+async def test_nobody_logs_in_where_the_proxy_has_a_token_of_its_own_for_each_user(
     api: Api, tmp_path: Path
 ) -> None:
-    async with running_console(api.server, auth="token", limits=PINGS) as console:
-        with Nginx(tmp_path, console.url, token="of-the-proxy", idle_s=IDLE_S) as nginx:
-            # Nobody has logged in, and the page is there.
-            url = f"http://127.0.0.1:{nginx.port}/api/session"
-            async with aiohttp.ClientSession() as session, session.get(url) as answer:
-                assert (answer.status, (await answer.json())["loginNeeded"]) == (200, False)
-
-            page = await RawSocket.connect(nginx.port)
-            assert page.status == 101, page.head
-            await page.send({"type": "sub", "id": 1, "kind": "jobs"})
-            idle = asyncio.get_running_loop().time() + 3 * IDLE_S
-            while asyncio.get_running_loop().time() < idle:
-                await page.receive_kind("ping")
-                await page.send({"type": "pong"})
-            await asyncio.to_thread(nginx.reload)
+    Nginx.find()
+    async with (
+        running_console(api.server, auth="token", limits=PINGS) as console,
+        behind(Nginx, console, tmp_path, token="of-the-proxy") as (_, browser),
+    ):
+        assert not (await browser.get("/api/session"))["loginNeeded"]
+        async with browser.socket() as socket:
             job = await api.apply(make_job("news"))
-            frame = await page.receive_kind("delta")
-            assert job["metadata"]["uid"] in str(frame)
-            page.close()
+            assert job["metadata"]["uid"] in str(await receive(socket, "delta"))
