@@ -91,6 +91,10 @@ def test_every_setting_of_the_operator_has_a_value() -> None:
     assert of_console <= set(console_settings.variable_names())
 
 
+SHOWS_LOGS = {"archivedLogs": True}
+OF_ONE_POD = {"accessMode": "ReadWriteOncePod"}
+
+
 @pytest.mark.parametrize(
     ("values", "where"),
     [
@@ -103,6 +107,9 @@ def test_every_setting_of_the_operator_has_a_value() -> None:
         # The second one could not have the volume.
         ({"replicas": 2, "logVolume": {"existingClaim": "logs"}}, "accessMode"),
         ({"replicas": 2, "logVolume": {"create": True}}, "accessMode"),
+        # Nor could the console, for ever.
+        ({"console": SHOWS_LOGS, "logVolume": {"existingClaim": "l", **OF_ONE_POD}}, "accessMode"),
+        ({"console": SHOWS_LOGS, "logVolume": {"create": True, **OF_ONE_POD}}, "accessMode"),
         ({"logVolume": {"create": True, "existingClaim": "logs"}}, "existingClaim"),
         ({"networkPolicy": {"egress": {"apiServerPorts": []}}}, "apiServerPorts"),
         ({"topologySpreadConstraints": [{"maxSkew": 1}]}, "topologySpreadConstraints"),
@@ -143,6 +150,21 @@ def test_every_setting_of_the_operator_has_a_value() -> None:
 def test_both_helms_refuse_a_typo_and_say_where(major: Major, values: Values, where: str) -> None:
     with pytest.raises(RenderError, match=where):
         render(values, major=major)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"logVolume": {"create": True, **OF_ONE_POD}},
+        {"console": SHOWS_LOGS, "logVolume": {"create": True}},
+        {"console": SHOWS_LOGS, "logVolume": OF_ONE_POD},
+        {"console": {"enabled": False, **SHOWS_LOGS}, "logVolume": {"create": True, **OF_ONE_POD}},
+    ],
+)
+def test_a_volume_of_one_pod_is_refused_to_nobody_but_a_console_that_would_mount_it(
+    values: Values,
+) -> None:
+    assert render(values)
 
 
 def test_a_parent_chart_may_pass_its_globals(major: Major) -> None:
