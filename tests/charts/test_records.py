@@ -86,6 +86,33 @@ def test_both_have_the_token_of_the_same_secret() -> None:
     assert volume(objects, shared)["emptyDir"]["medium"] == "Memory"
 
 
+def test_its_values_reach_its_pod() -> None:
+    url = {"name": "TRAININGJOB_RECORDS_DATABASE", "value": "postgresql://db/a?sslmode=disable"}
+    objects = render(
+        {
+            "recordService": {
+                "databaseUrlSecret": {"name": "postgres"},
+                "config": {"TRAININGJOB_RECORDS_POOL_SIZE": 2},
+                "extraEnv": [{"name": "PGAPPNAME", "value": "records"}, url],
+                "podLabels": {"example.com/c": "d", "app.kubernetes.io/name": "not-taken"},
+                "podAnnotations": {"example.com/a": "b"},
+            }
+        }
+    )
+    variables = environment(objects, part=RECORDS)
+    assert variables.pop("PGAPPNAME") == "records"
+    settings = RecordServiceSettings.from_environment(variables)
+    assert (settings.pool_size, settings.database) == (2, url["value"])
+    deployment = one(objects, "Deployment", part=RECORDS)["spec"]
+    metadata = deployment["template"]["metadata"]
+    assert metadata["labels"]["example.com/c"] == "d"
+    assert deployment["selector"]["matchLabels"].items() <= metadata["labels"].items()
+    assert metadata["annotations"] == {
+        "example.com/a": "b",
+        "kubectl.kubernetes.io/default-container": "records",
+    }
+
+
 def test_no_manifest_holds_a_secret() -> None:
     # Nothing is made at random either: a GitOps tool that renders again finds no difference.
     for values in ({}, POSTGRES):
