@@ -4,24 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.real.forwarded import Forwarded, forwarded
-from tests.support.real.installed import RELEASE, SYSTEM, TEAM, Installed, shell_job
+from tests.support.real.forwarded import forwarded
+from tests.support.real.installed import CONSOLE, SYSTEM, TEAM, Installed, shell_job
 
 pytestmark = pytest.mark.e2e
 
-CONSOLE = f"{RELEASE}-console"
 ELSEWHERE = "elsewhere"
 USER = "looks-at-jobs"
 ADMIN = "looks-at-all-jobs"
-
-
-def log_in(page: Forwarded, token: str) -> dict[str, str]:
-    """Log in as the page does; the headers by which the browser is known from then on."""
-    status, _, headers = page.ask("/api/login", body={"token": token})
-    assert status == 204
-    cookie = headers["Set-Cookie"]
-    assert "HttpOnly" in cookie
-    return {"Cookie": cookie.partition(";")[0]}
 
 
 def test_a_user_of_one_namespace_sees_its_jobs_logs_and_history_and_no_others(
@@ -36,17 +26,14 @@ def test_a_user_of_one_namespace_sees_its_jobs_logs_and_history_and_no_others(
         shell_job("shown", "echo seen by the console"),
         shell_job("past", "echo gone", ttlSecondsAfterFinished=0),
     )
-    installed.kubectl("create", "serviceaccount", USER, "-n", TEAM)
-    of = (f"--clusterrole={CONSOLE}-view", f"--serviceaccount={TEAM}:{USER}")
-    installed.kubectl("create", "rolebinding", USER, "-n", TEAM, *of)
-    token = installed.kubectl("create", "token", USER, "-n", TEAM).strip()
+    token = installed.viewer(USER)
     assert installed.finished("shown")[0] == "Complete"
     assert "seen by the console" in installed.archived("shown")
 
     kubeconfig = installed.node.plane.kubeconfig
     with forwarded(kubeconfig, SYSTEM, CONSOLE, 8070, tmp_path / "forward.log") as page:
         assert page.ask("/api/jobs")[0] == 401
-        user = log_in(page, token)
+        user = page.log_in(token)
 
         def rows() -> dict[str, dict[str, str]]:
             status, found, _ = page.ask("/api/jobs", headers=user)
@@ -68,9 +55,9 @@ def test_a_user_of_one_namespace_sees_its_jobs_logs_and_history_and_no_others(
         # right to look at pods.
         assert page.ask("/api/housekeeping", headers=user)[0] == 403
         installed.kubectl("create", "serviceaccount", ADMIN, "-n", ELSEWHERE)
-        everywhere = (of[0], f"--serviceaccount={ELSEWHERE}:{ADMIN}")
+        everywhere = (f"--clusterrole={CONSOLE}-view", f"--serviceaccount={ELSEWHERE}:{ADMIN}")
         installed.kubectl("create", "clusterrolebinding", ADMIN, *everywhere)
-        admin = log_in(page, installed.kubectl("create", "token", ADMIN, "-n", ELSEWHERE).strip())
+        admin = page.log_in(installed.kubectl("create", "token", ADMIN, "-n", ELSEWHERE).strip())
 
         def both_are_up() -> bool:
             found = page.ask("/api/housekeeping", headers=admin)[1]["operators"]

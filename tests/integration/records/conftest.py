@@ -1,17 +1,12 @@
 """Each test of the record service runs on SQLite and on PostgreSQL."""
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.records import postgres
-from tests.support.records.postgres import Postgres
+from tests.support.records.postgres import Postgres, skip_where_there_is_none
 from tests.support.records.service import Client, RecordServiceProcess
-
-REQUIRE_POSTGRES = "TRAININGJOB_TEST_REQUIRE_POSTGRES"
-
 
 FAULTS = frozenset({"test_crash", "test_migrations", "test_revisions", "test_space"})
 """On PostgreSQL, too, these are long: a quick run has the contract on both, and faults on SQLite."""
@@ -27,10 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """A server for all tests that leave it running."""
-    if reason := postgres.why_not():
-        if os.environ.get(REQUIRE_POSTGRES):
-            pytest.fail(f"{REQUIRE_POSTGRES} is set, and {reason}")
-        pytest.skip(reason)
+    skip_where_there_is_none()
     with Postgres() as server:
         yield server
 

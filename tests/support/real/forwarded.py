@@ -45,6 +45,14 @@ class Forwarded:
             with error:
                 return error.code, error.read().decode(), error.headers
 
+    def log_in(self, token: str) -> dict[str, str]:
+        """Log in at the console as its page does; the headers by which the browser is known then."""
+        status, _, headers = self.ask("/api/login", body={"token": token})
+        assert status == 204
+        cookie = headers["Set-Cookie"]
+        assert "HttpOnly" in cookie
+        return {"Cookie": cookie.partition(";")[0]}
+
 
 @contextmanager
 def forwarded(

@@ -16,6 +16,7 @@ from tests.support.real.real import kubectl
 Object = dict[str, Any]
 
 RELEASE = "trainingjob-operator"
+CONSOLE = f"{RELEASE}-console"
 SYSTEM = "trainingjob-system"
 TEAM = "team"
 IMAGE = "python:3.11-slim"
@@ -80,6 +81,13 @@ class Installed:
         holder = str(lease["spec"].get("holderIdentity") or "")
         names = [pod["metadata"]["name"] for pod in self.operators()]
         return next((name for name in names if holder.startswith(name)), "")
+
+    def viewer(self, name: str) -> str:
+        """Make an account that sees the team's jobs in the console and no others; its token."""
+        self.kubectl("create", "serviceaccount", name, "-n", TEAM)
+        of = (f"--clusterrole={CONSOLE}-view", f"--serviceaccount={TEAM}:{name}")
+        self.kubectl("create", "rolebinding", name, "-n", TEAM, *of)
+        return self.kubectl("create", "token", name, "-n", TEAM).strip()
 
     # --- jobs -----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, on loopback."""
+"""A PostgreSQL server of the tests' own, on loopback, and for pods on the address of their node."""
 
 import os
 import pwd
@@ -8,16 +8,20 @@ import subprocess
 import tempfile
 import time
 from contextlib import suppress
+from ipaddress import IPv4Interface
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
+
+import pytest
 
 from hack.cluster.process import tether
 from hack.ports import free_port
 from tests.support.processes.processes import SHARED, children
 
 PASSWORD = "s3cret-of-the-database"
+_REQUIRED = "TRAININGJOB_TEST_REQUIRE_POSTGRES"
 _USER = "records"
 _ENVIRONMENT = {"PATH": os.environ["PATH"], "PGPASSWORD": PASSWORD, "LC_ALL": "C"}
 _PATIENCE_S = 60.0
@@ -41,6 +45,14 @@ def why_not() -> str | None:
     return None
 
 
+def skip_where_there_is_none() -> None:
+    """Skip the test that asks where there can be no server; fail it where one is required."""
+    if reason := why_not():
+        if os.environ.get(_REQUIRED):
+            pytest.fail(f"{_REQUIRED} is set, and {reason}")
+        pytest.skip(reason)
+
+
 def _has_postgres_user() -> bool:
     try:
         pwd.getpwnam("postgres")
@@ -52,8 +64,16 @@ def _has_postgres_user() -> bool:
 class Postgres:
     """One server; each test takes a database of its own. It ends with the tests, however they end."""
 
-    def __init__(self, *options: str) -> None:
-        """Prepare one, with further settings like `work_mem=8MB`."""
+    def __init__(self, *options: str, interface: IPv4Interface | None = None) -> None:
+        """Prepare one.
+
+        Args:
+            options: further settings like `work_mem=8MB`.
+            interface: an address of this machine to listen on beside loopback, whose whole network
+                may log in; databases are then named by it.
+        """
+        self._interface = interface
+        self._host = str(interface.ip) if interface else "127.0.0.1"
         self._options = ("dynamic_shared_memory_type=mmap", *options)
         binaries = find_binaries()
         assert binaries is not None
@@ -78,6 +98,9 @@ class Postgres:
                 shutil.chown(path, "postgres", "postgres")
         initdb = (f"--pgdata={self._data}", f"--username={_USER}", f"--pwfile={password}")
         self._run("initdb", *initdb, "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync")
+        if self._interface is not None:
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {self._interface.network} scram-sha-256\n")
 
     def __exit__(
         self,
@@ -97,7 +120,8 @@ class Postgres:
     def start(self) -> None:
         """Start the server; returns when it takes connections."""
         where = ("-D", str(self._data), "-k", str(self.folder), "-p", str(self.port))
-        options = [*where, "-c", "listen_addresses=127.0.0.1"]
+        addresses = ",".join(dict.fromkeys(("127.0.0.1", self._host)))
+        options = [*where, "-c", f"listen_addresses={addresses}"]
         for option in self._options:
             options += ["-c", option]
         with self._log.open("ab") as log:
@@ -161,11 +185,11 @@ class Postgres:
         """An empty database, as a DSN."""
         name = f"db_{uuid4().hex[:12]}"
         self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", _USER, name)
-        return f"postgresql://{_USER}:{PASSWORD}@127.0.0.1:{self.port}/{name}"
+        return f"postgresql://{_USER}:{PASSWORD}@{self._host}:{self.port}/{name}"
 
-    def ask(self, sql: str) -> str:
-        """What a statement answers."""
-        where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", _USER, "-d", "postgres")
+    def ask(self, sql: str, *, database: str = "postgres") -> str:
+        """What a statement answers, in the database of this name."""
+        where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", _USER, "-d", database)
         return self._run("psql", *where, "-Atc", sql).strip()
 
     def set(self, name: str, value: str) -> None:
