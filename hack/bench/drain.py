@@ -7,10 +7,10 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from hack.bench import audit
-from hack.bench.access import Access
+from hack.bench.access import Access, changes
 from hack.bench.arena import arena
 from hack.bench.contestants import OURS
 from hack.bench.endpoints import record_service, recording_to
@@ -21,9 +21,6 @@ from hack.bench.workload import Workload
 from hack.ports import free_port
 
 _LOOK_S: Final = 0.01
-_ASK_S: Final = 0.1
-"""Asking the API server costs it what is measured, and it is asked about all jobs."""
-
 _PATIENCE_S: Final = 180.0
 
 
@@ -81,28 +78,41 @@ def drain(assets: Path, root: Path, *, jobs: int) -> Drain:
         with record_service(root, port, database, token_file) as service:
             pids = ready.pids | {"records": service}
             before = {name: cpu_s(pid) for name, pid in pids.items()}
-            records, seconds, settled_s = asyncio.run(_watch(access, database, waiting))
+            seen = asyncio.run(_watch(access, database, waiting))
             spent = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
         requests = audit.count(log, OURS.users, start=start, end=audit.size(log))
     return Drain(
-        records,
-        seconds,
-        settled_s,
+        seen.records,
+        seen.seconds,
+        seen.settled_s,
         cpu_ms={name: 1000 * each / waiting for name, each in spent.items()},
         requests=requests.detail,
     )
 
 
-async def _watch(access: Access, database: Path, waiting: int) -> tuple[int, float, float]:
-    """Return what a drain has of records and seconds, from the database itself.
+class _Seen(NamedTuple):
+    """As in `Drain`."""
 
-    Asking the record service would cost it what is measured.
+    records: int
+    seconds: float
+    settled_s: float
+
+
+async def _watch(access: Access, database: Path, waiting: int) -> _Seen:
+    """See the records in the database itself, and their jobs on a watch.
+
+    To ask the record service would cost it what is measured, and so would lists the API server.
     """
-    first, first_at = await _rows(database, at_least=1)
-    total, last_at = await _rows(database, at_least=waiting)
-    while await _waiting(access, limit=1):  # noqa: ASYNC110 - nobody tells
-        await asyncio.sleep(_ASK_S)
-    return total - first, last_at - first_at, time.monotonic() - first_at
+    settled = asyncio.create_task(_settled_at(access))
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            first, first_at = await _rows(database, at_least=1)
+            total, last_at = await _rows(database, at_least=waiting)
+            return _Seen(total - first, last_at - first_at, await settled - first_at)
+    except TimeoutError as error:
+        raise RuntimeError(f"not all of {waiting} jobs had their record stored") from error
+    finally:
+        settled.cancel()
 
 
 async def _rows(database: Path, *, at_least: int) -> tuple[int, float]:
@@ -118,9 +128,24 @@ async def _rows(database: Path, *, at_least: int) -> tuple[int, float]:
         await asyncio.sleep(_LOOK_S)
 
 
-async def _waiting(access: Access, *, limit: int = 0) -> int:
-    """How many jobs say that their record waits; at most `limit`, if that is not 0."""
-    query = {"fieldSelector": "status.recordState=Pending", "limit": str(limit)}
+async def _settled_at(access: Access) -> float:
+    """Wait until no job's record waits any more; when the last one's status said so."""
+    waiting = set[str]()
+    async with access.session(connections=1) as session:
+        async for change in changes(session, collection("TrainingJob")):
+            uid = change.object["metadata"]["uid"]
+            if change.object["status"].get("recordState") == "Pending":
+                waiting.add(uid)
+            elif uid in waiting:
+                waiting.remove(uid)
+                if not waiting:
+                    return change.at
+    raise AssertionError("a watch goes on for ever")
+
+
+async def _waiting(access: Access) -> int:
+    """How many jobs say that their record waits."""
+    query = {"fieldSelector": "status.recordState=Pending"}
     async with (
         access.session(connections=1) as session,
         session.get(collection("TrainingJob"), params=query) as answer,
