@@ -43,6 +43,10 @@ ANNOTATION_KEEP: Final = f"{GROUP}/keep"
 ANNOTATION_DISCARD_RECORD: Final = f"{GROUP}/discard-record"
 """On a job, with the value `true`: give its record up, whether it was stored or not."""
 
+ANNOTATION_PROGRESS: Final = f"{GROUP}/progress"
+"""On a job, by its trainer: steps done and steps in all, such as `1200/5000`. The console shows it; the
+operator neither reads nor writes it."""
+
 ANNOTATION_NAMESPACES: Final = f"{GROUP}/namespaces"
 """On the operator's Lease: the namespaces that its holder serves, as a comma list, or `*`."""
 

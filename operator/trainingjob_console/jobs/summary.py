@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from trainingjob_api import constants
+from trainingjob_console.jobs.progress import progress_row, read_progress
 
 Object = dict[str, Any]
 
@@ -34,6 +35,7 @@ class Summary:
         shown: phase, reason and message in the words of the status.
         ranks: ready, active, succeeded, failed, and how many there are to be.
         waiting: why it does not run yet; empty: it does not wait.
+        progress: `done/total` in steps; empty: its trainer says none, or the job is over.
         labels: `key=value`, sorted.
     """
 
@@ -54,6 +56,7 @@ class Summary:
     shutdown: str
     waiting: str
     record: str
+    progress: str
     labels: tuple[str, ...]
     version: str
 
@@ -101,6 +104,7 @@ class Summary:
             "shutdown": self.shutdown or None,
             "waiting": self.waiting or None,
             "record": self.record or None,
+            "progress": progress_row(self.progress),
             "labels": dict(_pair(label) for label in self.labels),
             "resourceVersion": self.version,
         }
@@ -122,6 +126,8 @@ def summarize(raw: Object) -> Summary | None:
         as_text(each.get("type")): each
         for each in as_dicts(status.get("conditions"))[: constants.MAX_CONDITIONS]
     }
+    completed = as_seconds(status.get("completionTime"))
+    annotations = as_dict(metadata.get("annotations"))
     phase = shared(as_text(status.get("phase"), 64) or _UNSEEN)
     spoken = _spoken(conditions)
     return Summary(
@@ -136,12 +142,15 @@ def summarize(raw: Object) -> Summary | None:
         attempt=as_count(status.get("attempt")),
         created=created,
         started=as_seconds(status.get("startTime")),
-        completed=as_seconds(status.get("completionTime")),
+        completed=completed,
         exit_code=as_number(status.get("exitCode")),
         suspended=spec.get("suspend") is True,
         shutdown=_shutdown(spec, status),
         waiting=shared(_waiting(phase, spec, status, conditions)),
         record=shared(as_text(status.get("recordState"), 64)),
+        progress=""
+        if completed is not None
+        else read_progress(annotations.get(constants.ANNOTATION_PROGRESS)),
         labels=labels_within(as_dict(metadata.get("labels"))),
         version=as_text(metadata.get("resourceVersion")),
     )

@@ -14,6 +14,7 @@ import { lastedOf, rankBar } from "./jobrow.js";
 import { addKeys } from "./keys.js";
 import { logsView } from "./logs.js";
 import { announce, clearFailure, failure } from "./notice.js";
+import { paceOf } from "./progress.js";
 import { go, jobAddress } from "./router.js";
 import { isForGood, subscribe } from "./socket.js";
 import { connection } from "./store.js";
@@ -32,6 +33,7 @@ export function jobPage(view, route, scope) {
   let dirty = null;
   let told = false; // the user is shown that the job can not be followed
   const waits = backoff();
+  const pace = paceOf();
   let leaving = false; // it is being deleted from here: then there is nothing to ask for again
   let logs = null; // the viewer, for as long as its tab is shown
   let position = null; // of the changes: what this page has seen
@@ -110,7 +112,7 @@ export function jobPage(view, route, scope) {
 
   function facts(row) {
     const pairs = [
-      ["Ranks", rankBar(row.ranks)], ["Duration", lastedOf(row)], ["Created", age(row.created)],
+      ["Ranks", rankBar(row.ranks)], ["Progress", pace.show(row)], ["Duration", lastedOf(row)], ["Created", age(row.created)],
       ["Started", row.started && age(row.started)], ["Ended", row.completed && age(row.completed)],
       ["Attempt", row.attempt === null || row.attempt === undefined ? null : `${row.attempt + 1}`], ["Restarts", row.restarts ? String(row.restarts) : null],
       ["Exit code", row.exitCode ?? null], ["Record", row.record && row.record !== "NotRequired" ? row.record : null],

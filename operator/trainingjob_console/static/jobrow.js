@@ -2,6 +2,7 @@
 
 import { el, fill } from "./el.js";
 import { age, duration, exact, explanation, isOver, phaseMark, secondsBetween } from "./format.js";
+import { progressBar } from "./progress.js";
 import { jobAddress } from "./router.js";
 
 // Returns {node, update(row)}. `isChosen(uid)` and `choose(uid, yes)` are the list's.
@@ -49,7 +50,7 @@ export function jobRow({ uid, source }, { isChosen, choose }) {
     cell("restarts", row.restarts, () => fill(restarts, row.restarts ? String(row.restarts) : el("span", { class: "none" }, "0")));
     cell("created", row.created, () => fill(created, age(row.created, { suffix: false })));
     cell("lasted", [row.started, row.completed, row.phase], () => fill(lasted, lastedOf(row)));
-    cell("detail", [explanation(row), row.exitCode, row.gone], () => fill(detail, detailOf(row)));
+    cell("detail", [explanation(row), row.exitCode, row.gone, row.progress], () => fill(detail, detailOf(row)));
   }
 
   return { node, update };
@@ -80,5 +81,5 @@ function detailOf(row) {
   if (row.gone) return el("span", { class: "muted" }, "no longer in the cluster");
   const text = explanation(row);
   const code = row.exitCode !== null && row.exitCode !== undefined && row.exitCode !== 0 && el("span", { class: "tag code" }, `exit ${row.exitCode}`);
-  return [code, el("span", { title: text }, text)];
+  return [code, row.progress && progressBar(row.progress), el("span", { title: text }, text)];
 }

@@ -17,6 +17,7 @@ from tests.support.cluster.passes import (
     running,
     settle,
 )
+from trainingjob_api.constants import ANNOTATION_PROGRESS
 from trainingjob_operator.jobs.status_throttle import PROGRESS_EVERY_S
 
 
@@ -117,6 +118,21 @@ async def test_a_gang_whose_ranks_start_and_end_one_by_one_costs_three_status_wr
     }
     writes = [e.object["status"] for e in cluster.effects if e.method == "patch_job_status"]
     assert [write["phase"] for write in writes] == ["Pending", "Running", "Succeeded"]
+
+
+@leaping_time
+async def test_what_a_trainer_says_of_its_steps_costs_no_request_and_stays_as_it_is() -> None:
+    cluster = new_cluster()
+    async with operated(cluster, lambda attempt, rank: None):
+        cluster.create_job(make_job(nodes=2))
+        await asyncio.sleep(10)
+        assert cluster.status()["phase"] == "Running"
+        cluster.calls.clear()
+        for step in range(200):
+            cluster.annotate_job(**{ANNOTATION_PROGRESS: f"{step}/200"})
+            await asyncio.sleep(0.1)
+        assert cluster.calls == []
+        assert cluster.job()["metadata"]["annotations"] == {ANNOTATION_PROGRESS: "199/200"}
 
 
 @leaping_time
