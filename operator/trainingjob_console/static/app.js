@@ -5,6 +5,7 @@
 // whose address changes within itself may return a function that takes the new route; else it is made anew.
 
 import { get, isAbort, post, whenLoginNeeded } from "./api.js";
+import { backoff } from "./backoff.js";
 import { closeDialog, showHelp } from "./dialog.js";
 import { el, fill } from "./el.js";
 import { addKeys, startKeys } from "./keys.js";
@@ -206,6 +207,7 @@ async function main() {
   startKeys();
   whenLoginNeeded(showLogin);
   otherTabs.onmessage = heardOfLogin;
+  const waits = backoff();
   for (;;) {
     try {
       const known = await loadSession();
@@ -215,7 +217,7 @@ async function main() {
     } catch (error) {
       if (isAbort(error) || error.status === 401) return;
       failure(error);
-      await new Promise((resolve) => { setTimeout(resolve, 3_000); });
+      await new Promise((resolve) => { setTimeout(resolve, waits.next()); });
     }
   }
 }

@@ -7,6 +7,7 @@
 // What it keeps is bounded in `logwindow.js` (4 MiB), what it draws in `virtual.js` (some 70 lines).
 
 import { get, isAbort } from "./api.js";
+import { backoff } from "./backoff.js";
 import { el, fill } from "./el.js";
 import { bytes } from "./format.js";
 import { addKeys } from "./keys.js";
@@ -24,7 +25,7 @@ const NEAR = 300; // lines from the edge of the window at which more is asked fo
 const TAIL = -262_144;
 const FAR = 1_048_576; // bytes behind the end, from which on following begins anew at the end
 const BEFORE = 65_536; // bytes above a place that is jumped to
-const AGAIN_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
+const LOOKS_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
 
 export function logsView(parent, firstJob, pageScope) {
   const uid = firstJob.row.uid;
@@ -44,7 +45,7 @@ export function logsView(parent, firstJob, pageScope) {
   let leave = null;
   let looking = null;
   let catching = false;
-  let tries = 0;
+  const waits = backoff();
   let version = "";
 
   const choice = el("select", { "aria-label": "Log", onchange: () => refine({ source: choice.value, rank: null, at: null }) });
@@ -337,7 +338,7 @@ export function logsView(parent, firstJob, pageScope) {
 
   // A reader who is elsewhere in the log is not disturbed: the log is only known to be longer.
   function takeLive(received) {
-    tries = 0;
+    waits.worked();
     if (!log.append(received)) lines.refresh();
   }
 
@@ -355,8 +356,7 @@ export function logsView(parent, firstJob, pageScope) {
     }
     showMessage(words, true);
     if (isForGood(reason)) return;
-    looking = setTimeout(() => { if (source === failed) followSource(); }, AGAIN_MS[Math.min(tries, AGAIN_MS.length - 1)]);
-    tries += 1;
+    looking = setTimeout(() => { if (source === failed) followSource(); }, waits.next());
   }
 
   // The pod has gone: looks for what was archived of it, more and more seldom, and goes on there.
@@ -374,8 +374,8 @@ export function logsView(parent, firstJob, pageScope) {
       const mergedDone = ended.id === "merged" && sources.length > 0 && !sources.some((each) => each.state === "live");
       if (archived || mergedDone) {
         await guarded(moveTo(archived ?? ended));
-      } else if (looks < AGAIN_MS.length) {
-        looking = setTimeout(look, AGAIN_MS[looks]);
+      } else if (looks < LOOKS_MS.length) {
+        looking = setTimeout(look, LOOKS_MS[looks]);
         looks += 1;
       } else {
         source.state = "archived";

@@ -1,25 +1,26 @@
 // One WebSocket for this tab, and what it is subscribed to (8 subscriptions at most, by the server's rule).
 //
-// Lost, it comes back by itself: after 0.5 s, doubled each time up to 30 s, each with jitter, so that a
-// thousand tabs do not come at once; at once when the network or the tab comes back. Every subscription
-// is made again with its own position (`seq` of jobs, `offset` of a log), so nothing is lost or doubled.
-// A tab that is hidden for 30 s closes its socket, and says "paused" until it is looked at again.
+// Lost, it comes back by itself: after the waits of `backoff.js`, and at once when the network or the tab
+// comes back. Every subscription is made again with its own position (`seq` of jobs, `offset` of a log),
+// so nothing is lost or doubled. A tab that is hidden for 30 s closes its socket, and says "paused"
+// until it is looked at again.
 //
 //   const leave = subscribe(() => ({ kind: "jobs", filter, position }), (message) => ...);
 //
 // Nothing is queued here: a message goes to its subscriber at once, or is dropped if there is none.
 
+import { backoff } from "./backoff.js";
 import { connection } from "./store.js";
 
-const FIRST_WAIT_MS = 500;
-const LONGEST_WAIT_MS = 30_000;
+const RESTARTS = 1012; // the code of a server that restarts: its tabs are not to come back as one
+const SPREAD_MS = 4_000; // at most, beside the wait, then
 const HIDDEN_MS = 30_000;
 const SILENT_MS = 50_000; // the server pings every 20 s: then the way between is dead, whatever TCP says
 
+const waits = backoff();
 const subscriptions = new Map(); // id -> {describe, receive}
 let socket = null;
 let nextId = 1;
-let tries = 0;
 let retry = null;
 let heard = 0;
 let hiddenSince = null;
@@ -77,7 +78,7 @@ function connect() {
   const made = new WebSocket(address, "trainingjob.v1");
   socket = made;
   made.onopen = () => {
-    tries = 0;
+    waits.worked();
     heard = Date.now();
     for (const [id, { describe }] of subscriptions) send({ type: "sub", id, ...describe() });
     connection.set({ state: "open", retryAt: null });
@@ -101,10 +102,7 @@ function lost(code) {
     connection.set({ state: "paused", retryAt: null });
     return;
   }
-  const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** tries);
-  // 1012: the server restarts, and asks its tabs not to come back as one.
-  const wait = code === 1012 && tries === 0 ? 1_000 + Math.random() * 4_000 : longest * (0.5 + Math.random() / 2);
-  tries += 1;
+  const wait = waits.next() + (code === RESTARTS ? Math.random() * SPREAD_MS : 0);
   connection.set({ state: "lost", retryAt: Date.now() + wait });
   retry = setTimeout(connect, wait);
 }
