@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.support.console.browser import Tab, wait_in
+from tests.support.console.browser import Tab, new_tab, wait_in
 from tests.support.console.laptop import Laptop
-from tests.support.console.viewer import expect_lines, open_log
+from tests.support.console.viewer import expect_lines, lines_of, open_log
 from tests.support.console.wire import Frame, Wire
 from trainingjob_api.log_sections import Section, prefix_of
 
@@ -20,6 +20,12 @@ pytestmark = pytest.mark.skipif(
 SAYS = (
     "seq 1 10; while [ ! -e {flag}1 ]; do sleep 0.02; done; seq 11 20; "
     "while [ ! -e {flag}2 ]; do sleep 0.02; done; seq 21 30; exec sleep 1000"
+)
+ALL_RANKS = (
+    # The first seven are more than the console keeps for pages that come late.
+    "say() { for n in $(seq $1 $2); do printf 'r%s %s %012000d\\n' $RANK $n 0; done; }; say 1 7; "
+    "while [ ! -e {flag}1 ]; do sleep 0.02; done; say 8 10; "
+    "while [ ! -e {flag}2 ]; do sleep 0.02; done; say 11 12; exec sleep 1000"
 )
 LINES = 400_000
 KEPT = 100_000
@@ -99,6 +105,39 @@ def test_another_rank_that_is_chosen_while_the_first_loads_is_the_only_one_follo
     Path(f"{flag}1").touch()
     expect_lines(page, 20)
     assert [frame["source"] for frame in wire.subscriptions("logs")] == ["live:1:main"]
+
+
+def expect_ranks(page: Page, last: int) -> None:
+    """Expect the lines 1 to LAST of two ranks, each once and in the order of its rank."""
+
+    def shown() -> list[list[int]]:
+        lines = [line.split() for line in lines_of(page)]
+        return [[int(n) for of, n, _ in lines if of == f"r{rank}"] for rank in range(2)]
+
+    wait_in(page, lambda: all(last in found for found in shown()))
+    assert shown() == [list(range(1, last + 1))] * 2
+
+
+def test_the_merged_logs_of_ranks_go_on_after_a_break_and_keep_what_was_there(
+    browser: Browser, laptop: Laptop, tmp_path: Path
+) -> None:
+    flag = tmp_path / "flag"
+    job = laptop.apply(
+        ALL_RANKS.replace("{flag}", str(flag)), prefix="merged", nodes=2, framework="Torch"
+    )
+    laptop.wait_for(job["metadata"]["name"], "Running")
+    with new_tab(browser, laptop.url) as tab:
+        wire = Wire(tab.page)
+        page = open_log(tab, job, "source=merged")
+        expect_ranks(page, 7)
+        wire.sockets[-1].close()
+        Path(f"{flag}1").touch()
+        expect_ranks(page, 10)
+        laptop.console.kill()
+        Path(f"{flag}2").touch()
+        laptop.console.start()
+        expect_ranks(page, 12)
+        assert page.locator(".line .gap").count() == 0
 
 
 def test_a_link_into_a_live_log_says_where_it_is_in_an_archive_that_lost_the_beginning(

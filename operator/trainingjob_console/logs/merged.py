@@ -1,45 +1,88 @@
-"""The live logs of several ranks as one: whole lines, each with its rank, as they come."""
+"""The live logs of several ranks as one: whole lines, each with its rank, as they come.
+
+Each piece has the place in the log of its rank up to which it goes. A page that comes back hands in the
+last one of each rank, and is sent what follows them.
+"""
 
 import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from trainingjob_api.log_sections import prefix_of
-from trainingjob_console.logs.pieces import pieces_of
+from trainingjob_console.logs.pods import PodLog
+from trainingjob_console.sockets.frames import encode
 from trainingjob_console.sockets.log_ring import LogRing, Piece
 
 _MAX_LINE: Final = 16_384
+_POD: Final = 8
+"""Characters of a pod's uid that tell it from those that had its rank before."""
+
+_PLACE: Final = re.compile(r"([0-9]{1,5}):([0-9a-z-]{1,8}):([0-9]{1,15})")
+
+
+@dataclass(frozen=True, slots=True)
+class RankPlace:
+    """A place in the log of a rank.
+
+    Attributes:
+        pod: the beginning of the pod's uid.
+        offset: in the log.
+    """
+
+    rank: int
+    pod: str
+    offset: int
+
+    def is_in(self, log: PodLog) -> bool:
+        """Return True if it is in this log, and not in that of an earlier pod of the rank."""
+        return (self.rank, self.pod) == (log.rank, log.uid[:_POD])
+
+
+def read_places(texts: Iterable[str]) -> dict[int, RankPlace]:
+    """Return the places that a page hands in, by rank; what is none is left out."""
+    matches = (_PLACE.fullmatch(text) for text in texts)
+    found = (RankPlace(int(m[1]), m[2], int(m[3])) for m in matches if m is not None)
+    return {place.rank: place for place in found}
 
 
 class Merged:
-    """Puts the lines of all ranks into one ring. Places count the bytes that were put there."""
+    """Puts the lines of all ranks into one ring. Places there go on from what the page has."""
 
-    def __init__(self, ring: LogRing) -> None:
+    def __init__(self, ring: LogRing, offset: int = 0) -> None:
         self._ring: Final = ring
-        self._position = 0
+        self._position = offset
 
-    def of_rank(self, rank: int) -> "RankLines":
-        """Return a reader for the log of one rank."""
-        return RankLines(self, prefix_of(rank))
+    def of(self, log: PodLog, offset: int) -> "RankLines":
+        """Return a reader for the log of one rank, from an offset in it on."""
+        return RankLines(self, log, offset)
 
     @property
     def has_room(self) -> bool:
         """True if the ring has."""
         return self._ring.has_room
 
-    def put(self, lines: bytes) -> None:
-        """Add whole lines."""
-        for piece in pieces_of(self._position, lines):
-            self._ring.put(piece)
-        self._position += len(lines)
+    def put(self, lines: bytes, place: str) -> None:
+        """Add whole lines of a rank, which end at this place of its log."""
+        start, self._position = self._position, self._position + len(lines)
+        text = encode(lines.decode("utf-8", "replace"))
+        self._ring.put(Piece(start, self._position, lines.count(b"\n"), text, place))
+
+    def skip(self) -> None:
+        """Say that a part is not there to be sent."""
+        self._ring.skip(self._position, self._position)
 
 
 class RankLines:
     """Makes whole lines of the pieces of one log; one that is longer than 16 KiB is broken."""
 
-    def __init__(self, merged: Merged, prefix: bytes) -> None:
+    def __init__(self, merged: Merged, log: PodLog, offset: int) -> None:
         self._merged: Final = merged
-        self._prefix: Final = prefix
+        self._prefix: Final = prefix_of(log.rank)
+        self._place: Final = f"{log.rank}:{log.uid[:_POD]}:"
         self._rest = b""
+        self._following = offset
 
     @property
     def has_room(self) -> bool:
@@ -47,19 +90,26 @@ class RankLines:
         return self._merged.has_room
 
     def put(self, piece: Piece) -> None:
-        """Take what follows."""
-        data = self._rest + str(json.loads(piece.text)).encode()
-        lines, newline, self._rest = data.rpartition(b"\n")
-        found = lines + newline
-        if len(self._rest) > _MAX_LINE:
-            found, self._rest = found + self._rest + b"\n", b""
-        if found:
-            self._merged.put(
-                b"".join(self._prefix + line + b"\n" for line in found[:-1].split(b"\n"))
-            )
+        """Take what follows: whole lines, or a part of one."""
+        self._rest += str(json.loads(piece.text)).encode()
+        self._following = piece.following
+        if self._rest.endswith(b"\n"):
+            self._pass_on(self._rest)
+        elif len(self._rest) > _MAX_LINE:
+            self._pass_on(self._rest + b"\n")
+
+    def skip(self, _: int, end: int) -> None:
+        """Go on at an offset, and say that what is before it is not there to be sent."""
+        self.close()
+        self._following = end
+        self._merged.skip()
 
     def close(self) -> None:
         """Add the last line, which is not complete."""
         if self._rest:
-            self._merged.put(self._prefix + self._rest + b"\n")
-            self._rest = b""
+            self._pass_on(self._rest + b"\n")
+
+    def _pass_on(self, lines: bytes) -> None:
+        self._rest = b""
+        marked = b"".join(self._prefix + line + b"\n" for line in lines[:-1].split(b"\n"))
+        self._merged.put(marked, f"{self._place}{self._following}")

@@ -17,7 +17,9 @@ _LONGEST: Final = 4
 
 
 def pieces_of(offset: int, data: bytes) -> Iterator[Piece]:
-    """Yield data as pieces that end with a line where they can, and never within a character.
+    """Yield data as pieces: whole lines, or a part of one that has no end yet or is long.
+
+    None ends within a character.
 
     Args:
         offset: of the data in its log.
@@ -51,9 +53,7 @@ def _end_of(data: bytes, at: int) -> int:
         if newline < 0:
             break
         end = newline + 1
-    if end > at and (end == len(data) or data.find(b"\n", end, at + MAX_BYTES) >= 0):
+    if end > at:
         return end
     stop = min(at + MAX_BYTES, len(data))
-    if stop == len(data):
-        return stop
-    return end if end > at else stop - incomplete(data[at:stop])
+    return stop if stop == len(data) else stop - incomplete(data[at:stop])

@@ -1,8 +1,8 @@
 """The logs of jobs: which there are, and following them for a socket. Rights are looked at here."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol
 
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.gate import Gate
@@ -12,9 +12,9 @@ from trainingjob_console.kube.client import Kube
 from trainingjob_console.logs.archive import Archive, Body, archive_name
 from trainingjob_console.logs.archive_reader import ArchiveReader
 from trainingjob_console.logs.first_errors import FirstErrors
-from trainingjob_console.logs.follower import Seat
+from trainingjob_console.logs.follower import Reader, Seat
 from trainingjob_console.logs.followers import Followers
-from trainingjob_console.logs.merged import Merged, RankLines
+from trainingjob_console.logs.merged import Merged, RankPlace, read_places
 from trainingjob_console.logs.pieces import incomplete, pieces_of
 from trainingjob_console.logs.pods import MAIN, PodLog, logs_of_job
 from trainingjob_console.logs.reading import LiveReader
@@ -29,6 +29,18 @@ _ROTATED: Final = "rotated"
 
 _MAX_MERGED: Final = 64
 """Ranks whose live logs one page follows merged."""
+
+
+_MERGED_AT_ONCE: Final = 4
+"""Of their logs, those that are read up to where they are followed, when a page comes back."""
+
+
+class _Behind(Reader, Protocol):
+    """A reader that may have to be told of a part that is not there to be sent."""
+
+    def skip(self, start: int, end: int, /) -> None:
+        """Say so."""
+        ...
 
 
 class _RotatedError(Exception):
@@ -134,9 +146,24 @@ class LogRoom:
     # --- following --------------------------------------------------------------------------------
 
     async def follow(
-        self, caller: Caller, uid: str, source: str, offset: int, ring: LogRing
+        self,
+        caller: Caller,
+        uid: str,
+        source: str,
+        offset: int,
+        ring: LogRing,
+        *,
+        places: Sequence[str] = (),
     ) -> str:
-        """Put what is written from an offset on into a ring, and return why it ended.
+        """Put what is written from a place on into a ring, and return why it ended.
+
+        Args:
+            caller: who reads.
+            uid: of the job.
+            source: which log.
+            offset: of what the page has not; of merged logs only the places that follow count from it.
+            ring: of the page.
+            places: in the logs of ranks that are merged, up to which the page has them.
 
         Raises:
             RequestError: there is no such log, the user may not read it, or too many are read.
@@ -146,8 +173,13 @@ class LogRoom:
             return "archived"
         if wanted.kind == "live":
             log = await self.pod_log(place, wanted)
-            return await self._while_allowed(place, self._follow_one(place, log, offset, ring))
-        return await self._while_allowed(place, self._follow_all(place, ring))
+            following = self._follow_one(place, log, offset, ring, asyncio.Semaphore())
+        else:
+            following = self._follow_all(place, Merged(ring, offset), read_places(places))
+        try:
+            return await self._while_allowed(place, following)
+        except _RotatedError:
+            return _ROTATED
 
     async def _while_allowed(self, place: Place, work: Coroutine[Any, Any, str]) -> str:
         """Do this for as long as the user may read logs: a follower asks in another's name, too.
@@ -173,26 +205,32 @@ class LogRoom:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _follow_one(self, place: Place, log: PodLog, offset: int, ring: LogRing) -> str:
-        try:
-            while True:
-                seat = self._enter(log, place.caller)
-                try:
-                    again = await self._catch_up(seat, offset, ring)
-                    if again is None:
-                        return await seat.end()
-                    offset = again
-                finally:
-                    self.followers.leave(seat)
-        except _RotatedError:
-            return _ROTATED
+    async def _follow_one(
+        self, place: Place, log: PodLog, offset: int, reader: _Behind, turns: asyncio.Semaphore
+    ) -> str:
+        """Follow one log from an offset on, up to which it is read when it is its turn.
+
+        Raises:
+            RequestError: it cannot be followed.
+            _RotatedError: the offset is one of an older file.
+        """
+        while True:
+            seat = self._enter(log, place.caller)
+            try:
+                async with turns:
+                    again = await self._catch_up(seat, offset, reader)
+                if again is None:
+                    return await seat.end()
+                offset = again
+            finally:
+                self.followers.leave(seat)
 
     def _enter(self, log: PodLog, caller: Caller) -> Seat:
         return self.followers.enter(
             log, caller, lambda: BusyError("too many logs are followed: try again later")
         )
 
-    async def _catch_up(self, seat: Seat, offset: int, ring: LogRing) -> int | None:
+    async def _catch_up(self, seat: Seat, offset: int, ring: _Behind) -> int | None:
         """Bring a reader to where the follower is, as fast as it reads and no faster.
 
         None: it follows by now. Else the follower was replaced, as the node had begun a new file: the
@@ -222,7 +260,7 @@ class LogRoom:
         return None
 
     async def _read_on(
-        self, log: PodLog, caller: Caller, offset: int, ring: LogRing
+        self, log: PodLog, caller: Caller, offset: int, ring: Reader
     ) -> tuple[int, int]:
         """Send what the node's file has from an offset on; returns up to where, and its length."""
         position, rest = 0, b""
@@ -241,22 +279,51 @@ class LogRoom:
                     offset = piece.following
         return offset, position
 
-    async def _follow_all(self, place: Place, ring: LogRing) -> str:
-        """Follow all ranks from now on, each line with its rank; places count what is sent here."""
+    async def _follow_all(self, place: Place, merged: Merged, places: dict[int, RankPlace]) -> str:
+        """Follow all ranks, each line with its rank, from their places on; without any, from now on.
+
+        Raises:
+            RequestError: one of them cannot be followed.
+            _RotatedError: the node has begun a new file of one that has a place.
+        """
         pods = await logs_of_job(self._kube, place.caller.token, place.namespace, place.uid)
         logs = [log for log in pods if log.called == MAIN]
         if len(logs) > _MAX_MERGED:
             raise BusyError(f"more than {_MAX_MERGED} ranks: choose one")
-        merged = Merged(ring)
-        seats: list[tuple[Seat, RankLines]] = []
+        turns = asyncio.Semaphore(_MERGED_AT_ONCE)
+        tasks: list[asyncio.Task[None]] = []
+        for log in logs:
+            known = places.get(log.rank)
+            begun = 0 if places else None  # a page that comes back has nothing of a new pod
+            if known is not None and known.is_in(log):
+                begun = known.offset
+            tasks.append(asyncio.create_task(self._follow_rank(place, log, begun, merged, turns)))
         try:
-            for log in logs:
-                seat, mouth = self._enter(log, place.caller), merged.of_rank(log.rank)
-                seats.append((seat, mouth))
-                seat.follower.attach(seat, mouth, seat.follower.window_start)
-            await asyncio.gather(*(seat.end() for seat, _ in seats))
+            await asyncio.gather(*tasks)
             return "finished"
         finally:
-            for seat, mouth in seats:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow_rank(
+        self,
+        place: Place,
+        log: PodLog,
+        offset: int | None,
+        merged: Merged,
+        turns: asyncio.Semaphore,
+    ) -> None:
+        """Follow one of several logs from an offset on; None: from what is kept for late readers."""
+        if offset is not None:
+            mouth = merged.of(log, offset)
+            await self._follow_one(place, log, offset, mouth, turns)
+        else:
+            seat = self._enter(log, place.caller)
+            try:
+                mouth = merged.of(log, seat.follower.window_start)
+                seat.follower.attach(seat, mouth, seat.follower.window_start)
+                await seat.end()
+            finally:
                 self.followers.leave(seat)
-                mouth.close()
+        mouth.close()

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from trainingjob_console.jobs.filters import Filter, read_filter
+from trainingjob_console.sockets.log_ring import Piece
 
 PING: Final = '{"type":"ping"}'
 EVERY_JOB: Final = Filter()
 KINDS: Final = frozenset({"jobs", "job", "logs", "housekeeping"})
 _MAX_ID: Final = 2**31
 _MAX_TEXT: Final = 512
+_MAX_PLACES: Final = 64
+_LONGEST_PLACE: Final = 40
 
 
 class BadFrameError(ValueError):
@@ -34,6 +37,7 @@ class Subscribe:
         uid: of a job.
         source: of a log.
         offset: in the log.
+        places: in the logs of ranks that are merged: the last ones that the client was sent.
     """
 
     id: int
@@ -43,6 +47,7 @@ class Subscribe:
     uid: str = ""
     source: str = ""
     offset: int = 0
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,7 @@ def _subscribe(frame: Mapping[str, Any]) -> Subscribe:
         uid=_text(frame, "uid"),
         source=_text(frame, "source"),
         offset=offset,
+        places=_places(frame.get("places") or []),
     )
 
 
@@ -108,6 +114,14 @@ def _filter(found: object) -> Filter:
         raise BadFrameError("a label is no text")
     names = ("namespace", "phase", "since", "until", "text")
     return read_filter(labels=labels, **{name: _text(found, name) for name in names})
+
+
+def _places(found: object) -> tuple[str, ...]:
+    if not isinstance(found, list) or len(found) > _MAX_PLACES:
+        raise BadFrameError("the places in logs are no short list")
+    if not all(isinstance(each, str) and len(each) <= _LONGEST_PLACE for each in found):
+        raise BadFrameError("a place in a log is no short text")
+    return tuple(found)
 
 
 def _id(frame: Mapping[str, Any]) -> int:
@@ -150,15 +164,14 @@ def delta(number: int, seq: str, rows: Iterable[str], gone: list[str], more: str
     return f'{head}{",".join(rows)}],"gone":{encode(gone)}{more}}}'
 
 
-def log(number: int, seq: str, offset: int, following: int, text: str) -> str:
+def log(number: int, seq: str, piece: Piece) -> str:
     """Return the frame with a piece of a log.
 
     Args:
         number: the subscription's id.
         seq: the position after it.
-        offset: of the piece in the log.
-        following: the offset of what follows it.
-        text: the piece, encoded already.
+        piece: a part of the log.
     """
-    head = f'{{"type":"log","id":{number},"seq":{encode(seq)},"offset":{offset}'
-    return f'{head},"next":{following},"text":{text}}}'
+    head = f'{{"type":"log","id":{number},"seq":{encode(seq)},"offset":{piece.offset}'
+    place = f',"place":{encode(piece.place)}' if piece.place else ""
+    return f'{head},"next":{piece.following}{place},"text":{piece.text}}}'

@@ -180,7 +180,7 @@ class Hub:
         async def follow() -> None:
             try:
                 reason = await self._logs.follow(
-                    caller, asked.uid, asked.source, asked.offset, ring
+                    caller, asked.uid, asked.source, asked.offset, ring, places=asked.places
                 )
                 last = frames.frame("end", asked.id, reason=reason)
             except RequestError as error:

@@ -20,17 +20,19 @@ class Piece:
         following: the offset of what follows it.
         lines: that end in it.
         text: as JSON.
+        place: of merged logs: the place in the log of the rank, up to which it goes.
     """
 
     offset: int
     following: int
     lines: int
     text: str
+    place: str = ""
 
     @property
     def weight(self) -> int:
         """Bytes that it takes in a queue."""
-        return _PIECE + len(self.text)
+        return _PIECE + len(self.text) + len(self.place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What the sockets need of other rooms, and are given by the wiring."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from trainingjob_console.access.caller import Caller
@@ -11,9 +12,16 @@ class LogFollower(Protocol):
     """The logs that are being written."""
 
     async def follow(
-        self, caller: Caller, uid: str, source: str, offset: int, ring: LogRing
+        self,
+        caller: Caller,
+        uid: str,
+        source: str,
+        offset: int,
+        ring: LogRing,
+        *,
+        places: Sequence[str] = (),
     ) -> str:
-        """Put what is written from an offset on into a ring, and return why it ended.
+        """Put what is written from an offset, or from places of ranks, on into a ring, and return why it ended.
 
         Raises:
             RequestError: there is no such log, the user may not read it, or too many are read.

@@ -114,7 +114,7 @@ class LogSubscription:
             )
         if found is not None:
             seq = f"{self._epoch}:{found.following}"
-            return frames.log(self._number, seq, found.offset, found.following, found.text)
+            return frames.log(self._number, seq, found)
         assert self._last is not None
         self.is_over = True
         return self._last

@@ -3,7 +3,8 @@
 // A live log is read to its end over HTTP and followed over the socket from that byte on. When its pod
 // goes and the log has been archived, the viewer goes on in the archive, at the same place, by itself.
 // What it shows has no hole: what the socket left out is loaded over HTTP, at once where the end is
-// followed. Only merged live logs have no places to ask for; there a line says what is missing.
+// followed. Only of merged live logs nothing can be loaded: a line says what is missing. They go on after
+// a break from the place that each rank's log had then.
 // What it keeps is bounded in `logwindow.js` (4 MiB), what it draws in `virtual.js` (some 70 lines).
 
 import { get, isAbort } from "./api.js";
@@ -38,6 +39,7 @@ export function logsView(parent, firstJob, pageScope) {
   let source = null; // of `sources`, or the one that merges them
   let opened = new AbortController(); // ends with the source that is shown
   let log = windowOf(null);
+  let places = new Map(); // of merged live logs: rank -> the place up to which its log is here
   let follow = false;
   let times = remembered("timestamps", "no") === "yes";
   let needle = "";
@@ -270,6 +272,7 @@ export function logsView(parent, firstJob, pageScope) {
     source = next;
     target = null;
     log = windowOf(next);
+    places = new Map();
     const mine = log;
     lines.redraw();
     timesButton.hidden = true;
@@ -296,8 +299,7 @@ export function logsView(parent, firstJob, pageScope) {
       leave = null;
     };
     leave = subscribe(() => {
-      if (log.onlyLive) restart();
-      return { kind: "logs", uid, source: followed.id, offset: log.atEnd ? log.end : log.size };
+      return { kind: "logs", uid, source: followed.id, offset: log.atEnd ? log.end : log.size, places: [...places.values()] };
     }, (received) => {
       if (received.type === "log") takeLive(received);
       else if (received.type === "gap") takeGap(received);
@@ -314,6 +316,7 @@ export function logsView(parent, firstJob, pageScope) {
 
   // The place that was reached is one of an older file: goes on at the end of the new one.
   async function toNewFile(followed) {
+    if (log.onlyLive) restart();
     const mine = log;
     log.forget();
     try {
@@ -329,9 +332,10 @@ export function logsView(parent, firstJob, pageScope) {
     announce("The node has begun a new file of this log. What was written before it is not kept there.");
   }
 
-  // Places of merged live logs count what was sent in this connection: the next one begins anew.
+  // What is here of merged live logs cannot be joined to what follows: they begin anew.
   function restart() {
     log = windowOf(source);
+    places = new Map();
     log.onlyLive = true;
     lines.redraw();
   }
@@ -339,6 +343,7 @@ export function logsView(parent, firstJob, pageScope) {
   // A reader who is elsewhere in the log is not disturbed: the log is only known to be longer.
   function takeLive(received) {
     waits.worked();
+    if (received.place) places.set(received.place.split(":")[0], received.place);
     if (!log.append(received)) lines.refresh();
   }
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,7 +103,14 @@ class PlayedLogs:
         self.ended = asyncio.Event()
 
     async def follow(
-        self, caller: Caller, uid: str, source: str, offset: int, ring: LogRing
+        self,
+        caller: Caller,
+        uid: str,
+        source: str,
+        offset: int,
+        ring: LogRing,
+        *,
+        places: Sequence[str] = (),
     ) -> str:
         self.rings.append(ring)
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterable
 
 import pytest
 
@@ -19,18 +20,26 @@ class Page:
         text: that it was sent.
         start: the offset of the first of it; None: nothing has come yet.
         following: the offset of what follows it.
+        places: of merged logs, by rank: up to where it has them.
     """
 
     def __init__(
-        self, server: LogServer, caller: Caller, source: str = "live:0:main", *, offset: int = 0
+        self,
+        server: LogServer,
+        caller: Caller,
+        source: str = "live:0:main",
+        *,
+        offset: int = 0,
+        places: Iterable[str] = (),
     ) -> None:
         self.ring = LogRing(256 * 1024, 512, Budget(2**20))
         self.text = ""
         self.start: int | None = None
         self.following = offset
+        self.places: dict[str, str] = {}
         self.caller = caller
         self.task = asyncio.create_task(
-            server.room.follow(caller, server.uid, source, offset, self.ring)
+            server.room.follow(caller, server.uid, source, offset, self.ring, places=list(places))
         )
 
     def read(self) -> str:
@@ -39,6 +48,8 @@ class Page:
             assert not isinstance(found, Gap)
             self.start = found.offset if self.start is None else self.start
             self.following = found.following
+            if found.place:
+                self.places[found.place.partition(":")[0]] = found.place
             self.text += str(json.loads(found.text))
         return self.text
 

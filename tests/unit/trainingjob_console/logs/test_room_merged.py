@@ -1,0 +1,120 @@
+"""A page that shows the logs of all ranks merged comes back, and is sent what it has not, once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.console.log_page import Page
+from tests.support.console.log_server import LogServer, log_server, user
+from trainingjob_console.logs.follower import WINDOW
+
+LONG = WINDOW // 4
+RANKS = 2
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[LogServer]:
+    async with log_server(tmp_path, ranks=RANKS) as found:
+        yield found
+
+
+async def write(server: LogServer, first: int, last: int) -> None:
+    """Each rank writes these lines, of which a few are more than is kept for late readers."""
+    for number in range(first, last + 1):
+        for rank in range(RANKS):
+            await server.write(f"{number} {'x' * LONG}\n", rank)
+
+
+def numbers(page: Page) -> list[list[int]]:
+    """The numbers of the lines that the page was sent, by rank."""
+    lines = [line.split() for line in page.read().splitlines()]
+    return [
+        [int(number) for _, of, number, _ in lines if of == f"{rank}]"] for rank in range(RANKS)
+    ]
+
+
+async def has(page: Page, first: int, last: int) -> None:
+    """Wait until it was sent these lines of each rank, and no others."""
+    wanted = [list(range(first, last + 1))] * RANKS
+    async with asyncio.timeout(20):
+        while any(not found or found[-1] < last for found in numbers(page)):
+            assert not page.task.done(), page.task
+            await asyncio.sleep(0.005)
+    assert numbers(page) == wanted
+
+
+def back(server: LogServer, page: Page, places: list[str] | None = None) -> Page:
+    """The same page, after a break."""
+    known = list(page.places.values()) if places is None else places
+    return Page(server, page.caller, "merged", offset=page.following, places=known)
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["a-socket", "the-console"])
+async def test_it_goes_on_where_each_rank_was(server: LogServer, restarted: bool) -> None:
+    page = Page(server, user("anna"), "merged")
+    await write(server, 1, 12)
+    await has(page, 1, 12)
+    await page.close()
+    if restarted:
+        await server.room.followers.close()
+    await write(server, 13, 24)
+    again = back(server, page)
+    await has(again, 13, 24)
+    assert again.start == page.following
+    await write(server, 25, 26)
+    await has(again, 13, 26)
+    await again.close()
+
+
+async def test_of_a_rank_whose_pod_is_a_new_one_it_is_sent_all(server: LogServer) -> None:
+    other = Page(server, user("berta"), "merged")
+    page = Page(server, user("anna"), "merged")
+    await write(server, 1, 12)
+    await asyncio.gather(has(page, 1, 12), has(other, 1, 12))
+    await page.close()
+    places = [f"0:{'0' * 8}:99", page.places["1"]]
+    again = back(server, page, places)
+    async with asyncio.timeout(20):
+        while numbers(again)[0][-1:] != [12]:
+            await asyncio.sleep(0.005)
+    assert numbers(again) == [list(range(1, 13)), []]
+    await again.close()
+    await other.close()
+
+
+async def test_it_is_told_where_a_node_has_begun_a_new_file_of_one(server: LogServer) -> None:
+    page = Page(server, user("anna"), "merged")
+    await write(server, 1, 12)
+    await has(page, 1, 12)
+    await page.close()
+    await server.room.followers.close()
+    server.rotate(1)
+    again = back(server, page)
+    async with asyncio.timeout(20):
+        assert await again.task == "rotated"
+    assert numbers(again) == [[], []]
+
+
+async def test_more_ranks_than_are_caught_up_with_at_once_all_come(tmp_path: Path) -> None:
+    async with log_server(tmp_path, ranks=15) as server:
+        page = Page(server, user("anna"), "merged")
+        for rank in range(15):
+            await server.write("1\n", rank)
+        async with asyncio.timeout(20):
+            while len(page.read().splitlines()) < 15:
+                await asyncio.sleep(0.005)
+        await page.close()
+        await server.room.followers.close()
+        for rank in range(15):
+            await server.write("2\n", rank)
+        again = back(server, page)
+        async with asyncio.timeout(20):
+            while len(again.read().splitlines()) < 15:
+                assert not again.task.done(), again.task
+                await asyncio.sleep(0.005)
+        assert sorted(again.read().splitlines()) == sorted(
+            f"[rank {rank}] 2" for rank in range(15)
+        )
+        await again.close()
