@@ -16,6 +16,7 @@ from trainingjob_console.sockets.admission import REFUSALS
 from trainingjob_console.sockets.connection import REASONS
 from trainingjob_console.sockets.hub import Hub
 from trainingjob_console.sockets.job_topics import JobTopics
+from trainingjob_console.sockets.log_ring import LOST_BY
 
 
 def streams_room(parts: Parts) -> Room:
@@ -56,6 +57,15 @@ def streams_room(parts: Parts) -> Room:
         "queues_cut",
         "Queues of sockets that were cut, because all together were too large.",
         lambda: hub.budget.cuts,
+    )
+    parts.metrics.watch_reasons(
+        "log_gaps", "Gaps in the live logs that pages were sent.", LOST_BY, hub.losses.gaps
+    )
+    parts.metrics.watch_reasons(
+        "log_lines_dropped",
+        "Lines of live logs that waited for a page and were dropped.",
+        LOST_BY,
+        hub.losses.lines,
     )
     watch("samples", lambda: len(sampler.ring), lambda: sampler.ring.limit)
     watch("sweeps", lambda: len(sampler.sweeps), lambda: MAX_RUNS)

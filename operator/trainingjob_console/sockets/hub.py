@@ -29,7 +29,7 @@ from trainingjob_console.sockets.limits import (
     PROTOCOL,
     Limits,
 )
-from trainingjob_console.sockets.log_ring import LogRing
+from trainingjob_console.sockets.log_ring import LogRing, Losses
 from trainingjob_console.sockets.ports import LogFollower, Newest
 from trainingjob_console.sockets.protocol import END, WHEN_GONE
 from trainingjob_console.sockets.status_queue import StatusQueue
@@ -52,6 +52,7 @@ class Hub:
         budget: the bytes of all queues.
         topics: who is sent which changes of jobs.
         closed: how many ended, by the reason.
+        losses: what was not sent of logs.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Hub:
         self.budget: Final = Budget(self.limits.queued_bytes)
         self.topics: Final = topics
         self.closed: Final[Counter[str]] = Counter()
+        self.losses: Final = Losses()
         self._gate: Final = gate
         self._logs: Final = logs
         self._turns: Final = turns
@@ -174,7 +176,9 @@ class Hub:
     def log(self, connection: Connection, asked: Subscribe, caller: Caller) -> LogSubscription:
         """Subscribe to a log, which a task of the connection's brings."""
         limits = self.limits
-        ring = LogRing(limits.ring_bytes, limits.ring_lines, self.budget, connection.wake)
+        ring = LogRing(
+            limits.ring_bytes, limits.ring_lines, self.budget, connection.wake, self.losses
+        )
         made = LogSubscription(asked.id, self._epoch, ring)
 
         async def follow() -> None:

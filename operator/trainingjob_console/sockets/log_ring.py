@@ -1,8 +1,8 @@
 """The pieces of a log that wait for one subscription, and the gap where the oldest fell out."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from trainingjob_console.sockets.budget import Budget
@@ -50,6 +50,24 @@ class Gap:
     lines: int
 
 
+LOST_BY: Final = ("slow", "memory", "behind")
+"""Why a log was not sent whole: the page reads too slowly, all queues together were too large, or the page
+came back to a place from which it could not catch up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """The lines and gaps of logs that pages were not sent, by `LOST_BY`.
+
+    Attributes:
+        gaps: that pages were told of.
+        lines: that were dropped; those of which nobody knows how many there were are not counted.
+    """
+
+    gaps: Counter[str] = field(default_factory=Counter)
+    lines: Counter[str] = field(default_factory=Counter)
+
+
 class LogRing:
     """At most so many bytes and lines; above, the oldest pieces fall out.
 
@@ -63,6 +81,7 @@ class LogRing:
         max_lines: int,
         budget: Budget,
         on_ready: Callable[[], None] = lambda: None,
+        losses: Losses | None = None,
     ) -> None:
         """Begin empty.
 
@@ -71,6 +90,7 @@ class LogRing:
             max_lines: likewise.
             budget: counts the bytes.
             on_ready: called when there is something to be sent.
+            losses: counts what is dropped; those of all rings, as a rule.
         """
         self._max_bytes: Final = max_bytes
         self._max_lines: Final = max_lines
@@ -80,8 +100,7 @@ class LogRing:
         self._lines = 0
         self._gap: Gap | None = None
         self._closed = False
-        self.dropped_lines = 0
-        self.gaps = 0
+        self._losses: Final = losses or Losses()
         self.size = 0
         budget.add(self)
 
@@ -108,7 +127,7 @@ class LogRing:
         while len(self._pieces) > 1 and (
             self.size + difference > self._max_bytes or self._lines > self._max_lines
         ):
-            difference -= self._drop().weight
+            difference -= self._drop("slow").weight
         self._change(difference)
         self._on_ready()
 
@@ -131,16 +150,13 @@ class LogRing:
         """
         if self._closed:
             return
-        self.cut()
-        self._widen(Gap(start, end, 0))
+        self._drop_all("behind")
+        self._widen(Gap(start, end, 0), "behind")
         self._on_ready()
 
     def cut(self) -> None:
         """Drop all that waits, and leave a gap."""
-        difference = 0
-        while self._pieces:
-            difference -= self._drop().weight
-        self._change(difference)
+        self._drop_all("memory")
 
     def close(self) -> None:
         """Forget all, and take no more."""
@@ -150,16 +166,22 @@ class LogRing:
         self.size = self._lines = 0
         self._gap = None
 
-    def _drop(self) -> Piece:
+    def _drop_all(self, reason: str) -> None:
+        difference = 0
+        while self._pieces:
+            difference -= self._drop(reason).weight
+        self._change(difference)
+
+    def _drop(self, reason: str) -> Piece:
         piece = self._pieces.popleft()
         self._lines -= piece.lines
-        self.dropped_lines += piece.lines
-        self._widen(Gap(piece.offset, piece.following, piece.lines))
+        self._losses.lines[reason] += piece.lines
+        self._widen(Gap(piece.offset, piece.following, piece.lines), reason)
         return piece
 
-    def _widen(self, lost: Gap) -> None:
+    def _widen(self, lost: Gap, reason: str) -> None:
         if self._gap is None:
-            self.gaps += 1
+            self._losses.gaps[reason] += 1
             self._gap = lost
         else:
             self._gap = Gap(self._gap.start, lost.end, self._gap.lines + lost.lines)

@@ -73,4 +73,6 @@ async def test_every_metric_is_on_the_page_of_metrics_and_counts_sockets_by_reas
     assert 'trainingjob_console_sockets_refused_total{reason="all"} 1.0' in text
     assert 'trainingjob_console_sockets_closed_total{reason="bad-frame"} 1.0' in text
     assert 'trainingjob_console_sockets_closed_total{reason="slow"} 0.0' in text
+    assert 'trainingjob_console_log_gaps_total{reason="behind"} 0.0' in text
+    assert 'trainingjob_console_log_lines_dropped_total{reason="memory"} 0.0' in text
     assert exposed_metrics(text) == documented_metrics("trainingjob_console_")

@@ -98,6 +98,8 @@ async def test_a_log_is_followed_with_its_gaps_and_its_end() -> None:
             running.logs.write(n * 2, "x\n")
         gap = await page.receive_kind("gap")
         assert (gap["from"], gap["to"], gap["lines"]) == (0, 4, 2)
+        losses = running.hub.losses
+        assert (losses.gaps, losses.lines) == ({"slow": 2}, {"slow": 4})  # of both
         pieces = [await page.receive_kind("log") for _ in range(4)]
         assert {(each["offset"], each["text"]) for each in pieces} >= {(4, "x\n")}
         running.logs.ended.set()

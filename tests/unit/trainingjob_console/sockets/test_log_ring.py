@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainingjob_console.sockets.budget import Budget
-from trainingjob_console.sockets.log_ring import Gap, LogRing, Piece
+from trainingjob_console.sockets.log_ring import LOST_BY, Gap, LogRing, Losses, Piece
 
 LIMIT, LINES = 2000, 8
 
@@ -22,14 +22,18 @@ def piece(offset: int, size: int) -> Piece:
 @settings(deadline=None, max_examples=150)
 def test_all_bytes_come_out_once_or_are_in_a_gap(steps: list[int | str]) -> None:
     budget = Budget(10 * LIMIT)
-    ring = LogRing(LIMIT, LINES, budget)
+    losses = Losses()
+    ring = LogRing(LIMIT, LINES, budget, losses=losses)
     written = read = lines = 0
+    gaps: list[Gap] = []
 
     def take() -> bool:
         nonlocal read, lines
         found = ring.take()
         if found is None:
             return False
+        if isinstance(found, Gap):
+            gaps.append(found)
         start, end = (
             (found.start, found.end) if isinstance(found, Gap) else (found.offset, found.following)
         )
@@ -60,27 +64,32 @@ def test_all_bytes_come_out_once_or_are_in_a_gap(steps: list[int | str]) -> None
         pass
     assert ring.is_empty
     assert (read, lines) == (written, puts)
-    assert ring.gaps >= min(skipped, 1)
+    assert len(gaps) >= min(skipped, 1)
+    assert losses.gaps.total() == len(gaps)
+    assert losses.lines.total() == sum(gap.lines for gap in gaps)
+    assert set(losses.gaps) | set(losses.lines) <= set(LOST_BY)
 
 
 def test_the_gap_comes_before_all_that_waits() -> None:
-    ring = LogRing(LIMIT, LINES, Budget(10 * LIMIT))
+    losses = Losses()
+    ring = LogRing(LIMIT, LINES, Budget(10 * LIMIT), losses=losses)
     for n in range(20):
         ring.put(piece(n * 10, 10))
     assert ring.take() == Gap(0, 120, 12)
     assert ring.take() == piece(120, 10)
-    assert ring.dropped_lines == 12
+    assert (losses.gaps, losses.lines) == ({"slow": 1}, {"slow": 12})
 
 
 def test_above_the_budget_the_largest_queue_is_cut() -> None:
-    budget = Budget(3000)
-    small, large = (LogRing(10_000, 100, budget) for _ in range(2))
+    budget, losses = Budget(3000), Losses()
+    small, large = (LogRing(10_000, 100, budget, losses=losses) for _ in range(2))
     small.put(piece(0, 500))
     for n in range(4):
         large.put(piece(n * 600, 600))
     assert large.take() == Gap(0, 2400, 4)
     assert small.take() == piece(0, 500)
     assert budget.cuts == 1
+    assert (losses.gaps, losses.lines) == ({"memory": 1}, {"memory": 4})
     small.close()
     large.close()
     assert (budget.used, len(budget)) == (0, 0)
@@ -92,6 +101,15 @@ def test_what_calls_for_the_writer() -> None:
     ring.put(piece(0, 5))
     ring.skip(5, 9)
     assert calls == ["put", "put"]
+
+
+def test_a_page_that_could_not_catch_up_is_counted_as_such_with_what_waited() -> None:
+    losses = Losses()
+    ring = LogRing(LIMIT, LINES, Budget(10 * LIMIT), losses=losses)
+    ring.put(piece(0, 10))
+    ring.skip(10, 90)
+    assert ring.take() == Gap(0, 90, 1)
+    assert (losses.gaps, losses.lines) == ({"behind": 1}, {"behind": 1})
 
 
 @pytest.mark.parametrize("half", [900, 1100])
