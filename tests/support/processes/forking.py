@@ -14,7 +14,12 @@ import socket
 import sys
 from typing import Any
 
-_IMPORTED = ("trainingjob_cli.main", "trainingjob_operator.runtime", "trainingjob_records.command")
+_IMPORTED = (
+    "trainingjob_cli.main",
+    "trainingjob_operator.runtime",
+    "trainingjob_records.command",
+    "trainingjob_console.command",
+)
 _MESSAGE_BYTES = 2**18
 _PR_SET_PDEATHSIG = 1
 

@@ -1,7 +1,7 @@
 """Starts `trainingjob` as a process of its own: anew, or as a fork of one that has imported it.
 
-To import the operator or the record service takes two seconds of CPU, and most tests that run one
-are not about that. So two processes of these tests import both once, and each start is a fork of one:
+To import the operator, the record service or the console takes two seconds of CPU, and most tests that
+run one are not about that. So two processes of these tests import all once, and each start is a fork of one:
 with an environment, a folder, an output, signals and an end of its own, as after `python -m`. Where
 there is no fork, and in tests marked `anew`, which measure memory or the start itself, each start is a
 new interpreter.

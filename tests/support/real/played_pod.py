@@ -20,6 +20,7 @@ from typing import Any
 from hack.cluster.control_plane import ControlPlane
 from hack.ports import free_port
 from tests.support.processes.child import clean_environment
+from tests.support.processes.starts import Running, start, starts_anew
 from tests.support.real.chart import token_kubeconfig
 
 Object = dict[str, Any]
@@ -65,7 +66,7 @@ class PlayedPod:
         self.folder = site.folder / "pods" / self.name
         self.folder.mkdir(parents=True)
         self._left = list(self.spec.get("initContainers", []))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Running | None = None
         self._main: Object = self.spec["containers"][0]
         self._own_ports: dict[int, int] = {}
         self.runs_main = False
@@ -117,24 +118,18 @@ class PlayedPod:
 
     # --- a container --------------------------------------------------------------------------
 
-    def _start(self, container: Object) -> "subprocess.Popen[bytes]":
+    def _start(self, container: Object) -> Running:
         paths = self._paths(container)
         variables = {entry["name"]: self._value(entry) for entry in container.get("env", [])}
         others = clean_environment("KUBECONFIG")
         told = {name: self._here(value, paths) for name, value in variables.items()}
         arguments = [self._here(each, paths) for each in container["args"]]
+        program = self._program(container)
+        environment = others | program | {"KUBECONFIG": str(self._account(container))} | told
+        command = [sys.executable, "-m", "trainingjob_cli", *arguments]
         with (self.folder / f"{container['name']}.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "trainingjob_cli", *arguments],
-                env=others
-                | self._program(container)
-                | {"KUBECONFIG": str(self._account(container))}
-                | told,
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            anew = starts_anew() or bool(program)  # a fork has this tree's program
+            return start(command, environment, log, log, anew=anew, folder=self.folder)
 
     def _program(self, container: Object) -> dict[str, str]:
         tree = self.site.trees.get(container["image"].rpartition(":")[2])
