@@ -1,5 +1,6 @@
 """The operator as a process, and what a test does to one."""
 
+import http.client
 import signal
 import sys
 import time
@@ -43,7 +44,7 @@ class OperatorProcess(ChildProcess):
         return self.process.wait(patience_s)
 
     def probe(self, path: str) -> tuple[int, str]:
-        """Status and text of `/healthz` or `/readyz`; (0, "") while nobody answers."""
+        """Status and text of `/healthz` or `/readyz`; (0, "") while nobody answers to the end."""
         address = self.address()
         if address is None:
             return 0, ""
@@ -53,7 +54,7 @@ class OperatorProcess(ChildProcess):
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
-        except OSError:
+        except (OSError, http.client.HTTPException):  # it may die in the middle of its answer
             return 0, ""
 
     def wait_until_ready(self) -> None:
