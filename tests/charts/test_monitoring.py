@@ -1,5 +1,6 @@
 """The alerts, the dashboard and the secure port of the chart, in both Helms."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -92,6 +93,36 @@ def test_the_dashboard_has_the_labels_and_annotations_that_ones_own_sidecar_look
     assert metadata["labels"]["grafana_dashboard"] == "yes"
     assert metadata["labels"]["team"] == "ml"
     assert metadata["annotations"] == {"grafana_folder": "Training"}
+
+
+MONITORS = pytest.mark.parametrize(
+    ("kind", "part", "values"),
+    [
+        ("PodMonitor", "operator", lambda monitor: {"podMonitor": monitor}),
+        ("PodMonitor", "console", lambda monitor: {"console": {"podMonitor": monitor}}),
+        ("ServiceMonitor", "record-service", lambda m: {"recordService": {"serviceMonitor": m}}),
+    ],
+)
+
+
+@MONITORS
+def test_each_monitor_is_scraped_and_relabelled_as_the_values_say(
+    kind: str, part: str, values: Callable[[Values], Values]
+) -> None:
+    def endpoint(monitor: Values) -> Values:
+        spec = one(render(values({"enabled": True, **monitor})), kind, part=part)["spec"]
+        [found] = spec.get("podMetricsEndpoints") or spec["endpoints"]
+        return dict(found)
+
+    plain = endpoint({})
+    assert plain.items() >= {"path": "/metrics", "interval": "30s"}.items()
+    changed: Values = {
+        "interval": "1m",
+        "scrapeTimeout": "20s",
+        "relabelings": [{"targetLabel": "cluster", "replacement": "west"}],
+        "metricRelabelings": [{"regex": "python_gc_.*", "action": "drop"}],
+    }
+    assert endpoint(changed) == plain | changed
 
 
 SECURE: Values = {

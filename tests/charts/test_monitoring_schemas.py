@@ -9,8 +9,17 @@ import pytest
 from hack.monitoring.definitions import GATEWAY, PROMETHEUS, Module, schema_of
 from tests.support.real.chart import Object, Values, render
 
+MONITOR = {
+    "enabled": True,
+    "labels": {"release": "mine"},
+    "scrapeTimeout": "10s",
+    "relabelings": [{"targetLabel": "cluster", "replacement": "west"}],
+    "metricRelabelings": [
+        {"sourceLabels": ["__name__"], "regex": "python_gc_.*", "action": "drop"}
+    ],
+}
 EVERYTHING: Values = {
-    "podMonitor": {"enabled": True, "labels": {"release": "mine"}},
+    "podMonitor": MONITOR,
     "prometheusRule": {"enabled": True},
     "metrics": {
         "secure": {
@@ -19,9 +28,9 @@ EVERYTHING: Values = {
             "tokenSecret": {"name": "scraper"},
         }
     },
-    "recordService": {"serviceMonitor": {"enabled": True, "labels": {"release": "mine"}}},
+    "recordService": {"serviceMonitor": MONITOR},
     "console": {
-        "podMonitor": {"enabled": True, "labels": {"release": "mine"}},
+        "podMonitor": MONITOR,
         "httpRoute": {
             "enabled": True,
             "parentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "https"}],
