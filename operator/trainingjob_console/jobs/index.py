@@ -68,6 +68,7 @@ class JobIndex:
         self._numbers: Final = itertools.count(1)
         self._last = 0
         self._listeners: Final[list[Listener]] = []
+        self._of_namespaces: Final[list[Callable[[], None]]] = []
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -107,6 +108,10 @@ class JobIndex:
         """Call the listener at every change, at once and in order; returns how to end that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def listen_for_namespaces(self, listener: Callable[[], None]) -> None:
+        """Call the listener whenever a namespace gets its first job."""
+        self._of_namespaces.append(listener)
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -156,6 +161,9 @@ class JobIndex:
         self._changes.append(change)
         for listener in tuple(self._listeners):
             listener(change)
+        if before is None and after is not None and self._namespaces[after.namespace] == 1:
+            for look in self._of_namespaces:
+                look()
 
     def _remember_end(self, completed: int, uid: str) -> None:
         heapq.heappush(self._finished, (completed, uid))

@@ -57,6 +57,7 @@ class Connection:
         limits: Limits,
         opener: Opener,
         recheck: Callable[[], Awaitable[bool]],
+        beside: Callable[[], Coroutine[Any, Any, None]],
         ending: "asyncio.Future[EndedError]",
     ) -> None:
         """Begin nothing yet.
@@ -68,6 +69,7 @@ class Connection:
             opener: makes what a subscription asks for. Raises RequestError, or EndedError where it is
                 the end of the socket.
             recheck: returns True if the user may still be here.
+            beside: what else is done for as long as the socket lives; it does not end by itself.
             ending: done once others want the socket to end, with the reason.
         """
         self._receive: Final = receive
@@ -75,6 +77,7 @@ class Connection:
         self._limits: Final = limits
         self._opener: Final = opener
         self._recheck: Final = recheck
+        self._beside: Final = beside
         self._ending: Final = ending
         self._control: Final[deque[str]] = deque()
         self._subscriptions: Final[dict[int, Subscription]] = {}
@@ -108,7 +111,8 @@ class Connection:
 
     async def live(self) -> EndedError:
         """Serve the socket until its end, and return why it came."""
-        tasks = [asyncio.create_task(each()) for each in (self._read, self._write, self._watch)]
+        works = (self._read, self._write, self._watch, self._beside)
+        tasks = [asyncio.create_task(each()) for each in works]
         watched: list[asyncio.Future[Any]] = [*tasks, self._ending]
         try:
             done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)

@@ -5,7 +5,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -87,6 +87,8 @@ class Hub:
         self._housekeeping: Final = housekeeping
         self._epoch: Final = secrets.token_hex(4)
         self._endings: Final[dict[str, set[Ending]]] = {}
+        self._visitors: Final[set[Visitor]] = set()
+        topics.index.listen_for_namespaces(self._namespace_came)
         gate.on_log_out(self.log_out)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -136,17 +138,26 @@ class Hub:
         await receive()  # the request itself
         accepted = PROTOCOL if PROTOCOL in scope["subprotocols"] else None
         await send({"type": "websocket.accept", "subprotocol": accepted})
-        ended = await Connection(
-            receive=receive,
-            send=send,
-            limits=self.limits,
-            opener=visitor.open,
-            recheck=visitor.recheck,
-            ending=ending,
-        ).live()
+        self._visitors.add(visitor)
+        try:
+            ended = await Connection(
+                receive=receive,
+                send=send,
+                limits=self.limits,
+                opener=visitor.open,
+                recheck=visitor.recheck,
+                beside=visitor.look_at_newcomers,
+                ending=ending,
+            ).live()
+        finally:
+            self._visitors.discard(visitor)
         self.closed[ended.reason] += 1
         if ended.reason not in ("client", "shutdown"):
             scope["state"][END](ended.code, ended.reason)
+
+    def _namespace_came(self) -> None:
+        for visitor in self._visitors:
+            visitor.news.set()
 
     # --- what is subscribed to --------------------------------------------------------------------
 
@@ -205,7 +216,11 @@ class Hub:
 
 
 class Visitor:
-    """The user behind one socket, whose rights are looked at now and then."""
+    """The user behind one socket, whose rights are looked at now and then.
+
+    Attributes:
+        news: set when a namespace has got its first job.
+    """
 
     def __init__(self, hub: Hub, gate: Gate, caller: Caller, connection: HTTPConnection) -> None:
         self._hub: Final = hub
@@ -216,6 +231,7 @@ class Visitor:
         self._clock: Final = asyncio.get_running_loop().time
         self._sure_at = self._clock()
         self._samples: list[NewestSubscription] = []
+        self.news: Final = asyncio.Event()
 
     async def open(self, connection: Connection, asked: Subscribe) -> Subscription:
         """Make what a subscription asks for.
@@ -287,15 +303,42 @@ class Visitor:
         opened.looked_at = now
         opened.made.recheck(allowed)
 
+    async def look_at_newcomers(self) -> None:
+        """Ask about namespaces that get their first job, soon and not too often, until cancelled.
+
+        What cannot be asked now is asked with the next look at all rights.
+        """
+        while True:
+            await self.news.wait()
+            self.news.clear()
+            for opened in list(self._opened.values()):
+                if opened.is_of_some_namespaces:
+                    with suppress(RequestError):
+                        await self._look_at_newcomers_of(opened)
+            await asyncio.sleep(self._hub.limits.newcomers)
+
+    async def _look_at_newcomers_of(self, opened: "_Opened") -> None:
+        now = self._gate.asked_about(opened.asked.filter.namespace)
+        if not (new := now - opened.looked_at):
+            return
+        allowed = await self._gate.among(self._caller, new)
+        opened.looked_at |= new
+        opened.made.recheck((opened.made.namespaces or frozenset()) | allowed)
+
 
 @dataclass(slots=True)
 class _Opened:
     """A list that is followed.
 
     Attributes:
-        looked_at: the namespaces that had jobs when the user's rights were looked at last.
+        looked_at: the namespaces that the user's rights were looked at for.
     """
 
     asked: Subscribe
     made: JobsSubscription
     looked_at: frozenset[str]
+
+    @property
+    def is_of_some_namespaces(self) -> bool:
+        """True if jobs of a further namespace may belong to it."""
+        return not (self.made.is_over or self.made.namespaces is None or self.asked.uid)

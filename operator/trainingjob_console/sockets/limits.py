@@ -37,6 +37,8 @@ class Limits:
         age: of a socket; then the client has to connect again.
         recheck: time between two looks at the user's rights. What the API server says of a right is
             good for as long, too: one that is taken away is gone here after twice that.
+        newcomers: least time between two looks at namespaces that have just got their first job: whether
+            the user may list it, and has to be sent it. Each is asked about once.
         unsure: time for which nobody could say whether the user still has its rights; with the next look
             that finds no answer the socket is closed.
     """
@@ -55,4 +57,5 @@ class Limits:
     pong: float = 20.0
     age: float = 12 * 3600.0
     recheck: float = 30.0
+    newcomers: float = 5.0
     unsure: float = 60.0

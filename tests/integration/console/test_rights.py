@@ -35,8 +35,8 @@ async def guarded(api: Api) -> AsyncIterator[ConsoleUnderTest]:
         accounts.clear()
 
 
-def _let_rita(api: Api, may: bool) -> None:
-    namespaces = frozenset({api.namespace} if may else ())
+def _let_rita(api: Api, may: bool, *more: str) -> None:
+    namespaces = frozenset({api.namespace, *more} if may else ())
     api.server.inside.server.accounts.by_token[TOKEN] = Account(
         "rita", namespaces=namespaces, verbs=frozenset({"get", "list"})
     )
@@ -116,17 +116,9 @@ async def test_namespaces_that_a_user_may_not_look_at_are_not_asked_about_again_
     for number in range(40):
         parts.index.put(played_job(f"foreign-{number}", namespace=f"foreign-{number}"))
     page = await _subscribed(guarded)
-    assert await _all_until_now(page) == []
-    asked: list[str] = []
-    call = parts.kube.call
-
-    async def counted(method: str, path: str, **arguments: Any) -> Any:
-        if path.endswith("selfsubjectaccessreviews"):
-            spec = arguments["body"]["spec"]["resourceAttributes"]
-            asked.append(spec.get("namespace", ""))
-        return await call(method, path, **arguments)
-
-    monkeypatch.setattr(parts.kube, "call", counted)
+    parts.index.put(played_job("probe", namespace=api.namespace))
+    await page.receive_kind("delta")  # the list is open
+    asked = _asked_about(guarded, monkeypatch)
 
     async def until_asked(namespace: str, times: int) -> None:
         async with asyncio.timeout(30):
@@ -141,3 +133,52 @@ async def test_namespaces_that_a_user_may_not_look_at_are_not_asked_about_again_
     assert set(asked) == {"", api.namespace, "new"}
     assert asked.count("new") == 1
     page.close()
+
+
+async def test_the_first_job_of_a_namespace_is_soon_seen_by_a_user_who_may_not_list_all(
+    api: Api, guarded: ConsoleUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _let_rita(api, True, "granted-1", "granted-2")
+    limits = Limits(newcomers=0.1)
+    async with running_console(api.server, limits=limits, auth="token") as console:
+        index = console.console.parts.index
+        job = await api.apply(make_job("mine"))
+        await until_indexed(console, job)
+        async with asyncio.timeout(30):
+            while not index.is_complete:
+                await asyncio.sleep(0.01)
+        page = await _subscribed(console)
+        index.put(played_job("probe", namespace=api.namespace))
+        await page.receive_kind("delta")
+        asked = _asked_about(console, monkeypatch)
+        # The next look at all rights is half a minute away.
+        for name in ("foreign", "granted-1"):
+            index.put(played_job(name, namespace=name))
+        index.put(played_job("granted-1-too", namespace="granted-1"))
+        assert (await page.receive_kind("resync"))["id"] == 1
+        assert sorted(asked) == ["foreign", "granted-1"]
+        # One that follows one job has nothing to load again.
+        await page.send({"type": "sub", "id": 2, "kind": "job", "uid": job["metadata"]["uid"]})
+        await page.send({"type": "sub", "id": 3, "kind": "jobs", "position": index.position})
+        index.put(played_job("probe-2", namespace=api.namespace))
+        await page.receive_kind("delta")
+        index.put(played_job("granted-2", namespace="granted-2"))
+        assert (await page.receive_kind("resync"))["id"] == 3
+        assert await _all_until_now(page) == []
+        page.close()
+
+
+def _asked_about(console: ConsoleUnderTest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The namespaces that the API server is asked about from now on; empty: all at once."""
+    kube = console.console.parts.kube
+    asked: list[str] = []
+    call = kube.call
+
+    async def counted(method: str, path: str, **arguments: Any) -> Any:
+        if path.endswith("selfsubjectaccessreviews"):
+            spec = arguments["body"]["spec"]["resourceAttributes"]
+            asked.append(spec.get("namespace", ""))
+        return await call(method, path, **arguments)
+
+    monkeypatch.setattr(kube, "call", counted)
+    return asked
