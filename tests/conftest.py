@@ -185,11 +185,14 @@ def control_plane(
         yield plane
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scheduled_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ApiServerUnderTest]:
-    """A real one with the scheduler, for pods that are really run: `process_node` runs them."""
+    """A real one with the scheduler, for pods that are really run: `process_node` runs them.
+
+    It ends with its module: one that idles costs more than its start.
+    """
     folder = tmp_path_factory.mktemp("account")
     with (
         _started(request, tmp_path_factory, Options()) as plane,

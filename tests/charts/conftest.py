@@ -26,12 +26,12 @@ def _helm_is_there() -> None:
         pytest.skip(f"the chart's tests need Helm: {error}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def strict_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A control plane for installs from scratch, as strict as clusters come.
 
     It has no CRDs of ours, and admits an owner reference only of those who could finalize the
-    owner, as OpenShift does.
+    owner, as OpenShift does. It ends with its module: one that idles costs more than its start.
     """
     built = assets.find()
     if built is None:
