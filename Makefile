@@ -16,7 +16,7 @@ export BUILDER
 # What `make test` and `make test-all` are narrowed to: records, jobs, ... (hack/suite.py).
 AREA ?=
 
-# How many processes share the tests; by default four for `make test`, two elsewhere. Tests wait more than they work.
+# How many processes share the tests; by default as many as hack/suite.py says.
 PROCESSES ?=
 
 # How much `make bench` runs.
@@ -38,16 +38,16 @@ console: $(VENV)/.ready ## run the same with the web page, and print its address
 	$(BIN)/trainingjob run --console manifests/samples/digits.yaml
 
 test: $(VENV)/.ready-dev ## run what a change can break, in five minutes; AREA=records: one area's tests
-	@$(BIN)/python -m hack.suite quick --area=$(AREA) --processes=$(or $(PROCESSES),4)
+	@$(BIN)/python -m hack.suite quick --area=$(AREA) --processes=$(PROCESSES)
 
 test-all: $(VENV)/.ready-dev ## run these and the long proofs: everything that needs no real control plane
-	@$(BIN)/python -m hack.suite all --area=$(AREA) --processes=$(or $(PROCESSES),2)
+	@$(BIN)/python -m hack.suite all --area=$(AREA) --processes=$(PROCESSES)
 
 test-areas: $(VENV)/.ready-dev ## run one area after the other, and print what each takes
 	@$(BIN)/python -m hack.suite areas
 
 test-real: cluster-build ## run the tests on a real control plane, built when it is not there yet
-	@$(BIN)/python -m hack.suite real --processes=$(or $(PROCESSES),2)
+	@$(BIN)/python -m hack.suite real --processes=$(PROCESSES)
 
 test-image: image-local ## run the tests of the image
 	$(BIN)/python -m pytest tests/image --image $(IMAGE)
@@ -66,7 +66,7 @@ e2e-here: image-local cluster-build
 	$(BIN)/python -m pytest tests/e2e --node --image $(IMAGE)
 
 test-browser: $(VENV)/.ready-dev ## look at the console's page in a real browser (Debian's chromium)
-	$(BIN)/python -m pytest tests/browser
+	@$(BIN)/python -m hack.suite browser --processes=$(PROCESSES)
 
 pictures: $(VENV)/.ready-dev ## make the README's pictures anew, with the same browser, from jobs that run here
 	TRAININGJOB_PICTURES=1 $(BIN)/python -m pytest -s tests/browser/test_pictures.py

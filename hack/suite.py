@@ -1,8 +1,9 @@
-"""The test suite as a budget of time: `python -m hack.suite quick|all|real|unit [--area AREA] [ARGUMENT ...]`.
+"""The test suite as a budget of time: `python -m hack.suite quick|all|real|browser|unit [--area AREA] [ARGUMENT ...]`.
 
 `quick` is what `make test` runs: everything but the long proofs. `all` has those, too. `real` runs
-what speaks to an API server on a real control plane; `unit` what needs nothing but the code. Two
-processes share the tests. `areas` runs one area after the other and prints their times.
+what speaks to an API server on a real control plane; `browser` what looks at the console's page; `unit` what
+needs nothing but the code. First come the tests that measure the machine, alone; then some processes share the
+others. `areas` runs one area after the other and prints their times.
 """
 
 import argparse
@@ -14,11 +15,26 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-PROCESSES: Final = 2
-"""They share the tests. Each has servers and databases of its own."""
+PROCESSES: Final = {"quick": 4, "all": 3, "real": 3, "browser": 2, "unit": 2}
+"""They share the tests. Each has servers and databases of its own. Tests wait more than they work."""
 
-SIDE_BY_SIDE: Final = ("--dist", "worksteal")
-"""What a process runs stays in the order of the files."""
+SIDE_BY_SIDE: Final = ("--dist", "loadfile", "--no-loadscope-reorder")
+"""A process that has nothing left takes the next file: what a module starts is started once."""
+
+FIRST: Final = (
+    "tests/charts/test_release.py",
+    "tests/charts/test_install.py",
+    "tests/integration/test_demo.py",
+    "tests/real/test_two_writers.py",
+    "tests/real/test_bench.py",
+    "tests/integration/test_outage.py",
+    "tests/charts/test_narrowing.py",
+    "tests/integration/records/test_failover.py",
+    "tests/unit/trainingjob_console/sockets/test_hub_deaths.py",
+    "tests/bounds/test_soak.py",
+    "tests/integration/test_full_volume.py",
+)
+"""The files that take minutes, the longest first: begun last, one would keep its process when the others have ended."""
 
 SLOWEST: Final = ("--durations=25", "--durations-min=5")
 """Where the time went, which a run that fails its budget is asked."""
@@ -135,15 +151,19 @@ IN_A_BROWSER: Final = "tests/browser"
 loop in the thread of the tests, in which no other test can run one."""
 
 ON_A_SERVER: Final = ("tests/charts", "tests/contract", "tests/real", "tests/integration")
-"""Where tests are that speak to an API server; the longest come first, so that all processes end together."""
+"""Where tests are that speak to an API server."""
+
+MARKED_SERIAL: Final = "pytest.mark.serial"
+NO_TESTS: Final = 5
+"""pytest's exit code where there is none, as of the tests that measure the machine in some areas."""
 
 
 def main() -> int:
     """Run what was asked for; print its budget before, since the last line is the tests' own."""
     parser = argparse.ArgumentParser(prog="python -m hack.suite", allow_abbrev=False)
-    parser.add_argument("suite", choices=[*BUDGET_MIN, "unit", "areas"])
+    parser.add_argument("suite", choices=[*PROCESSES, "areas"])
     parser.add_argument("--area", choices=["", *AREAS], default="")
-    parser.add_argument("--processes", type=int, default=PROCESSES)
+    parser.add_argument("--processes", default="", help="how many; by default as many as are good")
     asked, more = parser.parse_known_args()
     if asked.suite == "areas":
         return print_areas()
@@ -156,23 +176,43 @@ def main() -> int:
     return code
 
 
-def run_suite(
-    suite: str, area: str, more: list[str], *, processes: int = PROCESSES
-) -> tuple[int, float]:
+def run_suite(suite: str, area: str, more: list[str], *, processes: str = "") -> tuple[int, float]:
     """Run the tests of an area ("": of all). Returns the exit code and the seconds."""
     begun = time.monotonic()
-    paths = [*AREAS[area], ALWAYS] if area else [f"--ignore={IN_A_BROWSER}"]
+    paths, options = [*AREAS[area], ALWAYS] if area else ["tests"], [f"--ignore={IN_A_BROWSER}"]
     if suite == "real":
-        paths = [*ON_A_SERVER, "--server=real"]
+        paths, options = [*ON_A_SERVER], ["--server=real"]
     if suite == "unit":
         paths = [*NOTHING_BUT_CODE]
-    chosen = ["-m", "not long"] if suite == "quick" else []
-    shared = ["-n", str(processes), *SIDE_BY_SIDE, *SLOWEST]
-    command = [sys.executable, "-m", "pytest", *shared, *paths, *chosen, *more]
+    if suite == "browser":
+        paths, options = [IN_A_BROWSER], []
+    unwanted = " and not long" if suite == "quick" else ""
+    alone = serial_files(paths)
+    code = 0
+    if alone:
+        code = run_pytest(*alone, *options, "-m", f"serial{unwanted}", *more)
+        code = 0 if code == NO_TESTS else code
+    shared = ["-n", processes or str(PROCESSES[suite]), *SIDE_BY_SIDE, *SLOWEST]
+    others = run_pytest(*shared, *paths, *options, "-m", f"not serial{unwanted}", *more)
+    return code or others, time.monotonic() - begun
+
+
+def serial_files(paths: list[str]) -> list[str]:
+    """Return the files with a test that measures the machine, and so runs before all others and alone.
+
+    It would have to wait for the slowest test of all others, and all others for it.
+    """
+    found = [file for path in paths for file in sorted((ROOT / path).rglob("test_*.py"))]
+    found += [ROOT / path for path in paths if path.endswith(".py")]
+    return [str(file.relative_to(ROOT)) for file in found if MARKED_SERIAL in file.read_text()]
+
+
+def run_pytest(*arguments: str) -> int:
+    """Run pytest. Returns its exit code."""
     # Every process of a run imports the same modules: none compiles what another one has.
     environment = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
-    code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
-    return code, time.monotonic() - begun
+    command = [sys.executable, "-m", "pytest", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
 def print_areas() -> int:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 
 from hack.cluster.control_plane import ControlPlane, Options
+from hack.suite import FIRST
 from tests.support.apiserver.api import Api, ApiServerUnderTest, sandbox_api_server
 from tests.support.processes.operator import OperatorProcess
 from tests.support.processes.process_node import ProcessNode, real_node, sandbox_node
@@ -25,6 +26,7 @@ from tests.support.real.account import with_operator_account
 from tests.support.real.real import REAL_KUBECONFIG, install_crds, new_control_plane
 from tests.support.selection import MARKERS, Turn, turn
 from tests.support.timeouts import limit, stacks_of_tasks
+from tests.support.tree import ROOT
 
 SERVER_FIXTURES = frozenset({"api_server", "process_node"})
 """Who asks for one of these speaks to the server under test."""
@@ -37,6 +39,9 @@ _NEED_OPTIONS = (
     ("image", ("--image",), "run the operator's image: `make test-image` builds it and runs them"),
 )
 """Markers, the options without which such tests are not run, and what to say then."""
+
+_BEGINS = {ROOT / file: place for place, file in enumerate(FIRST)}
+"""The place of the files that begin first."""
 
 NOT_RUN = pytest.StashKey[dict[str, int]]()
 BEGUN = pytest.StashKey[tuple[float, float]]()
@@ -86,6 +91,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[NOT_RUN] = {reason: len(group) for reason, group in left_out.items()}
     config.hook.pytest_deselected(items=list(gone))
     items[:] = [item for item in items if item not in gone]
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: _BEGINS.get(item.path, len(_BEGINS)))
 
 
 def pytest_collection_finish() -> None:

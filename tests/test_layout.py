@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hack.suite import ALWAYS, AREAS
+from hack.suite import ALWAYS, AREAS, FIRST, MARKED_SERIAL, serial_files
 from tests.support.tree import ROOT
 from trainingjob_api import constants
 from trainingjob_console import settings as console_settings
@@ -250,6 +250,20 @@ def test_every_test_is_in_an_area_and_every_area_is_there() -> None:
     }
     tests = set((ROOT / "tests").rglob("test_*.py")) - elsewhere
     assert [test for test in tests if not {test, *test.parents} & set(places)] == []
+
+
+def test_the_files_that_begin_first_are_there() -> None:
+    assert [file for file in FIRST if not (ROOT / file).is_file()] == []
+
+
+def test_what_measures_the_machine_is_marked_where_the_suite_looks_for_it() -> None:
+    """Elsewhere it would be marked, and run neither alone nor beside the others."""
+    marked = {
+        str(file.relative_to(ROOT))
+        for file in (ROOT / "tests").rglob("*.py")
+        if MARKED_SERIAL.removeprefix("pytest.") in file.read_text()
+    }
+    assert marked == set(serial_files(["tests"])) != set()
 
 
 def test_who_changes_something_reads_which_area_to_run() -> None:
