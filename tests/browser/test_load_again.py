@@ -69,8 +69,9 @@ def failing(statuses: list[int]) -> Callable[[Route], None]:
         if not statuses:
             route.fallback()
             return
-        error = {"reason": "Staged", "message": "staged: it does not work now"}
-        route.fulfill(status=statuses.pop(0), json={"error": error})
+        status = statuses.pop(0)
+        error = {"reason": "Staged", "message": f"staged: it does not work now ({status})"}
+        route.fulfill(status=status, json={"error": error})
 
     return answer
 
@@ -100,6 +101,41 @@ def test_a_list_that_could_not_be_loaded_is_loaded_again_and_followed(
     expect(problem).to_be_hidden()
     put(server, "Suspended")
     shows(page, "Suspended")
+
+
+def test_a_list_says_why_it_is_not_asked_for_again_whatever_it_said_before(
+    page: Page, server: ApiServerUnderTest
+) -> None:
+    put(server, "Running")
+    page.route(LIST, failing([503, 400]))
+    open_page(page, "/jobs")
+    expect(page.get_by_text("staged: it does not work now (503)")).to_be_visible()
+    expect(page.get_by_text("staged: it does not work now (400)")).to_be_visible()
+
+
+def test_a_page_of_which_a_part_did_not_come_is_loaded_again(
+    page: Page, server: ApiServerUnderTest
+) -> None:
+    """The network changed, as chromium says, and then the console was one of another version."""
+    put(server, "Running")
+    failures: list[Callable[[Route], None]] = [
+        lambda route: route.abort("failed"),
+        lambda route: route.fulfill(status=404, json={"error": {"message": "no such file"}}),
+    ]
+
+    def fail(route: Route) -> None:
+        if failures:
+            failures.pop(0)(route)
+        else:
+            route.fallback()
+
+    page.route("**/static/*/keyed.js", fail)
+    open_page(page, "/jobs")
+    expect(page.get_by_text("A part of this page did not come.")).to_be_visible()
+    shows(page, "Running")
+    assert failures == []
+    expect(page.get_by_text("A part of this page did not come.")).to_have_count(0)
+    assert page.evaluate("sessionStorage.length") == 0
 
 
 def test_a_list_that_the_page_filters_wrongly_is_not_asked_for_again(

@@ -93,9 +93,10 @@ export function jobsPage(view, route, scope) {
       answer = await get("/api/jobs", { ...filter(), sort: search.get("sort"), cursor: search.get("cursor"), limit: PAGE }, signal);
     } catch (error) {
       if (isAbort(error)) return;
-      // Once is enough; and that the console is away the strip says.
-      if (!quiet || (!told && error.status !== 0)) tell(error);
-      if (mayPass(error)) loadSoon();
+      // Of what may pass, once is enough; and that the console is away the strip says.
+      const isAgain = mayPass(error);
+      if (!quiet || !isAgain || (!told && error.status !== 0)) tell(error);
+      if (isAgain) loadSoon();
       return;
     } finally {
       table.removeAttribute("aria-busy");
