@@ -96,6 +96,11 @@ class Settings(BaseModel):
     """Addresses of the operators' /metrics, such as http://10.0.0.1:8080/metrics; of a name, as that of a
     headless Service, all addresses are asked. Unset: no housekeeping."""
 
+    operator_metrics_certificate: Path | None = None
+    """A file with the certificate of operators whose /metrics ask for a right, over https: the console's own
+    account shows its token to servers with this certificate, and to no others. It is read anew when it
+    changes. Unset: no token is shown."""
+
     max_connections: int = Field(default=512, ge=16, le=10_000)
     """Open HTTP connections; at the limit one is closed for each that comes."""
 
@@ -140,6 +145,16 @@ class Settings(BaseModel):
     def _check_tls(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError(f"{PREFIX}TLS_CERT and {PREFIX}TLS_KEY need each other")
+        return self
+
+    @model_validator(mode="after")
+    def _check_metrics_certificate(self) -> Self:
+        plain = [url for url in self.operator_metrics if urlsplit(url).scheme != "https"]
+        if self.operator_metrics_certificate is not None and plain:
+            raise ValueError(
+                f"with {PREFIX}OPERATOR_METRICS_CERTIFICATE all addresses in {PREFIX}OPERATOR_METRICS "
+                "must begin with https://"
+            )
         return self
 
     @model_validator(mode="after")

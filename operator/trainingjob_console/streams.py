@@ -10,6 +10,7 @@ from trainingjob_console.logs.archive_reader import ArchiveReader
 from trainingjob_console.logs.room import LogRoom
 from trainingjob_console.parts import Parts, Room
 from trainingjob_console.samples.addresses import Addresses
+from trainingjob_console.samples.introduction import Introduction
 from trainingjob_console.samples.sampler import Sampler
 from trainingjob_console.samples.sweeps import MAX_RUNS
 from trainingjob_console.sockets.admission import REFUSALS
@@ -36,7 +37,13 @@ def streams_room(parts: Parts) -> Room:
         recheck_s=parts.limits.recheck,
         unsure_s=parts.limits.unsure,
     )
-    sampler = Sampler(Addresses(parts.settings.operator_metrics), utc_now)
+    settings = parts.settings
+    certificate = settings.operator_metrics_certificate
+    sampler = Sampler(
+        Addresses(settings.operator_metrics),
+        utc_now,
+        None if certificate is None else Introduction(certificate, parts.kube.token),
+    )
     about = HousekeepingApi(parts.gate, parts.feed, sampler, parts.metrics.registry, utc_now)
     hub = Hub(
         gate=parts.gate,

@@ -206,11 +206,40 @@ def test_it_finds_all_operators_by_one_name_without_a_right_to_pods() -> None:
     assert url == f"http://{service['metadata']['name']}.{NAMESPACE}.svc:9000/metrics"
 
 
-def test_metrics_that_ask_for_a_right_are_not_asked_for() -> None:
-    secure: Values = {"metrics": {"secure": {"enabled": True, "certificateSecret": "tls"}}}
-    assert settings_of(secure).operator_metrics == ()
-    services = [each for each in render(secure) if each["kind"] == "Service"]
-    assert "trainingjob-operator-metrics" not in str(services)
+@pytest.mark.parametrize("named", [{}, NAMED], ids=["all", "named"])
+def test_for_metrics_that_ask_for_a_right_it_has_it_and_knows_the_operators_by_their_certificate(
+    named: Values,
+) -> None:
+    secure = {"enabled": True, "certificateSecret": "metrics-tls", "port": 9443}
+    egress = {"networkPolicy": {"egress": {"enabled": True}}}
+    values: Values = named | egress | {"metrics": {"secure": secure}}
+    objects, settings = render(values), settings_of(values)
+    service = one(objects, "Service", "trainingjob-operator-metrics", part=CONSOLE)
+    [port] = service["spec"]["ports"]
+    ports = {each["name"]: each["containerPort"] for each in container(objects)["ports"]}
+    assert ports[port["targetPort"]] == port["port"] == 9443
+    [url] = settings.operator_metrics
+    assert url == f"https://{service['metadata']['name']}.{NAMESPACE}.svc:9443/metrics"
+    # Of the Secret nothing but the certificate: the key is the operators'.
+    assert volumes(values)["metrics-certificate"]["secret"] == {
+        "secretName": "metrics-tls",
+        "items": [{"key": "tls.crt", "path": "tls.crt"}],
+        "optional": True,
+    }
+    folder = mounts(values)["metrics-certificate"]["mountPath"]
+    assert str(settings.operator_metrics_certificate) == f"{folder}/tls.crt"
+    binding = one(objects, "ClusterRoleBinding", f"{NAME}-metrics", part=CONSOLE)
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}
+    ]
+    role = one(objects, "ClusterRole", binding["roleRef"]["name"])
+    assert role["rules"] == [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
+    # Both ways: into the operator, and out of the console.
+    into = one(objects, "NetworkPolicy", "trainingjob-operator")["spec"]["ingress"]
+    out = one(objects, "NetworkPolicy", part=CONSOLE)["spec"]["egress"]
+    [let_in] = [rule for rule in into if CONSOLE in str(rule)]
+    assert let_in["ports"] == [{"port": "https-metrics"}]
+    assert {"port": "https-metrics"} in [port for rule in out for port in rule["ports"]]
 
 
 # --- its pods -----------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """Metrics over TLS with the rights that the chart gives, on a cluster that enforces them."""
 
+import asyncio
 import json
 import ssl
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -13,6 +15,7 @@ import trustme
 from hack.cluster.control_plane import ControlPlane
 from tests.charts.test_account import account_namespace, asked, refused, requests_of
 from tests.charts.test_rights import OF_CALLERS
+from tests.support.console.running import ConsoleUnderTest, running_console
 from tests.support.monitoring.prometheus import Prometheus
 from tests.support.processes.operator import OperatorProcess
 from tests.support.real.chart import Values, account_kubeconfig
@@ -117,3 +120,33 @@ def test_the_leader_and_the_standby_show_their_metrics_to_whom_the_cluster_lets_
     assert {asked(each) for each in reviews} == {(what, "create") for what in OF_CALLERS}
     assert len(reviews) <= 2 * (2 * STRANGERS + seconds + 10)
     assert may not in json.dumps(requests)
+
+
+async def test_the_console_of_the_same_release_shows_what_they_say(
+    strict_plane: ControlPlane, account_namespace: str, tmp_path: Path
+) -> None:
+    namespace = account_namespace
+    operators, consoles = (
+        account_kubeconfig(strict_plane, tmp_path / part, SECURE, namespace=namespace, part=part)
+        for part in ("operator", "console")
+    )
+    certify(tmp_path)
+    settings = {
+        "TRAININGJOB_METRICS__SECURE_ADDRESS": "127.0.0.1:0",
+        "TRAININGJOB_METRICS__CERTIFICATE_DIR": str(tmp_path),
+    }
+    with OperatorProcess(operators, tmp_path / "operator.log", **settings) as operator:
+        operator.wait_until_ready()
+        async with running_console(
+            consoles,
+            operator_metrics=[f"https://{operator.metrics_address()}/metrics"],
+            operator_metrics_certificate=tmp_path / "tls.crt",
+        ) as console:
+            # A right is known to the API server a moment after it was given.
+            async with asyncio.timeout(60):
+                while not any(each["up"] for each in await operators_of(console)):
+                    await asyncio.sleep(0.1)
+
+
+async def operators_of(console: ConsoleUnderTest) -> list[dict[str, Any]]:
+    return list((await console.get("/api/housekeeping")).json["operators"])

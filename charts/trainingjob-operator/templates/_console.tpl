@@ -7,12 +7,9 @@
 {{ include "trainingjob-operator.fullname" . }}-metrics
 {{- end }}
 
-{{/*
-Whether the console reads the operators' metrics: "true", or nothing. Those that are served over TLS
-ask for a right to them, and it has none.
-*/}}
-{{- define "trainingjob-operator.consoleHasMetrics" -}}
-{{- if and .Values.console.enabled (not .Values.metrics.secure.enabled) }}true{{ end }}
+{{/* The operator's port with the metrics, by its name. */}}
+{{- define "trainingjob-operator.metricsPort" -}}
+{{ ternary "https-metrics" "http" .Values.metrics.secure.enabled }}
 {{- end }}
 
 {{/* Whether the console has the log volume: "true", or nothing. */}}
@@ -90,8 +87,12 @@ empty dict: nowhere.
 {{- $_ := set $values "TRAININGJOB_CONSOLE_RECORDS_TOKEN_FILE" "/var/run/trainingjob/token/token" }}
 {{- end }}
 {{- end }}
-{{- if include "trainingjob-operator.consoleHasMetrics" . }}
-{{- $_ := set $values "TRAININGJOB_CONSOLE_OPERATOR_METRICS" (printf "http://%s.%s.svc:%d/metrics" (include "trainingjob-operator.metricsName" .) .Release.Namespace (int .Values.web.port)) }}
+{{- $operators := printf "%s.%s.svc" (include "trainingjob-operator.metricsName" .) .Release.Namespace }}
+{{- if .Values.metrics.secure.enabled }}
+{{- $_ := set $values "TRAININGJOB_CONSOLE_OPERATOR_METRICS" (printf "https://%s:%d/metrics" $operators (int .Values.metrics.secure.port)) }}
+{{- $_ := set $values "TRAININGJOB_CONSOLE_OPERATOR_METRICS_CERTIFICATE" "/var/run/trainingjob/metrics/tls.crt" }}
+{{- else }}
+{{- $_ := set $values "TRAININGJOB_CONSOLE_OPERATOR_METRICS" (printf "http://%s:%d/metrics" $operators (int .Values.web.port)) }}
 {{- end }}
 {{- if $console.tls.secret }}
 {{- $_ := set $values "TRAININGJOB_CONSOLE_TLS_CERT" "/var/run/trainingjob/tls/tls.crt" }}
@@ -111,6 +112,9 @@ empty dict: nowhere.
 {{- if .Values.console.tls.secret }}
 {{- $mounts = append $mounts (dict "name" "certificate" "mountPath" "/var/run/trainingjob/tls" "readOnly" true) }}
 {{- end }}
+{{- if .Values.metrics.secure.enabled }}
+{{- $mounts = append $mounts (dict "name" "metrics-certificate" "mountPath" "/var/run/trainingjob/metrics" "readOnly" true) }}
+{{- end }}
 {{- if include "trainingjob-operator.consoleHasLogs" . }}
 {{- $mounts = append $mounts (dict "name" "log-volume" "mountPath" .Values.logVolume.mountPath "readOnly" true) }}
 {{- end }}
@@ -128,6 +132,12 @@ empty dict: nowhere.
 {{- end }}
 {{- with .Values.console.tls.secret }}
 {{- $volumes = append $volumes (dict "name" "certificate" "secret" (dict "secretName" .)) }}
+{{- end }}
+{{- if .Values.metrics.secure.enabled }}
+{{- /* By it the console knows the operators. Of the Secret nothing else: the key is theirs. */}}
+{{- $items := list (dict "key" "tls.crt" "path" "tls.crt") }}
+{{- $secret := dict "secretName" .Values.metrics.secure.certificateSecret "items" $items "optional" true }}
+{{- $volumes = append $volumes (dict "name" "metrics-certificate" "secret" $secret) }}
 {{- end }}
 {{- if include "trainingjob-operator.consoleHasLogs" . }}
 {{- $claim := dict "claimName" (include "trainingjob-operator.logClaim" .) }}

@@ -56,6 +56,14 @@ class Kube:
         self.open_logs = 0
         self.bodies: Final = Bodies()
 
+    def token(self) -> str:
+        """Return the token of the console's own account; empty: it has none.
+
+        Raises:
+            OSError: it cannot be read, and never could.
+        """
+        return self._account.token()
+
     async def close(self) -> None:
         """Close every connection."""
         sessions, self._sessions = self._sessions, {}

@@ -10,6 +10,7 @@ import aiohttp
 
 from trainingjob_console.samples.addresses import Addresses
 from trainingjob_console.samples.alerts import AlertStates
+from trainingjob_console.samples.introduction import Introduction
 from trainingjob_console.samples.ring import EVERY_S, Ring
 from trainingjob_console.samples.series import LIMITS, SERIES, Scrape, leading, parse, total
 from trainingjob_console.samples.sweeps import Sweeps
@@ -24,7 +25,20 @@ _OK: Final = 200
 class Sampler:
     """At most eight operators, a megabyte of each. One that does not answer is shown as down."""
 
-    def __init__(self, addresses: Addresses, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        addresses: Addresses,
+        clock: Callable[[], datetime],
+        introduction: Introduction | None = None,
+    ) -> None:
+        """Ask nobody yet.
+
+        Args:
+            addresses: of the operators.
+            clock: the time.
+            introduction: shown to operators that ask for a right; None: these do not.
+        """
+        self._introduction: Final = introduction
         self.ring: Final = Ring()
         self.alerts: Final = AlertStates()
         self.sweeps: Final = Sweeps()
@@ -43,7 +57,7 @@ class Sampler:
         ) as session:
             while True:
                 urls = await self._addresses.now()
-                found = await asyncio.gather(*(_scrape(session, url) for url in urls))
+                found = await asyncio.gather(*(self._scrape(session, url) for url in urls))
                 self.take(dict(zip(urls, found, strict=True)))
                 await asyncio.sleep(EVERY_S)
 
@@ -84,6 +98,19 @@ class Sampler:
     def _news(self) -> str:
         return f'"t":{encode(int(self._clock().timestamp()))}'
 
+    async def _scrape(self, session: aiohttp.ClientSession, address: str) -> Scrape | None:
+        try:
+            shown = self._introduction.arguments() if self._introduction else {}
+            async with session.get(address, allow_redirects=False, **shown) as response:
+                body = bytearray()
+                async for part in response.content.iter_chunked(65_536):
+                    body += part
+                    if len(body) > MAX_BYTES:
+                        return None
+                return parse(body.decode()) if response.status == _OK else None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return None
+
 
 def _operator(address: str, scrape: Scrape | None) -> dict[str, Any]:
     versions = [dict(labels).get("version") for labels in (scrape or {}).get("build_info", {})]
@@ -93,16 +120,3 @@ def _operator(address: str, scrape: Scrape | None) -> dict[str, Any]:
         "version": versions[0] if versions else None,
         "up": scrape is not None,
     }
-
-
-async def _scrape(session: aiohttp.ClientSession, address: str) -> Scrape | None:
-    try:
-        async with session.get(address, allow_redirects=False) as response:
-            body = bytearray()
-            async for part in response.content.iter_chunked(65_536):
-                body += part
-                if len(body) > MAX_BYTES:
-                    return None
-            return parse(body.decode()) if response.status == _OK else None
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-        return None
