@@ -82,13 +82,14 @@ class Tab:
             self.complaints.append(text)
 
     def open(self, path: str) -> Page:
-        """Load a page of the console."""
+        """Load a page of the console, whole: one of which a part did not come loads itself again."""
         try:
             self.page.goto(self._url + path)
         except Error as error:
             if _NETWORK_CHANGED not in error.message:
                 raise
             self.page.goto(self._url + path)
+        self.page.locator("main").wait_for(state="attached")
         return self.page
 
     def heap_mib(self) -> float:
