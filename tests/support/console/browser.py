@@ -3,12 +3,13 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
 import pytest
+from playwright import async_api
 from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
 from tests.support.tree import ROOT
@@ -55,6 +56,18 @@ def running_browser() -> Iterator[Browser]:
         playwright.chromium.launch(executable_path=program, args=list(_FLAGS)) as browser,
     ):
         yield browser
+
+
+@asynccontextmanager
+async def running_browser_of_a_loop() -> AsyncIterator[async_api.Browser]:
+    """The same for a test with an event loop of its own, which may run beside others of its kind."""
+    program = find_browser()
+    async with async_api.async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=program, args=list(_FLAGS))
+        try:
+            yield browser
+        finally:
+            await browser.close()
 
 
 class Tab:
