@@ -66,8 +66,8 @@ class LogsApi:
         caller, place, source = await self._opened(request)
         if source.kind == "live":
             log = await self._logs.pod_log(place, source)
-            window, size = await self._logs.live.window(log, caller, offset, limit)
-            return answer(_as_json(window, size, growing=not log.ended))
+            window, size, file = await self._logs.live.window(log, caller, offset, limit)
+            return answer(_as_json(window, size, growing=not log.ended, file=file))
         found = await self._archived(place, source, lambda a, b: window_of(a, b, offset, limit))
         if found is None:  # merged, and nothing is archived yet
             return answer(_as_json(Window(0, 0, "", 0), 0, growing=True))
@@ -228,8 +228,9 @@ def _read_part(archive: Archive, *, start: int, end: int) -> bytes:
     return b"".join(archive.blocks(start, end))
 
 
-def _as_json(window: Window, size: int, *, growing: bool) -> dict[str, Any]:
+def _as_json(window: Window, size: int, *, growing: bool, file: str = "") -> dict[str, Any]:
     return {
+        "file": file,
         "offset": window.offset,
         "next": window.following,
         "size": max(size, window.following),

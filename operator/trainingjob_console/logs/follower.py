@@ -140,6 +140,11 @@ class Follower:
             waits.reschedule(asyncio.get_running_loop().time())
 
     @property
+    def file(self) -> str:
+        """The file from whose beginning places count; empty: it is not known (yet)."""
+        return self._resume.file
+
+    @property
     def window_start(self) -> int:
         """The first offset that is kept."""
         return self.position - len(self._window)

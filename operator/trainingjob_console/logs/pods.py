@@ -17,7 +17,9 @@ MAIN: Final = "main"
 
 _MAX_PODS: Final = 4096
 _IDLE_S: Final = 3600.0
-_READ_S: Final = 20.0
+READ_S: Final = 20.0
+"""Seconds without a byte after which a read of what a log has now is broken off."""
+
 _PART: Final = 65_536
 _NOT_FOUND: Final = 404
 
@@ -151,6 +153,6 @@ async def open_log(
         query |= {"follow": "true", "timestamps": "true"}
     if since:
         query["sinceTime"] = since
-    idle = _IDLE_S if follow else _READ_S
+    idle = _IDLE_S if follow else READ_S
     async with kube.log(f"{log.path}/log", token=token, query=query, idle_s=idle) as response:
         yield response.content.iter_chunked(_PART) if not follow else response.content.iter_any()

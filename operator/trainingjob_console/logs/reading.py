@@ -11,6 +11,7 @@ from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import BusyError, NotFoundError
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.logs.archive import Archive, Body
+from trainingjob_console.logs.files import file_of
 from trainingjob_console.logs.pods import PodLog, open_log
 from trainingjob_console.logs.search import Search
 from trainingjob_console.logs.window import Window, WindowReader
@@ -117,13 +118,15 @@ class LiveReader:
 
     async def window(
         self, log: PodLog, caller: Caller, offset: int, limit: int
-    ) -> tuple[Window, int]:
-        """Return a window of a live log, and how long the log is by now.
+    ) -> tuple[Window, int, str]:
+        """Return a window of a live log, how long the log is by now, and the file that the places are of.
 
         Raises:
             RequestError: the log cannot be read, or not in time; or too many are read already.
         """
         async with self._in_time(caller):
+            # First: what is read then is of this file, or of one after it, which is seen next time.
+            file = await file_of(self._kube, caller.token, log) if log.begun else ""
             if offset < 0:
                 size = 0
                 async with self._open(log, caller.token) as parts:
@@ -134,7 +137,7 @@ class LiveReader:
             async with self._open(log, caller.token) as parts:
                 async for part in parts:
                     reader.feed(part)
-        return reader.end(), reader.position
+        return reader.end(), reader.position, file
 
     async def search(
         self, log: PodLog, caller: Caller, pattern: "re.Pattern[bytes]", start: int, limit: int

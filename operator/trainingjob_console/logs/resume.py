@@ -30,9 +30,14 @@ class LineResume:
     no line has one, the stream begins at the log's beginning each time, and bytes are counted.
 
     Bound: `seconds` counts.
+
+    Attributes:
+        file: the time of the first line of all, which names the file that the log began with; empty: there
+            was no line yet, or it has none.
     """
 
     def __init__(self, *, seconds: int = SECONDS) -> None:
+        self.file = ""
         self._limit: Final = seconds
         self._kept: Final[dict[int, tuple[int, int]]] = {}  # second -> lines, the latest's time
         self._forgotten: int | None = None  # the latest second that is remembered no more
@@ -105,6 +110,8 @@ class LineResume:
         if moment is None:
             self._no_time(word, found)
         else:
+            if not self._has_times and not self._timeless:
+                self.file = word[:-1].decode("ascii")
             self._start_line(moment)
         return at + len(taken)
 

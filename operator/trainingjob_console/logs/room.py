@@ -11,8 +11,9 @@ from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.logs.archive import Archive, Body, archive_name
 from trainingjob_console.logs.archive_reader import ArchiveReader
+from trainingjob_console.logs.files import file_of
 from trainingjob_console.logs.first_errors import FirstErrors
-from trainingjob_console.logs.follower import Reader, Seat
+from trainingjob_console.logs.follower import Follower, Reader, Seat
 from trainingjob_console.logs.followers import Followers
 from trainingjob_console.logs.merged import Merged, RankPlace, read_places
 from trainingjob_console.logs.pieces import incomplete, pieces_of
@@ -44,7 +45,15 @@ class _Behind(Reader, Protocol):
 
 
 class _RotatedError(Exception):
-    """The node's file is shorter than the place from which to read on."""
+    """The place from which to read on is one of an older file than the node's.
+
+    Attributes:
+        file: the node's; empty: it is not known.
+    """
+
+    def __init__(self, file: str = "") -> None:
+        super().__init__(file)
+        self.file = file
 
 
 class LogRoom:
@@ -153,6 +162,7 @@ class LogRoom:
         offset: int,
         ring: LogRing,
         *,
+        file: str = "",
         places: Sequence[str] = (),
     ) -> str:
         """Put what is written from a place on into a ring, and return why it ended.
@@ -163,6 +173,7 @@ class LogRoom:
             source: which log.
             offset: of what the page has not; of merged logs only the places that follow count from it.
             ring: of the page.
+            file: that the offset is of; empty: it is not known.
             places: in the logs of ranks that are merged, up to which the page has them.
 
         Raises:
@@ -173,7 +184,7 @@ class LogRoom:
             return "archived"
         if wanted.kind == "live":
             log = await self.pod_log(place, wanted)
-            following = self._follow_one(place, log, offset, ring, asyncio.Semaphore())
+            following = self._follow_one(place, log, offset, ring, asyncio.Semaphore(), file=file)
         else:
             following = self._follow_all(place, Merged(ring, offset), read_places(places))
         try:
@@ -206,7 +217,14 @@ class LogRoom:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _follow_one(
-        self, place: Place, log: PodLog, offset: int, reader: _Behind, turns: asyncio.Semaphore
+        self,
+        place: Place,
+        log: PodLog,
+        offset: int,
+        reader: _Behind,
+        turns: asyncio.Semaphore,
+        *,
+        file: str = "",
     ) -> str:
         """Follow one log from an offset on, up to which it is read when it is its turn.
 
@@ -218,7 +236,7 @@ class LogRoom:
             seat = self._enter(log, place.caller)
             try:
                 async with turns:
-                    again = await self._catch_up(seat, offset, reader)
+                    again = await self._catch_up(seat, log, offset, reader, file)
                 if again is None:
                     return await seat.end()
                 offset = again
@@ -230,7 +248,9 @@ class LogRoom:
             log, caller, lambda: BusyError("too many logs are followed: try again later")
         )
 
-    async def _catch_up(self, seat: Seat, offset: int, ring: _Behind) -> int | None:
+    async def _catch_up(
+        self, seat: Seat, log: PodLog, offset: int, ring: _Behind, file: str
+    ) -> int | None:
         """Bring a reader to where the follower is, as fast as it reads and no faster.
 
         None: it follows by now. Else the follower was replaced, as the node had begun a new file: the
@@ -242,16 +262,22 @@ class LogRoom:
         follower = seat.follower
         for _ in range(_MAX_CATCH_UPS):
             is_new = follower.position < offset or follower.position == 0
-            if not is_new and follower.attach(seat, ring, offset):
+            if not is_new and _has_file(follower, file) and follower.attach(seat, ring, offset):
                 return None
-            if follower.log.begun:
+            if log.begun:
                 was_at = follower.window_start
-                offset, length = await self._read_on(follower.log, seat.caller, offset, ring)
-                if length < was_at:
+                try:
+                    offset, length = await self._read_on(log, seat.caller, offset, ring, file)
+                except _RotatedError as error:
+                    if not _has_file(follower, error.file):
+                        self.followers.replace(follower)
+                    raise
+                is_other = length < was_at or not _has_file(follower, file)
+                if is_other:
                     self.followers.replace(follower)
                 if length < offset:
                     raise _RotatedError
-                if length < was_at:
+                if is_other:
                     return offset
             if follower.attach(seat, ring, offset):
                 return None
@@ -260,12 +286,20 @@ class LogRoom:
         return None
 
     async def _read_on(
-        self, log: PodLog, caller: Caller, offset: int, ring: Reader
+        self, log: PodLog, caller: Caller, offset: int, ring: Reader, file: str
     ) -> tuple[int, int]:
-        """Send what the node's file has from an offset on; returns up to where, and its length."""
-        position, rest = 0, b""
+        """Send what the node's file has from an offset on; returns up to where, and its length.
+
+        Raises:
+            _RotatedError: it is another file than this.
+        """
+        position, rest, is_sure = 0, b"", not file
         async with self.live.passed_on(log, caller) as parts:
             async for part in parts:
+                if not is_sure:
+                    # Of an answer that has begun: it is of this file, or of one before it.
+                    await self._check_file(log, caller, file)
+                    is_sure = True
                 start, position = position, position + len(part)
                 if position <= offset:
                     continue
@@ -278,6 +312,12 @@ class LogRoom:
                     ring.put(piece)
                     offset = piece.following
         return offset, position
+
+    async def _check_file(self, log: PodLog, caller: Caller, file: str) -> None:
+        """Return if the node still has this file. Raises _RotatedError."""
+        now = await file_of(self._kube, caller.token, log)
+        if now != file:
+            raise _RotatedError(now)
 
     async def _follow_all(self, place: Place, merged: Merged, places: dict[int, RankPlace]) -> str:
         """Follow all ranks, each line with its rank, from their places on; without any, from now on.
@@ -327,3 +367,8 @@ class LogRoom:
             finally:
                 self.followers.leave(seat)
         mouth.close()
+
+
+def _has_file(follower: Follower, file: str) -> bool:
+    """Return False if the follower's places are known to be those of another file."""
+    return not file or not follower.file or follower.file == file

@@ -37,6 +37,7 @@ class Subscribe:
         uid: of a job.
         source: of a log.
         offset: in the log.
+        file: that the offset is of, as a window of the log has named it; empty: it is not known.
         places: in the logs of ranks that are merged: the last ones that the client was sent.
     """
 
@@ -47,6 +48,7 @@ class Subscribe:
     uid: str = ""
     source: str = ""
     offset: int = 0
+    file: str = ""
     places: tuple[str, ...] = ()
 
 
@@ -101,6 +103,7 @@ def _subscribe(frame: Mapping[str, Any]) -> Subscribe:
         uid=_text(frame, "uid"),
         source=_text(frame, "source"),
         offset=offset,
+        file=_text(frame, "file"),
         places=_places(frame.get("places") or []),
     )
 

@@ -195,7 +195,13 @@ class Hub:
         async def follow() -> None:
             try:
                 reason = await self._logs.follow(
-                    caller, asked.uid, asked.source, asked.offset, ring, places=asked.places
+                    caller,
+                    asked.uid,
+                    asked.source,
+                    asked.offset,
+                    ring,
+                    file=asked.file,
+                    places=asked.places,
                 )
                 last = frames.frame("end", asked.id, reason=reason)
             except RequestError as error:

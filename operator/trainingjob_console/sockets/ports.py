@@ -19,6 +19,7 @@ class LogFollower(Protocol):
         offset: int,
         ring: LogRing,
         *,
+        file: str = "",
         places: Sequence[str] = (),
     ) -> str:
         """Put what is written from an offset, or from places of ranks, on into a ring, and return why it ended.

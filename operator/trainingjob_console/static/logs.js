@@ -299,7 +299,7 @@ export function logsView(parent, firstJob, pageScope) {
       leave = null;
     };
     leave = subscribe(() => {
-      return { kind: "logs", uid, source: followed.id, offset: log.atEnd ? log.end : log.size, places: [...places.values()] };
+      return { kind: "logs", uid, source: followed.id, offset: log.atEnd ? log.end : log.size, file: log.file, places: [...places.values()] };
     }, (received) => {
       if (received.type === "log") takeLive(received);
       else if (received.type === "gap") takeGap(received);
@@ -345,6 +345,7 @@ export function logsView(parent, firstJob, pageScope) {
     waits.worked();
     if (received.place) places.set(received.place.split(":")[0], received.place);
     if (!log.append(received)) lines.refresh();
+    guarded(log.learnFile());
   }
 
   function takeGap(gap) {

@@ -5,7 +5,8 @@
 // log of any size needs no index. A line is a string, or {gap: text} where the server left lines out.
 //
 // A node begins a new file when a log becomes long, and has only that one then: places count from its
-// beginning, and what is here of the older one cannot be asked for any more.
+// beginning, and what is here of the older one cannot be asked for any more. The server names the file
+// that an answer is of; where it cannot, a log that is much shorter than it was is of a new one.
 
 const CHUNK = 262_144;
 const MOST_CHUNKS = 16;
@@ -20,7 +21,7 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 export class LogWindow {
-  // `read(offset, limit)` resolves to {offset, next, size, growing, text}; `changed({above})` is called
+  // `read(offset, limit)` resolves to {file, offset, next, size, growing, text}; `changed({above})` is called
   // after each change with the number of lines that came (or, below zero, went) above what was there;
   // `rotated()` once what is here is of a new file.
   constructor(read, changed, rotated) {
@@ -29,6 +30,8 @@ export class LogWindow {
     this.rotated = rotated;
     this.chunks = [];
     this.size = 0;
+    this.file = ""; // that places are of, as far as it is known
+    this.asked = false; // for it alone
     this.growing = false;
     this.base = 0; // the key of the first line; it grows and shrinks with what goes and comes above
     this.busy = false;
@@ -44,34 +47,44 @@ export class LogWindow {
   // Forgets what it has, and loads the chunk at this place (below 0: so far before the end).
   async jump(offset) {
     if (this.onlyLive) return;
-    const { answer, isShorter } = await this.ask(offset, CHUNK);
+    const { answer, isNew } = await this.ask(offset, CHUNK);
     this.chunks = [chunkOf(answer)];
     this.base = 0;
     this.floor = 0;
-    if (isShorter) this.forget();
+    if (isNew) this.forget();
     this.told(answer);
     this.changed({ above: 0, anew: true });
-    if (isShorter) this.rotated();
+    if (isNew) this.rotated();
     return true;
   }
 
-  // Forgets how long it was: it is shorter by now.
+  // Forgets how long it was, and of which file: it is of a new one by now.
   forget() {
     this.size = 0;
+    this.file = "";
   }
 
-  // Resolves to the answer, and whether it is of a new file: the log was longer before the question.
+  // Resolves to the answer, and whether it is of a new file.
   async ask(offset, limit) {
-    const before = this.size;
+    const { size: before, file } = this;
     const answer = await this.read(offset, limit);
-    return { answer, isShorter: Math.max(answer.size ?? before, answer.next) + SHORTER < before };
+    const isOther = Boolean(answer.file && file && answer.file !== file);
+    return { answer, isNew: isOther || Math.max(answer.size ?? before, answer.next) + SHORTER < before };
+  }
+
+  // Asks once of which file it is: that is not known before the log has a line.
+  async learnFile() {
+    if (this.file || this.asked || this.onlyLive) return;
+    this.asked = true;
+    const { file } = await this.read(0, 1);
+    this.file ||= file ?? "";
   }
 
   async moreBelow() {
     if (this.onlyLive || this.busy || this.atEnd || !this.chunks.length) return;
     await this.alone(async () => {
-      const { answer, isShorter } = await this.ask(this.end, CHUNK);
-      if (isShorter) {
+      const { answer, isNew } = await this.ask(this.end, CHUNK);
+      if (isNew) {
         await this.jump(-CHUNK);
         return;
       }
@@ -89,8 +102,8 @@ export class LogWindow {
     if (this.onlyLive || this.busy || this.start <= this.floor || !this.chunks.length) return;
     await this.alone(async () => {
       const from = Math.max(0, this.start - CHUNK);
-      const { answer, isShorter } = await this.ask(from, this.start - from);
-      if (isShorter || answer.next !== this.start || answer.offset >= this.start) {
+      const { answer, isNew } = await this.ask(from, this.start - from);
+      if (isNew || answer.next !== this.start || answer.offset >= this.start) {
         this.floor = this.start; // what is before it is not kept any more
         return;
       }
@@ -172,7 +185,8 @@ export class LogWindow {
   }
 
   // An answer may be older than what the socket has sent since it was asked for.
-  told({ size, growing, next }) {
+  told({ file, size, growing, next }) {
+    this.file = file || this.file;
     this.size = Math.max(this.size, size ?? 0, next);
     this.growing = Boolean(growing);
   }

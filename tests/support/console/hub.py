@@ -110,6 +110,7 @@ class PlayedLogs:
         offset: int,
         ring: LogRing,
         *,
+        file: str = "",
         places: Sequence[str] = (),
     ) -> str:
         self.rings.append(ring)

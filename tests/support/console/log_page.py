@@ -30,6 +30,7 @@ class Page:
         source: str = "live:0:main",
         *,
         offset: int = 0,
+        file: str = "",
         places: Iterable[str] = (),
     ) -> None:
         self.ring = LogRing(256 * 1024, 512, Budget(2**20))
@@ -39,7 +40,9 @@ class Page:
         self.places: dict[str, str] = {}
         self.caller = caller
         self.task = asyncio.create_task(
-            server.room.follow(caller, server.uid, source, offset, self.ring, places=list(places))
+            server.room.follow(
+                caller, server.uid, source, offset, self.ring, file=file, places=list(places)
+            )
         )
 
     def read(self) -> str:

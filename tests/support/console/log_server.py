@@ -68,7 +68,7 @@ class LogServer:
         refused: tokens that may read no log (403).
         unknown: tokens of nobody (401).
         silent: a log that was opened brings nothing.
-        asked: how often a log was asked for, followed or not, by token.
+        asked: how often a log was asked for, followed or not, by token; not for its beginning alone.
         answers: set while the owners of tokens are told.
         failing: nobody can tell who has which right (500).
         opened: how often a log was opened to be followed, by token.
@@ -113,6 +113,11 @@ class LogServer:
         """Begin a new file, as a node does with a long log: one who follows is sent what it gets, too."""
         log = self.logs[rank]
         log.first = len(log.lines)
+
+    def file(self, rank: int = 0) -> str:
+        """Return the name of the file that the node has now: the time of its first line."""
+        log = self.logs[rank]
+        return _shown(log.lines[log.first][0])
 
     async def end(self) -> None:
         """All containers end."""
@@ -196,8 +201,13 @@ class LogServer:
             self.following[token] -= follows
 
     async def _send_log(self, request: web.Request, token: str) -> web.StreamResponse:
-        self.asked[token] += 1
         query, log = request.query, self.logs[int(request.match_info["rank"])]
+        if most := int(query.get("limitBytes", 0)):  # a question about the file, and no reading
+            lines = (
+                f"{_shown(moment)} ".encode() + line for moment, line in log.lines[log.first :]
+            )
+            return web.Response(body=b"".join(lines)[:most])
+        self.asked[token] += 1
         self.opened[token] += "follow" in query
         since = query.get("sinceTime", "1970-01-01T00:00:00Z")
         response = web.StreamResponse()
@@ -205,11 +215,9 @@ class LogServer:
         at, broken = log.first, self.broken
         while True:
             for moment, line in log.lines[at:] if not self.silent else ():
-                shown = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment // 10**9))
-                head = (
-                    f"{shown}.{moment % 10**9:09}Z ".encode() if query.get("timestamps") else b""
-                )
-                if f"{shown}Z" >= since:
+                shown = _shown(moment)
+                head = f"{shown} ".encode() if query.get("timestamps") else b""
+                if f"{shown.partition('.')[0]}Z" >= since:
                     await response.write(head + line)
                 at += 1
             if not (query.get("follow") or self.silent) or (log.ended and at == len(log.lines)):
@@ -222,6 +230,12 @@ class LogServer:
                 assert request.transport is not None
                 request.transport.abort()
                 return response
+
+
+def _shown(moment: int) -> str:
+    """A time in nanoseconds, as kubelets write it."""
+    clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment // 10**9))
+    return f"{clock}.{moment % 10**9:09}Z"
 
 
 def user(name: str) -> Caller:

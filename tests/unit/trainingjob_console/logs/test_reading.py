@@ -60,7 +60,7 @@ async def test_clients_that_stand_still_keep_no_window_waiting(tmp_path: Path) -
         reader = LiveReader(server.kube, reads=1, passing=1, deadline_s=5)
         log = await log_of(server)
         async with reader.passed_on(log, ANNA):
-            window, size = await reader.window(log, ANNA, 0, 100)
+            window, size, _ = await reader.window(log, ANNA, 0, 100)
             assert (window.text, size) == ("one\n", 4)
             impatient = LiveReader(server.kube, passing=0, deadline_s=0.05)
             with pytest.raises(BusyError, match="too many logs"):

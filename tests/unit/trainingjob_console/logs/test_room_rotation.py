@@ -9,9 +9,14 @@ import pytest
 from tests.support.console.log_page import Page
 from tests.support.console.log_server import LogServer, log_server, user
 from trainingjob_console.logs.follower import WINDOW
+from trainingjob_console.logs.sources import read_source
 
 OLD = "".join(f"old {number:08}\n" for number in range(2 * WINDOW // 13))
 NEW = "new\n"
+FIRST = "2026-01-01T00:00:00.000000000Z"
+"""Of the old file: the time of its first line."""
+
+LONGER = OLD.replace("old", "longer")
 
 
 @pytest.fixture
@@ -93,3 +98,53 @@ async def test_all_ranks_together_go_on_over_a_new_file(server: LogServer) -> No
     await merged.has(f"{text}[rank 0] {NEW}[rank 0] more\n")
     await merged.close()
     await late.close()
+
+
+async def test_a_page_whose_place_the_new_file_has_too_is_told_so(server: LogServer) -> None:
+    """The new file has grown beyond the place: by its length nobody can tell."""
+    server.rotate()
+    await server.write(LONGER)
+    page = Page(server, user("anna"), offset=len(OLD), file=FIRST)
+    async with asyncio.timeout(20):
+        assert await page.task == "rotated"
+    assert page.read() == ""
+
+
+async def test_a_page_of_the_new_file_is_not_sent_what_counts_from_the_old_one(
+    server: LogServer, early: Page
+) -> None:
+    writing = asyncio.create_task(early.has(OLD + NEW + LONGER))
+    await server.write(LONGER)
+    await writing
+    late = Page(server, user("berta"), offset=len(NEW), file=server.file())
+    await late.has(LONGER)
+    assert (late.start, late.following) == (len(NEW), len(NEW) + len(LONGER))
+    await server.write("more\n")
+    await late.has(LONGER + "more\n")
+    await early.has(OLD + NEW + LONGER + "more\n")
+    await late.close()
+
+
+async def test_a_page_of_the_old_file_that_comes_back_soon_misses_nothing(
+    server: LogServer, early: Page
+) -> None:
+    """What is followed since before has what was written since, by the old file's places."""
+    first = OLD[:-1300]
+    await early.close()
+    again = Page(server, user("anna"), offset=len(first), file=FIRST)
+    await again.has((OLD + NEW)[len(first) :])
+    await server.write("more\n")
+    await again.has((OLD + NEW)[len(first) :] + "more\n")
+    await again.close()
+
+
+async def test_a_window_names_its_file(server: LogServer) -> None:
+    place = await server.room.place(user("anna"), server.uid)
+    log = await server.room.pod_log(place, read_source("live:0:main"))
+    windows = [await server.room.live.window(log, user("anna"), -10, 100)]
+    server.rotate()
+    assert (await server.room.live.window(log, user("anna"), 0, 100))[2] == ""
+    await server.write(NEW)
+    windows.append(await server.room.live.window(log, user("anna"), -10, 100))
+    assert [window[2] for window in windows] == [FIRST, server.file()]
+    assert windows[0][2] < windows[1][2]
