@@ -3,7 +3,7 @@
 import pytest
 
 from hack.cluster.node.config import NODE
-from tests.support.real.installed import RELEASE, SYSTEM, Installed, shell_job
+from tests.support.real.installed import RELEASE, SYSTEM, Installed, held_job, shell_job
 
 pytestmark = pytest.mark.e2e
 
@@ -27,11 +27,12 @@ def test_a_killed_leader_is_replaced_and_no_rank_starts_again(installed: Install
 
 
 def test_jobs_run_on_while_no_operator_does(installed: Installed) -> None:
-    installed.submit(shell_job("alone", RUNS % 8))
+    installed.submit(held_job("alone"))
     installed.running("alone")
     scale = ("-n", SYSTEM, "scale", f"deployment/{RELEASE}")
     installed.kubectl(*scale, "--replicas=0")
     installed.wait(lambda: not installed.operators(), "the operators to end")
+    installed.let_end("alone")
     installed.wait(
         lambda: installed.pods("alone")[0]["status"]["phase"] == "Succeeded", "the trainer's end"
     )
@@ -89,15 +90,17 @@ def test_a_namespace_goes_with_a_job_that_runs_in_it(installed: Installed) -> No
 
 
 def test_a_dead_kubelet_holds_a_job_and_loses_nothing(installed: Installed) -> None:
-    installed.submit(shell_job("silent", RUNS % 6))
+    installed.submit(held_job("silent"))
     installed.running("silent")
     installed.node.stop_kubelet()
     try:
         installed.wait(lambda: not _node_is_ready(installed), "the node to be given up")
+        installed.let_end("silent")
     finally:
         installed.node.start_kubelet()
     installed.wait(lambda: _node_is_ready(installed), "the node to be back")
     assert installed.finished("silent")[0] == "Complete"
+    assert attempts(installed, "silent") == 1
 
 
 def _node_is_ready(installed: Installed) -> bool:

@@ -2,10 +2,11 @@
 
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
-from tests.support.real.installed import RELEASE, SYSTEM, TEAM, Installed, shell_job
+from tests.support.real.installed import RELEASE, SYSTEM, TEAM, Installed, held_job, shell_job
 
 pytestmark = pytest.mark.e2e
 
@@ -14,12 +15,21 @@ AT_ONCE = 10
 
 
 def resident_mib(installed: Installed) -> float:
-    """Return what the leader says of its own memory."""
-    leader = installed.leader()
-    [pod] = [each for each in installed.operators() if each["metadata"]["name"] == leader]
-    url = f"http://{pod['status']['podIP']}:8080/metrics"
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
+    """Return what the leader says of its own memory, once there is one that answers."""
+    text = ""
+
+    def answers() -> bool:
+        nonlocal text
+        leader = installed.leader()
+        for pod in installed.operators():
+            if pod["metadata"]["name"] == leader:
+                url = f"http://{pod['status']['podIP']}:8080/metrics"
+                with suppress(OSError), urllib.request.urlopen(url, timeout=10) as answer:
+                    text = answer.read().decode()
+        return text != ""
+
+    installed.wait(answers, "a leader that answers")
+    lines = text.splitlines()
     [found] = [line for line in lines if line.startswith("process_resident_memory_bytes ")]
     return float(found.split()[1]) / 2**20
 
@@ -28,7 +38,6 @@ def test_a_hundred_jobs_leave_nothing_in_memory(
     installed: Installed, say: Callable[[str], None]
 ) -> None:
     installed.install({"gc": {"ttl": "5s", "interval": "10s"}}, command="upgrade")
-    installed.wait(lambda: installed.leader() != "", "a leader")
     before, peak, submitted = resident_mib(installed), 0.0, 0
     seen: set[str] = set()
 
@@ -54,8 +63,7 @@ def test_a_hundred_jobs_leave_nothing_in_memory(
 
 
 def test_an_uninstall_frees_all_and_the_next_install_follows_it(installed: Installed) -> None:
-    script = "i=0; while [ $i -lt 40 ]; do sleep 1; i=$((i+1)); done"
-    installed.submit(shell_job("survives", script))
+    installed.submit(held_job("survives"))
     installed.running("survives")
     installed.helm("uninstall", "--wait", "--timeout", "3m")
     job = installed.job("survives")
@@ -64,6 +72,7 @@ def test_an_uninstall_frees_all_and_the_next_install_follows_it(installed: Insta
     # The Job that freed the jobs stays, with its log.
     installed.wait(lambda: not _running(installed), "its pods to go")
     installed.install()
+    installed.let_end("survives")
     assert installed.finished("survives")[0] == "Complete"
     assert installed.get("deployment", RELEASE, "-n", SYSTEM)["status"]["readyReplicas"] == 2
 

@@ -23,6 +23,8 @@ IMAGE = "python:3.11-slim"
 PATIENCE_S = 120.0
 LOGS = "logs"
 """The claim of the log volume, in both namespaces."""
+_GO = "go"
+"""The file in a job's directory for which a `held_job` waits."""
 
 
 class Installed:
@@ -62,7 +64,6 @@ class Installed:
         given: Values = {
             "image": self._image,
             "logVolume": {"existingClaim": LOGS, "accessMode": "ReadWriteMany"},
-            "leaderElection": {"leaseDuration": "5s", "renewDeadline": "3s", "retryPeriod": "1s"},
             **(values or {}),
         }
         return self.helm(command, CHART, "--wait", "--timeout", "3m", values=given)
@@ -128,6 +129,10 @@ class Installed:
             PATIENCE_S,
         )
 
+    def let_end(self, name: str) -> None:
+        """Let the trainers of a `held_job` end."""
+        (self.directory(name) / _GO).touch()
+
     def pods(self, name: str) -> list[Object]:
         """Return the pods of a job."""
         selector = f"trainingjob.dev/job-name={name}"
@@ -174,6 +179,12 @@ def shell_job(name: str, script: str, *, nodes: int = 1, pod: Object | None = No
         "spec": {"terminationGracePeriodSeconds": 5, "containers": [container], **(pod or {})}
     }
     return make_job(name, namespace=TEAM, nodes=nodes, **({"template": template} | spec))
+
+
+def held_job(name: str) -> Object:
+    """Return a job whose trainer says which attempt it is, and runs until `Installed.let_end`."""
+    script = f"echo attempt $TRAININGJOB_ATTEMPT; until [ -e /training/{_GO} ]; do sleep 0.2; done"
+    return shell_job(name, script, logs={"volume": True, "claimName": LOGS})
 
 
 def _conditions(job: Object) -> dict[str, tuple[str, str]]:
