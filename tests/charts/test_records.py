@@ -287,7 +287,7 @@ def test_the_operator_the_hooks_and_who_is_named_reach_the_record_service(
         ),
         pytest.param(
             {"metrics": {"secure": {"enabled": True, "certificateSecret": "tls"}}},
-            [{"from": MONITORING, "ports": [{"port": "https-metrics"}]}],
+            [{"from": [*MONITORING, PAGE], "ports": [{"port": "https-metrics"}]}],
             id="who-has-the-right",
         ),
     ],
