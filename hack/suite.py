@@ -27,7 +27,6 @@ FIRST: Final = (
     "tests/integration/test_demo.py",
     "tests/real/test_two_writers.py",
     "tests/real/test_bench.py",
-    "tests/integration/test_outage.py",
     "tests/charts/test_narrowing.py",
     "tests/integration/records/test_failover.py",
     "tests/unit/trainingjob_console/sockets/test_hub_deaths.py",

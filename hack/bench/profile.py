@@ -101,9 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the bursts one after the other and print the table; 1 if that is not possible."""
     parser = argparse.ArgumentParser(prog="python -m hack.bench.profile", description=__doc__)
     parser.add_argument("--jobs", type=int, default=500, help="of each burst")
-    parser.add_argument(
-        "--seconds", type=int, default=5, help="profiled, from a second after its begin"
-    )
+    parser.add_argument("--seconds", type=int, default=5, help="profiled, from its begin on")
     arguments = parser.parse_args(argv)
     profiles, cpu_ms = dict[str, Profile](), dict[str, float]()
     try:
