@@ -24,7 +24,8 @@ class Load:
     """Short jobs, `AT_ONCE` at a time, for as long as something is waited for.
 
     Each second one is deleted from the cluster as soon as its record is acknowledged. While records of
-    `WAITING` jobs are not, no further one begins.
+    `WAITING` jobs are not, one runs at a time: a job says that its record waits for the endpoint if the
+    endpoint was down when it ended, and those that run when the database goes may all end before.
     """
 
     def __init__(self, installed: Installed) -> None:
@@ -65,7 +66,8 @@ class Load:
     def _fill_up(self) -> None:
         at_work = [job for job in self._found().values() if "completionTime" not in job["status"]]
         owed = len(self.names) - len(self.acknowledged())
-        jobs = [self._job() for _ in range(min(AT_ONCE - len(at_work), WAITING - owed))]
+        at_once = min(AT_ONCE, max(WAITING - owed, 1))
+        jobs = [self._job() for _ in range(at_once - len(at_work))]
         if jobs:
             self._installed.submit(*jobs)
 
