@@ -16,6 +16,9 @@ export BUILDER
 # What `make test` and `make test-all` are narrowed to: records, jobs, ... (hack/suite.py).
 AREA ?=
 
+# `serial`: the tests that measure the machine, which run alone; `shared`: all others. By default both, in this order.
+PART ?=
+
 # How many processes share the tests; by default as many as hack/suite.py says.
 PROCESSES ?=
 
@@ -41,7 +44,7 @@ test: $(VENV)/.ready-dev ## run what a change can break, in five minutes; AREA=r
 	@$(BIN)/python -m hack.suite quick --area=$(AREA) --processes=$(PROCESSES)
 
 test-all: $(VENV)/.ready-dev ## run these and the long proofs: everything that needs no real control plane
-	@$(BIN)/python -m hack.suite all --area=$(AREA) --processes=$(PROCESSES)
+	@$(BIN)/python -m hack.suite all --area=$(AREA) --part=$(PART) --processes=$(PROCESSES)
 
 test-areas: $(VENV)/.ready-dev ## run one area after the other, and print what each takes
 	@$(BIN)/python -m hack.suite areas

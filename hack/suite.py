@@ -162,6 +162,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hack.suite", allow_abbrev=False)
     parser.add_argument("suite", choices=[*PROCESSES, "areas"])
     parser.add_argument("--area", choices=["", *AREAS], default="")
+    parser.add_argument(
+        "--part", choices=["", "serial", "shared"], default="", help="what runs alone, or all else"
+    )
     parser.add_argument("--processes", default="", help="how many; by default as many as are good")
     asked, more = parser.parse_known_args()
     if asked.suite == "areas":
@@ -171,12 +174,14 @@ def main() -> int:
             f"== the tests have {BUDGET_MIN[asked.suite]} min; their last line has their time",
             flush=True,
         )
-    code, _ = run_suite(asked.suite, asked.area, more, processes=asked.processes)
+    code, _ = run_suite(asked.suite, asked.area, more, part=asked.part, processes=asked.processes)
     return code
 
 
-def run_suite(suite: str, area: str, more: list[str], *, processes: str = "") -> tuple[int, float]:
-    """Run the tests of an area ("": of all). Returns the exit code and the seconds."""
+def run_suite(
+    suite: str, area: str, more: list[str], *, part: str = "", processes: str = ""
+) -> tuple[int, float]:
+    """Run the tests of an area ("": of all), or one part of them. Returns the exit code and the seconds."""
     begun = time.monotonic()
     paths, options = [*AREAS[area], ALWAYS] if area else ["tests"], [f"--ignore={IN_A_BROWSER}"]
     if suite == "real":
@@ -186,13 +191,14 @@ def run_suite(suite: str, area: str, more: list[str], *, processes: str = "") ->
     if suite == "browser":
         paths, options = [IN_A_BROWSER], []
     unwanted = " and not long" if suite == "quick" else ""
-    alone = serial_files(paths)
-    code = 0
+    alone = serial_files(paths) if part != "shared" else []
+    code, others = 0, 0
     if alone:
         code = run_pytest(*alone, *options, "-m", f"serial{unwanted}", *more)
         code = 0 if code == NO_TESTS else code
-    shared = ["-n", processes or str(PROCESSES[suite]), *SIDE_BY_SIDE, *SLOWEST]
-    others = run_pytest(*shared, *paths, *options, "-m", f"not serial{unwanted}", *more)
+    if part != "serial":
+        shared = ["-n", processes or str(PROCESSES[suite]), *SIDE_BY_SIDE, *SLOWEST]
+        others = run_pytest(*shared, *paths, *options, "-m", f"not serial{unwanted}", *more)
     return code or others, time.monotonic() - begun
 
 
