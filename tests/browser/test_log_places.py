@@ -94,17 +94,17 @@ def test_another_rank_that_is_chosen_while_the_first_loads_is_the_only_one_follo
     def hold(each: Route) -> None:  # Playwright takes no method of a list
         held.append(each)
 
-    tab.page.route(re.compile(r"/logs/live%3A0%3Amain\?"), hold)
+    tab.page.route(re.compile(r"/logs/live%3A0%3A0%3Amain\?"), hold)
     page = open_log(tab, job, "rank=0")
     choice = page.get_by_role("combobox", name="Log")
-    expect(choice).to_have_value("live:0:main")
-    choice.select_option("live:1:main")
+    expect(choice).to_have_value("live:0:0:main")
+    choice.select_option("live:0:1:main")
     expect_lines(page, 10)
     [first] = held
     first.continue_()
     Path(f"{flag}1").touch()
     expect_lines(page, 20)
-    assert [frame["source"] for frame in wire.subscriptions("logs")] == ["live:1:main"]
+    assert [frame["source"] for frame in wire.subscriptions("logs")] == ["live:0:1:main"]
 
 
 def expect_ranks(page: Page, last: int) -> None:
@@ -147,12 +147,29 @@ def test_a_link_into_a_live_log_says_where_it_is_in_an_archive_that_lost_the_beg
     laptop.wait_for(job["metadata"]["name"], "Succeeded")
     uid = job["metadata"]["uid"]
     places = write_cut_archive(laptop.volume / f"job_{uid}.log")
-    page = open_log(tab, job, f"source=live:0:main&at={places[LINES - 50_000]}")
+    page = open_log(tab, job, f"source=live:0:0:main&at={places[LINES - 50_000]}")
     expect(page.locator(".target .text")).to_have_text(f"step {LINES - 50_000}")
     expect(page.get_by_text("the beginning is not kept")).to_be_visible()
-    page = open_log(tab, job, f"source=live:0:main&at={places[10]}")
+    page = open_log(tab, job, f"source=live:0:0:main&at={places[10]}")
     expect(page.get_by_text("which is not kept")).to_be_visible()
     expect(page.get_by_role("log")).to_contain_text(f"step {LINES - KEPT}")
+
+
+def test_a_link_into_the_live_log_of_an_earlier_attempt_leads_to_its_archive(
+    tab: Tab, laptop: Laptop
+) -> None:
+    job = laptop.apply("echo short", prefix="earlier")
+    laptop.wait_for(job["metadata"]["name"], "Succeeded")
+    sections = b""
+    for attempt in range(2):
+        section = Section(attempt=attempt, rank=0, pod="5f0c2d7e")
+        body = prefix_of(0) + b"of attempt %d\n" % attempt
+        sections += section.header + body + section.trailer(len(body), 0, running=False)
+    (laptop.volume / f"job_{job['metadata']['uid']}.log").write_bytes(sections)
+    page = open_log(tab, job, "source=live:0:0:main")
+    wait_in(page, lambda: lines_of(page) == ["of attempt 0"])
+    page = open_log(tab, job, "rank=0")
+    wait_in(page, lambda: lines_of(page) == ["of attempt 1"])
 
 
 def write_cut_archive(path: Path) -> list[int]:

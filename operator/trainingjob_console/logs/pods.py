@@ -54,26 +54,23 @@ class PodLog:
 
 
 async def logs_of_job(kube: Kube, token: str | None, namespace: str, uid: str) -> list[PodLog]:
-    """Return the logs of a job's pods, by rank, the newest attempt of each.
+    """Return the logs of a job's pods, by rank, of each the oldest attempt first.
 
     Raises:
         ApiServerError: the pods cannot be listed.
         BusyError: too many large answers are being read.
     """
-    newest: dict[tuple[int, str], PodLog] = {}
+    logs: list[PodLog] = []
     seen = 0
     path = f"/api/v1/namespaces/{namespace}/pods"
     query = {"labelSelector": f"{constants.LABEL_JOB_UID}={uid}"}
     async with aclosing(pages(kube, path, logs_of_pod, token=token, query=query)) as parts:
         async for part in parts:
-            for found in chain.from_iterable(part.items):
-                known = newest.get((found.rank, found.called))
-                if known is None or known.attempt <= found.attempt:
-                    newest[found.rank, found.called] = found
+            logs += chain.from_iterable(part.items)
             seen += len(part.items)
             if seen >= _MAX_PODS:
                 break
-    return [newest[key] for key in sorted(newest)]
+    return sorted(logs, key=lambda log: (log.rank, log.called, log.attempt))
 
 
 def logs_of_pod(raw: dict[str, Any]) -> list[PodLog]:

@@ -139,16 +139,16 @@ class LogRoom:
         archived = await self.archives.with_archive(place.uid, look, user=place.caller.user) or []
         known = {(each["attempt"], each["rank"], each["container"]) for each in archived}
         live = [
-            of_pod(log)
-            for log in pods
-            if log.begun and (log.attempt, log.rank, log.called) not in known
+            log for log in pods if log.begun and (log.attempt, log.rank, log.called) not in known
         ]
-        return live + archived
+        live.sort(key=lambda log: -log.attempt)
+        return [of_pod(log) for log in live] + archived
 
     async def pod_log(self, place: Place, source: SourceId) -> PodLog:
         """Return the live log of a source. Raises NotFoundError."""
         for log in await logs_of_job(self._kube, place.caller.token, place.namespace, place.uid):
-            if (log.rank, log.called) == (source.rank, source.container):
+            called = SourceId("live", log.rank, log.called, log.attempt)
+            if called == source:
                 return log
         raise NotFoundError("the pod is gone: look whether its log was archived")
 
@@ -327,7 +327,7 @@ class LogRoom:
             _RotatedError: the node has begun a new file of one that has a place.
         """
         pods = await logs_of_job(self._kube, place.caller.token, place.namespace, place.uid)
-        logs = [log for log in pods if log.called == MAIN]
+        logs = list({log.rank: log for log in pods if log.called == MAIN}.values())
         if len(logs) > _MAX_MERGED:
             raise BusyError(f"more than {_MAX_MERGED} ranks: choose one")
         turns = asyncio.Semaphore(_MERGED_AT_ONCE)

@@ -10,8 +10,7 @@ from trainingjob_console.logs.archive import Body
 from trainingjob_console.logs.pods import MAIN, PodLog
 
 MERGED: Final = "merged"
-_LIVE: Final = re.compile(r"live:(\d{1,5}):([0-9a-z-]{1,63})", re.ASCII)
-_ARCHIVED: Final = re.compile(r"archive:(\d{1,9}):(\d{1,5}):([0-9a-z-]{1,63})", re.ASCII)
+_ONE: Final = re.compile(r"(live|archive):(\d{1,9}):(\d{1,5}):([0-9a-z-]{1,63})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class SourceId:
-    """The name of one log: `merged`, `live:RANK:CONTAINER` or `archive:ATTEMPT:RANK:CONTAINER`.
+    """The name of one log: `merged`, `live:ATTEMPT:RANK:CONTAINER`, or the same with `archive`.
 
     Attributes:
         kind: `merged`, `live` or `archive`.
@@ -51,17 +50,15 @@ def read_source(text: str) -> SourceId:
     """
     if text == MERGED:
         return SourceId(MERGED)
-    if (match := _LIVE.fullmatch(text)) is not None:
-        return SourceId("live", int(match[1]), match[2])
-    if (match := _ARCHIVED.fullmatch(text)) is not None:
-        return SourceId("archive", int(match[2]), match[3], int(match[1]))
+    if (match := _ONE.fullmatch(text)) is not None:
+        return SourceId(match[1], int(match[3]), match[4], int(match[2]))
     raise NotFoundError("there is no such log: load the page again")
 
 
 def of_pod(log: PodLog) -> dict[str, Any]:
     """Return what a page shows of a live log."""
     return {
-        "id": f"live:{log.rank}:{log.called}",
+        "id": f"live:{log.attempt}:{log.rank}:{log.called}",
         "rank": log.rank,
         "attempt": log.attempt,
         "container": log.called,

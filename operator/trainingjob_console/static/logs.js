@@ -252,12 +252,12 @@ export function logsView(parent, firstJob, pageScope) {
     if (id === "merged" && sources.length) return { id: "merged", state: null, firstError: null, cut: 0 };
     const exact = sources.find((each) => each.id === id);
     if (exact || !sources.length) return exact ?? null;
-    const [, attempt, rank, container] = /^archive:(\d+):(\d+):(.+)$/.exec(id ?? "") ?? [];
-    const liveRank = /^live:(\d+):/.exec(id ?? "")?.[1];
-    const number = Number(search.get("rank") ?? rank ?? liveRank ?? 0);
-    const fits = sources.filter((each) => each.rank === number && (container === undefined || each.container === container)
-      && (attempt === undefined || each.attempt === Number(attempt)));
-    const newest = (fits.length ? fits : sources).toSorted((a, b) => b.attempt - a.attempt || (a.state === "live" ? -1 : 1) - (b.state === "live" ? -1 : 1));
+    const [, attempt, rank, container] = /^(?:live|archive):(\d+):(\d+):(.+)$/.exec(id ?? "") ?? [];
+    const number = Number(search.get("rank") ?? rank ?? 0);
+    const ofRank = sources.filter((each) => each.rank === number && (container === undefined || each.container === container));
+    const ofAttempt = ofRank.filter((each) => attempt === undefined || each.attempt === Number(attempt));
+    const fits = [ofAttempt, ofRank, sources].find((each) => each.length);
+    const newest = fits.toSorted((a, b) => b.attempt - a.attempt || (a.state === "live" ? -1 : 1) - (b.state === "live" ? -1 : 1));
     return newest.find((each) => each.container === "main" || each.container === newest[0].container) ?? newest[0];
   }
 

@@ -39,7 +39,7 @@ async def pod_of(api: Api, job: dict[str, Any]) -> str:
     return name
 
 
-@pytest.mark.parametrize("source", ["live:0:main", "merged"])
+@pytest.mark.parametrize("source", ["live:0:0:main", "merged"])
 async def test_a_slow_reader_gets_all_of_it(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
@@ -87,6 +87,6 @@ async def test_what_cannot_be_downloaded_is_refused_before_the_answer_begins(api
     async with running_console(api.server, namespaces=[api.namespace]) as console:
         await listed(console, lambda answer: answer["total"] == 1)
         path = f"/api/jobs/{job['metadata']['uid']}/logs"
-        for source in ("live:0:main", "merged", "archive:0:0:main"):
+        for source in ("live:0:0:main", "merged", "archive:0:0:main"):
             answer = await console.get(f"{path}/{source}/download")
             assert (answer.status, answer.json["error"]["reason"]) == (404, "NotFound")

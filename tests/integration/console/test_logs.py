@@ -115,7 +115,7 @@ async def test_a_log_is_followed_and_then_read_from_the_archive_with_equal_bytes
         uid = job["uid"]
         base = f"/api/jobs/{uid}/logs"
         live = await sources(console, uid, "live", 2)
-        assert [each["id"] for each in live] == ["live:0:main", "live:1:main"]
+        assert [each["id"] for each in live] == ["live:0:0:main", "live:0:1:main"]
         page = await RawSocket.connect(int(console.url.rpartition(":")[2]))
         await page.send(
             {
@@ -123,7 +123,7 @@ async def test_a_log_is_followed_and_then_read_from_the_archive_with_equal_bytes
                 "id": 1,
                 "kind": "logs",
                 "uid": uid,
-                "source": "live:1:main",
+                "source": "live:0:1:main",
                 "offset": 0,
             }
         )
@@ -132,7 +132,7 @@ async def test_a_log_is_followed_and_then_read_from_the_archive_with_equal_bytes
             piece = await page.receive_kind("log")
             assert piece["offset"] == at
             text, at = text + piece["text"], piece["next"]
-        window = (await console.get(f"{base}/live:1:main?offset=-100")).json
+        window = (await console.get(f"{base}/live:0:1:main?offset=-100")).json
         assert window["growing"]
         assert window["truncatedLines"] == 1
         (tmp_path / "flag").touch()

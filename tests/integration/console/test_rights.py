@@ -68,7 +68,7 @@ async def test_the_log_of_a_namespace_whose_right_was_lost_is_sent_no_further(
     await until_indexed(guarded, job)
     async with pod_that_writes(api, job):
         page = await _subscribed(guarded)
-        wanted = {"kind": "logs", "uid": job["metadata"]["uid"], "source": "live:0:main"}
+        wanted = {"kind": "logs", "uid": job["metadata"]["uid"], "source": "live:0:0:main"}
         await page.send({"type": "sub", "id": 2, **wanted})
         await page.receive_kind("log")
         _let_rita(api, False)

@@ -27,7 +27,7 @@ class Page:
         self,
         server: LogServer,
         caller: Caller,
-        source: str = "live:0:main",
+        source: str = "live:0:0:main",
         *,
         offset: int = 0,
         file: str = "",

@@ -38,9 +38,11 @@ _BEGAN = 1_767_225_600
 
 @dataclass
 class PlayedLog:
-    """The log of one rank.
+    """The log of one pod.
 
     Attributes:
+        rank: of the pod.
+        attempt: of the pod.
         lines: each with its time, in nanoseconds since 1970.
         first: the number of the line with which the node's current file begins.
         begun: the container has.
@@ -48,6 +50,8 @@ class PlayedLog:
         gone: the pod is.
     """
 
+    rank: int
+    attempt: int = 0
     lines: list[tuple[int, bytes]] = field(default_factory=list)
     first: int = 0
     begun: bool = True
@@ -64,7 +68,7 @@ class LogServer:
         gate: the real rules for rights.
         room: the logs.
         uid: of the job, whose pods are `pod-0` and so on.
-        logs: by rank.
+        logs: of its pods, by their numbers: of the first attempt, the number is the rank.
         refused: tokens that may read no log (403).
         unknown: tokens of nobody (401).
         silent: a log that was opened brings nothing.
@@ -82,7 +86,7 @@ class LogServer:
 
     def __init__(self, ranks: int) -> None:
         self.uid = str(uuid4())
-        self.logs = [PlayedLog() for _ in range(ranks)]
+        self.logs = [PlayedLog(rank) for rank in range(ranks)]
         self.refused: set[str] = set()
         self.unknown: set[str] = set()
         self.asked: Counter[str] = Counter()
@@ -98,25 +102,25 @@ class LogServer:
         self.app.router.add_post("/apis/authorization.k8s.io/v1/{kind}", self.review)
         self.app.router.add_post("/apis/authentication.k8s.io/v1/{kind}", self.owner)
         self.app.router.add_get(pods, self.pods)
-        self.app.router.add_get(pods + "/pod-{rank}", self.one_pod)
-        self.app.router.add_get(pods + "/pod-{rank}/log", self.log)
+        self.app.router.add_get(pods + "/pod-{number}", self.one_pod)
+        self.app.router.add_get(pods + "/pod-{number}/log", self.log)
         self._changed = asyncio.Condition()
 
-    async def write(self, text: str, rank: int = 0) -> None:
+    async def write(self, text: str, number: int = 0) -> None:
         """Write whole lines."""
-        log = self.logs[rank]
+        log = self.logs[number]
         for line in text.encode().splitlines(keepends=True):
             log.lines.append(((_BEGAN + len(log.lines)) * 10**9, line))
         await self._tell()
 
-    def rotate(self, rank: int = 0) -> None:
+    def rotate(self, number: int = 0) -> None:
         """Begin a new file, as a node does with a long log: one who follows is sent what it gets, too."""
-        log = self.logs[rank]
+        log = self.logs[number]
         log.first = len(log.lines)
 
-    def file(self, rank: int = 0) -> str:
+    def file(self, number: int = 0) -> str:
         """Return the name of the file that the node has now: the time of its first line."""
-        log = self.logs[rank]
+        log = self.logs[number]
         return _shown(log.lines[log.first][0])
 
     async def end(self) -> None:
@@ -166,25 +170,26 @@ class LogServer:
 
     async def pods(self, request: web.Request) -> web.Response:
         self.token(request)
-        items = [self.pod(rank) for rank, log in enumerate(self.logs) if not log.gone]
+        items = [self.pod(number) for number, log in enumerate(self.logs) if not log.gone]
         return web.json_response({"items": items})
 
     async def one_pod(self, request: web.Request) -> web.Response:
         self.token(request)
-        rank = int(request.match_info["rank"])
-        if self.logs[rank].gone:
+        number = int(request.match_info["number"])
+        if self.logs[number].gone:
             raise web.HTTPNotFound(text='{"message": "not found"}')
-        return web.json_response(self.pod(rank))
+        return web.json_response(self.pod(number))
 
-    def pod(self, rank: int) -> dict[str, Any]:
-        log = self.logs[rank]
+    def pod(self, number: int) -> dict[str, Any]:
+        log = self.logs[number]
+        labels = {constants.LABEL_INDEX: log.rank, constants.LABEL_ATTEMPT: log.attempt}
         state = "terminated" if log.ended else "running" if log.begun else "waiting"
         return {
             "metadata": {
-                "name": f"pod-{rank}",
+                "name": f"pod-{number}",
                 "namespace": "ml",
-                "uid": f"pod-{rank}",
-                "labels": {constants.LABEL_INDEX: str(rank), constants.LABEL_ATTEMPT: "0"},
+                "uid": f"pod-{number}",
+                "labels": {name: str(value) for name, value in labels.items()},
             },
             "spec": {"containers": [{"name": "main"}]},
             "status": {"containerStatuses": [{"name": "main", "state": {state: {}}}]},
@@ -201,7 +206,7 @@ class LogServer:
             self.following[token] -= follows
 
     async def _send_log(self, request: web.Request, token: str) -> web.StreamResponse:
-        query, log = request.query, self.logs[int(request.match_info["rank"])]
+        query, log = request.query, self.logs[int(request.match_info["number"])]
         if most := int(query.get("limitBytes", 0)):  # a question about the file, and no reading
             lines = (
                 f"{_shown(moment)} ".encode() + line for moment, line in log.lines[log.first :]

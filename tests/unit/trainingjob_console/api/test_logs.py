@@ -15,7 +15,7 @@ from trainingjob_console.api import logs
 from trainingjob_console.api.logs import LogsApi
 from trainingjob_console.errors import BusyError, NotFoundError
 
-LIVE = "live:0:main"
+LIVE = "live:0:0:main"
 ARCHIVED = "archive:0:0:main"
 LOG = b"0123456789abcde\n" * 10 * 2**16
 """10 MiB."""

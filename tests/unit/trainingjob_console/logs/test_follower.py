@@ -143,21 +143,21 @@ async def test_one_without_the_right_gets_no_line_of_a_log_that_others_follow(
     server: LogServer, pages: list[Page]
 ) -> None:
     server.refused.add("eve")
-    for source in ("live:0:main", "merged"):
+    for source in ("live:0:0:main", "merged"):
         eve = Page(server, user("eve"), source)
         assert (await eve.error()).status == 403
         assert eve.read() == ""
 
 
 async def test_all_ranks_are_followed_as_one_until_the_right_is_gone(server: LogServer) -> None:
-    await server.write("a\n", rank=0)
+    await server.write("a\n", 0)
     page, other = Page(server, user("anna"), "merged"), Page(server, user("berta"), "merged")
     await page.has("[rank 0] a\n")
-    await server.write("b\n", rank=1)
+    await server.write("b\n", 1)
     await page.has("[rank 0] a\n[rank 1] b\n")
     server.unknown.add("anna")
     assert (await page.error()).status == 401
-    await server.write("c\n", rank=0)
+    await server.write("c\n", 0)
     await other.has("[rank 0] a\n[rank 1] b\n[rank 0] c\n")
     await server.end()
     assert await other.task == "finished"

@@ -140,7 +140,7 @@ async def test_a_page_of_the_old_file_that_comes_back_soon_misses_nothing(
 
 async def test_a_window_names_its_file(server: LogServer) -> None:
     place = await server.room.place(user("anna"), server.uid)
-    log = await server.room.pod_log(place, read_source("live:0:main"))
+    log = await server.room.pod_log(place, read_source("live:0:0:main"))
     windows = [await server.room.live.window(log, user("anna"), -10, 100)]
     server.rotate()
     assert (await server.room.live.window(log, user("anna"), 0, 100))[2] == ""
