@@ -21,6 +21,8 @@ from trainingjob_api.constants import (
 
 RELEASE = "trainingjob-operator"
 _PATIENCE_S = 60.0
+_LIMIT_S = 400.0
+"""More than any `--timeout` that Helm is told: it is to say itself what it has waited for."""
 ACCOUNT_KINDS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 
 # The one written in C where there is one: ten times as fast.
@@ -47,7 +49,7 @@ def run_helm(major: Major, *arguments: str | Path, values: Values | None = None)
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=_LIMIT_S,
     )
     if done.returncode != 0:
         raise RenderError(done.stderr + done.stdout)

@@ -26,6 +26,8 @@ KUBECTL = _BESIDE if _BESIDE.exists() else Path(shutil.which("kubectl") or _BESI
 
 CRDS = ROOT / "manifests" / "crds"
 _PATIENCE_S = 60.0
+_LIMIT_S = 300.0
+"""More than any `--timeout` that kubectl is told: it is to say itself what it has waited for."""
 
 
 def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
@@ -40,7 +42,7 @@ def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=_LIMIT_S,
     )
     assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}{done.stdout}"
     return done.stdout
@@ -84,7 +86,7 @@ class Kubectl:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=_LIMIT_S,
         )
 
     def __call__(self, *words: str, stdin: Any = None) -> str:
