@@ -54,14 +54,12 @@ def test_a_user_of_one_namespace_sees_its_jobs_logs_and_history_and_no_others(
         # Figures of all jobs are for who may list all. Both operators are found by one name, without a
         # right to look at pods.
         assert page.ask("/api/housekeeping", headers=user)[0] == 403
-        installed.kubectl("create", "serviceaccount", ADMIN, "-n", ELSEWHERE)
-        everywhere = (f"--clusterrole={CONSOLE}-view", f"--serviceaccount={ELSEWHERE}:{ADMIN}")
-        installed.kubectl("create", "clusterrolebinding", ADMIN, *everywhere)
-        admin = page.log_in(installed.kubectl("create", "token", ADMIN, "-n", ELSEWHERE).strip())
+        admin = page.log_in(installed.viewer(ADMIN, everywhere=True))
 
         def both_are_up() -> bool:
-            found = page.ask("/api/housekeeping", headers=admin)[1]["operators"]
-            return sorted((each["up"], each["leader"]) for each in found) == [
+            status, found, _ = page.ask("/api/housekeeping", headers=admin)
+            assert status == 200, found
+            return sorted((each["up"], each["leader"]) for each in found["operators"]) == [
                 (True, False),
                 (True, True),
             ]

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ CONSOLE = f"{RELEASE}-console"
 SYSTEM = "trainingjob-system"
 TEAM = "team"
 IMAGE = "python:3.11-slim"
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
+"""For what never comes: other tests may work beside these, on a machine of two cores."""
 LOGS = "logs"
 """The claim of the log volume, in both namespaces."""
 _GO = "go"
@@ -78,17 +80,38 @@ class Installed:
 
     def leader(self) -> str:
         """Return the name of the pod that holds the Lease; "": none does."""
-        lease = self.get("lease", RELEASE, "-n", SYSTEM)
-        holder = str(lease["spec"].get("holderIdentity") or "")
+        holder = self.holder()
         names = [pod["metadata"]["name"] for pod in self.operators()]
         return next((name for name in names if holder.startswith(name)), "")
 
-    def viewer(self, name: str) -> str:
-        """Make an account that sees the team's jobs in the console and no others; its token."""
+    def holder(self) -> str:
+        """Return the process that holds the Lease, by its own name; "": none does, or there is no Lease."""
+        field = "jsonpath={.spec.holderIdentity}"
+        return self.kubectl(
+            "get", "lease", RELEASE, "-n", SYSTEM, "--ignore-not-found", "-o", field
+        )
+
+    def viewer(self, name: str, *, everywhere: bool = False) -> str:
+        """Make an account that sees the team's jobs in the console, or those of all; return its token."""
         self.kubectl("create", "serviceaccount", name, "-n", TEAM)
         of = (f"--clusterrole={CONSOLE}-view", f"--serviceaccount={TEAM}:{name}")
-        self.kubectl("create", "rolebinding", name, "-n", TEAM, *of)
+        if everywhere:
+            self.kubectl("create", "clusterrolebinding", name, *of)
+        else:
+            self.kubectl("create", "rolebinding", name, "-n", TEAM, *of)
+        # The API server knows a right a moment after it was given; the console remembers for longer that it
+        # was lacking.
+        where = "--all-namespaces" if everywhere else f"--namespace={TEAM}"
+        account = f"--as=system:serviceaccount:{TEAM}:{name}"
+        self.wait(lambda: self._may("list", "trainingjobs", where, account), f"{name} to see jobs")
         return self.kubectl("create", "token", name, "-n", TEAM).strip()
+
+    def _may(self, *what: str) -> bool:
+        try:
+            self.kubectl("auth", "can-i", *what)
+        except AssertionError:  # "no" is an exit code of 1
+            return False
+        return True
 
     # --- jobs -----------------------------------------------------------------------------------
 
@@ -108,12 +131,14 @@ class Installed:
         return outcome
 
     def archived(self, name: str) -> str:
-        """Wait until a job's logs are on the volume; return them all."""
-        self.wait(
-            lambda: "LogsArchived" in _conditions(self.job(name)),
-            f"the logs of {name}",
-            PATIENCE_S,
-        )
+        """Wait until a job that is over has its logs on the volume, or has given them up; return them all."""
+
+        def is_settled() -> bool:
+            # With its end it says that they are to come.
+            _, reason = _conditions(self.job(name)).get("LogsArchived", ("", "Pending"))
+            return reason != "Pending"
+
+        self.wait(is_settled, f"the logs of {name}")
         uid = self.job(name)["metadata"]["uid"]
         return "".join(path.read_text() for path in sorted(self.logs.glob(f"job_{uid}*.log")))
 
@@ -121,16 +146,15 @@ class Installed:
         """Return a job's directory on the volume."""
         return self.logs / f"job_{self.job(name)['metadata']['uid']}"
 
-    def running(self, name: str, ranks: int = 1) -> None:
+    def running(self, name: str) -> None:
         """Wait until all ranks of a job run."""
         self.wait(
             lambda: _conditions(self.job(name)).get("PodsReady", ("", ""))[0] == "True",
-            f"{ranks} ranks of {name} to run",
-            PATIENCE_S,
+            f"the ranks of {name} to run",
         )
 
     def let_end(self, name: str) -> None:
-        """Let the trainers of a `held_job` end."""
+        """Let the trainers of a `held_job` that runs end."""
         (self.directory(name) / _GO).touch()
 
     def pods(self, name: str) -> list[Object]:
@@ -164,9 +188,11 @@ class Installed:
             time.sleep(0.3)
 
     def _what_there_is(self) -> str:
-        jobs_and_pods = self.kubectl("get", "tj,pods", "-A", "-o", "wide")
+        said = self.kubectl("get", "tj,pods", "-A", "-o", "wide")
         where = ("-n", SYSTEM, "-l", "app.kubernetes.io/component=operator")
-        return jobs_and_pods + self.kubectl("logs", *where, "--prefix", "--tail=40")
+        with suppress(AssertionError):  # one that has not begun has no log
+            said += self.kubectl("logs", *where, "--prefix", "--tail=40")
+        return said
 
 
 def shell_job(name: str, script: str, *, nodes: int = 1, pod: Object | None = None,
@@ -181,10 +207,10 @@ def shell_job(name: str, script: str, *, nodes: int = 1, pod: Object | None = No
     return make_job(name, namespace=TEAM, nodes=nodes, **({"template": template} | spec))
 
 
-def held_job(name: str) -> Object:
-    """Return a job whose trainer says which attempt it is, and runs until `Installed.let_end`."""
+def held_job(name: str, *, nodes: int = 1) -> Object:
+    """Return a job whose trainers say which attempt it is, and run until `Installed.let_end`."""
     script = f"echo attempt $TRAININGJOB_ATTEMPT; until [ -e /training/{_GO} ]; do sleep 0.2; done"
-    return shell_job(name, script, logs={"volume": True, "claimName": LOGS})
+    return shell_job(name, script, nodes=nodes, logs={"volume": True, "claimName": LOGS})
 
 
 def _conditions(job: Object) -> dict[str, tuple[str, str]]:
