@@ -7,7 +7,7 @@ from tests.support.real.installed import RELEASE, SYSTEM, Installed, held_job, s
 
 pytestmark = pytest.mark.e2e
 
-RUNS = "echo attempt $TRAININGJOB_ATTEMPT; i=0; while [ $i -lt %d ]; do sleep 1; i=$((i+1)); done"
+OF_THE_RECORDS = ("-l", "app.kubernetes.io/component=record-service")
 
 
 def attempts(installed: Installed, name: str) -> int:
@@ -15,12 +15,15 @@ def attempts(installed: Installed, name: str) -> int:
 
 
 def test_a_killed_leader_is_replaced_and_no_rank_starts_again(installed: Installed) -> None:
-    installed.submit(shell_job("led", RUNS % 15, nodes=2))
+    installed.submit(held_job("led", nodes=2))
     installed.running("led")
-    leader = installed.leader()
+    installed.wait(lambda: installed.leader() != "", "a leader")
+    leader, holder = installed.leader(), installed.holder()
     [pod] = [each for each in installed.operators() if each["metadata"]["name"] == leader]
     container = pod["status"]["containerStatuses"][0]["containerID"].partition("//")[2]
     installed.node.containerd.kill(container)
+    installed.wait(lambda: installed.holder() not in {"", holder}, "another leader")
+    installed.let_end("led")
     assert installed.finished("led")[0] == "Complete"
     assert attempts(installed, "led") == 2, "each of both ranks once"
     installed.wait(lambda: len(installed.operators()) == 2, "two operators")
@@ -42,37 +45,43 @@ def test_jobs_run_on_while_no_operator_does(installed: Installed) -> None:
 
 
 def test_an_upgrade_with_jobs_that_run_restarts_none(installed: Installed) -> None:
-    installed.submit(shell_job("upgraded", RUNS % 15, nodes=2))
+    installed.submit(held_job("upgraded", nodes=2))
     installed.running("upgraded")
     installed.install({"gc": {"ttl": "1h", "interval": "30s"}}, command="upgrade")
+    installed.let_end("upgraded")
     assert installed.finished("upgraded")[0] == "Complete"
     assert attempts(installed, "upgraded") == 2
 
 
 def test_records_wait_while_their_service_is_down(installed: Installed) -> None:
     workload = installed.kubectl(
-        "-n", SYSTEM, "get", "deployment,statefulset", "-o", "name",
-        "-l", "app.kubernetes.io/component=record-service",
-    ).strip()  # fmt: skip
+        "-n", SYSTEM, "get", "deployment,statefulset", "-o", "name", *OF_THE_RECORDS
+    ).strip()
     installed.kubectl("-n", SYSTEM, "scale", workload, "--replicas=0")
+    installed.wait(
+        lambda: not installed.get("pods", "-n", SYSTEM, *OF_THE_RECORDS)["items"],
+        "the record service to end, which answers until then",
+    )
     installed.submit(shell_job("owed", "echo hello"))
     assert installed.finished("owed")[0] == "Complete"
     assert installed.job("owed")["status"]["recordState"] == "Pending"
     installed.kubectl("-n", SYSTEM, "scale", workload, "--replicas=1")
     installed.wait(
-        lambda: installed.job("owed")["status"].get("recordState") == "Stored", "the record", 180
+        lambda: installed.job("owed")["status"].get("recordState") == "Stored", "the record"
     )
 
 
 def test_a_drain_is_a_disruption_and_spends_no_try(installed: Installed) -> None:
+    # An eviction waits for nobody: the logs are read while the trainers end.
     script = (
-        'echo attempt $TRAININGJOB_ATTEMPT; trap "exit 143" TERM; '
+        'echo attempt $TRAININGJOB_ATTEMPT; trap "sleep 5; exit 143" TERM; '
         'if [ "$TRAININGJOB_ATTEMPT" = 0 ]; then while :; do sleep 0.2; done; fi'
     )
-    installed.submit(shell_job("drained", script, nodes=2, backoffLimit=0))
+    grace = {"terminationGracePeriodSeconds": 30}
+    installed.submit(shell_job("drained", script, nodes=2, pod=grace, backoffLimit=0))
     installed.running("drained")
     selector = "--pod-selector=trainingjob.dev/job-name=drained"
-    installed.kubectl("drain", NODE, selector, "--force", "--timeout=60s")
+    installed.kubectl("drain", NODE, selector, "--force", "--timeout=180s")
     installed.kubectl("uncordon", NODE)
     assert installed.finished("drained")[0] == "Complete"
     assert attempts(installed, "drained") == 4
@@ -84,9 +93,9 @@ def test_a_namespace_goes_with_a_job_that_runs_in_it(installed: Installed) -> No
     job["metadata"]["namespace"] = "leaving"
     installed.submit(job)
     installed.kubectl(
-        "wait", "-n", "leaving", "tj/leaves", "--for=condition=PodsReady", "--timeout=60s"
+        "wait", "-n", "leaving", "tj/leaves", "--for=condition=PodsReady", "--timeout=180s"
     )
-    installed.kubectl("delete", "namespace", "leaving", "--timeout=90s")
+    installed.kubectl("delete", "namespace", "leaving", "--timeout=180s")
 
 
 def test_a_dead_kubelet_holds_a_job_and_loses_nothing(installed: Installed) -> None:
