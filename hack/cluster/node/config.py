@@ -9,8 +9,8 @@ from hack.cluster.node.containerd import Containerd
 
 NODE: Final = "node1"
 DNS_USER: Final = "trainingjob:coredns"
-DNS_READY: Final = "127.0.0.1:19154"
-"""Where CoreDNS says that it knows the cluster's names."""
+DNS_READY: Final = "127.0.0.1:11154"
+"""Where CoreDNS says that it knows the cluster's names. `hack.ports` gives out none as low as this."""
 
 _ADDRESS: Final = str(ADDRESS.ip)
 _RBAC: Final = "rbac.authorization.k8s.io"

@@ -31,7 +31,11 @@ def remove_remains(state: Path) -> None:
             raise NodeError(f"processes of an earlier node do not end: {pids}")
         time.sleep(0.1)
     for mount in sorted(_mounts(state), reverse=True):
-        run("umount", "--lazy", mount)
+        try:
+            run("umount", "--lazy", mount)
+        except NodeError:
+            if mount in _mounts(state):  # else it has gone with another one, or with its process
+                raise
     remove_bridge(state)
     for folder in sorted(_CGROUPS.glob("**/kubepods*/**/"), reverse=True):
         with contextlib.suppress(OSError):  # somebody else's, who lives in it
