@@ -27,6 +27,11 @@ ALL_RANKS = (
     "while [ ! -e {flag}1 ]; do sleep 0.02; done; say 8 10; "
     "while [ ! -e {flag}2 ]; do sleep 0.02; done; say 11 12; exec sleep 1000"
 )
+ATTEMPTS = (
+    "rank=${HOSTNAME##*-}; echo attempt $TRAININGJOB_ATTEMPT rank $rank; "
+    "while [ ! -e {flag}$TRAININGJOB_ATTEMPT ]; do sleep 0.02; done; "
+    "[ $TRAININGJOB_ATTEMPT = 2 ]"
+)
 LINES = 400_000
 KEPT = 100_000
 
@@ -138,6 +143,31 @@ def test_the_merged_logs_of_ranks_go_on_after_a_break_and_keep_what_was_there(
         laptop.console.start()
         expect_ranks(page, 12)
         assert page.locator(".line .gap").count() == 0
+
+
+def expect_sorted(page: Page, lines: list[str]) -> None:
+    """Wait for these lines, in any order."""
+    wait_in(page, lambda: sorted(lines_of(page)) == lines)
+
+
+def test_the_merged_logs_of_ranks_go_on_with_the_pods_of_each_attempt_that_follows(
+    tab: Tab, laptop: Laptop, tmp_path: Path
+) -> None:
+    """All pods are replaced, twice; in between the page comes back to those that replaced the first ones."""
+    flag = tmp_path / "flag"
+    job = laptop.apply(ATTEMPTS.replace("{flag}", str(flag)), prefix="again", nodes=2)
+    laptop.wait_for(job["metadata"]["name"], "Running")
+    wire = Wire(tab.page)
+    page = open_log(tab, job, "source=merged")
+    written: list[str] = []
+    for attempt in range(3):
+        written += [f"attempt {attempt} rank {rank}" for rank in range(2)]
+        expect_sorted(page, written)
+        if attempt == 1:
+            wire.sockets[-1].close()
+        Path(f"{flag}{attempt}").touch()
+    expect(page.get_by_text("Archived", exact=True)).to_be_visible()
+    expect_sorted(page, written)
 
 
 def test_a_link_into_a_live_log_says_where_it_is_in_an_archive_that_lost_the_beginning(

@@ -19,7 +19,7 @@ _MAX_LINE: Final = 16_384
 _POD: Final = 8
 """Characters of a pod's uid that tell it from those that had its rank before."""
 
-_PLACE: Final = re.compile(r"([0-9]{1,5}):([0-9a-z-]{1,8}):([0-9]{1,15})")
+_PLACE: Final = re.compile(r"([0-9]{1,5}):([0-9]{1,9}):([0-9a-z-]{1,8}):([0-9]{1,15})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +27,34 @@ class RankPlace:
     """A place in the log of a rank.
 
     Attributes:
+        attempt: of the pod.
         pod: the beginning of the pod's uid.
         offset: in the log.
     """
 
     rank: int
+    attempt: int
     pod: str
     offset: int
 
+    @classmethod
+    def in_log(cls, log: PodLog, offset: int) -> "RankPlace":
+        """Return the place at an offset of a log."""
+        return cls(log.rank, log.attempt, log.uid[:_POD], offset)
+
     def is_in(self, log: PodLog) -> bool:
-        """Return True if it is in this log, and not in that of an earlier pod of the rank."""
-        return (self.rank, self.pod) == (log.rank, log.uid[:_POD])
+        """Return True if it is in this log, and not in that of another pod of the rank."""
+        return self == RankPlace.in_log(log, self.offset)
+
+    def __str__(self) -> str:
+        """Return it as a page hands it in."""
+        return f"{self.rank}:{self.attempt}:{self.pod}:{self.offset}"
 
 
 def read_places(texts: Iterable[str]) -> dict[int, RankPlace]:
     """Return the places that a page hands in, by rank; what is none is left out."""
     matches = (_PLACE.fullmatch(text) for text in texts)
-    found = (RankPlace(int(m[1]), m[2], int(m[3])) for m in matches if m is not None)
+    found = (RankPlace(int(m[1]), int(m[2]), m[3], int(m[4])) for m in matches if m is not None)
     return {place.rank: place for place in found}
 
 
@@ -54,9 +65,9 @@ class Merged:
         self._ring: Final = ring
         self._position = offset
 
-    def of(self, log: PodLog, offset: int) -> "RankLines":
-        """Return a reader for the log of one rank, from an offset in it on."""
-        return RankLines(self, log, offset)
+    def of(self, log: PodLog) -> "RankLines":
+        """Return a reader for the log of one rank."""
+        return RankLines(self, log)
 
     @property
     def has_room(self) -> bool:
@@ -77,12 +88,12 @@ class Merged:
 class RankLines:
     """Makes whole lines of the pieces of one log; one that is longer than 16 KiB is broken."""
 
-    def __init__(self, merged: Merged, log: PodLog, offset: int) -> None:
+    def __init__(self, merged: Merged, log: PodLog) -> None:
         self._merged: Final = merged
         self._prefix: Final = prefix_of(log.rank)
-        self._place: Final = f"{log.rank}:{log.uid[:_POD]}:"
+        self._log: Final = log
         self._rest = b""
-        self._following = offset
+        self._following = 0  # the offset of what comes next; not known before the first piece
 
     @property
     def has_room(self) -> bool:
@@ -112,4 +123,4 @@ class RankLines:
     def _pass_on(self, lines: bytes) -> None:
         self._rest = b""
         marked = b"".join(self._prefix + line + b"\n" for line in lines[:-1].split(b"\n"))
-        self._merged.put(marked, f"{self._place}{self._following}")
+        self._merged.put(marked, str(RankPlace.in_log(self._log, self._following)))

@@ -2,58 +2,28 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.gate import Gate
-from trainingjob_console.errors import BusyError, ForbiddenError, NotFoundError, RequestError
+from trainingjob_console.errors import ForbiddenError, NotFoundError, RequestError
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.kube.client import Kube
+from trainingjob_console.logs.all_ranks import AllRanks
 from trainingjob_console.logs.archive import Archive, Body, archive_name
 from trainingjob_console.logs.archive_reader import ArchiveReader
-from trainingjob_console.logs.files import file_of
 from trainingjob_console.logs.first_errors import FirstErrors
-from trainingjob_console.logs.follower import Follower, Reader, Seat
 from trainingjob_console.logs.followers import Followers
-from trainingjob_console.logs.merged import Merged, RankPlace, read_places
-from trainingjob_console.logs.pieces import incomplete, pieces_of
-from trainingjob_console.logs.pods import MAIN, PodLog, logs_of_job
+from trainingjob_console.logs.merged import Merged, read_places
+from trainingjob_console.logs.one_log import OneLog, RotatedError
+from trainingjob_console.logs.pods import PodLog, logs_of_job
 from trainingjob_console.logs.reading import LiveReader
 from trainingjob_console.logs.sources import Place, SourceId, of_body, of_pod, read_source
 from trainingjob_console.sockets.log_ring import LogRing
 
-_ROOM_S: Final = 0.05
-_MAX_CATCH_UPS: Final = 3
 _REFUSED: Final = (401, 403)
 _ROTATED: Final = "rotated"
 """The end for a reader whose place is one of an older file: it has to read the log's end again."""
-
-_MAX_MERGED: Final = 64
-"""Ranks whose live logs one page follows merged."""
-
-
-_MERGED_AT_ONCE: Final = 4
-"""Of their logs, those that are read up to where they are followed, when a page comes back."""
-
-
-class _Behind(Reader, Protocol):
-    """A reader that may have to be told of a part that is not there to be sent."""
-
-    def skip(self, start: int, end: int, /) -> None:
-        """Say so."""
-        ...
-
-
-class _RotatedError(Exception):
-    """The place from which to read on is one of an older file than the node's.
-
-    Attributes:
-        file: the node's; empty: it is not known.
-    """
-
-    def __init__(self, file: str = "") -> None:
-        super().__init__(file)
-        self.file = file
 
 
 class LogRoom:
@@ -94,6 +64,7 @@ class LogRoom:
         self.live: Final = live or LiveReader(kube)
         self.followers: Final = Followers(kube)
         self.errors: Final = FirstErrors()
+        self._one_log: Final = OneLog(kube, self.live, self.followers)
 
     async def place(self, caller: Caller, uid: str) -> Place:
         """Return the job whose logs a user may read.
@@ -121,8 +92,7 @@ class LogRoom:
 
     async def sources(self, place: Place) -> list[dict[str, Any]]:
         """Return the logs that there are: live ones, then archived ones, the newest first."""
-        token = place.caller.token
-        pods = await logs_of_job(self._kube, token, place.namespace, place.uid)
+        pods = await self._pod_logs(place)
 
         def look(archive: Archive) -> list[dict[str, Any]]:
             newest: dict[tuple[int, int, str], Body] = {
@@ -146,11 +116,14 @@ class LogRoom:
 
     async def pod_log(self, place: Place, source: SourceId) -> PodLog:
         """Return the live log of a source. Raises NotFoundError."""
-        for log in await logs_of_job(self._kube, place.caller.token, place.namespace, place.uid):
+        for log in await self._pod_logs(place):
             called = SourceId("live", log.rank, log.called, log.attempt)
             if called == source:
                 return log
         raise NotFoundError("the pod is gone: look whether its log was archived")
+
+    async def _pod_logs(self, place: Place) -> list[PodLog]:
+        return await logs_of_job(self._kube, place.caller.token, place.namespace, place.uid)
 
     # --- following --------------------------------------------------------------------------------
 
@@ -184,12 +157,21 @@ class LogRoom:
             return "archived"
         if wanted.kind == "live":
             log = await self.pod_log(place, wanted)
-            following = self._follow_one(place, log, offset, ring, asyncio.Semaphore(), file=file)
+            following = self._one_log.follow(
+                caller, log, offset, ring, asyncio.Semaphore(), file=file
+            )
         else:
-            following = self._follow_all(place, Merged(ring, offset), read_places(places))
+            following = AllRanks(
+                place,
+                Merged(ring, offset),
+                read_places(places),
+                index=self._index,
+                pod_logs=self._pod_logs,
+                one_log=self._one_log,
+            ).follow()
         try:
             return await self._while_allowed(place, following)
-        except _RotatedError:
+        except RotatedError:
             return _ROTATED
 
     async def _while_allowed(self, place: Place, work: Coroutine[Any, Any, str]) -> str:
@@ -215,160 +197,3 @@ class LogRoom:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-    async def _follow_one(
-        self,
-        place: Place,
-        log: PodLog,
-        offset: int,
-        reader: _Behind,
-        turns: asyncio.Semaphore,
-        *,
-        file: str = "",
-    ) -> str:
-        """Follow one log from an offset on, up to which it is read when it is its turn.
-
-        Raises:
-            RequestError: it cannot be followed.
-            _RotatedError: the offset is one of an older file.
-        """
-        while True:
-            seat = self._enter(log, place.caller)
-            try:
-                async with turns:
-                    again = await self._catch_up(seat, log, offset, reader, file)
-                if again is None:
-                    return await seat.end()
-                offset = again
-            finally:
-                self.followers.leave(seat)
-
-    def _enter(self, log: PodLog, caller: Caller) -> Seat:
-        return self.followers.enter(
-            log, caller, lambda: BusyError("too many logs are followed: try again later")
-        )
-
-    async def _catch_up(
-        self, seat: Seat, log: PodLog, offset: int, ring: _Behind, file: str
-    ) -> int | None:
-        """Bring a reader to where the follower is, as fast as it reads and no faster.
-
-        None: it follows by now. Else the follower was replaced, as the node had begun a new file: the
-        offset from which to go on with another.
-
-        Raises:
-            _RotatedError: the reader has a place of an older file.
-        """
-        follower = seat.follower
-        for _ in range(_MAX_CATCH_UPS):
-            is_new = follower.position < offset or follower.position == 0
-            if not is_new and _has_file(follower, file) and follower.attach(seat, ring, offset):
-                return None
-            if log.begun:
-                was_at = follower.window_start
-                try:
-                    offset, length = await self._read_on(log, seat.caller, offset, ring, file)
-                except _RotatedError as error:
-                    if not _has_file(follower, error.file):
-                        self.followers.replace(follower)
-                    raise
-                is_other = length < was_at or not _has_file(follower, file)
-                if is_other:
-                    self.followers.replace(follower)
-                if length < offset:
-                    raise _RotatedError
-                if is_other:
-                    return offset
-            if follower.attach(seat, ring, offset):
-                return None
-        ring.skip(offset, follower.window_start)
-        follower.attach(seat, ring, follower.window_start)
-        return None
-
-    async def _read_on(
-        self, log: PodLog, caller: Caller, offset: int, ring: Reader, file: str
-    ) -> tuple[int, int]:
-        """Send what the node's file has from an offset on; returns up to where, and its length.
-
-        Raises:
-            _RotatedError: it is another file than this.
-        """
-        position, rest, is_sure = 0, b"", not file
-        async with self.live.passed_on(log, caller) as parts:
-            async for part in parts:
-                if not is_sure:
-                    # Of an answer that has begun: it is of this file, or of one before it.
-                    await self._check_file(log, caller, file)
-                    is_sure = True
-                start, position = position, position + len(part)
-                if position <= offset:
-                    continue
-                data = rest + part[max(offset - start, 0) :]
-                kept = incomplete(data)
-                data, rest = data[: len(data) - kept], data[len(data) - kept :]
-                for piece in pieces_of(offset, data):
-                    while not ring.has_room:  # noqa: ASYNC110 - the queue wakes its writer only
-                        await asyncio.sleep(_ROOM_S)
-                    ring.put(piece)
-                    offset = piece.following
-        return offset, position
-
-    async def _check_file(self, log: PodLog, caller: Caller, file: str) -> None:
-        """Return if the node still has this file. Raises _RotatedError."""
-        now = await file_of(self._kube, caller.token, log)
-        if now != file:
-            raise _RotatedError(now)
-
-    async def _follow_all(self, place: Place, merged: Merged, places: dict[int, RankPlace]) -> str:
-        """Follow all ranks, each line with its rank, from their places on; without any, from now on.
-
-        Raises:
-            RequestError: one of them cannot be followed.
-            _RotatedError: the node has begun a new file of one that has a place.
-        """
-        pods = await logs_of_job(self._kube, place.caller.token, place.namespace, place.uid)
-        logs = list({log.rank: log for log in pods if log.called == MAIN}.values())
-        if len(logs) > _MAX_MERGED:
-            raise BusyError(f"more than {_MAX_MERGED} ranks: choose one")
-        turns = asyncio.Semaphore(_MERGED_AT_ONCE)
-        tasks: list[asyncio.Task[None]] = []
-        for log in logs:
-            known = places.get(log.rank)
-            begun = 0 if places else None  # a page that comes back has nothing of a new pod
-            if known is not None and known.is_in(log):
-                begun = known.offset
-            tasks.append(asyncio.create_task(self._follow_rank(place, log, begun, merged, turns)))
-        try:
-            await asyncio.gather(*tasks)
-            return "finished"
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _follow_rank(
-        self,
-        place: Place,
-        log: PodLog,
-        offset: int | None,
-        merged: Merged,
-        turns: asyncio.Semaphore,
-    ) -> None:
-        """Follow one of several logs from an offset on; None: from what is kept for late readers."""
-        if offset is not None:
-            mouth = merged.of(log, offset)
-            await self._follow_one(place, log, offset, mouth, turns)
-        else:
-            seat = self._enter(log, place.caller)
-            try:
-                mouth = merged.of(log, seat.follower.window_start)
-                seat.follower.attach(seat, mouth, seat.follower.window_start)
-                await seat.end()
-            finally:
-                self.followers.leave(seat)
-        mouth.close()
-
-
-def _has_file(follower: Follower, file: str) -> bool:
-    """Return False if the follower's places are known to be those of another file."""
-    return not file or not follower.file or follower.file == file

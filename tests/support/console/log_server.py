@@ -48,6 +48,7 @@ class PlayedLog:
         begun: the container has.
         ended: it writes no more.
         gone: the pod is.
+        gone_when_read: it is, from the first time that the log is asked for.
     """
 
     rank: int
@@ -57,6 +58,7 @@ class PlayedLog:
     begun: bool = True
     ended: bool = False
     gone: bool = False
+    gone_when_read: bool = False
 
 
 class LogServer:
@@ -65,6 +67,7 @@ class LogServer:
     Attributes:
         account: of the console there.
         kube: asks the server.
+        index: of the console, which has the job.
         gate: the real rules for rights.
         room: the logs.
         uid: of the job, whose pods are `pod-0` and so on.
@@ -75,6 +78,8 @@ class LogServer:
         asked: how often a log was asked for, followed or not, by token; not for its beginning alone.
         answers: set while the owners of tokens are told.
         failing: nobody can tell who has which right (500).
+        listing: the pods can be listed; else that fails (500).
+        lists: how often they were asked for.
         opened: how often a log was opened to be followed, by token.
         following: how often it is now, likewise.
     """
@@ -86,6 +91,8 @@ class LogServer:
 
     def __init__(self, ranks: int) -> None:
         self.uid = str(uuid4())
+        self.index = JobIndex(max_jobs=10, epoch="e")
+        self._ranks = ranks
         self.logs = [PlayedLog(rank) for rank in range(ranks)]
         self.refused: set[str] = set()
         self.unknown: set[str] = set()
@@ -93,6 +100,8 @@ class LogServer:
         self.answers = asyncio.Event()
         self.answers.set()
         self.failing = False
+        self.listing = True
+        self.lists = 0
         self.opened: Counter[str] = Counter()
         self.following: Counter[str] = Counter()
         self.silent = False
@@ -112,6 +121,20 @@ class LogServer:
         for line in text.encode().splitlines(keepends=True):
             log.lines.append(((_BEGAN + len(log.lines)) * 10**9, line))
         await self._tell()
+
+    def job_is(self, attempt: int = 0, *, is_over: bool = False, ready: int = 0) -> None:
+        """Let the console see this status of the job."""
+        ended = {"completionTime": "2026-01-01T01:00:00Z"} if is_over else {}
+        created = {"creationTimestamp": "2026-01-01T00:00:00Z"}
+        job = summarize(
+            {
+                "metadata": {"uid": self.uid, "name": "job", "namespace": "ml", **created},
+                "spec": {"numNodes": self._ranks},
+                "status": {"attempt": attempt, "ready": ready, **ended},
+            }
+        )
+        assert job is not None
+        self.index.put(job)
 
     def rotate(self, number: int = 0) -> None:
         """Begin a new file, as a node does with a long log: one who follows is sent what it gets, too."""
@@ -170,6 +193,9 @@ class LogServer:
 
     async def pods(self, request: web.Request) -> web.Response:
         self.token(request)
+        self.lists += 1
+        if not self.listing:
+            raise web.HTTPInternalServerError(text='{"message": "try again"}')
         items = [self.pod(number) for number, log in enumerate(self.logs) if not log.gone]
         return web.json_response({"items": items})
 
@@ -207,6 +233,9 @@ class LogServer:
 
     async def _send_log(self, request: web.Request, token: str) -> web.StreamResponse:
         query, log = request.query, self.logs[int(request.match_info["number"])]
+        log.gone = log.gone or log.gone_when_read
+        if log.gone:
+            raise web.HTTPNotFound(text='{"message": "not found"}')
         if most := int(query.get("limitBytes", 0)):  # a question about the file, and no reading
             lines = (
                 f"{_shown(moment)} ".encode() + line for moment, line in log.lines[log.first :]
@@ -272,19 +301,8 @@ async def log_server(
         room: arguments for the log room.
     """
     played = LogServer(ranks)
-    server, index = TestServer(played.app), JobIndex(max_jobs=10, epoch="e")
-    job = summarize(
-        {
-            "metadata": {
-                "uid": played.uid,
-                "name": "job",
-                "namespace": "ml",
-                "creationTimestamp": "2026-01-01T00:00:00Z",
-            }
-        }
-    )
-    assert job is not None
-    index.put(job)
+    server, index = TestServer(played.app), played.index
+    played.job_is()
 
     async def no_past(_: str, __: str) -> str:
         return ""

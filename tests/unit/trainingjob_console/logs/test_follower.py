@@ -160,6 +160,7 @@ async def test_all_ranks_are_followed_as_one_until_the_right_is_gone(server: Log
     await server.write("c\n", 0)
     await other.has("[rank 0] a\n[rank 1] b\n[rank 0] c\n")
     await server.end()
+    server.job_is(is_over=True)
     assert await other.task == "finished"
 
 

@@ -67,7 +67,7 @@ def write(mouth: RankLines, log: bytes, offset: int = 0) -> None:
 def test_no_line_is_lost_or_mixed_with_another(parts: list[tuple[int, str]]) -> None:
     ring = LogRing(2**20, 10_000, Budget(2**20))
     merged = Merged(ring)
-    mouths = [merged.of(log_of(rank), 0) for rank in range(RANKS)]
+    mouths = [merged.of(log_of(rank)) for rank in range(RANKS)]
     logs = [b""] * RANKS
     for rank, text in parts:
         offset = len(logs[rank])
@@ -96,7 +96,7 @@ def test_who_comes_back_with_the_places_of_the_ranks_gets_the_rest_and_nothing_t
 ) -> None:
     ring = LogRing(2**24, 100_000, Budget(2**24))
     merged = Merged(ring)
-    mouths = [merged.of(log_of(rank), 0) for rank in range(RANKS)]
+    mouths = [merged.of(log_of(rank)) for rank in range(RANKS)]
     logs = [b""] * RANKS
     for rank, words in parts:
         offset = len(logs[rank])
@@ -111,7 +111,7 @@ def test_who_comes_back_with_the_places_of_the_ranks_gets_the_rest_and_nothing_t
         place = places.get(rank)
         assert place is None or place.is_in(log_of(rank))
         offset = place.offset if place is not None else 0
-        mouth = again.of(log_of(rank), offset)
+        mouth = again.of(log_of(rank))
         write(mouth, log, offset)
         mouth.close()
     text = first + text_of(pieces_in(ring), len(first.encode()))
@@ -126,14 +126,26 @@ def test_who_comes_back_with_the_places_of_the_ranks_gets_the_rest_and_nothing_t
 
 @pytest.mark.parametrize(
     "text",
-    ["", "0", "0:a", "0:a:", "0:a:-1", "x:a:1", "0:a:1:2", "0:A:1", "\u0660:a:1", "0:a:1\n"],
+    [
+        "",
+        "0",
+        "0:0:a",
+        "0:0:a:",
+        "0:0:a:-1",
+        "x:0:a:1",
+        "0:a:a:1",
+        "0:0:a:1:2",
+        "0:0:A:1",
+        "\u0660:0:a:1",
+        "0:0:a:1\n",
+    ],
 )
 def test_what_is_no_place_is_left_out(text: str) -> None:
-    assert read_places([text, "1:5f0c2d7e:7"]).keys() == {1}
+    assert read_places([text, "1:0:5f0c2d7e:7"]).keys() == {1}
 
 
 def test_a_place_is_of_one_pod() -> None:
-    place = read_places([f"1:{UID[:8]}:7"])[1]
+    place = read_places([f"1:0:{UID[:8]}:7"])[1]
     assert place.offset == 7
     assert place.is_in(log_of(1))
     assert not place.is_in(log_of(2))
@@ -142,7 +154,7 @@ def test_a_place_is_of_one_pod() -> None:
 
 def test_a_line_without_an_end_is_broken_and_not_kept_for_ever() -> None:
     ring = LogRing(2**20, 10_000, Budget(2**20))
-    mouth = Merged(ring).of(log_of(0), 0)
+    mouth = Merged(ring).of(log_of(0))
     write(mouth, b"y" * 100_000)
     mouth.close()
     lines = text_of(pieces_in(ring)).split("\n")[:-1]
@@ -153,7 +165,7 @@ def test_a_line_without_an_end_is_broken_and_not_kept_for_ever() -> None:
 def test_there_is_room_for_all_ranks_or_for_none() -> None:
     ring = LogRing(1000, 10, Budget(2**20))
     merged = Merged(ring)
-    one, other = merged.of(log_of(0), 0), merged.of(log_of(1), 0)
+    one, other = merged.of(log_of(0)), merged.of(log_of(1))
     assert one.has_room
     assert other.has_room
     write(one, b"x\n" * 8)

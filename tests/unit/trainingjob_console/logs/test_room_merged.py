@@ -74,7 +74,7 @@ async def test_of_a_rank_whose_pod_is_a_new_one_it_is_sent_all(server: LogServer
     await write(server, 1, 12)
     await asyncio.gather(has(page, 1, 12), has(other, 1, 12))
     await page.close()
-    places = [f"0:{'0' * 8}:99", page.places["1"]]
+    places = [f"0:0:{'0' * 8}:99", page.places["1"]]
     again = back(server, page, places)
     async with asyncio.timeout(20):
         while numbers(again)[0][-1:] != [12]:

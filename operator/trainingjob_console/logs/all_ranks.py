@@ -1,0 +1,219 @@
+"""The live logs of all ranks of a job as one, those of pods that come later, too, until the job is over.
+
+The console's own account may not watch pods, so they are listed with the token of the page's user: when
+the status of the job changes and, more and more seldom, in between, as long as ranks of its attempt lack.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from trainingjob_console.errors import BusyError, RequestError
+from trainingjob_console.jobs.index import Change, JobIndex
+from trainingjob_console.jobs.summary import Summary
+from trainingjob_console.logs.merged import Merged, RankPlace
+from trainingjob_console.logs.one_log import OneLog
+from trainingjob_console.logs.pods import MAIN, PodLog
+from trainingjob_console.logs.sources import Place
+
+MAX_MERGED: Final = 64
+"""Ranks whose live logs one page follows merged."""
+
+_AT_ONCE: Final = 4
+"""Of their logs, those that are read up to where they are followed, when a page comes back."""
+
+_APART_S: Final = 0.3
+"""Between two lists of pods: a job's status changes often while its ranks start."""
+
+_LOOK_S: Final = (1.0, 15.0)
+"""Between two lists while the status does not change: at first, and at last."""
+
+_REFUSED: Final = (401, 403)
+_NOT_FOUND: Final = 404
+
+
+class AllRanks:
+    """Follows all ranks of one job for one page.
+
+    Of each rank one log is followed at a time: what an attempt wrote comes before the next one's.
+
+    Bound: `MAX_MERGED` ranks, of each the place that was reached and one log.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        merged: Merged,
+        places: Mapping[int, RankPlace],
+        *,
+        index: JobIndex,
+        pod_logs: Callable[[Place], Awaitable[list[PodLog]]],
+        one_log: OneLog,
+    ) -> None:
+        """Follow nothing yet.
+
+        Args:
+            place: the job, and who reads.
+            merged: takes the lines.
+            places: by rank, up to which the page has the logs; empty: it has none yet.
+            index: the jobs that live.
+            pod_logs: lists the logs of a job's pods, of each rank the oldest attempt first.
+            one_log: follows one of them.
+        """
+        self._place: Final = place
+        self._merged: Final = merged
+        self._index: Final = index
+        self._pod_logs: Final = pod_logs
+        self._one_log: Final = one_log
+        self._reached: Final = dict(places)
+        self._begun: Final[
+            dict[int, str]
+        ] = {}  # by rank, the uid of the pod whose log was begun last
+        self._tasks: Final[dict[int, asyncio.Task[None]]] = {}  # by rank
+        self._turns: Final = asyncio.Semaphore(_AT_ONCE)
+        self._changed: Final = asyncio.Event()
+        self._was_listed = False
+        self._some_wait = False  # for the end of an earlier log of their rank
+
+    async def follow(self) -> str:
+        """Follow until the job is over and its logs have ended, and return the reason for the end.
+
+        Raises:
+            RequestError: a log cannot be followed, or the pods cannot be listed in this user's name.
+            RotatedError: the node has begun a new file of a log that has a place.
+        """
+        try:
+            with self._listening():
+                await self._follow_until_over()
+            await asyncio.gather(*self._tasks.values())
+            return "finished"
+        finally:
+            tasks = list(self._tasks.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow_until_over(self) -> None:
+        """Begin each log that comes, until none can come any more."""
+        pause = _LOOK_S[0]
+        while True:
+            self._changed.clear()
+            job = self._index.get(self._place.uid)
+            is_over = job is None or job.is_finished
+            if not self._was_listed or is_over or self._lacks_ranks_of(job) or self._some_wait:
+                # A pod of a job that is over is in the list that is made after its end.
+                is_listed = await self._begin_next()
+                if is_listed and is_over and not self._some_wait:
+                    return
+            if is_over or self._lacks_ranks_of(job):
+                await asyncio.sleep(_APART_S)
+                waits = pause * random.uniform(0.75, 1.25)  # noqa: S311 - not a secret
+                is_news = await self._news(waits)
+                pause = _LOOK_S[0] if is_news else min(2 * pause, _LOOK_S[1])
+            else:
+                await self._news(None)
+
+    def _lacks_ranks_of(self, job: Summary | None) -> bool:
+        """Return True if a rank of the job's attempt has no log here yet."""
+        if job is None:
+            return False
+        *_, wanted = job.ranks
+        return sum(each.attempt >= job.attempt for each in self._reached.values()) < wanted
+
+    async def _begin_next(self) -> bool:
+        """List the pods, and begin each log whose turn it is. False: they cannot be listed now.
+
+        Raises:
+            RequestError: they may not be listed, or were never; or there are too many ranks.
+        """
+        try:
+            logs = await self._pod_logs(self._place)
+        except RequestError as error:
+            if not self._was_listed or error.status in _REFUSED:
+                raise
+            return False
+        if len({log.rank for log in logs}) > MAX_MERGED:
+            raise BusyError(f"more than {MAX_MERGED} ranks: choose one")
+        logs = [log for log in logs if log.called == MAIN and log.begun]
+        is_new_page = not self._was_listed and not self._reached
+        if is_new_page:
+            logs = list({log.rank: log for log in logs}.values())  # the newest of each
+        self._was_listed, self._some_wait = True, False
+        for log in logs:
+            if not self._is_next(log):
+                continue
+            if log.rank in self._tasks:
+                self._some_wait = True
+            else:
+                self._begin(log, is_late=is_new_page)
+        return True
+
+    def _is_next(self, log: PodLog) -> bool:
+        reached = self._reached.get(log.rank)
+        if reached is None or reached.attempt < log.attempt:
+            return True
+        return reached.attempt == log.attempt and self._begun.get(log.rank) != log.uid
+
+    def _begin(self, log: PodLog, *, is_late: bool) -> None:
+        """Follow a log from where the page has it up to.
+
+        Args:
+            log: which.
+            is_late: the page wants none of what was written before it came.
+        """
+        reached = self._reached.get(log.rank)
+        offset = reached.offset if reached is not None and reached.is_in(log) else 0
+        self._reached[log.rank] = RankPlace.in_log(log, offset)
+        self._begun[log.rank] = log.uid
+        following = self._follow_rank(log, None if is_late else offset)
+        self._tasks[log.rank] = asyncio.create_task(following)
+
+    async def _follow_rank(self, log: PodLog, offset: int | None) -> None:
+        """Follow a log to its end, from an offset on; None: from what is kept for late readers."""
+        lines, caller = self._merged.of(log), self._place.caller
+        try:
+            if offset is None:
+                await self._one_log.follow_late(caller, log, lines)
+            else:
+                await self._one_log.follow(caller, log, offset, lines, self._turns)
+        except RequestError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            # Its pod has gone since it was listed: the log is archived, or is no more.
+        lines.close()
+
+    async def _news(self, seconds: float | None) -> bool:
+        """Wait until the job changes or a log ends. False: neither came within this time; None: no limit.
+
+        Raises:
+            RequestError: a log cannot be followed.
+            RotatedError: the node has begun a new file of a log that has a place.
+        """
+        change = asyncio.create_task(self._changed.wait())
+        try:
+            done, _ = await asyncio.wait(
+                [change, *self._tasks.values()],
+                timeout=seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            change.cancel()
+        for rank in [rank for rank, task in self._tasks.items() if task.done()]:
+            self._tasks.pop(rank).result()
+        return bool(done)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Note each change of the job."""
+
+        def note(change: Change) -> None:
+            if change.uid == self._place.uid:
+                self._changed.set()
+
+        leave = self._index.listen(note)
+        try:
+            yield
+        finally:
+            leave()

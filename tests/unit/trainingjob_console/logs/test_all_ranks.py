@@ -1,0 +1,201 @@
+"""A page that shows all ranks merged is sent what each pod of the job writes, once, until the job is over."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.console.log_page import Page
+from tests.support.console.log_server import LogServer, PlayedLog, log_server, user
+
+RANKS = 2
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[LogServer]:
+    """A job of which no pod is there yet."""
+    async with log_server(tmp_path, ranks=RANKS) as found:
+        found.logs.clear()
+        yield found
+
+
+async def start(server: LogServer, rank: int, attempt: int = 0) -> None:
+    """A pod comes, and writes a line."""
+    server.logs.append(PlayedLog(rank, attempt))
+    await server.write(f"of attempt {attempt}\n", len(server.logs) - 1)
+
+
+def line(rank: int, attempt: int = 0) -> str:
+    return f"[rank {rank}] of attempt {attempt}"
+
+
+async def has(page: Page, *lines: str) -> None:
+    """Wait until it was sent so many lines: these, in the order of each rank."""
+    async with asyncio.timeout(20):
+        while len(page.read().splitlines()) < len(lines):
+            assert not page.task.done(), page.task
+            await asyncio.sleep(0.005)
+    assert sorted(page.text.splitlines()) == sorted(lines)
+
+
+def back(server: LogServer, page: Page) -> Page:
+    """The same page, after a break."""
+    return Page(
+        server, page.caller, "merged", offset=page.following, places=list(page.places.values())
+    )
+
+
+async def test_it_waits_for_pods_of_ranks_that_come_later(server: LogServer) -> None:
+    page = Page(server, user("anna"), "merged")
+    await start(server, 1)
+    await has(page, line(1))
+    server.logs.append(PlayedLog(0, begun=False))
+    server.job_is(ready=1)
+    await server.write("early\n", 1)
+    server.logs[1].begun = True
+    await has(page, line(1), "[rank 0] early")
+    await page.close()
+
+
+async def test_it_goes_on_with_the_next_attempt_and_ends_with_the_job(server: LogServer) -> None:
+    for rank in range(RANKS):
+        await start(server, rank)
+    page = Page(server, user("anna"), "merged")
+    lines = [line(0), line(1)]
+    await has(page, *lines)
+    for attempt in (1, 2):
+        await server.end()
+        for log in server.logs:
+            log.gone = True
+        server.job_is(attempt)
+        for rank in range(RANKS):
+            await start(server, rank, attempt)
+        lines += [line(0, attempt), line(1, attempt)]
+        await has(page, *lines)
+        await page.close()
+        page, before = back(server, page), page
+        await server.write("more\n", len(server.logs) - 1)
+        lines = ["[rank 1] more"]
+        await has(page, *lines)
+        assert page.start == before.following
+    server.job_is(2, is_over=True)
+    await server.write("the end\n", len(server.logs) - 1)
+    await server.end()
+    assert await page.task == "finished"
+    await page.has("[rank 1] more\n[rank 1] the end\n")
+
+
+async def test_the_next_log_of_a_rank_comes_after_the_whole_of_the_one_before(
+    server: LogServer,
+) -> None:
+    for rank in range(RANKS):
+        await start(server, rank)
+    page = Page(server, user("anna"), "merged")
+    await has(page, line(0), line(1))
+    server.job_is(1)
+    await start(server, 1, 1)
+    await start(server, 0, 1)
+    lines = [line(0), line(1)]
+    for number, rank in ((0, 0), (1, 1)):
+        await server.write("late\n", number)
+        lines.append(f"[rank {rank}] late")
+    await has(page, *lines)
+    await server.end()
+    lines += [line(0, 1), line(1, 1)]
+    await has(page, *lines)
+    for rank in range(RANKS):
+        of_rank = [each for each in page.text.splitlines() if each.startswith(f"[rank {rank}]")]
+        assert of_rank == [line(rank), f"[rank {rank}] late", line(rank, 1)]
+    await page.close()
+
+
+async def test_a_page_that_comes_back_is_not_sent_a_pod_before_the_one_it_has(
+    server: LogServer,
+) -> None:
+    for attempt in (0, 1):
+        await start(server, 0, attempt)
+    await start(server, 1, 1)
+    server.job_is(1)
+    page = Page(server, user("anna"), "merged")
+    await has(page, line(0, 1), line(1, 1))
+    await page.close()
+    await server.room.followers.close()
+    again = back(server, page)
+    await server.write("more\n", 1)
+    await has(again, "[rank 0] more")
+    await again.close()
+
+
+async def test_a_pod_that_goes_before_its_log_is_read_ends_nothing(server: LogServer) -> None:
+    await start(server, 1)
+    page = Page(server, user("anna"), "merged")
+    await has(page, line(1))
+    server.logs.append(PlayedLog(0, gone_when_read=True))
+    server.job_is(ready=1)
+    async with asyncio.timeout(20):
+        while not server.logs[1].gone:
+            await asyncio.sleep(0.005)
+    server.job_is(1)
+    await start(server, 0, 1)
+    await has(page, line(1), line(0, 1))
+    await page.close()
+
+
+async def test_it_goes_on_when_pods_cannot_be_listed_for_a_while(server: LogServer) -> None:
+    await start(server, 1)
+    page = Page(server, user("anna"), "merged")
+    await has(page, line(1))
+    server.listing, lists = False, server.lists
+    await start(server, 0)
+    server.job_is(ready=1)
+    async with asyncio.timeout(20):
+        while server.lists == lists:
+            await asyncio.sleep(0.005)
+    server.listing = True
+    await has(page, line(0), line(1))
+    await page.close()
+
+
+async def test_it_ends_for_a_user_who_may_not_list_pods_any_more(server: LogServer) -> None:
+    page = Page(server, user("anna"), "merged")
+    await start(server, 1)
+    await has(page, line(1))
+    server.unknown.add("anna")
+    assert (await page.error()).status == 401
+
+
+async def test_pods_are_listed_once_while_all_ranks_of_the_attempt_are_followed(
+    server: LogServer,
+) -> None:
+    for rank in range(RANKS):
+        await start(server, rank)
+    page = Page(server, user("anna"), "merged")
+    lines = [line(0), line(1)]
+    await has(page, *lines)
+    for number in range(20):
+        server.job_is(ready=number % 2)
+        await server.write(f"{number}\n", number % RANKS)
+        lines.append(f"[rank {number % RANKS}] {number}")
+        await has(page, *lines)
+    assert server.lists == 1
+    await page.close()
+
+
+async def test_a_job_of_which_a_rank_never_came_ends_the_page(server: LogServer) -> None:
+    await start(server, 1)
+    page = Page(server, user("anna"), "merged")
+    await has(page, line(1))
+    server.job_is(is_over=True)
+    await server.end()
+    assert await page.task == "finished"
+
+
+async def test_a_job_that_is_deleted_ends_it(server: LogServer) -> None:
+    page = Page(server, user("anna"), "merged")
+    await start(server, 1)
+    await has(page, line(1))
+    server.logs[0].gone = True
+    await server.break_streams()
+    server.index.remove(server.uid)
+    assert await page.task == "finished"
