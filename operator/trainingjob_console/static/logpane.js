@@ -1,0 +1,185 @@
+// What is shown of a log: the lines around a place of it, or its end, which is stayed at while it grows.
+//
+// What it shows has no hole: what the socket left out is loaded over HTTP, at once where the end is
+// followed. It draws some 70 lines (`virtual.js`); what it has of the log is bounded in `logwindow.js`.
+
+import { isAbort } from "./api.js";
+import { el, fill } from "./el.js";
+import { bytes } from "./format.js";
+import { hasTime, lineNodes } from "./logline.js";
+import { virtualList } from "./virtual.js";
+
+const LINE_PX = 18;
+const NEAR = 300; // lines from the edge of the window at which more is asked for
+export const TAIL = -262_144;
+const FAR = 1_048_576; // bytes behind the end, from which on following begins anew at the end
+const BEFORE = 65_536; // bytes above a place that is jumped to
+
+// `isLive()`: it may grow; `isCut()`: its beginning is not kept; `isMerged()`: of several ranks;
+// `linkTo(index)`: the link to a line is wanted; `changed()`: the log has; `followed(yes)`: the end is stayed at.
+export function logPane(log, { isLive, isCut, isMerged, linkTo, changed, followed }) {
+  let follow = false;
+  let times = false;
+  let needle = "";
+  let target = null; // the line that the address points at
+  let catching = false;
+  let lastTop = 0;
+
+  const scroller = el("div", { class: "log", tabindex: "0", role: "log", "aria-live": "off", "aria-label": "Log" });
+  const message = el("div", { class: "log-message", hidden: true });
+  const place = el("input", { type: "range", min: "0", max: "1000", value: "0", "aria-label": "Place in the log", onchange: () => toShare(place.value / 1000) });
+  const where = el("span", { class: "log-where" });
+  const lines = virtualList(scroller, { height: LINE_PX, count: () => log.count, keyAt: (i) => log.base + i, draw, onShown: shown });
+  const resized = new ResizeObserver(() => {
+    if (follow) scroller.scrollTop = scroller.scrollHeight;
+    lines.refresh();
+  });
+  resized.observe(scroller);
+  scroller.addEventListener("scroll", scrolled, { passive: true });
+
+  function draw(index, node) {
+    const line = log.line(index);
+    node.classList.toggle("target", target !== null && index === target);
+    if (node.shownLine === line) return;
+    node.shownLine = line;
+    const link = el("button", { type: "button", class: "link-line", tabindex: "-1", "aria-hidden": "true", title: "Link to this line", onclick: () => linkTo(node.key - log.base) });
+    fill(node, link, lineNodes(line, { times, needle, ranks: isMerged() }));
+    node.setAttribute("aria-rowindex", index + 1);
+    node.key = log.base + index;
+  }
+
+  // Asks for more where the edge of the window is near; says where in the log this is.
+  function shown(first, last) {
+    if (follow) catchUp();
+    else guarded(first < NEAR && log.start > log.floor ? log.moreAbove() : last > log.count - NEAR && !log.atEnd ? log.moreBelow() : null);
+    const span = log.end - log.start;
+    const at = log.count ? log.start + span * Math.min(1, (first + last) / 2 / log.count) : 0;
+    const share = follow || !log.size ? 1 : Math.min(1, at / log.size);
+    if (document.activeElement !== place) place.value = Math.round(share * 1000);
+    place.setAttribute("aria-valuetext", `${Math.round(share * 100)} percent`);
+    fill(where, log.size ? `${bytes(Math.round(share * log.size))} of ${bytes(log.size)}` : "", isCut() ? " · the beginning is not kept" : "");
+  }
+
+  function scrolled() {
+    const top = scroller.scrollTop;
+    const bottom = scroller.scrollHeight - scroller.clientHeight - top;
+    if (follow && top < lastTop && bottom > 2 * LINE_PX) setFollow(false);
+    else if (!follow && top > lastTop && bottom < 2 && log.atEnd && isLive()) setFollow(true);
+    lastTop = top;
+    lines.refresh();
+  }
+
+  // The log has changed: by so many lines above what was there.
+  function logChanged({ above, anew = false }) {
+    if (anew) lines.redraw();
+    if (target !== null) target += above;
+    if (above) lines.shift(above);
+    if (follow) toBottom();
+    lines.refresh();
+    changed();
+  }
+
+  function toBottom() {
+    lines.setSize();
+    scroller.scrollTop = scroller.scrollHeight;
+  }
+
+  function setFollow(yes) {
+    follow = yes;
+    followed(yes);
+    if (yes) logChanged({ above: 0 });
+  }
+
+  // Loads what is between the window and the end that is followed.
+  async function catchUp() {
+    if (catching || log.onlyLive || !log.chunks.length) return;
+    catching = true;
+    const mine = log;
+    await guarded((async () => {
+      while (follow && mine === log && !log.atEnd && !log.busy) {
+        const before = log.end;
+        await (log.size - log.end > FAR ? log.jump(TAIL) : log.moreBelow());
+        if (log.end === before) break; // what comes next has it look again
+      }
+    })());
+    catching = false;
+  }
+
+  async function guarded(promise) {
+    try {
+      await promise;
+    } catch (error) {
+      if (!isAbort(error)) say(error.message, true);
+    }
+  }
+
+  const toStart = () => guarded((async () => {
+    setFollow(false);
+    await log.jump(0);
+    scroller.scrollTop = 0;
+  })());
+
+  const toEnd = () => guarded((async () => {
+    if (!log.atEnd || !log.chunks.length) await log.jump(TAIL);
+    setFollow(isLive());
+    toBottom();
+    lines.refresh();
+  })());
+
+  const toShare = (share) => (share >= 0.995 ? toEnd() : goTo(Math.floor(share * log.size), { pointed: false }));
+
+  function goTo(offset, { pointed = true } = {}) {
+    return guarded((async () => {
+      setFollow(false);
+      if (log.indexAt(offset) === null && !log.onlyLive) {
+        await log.jump(Math.max(0, offset - BEFORE));
+        while (log.indexAt(offset) === null && !log.atEnd && log.end <= offset) await log.moreBelow();
+      }
+      const index = log.indexAt(offset);
+      target = pointed ? index : null;
+      lines.setSize();
+      lines.scrollTo(index ?? 0, 0.3);
+      lines.refresh();
+    })());
+  }
+
+  function say(text, problem = false) {
+    message.hidden = !text;
+    message.classList.toggle("problem", problem);
+    fill(message, text ?? "");
+  }
+
+  return {
+    nodes: [el("div", { class: "log-frame" }, scroller, message), el("div", { class: "log-foot" }, place, where)],
+    get log() { return log; },
+    get follow() { return follow; },
+    get target() { return target; },
+    get firstVisible() { return lines.firstVisible(); },
+    get hasTimes() { return log.count > 0 && (hasTime(log.line(log.count - 1)) || hasTime(log.line(0))); },
+    logChanged, setFollow, toStart, toEnd, goTo, guarded, say,
+    refresh: lines.refresh,
+    focus: () => scroller.focus(),
+    end: () => resized.disconnect(),
+    // The first line that can be seen, as a byte of the log; null: the reader is at the end, or it has no places.
+    place: () => (follow || log.onlyLive || !log.count ? null : log.offsetOf(lines.firstVisible())),
+    point(index) {
+      target = index;
+      lines.refresh();
+    },
+    setTimes(yes) {
+      times = yes;
+      lines.redraw();
+    },
+    mark(text) {
+      needle = text.toLowerCase();
+      lines.redraw();
+    },
+    // Shows another window from now on.
+    show(other, label) {
+      log = other;
+      target = null;
+      scroller.setAttribute("aria-label", label);
+      lines.redraw();
+    },
+  };
+}

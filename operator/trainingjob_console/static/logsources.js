@@ -1,0 +1,71 @@
+// Which logs of a job there are, and which of them an address means.
+//
+// A log is that of one container of a rank in one attempt: live while its pod is there, archived from
+// then on. `merged` is all of them.
+
+import { bytes } from "./format.js";
+
+const NAME = /^(?:live|archive):(\d+):(\d+):(.+)$/; // attempt, rank, container
+
+export class LogSources {
+  // `read()` resolves to {sources, message}.
+  constructor(read) {
+    this.read = read;
+    this.list = [];
+    this.message = null; // why there is none
+  }
+
+  async load() {
+    const { sources, message } = await this.read();
+    this.list = sources;
+    this.message = message;
+  }
+
+  get someLive() { return this.list.some((each) => each.state === "live"); }
+
+  isLive(source) {
+    return source?.state === "live" || (source?.id === "merged" && this.someLive);
+  }
+
+  // What can be chosen: [{id, label}].
+  get options() {
+    const named = this.list.map((each) => ({ id: each.id, label: labelOf(each, this.list) }));
+    return named.length > 1 ? [{ id: "merged", label: "All ranks, merged" }, ...named] : named;
+  }
+
+  // The one that an address means, or what is nearest to it; null: there is none.
+  wanted(search) {
+    const id = search.get("source");
+    if (!this.list.length) return null;
+    if (id === "merged") return { id: "merged", state: null, firstError: null, cut: 0 };
+    const exact = this.list.find((each) => each.id === id);
+    if (exact) return exact;
+    const [, attempt, rank, container] = NAME.exec(id ?? "") ?? [];
+    const number = Number(search.get("rank") ?? rank ?? 0);
+    const ofRank = this.list.filter((each) => each.rank === number && (container === undefined || each.container === container));
+    const ofAttempt = ofRank.filter((each) => attempt === undefined || each.attempt === Number(attempt));
+    const fits = [ofAttempt, ofRank, this.list].find((each) => each.length);
+    const newest = fits.toSorted((a, b) => b.attempt - a.attempt || (a.state === "live" ? -1 : 1) - (b.state === "live" ? -1 : 1));
+    return newest.find((each) => each.container === "main" || each.container === newest[0].container) ?? newest[0];
+  }
+
+  // The archive of a log that was live.
+  archiveOf({ rank, attempt, container }) {
+    return this.list.find((each) => each.state === "archived" && each.rank === rank && each.attempt === attempt && each.container === container);
+  }
+}
+
+// The place that an address points at, and whether it is one of the log while it lived.
+export function placeOf(search, source) {
+  return { at: atOf(search), wasLive: source?.state === "archived" && Boolean(search.get("source")?.startsWith("live:")) };
+}
+
+export function atOf(search) {
+  const at = search.get("at");
+  return at !== null && /^\d+$/.test(at) ? Number(at) : null;
+}
+
+function labelOf({ rank, attempt, container, state, bytes: size }, all) {
+  const attempts = new Set(all.map((each) => each.attempt)).size > 1;
+  return [`Rank ${rank}`, attempts && `attempt ${attempt + 1}`, container !== "main" && container, state === "live" && "live", size && bytes(size)].filter(Boolean).join(" · ");
+}
