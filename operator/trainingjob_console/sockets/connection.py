@@ -1,17 +1,25 @@
-"""One socket: a task that reads, one that writes, one that looks whether the user may still be here."""
+"""One socket: a task that reads, one that writes, one that looks whether the user may still be here.
+
+What is subscribed to is opened by a task of its own, `MAX_SUBSCRIPTIONS` at most: the API server, which is
+asked for rights, may take its time, and the client's other frames do not wait for it.
+"""
 
 import asyncio
 import logging
-import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, Final
 
 from trainingjob_console.errors import BusyError, RequestError
 from trainingjob_console.sockets import frames
 from trainingjob_console.sockets.frames import BadFrameError, Pong, Subscribe, Unsubscribe
-from trainingjob_console.sockets.limits import FRAMES_PER_S, MAX_SUBSCRIPTIONS, Limits
+from trainingjob_console.sockets.limits import (
+    FRAMES_PER_S,
+    MAX_JOBS_SUBSCRIPTIONS,
+    MAX_LOG_SUBSCRIPTIONS,
+    MAX_SUBSCRIPTIONS,
+    Limits,
+)
 from trainingjob_console.sockets.subscriptions import Subscription
 
 Message = MutableMapping[str, Any]
@@ -25,6 +33,14 @@ REASONS: Final = (
     *("slow", "no-pong", "bad-frame", "too-many-frames", "error"),
 )
 """The reasons for which a socket ends."""
+
+_LISTS: Final = (frozenset({"jobs", "job"}), MAX_JOBS_SUBSCRIPTIONS, "lists")
+_MOST: Final = {
+    "jobs": _LISTS,
+    "job": _LISTS,
+    "logs": (frozenset({"logs"}), MAX_LOG_SUBSCRIPTIONS, "logs"),
+}
+"""By the kind of a subscription: the kinds that count together, how many there may be, and what they are."""
 
 _MAX_CONTROL: Final = 32
 """Frames that answer the client and wait; with more the socket is closed."""
@@ -80,6 +96,8 @@ class Connection:
         self._beside: Final = beside
         self._ending: Final = ending
         self._control: Final[deque[str]] = deque()
+        self._asked: Final[dict[int, Subscribe]] = {}  # what is open, or being opened
+        self._opening: Final[dict[int, asyncio.Task[None]]] = {}
         self._subscriptions: Final[dict[int, Subscription]] = {}
         self._tasks: Final[dict[int, asyncio.Task[None]]] = {}
         self._wake: Final = asyncio.Event()
@@ -87,18 +105,12 @@ class Connection:
         self._begun: Final = self._clock()
         self._allowance = float(FRAMES_PER_S)
         self._allowed_at = self._begun
-        self._pinged_at = self._begun
         self._pong_due: float | None = None
         self._ping_due = self._begun + limits.ping
-        self._is_opening = False
 
     def wake(self) -> None:
         """Have the writer look again."""
         self._wake.set()
-
-    def count(self, kind: type[object]) -> int:
-        """Return how many subscriptions of a kind there are."""
-        return sum(isinstance(each, kind) for each in self._subscriptions.values())
 
     def start(self, number: int, work: Coroutine[Any, Any, None]) -> None:
         """Run what a subscription needs beside its queue, for as long as it lives."""
@@ -129,16 +141,12 @@ class Connection:
         return EndedError(1011, "error")
 
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
-        for number in list(self._subscriptions):
+        tasks += [*self._opening.values(), *self._tasks.values()]
+        for number in list(self._asked):
             self._forget(number)
-        tasks += self._tasks.values()
-        self._tasks.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        # One that was just being opened came in while the reader was stopped.
-        for number in list(self._subscriptions):
-            self._forget(number)
 
     # --- the client's frames ----------------------------------------------------------------------
 
@@ -153,7 +161,7 @@ class Connection:
                 asked = frames.parse(message.get("text") or "")
             except (BadFrameError, RequestError) as error:
                 raise EndedError(1008, "bad-frame") from error
-            await self._answer(asked)
+            self._answer(asked)
 
     def _count_frame(self) -> None:
         now = self._clock()
@@ -163,7 +171,7 @@ class Connection:
         if self._allowance < 0:
             raise EndedError(1008, "too-many-frames")
 
-    async def _answer(self, asked: Subscribe | Unsubscribe | Pong) -> None:
+    def _answer(self, asked: Subscribe | Unsubscribe | Pong) -> None:
         match asked:
             case Pong():
                 self._take_pong()
@@ -171,7 +179,7 @@ class Connection:
                 self._forget(number)
                 self._say(frames.frame("end", number, reason="unsubscribed"))
             case Subscribe():
-                await self._subscribe(asked)
+                self._subscribe(asked)
 
     def _take_pong(self) -> None:
         if self._pong_due is not None:
@@ -179,46 +187,67 @@ class Connection:
             self._ping_due = self._clock() + self._limits.ping
             self._wake.set()
 
-    async def _subscribe(self, asked: Subscribe) -> None:
+    def _subscribe(self, asked: Subscribe) -> None:
         try:
-            if asked.id in self._subscriptions:
-                raise BusyError("this id is in use", status=409, reason="Conflict")
-            if len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
-                raise BusyError(f"a page has {MAX_SUBSCRIPTIONS} subscriptions at most")
-            with self._without_reading():
-                async with asyncio.timeout(_OPEN_S):
-                    self._subscriptions[asked.id] = await self._opener(self, asked)
-            self.wake()
-        except RequestError as error:
+            self._check_room(asked)
+        except BusyError as error:
             self._refuse(asked.id, error.reason, str(error))
-        except TimeoutError:
-            self._refuse(asked.id, "Timeout", "the API server does not answer; try again")
+        else:
+            self._asked[asked.id] = asked
+            self._opening[asked.id] = asyncio.create_task(self._open(asked))
 
-    @contextmanager
-    def _without_reading(self) -> Iterator[None]:
-        """Do not count this time against the client: its pong may be here, and wait to be read."""
-        self._is_opening, begun = True, self._clock()
+    def _check_room(self, asked: Subscribe) -> None:
+        """Return if there may be one more of this kind; those that are being opened count, too.
+
+        Raises:
+            BusyError: there may not.
+        """
+        if asked.id in self._asked:
+            raise BusyError("this id is in use", status=409, reason="Conflict")
+        if len(self._asked) >= MAX_SUBSCRIPTIONS:
+            raise BusyError(f"a page has {MAX_SUBSCRIPTIONS} subscriptions at most")
+        kinds, most, words = _MOST.get(asked.kind, (frozenset(), 1, ""))
+        if sum(each.kind in kinds for each in self._asked.values()) >= most:
+            raise BusyError(f"a page follows {most} {words} at most")
+
+    async def _open(self, asked: Subscribe) -> None:
+        """Open it. Cancelled by the client's wish or the socket's end, it leaves nothing."""
         try:
-            yield
-        finally:
-            self._is_opening = False
-            if self._pong_due is not None:
-                self._pong_due += self._clock() - max(begun, self._pinged_at)
+            async with asyncio.timeout(_OPEN_S):
+                made = await self._opener(self, asked)
+        except RequestError as error:
+            self._give_up(asked.id, error.reason, str(error))
+        except TimeoutError:
+            self._give_up(asked.id, "Timeout", "the API server does not answer; try again")
+        except EndedError as error:
+            self.end(error)
+        except Exception:
+            _logger.exception("a subscription cannot be opened")
+            self.end(EndedError(1011, "error"))
+        else:
+            del self._opening[asked.id]
+            self._subscriptions[asked.id] = made
             self.wake()
+
+    def _give_up(self, number: int, reason: str, message: str) -> None:
+        del self._opening[number], self._asked[number]
+        self._refuse(number, reason, message)
 
     def _refuse(self, number: int, reason: str, message: str) -> None:
         self._say(frames.frame("error", number, reason=reason, message=message))
 
     def _say(self, text: str) -> None:
         if len(self._control) >= _MAX_CONTROL:
-            raise EndedError(1008, "too-many-frames")
+            self.end(EndedError(1008, "too-many-frames"))
+            return
         self._control.append(text)
         self.wake()
 
     def _forget(self, number: int) -> None:
-        task = self._tasks.pop(number, None)
-        if task is not None:
-            task.cancel()
+        self._asked.pop(number, None)
+        for tasks in (self._opening, self._tasks):
+            if (task := tasks.pop(number, None)) is not None:
+                task.cancel()
         found = self._subscriptions.pop(number, None)
         if found is not None:
             found.close()
@@ -248,14 +277,12 @@ class Connection:
             return
         if self._pong_due is not None:
             raise EndedError(1011, "no-pong")
-        self._pinged_at, self._pong_due = now, now + self._limits.pong
+        self._pong_due = now + self._limits.pong
         self._control.append(frames.PING)
 
     def _due(self) -> float:
-        """Return when the next ping is due, or the answer to the last; never while nothing is read."""
-        if self._pong_due is None:
-            return self._ping_due
-        return self._pong_due if not self._is_opening else math.inf
+        """Return when the next ping is due, or the answer to the last."""
+        return self._ping_due if self._pong_due is None else self._pong_due
 
     def _next(self, now: float) -> tuple[str | None, float]:
         """Return the next frame, or how long to wait for one; no subscription waits for another."""

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.gate import Gate
 from trainingjob_console.answers import refuse
-from trainingjob_console.errors import UNAUTHORIZED, BusyError, RequestError, UnauthorizedError
+from trainingjob_console.errors import UNAUTHORIZED, RequestError, UnauthorizedError
 from trainingjob_console.jobs.turns import Turns
 from trainingjob_console.sockets import frames
 from trainingjob_console.sockets.admission import Admission, FullError
@@ -24,8 +24,6 @@ from trainingjob_console.sockets.connection import Connection, EndedError
 from trainingjob_console.sockets.frames import Subscribe
 from trainingjob_console.sockets.job_topics import JobTopics, TopicKey
 from trainingjob_console.sockets.limits import (
-    MAX_JOBS_SUBSCRIPTIONS,
-    MAX_LOG_SUBSCRIPTIONS,
     PROTOCOL,
     Limits,
 )
@@ -256,8 +254,6 @@ class Visitor:
     async def _open(self, connection: Connection, asked: Subscribe) -> Subscription:
         match asked.kind:
             case "jobs" | "job":
-                if connection.count(JobsSubscription) >= MAX_JOBS_SUBSCRIPTIONS:
-                    raise BusyError(f"a page follows {MAX_JOBS_SUBSCRIPTIONS} lists at most")
                 looked_at = self._gate.asked_about(asked.filter.namespace)
                 allowed = await self._gate.namespaces_of(self._caller, looked_at)
                 key = TopicKey(filter=asked.filter, namespaces=allowed, uid=asked.uid)
@@ -266,8 +262,6 @@ class Visitor:
                 self._opened = live | {asked.id: _Opened(asked, made, looked_at)}
                 return made
             case "logs":
-                if connection.count(LogSubscription) >= MAX_LOG_SUBSCRIPTIONS:
-                    raise BusyError(f"a page follows {MAX_LOG_SUBSCRIPTIONS} logs at most")
                 return self._hub.log(connection, asked, self._caller)
             case _:
                 await self._gate.check_figures(self._caller)
