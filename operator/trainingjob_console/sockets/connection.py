@@ -20,6 +20,7 @@ from trainingjob_console.sockets.limits import (
     MAX_SUBSCRIPTIONS,
     Limits,
 )
+from trainingjob_console.sockets.patience import Patience, PatientTimeout
 from trainingjob_console.sockets.subscriptions import Subscription
 
 Message = MutableMapping[str, Any]
@@ -105,7 +106,7 @@ class Connection:
         self._begun: Final = self._clock()
         self._allowance = float(FRAMES_PER_S)
         self._allowed_at = self._begun
-        self._pong_due: float | None = None
+        self._pong: Patience | None = None
         self._ping_due = self._begun + limits.ping
 
     def wake(self) -> None:
@@ -182,8 +183,8 @@ class Connection:
                 self._subscribe(asked)
 
     def _take_pong(self) -> None:
-        if self._pong_due is not None:
-            self._pong_due = None
+        if self._pong is not None:
+            self._pong = None
             self._ping_due = self._clock() + self._limits.ping
             self._wake.set()
 
@@ -213,7 +214,7 @@ class Connection:
     async def _open(self, asked: Subscribe) -> None:
         """Open it. Cancelled by the client's wish or the socket's end, it leaves nothing."""
         try:
-            async with asyncio.timeout(_OPEN_S):
+            async with PatientTimeout(_OPEN_S):
                 made = await self._opener(self, asked)
         except RequestError as error:
             self._give_up(asked.id, error.reason, str(error))
@@ -263,9 +264,8 @@ class Connection:
             if text is not None:
                 await self._send(text)
                 continue
-            due = self._due()
             try:
-                async with asyncio.timeout(min(max(due - now, 0.0), pause)):
+                async with asyncio.timeout(min(self._until_look(now), pause)):
                     await self._wake.wait()
             except TimeoutError:
                 continue
@@ -273,16 +273,16 @@ class Connection:
     def _check_times(self, now: float) -> None:
         if now - self._begun > self._limits.age:
             raise EndedError(1008, "age")
-        if now < self._due():
-            return
-        if self._pong_due is not None:
-            raise EndedError(1011, "no-pong")
-        self._pong_due = now + self._limits.pong
-        self._control.append(frames.PING)
+        if self._pong is not None:
+            if self._pong.is_over(now):
+                raise EndedError(1011, "no-pong")
+        elif now >= self._ping_due:
+            self._pong = Patience(self._limits.pong, now)
+            self._control.append(frames.PING)
 
-    def _due(self) -> float:
-        """Return when the next ping is due, or the answer to the last."""
-        return self._ping_due if self._pong_due is None else self._pong_due
+    def _until_look(self, now: float) -> float:
+        """Return the seconds until the next ping is due, or until the answer to the last is looked for."""
+        return max(self._ping_due - now, 0.0) if self._pong is None else self._pong.pause
 
     def _next(self, now: float) -> tuple[str | None, float]:
         """Return the next frame, or how long to wait for one; no subscription waits for another."""
@@ -307,7 +307,7 @@ class Connection:
 
     async def _send(self, text: str) -> None:
         try:
-            async with asyncio.timeout(self._limits.send):
+            async with PatientTimeout(self._limits.send):
                 await self._send_message({"type": "websocket.send", "text": text})
         except TimeoutError as error:
             raise EndedError(1013, "slow") from error

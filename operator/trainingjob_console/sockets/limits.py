@@ -31,7 +31,8 @@ class Limits:
         ring_lines: likewise.
         queued_bytes: in all queues; above, the largest queue is cut.
         changes: of jobs that are kept for resume.
-        send: deadline of one send; then the socket is closed.
+        send: deadline of one send; then the socket is closed. While this process stands still, it stands
+            still, too, as does that of `pong` (`patience.py`).
         ping: time from the answer to a ping until the next one.
         pong: time for the answer.
         age: of a socket; then the client has to connect again.
@@ -40,7 +41,8 @@ class Limits:
         newcomers: least time between two looks at namespaces that have just got their first job: whether
             the user may list it, and has to be sent it. Each is asked about once.
         unsure: time for which nobody could say whether the user still has its rights; with the next look
-            that finds no answer the socket is closed.
+            that finds no answer the socket is closed. By the clock, whether this process stood still or
+            not: a right that is taken away is not to last longer because of that.
     """
 
     sockets: int = 256

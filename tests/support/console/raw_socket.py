@@ -5,7 +5,7 @@ import json
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,6 +70,17 @@ class RawSocket:
         data = (frame if isinstance(frame, str) else json.dumps(frame)).encode()
         await self._send(0x81, data)
 
+    def send_now(self, frame: dict[str, Any]) -> None:
+        """Send without giving anything else of this process a turn."""
+        data = masked(0x81, json.dumps(frame).encode())
+        assert self.sock.send(data) == len(data)
+
+    def take_all_now(self) -> None:
+        """Take what has come off the kernel, without giving anything else of this process a turn."""
+        with suppress(BlockingIOError):
+            while part := self.sock.recv(262144):
+                self._buffer += part
+
     async def send_close(self) -> None:
         """End as a client does that means it; whether it reads on is another matter."""
         await self._send(0x88, struct.pack("!H", 1000))
@@ -111,14 +122,7 @@ class RawSocket:
         self.close()
 
     async def _send(self, head: int, data: bytes) -> None:
-        size = (
-            bytes([0x80 | len(data)])
-            if len(data) < 126
-            else b"\xfe" + struct.pack("!H", len(data))
-        )
-        masked = bytes(b ^ MASK[n % 4] for n, b in enumerate(data))
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(self.sock, bytes([head]) + size + MASK + masked)
+        await asyncio.get_running_loop().sock_sendall(self.sock, masked(head, data))
 
     async def _frame(self) -> tuple[int, bytes] | None:
         head = await self._take(2)
@@ -144,6 +148,12 @@ class RawSocket:
             self._buffer += part
         taken, self._buffer = self._buffer[:size], self._buffer[size:]
         return taken
+
+
+def masked(head: int, data: bytes) -> bytes:
+    """Return the frame of a client."""
+    size = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + struct.pack("!H", len(data))
+    return bytes([head]) + size + MASK + bytes(b ^ MASK[n % 4] for n, b in enumerate(data))
 
 
 @contextmanager

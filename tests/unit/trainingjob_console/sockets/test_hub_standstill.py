@@ -1,0 +1,144 @@
+"""A process that stands still for longer than a deadline, while its clients do all they should."""
+
+import asyncio
+import socket
+from dataclasses import replace
+from itertools import count
+
+import pytest
+
+from tests.support.console.hub import RunningHub, played_job, running_hub
+from tests.support.console.raw_socket import RawSocket
+from trainingjob_console.sockets.limits import Limits
+from trainingjob_console.sockets.protocol import SocketProtocol
+
+JOBS = {"type": "sub", "id": 1, "kind": "jobs"}
+LIMITS = Limits()
+PAUSE_S = 300.0
+"""Longer than each deadline of a socket but its age."""
+
+
+class Standstill:
+    """The clock of the event loop, which a test moves on: to all that runs here, the process stood still."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        running = loop.time
+        self._stood_s = 0.0
+        monkeypatch.setattr(loop, "time", lambda: running() + self._stood_s)
+
+    def lasts(self, seconds: float) -> None:
+        self._stood_s += seconds
+
+
+@pytest.fixture
+async def standstill(monkeypatch: pytest.MonkeyPatch) -> Standstill:
+    return Standstill(monkeypatch)
+
+
+async def subscribed(running: RunningHub, receive_buffer: int = 0) -> RawSocket:
+    """Return a page that is sent the changes of jobs."""
+    page = await RawSocket.connect(running.port, receive_buffer=receive_buffer)
+    await page.send({**JOBS, "position": running.index.position})
+    running.index.put(played_job(f"for-page-{running.hub.admission.used}"))
+    await page.receive_kind("delta")
+    return page
+
+
+async def pinged(running: RunningHub, standstill: Standstill, number: int) -> list[RawSocket]:
+    """Return pages that are to answer a ping now."""
+    pages = [await subscribed(running) for _ in range(number)]
+    standstill.lasts(LIMITS.ping)
+    for page in pages:
+        await page.receive_kind("ping")
+    return pages
+
+
+async def test_answers_that_lie_unread_are_read_before_a_page_is_given_up(
+    standstill: Standstill,
+) -> None:
+    async with running_hub(LIMITS) as running:
+        pages = await pinged(running, standstill, 8)
+        # In one step, for the server shall read none of it before: all answer, it stands still, and goes
+        # on with a change, which wakes those who look at the deadlines.
+        for page in pages:
+            page.send_now({"type": "pong"})
+        standstill.lasts(PAUSE_S)
+        running.index.put(played_job("second"))
+        for page in pages:
+            await page.receive_kind("delta")
+        standstill.lasts(LIMITS.ping)
+        for page in pages:
+            await page.receive_kind("ping")
+        assert running.hub.closed == {}
+        for page in pages:
+            page.close()
+
+
+async def test_who_does_not_answer_is_given_up_after_a_standstill_too(
+    standstill: Standstill,
+) -> None:
+    async with running_hub(LIMITS) as running:
+        [page] = await pinged(running, standstill, 1)
+        standstill.lasts(PAUSE_S)
+        looks = 0
+        while not running.hub.closed:
+            standstill.lasts(LIMITS.pong / 20)
+            await asyncio.sleep(0.001)
+            looks += 1
+            assert looks < 30
+        assert running.hub.closed == {"no-pong": 1}
+        page.close()
+
+
+async def test_a_page_that_reads_all_it_can_get_is_not_slow(standstill: Standstill) -> None:
+    async with running_hub(replace(LIMITS, coalesce=0.0)) as running:
+        page = await subscribed(running, receive_buffer=65536)
+        [served] = running.server.server_state.connections
+        assert isinstance(served, SocketProtocol)
+        served.transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF, 65536
+        )
+        async with asyncio.timeout(30):
+            for version in count():
+                running.index.put(played_job("large", version=version, label="x" * 100_000))
+                await asyncio.sleep(0.001)
+                if not served.writable.is_set():
+                    break
+        running.index.put(played_job("last", label="x" * 100_000))
+        for _ in range(5):  # the next frame waits to be sent
+            await asyncio.sleep(0)
+        page.take_all_now()
+        standstill.lasts(PAUSE_S)  # so there is nothing more to read
+        rows: list[str] = []
+        while "last" not in rows:
+            rows = [row["uid"] for row in (await page.receive_kind("delta"))["rows"]]
+        assert running.hub.closed == {}
+        page.close()
+
+
+async def test_an_answer_of_the_api_server_that_lies_unread_opens_a_list(
+    standstill: Standstill,
+) -> None:
+    ours, theirs = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    async with running_hub(LIMITS) as running:
+        running.gate.tells.clear()
+        loop.add_reader(ours, running.gate.tells.set)
+        position = running.index.position
+        running.index.put(played_job("first"))
+        page = await RawSocket.connect(running.port)
+        await page.send({**JOBS, "position": position})
+        await page.send({"type": "unsub", "id": 2})
+        await page.receive_kind("end")  # it is being opened
+        theirs.send(b"the answer")
+        standstill.lasts(PAUSE_S)
+        opened = await page.receive()
+        while opened == {"type": "ping"}:
+            opened = await page.receive()
+        loop.remove_reader(ours)
+        assert opened is not None
+        assert (opened["type"], opened["id"]) == ("delta", 1)
+        page.close()
+    ours.close()
+    theirs.close()

@@ -1,0 +1,53 @@
+"""Deadlines of a process that may stand still."""
+
+import asyncio
+
+import pytest
+
+from trainingjob_console.sockets.patience import Patience, PatientTimeout
+
+
+@pytest.mark.parametrize(
+    ("looks", "is_over"),
+    [
+        ([1.0] * 9, False),
+        ([1.0] * 10, True),
+        ([0.25] * 39, False),  # looked at more often: by the clock
+        ([0.25] * 40, True),
+        ([1.0] * 4 + [1000.0] + [1.0] * 4, False),  # a pause counts as one look
+        ([1.0] * 4 + [1000.0] + [1.0] * 5, True),
+        ([1000.0] * 9, False),
+        ([1000.0] * 10, True),
+    ],
+)
+def test_a_deadline_of_ten_seconds(looks: list[float], is_over: bool) -> None:
+    now = 5.0
+    patience = Patience(10.0, now)
+    assert patience.pause == 1.0
+    for seconds in looks[:-1]:
+        now += seconds
+        assert not patience.is_over(now)
+    assert patience.is_over(now + looks[-1]) == is_over
+
+
+async def test_a_timeout_ends_what_takes_longer_and_nothing_else() -> None:
+    async with PatientTimeout(10.0):
+        await asyncio.sleep(0)
+    with pytest.raises(KeyError):
+        async with PatientTimeout(10.0):
+            raise KeyError
+    begun = asyncio.get_running_loop().time()
+    with pytest.raises(TimeoutError):
+        async with PatientTimeout(0.1):
+            await asyncio.Event().wait()
+    assert asyncio.get_running_loop().time() - begun > 0.09
+    work = asyncio.create_task(_waiting())
+    await asyncio.sleep(0)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+
+
+async def _waiting() -> None:
+    async with PatientTimeout(10.0):
+        await asyncio.Event().wait()
