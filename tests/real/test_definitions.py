@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from hack.cluster.control_plane import Options
-from tests.support.real.real import CRDS, Kubectl, new_control_plane
+from tests.support.real.chart import forget_definitions
+from tests.support.real.real import CRDS, Kubectl, new_control_plane, wait_until_established
 
 pytestmark = pytest.mark.real_only
 
@@ -30,7 +31,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
 def kubectl(bare: Kubectl) -> Iterator[Kubectl]:
     """kubectl on a cluster that has never heard of us."""
     yield bare
-    bare("delete", "-f", str(CRDS), "--ignore-not-found")
+    forget_definitions(bare.kubeconfig)
 
 
 def outcome(printed: str) -> list[str]:
@@ -81,7 +82,7 @@ def test_they_are_established_and_structural_under_the_names_that_they_ask_for(
     kubectl: Kubectl,
 ) -> None:
     kubectl(*PLAIN)
-    kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+    wait_until_established(kubectl)
 
     found = definitions(kubectl)
 

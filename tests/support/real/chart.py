@@ -216,6 +216,11 @@ def forget_cluster_objects(kubeconfig: Path) -> None:
     ours = f"-lapp.kubernetes.io/name={RELEASE}"
     policies = "validatingadmissionpolicies,validatingadmissionpolicybindings"
     kubectl(kubeconfig, "delete", f"clusterroles,clusterrolebindings,{policies}", ours)
+    forget_definitions(kubeconfig)
+
+
+def forget_definitions(kubeconfig: Path) -> None:
+    """Remove all CRDs, if there are any, once they are served: before, their deletion takes minutes."""
     if kubectl(kubeconfig, "get", "crd", "-o", "name"):
         wait_until_served(kubeconfig)
         kubectl(kubeconfig, "delete", "crd", "--all", "--timeout=100s")

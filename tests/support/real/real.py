@@ -6,8 +6,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ class Kubectl:
             cache: keeps what it discovers; its own, because servers share ports over time.
             namespace: where its objects are; None: it is not said.
         """
+        self.kubeconfig = kubeconfig
         where = [] if namespace is None else ["--namespace", namespace]
         files = ["--kubeconfig", str(kubeconfig), "--cache-dir", str(cache)]
         self._command = [str(KUBECTL), *files, *where]
@@ -108,12 +110,24 @@ class Kubectl:
 
 
 def install_crds(kubeconfig: Path) -> None:
-    """Apply both CRDs as the README says, and wait until they are served."""
+    """Apply both CRDs as the README says, and wait until they are established."""
     kubectl(kubeconfig, "apply", "-f", str(CRDS))
+    wait_until_established(partial(kubectl, kubeconfig))
+
+
+def wait_until_established(run: Callable[..., str]) -> None:
+    """Wait until the API server has taken both CRDs, which were just applied.
+
+    Args:
+        run: runs kubectl with these words.
+
+    Raises:
+        AssertionError: it has not within a minute.
+    """
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            kubectl(kubeconfig, "wait", "--for=condition=Established", "-f", str(CRDS))
+            run("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
         except AssertionError as error:
             # kubectl does not wait for what has no conditions yet.
             if "accessor error" not in str(error) or time.monotonic() > deadline:
