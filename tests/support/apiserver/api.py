@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hack.cluster.control_plane import ControlPlane
+from tests.support.pauses import pauses
 from trainingjob_api.crd import retention_policy_crd, training_job_crd
 from trainingjob_sandbox.apiserver import ApiServerThread
 from trainingjob_sandbox.client import ApiClient, ApiError
@@ -106,14 +107,14 @@ class Api:
         It may be late, for it finds its way back to an API server that was restarted only slowly.
         """
         path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/default"
-        deadline = time.monotonic() + _CONTROLLERS_PATIENCE_S
+        deadline, pause = time.monotonic() + _CONTROLLERS_PATIENCE_S, pauses()
         while True:
             try:
                 await self.client.get(path)
             except ApiError as error:
                 if not error.not_found or time.monotonic() > deadline:
                     raise
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(next(pause))
             else:
                 return
 
@@ -161,10 +162,10 @@ class Api:
         Raises:
             AssertionError: it is still there after `patience_s`.
         """
-        deadline = time.monotonic() + patience_s
+        deadline, pause = time.monotonic() + patience_s, pauses()
         while not await self.job_is_gone(name):
             assert time.monotonic() < deadline, f"job {name} is still there"
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(next(pause))
 
     async def wait_for_job(
         self, name: str, holds: Callable[[Object], bool], *, patience_s: float = PATIENCE_S
@@ -174,13 +175,13 @@ class Api:
         Raises:
             AssertionError: it did not within `patience_s`; the message shows the status.
         """
-        deadline = time.monotonic() + patience_s
+        deadline, pause = time.monotonic() + patience_s, pauses()
         while True:
             status: Object = (await self.job(name)).get("status") or {}
             if holds(status):
                 return status
             assert time.monotonic() < deadline, f"job {name} did not get there: {status}"
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(next(pause))
 
     async def wait_for_phase(
         self, name: str, phase: str, *, patience_s: float = PATIENCE_S
@@ -202,7 +203,7 @@ class Api:
         self, job: str, count: int, *, attempt: int | None = None, patience_s: float = PATIENCE_S
     ) -> list[Object]:
         """The pods of a job as soon as there are so many (of this attempt)."""
-        deadline = time.monotonic() + patience_s
+        deadline, pause = time.monotonic() + patience_s, pauses()
         while True:
             pods = await self.pods(job)
             if attempt is not None:
@@ -214,7 +215,7 @@ class Api:
                 return pods
             names = [pod["metadata"]["name"] for pod in pods]
             assert time.monotonic() < deadline, f"not {count} pods of {job}, but {names}"
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(next(pause))
 
     async def bind_pod(self, pod: Object, node: str = "played-by-the-test") -> None:
         """Put a pod on a node, as a scheduler would: it then stays until its node lets it go.
