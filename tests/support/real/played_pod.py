@@ -69,6 +69,7 @@ class PlayedPod:
         self._process: Running | None = None
         self._main: Object = self.spec["containers"][0]
         self._own_ports: dict[int, int] = {}
+        self._was_ready = False
         self.runs_main = False
 
     def step(self) -> str | None:
@@ -104,7 +105,15 @@ class PlayedPod:
         return "".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
 
     def is_ready(self) -> bool:
-        """What its readiness probe says; without one it is ready."""
+        """What its readiness probe says; without one it is ready.
+
+        Once it has been ready it is not asked again: at every look of the node that would be more than what
+        it is there for.
+        """
+        self._was_ready = self._was_ready or self._probe()
+        return self._was_ready
+
+    def _probe(self) -> bool:
         probe = self._main.get("readinessProbe")
         if probe is None:
             return True

@@ -24,6 +24,8 @@ from trainingjob_sandbox.client import ApiClient, ApiError
 Object = dict[str, Any]
 
 _LOOK_S = 0.1
+_SURVEY_S = 1.0
+"""It looks at Secrets, Services and claims so often, and whenever a pod has changed."""
 _BEAT_S = 10.0
 _SERVED_PORT = 8090
 """The record service's, which its Service leads to."""
@@ -47,6 +49,8 @@ class ReleaseNode:
         self._pods: dict[str, PlayedPod] = {}
         self._ended: set[str] = set()
         self._volumes: set[str] = set()
+        self._versions: dict[str, str] = {}
+        self._next_survey = 0.0
         self._next_beat = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self._name)
@@ -122,6 +126,21 @@ class ReleaseNode:
         await client.patch(path, {"status": {"conditions": [ready | {"lastHeartbeatTime": now}]}})
 
     async def _look(self, client: ApiClient) -> None:
+        pods, _ = await client.list(f"{self._base}/pods")
+        versions = {pod["metadata"]["uid"]: pod["metadata"]["resourceVersion"] for pod in pods}
+        if versions != self._versions or time.monotonic() >= self._next_survey:
+            await self._survey(client)  # after the list: what a pod needs was made before it
+            self._versions = versions
+        seen = {pod["metadata"]["uid"]: pod for pod in pods}
+        for uid, pod in seen.items():
+            with contextlib.suppress(ApiError):  # it has gone, or changed: the next look knows
+                await self._tend(client, uid, pod)
+        for uid in self._pods.keys() - seen.keys():
+            await self._end(uid)
+
+    async def _survey(self, client: ApiClient) -> None:
+        """Learn what is around the pods."""
+        self._next_survey = time.monotonic() + _SURVEY_S
         # Not those of Helm, which has each release in one.
         secrets, _ = await client.list(f"{self._base}/secrets", field_selector="type=Opaque")
         self._site.secrets = {each["metadata"]["name"]: each.get("data") or {} for each in secrets}
@@ -130,13 +149,6 @@ class ReleaseNode:
         claims, _ = await client.list(f"{self._base}/persistentvolumeclaims")
         for claim in claims:
             await self._provide(client, claim)
-        pods, _ = await client.list(f"{self._base}/pods")
-        seen = {pod["metadata"]["uid"]: pod for pod in pods}
-        for uid, pod in seen.items():
-            with contextlib.suppress(ApiError):  # it has gone, or changed: the next look knows
-                await self._tend(client, uid, pod)
-        for uid in self._pods.keys() - seen.keys():
-            await self._end(uid)
 
     async def _provide(self, client: ApiClient, claim: Object) -> None:
         """A volume for a claim, as a storage class would make it."""
