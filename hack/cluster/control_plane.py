@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 import yaml
 
 from hack.cluster.pki import SERVICE_ADDRESS, Authority
-from hack.cluster.process import Program
+from hack.cluster.process import SPARING, Program
 from hack.ports import free_port
 
 LOOPBACK: Final = "127.0.0.1"
@@ -37,8 +37,8 @@ class Options:
 
     Attributes:
         scheduler: whether there is one; without it pods wait for whoever binds them.
-        durable: whether etcd waits for the disk, as it does in earnest. Tests need no such
-            promise, a bench does.
+        durable: whether etcd waits for the disk, and all programs collect their garbage, as they do
+            in earnest. Tests need neither, a bench does.
         api_server, controllers: further flags.
         scheduler_qps: the scheduler's own limit of requests per second.
         address: where the API server listens. Another one than the loopback's is an address that
@@ -179,7 +179,9 @@ class ControlPlane:
     # --- the programs --------------------------------------------------------------------------
 
     def _start(self, name: str, *flags: str) -> None:
-        self._programs[name] = Program([self._assets / name, *flags], self.root / f"{name}.log")
+        variables = {} if self._options.durable else SPARING
+        command: list[str | Path] = [self._assets / name, *flags]
+        self._programs[name] = Program(command, self.root / f"{name}.log", variables)
 
     def _start_etcd(self) -> None:
         client = f"http://127.0.0.1:{self._etcd_port}"

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 
 from hack.chart import CHART, NAMESPACE
 from hack.cluster.control_plane import ControlPlane
+from hack.cluster.process import SPARING
 from hack.tools.helm import Major, helm
 from tests.support.real.real import kubectl
 from trainingjob_api.constants import (
@@ -50,6 +52,7 @@ def run_helm(major: Major, *arguments: str | Path, values: Values | None = None)
         text=True,
         check=False,
         timeout=_LIMIT_S,
+        env=os.environ | SPARING,
     )
     if done.returncode != 0:
         raise RenderError(done.stderr + done.stdout)
