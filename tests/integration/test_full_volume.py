@@ -23,6 +23,8 @@ from trainingjob_sandbox.client import ApiClient, ApiError
 Object = dict[str, Any]
 LONG = "seq 400000"
 """More than three megabytes of log."""
+BETWEEN_JOBS_S = 2.0
+"""For half a minute the volume is left alone: jobs without a pause between them would all print in vain."""
 
 
 class OnSmallVolume(OperatorProcess):
@@ -129,6 +131,8 @@ async def test_on_a_full_volume_jobs_end_and_are_recorded_and_the_next_log_has_i
                 later = await cluster.apply(LONG, cleanPodPolicy="All")
                 if logs(await cluster.settled(later))[:2] == ("True", "Archived"):
                     uid = later["metadata"]["uid"]
+                else:
+                    await asyncio.sleep(BETWEEN_JOBS_S)
             text = (operator.inside / f"job_{uid}.log").read_text()
             assert text.splitlines()[-2] == "[rank 0] 400000"
             await health(cluster, "default", "True")
