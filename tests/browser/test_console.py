@@ -18,7 +18,7 @@ from trainingjob_sandbox.client import ApiClient
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="pods as processes are for Linux: no namespaces here"
 )
-COUNTS = "i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); sleep 0.05; done; echo bye"
+COUNTS = "i=0; while [ ! -e {flag} ]; do echo line $i; i=$((i+1)); sleep 0.05; done; echo bye"
 OFFLINE = re.compile(r"ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE|WebSocket is closed")
 """What a browser says of a console that was killed."""
 
@@ -39,6 +39,8 @@ def test_an_empty_cluster_says_what_to_do_first(tab: Tab) -> None:
 
 def test_a_list_of_jobs_is_used_with_the_keyboard_alone(tab: Tab, laptop: Laptop) -> None:
     names = [laptop.apply(FOR_EVER, prefix=each)["metadata"]["name"] for each in ("alpha", "beta")]
+    for name in names:  # one that comes later waits behind a button
+        laptop.wait_for(name, "Running")
     page = tab.open("/jobs?sort=name")
     for name in names:
         expect(row_of(page, name)).to_be_visible()
@@ -53,7 +55,7 @@ def test_a_list_of_jobs_is_used_with_the_keyboard_alone(tab: Tab, laptop: Laptop
     page.keyboard.press("/")
     page.keyboard.type("beta")
     expect(row_of(page, names[0])).to_have_count(0)
-    assert page.url.endswith("/jobs?sort=name&text=beta")
+    expect(page).to_have_url(f"{laptop.url}/jobs?sort=name&text=beta")
     page.keyboard.press("Escape")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keys")).to_contain_text("Go to Housekeeping")
@@ -78,13 +80,13 @@ def test_the_address_has_all_that_a_list_shows(tab: Tab, laptop: Laptop) -> None
     head.get_by_role("button").click()
     expect(head).to_have_attribute("aria-sort", "descending")
     page.get_by_role("columnheader", name="Name").get_by_role("button").click()
-    assert page.url.endswith("/jobs?text=gamma&namespace=default&sort=name")
+    expect(page).to_have_url(f"{laptop.url}/jobs?text=gamma&namespace=default&sort=name")
     expect(page.get_by_role("combobox", name="Namespace")).to_have_value("default")
     page.get_by_role("searchbox", name="Search in names").fill("no such job")
     expect(page.get_by_role("heading", name="No job matches")).to_be_visible()
     page.get_by_role("button", name="Clear all filters").click()
     expect(row_of(page, name)).to_be_visible()
-    assert page.url.endswith("/jobs")
+    expect(page).to_have_url(f"{laptop.url}/jobs")
 
 
 def test_a_theme_is_chosen_and_remembered(tab: Tab) -> None:
@@ -99,17 +101,22 @@ def test_a_theme_is_chosen_and_remembered(tab: Tab) -> None:
     assert page.evaluate(ground) != light
 
 
-def test_a_job_comes_runs_and_ends_without_a_reload(tab: Tab, laptop: Laptop) -> None:
+def test_a_job_comes_runs_and_ends_without_a_reload(
+    tab: Tab, laptop: Laptop, tmp_path: Path
+) -> None:
+    flag = tmp_path / "flag"
     page = tab.open("/jobs?text=counts")
     expect(page.get_by_role("heading", name="No job matches")).to_be_visible()
     page.evaluate("window.loadedOnce = true")
-    name = laptop.apply(COUNTS, prefix="counts", nodes=2)["metadata"]["name"]
+    script = COUNTS.replace("{flag}", str(flag))
+    name = laptop.apply(script, prefix="counts", nodes=2)["metadata"]["name"]
     row = row_of(page, name)
     expect(row).to_contain_text("Running")
     expect(row).to_contain_text("2/2")
     page.get_by_role("link", name=name, exact=True).click()
     head = page.get_by_role("main")
     expect(head.get_by_role("heading", name=name)).to_be_visible()
+    flag.touch()
     expect(head.get_by_text("Succeeded", exact=True).first).to_be_visible()
     expect(page.get_by_role("table", name="Ranks").get_by_role("row")).to_have_count(3)
     expect(head.get_by_role("listitem").filter(has_text="Complete").first).to_be_visible()

@@ -57,7 +57,7 @@ def test_a_log_is_followed_and_goes_on_in_the_archive_without_a_reload(
     expect(log).to_contain_text("ERROR: the end")
     expect(page.get_by_text("Archived", exact=True)).to_be_visible()
     expect(log).to_contain_text("ERROR: the end")
-    assert "source=archive%3A0%3A1%3Amain" in page.url
+    expect(page).to_have_url(re.compile("source=archive%3A0%3A1%3Amain"))
     page.get_by_role("button", name="Start").click()
     expect(log.get_by_text("<b>not bold</b>")).to_be_visible()
     page.reload()

@@ -93,6 +93,7 @@ def test_every_page_can_be_read_in_each_theme_and_window_and_keeps_to_the_policy
     browser: Browser, laptop: Laptop
 ) -> None:
     job = laptop.apply(FOR_EVER, prefix="seen", nodes=2)
+    laptop.wait_for(job["metadata"]["name"], "Running")
     pages = pages_of(job)
     lowest = []
     for theme, width in WINDOWS:

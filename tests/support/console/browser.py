@@ -18,7 +18,8 @@ REQUIRE_BROWSER: Final = "TRAININGJOB_TEST_REQUIRE_BROWSER"
 SCREENSHOTS: Final = ROOT / "build" / "console"
 """Where pictures of the pages are left, for people to look at."""
 
-PATIENCE_MS: Final = 30_000
+PATIENCE_MS: Final = 90_000
+"""For what never comes. A page tries again after 30 s at most, and this machine may be slow."""
 _FLAGS: Final = (
     "--no-sandbox",  # as root, which CI is, it has none
     "--disable-dev-shm-usage",
