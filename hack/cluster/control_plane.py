@@ -21,7 +21,7 @@ from hack.cluster.process import SPARING, Program
 from hack.ports import free_port
 
 LOOPBACK: Final = "127.0.0.1"
-_PATIENCE_S: Final = 60.0
+_PATIENCE_S: Final = 180.0
 _AUDIT_POLICY: Final = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -172,7 +172,7 @@ class ControlPlane:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=5, context=self._tls()) as answer:
+        with urllib.request.urlopen(request, timeout=30, context=self._tls()) as answer:
             found = answer.read()
         return dict(json.loads(found)) if found.startswith(b"{") else {}
 

@@ -80,7 +80,7 @@ def test_a_hundred_jobs_leave_nothing_in_memory(
 def test_an_uninstall_frees_all_and_the_next_install_follows_it(installed: Installed) -> None:
     installed.submit(held_job("survives"))
     installed.running("survives")
-    installed.helm("uninstall", "--wait", "--timeout", "3m")
+    installed.helm("uninstall", "--wait", "--timeout", "6m")
     job = installed.job("survives")
     assert not job["metadata"].get("finalizers")
     assert [pod["status"]["phase"] for pod in installed.pods("survives")] == ["Running"]

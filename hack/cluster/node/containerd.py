@@ -14,7 +14,7 @@ PAUSE_IMAGE: Final = "localhost/trainingjob-pause:1"
 
 PLUGINS: Final = "/usr/lib/cni"
 _NAMESPACE: Final = "k8s.io"
-_PATIENCE_S: Final = 30.0
+_PATIENCE_S: Final = 90.0
 
 
 class Containerd:

@@ -32,7 +32,7 @@ STATE: Final = Path("/var/lib/trainingjob-node")
 
 _LOCK: Final = Path("/run/lock/trainingjob-node.lock")
 _PROXY_CONFIG: Final = "proxy.yaml"
-_PATIENCE_S: Final = 90.0
+_PATIENCE_S: Final = 180.0
 
 
 class RealNode:

@@ -20,7 +20,7 @@ def run(*argv: str | Path) -> str:
     """
     words = [str(word) for word in argv]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
     except FileNotFoundError as error:
         raise NodeError(f"{words[0]} is missing: on Debian, apt-get install {DEBIAN}") from error
     if done.returncode != 0:

@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -17,6 +17,7 @@ from tests.support.real.real import KUBECTL
 
 _FORWARDING = re.compile(r"Forwarding from (127\.0\.0\.1:\d+) ->")
 _PATIENCE_S = 60.0
+_AGAIN = 3
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,18 @@ class Forwarded:
     def ask(
         self, path: str, *, body: object = None, headers: dict[str, str] | None = None
     ) -> tuple[int, Any, Message]:
-        """Send a GET, or a POST with a body as its page does; status, answer and headers."""
+        """Send a GET, or a POST with a body as its page does; status, answer and headers.
+
+        A GET is sent again where kubectl has lost the connection that it forwards.
+        """
         data = None if body is None else json.dumps(body).encode()
         own = {"Content-Type": "application/json", "Origin": self.url} if data else {}
         request = urllib.request.Request(self.url + path, data, {**own, **(headers or {})})
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                text, found = answer.read().decode(), answer.headers
-                is_json = text and "json" in found.get("Content-Type", "")
-                return answer.status, json.loads(text) if is_json else text, found
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode(), error.headers
+        for _ in range(0 if data else _AGAIN):
+            with suppress(OSError):  # what has a status is none of these
+                return _answer_of(request)
+            time.sleep(0.5)
+        return _answer_of(request)
 
     def log_in(self, token: str) -> dict[str, str]:
         """Log in at the console as its page does; the headers by which the browser is known then."""
@@ -82,3 +83,19 @@ def forwarded(
             yield Forwarded(f"http://{found[1]}")
         finally:
             process.terminate()
+
+
+def _answer_of(request: urllib.request.Request) -> tuple[int, Any, Message]:
+    """Send a request; status, answer and headers, of an error, too.
+
+    Raises:
+        OSError: there is no answer.
+    """
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            text, found = answer.read().decode(), answer.headers
+            is_json = text and "json" in found.get("Content-Type", "")
+            return answer.status, json.loads(text) if is_json else text, found
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode(), error.headers

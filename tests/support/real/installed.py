@@ -25,6 +25,9 @@ PATIENCE_S = 240.0
 """For what never comes: other tests may work beside these, on a machine of two cores."""
 LOGS = "logs"
 """The claim of the log volume, in both namespaces."""
+# Words of a kubectl that had no answer in time, or of an API server that had none from etcd.
+_BUSY = ("Unable to connect to the server", "etcdserver: ", "TLS handshake timeout")
+_TRIES = 5
 _GO = "go"
 """The file in a job's directory for which a `held_job` waits."""
 
@@ -68,7 +71,7 @@ class Installed:
             "logVolume": {"existingClaim": LOGS, "accessMode": "ReadWriteMany"},
             **(values or {}),
         }
-        return self.helm(command, CHART, "--wait", "--timeout", "3m", values=given)
+        return self.helm(command, CHART, "--wait", "--timeout", "6m", values=given)
 
     def operators(self) -> list[Object]:
         """Return the operator's pods that run."""
@@ -168,7 +171,16 @@ class Installed:
         return kubectl(self.node.plane.kubeconfig, *arguments, stdin=stdin)
 
     def get(self, *arguments: str) -> Object:
-        return dict(json.loads(self.kubectl("get", "-o", "json", *arguments)))
+        """Return what there is; it is asked for again where the API server has had no time for it."""
+        tries = 0
+        while True:
+            try:
+                return dict(json.loads(self.kubectl("get", "-o", "json", *arguments)))
+            except AssertionError as error:
+                tries += 1
+                if tries == _TRIES or not any(words in str(error) for words in _BUSY):
+                    raise
+            time.sleep(1)
 
     def apply(self, *objects: Object) -> None:
         listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
