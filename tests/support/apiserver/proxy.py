@@ -19,6 +19,7 @@ import yaml
 from aiohttp import web
 from yarl import URL
 
+from hack.ports import free_port
 from trainingjob_web.kubeconfig import load_kubeconfig
 
 T = TypeVar("T")
@@ -112,7 +113,7 @@ class FaultProxy:
         self._watches: set[asyncio.Task[Any]] = set()
         self._session: aiohttp.ClientSession | None = None
         self._runner: web.AppRunner | None = None
-        self._port = 0
+        self._port = free_port()  # while it does not listen there, no client may be given it
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from hack.ports import free_port
+
 Object = dict[str, Any]
 
 
@@ -32,7 +34,7 @@ class Ledger:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._runner: web.AppRunner | None = None
-        self._port = 0
+        self._port = free_port()  # while it does not listen there, no client may be given it
 
     def __enter__(self) -> Self:
         self._thread.start()

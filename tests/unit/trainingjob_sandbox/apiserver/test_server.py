@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from hack.ports import free_port
 from tests.support.apiserver.inside import compact, expire_continue_tokens, put_raw
 from tests.unit.trainingjob_sandbox.apiserver.http import TABLE, Client, until
 from tests.unit.trainingjob_sandbox.apiserver.widgets import (
@@ -645,7 +646,7 @@ async def test_what_a_write_entails_happens_without_another_request(
 
 
 def test_the_thread_runs_the_server_beside_the_caller(tmp_path: Any) -> None:
-    with ApiServerThread([CRD]) as api:
+    with ApiServerThread([CRD], port=free_port()) as api:
         api.call(lambda server: server.store.create("widgets", widget("w")))
         text = api.write_kubeconfig(tmp_path / "kubeconfig", user="ada").read_text()
         port = api.port
