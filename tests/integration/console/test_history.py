@@ -24,7 +24,6 @@ FORGED = urlsafe_b64encode(json.dumps(["-created", 1, None, "AAAA", True]).encod
 def records(tmp_path: Path) -> Iterator[RecordServiceProcess]:
     """A record service with a database of its own."""
     with RecordServiceProcess(tmp_path, f"sqlite:///{tmp_path / 'records.db'}") as service:
-        service.start()
         yield service
 
 
