@@ -5,7 +5,6 @@ found out as well as one that is missing.
 """
 
 import asyncio
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from hack.cluster.control_plane import ControlPlane
 from tests.charts.test_rights import FOR_KOPF, FOR_THE_POLICY, IN_NAMESPACES
 from tests.support.apiserver.api import PATIENCE_S, Api, ApiServerUnderTest, Object, condition
+from tests.support.apiserver.audit import whole_lines
 from tests.support.builders import make_job
 from tests.support.processes.operator import OperatorProcess
 from tests.support.real.chart import (
@@ -65,9 +65,12 @@ def requests_of(
 ) -> list[Object]:
     """What an account has asked of objects, from the audit log."""
     user = f"system:serviceaccount:{namespace}:{account}"
-    lines = (json.loads(line) for line in plane.audit_log.read_text().splitlines())
     # One with a token that is nobody's has no name.
-    return [line for line in lines if line["user"].get("username") == user and "objectRef" in line]
+    return [
+        line
+        for line in whole_lines(plane.audit_log)
+        if line["user"].get("username") == user and "objectRef" in line
+    ]
 
 
 def asked(request: Object) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from hack.tools.helm import MAJORS
 from tests.support.real.chart import RELEASE, Object, RenderError
 from tests.support.real.real import KUBECTL, install_crds
 from tests.support.real.release import Cluster
+from tests.support.volume.volume import wait_until
 
 pytestmark = pytest.mark.real_only
 
@@ -89,7 +90,8 @@ def test_the_account_can_do_its_work_and_nothing_beside(cluster: Cluster) -> Non
         answer = json.loads(cluster.kubectl(*question, stdin=json.dumps(review)))
         return bool(answer["status"]["allowed"])
 
-    assert can("create", "pods", cluster.team)
+    # The API server knows a right a moment after it was given.
+    wait_until(lambda: can("create", "pods", cluster.team), within_s=60)
     assert can("patch", "trainingjobs/status", cluster.team)
     assert not can("create", "pods", cluster.namespace)
     assert not can("list", "trainingjobs", "")

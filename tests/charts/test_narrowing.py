@@ -4,7 +4,6 @@ Only what is quick is done with both Helms: that they look at the cluster in the
 """
 
 import asyncio
-import json
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,7 +11,8 @@ import pytest
 import yaml
 
 from hack.chart import CHART
-from tests.charts.test_account import refused
+from tests.charts.test_account import refused, requests_of
+from tests.charts.test_release import scale
 from tests.charts.test_rights import UNINSTALL as RIGHTS
 from tests.charts.test_rights import granted
 from tests.support.apiserver.api import Api, ApiServerUnderTest
@@ -67,9 +67,7 @@ async def finalizers(api: Api, name: str) -> list[str]:
 
 
 def asked_by_the_job(cluster: Cluster) -> list[Object]:
-    user = f"system:serviceaccount:{cluster.namespace}:{NARROWED}"
-    lines = map(json.loads, cluster.plane.audit_log.read_text().splitlines())
-    return [each for each in lines if each["user"]["username"] == user and "objectRef" in each]
+    return requests_of(cluster.plane, cluster.namespace, NARROWED)
 
 
 async def test_what_is_held_in_dropped_namespaces_is_freed_by_the_upgrade(
@@ -99,15 +97,15 @@ async def test_what_is_held_in_dropped_namespaces_is_freed_by_the_upgrade(
                 assert await finalizers(api, "job") == [FINALIZER_RECORD]
 
             # To fewer, while one goes: it takes the operator's rights along before the job.
-            scale = ("-n", cluster.namespace, "scale", f"deployment/{RELEASE}")
-            cluster.kubectl(*scale, "--replicas=0")
+            scale(cluster, RELEASE, 0)  # until it has ended, it might store the record itself
             cluster.kubectl("delete", "namespace", going, "--wait=false")
             async with asyncio.timeout(60):
                 while cluster.get("rolebindings", "-n", going)["items"]:
                     await asyncio.sleep(0.1)
                 while "deletionTimestamp" not in (await in_going.job("job"))["metadata"]:
                     await asyncio.sleep(0.1)
-            cluster.kubectl(*scale, "--replicas=1")
+            again = ("scale", f"deployment/{RELEASE}", "--replicas=1")
+            cluster.kubectl("-n", cluster.namespace, *again)
             await asyncio.to_thread(upgrade, cluster, [kept], *READY)
 
             assert await finalizers(in_alive, "job") == []

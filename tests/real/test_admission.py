@@ -95,6 +95,11 @@ async def set_policy(api: Api) -> None:
     }
     await api.client.create(f"{POLICIES}/validatingadmissionpolicies", policy)
     await api.client.create(f"{POLICIES}/validatingadmissionpolicybindings", binding)
+    await until_pods_are_refused(api)
+
+
+async def until_pods_are_refused(api: Api) -> None:
+    """Wait until the server refuses a plain pod: it follows with a watch what admission goes by."""
     pod = {"metadata": {"name": "probe"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     pods = f"/api/v1/namespaces/{api.namespace}/pods"
     while True:
@@ -128,7 +133,12 @@ async def nothing(api: Api) -> None:
 
 
 def restrict(level: str | None) -> Callable[[Api], Awaitable[None]]:
-    return lambda api: set_security_level(api, level)
+    async def set_it(api: Api) -> None:
+        await set_security_level(api, level)
+        if level is not None:
+            await until_pods_are_refused(api)
+
+    return set_it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ def smoke(
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=800,
     )
     assert written.exists(), done.stderr
     return done, json.loads(written.read_text())
@@ -61,7 +61,7 @@ def test_a_record_takes_two_requests_more_and_a_late_one_three() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=800,
     )
 
     assert done.returncode == 0, done.stderr

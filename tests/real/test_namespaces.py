@@ -41,6 +41,9 @@ async def test_nothing_is_created_in_a_namespace_that_goes_and_nothing_is_rememb
         for pod in await api.wait_for_pods(name, 2):
             await api.start_pod(pod)
         await api.wait_for_phase(name, "Running")
+        async with asyncio.timeout(60):  # the last that it writes while all is well
+            while not await api.events(name):
+                await asyncio.sleep(0.05)
     # Something that holds the namespace back, so that the operator meets it as it goes.
     held = {"metadata": {"name": "held", "finalizers": ["example.com/held"]}}
     held_path = f"/api/v1/namespaces/{api.namespace}/configmaps"
@@ -61,6 +64,7 @@ async def test_nothing_is_created_in_a_namespace_that_goes_and_nothing_is_rememb
     assert {request.code for request in tried} <= {403}, tried
     pods = [request for request in tried if request.resource == "pods"]
     assert len(pods) <= 2 * 3, pods  # a job asks for its ranks once, and then not for a minute
+    await wait_for_comparisons(audit, operator_user)  # what was under way has been answered
     gone = len(audit.requests(user=operator_user, namespace=api.namespace))
     await wait_for_comparisons(audit, operator_user)
     assert len(audit.requests(user=operator_user, namespace=api.namespace)) == gone
@@ -95,6 +99,6 @@ async def wait_for_comparisons(audit: AuditLog, user: str, count: int = 2) -> No
         return len(requests)
 
     begun = lists()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while lists() < begun + count:
             await asyncio.sleep(0.1)

@@ -98,6 +98,14 @@ class AuditLog:
         self._file.seek(-len(line), 1)  # half a line: the rest is being written
 
 
+def whole_lines(path: Path) -> Iterator[Line]:
+    """Yield what the log says, line by line; without the half of one that is just being written."""
+    with path.open("rb") as lines:
+        for line in lines:
+            if line.endswith(b"\n"):
+                yield json.loads(line)
+
+
 def forbidden_requests(path: Path, user: str) -> Iterator[Request]:
     """All requests since the server's first start that this user had no right to."""
     for log in sorted(path.parent.glob(f"{path.stem}*{path.suffix}")):

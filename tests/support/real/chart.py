@@ -4,7 +4,6 @@ import functools
 import json
 import os
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,9 @@ from hack.chart import CHART, NAMESPACE
 from hack.cluster.control_plane import ControlPlane
 from hack.cluster.process import SPARING
 from hack.tools.helm import Major, helm
-from tests.support.real.real import kubectl
-from trainingjob_api.constants import (
-    API_VERSION,
-    PLURAL_RETENTION_POLICIES,
-    PLURAL_TRAINING_JOBS,
-)
+from tests.support.real.real import kubectl, wait_until_served
 
 RELEASE = "trainingjob-operator"
-_PATIENCE_S = 60.0
 _LIMIT_S = 400.0
 """More than any `--timeout` that Helm is told: it is to say itself what it has waited for."""
 ACCOUNT_KINDS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
@@ -194,24 +187,6 @@ def token_kubeconfig(plane: ControlPlane, path: Path, namespace: str, account: s
     return plane.authority.token_kubeconfig(
         path, plane.server, answer["status"]["token"], namespace=namespace
     )
-
-
-def wait_until_served(kubeconfig: Path) -> None:
-    """Wait until the API server lists the objects of both kinds.
-
-    Established it may be seconds before its storage is there. A CRD that is deleted in between is
-    looked at again only after five minutes.
-    """
-    deadline = time.monotonic() + _PATIENCE_S
-    for plural in (PLURAL_TRAINING_JOBS, PLURAL_RETENTION_POLICIES):
-        while True:
-            try:
-                kubectl(kubeconfig, "get", "--raw", f"/apis/{API_VERSION}/{plural}")
-            except AssertionError:
-                assert time.monotonic() < deadline, f"{plural} are not served"
-                time.sleep(0.1)
-            else:
-                break
 
 
 def forget_cluster_objects(kubeconfig: Path) -> None:

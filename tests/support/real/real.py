@@ -17,6 +17,11 @@ import pytest
 from hack.cluster import assets
 from hack.cluster.control_plane import ControlPlane, Options
 from tests.support.tree import ROOT
+from trainingjob_api.constants import (
+    API_VERSION,
+    PLURAL_RETENTION_POLICIES,
+    PLURAL_TRAINING_JOBS,
+)
 
 REAL_KUBECONFIG = "TRAININGJOB_TEST_KUBECONFIG"
 """Names a cluster that is there already; the tests are guests in it."""
@@ -110,9 +115,10 @@ class Kubectl:
 
 
 def install_crds(kubeconfig: Path) -> None:
-    """Apply both CRDs as the README says, and wait until they are established."""
+    """Apply both CRDs as the README says, and wait until they are served."""
     kubectl(kubeconfig, "apply", "-f", str(CRDS))
     wait_until_established(partial(kubectl, kubeconfig))
+    wait_until_served(kubeconfig)
 
 
 def wait_until_established(run: Callable[..., str]) -> None:
@@ -134,3 +140,21 @@ def wait_until_established(run: Callable[..., str]) -> None:
                 raise
         else:
             return
+
+
+def wait_until_served(kubeconfig: Path) -> None:
+    """Wait until the API server lists the objects of both kinds.
+
+    Established it may be seconds before its storage is there. A CRD that is deleted in between is
+    looked at again only after five minutes.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    for plural in (PLURAL_TRAINING_JOBS, PLURAL_RETENTION_POLICIES):
+        while True:
+            try:
+                kubectl(kubeconfig, "get", "--raw", f"/apis/{API_VERSION}/{plural}")
+            except AssertionError:
+                assert time.monotonic() < deadline, f"{plural} are not served"
+                time.sleep(0.1)
+            else:
+                break

@@ -11,11 +11,11 @@ from hack.chart import CHART
 from hack.cluster.control_plane import ControlPlane
 from hack.tools.helm import Major
 from tests.support.builders import make_job
-from tests.support.real.chart import Values, forget_cluster_objects, run_helm, wait_until_served
-from tests.support.real.real import kubectl
+from tests.support.real.chart import Values, forget_cluster_objects, run_helm
+from tests.support.real.real import kubectl, wait_until_served
 from tests.support.real.release_node import ReleaseNode
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 
 class Cluster:
