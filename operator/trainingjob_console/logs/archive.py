@@ -103,6 +103,9 @@ class Archive:
         finally:
             os.close(directory)
         found = os.fstat(fd)
+        if found.st_nlink == 0:  # it was removed since it was opened
+            os.close(fd)
+            return None
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             os.close(fd)
             raise PermissionError(errno.EPERM, "it is no plain file with one name", name)

@@ -113,6 +113,25 @@ def test_what_is_no_plain_file_of_one_name_is_not_read(tmp_path: Path) -> None:
     assert open_descriptors() == before
 
 
+def test_one_that_is_removed_as_it_is_opened_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = write_archive(tmp_path, section_of(b"one\n"))
+    really_open = os.open
+
+    def open_and_remove(path: str, flags: int, **at: int) -> int:
+        fd = really_open(path, flags, **at)
+        if at:
+            os.unlink(path, **at)
+        return fd
+
+    before = open_descriptors()
+    monkeypatch.setattr(os, "open", open_and_remove)
+    assert Archive.open(tmp_path, uid) is None
+    monkeypatch.undo()
+    assert open_descriptors() == before
+
+
 @pytest.mark.parametrize("uid", ["", "..", "../secret", "a" * 36, f"{UID}/x", f"{UID}\n"])
 def test_only_a_uid_names_an_archive(tmp_path: Path, uid: str) -> None:
     assert archive_name(uid) is None
