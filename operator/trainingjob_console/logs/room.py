@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.gate import Gate
-from trainingjob_console.errors import ForbiddenError, NotFoundError, RequestError
+from trainingjob_console.errors import BusyError, ForbiddenError, NotFoundError, RequestError
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.logs.all_ranks import AllRanks
@@ -75,6 +75,7 @@ class LogRoom:
 
         Raises:
             NotFoundError: there is no such job, as far as the user may know.
+            BusyError: the console has just begun, and has not listed all jobs.
             ForbiddenError: the user may not read logs there.
         """
         if archive_name(uid) is None:
@@ -82,6 +83,8 @@ class LogRoom:
         job = self._index.get(uid)
         where = job.namespace if job is not None else await self._past(uid, caller.user)
         if not where or not (await self._gate.visible(caller, where))(where):
+            if not self._index.is_complete:
+                raise BusyError("not all jobs have been listed yet: try again", retry_after_s=1)
             raise NotFoundError("there is no such job, or you may not list it")
         await self._check(caller, where)
         return Place(caller, uid, where)

@@ -303,6 +303,7 @@ async def log_server(
     played = LogServer(ranks)
     server, index = TestServer(played.app), played.index
     played.job_is()
+    index.keep_only([played.uid])
 
     async def no_past(_: str, __: str) -> str:
         return ""

@@ -1,0 +1,19 @@
+"""Which job's logs are asked for: a console that has just begun does not know all jobs yet."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.support.console.log_server import log_server, user
+from trainingjob_console.errors import BusyError, NotFoundError
+
+
+async def test_a_job_that_may_not_be_listed_yet_is_not_said_to_be_gone(tmp_path: Path) -> None:
+    async with log_server(tmp_path) as server:
+        server.index.is_complete = False
+        with pytest.raises(BusyError):
+            await server.room.place(user("anna"), str(uuid4()))
+        server.index.is_complete = True
+        with pytest.raises(NotFoundError):
+            await server.room.place(user("anna"), str(uuid4()))
