@@ -16,9 +16,9 @@ from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.gate import Gate
 from trainingjob_console.api.requests import answer, check_names, number
 from trainingjob_console.errors import BadRequestError, BusyError, NotFoundError
-from trainingjob_console.logs.archive import Archive, Body, PlainLines
+from trainingjob_console.logs.archive import Archive, Body
 from trainingjob_console.logs.pods import MAIN, PodLog
-from trainingjob_console.logs.reading import search_of, window_of
+from trainingjob_console.logs.reading import archived_parts, search_of, window_of
 from trainingjob_console.logs.room import LogRoom
 from trainingjob_console.logs.search import MAX_HITS
 from trainingjob_console.logs.sources import Place, SourceId, read_source
@@ -29,7 +29,6 @@ from trainingjob_web.connections import LASTING
 _FAR: Final = 2**53
 _MAX_TEXT: Final = 200
 _MAX_DOWNLOADS: Final = 8
-_PART: Final = 2**20
 _NO_LOG: Final = "no log has been written or archived"
 
 
@@ -140,7 +139,7 @@ class LogsApi:
         if found is None:
             raise NotFoundError("nothing is archived yet")
         size, body = found
-        return self._archived_parts(place, size, body)
+        return archived_parts(self._logs.archives, place.uid, caller.user, size, body)
 
     async def _place(self, request: Request) -> tuple[Caller, Place]:
         caller = await self._gate.caller(request)
@@ -173,27 +172,6 @@ class LogsApi:
             async for part in parts:
                 yield part
 
-    async def _archived_parts(
-        self, place: Place, size: int, body: Body | None
-    ) -> AsyncGenerator[bytes]:
-        """Yield the log in parts, each read in a thread; the file is opened for each anew.
-
-        Raises:
-            BusyError: the volume does not answer, or the archive has gone: the transfer breaks off, so
-                that nobody takes what came for the whole.
-        """
-        plain = None if body is None else PlainLines(body.section.rank)
-        first, end = (0, size) if body is None else (body.start, body.end)
-        for start in range(first, end, _PART):
-            stop = min(start + _PART, end)
-            read = partial(_read_part, start=start, end=stop)
-            part = await self._logs.archives.with_archive(place.uid, read, user=place.caller.user)
-            if part is None or len(part) < stop - start:
-                raise BusyError("the archive has gone, or a part of it, while it was downloaded")
-            yield part if plain is None else plain.feed(part)
-        if plain is not None:
-            yield plain.end()
-
 
 class _Download(StreamingResponse):
     """A log that is sent, and what is to be done in the end, however that comes.
@@ -222,10 +200,6 @@ class _Download(StreamingResponse):
                 await super().__call__(scope, receive, send)
         finally:
             self._on_end()
-
-
-def _read_part(archive: Archive, *, start: int, end: int) -> bytes:
-    return b"".join(archive.blocks(start, end))
 
 
 def _as_json(window: Window, size: int, *, growing: bool, file: str = "") -> dict[str, Any]:

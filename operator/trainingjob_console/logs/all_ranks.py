@@ -7,15 +7,18 @@ the status of the job changes and, more and more seldom, in between, as long as 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import Final
 
 from trainingjob_console.errors import BusyError, RequestError
 from trainingjob_console.jobs.index import Change, JobIndex
 from trainingjob_console.jobs.summary import Summary
+from trainingjob_console.logs.archive_reader import ArchiveReader
+from trainingjob_console.logs.gone import GoneLog, gone_logs
 from trainingjob_console.logs.merged import Merged, RankPlace
-from trainingjob_console.logs.one_log import OneLog
+from trainingjob_console.logs.one_log import OneLog, pass_on
 from trainingjob_console.logs.pods import MAIN, PodLog
+from trainingjob_console.logs.reading import archived_parts
 from trainingjob_console.logs.sources import Place
 
 MAX_MERGED: Final = 64
@@ -51,6 +54,7 @@ class AllRanks:
         index: JobIndex,
         pod_logs: Callable[[Place], Awaitable[list[PodLog]]],
         one_log: OneLog,
+        archives: ArchiveReader,
     ) -> None:
         """Follow nothing yet.
 
@@ -61,12 +65,14 @@ class AllRanks:
             index: the jobs that live.
             pod_logs: lists the logs of a job's pods, of each rank the oldest attempt first.
             one_log: follows one of them.
+            archives: has what was written by pods that have gone.
         """
         self._place: Final = place
         self._merged: Final = merged
         self._index: Final = index
         self._pod_logs: Final = pod_logs
         self._one_log: Final = one_log
+        self._archives: Final = archives
         self._reached: Final = dict(places)
         self._begun: Final[
             dict[int, str]
@@ -76,6 +82,7 @@ class AllRanks:
         self._changed: Final = asyncio.Event()
         self._was_listed = False
         self._some_wait = False  # for the end of an earlier log of their rank
+        self._misses_some = bool(places)  # of pods that have gone
 
     async def follow(self) -> str:
         """Follow until the job is over and its logs have ended, and return the reason for the end.
@@ -102,15 +109,15 @@ class AllRanks:
             self._changed.clear()
             job = self._index.get(self._place.uid)
             is_over = job is None or job.is_finished
-            if not self._was_listed or is_over or self._lacks_ranks_of(job) or self._some_wait:
+            waits = self._lacks_ranks_of(job) or self._some_wait or self._misses_some
+            if not self._was_listed or is_over or waits:
                 # A pod of a job that is over is in the list that is made after its end.
                 is_listed = await self._begin_next()
                 if is_listed and is_over and not self._some_wait:
                     return
             if is_over or self._lacks_ranks_of(job):
                 await asyncio.sleep(_APART_S)
-                waits = pause * random.uniform(0.75, 1.25)  # noqa: S311 - not a secret
-                is_news = await self._news(waits)
+                is_news = await self._news(pause * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
                 pause = _LOOK_S[0] if is_news else min(2 * pause, _LOOK_S[1])
             else:
                 await self._news(None)
@@ -140,23 +147,43 @@ class AllRanks:
         is_new_page = not self._was_listed and not self._reached
         if is_new_page:
             logs = list({log.rank: log for log in logs}.values())  # the newest of each
+        gone = await self._gone(logs)
         self._was_listed, self._some_wait = True, False
-        for log in logs:
+        ranks: list[PodLog | GoneLog] = [*gone, *logs]
+        for log in sorted(ranks, key=lambda log: (log.rank, log.attempt)):
             if not self._is_next(log):
                 continue
             if log.rank in self._tasks:
                 self._some_wait = True
             else:
                 self._begin(log, is_late=is_new_page)
+        self._misses_some |= self._some_wait and bool(gone)
         return True
 
-    def _is_next(self, log: PodLog) -> bool:
+    async def _gone(self, logs: list[PodLog]) -> list[GoneLog]:
+        """Return the logs of pods that have gone, if the page may have missed some."""
+        misses_some, self._misses_some = self._misses_some, False
+        skipped = (
+            log.attempt > self._reached[log.rank].attempt + 1
+            for log in logs
+            if log.rank in self._reached
+        )
+        if not (misses_some or any(skipped)):
+            return []
+        since = min(each.attempt for each in self._reached.values())
+        try:
+            gone = await gone_logs(self._archives, self._place, since, logs)
+        except BusyError:  # what lives is not to wait for a volume that does not answer
+            return []
+        return gone if len({log.rank for log in gone}) <= MAX_MERGED else []
+
+    def _is_next(self, log: PodLog | GoneLog) -> bool:
         reached = self._reached.get(log.rank)
         if reached is None or reached.attempt < log.attempt:
             return True
         return reached.attempt == log.attempt and self._begun.get(log.rank) != log.uid
 
-    def _begin(self, log: PodLog, *, is_late: bool) -> None:
+    def _begin(self, log: PodLog | GoneLog, *, is_late: bool) -> None:
         """Follow a log from where the page has it up to.
 
         Args:
@@ -167,8 +194,21 @@ class AllRanks:
         offset = reached.offset if reached is not None and reached.is_in(log) else 0
         self._reached[log.rank] = RankPlace.in_log(log, offset)
         self._begun[log.rank] = log.uid
-        following = self._follow_rank(log, None if is_late else offset)
-        self._tasks[log.rank] = asyncio.create_task(following)
+        if isinstance(log, GoneLog):
+            work = self._send_gone(log, offset)
+        else:
+            work = self._follow_rank(log, None if is_late else offset)
+        self._tasks[log.rank] = asyncio.create_task(work)
+
+    async def _send_gone(self, log: GoneLog, offset: int) -> None:
+        """Send an archived log from an offset on, which counts from its beginning, kept or not."""
+        lines, body = self._merged.of(log), log.body
+        user = self._place.caller.user
+        parts = archived_parts(self._archives, self._place.uid, user, body.end, body)
+        async with self._turns, aclosing(parts):
+            with suppress(BusyError):  # as above
+                await pass_on(parts, max(offset, body.cut), lines, position=body.cut)
+        lines.close()
 
     async def _follow_rank(self, log: PodLog, offset: int | None) -> None:
         """Follow a log to its end, from an offset on; None: from what is kept for late readers."""
@@ -182,6 +222,9 @@ class AllRanks:
             if error.status != _NOT_FOUND:
                 raise
             # Its pod has gone since it was listed: the log is archived, or is no more.
+            if lines.is_unused:
+                del self._begun[log.rank]
+                self._misses_some = True
         lines.close()
 
     async def _news(self, seconds: float | None) -> bool:

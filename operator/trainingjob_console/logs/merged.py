@@ -8,10 +8,9 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from trainingjob_api.log_sections import prefix_of
-from trainingjob_console.logs.pods import PodLog
 from trainingjob_console.sockets.frames import encode
 from trainingjob_console.sockets.log_ring import LogRing, Piece
 
@@ -20,6 +19,25 @@ _POD: Final = 8
 """Characters of a pod's uid that tell it from those that had its rank before."""
 
 _PLACE: Final = re.compile(r"([0-9]{1,5}):([0-9]{1,9}):([0-9a-z-]{1,8}):([0-9]{1,15})")
+
+
+class RankLog(Protocol):
+    """The log of a rank, as one pod wrote it."""
+
+    @property
+    def rank(self) -> int:
+        """The pod's."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """The pod's."""
+        ...
+
+    @property
+    def uid(self) -> str:
+        """The pod's."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +56,11 @@ class RankPlace:
     offset: int
 
     @classmethod
-    def in_log(cls, log: PodLog, offset: int) -> "RankPlace":
+    def in_log(cls, log: RankLog, offset: int) -> "RankPlace":
         """Return the place at an offset of a log."""
         return cls(log.rank, log.attempt, log.uid[:_POD], offset)
 
-    def is_in(self, log: PodLog) -> bool:
+    def is_in(self, log: RankLog) -> bool:
         """Return True if it is in this log, and not in that of another pod of the rank."""
         return self == RankPlace.in_log(log, self.offset)
 
@@ -65,7 +83,7 @@ class Merged:
         self._ring: Final = ring
         self._position = offset
 
-    def of(self, log: PodLog) -> "RankLines":
+    def of(self, log: RankLog) -> "RankLines":
         """Return a reader for the log of one rank."""
         return RankLines(self, log)
 
@@ -88,12 +106,17 @@ class Merged:
 class RankLines:
     """Makes whole lines of the pieces of one log; one that is longer than 16 KiB is broken."""
 
-    def __init__(self, merged: Merged, log: PodLog) -> None:
+    def __init__(self, merged: Merged, log: RankLog) -> None:
         self._merged: Final = merged
         self._prefix: Final = prefix_of(log.rank)
         self._log: Final = log
         self._rest = b""
         self._following = 0  # the offset of what comes next; not known before the first piece
+
+    @property
+    def is_unused(self) -> bool:
+        """True if nothing has come."""
+        return self._following == 0
 
     @property
     def has_room(self) -> bool:

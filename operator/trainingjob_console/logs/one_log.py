@@ -1,6 +1,7 @@
 """One log for one reader: read up to where it is followed, as fast as the reader takes it, and followed from there."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Final, Protocol
 
 from trainingjob_console.access.caller import Caller
@@ -155,31 +156,54 @@ class OneLog:
         Raises:
             RotatedError: it is another file than this.
         """
-        position, rest, is_sure = 0, b"", not file
-        async with self._live.passed_on(log, caller) as parts:
+
+        async def sure(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+            is_sure = not file
             async for part in parts:
                 if not is_sure:
                     # Of an answer that has begun: it is of this file, or of one before it.
                     await self._check_file(log, caller, file)
                     is_sure = True
-                start, position = position, position + len(part)
-                if position <= offset:
-                    continue
-                data = rest + part[max(offset - start, 0) :]
-                kept = incomplete(data)
-                data, rest = data[: len(data) - kept], data[len(data) - kept :]
-                for piece in pieces_of(offset, data):
-                    while not ring.has_room:  # noqa: ASYNC110 - the queue wakes its writer only
-                        await asyncio.sleep(_ROOM_S)
-                    ring.put(piece)
-                    offset = piece.following
-        return offset, position
+                yield part
+
+        async with self._live.passed_on(log, caller) as parts:
+            return await pass_on(sure(parts), offset, ring)
 
     async def _check_file(self, log: PodLog, caller: Caller, file: str) -> None:
         """Return if the node still has this file. Raises RotatedError."""
         now = await file_of(self._kube, caller.token, log)
         if now != file:
             raise RotatedError(now)
+
+
+async def pass_on(
+    parts: AsyncIterator[bytes], offset: int, reader: Reader, *, position: int = 0
+) -> tuple[int, int]:
+    """Send a reader what a log has from an offset on, as fast as it takes it.
+
+    Args:
+        parts: of the log.
+        offset: of what the reader has not.
+        reader: takes it.
+        position: of the first part.
+
+    Returns:
+        The offset of what follows, but for the beginning of a character, and that of the end.
+    """
+    rest = b""
+    async for part in parts:
+        start, position = position, position + len(part)
+        if position <= offset:
+            continue
+        data = rest + part[max(offset - start, 0) :]
+        kept = incomplete(data)
+        data, rest = data[: len(data) - kept], data[len(data) - kept :]
+        for piece in pieces_of(offset, data):
+            while not reader.has_room:  # noqa: ASYNC110 - the queue wakes its writer only
+                await asyncio.sleep(_ROOM_S)
+            reader.put(piece)
+            offset = piece.following
+    return offset, position
 
 
 def _has_file(follower: Follower, file: str) -> bool:

@@ -2,15 +2,17 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import BusyError, NotFoundError
 from trainingjob_console.kube.client import Kube
-from trainingjob_console.logs.archive import Archive, Body
+from trainingjob_console.logs.archive import Archive, Body, PlainLines
+from trainingjob_console.logs.archive_reader import ArchiveReader
 from trainingjob_console.logs.files import file_of
 from trainingjob_console.logs.pods import PodLog, open_log
 from trainingjob_console.logs.search import Search
@@ -19,6 +21,9 @@ from trainingjob_console.places import Places
 
 SEARCH_S: Final = 5.0
 _CALL_S: Final = 20.0
+PART: Final = 2**20
+"""Bytes of an archived log that are read at once when the whole of it is wanted."""
+
 _PASSING_WAITING: Final = 464
 _TOO_MANY: Final = "too many logs are being read"
 _BACK: Final = 2**20
@@ -50,6 +55,39 @@ def window_of(archive: Archive, body: Body | None, offset: int, limit: int) -> t
         if reader.is_full:
             break
     return reader.end(), size
+
+
+async def archived_parts(
+    archives: ArchiveReader, uid: str, user: str, size: int, body: Body | None
+) -> AsyncGenerator[bytes]:
+    """Yield an archived log in parts, each read in a thread; the file is opened for each anew.
+
+    Args:
+        archives: the log volume.
+        uid: of the job.
+        user: who reads.
+        size: of the archive.
+        body: the log's section; None: the whole archive.
+
+    Raises:
+        BusyError: the volume does not answer, or the archive has gone: the transfer breaks off, so
+            that nobody takes what came for the whole.
+    """
+    plain = None if body is None else PlainLines(body.section.rank)
+    first, end = (0, size) if body is None else (body.start, body.end)
+    for start in range(first, end, PART):
+        stop = min(start + PART, end)
+        read = partial(_read_part, start=start, end=stop)
+        part = await archives.with_archive(uid, read, user=user)
+        if part is None or len(part) < stop - start:
+            raise BusyError("the archive has gone, or a part of it, while it was read")
+        yield part if plain is None else plain.feed(part)
+    if plain is not None:
+        yield plain.end()
+
+
+def _read_part(archive: Archive, *, start: int, end: int) -> bytes:
+    return b"".join(archive.blocks(start, end))
 
 
 def search_of(

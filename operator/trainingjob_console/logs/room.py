@@ -171,6 +171,7 @@ class LogRoom:
                 index=self._index,
                 pod_logs=self._pod_logs,
                 one_log=self._one_log,
+                archives=self.archives,
             ).follow()
         try:
             return await self._while_allowed(place, following)

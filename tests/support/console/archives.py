@@ -7,10 +7,17 @@ from trainingjob_api.log_sections import Prefixer, Section
 
 
 def section_of(
-    log: bytes, *, attempt: int = 0, rank: int = 0, container: str = "", cut: int = 0
+    log: bytes,
+    *,
+    attempt: int = 0,
+    rank: int = 0,
+    container: str = "",
+    cut: int = 0,
+    pod: str | None = None,
 ) -> bytes:
-    """A whole section with this log."""
-    section = Section(attempt=attempt, rank=rank, pod=str(uuid4()), container=container)
+    """A whole section with this log, of a pod with this uid."""
+    pod = pod or str(uuid4())
+    section = Section(attempt=attempt, rank=rank, pod=pod, container=container)
     prefixer = Prefixer(rank)
     body = prefixer.feed(log) + prefixer.end()
     return section.header + body + section.trailer(len(body), cut, running=False)

@@ -11,9 +11,9 @@ from starlette.routing import Router
 
 from tests.support.console.archives import section_of, write_archive
 from tests.support.console.log_server import LogServer, log_server
-from trainingjob_console.api import logs
 from trainingjob_console.api.logs import LogsApi
 from trainingjob_console.errors import BusyError, NotFoundError
+from trainingjob_console.logs.reading import PART
 
 LIVE = "live:0:0:main"
 ARCHIVED = "archive:0:0:main"
@@ -178,7 +178,7 @@ async def test_an_archived_log_comes_in_parts(start: Start) -> None:
     client.takes.set()
     await client.task
     assert client.body == LOG
-    assert max(client.sizes) <= logs._PART
+    assert max(client.sizes) <= PART
 
 
 @pytest.mark.parametrize("source", [ARCHIVED, "merged"])

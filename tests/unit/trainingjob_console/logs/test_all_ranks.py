@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.console.archives import section_of, write_archive
 from tests.support.console.log_page import Page
 from tests.support.console.log_server import LogServer, PlayedLog, log_server, user
 
@@ -14,8 +15,8 @@ RANKS = 2
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[LogServer]:
-    """A job of which no pod is there yet."""
-    async with log_server(tmp_path, ranks=RANKS) as found:
+    """A job of which no pod is there yet, and a log volume."""
+    async with log_server(tmp_path, ranks=RANKS, volume=tmp_path) as found:
         found.logs.clear()
         yield found
 
@@ -127,18 +128,19 @@ async def test_a_page_that_comes_back_is_not_sent_a_pod_before_the_one_it_has(
     await again.close()
 
 
-async def test_a_pod_that_goes_before_its_log_is_read_ends_nothing(server: LogServer) -> None:
+async def test_the_log_of_a_pod_that_goes_before_it_is_read_is_sent_from_the_archive(
+    server: LogServer, tmp_path: Path
+) -> None:
+    write_archive(tmp_path, section_of(b"short\n", pod="pod-1"), uid=server.uid)
     await start(server, 1)
     page = Page(server, user("anna"), "merged")
     await has(page, line(1))
     server.logs.append(PlayedLog(0, gone_when_read=True))
     server.job_is(ready=1)
-    async with asyncio.timeout(20):
-        while not server.logs[1].gone:
-            await asyncio.sleep(0.005)
+    await has(page, line(1), "[rank 0] short")
     server.job_is(1)
     await start(server, 0, 1)
-    await has(page, line(1), line(0, 1))
+    await has(page, line(1), "[rank 0] short", line(0, 1))
     await page.close()
 
 
@@ -199,3 +201,60 @@ async def test_a_job_that_is_deleted_ends_it(server: LogServer) -> None:
     await server.break_streams()
     server.index.remove(server.uid)
     assert await page.task == "finished"
+
+
+def archive(server: LogServer, root: Path) -> None:
+    """The operator archives all logs that have ended, and lets the pods go."""
+    sections = []
+    for number, log in enumerate(server.logs):
+        text = b"".join(line for _, line in log.lines)
+        pod = f"pod-{number}"
+        sections.append(section_of(text, attempt=log.attempt, rank=log.rank, pod=pod))
+        log.ended = log.gone = True
+    write_archive(root, *sections, uid=server.uid)
+
+
+async def test_a_page_that_was_away_is_sent_what_has_gone_meanwhile_from_the_archive(
+    server: LogServer, tmp_path: Path
+) -> None:
+    for rank in range(RANKS):
+        await start(server, rank)
+    page = Page(server, user("anna"), "merged")
+    await has(page, line(0), line(1))
+    await page.close()
+    await server.write("caf\u00e9\n", 1)
+    for rank in range(RANKS):
+        await start(server, rank, 1)
+    archive(server, tmp_path)
+    for rank in range(RANKS):
+        await start(server, rank, 2)
+    server.job_is(2)
+    again = back(server, page)
+    lines = ["[rank 1] caf\u00e9"]
+    lines += [line(rank, attempt) for rank in range(RANKS) for attempt in (1, 2)]
+    await has(again, *lines)
+    of_rank = [each for each in again.text.splitlines() if each.startswith("[rank 1]")]
+    assert of_rank == ["[rank 1] caf\u00e9", line(1, 1), line(1, 2)]
+    await again.close()
+    last = back(server, again)
+    await server.write("more\n", len(server.logs) - 1)
+    await has(last, "[rank 1] more")
+    await last.close()
+
+
+async def test_an_attempt_that_came_and_went_unseen_is_sent_from_the_archive(
+    server: LogServer, tmp_path: Path
+) -> None:
+    for rank in range(RANKS):
+        await start(server, rank)
+    page = Page(server, user("anna"), "merged")
+    await has(page, line(0), line(1))
+    await server.end()
+    for rank in range(RANKS):
+        await start(server, rank, 1)
+    archive(server, tmp_path)
+    for rank in range(RANKS):
+        await start(server, rank, 2)
+    server.job_is(2)
+    await has(page, *(line(rank, attempt) for rank in range(RANKS) for attempt in range(3)))
+    await page.close()

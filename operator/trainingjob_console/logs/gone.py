@@ -1,0 +1,66 @@
+"""The logs of pods that have gone, in the archive: what a page of merged logs has missed of them is sent from there."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from trainingjob_console.logs.archive import Archive, Body
+from trainingjob_console.logs.archive_reader import ArchiveReader
+from trainingjob_console.logs.pods import PodLog
+from trainingjob_console.logs.sources import Place
+
+_MAX_GONE: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class GoneLog:
+    """The archived log of a rank whose pod has gone.
+
+    Attributes:
+        body: where it is in the archive.
+    """
+
+    body: Body
+
+    @property
+    def rank(self) -> int:
+        """The pod's."""
+        return self.body.section.rank
+
+    @property
+    def attempt(self) -> int:
+        """The pod's."""
+        return self.body.section.attempt
+
+    @property
+    def uid(self) -> str:
+        """The pod's."""
+        return self.body.section.pod
+
+
+async def gone_logs(
+    archives: ArchiveReader, place: Place, since: int, here: Collection[PodLog]
+) -> list[GoneLog]:
+    """Return the archived logs of ranks, of which no pod is there, the oldest first.
+
+    Args:
+        archives: the log volume.
+        place: the job, and who reads.
+        since: the first attempt whose logs are wanted.
+        here: the logs of the pods that are there.
+
+    Raises:
+        BusyError: too many archives are being read, or the volume does not answer.
+    """
+    pods = {(log.attempt, log.rank) for log in here}
+
+    def look(archive: Archive) -> list[GoneLog]:
+        newest: dict[tuple[int, int], GoneLog] = {}
+        for body in archive.bodies():
+            section = body.section
+            key = section.attempt, section.rank
+            if section.attempt >= since and not section.container and key not in pods:
+                newest[key] = GoneLog(body)
+        return [newest[key] for key in sorted(newest)][:_MAX_GONE]
+
+    return await archives.with_archive(place.uid, look, user=place.caller.user) or []
