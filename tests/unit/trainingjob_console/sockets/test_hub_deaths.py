@@ -21,6 +21,8 @@ OURS = (
     "websockets",
     "h11",
 )
+PATIENCE_S = 120.0
+"""Of the clients: on a busy machine they and the server, which share an event loop, wait for each other."""
 
 
 def objects() -> Counter[str]:
@@ -46,33 +48,41 @@ async def live_and_die(running: RunningHub, way: int) -> None:
     await page.send({"type": "sub", "id": 1, "kind": "jobs", "position": position})
     await page.send({"type": "sub", "id": 2, "kind": "logs", "uid": "u", "source": "s"})
     await page.send({"type": "sub", "id": 3, "kind": "housekeeping"})
-    await page.receive_kind("delta")
+    await page.receive_kind("delta", PATIENCE_S)
     if way == 0:
         page.reset()
     elif way == 1:
         page.close()
     else:  # it is still there for the kernel, and answers nothing any more
-        while await page.receive() is not None:
+        while await page.receive(PATIENCE_S) is not None:
             pass
         assert page.close_code == 1011
         page.close()
 
 
-async def cycles(running: RunningHub, number: int, at_once: int) -> None:
+async def cycles(running: RunningHub, number: int, at_once: int) -> int:
+    """Have so many sockets come and die; return the most bytes that were resident between two batches.
+
+    Their garbage is collected then: how much of it waits at a moment says nothing of what is left.
+    """
+    most = 0
     for begun in range(0, number, at_once):
         batch = min(at_once, number - begun)
         await asyncio.gather(*(live_and_die(running, n % 3) for n in range(batch)))
         running.index.put(played_job("1", version=begun))
         running.logs.write(begun * 2, "x\n")
-    async with asyncio.timeout(20):
+        gc.collect()
+        most = max(most, resident())
+    async with asyncio.timeout(PATIENCE_S):
         while running.hub.admission.used or running.server.server_state.tasks:
             await asyncio.sleep(0.05)
     await asyncio.sleep(0)
+    return most
 
 
 @pytest.mark.parametrize(
     ("number", "at_once", "ping"),
-    [(300, 75, 0.7), pytest.param(10_000, 125, 1.5, marks=pytest.mark.long)],
+    [(300, 75, 0.4), pytest.param(10_000, 125, 0.4, marks=pytest.mark.long)],
 )
 @pytest.mark.timeout(900)
 async def test_nothing_is_left_of_sockets_that_died(
@@ -82,10 +92,8 @@ async def test_nothing_is_left_of_sockets_that_died(
     async with running_hub(limits) as running:
         await cycles(running, at_once, at_once)  # what is made once
         before, tasks, fds = objects(), len(asyncio.all_tasks()), open_descriptors()
-        await cycles(running, number // 2, at_once)
-        half = resident()
-        await cycles(running, number // 2, at_once)
-        grown = resident() - half
+        first = await cycles(running, number // 2, at_once)
+        grown = await cycles(running, number // 2, at_once) - first
         await asyncio.sleep(2.5)  # the aborts that follow a close
         after = objects()
         left = {name: (before[name], n) for name, n in after.items() if n > before[name] + 5}
