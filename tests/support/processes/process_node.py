@@ -29,7 +29,7 @@ from trainingjob_sandbox.starter import Sandbox
 
 _POLICY: Final = "training-jobs-tolerate-the-node-of-processes"
 _ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
-_PATIENCE_S: Final = 30.0
+_PATIENCE_S: Final = 90.0
 _GRACE_S: Final = 5.0
 _STOP_S: Final = 20.0
 

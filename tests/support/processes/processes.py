@@ -76,7 +76,7 @@ def processes_mentioning(text: str) -> list[int]:
     return found
 
 
-async def eventually(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
+async def eventually(condition: Callable[[], object], *, within_s: float = 60.0) -> None:
     """Wait until the condition holds; fail if it does not in time."""
     end = time.monotonic() + within_s
     while not condition():
