@@ -22,6 +22,7 @@ from tests.support.apiserver.audit import AuditLog
 from tests.support.apiserver.proxy import Fault, FaultProxy
 from tests.support.apiserver.writers import takeovers, writes, writes_beside_the_holder
 from tests.support.builders import make_job
+from tests.support.pauses import pauses
 from tests.support.processes.operator import OperatorProcess
 from tests.support.real.chart import token_kubeconfig
 from tests.support.real.real import kubectl
@@ -206,13 +207,13 @@ def accounts(plane: ControlPlane, api: Api) -> Iterator[None]:
 
 async def wait_for_leader(found: list[Replica], *, with_standby: bool) -> Replica:
     """Return the one that works, as soon as there is one, and the other could take over if asked."""
+    asked, pause = found if with_standby else [], pauses()
     async with asyncio.timeout(PATIENCE_S):
         while True:
             leading = [each for each in found if await asyncio.to_thread(each.leads)]
-            ready = [await asyncio.to_thread(each.is_ready) for each in found]
-            if leading and (all(ready) or not with_standby):
+            if leading and all([await asyncio.to_thread(each.is_ready) for each in asked]):
                 return leading[0]
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(next(pause))
 
 
 async def hurt_one(found: list[Replica], dice: random.Random, number: int) -> str:
