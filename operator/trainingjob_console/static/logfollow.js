@@ -48,7 +48,7 @@ export function logFollower(uid, signal, pane, { beginAnew, ended }) {
     waits.worked();
     if (received.place) places.set(received.place.split(":")[0], received.place);
     if (!log.append(received)) pane.refresh();
-    pane.guarded(log.learnFile());
+    log.learnFile().catch(() => {}); // its pod may have gone: what is here stays
   }
 
   function takeGap(gap) {

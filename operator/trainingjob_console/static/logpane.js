@@ -154,6 +154,7 @@ export function logPane(log, { isLive, isCut, isMerged, linkTo, changed, followe
     get log() { return log; },
     get follow() { return follow; },
     get target() { return target; },
+    get isAtBottom() { return log.atEnd && scroller.scrollHeight - scroller.clientHeight - scroller.scrollTop < 2; },
     get firstVisible() { return lines.firstVisible(); },
     get hasTimes() { return log.count > 0 && (hasTime(log.line(log.count - 1)) || hasTime(log.line(0))); },
     logChanged, setFollow, toStart, toEnd, goTo, guarded, say,

@@ -2,10 +2,13 @@
 //
 // A live log is read to its end over HTTP and followed over the socket from that byte on (`logfollow.js`).
 // When its pod goes and the log has been archived, the viewer goes on in the archive, at the same place,
-// by itself. What there is to choose from is in `logsources.js`, what is shown in `logpane.js`.
+// by itself; the log of the next attempt is offered. What is merged goes on with all that comes until the
+// job is over. What there is to choose from is in `logsources.js`, what is shown in `logpane.js`.
 
-import { get, isAbort } from "./api.js";
+import { get, isAbort, mayPass } from "./api.js";
+import { backoff } from "./backoff.js";
 import { el, fill } from "./el.js";
+import { isOver } from "./format.js";
 import { addKeys } from "./keys.js";
 import { logFollower } from "./logfollow.js";
 import { logPane } from "./logpane.js";
@@ -29,23 +32,27 @@ export function logsView(parent, firstJob, pageScope) {
   let source = null; // of `sources`, or the one that merges them
   let opened = new AbortController(); // ends with the source that is shown
   let times = remembered("timestamps", "no") === "yes";
+  let ended = false; // it was live, and nothing more is written
   let looking = null;
+  let looks = 0; // for what was archived of it
   let version = "";
+  const waits = backoff();
 
   const choice = el("select", { "aria-label": "Log", onchange: () => refine({ source: choice.value, rank: null, at: null }) });
   const state = el("span", { class: "tag", role: "status", "aria-live": "polite" });
+  const nextButton = el("button", { type: "button", hidden: true, onclick: () => toNext() });
   const followButton = toggle("Follow", "Stay at the end", () => follow(!pane.follow));
   const timesButton = toggle("Times", "Show the times of lines", () => setTimes(!times));
   const errorButton = el("button", { type: "button", onclick: () => toError() }, "First error");
   const download = el("a", { class: "button", download: "" }, "Download");
-  const isLive = () => sources.isLive(source);
+  const isLive = () => !ended && (source?.id === "merged" ? pane.log.onlyLive : sources.isLive(source));
   const pane = logPane(windowOf(null), {
     isLive, linkTo, isCut: () => Boolean(source?.cut), isMerged: () => source?.id === "merged", changed: showState,
     followed: (yes) => followButton.setAttribute("aria-pressed", String(yes)),
   });
   const follower = logFollower(uid, signal, pane, { beginAnew: showWindow, ended: hasEnded });
   const finder = logSearch({ search: findOnServer, goTo: pane.goTo, mark: pane.mark });
-  const toolbar = el("div", { class: "toolbar", role: "toolbar", "aria-label": "Log" }, choice, state, followButton, timesButton,
+  const toolbar = el("div", { class: "toolbar", role: "toolbar", "aria-label": "Log" }, choice, state, nextButton, followButton, timesButton,
     el("button", { type: "button", onclick: () => pane.toStart() }, "Start"), el("button", { type: "button", onclick: () => pane.toEnd() }, "End"), errorButton,
     finder.field, el("span", { class: "space" }), download);
   parent.append(el("div", { class: "log-view" }, toolbar, finder.panel, ...pane.nodes));
@@ -81,7 +88,7 @@ export function logsView(parent, firstJob, pageScope) {
   }
 
   function showState() {
-    const word = isLive() ? "Live" : source ? "Archived" : "";
+    const word = isLive() ? "Live" : ended ? "Ended" : source ? "Archived" : "";
     fill(state, word);
     state.className = `tag ${isLive() ? "tag-live" : ""}`;
     state.hidden = !word;
@@ -105,7 +112,7 @@ export function logsView(parent, firstJob, pageScope) {
       (how) => { if (made === pane.log) pane.logChanged(how); },
       () => { if (made === pane.log) follower.fileChanged(which); },
     );
-    made.onlyLive = which?.id === "merged" && isLive();
+    made.onlyLive = which?.id === "merged" && sources.isLive(which);
     return made;
   }
 
@@ -121,11 +128,13 @@ export function logsView(parent, firstJob, pageScope) {
     opened.abort();
     opened = new AbortController();
     source = next;
+    ended = false;
     timesButton.hidden = true;
     if (source) choice.value = source.id;
     showWindow();
     if (!source) return;
     const mine = pane.log;
+    showNext();
     download.href = `${base}/${encodeURIComponent(source.id)}/download`;
     errorButton.disabled = source.firstError === null || source.firstError === undefined;
     errorButton.title = errorButton.disabled ? "No error has been found in this log" : "";
@@ -138,30 +147,69 @@ export function logsView(parent, firstJob, pageScope) {
     if (isLive() && !signal.aborted) follower.follow(source);
   }
 
-  // The pod has gone: looks for what was archived of it, more and more seldom, and goes on there.
-  function hasEnded(ended) {
-    clearTimeout(looking);
-    let looks = 0;
-    const look = async () => {
-      try {
-        await loadSources();
-      } catch (error) {
-        if (isAbort(error)) return;
-      }
-      if (source !== ended) return;
-      const archived = sources.archiveOf(ended);
-      const mergedDone = ended.id === "merged" && sources.list.length > 0 && !sources.someLive;
-      if (archived || mergedDone) {
-        await pane.guarded(moveTo(archived ?? ended));
-      } else if (looks < LOOKS_MS.length) {
-        looking = setTimeout(look, LOOKS_MS[looks]);
-        looks += 1;
-      } else {
-        source.state = "archived";
-        showState();
-      }
-    };
+  // Nothing more is written: looks for what is archived of it, more and more seldom.
+  function hasEnded() {
+    ended = true;
+    looks = 0;
+    showState();
     look();
+  }
+
+  // Looks which logs there are by now, and goes on where that is due.
+  async function look() {
+    clearTimeout(looking);
+    let failed = null;
+    try {
+      await loadSources();
+      await goOn();
+    } catch (error) {
+      if (isAbort(error)) return;
+      failed = error;
+      if (source === null) pane.say(error.message, true);
+    }
+    if (signal.aborted) return;
+    clearTimeout(looking);
+    if (ended && looks < LOOKS_MS.length) {
+      looking = setTimeout(look, LOOKS_MS[looks]);
+      looks += 1;
+    } else if (failed ? mayPass(failed) : isAwaited()) looking = setTimeout(look, waits.next());
+  }
+
+  async function goOn() {
+    const isMerged = source?.id === "merged";
+    const archived = ended && (isMerged ? sources.list.length > 0 && !sources.someLive && source : sources.archiveOf(source));
+    if (source === null) {
+      const next = sources.wanted(search);
+      await openSource(next, placeOf(search, next));
+    } else if (archived) await moveTo(archived);
+    else if (next() && isMerged && pane.isAtBottom) await toNext();
+    else choice.value = source.id;
+    showNext();
+  }
+
+  // A log may come of which no change of the job tells, as that of a rank that is not ready for long.
+  const isAwaited = () => job.row.source === "live" && !isOver(job.row) && !job.row.suspended && !sources.someLive && !pane.log.onlyLive;
+
+  // What goes on after the log that is shown: that of the rank's next attempt, or of merged logs those that live.
+  function next() {
+    if (!source || isLive()) return null;
+    if (source.id === "merged") return sources.someLive && !ended ? source : null;
+    return sources.newerThan(source);
+  }
+
+  function showNext() {
+    const found = next();
+    nextButton.hidden = !found;
+    if (found) fill(nextButton, found.id === "merged" ? "Go on live" : `Attempt ${found.attempt + 1} is live`);
+  }
+
+  async function toNext() {
+    const found = next();
+    if (!found) return;
+    refine({ source: found.id, rank: null, at: null }, { render: false });
+    search = new URLSearchParams(location.search);
+    await pane.guarded(openSource(found));
+    announce("What is shown from here on is live.");
   }
 
   // A live log and its archive are the same bytes, but for what is cut off in front: a reader stays
@@ -179,14 +227,11 @@ export function logsView(parent, firstJob, pageScope) {
   // New ranks, attempts and archives come with changes of the job.
   function jobChanged(now) {
     job = now;
-    const next = `${now.row.phase} ${now.row.attempt} ${now.row.ranks?.ready} ${now.row.ranks?.active} ${now.row.source}`;
-    if (version === next) return;
-    version = next;
-    pane.guarded(loadSources().then(async () => {
-      const next = sources.wanted(search);
-      if (source === null) await openSource(next, placeOf(search, next));
-      else choice.value = source.id;
-    }));
+    const seen = `${now.row.phase} ${now.row.attempt} ${now.row.ranks?.ready} ${now.row.ranks?.active} ${now.row.source}`;
+    if (version === seen) return;
+    version = seen;
+    waits.worked();
+    look();
   }
 
   function addressChanged(found) {

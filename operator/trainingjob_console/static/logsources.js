@@ -49,6 +49,11 @@ export class LogSources {
     return newest.find((each) => each.container === "main" || each.container === newest[0].container) ?? newest[0];
   }
 
+  // The live log of the same container and rank in a later attempt.
+  newerThan({ rank, attempt, container }) {
+    return this.list.find((each) => each.state === "live" && each.rank === rank && each.container === container && each.attempt > attempt);
+  }
+
   // The archive of a log that was live.
   archiveOf({ rank, attempt, container }) {
     return this.list.find((each) => each.state === "archived" && each.rank === rank && each.attempt === attempt && each.container === container);

@@ -88,6 +88,11 @@ class Laptop:
         self._call(lambda client: client.patch(f"{JOBS}/{name}", patch))
         self.wait_for(name, "Suspended")
 
+    def resume(self, name: str) -> None:
+        """Resume a job behind the console's back."""
+        patch = {"spec": {"suspend": False}}
+        self._call(lambda client: client.patch(f"{JOBS}/{name}", patch))
+
     def wait_for(self, name: str, phase: str) -> None:
         """Wait until the operator says that the job is in a phase."""
         wait_until(
