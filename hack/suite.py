@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from hack.cluster.process import SPARING
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 PROCESSES: Final = {"quick": 4, "all": 3, "real": 3, "browser": 2, "unit": 2}
 """They share the tests. Each has servers and databases of its own. Tests wait more than they work."""
@@ -216,6 +218,7 @@ def run_pytest(*arguments: str) -> int:
     """Run pytest. Returns its exit code."""
     # Every process of a run imports the same modules: none compiles what another one has.
     environment = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
+    environment |= SPARING  # for kubectl and Helm, which run thousands of times
     command = [sys.executable, "-m", "pytest", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 

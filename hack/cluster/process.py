@@ -10,7 +10,7 @@ from typing import Final
 
 SPARING: Final = {"GOGC": "400", "GOMEMLIMIT": "800MiB"}
 """Variables by which a Go program collects its garbage less often: for some 300 MB more an API server takes
-a sixth less CPU, and Helm a fifth. Above the limit (which is soft) it collects as often as it needs to."""
+a sixth less CPU, and kubectl and Helm a fifth. Above the limit (which is soft) it collects as often as it needs to."""
 
 _TAIL_BYTES: Final = 2000
 

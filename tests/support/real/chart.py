@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import yaml
 
 from hack.chart import CHART, NAMESPACE
 from hack.cluster.control_plane import ControlPlane
-from hack.cluster.process import SPARING
 from hack.tools.helm import Major, helm
 from tests.support.real.real import kubectl, wait_until_served
 
@@ -45,7 +43,6 @@ def run_helm(major: Major, *arguments: str | Path, values: Values | None = None)
         text=True,
         check=False,
         timeout=_LIMIT_S,
-        env=os.environ | SPARING,
     )
     if done.returncode != 0:
         raise RenderError(done.stderr + done.stdout)
