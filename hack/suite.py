@@ -17,7 +17,7 @@ from typing import Final
 from hack.cluster.process import SPARING
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-PROCESSES: Final = {"quick": 4, "all": 3, "real": 3, "browser": 2, "unit": 2}
+PROCESSES: Final = {"quick": 4, "all": 3, "real": 4, "browser": 2, "unit": 2}
 """They share the tests. Each has servers and databases of its own. Tests wait more than they work."""
 
 SIDE_BY_SIDE: Final = ("--dist", "loadfile", "--no-loadscope-reorder")
