@@ -1,7 +1,7 @@
 """The live logs of all ranks of a job as one, those of pods that come later, too, until the job is over.
 
 The console's own account may not watch pods, so they are listed with the token of the page's user: when
-the status of the job changes and, more and more seldom, in between, as long as ranks of its attempt lack.
+the status of the job changes, and in between, more and more seldom, while a rank of its attempt has no log.
 """
 
 import asyncio
@@ -74,9 +74,8 @@ class AllRanks:
         self._one_log: Final = one_log
         self._archives: Final = archives
         self._reached: Final = dict(places)
-        self._begun: Final[
-            dict[int, str]
-        ] = {}  # by rank, the uid of the pod whose log was begun last
+        # By rank, the uid of the pod whose log was begun last.
+        self._begun: Final[dict[int, str]] = {}
         self._tasks: Final[dict[int, asyncio.Task[None]]] = {}  # by rank
         self._turns: Final = asyncio.Semaphore(_AT_ONCE)
         self._changed: Final = asyncio.Event()
