@@ -128,5 +128,4 @@ def wait_for_garbage_collector(plane: ControlPlane, contestant: Contestant) -> N
     while not audit.watches(plane.audit_log, audit.CONTROLLER_MANAGER, resource):
         if time.monotonic() > deadline:
             raise TimeoutError(f"the garbage collector does not watch {resource}")
-        time.sleep(0.1)
         time.sleep(0.5)
