@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from trainingjob_api import constants
 from trainingjob_console.errors import ApiServerError
@@ -78,9 +78,9 @@ def logs_of_pod(raw: dict[str, Any]) -> list[PodLog]:
     metadata, spec, status = (as_dict(raw.get(part)) for part in ("metadata", "spec", "status"))
     labels = as_dict(metadata.get("labels"))
     rank, attempt = labels.get(constants.LABEL_INDEX), labels.get(constants.LABEL_ATTEMPT)
-    if not (isinstance(rank, str) and rank.isdecimal() and len(rank) < 6):  # noqa: PLR2004
+    if not _is_number(rank, digits=5):
         return []
-    number = int(attempt) if isinstance(attempt, str) and attempt[:9].isdecimal() else 0
+    number = int(attempt) if _is_number(attempt, digits=9) else 0
     names = [as_text(each.get("name")) for each in as_dicts(spec.get("containers"))]
     main = _main_of(as_dict(metadata.get("annotations")), names)
     states = {
@@ -102,6 +102,11 @@ def logs_of_pod(raw: dict[str, Any]) -> list[PodLog]:
         )
         for name in names
     ]
+
+
+def _is_number(label: object, *, digits: int) -> TypeGuard[str]:
+    """Return True if a label has so many digits at most, and nothing else: pods may be anybody's."""
+    return isinstance(label, str) and label.isdecimal() and len(label) <= digits
 
 
 def _main_of(annotations: dict[str, Any], names: list[str]) -> str:
