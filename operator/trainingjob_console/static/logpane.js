@@ -13,6 +13,7 @@ const LINE_PX = 18;
 const NEAR = 300; // lines from the edge of the window at which more is asked for
 export const TAIL = -262_144;
 const FAR = 1_048_576; // bytes behind the end, from which on following begins anew at the end
+const BUSY_MS = 50;
 const BEFORE = 65_536; // bytes above a place that is jumped to
 
 // `isLive()`: it may grow; `isCut()`: its beginning is not kept; `isMerged()`: of several ranks;
@@ -128,12 +129,25 @@ export function logPane(log, { isLive, isCut, isMerged, linkTo, changed, followe
 
   const toShare = (share) => (share >= 0.995 ? toEnd() : goTo(Math.floor(share * log.size), { pointed: false }));
 
+  // Where a load of lines above is under way, the next one below waits for it.
+  async function loadTo(offset) {
+    const mine = log;
+    while (mine === log && log.indexAt(offset) === null && !log.atEnd && log.end <= offset) {
+      const before = log.end;
+      const wasBusy = log.busy;
+      await log.moreBelow();
+      if (log.end !== before) continue;
+      if (!wasBusy) return;
+      await new Promise((go) => setTimeout(go, BUSY_MS));
+    }
+  }
+
   function goTo(offset, { pointed = true } = {}) {
     return guarded((async () => {
       setFollow(false);
       if (log.indexAt(offset) === null && !log.onlyLive) {
         await log.jump(Math.max(0, offset - BEFORE));
-        while (log.indexAt(offset) === null && !log.atEnd && log.end <= offset) await log.moreBelow();
+        await loadTo(offset);
       }
       const index = log.indexAt(offset);
       target = pointed ? index : null;

@@ -182,7 +182,7 @@ export function logsView(parent, firstJob, pageScope) {
       const next = sources.wanted(search);
       await openSource(next, placeOf(search, next));
     } else if (archived) await moveTo(archived);
-    else if (next() && isMerged && pane.isAtBottom) await toNext();
+    else if (next() && isMerged && pane.isAtBottom && pane.target === null) await toNext({ replace: true });
     else choice.value = source.id;
     showNext();
   }
@@ -203,10 +203,10 @@ export function logsView(parent, firstJob, pageScope) {
     if (found) fill(nextButton, found.id === "merged" ? "Go on live" : `Attempt ${found.attempt + 1} is live`);
   }
 
-  async function toNext() {
+  async function toNext({ replace = false } = {}) {
     const found = next();
     if (!found) return;
-    refine({ source: found.id, rank: null, at: null }, { render: false });
+    refine({ source: found.id, rank: null, at: null }, { replace, render: false });
     search = new URLSearchParams(location.search);
     await pane.guarded(openSource(found));
     announce("What is shown from here on is live.");

@@ -13,10 +13,15 @@ export class LogSources {
     this.read = read;
     this.list = [];
     this.message = null; // why there is none
+    this.asked = 0;
   }
 
+  // Of two answers that come in another order than they were asked for, the older one is left out.
   async load() {
+    this.asked += 1;
+    const mine = this.asked;
     const { sources, message } = await this.read();
+    if (mine !== this.asked) return;
     this.list = sources;
     this.message = message;
   }
