@@ -7,18 +7,19 @@ the status of the job changes, and in between, more and more seldom, while a ran
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager
 from typing import Final
 
 from trainingjob_console.errors import BusyError, RequestError
 from trainingjob_console.jobs.index import Change, JobIndex
 from trainingjob_console.jobs.summary import Summary
 from trainingjob_console.logs.archive_reader import ArchiveReader
+from trainingjob_console.logs.follower import ARCHIVED
 from trainingjob_console.logs.gone import GoneLog, gone_logs
 from trainingjob_console.logs.merged import Merged, RankPlace
 from trainingjob_console.logs.one_log import OneLog, pass_on
 from trainingjob_console.logs.pods import MAIN, PodLog
-from trainingjob_console.logs.reading import archived_parts
+from trainingjob_console.logs.reading import LiveReader, archived_parts
 from trainingjob_console.logs.sources import Place
 
 MAX_MERGED: Final = 64
@@ -33,6 +34,12 @@ _APART_S: Final = 0.3
 _LOOK_S: Final = (1.0, 15.0)
 """Between two lists while the status does not change: at first, and at last."""
 
+_DOUBLINGS: Final = 6
+"""Of the wait for a log that is not there, at most."""
+
+_PART: Final = 65_536
+"""Bytes of an archived log that are held for a page that takes them slowly."""
+
 _REFUSED: Final = (401, 403)
 _NOT_FOUND: Final = 404
 
@@ -42,7 +49,7 @@ class AllRanks:
 
     Of each rank one log is followed at a time: what an attempt wrote comes before the next one's.
 
-    Bound: `MAX_MERGED` ranks, of each the place that was reached and one log.
+    Bound: `MAX_MERGED` ranks, of each the place at which its log was begun, and one log.
     """
 
     def __init__(
@@ -55,6 +62,7 @@ class AllRanks:
         pod_logs: Callable[[Place], Awaitable[list[PodLog]]],
         one_log: OneLog,
         archives: ArchiveReader,
+        live: LiveReader,
     ) -> None:
         """Follow nothing yet.
 
@@ -66,6 +74,7 @@ class AllRanks:
             pod_logs: lists the logs of a job's pods, of each rank the oldest attempt first.
             one_log: follows one of them.
             archives: has what was written by pods that have gone.
+            live: has the places for logs that a page takes at a speed of its own.
         """
         self._place: Final = place
         self._merged: Final = merged
@@ -73,6 +82,7 @@ class AllRanks:
         self._pod_logs: Final = pod_logs
         self._one_log: Final = one_log
         self._archives: Final = archives
+        self._live: Final = live
         self._reached: Final = dict(places)
         # By rank, the uid of the pod whose log was begun last.
         self._begun: Final[dict[int, str]] = {}
@@ -82,6 +92,7 @@ class AllRanks:
         self._was_listed = False
         self._some_wait = False  # for the end of an earlier log of their rank
         self._misses_some = bool(places)  # of pods that have gone
+        self._not_found = 0  # times that there was no log of a pod that was listed
 
     async def follow(self) -> str:
         """Follow until the job is over and its logs have ended, and return the reason for the end.
@@ -108,22 +119,21 @@ class AllRanks:
             self._changed.clear()
             job = self._index.get(self._place.uid)
             is_over = job is None or job.is_finished
-            waits = self._lacks_ranks_of(job) or self._some_wait or self._misses_some
-            if not self._was_listed or is_over or waits:
+            looks_again = is_over or self._lacks_ranks_of(job)
+            if looks_again or not self._was_listed or self._some_wait or self._misses_some:
                 # A pod of a job that is over is in the list that is made after its end.
                 is_listed = await self._begin_next()
                 if is_listed and is_over and not self._some_wait:
                     return
-            if is_over or self._lacks_ranks_of(job):
+                looks_again = looks_again or not is_listed
                 await asyncio.sleep(_APART_S)
-                is_news = await self._news(pause * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
-                pause = _LOOK_S[0] if is_news else min(2 * pause, _LOOK_S[1])
-            else:
-                await self._news(None)
+            waits = pause * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+            is_news = await self._news(waits if looks_again else None)
+            pause = _LOOK_S[0] if is_news else min(2 * pause, _LOOK_S[1])
 
     def _lacks_ranks_of(self, job: Summary | None) -> bool:
-        """Return True if a rank of the job's attempt has no log here yet."""
-        if job is None:
+        """Return True if a rank of the job's attempt has no log here yet, and may get one."""
+        if job is None or job.suspended:
             return False
         *_, wanted = job.ranks
         return sum(each.attempt >= job.attempt for each in self._reached.values()) < wanted
@@ -140,15 +150,16 @@ class AllRanks:
             if not self._was_listed or error.status in _REFUSED:
                 raise
             return False
-        if len({log.rank for log in logs}) > MAX_MERGED:
-            raise BusyError(f"more than {MAX_MERGED} ranks: choose one")
         logs = [log for log in logs if log.called == MAIN and log.begun]
         is_new_page = not self._was_listed and not self._reached
-        if is_new_page:
-            logs = list({log.rank: log for log in logs}.values())  # the newest of each
+        # A new page wants the newest pod of each rank. Else one of each attempt: the operator makes no two.
+        last = {(log.rank, 0 if is_new_page else log.attempt): log for log in logs}
+        logs = list(last.values())
         gone = await self._gone(logs)
-        self._was_listed, self._some_wait = True, False
         ranks: list[PodLog | GoneLog] = [*gone, *logs]
+        if len({log.rank for log in ranks} | self._reached.keys()) > MAX_MERGED:
+            raise BusyError(f"more than {MAX_MERGED} ranks: choose one")
+        self._was_listed, self._some_wait = True, False
         for log in sorted(ranks, key=lambda log: (log.rank, log.attempt)):
             if not self._is_next(log):
                 continue
@@ -171,10 +182,10 @@ class AllRanks:
             return []
         since = min(each.attempt for each in self._reached.values())
         try:
-            gone = await gone_logs(self._archives, self._place, since, logs)
+            return await gone_logs(self._archives, self._place, since, logs)
         except BusyError:  # what lives is not to wait for a volume that does not answer
+            self._merged.skip()
             return []
-        return gone if len({log.rank for log in gone}) <= MAX_MERGED else []
 
     def _is_next(self, log: PodLog | GoneLog) -> bool:
         reached = self._reached.get(log.rank)
@@ -201,12 +212,20 @@ class AllRanks:
 
     async def _send_gone(self, log: GoneLog, offset: int) -> None:
         """Send an archived log from an offset on, which counts from its beginning, kept or not."""
-        lines, body = self._merged.of(log), log.body
-        user = self._place.caller.user
-        parts = archived_parts(self._archives, self._place.uid, user, body.end, body)
-        async with self._turns, aclosing(parts):
-            with suppress(BusyError):  # as above
+        lines, body, place = self._merged.of(log), log.body, self._place
+        try:
+            async with (
+                self._turns,
+                self._live.place_to_pass(place.caller),
+                aclosing(
+                    archived_parts(
+                        self._archives, place.uid, place.caller.user, body.end, body, part=_PART
+                    )
+                ) as parts,
+            ):
                 await pass_on(parts, max(offset, body.cut), lines, position=body.cut)
+        except BusyError:  # as above
+            lines.skip(offset, lines.following)
         lines.close()
 
     async def _follow_rank(self, log: PodLog, offset: int | None) -> None:
@@ -214,17 +233,22 @@ class AllRanks:
         lines, caller = self._merged.of(log), self._place.caller
         try:
             if offset is None:
-                await self._one_log.follow_late(caller, log, lines)
+                reason = await self._one_log.follow_late(caller, log, lines)
             else:
-                await self._one_log.follow(caller, log, offset, lines, self._turns)
+                reason = await self._one_log.follow(caller, log, offset, lines, self._turns)
         except RequestError as error:
             if error.status != _NOT_FOUND:
                 raise
-            # Its pod has gone since it was listed: the log is archived, or is no more.
-            if lines.is_unused:
-                del self._begun[log.rank]
-                self._misses_some = True
+            reason = ARCHIVED
+            # A pod whose node is gone, or whose kubelet has just begun, is listed for a while still.
+            await asyncio.sleep(min(_APART_S * 2**self._not_found, _LOOK_S[1]))
+            self._not_found = min(self._not_found + 1, _DOUBLINGS)
         lines.close()
+        if reason == ARCHIVED:
+            # Its pod has gone, and what it wrote last may not have been read: the archive has it.
+            self._reached[log.rank] = RankPlace.in_log(log, lines.following or offset or 0)
+            del self._begun[log.rank]
+            self._misses_some = True
 
     async def _news(self, seconds: float | None) -> bool:
         """Wait until the job changes or a log ends. False: neither came within this time; None: no limit.

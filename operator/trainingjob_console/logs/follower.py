@@ -24,7 +24,9 @@ _PATIENCE_S: Final = 0.25
 _LOOK_S: Final = 0.005
 _REFUSED: Final = (401, 403)
 _FINISHED: Final = "finished"
-_ARCHIVED: Final = "archived"
+ARCHIVED: Final = "archived"
+"""The end of a log whose pod has gone."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -201,7 +203,7 @@ class Follower:
         self._token = caller.token
         log = await self._while_read(state_of(self._kube, caller.token, self.log))
         if log is None:
-            return _ARCHIVED
+            return ARCHIVED
         if not log.begun:
             return ""
         self._resume.reopen()

@@ -111,12 +111,12 @@ class RankLines:
         self._prefix: Final = prefix_of(log.rank)
         self._log: Final = log
         self._rest = b""
-        self._following = 0  # the offset of what comes next; not known before the first piece
+        self._following = 0
 
     @property
-    def is_unused(self) -> bool:
-        """True if nothing has come."""
-        return self._following == 0
+    def following(self) -> int:
+        """The offset of what comes next; 0: nothing has come, so that it is not known."""
+        return self._following
 
     @property
     def has_room(self) -> bool:

@@ -58,7 +58,7 @@ def window_of(archive: Archive, body: Body | None, offset: int, limit: int) -> t
 
 
 async def archived_parts(
-    archives: ArchiveReader, uid: str, user: str, size: int, body: Body | None
+    archives: ArchiveReader, uid: str, user: str, size: int, body: Body | None, *, part: int = PART
 ) -> AsyncGenerator[bytes]:
     """Yield an archived log in parts, each read in a thread; the file is opened for each anew.
 
@@ -68,6 +68,7 @@ async def archived_parts(
         user: who reads.
         size: of the archive.
         body: the log's section; None: the whole archive.
+        part: bytes that are read at once.
 
     Raises:
         BusyError: the volume does not answer, or the archive has gone: the transfer breaks off, so
@@ -75,13 +76,13 @@ async def archived_parts(
     """
     plain = None if body is None else PlainLines(body.section.rank)
     first, end = (0, size) if body is None else (body.start, body.end)
-    for start in range(first, end, PART):
-        stop = min(start + PART, end)
+    for start in range(first, end, part):
+        stop = min(start + part, end)
         read = partial(_read_part, start=start, end=stop)
-        part = await archives.with_archive(uid, read, user=user)
-        if part is None or len(part) < stop - start:
+        data = await archives.with_archive(uid, read, user=user)
+        if data is None or len(data) < stop - start:
             raise BusyError("the archive has gone, or a part of it, while it was read")
-        yield part if plain is None else plain.feed(part)
+        yield data if plain is None else plain.feed(data)
     if plain is not None:
         yield plain.end()
 
@@ -200,6 +201,16 @@ class LiveReader:
         Raises:
             RequestError: the log cannot be read; or too many are.
         """
+        async with self.place_to_pass(caller), self._open(log, caller.token) as parts:
+            yield parts
+
+    @asynccontextmanager
+    async def place_to_pass(self, caller: Caller) -> AsyncIterator[None]:
+        """Wait for a place of one who takes a log at a speed of its own, live or archived.
+
+        Raises:
+            BusyError: too many do.
+        """
         async with AsyncExitStack() as stack:
             place = self.passing.take(caller.user, _TOO_MANY)
             try:
@@ -207,7 +218,7 @@ class LiveReader:
                     await stack.enter_async_context(place)
             except TimeoutError as error:
                 raise BusyError(f"{_TOO_MANY}: try again", retry_after_s=5) from error
-            yield await stack.enter_async_context(self._open(log, caller.token))
+            yield
 
     @asynccontextmanager
     async def _in_time(self, caller: Caller) -> AsyncIterator[None]:

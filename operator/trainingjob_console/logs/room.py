@@ -172,6 +172,7 @@ class LogRoom:
                 pod_logs=self._pod_logs,
                 one_log=self._one_log,
                 archives=self.archives,
+                live=self.live,
             ).follow()
         try:
             return await self._while_allowed(place, following)

@@ -49,6 +49,7 @@ class PlayedLog:
         ended: it writes no more.
         gone: the pod is.
         gone_when_read: it is, from the first time that the log is asked for.
+        unknown: its pod is there, and the log is not: its node is gone.
     """
 
     rank: int
@@ -59,6 +60,7 @@ class PlayedLog:
     ended: bool = False
     gone: bool = False
     gone_when_read: bool = False
+    unknown: bool = False
 
 
 class LogServer:
@@ -234,7 +236,7 @@ class LogServer:
     async def _send_log(self, request: web.Request, token: str) -> web.StreamResponse:
         query, log = request.query, self.logs[int(request.match_info["number"])]
         log.gone = log.gone or log.gone_when_read
-        if log.gone:
+        if log.gone or log.unknown:
             raise web.HTTPNotFound(text='{"message": "not found"}')
         if most := int(query.get("limitBytes", 0)):  # a question about the file, and no reading
             lines = (

@@ -1,6 +1,7 @@
 """A page that shows all ranks merged is sent what each pod of the job writes, once, until the job is over."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from tests.support.console.archives import section_of, write_archive
 from tests.support.console.log_page import Page
 from tests.support.console.log_server import LogServer, PlayedLog, log_server, user
+from trainingjob_console.errors import BusyError
+from trainingjob_console.sockets.log_ring import Gap
 
 RANKS = 2
 
@@ -258,3 +261,60 @@ async def test_an_attempt_that_came_and_went_unseen_is_sent_from_the_archive(
     server.job_is(2)
     await has(page, *(line(rank, attempt) for rank in range(RANKS) for attempt in range(3)))
     await page.close()
+
+
+async def test_what_was_written_while_a_stream_was_broken_is_sent_when_the_pod_has_gone(
+    server: LogServer, tmp_path: Path
+) -> None:
+    for rank in range(RANKS):
+        await start(server, rank)
+    page = Page(server, user("anna"), "merged")
+    await has(page, line(0), line(1))
+    server.silent = True  # what is written now is not sent any more
+    await server.break_streams()
+    await server.write("the last words\n", 1)
+    archive(server, tmp_path)
+    await server.break_streams()
+    await has(page, line(0), line(1), "[rank 1] the last words")
+    await page.close()
+
+
+async def test_a_log_that_is_not_there_is_asked_for_more_and_more_seldom(
+    server: LogServer,
+) -> None:
+    await start(server, 1)
+    page = Page(server, user("anna"), "merged")
+    await has(page, line(1))
+    begun, lists = time.monotonic(), server.lists
+    server.logs.append(PlayedLog(0, unknown=True))
+    server.job_is(ready=1)
+    async with asyncio.timeout(20):
+        while server.lists < lists + 4:
+            await asyncio.sleep(0.005)
+    assert time.monotonic() - begun > 0.3 + 0.6 + 1.2
+    await server.write("early\n", 1)
+    server.logs[1].unknown = False
+    await has(page, line(1), "[rank 0] early")
+    await page.close()
+
+
+async def test_a_page_is_told_of_a_gap_where_the_archive_does_not_answer(
+    server: LogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await start(server, 0)
+    await start(server, 1)
+    page = Page(server, user("anna"), "merged")
+    await has(page, line(0), line(1))
+    await page.close()
+    archive(server, tmp_path)
+
+    async def does_not_answer(*_: object, **__: object) -> None:
+        raise BusyError("the volume does not answer")
+
+    monkeypatch.setattr(server.room.archives, "with_archive", does_not_answer)
+    again = back(server, page)
+    async with asyncio.timeout(20):
+        while (found := again.ring.take()) is None:
+            await asyncio.sleep(0.005)
+    assert isinstance(found, Gap)
+    await again.close()
