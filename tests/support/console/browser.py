@@ -87,12 +87,18 @@ class Tab:
         self.page: Page = context.new_page()
         self.page.on(
             "console",
-            lambda line: self._complain(line.text) if line.type in ("error", "warning") else None,
+            lambda line: (
+                self._complain(f"{line.text} {line.location['url']}")
+                if line.type in ("error", "warning")
+                else None
+            ),
         )
         self.page.on("pageerror", lambda error: self._complain(f"script: {error}"))
 
     def _complain(self, text: str) -> None:
-        if _NETWORK_CHANGED not in text:
+        # A pod may go at any time: a browser says so of each answer 404, whatever the page makes of it.
+        is_of_gone_pod = "404 (Not Found)" in text and "/logs/live" in text
+        if _NETWORK_CHANGED not in text and not is_of_gone_pod:
             self.complaints.append(text)
 
     def open(self, path: str) -> Page:

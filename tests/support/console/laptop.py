@@ -19,9 +19,11 @@ from tests.support.processes.operator import OperatorProcess
 from tests.support.processes.process_node import ProcessNode, sandbox_node
 from tests.support.records.service import RecordServiceProcess
 from tests.support.volume.volume import wait_until
+from trainingjob_api.constants import LABEL_JOB_UID
 from trainingjob_sandbox.client import ApiClient, ApiError
 
 JOBS: Final = "/apis/trainingjob.dev/v1alpha1/namespaces/default/trainingjobs"
+PODS: Final = "/api/v1/namespaces/default/pods"
 _PATIENCE_S: Final = 90.0
 
 Object = dict[str, Any]
@@ -83,10 +85,14 @@ class Laptop:
         return self._call(lambda client: client.create(JOBS, job))
 
     def suspend(self, name: str) -> None:
-        """Suspend a job behind the console's back, and wait until it is."""
+        """Suspend a job behind the console's back, and wait until it is, and has no pods."""
         patch = {"spec": {"suspend": True}}
         self._call(lambda client: client.patch(f"{JOBS}/{name}", patch))
         self.wait_for(name, "Suspended")
+        path = f"{PODS}?labelSelector={LABEL_JOB_UID}%3D{self.job(name)['metadata']['uid']}"
+        wait_until(
+            lambda: not self._call(lambda client: client.get(path))["items"], within_s=_PATIENCE_S
+        )
 
     def resume(self, name: str) -> None:
         """Resume a job behind the console's back."""
