@@ -4,6 +4,7 @@ import asyncio
 import gc
 import resource
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 
@@ -95,6 +96,10 @@ async def test_nothing_is_left_of_sockets_that_died(
         first = await cycles(running, number // 2, at_once)
         grown = await cycles(running, number // 2, at_once) - first
         await asyncio.sleep(2.5)  # the aborts that follow a close
+        with suppress(TimeoutError):  # of which some may be late; what is left is said below
+            async with asyncio.timeout(PATIENCE_S):
+                while len(running.connections) or len(asyncio.all_tasks()) > tasks:
+                    await asyncio.sleep(0.05)
         after = objects()
         left = {name: (before[name], n) for name, n in after.items() if n > before[name] + 5}
         hub = running.hub
@@ -114,14 +119,23 @@ async def test_nothing_is_left_of_sockets_that_died(
             assert grown / (number // 2) < 100
 
 
-async def publish(running: RunningHub, stop: asyncio.Event) -> None:
-    """Change jobs with large rows, two hundred times a second."""
+async def publish(running: RunningHub, stop: asyncio.Event) -> list[float]:
+    """Change jobs with large rows, two hundred times a second; return the seconds between two rounds."""
     version = 0
+    intervals: list[float] = []
+    last = perf_counter()
     while not stop.is_set():
         for n in range(20):
             version += 1
             running.index.put(played_job(str(n), version=version, label="x" * 1000))
         await asyncio.sleep(0.1)
+        intervals.append(perf_counter() - last)
+        last = perf_counter()
+    return intervals
+
+
+def p99(seconds: list[float]) -> float:
+    return sorted(seconds)[len(seconds) * 99 // 100]
 
 
 def ended_by_hub(running: RunningHub) -> int:
@@ -156,22 +170,22 @@ async def test_readers_that_never_read_hold_up_nobody(deaf: int) -> None:
         gaps: list[float] = []
         last = perf_counter()
         while ended_by_hub(running) < deaf:
-            await healthy.receive_kind("delta")
+            await healthy.receive_kind("delta", PATIENCE_S)
             gaps.append(perf_counter() - last)
             last = perf_counter()
             most = max(most, running.hub.budget.used)
-            assert last - begun < 60, dict(running.hub.closed)
+            assert last - begun < PATIENCE_S, dict(running.hub.closed)
         stop.set()
-        await publishing
-        gaps.sort()
+        lag = p99(await publishing)
         print(  # noqa: T201
             f"{deaf} readers that never read: all closed after {perf_counter() - begun:.1f} s; a "
-            f"healthy one waits {gaps[len(gaps) * 99 // 100] * 1000:.0f} ms (p99 of {len(gaps)}); "
-            f"at most {most} B queued of {limits.queued_bytes}"
+            f"healthy one waits {p99(gaps) * 1000:.0f} ms (p99 of {len(gaps)}), between two changes "
+            f"are {lag * 1000:.0f} ms; at most {most} B queued of {limits.queued_bytes}"
         )
         # In milliseconds where the machine is idle. Who sends to one after the other waits for a
-        # whole deadline at the first that does not read.
-        assert gaps[len(gaps) * 99 // 100] < limits.send
+        # whole deadline at the first that does not read, while the changes come as fast as ever: on a
+        # machine that stands still again and again the two are late together.
+        assert p99(gaps) < max(limits.send, 5 * lag)
         assert most <= limits.queued_bytes
         async with asyncio.timeout(30):
             while running.hub.admission.used > 1:
