@@ -21,7 +21,7 @@ JOBS = {"type": "sub", "id": 1, "kind": "jobs"}
 QUICK = Limits(ping=0.3, pong=0.3, send=0.5, recheck=0.2)
 
 
-async def until(true: Any, *, within_s: float = 10.0) -> None:
+async def until(true: Any, *, within_s: float = 60.0) -> None:
     async with asyncio.timeout(within_s):
         while not true():
             await asyncio.sleep(0.01)
@@ -174,11 +174,16 @@ async def test_a_client_that_answers_no_ping_is_closed_and_one_that_does_lives()
         for _ in range(4):
             await living.receive_kind("ping")
             await living.send({"type": "pong"})
+        # It answers on, until the other one is gone, which is seconds later.
+        answering = asyncio.create_task(living.receive_kind("no such", 60.0))
         await until(lambda: running.hub.closed == {"no-pong": 1})
         while await dead.receive() is not None:
             pass
         assert dead.close_code == 1011
         await until(lambda: running.hub.admission.used == 1)
+        answering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await answering
         dead.close()
         living.close()
 
