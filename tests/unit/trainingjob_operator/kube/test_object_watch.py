@@ -168,7 +168,7 @@ async def test_a_silent_connection_is_given_up_and_the_watch_goes_on_elsewhere(
     pods: ScriptedPods,
 ) -> None:
     pods.watches += [Answer((pod_event("ADDED", 8),), "silence"), Answer((pod_event("ADDED", 9),))]
-    async with watching(pods, silence_s=0.2) as (_, seen):
+    async with watching(pods, silence_s=1.0) as (_, seen):
         await pods.until(lambda: len(seen.events) == 2)
     assert pods.watched_from()[:2] == ["7", "8"]
     assert seen.relists == []

@@ -31,7 +31,7 @@ def requests() -> RequestCounts:
 
 @pytest.fixture
 async def client(pods: ScriptedPods, requests: RequestCounts) -> AsyncIterator[WatchClient]:
-    client = WatchClient(pods.connection, requests, silence_s=0.3)
+    client = WatchClient(pods.connection, requests, silence_s=1.0)
     yield client
     await client.close()
 
