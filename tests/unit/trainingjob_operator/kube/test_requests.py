@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import Configuration
 
+from hack.ports import free_port
 from trainingjob_api.errors import UnavailableError
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.kube.connection import Connection
@@ -55,20 +56,18 @@ async def test_the_gateway_counts_what_it_asks_for(server: TestServer) -> None:
     }
 
 
-async def test_a_request_without_an_answer_is_counted(unused_tcp_port: int) -> None:
-    async with Gateway(connection(f"http://127.0.0.1:{unused_tcp_port}"), timeout_s=5) as gateway:
+async def test_a_request_without_an_answer_is_counted() -> None:
+    async with Gateway(connection(f"http://127.0.0.1:{free_port()}"), timeout_s=5) as gateway:
         with pytest.raises(UnavailableError):
             await gateway.get_job(KEY)
     assert gateway.requests.by_verb_and_code == {("get", "none"): 1}
 
 
-async def test_what_kopf_asks_for_in_our_session_is_counted(
-    server: TestServer, unused_tcp_port: int
-) -> None:
+async def test_what_kopf_asks_for_in_our_session_is_counted(server: TestServer) -> None:
     counts = RequestCounts()
     async with aiohttp.ClientSession(trace_configs=[counts.trace()]) as session:
         async with session.get(server.make_url("/jobs"), params={"watch": "true"}):
             pass
         with pytest.raises(aiohttp.ClientError):
-            await session.get(f"http://127.0.0.1:{unused_tcp_port}/jobs", params={"limit": "1"})
+            await session.get(f"http://127.0.0.1:{free_port()}/jobs", params={"limit": "1"})
     assert counts.by_verb_and_code == {("watch", "2xx"): 1, ("list", "none"): 1}

@@ -545,16 +545,14 @@ async def test_a_log_that_breaks_off_does_not_look_complete(client: Client) -> N
                 await response.content.read()
 
 
-async def test_a_log_whose_node_does_not_answer_is_an_error(
-    client: Client, unused_tcp_port: int
-) -> None:
+async def test_a_log_whose_node_does_not_answer_is_an_error(client: Client) -> None:
     await client.post(PODS, pod("free"))
     await client.post(PODS, pod("lost", nodeName="n"))
     await client.post(PODS, pod("two", containers=[{"name": c, "image": "x"} for c in "ab"]))
 
     assert (await client.get(f"{PODS}/free/log")).status == 204
     assert (await client.get(f"{PODS}/lost/log")).status == 404
-    await client.post("/api/v1/nodes", node(unused_tcp_port))
+    await client.post("/api/v1/nodes", node(free_port()))
     unreachable = await client.get(f"{PODS}/lost/log")
     assert (unreachable.status, unreachable.body["kind"]) == (500, "Status")
     assert (await client.get(f"{PODS}/two/log")).message == (
@@ -605,7 +603,7 @@ async def test_a_request_that_hangs_does_not_keep_the_server_from_stopping(
     request = asyncio.create_task(client.get(WIDGETS))
     await is_there.wait()
 
-    await asyncio.wait_for(server.stop(), 5)
+    await asyncio.wait_for(server.stop(), 30)
 
     with pytest.raises(aiohttp.ClientError):
         await request
