@@ -28,7 +28,8 @@ DAEMON = (
     "if os.fork() == 0:\n"
     "    os.setsid()\n"
     "    if os.fork() == 0:\n"
-    "        open(sys.argv[1], 'w').write(str(os.getpid()))\n"
+    "        with open(sys.argv[1] + '.new', 'w') as file: file.write(str(os.getpid()))\n"
+    "        os.rename(file.name, sys.argv[1])\n"
     "        time.sleep(600)\n"
     "    os._exit(0)\n"
     "os.wait()\n"
@@ -98,7 +99,7 @@ async def test_a_full_disk_costs_the_output_and_not_the_program(tmp_path: Path) 
     more_than_a_pipe_holds = launch(tmp_path, ["sh", "-c", "head -c 1000000 /dev/zero; exit 3"])
 
     async with started(more_than_a_pipe_holds, tmp_path) as (process, log):
-        assert (await asyncio.wait_for(process.wait(), 10)).code == 3
+        assert (await asyncio.wait_for(process.wait(), 60)).code == 3
 
         assert log.end == 0
 
@@ -149,7 +150,7 @@ async def test_who_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -> 
         process.stop(0.5)
 
         assert (await process.wait()).code == 137
-        assert 0.4 < time.monotonic() - began < 5
+        assert 0.4 < time.monotonic() - began < 25  # and not after the 30 s that are usual
 
 
 async def test_a_second_stop_may_only_shorten_the_grace(tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ async def test_a_second_stop_may_only_shorten_the_grace(tmp_path: Path) -> None:
         process.stop(0.1)
         process.stop(600)
 
-        assert (await asyncio.wait_for(process.wait(), 10)).code == 137
+        assert (await asyncio.wait_for(process.wait(), 60)).code == 137
 
 
 async def test_what_a_shell_runs_may_use_the_grace_when_the_shell_dies_of_sigterm(
@@ -246,7 +247,7 @@ async def test_nothing_survives_the_node(tmp_path: Path) -> None:
         await eventually(lambda: pid_file.exists() and pid_file.read_text())
 
         node.stdin.close()  # what the kernel does for a node that was killed
-        node.wait(10)
+        node.wait(60)
 
         assert '"exited"' in report.read()
     assert not processes_mentioning(str(tmp_path))

@@ -313,7 +313,8 @@ def test_a_process_is_idle_in_its_io_and_nice(bench: Bench, deleter: Deleter) ->
     deleter.ask(deletion)
     assert deleter.answer() is deletion
     pid = deleter.process.pid
-    assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 10
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, pid) == min(ours + 10, 19)  # the tests may be nice, too
     shown = subprocess.run(["ionice", "-p", str(pid)], capture_output=True, text=True, check=True)
     assert shown.stdout.startswith("idle")
 
@@ -340,21 +341,23 @@ def test_all_that_are_held_up_are_given_one_second_together(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    really = Deleter.is_ready
+    really, really_ask = Deleter.is_ready, Deleter.ask
 
     def is_ready(self: Deleter, wait_ms: int) -> bool:
         asked.append(wait_ms)
         return really(self, wait_ms)
 
+    def ask(self: Deleter, deletion: Deletion) -> None:
+        os.kill(self.process.pid, signal.SIGSTOP)  # before it can have answered
+        really_ask(self, deletion)
+
     monkeypatch.setattr(Deleter, "is_ready", is_ready)
+    monkeypatch.setattr(Deleter, "ask", ask)
     monkeypatch.setattr(module, "WORTH_STARTING", 0)
     monkeypatch.setattr(module, "WORTH_ASKING", 0)
     with bench.deleters(limit=4) as deleters:
         for _ in range(4):
-            before = children()
             deleters.delete(bench.tree(1), files=1)
-            (held,) = set(children()) - set(before)
-            os.kill(held, signal.SIGSTOP)
         assert deleters.running == 4
     assert sum(asked) <= 1000
     assert [each.done for each in bench.settled] == [False] * 4
