@@ -118,7 +118,7 @@ def test_a_reader_that_has_seen_enough_gets_no_complaint() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "trainingjob_cli", "crd"]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=30)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=120)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
 

@@ -96,7 +96,7 @@ async def test_the_token_is_sent() -> None:
 async def watched(handler: Handler, count: int) -> list[str]:
     """The first news of a watch, as words."""
     words: list[str] = []
-    async with client_of(handler) as client, asyncio.timeout(10):
+    async with client_of(handler) as client, asyncio.timeout(60):
         async for news in client.watch("/api/v1/pods"):
             match news:
                 case Listed(items):

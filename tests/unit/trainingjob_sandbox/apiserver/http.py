@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
 

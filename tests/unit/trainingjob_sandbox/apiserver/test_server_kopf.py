@@ -11,7 +11,7 @@ from tests.unit.trainingjob_sandbox.apiserver.widgets import CRD, widget
 from trainingjob_sandbox.apiserver import ApiServer, ApiServerThread
 from trainingjob_sandbox.apiserver.storage import CollectionId
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 async def test_an_operator_sees_objects_come_change_and_go() -> None:

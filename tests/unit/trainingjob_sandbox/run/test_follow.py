@@ -119,7 +119,7 @@ def screen() -> FakeScreen:
 
 async def follow(server: FakeServer, screen: FakeScreen) -> JobView:
     follower = JobFollower(server, screen, job=make())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await follower.run()
 
 

@@ -13,7 +13,7 @@ from tests.support.processes.processes import command_line
 from trainingjob_sandbox.run import tether
 from trainingjob_sandbox.run.workspace import Workspace
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 OWNER = """
 import subprocess, sys
