@@ -276,9 +276,18 @@ async def test_a_condition_of_somebody_else_is_not_overwritten(client: ApiClient
         {"status": {"conditions": [*seen["status"]["conditions"], target]}},
     )
 
+    # Its last word is there for a moment: the watch has to be open before the pod ends.
+    looks = asyncio.Event()
+
+    def over_at_last(status: Object) -> bool:
+        looks.set()
+        return over(status)
+
+    ends = asyncio.create_task(wait_for(client, name, over_at_last))
+    await looks.wait()
     await delete(client, name, grace_s=5)
 
-    found = await wait_for(client, name, over)
+    found = await ends
     [kept] = [c for c in found["status"]["conditions"] if c["type"] == "DisruptionTarget"]
     assert kept.items() >= target.items()
     assert terminated(found)["exitCode"] == 143
@@ -519,7 +528,7 @@ async def test_kubectl_follows_a_log_through_the_api_server(
     client: ApiClient, process_node: ProcessNode
 ) -> None:
     name = await create(client, pod("echo one; sleep 0.5; echo two"))
-    await wait_for(client, name, running)
+    await wait_for(client, name, lambda s: running(s) or over(s))
 
     process = await asyncio.create_subprocess_exec(
         *(str(KUBECTL), "--kubeconfig", str(process_node.kubeconfig), "logs", "-f", name),
