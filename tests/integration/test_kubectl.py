@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -381,8 +381,16 @@ def test_a_definition_goes_with_its_objects(kubectl: Kubectl) -> None:
 
     kubectl("delete", "crd", f"widgets.{group}")
 
-    assert kubectl.run("get", f"widgets.{group}").returncode == 1
-    assert group not in kubectl("api-resources", "--cached=false")
+    # A real server's discovery follows the deletion.
+    _until(lambda: kubectl.run("get", f"widgets.{group}").returncode == 1)
+    _until(lambda: group not in kubectl("api-resources", "--cached=false"))
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def definition(group: str) -> dict[str, Any]:

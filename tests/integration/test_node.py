@@ -606,10 +606,14 @@ async def test_a_pod_of_nobody_stays_pending_and_kubectl_describe_says_why(
     name = await create(client, what)
 
     found = await wait_for(client, name, lambda s: "Unschedulable" in str(s))
-    await finish(client, pod("exit 0"))  # by then its event is written, too
-    events, _ = await client.list(
-        "/api/v1/namespaces/default/events", field_selector=f"involvedObject.name={name}"
-    )
+    await finish(client, pod("exit 0"))  # by then it would run, too
+    events: list[Object] = []
+    async with asyncio.timeout(WAIT_S):
+        while not events:  # a real scheduler writes them beside its work
+            await asyncio.sleep(0.05)
+            events, _ = await client.list(
+                "/api/v1/namespaces/default/events", field_selector=f"involvedObject.name={name}"
+            )
 
     assert found["status"]["phase"] == "Pending"
     assert "nodeName" not in found["spec"]
