@@ -26,11 +26,12 @@ pytestmark = pytest.mark.sandbox_only
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/ml/leases/trainingjob-operator"
 QUICK = {
-    "TRAININGJOB_LEADER_ELECTION__LEASE_DURATION": "3",
-    "TRAININGJOB_LEADER_ELECTION__RENEW_DEADLINE": "2",
+    "TRAININGJOB_LEADER_ELECTION__LEASE_DURATION": "5",
+    "TRAININGJOB_LEADER_ELECTION__RENEW_DEADLINE": "4",
     "TRAININGJOB_LEADER_ELECTION__RETRY_PERIOD": "0.5",
     "TRAININGJOB_OPERATOR_NAMESPACE": "ml",
 }
+"""The deadline is for a stall of the machine: who misses it ends its process, and that is the tests'."""
 
 
 def settings(*, elects: bool = True, **more: str) -> Settings:

@@ -20,8 +20,8 @@ from trainingjob_sandbox.client import ApiError
 
 PATIENCE_S = 60.0
 QUICK = {
-    "TRAININGJOB_LEADER_ELECTION__LEASE_DURATION": "4",
-    "TRAININGJOB_LEADER_ELECTION__RENEW_DEADLINE": "3",
+    "TRAININGJOB_LEADER_ELECTION__LEASE_DURATION": "6",
+    "TRAININGJOB_LEADER_ELECTION__RENEW_DEADLINE": "5",
     "TRAININGJOB_LEADER_ELECTION__RETRY_PERIOD": "0.5",
 }
 
@@ -218,7 +218,7 @@ async def test_a_wall_clock_an_hour_off_gives_the_lease_to_nobody_and_keeps_it_f
         for is_ahead_by in clocks:
             leader.process.set_clock(is_ahead_by)
             standby.process.set_clock(-is_ahead_by)
-            await _renews(leader, 12)
+            await _renews(leader, 16)
             spec = (await api.client.get(_lease(api)))["spec"]
             renewed = datetime.fromisoformat(spec["renewTime"])
             off = (renewed - datetime.now(UTC)).total_seconds()
