@@ -29,8 +29,10 @@ HELLO = "echo hello from $TRAININGJOB_ATTEMPT; echo bye"
 FAILS_ONCE = "echo attempt $TRAININGJOB_ATTEMPT; test $TRAININGJOB_ATTEMPT = 1"
 FAILS_TOGETHER = (
     "echo attempt $TRAININGJOB_ATTEMPT; test $TRAININGJOB_ATTEMPT = 1 && exit 0; "
-    "case $HOSTNAME in *-0) sleep 3; exit 1;; *) exec sleep 1000;; esac"
+    "case $HOSTNAME in *-0) until [ -e {begun} ]; do sleep 0.05; done; sleep 3; exit 1;; "
+    "*) touch {begun}; exec sleep 1000;; esac"
 )
+"""Rank 0 fails 3 s after rank 1 has written its line, and the file `begun` to say so."""
 FOR_EVER = "echo begun; exec sleep 1000"
 LONG = "seq 1000000"
 """Less than a node keeps of a log, and more than the archive does of a million lines' prefixes."""
@@ -165,7 +167,8 @@ async def test_ranks_leave_their_logs_and_the_record_says_where(cluster: Cluster
 
 async def test_attempts_that_are_taken_down_leave_their_logs(cluster: Cluster) -> None:
     with cluster.operator():
-        job = await cluster.apply(FAILS_TOGETHER, nodes=2, cleanPodPolicy="All")
+        command = FAILS_TOGETHER.format(begun=cluster.root.parent / "begun")
+        job = await cluster.apply(command, nodes=2, cleanPodPolicy="All")
         status = await cluster.settled(job)
         assert (status["phase"], status["attempt"]) == ("Succeeded", 1)
         assert cluster.sections(job) == {

@@ -101,8 +101,12 @@ async def test_sidecars_are_stopped_in_the_opposite_order(
     assert codes == [3, 4, 7]
 
 
-async def test_what_a_sidecar_returns_decides_nothing(client: ApiClient) -> None:
-    status = await finished(client, pod(["true"], initContainers=[sidecar("exit 5")]))
+async def test_what_a_sidecar_returns_decides_nothing(client: ApiClient, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    # Without a pause the main container may be the first to end, and the sidecar be stopped.
+    main = f"{waits_for(ran)}; sleep 0.5"
+    what = pod(main, initContainers=[sidecar(f"touch {ran}; exit 5")])
+    status = await finished(client, what)
     assert status["phase"] == "Succeeded"
     assert ended(status, "side")["exitCode"] == 5
 
@@ -118,14 +122,14 @@ async def test_an_init_container_that_fails_takes_the_sidecar_along(client: ApiC
 async def test_a_pod_that_is_deleted_stops_its_sidecar_after_the_main_container(
     client: ApiClient, tmp_path: Path
 ) -> None:
-    done, seen = tmp_path / "done", tmp_path / "seen"
+    done, seen, serves = tmp_path / "done", tmp_path / "seen", tmp_path / "serves"
     forever = waits_for(tmp_path / "never")
-    serve = f"trap '[ -e {done} ] && touch {seen}; exit 0' TERM; {forever}"
+    serve = f"trap '[ -e {done} ] && touch {seen}; exit 0' TERM; touch {serves}; {forever}"
     train = f"trap 'sleep 0.3; touch {done}; exit 0' TERM; touch {tmp_path / 'up'}; {forever}"
     job = await create_job(client)
     what = owned(pod(train, initContainers=[sidecar(serve)]), job)
     name = await create(client, what)
-    await eventually((tmp_path / "up").exists)
+    await eventually(lambda: serves.exists() and (tmp_path / "up").exists())
 
     await delete(client, name)
     await wait_gone(client, name)
