@@ -268,9 +268,16 @@ def _wait_for_output(cluster: Cluster) -> None:
     """Until the trainer has written its line, which the node has kept."""
     deadline = time.monotonic() + WAIT_S
     pods = cluster.node.root / "pods"
-    while not any(b"begun" in f.read_bytes() for f in pods.rglob("logs/**/*") if f.is_file()):
+    while not _has_output(pods):
         assert time.monotonic() < deadline, list(pods.rglob("*"))
         time.sleep(0.05)
+
+
+def _has_output(pods: Path) -> bool:
+    try:
+        return any(b"begun" in f.read_bytes() for f in pods.rglob("logs/**/*") if f.is_file())
+    except FileNotFoundError:  # the folder of an earlier job's pod has gone meanwhile
+        return False
 
 
 def _size(cluster: Cluster) -> int:

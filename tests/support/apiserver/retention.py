@@ -27,7 +27,9 @@ async def finish(api: Api, name: str, code: int = 0, **spec: Any) -> Object:
 
 
 def messages(operator: OperatorProcess) -> list[str]:
-    lines = (json.loads(line) for line in operator.log().splitlines() if line.startswith("{"))
+    """What it has logged; without the half of a line that is just being written."""
+    whole, _, _ = operator.log().rpartition("\n")
+    lines = (json.loads(line) for line in whole.splitlines() if line.startswith("{"))
     return [line["message"] for line in lines]
 
 

@@ -75,7 +75,8 @@ class OperatorProcess(ChildProcess):
 
     def _after(self, marker: str) -> str | None:
         # The last: an operator that begins anew takes another port.
-        for line in reversed(self.log().splitlines()):
+        whole, _, _ = self.log().rpartition("\n")  # half a line has half a port
+        for line in reversed(whole.splitlines()):
             if marker in line:
                 return line.split(marker)[1].split('"')[0]
         return None
