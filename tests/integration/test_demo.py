@@ -351,7 +351,7 @@ def test_an_interrupt_while_the_job_waits_for_its_retention_leaves_its_outcome(
 
     assert run.finish() == 0, run.output
     assert run.output.count("plain Complete: CompletionsReached") == 1
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 60, "it has waited for its retention of 600 s"
 
 
 @pytest.mark.long

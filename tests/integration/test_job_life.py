@@ -353,7 +353,7 @@ async def test_a_pod_that_the_api_server_refuses_for_good_fails_its_job(
     container["volumeMounts"] = [{"name": "no-such-volume", "mountPath": "/data"}]
     await api.apply(job)
 
-    failed = await api.wait_for_phase("invalid", "Failed", patience_s=5)
+    failed = await api.wait_for_phase("invalid", "Failed", patience_s=30)
 
     assert condition(failed, "Failed")["reason"] == "InvalidPodTemplate"
     assert "no-such-volume" in condition(failed, "Failed")["message"]

@@ -60,7 +60,7 @@ def kubectl(api_server: ApiServerUnderTest, tmp_path: Path) -> Iterator[Kubectl]
     one = Kubectl(api_server.kubeconfig, tmp_path, f"kubectl-{uuid4().hex[:8]}")
     one("create", "namespace", one.namespace)
     if api_server.sandbox is None:  # before that a real server admits no pod
-        one("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
+        one("wait", "--for=create", "serviceaccount/default", f"--timeout={PATIENCE_S}s")
     yield one
     one("delete", "namespace", one.namespace, "--wait=false")
 

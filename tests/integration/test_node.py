@@ -119,13 +119,11 @@ async def delete(client: ApiClient, name: str, *, grace_s: int | None = None) ->
             raise
 
 
-async def wait_for(
-    client: ApiClient, name: str, holds: Callable[[Object], object], *, within_s: float = WAIT_S
-) -> Object:
+async def wait_for(client: ApiClient, name: str, holds: Callable[[Object], object]) -> Object:
     """The pod as soon as this holds of its status; watched, not polled."""
     last: Object = {}
     try:
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(WAIT_S):
             async for news in client.watch(PODS, field_selector=f"metadata.name={name}"):
                 found = news.items if isinstance(news, Listed) else [news.object]
                 for last in found:
@@ -136,8 +134,8 @@ async def wait_for(
     raise AssertionError("a watch does not end")
 
 
-async def wait_gone(client: ApiClient, name: str, *, within_s: float = WAIT_S) -> None:
-    async with asyncio.timeout(within_s):
+async def wait_gone(client: ApiClient, name: str) -> None:
+    async with asyncio.timeout(WAIT_S):
         async for news in client.watch(PODS, field_selector=f"metadata.name={name}"):
             match news:
                 case Listed([]) | Changed("DELETED", _):
@@ -331,9 +329,7 @@ async def test_a_pod_waits_for_a_configmap_and_starts_when_it_appears(client: Ap
     env = [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "late", "key": "x"}}}]
     name = await create(client, pod("echo $X", env=env))
 
-    found = await wait_for(
-        client, name, lambda s: "configmap" in str(s.get("containerStatuses")), within_s=5
-    )
+    found = await wait_for(client, name, lambda s: "configmap" in str(s.get("containerStatuses")))
     waiting = found["status"]["containerStatuses"][0]["state"]["waiting"]
     assert waiting == {
         "reason": "CreateContainerConfigError",
@@ -489,7 +485,7 @@ async def test_a_shorter_grace_wins(client: ApiClient) -> None:
     await delete(client, name, grace_s=300)
     await delete(client, name, grace_s=1)
 
-    await wait_gone(client, name, within_s=10)
+    await wait_gone(client, name)
 
 
 async def test_a_pod_that_is_forced_away_is_killed_at_once(
@@ -688,7 +684,7 @@ def test_a_node_refuses_a_cluster_that_does_not_carry_its_nonce(
     process_node: ProcessNode, tmp_path: Path, nonce: str
 ) -> None:
     with process_node.process(*second_node(tmp_path / "root"), nonce=nonce) as node:
-        output, errors = node.communicate(timeout=30)
+        output, errors = node.communicate(timeout=WAIT_S)
 
     assert node.returncode == 1
     assert output == ""
@@ -721,7 +717,7 @@ async def test_nothing_survives_a_killed_node_and_its_successor_says_so(
         assert terminated(found)["exitCode"] == 137
 
         node.send_signal(signal.SIGTERM)
-        _, errors = node.communicate(timeout=30)
+        _, errors = node.communicate(timeout=WAIT_S)
 
     assert node.returncode == 0, errors
     second = await client.get("/api/v1/nodes/second")
