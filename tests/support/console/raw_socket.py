@@ -85,7 +85,7 @@ class RawSocket:
         """End as a client does that means it; whether it reads on is another matter."""
         await self._send(0x88, struct.pack("!H", 1000))
 
-    async def receive(self, timeout_s: float = 10.0) -> dict[str, Any] | None:
+    async def receive(self, timeout_s: float = 60.0) -> dict[str, Any] | None:
         """Return the next frame; None: the end, whose code is then known if there was one."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -101,7 +101,7 @@ class RawSocket:
                     frame: dict[str, Any] = json.loads(data)
                     return frame
 
-    async def receive_kind(self, kind: str, timeout_s: float = 10.0) -> dict[str, Any]:
+    async def receive_kind(self, kind: str, timeout_s: float = 60.0) -> dict[str, Any]:
         """Return the next frame of a kind, and drop those before it; pings are answered."""
         while True:
             frame = await self.receive(timeout_s)
