@@ -16,6 +16,7 @@ from tests.support.processes.operator import OperatorProcess
 from tests.support.processes.process_node import ProcessNode
 from tests.support.real.real import KUBECTL, kubectl
 from tests.support.tree import ROOT
+from tests.support.volume.volume import wait_until
 
 SAMPLES = ROOT / "manifests" / "samples"
 
@@ -64,7 +65,8 @@ def test_the_digits_sample_trains_from_apply_to_complete(
     listed = run("get", "pods", "-l", "trainingjob.dev/job-name=digits", "-o", "json")
     pods = json.loads(listed)["items"]
     assert {pod["status"]["phase"] for pod in pods} == {"Succeeded"}
-    assert "CompletionsReached" in run("events", "--for", "tj/digits")
+    # An Event is sent after the status is written.
+    wait_until(lambda: "CompletionsReached" in run("events", "--for", "tj/digits"), within_s=90)
 
     run("delete", "-f", sample)
     ours = ("pods,services", "-l", "trainingjob.dev/job-name=digits")
