@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -140,13 +141,15 @@ async def test_what_changes_between_the_look_and_the_deletion_lives(
             process.wait_until_ready()
             await finish(api, "saved")
             await api.wait_for_phase("saved", "Succeeded")
-            held = Fault(_deletes_a_job, delay_s=2)
+            has_acted = threading.Event()
+            held = Fault(_deletes_a_job, until=has_acted.is_set)
             proxy.add(held)
             await api.patch_job("saved", {"spec": {"ttlSecondsAfterFinished": 0}})
             async with asyncio.timeout(90):
                 while not held.hits:
                     await asyncio.sleep(0.02)
             await act()
+            has_acted.set()
             await finish(api, "after", ttlSecondsAfterFinished=0)
             await api.wait_until_gone("after")
             assert not await api.job_is_gone("saved"), process.log()

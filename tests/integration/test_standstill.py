@@ -41,7 +41,7 @@ async def test_an_operator_that_was_stopped_goes_on_without_a_burst_and_deletes_
                 await asyncio.sleep(0.1)
             assert runs(operator) == so_far
             assert not await own_api.job_is_gone("due")
-        woken_at = time.monotonic()
+            woken_at = time.monotonic()  # not after it: the test itself may be late to look
         async with asyncio.timeout(90):
             while runs(operator) < so_far + 4:
                 await asyncio.sleep(0.02)

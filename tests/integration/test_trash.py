@@ -44,6 +44,15 @@ class Root:
             (top / f"checkpoint-{number}").write_text(uid)
         return top
 
+    def tree_at_once(self, uid: str, files: int) -> None:
+        """The same, which is nowhere before all of it is there.
+
+        To write many files takes seconds, and what was written before a pause of one is old: a sweep
+        would take the half of it.
+        """
+        built = Root(self.path.parent / "built")
+        built.tree(uid, files).rename(self.path / f"job_{uid}")
+
     def take(self, name: str, letter: str) -> None:
         """As a sweep leaves it that was killed after its rename."""
         place = self.trash / f"{letter}.0123456789ab.{Path(name).name}"
@@ -84,7 +93,7 @@ async def test_what_a_killed_sweep_has_taken_goes_back_or_goes_for_good(
             root.tree(uid)
             (root.path / f"job_{uid}.log").write_text("epoch 1\n")
         await wait_for_sweep(own_api, "default")
-        root.tree(doomed, MANY)
+        root.tree_at_once(doomed, MANY)
         await asyncio.to_thread(wait_until, lambda: "x" in root.in_trash(doomed))
         first.kill()
     [half_gone] = root.trash.iterdir()

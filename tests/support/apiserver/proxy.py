@@ -67,6 +67,7 @@ class Fault:
         times: so many then go wrong; None: all.
         status: answered instead of asking the server, with `headers` and a Status body.
         delay_s: wait before going on.
+        until: wait until this holds before going on; None: do not.
         before: called, and the connection is reset, before the server has the request.
         after: called, and the connection is reset, after the server has acted.
         hang: never answer.
@@ -80,6 +81,7 @@ class Fault:
     message: str = "staged"
     headers: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
+    until: Callable[[], bool] | None = None
     before: Hook | None = None
     after: Hook | None = None
     hang: bool = False
@@ -220,6 +222,8 @@ class FaultProxy:
         if fault.hang:
             await asyncio.sleep(3600)
         await asyncio.sleep(fault.delay_s)
+        while fault.until is not None and not fault.until():
+            await asyncio.sleep(0.01)
         if fault.status is not None:
             return _watch_error(fault) if seen.verb == "watch" else _status(fault)
         if fault.before is not None:
