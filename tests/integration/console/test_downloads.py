@@ -21,7 +21,7 @@ LINE = b"0123456789abcdef" * 4 + b"\n"
 LOG = LINE * 400_000
 """More than the sockets between server and client hold."""
 
-REQUEST_S = 0.3
+REQUEST_S = 1.0
 
 
 async def pod_of(api: Api, job: dict[str, Any]) -> str:
@@ -43,7 +43,6 @@ async def pod_of(api: Api, job: dict[str, Any]) -> str:
 async def test_a_slow_reader_gets_all_of_it(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
-    monkeypatch.setattr(connections, "REQUEST_TIMEOUT_S", REQUEST_S)
     monkeypatch.setattr(connections, "_LOOK_EVERY_S", 0.02)
     job = await api.apply(make_job("talks"))
     uid = job["metadata"]["uid"]
@@ -55,11 +54,12 @@ async def test_a_slow_reader_gets_all_of_it(
     settings: dict[str, Any] = {"namespaces": [api.namespace], "log_volume": tmp_path}
     async with running_console(api.server, **settings) as console:
         await listed(console, lambda answer: answer["total"] == 1)
+        monkeypatch.setattr(connections, "REQUEST_TIMEOUT_S", REQUEST_S)  # for the download alone
         path = f"{console.url}/api/jobs/{uid}/logs/{source}/download"
         async with console.session.get(path) as response:
             assert response.status == 200
             found = bytearray(await response.content.read(1000))
-            await asyncio.sleep(4 * REQUEST_S)  # the reader's own pause, not the test's
+            await asyncio.sleep(2 * REQUEST_S)  # the reader's own pause, not the test's
             async for part in response.content.iter_any():
                 found += part
         assert found == LOG
