@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -71,23 +72,31 @@ async def test_a_finished_job_is_in_the_ledger(
 async def test_while_the_endpoint_is_down_jobs_end_in_time_and_are_stored_later(
     api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
 ) -> None:
+    names = [f"late-{number}" for number in range(3)]
     ledger.go_down()
     with recording(api_server, api, tmp_path, ledger) as operator:
-        await api.apply(make_job("late"))
-        [pod] = await api.wait_for_pods("late", 1)
-        await api.start_pod(pod)
-        await api.finish_pod(pod)
-        took = FairTime.with_us(operator.process.pid)
-        await api.wait_for_phase("late", "Succeeded")
-        assert took.seconds() < 1.0
-        assert (await api.job("late"))["status"]["recordState"] == "Pending"
+        taken = []
+        for name in names:
+            await api.apply(make_job(name))
+            [pod] = await api.wait_for_pods(name, 1)
+            await api.start_pod(pod)
+            await api.finish_pod(pod)
+            took = FairTime.with_us(operator.process.pid)
+            await api.wait_for_phase(name, "Succeeded")
+            taken.append(took.seconds())
+            assert (await api.job(name))["status"]["recordState"] == "Pending"
+        # One may meet a stall of the machine, or of the disk below an API server. One that waited for an
+        # answer of the endpoint would take ten seconds.
+        assert median(taken) < 1.0, taken
+        assert max(taken) < 5.0, taken
 
         operator.kill()
         operator.start()
         operator.wait_until_ready()
         ledger.come_up()
-        await wait_for_release(api, "late")
-    assert len(ledger.rows) == 1
+        for name in names:
+            await wait_for_release(api, name)
+    assert sorted(row["name"] for row in ledger.rows.values()) == names
 
 
 async def test_a_job_that_is_deleted_while_it_runs_leaves_a_record_and_goes(
@@ -177,7 +186,7 @@ async def test_credentials_in_the_url_are_refused_without_being_repeated(
         TRAININGJOB_PERSIST__URL=f"https://user:{SECRETS[0]}@example.com/jobs",
     )
     with operator:
-        assert operator.wait_for_exit(20) == 2
+        assert operator.wait_for_exit(90) == 2
     assert "TRAININGJOB_PERSIST__URL" in operator.log()
     assert SECRETS[0] not in operator.log()
 
