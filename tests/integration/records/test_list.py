@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from tests.support.records.records import a_record
-from tests.support.records.service import Client
+from tests.support.records.service import Client, RecordServiceProcess
 
 Query = Sequence[tuple[str, str]]
 
@@ -96,12 +96,14 @@ async def test_filters_narrow_the_list(
 
 
 @pytest.fixture
-async def seeded(client: Client, request: pytest.FixtureRequest) -> str:
-    """Twelve records, once for each service."""
-    cache: dict[str, str] = request.session.__dict__.setdefault("_seeded", {})
-    if client.url not in cache:
-        cache[client.url] = await seed(client, 12)
-    return cache[client.url]
+async def seeded(
+    client: Client, service: RecordServiceProcess, request: pytest.FixtureRequest
+) -> str:
+    """Twelve records, once for each service: another one may get the port of one that has ended."""
+    cache: dict[RecordServiceProcess, str] = request.session.__dict__.setdefault("_seeded", {})
+    if service not in cache:
+        cache[service] = await seed(client, 12)
+    return cache[service]
 
 
 async def test_pages_lose_and_repeat_nothing_while_rows_come_in(client: Client) -> None:
