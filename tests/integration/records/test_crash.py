@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.records.postgres import Postgres
-from tests.support.records.records import a_record
+from tests.support.records.records import Record, a_record
 from tests.support.records.senders import assert_kept, senders, until_acknowledged
-from tests.support.records.service import Client, RecordServiceProcess
+from tests.support.records.service import Answer, Client, RecordServiceProcess
 
 SOON_S = 4.0
 """Twice what is promised for a machine that is not busy with other tests."""
@@ -81,8 +81,9 @@ async def test_two_services_on_one_database_agree_on_the_highest_revision(
         async with Client(one.url) as first, Client(two.url) as second:
             uids = [f"race-{number}" for number in range(10)]
             puts = [
-                (first, second)[revision % 2].put(
-                    a_record(uid, revision=revision, restarts=revision)
+                put_when_free(
+                    (first, second)[revision % 2],
+                    a_record(uid, revision=revision, restarts=revision),
                 )
                 for revision in (2, 7, 1, 8, 3, 6, 4, 5)
                 for uid in uids
@@ -92,6 +93,14 @@ async def test_two_services_on_one_database_agree_on_the_highest_revision(
             for uid in uids:
                 kept = await first.get(f"/api/v1/jobs/{uid}")
                 assert (kept.json["revision"], kept.json["restarts"]) == (8, 8)
+
+
+async def put_when_free(client: Client, record: Record) -> Answer:
+    """Put a record, again while the service says that it is busy: the two wait for each other's commits."""
+    async with asyncio.timeout(90):
+        while (answer := await client.put(record)).status == 503:
+            await asyncio.sleep(0.1)
+    return answer
 
 
 @pytest.mark.long
