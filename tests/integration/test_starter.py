@@ -27,6 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 COMMAND = [sys.executable, "-m", "trainingjob_cli", "sandbox", "up"]
+PATIENCE_S = 90.0
 STUBBORN = "trap '' TERM; while :; do sleep 0.05; done"
 
 
@@ -90,7 +91,7 @@ async def test_the_first_line_is_the_kubeconfig_of_a_sandbox_that_is_ready() -> 
         assert {crd["spec"]["names"]["kind"] for crd in crds} == {"TrainingJob", "RetentionPolicy"}
 
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=20)
+        rest, _ = process.communicate(timeout=PATIENCE_S)
 
     assert (process.returncode, rest) == (0, "")
     assert not kubeconfig.parent.exists()
@@ -105,7 +106,7 @@ async def test_pods_end_with_the_sandbox(number: signal.Signals) -> None:
         assert processes_mentioning(str(kubeconfig.parent))
 
         process.send_signal(number)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 0
     assert not processes_mentioning(str(kubeconfig.parent))
@@ -118,7 +119,7 @@ async def test_pods_get_their_grace_and_no_more() -> None:
         began = time.monotonic()
 
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE_S)
 
     assert 0.9 < time.monotonic() - began < 10
     assert not processes_mentioning(str(kubeconfig.parent))
@@ -133,7 +134,7 @@ async def test_a_second_ctrl_c_ends_the_pods_at_once() -> None:
 
         process.send_signal(signal.SIGINT)
 
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert not processes_mentioning(str(kubeconfig.parent))
 
 
@@ -157,7 +158,7 @@ async def test_it_ends_when_its_node_does() -> None:
         for pid in processes_mentioning(root):
             if "trainingjob_sandbox.node " in command_line(pid):
                 os.kill(pid, signal.SIGKILL)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 1
     assert "the node ended by itself, exit code -9; the end of its log:" in said
@@ -170,7 +171,7 @@ async def test_a_given_root_is_kept_without_the_pods_scratch(tmp_path: Path) -> 
         await run_pod(kubeconfig, "exec sleep 600")
 
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE_S)
 
     left = sorted(path.name for path in (tmp_path / "root").iterdir())
     assert left == [".trainingjob-sandbox", "node.log"]
@@ -181,7 +182,11 @@ async def test_a_given_root_is_kept_without_the_pods_scratch(tmp_path: Path) -> 
 def refused(root: Path) -> str:
     """What a sandbox says that must not start in this folder."""
     started = subprocess.run(
-        [*COMMAND, "--root", str(root)], capture_output=True, text=True, check=False, timeout=20
+        [*COMMAND, "--root", str(root)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     assert (started.returncode, started.stdout) == (1, "")
     [line] = started.stderr.splitlines()

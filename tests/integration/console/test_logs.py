@@ -59,7 +59,7 @@ async def job_that_writes(node: ProcessNode, folder: Path, root: Path) -> AsyncI
 
 
 async def sources(console: ConsoleUnderTest, uid: str, state: str, number: int) -> Any:
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(90):
         while True:
             answer = await console.get(f"/api/jobs/{uid}/logs")
             found = [

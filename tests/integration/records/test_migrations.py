@@ -63,7 +63,7 @@ async def test_a_database_of_a_later_version_is_left_alone(dsn: str, tmp_path: P
         await again.prepare()
     await again.close()
     with RecordServiceProcess(tmp_path, dsn) as service:
-        assert await asyncio.to_thread(service.process.wait, 30) == 1
+        assert await asyncio.to_thread(service.process.wait, 90) == 1
         assert "not those of this version" in service.log()
         assert "Traceback" not in service.log()
 
@@ -72,7 +72,7 @@ async def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path) -> 
     file = tmp_path / "records.db"
     file.write_bytes(b"no database at all" * 1000)
     with RecordServiceProcess(tmp_path, f"sqlite:///{file}") as service:
-        assert await asyncio.to_thread(service.process.wait, 30) == 1
+        assert await asyncio.to_thread(service.process.wait, 90) == 1
         assert "file is not a database" in service.log()
         assert "Traceback" not in service.log()
 

@@ -18,7 +18,7 @@ import pytest
 from hack.ports import free_port
 from tests.support.console.documented import CONSOLE, documented
 
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 _NGINX = """\
 daemon off;
