@@ -63,7 +63,12 @@ class Browser:
 
     @asynccontextmanager
     async def socket(self, position: str | None = None) -> AsyncIterator[Socket]:
-        """The socket of a page of jobs, from a position on."""
+        """The socket of a page of jobs, from a position on; None: from what a list has now, as a page does.
+
+        Without one, what changes before the console has opened the subscription is not sent.
+        """
+        if position is None:
+            position = (await self.get("/api/jobs"))["position"]
         async with self.session.ws_connect(
             "/ws", protocols=["trainingjob.v1"], headers=self._headers
         ) as socket:
