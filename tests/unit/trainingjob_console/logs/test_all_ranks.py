@@ -43,6 +43,15 @@ async def has(page: Page, *lines: str) -> None:
     assert sorted(page.text.splitlines()) == sorted(lines)
 
 
+async def page_of_all(server: LogServer) -> Page:
+    """A page that has the first line of each rank."""
+    for rank in range(RANKS):
+        await start(server, rank)
+    page = Page(server, user("anna"), "merged")
+    await has(page, *(line(rank) for rank in range(RANKS)))
+    return page
+
+
 def back(server: LogServer, page: Page) -> Page:
     """The same page, after a break."""
     return Page(
@@ -93,10 +102,7 @@ async def test_it_goes_on_with_the_next_attempt_and_ends_with_the_job(server: Lo
 async def test_the_next_log_of_a_rank_comes_after_the_whole_of_the_one_before(
     server: LogServer,
 ) -> None:
-    for rank in range(RANKS):
-        await start(server, rank)
-    page = Page(server, user("anna"), "merged")
-    await has(page, line(0), line(1))
+    page = await page_of_all(server)
     server.job_is(1)
     await start(server, 1, 1)
     await start(server, 0, 1)
@@ -220,10 +226,7 @@ def archive(server: LogServer, root: Path) -> None:
 async def test_a_page_that_was_away_is_sent_what_has_gone_meanwhile_from_the_archive(
     server: LogServer, tmp_path: Path
 ) -> None:
-    for rank in range(RANKS):
-        await start(server, rank)
-    page = Page(server, user("anna"), "merged")
-    await has(page, line(0), line(1))
+    page = await page_of_all(server)
     await page.close()
     await server.write("caf\u00e9\n", 1)
     for rank in range(RANKS):
@@ -248,10 +251,7 @@ async def test_a_page_that_was_away_is_sent_what_has_gone_meanwhile_from_the_arc
 async def test_an_attempt_that_came_and_went_unseen_is_sent_from_the_archive(
     server: LogServer, tmp_path: Path
 ) -> None:
-    for rank in range(RANKS):
-        await start(server, rank)
-    page = Page(server, user("anna"), "merged")
-    await has(page, line(0), line(1))
+    page = await page_of_all(server)
     await server.end()
     for rank in range(RANKS):
         await start(server, rank, 1)
@@ -266,10 +266,7 @@ async def test_an_attempt_that_came_and_went_unseen_is_sent_from_the_archive(
 async def test_what_was_written_while_a_stream_was_broken_is_sent_when_the_pod_has_gone(
     server: LogServer, tmp_path: Path
 ) -> None:
-    for rank in range(RANKS):
-        await start(server, rank)
-    page = Page(server, user("anna"), "merged")
-    await has(page, line(0), line(1))
+    page = await page_of_all(server)
     server.silent = True  # what is written now is not sent any more
     await server.break_streams()
     await server.write("the last words\n", 1)
@@ -301,10 +298,7 @@ async def test_a_log_that_is_not_there_is_asked_for_more_and_more_seldom(
 async def test_a_page_is_told_of_a_gap_where_the_archive_does_not_answer(
     server: LogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await start(server, 0)
-    await start(server, 1)
-    page = Page(server, user("anna"), "merged")
-    await has(page, line(0), line(1))
+    page = await page_of_all(server)
     await page.close()
     archive(server, tmp_path)
 
