@@ -6,11 +6,11 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from trainingjob_console.access.gate import Gate
-from trainingjob_console.jobs.feed import JobFeed
+from trainingjob_console.access.access_control import AccessControl
+from trainingjob_console.jobs.fair_scheduler import FairScheduler
 from trainingjob_console.jobs.history import History
 from trainingjob_console.jobs.index import JobIndex
-from trainingjob_console.jobs.turns import Turns
+from trainingjob_console.jobs.informer import JobInformer
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.metrics import Metrics
 from trainingjob_console.settings import Settings
@@ -24,10 +24,10 @@ class Parts:
     settings: Settings
     limits: Limits
     kube: Kube
-    gate: Gate
+    access: AccessControl
     index: JobIndex
-    turns: Turns
-    feed: JobFeed
+    scheduler: FairScheduler
+    informer: JobInformer
     history: History
     metrics: Metrics
 

@@ -12,19 +12,19 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp
 
-from trainingjob_console.access.gate import Gate
-from trainingjob_console.access.remembered import Kept
-from trainingjob_console.access.reviews import Reviews
+from trainingjob_console.access.access_control import AccessControl
+from trainingjob_console.access.subject_reviews import SubjectReviews
+from trainingjob_console.access.ttl_cache import TtlCache
 from trainingjob_console.api.actions import ActionsApi
 from trainingjob_console.api.job import JobApi
 from trainingjob_console.api.jobs import JobsApi
 from trainingjob_console.api.session import SessionApi
 from trainingjob_console.app import create_app, create_metrics_app
 from trainingjob_console.errors import SettingsError, StartError
-from trainingjob_console.jobs.feed import JobFeed
+from trainingjob_console.jobs.fair_scheduler import FairScheduler
 from trainingjob_console.jobs.history import History
 from trainingjob_console.jobs.index import JobIndex
-from trainingjob_console.jobs.turns import Turns
+from trainingjob_console.jobs.informer import JobInformer
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.kube.credentials import Account
 from trainingjob_console.metrics import Metrics
@@ -76,17 +76,17 @@ class Console:
             SettingsError: the account, the certificate or another setting cannot be used.
         """
         kube = Kube(Account(settings.kubeconfig))
-        limits, turns = limits or Limits(), Turns()
-        reviews = Reviews(kube, fresh_s=limits.recheck)
+        limits, scheduler = limits or Limits(), FairScheduler()
+        reviews = SubjectReviews(kube, fresh_s=limits.recheck)
         index = JobIndex(max_jobs=settings.max_jobs, epoch=secrets.token_hex(4))
         self.parts: Final = Parts(
             settings=settings,
             limits=limits,
             kube=kube,
-            gate=Gate(settings, reviews, index.namespaces),
+            access=AccessControl(settings, reviews, index.namespaces),
             index=index,
-            turns=turns,
-            feed=JobFeed(kube, index, settings.namespaces),
+            scheduler=scheduler,
+            informer=JobInformer(kube, index, settings.namespaces),
             history=History(
                 settings.records_url, settings.records_token_file, settings.cluster_name
             ),
@@ -98,11 +98,11 @@ class Console:
         self._connections: Final = Connections(connections_within(settings.max_connections))
         metrics.watch_bound("jobs", lambda: len(index), lambda: index.max_jobs)
         metrics.watch_bound("jobs_bytes", lambda: index.bytes, lambda: index.max_bytes)
-        metrics.watch_bound("long_works", lambda: len(turns), lambda: turns.limit)
+        metrics.watch_bound("long_works", lambda: len(scheduler), lambda: scheduler.limit)
         checks, calls = reviews.unknown, self.parts.history.calls
         metrics.watch_bound("token_checks", lambda: len(checks), lambda: checks.limit)
         metrics.watch_bound("history_calls", lambda: len(calls), lambda: calls.limit)
-        remembered: dict[str, Kept[Any, Any]] = {
+        remembered: dict[str, TtlCache[Any, Any]] = {
             "owners": reviews.owners.answers,
             "unknown_tokens": reviews.owners.refusals,
             "rights": reviews.rights.answers,
@@ -124,7 +124,7 @@ class Console:
         """Return why no page can be served yet; empty: they can. Anybody may read it."""
         if self.parts.index.is_complete:
             return ""
-        if self.parts.feed.error:
+        if self.parts.informer.error:
             return "the jobs cannot be listed: the console's log says why"
         return "the jobs are being listed"
 
@@ -170,7 +170,7 @@ class Console:
                 tasks = [
                     group.create_task(work(), name=name)
                     for name, work in (
-                        ("jobs", self.parts.feed.run),
+                        ("jobs", self.parts.informer.run),
                         *(task for room in self._rooms for task in room.tasks),
                         *(("server", each.run) for each in servers),
                     )

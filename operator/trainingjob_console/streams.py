@@ -30,7 +30,7 @@ def streams_room(parts: Parts) -> Room:
     archives = ArchiveReader(parts.settings.log_volume)
     logs = LogRoom(
         parts.kube,
-        parts.gate,
+        parts.access,
         parts.index,
         archives,
         past,
@@ -44,13 +44,13 @@ def streams_room(parts: Parts) -> Room:
         utc_now,
         None if certificate is None else Introduction(certificate, parts.kube.token),
     )
-    about = HousekeepingApi(parts.gate, parts.feed, sampler, parts.metrics.registry, utc_now)
+    about = HousekeepingApi(parts.access, parts.informer, sampler, parts.metrics.registry, utc_now)
     hub = Hub(
-        gate=parts.gate,
+        access=parts.access,
         topics=JobTopics(parts.index),
         logs=logs,
         housekeeping=sampler,
-        turns=parts.turns,
+        scheduler=parts.scheduler,
         limits=parts.limits,
     )
     watch = parts.metrics.watch_bound
@@ -82,7 +82,11 @@ def streams_room(parts: Parts) -> Room:
     watch("archive_reads", lambda: len(archives), lambda: archives.limit)
 
     return Room(
-        routes=[WebSocketRoute("/ws", hub), *LogsApi(parts.gate, logs).routes(), *about.routes()],
+        routes=[
+            WebSocketRoute("/ws", hub),
+            *LogsApi(parts.access, logs).routes(),
+            *about.routes(),
+        ],
         tasks=[("samples", sampler.run)],
         closers=[logs.followers.close],
     )

@@ -1,1 +1,1 @@
-"""Who asks and what they may: each user's own Kubernetes token, and the API server's word on it."""
+"""Authentication and authorization: users log in with their own Kubernetes tokens, the API server decides."""

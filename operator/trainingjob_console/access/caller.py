@@ -1,18 +1,18 @@
-"""Who asks: a user with a Kubernetes token, or whoever sits at the machine that the console runs on."""
+"""The authenticated user of a request: a Kubernetes user with a token, or the local user without log-in."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The user who asks.
+    """The user of a request.
 
     Attributes:
         name: the user's name at the API server; empty: there is no log-in.
         groups: the user's groups there.
-        token: with which calls are made in the user's name; None: the console's own account is
-            used, which is so without a log-in only. It is in no text that is made of this.
-        key: tells log-ins apart, and reveals no token.
+        token: authenticates the calls that are made on behalf of the user. None, which happens only
+            without a log-in, means the console's own account. It does not appear in `repr()`.
+        key: identifies the log-in without revealing the token.
     """
 
     name: str
@@ -22,9 +22,9 @@ class Caller:
 
     @property
     def user(self) -> str:
-        """The name by which limits are counted: a user has them once, whatever number of tokens."""
+        """The name for limits per user: all tokens of one user count towards the same limits."""
         return self.name or self.key
 
 
 LOCAL_USER = Caller(name="", key="local")
-"""Whoever sits at the machine, without a log-in."""
+"""The user of the machine that the console runs on, without a log-in."""

@@ -1,8 +1,9 @@
-"""The session cookie: the user's token in pieces that a browser takes, in the browser and nowhere else.
+"""The session cookie: holds the user's token, split into several cookies to fit the browser's size limit.
 
-`__Host-` binds it to this very host over TLS. Over plain HTTP a browser would not take such a
-cookie, so on loopback, where nobody listens in between, it has a plain name. That name has the port:
-browsers send the cookies of a host to all its ports, where other clusters are forwarded to.
+The token is stored in the browser only. Over TLS the `__Host-` prefix binds the cookie to this
+host. Browsers reject that prefix over plain HTTP. So on loopback, where nobody can eavesdrop, the name has
+no prefix but contains the port: browsers send a host's cookies to all its ports, and another port
+may be forwarded to another cluster.
 """
 
 import re
@@ -12,7 +13,7 @@ from typing import Final
 from starlette.responses import Response
 
 PIECE: Final = 3800
-"""Characters of one cookie: browsers take 4,096 bytes with its name and attributes."""
+"""Characters per cookie: browsers accept 4,096 bytes including name and attributes."""
 
 MAX_PIECES: Final = 4
 MAX_TOKEN: Final = PIECE * MAX_PIECES
@@ -22,17 +23,17 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 
 def is_token(text: str) -> bool:
-    """Return True if this can be a bearer token."""
+    """Return True if the text has the form of a bearer token."""
     return 0 < len(text) <= MAX_TOKEN and _TOKEN.fullmatch(text) is not None
 
 
 def read_token(cookies: Mapping[str, str], *, secure: bool, port: int) -> str:
-    """Return the token of a request's cookies; empty: there is none.
+    """Return the token from a request's cookies; empty: there is none.
 
     Args:
-        cookies: of the request.
-        secure: the browser speaks TLS.
-        port: to which the browser speaks.
+        cookies: the cookies of the request.
+        secure: True if the browser uses TLS.
+        port: the port that the browser connects to.
     """
     prefix = _prefix(secure=secure, port=port)
     pieces = []
@@ -46,13 +47,13 @@ def read_token(cookies: Mapping[str, str], *, secure: bool, port: int) -> str:
 
 
 def set_token(response: Response, token: str, *, secure: bool, port: int) -> None:
-    """Set the cookie, and take away what is left of a longer one; an empty token: all of it.
+    """Set the cookies of a token, and expire the surplus ones of a longer token before it.
 
     Args:
-        response: gets it.
-        token: of the user.
-        secure: the browser speaks TLS.
-        port: to which the browser speaks.
+        response: the response that sets the cookies.
+        token: the user's token; empty: expire all its cookies.
+        secure: True if the browser uses TLS.
+        port: the port that the browser connects to.
     """
     prefix = _prefix(secure=secure, port=port)
     for number in range(MAX_PIECES):

@@ -1,4 +1,4 @@
-"""The places that a request may come from: a page of another origin can send requests, with cookies."""
+"""Checks the `Host` and `Origin` headers: protects against DNS rebinding and cross-site requests."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _TLS: Final = ("https", "wss")
 
 
 class Origins:
-    """The origins that are the console's own."""
+    """The console's own origins: the request's `Host`, and the ones in the settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._more: Final = frozenset(settings.origins)
@@ -25,26 +25,27 @@ class Origins:
         self._only_loopback: Final = settings.auth == "none"
 
     def check_host(self, connection: HTTPConnection) -> None:
-        """Return if the request came here under a name that is this machine's.
+        """Check the `Host` header of a request.
 
-        Without a log-in a foreign page whose name was made to point here would see all.
+        Without a log-in a page of a foreign domain that resolves to this machine (DNS rebinding)
+        could read everything.
 
         Raises:
-            ForbiddenError: there is no log-in, and the name is neither a loopback's nor configured.
+            ForbiddenError: there is no log-in, and the name is neither a loopback name nor configured.
         """
         host = connection.headers.get("host", "").lower()
         if self._only_loopback and not is_loopback(host_name(host)) and host not in self._hosts:
             raise ForbiddenError("without a log-in the console is served as localhost only")
 
     def check(self, connection: HTTPConnection, *, header_token: bool) -> None:
-        """Return if the request came from a page of ours.
+        """Check that the request was sent by a page of the console.
 
         Args:
             connection: a request that changes something, or a WebSocket.
-            header_token: a token came in a header, which no page of another origin can send.
+            header_token: True if the token is in a header, which no page of another origin can send.
 
         Raises:
-            ForbiddenError: `Origin` is neither `Host` nor configured, or is missing.
+            ForbiddenError: `Origin` is missing, or neither matches `Host` nor is configured.
         """
         origin = connection.headers.get("origin", "").lower()
         if not origin and header_token:
@@ -55,16 +56,16 @@ class Origins:
             return
         if origin not in self._more:
             raise ForbiddenError(
-                "this request comes from a page of another origin; name the one that browsers see "
-                "in TRAININGJOB_CONSOLE_ORIGINS if a proxy changes it"
+                "this request comes from a page of another origin; if a proxy changes the origin, "
+                "put the one that browsers use into TRAININGJOB_CONSOLE_ORIGINS"
             )
 
 
 def is_secure(connection: HTTPConnection, origins: Sequence[str]) -> bool:
-    """Return True if the browser speaks TLS, with us or with the proxy before us.
+    """Return True if the browser uses TLS, to the console or to a proxy in front of it.
 
-    A proxy that says how the browser came is believed: the origins of the settings have a name that
-    the same proxy may serve over plain HTTP, too. Of a WebSocket some proxies say `wss`.
+    `X-Forwarded-Proto` takes precedence over the configured origins, because a proxy may serve the same
+    name over plain HTTP, too. For a WebSocket some proxies send `wss`.
     """
     forwarded = connection.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
     if forwarded:
@@ -76,7 +77,7 @@ def is_secure(connection: HTTPConnection, origins: Sequence[str]) -> bool:
 
 
 def is_local(connection: HTTPConnection) -> bool:
-    """Return True if the browser speaks to a loopback address: nobody listens in between."""
+    """Return True if the browser connects to a loopback address, where nobody can eavesdrop."""
     return is_loopback(host_name(connection.headers.get("host", "")))
 
 

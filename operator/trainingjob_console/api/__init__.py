@@ -1,1 +1,1 @@
-"""The HTTP API of the page: the session, the list of jobs, one job, and what can be done to it."""
+"""The HTTP API of the page: session, list of jobs, one job and its logs, actions, housekeeping."""

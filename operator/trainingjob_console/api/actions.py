@@ -1,4 +1,4 @@
-"""`POST /api/actions`: suspend, resume, stop, delete, run again, in the user's own name."""
+"""`POST /api/actions`: suspends, resumes, stops, deletes or reruns jobs, with the user's own token."""
 
 import asyncio
 from typing import Any, Final
@@ -19,7 +19,7 @@ from trainingjob_console.jobs.actions import (
     deletion_of,
     patch_of,
 )
-from trainingjob_console.jobs.feed import jobs_path
+from trainingjob_console.jobs.informer import jobs_path
 from trainingjob_console.jobs.summary import Object, as_dict, as_text
 from trainingjob_console.parts import Parts, Room
 
@@ -29,25 +29,25 @@ _JSON_PATCH: Final = "application/json-patch+json"
 _INVALID: Final = 422
 _CONFLICT: Final = 409
 _GONE: Final = 404
-_REPLACED: Final = "another job of this name has taken its place; load the list again"
+_REPLACED: Final = "another job now has this name; load the list again"
 
 
 class ActionsApi:
-    """Does something to jobs, each with the user's token and its uid as precondition."""
+    """Executes actions on jobs with the user's token; each request has the job's uid as precondition."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts: Final = parts
         self._at_once: Final = asyncio.Semaphore(_AT_ONCE)
 
     def room(self) -> Room:
-        """Return its routes."""
+        """Return the routes."""
         return Room(routes=[Route("/api/actions", self.act, methods=["POST"])])
 
     async def act(self, request: Request) -> Response:
-        """Do it to each job, or only say what it would do; one that fails stops no other."""
-        gate = self._parts.gate
-        gate.check_origin(request)
-        caller = await gate.caller(request)
+        """Execute an action on each job, or only describe its effect (dry run). A failure stops no other."""
+        access = self._parts.access
+        access.check_origin(request)
+        caller = await access.authenticate(request)
         action, targets, dry_run = _read(await read_json(request))
         results = await asyncio.gather(
             *(self._act_on(caller, action, target, dry_run=dry_run) for target in targets)
@@ -92,7 +92,7 @@ class ActionsApi:
 
 def _words(error: ApiServerError) -> str:
     if error.status == _GONE:
-        return "it is not there any more"
+        return "it no longer exists"
     text = str(error)
     tested = error.status == _INVALID and (
         "test" in text.lower() or "rejected our request" in text
@@ -103,10 +103,10 @@ def _words(error: ApiServerError) -> str:
 
 
 def _read(body: Object) -> tuple[str, list[Target], bool]:
-    """Read what is to be done.
+    """Parse the body: the action, its jobs, and whether it is a dry run.
 
     Raises:
-        BadRequestError: it cannot be understood; the message names the field.
+        BadRequestError: a field is invalid; the message names it.
     """
     action, jobs, dry_run = body.get("action"), body.get("jobs"), body.get("dryRun", False)
     if action not in ACTIONS:
@@ -127,7 +127,7 @@ def _target(job: Any) -> Target:
 
 
 def _is_name(text: str) -> bool:
-    """Return True if this can be a name: it becomes a part of a path."""
+    """Return True if this can be an object name, which is safe as a segment of a URL path."""
     return (
         bool(text)
         and all(c.isascii() and (c.isalnum() or c in "-.") for c in text)

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from trainingjob_console.access.gate import Gate
+from trainingjob_console.access.access_control import AccessControl
 from trainingjob_console.api.requests import answer, check_names, number
 from trainingjob_console.errors import BadRequestError
-from trainingjob_console.jobs.feed import JobFeed
+from trainingjob_console.jobs.informer import JobInformer
 from trainingjob_console.jobs.summary import as_seconds
 from trainingjob_console.samples.ring import EVERY_S
 from trainingjob_console.samples.sampler import Sampler
@@ -33,14 +33,14 @@ class HousekeepingApi:
 
     def __init__(
         self,
-        gate: Gate,
-        feed: JobFeed,
+        access: AccessControl,
+        informer: JobInformer,
         sampler: Sampler,
         registry: CollectorRegistry,
         clock: Callable[[], datetime],
     ) -> None:
-        self._gate: Final = gate
-        self._feed: Final = feed
+        self._access: Final = access
+        self._informer: Final = informer
         self._sampler: Final = sampler
         self._registry: Final = registry
         self._clock: Final = clock
@@ -55,7 +55,7 @@ class HousekeepingApi:
     async def housekeeping(self, request: Request) -> Response:
         """Return the series, their limits, and the alerts."""
         check_names(request, ("since", "step"))
-        await self._gate.check_figures(await self._gate.caller(request))
+        await self._access.check_may_see_metrics(await self._access.authenticate(request))
         now = self._clock().timestamp()
         text = request.query_params.get("since", "")
         since = as_seconds(text) if text else int(now) - 3600
@@ -80,7 +80,7 @@ class HousekeepingApi:
     async def about(self, request: Request) -> Response:
         """Return versions, how full what is limited is, and what is wrong."""
         check_names(request, ())
-        sees_all = await self._gate.may_see_figures(await self._gate.caller(request))
+        sees_all = await self._access.may_see_metrics(await self._access.authenticate(request))
         return answer(
             {
                 "version": version(),
@@ -104,16 +104,16 @@ class HousekeepingApi:
         ]
 
     def _delays(self) -> list[dict[str, str]]:
-        if not self._feed.error:
+        if not self._informer.error:
             return []
         return [{"message": "Jobs are not up to date.", "todo": "Tell whoever runs the console."}]
 
     def _problems(self) -> list[dict[str, str]]:
         found = []
-        if self._feed.error:
+        if self._informer.error:
             found.append(
                 {
-                    "message": f"Jobs are not up to date: {self._feed.error}",
+                    "message": f"Jobs are not up to date: {self._informer.error}",
                     "todo": "Look whether the API server answers, and at the console's rights.",
                 }
             )

@@ -14,9 +14,9 @@ from trainingjob_api import constants
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.api.requests import answer
 from trainingjob_console.errors import ApiServerError, BusyError, NotFoundError
-from trainingjob_console.jobs import one_job
-from trainingjob_console.jobs.feed import jobs_path
+from trainingjob_console.jobs import job_detail
 from trainingjob_console.jobs.history import row_of
+from trainingjob_console.jobs.informer import jobs_path
 from trainingjob_console.jobs.summary import Object, Summary, as_text
 from trainingjob_console.kube.pages import pages
 from trainingjob_console.parts import Parts, Room
@@ -43,7 +43,7 @@ class JobApi:
         parts.metrics.watch_bound(
             "job_reads", lambda: len(self._places), lambda: self._places.limit
         )
-        large = parts.kube.bodies
+        large = parts.kube.response_reader
         parts.metrics.watch_bound("large_answers", lambda: len(large), lambda: large.limit)
 
     def room(self) -> Room:
@@ -52,7 +52,7 @@ class JobApi:
 
     async def get(self, request: Request) -> Response:
         """Return the job, live if it lives, else from its record."""
-        caller = await self._parts.gate.caller(request)
+        caller = await self._parts.access.authenticate(request)
         uid = request.path_params["uid"]
         if len(uid) > _MAX_UID or not all(c.isascii() and (c.isalnum() or c == "-") for c in uid):
             raise NotFoundError(_ABSENT)
@@ -63,7 +63,7 @@ class JobApi:
 
     async def _live(self, caller: Caller, job: Summary) -> Object | None:
         """Return the job of the cluster; None: the user may not see it, or it has gone."""
-        if not (await self._parts.gate.visible(caller, job.namespace))(job.namespace):
+        if not (await self._parts.access.visible(caller, job.namespace))(job.namespace):
             return None
         try:
             async with (
@@ -82,8 +82,8 @@ class JobApi:
         pods, rights = found["pods"], await self._rights(caller, job.namespace)
         return {
             "row": (found["summary"] or job).row(),
-            "attempts": one_job.attempts(found["current"], pods),
-            "ranks": one_job.ranks(pods),
+            "attempts": job_detail.attempts(found["current"], pods),
+            "ranks": job_detail.ranks(pods),
             "events": found["events"],
             "record": {"state": job.record} if job.record else None,
             "rights": rights,
@@ -95,7 +95,7 @@ class JobApi:
         max_age_s = self._parts.settings.log_max_age
         found, _ = await self._parts.kube.read(
             jobs_path(job.namespace, job.name),
-            lambda raw: one_job.of_job(raw, max_age_s),
+            lambda raw: job_detail.of_job(raw, max_age_s),
             token=caller.token,
         )
         pods, events = await asyncio.gather(self._pods(caller, job), self._events(caller, job))
@@ -104,25 +104,25 @@ class JobApi:
     async def _past(self, caller: Caller, uid: str) -> Object:
         record = await self._parts.history.record(uid, caller.user)
         namespace = as_text(record.get("namespace")) if record is not None else ""
-        if record is None or not (await self._parts.gate.visible(caller, namespace))(namespace):
+        if record is None or not (await self._parts.access.visible(caller, namespace))(namespace):
             if not self._parts.index.is_complete:
                 raise BusyError(_NOT_LISTED, retry_after_s=1)
             raise NotFoundError(_ABSENT)
         rights = await self._rights(caller, namespace)
         gone = {"patch": False, "delete": False, "create": False}
         parts = await asyncio.to_thread(
-            one_job.of_record, record, self._parts.settings.log_max_age
+            job_detail.of_record, record, self._parts.settings.log_max_age
         )
         return {"row": row_of(record), **parts, "rights": rights | gone}
 
     async def _pods(self, caller: Caller, job: Summary) -> list[Object]:
         selector = {"labelSelector": f"{constants.LABEL_JOB_UID}={job.uid}"}
-        return await self._items(caller, job, "pods", one_job.of_pod, selector)
+        return await self._items(caller, job, "pods", job_detail.of_pod, selector)
 
     async def _events(self, caller: Caller, job: Summary) -> list[Object]:
         selector = {"fieldSelector": f"involvedObject.uid={job.uid}"}
         return await self._items(
-            caller, job, "events", one_job.of_event, selector, keep=one_job.events
+            caller, job, "events", job_detail.of_event, selector, keep=job_detail.events
         )
 
     async def _items(
@@ -155,7 +155,7 @@ class JobApi:
         return found
 
     async def _rights(self, caller: Caller, namespace: str) -> Object:
-        may = self._parts.gate.may
+        may = self._parts.access.is_allowed
         jobs, group = constants.PLURAL_TRAINING_JOBS, constants.GROUP
         patch, delete, create, logs = await asyncio.gather(
             *(

@@ -39,8 +39,8 @@ class JobsApi:
         limit = number(request, "limit", default=100, least=1, most=MAX_PAGE)
         cursor = _cursor_of(request)
         parts = self._parts
-        caller = await parts.gate.caller(request)
-        visible = await parts.gate.visible(caller, wanted.namespace)
+        caller = await parts.access.authenticate(request)
+        visible = await parts.access.visible(caller, wanted.namespace)
         position = parts.index.position
         work = live_page(
             parts.index.jobs(),
@@ -52,7 +52,7 @@ class JobsApi:
             limit=limit,
             through=cursor.through,
         )
-        page = await parts.turns.take(caller.user, work)
+        page = await parts.scheduler.execute(caller.user, work)
         items, namespaces = [job.row() for job in page.jobs], set(page.namespaces)
         following = cursor.go_on(page.after) if page.after is not None else None
         message = ""
@@ -88,7 +88,7 @@ class JobsApi:
         index = self._parts.index
         past = await self._parts.history.page(
             wanted,
-            partial(self._parts.gate.among, caller),
+            partial(self._parts.access.filter_listable, caller),
             lambda uid: index.get(uid) is not None,
             user=caller.user,
             limit=room,

@@ -12,8 +12,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from trainingjob_console.access.access_control import AccessControl
 from trainingjob_console.access.caller import Caller
-from trainingjob_console.access.gate import Gate
 from trainingjob_console.api.requests import answer, check_names, number
 from trainingjob_console.errors import BadRequestError, BusyError, NotFoundError
 from trainingjob_console.logs.archive import Archive, Body
@@ -35,8 +35,8 @@ _NO_LOG: Final = "no log has been written or archived"
 class LogsApi:
     """Answers about the logs of one job."""
 
-    def __init__(self, gate: Gate, logs: LogRoom) -> None:
-        self._gate: Final = gate
+    def __init__(self, access: AccessControl, logs: LogRoom) -> None:
+        self._access: Final = access
         self._logs: Final = logs
         self._searching: Final[set[str]] = set()
         self._downloads: Final[Counter[str]] = Counter()
@@ -142,7 +142,7 @@ class LogsApi:
         return archived_parts(self._logs.archives, place.uid, caller.user, size, body)
 
     async def _place(self, request: Request) -> tuple[Caller, Place]:
-        caller = await self._gate.caller(request)
+        caller = await self._access.authenticate(request)
         return caller, await self._logs.place(caller, request.path_params["uid"])
 
     async def _opened(self, request: Request) -> tuple[Caller, Place, SourceId]:

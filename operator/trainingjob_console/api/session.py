@@ -38,7 +38,7 @@ class SessionApi:
 
     async def session(self, request: Request) -> Response:
         """Return who is logged in; without a log-in, that one is needed."""
-        gate, mode = self._parts.gate, self._parts.settings.auth
+        access, mode = self._parts.access, self._parts.settings.auth
         found: dict[str, Any] = {
             "mode": mode,
             "user": None,
@@ -48,12 +48,12 @@ class SessionApi:
             "version": version(),
         }
         try:
-            caller = await gate.caller(request)
+            caller = await access.authenticate(request)
         except UnauthorizedError:
             return answer(found | {"loginNeeded": True, "namespaces": []})
         if caller.token is None:
             return answer(found)
-        allowed = await gate.namespaces_of(caller, gate.asked_about())
+        allowed = await access.listable_namespaces(caller, access.namespaces_to_check())
         shown = None if allowed is None else sorted(allowed)[:_MAX_SHOWN]
         user = {"name": caller.name, "groups": list(caller.groups)}
         return answer(
@@ -62,28 +62,28 @@ class SessionApi:
 
     async def log_in(self, request: Request) -> Response:
         """Set the cookie if the API server knows the token."""
-        gate = self._parts.gate
-        gate.check_origin(request)
-        gate.check_log_in(request)
+        access = self._parts.access
+        access.check_origin(request)
+        access.check_log_in(request)
         token = (await read_json(request)).get("token")
         if not isinstance(token, str) or not token.strip():
             raise BadRequestError(
                 "token: must be a Kubernetes token, as `kubectl create token` prints"
             )
         token = token.strip()
-        await gate.caller_of(token)
+        await access.authenticate_token(token)
         response = Response(status_code=204)
-        gate.set_token(request, response, token)
+        access.set_token(request, response, token)
         return response
 
     async def log_out(self, request: Request) -> Response:
         """Take the cookie away, and end what is open with it: other tabs have the same cookie."""
-        gate = self._parts.gate
-        gate.check_origin(request)
-        if token := gate.token_of(request):
-            gate.log_out(token)
+        access = self._parts.access
+        access.check_origin(request)
+        if token := access.token_of(request):
+            access.log_out(token)
         response = Response(status_code=204)
-        gate.set_token(request, response, "")
+        access.set_token(request, response, "")
         return response
 
 

@@ -14,7 +14,7 @@ import aiohttp
 
 from trainingjob_console.errors import BusyError
 from trainingjob_console.jobs.filters import Filter
-from trainingjob_console.jobs.history_place import Place, key_of
+from trainingjob_console.jobs.history_cursor import HistoryCursor, key_of
 from trainingjob_console.jobs.summary import (
     MAX_TEXT,
     Object,
@@ -131,7 +131,7 @@ class History:
         if wanted.phase and wanted.phase not in FINAL_PHASES:
             return HistoryPage([])
         secret = self._secret()
-        at, until = Place.decode(secret, place), perf_counter() + _PAGE_S
+        at, until = HistoryCursor.decode(secret, place), perf_counter() + _PAGE_S
         rows: list[Object] = []
         fetched = limit
         try:
@@ -141,18 +141,18 @@ class History:
                     if len(rows) == limit:
                         return HistoryPage(rows, at.encode(secret))
                     rows.append(row_of(item))
-                    at = Place(at.cursor, key_of(item))
+                    at = HistoryCursor(at.cursor, key_of(item))
                 following = as_text((answer or {}).get("next"), 512)
                 if not following:
                     return HistoryPage(rows)
-                at, fetched = Place(following, at.after), _FETCHED
+                at, fetched = HistoryCursor(following, at.after), _FETCHED
                 if len(rows) == limit or perf_counter() > until:
                     return HistoryPage(rows, at.encode(secret))
         except BusyError as error:
             return HistoryPage(rows, message=str(error))
 
     async def _shown(
-        self, answer: Object, at: Place, allowed: Allowed, live: Callable[[str], bool]
+        self, answer: Object, at: HistoryCursor, allowed: Allowed, live: Callable[[str], bool]
     ) -> list[Object]:
         """Return what a user sees of the service's answer, after a place."""
         items = as_dicts(answer.get("items"))

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from trainingjob_console.errors import BadRequestError
+from trainingjob_console.jobs.fair_scheduler import STEP, Work
 from trainingjob_console.jobs.filters import Filter, Visible
 from trainingjob_console.jobs.summary import Summary
-from trainingjob_console.jobs.turns import STEP, Work
 
 MAX_PAGE: Final = 200
 MAX_NAMESPACES: Final = 1000

@@ -9,8 +9,8 @@ from typing import Final, Literal, TypeVar
 import aiohttp
 
 from trainingjob_console.errors import ApiServerError, BusyError
-from trainingjob_console.kube.bodies import Bodies, Object
 from trainingjob_console.kube.credentials import Account
+from trainingjob_console.kube.response_reader import Object, ResponseReader
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class Kube:
         self._sessions: dict[_Use, aiohttp.ClientSession] = {}
         self.max_logs: Final = max_logs
         self.open_logs = 0
-        self.bodies: Final = Bodies()
+        self.response_reader: Final = ResponseReader()
 
     def token(self) -> str:
         """Return the token of the console's own account; empty: it has none.
@@ -141,7 +141,7 @@ class Kube:
             ) as response:
                 if not response.ok:
                     raise await _refusal(response)
-                return await self.bodies.read(response, make, most)
+                return await self.response_reader.read(response, make, most)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise _unanswered(error) from error
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from trainingjob_console.errors import AnswerTooLargeError, ApiServerError
-from trainingjob_console.kube.bodies import PAGE_WEIGHT, Object
 from trainingjob_console.kube.client import Kube
+from trainingjob_console.kube.response_reader import PAGE_WEIGHT, Object
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ _MORE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Part(Generic[T]):
+class ListPage(Generic[T]):
     """A page, by what was made of each of its objects.
 
     Attributes:
@@ -45,7 +45,7 @@ async def pages(
     *,
     token: str | None,
     query: Mapping[str, str] | None = None,
-) -> AsyncGenerator[Part[T]]:
+) -> AsyncGenerator[ListPage[T]]:
     """Yield a list in pages: of fewer objects where they are large, and of one if need be.
 
     Args:
@@ -81,13 +81,13 @@ async def pages(
             return
 
 
-def _page(answer: Object, make: Callable[[Object], T]) -> Part[T]:
+def _page(answer: Object, make: Callable[[Object], T]) -> ListPage[T]:
     """Read a page. Of what is no list it is not known what it leaves out."""
     if "items" not in answer:
         raise ApiServerError("the API server does not answer with a list")
     metadata = answer.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
-    return Part(
+    return ListPage(
         items=[make(item) for item in answer["items"] or () if isinstance(item, dict)],
         version=str(metadata.get("resourceVersion") or ""),
         following=str(metadata.get("continue") or ""),

@@ -12,9 +12,9 @@ from typing import Any, Final, Generic, Literal, TypeVar
 import aiohttp
 
 from trainingjob_console.errors import ApiServerError, BusyError
-from trainingjob_console.kube.bodies import Object
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.kube.pages import pages
+from trainingjob_console.kube.response_reader import Object
 from trainingjob_web.lines import LineTooLongError, lines_of
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Broken:
     error: ApiServerError
 
 
-async def follow(
+async def list_and_watch(
     kube: Kube, path: str, make: Callable[[Object], T]
 ) -> AsyncGenerator[Page[T] | Changed | Broken]:
     """Yield pages of a list, then changes; a list again when the server has forgotten the place.

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
+from trainingjob_console.access.access_control import AccessControl
 from trainingjob_console.access.caller import Caller
-from trainingjob_console.access.gate import Gate
 from trainingjob_console.errors import BusyError, ForbiddenError, NotFoundError, RequestError
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.kube.client import Kube
@@ -32,7 +32,7 @@ class LogRoom:
     def __init__(
         self,
         kube: Kube,
-        gate: Gate,
+        access: AccessControl,
         index: JobIndex,
         archives: ArchiveReader,
         past: Callable[[str, str], Awaitable[str]],
@@ -45,7 +45,7 @@ class LogRoom:
 
         Args:
             kube: the API server.
-            gate: who may read what.
+            access: who may read what.
             index: the jobs that live.
             archives: the log volume.
             past: returns the namespace of a job of the history by its uid, for a user; empty: it has none.
@@ -57,7 +57,7 @@ class LogRoom:
         self._recheck_s: Final = recheck_s
         self._unsure_s: Final = unsure_s
         self._kube: Final = kube
-        self._gate: Final = gate
+        self._access: Final = access
         self._index: Final = index
         self._past: Final = past
         self.archives: Final = archives
@@ -82,7 +82,7 @@ class LogRoom:
             raise NotFoundError("there is no such job")
         job = self._index.get(uid)
         where = job.namespace if job is not None else await self._past(uid, caller.user)
-        if not where or not (await self._gate.visible(caller, where))(where):
+        if not where or not (await self._access.visible(caller, where))(where):
             if not self._index.is_complete:
                 raise BusyError("not all jobs have been listed yet: try again", retry_after_s=1)
             raise NotFoundError("there is no such job, or you may not list it")
@@ -90,7 +90,7 @@ class LogRoom:
         return Place(caller, uid, where)
 
     async def _check(self, caller: Caller, namespace: str) -> None:
-        if not await self._gate.may(caller, "get", "pods", namespace, subresource="log"):
+        if not await self._access.is_allowed(caller, "get", "pods", namespace, subresource="log"):
             raise ForbiddenError(f"you may not read logs in {namespace} (get pods/log)")
 
     async def sources(self, place: Place) -> list[dict[str, Any]]:

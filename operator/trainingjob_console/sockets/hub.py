@@ -12,11 +12,11 @@ from typing import Final
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
+from trainingjob_console.access.access_control import AccessControl
 from trainingjob_console.access.caller import Caller
-from trainingjob_console.access.gate import Gate
 from trainingjob_console.answers import refuse
 from trainingjob_console.errors import UNAUTHORIZED, RequestError, UnauthorizedError
-from trainingjob_console.jobs.turns import Turns
+from trainingjob_console.jobs.fair_scheduler import FairScheduler
 from trainingjob_console.sockets import frames
 from trainingjob_console.sockets.admission import Admission, FullError
 from trainingjob_console.sockets.budget import Budget
@@ -56,21 +56,21 @@ class Hub:
     def __init__(
         self,
         *,
-        gate: Gate,
+        access: AccessControl,
         topics: JobTopics,
         logs: LogFollower,
         housekeeping: Newest,
-        turns: Turns,
+        scheduler: FairScheduler,
         limits: Limits | None = None,
     ) -> None:
         """Begin without sockets.
 
         Args:
-            gate: who asks, and what they may see.
+            access: who asks, and what they may see.
             topics: the changes of jobs.
             logs: what is followed.
             housekeeping: the newest sample.
-            turns: for what takes long.
+            scheduler: for what takes long.
             limits: of sockets and queues.
         """
         self.limits: Final = limits or Limits()
@@ -79,15 +79,15 @@ class Hub:
         self.topics: Final = topics
         self.closed: Final[Counter[str]] = Counter()
         self.losses: Final = Losses()
-        self._gate: Final = gate
+        self._access: Final = access
         self._logs: Final = logs
-        self._turns: Final = turns
+        self._scheduler: Final = scheduler
         self._housekeeping: Final = housekeeping
         self._epoch: Final = secrets.token_hex(4)
         self._endings: Final[dict[str, set[Ending]]] = {}
         self._visitors: Final[set[Visitor]] = set()
         topics.index.listen_for_namespaces(self._namespace_came)
-        gate.on_log_out(self.log_out)
+        access.on_log_out(self.log_out)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket from its request to its end: an application of ASGI."""
@@ -95,16 +95,16 @@ class Hub:
         connection = HTTPConnection(scope)
         try:
             # A place first: who asks is asked about at the API server, which takes a moment.
-            self._gate.check_origin(connection)
-            key = self._gate.key_of(connection)
+            self._access.check_origin(connection)
+            key = self._access.key_of(connection)
             place = self.admission.place(address)
             scope["state"][WHEN_GONE](place.give_back)
             with self._ending(key) as ending:
-                caller = await self._gate.caller(connection)
+                caller = await self._access.authenticate(connection)
                 if ending.done():
                     raise UnauthorizedError("you have just logged out")
                 place.take_for(caller.user)
-                visitor = Visitor(self, self._gate, caller, connection)
+                visitor = Visitor(self, self._access, caller, connection)
                 await self._serve(visitor, ending, scope, receive, send)
         except RequestError as error:
             if not isinstance(error, FullError):
@@ -170,7 +170,7 @@ class Hub:
         queue = StatusQueue(self.limits.status_rows, self.budget, connection.wake)
         made = JobsSubscription(asked.id, key, self.topics, queue, coalesce=self.limits.coalesce)
         try:
-            await self._turns.take(user, made.join(asked.position))
+            await self._scheduler.execute(user, made.join(asked.position))
         except BaseException:
             made.close()
             raise
@@ -205,7 +205,7 @@ class Hub:
             except RequestError as error:
                 if error.status == UNAUTHORIZED and caller.token is not None:
                     # The page comes back with what it has by then, and with all it subscribed to.
-                    self._gate.forget(caller)
+                    self._access.forget(caller)
                     connection.end(EndedError(1008, "rights"))
                     return
                 last = frames.frame("error", asked.id, reason=error.reason, message=str(error))
@@ -226,9 +226,11 @@ class Visitor:
         news: set when a namespace has got its first job.
     """
 
-    def __init__(self, hub: Hub, gate: Gate, caller: Caller, connection: HTTPConnection) -> None:
+    def __init__(
+        self, hub: Hub, access: AccessControl, caller: Caller, connection: HTTPConnection
+    ) -> None:
         self._hub: Final = hub
-        self._gate: Final = gate
+        self._access: Final = access
         self._caller: Final = caller
         self._connection: Final = connection
         self._opened: dict[int, _Opened] = {}
@@ -247,15 +249,15 @@ class Visitor:
             return await self._open(connection, asked)
         except RequestError as error:
             if error.status == UNAUTHORIZED:
-                self._gate.forget(self._caller)
+                self._access.forget(self._caller)
                 raise EndedError(1008, "rights") from error
             raise
 
     async def _open(self, connection: Connection, asked: Subscribe) -> Subscription:
         match asked.kind:
             case "jobs" | "job":
-                looked_at = self._gate.asked_about(asked.filter.namespace)
-                allowed = await self._gate.namespaces_of(self._caller, looked_at)
+                looked_at = self._access.namespaces_to_check(asked.filter.namespace)
+                allowed = await self._access.listable_namespaces(self._caller, looked_at)
                 key = TopicKey(filter=asked.filter, namespaces=allowed, uid=asked.uid)
                 made = await self._hub.jobs(connection, asked, key, self._caller.user)
                 live = {n: each for n, each in self._opened.items() if not each.made.is_over}
@@ -264,7 +266,7 @@ class Visitor:
             case "logs":
                 return self._hub.log(connection, asked, self._caller)
             case _:
-                await self._gate.check_figures(self._caller)
+                await self._access.check_may_see_metrics(self._caller)
                 sample = self._hub.housekeeping(connection, asked)
                 self._samples = [each for each in self._samples if not each.is_over] + [sample]
                 return sample
@@ -277,11 +279,11 @@ class Visitor:
         """
         begun = self._clock()
         try:
-            await self._gate.caller(self._connection)
+            await self._access.authenticate(self._connection)
             for opened in list(self._opened.values()):
                 if not opened.made.is_over:
                     await self._recheck_list(opened)
-            if self._samples and not await self._gate.may_see_figures(self._caller):
+            if self._samples and not await self._access.may_see_metrics(self._caller):
                 for sample in self._samples:
                     sample.cut()
         except RequestError as error:
@@ -297,9 +299,11 @@ class Visitor:
         Those that the user may list and that have no job now are looked at, too: one may come after the
         right has gone. Those that the user may not list are not: there may be hundreds.
         """
-        now = self._gate.asked_about(opened.asked.filter.namespace)
+        now = self._access.namespaces_to_check(opened.asked.filter.namespace)
         had = opened.made.namespaces or frozenset()
-        allowed = await self._gate.namespaces_of(self._caller, had | (now - opened.looked_at))
+        allowed = await self._access.listable_namespaces(
+            self._caller, had | (now - opened.looked_at)
+        )
         opened.looked_at = now
         opened.made.recheck(allowed)
 
@@ -318,10 +322,10 @@ class Visitor:
             await asyncio.sleep(self._hub.limits.newcomers)
 
     async def _look_at_newcomers_of(self, opened: "_Opened") -> None:
-        now = self._gate.asked_about(opened.asked.filter.namespace)
+        now = self._access.namespaces_to_check(opened.asked.filter.namespace)
         if not (new := now - opened.looked_at):
             return
-        allowed = await self._gate.among(self._caller, new)
+        allowed = await self._access.filter_listable(self._caller, new)
         opened.looked_at |= new
         opened.made.recheck((opened.made.namespaces or frozenset()) | allowed)
 

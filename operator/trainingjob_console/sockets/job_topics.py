@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from trainingjob_console.jobs.fair_scheduler import STEP, Work
 from trainingjob_console.jobs.filters import Filter
 from trainingjob_console.jobs.index import Change, JobIndex
 from trainingjob_console.jobs.summary import Summary
-from trainingjob_console.jobs.turns import STEP, Work
 from trainingjob_console.sockets.frames import encode
 from trainingjob_console.sockets.status_queue import StatusQueue
 

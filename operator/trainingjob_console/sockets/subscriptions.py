@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from trainingjob_console.jobs.turns import Work
+from trainingjob_console.jobs.fair_scheduler import Work
 from trainingjob_console.sockets import frames
 from trainingjob_console.sockets.job_topics import JobTopics, Topic, TopicKey
 from trainingjob_console.sockets.log_ring import Gap, LogRing

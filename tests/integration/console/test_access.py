@@ -130,7 +130,7 @@ async def test_tokens_that_are_nobodys_push_out_no_user_and_no_token_is_kept(
     guarded: ConsoleUnderTest,
 ) -> None:
     async with browser_of(guarded, ADMIN) as ada:
-        owners = ada.console.parts.gate.reviews.owners
+        owners = ada.console.parts.access.reviews.owners
         for number in range(300):
             bearer = {"Authorization": f"Bearer {STRANGER}-{number}"}
             assert (await guarded.get("/api/about", headers=bearer)).status == 401
@@ -149,7 +149,7 @@ async def test_a_token_in_a_header_needs_no_cookie(guarded: ConsoleUnderTest) ->
     }
     # No page of another origin can send such a header, so it needs no Origin.
     answer = await guarded.request("POST", "/api/actions", json=body, headers=bearer)
-    assert answer.json["results"][0]["message"] == "it is not there any more"
+    assert answer.json["results"][0]["message"] == "it no longer exists"
 
 
 async def test_the_cookie_is_for_this_host_and_no_script(guarded: ConsoleUnderTest) -> None:

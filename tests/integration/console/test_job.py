@@ -129,7 +129,7 @@ async def test_actions_say_what_they_would_do_then_do_it_to_that_very_job(
     assert [each["ok"] for each in await act(console, "delete", rows["held"])] == [True]
     await api.wait_until_gone("held")
     [gone] = await act(console, "delete", rows["held"])
-    assert (gone["ok"], gone["message"]) == (False, "it is not there any more")
+    assert (gone["ok"], gone["message"]) == (False, "it no longer exists")
 
 
 async def test_what_is_no_action_is_refused_in_a_sentence(console: ConsoleUnderTest) -> None:

@@ -13,9 +13,9 @@ from starlette.requests import HTTPConnection
 from tests.support.console.raw_socket import raw_sockets_closed
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import BusyError, ForbiddenError, RequestError, UnauthorizedError
+from trainingjob_console.jobs.fair_scheduler import FairScheduler
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.summary import Summary, summarize
-from trainingjob_console.jobs.turns import Turns
 from trainingjob_console.sockets.hub import Hub
 from trainingjob_console.sockets.job_topics import JobTopics
 from trainingjob_console.sockets.limits import MAX_FRAME, Limits
@@ -27,7 +27,7 @@ from trainingjob_web.connections import Connections
 Follow = Callable[[LogRing, int], Coroutine[Any, Any, str]]
 
 
-class PlayedGate:
+class PlayedAccessControl:
     """Everybody is the user that the path names, with one token or more, and the rights that the test sets.
 
     Attributes:
@@ -58,7 +58,7 @@ class PlayedGate:
         asked = connection.query_params
         return asked.get("token") or asked.get("user", "anna")
 
-    async def caller(self, connection: HTTPConnection) -> Caller:
+    async def authenticate(self, connection: HTTPConnection) -> Caller:
         name = connection.query_params.get("user", "anna")
         self.asked += 1
         await self.answers.wait()
@@ -72,16 +72,18 @@ class PlayedGate:
         if connection.headers["origin"] != f"http://{connection.headers['host']}":
             raise ForbiddenError("another page")
 
-    async def may_see_figures(self, caller: Caller) -> bool:
+    async def may_see_metrics(self, caller: Caller) -> bool:
         return True
 
-    async def check_figures(self, caller: Caller) -> None:
+    async def check_may_see_metrics(self, caller: Caller) -> None:
         return None
 
-    def asked_about(self, namespace: str = "") -> frozenset[str]:
+    def namespaces_to_check(self, namespace: str = "") -> frozenset[str]:
         return frozenset()
 
-    async def namespaces_of(self, caller: Caller, asked: Collection[str]) -> frozenset[str] | None:
+    async def listable_namespaces(
+        self, caller: Caller, asked: Collection[str]
+    ) -> frozenset[str] | None:
         await self.tells.wait()
         if caller.name in self.expired:
             raise UnauthorizedError("log in")
@@ -153,7 +155,7 @@ class RunningHub:
     port: int
     server: uvicorn.Server
     connections: Connections
-    gate: PlayedGate = field(default_factory=PlayedGate)
+    access: PlayedAccessControl = field(default_factory=PlayedAccessControl)
     logs: PlayedLogs = field(default_factory=PlayedLogs)
     samples: PlayedSamples = field(default_factory=PlayedSamples)
 
@@ -162,13 +164,13 @@ class RunningHub:
 async def running_hub(limits: Limits | None = None) -> AsyncIterator[RunningHub]:
     """Serve for as long as the context lasts."""
     index = JobIndex(max_jobs=25_000, epoch="e")
-    gate, logs, samples = PlayedGate(), PlayedLogs(), PlayedSamples()
+    access, logs, samples = PlayedAccessControl(), PlayedLogs(), PlayedSamples()
     hub = Hub(
-        gate=gate,  # type: ignore[arg-type] # its two questions are what a hub asks
+        access=access,  # type: ignore[arg-type] # its two questions are what a hub asks
         topics=JobTopics(index),
         logs=logs,
         housekeeping=samples,
-        turns=Turns(),
+        scheduler=FairScheduler(),
         limits=limits,
     )
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -190,7 +192,7 @@ async def running_hub(limits: Limits | None = None) -> AsyncIterator[RunningHub]
     port = listener.getsockname()[1]
     try:
         with raw_sockets_closed():
-            yield RunningHub(hub, index, port, server, connections, gate, logs, samples)
+            yield RunningHub(hub, index, port, server, connections, access, logs, samples)
     finally:
         server.should_exit = True
         await serving

@@ -14,9 +14,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from trainingjob_api import constants
+from trainingjob_console.access.access_control import AccessControl
 from trainingjob_console.access.caller import Caller
-from trainingjob_console.access.gate import Gate
-from trainingjob_console.access.reviews import Reviews
+from trainingjob_console.access.subject_reviews import SubjectReviews
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.summary import summarize
 from trainingjob_console.kube.client import Kube
@@ -70,7 +70,7 @@ class LogServer:
         account: of the console there.
         kube: asks the server.
         index: of the console, which has the job.
-        gate: the real rules for rights.
+        access: the real rules for rights.
         room: the logs.
         uid: of the job, whose pods are `pod-0` and so on.
         logs: of its pods, by their numbers: of the first attempt, the number is the rank.
@@ -88,7 +88,7 @@ class LogServer:
 
     account: Account
     kube: Kube
-    gate: Gate
+    access: AccessControl
     room: LogRoom
 
     def __init__(self, ranks: int) -> None:
@@ -315,12 +315,14 @@ async def log_server(
     config.write_text(kubeconfig_of(str(server.make_url(""))))
     played.account = Account(config)
     played.kube = Kube(played.account)
-    played.gate = Gate(
+    played.access = AccessControl(
         Settings(),
-        Reviews(played.kube, **({} if remember else {"fresh_s": 0.0, "refused_s": 0.0})),
+        SubjectReviews(played.kube, **({} if remember else {"fresh_s": 0.0, "refused_s": 0.0})),
         index.namespaces,
     )
-    played.room = LogRoom(played.kube, played.gate, index, ArchiveReader(volume), no_past, **room)
+    played.room = LogRoom(
+        played.kube, played.access, index, ArchiveReader(volume), no_past, **room
+    )
     try:
         yield played
     finally:

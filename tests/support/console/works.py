@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-from trainingjob_console.jobs.turns import Work
+from trainingjob_console.jobs.fair_scheduler import Work
 
 T = TypeVar("T")
 

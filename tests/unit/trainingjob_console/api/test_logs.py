@@ -92,7 +92,7 @@ async def server(tmp_path: Path) -> AsyncIterator[LogServer]:
 @pytest.fixture
 async def start(server: LogServer) -> AsyncIterator[Start]:
     """Begins downloads; none is left in the end."""
-    app = Router(routes=LogsApi(server.gate, server.room).routes())
+    app = Router(routes=LogsApi(server.access, server.room).routes())
     begun: list[Client] = []
 
     def start(source: str, token: str = "anna") -> Client:

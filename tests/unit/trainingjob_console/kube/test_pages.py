@@ -16,11 +16,16 @@ from trainingjob_console.errors import (
     BusyError,
     RequestError,
 )
-from trainingjob_console.kube import bodies
-from trainingjob_console.kube.bodies import LARGE_AT_ONCE, MAX_WAITING, PAGE_WEIGHT, Bodies
+from trainingjob_console.kube import response_reader
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.kube.credentials import Account
 from trainingjob_console.kube.pages import MAX_PAGE, pages
+from trainingjob_console.kube.response_reader import (
+    LARGE_AT_ONCE,
+    MAX_WAITING,
+    PAGE_WEIGHT,
+    ResponseReader,
+)
 
 MOST: Final = 96 * 2**20
 """Bytes that answers take in all: see docs/limits.md."""
@@ -71,7 +76,7 @@ async def test_an_object_that_is_larger_than_a_page_comes_alone(tmp_path: Path) 
 
 
 async def test_an_object_that_is_larger_than_any_may_be_is_refused(tmp_path: Path) -> None:
-    async with served(tmp_path, [10, bodies.MAX_BYTES + 1]) as (_, kube):
+    async with served(tmp_path, [10, response_reader.MAX_BYTES + 1]) as (_, kube):
         with pytest.raises(AnswerTooLargeError, match="larger than"):
             await names(kube)
 
@@ -105,10 +110,10 @@ async def test_lists_at_once_take_a_bounded_part_of_the_memory(tmp_path: Path) -
 async def test_beyond_the_line_of_large_answers_one_more_is_refused(tmp_path: Path) -> None:
     async with served(tmp_path, [50_000] * 40) as (server, kube):
         server.hold = asyncio.Event()
-        limit = kube.bodies.limit
+        limit = kube.response_reader.limit
         lists = [asyncio.create_task(names(kube)) for _ in range(limit)]
         async with asyncio.timeout(20):
-            while len(kube.bodies) < limit:
+            while len(kube.response_reader) < limit:
                 await asyncio.sleep(0.001)
         with pytest.raises(BusyError, match="large answers") as caught:
             await names(kube)
@@ -117,16 +122,16 @@ async def test_beyond_the_line_of_large_answers_one_more_is_refused(tmp_path: Pa
         assert events == {"items": []}  # what is small is answered all the same
         server.hold.set()
         assert {len(each) for each in await asyncio.gather(*lists)} == {40}
-        assert len(kube.bodies) == 0
+        assert len(kube.response_reader) == 0
 
 
 async def test_a_large_answer_that_has_no_turn_in_time_is_a_503(tmp_path: Path) -> None:
     async with served(tmp_path, [50_000] * 40) as (server, kube):
         server.hold = asyncio.Event()
-        kube.bodies = Bodies(wait_s=0.05)  # type: ignore[misc]
+        kube.response_reader = ResponseReader(wait_s=0.05)  # type: ignore[misc]
         lists = [asyncio.create_task(names(kube)) for _ in range(LARGE_AT_ONCE)]
         async with asyncio.timeout(20):
-            while len(kube.bodies) < LARGE_AT_ONCE:
+            while len(kube.response_reader) < LARGE_AT_ONCE:
                 await asyncio.sleep(0.001)
         with pytest.raises(BusyError, match="too many large"):
             await names(kube)

@@ -119,7 +119,7 @@ async def test_more_sockets_than_there_may_be_are_refused_before_the_upgrade(
 ) -> None:
     limits = Limits(sockets=3, sockets_per_user=2, sockets_per_address=4)
     async with running_hub(limits) as running:
-        running.gate.refused = {"eve"}
+        running.access.refused = {"eve"}
         users = ("eve", "anna", "anna", "anna", "bob", "carl")
         pages = [await RawSocket.connect(running.port, f"/ws?user={user}") for user in users]
         assert [page.status for page in pages] == [401, 101, 101, 503, 101, 503]
@@ -191,7 +191,7 @@ async def test_a_client_that_answers_no_ping_is_closed_and_one_that_does_lives()
 async def test_a_page_is_heard_while_the_api_server_takes_its_time_over_a_list() -> None:
     async with running_hub(Limits(ping=0.2, pong=1.0)) as running, asyncio.timeout(30):
         page = await RawSocket.connect(running.port)
-        running.gate.tells.clear()
+        running.access.tells.clear()
         for number in range(1, 4):
             await page.send({**JOBS, "id": number, "position": running.index.position})
         for _ in range(3):  # its answers are heard
@@ -201,7 +201,7 @@ async def test_a_page_is_heard_while_the_api_server_takes_its_time_over_a_list()
         assert (await page.receive_kind("delta"))["id"] == 9
         await page.send({"type": "unsub", "id": 2})
         assert (await page.receive_kind("end"))["id"] == 2
-        running.gate.tells.set()
+        running.access.tells.set()
         # The same id may be used anew, whatever has become of the first.
         await page.send({**JOBS, "id": 2, "position": running.index.position})
         await until(lambda: len(running.hub.budget) == 4)
@@ -213,7 +213,7 @@ async def test_a_page_is_heard_while_the_api_server_takes_its_time_over_a_list()
 async def test_lists_that_are_being_opened_count_as_those_that_are_open() -> None:
     async with running_hub() as running, asyncio.timeout(30):
         page = await RawSocket.connect(running.port)
-        running.gate.tells.clear()
+        running.access.tells.clear()
         for number in range(MAX_JOBS_SUBSCRIPTIONS + 1):
             await page.send({**JOBS, "id": number, "position": running.index.position})
         refused = await page.receive_kind("error")
@@ -235,7 +235,7 @@ async def test_lists_that_are_being_opened_count_as_those_that_are_open() -> Non
 
 async def test_a_socket_that_ends_while_a_list_is_opened_leaves_nothing() -> None:
     async with running_hub() as running, asyncio.timeout(30):
-        running.gate.tells.clear()
+        running.access.tells.clear()
         page = await RawSocket.connect(running.port)
         await page.send({**JOBS, "position": running.index.position})
         await page.send({"type": "sub", "id": 9, "kind": "housekeeping"})
@@ -250,9 +250,9 @@ async def test_rights_that_are_taken_away_end_lists_and_sockets() -> None:
         page = await RawSocket.connect(running.port)
         await page.send({**JOBS, "position": running.index.position})
         await until(lambda: len(running.hub.topics) == 1)
-        running.gate.namespaces = {"b"}
+        running.access.namespaces = {"b"}
         await page.receive_kind("resync")
-        running.gate.refused = {"anna"}
+        running.access.refused = {"anna"}
         while await page.receive() is not None:
             pass
         assert page.close_code == 1008
@@ -273,11 +273,11 @@ async def test_a_token_that_has_expired_ends_the_socket_whoever_sees_it_first(
             running.logs.refusal = UnauthorizedError("log in")
             running.logs.ended.set()
         else:
-            running.gate.expired = {"anna"}
+            running.access.expired = {"anna"}
             await page.send(JOBS)
         assert await page.receive() is None
         assert (page.close_code, page.close_reason) == (1008, "rights")
-        assert running.gate.forgotten == ["anna"]
+        assert running.access.forgotten == ["anna"]
         page.close()
         await until(lambda: nothing_is_left(running))
 
@@ -302,14 +302,14 @@ async def test_rights_that_nobody_can_tell_end_a_socket_after_a_while_and_not_be
             page = await RawSocket.connect(running.port)
             await page.send({**JOBS, "position": running.index.position})
             await until(lambda found=running: len(found.hub.topics) == 1)
-            running.gate.busy = True
+            running.access.busy = True
             if ends:
                 assert await page.receive() is None
                 assert (page.close_code, page.close_reason) == (1008, "rights")
                 assert running.hub.closed == {"rights": 1}
             else:
-                before = running.gate.asked
-                await until(lambda found=running, asked=before: found.gate.asked > asked + 8)
+                before = running.access.asked
+                await until(lambda found=running, asked=before: found.access.asked > asked + 8)
                 assert running.hub.admission.used == 1
             page.close()
 
@@ -317,12 +317,12 @@ async def test_rights_that_nobody_can_tell_end_a_socket_after_a_while_and_not_be
 async def test_one_answer_in_time_is_enough_to_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running_hub() as running:
         asked = HTTPConnection({"type": "http", "query_string": b"", "headers": []})
-        gate: Any = running.gate
-        visitor = Visitor(running.hub, gate, Caller("anna"), asked)
+        access: Any = running.access
+        visitor = Visitor(running.hub, access, Caller("anna"), asked)
         begun, stays = asyncio.get_running_loop().time(), []
         for seconds, busy in ((30, True), (59, False), (100, True), (118, True), (120, True)):
             monkeypatch.setattr(visitor, "_clock", lambda now=begun + seconds: now)
-            running.gate.busy = busy
+            running.access.busy = busy
             stays.append(await visitor.recheck())
         assert stays == [True, True, True, True, False]
 
@@ -331,11 +331,11 @@ async def test_a_log_out_ends_every_socket_of_the_user_and_one_that_is_being_let
     async with running_hub() as running:
         users = ("anna", "anna", "bob")
         tabs = [await RawSocket.connect(running.port, f"/ws?user={user}") for user in users]
-        running.gate.answers.clear()
+        running.access.answers.clear()
         late = asyncio.create_task(RawSocket.connect(running.port))
-        await until(lambda: running.gate.asked == 4)
-        running.gate.log_out("anna")
-        running.gate.answers.set()
+        await until(lambda: running.access.asked == 4)
+        running.access.log_out("anna")
+        running.access.answers.set()
         assert (await late).status == 401
         for tab in tabs[:2]:
             assert await tab.receive() is None

@@ -123,8 +123,8 @@ async def test_an_answer_of_the_api_server_that_lies_unread_opens_a_list(
     ours, theirs = socket.socketpair()
     loop = asyncio.get_running_loop()
     async with running_hub(LIMITS) as running:
-        running.gate.tells.clear()
-        loop.add_reader(ours, running.gate.tells.set)
+        running.access.tells.clear()
+        loop.add_reader(ours, running.access.tells.set)
         position = running.index.position
         running.index.put(played_job("first"))
         page = await RawSocket.connect(running.port)

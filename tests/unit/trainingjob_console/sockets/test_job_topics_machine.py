@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support.console.works import done
+from trainingjob_console.jobs.fair_scheduler import Work
 from trainingjob_console.jobs.filters import Filter
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.summary import Summary, summarize
-from trainingjob_console.jobs.turns import Work
 from trainingjob_console.sockets.budget import Budget
 from trainingjob_console.sockets.job_topics import JobTopics, Topic, TopicKey
 from trainingjob_console.sockets.status_queue import StatusQueue

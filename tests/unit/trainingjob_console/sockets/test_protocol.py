@@ -38,7 +38,7 @@ async def test_one_that_reads_nothing_is_gone_soon_after_its_end_and_is_counted_
         hub, connections = running.hub, running.server.server_state.connections
         page = await deaf_page(running)
         if way in ("answer", "log-out"):
-            running.gate.log_out("anna")
+            running.access.log_out("anna")
         if way in ("answer", "close"):
             await page.send_close()
         elif way == "half":
@@ -54,7 +54,7 @@ async def test_one_that_reads_nothing_is_gone_soon_after_its_end_and_is_counted_
 async def test_one_that_answers_is_gone_at_once() -> None:
     async with running_hub(PATIENT) as running:
         page = await RawSocket.connect(running.port)
-        running.gate.log_out("anna")
+        running.access.log_out("anna")
         assert await page.receive() is None
         await page.send_close()
         loop = asyncio.get_running_loop()

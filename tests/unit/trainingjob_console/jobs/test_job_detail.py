@@ -6,7 +6,7 @@ import pytest
 
 from trainingjob_api import constants
 from trainingjob_console.errors import SettingsError
-from trainingjob_console.jobs.one_job import files, of_record
+from trainingjob_console.jobs.job_detail import files, of_record
 from trainingjob_console.settings import Settings
 
 DAY = 86_400.0

@@ -7,8 +7,8 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from tests.support.console.log_server import log_server
-from trainingjob_console.access.gate import Gate
-from trainingjob_console.access.reviews import Reviews
+from trainingjob_console.access.access_control import AccessControl
+from trainingjob_console.access.subject_reviews import SubjectReviews
 from trainingjob_console.errors import RequestError
 from trainingjob_console.settings import Settings
 from trainingjob_web.connections import ACCEPTED
@@ -43,11 +43,13 @@ async def test_the_connection_of_a_known_user_is_marked(
 ) -> None:
     async with log_server(tmp_path) as server:
         server.unknown.add("nobody")
-        gate = Gate(Settings.model_validate({"auth": auth}), Reviews(server.kube), tuple)
+        access = AccessControl(
+            Settings.model_validate({"auth": auth}), SubjectReviews(server.kube), tuple
+        )
         asked = request(**headers)
         if accepted:
-            await gate.caller(asked)
+            await access.authenticate(asked)
         else:
             with pytest.raises(RequestError):
-                await gate.caller(asked)
+                await access.authenticate(asked)
         assert bool(asked.scope["state"].get(ACCEPTED)) is accepted

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from trainingjob_console.errors import BadRequestError
-from trainingjob_console.jobs.history_place import Place, key_of
+from trainingjob_console.jobs.history_cursor import HistoryCursor, key_of
 
 
 def test_records_are_in_the_order_of_the_service() -> None:
@@ -17,15 +17,17 @@ def test_records_are_in_the_order_of_the_service() -> None:
         {"uid": "x"},
     ]
     assert sorted(newest_first, key=key_of, reverse=True) == newest_first
-    place = Place("page", key_of(newest_first[1]))
+    place = HistoryCursor("page", key_of(newest_first[1]))
     assert [place.is_before(record) for record in newest_first] == [False, False, True, True, True]
-    assert all(Place("page").is_before(record) for record in newest_first)
+    assert all(HistoryCursor("page").is_before(record) for record in newest_first)
 
 
 def test_a_place_is_read_as_it_was_written_and_no_other() -> None:
-    place = Place("cursor of the service", (1, "uid"))
-    assert Place.decode(b"secret", place.encode(b"secret")) == place
-    assert Place.decode(b"secret", Place("c").encode(b"secret")) == Place("c")
-    assert Place.decode(b"secret", "") == Place()
+    place = HistoryCursor("cursor of the service", (1, "uid"))
+    assert HistoryCursor.decode(b"secret", place.encode(b"secret")) == place
+    assert HistoryCursor.decode(b"secret", HistoryCursor("c").encode(b"secret")) == HistoryCursor(
+        "c"
+    )
+    assert HistoryCursor.decode(b"secret", "") == HistoryCursor()
     with pytest.raises(BadRequestError, match="first page"):
-        Place.decode(b"another", place.encode(b"secret"))
+        HistoryCursor.decode(b"another", place.encode(b"secret"))

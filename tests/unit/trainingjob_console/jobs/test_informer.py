@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.console.summaries import make_raw
-from trainingjob_console.jobs.feed import JobFeed
 from trainingjob_console.jobs.index import JobIndex
+from trainingjob_console.jobs.informer import JobInformer
 from trainingjob_console.kube import watch
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.kube.credentials import Account
@@ -139,7 +139,7 @@ def is_in(job: Object, namespace: str) -> bool:
 
 @asynccontextmanager
 async def followed(folder: Path) -> AsyncIterator[tuple[Server, JobIndex]]:
-    """A server, and the index that a feed fills from it, of all namespaces."""
+    """A server, and the index that an informer fills from it, of all namespaces."""
     server = Server()
     async with fed(folder, server) as (_, index):
         yield server, index
@@ -148,8 +148,8 @@ async def followed(folder: Path) -> AsyncIterator[tuple[Server, JobIndex]]:
 @asynccontextmanager
 async def fed(
     folder: Path, server: Server, *namespaces: str
-) -> AsyncIterator[tuple[JobFeed, JobIndex]]:
-    """A feed of some namespaces of a server, and the index that it fills."""
+) -> AsyncIterator[tuple[JobInformer, JobIndex]]:
+    """an informer of some namespaces of a server, and the index that it fills."""
     index = JobIndex(max_jobs=100, epoch="e")
     app = web.Application()
     app.router.add_get("/{path:.*}", server.serve)
@@ -158,10 +158,10 @@ async def fed(
     config = folder / "kubeconfig"
     config.write_text(_KUBECONFIG % str(serving.make_url("")).rstrip("/"))
     kube = Kube(Account(config))
-    feed = JobFeed(kube, index, namespaces)
-    running = asyncio.create_task(feed.run())
+    informer = JobInformer(kube, index, namespaces)
+    running = asyncio.create_task(informer.run())
     try:
-        yield feed, index
+        yield informer, index
     finally:
         running.cancel()
         await asyncio.wait([running])
@@ -229,14 +229,14 @@ async def test_a_namespace_that_is_gone_keeps_nobody_from_the_jobs_of_the_others
     server = Server()
     server.put(1)
     server.refusals["gone"] = refusal
-    async with fed(tmp_path, server, "ml", "gone") as (feed, index):
+    async with fed(tmp_path, server, "ml", "gone") as (informer, index):
         await has(index, "job-1")
-        assert feed.error is not None
+        assert informer.error is not None
         # Its Role is back: it is asked again by itself.
         server.put(2, "gone")
         del server.refusals["gone"]
         await has(index, "job-1", "job-2")
-        assert feed.error is None
+        assert informer.error is None
 
 
 @pytest.mark.parametrize("refusal", [403, 404])
@@ -246,13 +246,13 @@ async def test_the_jobs_of_a_namespace_that_goes_are_taken_out_and_come_back_wit
     server = Server()
     server.put(1)
     server.put(2, "goes")
-    async with fed(tmp_path, server, "ml", "goes") as (feed, index):
+    async with fed(tmp_path, server, "ml", "goes") as (informer, index):
         await has(index, "job-1", "job-2")
         # The watch that is open goes on; the next one is refused.
         server.refusals["goes"] = refusal
         server.break_watches()
         await has(index, "job-1")
-        assert feed.error is not None
+        assert informer.error is not None
         del server.refusals["goes"]
         await has(index, "job-1", "job-2")
 
@@ -264,9 +264,9 @@ async def test_a_server_that_refuses_all_or_does_not_answer_has_listed_nothing(
     server = Server()
     server.put(1)
     server.refusals["away" if namespaces else ""] = refusal
-    async with fed(tmp_path, server, *namespaces) as (feed, index):
+    async with fed(tmp_path, server, *namespaces) as (informer, index):
         async with asyncio.timeout(20):
-            while feed.error is None or len(server.requests) < 10:
+            while informer.error is None or len(server.requests) < 10:
                 await asyncio.sleep(0.001)
         assert not index.is_complete
 

@@ -1,4 +1,4 @@
-"""Lets requests in or refuses them: the user by its token, the namespaces by the user's rights."""
+"""Access control: authenticates requests by token, and authorizes users for namespaces, verbs and metrics."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
@@ -11,35 +11,35 @@ from trainingjob_api.constants import GROUP, PLURAL_TRAINING_JOBS
 from trainingjob_console.access.caller import LOCAL_USER, Caller
 from trainingjob_console.access.cookie import is_token, read_token, set_token
 from trainingjob_console.access.origin import Origins, host_port, is_local, is_secure
-from trainingjob_console.access.reviews import Reviews, digest
+from trainingjob_console.access.subject_reviews import SubjectReviews, digest
 from trainingjob_console.errors import ForbiddenError, UnauthorizedError
 from trainingjob_console.jobs.filters import Visible
 from trainingjob_console.settings import Settings
 from trainingjob_web.connections import ACCEPTED
 
 MAX_NAMESPACES: Final = 256
-"""Namespaces that are asked for one by one for a user who may not list all; those beyond it, by
-name, are seen when the user asks for one of them alone."""
+"""Namespaces that are checked one by one for a user who may not list jobs in all of them. Further ones,
+in order of their names, are visible only if the user filters by that namespace."""
 
 _METRICS: Final = "/metrics"
 
 
-class Gate:
-    """Answers who asks, and what they may see and do.
+class AccessControl:
+    """Authenticates the users of requests, and decides what they may see and do.
 
     Attributes:
-        reviews: the API server's word.
+        reviews: asks the API server about tokens and rights.
     """
 
     def __init__(
-        self, settings: Settings, reviews: Reviews, namespaces: Callable[[], Iterable[str]]
+        self, settings: Settings, reviews: SubjectReviews, namespaces: Callable[[], Iterable[str]]
     ) -> None:
-        """Prepare to ask.
+        """Create the access control; nothing is asked yet.
 
         Args:
-            settings: of the console.
-            reviews: the API server's word.
-            namespaces: returns those that have jobs now.
+            settings: the console's settings.
+            reviews: asks the API server about tokens and rights.
+            namespaces: returns the namespaces that have jobs now.
         """
         self._needs_token: Final = settings.auth == "token"
         self._settings: Final = settings
@@ -48,36 +48,38 @@ class Gate:
         self._origins: Final = Origins(settings)
         self._on_log_out: Final[list[Callable[[str], None]]] = []
 
-    async def caller(self, connection: HTTPConnection) -> Caller:
-        """Return who asks.
+    async def authenticate(self, connection: HTTPConnection) -> Caller:
+        """Return the user of a request.
 
         Raises:
-            ForbiddenError: without a log-in, the request came under a foreign name.
-            UnauthorizedError: no token came along, or the API server does not know it.
+            ForbiddenError: there is no log-in, and the `Host` header has a foreign name.
+            UnauthorizedError: the request has no token, or the API server rejects it.
         """
         self._origins.check_host(connection)
         if not self._needs_token:
             caller = LOCAL_USER
         elif token := self.token_of(connection):
-            caller = await self.reviews.owner(token)
+            caller = await self.reviews.authenticate(token)
         else:
             raise UnauthorizedError("log in with a Kubernetes token")
-        # At the limit of connections a stranger's is closed before this one.
+        # At the limit of connections, those without an authenticated request are closed first.
         setattr(connection.state, ACCEPTED, True)
         return caller
 
-    async def caller_of(self, token: str) -> Caller:
-        """Return whose token this is.
+    async def authenticate_token(self, token: str) -> Caller:
+        """Return the user of a token.
 
         Raises:
-            UnauthorizedError: it is nobody's.
+            UnauthorizedError: it is not a token, or the API server rejects it.
         """
         if not is_token(token):
-            raise UnauthorizedError("this is no token: it has other characters, or is too long")
-        return await self.reviews.owner(token)
+            raise UnauthorizedError(
+                "this is not a token: it has invalid characters, or is too long"
+            )
+        return await self.reviews.authenticate(token)
 
     def token_of(self, connection: HTTPConnection) -> str:
-        """Return the token that came along, in a header or a cookie; empty: none."""
+        """Return the token of a request, from the header or the cookie; empty: there is none."""
         if header := _bearer(connection):
             return header if is_token(header) else ""
         return read_token(
@@ -85,46 +87,46 @@ class Gate:
         )
 
     def set_token(self, connection: HTTPConnection, response: Response, token: str) -> None:
-        """Have the browser keep the token and send it from now on; empty: forget it."""
+        """Set the session cookie of the token; an empty token deletes the cookie."""
         set_token(response, token, secure=self.is_secure(connection), port=_port(connection))
 
     def key_of(self, connection: HTTPConnection) -> str:
-        """Return the `key` of the caller that this will turn out to be, if it is let in."""
+        """Return the `Caller.key` that the user of this request gets if authentication succeeds."""
         return digest(self.token_of(connection)) if self._needs_token else LOCAL_USER.key
 
     def is_secure(self, connection: HTTPConnection) -> bool:
-        """Return True if the browser speaks TLS."""
+        """Return True if the browser uses TLS."""
         return is_secure(connection, self._settings.origins)
 
     def check_log_in(self, connection: HTTPConnection) -> None:
-        """Return if a token may be sent over this connection.
+        """Check that a token may be sent over this connection.
 
         Raises:
-            ForbiddenError: it is plain HTTP, and not on this machine.
+            ForbiddenError: it is plain HTTP, and not to a loopback address.
         """
         if not self.is_secure(connection) and not is_local(connection):
             raise ForbiddenError(
-                "a token is not taken over plain HTTP: use https, or kubectl port-forward and "
+                "a token is not accepted over plain HTTP: use https, or kubectl port-forward and "
                 "http://localhost"
             )
 
     def check_origin(self, connection: HTTPConnection) -> None:
-        """Return if the request came from a page of ours.
+        """Check that the request was sent by a page of the console.
 
         Raises:
-            ForbiddenError: it did not, or under a foreign name.
+            ForbiddenError: `Origin` or `Host` is foreign.
         """
         self._origins.check_host(connection)
         self._origins.check(connection, header_token=bool(_bearer(connection)))
 
     def log_out(self, token: str) -> None:
-        """Forget a token, and tell the listeners: its user has logged out."""
+        """Evict the cached user of a token, and notify the log-out listeners."""
         self.reviews.forget(token)
         for listener in self._on_log_out:
             listener(digest(token))
 
     def forget(self, caller: Caller) -> None:
-        """Forget whose token this is: the API server has just not known it."""
+        """Evict the cached user of the caller's token, which the API server has just rejected."""
         if caller.token is not None:
             self.reviews.forget(caller.token)
 
@@ -133,41 +135,43 @@ class Gate:
         self._on_log_out.append(listener)
 
     async def visible(self, caller: Caller, namespace: str = "") -> Visible:
-        """Return the test for namespaces whose jobs the user may list.
+        """Return a predicate that is True for namespaces whose jobs the user may list.
 
         Args:
-            caller: who asks.
-            namespace: only this one is asked for; empty: any.
+            caller: the user.
+            namespace: the only namespace to check; empty: all that have jobs.
         """
-        allowed = await self.namespaces_of(caller, self.asked_about(namespace))
+        allowed = await self.listable_namespaces(caller, self.namespaces_to_check(namespace))
         return (lambda _: True) if allowed is None else allowed.__contains__
 
-    def asked_about(self, namespace: str = "") -> frozenset[str]:
-        """Return the namespaces that a user is asked about: this one; empty: those that have jobs now."""
+    def namespaces_to_check(self, namespace: str = "") -> frozenset[str]:
+        """Return the namespaces to check for a user: the given one; if empty, those that have jobs now."""
         if namespace:
             return frozenset({namespace})
         return frozenset(sorted(self._namespaces())[:MAX_NAMESPACES])
 
-    async def namespaces_of(self, caller: Caller, asked: Collection[str]) -> frozenset[str] | None:
-        """Return the namespaces whose jobs the user may list, of those that are watched; None: all.
+    async def listable_namespaces(
+        self, caller: Caller, asked: Collection[str]
+    ) -> frozenset[str] | None:
+        """Return the watched namespaces whose jobs the user may list; None: all namespaces.
 
         Args:
-            caller: who asks.
-            asked: the namespaces that are asked about one by one if the user may not list all.
+            caller: the user.
+            asked: the namespaces that are checked one by one if the user may not list jobs in all.
 
         Raises:
-            UnauthorizedError: the token is nobody's any more.
+            UnauthorizedError: the token is no longer valid.
             ApiServerError: the API server does not answer.
         """
         if caller.token is None or await self._may_list(caller, ""):
             return frozenset(self._settings.namespaces) or None
-        return await self.among(caller, asked)
+        return await self.filter_listable(caller, asked)
 
-    async def among(self, caller: Caller, namespaces: Collection[str]) -> frozenset[str]:
-        """Return those of some namespaces whose jobs the user may list, of those that are watched.
+    async def filter_listable(self, caller: Caller, namespaces: Collection[str]) -> frozenset[str]:
+        """Return those of the given namespaces that are watched and whose jobs the user may list.
 
         Raises:
-            UnauthorizedError: the token is nobody's any more.
+            UnauthorizedError: the token is no longer valid.
             ApiServerError: the API server does not answer.
         """
         asked = sorted(set(namespaces) & set(self._settings.namespaces or namespaces) - {""})
@@ -176,7 +180,7 @@ class Gate:
         answers = await asyncio.gather(*(self._may_list(caller, name) for name in asked))
         return frozenset(name for name, allowed in zip(asked, answers, strict=True) if allowed)
 
-    async def may(
+    async def is_allowed(
         self,
         caller: Caller,
         verb: str,
@@ -186,15 +190,15 @@ class Gate:
         group: str = "",
         subresource: str = "",
     ) -> bool:
-        """Return True if the user may do this, as the API server says.
+        """Return True if the API server allows the user this verb; without a log-in always.
 
         Raises:
-            UnauthorizedError: the token is nobody's any more.
+            UnauthorizedError: the token is no longer valid.
             ApiServerError: the API server does not answer.
         """
         if caller.token is None:
             return True
-        return await self.reviews.may(
+        return await self.reviews.is_allowed(
             caller,
             verb,
             group=group,
@@ -203,39 +207,39 @@ class Gate:
             namespace=namespace,
         )
 
-    async def may_see_figures(self, caller: Caller) -> bool:
-        """Return True if the user may see figures of all jobs together, and those of the operators.
+    async def may_see_metrics(self, caller: Caller) -> bool:
+        """Return True if the user may see totals over all jobs, and the operators' metrics.
 
-        Those may who list the jobs of all namespaces that are watched, or `get` the URL /metrics, which
-        is the right that the operator's own metrics ask for.
+        This requires the right to list the jobs of all watched namespaces, or to `get` the URL /metrics,
+        which is the right that the operator's own metrics require.
 
         Raises:
-            UnauthorizedError: the token is nobody's any more.
+            UnauthorizedError: the token is no longer valid.
             ApiServerError: the API server does not answer.
         """
         watched = frozenset(self._settings.namespaces)
         if caller.token is None or await self._may_list(caller, ""):
             return True
-        if watched and await self.among(caller, watched) == watched:
+        if watched and await self.filter_listable(caller, watched) == watched:
             return True
         return await self.reviews.may_get(caller, _METRICS)
 
-    async def check_figures(self, caller: Caller) -> None:
-        """Return if the user may see such figures.
+    async def check_may_see_metrics(self, caller: Caller) -> None:
+        """Check that the user may see totals over all jobs, and the operators' metrics.
 
         Raises:
-            ForbiddenError: it may not.
-            UnauthorizedError: the token is nobody's any more.
+            ForbiddenError: the user may not.
+            UnauthorizedError: the token is no longer valid.
             ApiServerError: the API server does not answer.
         """
-        if not await self.may_see_figures(caller):
+        if not await self.may_see_metrics(caller):
             raise ForbiddenError(
-                "these figures are of all jobs together: they are for users who may list the "
-                "TrainingJobs of all namespaces, or get the URL /metrics"
+                "these are totals over all jobs: they require the right to list the TrainingJobs "
+                "of all namespaces, or to get the URL /metrics"
             )
 
     async def _may_list(self, caller: Caller, namespace: str) -> bool:
-        return await self.may(caller, "list", PLURAL_TRAINING_JOBS, namespace, group=GROUP)
+        return await self.is_allowed(caller, "list", PLURAL_TRAINING_JOBS, namespace, group=GROUP)
 
 
 def _port(connection: HTTPConnection) -> int:

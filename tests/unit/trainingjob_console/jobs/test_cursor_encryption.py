@@ -4,29 +4,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainingjob_console.jobs.seal import seal, unseal
+from trainingjob_console.jobs.cursor_encryption import decrypt, encrypt
 
 
 @given(text=st.text(max_size=300), secret=st.binary(min_size=1, max_size=64))
 def test_it_is_read_with_the_secret_alone(text: str, secret: bytes) -> None:
-    word = seal(secret, text)
-    assert unseal(secret, word) == text
-    assert seal(secret, text) != word
+    word = encrypt(secret, text)
+    assert decrypt(secret, word) == text
+    assert encrypt(secret, text) != word
     with pytest.raises(ValueError, match="no sealed word"):
-        unseal(secret + b"x", word)
+        decrypt(secret + b"x", word)
 
 
 @given(text=st.text(min_size=8, max_size=50), place=st.integers(0), other=st.integers(1, 63))
 def test_a_word_that_was_changed_is_refused(text: str, place: int, other: int) -> None:
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    word = seal(b"secret", text)
+    word = encrypt(b"secret", text)
     place %= len(word) - 1  # the last letter can have bits of no byte
     changed = letters[(letters.index(word[place]) + other) % 64]
     with pytest.raises(ValueError, match="no sealed word"):
-        unseal(b"secret", word[:place] + changed + word[place + 1 :])
+        decrypt(b"secret", word[:place] + changed + word[place + 1 :])
 
 
 @pytest.mark.parametrize("word", ["", "A", "AAAA", "é", "!" * 60, "A" * 44])
 def test_what_is_no_word_is_refused(word: str) -> None:
     with pytest.raises(ValueError, match="no sealed word"):
-        unseal(b"secret", word)
+        decrypt(b"secret", word)

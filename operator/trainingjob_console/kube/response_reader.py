@@ -37,7 +37,7 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 _WAIT_S: Final = 5.0
 
 
-class Bodies:
+class ResponseReader:
     """Reads bodies, and makes of each what is kept of it before another has its turn.
 
     Bound: `LARGE_AT_ONCE` large answers, of `PAGE_WEIGHT` each; one of them may be a single object that

@@ -1,8 +1,8 @@
-"""The API server's word on a token: who its owner is, and what it may do. Remembered for a while.
+"""Authenticates tokens with SelfSubjectReviews, authorizes with SelfSubjectAccessReviews, caches both.
 
-Bound: 1,024 owners and 8,192 rights; apart from them 256 tokens that are nobody's, and 16,384 refused
-rights. The one that was used longest ago goes first. Of tokens only digests are kept. At most 64 tokens that
-nobody has asked about before are looked up, or wait for it.
+Bound: LRU caches of 1,024 users and 8,192 granted rights, and separate ones of 256 invalid tokens and
+16,384 refused rights. Only digests of tokens are kept. At most 64 tokens that are not in the cache are
+looked up or wait for it.
 """
 
 import asyncio
@@ -12,27 +12,28 @@ from dataclasses import dataclass
 from typing import Final
 
 from trainingjob_console.access.caller import Caller
-from trainingjob_console.access.remembered import Remembered
+from trainingjob_console.access.ttl_cache import LookupCache
 from trainingjob_console.errors import (
     UNAUTHORIZED,
     ApiServerError,
     BusyError,
     UnauthorizedError,
 )
-from trainingjob_console.kube.bodies import Object
 from trainingjob_console.kube.client import Kube
+from trainingjob_console.kube.response_reader import Object
 from trainingjob_console.places import Places
 
 MAX_OWNERS: Final = 1024
 MAX_UNKNOWN: Final = 256
 MAX_RIGHTS: Final = 8192
 MAX_REFUSED: Final = 16_384
-"""As many as 64 users have who may look at none of 256 namespaces."""
+"""Enough for 64 users who may list jobs in none of 256 namespaces."""
 
 FRESH_S: Final = 30.0
 REFUSED_S: Final = 5.0
-"""A refusal is asked for again soon: it may be mended by now, and a guess costs us a call. Not so that of a
-list: a user who may look at few of many namespaces has hundreds of those."""
+"""TTL of refusals. It is short, because the right may be granted meanwhile; it is not zero, because
+each guessed token costs a call. Refused `list` rights have the TTL `FRESH_S`: a user who may list jobs in few of
+many namespaces has hundreds of them."""
 
 _AT_ONCE: Final = 16
 _UNKNOWN_AT_ONCE: Final = 4
@@ -51,7 +52,7 @@ _TOO_MANY: Final = "too many log-ins are being checked"
 
 
 def digest(token: str) -> str:
-    """Return the name of a token by which it is remembered, and which does not reveal it."""
+    """Return the digest of a token, which is its cache key and does not reveal it."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -63,49 +64,51 @@ class Owner:
     groups: tuple[str, ...]
 
 
-class Reviews:
-    """Asks the API server about tokens, with those tokens."""
+class SubjectReviews:
+    """Asks the API server about tokens and rights, with the tokens themselves, and caches the answers."""
 
     def __init__(
         self, kube: Kube, *, fresh_s: float = FRESH_S, refused_s: float = REFUSED_S
     ) -> None:
-        """Ask nothing yet.
+        """Create empty caches.
 
         Args:
             kube: the API server.
-            fresh_s: seconds for which an owner, or a right, is remembered.
-            refused_s: seconds for which a refusal is; that of a list is for `fresh_s`.
+            fresh_s: TTL of users, granted rights and refused `list` rights, in seconds.
+            refused_s: TTL of invalid tokens and of all other refused rights, in seconds.
         """
         self._fresh_s: Final = fresh_s
         self._kube: Final = kube
         self._at_once: Final = asyncio.Semaphore(_AT_ONCE)
         self.unknown: Final = Places(_UNKNOWN_AT_ONCE, _UNKNOWN_WAITING)
-        self.owners: Final[Remembered[str, Owner]] = Remembered(
+        self.owners: Final[LookupCache[str, Owner]] = LookupCache(
             MAX_OWNERS, MAX_UNKNOWN, fresh_s=fresh_s, refused_s=refused_s
         )
-        self.rights: Final[Remembered[tuple[str, ...], bool]] = Remembered(
+        self.rights: Final[LookupCache[tuple[str, ...], bool]] = LookupCache(
             MAX_RIGHTS, MAX_REFUSED, fresh_s=fresh_s, refused_s=refused_s
         )
 
-    async def owner(self, token: str) -> Caller:
+    async def authenticate(self, token: str) -> Caller:
         """Return the user of a token.
 
         Raises:
-            UnauthorizedError: it is nobody's, or not any more.
+            UnauthorizedError: the token is not valid, or no longer.
             BusyError: too many tokens are being looked up.
             ApiServerError: the API server does not answer.
         """
         key = digest(token)
         found = await self.owners.get(key, lambda: self._ask_owner(token, key))
         if found is None:
-            raise UnauthorizedError("the API server does not know this token, or not any more")
+            raise UnauthorizedError(
+                "the API server rejects this token: it is invalid, or has expired"
+            )
         return Caller(name=found.name, groups=found.groups, token=token, key=key)
 
     def forget(self, token: str) -> None:
-        """Forget a token: its user has logged out."""
+        """Evict the cached user of a token."""
         self.owners.forget(digest(token))
 
-    async def may(
+    async def is_allowed(
         self,
         caller: Caller,
         verb: str,
@@ -115,10 +118,10 @@ class Reviews:
         subresource: str,
         namespace: str,
     ) -> bool:
-        """Return True if the user may do this; an empty namespace is the whole cluster.
+        """Return True if the API server allows this verb; an empty namespace means all namespaces.
 
         Raises:
-            UnauthorizedError: the token is nobody's any more.
+            UnauthorizedError: the token is no longer valid.
             ApiServerError: the API server does not answer.
         """
         attributes = {
@@ -131,10 +134,10 @@ class Reviews:
         return await self._may(caller, "resourceAttributes", attributes)
 
     async def may_get(self, caller: Caller, path: str) -> bool:
-        """Return True if the user may `get` this path, which is no resource's.
+        """Return True if the user may `get` this non-resource URL.
 
         Raises:
-            UnauthorizedError: the token is nobody's any more.
+            UnauthorizedError: the token is no longer valid.
             ApiServerError: the API server does not answer.
         """
         return await self._may(caller, "nonResourceAttributes", {"path": path, "verb": "get"})
@@ -150,7 +153,8 @@ class Reviews:
         return found is not None
 
     async def _ask_owner(self, token: str, key: str) -> Owner | None:
-        # A flood of tokens that are nobody's waits for itself, not users whose time is over.
+        # Unknown tokens have a queue of their own, so that a flood of invalid ones does not delay users
+        # whose cached entry has expired.
         known = key in self.owners.answers
         place = self._at_once if known else self.unknown.take(key, _TOO_MANY)
         try:
@@ -185,7 +189,7 @@ class Reviews:
             raise BusyError(_TOO_MANY, retry_after_s=5) from error
         except ApiServerError as error:
             if error.status == UNAUTHORIZED:
-                raise UnauthorizedError("the API server does not know this token") from error
+                raise UnauthorizedError("the API server rejects this token") from error
             raise
         status = answer.get("status")
         return status if isinstance(status, dict) else {}

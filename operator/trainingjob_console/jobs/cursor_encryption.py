@@ -13,7 +13,7 @@ _NONCE: Final = 16
 _TAG: Final = 16
 
 
-def seal(secret: bytes, text: str) -> str:
+def encrypt(secret: bytes, text: str) -> str:
     """Return the text as a word that fits into a query, another one each time."""
     hiding, proving = _keys(secret)
     nonce = secrets.token_bytes(_NONCE)
@@ -21,7 +21,7 @@ def seal(secret: bytes, text: str) -> str:
     return base64.urlsafe_b64encode(hidden + _tag(proving, hidden)).decode().rstrip("=")
 
 
-def unseal(secret: bytes, word: str) -> str:
+def decrypt(secret: bytes, word: str) -> str:
     """Return the text of a word.
 
     Raises:

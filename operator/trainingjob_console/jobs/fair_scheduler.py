@@ -31,7 +31,7 @@ Work = Generator[None, None, T]
 """Long work: it yields after each step, in a state in which anything may happen before the next."""
 
 
-class Turns:
+class FairScheduler:
     """Does works, one slice at a time: next is whose slice is longest ago, one work of each user.
 
     After a slice the loop has as much time for all else: long work takes half of it at most.
@@ -48,7 +48,7 @@ class Turns:
     def __len__(self) -> int:
         return self._works.total()
 
-    async def take(self, user: str, work: Work[T]) -> T:
+    async def execute(self, user: str, work: Work[T]) -> T:
         """Return what the work returns.
 
         Args:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from trainingjob_console.errors import BadRequestError
-from trainingjob_console.jobs.seal import seal, unseal
+from trainingjob_console.jobs.cursor_encryption import decrypt, encrypt
 from trainingjob_console.jobs.summary import Object, as_text
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ def key_of(record: Object) -> Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class HistoryCursor:
     """A place in the history.
 
     Attributes:
@@ -47,10 +47,10 @@ class Place:
 
     def encode(self, secret: bytes) -> str:
         """Return it as a sealed word."""
-        return seal(secret, json.dumps([self.cursor, self.after], separators=(",", ":")))
+        return encrypt(secret, json.dumps([self.cursor, self.after], separators=(",", ":")))
 
     @classmethod
-    def decode(cls, secret: bytes, word: str) -> "Place":
+    def decode(cls, secret: bytes, word: str) -> "HistoryCursor":
         """Read such a word; an empty one is the beginning.
 
         Raises:
@@ -59,7 +59,7 @@ class Place:
         if not word:
             return cls()
         try:
-            cursor, after = json.loads(unseal(secret, word))
+            cursor, after = json.loads(decrypt(secret, word))
         except ValueError as error:
             raise BadRequestError("cursor: is not known any more: go to the first page") from error
         return cls(cursor, tuple(after) if after is not None else None)

@@ -10,7 +10,7 @@ from trainingjob_console.errors import ApiServerError
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.summary import Summary, summarize
 from trainingjob_console.kube.client import Kube
-from trainingjob_console.kube.watch import Broken, Changed, Page, follow
+from trainingjob_console.kube.watch import Broken, Changed, Page, list_and_watch
 
 _AT_ONCE: Final = 20
 _HAS_NO_JOBS: Final = (403, 404)
@@ -28,7 +28,7 @@ def jobs_path(namespace: str = "", name: str = "") -> str:
     return "/".join([*parts, PLURAL_TRAINING_JOBS, *([name] if name else [])])
 
 
-class JobFeed:
+class JobInformer:
     """Keeps the index up to date, from all namespaces or from some."""
 
     def __init__(self, kube: Kube, index: JobIndex, namespaces: Sequence[str]) -> None:
@@ -51,7 +51,7 @@ class JobFeed:
 
     async def _follow(self, namespace: str) -> None:
         listed: set[str] = set()
-        async for event in follow(self._kube, jobs_path(namespace), summarize):
+        async for event in list_and_watch(self._kube, jobs_path(namespace), summarize):
             if isinstance(event, Broken):
                 if namespace not in self._errors:
                     _logger.warning("jobs cannot be followed: %s", _words(event.error))

@@ -9,10 +9,10 @@ import pytest
 from tests.support.console.summaries import BEGIN, make_summary
 from tests.support.console.works import done
 from trainingjob_console.errors import BusyError
+from trainingjob_console.jobs.fair_scheduler import MAX_WORKS, SLICE_S, FairScheduler, Work
 from trainingjob_console.jobs.filters import Filter
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.listing import LivePage, live_page
-from trainingjob_console.jobs.turns import MAX_WORKS, SLICE_S, Turns, Work
 from trainingjob_console.sockets.job_topics import Topic, TopicKey
 
 
@@ -42,10 +42,12 @@ async def settle() -> None:
 
 async def test_one_who_asks_for_much_delays_another_by_a_slice_at_a_time() -> None:
     clock = Clock()
-    turns = Turns(lambda: clock.now)
-    many = [asyncio.ensure_future(turns.take("eve", clock.work(f"e{n}", 3))) for n in range(5)]
+    scheduler = FairScheduler(lambda: clock.now)
+    many = [
+        asyncio.ensure_future(scheduler.execute("eve", clock.work(f"e{n}", 3))) for n in range(5)
+    ]
     await settle()
-    one = asyncio.ensure_future(turns.take("anna", clock.work("a", 3)))
+    one = asyncio.ensure_future(scheduler.execute("anna", clock.work("a", 3)))
     assert await one == "a"
     assert [step for step in clock.steps if step == "a"] == ["a"] * 3
     between = clock.steps[clock.steps.index("a") :]
@@ -53,36 +55,36 @@ async def test_one_who_asks_for_much_delays_another_by_a_slice_at_a_time() -> No
     assert len(clock.steps) <= 8  # a slice of Eve's for each of Anna's, and the one that had begun
     assert await asyncio.gather(*many) == [f"e{n}" for n in range(5)]
     assert clock.steps[-12:] == ["e1"] * 3 + ["e2"] * 3 + ["e3"] * 3 + ["e4"] * 3
-    assert len(turns) == 0
+    assert len(scheduler) == 0
 
 
 async def test_more_works_than_a_user_may_have_are_refused_and_others_come_in() -> None:
     clock = Clock()
-    turns = Turns(lambda: clock.now)
-    many = [turns.take("eve", clock.work("e", 2)) for _ in range(MAX_WORKS)]
+    scheduler = FairScheduler(lambda: clock.now)
+    many = [scheduler.execute("eve", clock.work("e", 2)) for _ in range(MAX_WORKS)]
     waiting = [asyncio.ensure_future(each) for each in many]
     await settle()
     with pytest.raises(BusyError) as refused:
-        await turns.take("eve", clock.work("too many", 1))
+        await scheduler.execute("eve", clock.work("too many", 1))
     assert refused.value.retry_after_s == 1
-    assert len(turns) == MAX_WORKS
-    assert await turns.take("anna", clock.work("a", 1)) == "a"
+    assert len(scheduler) == MAX_WORKS
+    assert await scheduler.execute("anna", clock.work("a", 1)) == "a"
     await asyncio.gather(*waiting)
     assert "too many" not in clock.steps
-    assert await turns.take("eve", clock.work("again", 1)) == "again"
+    assert await scheduler.execute("eve", clock.work("again", 1)) == "again"
 
 
 async def test_one_who_goes_away_leaves_no_work_behind() -> None:
     clock = Clock()
-    turns = Turns(lambda: clock.now)
-    begun, waits = [asyncio.ensure_future(turns.take("a", clock.work(n, 99))) for n in "xy"]
+    scheduler = FairScheduler(lambda: clock.now)
+    begun, waits = [asyncio.ensure_future(scheduler.execute("a", clock.work(n, 99))) for n in "xy"]
     await settle()
     for each in (waits, begun):
         each.cancel()
     await asyncio.wait([begun, waits])
     assert clock.closed == ["x"]
-    assert len(turns) == 0
-    assert await turns.take("a", clock.work("z", 1)) == "z"
+    assert len(scheduler) == 0
+    assert await scheduler.execute("a", clock.work("z", 1)) == "z"
 
 
 @pytest.mark.serial
@@ -111,11 +113,11 @@ async def test_lists_and_topics_of_20_000_jobs_hold_the_loop_for_milliseconds() 
         cpu_ms(page("name")),
         cpu_ms(Topic(TopicKey(filter=Filter(text="no"))).count(index)),
     ]
-    turns = Turns()
+    scheduler = FairScheduler()
     topics = [Topic(TopicKey(filter=Filter(text=f"no {n}"))) for n in range(3)]
     waiting = asyncio.gather(
-        *(turns.take(f"user {n}", page("name")) for n in range(3)),
-        *(turns.take(f"user {n}", each.count(index)) for n, each in enumerate(topics)),
+        *(scheduler.execute(f"user {n}", page("name")) for n in range(3)),
+        *(scheduler.execute(f"user {n}", each.count(index)) for n, each in enumerate(topics)),
     )
     held: list[float] = []
     while not waiting.done():

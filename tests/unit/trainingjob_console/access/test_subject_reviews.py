@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.console.log_server import log_server, user
-from trainingjob_console.access.reviews import Reviews
+from trainingjob_console.access.subject_reviews import SubjectReviews
 from trainingjob_console.errors import BusyError, UnauthorizedError
 
 
@@ -15,18 +15,18 @@ async def test_a_flood_of_unknown_tokens_is_refused_at_once(tmp_path: Path) -> N
     async with log_server(tmp_path) as server:
         server.answers.clear()
         server.unknown = {f"nobody-{number}" for number in range(400)}
-        reviews = Reviews(server.kube)
-        asked = [asyncio.create_task(reviews.owner(token)) for token in server.unknown]
+        reviews = SubjectReviews(server.kube)
+        asked = [asyncio.create_task(reviews.authenticate(token)) for token in server.unknown]
         await asyncio.sleep(0)  # each has begun, and has a place in the line or has none
         assert len(reviews.unknown) == 64
         assert len(reviews.owners._asked) == 64
         with pytest.raises(BusyError, match="too many log-ins"):
-            await reviews.owner("anna")
+            await reviews.authenticate("anna")
         server.answers.set()
         ended = await asyncio.gather(*asked, return_exceptions=True)
         assert sum(isinstance(each, UnauthorizedError) for each in ended) == 64
         assert len(reviews.unknown) == 0
-        assert (await reviews.owner("anna")).name == "anna"
+        assert (await reviews.authenticate("anna")).name == "anna"
 
 
 async def test_a_refused_list_is_good_for_as_long_as_an_answer_and_another_refusal_is_not(
@@ -40,12 +40,12 @@ async def test_a_refused_list_is_good_for_as_long_as_an_answer_and_another_refus
             return {"status": {"allowed": False}}
 
         monkeypatch.setattr(server.kube, "call", refuse)
-        reviews = Reviews(server.kube, fresh_s=3600.0, refused_s=0.0)
+        reviews = SubjectReviews(server.kube, fresh_s=3600.0, refused_s=0.0)
         for _ in range(2):
             for namespace in ("ml", "of-others"):
                 for verb in ("list", "patch"):
                     attributes = {"group": "g", "resource": "jobs", "subresource": ""}
-                    assert not await reviews.may(
+                    assert not await reviews.is_allowed(
                         user("anna"), verb, namespace=namespace, **attributes
                     )
         assert [each["verb"] for each in asked].count("list") == 2

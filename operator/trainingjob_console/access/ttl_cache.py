@@ -1,4 +1,4 @@
-"""Answers that are good for a time, and refusals apart from them: these push out no answer."""
+"""LRU caches with a TTL. The look-up cache also caches negative answers, and merges concurrent look-ups."""
 
 import asyncio
 from collections import OrderedDict
@@ -10,10 +10,10 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Kept(Generic[K, V]):
-    """Values that are good for a time, by key.
+class TtlCache(Generic[K, V]):
+    """An LRU cache whose entries expire after a TTL.
 
-    Bound: `limit` values, the one used longest ago goes first.
+    Bound: `limit` entries. The least recently used one is evicted first; expired ones count until then.
     """
 
     def __init__(self, limit: int, clock: Callable[[], float]) -> None:
@@ -25,38 +25,38 @@ class Kept(Generic[K, V]):
         return len(self._values)
 
     def __contains__(self, key: K) -> bool:
-        """Return True if it has a value, good or not any more."""
+        """Return True if the key has an entry, expired or not."""
         return key in self._values
 
     def get(self, key: K) -> V | None:
-        """Return the value; None: there is none that is still good."""
+        """Return the value; None: there is none, or it has expired."""
         known = self._values.get(key)
         if known is None or known[0] <= self._clock():
             return None
         self._values.move_to_end(key)
         return known[1]
 
-    def put(self, key: K, value: V, good_for_s: float) -> None:
-        """Keep a value for so many seconds."""
-        self._values[key] = (self._clock() + good_for_s, value)
+    def put(self, key: K, value: V, ttl_s: float) -> None:
+        """Store a value with a TTL in seconds."""
+        self._values[key] = (self._clock() + ttl_s, value)
         self._values.move_to_end(key)
         while len(self._values) > self.limit:
             self._values.popitem(last=False)
 
     def forget(self, key: K) -> None:
-        """Forget a value."""
+        """Evict an entry."""
         self._values.pop(key, None)
 
 
-class Remembered(Generic[K, V]):
-    """Answers to questions, and apart from them refusals; one question at once for each key.
+class LookupCache(Generic[K, V]):
+    """Caches answers and refusals (negative answers) of an asynchronous look-up, one at a time for each key.
 
-    Whoever has no right can ask for as many refusals as there are guesses: they push out one another,
-    and no answer that somebody with a right was given.
+    Refusals have a cache of their own. A client without rights can cause any number of refusals by
+    guessing; they evict one another, and never an answer of a client with rights.
 
     Attributes:
-        answers: the values that were given.
-        refusals: the keys to which there is none: the answer was None.
+        answers: the cached values.
+        refusals: the keys whose look-up returned None.
     """
 
     def __init__(
@@ -68,17 +68,17 @@ class Remembered(Generic[K, V]):
         refused_s: float,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
-        """Remember nothing yet.
+        """Create empty caches.
 
         Args:
-            limit: answers at most.
-            refusals: likewise.
-            fresh_s: seconds for which an answer is good.
-            refused_s: seconds for which a refusal is.
-            clock: seconds since any moment.
+            limit: the maximum number of answers.
+            refusals: the maximum number of refusals.
+            fresh_s: TTL of answers, in seconds.
+            refused_s: TTL of refusals, in seconds.
+            clock: returns monotonic seconds.
         """
-        self.answers: Final[Kept[K, V]] = Kept(limit, clock)
-        self.refusals: Final[Kept[K, bool]] = Kept(refusals, clock)
+        self.answers: Final[TtlCache[K, V]] = TtlCache(limit, clock)
+        self.refusals: Final[TtlCache[K, bool]] = TtlCache(refusals, clock)
         self._fresh_s: Final = fresh_s
         self._refused_s: Final = refused_s
         self._asked: Final[dict[K, asyncio.Future[V | None]]] = {}
@@ -86,12 +86,12 @@ class Remembered(Generic[K, V]):
     async def get(
         self, key: K, ask: Callable[[], Awaitable[V | None]], *, refused_s: float | None = None
     ) -> V | None:
-        """Return the answer, which is asked for if it is not remembered; None: a refusal.
+        """Return the cached answer, or look it up; None: a refusal.
 
         Args:
-            key: of the question.
-            ask: asks it; what it raises reaches all who wait, and is not remembered.
-            refused_s: seconds for which a refusal is good; None: as of all.
+            key: the cache key.
+            ask: looks it up. An exception is raised to all waiters, and is not cached.
+            refused_s: TTL of a refusal, in seconds; None: the cache's own.
         """
         while True:
             if (known := self.answers.get(key)) is not None:
@@ -99,12 +99,12 @@ class Remembered(Generic[K, V]):
             if self.refusals.get(key):
                 return None
             if (pending := self._asked.get(key)) is None:
-                good_for_s = self._refused_s if refused_s is None else refused_s
-                return await self._ask(key, ask, good_for_s)
+                ttl_s = self._refused_s if refused_s is None else refused_s
+                return await self._ask(key, ask, ttl_s)
             await asyncio.wait([pending])
             if not pending.cancelled():
                 return pending.result()
-            # The request that asked was given up, by a tab that was closed: another one asks.
+            # The request that was looking it up was cancelled, e.g. because its tab was closed: retry.
 
     async def _ask(
         self, key: K, ask: Callable[[], Awaitable[V | None]], refused_s: float
@@ -118,7 +118,7 @@ class Remembered(Generic[K, V]):
                 future.cancel()
             else:
                 future.set_exception(error)
-                future.exception()  # it may be that nobody else waits
+                future.exception()  # marks it as retrieved: there may be no other waiter
             raise
         else:
             future.set_result(value)
@@ -132,5 +132,5 @@ class Remembered(Generic[K, V]):
             del self._asked[key]
 
     def forget(self, key: K) -> None:
-        """Forget an answer."""
+        """Evict an answer."""
         self.answers.forget(key)

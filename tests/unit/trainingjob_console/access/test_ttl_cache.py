@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from trainingjob_console.access.remembered import Remembered
+from trainingjob_console.access.ttl_cache import LookupCache
 
 
 class Questions:
@@ -29,12 +29,12 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def get(remembered: Remembered[str, str], questions: Questions) -> asyncio.Task[str | None]:
+def get(remembered: LookupCache[str, str], questions: Questions) -> asyncio.Task[str | None]:
     return asyncio.ensure_future(remembered.get("key", questions.ask))
 
 
-def new(limit: int = 4, refusals: int = 2) -> Remembered[str, str]:
-    return Remembered(limit, refusals, fresh_s=60.0, refused_s=5.0, clock=lambda: 0.0)
+def new(limit: int = 4, refusals: int = 2) -> LookupCache[str, str]:
+    return LookupCache(limit, refusals, fresh_s=60.0, refused_s=5.0, clock=lambda: 0.0)
 
 
 async def test_all_who_wait_share_one_question() -> None:
@@ -104,7 +104,7 @@ async def test_refusals_push_out_one_another_and_no_answer() -> None:
 
 async def test_a_right_that_was_lost_is_an_answer_no_more() -> None:
     now = 0.0
-    remembered: Remembered[str, str] = Remembered(
+    remembered: LookupCache[str, str] = LookupCache(
         4, 4, fresh_s=60.0, refused_s=5.0, clock=lambda: now
     )
     questions = Questions()
