@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Final, TypeVar
 
+from trainingjob_console.deadlines import StallTolerantTimeout
 from trainingjob_console.errors import BusyError
 from trainingjob_console.logs.archive import Archive
 from trainingjob_console.places import Places
@@ -73,7 +74,7 @@ class ArchiveReader:
             )
         place = self._places.take(user, "too many archived logs are being read")
         try:
-            async with asyncio.timeout(self._deadline_s), place:
+            async with StallTolerantTimeout(self._deadline_s), place:
                 await self._free.acquire()
                 return await self._in_thread(lambda: _with_archive(root, uid, work))
         except TimeoutError as error:

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from trainingjob_console.access.caller import Caller
+from trainingjob_console.deadlines import StallTolerantTimeout
 from trainingjob_console.errors import BusyError, NotFoundError
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.logs.archive import Archive, Body, PlainLines
@@ -214,7 +215,7 @@ class LiveReader:
         async with AsyncExitStack() as stack:
             place = self.passing.take(caller.user, _TOO_MANY)
             try:
-                async with asyncio.timeout(self._deadline_s):
+                async with StallTolerantTimeout(self._deadline_s):
                     await stack.enter_async_context(place)
             except TimeoutError as error:
                 raise BusyError(f"{_TOO_MANY}: try again", retry_after_s=5) from error
@@ -224,7 +225,7 @@ class LiveReader:
     async def _in_time(self, caller: Caller) -> AsyncIterator[None]:
         place = self.reads.take(caller.user, _TOO_MANY)
         try:
-            async with asyncio.timeout(self._deadline_s), place:
+            async with StallTolerantTimeout(self._deadline_s), place:
                 yield
         except TimeoutError as error:
             raise BusyError(

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, Final
 
+from trainingjob_console.deadlines import StallTolerantDeadline, StallTolerantTimeout
 from trainingjob_console.errors import BusyError, RequestError
 from trainingjob_console.sockets import frames
 from trainingjob_console.sockets.frames import BadFrameError, Pong, Subscribe, Unsubscribe
@@ -20,7 +21,6 @@ from trainingjob_console.sockets.limits import (
     MAX_SUBSCRIPTIONS,
     Limits,
 )
-from trainingjob_console.sockets.patience import Patience, PatientTimeout
 from trainingjob_console.sockets.subscriptions import Subscription
 
 Message = MutableMapping[str, Any]
@@ -106,7 +106,7 @@ class Connection:
         self._begun: Final = self._clock()
         self._allowance = float(FRAMES_PER_S)
         self._allowed_at = self._begun
-        self._pong: Patience | None = None
+        self._pong: StallTolerantDeadline | None = None
         self._ping_due = self._begun + limits.ping
 
     def wake(self) -> None:
@@ -214,7 +214,7 @@ class Connection:
     async def _open(self, asked: Subscribe) -> None:
         """Open it. Cancelled by the client's wish or the socket's end, it leaves nothing."""
         try:
-            async with PatientTimeout(_OPEN_S):
+            async with StallTolerantTimeout(_OPEN_S):
                 made = await self._opener(self, asked)
         except RequestError as error:
             self._give_up(asked.id, error.reason, str(error))
@@ -274,15 +274,15 @@ class Connection:
         if now - self._begun > self._limits.age:
             raise EndedError(1008, "age")
         if self._pong is not None:
-            if self._pong.is_over(now):
+            if self._pong.has_passed(now):
                 raise EndedError(1011, "no-pong")
         elif now >= self._ping_due:
-            self._pong = Patience(self._limits.pong, now)
+            self._pong = StallTolerantDeadline(self._limits.pong, now)
             self._control.append(frames.PING)
 
     def _until_look(self, now: float) -> float:
         """Return the seconds until the next ping is due, or until the answer to the last is looked for."""
-        return max(self._ping_due - now, 0.0) if self._pong is None else self._pong.pause
+        return max(self._ping_due - now, 0.0) if self._pong is None else self._pong.interval
 
     def _next(self, now: float) -> tuple[str | None, float]:
         """Return the next frame, or how long to wait for one; no subscription waits for another."""
@@ -307,7 +307,7 @@ class Connection:
 
     async def _send(self, text: str) -> None:
         try:
-            async with PatientTimeout(self._limits.send):
+            async with StallTolerantTimeout(self._limits.send):
                 await self._send_message({"type": "websocket.send", "text": text})
         except TimeoutError as error:
             raise EndedError(1013, "slow") from error

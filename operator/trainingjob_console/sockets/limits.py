@@ -32,7 +32,7 @@ class Limits:
         queued_bytes: in all queues; above, the largest queue is cut.
         changes: of jobs that are kept for resume.
         send: deadline of one send; then the socket is closed. While this process stands still, it stands
-            still, too, as does that of `pong` (`patience.py`).
+            still, too, as does that of `pong` (`deadlines.py`).
         ping: time from the answer to a ping until the next one.
         pong: time for the answer.
         age: of a socket; then the client has to connect again.

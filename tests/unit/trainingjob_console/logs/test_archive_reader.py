@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.console.archives import section_of, write_archive
+from tests.support.console.standstill import Standstill
 from trainingjob_console.errors import BusyError
 from trainingjob_console.logs import archive_reader
 from trainingjob_console.logs.archive import Archive
@@ -88,6 +89,24 @@ async def test_a_volume_that_hangs_holds_four_threads_and_nothing_more(volume: V
         assert (volume.opened, threads(), len(reader)) == (THREADS, THREADS, 0)
     await gone()
     assert await reader.with_archive(volume.uid, size, user="anna")
+    assert len(reader) == 0
+
+
+async def test_an_archive_that_was_read_while_the_process_was_stalled_is_returned(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standstill = Standstill(monkeypatch)
+    reader = ArchiveReader(volume.root, deadline_s=60)
+    with volume.hanging():
+        reading = asyncio.create_task(reader.with_archive(volume.uid, size, user="anna"))
+        while not volume.opened:
+            await asyncio.sleep(0.005)
+    # In one step of the event loop: the thread ends, and the deadline passes.
+    for thread in threading.enumerate():
+        if thread.name == "archive":
+            thread.join(60)
+    standstill.lasts(300)
+    assert await reading
     assert len(reader) == 0
 
 

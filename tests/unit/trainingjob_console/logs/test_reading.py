@@ -3,12 +3,17 @@
 import asyncio
 import re
 import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.support.console.archives import section_of, write_archive
 from tests.support.console.log_server import LogServer, log_server, user
+from tests.support.console.standstill import Standstill, unread_answer
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import BusyError, NotFoundError
 from trainingjob_console.logs import reading
@@ -52,6 +57,62 @@ async def test_a_log_that_does_not_come_in_time_is_a_503_that_says_so(tmp_path: 
             with pytest.raises(BusyError, match=r"not read in 0\.1 s") as caught:
                 await asked
             assert (caught.value.status, caught.value.retry_after_s) == (503, 5)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda reader, log: reader.window(log, ANNA, 0, 100),
+        lambda reader, log: reader.window(log, ANNA, -5, 100),
+        lambda reader, log: reader.search(log, ANNA, re.compile(b"x"), 0, 10),
+    ],
+)
+async def test_a_log_that_arrived_while_the_process_was_stalled_is_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    read: Callable[[LiveReader, PodLog], Coroutine[Any, Any, Any]],
+) -> None:
+    standstill, was_asked, was_read = Standstill(monkeypatch), asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def late_log(*_: object, **__: object) -> AsyncIterator[SimpleNamespace]:
+        async def parts(_: int = 0) -> AsyncIterator[bytes]:
+            was_asked.set()
+            await was_read.wait()
+            yield b"one\n"
+
+        yield SimpleNamespace(content=SimpleNamespace(iter_any=parts, iter_chunked=parts))
+
+    async with log_server(tmp_path) as server:
+        log = await log_of(server)
+        monkeypatch.setattr(server.kube, "log", late_log)
+        with unread_answer(was_read) as answer:
+            reading = asyncio.create_task(read(LiveReader(server.kube, deadline_s=60), log))
+            await was_asked.wait()
+            answer.arrive()
+            standstill.lasts(300)
+            assert await reading
+
+
+async def test_a_log_waits_for_a_free_slot_while_the_process_is_stalled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standstill, was_read = Standstill(monkeypatch), asyncio.Event()
+    async with log_server(tmp_path) as server:
+        reader = LiveReader(server.kube, passing=1, deadline_s=60)
+        with unread_answer(was_read) as answer:
+            holding = asyncio.create_task(_hold(reader, was_read))
+            await asyncio.sleep(0)
+            waiting = asyncio.create_task(_hold(reader, was_read))
+            await asyncio.sleep(0)
+            answer.arrive()
+            standstill.lasts(300)
+            await asyncio.gather(holding, waiting)
+
+
+async def _hold(reader: LiveReader, released: asyncio.Event) -> None:
+    async with reader.place_to_pass(ANNA):
+        await released.wait()
 
 
 async def test_clients_that_stand_still_keep_no_window_waiting(tmp_path: Path) -> None:

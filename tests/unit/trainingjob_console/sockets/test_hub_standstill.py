@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.console.hub import RunningHub, played_job, running_hub
 from tests.support.console.raw_socket import RawSocket
+from tests.support.console.standstill import Standstill, unread_answer
 from trainingjob_console.sockets.limits import Limits
 from trainingjob_console.sockets.protocol import SocketProtocol
 
@@ -16,19 +17,6 @@ JOBS = {"type": "sub", "id": 1, "kind": "jobs"}
 LIMITS = Limits()
 PAUSE_S = 300.0
 """Longer than each deadline of a socket but its age."""
-
-
-class Standstill:
-    """The clock of the event loop, which a test moves on: to all that runs here, the process stood still."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        loop = asyncio.get_running_loop()
-        running = loop.time
-        self._stood_s = 0.0
-        monkeypatch.setattr(loop, "time", lambda: running() + self._stood_s)
-
-    def lasts(self, seconds: float) -> None:
-        self._stood_s += seconds
 
 
 @pytest.fixture
@@ -120,25 +108,20 @@ async def test_a_page_that_reads_all_it_can_get_is_not_slow(standstill: Standsti
 async def test_an_answer_of_the_api_server_that_lies_unread_opens_a_list(
     standstill: Standstill,
 ) -> None:
-    ours, theirs = socket.socketpair()
-    loop = asyncio.get_running_loop()
     async with running_hub(LIMITS) as running:
         running.access.tells.clear()
-        loop.add_reader(ours, running.access.tells.set)
-        position = running.index.position
-        running.index.put(played_job("first"))
-        page = await RawSocket.connect(running.port)
-        await page.send({**JOBS, "position": position})
-        await page.send({"type": "unsub", "id": 2})
-        await page.receive_kind("end")  # it is being opened
-        theirs.send(b"the answer")
-        standstill.lasts(PAUSE_S)
-        opened = await page.receive()
-        while opened == {"type": "ping"}:
+        with unread_answer(running.access.tells) as answer:
+            position = running.index.position
+            running.index.put(played_job("first"))
+            page = await RawSocket.connect(running.port)
+            await page.send({**JOBS, "position": position})
+            await page.send({"type": "unsub", "id": 2})
+            await page.receive_kind("end")  # it is being opened
+            answer.arrive()
+            standstill.lasts(PAUSE_S)
             opened = await page.receive()
-        loop.remove_reader(ours)
-        assert opened is not None
-        assert (opened["type"], opened["id"]) == ("delta", 1)
-        page.close()
-    ours.close()
-    theirs.close()
+            while opened == {"type": "ping"}:
+                opened = await page.receive()
+            assert opened is not None
+            assert (opened["type"], opened["id"]) == ("delta", 1)
+            page.close()

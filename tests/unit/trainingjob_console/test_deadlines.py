@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from trainingjob_console.sockets.patience import Patience, PatientTimeout
+from trainingjob_console.deadlines import StallTolerantDeadline, StallTolerantTimeout
 
 
 @pytest.mark.parametrize(
@@ -22,23 +22,23 @@ from trainingjob_console.sockets.patience import Patience, PatientTimeout
 )
 def test_a_deadline_of_ten_seconds(looks: list[float], is_over: bool) -> None:
     now = 5.0
-    patience = Patience(10.0, now)
-    assert patience.pause == 1.0
+    deadline = StallTolerantDeadline(10.0, now)
+    assert deadline.interval == 1.0
     for seconds in looks[:-1]:
         now += seconds
-        assert not patience.is_over(now)
-    assert patience.is_over(now + looks[-1]) == is_over
+        assert not deadline.has_passed(now)
+    assert deadline.has_passed(now + looks[-1]) == is_over
 
 
 async def test_a_timeout_ends_what_takes_longer_and_nothing_else() -> None:
-    async with PatientTimeout(10.0):
+    async with StallTolerantTimeout(10.0):
         await asyncio.sleep(0)
     with pytest.raises(KeyError):
-        async with PatientTimeout(10.0):
+        async with StallTolerantTimeout(10.0):
             raise KeyError
     begun = asyncio.get_running_loop().time()
     with pytest.raises(TimeoutError):
-        async with PatientTimeout(0.1):
+        async with StallTolerantTimeout(0.1):
             await asyncio.Event().wait()
     assert asyncio.get_running_loop().time() - begun > 0.09
     work = asyncio.create_task(_waiting())
@@ -49,5 +49,5 @@ async def test_a_timeout_ends_what_takes_longer_and_nothing_else() -> None:
 
 
 async def _waiting() -> None:
-    async with PatientTimeout(10.0):
+    async with StallTolerantTimeout(10.0):
         await asyncio.Event().wait()
