@@ -2,7 +2,7 @@
 
 What an earlier sandbox left in its folder is deleted at the start, so a folder that holds something
 else must never be taken for one: `--root .` in a directory with a `pods/` of the user's own, say.
-Standard library only: see `run/janitor`.
+Standard library only: see `run/folder_cleanup`.
 """
 
 import fcntl

@@ -204,12 +204,12 @@ def test_the_digits_sample_trains_on_two_ranks_and_only_its_record_stays(start: 
         r"digits Complete: .*"
         r"GET /api/v1/jobs/(?P<uid>(?P<short>[0-9a-f]{8})-[0-9a-f-]+):\n"
         r".*  uid (?P=short), phase Succeeded, \d+ s, exit code 0, 1 attempt\n"
-        r".*  the operator keeps finished jobs for 5 s here, for an hour as a rule,\n"
-        r".*  and what nobody changes on the log volume for 5 s, for a week as a rule:\n"
-        r".*  job digits: gone\n"
-        r".*  pods digits-(?P=short)-0-0, digits-(?P=short)-0-1: gone\n"
-        r".*  files job_(?P=uid)/, job_(?P=uid)\.log: gone\n"
-        r".*  the record stays: uid (?P=short), phase Succeeded, .*\n\Z",
+        r".*  in this run the operator deletes finished jobs after 5 s \(default: 1 hour\)\n"
+        r".*  and log files that have not changed for 5 s \(default: 1 week\):\n"
+        r".*  job digits: deleted\n"
+        r".*  pods digits-(?P=short)-0-0, digits-(?P=short)-0-1: deleted\n"
+        r".*  files job_(?P=uid)/, job_(?P=uid)\.log: deleted\n"
+        r".*  the record is kept: uid (?P=short), phase Succeeded, .*\n\Z",
         run.output,
         re.DOTALL,
     )
@@ -235,13 +235,13 @@ def test_a_sample_runs_by_its_name(start: StartRun) -> None:
     assert run.finish() == 0, run.output
     assert run.output.count("[0] hello from a training job\n") == 1
     assert "phase Succeeded" in run.output
-    assert "gone" not in run.output
+    assert "deleted" not in run.output
 
 
 @pytest.mark.long
 def test_with_the_console_the_page_stays_until_an_interrupt(start: StartRun) -> None:
     run = start("--console", "--sample", "plain")
-    run.until("the console stays until Ctrl-C")
+    run.until("the console is served until Ctrl-C")
     [url] = re.findall(r"console: (http://127\.0\.0\.1:\d+/)\n", run.output)
 
     with urllib.request.urlopen(f"{url}api/jobs", timeout=30) as answer:
@@ -269,8 +269,8 @@ def test_without_the_record_service_a_run_goes_on_and_says_so(
     run = start("--sample", "plain", "--retain", "1s", PYTHONPATH=str(tmp_path))
 
     assert run.finish() == 0, run.output
-    assert run.output.count("no record is kept; in a clone: pip install '.[records]'") == 1
-    assert re.search(r"files job_[-0-9a-f]{36}/, job_[-0-9a-f]{36}\.log: gone\n", run.output)
+    assert run.output.count("no records are kept; in a clone: pip install '.[records]'") == 1
+    assert re.search(r"files job_[-0-9a-f]{36}/, job_[-0-9a-f]{36}\.log: deleted\n", run.output)
     assert "uid " not in run.output
 
 
@@ -344,7 +344,7 @@ def test_an_interrupt_while_the_job_waits_for_its_retention_leaves_its_outcome(
     start: StartRun,
 ) -> None:
     run = start("--sample", "plain", "--retain", "10m")
-    run.until("for 600 s here")
+    run.until("deletes finished jobs after 600 s")
     started = time.monotonic()
 
     run.send(signal.SIGINT)
@@ -442,7 +442,7 @@ def test_when_one_of_its_processes_dies_the_end_of_its_log_is_shown(
     os.kill(pid, signal.SIGKILL)
 
     assert run.finish() == 1, run.output
-    assert f"the {name} ended early (exit code -9); the end of its log:" in run.output
+    assert f"the {name} ended unexpectedly (exit code -9); its last log lines:" in run.output
     assert "Traceback" not in run.output
 
 

@@ -1,7 +1,7 @@
-"""`trainingjob run`: a TrainingJob on this machine, without a cluster.
+"""`trainingjob run`: runs a TrainingJob on this machine, without a cluster.
 
-It starts a sandbox and the operator as processes, applies the user's file to them, shows the job
-until it is finished, and takes everything down again. It uses the API only, as any client would.
+It starts a sandbox and the operator as child processes, creates the objects of the user's file,
+shows the job until it is finished, and stops everything. It uses the Kubernetes API only.
 """
 
 from trainingjob_sandbox.run.command import run_job

@@ -1,4 +1,4 @@
-"""Creates the objects of a file in a fresh sandbox, and explains the server's refusals."""
+"""Creates the objects of a file in a new sandbox, and formats the API server's validation errors."""
 
 import re
 from typing import Final
@@ -10,20 +10,20 @@ _FIELD_ERRORS: Final = (
     "Invalid value|Required value|Unsupported value|Duplicate value|Forbidden|Too long|Too many"
     "|Not found|Internal error"
 )
-"""The beginnings of the causes in a refusal, after the field: the API's own fixed list."""
+"""The Kubernetes API's fixed list of error types: each cause in a message is `field: type: detail`."""
 
 _BETWEEN_CAUSES: Final = re.compile(rf", (?=[^ ]+: (?:{_FIELD_ERRORS}))")
 _INVALID: Final = re.compile(r"is invalid: \[?(?P<causes>.*?)\]?$", re.DOTALL)
 
 _UNQUOTED: Final = re.compile(r'must be of type (?:\w+,)*string: "(?:number|integer|boolean)"$')
-"""`cpu: 0.5`, `value: 1`: YAML takes for a number or a truth value what the API has as text."""
+"""A YAML number or boolean where the API expects a string, for example `value: 1`."""
 
 
 async def apply(client: ApiClient, documents: Documents) -> Object:
-    """Create everything, the job last; returns the job as the server keeps it.
+    """Create all objects, the job last; return the job as the server stored it.
 
     Raises:
-        InputError: the server refused an object; a line for each cause.
+        InputError: the server rejected an object; the message has one line for each cause.
         ApiError: the server did not answer.
     """
     for namespace in documents.namespaces:
@@ -31,7 +31,7 @@ async def apply(client: ApiClient, documents: Documents) -> Object:
         try:
             await client.create("/api/v1/namespaces", body)
         except ApiError as error:
-            if not error.conflict:  # `default` is always there
+            if not error.conflict:  # `default` always exists
                 raise _refused("Namespace", namespace, error) from error
     for document in documents.others:
         await _create(client, document)
@@ -40,7 +40,7 @@ async def apply(client: ApiClient, documents: Documents) -> Object:
 
 async def _create(client: ApiClient, document: Document) -> Object:
     try:
-        # Strict, as kubectl does: a misspelt field is an error, not silently left out.
+        # Strict, as kubectl does: an unknown field is an error instead of being dropped silently.
         path = f"{document.collection}?fieldValidation=Strict"
         return await client.create(path, document.body)
     except ApiError as error:
@@ -54,9 +54,9 @@ def _refused(kind: str, name: str, error: ApiError) -> Exception:
 
 
 def causes(message: str) -> list[str]:
-    """The causes in the message of a refusal, each in one line; the message where it names none."""
+    """Return the causes listed in an error message, one line each; the message itself if it lists none."""
     found = _INVALID.search(message)
     text = " ".join((found["causes"] if found else message).split())
-    # The last cause may be that rules were not checked because of the others.
+    # The last entry may be `<nil>: ...`: CEL rules were not checked because of the other causes.
     listed = [cause for cause in _BETWEEN_CAUSES.split(text) if not cause.startswith("<nil>")]
     return [f"{c}; write it in quotes" if _UNQUOTED.search(c) else c for c in listed or [text]]

@@ -1,4 +1,4 @@
-"""`trainingjob run`: a job in, an exit code out."""
+"""Implements the command `trainingjob run`: checks its input, runs the job, returns the exit code."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from typing import Final
 
 from trainingjob_sandbox.client import ApiError
 from trainingjob_sandbox.run import console as page
-from trainingjob_sandbox.run.children import ChildError
+from trainingjob_sandbox.run.child_processes import ChildError
 from trainingjob_sandbox.run.documents import Documents, InputError, read_documents
 from trainingjob_sandbox.run.screen import open_screen
 from trainingjob_sandbox.run.session import CANCELLED, FAILED, Session
@@ -18,7 +18,7 @@ from trainingjob_sandbox.samples import sample_path
 
 WRONG_USE: Final = 2
 _NEEDED: Final = ("cel", "jsonpatch", "jsonschema", "rich")
-"""The modules that the extra `sandbox` brings; the sandbox's own process would only fail later."""
+"""Modules of the extra `sandbox`, checked first: the sandbox's process would fail later, and less clearly."""
 
 
 def run_job(
@@ -30,18 +30,18 @@ def run_job(
     retain_s: float | None = None,
     console: bool = False,
 ) -> int:
-    """Run the job of one file, or a sample, on this machine.
+    """Run the job of a file, or a sample, on this machine.
 
     Args:
-        file: its path; - for standard input; None: the sample.
+        file: the path of the file; `-` for standard input; None to use `sample`.
         sample: one of `sample_names`.
-        keep: leave logs, claims and records, and say where.
+        keep: keep logs, claims and records, and print where they are.
         timeout_s: stop the job after this time.
-        retain_s: delete finished jobs after this time, and show what is removed and what stays.
-        console: serve the page, too, and stay until Ctrl-C.
+        retain_s: delete finished jobs after this time, and show what is deleted and what is kept.
+        console: serve the console as well, and wait for Ctrl-C.
 
     Returns:
-        0 Complete, 1 Failed (or the job's end is unknown), 2 bad input, 130 Cancelled.
+        0 Complete, 1 Failed (or the outcome is unknown), 2 bad input, 130 Cancelled.
 
     Raises:
         ModuleNotFoundError: the extra `sandbox` is not installed.
@@ -50,22 +50,22 @@ def run_job(
         if find_spec(name) is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     if console and not page.is_installed():
-        return _complain(
+        return _print_error(
             InputError("the console is not installed; in a clone: pip install '.[console]'"),
             WRONG_USE,
         )
     try:
         documents = _read(file, sample)
         return _run(documents, keep=keep, timeout_s=timeout_s, retain_s=retain_s, console=console)
-    except KeyboardInterrupt:  # while nothing runs yet, or any more
+    except KeyboardInterrupt:  # before the processes were started, or after they stopped
         return CANCELLED
     except InputError as error:
-        return _complain(error, WRONG_USE)
+        return _print_error(error, WRONG_USE)
     except (ChildError, ApiError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # the reader has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
-        return _complain(error, FAILED)
+        return _print_error(error, FAILED)
 
 
 def _run(
@@ -97,7 +97,7 @@ def _run(
 def _read(file: str | None, sample: str | None) -> Documents:
     path = Path(file or "") if sample is None else sample_path(sample)
     try:
-        # Kubernetes' files are UTF-8, whatever the terminal speaks.
+        # Manifests are UTF-8, whatever the locale's encoding is.
         is_stdin = file == "-"
         text = (sys.stdin.buffer.read() if is_stdin else path.read_bytes()).decode()
     except (OSError, UnicodeDecodeError) as error:
@@ -107,7 +107,7 @@ def _read(file: str | None, sample: str | None) -> Documents:
     return read_documents(text)
 
 
-def _complain(error: Exception, code: int) -> int:
+def _print_error(error: Exception, code: int) -> int:
     lines = str(error).splitlines() or [type(error).__name__]
     if code != WRONG_USE:
         lines = ["\n".join(lines)]

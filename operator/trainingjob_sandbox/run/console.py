@@ -1,4 +1,4 @@
-"""The console of a run: its settings, and the address that it says."""
+"""Builds the settings of a run's console process, and reads its URL from its log."""
 
 import re
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ _ADDRESS: Final = re.compile(r"the console is on (http://[^/\s\"]+/)")
 
 
 def is_installed() -> bool:
-    """True if this machine has the console."""
+    """True if the console and its dependencies can be imported."""
     return all(find_spec(name) is not None for name in _MODULES)
 
 
 def operator_in(log: str) -> str:
-    """Return where the operator says that its metrics are; empty: it has not said so yet."""
+    """Return the address of the operator's metrics from its log; empty if it is not logged yet."""
     found = _OPERATOR.search(log)
     return found[1] if found else ""
 
 
 def operator_settings(log: str) -> dict[str, str]:
-    """Return the variable that names the operator, by its log."""
+    """Return the console's setting for the operator's metrics, read from the operator's log."""
     return {"TRAININGJOB_CONSOLE_OPERATOR_METRICS": f"http://{operator_in(log)}/metrics"}
 
 
@@ -36,13 +36,13 @@ def console_settings(
     volume: Path | None,
     operator: Mapping[str, str],
 ) -> dict[str, str]:
-    """Return the console's own variables: on this machine alone, so it needs no log-in.
+    """Return the console's environment variables. It listens on loopback only, so it needs no log-in.
 
     Args:
-        kubeconfig: of the sandbox.
-        records: where the history is; None: there is none.
-        volume: the log volume; None: there is none.
-        operator: its settings, of which the console has some, too.
+        kubeconfig: the sandbox's kubeconfig.
+        records: the record service, for the history; None if there is none.
+        volume: the log volume; None if there is none.
+        operator: the operator's settings; those of `_SHARED` apply to the console too.
     """
     settings = {
         "TRAININGJOB_CONSOLE_ADDRESS": "127.0.0.1:0",
@@ -62,6 +62,6 @@ def console_settings(
 
 
 def address_in(log: str) -> str:
-    """Return where the console says that it is; empty: it has not said so yet."""
+    """Return the console's URL from its log; empty if it is not logged yet."""
     found = _ADDRESS.search(log)
     return found[1] if found else ""

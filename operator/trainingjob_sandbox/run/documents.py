@@ -1,6 +1,6 @@
-"""Reads the file of `trainingjob run`: exactly one TrainingJob, and what it needs beside it.
+"""Parses the YAML or JSON file of `trainingjob run`: exactly one TrainingJob, and the objects it needs.
 
-Reads and sorts only; whether the objects are valid is the API server's to say.
+It does not validate the objects; the API server does.
 """
 
 import json
@@ -32,11 +32,11 @@ _NAMESPACE: Final = ("v1", "Namespace")
 
 
 class InputError(Exception):
-    """The user's input cannot be run. One line of the message for each thing to mend."""
+    """The user's input cannot be run. The message has one line for each error."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads YAML as kubectl does: what looks like a date is a text, as everything is in JSON."""
+    """Loads YAML as kubectl does: a timestamp is a string, because JSON has no dates."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -47,34 +47,34 @@ _Loader.yaml_implicit_resolvers = {
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One object of the file, and the collection that it belongs to."""
+    """One object of the file, and the API path of its collection."""
 
     collection: str
     body: Object
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The object's name."""
         return str(self.body["metadata"]["name"])
 
     @property
     def namespace(self) -> str:
-        """Its namespace."""
+        """The object's namespace."""
         return str(self.body["metadata"]["namespace"])
 
     @property
     def path(self) -> str:
-        """The path of the object once it has been created."""
+        """The object's API path."""
         return f"{self.collection}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """A file that can be run.
+    """The objects of a file, sorted by role.
 
     Attributes:
-        namespaces: those that the objects live in, each once, in the order of the file.
-        others: what the job needs, in the order of the file.
+        namespaces: the namespaces of the objects, each once, in file order.
+        others: the objects other than the job, in file order.
         job: the one TrainingJob.
     """
 
@@ -84,10 +84,10 @@ class Documents:
 
 
 def read_documents(text: str) -> Documents:
-    """Sort the objects of a YAML or JSON text; those without a namespace go to `default`.
+    """Parse the objects of a YAML or JSON text; an object without a namespace gets `default`.
 
     Raises:
-        InputError: no YAML, a kind that a run cannot use, or not exactly one TrainingJob.
+        InputError: not YAML, an unsupported kind, or not exactly one TrainingJob.
     """
     try:
         parsed = list(yaml.load_all(text, _Loader))
@@ -108,7 +108,7 @@ def read_documents(text: str) -> Documents:
     if len(jobs) != 1:
         names = f" ({', '.join(job.name for job in jobs)})" if jobs else ""
         raise InputError(
-            f"`run` takes exactly one TrainingJob, and there are {len(jobs)} in here{names}"
+            f"`run` takes exactly one TrainingJob, but the file has {len(jobs)}{names}"
         )
     return Documents(list(namespaces), others, jobs[0])
 
@@ -118,7 +118,7 @@ def _objects(parsed: Iterable[object]) -> Iterator[Object]:
         if body is None:  # nothing between two separators
             continue
         if not isinstance(body, dict):
-            raise InputError(f"document {number} is no Kubernetes object but {body!r:.60}")
+            raise InputError(f"document {number} is not a Kubernetes object: {body!r:.60}")
         try:
             json.dumps(body, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
@@ -131,14 +131,15 @@ def _kind(body: Object, number: int) -> tuple[str, str]:
     if kind not in _NAMESPACED and kind != _NAMESPACE:
         known = ", ".join(["Namespace", *(name for _, name in _NAMESPACED)])
         raise InputError(
-            f"document {number} is {' '.join(kind)!r:.120}, which `run` cannot use: it takes {known}"
+            f"document {number} is {' '.join(kind)!r:.120}, which `run` does not support; "
+            f"supported: {known}"
         )
     metadata = body.get("metadata")
     named = isinstance(metadata, dict) and isinstance(metadata.get("name"), str)
     if not named or not body["metadata"]["name"]:
         raise InputError(f"document {number} ({kind[1]}) has no metadata.name")
     if not isinstance(body["metadata"].get("namespace", ""), str):
-        raise InputError(f"document {number} ({kind[1]}): metadata.namespace must be a text")
+        raise InputError(f"document {number} ({kind[1]}): metadata.namespace must be a string")
     return kind
 
 

@@ -1,4 +1,4 @@
-"""The live view on a terminal: output scrolls above, the job and its ranks stay below."""
+"""Shows a run on a terminal: logs scroll above a live table of the job and its ranks."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -11,7 +11,7 @@ from rich.text import Text
 from trainingjob_sandbox.run.view import JobView, RankView
 
 _MAX_ROWS: Final = 16
-"""Ranks that are shown one by one; a table longer than the window could not be drawn."""
+"""Rows of the table: one higher than the window could not be drawn."""
 
 _RANK_STYLES: Final = ("cyan", "magenta", "yellow", "green", "blue", "bright_cyan")
 _PHASE_STYLES: Final = {
@@ -26,44 +26,44 @@ _PHASE_STYLES: Final = {
 
 
 class LiveScreen:
-    """Draws on a rich console. `close` leaves the last picture where it is, and may come twice."""
+    """The `Screen` of a terminal, drawn with rich. `close` leaves the last table on the terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._view: JobView | None = None
-        # Refreshed by our own loop: rich's thread would draw a view while it is being replaced.
+        # Refreshed by our event loop: rich's own thread would draw a view while it is being replaced.
         self._live = Live(console=console, auto_refresh=False)
         self._live.start()
 
     def say(self, text: str) -> None:
-        """A sentence of ours."""
-        style = "dim" if self._live.is_started else ""  # the last words are not an aside
+        """Print a message of `trainingjob run` itself."""
+        style = "dim" if self._live.is_started else ""  # the final summary is not dimmed
         self._console.print(Text(text, style=style), soft_wrap=True)
 
     def log(self, rank: int, line: str) -> None:
-        """A line that a rank has written."""
+        """Print a line of a rank's log."""
         style = _RANK_STYLES[rank % len(_RANK_STYLES)]
         self._console.print(Text.assemble((f"[{rank}] ", style), line), soft_wrap=True)
 
     def show(self, view: JobView) -> None:
-        """The job as it is now."""
+        """Show the current state of the job."""
         self._view = view
         self.tick()
 
     def tick(self) -> None:
-        """Draw the ages anew."""
+        """Redraw the table, for the ages."""
         if self._view is not None:
             self._live.update(picture(self._view, now=datetime.now(UTC)), refresh=True)
 
     def close(self) -> None:
-        """Leave the terminal as a shell expects it; sentences may still follow."""
+        """Stop the live display and restore the terminal; `say` still works."""
         self.tick()
         self._view = None
         self._live.stop()
 
 
 def picture(view: JobView, *, now: datetime) -> Group:
-    """The job, what keeps it from running, and its ranks."""
+    """Render the job, the problems that keep it from running, and its ranks."""
     head = Text.assemble(
         (view.name, "bold"),
         "  ",

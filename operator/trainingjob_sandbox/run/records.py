@@ -1,7 +1,7 @@
-"""The record service of a run: its settings, and how the record of the run's job is shown.
+"""Settings and HTTP client of a run's record service, and the one-line summary of a record.
 
-It is started by its command and asked over HTTP, as it is on a cluster; it can be left out of an
-install (extra `records`), and a run goes on without it.
+The service is a process of its own, as on a cluster. It is optional (extra `records`): without it
+a run keeps no records.
 """
 
 import asyncio
@@ -33,23 +33,23 @@ Object = dict[str, Any]
 
 
 def is_installed() -> bool:
-    """True if this machine has the record service."""
+    """True if the record service and its dependencies can be imported."""
     return all(find_spec(name) is not None for name in _MODULES)
 
 
 class RecordService:
-    """One record service, whose database and token are files of the run.
+    """The record service of one run. Its database and its token are files in the run's folder.
 
     Attributes:
-        token_file: of a token that is good for this service alone. It is handed over as a file:
-            everybody on the machine can read a command line.
+        token_file: the file with the bearer token of this service. The token is passed as a file
+            because every user of the machine can read command lines.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Make the token.
+        """Create the token file.
 
         Args:
-            folder: the run's, which no other user may enter.
+            folder: the run's folder, which no other user may enter.
         """
         self._database = folder / "records.db"
         self.token_file: Final = folder / "records.token"
@@ -61,7 +61,7 @@ class RecordService:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The service's own variables."""
+        """Environment variables of the record service."""
         return {
             "TRAININGJOB_RECORDS_ADDRESS": "127.0.0.1:0",
             "TRAININGJOB_RECORDS_DATABASE": f"sqlite:///{self._database}",
@@ -71,34 +71,34 @@ class RecordService:
 
     @property
     def url(self) -> str:
-        """The address of its list, once the service is ready."""
+        """The URL of the list of records, once the service is ready."""
         return self._url
 
     @property
     def operator_settings(self) -> dict[str, str]:
-        """The operator's variables, once the service is ready."""
+        """Environment variables for the operator, once the service is ready."""
         return {
             "TRAININGJOB_PERSIST__URL": self._url,
             "TRAININGJOB_PERSIST__TOKEN_FILE": str(self.token_file),
         }
 
     def is_ready(self, log: str) -> bool:
-        """True if it says in its log where it is, and that its database is there."""
+        """True if the log has the service's address and the message that its database is prepared."""
         found = _ADDRESS.search(log)
         self._url = found[1] if found else ""
         return bool(found) and _PREPARED in log
 
     def path_of(self, uid: str) -> str:
-        """Return the path of a record."""
+        """Return the URL path of a record."""
         return f"{urlsplit(self._url).path}/{uid}"
 
-    async def record_of(self, uid: str, *, patience_s: float) -> Object | None:
-        """The record of a job as soon as there is one; None if none comes in this time."""
+    async def wait_for_record(self, uid: str, *, timeout_s: float) -> Object | None:
+        """Poll until a job has a record, and return it; None after `timeout_s`."""
         headers = {"Authorization": f"Bearer {self._token}"}
         timeout = aiohttp.ClientTimeout(total=_CALL_S)
         try:
             async with (
-                asyncio.timeout(patience_s),
+                asyncio.timeout(timeout_s),
                 aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
             ):
                 while True:

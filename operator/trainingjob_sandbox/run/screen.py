@@ -1,4 +1,4 @@
-"""The screens that show a run: what each of them can do, and the one without a terminal."""
+"""The output of a run: the interface `Screen`, and its implementation in plain lines of text."""
 
 import sys
 import time
@@ -9,26 +9,26 @@ from trainingjob_sandbox.run.view import JobView, changes
 
 
 class Screen(Protocol):
-    """Shows a run while it goes on."""
+    """Shows a run in progress."""
 
     def say(self, text: str) -> None:
-        """A sentence of ours."""
+        """Print a message of `trainingjob run` itself."""
 
     def log(self, rank: int, line: str) -> None:
-        """A line that a rank has written."""
+        """Print a line of a rank's log."""
 
     def show(self, view: JobView) -> None:
-        """The job as it is now."""
+        """Show the current state of the job."""
 
     def tick(self) -> None:
-        """Some time has passed: what shows ages may show them anew."""
+        """Redraw what depends on the current time; called periodically."""
 
     def close(self) -> None:
-        """The job is not shown any more; sentences may still follow. May come twice."""
+        """Stop showing the job; `say` still works. May be called more than once."""
 
 
 class PlainScreen:
-    """Lines of text: changes with the seconds since the start, output with its rank."""
+    """Prints lines of text: messages with the seconds since the start, log lines with their rank."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -36,35 +36,35 @@ class PlainScreen:
         self._view: JobView | None = None
 
     def say(self, text: str) -> None:
-        """A sentence of ours."""
+        """Print a message of `trainingjob run` itself."""
         self._write(f"{time.monotonic() - self._started:6.1f} s  {text}")
 
     def log(self, rank: int, line: str) -> None:
-        """A line that a rank has written."""
+        """Print a line of a rank's log."""
         self._write(f"[{rank}] {line}")
 
     def show(self, view: JobView) -> None:
-        """Show what is new about the job, if anything."""
+        """Print what has changed since the last view."""
         before = self._view or JobView(view.name, phase="")
         self._view = view
         for change in changes(before, view):
             self.say(f"{view.name}: {change}")
 
     def tick(self) -> None:
-        """Time alone changes nothing here."""
+        """Do nothing: no line depends on the current time."""
 
     def close(self) -> None:
-        """Nothing is pending."""
+        """Do nothing: every line is already written."""
 
     def _write(self, line: str) -> None:
-        # Flushed line by line: whoever reads a pipe wants to see it as it comes.
+        # Flush each line, so that the reader of a pipe sees it at once.
         print(line, file=self._out, flush=True)
 
 
 def open_screen() -> Screen:
-    """A live view on a terminal that can draw one, else lines."""
+    """Return a `LiveScreen` on a terminal that supports it, else a `PlainScreen`."""
     if isinstance(sys.stdout, TextIOWrapper):
-        # A rank may write what the user's terminal cannot show: no reason to stop.
+        # A log may have characters that the terminal's encoding lacks: replace them, do not fail.
         sys.stdout.reconfigure(errors="replace")
     if sys.stdout.isatty():
         from rich.console import Console  # noqa: PLC0415 - lines need no rich

@@ -1,6 +1,6 @@
-"""One run from the first process to the last: starts, applies, follows, cancels, stops.
+"""Runs one session of `trainingjob run`: starts the processes, creates, follows and cancels the job, stops.
 
-What is shown once the job is finished is `aftermath`.
+`finished_job` shows the record and the retention afterwards.
 """
 
 import asyncio
@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from trainingjob_sandbox.client import ApiClient, ApiError
 from trainingjob_sandbox.run import console as page
-from trainingjob_sandbox.run.aftermath import Aftermath
 from trainingjob_sandbox.run.apply import apply
-from trainingjob_sandbox.run.children import Children
+from trainingjob_sandbox.run.child_processes import ChildProcesses
 from trainingjob_sandbox.run.documents import Documents, Object
-from trainingjob_sandbox.run.follow import JobFollower
+from trainingjob_sandbox.run.finished_job import FinishedJobReport
+from trainingjob_sandbox.run.job_follower import JobFollower
 from trainingjob_sandbox.run.records import RecordService, is_installed
 from trainingjob_sandbox.run.screen import Screen
 from trainingjob_sandbox.run.view import JobView, summary
@@ -30,17 +30,17 @@ _EXIT_CODES: Final = {"Complete": COMPLETE, "Failed": FAILED, "Cancelled": CANCE
 _DEFAULT_GRACE_S: Final = 30
 _CANCEL_MARGIN_S: Final = 30
 _HOUSEKEEPING: Final = "1s"
-"""Between two runs of the operator's housekeeping, where the user waits for it."""
+"""Interval of the operator's retention passes while the user waits for one."""
 
 
 class Interrupts:
-    """Ctrl-C, SIGTERM and SIGHUP: the first cancels the job, the next one ends everything.
+    """Handles Ctrl-C, SIGTERM and SIGHUP: the first signal cancels the job, the next one ends the run.
 
     Attributes:
-        cancel: the job is to be cancelled.
-        stop: everything is to end at once.
-        has_job: whether there is a job that can be cancelled; without one the first is enough.
-            A job that is finished cannot be: what is waited for are the last words of its ranks.
+        cancel: set when the job is to be cancelled.
+        stop: set when the run is to end at once.
+        has_job: returns True if there is an unfinished job to cancel. Without one the first signal
+            ends the run: of a finished job only the rest of its logs is awaited.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Interrupts:
             loop.add_signal_handler(number, self.interrupt)
 
     def interrupt(self) -> None:
-        """One more signal."""
+        """Handle one signal."""
         if self.has_job() and not self.cancel.is_set():
             self.cancel.set()
         else:
@@ -60,7 +60,7 @@ class Interrupts:
 
 
 class Session:
-    """Runs one file's objects in a sandbox of their own."""
+    """One run: the objects of one file in a sandbox of their own."""
 
     def __init__(
         self,
@@ -72,16 +72,16 @@ class Session:
         retain_s: float | None = None,
         console: bool = False,
     ) -> None:
-        """Prepare to run.
+        """Create the session; nothing is started before `run`.
 
         Args:
-            documents: what to create.
-            screen: where to show it.
+            documents: the objects to create.
+            screen: the screen that shows the run.
             workspace: the run's folder.
-            timeout_s: after which the job is stopped; None: never.
-            retain_s: after which the operator deletes a finished job, which is shown; None: its
-                own rule, and the run is over before.
-            console: serve the page, too, until the user has seen enough.
+            timeout_s: stop the job after this time; None: never.
+            retain_s: TTL of finished jobs, whose deletion is shown; None: the operator's default,
+                which the run does not wait for.
+            console: serve the console as well, until Ctrl-C.
         """
         self._console = console
         self._documents = documents
@@ -95,15 +95,15 @@ class Session:
         self._started = 0.0
 
     async def run(self) -> int:
-        """The exit code, when everything has stopped.
+        """Run the job; return the exit code once all processes have stopped.
 
         Raises:
-            InputError: the server refused an object of the file.
-            ChildError: one of the processes ended by itself.
+            InputError: the server rejected an object of the file.
+            ChildError: one of the processes ended unexpectedly.
             ApiError: the sandbox does not answer.
         """
         interrupts = Interrupts()
-        async with Children(self._workspace) as children:
+        async with ChildProcesses(self._workspace) as children:
             job = asyncio.create_task(self._run_job(children, interrupts), name="job")
             stop = asyncio.create_task(interrupts.stop.wait(), name="stop")
             try:
@@ -113,7 +113,7 @@ class Session:
                     children.failure.result()
                 if not job.done():
                     children.at_once = True
-                    self._screen.say("interrupted: stopping everything at once")
+                    self._screen.say("interrupted: stopping all processes at once")
                     if self._follower is not None and self._follower.finished:
                         return self._finish(self._follower.view())
                     return FAILED if self._timed_out else CANCELLED
@@ -124,7 +124,7 @@ class Session:
             finally:
                 await _end(job, stop)
 
-    async def _run_job(self, children: Children, interrupts: Interrupts) -> int:
+    async def _run_job(self, children: ChildProcesses, interrupts: Interrupts) -> int:
         records = await self._start_records(children)
         kubeconfig = await children.start_sandbox()
         if records is not None:
@@ -148,18 +148,18 @@ class Session:
             finally:
                 await _end(canceller)
             code = self._finish(view)
-            after = Aftermath(client, records, self._screen, job=job)
-            await after.show_record()
+            report = FinishedJobReport(client, records, self._screen, job=job)
+            await report.show_record()
             if self._console and not interrupts.cancel.is_set():
-                self._screen.say("the console stays until Ctrl-C")
+                self._screen.say("the console is served until Ctrl-C")
                 await interrupts.stop.wait()
-            # Who has interrupted the job wants the end, and no more of a show.
+            # A user who has interrupted the job does not want to wait for the retention.
             if self._retain_s is not None and not interrupts.cancel.is_set():
-                await after.show_retention(after_s=self._retain_s, volume=self._volume)
+                await report.show_retention(after_s=self._retain_s, volume=self._volume)
         return code
 
     def _operator_settings(self, records: RecordService | None) -> dict[str, str]:
-        """Return the operator's settings, but for where its cluster is."""
+        """Return the operator's settings for this run, without its kubeconfig."""
         settings = records.operator_settings if records is not None else {}
         if self._has_volume:
             self._volume.mkdir()
@@ -179,15 +179,15 @@ class Session:
 
     @property
     def _volume(self) -> Path:
-        """The log volume, where there is one: where its files are shown to go."""
+        """The folder of the log volume. It exists only for `--retain` and `--console`."""
         return self._workspace.folder / "volume"
 
-    async def _start_records(self, children: Children) -> RecordService | None:
-        """Start the record service, where there is one; it need not be ready yet."""
+    async def _start_records(self, children: ChildProcesses) -> RecordService | None:
+        """Start the record service if it is installed, without waiting until it is ready."""
         parts = "an API server, a node{} and the operator"
         if not is_installed():
             self._screen.say(f"starting {parts.format('')} on this machine")
-            self._screen.say("no record is kept; in a clone: pip install '.[records]'")
+            self._screen.say("no records are kept; in a clone: pip install '.[records]'")
             return None
         self._screen.say(f"starting {parts.format(', a record service')} on this machine")
         records = RecordService(self._workspace.folder)
@@ -195,7 +195,7 @@ class Session:
         return records
 
     async def _cancel(self, client: ApiClient, job: Object, interrupts: Interrupts) -> None:
-        """Stop the job when asked to or out of time; if it does not stop, stop everything."""
+        """Stop the job on an interrupt or at its time limit; if it does not stop in time, end the run."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 await interrupts.cancel.wait()
@@ -204,11 +204,11 @@ class Session:
             interrupts.cancel.set()
             self._screen.say(f"not finished after {self._timeout_s:g} s: stopping the job")
         else:
-            self._screen.say("stopping the job; interrupt again to stop everything at once")
+            self._screen.say("stopping the job; interrupt again to stop all processes at once")
         try:
             await client.patch(self._documents.job.path, {"spec": {"shutdown": "Stop"}})
         except ApiError as error:
-            self._screen.say(f"the job cannot be stopped: {error.message}")
+            self._screen.say(f"could not stop the job: {error.message}")
         else:
             pod = job["spec"]["template"]["spec"]
             await asyncio.sleep(
@@ -217,10 +217,10 @@ class Session:
         interrupts.stop.set()
 
     def _finish(self, view: JobView) -> int:
-        """Say how the job has ended, once; returns the exit code."""
+        """Print the job's outcome, once; return the exit code."""
         if self._code is not None:
             return self._code
-        self._screen.close()  # the last words come last
+        self._screen.close()  # before the summary, which is not part of the live display
         for line in summary(view, seconds=time.monotonic() - self._started):
             self._screen.say(line)
         code = _EXIT_CODES[view.outcome]

@@ -1,7 +1,6 @@
-"""A running job as a person wants to see it: objects of the API in, a small value out.
+"""Computes the view of a job and its ranks that a run shows, from raw API objects.
 
-Pure functions over raw objects. How a view is drawn is `plain` and `live`; where the objects come
-from is `follow`.
+Pure functions. `job_follower` reads the objects; `screen` and `live` draw the view.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +20,7 @@ Object = dict[str, Any]
 
 _OUTCOMES: Final = ("Complete", "Failed", "Cancelled")
 _USUAL_WAITS: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
-"""Reasons of a waiting container that pass by themselves: not worth a line."""
+"""Normal, temporary reasons of a waiting container, which are not reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +28,12 @@ class RankView:
     """One rank of the current attempt.
 
     Attributes:
-        pod: its pod's name; "" while or after there is none.
-        phase: the pod's phase, or what keeps it from its next one.
-        exit_code: of its main container, once that has ended.
-        started: when its pod was started, or created.
-        ended: when its main container ended.
-        trouble: why it does not start, where that needs someone to act.
+        pod: the name of its pod; "" if there is none, yet or any more.
+        phase: the pod's phase, or the reason why it does not start.
+        exit_code: exit code of its main container, once that has terminated.
+        started: start time of its pod, or creation time.
+        ended: time when its main container terminated.
+        trouble: why it does not start, if a user has to act; else "".
     """
 
     rank: int
@@ -48,17 +47,17 @@ class RankView:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """The job at one moment.
+    """A snapshot of the job.
 
     Attributes:
         phase: `Pending`, `Running`, ... as in the job's status.
-        attempt: of the ranks shown, from 0.
-        ranks: all of them, in order.
-        troubles: sentences about what keeps the job from running, each once.
-        outcome: `Complete`, `Failed` or `Cancelled` when it is finished, else "".
-        reason: of the outcome, as one word.
-        message: of the outcome, as a sentence.
-        exit_code: of the rank that decided the outcome.
+        attempt: the attempt of the ranks shown, from 0.
+        ranks: all ranks, in order.
+        troubles: messages about what keeps the job from running, without duplicates.
+        outcome: `Complete`, `Failed` or `Cancelled` once it is finished, else "".
+        reason: reason of the outcome's condition.
+        message: message of the outcome's condition.
+        exit_code: exit code of the rank that decided the outcome.
     """
 
     name: str
@@ -74,13 +73,13 @@ class JobView:
 
 
 def view_job(job: Object, pods: Iterable[Object]) -> JobView:
-    """The view of a job and those of its pods that there are."""
+    """Return the view of a job, from the job and its existing pods."""
     spec, status = job.get("spec") or {}, job.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or []}
     outcome = next((name for name in _OUTCOMES if _is_true(conditions, name)), "")
     decided = conditions.get(outcome, {})
     mine = [pod for pod in pods if belongs_to(pod, job)]
-    # Pods are created before the status says so, and it says so before the old ones are gone.
+    # Pods are created before status has their attempt, and status has it before the old pods are deleted.
     attempt = max([status.get("attempt") or 0, *map(attempt_of, mine)])
     ranks = _ranks(spec, status, [pod for pod in mine if attempt_of(pod) == attempt])
     return JobView(
@@ -98,22 +97,22 @@ def view_job(job: Object, pods: Iterable[Object]) -> JobView:
 
 
 def belongs_to(pod: Object, job: Object) -> bool:
-    """True if the pod is labelled as the job's."""
+    """True if the pod's job-uid label is the job's uid."""
     return _labels(pod).get(LABEL_JOB_UID) == str(job["metadata"]["uid"])
 
 
 def rank_of(pod: Object) -> int:
-    """The rank of a job's pod among its nodes."""
+    """Return the rank of a job's pod, from its label."""
     return int(_labels(pod).get(LABEL_INDEX, "0"))
 
 
 def attempt_of(pod: Object) -> int:
-    """The attempt that a job's pod belongs to."""
+    """Return the attempt of a job's pod, from its label."""
     return int(_labels(pod).get(LABEL_ATTEMPT, "0"))
 
 
 def main_container(pod: Object) -> str:
-    """The name of the container whose output is the rank's."""
+    """Return the name of the pod's main container, whose log is shown as the rank's."""
     names = [container["name"] for container in pod["spec"]["containers"]]
     remembered = (pod["metadata"].get("annotations") or {}).get(ANNOTATION_MAIN_CONTAINER)
     wanted = (name for name in (remembered, MAIN_CONTAINER) if name in names)
@@ -121,7 +120,7 @@ def main_container(pod: Object) -> str:
 
 
 def main_state(pod: Object) -> tuple[str, Object]:
-    """`waiting`, `running` or `terminated`, and what is said about it."""
+    """Return the main container's state (`waiting`, `running` or `terminated`) and its details."""
     name = main_container(pod)
     for container in (pod.get("status") or {}).get("containerStatuses") or []:
         if container["name"] == name:
@@ -130,7 +129,7 @@ def main_state(pod: Object) -> tuple[str, Object]:
 
 
 def changes(before: JobView, after: JobView) -> Iterator[str]:
-    """Return what happened between two views of a job, a sentence each."""
+    """Yield a message for each difference between two views of a job."""
     if after.attempt != before.attempt:
         yield f"attempt {after.attempt} starts"
     if after.phase != before.phase:
@@ -146,7 +145,7 @@ def changes(before: JobView, after: JobView) -> Iterator[str]:
 
 
 def summary(view: JobView, *, seconds: float) -> list[str]:
-    """The last words about a finished job, a line each."""
+    """Return the final lines about a finished job."""
     tries = view.attempt + 1
     facts = [
         f"{tries} attempt{'s' if tries > 1 else ''}",
@@ -208,7 +207,7 @@ def _troubles(conditions: Mapping[str, Object], ranks: Iterable[RankView]) -> It
 
 
 def parse_indexes(text: str) -> frozenset[int]:
-    """The numbers in `0,2-5`, the format of `status.completedIndexes`."""
+    """Parse `0,2-5`, the format of `status.completedIndexes`."""
     found: set[int] = set()
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")

@@ -1,8 +1,8 @@
-"""The run's folder, which goes away with the run, whatever way the run ends.
+"""The temporary folder of a run, removed when the run ends, even if it is killed.
 
-A process that is killed cannot tidy up. So a small process apart, the janitor, waits until the run
-and all its children are gone and then removes the folder. It knows by a pipe: every one of them
-holds the pipe's writing end, and its end of file comes when the last of them has ended.
+A killed process cannot clean up. So a separate small process (`folder_cleanup`) waits until the
+run and all its children have exited, and then removes the folder. All of them hold the write end
+of a pipe: its reader sees end of file when the last of them has exited.
 """
 
 import os
@@ -13,17 +13,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from trainingjob_sandbox.run import janitor
+from trainingjob_sandbox.run import folder_cleanup
 
 _TIDY_S: Final = 15.0
 
 
 class Workspace:
-    """A fresh folder as a context manager.
+    """A context manager of a new temporary folder.
 
     Attributes:
-        folder: where it is.
-        lifeline: a file descriptor that every child must inherit (`pass_fds`).
+        folder: the path of the folder.
+        lifeline: the pipe's write end, which every child must inherit (`pass_fds`).
     """
 
     def __init__(self, *, keep: bool) -> None:
@@ -32,13 +32,13 @@ class Workspace:
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="trainingjob-run-")).resolve()
         end, self.lifeline = os.pipe()
-        self._janitor = subprocess.Popen(
+        self._cleanup = subprocess.Popen(
             # Isolated and without site-packages: it starts in milliseconds and stays small.
-            [sys.executable, "-I", "-S", janitor.__file__, str(self.folder)],
+            [sys.executable, "-I", "-S", folder_cleanup.__file__, str(self.folder)],
             stdin=end,
-            stdout=subprocess.DEVNULL,  # whoever reads the run's output need not wait for it
+            stdout=subprocess.DEVNULL,  # a reader of the run's output must not wait for its exit
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C at the terminal is not for the janitor
+            start_new_session=True,  # a Ctrl-C at the terminal must not reach it
         )
         os.close(end)
         return self
@@ -50,6 +50,6 @@ class Workspace:
         traceback: TracebackType | None,
     ) -> None:
         if self._keep:
-            os.write(self.lifeline, janitor.KEEP)
+            os.write(self.lifeline, folder_cleanup.KEEP)
         os.close(self.lifeline)
-        self._janitor.wait(_TIDY_S)
+        self._cleanup.wait(_TIDY_S)

@@ -40,7 +40,7 @@ def test_a_file_without_a_job_is_refused_in_one_line(
 
     assert run_job(str(tmp_path / "empty.yaml")) == 2
     assert complaint(capsys) == (
-        "trainingjob run: `run` takes exactly one TrainingJob, and there are 0 in here\n"
+        "trainingjob run: `run` takes exactly one TrainingJob, but the file has 0\n"
     )
 
 

@@ -51,16 +51,16 @@ def test_what_looks_like_a_date_is_a_text_as_kubectl_takes_it(day: str) -> None:
         pytest.param("a: .nan", "document 1 cannot be written as JSON", id="not-a-number"),
         pytest.param("a: &a [*a]", "document 1 cannot be written as JSON", id="circle"),
         pytest.param("a: !!int x", "this is not YAML", id="no-number"),
-        pytest.param(text(CONFIG_MAP), "exactly one TrainingJob, and there are 0", id="no-job"),
+        pytest.param(text(CONFIG_MAP), "exactly one TrainingJob, but the file has 0", id="no-job"),
         pytest.param(
-            text(make_job("a"), make_job("b")), "there are 2 in here (a, b)", id="two-jobs"
+            text(make_job("a"), make_job("b")), "but the file has 2 (a, b)", id="two-jobs"
         ),
         pytest.param("", "exactly one TrainingJob", id="empty"),
         pytest.param("a: [", "this is not YAML: while parsing", id="no-yaml"),
-        pytest.param("just text", "document 1 is no Kubernetes object", id="text"),
+        pytest.param("just text", "document 1 is not a Kubernetes object", id="text"),
         pytest.param(
             text({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}}),
-            "document 1 is 'apps/v1 Deployment', which `run` cannot use",
+            "document 1 is 'apps/v1 Deployment', which `run` does not support",
             id="unknown-kind",
         ),
         pytest.param(
@@ -75,7 +75,7 @@ def test_what_looks_like_a_date_is_a_text_as_kubectl_takes_it(day: str) -> None:
         ),
         pytest.param(
             text({**CONFIG_MAP, "metadata": {"name": "x", "namespace": 3}}),
-            "metadata.namespace must be a text",
+            "metadata.namespace must be a string",
             id="namespace-is-a-number",
         ),
     ],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes.processes import command_line
-from trainingjob_sandbox.run import tether
+from trainingjob_sandbox.run import die_with_parent
 from trainingjob_sandbox.run.workspace import Workspace
 
 PATIENCE_S = 60.0
@@ -87,9 +87,9 @@ def test_after_a_kill_the_folder_stays_until_the_last_child_has_ended() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
-def test_a_tethered_program_dies_with_its_starter() -> None:
+def test_a_program_started_by_die_with_parent_ends_with_its_starter() -> None:
     starter = subprocess.Popen(
-        [sys.executable, "-c", STARTER, tether.__file__],
+        [sys.executable, "-c", STARTER, die_with_parent.__file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -99,19 +99,19 @@ def test_a_tethered_program_dies_with_its_starter() -> None:
     with starter.stdin, starter.stdout:
         child = int(starter.stdout.readline())
         _until(lambda: command_line(child).endswith("sleep(1000) "))
-        _until(lambda: "tether" not in command_line(child))
+        _until(lambda: "die_with_parent" not in command_line(child))
         starter.kill()
         starter.wait()
 
     _until(lambda: not command_line(child))
 
 
-def test_a_tethered_program_whose_starter_is_gone_is_not_started(tmp_path: Path) -> None:
+def test_a_program_whose_starter_is_gone_is_not_started(tmp_path: Path) -> None:
     somebody_else = 1
 
     subprocess.run(
         [
-            *(sys.executable, "-I", "-S", tether.__file__, str(somebody_else)),
+            *(sys.executable, "-I", "-S", die_with_parent.__file__, str(somebody_else)),
             *(sys.executable, "-c", f"open({str(tmp_path / 'ran')!r}, 'w')"),
         ],
         check=True,

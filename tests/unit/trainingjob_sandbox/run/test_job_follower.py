@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.builders import make_job
 from trainingjob_sandbox.client import ApiClient, ApiError, Changed, Listed
-from trainingjob_sandbox.run.follow import JobFollower
+from trainingjob_sandbox.run.job_follower import JobFollower
 from trainingjob_sandbox.run.view import JobView
 
 Object = dict[str, Any]

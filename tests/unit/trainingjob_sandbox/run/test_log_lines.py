@@ -4,25 +4,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainingjob_sandbox.run.text import Lines, printable
+from trainingjob_sandbox.run.log_lines import LogLineSplitter, printable
 
 
 def test_lines_may_come_in_any_pieces() -> None:
-    lines = Lines()
+    lines = LogLineSplitter()
 
     assert lines.feed(b"epo") == []
     assert lines.feed(b"ch 1\nepoch 2\nep") == ["epoch 1", "epoch 2"]
-    assert lines.end() == ["ep"]
-    assert lines.end() == []
+    assert lines.flush() == ["ep"]
+    assert lines.flush() == []
 
 
 def test_a_line_without_an_end_is_shown_in_pieces_of_bounded_size() -> None:
-    lines = Lines()
+    lines = LogLineSplitter()
 
     shown = lines.feed(b"x" * 200_000)
 
     assert [len(line) for line in shown] == [65536] * 3
-    assert "".join([*shown, *lines.end()]) == "x" * 200_000
+    assert "".join([*shown, *lines.flush()]) == "x" * 200_000
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,10 @@ def test_what_a_terminal_would_obey_is_taken_out(line: bytes, want: str) -> None
 
 @given(st.binary(), st.integers(1, 20))
 def test_cutting_into_pieces_changes_nothing(data: bytes, size: int) -> None:
-    lines, whole = Lines(), Lines()
+    lines, whole = LogLineSplitter(), LogLineSplitter()
 
     pieces = [data[i : i + size] for i in range(0, len(data), size)]
-    got = [line for piece in pieces for line in lines.feed(piece)] + lines.end()
+    got = [line for piece in pieces for line in lines.feed(piece)] + lines.flush()
 
-    assert got == whole.feed(data) + whole.end()
+    assert got == whole.feed(data) + whole.flush()
     assert not any(character < " " and character != "\t" for line in got for character in line)

@@ -1,4 +1,4 @@
-"""Follows one job to its end: watches it and its pods, and shows what they write, every line once."""
+"""Watches one job and its pods until the job is finished, and shows their logs, each line once."""
 
 import asyncio
 from dataclasses import replace
@@ -6,8 +6,8 @@ from typing import Final
 
 from trainingjob_api.constants import API_VERSION, LABEL_JOB_UID, PLURAL_TRAINING_JOBS
 from trainingjob_sandbox.client import ApiClient, ApiError, Changed, Listed
+from trainingjob_sandbox.run.log_lines import LogLineSplitter
 from trainingjob_sandbox.run.screen import Screen
-from trainingjob_sandbox.run.text import Lines
 from trainingjob_sandbox.run.view import (
     JobView,
     Object,
@@ -21,22 +21,22 @@ from trainingjob_sandbox.run.view import (
 _AGAIN_S: Final = 0.1
 _TICK_S: Final = 0.5
 _DRAIN_S: Final = 40.0
-"""Seconds for which output is waited for once the job is finished: the longest usual grace period, and some
-seconds. Ranks that are being stopped may have last words."""
+"""Seconds to wait for the rest of the logs once the job is finished: the usual maximum grace period and a
+margin. Ranks that are being stopped may still write."""
 
 _TRIES_AFTER_END: Final = 5
 
 
 class JobFollower:
-    """Follows one job. Its methods belong to one event loop."""
+    """Follows one job. All methods must run on the same event loop."""
 
     def __init__(self, client: ApiClient, screen: Screen, *, job: Object) -> None:
-        """Prepare to follow.
+        """Create the follower; nothing is read before `run`.
 
         Args:
-            client: of the API server.
-            screen: where the job is shown.
-            job: as it was created; its `metadata` says which one it is.
+            client: client of the API server.
+            screen: the screen that shows the job.
+            job: the job as it was created; its `metadata` identifies it.
         """
         metadata = job["metadata"]
         self._client = client
@@ -46,14 +46,14 @@ class JobFollower:
         self._pods_path = f"/api/v1/namespaces/{self._namespace}/pods"
         self._pods_selector = f"{LABEL_JOB_UID}={metadata['uid']}"
         self._pods: dict[str, Object] = {}
-        self._gone: set[str] = set()
-        """Uids of pods that were deleted; what was last seen of them is still shown."""
+        self._deleted_pods: set[str] = set()
+        """UIDs of deleted pods; their last observed state is still shown."""
         self._readers: dict[str, asyncio.Task[None]] = {}
         self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._deleted = False
 
     async def run(self) -> JobView:
-        """Follow the job until it is finished and everything it wrote has been shown."""
+        """Follow the job until it is finished and its logs have been shown; return its last view."""
         tasks = [
             asyncio.create_task(self._watch_job(), name="watch the job"),
             asyncio.create_task(self._watch_pods(), name="watch the pods"),
@@ -90,11 +90,11 @@ class JobFollower:
     async def _watch_pods(self) -> None:
         async for event in self._client.watch(self._pods_path, label_selector=self._pods_selector):
             if isinstance(event, Listed):
-                self._take_all(event.items)
+                self._observe_list(event.items)
             else:
-                self._take(event.object)
+                self._observe(event.object)
                 if event.type == "DELETED":
-                    self._gone.add(event.object["metadata"]["uid"])
+                    self._deleted_pods.add(event.object["metadata"]["uid"])
             self._show()
 
     async def _tick(self) -> None:
@@ -102,13 +102,13 @@ class JobFollower:
             await asyncio.sleep(_TICK_S)
             self._screen.tick()
 
-    def _take_all(self, pods: list[Object]) -> None:
-        self._gone |= self._pods.keys() - {pod["metadata"]["uid"] for pod in pods}
+    def _observe_list(self, pods: list[Object]) -> None:
+        self._deleted_pods |= self._pods.keys() - {pod["metadata"]["uid"] for pod in pods}
         for pod in pods:
-            self._take(pod)
+            self._observe(pod)
 
-    def _take(self, pod: Object) -> None:
-        """Remember a pod; read its log from when its main container has started."""
+    def _observe(self, pod: Object) -> None:
+        """Store a pod's state; start to read its log once its main container has started."""
         uid = pod["metadata"]["uid"]
         self._pods[uid] = pod
         state, _ = main_state(pod)
@@ -118,19 +118,19 @@ class JobFollower:
             )
             reader.add_done_callback(self._fail)
             self._readers[uid] = reader
-        # Only the latest two attempts are of interest; a job may be restarted a hundred times.
+        # Keep only the latest two attempts: a job may be restarted a hundred times.
         latest = max(map(attempt_of, self._pods.values()))
         for old in [u for u, p in self._pods.items() if attempt_of(p) < latest - 1]:
             del self._pods[old]
-            self._gone.discard(old)
+            self._deleted_pods.discard(old)
 
     @property
     def finished(self) -> bool:
-        """True if the job's outcome is known; its ranks may still have something to say."""
+        """True if the job's outcome is known; its ranks may still write to their logs."""
         return bool(self.view().outcome)
 
     def view(self) -> JobView:
-        """The job as it was last seen."""
+        """Return the last observed state of the job."""
         view = view_job(self._job, self._pods.values())
         if self._deleted and not view.outcome:
             return replace(view, phase="Cancelled", outcome="Cancelled", reason="Deleted")
@@ -143,24 +143,24 @@ class JobFollower:
             self._finished.set_result(None)
 
     def _fail(self, task: "asyncio.Task[None]") -> None:
-        """Fail to follow the job when one of the tasks fails."""
+        """Make `run` raise the exception of a task that failed."""
         error = None if task.cancelled() else task.exception()
         if error is not None and not self._finished.done():
             self._finished.set_exception(error)
 
     async def _drain(self) -> None:
-        """Wait for the last words of every rank."""
-        # The two watches are independent: the job's end may be known before its last pod is.
+        """Wait for the rest of every rank's log."""
+        # The two watches are independent: the job may be seen finished before its last pod is seen.
         pods, _ = await self._client.list(self._pods_path, label_selector=self._pods_selector)
-        self._take_all(pods)
+        self._observe_list(pods)
         if self._readers:
             done, _ = await asyncio.wait(self._readers.values(), timeout=_DRAIN_S)
             for reader in done:
                 reader.result()
 
     async def _read_log(self, pod: Object) -> None:
-        """Show a pod's output; a broken stream is taken up where it broke."""
-        metadata, container, lines = pod["metadata"], main_container(pod), Lines()
+        """Show a pod's log; after a broken stream read it again and skip what was shown."""
+        metadata, container, lines = pod["metadata"], main_container(pod), LogLineSplitter()
         rank, seen, failures = rank_of(pod), 0, 0
         while failures < _TRIES_AFTER_END:
             ended = self._has_ended(metadata["uid"])
@@ -178,9 +178,9 @@ class JobFollower:
                 if ended or self._has_ended(metadata["uid"]):
                     break
             await asyncio.sleep(_AGAIN_S)
-        for line in lines.end():
+        for line in lines.flush():
             self._screen.log(rank, line)
 
     def _has_ended(self, uid: str) -> bool:
         pod = self._pods.get(uid)
-        return pod is None or uid in self._gone or main_state(pod)[0] == "terminated"
+        return pod is None or uid in self._deleted_pods or main_state(pod)[0] == "terminated"

@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 
 from trainingjob_sandbox.client import ApiClient, ApiError
-from trainingjob_sandbox.run import aftermath
-from trainingjob_sandbox.run.aftermath import Aftermath
+from trainingjob_sandbox.run import finished_job
+from trainingjob_sandbox.run.finished_job import FinishedJobReport
 from trainingjob_sandbox.run.records import RecordService
 from trainingjob_sandbox.run.screen import Screen
 
@@ -37,7 +37,7 @@ class FakeRecords:
     def __init__(self, *records: Object | None) -> None:
         self._records = list(records)
 
-    async def record_of(self, uid: str, *, patience_s: float) -> Object | None:
+    async def wait_for_record(self, uid: str, *, timeout_s: float) -> Object | None:
         return self._records.pop(0)
 
     def path_of(self, uid: str) -> str:
@@ -69,14 +69,14 @@ class FakeCluster(ApiClient):
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aftermath, "_LOOK_S", 0.001)
-    monkeypatch.setattr(aftermath, "_GONE_S", 0.05)
+    monkeypatch.setattr(finished_job, "_POLL_S", 0.001)
+    monkeypatch.setattr(finished_job, "_DELETED_S", 0.05)
 
 
-def make(cluster: FakeCluster, records: FakeRecords | None) -> tuple[Aftermath, list[str]]:
+def make(cluster: FakeCluster, records: FakeRecords | None) -> tuple[FinishedJobReport, list[str]]:
     screen = FakeScreen()
     service = cast("RecordService | None", records)
-    return Aftermath(cluster, service, cast(Screen, screen), job=JOB), screen.said
+    return FinishedJobReport(cluster, service, cast(Screen, screen), job=JOB), screen.said
 
 
 async def test_what_goes_is_told_in_order_and_then_what_stays(tmp_path: Path) -> None:
@@ -85,12 +85,12 @@ async def test_what_goes_is_told_in_order_and_then_what_stays(tmp_path: Path) ->
     await after.show_retention(after_s=1, volume=tmp_path)
 
     assert said == [
-        "the operator keeps finished jobs for 1 s here, for an hour as a rule,",
-        "and what nobody changes on the log volume for 1 s, for a week as a rule:",
-        "  job mnist: gone",
-        "  pods mnist-0: gone",
-        "  files none: gone",
-        "  the record stays: uid 1d57e315, phase Succeeded, 12 s, exit code 0, 1 attempt",
+        "in this run the operator deletes finished jobs after 1 s (default: 1 hour)",
+        "and log files that have not changed for 1 s (default: 1 week):",
+        "  job mnist: deleted",
+        "  pods mnist-0: deleted",
+        "  files none: deleted",
+        "  the record is kept: uid 1d57e315, phase Succeeded, 12 s, exit code 0, 1 attempt",
     ]
 
 
@@ -105,7 +105,7 @@ async def test_a_job_of_another_uid_is_not_the_one_that_was_run(tmp_path: Path) 
     cluster.get = get  # type: ignore[method-assign]
     await after.show_retention(after_s=0, volume=tmp_path)
 
-    assert "  job mnist: gone" in said
+    assert "  job mnist: deleted" in said
 
 
 async def test_what_does_not_go_is_told_to_be_there_still(tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ async def test_what_does_not_go_is_told_to_be_there_still(tmp_path: Path) -> Non
     await after.show_retention(after_s=0, volume=tmp_path)
 
     assert said[2:5] == [
-        "  job mnist: still there after 0.05 s",
-        "  pods mnist-0: still there after 0.05 s",
-        f"  files job_{UID}/: still there after 0.05 s",
+        "  job mnist: not deleted after 0.05 s",
+        "  pods mnist-0: not deleted after 0.05 s",
+        f"  files job_{UID}/: not deleted after 0.05 s",
     ]
 
 
@@ -126,7 +126,7 @@ async def test_a_record_that_went_with_the_job_is_called_a_fault(tmp_path: Path)
 
     await after.show_retention(after_s=0, volume=tmp_path)
 
-    assert said[-1] == "  the record is gone, too: a fault"
+    assert said[-1] == "  the record was deleted too: this is a fault"
 
 
 async def test_a_record_that_does_not_come_is_told() -> None:
@@ -134,7 +134,7 @@ async def test_a_record_that_does_not_come_is_told() -> None:
 
     await after.show_record()
 
-    assert said == ["no record of mnist has come within 15 s"]
+    assert said == ["no record of mnist was stored within 15 s"]
 
 
 async def test_without_a_record_service_nothing_is_said_of_records(tmp_path: Path) -> None:

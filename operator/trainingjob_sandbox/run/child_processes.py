@@ -1,7 +1,7 @@
-"""The processes behind a run: the record service, the sandbox and the operator.
+"""Starts, watches and stops the child processes of a run: record service, sandbox, operator, console.
 
-They are started, watched and stopped here. All die with this process, whatever way it ends, and none sees the terminal's Ctrl-C: the order
-in which things stop is ours.
+All of them end with this process, however it ends. None receives the terminal's Ctrl-C, because
+this module decides the order in which they stop.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from trainingjob_sandbox.run import console, tether
+from trainingjob_sandbox.run import console, die_with_parent
 from trainingjob_sandbox.run.records import RecordService
 from trainingjob_sandbox.run.workspace import Workspace
 
 _INHERITED: Final = (
     *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "PYTHONUSERBASE", "SYSTEMROOT"),
 )
-"""No proxy, no kubeconfig and no setting of another operator may find its way in."""
+"""The environment variables that children inherit: no proxy, no kubeconfig, no other operator's settings."""
 
 _OPERATOR_SETTINGS: Final = {
     "TRAININGJOB_WEB__ADDRESS": "127.0.0.1:0",
@@ -31,24 +31,24 @@ _OPERATOR_SETTINGS: Final = {
 _RECORD_SERVICE: Final = "record service"
 _CONSOLE: Final = "console"
 _STOP_S: Final = {"operator": 10.0, "sandbox": 45.0, _RECORD_SERVICE: 10.0, _CONSOLE: 10.0}
-"""Seconds to stop in before a process is killed; the sandbox gives pods up to 30 s of them."""
+"""Seconds from SIGTERM to SIGKILL. The sandbox gives its pods up to 30 s of that."""
 
 _SECOND_SIGNAL_S: Final = 0.5
 _SIGNALS: Final = 10
 _LOG_LINES: Final = 15
-_LOOK_S: Final = 0.05
+_POLL_S: Final = 0.05
 
 
 class ChildError(Exception):
-    """One of them ended by itself. The message ends with the end of its log."""
+    """A child process ended unexpectedly. The message includes the last lines of its log."""
 
 
-class Children:
-    """The processes; stopped in reverse order when the context is left.
+class ChildProcesses:
+    """Async context manager of the child processes; on exit it stops them in reverse order.
 
     Attributes:
-        at_once: set to true, no process is given time any more when the context is left.
-        failure: is done when one of them ends by itself; its exception is a `ChildError`.
+        at_once: if true, exit stops the processes without their grace periods.
+        failure: a future that fails with a `ChildError` when a process ends unexpectedly.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -68,28 +68,28 @@ class Children:
         traceback: TracebackType | None,
     ) -> None:
         if not self.failure.cancel():
-            self.failure.exception()  # it has been reported, or something worse has happened
+            self.failure.exception()  # mark as retrieved: reported already, or superseded
         for watcher in self._watchers:
             watcher.cancel()
         for name in reversed(self._processes):
             await self._stop(name)
 
     async def start_records(self, records: RecordService) -> None:
-        """Start the record service; it gets ready while the sandbox does."""
+        """Start the record service, without waiting until it is ready."""
         await self._start(
             _RECORD_SERVICE, ["-m", "trainingjob_cli", "records"], **records.settings
         )
 
     async def records_are_ready(self, records: RecordService) -> None:
-        """Wait until records are taken.
+        """Wait until the record service is ready.
 
         Raises:
             ChildError: the record service ended instead.
         """
-        await self._said(_RECORD_SERVICE, records.is_ready)
+        await self._wait_for_log(_RECORD_SERVICE, records.is_ready)
 
     async def start_sandbox(self) -> Path:
-        """Start the sandbox; returns its kubeconfig when everything in it is ready.
+        """Start the sandbox, wait until it is ready, and return the path of its kubeconfig.
 
         Raises:
             ChildError: it ended instead.
@@ -102,11 +102,14 @@ class Children:
         assert process.stdout is not None
         line = (await process.stdout.readline()).decode().strip()
         if not line:
-            raise ChildError(await self._obituary("sandbox"))
+            raise ChildError(await self._exit_message("sandbox"))
         return Path(line)
 
     async def start_operator(self, kubeconfig: Path, settings: Mapping[str, str]) -> None:
-        """Start the operator, with settings of the run; it takes up jobs that were there before."""
+        """Start the operator with the settings of the run, without waiting until it is ready.
+
+        It also reconciles jobs that were created before it was ready.
+        """
         await self._start(
             "operator",
             ["-m", "trainingjob_cli", "operator"],
@@ -116,30 +119,30 @@ class Children:
         )
 
     async def start_console(self, settings: dict[str, str]) -> str:
-        """Start the console, which is shown the operator; returns its address when it is served.
+        """Start the console, connected to the operator's metrics; return its URL when it is ready.
 
         Raises:
-            ChildError: it ended instead, or the operator did.
+            ChildError: the console or the operator ended instead.
         """
-        await self._said("operator", lambda log: bool(console.operator_in(log)))
+        await self._wait_for_log("operator", lambda log: bool(console.operator_in(log)))
         settings = settings | console.operator_settings(self._log("operator"))
         await self._start(_CONSOLE, ["-m", "trainingjob_cli", "console"], **settings)
-        await self._said(_CONSOLE, lambda log: bool(console.address_in(log)))
+        await self._wait_for_log(_CONSOLE, lambda log: bool(console.address_in(log)))
         return console.address_in(self._log(_CONSOLE))
 
-    async def _said(self, name: str, holds: Callable[[str], bool]) -> None:
-        """Wait until this holds of the log of a process.
+    async def _wait_for_log(self, name: str, matches: Callable[[str], bool]) -> None:
+        """Wait until `matches` returns true for the log of a process.
 
         Raises:
-            ChildError: it ended before.
+            ChildError: the process ended first.
         """
-        while not holds(self._log(name)):
+        while not matches(self._log(name)):
             if self._processes[name].returncode is not None:
-                raise ChildError(await self._obituary(name))
-            await asyncio.sleep(_LOOK_S)
+                raise ChildError(await self._exit_message(name))
+            await asyncio.sleep(_POLL_S)
 
     def log_file(self, name: str) -> Path:
-        """Return the path of a process's own log."""
+        """Return the path of a process's log file."""
         return self._workspace.folder / f"{name.replace(' ', '-')}.log"
 
     def _log(self, name: str) -> str:
@@ -149,7 +152,7 @@ class Children:
         inherited = {key: os.environ[key] for key in _INHERITED if key in os.environ}
         with self.log_file(name).open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", tether.__file__, str(os.getpid())),
+                *(sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid())),
                 *(sys.executable, "-P", *arguments),
                 env=inherited | variables,
                 stdin=DEVNULL,
@@ -165,20 +168,20 @@ class Children:
     async def _watch(self, name: str) -> None:
         await self._processes[name].wait()
         if not self.failure.done():
-            self.failure.set_exception(ChildError(await self._obituary(name)))
+            self.failure.set_exception(ChildError(await self._exit_message(name)))
 
-    async def _obituary(self, name: str) -> str:
+    async def _exit_message(self, name: str) -> str:
         code = await self._processes[name].wait()
         lines = self._log(name).splitlines()[-_LOG_LINES:]
         return "\n  ".join(
-            [f"the {name} ended early (exit code {code}); the end of its log:", *lines]
+            [f"the {name} ended unexpectedly (exit code {code}); its last log lines:", *lines]
         )
 
     async def _stop(self, name: str) -> None:
         process = self._processes[name]
-        # The first signal to the sandbox lets pods use their grace, the second one ends them.
-        patience = [_SECOND_SIGNAL_S] * _SIGNALS if self.at_once else [_STOP_S[name]]
-        for seconds in patience:
+        # The first signal starts the grace period of the sandbox's pods, the second one kills them.
+        timeouts = [_SECOND_SIGNAL_S] * _SIGNALS if self.at_once else [_STOP_S[name]]
+        for seconds in timeouts:
             _send(process, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), seconds)

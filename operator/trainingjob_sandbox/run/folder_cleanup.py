@@ -1,6 +1,7 @@
-"""A program: removes a folder when no process holds the other end of its standard input any more.
+"""A program that removes a folder at the end of file of its standard input, a pipe.
 
-Run by path, with the standard library and `folders` only. See `workspace`.
+That is when the last process with the pipe's write end has exited. It is run by path and imports
+only the standard library and `folders`. See `workspace`.
 """
 
 import signal
@@ -10,14 +11,14 @@ from pathlib import Path
 from typing import Final
 
 KEEP: Final = b"keep"
-"""Written into the pipe: leave the folder where it is."""
+"""Written into the pipe to keep the folder."""
 
 _TRIES: Final = 50
 _PAUSE_S: Final = 0.1
 
 
 def main() -> None:
-    """Wait, then remove."""
+    """Wait for the end of file, then remove the folder."""
     sys.path.append(str(Path(__file__).resolve().parents[2]))
     from trainingjob_sandbox.folders import remove_tree  # noqa: PLC0415 - not on the path before
 
@@ -27,7 +28,7 @@ def main() -> None:
     if sys.stdin.buffer.read() == KEEP:
         return
     for _ in range(_TRIES):
-        # A process that was killed a moment ago may still be writing its last file.
+        # A process that has just been killed may still be writing a file.
         remove_tree(folder)
         if not folder.exists():
             return

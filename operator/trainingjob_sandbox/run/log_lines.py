@@ -1,4 +1,4 @@
-"""Turns a stream of a program's output into lines that can be shown anywhere."""
+"""Splits a byte stream of logs into lines, and strips terminal escapes and control characters."""
 
 import re
 from typing import Final
@@ -8,17 +8,17 @@ _ESCAPES: Final = re.compile(
 )
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _MAX_LINE: Final = 64 * 1024
-"""Bytes after which a line without an end is shown in pieces."""
+"""Maximum bytes of a line: a longer one is split."""
 
 
-class Lines:
-    """Splits chunks of bytes into printable lines. What has no line end yet waits, bounded."""
+class LogLineSplitter:
+    """Splits chunks of bytes into printable lines. Buffers an incomplete line, up to `_MAX_LINE` bytes."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> list[str]:
-        """The lines that this chunk completes."""
+        """Add a chunk; return the lines that it completes."""
         *lines, rest = (self._rest + chunk).split(b"\n")
         while len(rest) > _MAX_LINE:
             lines.append(rest[:_MAX_LINE])
@@ -26,16 +26,16 @@ class Lines:
         self._rest = rest
         return [printable(line) for line in lines]
 
-    def end(self) -> list[str]:
-        """The last line, if it has no line end."""
+    def flush(self) -> list[str]:
+        """Return the buffered incomplete line, if there is one, and clear the buffer."""
         rest, self._rest = self._rest, b""
         return [printable(rest)] if rest else []
 
 
 def printable(line: bytes) -> str:
-    """The line as text without colours and control characters.
+    """Return the line as text, without colours and control characters.
 
-    Of a line that rewrites itself with carriage returns, as progress bars do, the last state.
+    A line that is overwritten with carriage returns, as progress bars do, is reduced to its last state.
     """
     text = line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]
     return _CONTROL.sub("", _ESCAPES.sub("", text))
