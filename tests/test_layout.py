@@ -24,7 +24,7 @@ STORES = {
         "pod_room",
         "waiting_line",
     ),
-    "kube": ("unreadable",),
+    "kube": ("forbidden_lists",),
     "log_archive": ("log_queue",),
     "records": ("ready_jobs", "retry_cache"),
     "retention": ("policy_book",),

@@ -45,7 +45,7 @@ class _Time(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return seconds."""
-        from trainingjob_web.variables import parse_duration  # noqa: PLC0415
+        from trainingjob_web.env_settings import parse_duration  # noqa: PLC0415
 
         try:
             seconds = parse_duration(value)

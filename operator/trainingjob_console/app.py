@@ -18,7 +18,7 @@ from trainingjob_console.probes import probe_routes
 from trainingjob_console.running import Running
 from trainingjob_console.security import SecurityHeaders
 from trainingjob_console.static_files import StaticFiles
-from trainingjob_web.measured import Measured
+from trainingjob_web.request_metrics import RequestMetricsMiddleware
 
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -45,7 +45,7 @@ def create_app(
     running = Running(app)
     metrics.watch_bound("running_requests", lambda: len(running), lambda: running.limit)
     # Around all of it: the answer to a fault of ours carries the headers, too.
-    return SecurityHeaders(Measured(running, metrics.count_answer))
+    return SecurityHeaders(RequestMetricsMiddleware(running, metrics.count_answer))
 
 
 def create_metrics_app(metrics: Metrics, is_ready: Callable[[], str]) -> ASGIApp:

@@ -37,8 +37,8 @@ from trainingjob_console.streams import streams_room
 from trainingjob_web.certificate import Certificate, CertificateError
 from trainingjob_web.connections import Connections, connections_within
 from trainingjob_web.listener import ListenError, bracketed, listen
-from trainingjob_web.serving import make_server
-from trainingjob_web.tls import HANDSHAKES, TlsDoor
+from trainingjob_web.tls import HANDSHAKES, TlsAcceptor
+from trainingjob_web.uvicorn_server import make_server
 
 ROOMS: Final[tuple[Callable[[Parts], Room], ...]] = (
     lambda parts: SessionApi(parts).room(),
@@ -223,7 +223,7 @@ class _Server:
         self._server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
         # None: plain HTTP.
         self.door: Final = (
-            TlsDoor(self._server, listener, certificate.context) if certificate else None
+            TlsAcceptor(self._server, listener, certificate.context) if certificate else None
         )
 
     @property

@@ -21,8 +21,8 @@ from pydantic import (
 )
 
 from trainingjob_console.errors import SettingsError
+from trainingjob_web.env_settings import explain, names_of, parse_duration, values_of
 from trainingjob_web.listener import is_loopback
-from trainingjob_web.variables import explain, names_of, parse_duration, values_of
 
 PREFIX: Final = "TRAININGJOB_CONSOLE_"
 

@@ -29,7 +29,7 @@ from trainingjob_operator.jobs.work_queue import WorkQueue
 from trainingjob_operator.jobs.workers import Workers
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.kube.events import EventRecorder
-from trainingjob_operator.kube.unreadable import Unreadable
+from trainingjob_operator.kube.forbidden_lists import ForbiddenLists
 from trainingjob_operator.log_archive.archiver import Archiver, NoLogArchive
 from trainingjob_operator.log_archive.log_volume import LogVolume, VolumeClaim
 from trainingjob_operator.records.outbox import Writer
@@ -137,13 +137,13 @@ class Engine:
         self.first_look: Final = FirstLook(
             self.job_sweep, self.policies, clock, remember=volume is not None
         )
-        self.unreadable: Final = Unreadable(clock.monotonic)
+        self.forbidden_lists: Final = ForbiddenLists(clock.monotonic)
         self.policy_watch: Final = PolicyWatch(
             cluster,
             self.policies,
             self.index,
             namespaces=policy_namespaces(settings, namespace),
-            unreadable=self.unreadable,
+            forbidden_lists=self.forbidden_lists,
             unreported=self.unreported,
             enqueue=self.queue.add,
             creates_default=creates_default,
@@ -186,7 +186,7 @@ class Engine:
             retention_s=self.pressure.retention_s,
             interval_s=settings.reconciler.resync_interval,
             settings=settings.decision_settings,
-            unreadable=self.unreadable,
+            forbidden_lists=self.forbidden_lists,
             on_rewind=begin_anew,
         )
         self.housekeeper: Final = self._housekeeper(cluster, clock, counts)

@@ -2,7 +2,7 @@
 
 Of several operators the one that holds the Lease works. Three things keep a second one from writing
 at the same time: the holder stops writing before the others may take the Lease, every write asks
-for that at the last moment (`kube.write_gate`), and a thread ends a process whose event
+for that at the last moment (`kube.write_fencing`), and a thread ends a process whose event
 loop is too busy to notice.
 """
 

@@ -28,16 +28,16 @@ from trainingjob_operator.handlers.shell import Shell
 from trainingjob_operator.jobs.continuity import Continuity
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.gateway import Gateway
-from trainingjob_operator.kube.kopf_requests import KopfRequests
+from trainingjob_operator.kube.kopf_trace import KopfRequestTrace
 from trainingjob_operator.kube.lease import LeaseGateway
 from trainingjob_operator.kube.object_watch import JOBS, PODS, ObjectWatch
 from trainingjob_operator.kube.reviews import ReviewGateway
 from trainingjob_operator.kube.watch_client import WatchClient
 from trainingjob_operator.leadership import Leadership, new_identity
 from trainingjob_operator.log_archive.log_volume import log_volume_from
-from trainingjob_operator.observability.callers import Callers
-from trainingjob_operator.observability.collector import Readings
-from trainingjob_operator.observability.counters import Metrics
+from trainingjob_operator.observability.collector import OperatorCollector
+from trainingjob_operator.observability.metrics import Metrics
+from trainingjob_operator.observability.metrics_auth import MetricsAuthorizer
 from trainingjob_operator.observability.probes import WebServer
 from trainingjob_operator.observability.secure_metrics import PATH as METRICS_PATH
 from trainingjob_operator.observability.secure_metrics import SecureMetrics
@@ -97,7 +97,7 @@ class Operator:
             volume=log_volume_from(settings, clock),
             begin_anew=self.begin_anew,
         )
-        self.kopf_requests: Final = KopfRequests(self._begin_without)
+        self.kopf_requests: Final = KopfRequestTrace(self._begin_without)
         self.watch_client: Final = WatchClient(connection, self.gateway.requests)
         watch = partial(
             ObjectWatch,
@@ -141,7 +141,7 @@ class Operator:
             SecureMetrics(
                 settings.metrics.secure_address,
                 Path(settings.metrics.certificate_dir),
-                Callers(self._may_get_metrics, monotonic=clock.monotonic),
+                MetricsAuthorizer(self._may_get_metrics, monotonic=clock.monotonic),
                 self.web.metrics_page,
             )
             if settings.metrics.secure_address
@@ -149,7 +149,7 @@ class Operator:
         )
         self.memories: Final = CountedMemories()
         self.metrics.registry.register(
-            Readings(
+            OperatorCollector(
                 self.engine,
                 self.gateway.requests,
                 self.memories,

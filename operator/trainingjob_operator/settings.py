@@ -28,7 +28,7 @@ from trainingjob_api.errors import SettingsError
 from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.gitops import ARGO_CD_LABEL
 from trainingjob_operator.core.lease import LeaseTimes
-from trainingjob_web.variables import parse_duration
+from trainingjob_web.env_settings import parse_duration
 
 PREFIX: Final = "TRAININGJOB_"
 CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"

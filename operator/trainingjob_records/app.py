@@ -11,12 +11,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 
-from trainingjob_records.answers import refuse, sentence
 from trainingjob_records.database import Database
 from trainingjob_records.errors import RequestError, UnavailableError
 from trainingjob_records.jobs_api import JobsApi
 from trainingjob_records.metrics import Metrics
-from trainingjob_web.measured import Measured
+from trainingjob_records.responses import error_body, error_response
+from trainingjob_web.request_metrics import RequestMetricsMiddleware
 
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def create_app(api: JobsApi, *, database: Database, metrics: Metrics) -> FastAPI
     app.include_router(api.router)
     _add_probes(app, database, metrics)
     _add_error_handlers(app)
-    app.add_middleware(Measured, count=metrics.count_answer)
+    app.add_middleware(RequestMetricsMiddleware, count=metrics.count_answer)
     return app
 
 
@@ -65,18 +65,18 @@ def _add_probes(app: FastAPI, database: Database, metrics: Metrics) -> None:
 
 def _add_error_handlers(app: FastAPI) -> None:
     async def refused(_: Request, error: RequestError) -> Response:
-        return refuse(error)
+        return error_response(error)
 
     async def misunderstood(_: Request, error: RequestValidationError) -> Response:
         faults = "; ".join(_fault(fault["loc"], fault["msg"]) for fault in error.errors()[:3])
-        return sentence(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
+        return error_body(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
 
     async def of_http(_: Request, error: HTTPException) -> Response:
-        return sentence(error.status_code, str(error.detail), dict(error.headers or {}))
+        return error_body(error.status_code, str(error.detail), dict(error.headers or {}))
 
     async def of_database(request: Request, error: SQLAlchemyError) -> Response:
         _logger.error("%s %s: %s", request.method, request.scope["path"], error)
-        return sentence(HTTPStatus.INTERNAL_SERVER_ERROR, "the database refuses this")
+        return error_body(HTTPStatus.INTERNAL_SERVER_ERROR, "the database refuses this")
 
     handlers: dict[type[Exception], Callable[..., Awaitable[Response]]] = {
         RequestError: refused,

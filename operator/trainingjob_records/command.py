@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from trainingjob_records.database import Database
+from trainingjob_records.deletion import Conditions, count, is_aged, now, remove_oldest
 from trainingjob_records.engine import is_sqlite
 from trainingjob_records.errors import RequestError, SettingsError, StartError
-from trainingjob_records.limits import parse_age
-from trainingjob_records.removal import Conditions, count, is_aged, now, remove_oldest
+from trainingjob_records.quantities import parse_age
 from trainingjob_records.server import Service
 from trainingjob_records.settings import Settings
 from trainingjob_web.logs import configure_logging
@@ -69,9 +69,9 @@ async def _prune(settings: Settings, age: timedelta, *, dry_run: bool) -> str:
     try:
         async with asyncio.timeout(_PATIENCE_S):
             await database.prepare()
-        conditions = is_aged(await database.remove(now) - age)
+        conditions = is_aged(await database.write_even_if_full(now) - age)
         if dry_run:
-            found = await database.remove(partial(count, conditions=conditions))
+            found = await database.write_even_if_full(partial(count, conditions=conditions))
             return f"{found} records would be removed\n"
         # On a full disk nothing can be removed without it; a service that runs makes it again.
         await database.use_reserve()
@@ -84,7 +84,9 @@ async def _remove(database: Database, conditions: Conditions) -> int:
     removed, failures = 0, 0
     while True:
         try:
-            gone, _ = await database.remove(partial(remove_oldest, conditions=conditions))
+            gone, _ = await database.write_even_if_full(
+                partial(remove_oldest, conditions=conditions)
+            )
         except RequestError:
             # Another process writes to the file; it does so for moments.
             failures += 1

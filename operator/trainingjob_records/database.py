@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from trainingjob_records.disk_space import Reserve, Space, Usage, measure
 from trainingjob_records.engine import (
     OpenConnections,
     is_sqlite,
@@ -23,7 +24,6 @@ from trainingjob_records.engine import (
 from trainingjob_records.errors import FullError, StartError, UnavailableError
 from trainingjob_records.migrations import upgrade
 from trainingjob_records.settings import Settings
-from trainingjob_records.space import Reserve, Space, Usage, measure
 
 RETRY_AFTER_S: Final = 5
 _FIRST_WAIT_S: Final = 0.5
@@ -128,7 +128,7 @@ class Database:
             self._filled.set()
             raise
 
-    async def remove(self, work: Callable[[Connection], Done]) -> Done:
+    async def write_even_if_full(self, work: Callable[[Connection], Done]) -> Done:
         """Do some work in a transaction that makes room or only reads, even on a full disk.
 
         Raises:
@@ -143,7 +143,7 @@ class Database:
         Raises:
             UnavailableError: the database cannot be reached.
         """
-        space = await self.remove(lambda connection: measure(connection, self._path))
+        space = await self.write_even_if_full(lambda connection: measure(connection, self._path))
         self.usage.space = space
         return space
 
@@ -213,13 +213,13 @@ class Database:
         on its own. A commit that waits for a standby is no silence: that server answers here.
         """
         loop, connections = asyncio.get_running_loop(), self._connections
-        hanging_up = loop.call_later(self._silence_s, connections.hang_up) if connections else None
+        timer = loop.call_later(self._silence_s, connections.break_all) if connections else None
         try:
             async with self._engine.begin() as connection:
                 await connection.execute(text("SELECT version_num FROM alembic_version"))
         finally:
-            if hanging_up is not None:
-                hanging_up.cancel()
+            if timer is not None:
+                timer.cancel()
 
     def _check_prepared(self) -> None:
         if not self._prepared:

@@ -150,7 +150,7 @@ class OpenConnections:
             if not connection.closed and _host_of(connection) != _host_of(new):
                 _break(connection)
 
-    def hang_up(self) -> None:
+    def break_all(self) -> None:
         """Break all of them, as if the server had gone.
 
         No statement is cancelled at the server: one that waits for a synchronous standby would be

@@ -7,10 +7,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from trainingjob_records.answers import Listed, Stored, Summary, refusals
 from trainingjob_records.auth import Gate
 from trainingjob_records.batching import BatchWriter
-from trainingjob_records.bodies import read_json_body
 from trainingjob_records.cursor import Cursor
 from trainingjob_records.database import Database
 from trainingjob_records.errors import ConflictError, InvalidRecordError, NotFoundError
@@ -24,6 +22,8 @@ from trainingjob_records.record import (
     Time,
     parse_entry,
 )
+from trainingjob_records.request_body import read_json_body
+from trainingjob_records.responses import Listed, Stored, Summary, error_responses
 from trainingjob_records.writes import Result
 from trainingjob_web.connections import ACCEPTED
 
@@ -102,7 +102,7 @@ class JobsApi:
             prefix=PREFIX,
             tags=["records"],
             dependencies=[Depends(self._check)],
-            responses=refusals(401, 403, 422, 503),
+            responses=error_responses(401, 403, 422, 503),
         )
         add = self.router.add_api_route
         add(
@@ -112,7 +112,7 @@ class JobsApi:
             operation_id="putRecord",
             summary="Store a record",
             response_model=Stored,
-            responses=refusals(400, 408, 409, 413, 415, 507),
+            responses=error_responses(400, 408, 409, 413, 415, 507),
             openapi_extra=_BODY,
         )
         add(
@@ -122,7 +122,7 @@ class JobsApi:
             operation_id="getRecord",
             summary="Get a record as it was sent",
             response_model=None,
-            responses={200: {"model": Record}, **refusals(404)},
+            responses={200: {"model": Record}, **error_responses(404)},
         )
         add(
             "",

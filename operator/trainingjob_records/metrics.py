@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from trainingjob_records.batching import BatchWriter
-from trainingjob_records.space import Usage
+from trainingjob_records.disk_space import Usage
 from trainingjob_records.writes import Result
 from trainingjob_web.connections import Connections
 

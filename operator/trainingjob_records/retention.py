@@ -12,9 +12,9 @@ from functools import partial
 from typing import Final
 
 from trainingjob_records.database import Database
+from trainingjob_records.deletion import BATCH, count, is_aged, now, remove_oldest
 from trainingjob_records.errors import RequestError
-from trainingjob_records.limits import SizeLimit
-from trainingjob_records.removal import BATCH, count, is_aged, now, remove_oldest
+from trainingjob_records.quantities import SizeLimit
 
 _LOOK_EVERY_S: Final = 5.0
 _LOOK_EVERY_REMOTE_S: Final = 600.0
@@ -96,19 +96,19 @@ class Retention:
         Args:
             steady_s: seconds of a clock that never leaps.
         """
-        wall = await self._database.remove(now)
+        wall = await self._database.write_even_if_full(now)
         if not self._guard.trusts(wall, steady_s) or not self._age:
             return
         try:
             conditions = is_aged(wall - self._age)
         except OverflowError:
             return
-        records = await self._database.remove(count)
+        records = await self._database.write_even_if_full(count)
         left = max(_MIN_PER_PASS, records // _SHARE_PER_PASS)
         removed = 0
         while left > 0:
             work = partial(remove_oldest, conditions=conditions, limit=min(left, BATCH))
-            gone, _ = await self._database.remove(work)
+            gone, _ = await self._database.write_even_if_full(work)
             if not gone:
                 break
             removed += gone
@@ -129,7 +129,9 @@ class Retention:
         removed = 0
         used = space.used
         while used > limit:
-            gone, size = await self._database.remove(partial(remove_oldest, excess=used - limit))
+            gone, size = await self._database.write_even_if_full(
+                partial(remove_oldest, excess=used - limit)
+            )
             if not gone:
                 break
             removed += gone

@@ -20,7 +20,7 @@ from trainingjob_records.settings import Settings
 from trainingjob_records.writes import Outcome, store
 from trainingjob_web.connections import Connections, connections_within
 from trainingjob_web.listener import ListenError, bracketed, listen
-from trainingjob_web.serving import make_server
+from trainingjob_web.uvicorn_server import make_server
 
 _GRACE_S: Final = 0.5
 """For requests that are in flight when the signal comes."""

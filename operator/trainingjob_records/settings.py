@@ -22,9 +22,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from trainingjob_records.errors import SettingsError
-from trainingjob_records.limits import SizeLimit, parse_age, parse_size
+from trainingjob_records.quantities import SizeLimit, parse_age, parse_size
+from trainingjob_web.env_settings import explain, names_of, values_of
 from trainingjob_web.listener import is_loopback
-from trainingjob_web.variables import explain, names_of, values_of
 
 PREFIX: Final = "TRAININGJOB_RECORDS_"
 

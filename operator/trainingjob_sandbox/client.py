@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Self
 import aiohttp
 
 from trainingjob_web.kubeconfig import Credentials, load_kubeconfig
-from trainingjob_web.lines import lines_of
+from trainingjob_web.line_stream import iter_lines
 
 Object = dict[str, Any]
 Change = Literal["ADDED", "MODIFIED", "DELETED"]
@@ -239,7 +239,7 @@ class ApiClient:
             async with self._http.get(self._url(path), params=query, timeout=timeout) as response:
                 await _raise_for_status(response)
                 try:
-                    async for line in lines_of(response.content):
+                    async for line in iter_lines(response.content):
                         event: Object = json.loads(line)
                         if event.get("type") == "ERROR":
                             raise _error(event.get("object") or {}, default_status=500)

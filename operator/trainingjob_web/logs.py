@@ -27,7 +27,7 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
-class Sparing(logging.Filter):
+class RateLimitFilter(logging.Filter):
     """Lets ten warnings or errors a minute through from each line of code, and counts the others.
 
     Any client that can reach the port can cause some of them, as often as it likes. The memory is bounded
@@ -72,7 +72,7 @@ def configure_logging(package: str, format_name: str | None, level: str) -> None
         handler.setFormatter(
             logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
         )
-    handler.addFilter(Sparing())
+    handler.addFilter(RateLimitFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

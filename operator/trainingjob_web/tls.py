@@ -22,7 +22,7 @@ _PAUSE_S: Final = 0.1
 """After an accept that failed for want of descriptors or memory."""
 
 
-class TlsDoor:
+class TlsAcceptor:
     """Takes in the connections of one listener, and hands them to a server.
 
     Bound: `HANDSHAKES` handshakes, each for `HANDSHAKE_S` seconds.

@@ -20,7 +20,7 @@ from tests.support.monitoring.prometheus import Prometheus
 from tests.support.processes.operator import OperatorProcess
 from tests.support.real.chart import Values, account_kubeconfig
 from tests.support.real.real import kubectl
-from trainingjob_operator.observability.callers import STRANGERS
+from trainingjob_operator.observability.metrics_auth import NEW_TOKEN_BURST
 
 __all__ = ["account_namespace"]  # a fixture
 
@@ -118,7 +118,7 @@ def test_the_leader_and_the_standby_show_their_metrics_to_whom_the_cluster_lets_
     assert refused(requests) == []
     reviews = [each for each in requests if asked(each)[0] in OF_CALLERS]
     assert {asked(each) for each in reviews} == {(what, "create") for what in OF_CALLERS}
-    assert len(reviews) <= 2 * (2 * STRANGERS + seconds + 10)
+    assert len(reviews) <= 2 * (2 * NEW_TOKEN_BURST + seconds + 10)
     assert may not in json.dumps(requests)
 
 

@@ -78,7 +78,9 @@ async def test_many_at_once_agree_on_one(api: Api) -> None:
     async with SecretGateway(connection, timeout_s=15) as gateway:
         told = await asyncio.gather(
             *(
-                gateway.value_or(api.namespace, NAME, "token", proposal=f"proposal-{number}")
+                gateway.get_or_set_value(
+                    api.namespace, NAME, "token", proposal=f"proposal-{number}"
+                )
                 for number in range(8)
             )
         )

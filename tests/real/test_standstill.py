@@ -50,11 +50,11 @@ async def test_a_deployment_stands_still_when_its_pod_has_gone_and_not_before(ap
 
     async with DeploymentGateway(connection, timeout_s=15) as gateway:
         with pytest.raises(UnavailableError, match=f"the pod {pod} is still there after 1 s"):
-            await gateway.stand_still(api.namespace, NAME, patience_s=1)
+            await gateway.scale_to_zero(api.namespace, NAME, timeout_s=1)
         found = await api.client.get(f"{path}/{NAME}")
         assert found["spec"]["replicas"] == 0
 
-        waiting = asyncio.create_task(gateway.stand_still(api.namespace, NAME, patience_s=30))
+        waiting = asyncio.create_task(gateway.scale_to_zero(api.namespace, NAME, timeout_s=30))
         await api.client.delete(f"/api/v1/namespaces/{api.namespace}/pods/{pod}", grace_period_s=0)
         assert await waiting is True
         listed = await api.client.get(f"/api/v1/namespaces/{api.namespace}/pods")
@@ -64,4 +64,4 @@ async def test_a_deployment_stands_still_when_its_pod_has_gone_and_not_before(ap
 async def test_a_deployment_that_is_not_there_stands_still_already(api: Api) -> None:
     connection = await connect(str(api.server.kubeconfig))
     async with DeploymentGateway(connection, timeout_s=15) as gateway:
-        assert await gateway.stand_still(api.namespace, "nobody", patience_s=0) is False
+        assert await gateway.scale_to_zero(api.namespace, "nobody", timeout_s=0) is False

@@ -13,13 +13,13 @@ from typing import Any, Final, TypeVar
 import aiohttp
 
 from trainingjob_console.errors import AnswerTooLargeError, ApiServerError, BusyError
-from trainingjob_web.weight import weight_of
+from trainingjob_web.json_size import decoded_size
 
 T = TypeVar("T")
 Object = dict[str, Any]
 
 LARGE: Final = 256 * 1024
-"""Weight from which on an answer is large; see `trainingjob_web.weight`."""
+"""Weight from which on an answer is large; see `trainingjob_web.json_size`."""
 
 _QUICK: Final = 16 * 1024
 """Weight up to which no thread is worth while."""
@@ -134,7 +134,7 @@ class _Body:
             if not piece:
                 return True
             self._data += piece
-            self.weight += weight_of(piece)
+            self.weight += decoded_size(piece)
             if len(self._data) > MAX_BYTES:
                 raise AnswerTooLargeError(f"the answer is larger than {MAX_BYTES} bytes")
         return False

@@ -15,7 +15,7 @@ from trainingjob_console.errors import ApiServerError, BusyError
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.kube.pages import pages
 from trainingjob_console.kube.response_reader import Object
-from trainingjob_web.lines import LineTooLongError, lines_of
+from trainingjob_web.line_stream import LineTooLongError, iter_lines
 
 T = TypeVar("T")
 
@@ -127,7 +127,7 @@ async def _changes(kube: Kube, path: str, version: str) -> AsyncGenerator[Object
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncGenerator[Any]:
-    async with aclosing(lines_of(response.content)) as lines:
+    async with aclosing(iter_lines(response.content)) as lines:
         try:
             async for line in lines:
                 yield json.loads(line)

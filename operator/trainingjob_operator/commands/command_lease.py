@@ -13,7 +13,7 @@ from trainingjob_operator.clock import Clock, ClockSinceBoot
 from trainingjob_operator.core.lease import LeaseView
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.lease import LeaseGateway
-from trainingjob_operator.kube.write_gate import MayWrite
+from trainingjob_operator.kube.write_fencing import MayWrite
 from trainingjob_operator.leadership import EXIT_CODE, Leadership, new_identity
 from trainingjob_operator.settings import Settings
 

@@ -15,9 +15,9 @@ from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.engine import Engine
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
-from trainingjob_operator.kube.write_gate import MayWrite
+from trainingjob_operator.kube.write_fencing import MayWrite
 from trainingjob_operator.log_archive.log_volume import LogVolume, log_volume_from
-from trainingjob_operator.observability.counters import Metrics
+from trainingjob_operator.observability.metrics import Metrics
 from trainingjob_operator.retention.job_sweep import JobsReport
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.volume.sweep.report_text import Listing, print_summary, report_document
@@ -127,7 +127,7 @@ async def _sweep(engine: Engine, account: Account) -> None:
     """Sweep once for each policy, the default one first, and write no status."""
     policies, home = engine.policies, engine.policies.default_namespace
     await engine.policy_watch.refresh()
-    unreadable = engine.unreadable.namespaces()
+    unreadable = engine.forbidden_lists.namespaces()
     account.failed += [
         f"the RetentionPolicies of namespace {namespace} may not be listed: its jobs are deleted "
         "only by a time of their own"

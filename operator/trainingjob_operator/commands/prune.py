@@ -28,7 +28,7 @@ from trainingjob_operator.volume.sweep.budget import Limits
 from trainingjob_operator.volume.sweep.report_text import Listing, print_json, print_summary
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 from trainingjob_operator.volume.sweep.sweep import LogSweep
-from trainingjob_web.variables import parse_duration
+from trainingjob_web.env_settings import parse_duration
 
 _SAY_WHO_LIVES: Final = (
     "prune: say whose files must stay: --live UID..., --live-from FILE (one uid a line; from "

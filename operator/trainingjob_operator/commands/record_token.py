@@ -51,7 +51,7 @@ async def record_token(
         proposal = secrets.token_urlsafe(_BYTES)
         try:
             async with SecretGateway(connection, timeout_s=settings.kubernetes.timeout) as gateway:
-                token = await gateway.value_or(namespace, name, key, proposal=proposal)
+                token = await gateway.get_or_set_value(namespace, name, key, proposal=proposal)
         except KubernetesError as error:
             _say(f"{error}")
             return False

@@ -19,7 +19,7 @@ from trainingjob_operator.core.record import record_line
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.deployments import DeploymentGateway
 from trainingjob_operator.kube.gateway import Gateway
-from trainingjob_operator.kube.write_gate import MayWrite
+from trainingjob_operator.kube.write_fencing import MayWrite
 from trainingjob_operator.records.endpoint import RecordWriter, writer_from
 from trainingjob_operator.settings import Settings, whole_namespaces
 
@@ -134,7 +134,7 @@ async def _stop(settings: Settings, connection: Connection, deployment: str) -> 
     namespace, _, name = deployment.rpartition("/")
     namespace = namespace or connection.namespace
     async with DeploymentGateway(connection, timeout_s=settings.kubernetes.timeout) as gateway:
-        was_there = await gateway.stand_still(namespace, name, patience_s=STOP_PATIENCE_S)
+        was_there = await gateway.scale_to_zero(namespace, name, timeout_s=STOP_PATIENCE_S)
     _say(
         f"the operator {namespace}/{name} "
         + ("is scaled to 0, and its pod is gone" if was_there else "is not there")

@@ -28,10 +28,10 @@ from trainingjob_operator.core.job import JobKey, JobStatus, RecordState
 from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.core.status_wire import status_view
 from trainingjob_operator.kube.connection import connect
-from trainingjob_operator.kube.trial_job import TrialJobGateway
+from trainingjob_operator.kube.job_submission import JobSubmissionGateway
 from trainingjob_operator.records.endpoint import RecordWriter, writer_from
 from trainingjob_operator.settings import Settings
-from trainingjob_web.variables import parse_duration
+from trainingjob_web.env_settings import parse_duration
 
 TTL_S: Final = 600
 """A job that this command could not delete goes by itself after that time."""
@@ -155,7 +155,9 @@ async def smoke(
     reads = bool(settings.persist.url) and trial.reads_record
     writer = writer_from(settings.persist) if reads else None
     try:
-        async with TrialJobGateway(connection, timeout_s=settings.kubernetes.timeout) as gateway:
+        async with JobSubmissionGateway(
+            connection, timeout_s=settings.kubernetes.timeout
+        ) as gateway:
             await _Smoke(gateway, writer, trial, owes=bool(settings.persist.url)).run()
     except (SmokeError, KubernetesError) as error:
         _say(str(error))
@@ -172,7 +174,7 @@ class _Smoke:
 
     def __init__(
         self,
-        gateway: TrialJobGateway,
+        gateway: JobSubmissionGateway,
         writer: RecordWriter | None,
         trial: Trial,
         *,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
-from trainingjob_web.weight import weight_of
+from trainingjob_web.json_size import decoded_size
 
 _FIRST_YEAR: Final = 1970
 _END_OF_YEARS: Final = 9000
@@ -118,8 +118,8 @@ def time_text(value: datetime) -> str:
 
 
 def weight_of_document(document: object) -> int:
-    """Return what `weight_of` says of a document that is decoded already."""
-    return weight_of(
+    """Return what `decoded_size` says of a document that is decoded already."""
+    return decoded_size(
         json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(
             "utf-8", "surrogatepass"
         )

@@ -16,7 +16,7 @@ from typing import Final
 
 from trainingjob_api.errors import KubernetesError
 from trainingjob_operator.core.job import is_newer
-from trainingjob_operator.kube.cluster import Cluster, Standing
+from trainingjob_operator.kube.cluster import Cluster, ServedState
 
 LOOK_S: Final = 2.0
 _ABSENT_LOOK_S: Final = 0.5
@@ -69,7 +69,7 @@ class Continuity:
 
         Where there can be some they have to be released, even if not everything is served.
         """
-        while (standing := await self._ask()) is Standing.ABSENT:
+        while (standing := await self._ask()) is ServedState.ABSENT:
             if self.missing is None:
                 _logger.warning("%s", _words(standing))
             self.missing = _words(standing)
@@ -92,23 +92,23 @@ class Continuity:
     async def look(self) -> None:
         """Look once."""
         standing = await self._ask()
-        if standing is Standing.SERVED:
+        if standing is ServedState.SERVED:
             if self.missing is not None:
                 self._begin_anew("the CustomResourceDefinitions are served again")
             await self._compare_versions()
-        elif standing is Standing.PARTLY:
+        elif standing is ServedState.PARTLY:
             if self.missing is None:
                 _logger.warning("%s", _words(standing))
             self.missing = _words(standing)
             self._compare()  # no watch is relied on; jobs still have to be released
-        elif standing is Standing.ABSENT:
+        elif standing is ServedState.ABSENT:
             self.missing = _words(standing)
             self._begin_anew(self.missing)
 
-    async def _ask(self) -> Standing | None:
+    async def _ask(self) -> ServedState | None:
         """Return what is served; None: that is not known, and nothing is concluded from it."""
         try:
-            return await self._cluster.standing()
+            return await self._cluster.served_state()
         except KubernetesError as error:
             _logger.debug("cannot ask which kinds are served: %s", error)
             return None
@@ -132,8 +132,8 @@ class Continuity:
             )
 
 
-def _words(standing: Standing | None) -> str:
-    if standing is Standing.PARTLY:
+def _words(standing: ServedState | None) -> str:
+    if standing is ServedState.PARTLY:
         return (
             "a CustomResourceDefinition is being deleted or is not there; jobs that are deleted are "
             "let go; apply manifests/crds for others to run"

@@ -38,7 +38,7 @@ from trainingjob_operator.jobs.ports import ListReader
 from trainingjob_operator.jobs.waiting_line import in_fair_order
 from trainingjob_operator.jobs.work_queue import WorkQueue
 from trainingjob_operator.kube.cluster import Cluster
-from trainingjob_operator.kube.unreadable import Unreadable
+from trainingjob_operator.kube.forbidden_lists import ForbiddenLists
 
 _DEBOUNCE_S: Final = 0.5
 _RETRY_S: Final = 2.0
@@ -67,7 +67,7 @@ class Resync:
     """Compares the index with the API server's lists.
 
     Attributes:
-        unreadable: the lists that are forbidden to us.
+        forbidden_lists: the lists that are forbidden to us.
         jobs_versions: resourceVersion of the last complete list of jobs, of each namespace, all of
             which the index has taken in, with their pods.
         pods_versions: resourceVersion of the last complete list of pods, of each namespace.
@@ -84,7 +84,7 @@ class Resync:
         retention_s: Callable[[], float],
         interval_s: float,
         settings: DecisionSettings,
-        unreadable: Unreadable | None = None,
+        forbidden_lists: ForbiddenLists | None = None,
         on_rewind: Callable[[str], object] = lambda why: None,
     ) -> None:
         """Prepare; nothing is sent yet.
@@ -100,11 +100,11 @@ class Resync:
                 One that says that it finished in the future does not.
             interval_s: seconds between two passes.
             settings: the settings of decisions.
-            unreadable: the lists that are forbidden to us; None: one of its own.
+            forbidden_lists: the lists that are forbidden to us; None: one of its own.
             on_rewind: called with the reason when the cluster was put back to an earlier state.
         """
-        self.unreadable: Final = (
-            unreadable if unreadable is not None else Unreadable(clock.monotonic)
+        self.forbidden_lists: Final = (
+            forbidden_lists if forbidden_lists is not None else ForbiddenLists(clock.monotonic)
         )
         self._cluster: Final = cluster
         self._index: Final = index
@@ -225,13 +225,13 @@ class Resync:
         for namespace in namespaces:
             error = refused.get(namespace)
             if error is not None:
-                if self.unreadable.refused(_WHAT, namespace):
+                if self.forbidden_lists.note_forbidden(_WHAT, namespace):
                     _logger.warning(
                         "cannot list the jobs and pods of namespace %s: %s; the others are served",
                         namespace,
                         error,
                     )
-            elif self.unreadable.read(_WHAT, namespace):
+            elif self.forbidden_lists.note_allowed(_WHAT, namespace):
                 _logger.info("the jobs and pods of namespace %s can be listed now", namespace)
         left_out = frozenset(refused)
         is_same = left_out == self._left_out

@@ -31,7 +31,7 @@ class Page:
     next_token: str = ""
 
 
-class Standing(StrEnum):
+class ServedState(StrEnum):
     """The API server's state of our kinds.
 
     SERVED: everything. PARTLY: there can be jobs, but a CustomResourceDefinition is being deleted,
@@ -232,7 +232,7 @@ class Cluster(Protocol):
 
     # --- the API server itself ----------------------------------------------------------------
 
-    async def standing(self) -> Standing:
+    async def served_state(self) -> ServedState:
         """Return what discovery says of both kinds.
 
         Every user may read discovery, so this needs no right to read CustomResourceDefinitions,

@@ -14,7 +14,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 
 from trainingjob_api.errors import SettingsError, UnavailableError
 from trainingjob_operator.core.text import cut
-from trainingjob_operator.kube.write_gate import GatedConnector, MayWrite
+from trainingjob_operator.kube.write_fencing import FencedConnector, MayWrite
 
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _MAX_ERROR_BYTES: Final = 300
@@ -45,7 +45,7 @@ class Connection:
 
         Args:
             traces: called with what is requested.
-            may_write: see `kube.write_gate`; None: every write is sent.
+            may_write: see `kube.write_fencing`; None: every write is sent.
         """
         return self.new_session(
             self.new_ssl_context(),
@@ -77,13 +77,13 @@ class Connection:
         Args:
             ssl_context: the certificates.
             connections: how many are open at once at most; 0: any number.
-            may_write: see `kube.write_gate`; None: every write is sent.
+            may_write: see `kube.write_fencing`; None: every write is sent.
             options: more of the session's.
         """
         connector = (
             aiohttp.TCPConnector(limit=connections, ssl=ssl_context)
             if may_write is None
-            else GatedConnector(may_write, limit=connections, ssl_context=ssl_context)
+            else FencedConnector(may_write, limit=connections, ssl_context=ssl_context)
         )
         return aiohttp.ClientSession(
             connector=connector,

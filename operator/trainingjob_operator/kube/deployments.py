@@ -17,7 +17,7 @@ Object = dict[str, Any]
 class DeploymentGateway(Gateway):
     """The calls of whoever takes the operator down. The operator itself has no right to them."""
 
-    async def stand_still(self, namespace: str, name: str, *, patience_s: float) -> bool:
+    async def scale_to_zero(self, namespace: str, name: str, *, timeout_s: float) -> bool:
         """Scale a Deployment to 0 and wait until none of its pods runs any more.
 
         One that is not there stands still already. A pod whose node does not answer counts as
@@ -26,7 +26,7 @@ class DeploymentGateway(Gateway):
         Args:
             namespace: where it is.
             name: its name.
-            patience_s: how long to wait.
+            timeout_s: how long to wait.
 
         Returns:
             Whether it was there.
@@ -43,7 +43,7 @@ class DeploymentGateway(Gateway):
         await self._call("PATCH", f"{path}/scale", body=body, content_type=MERGE_PATCH)
         labels = as_dict(as_dict(deployment["spec"].get("selector")).get("matchLabels"))
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
-        await _until_none(lambda: self._running(namespace, selector), patience_s)
+        await _until_none(lambda: self._running(namespace, selector), timeout_s)
         return True
 
     async def _running(self, namespace: str, selector: str) -> list[str]:
@@ -55,13 +55,13 @@ class DeploymentGateway(Gateway):
         ]
 
 
-async def _until_none(look: Callable[[], Any], patience_s: float) -> None:
+async def _until_none(look: Callable[[], Any], timeout_s: float) -> None:
     loop = asyncio.get_running_loop()
-    until = loop.time() + patience_s
+    until = loop.time() + timeout_s
     while left := await look():
         if loop.time() > until:
             raise UnavailableError(
-                f"the pod {left[0]} is still there after {patience_s:g} s; if its node is gone, "
+                f"the pod {left[0]} is still there after {timeout_s:g} s; if its node is gone, "
                 "delete the node or force the pod's deletion"
             )
         await asyncio.sleep(_LOOK_S)

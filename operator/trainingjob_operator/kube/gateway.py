@@ -27,15 +27,7 @@ from trainingjob_api.constants import (
 from trainingjob_api.errors import NotServedError, UnavailableError
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.rawread import as_dict, as_str
-from trainingjob_operator.kube.bodies import (
-    Bodies,
-    PageSize,
-    PageTooLargeError,
-    as_created,
-    as_list,
-    decoded,
-)
-from trainingjob_operator.kube.cluster import Cluster, Object, Page, Standing
+from trainingjob_operator.kube.cluster import Cluster, Object, Page, ServedState
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.errors import (
     ERRORS,
@@ -50,9 +42,17 @@ from trainingjob_operator.kube.finalizers import (
     without_record_finalizer,
 )
 from trainingjob_operator.kube.pod_logs import read_log
-from trainingjob_operator.kube.requests import RequestCounts
-from trainingjob_operator.kube.transport import JSON, USER_AGENT, Transport, broken
-from trainingjob_operator.kube.write_gate import MayWrite
+from trainingjob_operator.kube.request_counts import RequestCounts
+from trainingjob_operator.kube.response_bodies import (
+    BodyReader,
+    PageSize,
+    PageTooLargeError,
+    decode_object,
+    require_created,
+    require_list,
+)
+from trainingjob_operator.kube.transport import JSON, USER_AGENT, Transport, connection_failed
+from trainingjob_operator.kube.write_fencing import MayWrite
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 _CONNECTIONS: Final = 64
@@ -96,7 +96,7 @@ class Gateway(Cluster):
             connection, connections=_CONNECTIONS, user_agent=user_agent, may_write=may_write
         )
         self._timeout_s: Final = timeout_s
-        self.bodies: Final = Bodies()
+        self.bodies: Final = BodyReader()
         self._sizes: Final[defaultdict[str, PageSize]] = defaultdict(PageSize)  # one for each kind
         self.requests: Final = RequestCounts()
 
@@ -158,7 +158,7 @@ class Gateway(Cluster):
             "spec": {},
         }
         path = _policies_path(namespace)
-        return as_created(await self._call("POST", path, body=manifest), path)
+        return require_created(await self._call("POST", path, body=manifest), path)
 
     async def patch_policy_status(self, namespace: str, patch: Object) -> Object | None:
         path = f"{_policies_path(namespace, POLICY_NAME)}/status"
@@ -237,29 +237,29 @@ class Gateway(Cluster):
 
     # --- the API server itself ----------------------------------------------------------------
 
-    async def standing(self) -> Standing:
+    async def served_state(self) -> ServedState:
         try:
             document = await self._call("GET", _OURS) or {}
         except NotServedError:
-            return Standing.ABSENT
+            return ServedState.ABSENT
         verbs = {
             as_str(as_dict(each).get("name")): as_dict(each).get("verbs") or ()
             for each in document.get("resources") or ()
         }
         if PLURAL_TRAINING_JOBS not in verbs:
-            return Standing.ABSENT
+            return ServedState.ABSENT
         # What is being deleted can be listed and deleted, and not created any more.
         is_whole = all("create" in verbs.get(plural, ()) for plural in _PLURALS.values())
-        return Standing.SERVED if is_whole else Standing.PARTLY
+        return ServedState.SERVED if is_whole else ServedState.PARTLY
 
     # --- transport ----------------------------------------------------------------------------
 
     async def _create(self, plural: str, manifest: Object) -> Object:
         path = _core_path(manifest["metadata"]["namespace"], plural)
-        return as_created(await self._call("POST", path, body=manifest), path)
+        return require_created(await self._call("POST", path, body=manifest), path)
 
     async def _version(self, path: str) -> str:
-        document = as_list(await self._call("GET", path, query=_ONLY_THE_VERSION), path)
+        document = require_list(await self._call("GET", path, query=_ONLY_THE_VERSION), path)
         return as_str(as_dict(document.get("metadata")).get("resourceVersion"))
 
     async def _pages(self, path: str, query: dict[str, str]) -> AsyncIterator[Page]:
@@ -292,7 +292,7 @@ class Gateway(Cluster):
             except PageTooLargeError:
                 size.was_too_large(asked)
             else:
-                return as_list(found, path)
+                return require_list(found, path)
 
     async def _call(
         self,
@@ -324,7 +324,7 @@ class Gateway(Cluster):
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             self.requests.note(method, query or {}, None)
-            raise broken(error, method, path) from error
+            raise connection_failed(error, method, path) from error
         self.requests.note(method, query or {}, response.status)
         if response.status == NOT_FOUND:
             if names_an_object(data):
@@ -332,7 +332,7 @@ class Gateway(Cluster):
             raise not_served(method, path)
         if response.status >= ERRORS:
             raise error_from(response.status, response.headers, data)
-        document = decoded(data, f"{method} {path}")
+        document = decode_object(data, f"{method} {path}")
         if size is not None:
             size.was(len(document.get("items") or ()), weight)
         return document

@@ -5,10 +5,10 @@ from typing import Final
 from trainingjob_api.constants import ANNOTATION_NAMESPACES
 from trainingjob_api.errors import ConflictError
 from trainingjob_operator.core.lease import LeaseView
-from trainingjob_operator.kube.bodies import as_created
 from trainingjob_operator.kube.cluster import Object
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.gateway import Gateway
+from trainingjob_operator.kube.response_bodies import require_created
 
 API_VERSION: Final = "coordination.k8s.io/v1"
 _LONGEST_S: Final = 60.0
@@ -55,7 +55,7 @@ class LeaseGateway(Gateway):
         """
         body = self._object({"name": self.name, "namespace": self.namespace}, spec)
         return LeaseView.of(
-            as_created(await self._call("POST", self._path, body=body), self._path)
+            require_created(await self._call("POST", self._path, body=body), self._path)
         )
 
     async def replace_lease(self, seen: LeaseView, spec: Object) -> LeaseView:

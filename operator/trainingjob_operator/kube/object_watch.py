@@ -33,8 +33,8 @@ from trainingjob_api.errors import (
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.pacing import Backoff
 from trainingjob_operator.core.rawread import as_dict, as_str
+from trainingjob_operator.kube.forbidden_lists import ForbiddenLists
 from trainingjob_operator.kube.gateway import jobs_path, pods_path
-from trainingjob_operator.kube.unreadable import Unreadable
 from trainingjob_operator.kube.watch_client import WatchClient
 
 _GONE: Final = 410
@@ -120,7 +120,7 @@ class ObjectWatch:
         self._places: Final[dict[str | None, str]] = {}  # versions; none: begin behind a list
         self._uncompared: Final[set[str | None]] = set()
         self._opened: Final[set[str | None]] = set()
-        self._unreadable: Final = Unreadable(clock.monotonic)
+        self._forbidden_lists: Final = ForbiddenLists(clock.monotonic)
 
     @property
     def has_begun(self) -> bool:
@@ -187,7 +187,7 @@ class ObjectWatch:
 
     def _note_open(self, namespace: str | None) -> None:
         what = self._kind.what
-        if self._unreadable.read(what, namespace):
+        if self._forbidden_lists.note_allowed(what, namespace):
             _logger.info("the %s of %s can be watched now", what, _words(namespace))
         self._opened.add(namespace)
         if namespace in self._uncompared:
@@ -232,7 +232,7 @@ class ObjectWatch:
         """Log why a watch broke: what is forbidden stays so, and is said now and then."""
         what, where = self._kind.what, _words(namespace)
         if isinstance(error, ForbiddenError):
-            if self._unreadable.refused(what, namespace):
+            if self._forbidden_lists.note_forbidden(what, namespace):
                 _logger.warning("cannot watch the %s of %s: %s", what, where, error)
         else:
             level = logging.INFO if is_first else logging.DEBUG

@@ -13,8 +13,8 @@ import aiohttp
 
 from trainingjob_api.errors import GoneError, KubernetesError, UnavailableError
 from trainingjob_operator.kube.errors import ERRORS, MAX_ERROR, NOT_FOUND, error_from, is_about
-from trainingjob_operator.kube.requests import RequestCounts
-from trainingjob_operator.kube.transport import Transport, broken
+from trainingjob_operator.kube.request_counts import RequestCounts
+from trainingjob_operator.kube.transport import Transport, connection_failed
 
 _PART: Final = 65_536
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=300.0)
@@ -57,7 +57,7 @@ async def read_log(
             f"no answer within {timeout_s:g} s to GET {path}", reason="Timeout"
         ) from error
     except (aiohttp.ClientError, OSError) as error:
-        raise broken(error, "GET", path) from error
+        raise connection_failed(error, "GET", path) from error
     finally:
         requests.note("GET", (), status)
         if response is not None:

@@ -4,10 +4,10 @@ from typing import Final
 
 from trainingjob_api.errors import KubernetesError
 from trainingjob_operator.core.rawread import as_dict
-from trainingjob_operator.kube.bodies import as_created
 from trainingjob_operator.kube.cluster import Object
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.gateway import Gateway
+from trainingjob_operator.kube.response_bodies import require_created
 
 _TOKENS: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 _ACCESS: Final = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -55,6 +55,8 @@ class ReviewGateway(Gateway):
     async def _review(self, version: str, kind: str, path: str, spec: Object) -> Object:
         body: Object = {"apiVersion": version, "kind": kind, "metadata": {}, "spec": spec}
         try:
-            return as_dict(as_created(await self._call("POST", path, body=body), path)["status"])
+            return as_dict(
+                require_created(await self._call("POST", path, body=body), path)["status"]
+            )
         except KeyError as error:
             raise KubernetesError(f"POST {path}: the answer has no status") from error

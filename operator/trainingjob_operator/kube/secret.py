@@ -16,7 +16,7 @@ Object = dict[str, Any]
 class SecretGateway(Gateway):
     """The calls of whoever makes a secret. The operator itself has no right to any Secret."""
 
-    async def value_or(self, namespace: str, name: str, key: str, *, proposal: str) -> str:
+    async def get_or_set_value(self, namespace: str, name: str, key: str, *, proposal: str) -> str:
         """Return what a Secret has under a key; the proposal, stored there now, if it has nothing.
 
         Two that do this at once agree: the patch carries the version that was read, so the second

@@ -12,7 +12,7 @@ import aiohttp
 
 from trainingjob_api.errors import UnavailableError
 from trainingjob_operator.kube.connection import Connection
-from trainingjob_operator.kube.write_gate import MayWrite
+from trainingjob_operator.kube.write_fencing import MayWrite
 
 JSON: Final = "application/json"
 USER_AGENT: Final = "trainingjob-operator"
@@ -35,7 +35,7 @@ class Transport:
             connection: where to and as whom.
             connections: how many are open at once at most; 0: any number.
             user_agent: how the API server's logs name us.
-            may_write: see `kube.write_gate`; None: every write is sent.
+            may_write: see `kube.write_fencing`; None: every write is sent.
         """
         self._may_write: Final = may_write
         self._connection: Final = connection
@@ -97,7 +97,7 @@ class Transport:
         )
 
 
-def broken(error: Exception, method: str, path: str) -> UnavailableError:
+def connection_failed(error: Exception, method: str, path: str) -> UnavailableError:
     """Return the error that a connection which failed means."""
     return UnavailableError(
         f"{type(error).__name__} on {method} {path}: {error}", reason="ConnectionFailed"

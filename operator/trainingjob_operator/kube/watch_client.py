@@ -10,9 +10,9 @@ import aiohttp
 from trainingjob_api.errors import UnavailableError
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.errors import ERRORS, MAX_ERROR, NOT_FOUND, error_from, not_served
-from trainingjob_operator.kube.event_lines import EventLines
-from trainingjob_operator.kube.requests import RequestCounts
-from trainingjob_operator.kube.transport import Transport, broken
+from trainingjob_operator.kube.line_splitter import LineSplitter
+from trainingjob_operator.kube.request_counts import RequestCounts
+from trainingjob_operator.kube.transport import Transport, connection_failed
 
 SILENCE_S: Final = 70.0
 """Seconds without a byte after which a watch is dead: the API server sends a bookmark each minute."""
@@ -74,7 +74,7 @@ class WatchClient:
         except TimeoutError as error:  # aiohttp's own are of this kind, too
             raise UnavailableError(f"no answer to GET {path}", reason="Timeout") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise broken(error, "GET", path) from error
+            raise connection_failed(error, "GET", path) from error
         finally:
             if response is not None:
                 response.close()
@@ -101,7 +101,7 @@ class WatchClient:
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes | None, None]:
-    lines = EventLines()
+    lines = LineSplitter()
     async for part in response.content.iter_any():
         for line in lines.feed(part):
             yield line

@@ -18,8 +18,8 @@ from trainingjob_api.training_job_status import Phase
 from trainingjob_operator import __version__
 from trainingjob_operator.engine import Engine
 from trainingjob_operator.handlers.memories import CountedMemories
-from trainingjob_operator.kube.requests import RequestCounts
-from trainingjob_operator.observability.counters import PREFIX
+from trainingjob_operator.kube.request_counts import RequestCounts
+from trainingjob_operator.observability.metrics import PREFIX
 from trainingjob_operator.observability.probes import WebServer
 from trainingjob_operator.observability.secure_metrics import SecureMetrics
 from trainingjob_operator.records.circuit_breaker import PROBE_EVERY_S
@@ -29,7 +29,7 @@ _NEW: Final = "New"
 """A job whose first pass is still to come has no phase yet."""
 
 
-class Readings(Collector):
+class OperatorCollector(Collector):
     """Reads them; to be registered with the registry of the metrics."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Readings(Collector):
 
     def _bounds(self) -> Iterable[Metric]:
         secure = self._secure.bounds if self._secure is not None else ()
-        bounds = (*self._engine.bounded, *self._web.places.bounds, *secure)
+        bounds = (*self._engine.bounded, *self._web.connections.bounds, *secure)
         yield _gauge(
             "bounded_used",
             "How much of a structure in memory is used, by structure.",
@@ -107,7 +107,7 @@ class Readings(Collector):
         yield _counter(
             "web_connections_closed",
             "Connections to this port that were closed to make room for another one.",
-            self._web.places.closed_total,
+            self._web.connections.closed_total,
         )
         yield _gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
 
@@ -222,7 +222,7 @@ class Readings(Collector):
         yield _gauge(
             "lists_forbidden",
             "Lists of a namespace that our account may not read now: a Role is missing there.",
-            len(engine.resync.unreadable),
+            len(engine.resync.forbidden_lists),
         )
         yield _gauge(
             "work_queue_depth", "Keys that are due and not yet in work.", engine.queue.depth

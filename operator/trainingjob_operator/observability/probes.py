@@ -14,10 +14,10 @@ from functools import partial
 from http import HTTPStatus
 from typing import Final
 
-from trainingjob_operator.observability.counters import CONTENT_TYPE
-from trainingjob_operator.observability.exchange import Answer, Exchange, Request
-from trainingjob_operator.observability.places import Places
-from trainingjob_operator.observability.port import Port
+from trainingjob_operator.observability.connection_limit import ConnectionLimit
+from trainingjob_operator.observability.http_connection import HttpConnection, Request, Response
+from trainingjob_operator.observability.http_listener import HttpListener
+from trainingjob_operator.observability.metrics import CONTENT_TYPE
 
 Check = Callable[[], str | None]
 """Returns what is wrong, or None."""
@@ -51,12 +51,12 @@ class WebServer:
             leads: False on a standby, whose `/readyz` says so.
             metrics_for_all: False: `/metrics` is not served here; see `secure_metrics`.
         """
-        self._port: Final = Port(
+        self._port: Final = HttpListener(
             address, self._answer, connections=CONNECTIONS, bound="web_connections"
         )
         self._metrics: Final = metrics
         self._page: bytes | None = None
-        self._pages: Final[dict[str, Callable[[], Answer]]] = {
+        self._pages: Final[dict[str, Callable[[], Response]]] = {
             "/healthz": partial(_probe, healthy),
             "/readyz": partial(_probe, ready, leads),
         }
@@ -64,9 +64,9 @@ class WebServer:
             self._pages["/metrics"] = self.metrics_page
 
     @property
-    def places(self) -> Places[Exchange]:
+    def connections(self) -> ConnectionLimit[HttpConnection]:
         """The open connections."""
-        return self._port.places
+        return self._port.connections
 
     async def start(self) -> str:
         """Start serving; the address that was taken, as `host:port`.
@@ -80,23 +80,23 @@ class WebServer:
         """Stop serving; what is not answered yet stays so."""
         await self._port.stop()
 
-    def _answer(self, request: Request) -> Answer | None:
+    def _answer(self, request: Request) -> Response | None:
         page = self._pages.get(request.path)
         return page() if page is not None else None
 
-    def metrics_page(self) -> Answer:
+    def metrics_page(self) -> Response:
         """Return the metrics, rendered at most once a second."""
         if self._page is None:
             self._page = self._metrics()
             asyncio.get_running_loop().call_later(_PAGE_LASTS_S, self._forget_page)
-        return Answer(self._page, content_type=CONTENT_TYPE)
+        return Response(self._page, content_type=CONTENT_TYPE)
 
     def _forget_page(self) -> None:
         self._page = None
 
 
-def _probe(check: Check, leads: Callable[[], bool] = lambda: True) -> Answer:
+def _probe(check: Check, leads: Callable[[], bool] = lambda: True) -> Response:
     wrong = check()
     status = HTTPStatus.SERVICE_UNAVAILABLE if wrong else HTTPStatus.OK
     fine = "ok" if leads() else "ok, standby: leader=false"
-    return Answer(f"{wrong or fine}\n".encode(), status)
+    return Response(f"{wrong or fine}\n".encode(), status)

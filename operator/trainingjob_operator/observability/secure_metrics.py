@@ -8,9 +8,14 @@ from typing import Final
 
 from trainingjob_api.errors import SettingsError
 from trainingjob_operator.core.bounded import Bound
-from trainingjob_operator.observability.callers import Callers
-from trainingjob_operator.observability.exchange import Answer, Later, Request, told
-from trainingjob_operator.observability.port import Port
+from trainingjob_operator.observability.http_connection import (
+    PendingResponse,
+    Request,
+    Response,
+    status_response,
+)
+from trainingjob_operator.observability.http_listener import HttpListener
+from trainingjob_operator.observability.metrics_auth import MetricsAuthorizer
 from trainingjob_web.certificate import Certificate, CertificateError
 
 PATH: Final = "/metrics"
@@ -24,7 +29,7 @@ class SecureMetrics:
     """The server of `/metrics` for callers that show a token."""
 
     def __init__(
-        self, address: str, folder: Path, callers: Callers, page: Callable[[], Answer]
+        self, address: str, folder: Path, callers: MetricsAuthorizer, page: Callable[[], Response]
     ) -> None:
         """Prepare to serve; the certificate is read by `start`.
 
@@ -38,7 +43,7 @@ class SecureMetrics:
         self._callers: Final = callers
         self._page: Final = page
         self._certificate: Certificate | None = None
-        self._port: Final = Port(
+        self._port: Final = HttpListener(
             address,
             self._answer,
             connections=CONNECTIONS,
@@ -49,7 +54,7 @@ class SecureMetrics:
     @property
     def bounds(self) -> tuple[Bound, ...]:
         """Use and limit."""
-        return (*self._port.places.bounds, *self._callers.bounds)
+        return (*self._port.connections.bounds, *self._callers.bounds)
 
     async def start(self) -> str:
         """Start serving; the address that was taken, as `host:port`.
@@ -73,9 +78,9 @@ class SecureMetrics:
         assert self._certificate is not None
         return self._certificate.context()
 
-    def _answer(self, request: Request) -> Later | None:
+    def _answer(self, request: Request) -> PendingResponse | None:
         return self._answer_for(request) if request.path == PATH else None
 
-    async def _answer_for(self, request: Request) -> Answer:
+    async def _answer_for(self, request: Request) -> Response:
         status = await self._callers.status_of(request.authorization)
-        return self._page() if status is HTTPStatus.OK else told(status)
+        return self._page() if status is HTTPStatus.OK else status_response(status)

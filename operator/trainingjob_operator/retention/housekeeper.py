@@ -47,7 +47,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Counts(Protocol):
-    """Counts the runs; see `observability.counters`."""
+    """Counts the runs; see `observability.metrics`."""
 
     def jobs_swept(
         self, *, skipped: Mapping[str, int], errors: int, seconds: float, at: datetime

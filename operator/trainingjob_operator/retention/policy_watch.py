@@ -21,7 +21,7 @@ from trainingjob_operator.core.observe_policy import PolicyView, policy_view
 from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.kube.cluster import Cluster
-from trainingjob_operator.kube.unreadable import Unreadable
+from trainingjob_operator.kube.forbidden_lists import ForbiddenLists
 from trainingjob_operator.retention.policy_book import PolicyBook
 from trainingjob_operator.retention.unreported import Unreported
 
@@ -43,7 +43,7 @@ class PolicyWatch:
         index: JobIndex,
         *,
         namespaces: Sequence[str | None],
-        unreadable: Unreadable,
+        forbidden_lists: ForbiddenLists,
         unreported: Unreported,
         enqueue: Callable[[JobKey], None],
         creates_default: bool = True,
@@ -55,7 +55,7 @@ class PolicyWatch:
             book: where they are remembered.
             index: the jobs in memory.
             namespaces: where policies count; None alone stands for everywhere.
-            unreadable: the lists that are forbidden to us.
+            forbidden_lists: the lists that are forbidden to us.
             unreported: what was done for policies that are gone leaves it.
             enqueue: takes the key of a job for which something else may hold by now.
             creates_default: creates the default policy where it is missing.
@@ -64,7 +64,7 @@ class PolicyWatch:
         self._book: Final = book
         self._index: Final = index
         self._namespaces: Final = namespaces
-        self._unreadable: Final = unreadable
+        self._forbidden_lists: Final = forbidden_lists
         self._unreported: Final = unreported
         self._enqueue: Final = enqueue
         self._creates_default: Final = creates_default
@@ -129,7 +129,7 @@ class PolicyWatch:
         self._is_fresh = not unread
 
     def _say_unread(self, namespace: str, error: ForbiddenError) -> None:
-        if self._unreadable.refused(_WHAT, namespace):
+        if self._forbidden_lists.note_forbidden(_WHAT, namespace):
             _logger.warning(
                 "cannot list the RetentionPolicies of namespace %s: %s; without them its jobs are "
                 "deleted only by a time of their own",
@@ -138,7 +138,7 @@ class PolicyWatch:
             )
 
     def _say_read(self, namespace: str | None) -> None:
-        if self._unreadable.read(_WHAT, namespace):
+        if self._forbidden_lists.note_allowed(_WHAT, namespace):
             _logger.info("the RetentionPolicies of namespace %s can be listed now", namespace)
 
     async def run(self) -> None:

@@ -13,10 +13,10 @@ from tests.support.records.records import a_record, encode
 from tests.support.volume.mounting import scenario
 from trainingjob_cli.main import main
 from trainingjob_records.database import Database
+from trainingjob_records.deletion import count, now
 from trainingjob_records.errors import FullError
-from trainingjob_records.limits import parse_size
+from trainingjob_records.quantities import parse_size
 from trainingjob_records.record import parse_entry
-from trainingjob_records.removal import count, now
 from trainingjob_records.retention import ClockGuard, Retention
 from trainingjob_records.settings import Settings
 from trainingjob_records.tables import record_labels, records
@@ -66,7 +66,7 @@ def retention(database: Database, *, age: timedelta = YEAR, size: str = "0") -> 
 
 async def test_what_was_completed_and_received_long_ago_goes_with_its_labels(dsn: str) -> None:
     async with opened(dsn) as database:
-        recent = (await database.remove(now)).isoformat()
+        recent = (await database.write_even_if_full(now)).isoformat()
         await put(database, "late", "old")
         await put(database, "future", completed="2999-01-01T00:00:00Z")
         await put(database, "recent", completed=recent)
@@ -124,7 +124,7 @@ async def test_over_the_limit_of_bytes_the_oldest_go_and_their_pages_are_used_ag
 async def test_a_database_that_may_not_grow_says_so_and_takes_records_again(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainingjob_records.space.ceiling_of", lambda _: 800 * 4096)
+    monkeypatch.setattr("trainingjob_records.disk_space.ceiling_of", lambda _: 800 * 4096)
     async with opened(dsn) as database:
         if not database.is_file:
             pytest.skip("PostgreSQL has no limit on the size of a database")
@@ -142,7 +142,7 @@ async def test_a_database_that_may_not_grow_says_so_and_takes_records_again(
         assert not database.usage.is_full
         await database.ping()
         await put(database, "small")
-        assert 0 < await database.remove(count) < stored
+        assert 0 < await database.write_even_if_full(count) < stored
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ from trainingjob_api.training_job_status import TrainingJobStatus
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.rawread import time_text
-from trainingjob_operator.kube.cluster import Cluster, Page, Standing
+from trainingjob_operator.kube.cluster import Cluster, Page, ServedState
 from trainingjob_operator.kube.finalizers import (
     with_record_finalizer,
     without_finalizer,
@@ -281,9 +281,9 @@ class FakeCluster(Objects, Cluster):
             each["reason"] for each in self.events if not warnings or each["type"] == "Warning"
         ]
 
-    async def standing(self) -> Standing:
-        async with Request(self, "standing", ""):
-            return Standing.SERVED
+    async def served_state(self) -> ServedState:
+        async with Request(self, "served_state", ""):
+            return ServedState.SERVED
 
     # --- what users do, and what they see -----------------------------------------------------
 

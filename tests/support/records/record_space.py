@@ -15,10 +15,10 @@ from tests.support.records.records import a_record, encode
 from tests.support.volume.mounting import Outcome, mount, print_scenario
 from trainingjob_records.command import prune_records
 from trainingjob_records.database import Database
+from trainingjob_records.deletion import count
 from trainingjob_records.errors import FullError, UnavailableError
-from trainingjob_records.limits import parse_size
+from trainingjob_records.quantities import parse_size
 from trainingjob_records.record import parse_entry
-from trainingjob_records.removal import count
 from trainingjob_records.retention import Retention
 from trainingjob_records.settings import Settings
 from trainingjob_records.writes import store
@@ -75,10 +75,10 @@ async def _full(folder: Path) -> Outcome:
         if database.usage.is_full:
             break
         stored = await put_until_full(database, stored)
-    kept = await database.remove(count)
+    kept = await database.write_even_if_full(count)
     stays_full = database.usage.is_full
     await retention(database, "50%").keep_size()
-    left = await database.remove(count)
+    left = await database.write_even_if_full(count)
     ready_again = await is_ready(database)
     await put(database, stored)
     reserve = (folder / "records.db.reserve").stat().st_size
@@ -112,7 +112,7 @@ async def _filled(folder: Path) -> int:
     stored = await put_until_full(database, stored)
     await retention(database, "80%").keep_size()
     assert database.usage.is_full
-    assert await database.remove(count) == stored
+    assert await database.write_even_if_full(count) == stored
     await database.close()
     return stored
 

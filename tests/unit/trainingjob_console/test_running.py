@@ -9,7 +9,7 @@ from typing import Any
 
 from trainingjob_console.running import Running
 from trainingjob_web.connections import Connections
-from trainingjob_web.serving import make_server
+from trainingjob_web.uvicorn_server import make_server
 
 LIMIT = 16
 

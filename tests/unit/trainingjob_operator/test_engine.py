@@ -11,7 +11,7 @@ from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.core.bounded import Bounded
 from trainingjob_operator.engine import Engine
 from trainingjob_operator.log_archive.log_volume import log_volume_from
-from trainingjob_operator.observability.counters import Metrics
+from trainingjob_operator.observability.metrics import Metrics
 from trainingjob_operator.settings import PersistSettings, Settings, VolumeSettings
 
 LIMITS = ("limit", "limit_bytes", "max_jobs", "max_keys", "max_waiting")

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from trainingjob_operator.settings import Settings as OperatorSettings
 from trainingjob_records import settings as record_settings
 from trainingjob_records.errors import SettingsError
-from trainingjob_web.variables import is_ours
+from trainingjob_web.env_settings import is_ours
 
 
 def read(**variables: str) -> record_settings.Settings:

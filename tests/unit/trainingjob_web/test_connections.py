@@ -19,7 +19,7 @@ import uvicorn
 
 from trainingjob_web import connections
 from trainingjob_web.connections import ACCEPTED, LASTING, Connection, Connections
-from trainingjob_web.logs import Sparing
+from trainingjob_web.logs import RateLimitFilter
 
 LIMIT = 20
 LARGE = b"x" * 8_000_000
@@ -297,7 +297,7 @@ def test_warnings_of_one_place_are_limited_and_those_left_out_are_counted(
 ) -> None:
     now = 0.0
     monkeypatch.setattr("trainingjob_web.logs.perf_counter", lambda: now)
-    sparing = Sparing()
+    sparing = RateLimitFilter()
 
     def line(level: int) -> logging.LogRecord:
         return logging.LogRecord("uvicorn.error", level, "h11.py", 7, "no %s", ("HTTP",), None)

@@ -5,10 +5,10 @@ import pytest
 from tests.support.cluster.cluster import FakeCluster
 from trainingjob_api.errors import KubernetesError, UnavailableError
 from trainingjob_operator.jobs.continuity import Continuity
-from trainingjob_operator.kube.cluster import Standing
+from trainingjob_operator.kube.cluster import ServedState
 
-Answer = Standing | KubernetesError
-SERVED, PARTLY, ABSENT = Standing.SERVED, Standing.PARTLY, Standing.ABSENT
+Answer = ServedState | KubernetesError
+SERVED, PARTLY, ABSENT = ServedState.SERVED, ServedState.PARTLY, ServedState.ABSENT
 NO_ANSWER = UnavailableError("no answer")
 
 
@@ -19,7 +19,7 @@ class Cluster(FakeCluster):
         super().__init__()
         self.standings, self.versions = standings, versions
 
-    async def standing(self) -> Standing:
+    async def served_state(self) -> ServedState:
         answer = self.standings.pop(0)
         if isinstance(answer, KubernetesError):
             raise answer

@@ -41,10 +41,10 @@ def test_the_namespaces_that_can_be_read_are_served_and_the_other_joins_when_its
             await asyncio.sleep(5)
             assert [pod["metadata"]["namespace"] for pod in cluster.pods()].count("ml") == 1
             assert life.resync.runs_total >= 1
-            assert len(life.unreadable) == 1
+            assert len(life.forbidden_lists) == 1
             cluster.forbidden.clear()
             await asyncio.sleep(61)
-            assert len(life.unreadable) == 0
+            assert len(life.forbidden_lists) == 0
             entry = life.index.get(WEB)
             assert entry is not None
             assert entry.pods_known
@@ -117,7 +117,7 @@ async def test_a_server_that_does_not_answer_is_not_taken_for_a_missing_role() -
     cluster.fail_next("list_jobs", UnavailableError("503"))
     life = new_life(cluster)
     assert not await life.resync._try()
-    assert len(life.unreadable) == 0
+    assert len(life.forbidden_lists) == 0
 
 
 @leaping_time

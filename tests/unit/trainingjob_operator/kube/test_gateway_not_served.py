@@ -9,7 +9,7 @@ from kubernetes.aio.client import Configuration
 
 from trainingjob_api.errors import KubernetesError, NotServedError
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.kube.cluster import Standing
+from trainingjob_operator.kube.cluster import ServedState
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.gateway import Gateway
 
@@ -72,7 +72,7 @@ async def test_a_404_says_that_an_object_is_absent_only_if_it_names_one() -> Non
 
 async def test_definitions_that_are_not_there_are_absent_and_no_fault() -> None:
     async for gateway in gateway_of(ANSWERS["an API server without the CRD"]):
-        assert await gateway.standing() is Standing.ABSENT
+        assert await gateway.served_state() is ServedState.ABSENT
         with pytest.raises(NotServedError):
             await gateway.jobs_version(None)
 

@@ -16,8 +16,8 @@ from tests.support.apiserver.scripted_watch import (
     scripted_pods,
 )
 from trainingjob_operator.clock import SystemClock
-from trainingjob_operator.kube.event_lines import MAX_LINE
 from trainingjob_operator.kube.gateway import Gateway
+from trainingjob_operator.kube.line_splitter import MAX_LINE
 from trainingjob_operator.kube.object_watch import JOBS, PODS, ObjectWatch, WatchedKind
 from trainingjob_operator.kube.watch_client import WatchClient
 

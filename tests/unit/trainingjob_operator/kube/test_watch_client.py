@@ -12,7 +12,7 @@ from trainingjob_api.errors import (
     ThrottledError,
     UnavailableError,
 )
-from trainingjob_operator.kube.requests import RequestCounts
+from trainingjob_operator.kube.request_counts import RequestCounts
 from trainingjob_operator.kube.watch_client import WatchClient
 
 PATH = "/api/v1/pods"

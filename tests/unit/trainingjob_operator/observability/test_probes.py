@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from tests.support.processes.processes import eventually
-from trainingjob_operator.observability import exchange, port
+from trainingjob_operator.observability import http_connection, http_listener
 from trainingjob_operator.observability import probes as server
 from trainingjob_operator.observability.probes import WebServer
 
@@ -115,8 +115,8 @@ async def test_a_page_that_cannot_be_rendered_is_a_500_and_the_server_goes_on(
 async def test_idle_connections_are_capped_and_a_probe_gets_through(site: Site) -> None:
     idle = await site.connect(3 * server.CONNECTIONS)
     assert (await site.get("/healthz")).startswith(b"HTTP/1.1 200 ")
-    assert len(site.web.places) <= server.CONNECTIONS
-    assert site.web.places.closed_total >= 2 * server.CONNECTIONS
+    assert len(site.web.connections) <= server.CONNECTIONS
+    assert site.web.connections.closed_total >= 2 * server.CONNECTIONS
     for each in idle:
         each.close()
 
@@ -124,7 +124,7 @@ async def test_idle_connections_are_capped_and_a_probe_gets_through(site: Site) 
 async def test_half_a_request_has_a_deadline_from_the_start_however_it_trickles_in(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "LIFE_S", 0.3)
+    monkeypatch.setattr(http_connection, "LIFE_S", 0.3)
     idle, trickling = await site.connect(2)
 
     def both_are_over() -> bool:
@@ -135,7 +135,7 @@ async def test_half_a_request_has_a_deadline_from_the_start_however_it_trickles_
         return False
 
     await eventually(both_are_over)
-    assert len(site.web.places) == 0
+    assert len(site.web.connections) == 0
     idle.close()
     trickling.close()
 
@@ -143,13 +143,13 @@ async def test_half_a_request_has_a_deadline_from_the_start_however_it_trickles_
 async def test_who_does_not_read_the_metrics_is_cut_off(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "LIFE_S", 3.0)  # it has to be seen before it is over
+    monkeypatch.setattr(http_connection, "LIFE_S", 3.0)  # it has to be seen before it is over
     site.page = bytes(LARGE)
     (slow,) = await site.connect(1)
     slow.send(b"GET /metrics HTTP/1.1\r\n\r\n")
     await eventually(lambda: site.rendered)
-    assert len(site.web.places) == 1
-    await eventually(lambda: len(site.web.places) == 0)
+    assert len(site.web.connections) == 1
+    await eventually(lambda: len(site.web.connections) == 0)
     slow.close()
 
 
@@ -172,7 +172,7 @@ async def test_a_body_without_end_is_cut_off(site: Site) -> None:
         return False
 
     await eventually(is_cut_off)
-    await eventually(lambda: len(site.web.places) == 0)
+    await eventually(lambda: len(site.web.connections) == 0)
     endless.close()
 
 
@@ -182,7 +182,7 @@ async def test_connections_that_end_by_a_reset_leave_nothing_behind(site: Site) 
             each.send(b"GET /he")
             each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             each.close()
-    await eventually(lambda: len(site.web.places) == 0 and not site.web._port._arrivals)
+    await eventually(lambda: len(site.web.connections) == 0 and not site.web._port._arrivals)
     assert (await site.get("/healthz")).startswith(b"HTTP/1.1 200 ")
 
 
@@ -223,7 +223,7 @@ async def test_without_descriptors_it_closes_a_connection_waits_and_logs_nothing
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     idle = await site.connect(2)
-    await eventually(lambda: len(site.web.places) == 2)
+    await eventually(lambda: len(site.web.connections) == 2)
     loop = asyncio.get_running_loop()
     listener = OutOfDescriptors(site.web._port._listeners[0])
     loop.remove_reader(listener.fileno())
@@ -231,7 +231,7 @@ async def test_without_descriptors_it_closes_a_connection_waits_and_logs_nothing
     loop.add_reader(listener.fileno(), site.web._port._accept, listener)  # type: ignore[arg-type]
     waiting = asyncio.create_task(site.get("/healthz"))
     await eventually(lambda: listener.tries >= 2)
-    assert len(site.web.places) == 0, "ours are given back for the operator's own calls"
+    assert len(site.web.connections) == 0, "ours are given back for the operator's own calls"
     listener.fails = False
     assert (await waiting).startswith(b"HTTP/1.1 200 ")
     assert not caplog.records
@@ -242,8 +242,8 @@ async def test_without_descriptors_it_closes_a_connection_waits_and_logs_nothing
 async def test_it_takes_a_quarter_of_the_files_that_may_be_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(port, "descriptor_limit", lambda: 256)
-    assert Site().web.places.limit == 64
+    monkeypatch.setattr(http_listener, "descriptor_limit", lambda: 256)
+    assert Site().web.connections.limit == 64
 
 
 async def test_an_address_that_is_taken_is_an_error(site: Site) -> None:
@@ -261,7 +261,7 @@ async def test_without_a_host_it_serves_both_families_or_the_one_that_there_is(
         (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::", 0, 0, 0)),
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("0.0.0.0", 0)),
     ]
-    real = port._listener
+    real = http_listener._listener
 
     def without_ipv6(family: int, where: tuple[object, ...]) -> socket.socket:
         if family == socket.AF_INET6:
@@ -271,7 +271,7 @@ async def test_without_a_host_it_serves_both_families_or_the_one_that_there_is(
     async def both(*_: object, **__: object) -> list[object]:
         return found  # type: ignore[return-value]
 
-    monkeypatch.setattr(port, "_listener", without_ipv6)
+    monkeypatch.setattr(http_listener, "_listener", without_ipv6)
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
     site = Site()
     address = await site.web.start()

@@ -13,8 +13,8 @@ import trustme
 
 from tests.support.processes.processes import eventually
 from trainingjob_api.errors import SettingsError
-from trainingjob_operator.observability.callers import Callers
-from trainingjob_operator.observability.exchange import Answer
+from trainingjob_operator.observability.http_connection import Response
+from trainingjob_operator.observability.metrics_auth import MetricsAuthorizer
 from trainingjob_operator.observability.secure_metrics import CONNECTIONS, SecureMetrics
 
 LARGE = b"a 1\n" * 100_000
@@ -30,8 +30,8 @@ class Site:
         self.secure = SecureMetrics(
             "127.0.0.1:0",
             folder,
-            Callers(self.review, monotonic=asyncio.get_running_loop().time),
-            lambda: Answer(LARGE),
+            MetricsAuthorizer(self.review, monotonic=asyncio.get_running_loop().time),
+            lambda: Response(LARGE),
         )
         self.port = 0
 
@@ -139,14 +139,14 @@ async def test_connections_that_never_speak_tls_hold_no_more_than_their_places(
         await loop.sock_connect(each, ("127.0.0.1", site.port))
         silent.append(each)
     port = site.secure._port
-    await eventually(lambda: port.places.closed_total >= 2 * CONNECTIONS)
-    assert len(port.places) <= CONNECTIONS
+    await eventually(lambda: port.connections.closed_total >= 2 * CONNECTIONS)
+    assert len(port.connections) <= CONNECTIONS
     # What was closed for others is gone at once, and not when its time is over.
     await eventually(lambda: len(port._arrivals) <= CONNECTIONS)
     assert await site.get("good") == (200, LARGE)
     for each in silent:
         each.close()
-    await eventually(lambda: len(port.places) == 0 and not port._arrivals)
+    await eventually(lambda: len(port.connections) == 0 and not port._arrivals)
     assert not caplog.records
 
 
@@ -165,7 +165,7 @@ async def test_who_leaves_while_it_is_reviewed_leaves_nothing_behind(
     writer.write(b"GET /metrics HTTP/1.1\r\nAuthorization: Bearer good\r\n\r\n")
     await eventually(lambda: site.reviewed == ["good"])
     writer.transport.abort()
-    await eventually(lambda: len(site.secure._port.places) == 0)
+    await eventually(lambda: len(site.secure._port.connections) == 0)
     answers.set()
     await eventually(lambda: not site.secure._callers._running)
     assert await site.get("good") == (200, LARGE)

@@ -19,7 +19,7 @@ from trainingjob_api.errors import (
     UnavailableError,
 )
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.observability.counters import Metrics
+from trainingjob_operator.observability.metrics import Metrics
 from trainingjob_operator.retention.housekeeper import Housekeeper
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 

@@ -15,7 +15,7 @@ from trainingjob_api.constants import PLURAL_RETENTION_POLICIES
 from trainingjob_operator.kube.errors import NOT_FOUND
 
 
-class KopfRequests:
+class KopfRequestTrace:
     """Sees the answers to kopf's requests for policies.
 
     Attributes:

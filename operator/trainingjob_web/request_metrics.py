@@ -11,7 +11,7 @@ Count = Callable[[str, str, int, float], None]
 """Takes the method, the pattern of the route, the status, and the seconds to the end of the answer."""
 
 
-class Measured:
+class RequestMetricsMiddleware:
     """Counts every HTTP request, one that fails as 500; what matched no route has the route `other`."""
 
     def __init__(self, app: ASGIApp, count: Count) -> None:

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
-from trainingjob_operator.kube.kopf_requests import KopfRequests
+from trainingjob_operator.kube.kopf_trace import KopfRequestTrace
 
 POLICIES = "/apis/trainingjob.dev/v1alpha1{}/retentionpolicies"
 
@@ -18,7 +18,7 @@ class Asked:
     def __init__(self, server: BaseTestServer) -> None:
         self._server = server
         self.missing: list[str] = []
-        self.seen = KopfRequests(self.missing.append)
+        self.seen = KopfRequestTrace(self.missing.append)
 
     async def request(self, method: str, path: str, status: int = 200) -> None:
         query = {"status": str(status)}

@@ -27,7 +27,7 @@ class Closable(Protocol):
 _Connection = TypeVar("_Connection", bound=Closable)
 
 
-class Places(Generic[_Connection]):
+class ConnectionLimit(Generic[_Connection]):
     """Open connections by address, oldest first."""
 
     def __init__(self, limit: int, bound: str = "web_connections") -> None:
@@ -51,14 +51,14 @@ class Places(Generic[_Connection]):
     def __len__(self) -> int:
         return self._used
 
-    def take(self, connection: _Connection) -> None:
+    def add(self, connection: _Connection) -> None:
         """Take in a connection, and close another one if there is no room."""
         if self._used >= self.limit:
-            self.make_room()
+            self.evict_one()
         self._open.setdefault(connection.address, OrderedDict())[connection] = None
         self._used += 1
 
-    def make_room(self) -> bool:
+    def evict_one(self) -> bool:
         """Close the oldest connection of the address that has the most; False: there is none.
 
         Takes time in proportion to the addresses, which are `limit` at most.
@@ -67,12 +67,12 @@ class Places(Generic[_Connection]):
             return False
         largest = max(self._open.values(), key=len)
         victim = next(iter(largest))
-        self.leave(victim)
+        self.remove(victim)
         self.closed_total += 1
         victim.abort()
         return True
 
-    def leave(self, connection: _Connection) -> None:
+    def remove(self, connection: _Connection) -> None:
         """Forget a connection that is closed. Does nothing if that was done before."""
         of_address = self._open.get(connection.address)
         if of_address is None or connection not in of_address:
@@ -85,5 +85,5 @@ class Places(Generic[_Connection]):
     def close_all(self) -> None:
         """Close every connection."""
         for connection in [each for of_address in self._open.values() for each in of_address]:
-            self.leave(connection)
+            self.remove(connection)
             connection.abort()

@@ -13,7 +13,7 @@ from trainingjob_api.errors import UnavailableError
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.gateway import Gateway
-from trainingjob_operator.kube.requests import RequestCounts
+from trainingjob_operator.kube.request_counts import RequestCounts
 
 KEY = JobKey("ml", "mnist")
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Final
 
 from trainingjob_operator.descriptors import descriptor_limit
-from trainingjob_operator.observability.exchange import Exchange, Handler
-from trainingjob_operator.observability.places import Places
+from trainingjob_operator.observability.connection_limit import ConnectionLimit
+from trainingjob_operator.observability.http_connection import Handler, HttpConnection
 
 _SHARE: Final = 4
 """One in so many of the files that the process may open is for connections to this port."""
@@ -35,8 +35,8 @@ NewContext = Callable[[], ssl.SSLContext]
 """Returns the certificate to show, for each connection anew."""
 
 
-class Port:
-    """Listens, and gives each connection an `Exchange`."""
+class HttpListener:
+    """Listens, and gives each connection an `HttpConnection`."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Port:
         self._port: Final = int(port)
         self._handler: Final = handler
         self._tls: Final = tls
-        self.places: Final[Places[Exchange]] = Places(
+        self.connections: Final[ConnectionLimit[HttpConnection]] = ConnectionLimit(
             min(connections, descriptor_limit() // _SHARE), bound
         )
         self._listeners: Final[list[socket.socket]] = []
@@ -96,7 +96,7 @@ class Port:
     async def stop(self) -> None:
         """Stop serving; what is not answered yet stays so."""
         self._close_listeners()
-        self.places.close_all()
+        self.connections.close_all()
         await asyncio.gather(*self._arrivals, return_exceptions=True)
 
     def _close_listeners(self) -> None:
@@ -118,7 +118,7 @@ class Port:
                 return
             except OSError:
                 # No descriptors or no memory: one of ours for the next one, after a pause.
-                self.places.make_room()
+                self.connections.evict_one()
                 self._pause(listener, _PAUSE_S)
                 return
             connection.setblocking(False)
@@ -127,15 +127,17 @@ class Port:
             self._pause(listener, _REST_S)
 
     def _take_in(self, connection: socket.socket, address: str) -> None:
-        exchange = Exchange(address, self._handler, lambda: self.places.leave(exchange))
-        self.places.take(exchange)
+        exchange = HttpConnection(
+            address, self._handler, lambda: self.connections.remove(exchange)
+        )
+        self.connections.add(exchange)
         task = asyncio.get_running_loop().create_task(self._connect(connection, exchange))
         if self._tls is not None:
             exchange.arrival = task
         self._arrivals.add(task)
         task.add_done_callback(self._arrivals.discard)
 
-    async def _connect(self, connection: socket.socket, exchange: Exchange) -> None:
+    async def _connect(self, connection: socket.socket, exchange: HttpConnection) -> None:
         try:
             loop = asyncio.get_running_loop()
             if self._tls is None:
@@ -149,7 +151,7 @@ class Port:
                     ssl_shutdown_timeout=_HANDSHAKE_S,
                 )
         except BaseException as error:
-            self.places.leave(exchange)
+            self.connections.remove(exchange)
             connection.close()
             if not isinstance(error, OSError):
                 raise

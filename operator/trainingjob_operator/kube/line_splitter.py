@@ -11,7 +11,7 @@ MAX_LINE: Final = 8 * 1024 * 1024
 """Bytes of an event: several times what the API server takes of an object."""
 
 
-class EventLines:
+class LineSplitter:
     """The lines of one answer, in order."""
 
     def __init__(self, max_line: int = MAX_LINE) -> None:

@@ -14,7 +14,7 @@ class NotLeadingError(aiohttp.ClientConnectionError):
     """A write was not sent, because this process does not hold the Lease any more."""
 
 
-class GatedConnector(aiohttp.TCPConnector):
+class FencedConnector(aiohttp.TCPConnector):
     """Connections of which a write gets one only while `may_write` is true.
 
     It asks when the connection is there, which is the last moment before a request is written to

@@ -9,7 +9,7 @@ _WIDEST: Final = 4
 """One character outside the basic plane makes every character of its string as wide."""
 
 
-def weight_of(encoded: bytes) -> int:
+def decoded_size(encoded: bytes) -> int:
     """Bytes of memory that this JSON, or a part of it, takes when it is decoded, and a little more."""
     text = len(encoded) * (1 if encoded.isascii() else _WIDEST)
     mappings, sequences = encoded.count(b"{"), encoded.count(b"[")

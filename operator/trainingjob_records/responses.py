@@ -98,23 +98,23 @@ _REASONS: Final = {
 }
 
 
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the refusals of one operation, for the OpenAPI document."""
     return {
         status: {"model": Refusal, "description": _REASONS[status]} for status in sorted(statuses)
     }
 
 
-def refuse(error: RequestError) -> JSONResponse:
+def error_response(error: RequestError) -> JSONResponse:
     """Return the response for an error of ours."""
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = error.challenge
-    return sentence(error.status, str(error), headers)
+    return error_body(error.status, str(error), headers)
 
 
-def sentence(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def error_body(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """Return a refusal with one sentence."""
     return JSONResponse({"error": text}, status_code=status, headers=headers)

@@ -23,7 +23,7 @@ _PLAIN: Final = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """The answer to a request."""
 
     body: bytes
@@ -44,13 +44,13 @@ class Request:
     authorization: str = ""
 
 
-Later = Coroutine[None, None, Answer]
+PendingResponse = Coroutine[None, None, Response]
 """An answer that takes some time; it is cancelled when the connection ends."""
-Handler = Callable[[Request], Answer | Later | None]
+Handler = Callable[[Request], Response | PendingResponse | None]
 """Returns the answer to a request; None: there is no such path."""
 
 
-class Exchange(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """Reads a request, answers it, and closes the connection."""
 
     def __init__(self, address: str, handler: Handler, on_closed: Callable[[], None]) -> None:
@@ -102,7 +102,7 @@ class Exchange(asyncio.Protocol):
         if b"\r\n\r\n" in self._head:
             self._answer()
         elif len(self._head) > MAX_HEAD:
-            self._send(told(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
+            self._send(status_response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
 
     def eof_received(self) -> bool:
         """Close the connection once what was written has gone out."""
@@ -121,9 +121,9 @@ class Exchange(asyncio.Protocol):
     def _answer(self) -> None:
         line = self._head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
         if len(line) != 3 or not line[2].startswith("HTTP/1."):  # noqa: PLR2004 - method, path, version
-            self._send(told(HTTPStatus.BAD_REQUEST))
+            self._send(status_response(HTTPStatus.BAD_REQUEST))
         elif line[0] not in {"GET", "HEAD"}:
-            self._send(told(HTTPStatus.METHOD_NOT_ALLOWED))
+            self._send(status_response(HTTPStatus.METHOD_NOT_ALLOWED))
         else:
             self._take(line[1], has_body=line[0] == "GET")
 
@@ -131,29 +131,31 @@ class Exchange(asyncio.Protocol):
         try:
             request = Request(urlsplit(target).path, _authorization(self._head))
         except ValueError:
-            self._send(told(HTTPStatus.BAD_REQUEST))
+            self._send(status_response(HTTPStatus.BAD_REQUEST))
             return
         try:
             answer = self._handler(request)
         except Exception as error:  # noqa: BLE001 - the others' answers do not depend on it
             self._send(_failed(request, error), has_body=has_body)
             return
-        if answer is None or isinstance(answer, Answer):
-            self._send(answer or told(HTTPStatus.NOT_FOUND), has_body=has_body)
+        if answer is None or isinstance(answer, Response):
+            self._send(answer or status_response(HTTPStatus.NOT_FOUND), has_body=has_body)
             return
         self._is_answered = True  # it will be: what comes now is no part of the request
         self._head = b""
         work = self._send_later(request, answer, has_body=has_body)
         self._work = asyncio.get_running_loop().create_task(work)
 
-    async def _send_later(self, request: Request, answer: Later, *, has_body: bool) -> None:
+    async def _send_later(
+        self, request: Request, answer: PendingResponse, *, has_body: bool
+    ) -> None:
         try:
             found = await answer
         except Exception as error:  # noqa: BLE001 - as above
             found = _failed(request, error)
         self._send(found, has_body=has_body)
 
-    def _send(self, answer: Answer, *, has_body: bool = True) -> None:
+    def _send(self, answer: Response, *, has_body: bool = True) -> None:
         self._is_answered = True
         self._head = b""
         if self._transport is None or self._transport.is_closing():
@@ -186,14 +188,14 @@ def _authorization(head: bytes) -> str:
     return ""
 
 
-def _failed(request: Request, error: Exception) -> Answer:
+def _failed(request: Request, error: Exception) -> Response:
     # Through the loop, whose log lines are limited: anybody can ask again and again.
     asyncio.get_running_loop().call_exception_handler(
         {"message": f"cannot answer {request.path[:100]!r}", "exception": error}
     )
-    return told(HTTPStatus.INTERNAL_SERVER_ERROR)
+    return status_response(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def told(status: HTTPStatus) -> Answer:
+def status_response(status: HTTPStatus) -> Response:
     """Return the phrase of a status as its answer."""
-    return Answer(f"{status.phrase}\n".encode(), status)
+    return Response(f"{status.phrase}\n".encode(), status)

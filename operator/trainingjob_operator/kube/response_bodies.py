@@ -12,10 +12,10 @@ import aiohttp
 
 from trainingjob_api.errors import NotServedError, UnavailableError
 from trainingjob_operator.kube.errors import NOT_FOUND
-from trainingjob_web.weight import weight_of
+from trainingjob_web.json_size import decoded_size
 
 LARGE: Final = 128 * 1024
-"""Weight from which on an answer is large; see `trainingjob_web.weight`."""
+"""Weight from which on an answer is large; see `trainingjob_web.json_size`."""
 
 LARGE_AT_ONCE: Final = 4
 PAGE_WEIGHT: Final = 16 * 1024 * 1024
@@ -56,7 +56,7 @@ class PageSize:
             self.limit = min(fitting, _MORE * self.limit, MAX_ITEMS)
 
 
-class Bodies:
+class BodyReader:
     """Reads bodies. Bound: `LARGE_AT_ONCE` large ones at once; whoever is further on waits."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class Bodies:
         weight = 0
         async for part in response.content.iter_any():
             parts.append(part)
-            weight += weight_of(part)
+            weight += decoded_size(part)
             if weight > LARGE:
                 async with self._large:
                     return await self._read_on(response, parts, weight, most)
@@ -102,11 +102,11 @@ class Bodies:
             if not part:
                 return b"".join(parts), weight
             parts.append(part)
-            weight += weight_of(part)
+            weight += decoded_size(part)
         raise PageTooLargeError
 
 
-def decoded(data: bytes, request: str) -> dict[str, Any]:
+def decode_object(data: bytes, request: str) -> dict[str, Any]:
     """The object that a body holds.
 
     Raises:
@@ -121,7 +121,7 @@ def decoded(data: bytes, request: str) -> dict[str, Any]:
     return document
 
 
-def as_list(document: dict[str, Any] | None, path: str) -> dict[str, Any]:
+def require_list(document: dict[str, Any] | None, path: str) -> dict[str, Any]:
     """Return an answer that is a list. Of anything else it is not known what it leaves out."""
     if document is None:
         raise NotServedError(f"404 on GET {path}", status=NOT_FOUND, reason="NotServed")
@@ -130,7 +130,7 @@ def as_list(document: dict[str, Any] | None, path: str) -> dict[str, Any]:
     return document
 
 
-def as_created(created: dict[str, Any] | None, path: str) -> dict[str, Any]:
+def require_created(created: dict[str, Any] | None, path: str) -> dict[str, Any]:
     """Return what a creation was answered with.
 
     Raises:

@@ -1,11 +1,11 @@
 """The calls for one TrainingJob of one's own: what a user does with a job."""
 
-from trainingjob_operator.kube.bodies import as_created
 from trainingjob_operator.kube.cluster import Object
 from trainingjob_operator.kube.gateway import Gateway, delete_options, jobs_path
+from trainingjob_operator.kube.response_bodies import require_created
 
 
-class TrialJobGateway(Gateway):
+class JobSubmissionGateway(Gateway):
     """The calls of whoever submits a job. The operator itself has no right to create one."""
 
     async def create_job(self, manifest: Object) -> Object:
@@ -15,7 +15,7 @@ class TrialJobGateway(Gateway):
             KubernetesError: the API server refused, or did not answer.
         """
         path = jobs_path(manifest["metadata"]["namespace"])
-        return as_created(await self._call("POST", path, body=manifest), path)
+        return require_created(await self._call("POST", path, body=manifest), path)
 
     async def delete_job(self, created: Object) -> None:
         """Delete this very job; one that is gone already is no error.

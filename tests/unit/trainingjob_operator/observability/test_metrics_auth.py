@@ -6,14 +6,14 @@ from http import HTTPStatus
 import pytest
 
 from trainingjob_api.errors import KubernetesError
-from trainingjob_operator.observability.callers import (
-    ALLOWED,
+from trainingjob_operator.observability.metrics_auth import (
     ALLOWED_S,
-    REFUSED,
+    MAX_ALLOWED,
+    MAX_REFUSED,
+    NEW_TOKEN_BURST,
     REFUSED_S,
-    SILENT_S,
-    STRANGERS,
-    Callers,
+    STALE_ALLOWED_S,
+    MetricsAuthorizer,
 )
 
 
@@ -26,7 +26,7 @@ class Cluster:
         self.answers = asyncio.Event()
         self.answers.set()
         self.is_silent = False
-        self.callers = Callers(self.review, monotonic=lambda: self.now)
+        self.callers = MetricsAuthorizer(self.review, monotonic=lambda: self.now)
 
     async def review(self, token: str) -> bool | None:
         self.asked.append(token)
@@ -41,7 +41,7 @@ class Cluster:
     @property
     def known(self) -> int:
         [bound] = self.callers.bounds
-        assert bound.used <= bound.limit == ALLOWED + REFUSED
+        assert bound.used <= bound.limit == MAX_ALLOWED + MAX_REFUSED
         return bound.used
 
 
@@ -95,9 +95,9 @@ async def test_a_flood_of_tokens_costs_a_few_reviews_and_shuts_nobody_out(
         for number in range(20):
             await cluster.ask(f"forged-{second}-{number}")
         assert await cluster.ask("good") is HTTPStatus.OK
-        assert cluster.known <= ALLOWED + REFUSED
+        assert cluster.known <= MAX_ALLOWED + MAX_REFUSED
     strangers = [token for token in cluster.asked[begun:] if token != "good"]
-    assert len(strangers) <= STRANGERS + seconds
+    assert len(strangers) <= NEW_TOKEN_BURST + seconds
     assert cluster.asked[begun:].count("good") == seconds // int(ALLOWED_S)
     assert await cluster.ask("forged-again") is HTTPStatus.TOO_MANY_REQUESTS
 
@@ -106,14 +106,14 @@ async def test_a_caller_with_many_tokens_pushes_out_none_that_was_let_in(
     cluster: Cluster,
 ) -> None:
     assert await cluster.ask("good") is HTTPStatus.OK
-    for number in range(2 * REFUSED):
+    for number in range(2 * MAX_REFUSED):
         cluster.now += 1
         await cluster.ask(f"forged-{number}")
-    assert cluster.known == 1 + REFUSED
-    for number in range(2 * ALLOWED):
+    assert cluster.known == 1 + MAX_REFUSED
+    for number in range(2 * MAX_ALLOWED):
         cluster.now += 1
         await cluster.ask(f"good-{number}")
-    assert cluster.known == ALLOWED + REFUSED
+    assert cluster.known == MAX_ALLOWED + MAX_REFUSED
 
 
 async def test_many_at_once_with_one_token_are_one_review_and_one_that_leaves_ends_no_other(
@@ -136,7 +136,7 @@ async def test_while_the_api_server_is_silent_who_was_let_in_stays_for_ten_minut
     assert await cluster.ask("good") is HTTPStatus.OK
     cluster.is_silent = True
     assert await cluster.ask("good-other") is HTTPStatus.SERVICE_UNAVAILABLE
-    cluster.now += SILENT_S - 1
+    cluster.now += STALE_ALLOWED_S - 1
     assert await cluster.ask("good") is HTTPStatus.OK
     cluster.now += 2
     assert await cluster.ask("good") is HTTPStatus.SERVICE_UNAVAILABLE

@@ -1,8 +1,8 @@
 """Who may read the metrics: by the reviews of the API server, remembered briefly.
 
-Anybody who reaches the port can send tokens. Bound: `ALLOWED` callers that were let in and `REFUSED`
+Anybody who reaches the port can send tokens. Bound: `MAX_ALLOWED` callers that were let in and `MAX_REFUSED`
 that were not; beyond, the ones not reviewed for longest are forgotten. Tokens that are not known
-cost `STRANGERS` reviews at once and then one a second, whoever sends them; further ones are told to
+cost `NEW_TOKEN_BURST` reviews at once and then one a second, whoever sends them; further ones are told to
 come again. A caller that was let in is reviewed once a minute, beside that. Of a token only its
 digest is kept.
 """
@@ -18,17 +18,17 @@ from typing import Final
 from trainingjob_api.errors import KubernetesError
 from trainingjob_operator.core.bounded import Bound
 
-ALLOWED: Final = 64
+MAX_ALLOWED: Final = 64
 """Callers that were let in: the Prometheus servers of a cluster are a few."""
-REFUSED: Final = 256
+MAX_REFUSED: Final = 256
 """Callers that were not."""
-STRANGERS: Final = 8
+NEW_TOKEN_BURST: Final = 8
 """Reviews of tokens that are not known, at once; then one a second."""
 ALLOWED_S: Final = 60.0
 """Seconds for which a caller is let in without another review."""
 REFUSED_S: Final = 10.0
 """Seconds for which it is refused without one."""
-SILENT_S: Final = 600.0
+STALE_ALLOWED_S: Final = 600.0
 """Seconds for which a caller is let in while the API server does not answer: then it counts what
 the metrics say."""
 
@@ -43,7 +43,7 @@ class _Known:
     reviewed_at: float
 
 
-class Callers:
+class MetricsAuthorizer:
     """Tells by its token whether a caller may read the metrics."""
 
     def __init__(self, review: Review, *, monotonic: Callable[[], float]) -> None:
@@ -58,14 +58,14 @@ class Callers:
         self._allowed: Final[OrderedDict[bytes, _Known]] = OrderedDict()
         self._refused: Final[OrderedDict[bytes, _Known]] = OrderedDict()
         self._running: Final[dict[bytes, asyncio.Task[HTTPStatus]]] = {}
-        self._room = float(STRANGERS)
+        self._room = float(NEW_TOKEN_BURST)
         self._room_at = monotonic()
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
         """Use and limit."""
         known = len(self._allowed) + len(self._refused)
-        return (Bound("metrics_callers", known, ALLOWED + REFUSED),)
+        return (Bound("metrics_callers", known, MAX_ALLOWED + MAX_REFUSED),)
 
     async def status_of(self, authorization: str) -> HTTPStatus:
         """Return the status for a caller with this header: OK, or why it is refused."""
@@ -101,7 +101,7 @@ class Callers:
     def _has_room(self) -> bool:
         """Take room for one review of a token that is not known, if there is some."""
         now = self._monotonic()
-        self._room = min(STRANGERS, self._room + now - self._room_at)
+        self._room = min(NEW_TOKEN_BURST, self._room + now - self._room_at)
         self._room_at = now
         if self._room < 1:
             return False
@@ -113,16 +113,16 @@ class Callers:
             may = await self._review(token)
         except KubernetesError:
             known = self._allowed.get(digest)
-            if known is not None and self._age(known) < SILENT_S:
+            if known is not None and self._age(known) < STALE_ALLOWED_S:
                 return HTTPStatus.OK
             return HTTPStatus.SERVICE_UNAVAILABLE
         if may:
             self._refused.pop(digest, None)
-            _remember(self._allowed, digest, _Known(HTTPStatus.OK, self._monotonic()), ALLOWED)
+            _remember(self._allowed, digest, _Known(HTTPStatus.OK, self._monotonic()), MAX_ALLOWED)
             return HTTPStatus.OK
         self._allowed.pop(digest, None)
         status = HTTPStatus.UNAUTHORIZED if may is None else HTTPStatus.FORBIDDEN
-        _remember(self._refused, digest, _Known(status, self._monotonic()), REFUSED)
+        _remember(self._refused, digest, _Known(status, self._monotonic()), MAX_REFUSED)
         return status
 
 

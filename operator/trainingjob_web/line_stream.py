@@ -13,7 +13,7 @@ class LineTooLongError(ValueError):
     """A line has more than `MAX_LINE` bytes."""
 
 
-async def lines_of(stream: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
+async def iter_lines(stream: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
     """Yield lines of any length up to the limit; aiohttp's own iteration stops at its buffer's size.
 
     Raises:

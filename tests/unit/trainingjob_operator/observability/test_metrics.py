@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from trainingjob_operator.observability.counters import Metrics
+from trainingjob_operator.observability.metrics import Metrics
 from trainingjob_operator.volume.sweep.rules import Room, VolumeReport
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -1,6 +1,6 @@
 """Who has to go when another connection comes."""
 
-from trainingjob_operator.observability.places import Places
+from trainingjob_operator.observability.connection_limit import ConnectionLimit
 
 
 class Connection:
@@ -12,15 +12,15 @@ class Connection:
         self.is_open = False
 
 
-def taken(places: Places[Connection], *addresses: str) -> list[Connection]:
+def taken(places: ConnectionLimit[Connection], *addresses: str) -> list[Connection]:
     connections = [Connection(address) for address in addresses]
     for each in connections:
-        places.take(each)
+        places.add(each)
     return connections
 
 
 def test_the_oldest_connection_of_whoever_has_the_most_makes_room() -> None:
-    places: Places[Connection] = Places(4)
+    places: ConnectionLimit[Connection] = ConnectionLimit(4)
     probe, first, second, third, latest = taken(places, "node", "pod", "pod", "pod", "other")
     assert len(places) == 4
     assert not first.is_open
@@ -29,7 +29,7 @@ def test_the_oldest_connection_of_whoever_has_the_most_makes_room() -> None:
 
 
 def test_an_address_with_one_connection_outlasts_any_flood_of_another() -> None:
-    places: Places[Connection] = Places(8)
+    places: ConnectionLimit[Connection] = ConnectionLimit(8)
     (probe,) = taken(places, "node")
     taken(places, *["pod"] * 1000)
     assert probe.is_open
@@ -37,20 +37,20 @@ def test_an_address_with_one_connection_outlasts_any_flood_of_another() -> None:
 
 
 def test_among_equals_a_new_connection_still_finds_a_place() -> None:
-    places: Places[Connection] = Places(2)
+    places: ConnectionLimit[Connection] = ConnectionLimit(2)
     *_, latest = taken(places, "a", "b", "c")
     assert latest.is_open
     assert len(places) == 2
 
 
 def test_a_connection_that_leaves_twice_leaves_once() -> None:
-    places: Places[Connection] = Places(2)
+    places: ConnectionLimit[Connection] = ConnectionLimit(2)
     first, _ = taken(places, "a", "a")
-    places.leave(first)
-    places.leave(first)
+    places.remove(first)
+    places.remove(first)
     assert len(places) == 1
 
 
 def test_there_is_no_room_to_be_made_where_nobody_is() -> None:
-    places: Places[Connection] = Places(2)
-    assert not places.make_room()
+    places: ConnectionLimit[Connection] = ConnectionLimit(2)
+    assert not places.evict_one()
