@@ -17,6 +17,8 @@
 
 from typing import ClassVar, Final
 
+from starlette.responses import JSONResponse, Response
+
 UNAUTHORIZED: Final = 401
 """The status of a request whose token is nobody's, or not any more."""
 
@@ -124,3 +126,19 @@ class ApiServerError(RequestError):
 
 class AnswerTooLargeError(ApiServerError):
     """The answer is larger than one may be: fewer objects are to be asked for."""
+
+
+def error_response(error: RequestError) -> Response:
+    """Return the response for a rejected request, or for a WebSocket before its upgrade."""
+    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else {}
+    return json_error(error.status, error.reason, str(error), headers)
+
+
+def json_error(
+    status: int, reason: str, message: str, headers: dict[str, str] | None = None
+) -> Response:
+    """Return a JSON error response, which caches must not store."""
+    body = {"error": {"reason": reason, "message": message}}
+    return JSONResponse(
+        body, status_code=status, headers={"Cache-Control": "no-store"} | (headers or {})
+    )

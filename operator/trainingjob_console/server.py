@@ -20,6 +20,7 @@ from trainingjob_console.api.job import JobApi
 from trainingjob_console.api.jobs import JobsApi
 from trainingjob_console.api.session import SessionApi
 from trainingjob_console.app import create_app, create_metrics_app
+from trainingjob_console.components import Components, Feature
 from trainingjob_console.errors import SettingsError, StartError
 from trainingjob_console.jobs.fair_scheduler import FairScheduler
 from trainingjob_console.jobs.history import History
@@ -27,27 +28,26 @@ from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.informer import JobInformer
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.kube.credentials import Account
+from trainingjob_console.live_updates import live_updates_feature
 from trainingjob_console.metrics import Metrics
-from trainingjob_console.parts import Parts, Room
 from trainingjob_console.settings import Settings, host_and_port
 from trainingjob_console.sockets.limits import MAX_FRAME, Limits
 from trainingjob_console.sockets.protocol import SocketProtocol
 from trainingjob_console.static_files import StaticFiles
-from trainingjob_console.streams import streams_room
 from trainingjob_web.certificate import Certificate, CertificateError
 from trainingjob_web.connections import Connections, connections_within
 from trainingjob_web.listener import ListenError, bracketed, listen
 from trainingjob_web.tls import HANDSHAKES, TlsAcceptor
 from trainingjob_web.uvicorn_server import make_server
 
-ROOMS: Final[tuple[Callable[[Parts], Room], ...]] = (
-    lambda parts: SessionApi(parts).room(),
-    lambda parts: JobsApi(parts).room(),
-    lambda parts: JobApi(parts).room(),
-    lambda parts: ActionsApi(parts).room(),
-    streams_room,
+FEATURES: Final[tuple[Callable[[Components], Feature], ...]] = (
+    lambda components: SessionApi(components).feature(),
+    lambda components: JobsApi(components).feature(),
+    lambda components: JobApi(components).feature(),
+    lambda components: ActionsApi(components).feature(),
+    live_updates_feature,
 )
-"""What the console can do. A new room is added here and nowhere else; routes are asked in this order."""
+"""What the console can do. A new feature is added here and nowhere else; routes are asked in this order."""
 
 _METRICS_CONNECTIONS: Final = 32
 _GRACE_S: Final = 0.5
@@ -61,7 +61,7 @@ class Console:
     """The console: its parts, and their life.
 
     Attributes:
-        parts: what every room is built on.
+        components: what every feature is built on.
         app: for browsers.
     """
 
@@ -79,7 +79,7 @@ class Console:
         limits, scheduler = limits or Limits(), FairScheduler()
         reviews = SubjectReviews(kube, fresh_s=limits.recheck)
         index = JobIndex(max_jobs=settings.max_jobs, epoch=secrets.token_hex(4))
-        self.parts: Final = Parts(
+        self.components: Final = Components(
             settings=settings,
             limits=limits,
             kube=kube,
@@ -93,13 +93,13 @@ class Console:
             metrics=Metrics(),
         )
         self._certificate: Final = _certificate(settings)
-        self._rooms: Final = tuple(room(self.parts) for room in ROOMS)
-        metrics = self.parts.metrics
+        self._features: Final = tuple(feature(self.components) for feature in FEATURES)
+        metrics = self.components.metrics
         self._connections: Final = Connections(connections_within(settings.max_connections))
         metrics.watch_bound("jobs", lambda: len(index), lambda: index.max_jobs)
         metrics.watch_bound("jobs_bytes", lambda: index.bytes, lambda: index.max_bytes)
         metrics.watch_bound("long_works", lambda: len(scheduler), lambda: scheduler.limit)
-        checks, calls = reviews.unknown, self.parts.history.calls
+        checks, calls = reviews.unknown, self.components.history.calls
         metrics.watch_bound("token_checks", lambda: len(checks), lambda: checks.limit)
         metrics.watch_bound("history_calls", lambda: len(calls), lambda: calls.limit)
         remembered: dict[str, TtlCache[Any, Any]] = {
@@ -114,7 +114,7 @@ class Console:
             "connections", lambda: len(self._connections), lambda: self._connections.limit
         )
         self.app: Final = create_app(
-            [route for room in self._rooms for route in room.routes],
+            [route for feature in self._features for route in feature.routes],
             files=StaticFiles(),
             metrics=metrics,
             is_ready=self.obstacle,
@@ -122,9 +122,9 @@ class Console:
 
     def obstacle(self) -> str:
         """Return why no page can be served yet; empty: they can. Anybody may read it."""
-        if self.parts.index.is_complete:
+        if self.components.index.is_complete:
             return ""
-        if self.parts.informer.error:
+        if self.components.informer.error:
             return "the jobs cannot be listed: the console's log says why"
         return "the jobs are being listed"
 
@@ -150,7 +150,7 @@ class Console:
             StartError: an address is taken.
             Exception: a task of ours has failed, which cancels the body of the context.
         """
-        settings, metrics = self.parts.settings, self.parts.metrics
+        settings, metrics = self.components.settings, self.components.metrics
         server = _Server(
             self.app, self._connections, _listener(settings.address), self._certificate
         )
@@ -170,29 +170,29 @@ class Console:
                 tasks = [
                     group.create_task(work(), name=name)
                     for name, work in (
-                        ("jobs", self.parts.informer.run),
-                        *(task for room in self._rooms for task in room.tasks),
+                        ("jobs", self.components.informer.run),
+                        *(task for feature in self._features for task in feature.tasks),
                         *(("server", each.run) for each in servers),
                     )
                 ]
                 try:
                     yield server.url
-                    await self._close_rooms()
+                    await self._close_features()
                 finally:
                     for task in tasks:
                         task.cancel()
         finally:
             for each in servers:
                 each.close()
-            await self.parts.history.close()
-            await self.parts.kube.close()
+            await self.components.history.close()
+            await self.components.kube.close()
 
-    async def _close_rooms(self) -> None:
+    async def _close_features(self) -> None:
         """Let the rooms say good-bye, for a moment: the process ends whether they manage or not."""
         try:
             async with asyncio.timeout(_STOP_PATIENCE_S):
-                for room in self._rooms:
-                    for close in room.closers:
+                for feature in self._features:
+                    for close in feature.closers:
                         await close()
         except TimeoutError:
             _logger.warning("open sockets did not close in time")

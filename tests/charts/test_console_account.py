@@ -92,7 +92,7 @@ async def test_the_console_follows_jobs_and_its_users_see_and_do_what_their_role
         views = make_user(strict_plane, api.namespace, "views", "view")
         edits = make_user(strict_plane, api.namespace, "edits", "view", "edit")
         async with running_console(kubeconfig, auth="token") as console:
-            known = console.console.parts.index.jobs
+            known = console.console.components.index.jobs
             viewer, editor = User(console, views), User(console, edits)
             await eventually(
                 lambda: {"mine", "theirs"} <= {job.name for job in known()}, within_s=60
@@ -143,7 +143,7 @@ async def test_a_console_of_named_namespaces_asks_for_nothing_outside(
             strict_plane, tmp_path / "account", values, namespace=account_namespace, part="console"
         )
         async with running_console(kubeconfig, namespaces=[api.namespace]) as console:
-            await eventually(lambda: len(console.console.parts.index) > 0, within_s=60)
+            await eventually(lambda: len(console.console.components.index) > 0, within_s=60)
             found = (await console.get("/api/jobs")).json
             assert [row["name"] for row in found["items"]] == ["mine"]
     own = requests_of(strict_plane, account_namespace, CONSOLE)

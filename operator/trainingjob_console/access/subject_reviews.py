@@ -13,6 +13,7 @@ from typing import Final
 
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.ttl_cache import LookupCache
+from trainingjob_console.concurrency import ConcurrencyLimit
 from trainingjob_console.errors import (
     UNAUTHORIZED,
     ApiServerError,
@@ -21,7 +22,6 @@ from trainingjob_console.errors import (
 )
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.kube.response_reader import Object
-from trainingjob_console.places import Places
 
 MAX_OWNERS: Final = 1024
 MAX_UNKNOWN: Final = 256
@@ -80,7 +80,7 @@ class SubjectReviews:
         self._fresh_s: Final = fresh_s
         self._kube: Final = kube
         self._at_once: Final = asyncio.Semaphore(_AT_ONCE)
-        self.unknown: Final = Places(_UNKNOWN_AT_ONCE, _UNKNOWN_WAITING)
+        self.unknown: Final = ConcurrencyLimit(_UNKNOWN_AT_ONCE, _UNKNOWN_WAITING)
         self.owners: Final[LookupCache[str, Owner]] = LookupCache(
             MAX_OWNERS, MAX_UNKNOWN, fresh_s=fresh_s, refused_s=refused_s
         )
@@ -156,7 +156,7 @@ class SubjectReviews:
         # Unknown tokens have a queue of their own, so that a flood of invalid ones does not delay users
         # whose cached entry has expired.
         known = key in self.owners.answers
-        place = self._at_once if known else self.unknown.take(key, _TOO_MANY)
+        place = self._at_once if known else self.unknown.slot(key, _TOO_MANY)
         try:
             status = await self._review(_WHO, token, place)
         except UnauthorizedError:

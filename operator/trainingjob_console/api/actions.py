@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.api.requests import answer, read_json
+from trainingjob_console.components import Components, Feature
 from trainingjob_console.errors import ApiServerError, BadRequestError
 from trainingjob_console.jobs.actions import (
     ACTIONS,
@@ -21,7 +22,6 @@ from trainingjob_console.jobs.actions import (
 )
 from trainingjob_console.jobs.informer import jobs_path
 from trainingjob_console.jobs.summary import Object, as_dict, as_text
-from trainingjob_console.parts import Parts, Room
 
 MAX_JOBS: Final = 100
 _AT_ONCE: Final = 8
@@ -35,17 +35,17 @@ _REPLACED: Final = "another job now has this name; load the list again"
 class ActionsApi:
     """Executes actions on jobs with the user's token; each request has the job's uid as precondition."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts: Final = parts
+    def __init__(self, components: Components) -> None:
+        self._components: Final = components
         self._at_once: Final = asyncio.Semaphore(_AT_ONCE)
 
-    def room(self) -> Room:
+    def feature(self) -> Feature:
         """Return the routes."""
-        return Room(routes=[Route("/api/actions", self.act, methods=["POST"])])
+        return Feature(routes=[Route("/api/actions", self.act, methods=["POST"])])
 
     async def act(self, request: Request) -> Response:
         """Execute an action on each job, or only describe its effect (dry run). A failure stops no other."""
-        access = self._parts.access
+        access = self._components.access
         access.check_origin(request)
         caller = await access.authenticate(request)
         action, targets, dry_run = _read(await read_json(request))
@@ -65,14 +65,14 @@ class ActionsApi:
             return result | {"ok": False, "message": _words(error)}
         if action == "run-again":
             result["name"] = as_text(as_dict(done.get("metadata")).get("name")) or None
-        job = self._parts.index.get(target.uid)
+        job = self._components.index.get(target.uid)
         if job is not None:
             result["message"] = consequence(action, job)
         return result
 
     async def _send(self, caller: Caller, action: str, target: Target, *, dry_run: bool) -> Object:
         query = {"dryRun": "All"} if dry_run else {}
-        call, path = self._parts.kube.call, jobs_path(target.namespace, target.name)
+        call, path = self._components.kube.call, jobs_path(target.namespace, target.name)
         if action in PATCHES:
             body = patch_of(action, target.uid)
             return await call(

@@ -15,7 +15,7 @@ from trainingjob_console.api.requests import answer, check_names, number
 from trainingjob_console.errors import BadRequestError
 from trainingjob_console.jobs.informer import JobInformer
 from trainingjob_console.jobs.summary import as_seconds
-from trainingjob_console.samples.ring import EVERY_S
+from trainingjob_console.samples.sample_ring import EVERY_S
 from trainingjob_console.samples.sampler import Sampler
 from trainingjob_console.samples.series import SERIES
 from trainingjob_console.version import version

@@ -13,14 +13,14 @@ from starlette.routing import Route
 from trainingjob_api import constants
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.api.requests import answer
+from trainingjob_console.components import Components, Feature
+from trainingjob_console.concurrency import ConcurrencyLimit
 from trainingjob_console.errors import ApiServerError, BusyError, NotFoundError
 from trainingjob_console.jobs import job_detail
 from trainingjob_console.jobs.history import row_of
 from trainingjob_console.jobs.informer import jobs_path
 from trainingjob_console.jobs.summary import Object, Summary, as_text
 from trainingjob_console.kube.pages import pages
-from trainingjob_console.parts import Parts, Room
-from trainingjob_console.places import Places
 
 _MAX_UID: Final = 64
 _MAX_ITEMS: Final = 4096
@@ -37,38 +37,40 @@ _ABSENT: Final = "there is no such job, neither in the cluster nor among the rec
 class JobApi:
     """Answers for one job."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts: Final = parts
-        self._places: Final = Places(_AT_ONCE, _MAX_WAITING)
-        parts.metrics.watch_bound(
-            "job_reads", lambda: len(self._places), lambda: self._places.limit
+    def __init__(self, components: Components) -> None:
+        self._components: Final = components
+        self._slots: Final = ConcurrencyLimit(_AT_ONCE, _MAX_WAITING)
+        components.metrics.watch_bound(
+            "job_reads", lambda: len(self._slots), lambda: self._slots.limit
         )
-        large = parts.kube.response_reader
-        parts.metrics.watch_bound("large_answers", lambda: len(large), lambda: large.limit)
+        large = components.kube.response_reader
+        components.metrics.watch_bound("large_answers", lambda: len(large), lambda: large.limit)
 
-    def room(self) -> Room:
+    def feature(self) -> Feature:
         """Return its routes."""
-        return Room(routes=[Route("/api/jobs/{uid}", self.get, methods=["GET"])])
+        return Feature(routes=[Route("/api/jobs/{uid}", self.get, methods=["GET"])])
 
     async def get(self, request: Request) -> Response:
         """Return the job, live if it lives, else from its record."""
-        caller = await self._parts.access.authenticate(request)
+        caller = await self._components.access.authenticate(request)
         uid = request.path_params["uid"]
         if len(uid) > _MAX_UID or not all(c.isascii() and (c.isalnum() or c == "-") for c in uid):
             raise NotFoundError(_ABSENT)
-        position = self._parts.index.position  # of before: what changes meanwhile is sent again
-        job = self._parts.index.get(uid)
+        position = (
+            self._components.index.position
+        )  # of before: what changes meanwhile is sent again
+        job = self._components.index.get(uid)
         found = await self._live(caller, job) if job is not None else None
         return answer((found or await self._past(caller, uid)) | {"position": position})
 
     async def _live(self, caller: Caller, job: Summary) -> Object | None:
         """Return the job of the cluster; None: the user may not see it, or it has gone."""
-        if not (await self._parts.access.visible(caller, job.namespace))(job.namespace):
+        if not (await self._components.access.visible(caller, job.namespace))(job.namespace):
             return None
         try:
             async with (
                 asyncio.timeout(_CALL_S),
-                self._places.take(caller.user, "too many jobs are being read"),
+                self._slots.slot(caller.user, "too many jobs are being read"),
             ):
                 found = await self._read(caller, job)
         except TimeoutError as error:
@@ -92,8 +94,8 @@ class JobApi:
 
     async def _read(self, caller: Caller, job: Summary) -> Object:
         """Read the job's object, its pods and its events; of each what is shown is kept."""
-        max_age_s = self._parts.settings.log_max_age
-        found, _ = await self._parts.kube.read(
+        max_age_s = self._components.settings.log_max_age
+        found, _ = await self._components.kube.read(
             jobs_path(job.namespace, job.name),
             lambda raw: job_detail.of_job(raw, max_age_s),
             token=caller.token,
@@ -102,16 +104,18 @@ class JobApi:
         return found | {"pods": pods, "events": events}
 
     async def _past(self, caller: Caller, uid: str) -> Object:
-        record = await self._parts.history.record(uid, caller.user)
+        record = await self._components.history.record(uid, caller.user)
         namespace = as_text(record.get("namespace")) if record is not None else ""
-        if record is None or not (await self._parts.access.visible(caller, namespace))(namespace):
-            if not self._parts.index.is_complete:
+        if record is None or not (await self._components.access.visible(caller, namespace))(
+            namespace
+        ):
+            if not self._components.index.is_complete:
                 raise BusyError(_NOT_LISTED, retry_after_s=1)
             raise NotFoundError(_ABSENT)
         rights = await self._rights(caller, namespace)
         gone = {"patch": False, "delete": False, "create": False}
         parts = await asyncio.to_thread(
-            job_detail.of_record, record, self._parts.settings.log_max_age
+            job_detail.of_record, record, self._components.settings.log_max_age
         )
         return {"row": row_of(record), **parts, "rights": rights | gone}
 
@@ -141,7 +145,7 @@ class JobApi:
         seen = 0
         try:
             async with aclosing(
-                pages(self._parts.kube, path, make, token=caller.token, query=query)
+                pages(self._components.kube, path, make, token=caller.token, query=query)
             ) as parts:
                 async for part in parts:
                     found = keep(found + part.items)
@@ -155,7 +159,7 @@ class JobApi:
         return found
 
     async def _rights(self, caller: Caller, namespace: str) -> Object:
-        may = self._parts.access.is_allowed
+        may = self._components.access.is_allowed
         jobs, group = constants.PLURAL_TRAINING_JOBS, constants.GROUP
         patch, delete, create, logs = await asyncio.gather(
             *(

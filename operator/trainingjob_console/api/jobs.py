@@ -10,11 +10,11 @@ from starlette.routing import Route
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.api.requests import answer, check_names, number
 from trainingjob_console.clock import utc_now
+from trainingjob_console.components import Components, Feature
 from trainingjob_console.errors import BadRequestError
 from trainingjob_console.jobs.filters import Filter, read_filter
 from trainingjob_console.jobs.history import HistoryPage
 from trainingjob_console.jobs.listing import MAX_NAMESPACES, MAX_PAGE, SORTS, Cursor, live_page
-from trainingjob_console.parts import Parts, Room
 
 _DEFAULT_SORT: Final = "-created"
 _PARAMETERS: Final = frozenset(
@@ -25,12 +25,12 @@ _PARAMETERS: Final = frozenset(
 class JobsApi:
     """Answers lists of jobs."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts: Final = parts
+    def __init__(self, components: Components) -> None:
+        self._components: Final = components
 
-    def room(self) -> Room:
+    def feature(self) -> Feature:
         """Return its routes."""
-        return Room(routes=[Route("/api/jobs", self.list, methods=["GET"])])
+        return Feature(routes=[Route("/api/jobs", self.list, methods=["GET"])])
 
     async def list(self, request: Request) -> Response:
         """Return a page: live jobs first, then those of the past, each job once."""
@@ -38,12 +38,12 @@ class JobsApi:
         wanted = filter_of(request)
         limit = number(request, "limit", default=100, least=1, most=MAX_PAGE)
         cursor = _cursor_of(request)
-        parts = self._parts
-        caller = await parts.access.authenticate(request)
-        visible = await parts.access.visible(caller, wanted.namespace)
-        position = parts.index.position
+        components = self._components
+        caller = await components.access.authenticate(request)
+        visible = await components.access.visible(caller, wanted.namespace)
+        position = components.index.position
         work = live_page(
-            parts.index.jobs(),
+            components.index.jobs(),
             wanted,
             visible,
             sort=cursor.sort,
@@ -52,12 +52,12 @@ class JobsApi:
             limit=limit,
             through=cursor.through,
         )
-        page = await parts.scheduler.execute(caller.user, work)
+        page = await components.scheduler.execute(caller.user, work)
         items, namespaces = [job.row() for job in page.jobs], set(page.namespaces)
         following = cursor.go_on(page.after) if page.after is not None else None
         message = ""
         may_have_past = not wanted.namespace or visible(wanted.namespace)
-        if following is None and parts.history.is_there and may_have_past:
+        if following is None and components.history.is_there and may_have_past:
             past, following = await self._past(caller, wanted, cursor, limit - len(items))
             items += past.rows
             namespaces |= {row["namespace"] for row in past.rows}
@@ -66,14 +66,14 @@ class JobsApi:
             {
                 "items": items,
                 "total": page.total,
-                "totalIsPartial": parts.history.is_there,
+                "totalIsPartial": components.history.is_there,
                 "counts": page.counts,
                 "namespaces": sorted(namespaces)[:MAX_NAMESPACES],
                 "next": following.encode() if following is not None else None,
                 "position": position,
-                "live": {"complete": parts.index.is_complete},
+                "live": {"complete": components.index.is_complete},
                 "history": {
-                    "available": parts.history.is_there and not message,
+                    "available": components.history.is_there and not message,
                     "message": message or None,
                 },
             }
@@ -85,10 +85,10 @@ class JobsApi:
         """Return as much of the history as there is room for, and where the next page begins."""
         if not room:
             return HistoryPage([]), cursor.go_through("")
-        index = self._parts.index
-        past = await self._parts.history.page(
+        index = self._components.index
+        past = await self._components.history.page(
             wanted,
-            partial(self._parts.access.filter_listable, caller),
+            partial(self._components.access.filter_listable, caller),
             lambda uid: index.get(uid) is not None,
             user=caller.user,
             limit=room,

@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from trainingjob_console.api.requests import answer, read_json
+from trainingjob_console.components import Components, Feature
 from trainingjob_console.errors import BadRequestError, UnauthorizedError
 from trainingjob_console.jobs.summary import time_text
-from trainingjob_console.parts import Parts, Room
 from trainingjob_console.version import version
 
 _MAX_SHOWN: Final = 1000
@@ -23,12 +23,12 @@ _LATEST: Final = 253_402_300_799
 class SessionApi:
     """Answers who asks, and lets users in and out."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts: Final = parts
+    def __init__(self, components: Components) -> None:
+        self._components: Final = components
 
-    def room(self) -> Room:
+    def feature(self) -> Feature:
         """Return its routes."""
-        return Room(
+        return Feature(
             routes=[
                 Route("/api/session", self.session, methods=["GET"]),
                 Route("/api/login", self.log_in, methods=["POST"]),
@@ -38,7 +38,7 @@ class SessionApi:
 
     async def session(self, request: Request) -> Response:
         """Return who is logged in; without a log-in, that one is needed."""
-        access, mode = self._parts.access, self._parts.settings.auth
+        access, mode = self._components.access, self._components.settings.auth
         found: dict[str, Any] = {
             "mode": mode,
             "user": None,
@@ -62,7 +62,7 @@ class SessionApi:
 
     async def log_in(self, request: Request) -> Response:
         """Set the cookie if the API server knows the token."""
-        access = self._parts.access
+        access = self._components.access
         access.check_origin(request)
         access.check_log_in(request)
         token = (await read_json(request)).get("token")
@@ -78,7 +78,7 @@ class SessionApi:
 
     async def log_out(self, request: Request) -> Response:
         """Take the cookie away, and end what is open with it: other tabs have the same cookie."""
-        access = self._parts.access
+        access = self._components.access
         access.check_origin(request)
         if token := access.token_of(request):
             access.log_out(token)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Generator
 from time import perf_counter
 from typing import Final, TypeVar
 
+from trainingjob_console.concurrency import decrement
 from trainingjob_console.errors import BusyError
-from trainingjob_console.places import give_back
 
 SLICE_S: Final = 0.004
 """Of a slice; it ends with the step that reaches this."""
@@ -68,7 +68,7 @@ class FairScheduler:
                 return await self._go_through(work)
         finally:
             work.close()
-            give_back(self._works, user)
+            decrement(self._works, user)
             if user not in self._works:
                 del self._users[user]
 

@@ -12,6 +12,7 @@ from typing import Final
 
 import aiohttp
 
+from trainingjob_console.concurrency import ConcurrencyLimit
 from trainingjob_console.errors import BusyError
 from trainingjob_console.jobs.filters import Filter
 from trainingjob_console.jobs.history_cursor import HistoryCursor, key_of
@@ -26,7 +27,6 @@ from trainingjob_console.jobs.summary import (
     as_text,
     time_text,
 )
-from trainingjob_console.places import Places
 
 _CALL_S: Final = 5.0
 _CONNECTIONS: Final = 16
@@ -86,7 +86,7 @@ class History:
         self._token_file: Final = token_file
         self._cluster: Final = cluster
         self._own_secret: Final = secrets.token_bytes(32)
-        self.calls: Final = Places(_CONNECTIONS, _WAITING)
+        self.calls: Final = ConcurrencyLimit(_CONNECTIONS, _WAITING)
         self._session: aiohttp.ClientSession | None = None
         self._has_seen_ours = self._has_warned = self._is_away = False
 
@@ -199,7 +199,7 @@ class History:
         try:
             async with (
                 asyncio.timeout(_CALL_S),
-                self.calls.take(user, "the history is asked for too often"),
+                self.calls.slot(user, "the history is asked for too often"),
                 self._open().get(
                     url, params=query, headers=self._headers(), allow_redirects=False
                 ) as response,

@@ -12,10 +12,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Final, TypeVar
 
+from trainingjob_console.concurrency import ConcurrencyLimit
 from trainingjob_console.deadlines import StallTolerantTimeout
 from trainingjob_console.errors import BusyError
 from trainingjob_console.logs.archive import Archive
-from trainingjob_console.places import Places
 
 T = TypeVar("T")
 
@@ -42,16 +42,16 @@ class ArchiveReader:
         self._root: Final = root
         self._deadline_s: Final = deadline_s
         self._free: Final = asyncio.Semaphore(THREADS)
-        self._places: Final = Places(THREADS, MAX_WAITING - THREADS)
+        self._requests: Final = ConcurrencyLimit(THREADS, MAX_WAITING - THREADS)
         self._hanging = 0  # threads whose requests have been given up
 
     @property
     def limit(self) -> int:
         """Requests that wait or are worked on, at most."""
-        return self._places.limit
+        return self._requests.limit
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._requests)
 
     async def with_archive(self, uid: str, work: Callable[[Archive], T], *, user: str) -> T | None:
         """Return what is made of a job's archive, in a thread; None: there is none.
@@ -72,9 +72,9 @@ class ArchiveReader:
                 f"the log volume does not answer: {THREADS} reads hang, and no further one is begun",
                 retry_after_s=30,
             )
-        place = self._places.take(user, "too many archived logs are being read")
+        slot = self._requests.slot(user, "too many archived logs are being read")
         try:
-            async with StallTolerantTimeout(self._deadline_s), place:
+            async with StallTolerantTimeout(self._deadline_s), slot:
                 await self._free.acquire()
                 return await self._in_thread(lambda: _with_archive(root, uid, work))
         except TimeoutError as error:

@@ -9,10 +9,10 @@ from typing import Final, Protocol, TypeVar
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import ApiServerError, RequestError
 from trainingjob_console.kube.client import Kube
-from trainingjob_console.logs.pieces import incomplete, pieces_of
-from trainingjob_console.logs.pods import PodLog, open_log, state_of
+from trainingjob_console.logs.chunks import incomplete_utf8, split_chunks
+from trainingjob_console.logs.pods import PodLog, open_log, refresh_log
 from trainingjob_console.logs.resume import LineResume
-from trainingjob_console.sockets.log_ring import Piece
+from trainingjob_console.sockets.log_ring import LogChunk
 
 T = TypeVar("T")
 
@@ -38,12 +38,12 @@ class Reader(Protocol):
         """True if a few pieces more do no harm."""
         ...
 
-    def put(self, piece: Piece) -> None:
+    def put(self, piece: LogChunk) -> None:
         """Take what follows."""
         ...
 
 
-class Seat:
+class ReaderHandle:
     """The place of one reader at a follower.
 
     Attributes:
@@ -95,7 +95,7 @@ class Follower:
         self.user = ""
         self.position = 0
         self.readers: Final[dict[Reader, int]] = {}
-        self.seats: Final[dict[Seat, Reader | None]] = {}
+        self.seats: Final[dict[ReaderHandle, Reader | None]] = {}
         self.is_over = False
         self._kube: Final = kube
         self._resume: Final = LineResume()
@@ -106,16 +106,16 @@ class Follower:
         self._waits: asyncio.Timeout | None = None  # for an answer to that
         self._entered: Final = asyncio.Event()
 
-    def enter(self, caller: Caller) -> Seat:
+    def enter(self, caller: Caller) -> ReaderHandle:
         """Give a reader a place."""
         if not self.seats:
             self.user = caller.user
-        seat = Seat(self, caller)
+        seat = ReaderHandle(self, caller)
         self.seats[seat] = None
         self._entered.set()
         return seat
 
-    def attach(self, seat: Seat, ring: Reader, offset: int) -> bool:
+    def attach(self, seat: ReaderHandle, ring: Reader, offset: int) -> bool:
         """Send a ring all from an offset on. False: it is not kept any more."""
         start = self.position - len(self._window)
         if offset < start:
@@ -124,12 +124,12 @@ class Follower:
             return True  # it was refused, and waits for nothing but to hear of it
         self.seats[seat] = ring
         self.readers[ring] = offset
-        for piece in pieces_of(offset, bytes(self._window[offset - start :])):
+        for piece in split_chunks(offset, bytes(self._window[offset - start :])):
             ring.put(piece)
             self.readers[ring] = piece.following
         return True
 
-    def leave(self, seat: Seat) -> None:
+    def leave(self, seat: ReaderHandle) -> None:
         """Send a reader nothing more."""
         ring = self.seats.pop(seat, None)
         users = [each.caller.user for each in self.seats]
@@ -201,7 +201,7 @@ class Follower:
             _LeftError: the user reads here no more.
         """
         self._token = caller.token
-        log = await self._while_read(state_of(self._kube, caller.token, self.log))
+        log = await self._while_read(refresh_log(self._kube, caller.token, self.log))
         if log is None:
             return ARCHIVED
         if not log.begun:
@@ -243,10 +243,10 @@ class Follower:
 
     async def _take(self, new: bytes, *, last: bool = False) -> None:
         data = self._rest + new
-        kept = 0 if last else incomplete(data)
+        kept = 0 if last else incomplete_utf8(data)
         data, self._rest = data[: len(data) - kept], data[len(data) - kept :]
         start = self.position
-        for piece in pieces_of(start, data):
+        for piece in split_chunks(start, data):
             part = data[piece.offset - start : piece.following - start]
             self.position = piece.following
             self._window.extend(part)
@@ -255,7 +255,7 @@ class Follower:
                 self._pass_on(reader, piece, part)
             await self._pace()
 
-    def _pass_on(self, reader: Reader, piece: Piece, part: bytes) -> None:
+    def _pass_on(self, reader: Reader, piece: LogChunk, part: bytes) -> None:
         """Give a reader what it has not."""
         wanted = self.readers[reader]
         if wanted >= piece.following:
@@ -264,7 +264,7 @@ class Follower:
         if wanted <= piece.offset:
             reader.put(piece)
             return
-        for rest in pieces_of(wanted, part[wanted - piece.offset :]):
+        for rest in split_chunks(wanted, part[wanted - piece.offset :]):
             reader.put(rest)
 
     async def _pace(self) -> None:

@@ -11,6 +11,7 @@ from trainingjob_console.errors import ApiServerError
 from trainingjob_console.jobs.summary import as_dict, as_dicts, as_text
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.kube.pages import pages
+from trainingjob_console.logs.resume import LineResume
 
 MAIN: Final = "main"
 """The name of the container whose log is the rank's, in the ids of sources."""
@@ -21,6 +22,9 @@ READ_S: Final = 20.0
 """Seconds without a byte after which a read of what a log has now is broken off."""
 
 _PART: Final = 65_536
+_FILE_BYTES: Final = 64
+"""Bytes at the beginning of a log in which there is the time of its first line."""
+
 _NOT_FOUND: Final = 404
 
 
@@ -117,7 +121,7 @@ def _main_of(annotations: dict[str, Any], names: list[str]) -> str:
     return names[0] if names else ""
 
 
-async def state_of(kube: Kube, token: str | None, log: PodLog) -> PodLog | None:
+async def refresh_log(kube: Kube, token: str | None, log: PodLog) -> PodLog | None:
     """Return the log as it is now; None: its pod is gone.
 
     Raises:
@@ -158,3 +162,26 @@ async def open_log(
     idle = _IDLE_S if follow else READ_S
     async with kube.log(f"{log.path}/log", token=token, query=query, idle_s=idle) as response:
         yield response.content.iter_chunked(_PART) if not follow else response.content.iter_any()
+
+
+async def current_log_file(kube: Kube, token: str | None, log: PodLog) -> str:
+    """Return the name of the file that the node has now; empty: it has no line, or the line no time.
+
+    Args:
+        kube: the API server.
+        token: the user's.
+        log: whose file.
+
+    Raises:
+        ApiServerError: it cannot be read.
+        BusyError: too many logs are being read.
+    """
+    query = {"container": log.container, "timestamps": "true", "limitBytes": str(_FILE_BYTES)}
+    beginning, seen = LineResume(), 0
+    async with kube.log(f"{log.path}/log", token=token, query=query, idle_s=READ_S) as response:
+        async for part in response.content.iter_any():
+            beginning.feed(part)
+            seen += len(part)
+            if seen >= _FILE_BYTES:
+                break
+    return beginning.file

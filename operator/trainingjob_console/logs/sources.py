@@ -14,7 +14,7 @@ _ONE: Final = re.compile(r"(live|archive):(\d{1,9}):(\d{1,5}):([0-9a-z-]{1,63})"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LogAccess:
     """The job whose logs are read, and who reads.
 
     Attributes:
@@ -42,7 +42,7 @@ class SourceId:
     attempt: int = 0
 
 
-def read_source(text: str) -> SourceId:
+def parse_source(text: str) -> SourceId:
     """Read the name of a source.
 
     Raises:

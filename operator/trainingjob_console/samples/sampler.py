@@ -10,12 +10,12 @@ import aiohttp
 
 from trainingjob_console.samples.addresses import Addresses
 from trainingjob_console.samples.alerts import AlertStates
-from trainingjob_console.samples.introduction import Introduction
-from trainingjob_console.samples.ring import EVERY_S, Ring
+from trainingjob_console.samples.pinned_auth import PinnedAuth
+from trainingjob_console.samples.retention_runs import RetentionRuns
+from trainingjob_console.samples.sample_ring import EVERY_S, SampleRing
 from trainingjob_console.samples.series import LIMITS, SERIES, Scrape, leading, parse, total
-from trainingjob_console.samples.sweeps import Sweeps
+from trainingjob_console.sockets.coalescing_queue import CoalescingQueue
 from trainingjob_console.sockets.frames import encode
-from trainingjob_console.sockets.status_queue import StatusQueue
 
 MAX_BYTES: Final = 1024 * 1024
 _ANSWER_S: Final = 5.0
@@ -29,7 +29,7 @@ class Sampler:
         self,
         addresses: Addresses,
         clock: Callable[[], datetime],
-        introduction: Introduction | None = None,
+        introduction: PinnedAuth | None = None,
     ) -> None:
         """Ask nobody yet.
 
@@ -39,13 +39,13 @@ class Sampler:
             introduction: shown to operators that ask for a right; None: these do not.
         """
         self._introduction: Final = introduction
-        self.ring: Final = Ring()
+        self.ring: Final = SampleRing()
         self.alerts: Final = AlertStates()
-        self.sweeps: Final = Sweeps()
+        self.sweeps: Final = RetentionRuns()
         self._addresses: Final = addresses
         self._clock: Final = clock
         self._scrapes: dict[str, Scrape | None] = {}
-        self._queues: Final[set[StatusQueue]] = set()
+        self._queues: Final[set[CoalescingQueue]] = set()
 
     async def run(self) -> None:
         """Sample until cancelled."""
@@ -73,13 +73,13 @@ class Sampler:
         for queue in self._queues:
             queue.put("", self._news())
 
-    def join(self, queue: StatusQueue) -> None:
+    def join(self, queue: CoalescingQueue) -> None:
         """Send a queue the newest, and each that follows."""
         self._queues.add(queue)
         if self._scrapes:
             queue.put("", self._news())
 
-    def leave(self, queue: StatusQueue) -> None:
+    def leave(self, queue: CoalescingQueue) -> None:
         """Send a queue nothing more."""
         self._queues.discard(queue)
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Final
 
+from trainingjob_console.concurrency import decrement
 from trainingjob_console.errors import BusyError
-from trainingjob_console.places import give_back
 from trainingjob_console.sockets.limits import Limits
 
 REFUSALS: Final = ("all", "user", "address", "rights", "unanswered")
@@ -73,6 +73,6 @@ class Place:
     def give_back(self) -> None:
         """Count the place no more. Once for each place."""
         self._admission.used -= 1
-        give_back(self._admission.addresses, self._address)
+        decrement(self._admission.addresses, self._address)
         if self._user is not None:
-            give_back(self._admission.users, self._user)
+            decrement(self._admission.users, self._user)

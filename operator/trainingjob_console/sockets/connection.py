@@ -49,7 +49,7 @@ _MAX_CONTROL: Final = 32
 _logger = logging.getLogger(__name__)
 
 
-class EndedError(Exception):
+class SocketClosedError(Exception):
     """The socket is at its end, by our decision or the client's.
 
     Attributes:
@@ -75,7 +75,7 @@ class Connection:
         opener: Opener,
         recheck: Callable[[], Awaitable[bool]],
         beside: Callable[[], Coroutine[Any, Any, None]],
-        ending: "asyncio.Future[EndedError]",
+        ending: "asyncio.Future[SocketClosedError]",
     ) -> None:
         """Begin nothing yet.
 
@@ -83,7 +83,7 @@ class Connection:
             receive: of ASGI.
             send: likewise.
             limits: of the hub.
-            opener: makes what a subscription asks for. Raises RequestError, or EndedError where it is
+            opener: makes what a subscription asks for. Raises RequestError, or SocketClosedError where it is
                 the end of the socket.
             recheck: returns True if the user may still be here.
             beside: what else is done for as long as the socket lives; it does not end by itself.
@@ -117,12 +117,12 @@ class Connection:
         """Run what a subscription needs beside its queue, for as long as it lives."""
         self._tasks[number] = asyncio.create_task(work)
 
-    def end(self, ended: EndedError) -> None:
+    def end(self, ended: SocketClosedError) -> None:
         """End the socket, unless it is ending."""
         if not self._ending.done():
             self._ending.set_result(ended)
 
-    async def live(self) -> EndedError:
+    async def live(self) -> SocketClosedError:
         """Serve the socket until its end, and return why it came."""
         works = (self._read, self._write, self._watch, self._beside)
         tasks = [asyncio.create_task(each()) for each in works]
@@ -134,12 +134,12 @@ class Connection:
             error = next(iter(done)).exception()
         finally:
             await self._stop(tasks)
-        if isinstance(error, EndedError):
+        if isinstance(error, SocketClosedError):
             return error
         if isinstance(error, OSError):  # uvicorn's word for a client that is gone is one
-            return EndedError(1006, "client")
+            return SocketClosedError(1006, "client")
         _logger.error("a socket failed", exc_info=error)
-        return EndedError(1011, "error")
+        return SocketClosedError(1011, "error")
 
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
         tasks += [*self._opening.values(), *self._tasks.values()]
@@ -156,12 +156,12 @@ class Connection:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 code = message.get("code") or 1005
-                raise EndedError(code, "shutdown" if code == 1012 else "client")  # noqa: PLR2004
+                raise SocketClosedError(code, "shutdown" if code == 1012 else "client")  # noqa: PLR2004
             self._count_frame()
             try:
                 asked = frames.parse(message.get("text") or "")
             except (BadFrameError, RequestError) as error:
-                raise EndedError(1008, "bad-frame") from error
+                raise SocketClosedError(1008, "bad-frame") from error
             self._answer(asked)
 
     def _count_frame(self) -> None:
@@ -170,7 +170,7 @@ class Connection:
         self._allowance = min(self._allowance + earned, float(FRAMES_PER_S)) - 1
         self._allowed_at = now
         if self._allowance < 0:
-            raise EndedError(1008, "too-many-frames")
+            raise SocketClosedError(1008, "too-many-frames")
 
     def _answer(self, asked: Subscribe | Unsubscribe | Pong) -> None:
         match asked:
@@ -220,11 +220,11 @@ class Connection:
             self._give_up(asked.id, error.reason, str(error))
         except TimeoutError:
             self._give_up(asked.id, "Timeout", "the API server does not answer; try again")
-        except EndedError as error:
+        except SocketClosedError as error:
             self.end(error)
         except Exception:
             _logger.exception("a subscription cannot be opened")
-            self.end(EndedError(1011, "error"))
+            self.end(SocketClosedError(1011, "error"))
         else:
             del self._opening[asked.id]
             self._subscriptions[asked.id] = made
@@ -239,7 +239,7 @@ class Connection:
 
     def _say(self, text: str) -> None:
         if len(self._control) >= _MAX_CONTROL:
-            self.end(EndedError(1008, "too-many-frames"))
+            self.end(SocketClosedError(1008, "too-many-frames"))
             return
         self._control.append(text)
         self.wake()
@@ -272,10 +272,10 @@ class Connection:
 
     def _check_times(self, now: float) -> None:
         if now - self._begun > self._limits.age:
-            raise EndedError(1008, "age")
+            raise SocketClosedError(1008, "age")
         if self._pong is not None:
             if self._pong.has_passed(now):
-                raise EndedError(1011, "no-pong")
+                raise SocketClosedError(1011, "no-pong")
         elif now >= self._ping_due:
             self._pong = StallTolerantDeadline(self._limits.pong, now)
             self._control.append(frames.PING)
@@ -310,10 +310,10 @@ class Connection:
             async with StallTolerantTimeout(self._limits.send):
                 await self._send_message({"type": "websocket.send", "text": text})
         except TimeoutError as error:
-            raise EndedError(1013, "slow") from error
+            raise SocketClosedError(1013, "slow") from error
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._limits.recheck)
             if not await self._recheck():
-                raise EndedError(1008, "rights")
+                raise SocketClosedError(1008, "rights")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from trainingjob_console.jobs.filters import Filter, read_filter
-from trainingjob_console.sockets.log_ring import Piece
+from trainingjob_console.sockets.log_ring import LogChunk
 
 PING: Final = '{"type":"ping"}'
 EVERY_JOB: Final = Filter()
@@ -167,7 +167,7 @@ def delta(number: int, seq: str, rows: Iterable[str], gone: list[str], more: str
     return f'{head}{",".join(rows)}],"gone":{encode(gone)}{more}}}'
 
 
-def log(number: int, seq: str, piece: Piece) -> str:
+def log(number: int, seq: str, piece: LogChunk) -> str:
     """Return the frame with a piece of a log.
 
     Args:

@@ -14,13 +14,18 @@ from starlette.types import Receive, Scope, Send
 
 from trainingjob_console.access.access_control import AccessControl
 from trainingjob_console.access.caller import Caller
-from trainingjob_console.answers import refuse
-from trainingjob_console.errors import UNAUTHORIZED, RequestError, UnauthorizedError
+from trainingjob_console.errors import (
+    UNAUTHORIZED,
+    RequestError,
+    UnauthorizedError,
+    error_response,
+)
 from trainingjob_console.jobs.fair_scheduler import FairScheduler
 from trainingjob_console.sockets import frames
 from trainingjob_console.sockets.admission import Admission, FullError
 from trainingjob_console.sockets.budget import Budget
-from trainingjob_console.sockets.connection import Connection, EndedError
+from trainingjob_console.sockets.coalescing_queue import CoalescingQueue
+from trainingjob_console.sockets.connection import Connection, SocketClosedError
 from trainingjob_console.sockets.frames import Subscribe
 from trainingjob_console.sockets.job_topics import JobTopics, TopicKey
 from trainingjob_console.sockets.limits import (
@@ -28,17 +33,17 @@ from trainingjob_console.sockets.limits import (
     Limits,
 )
 from trainingjob_console.sockets.log_ring import LogRing, Losses
-from trainingjob_console.sockets.ports import LogFollower, Newest
 from trainingjob_console.sockets.protocol import END, WHEN_GONE
-from trainingjob_console.sockets.status_queue import StatusQueue
 from trainingjob_console.sockets.subscriptions import (
     JobsSubscription,
+    LogSource,
     LogSubscription,
-    NewestSubscription,
+    SampleSource,
+    SampleSubscription,
     Subscription,
 )
 
-Ending = asyncio.Future[EndedError]
+Ending = asyncio.Future[SocketClosedError]
 _logger = logging.getLogger(__name__)
 
 
@@ -58,8 +63,8 @@ class Hub:
         *,
         access: AccessControl,
         topics: JobTopics,
-        logs: LogFollower,
-        housekeeping: Newest,
+        logs: LogSource,
+        housekeeping: SampleSource,
         scheduler: FairScheduler,
         limits: Limits | None = None,
     ) -> None:
@@ -85,7 +90,7 @@ class Hub:
         self._housekeeping: Final = housekeeping
         self._epoch: Final = secrets.token_hex(4)
         self._endings: Final[dict[str, set[Ending]]] = {}
-        self._visitors: Final[set[Visitor]] = set()
+        self._visitors: Final[set[SocketSession]] = set()
         topics.index.listen_for_namespaces(self._namespace_came)
         access.on_log_out(self.log_out)
 
@@ -104,19 +109,19 @@ class Hub:
                 if ending.done():
                     raise UnauthorizedError("you have just logged out")
                 place.take_for(caller.user)
-                visitor = Visitor(self, self._access, caller, connection)
+                visitor = SocketSession(self, self._access, caller, connection)
                 await self._serve(visitor, ending, scope, receive, send)
         except RequestError as error:
             if not isinstance(error, FullError):
                 reason = "rights" if error.status in (401, 403) else "unanswered"
                 self.admission.refused[reason] += 1
-            await refuse(error)(scope, receive, send)
+            await error_response(error)(scope, receive, send)
 
     def log_out(self, key: str) -> None:
         """End all sockets of a caller, and those that are just being let in."""
         for ending in self._endings.get(key, ()):
             if not ending.done():
-                ending.set_result(EndedError(1008, "logged-out"))
+                ending.set_result(SocketClosedError(1008, "logged-out"))
 
     @contextmanager
     def _ending(self, key: str) -> Iterator[Ending]:
@@ -131,7 +136,7 @@ class Hub:
                 del self._endings[key]
 
     async def _serve(
-        self, visitor: "Visitor", ending: Ending, scope: Scope, receive: Receive, send: Send
+        self, visitor: "SocketSession", ending: Ending, scope: Scope, receive: Receive, send: Send
     ) -> None:
         await receive()  # the request itself
         accepted = PROTOCOL if PROTOCOL in scope["subprotocols"] else None
@@ -167,7 +172,7 @@ class Hub:
         Raises:
             BusyError: the user has too much work done already.
         """
-        queue = StatusQueue(self.limits.status_rows, self.budget, connection.wake)
+        queue = CoalescingQueue(self.limits.status_rows, self.budget, connection.wake)
         made = JobsSubscription(asked.id, key, self.topics, queue, coalesce=self.limits.coalesce)
         try:
             await self._scheduler.execute(user, made.join(asked.position))
@@ -176,11 +181,11 @@ class Hub:
             raise
         return made
 
-    def housekeeping(self, connection: Connection, asked: Subscribe) -> NewestSubscription:
+    def housekeeping(self, connection: Connection, asked: Subscribe) -> SampleSubscription:
         """Subscribe to the newest sample."""
-        queue = StatusQueue(1, self.budget, connection.wake)
+        queue = CoalescingQueue(1, self.budget, connection.wake)
         self._housekeeping.join(queue)
-        return NewestSubscription(asked.id, queue, self._housekeeping.leave)
+        return SampleSubscription(asked.id, queue, self._housekeeping.leave)
 
     def log(self, connection: Connection, asked: Subscribe, caller: Caller) -> LogSubscription:
         """Subscribe to a log, which a task of the connection's brings."""
@@ -206,7 +211,7 @@ class Hub:
                 if error.status == UNAUTHORIZED and caller.token is not None:
                     # The page comes back with what it has by then, and with all it subscribed to.
                     self._access.forget(caller)
-                    connection.end(EndedError(1008, "rights"))
+                    connection.end(SocketClosedError(1008, "rights"))
                     return
                 last = frames.frame("error", asked.id, reason=error.reason, message=str(error))
             except Exception:
@@ -219,7 +224,7 @@ class Hub:
         return made
 
 
-class Visitor:
+class SocketSession:
     """The user behind one socket, whose rights are looked at now and then.
 
     Attributes:
@@ -236,7 +241,7 @@ class Visitor:
         self._opened: dict[int, _Opened] = {}
         self._clock: Final = asyncio.get_running_loop().time
         self._sure_at = self._clock()
-        self._samples: list[NewestSubscription] = []
+        self._samples: list[SampleSubscription] = []
         self.news: Final = asyncio.Event()
 
     async def open(self, connection: Connection, asked: Subscribe) -> Subscription:
@@ -250,7 +255,7 @@ class Visitor:
         except RequestError as error:
             if error.status == UNAUTHORIZED:
                 self._access.forget(self._caller)
-                raise EndedError(1008, "rights") from error
+                raise SocketClosedError(1008, "rights") from error
             raise
 
     async def _open(self, connection: Connection, asked: Subscribe) -> Subscription:

@@ -10,8 +10,8 @@ from trainingjob_console.jobs.fair_scheduler import STEP, Work
 from trainingjob_console.jobs.filters import Filter
 from trainingjob_console.jobs.index import Change, JobIndex
 from trainingjob_console.jobs.summary import Summary
+from trainingjob_console.sockets.coalescing_queue import CoalescingQueue
 from trainingjob_console.sockets.frames import encode
-from trainingjob_console.sockets.status_queue import StatusQueue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Topic:
 
     def __init__(self, key: TopicKey) -> None:
         self._key: Final = key
-        self.members: Final[set[StatusQueue]] = set()
+        self.members: Final[set[CoalescingQueue]] = set()
         self._total = 0
         self._counts: Final[Counter[str]] = Counter()
         self._uncounted: Iterator[Summary] | None = None
@@ -79,7 +79,7 @@ class Topic:
             self.pass_on(queue, change.uid, change.before, change.after)
 
     def pass_on(
-        self, queue: StatusQueue, uid: str, before: Summary | None, after: Summary | None
+        self, queue: CoalescingQueue, uid: str, before: Summary | None, after: Summary | None
     ) -> None:
         """Give a change of a job to one member, if it concerns it."""
         if after is not None and self.has(after):
@@ -118,7 +118,7 @@ class JobTopics:
     def __len__(self) -> int:
         return len(self._topics)
 
-    def join(self, key: TopicKey, position: str | None, queue: StatusQueue) -> Work[Topic]:
+    def join(self, key: TopicKey, position: str | None, queue: CoalescingQueue) -> Work[Topic]:
         """Send a queue what has changed since a position, and all changes from now on.
 
         Nothing of the queue may be sent before the end of this, for its counts are not known. Where
@@ -141,7 +141,7 @@ class JobTopics:
                 yield
         return topic
 
-    def leave(self, key: TopicKey, queue: StatusQueue) -> None:
+    def leave(self, key: TopicKey, queue: CoalescingQueue) -> None:
         """Send a queue nothing more."""
         topic = self._topics.get(key)
         if topic is None:

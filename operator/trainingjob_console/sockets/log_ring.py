@@ -12,7 +12,7 @@ _PIECE: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class LogChunk:
     """A piece of a log, shared by all that read it.
 
     Attributes:
@@ -96,7 +96,7 @@ class LogRing:
         self._max_lines: Final = max_lines
         self._budget: Final = budget
         self._on_ready: Final = on_ready
-        self._pieces: Final[deque[Piece]] = deque()
+        self._pieces: Final[deque[LogChunk]] = deque()
         self._lines = 0
         self._gap: Gap | None = None
         self._closed = False
@@ -117,7 +117,7 @@ class LogRing:
         """True if nothing waits."""
         return not self._pieces and self._gap is None
 
-    def put(self, piece: Piece) -> None:
+    def put(self, piece: LogChunk) -> None:
         """Add what follows. After the end it is dropped: a follower may come a moment too late."""
         if self._closed:
             return
@@ -131,7 +131,7 @@ class LogRing:
         self._change(difference)
         self._on_ready()
 
-    def take(self) -> Gap | Piece | None:
+    def take(self) -> Gap | LogChunk | None:
         """Return what comes next: a gap first of all. None: nothing waits."""
         if self._gap is not None:
             gap, self._gap = self._gap, None
@@ -172,7 +172,7 @@ class LogRing:
             difference -= self._drop(reason).weight
         self._change(difference)
 
-    def _drop(self, reason: str) -> Piece:
+    def _drop(self, reason: str) -> LogChunk:
         piece = self._pieces.popleft()
         self._lines -= piece.lines
         self._losses.lines[reason] += piece.lines

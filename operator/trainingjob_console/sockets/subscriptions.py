@@ -1,13 +1,14 @@
 """What a socket is sent about each thing it subscribed to: the queue, and the frames made of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from trainingjob_console.access.caller import Caller
 from trainingjob_console.jobs.fair_scheduler import Work
 from trainingjob_console.sockets import frames
+from trainingjob_console.sockets.coalescing_queue import CoalescingQueue
 from trainingjob_console.sockets.job_topics import JobTopics, Topic, TopicKey
 from trainingjob_console.sockets.log_ring import Gap, LogRing
-from trainingjob_console.sockets.status_queue import StatusQueue
 
 
 class Subscription(Protocol):
@@ -29,11 +30,51 @@ class Subscription(Protocol):
         ...
 
 
+class LogSource(Protocol):
+    """The logs that are being written."""
+
+    async def follow(
+        self,
+        caller: Caller,
+        uid: str,
+        source: str,
+        offset: int,
+        ring: LogRing,
+        *,
+        file: str = "",
+        places: Sequence[str] = (),
+    ) -> str:
+        """Put what is written from an offset, or from places of ranks, on into a ring, and return why it ended.
+
+        Raises:
+            RequestError: there is no such log, the user may not read it, or too many are read.
+        """
+        ...
+
+
+class SampleSource(Protocol):
+    """The newest sample, which replaces all before it."""
+
+    def join(self, queue: CoalescingQueue) -> None:
+        """Send a queue the newest, and each that follows."""
+        ...
+
+    def leave(self, queue: CoalescingQueue) -> None:
+        """Send a queue nothing more."""
+        ...
+
+
 class JobsSubscription:
     """The changes of jobs: the latest of each, at most one frame in `coalesce` seconds."""
 
     def __init__(
-        self, number: int, key: TopicKey, topics: JobTopics, queue: StatusQueue, *, coalesce: float
+        self,
+        number: int,
+        key: TopicKey,
+        topics: JobTopics,
+        queue: CoalescingQueue,
+        *,
+        coalesce: float,
     ) -> None:
         self.is_over = False
         self._number: Final = number
@@ -125,11 +166,11 @@ class LogSubscription:
         self._ring.close()
 
 
-class NewestSubscription:
+class SampleSubscription:
     """The newest of what replaces all before it; what is behind by several is sent the last one."""
 
     def __init__(
-        self, number: int, queue: StatusQueue, leave: Callable[[StatusQueue], None]
+        self, number: int, queue: CoalescingQueue, leave: Callable[[CoalescingQueue], None]
     ) -> None:
         self.is_over = False
         self._number: Final = number

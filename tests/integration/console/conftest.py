@@ -31,5 +31,5 @@ async def listed(console: ConsoleUnderTest, holds: Callable[[Any], bool], query:
 async def until_indexed(console: ConsoleUnderTest, job: Any) -> None:
     """Wait until the console knows of a job."""
     async with asyncio.timeout(30):
-        while console.console.parts.index.get(job["metadata"]["uid"]) is None:
+        while console.console.components.index.get(job["metadata"]["uid"]) is None:
             await asyncio.sleep(0.01)

@@ -130,7 +130,7 @@ async def test_tokens_that_are_nobodys_push_out_no_user_and_no_token_is_kept(
     guarded: ConsoleUnderTest,
 ) -> None:
     async with browser_of(guarded, ADMIN) as ada:
-        owners = ada.console.parts.access.reviews.owners
+        owners = ada.console.components.access.reviews.owners
         for number in range(300):
             bearer = {"Authorization": f"Bearer {STRANGER}-{number}"}
             assert (await guarded.get("/api/about", headers=bearer)).status == 401

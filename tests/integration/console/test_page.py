@@ -69,7 +69,7 @@ async def test_every_metric_is_on_the_page_of_metrics_and_counts_sockets_by_reas
         assert await first.receive() is None
         second.close()
         first.close()
-        text = console.console.parts.metrics.render().decode()
+        text = console.console.components.metrics.render().decode()
     assert 'trainingjob_console_sockets_refused_total{reason="all"} 1.0' in text
     assert 'trainingjob_console_sockets_closed_total{reason="bad-frame"} 1.0' in text
     assert 'trainingjob_console_sockets_closed_total{reason="slow"} 0.0' in text

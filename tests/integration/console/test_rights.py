@@ -107,16 +107,16 @@ async def test_a_namespace_that_was_empty_when_its_right_was_lost_is_not_shown_w
 async def test_namespaces_that_a_user_may_not_look_at_are_not_asked_about_again_and_new_ones_are(
     api: Api, guarded: ConsoleUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = guarded.console.parts
+    components = guarded.console.components
     job = await api.apply(make_job("mine"))
     await until_indexed(guarded, job)
     async with asyncio.timeout(30):
-        while not parts.index.is_complete:  # its list would take away what comes now
+        while not components.index.is_complete:  # its list would take away what comes now
             await asyncio.sleep(0.01)
     for number in range(40):
-        parts.index.put(played_job(f"foreign-{number}", namespace=f"foreign-{number}"))
+        components.index.put(played_job(f"foreign-{number}", namespace=f"foreign-{number}"))
     page = await _subscribed(guarded)
-    parts.index.put(played_job("probe", namespace=api.namespace))
+    components.index.put(played_job("probe", namespace=api.namespace))
     await page.receive_kind("delta")  # the list is open
     asked = _asked_about(guarded, monkeypatch)
 
@@ -127,7 +127,7 @@ async def test_namespaces_that_a_user_may_not_look_at_are_not_asked_about_again_
 
     await until_asked(api.namespace, 3)
     assert set(asked) == {"", api.namespace}
-    parts.index.put(played_job("new", namespace="new"))
+    components.index.put(played_job("new", namespace="new"))
     await until_asked("new", 1)
     await until_asked(api.namespace, asked.count(api.namespace) + 3)
     assert set(asked) == {"", api.namespace, "new"}
@@ -141,7 +141,7 @@ async def test_the_first_job_of_a_namespace_is_soon_seen_by_a_user_who_may_not_l
     _let_rita(api, True, "granted-1", "granted-2")
     limits = Limits(newcomers=0.1)
     async with running_console(api.server, limits=limits, auth="token") as console:
-        index = console.console.parts.index
+        index = console.console.components.index
         job = await api.apply(make_job("mine"))
         await until_indexed(console, job)
         async with asyncio.timeout(30):
@@ -170,7 +170,7 @@ async def test_the_first_job_of_a_namespace_is_soon_seen_by_a_user_who_may_not_l
 
 def _asked_about(console: ConsoleUnderTest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The namespaces that the API server is asked about from now on; empty: all at once."""
-    kube = console.console.parts.kube
+    kube = console.console.components.kube
     asked: list[str] = []
     call = kube.call
 

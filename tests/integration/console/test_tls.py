@@ -124,12 +124,12 @@ async def test_who_never_speaks_tls_keeps_nobody_out_and_holds_no_more_than_its_
             gone += await asyncio.wait_for(loop.sock_recv(each, 1), 60) == b""
         assert gone == 2 * HANDSHAKES
         assert (await console.get("/healthz", ssl=authority.trust)).status == 200
-        metrics = console.console.parts.metrics.render().decode()
+        metrics = console.console.components.metrics.render().decode()
         assert f"trainingjob_console_handshakes_limit {HANDSHAKES:.1f}" in metrics
         for each in silent:
             each.close()
         await eventually(
-            lambda: "handshakes 0.0" in console.console.parts.metrics.render().decode()
+            lambda: "handshakes 0.0" in console.console.components.metrics.render().decode()
         )
 
 

@@ -16,12 +16,12 @@ from trainingjob_console.errors import BusyError, ForbiddenError, RequestError, 
 from trainingjob_console.jobs.fair_scheduler import FairScheduler
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.summary import Summary, summarize
+from trainingjob_console.sockets.coalescing_queue import CoalescingQueue
 from trainingjob_console.sockets.hub import Hub
 from trainingjob_console.sockets.job_topics import JobTopics
 from trainingjob_console.sockets.limits import MAX_FRAME, Limits
-from trainingjob_console.sockets.log_ring import LogRing, Piece
+from trainingjob_console.sockets.log_ring import LogChunk, LogRing
 from trainingjob_console.sockets.protocol import SocketProtocol
-from trainingjob_console.sockets.status_queue import StatusQueue
 from trainingjob_web.connections import Connections
 
 Follow = Callable[[LogRing, int], Coroutine[Any, Any, str]]
@@ -125,7 +125,7 @@ class PlayedLogs:
         return "finished"
 
     def write(self, offset: int, text: str) -> None:
-        piece = Piece(
+        piece = LogChunk(
             offset, offset + len(text), text.count("\n"), f'"{text}"'.replace("\n", "\\n")
         )
         for ring in self.rings:
@@ -136,13 +136,13 @@ class PlayedSamples:
     """The newest sample, which a test sets."""
 
     def __init__(self) -> None:
-        self.queues: set[StatusQueue] = set()
+        self.queues: set[CoalescingQueue] = set()
 
-    def join(self, queue: StatusQueue) -> None:
+    def join(self, queue: CoalescingQueue) -> None:
         self.queues.add(queue)
         queue.put("", '"sample":{"t":1}')
 
-    def leave(self, queue: StatusQueue) -> None:
+    def leave(self, queue: CoalescingQueue) -> None:
         self.queues.discard(queue)
 
 

@@ -40,7 +40,7 @@ class Page:
         self.places: dict[str, str] = {}
         self.caller = caller
         self.task = asyncio.create_task(
-            server.room.follow(
+            server.job_logs.follow(
                 caller, server.uid, source, offset, self.ring, file=file, places=list(places)
             )
         )

@@ -22,7 +22,7 @@ from trainingjob_console.jobs.summary import summarize
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.kube.credentials import Account
 from trainingjob_console.logs.archive_reader import ArchiveReader
-from trainingjob_console.logs.room import LogRoom
+from trainingjob_console.logs.job_logs import JobLogs
 from trainingjob_console.settings import Settings
 
 _KUBECONFIG = """
@@ -64,14 +64,14 @@ class PlayedLog:
 
 
 class LogServer:
-    """The server, and a log room before it.
+    """The server, and the console's `JobLogs` that reads from it.
 
     Attributes:
         account: of the console there.
         kube: asks the server.
         index: of the console, which has the job.
         access: the real rules for rights.
-        room: the logs.
+        job_logs: the logs.
         uid: of the job, whose pods are `pod-0` and so on.
         logs: of its pods, by their numbers: of the first attempt, the number is the rank.
         refused: tokens that may read no log (403).
@@ -89,7 +89,7 @@ class LogServer:
     account: Account
     kube: Kube
     access: AccessControl
-    room: LogRoom
+    job_logs: JobLogs
 
     def __init__(self, ranks: int) -> None:
         self.uid = str(uuid4())
@@ -291,7 +291,7 @@ async def log_server(
     ranks: int = 1,
     remember: bool = True,
     volume: Path | None = None,
-    **room: Any,
+    **job_logs: Any,
 ) -> AsyncIterator[LogServer]:
     """Serve for as long as the context lasts.
 
@@ -300,7 +300,7 @@ async def log_server(
         ranks: of the job.
         remember: what is answered about rights, as the console does.
         volume: the root of the log volume; None: there is none.
-        room: arguments for the log room.
+        job_logs: arguments of `JobLogs`.
     """
     played = LogServer(ranks)
     server, index = TestServer(played.app), played.index
@@ -320,13 +320,13 @@ async def log_server(
         SubjectReviews(played.kube, **({} if remember else {"fresh_s": 0.0, "refused_s": 0.0})),
         index.namespaces,
     )
-    played.room = LogRoom(
-        played.kube, played.access, index, ArchiveReader(volume), no_past, **room
+    played.job_logs = JobLogs(
+        played.kube, played.access, index, ArchiveReader(volume), no_past, **job_logs
     )
     try:
         yield played
     finally:
-        await played.room.followers.close()
+        await played.job_logs.followers.close()
         await played.kube.close()
         await played.break_streams()
         await server.close()

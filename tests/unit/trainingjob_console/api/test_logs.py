@@ -13,7 +13,7 @@ from tests.support.console.archives import section_of, write_archive
 from tests.support.console.log_server import LogServer, log_server
 from trainingjob_console.api.logs import LogsApi
 from trainingjob_console.errors import BusyError, NotFoundError
-from trainingjob_console.logs.reading import PART
+from trainingjob_console.logs.log_reader import PART
 
 LIVE = "live:0:0:main"
 ARCHIVED = "archive:0:0:main"
@@ -92,7 +92,7 @@ async def server(tmp_path: Path) -> AsyncIterator[LogServer]:
 @pytest.fixture
 async def start(server: LogServer) -> AsyncIterator[Start]:
     """Begins downloads; none is left in the end."""
-    app = Router(routes=LogsApi(server.access, server.room).routes())
+    app = Router(routes=LogsApi(server.access, server.job_logs).routes())
     begun: list[Client] = []
 
     def start(source: str, token: str = "anna") -> Client:

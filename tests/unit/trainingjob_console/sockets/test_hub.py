@@ -10,7 +10,7 @@ from tests.support.console.hub import RunningHub, played_job, running_hub
 from tests.support.console.raw_socket import RawSocket
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import ForbiddenError, UnauthorizedError
-from trainingjob_console.sockets.hub import Visitor
+from trainingjob_console.sockets.hub import SocketSession
 from trainingjob_console.sockets.limits import (
     MAX_JOBS_SUBSCRIPTIONS,
     MAX_SUBSCRIPTIONS,
@@ -318,7 +318,7 @@ async def test_one_answer_in_time_is_enough_to_stay(monkeypatch: pytest.MonkeyPa
     async with running_hub() as running:
         asked = HTTPConnection({"type": "http", "query_string": b"", "headers": []})
         access: Any = running.access
-        visitor = Visitor(running.hub, access, Caller("anna"), asked)
+        visitor = SocketSession(running.hub, access, Caller("anna"), asked)
         begun, stays = asyncio.get_running_loop().time(), []
         for seconds, busy in ((30, True), (59, False), (100, True), (118, True), (120, True)):
             monkeypatch.setattr(visitor, "_clock", lambda now=begun + seconds: now)

@@ -14,8 +14,8 @@ from trainingjob_console.jobs.filters import Filter
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.summary import Summary, summarize
 from trainingjob_console.sockets.budget import Budget
+from trainingjob_console.sockets.coalescing_queue import CoalescingQueue
 from trainingjob_console.sockets.job_topics import JobTopics, Topic, TopicKey
-from trainingjob_console.sockets.status_queue import StatusQueue
 
 UIDS = [f"uid-{n}" for n in range(6)]
 PHASES = ["Running", "Failed"]
@@ -56,7 +56,7 @@ class Client:
     key: TopicKey
     rows: dict[str, Any] = field(default_factory=dict)
     position: str | None = None
-    queue: StatusQueue | None = None
+    queue: CoalescingQueue | None = None
     joining: Work[Topic] | None = None
     """What is left to do before the queue may be read."""
 
@@ -170,7 +170,7 @@ class Page(RuleBasedStateMachine):
     def _subscribe(self, client: Client) -> None:
         if client.position is None:
             client.rows, client.position = self._listed(client.key), self.index.position
-        client.queue = StatusQueue(4, self.budget)
+        client.queue = CoalescingQueue(4, self.budget)
         client.joining = self.topics.join(client.key, client.position, client.queue)
 
     def _read(self, client: Client) -> None:

@@ -5,13 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainingjob_console.sockets.budget import Budget
-from trainingjob_console.sockets.log_ring import LOST_BY, Gap, LogRing, Losses, Piece
+from trainingjob_console.sockets.log_ring import LOST_BY, Gap, LogChunk, LogRing, Losses
 
 LIMIT, LINES = 2000, 8
 
 
-def piece(offset: int, size: int) -> Piece:
-    return Piece(offset, offset + size, 1, '"' + "x" * size + '"')
+def piece(offset: int, size: int) -> LogChunk:
+    return LogChunk(offset, offset + size, 1, '"' + "x" * size + '"')
 
 
 @given(

@@ -9,7 +9,7 @@ import pytest
 from tests.support.console.log_server import LogServer, log_server, user
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import BusyError
-from trainingjob_console.logs.followers import Followers
+from trainingjob_console.logs.follower_pool import FollowerPool
 from trainingjob_console.logs.pods import PodLog, logs_of_job
 
 ANNA, BEN = user("anna"), user("ben")
@@ -21,10 +21,10 @@ def full() -> BusyError:
 
 
 @asynccontextmanager
-async def following(folder: Path, limit: int) -> AsyncIterator[tuple[Followers, list[PodLog]]]:
+async def following(folder: Path, limit: int) -> AsyncIterator[tuple[FollowerPool, list[PodLog]]]:
     """Yield followers, and the logs of a job of twelve ranks."""
     async with log_server(folder, ranks=12) as server:
-        followers = Followers(server.kube, limit=limit, linger_s=60)
+        followers = FollowerPool(server.kube, limit=limit, linger_s=60)
         try:
             yield followers, await logs_of(server)
         finally:

@@ -14,13 +14,13 @@ from trainingjob_console.errors import BusyError, RequestError
 from trainingjob_console.jobs.index import Change, JobIndex
 from trainingjob_console.jobs.summary import Summary
 from trainingjob_console.logs.archive_reader import ArchiveReader
+from trainingjob_console.logs.archived_ranks import ArchivedRankLog, archived_rank_logs
 from trainingjob_console.logs.follower import ARCHIVED
-from trainingjob_console.logs.gone import GoneLog, gone_logs
-from trainingjob_console.logs.merged import Merged, RankPlace
-from trainingjob_console.logs.one_log import OneLog, pass_on
+from trainingjob_console.logs.log_reader import LiveReader, archived_parts
+from trainingjob_console.logs.log_tailer import LogTailer, pass_on
+from trainingjob_console.logs.merged_log import MergedLog, RankPosition
 from trainingjob_console.logs.pods import MAIN, PodLog
-from trainingjob_console.logs.reading import LiveReader, archived_parts
-from trainingjob_console.logs.sources import Place
+from trainingjob_console.logs.sources import LogAccess
 
 MAX_MERGED: Final = 64
 """Ranks whose live logs one page follows merged."""
@@ -44,7 +44,7 @@ _REFUSED: Final = (401, 403)
 _NOT_FOUND: Final = 404
 
 
-class AllRanks:
+class MergedFollower:
     """Follows all ranks of one job for one page.
 
     Of each rank one log is followed at a time: what an attempt wrote comes before the next one's.
@@ -54,13 +54,13 @@ class AllRanks:
 
     def __init__(
         self,
-        place: Place,
-        merged: Merged,
-        places: Mapping[int, RankPlace],
+        place: LogAccess,
+        merged: MergedLog,
+        places: Mapping[int, RankPosition],
         *,
         index: JobIndex,
-        pod_logs: Callable[[Place], Awaitable[list[PodLog]]],
-        one_log: OneLog,
+        pod_logs: Callable[[LogAccess], Awaitable[list[PodLog]]],
+        one_log: LogTailer,
         archives: ArchiveReader,
         live: LiveReader,
     ) -> None:
@@ -156,7 +156,7 @@ class AllRanks:
         last = {(log.rank, 0 if is_new_page else log.attempt): log for log in logs}
         logs = list(last.values())
         gone = await self._gone(logs)
-        ranks: list[PodLog | GoneLog] = [*gone, *logs]
+        ranks: list[PodLog | ArchivedRankLog] = [*gone, *logs]
         if len({log.rank for log in ranks} | self._reached.keys()) > MAX_MERGED:
             raise BusyError(f"more than {MAX_MERGED} ranks: choose one")
         self._was_listed, self._some_wait = True, False
@@ -170,7 +170,7 @@ class AllRanks:
         self._misses_some |= self._some_wait and bool(gone)
         return True
 
-    async def _gone(self, logs: list[PodLog]) -> list[GoneLog]:
+    async def _gone(self, logs: list[PodLog]) -> list[ArchivedRankLog]:
         """Return the logs of pods that have gone, if the page may have missed some."""
         misses_some, self._misses_some = self._misses_some, False
         skipped = (
@@ -182,18 +182,18 @@ class AllRanks:
             return []
         since = min(each.attempt for each in self._reached.values())
         try:
-            return await gone_logs(self._archives, self._place, since, logs)
+            return await archived_rank_logs(self._archives, self._place, since, logs)
         except BusyError:  # what lives is not to wait for a volume that does not answer
             self._merged.skip()
             return []
 
-    def _is_next(self, log: PodLog | GoneLog) -> bool:
+    def _is_next(self, log: PodLog | ArchivedRankLog) -> bool:
         reached = self._reached.get(log.rank)
         if reached is None or reached.attempt < log.attempt:
             return True
         return reached.attempt == log.attempt and self._begun.get(log.rank) != log.uid
 
-    def _begin(self, log: PodLog | GoneLog, *, is_late: bool) -> None:
+    def _begin(self, log: PodLog | ArchivedRankLog, *, is_late: bool) -> None:
         """Follow a log from where the page has it up to.
 
         Args:
@@ -202,21 +202,21 @@ class AllRanks:
         """
         reached = self._reached.get(log.rank)
         offset = reached.offset if reached is not None and reached.is_in(log) else 0
-        self._reached[log.rank] = RankPlace.in_log(log, offset)
+        self._reached[log.rank] = RankPosition.in_log(log, offset)
         self._begun[log.rank] = log.uid
-        if isinstance(log, GoneLog):
+        if isinstance(log, ArchivedRankLog):
             work = self._send_gone(log, offset)
         else:
             work = self._follow_rank(log, None if is_late else offset)
         self._tasks[log.rank] = asyncio.create_task(work)
 
-    async def _send_gone(self, log: GoneLog, offset: int) -> None:
+    async def _send_gone(self, log: ArchivedRankLog, offset: int) -> None:
         """Send an archived log from an offset on, which counts from its beginning, kept or not."""
         lines, body, place = self._merged.of(log), log.body, self._place
         try:
             async with (
                 self._turns,
-                self._live.place_to_pass(place.caller),
+                self._live.streaming_slot(place.caller),
                 aclosing(
                     archived_parts(
                         self._archives, place.uid, place.caller.user, body.end, body, part=_PART
@@ -246,7 +246,7 @@ class AllRanks:
         lines.close()
         if reason == ARCHIVED:
             # Its pod has gone, and what it wrote last may not have been read: the archive has it.
-            self._reached[log.rank] = RankPlace.in_log(log, lines.following or offset or 0)
+            self._reached[log.rank] = RankPosition.in_log(log, lines.following or offset or 0)
             del self._begun[log.rank]
             self._misses_some = True
 

@@ -58,7 +58,7 @@ async def test_it_goes_on_where_each_rank_was(server: LogServer, restarted: bool
     await has(page, 1, 12)
     await page.close()
     if restarted:
-        await server.room.followers.close()
+        await server.job_logs.followers.close()
     await write(server, 13, 24)
     again = back(server, page)
     await has(again, 13, 24)
@@ -89,7 +89,7 @@ async def test_it_is_told_where_a_node_has_begun_a_new_file_of_one(server: LogSe
     await write(server, 1, 12)
     await has(page, 1, 12)
     await page.close()
-    await server.room.followers.close()
+    await server.job_logs.followers.close()
     server.rotate(1)
     again = back(server, page)
     async with asyncio.timeout(20):
@@ -106,7 +106,7 @@ async def test_more_ranks_than_are_caught_up_with_at_once_all_come(tmp_path: Pat
             while len(page.read().splitlines()) < 15:
                 await asyncio.sleep(0.005)
         await page.close()
-        await server.room.followers.close()
+        await server.job_logs.followers.close()
         for rank in range(15):
             await server.write("2\n", rank)
         again = back(server, page)

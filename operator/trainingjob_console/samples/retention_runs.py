@@ -17,7 +17,7 @@ _COUNTS: Final = {
 }
 
 
-class Sweeps:
+class RetentionRuns:
     """Made of the operator's counters, by how much they grew when one more run has ended.
 
     Several runs between two samples are one entry, which says how many. Bound: the last `MAX_RUNS`.

@@ -7,13 +7,13 @@ from typing import Final
 from trainingjob_console.logs.archive import Archive, Body
 from trainingjob_console.logs.archive_reader import ArchiveReader
 from trainingjob_console.logs.pods import PodLog
-from trainingjob_console.logs.sources import Place
+from trainingjob_console.logs.sources import LogAccess
 
 _MAX_GONE: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class GoneLog:
+class ArchivedRankLog:
     """The archived log of a rank whose pod has gone.
 
     Attributes:
@@ -38,9 +38,9 @@ class GoneLog:
         return self.body.section.pod
 
 
-async def gone_logs(
-    archives: ArchiveReader, place: Place, since: int, here: Collection[PodLog]
-) -> list[GoneLog]:
+async def archived_rank_logs(
+    archives: ArchiveReader, place: LogAccess, since: int, here: Collection[PodLog]
+) -> list[ArchivedRankLog]:
     """Return the archived logs of ranks, of which no pod is there, the oldest first.
 
     Args:
@@ -54,13 +54,13 @@ async def gone_logs(
     """
     pods = {(log.attempt, log.rank) for log in here}
 
-    def look(archive: Archive) -> list[GoneLog]:
-        newest: dict[tuple[int, int], GoneLog] = {}
+    def look(archive: Archive) -> list[ArchivedRankLog]:
+        newest: dict[tuple[int, int], ArchivedRankLog] = {}
         for body in archive.bodies():
             section = body.section
             key = section.attempt, section.rank
             if section.attempt >= since and not section.container and key not in pods:
-                newest[key] = GoneLog(body)
+                newest[key] = ArchivedRankLog(body)
         return [newest[key] for key in sorted(newest)][:_MAX_GONE]
 
     return await archives.with_archive(place.uid, look, user=place.caller.user) or []

@@ -13,19 +13,19 @@ from typing import Final
 from trainingjob_console.errors import BusyError
 
 
-def share_of(limit: int) -> int:
+def share_per_user(limit: int) -> int:
     """Return how much of a limit one user may take: a quarter, and 2 at least."""
     return max(2, -(-limit // 4))
 
 
-def give_back(counter: Counter[str], name: str) -> None:
+def decrement(counter: Counter[str], name: str) -> None:
     """Count one less, and forget a name that has none left."""
     counter[name] -= 1
     if not counter[name]:
         del counter[name]
 
 
-class Places:
+class ConcurrencyLimit:
     """So many at once, and so many that wait; of each user a quarter of both.
 
     Bound: `at_once` and `waiting`; further ones are refused.
@@ -43,7 +43,7 @@ class Places:
         return self._users.total()
 
     @asynccontextmanager
-    async def take(self, user: str, full: str) -> AsyncIterator[None]:
+    async def slot(self, user: str, full: str) -> AsyncIterator[None]:
         """Wait for a place, and keep it for as long as the context lasts.
 
         Args:
@@ -53,15 +53,15 @@ class Places:
         Raises:
             BusyError: the line is full, or the user's share of it is.
         """
-        if len(self) >= self.limit or self._users[user] >= share_of(self.limit):
+        if len(self) >= self.limit or self._users[user] >= share_per_user(self.limit):
             raise BusyError(f"{full}: try again", retry_after_s=5)
         self._users[user] += 1
-        own = self._own.setdefault(user, asyncio.Semaphore(share_of(self._at_once)))
+        own = self._own.setdefault(user, asyncio.Semaphore(share_per_user(self._at_once)))
         try:
             # The user's own first: who waits there takes no place from others.
             async with own, self._free:
                 yield
         finally:
-            give_back(self._users, user)
+            decrement(self._users, user)
             if user not in self._users:
                 del self._own[user]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from trainingjob_console.sockets.frames import encode
-from trainingjob_console.sockets.log_ring import Piece
+from trainingjob_console.sockets.log_ring import LogChunk
 
 MAX_BYTES: Final = 16_384
 MAX_LINES: Final = 32
@@ -16,7 +16,7 @@ _LENGTHS: Final = ((0xF0, 4), (0xE0, 3), (0xC0, 2))
 _LONGEST: Final = 4
 
 
-def pieces_of(offset: int, data: bytes) -> Iterator[Piece]:
+def split_chunks(offset: int, data: bytes) -> Iterator[LogChunk]:
     """Yield data as pieces: whole lines, or a part of one that has no end yet or is long.
 
     None ends within a character.
@@ -29,13 +29,13 @@ def pieces_of(offset: int, data: bytes) -> Iterator[Piece]:
     while at < len(data):
         end = _end_of(data, at)
         text = data[at:end]
-        yield Piece(
+        yield LogChunk(
             offset + at, offset + end, text.count(b"\n"), encode(text.decode("utf-8", "replace"))
         )
         at = end
 
 
-def incomplete(data: bytes) -> int:
+def incomplete_utf8(data: bytes) -> int:
     """Return how many bytes at the end are the beginning of a character."""
     for back, byte in enumerate(data[: -_LONGEST - 1 : -1], 1):
         if byte >= _FIRST_BYTE:
@@ -56,4 +56,4 @@ def _end_of(data: bytes, at: int) -> int:
     if end > at:
         return end
     stop = min(at + MAX_BYTES, len(data))
-    return stop if stop == len(data) else stop - incomplete(data[at:stop])
+    return stop if stop == len(data) else stop - incomplete_utf8(data[at:stop])

@@ -9,16 +9,16 @@ from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import BusyError, ForbiddenError, NotFoundError, RequestError
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.kube.client import Kube
-from trainingjob_console.logs.all_ranks import AllRanks
 from trainingjob_console.logs.archive import Archive, Body, archive_name
 from trainingjob_console.logs.archive_reader import ArchiveReader
 from trainingjob_console.logs.first_errors import FirstErrors
-from trainingjob_console.logs.followers import Followers
-from trainingjob_console.logs.merged import Merged, read_places
-from trainingjob_console.logs.one_log import OneLog, RotatedError
+from trainingjob_console.logs.follower_pool import FollowerPool
+from trainingjob_console.logs.log_reader import LiveReader
+from trainingjob_console.logs.log_tailer import LogTailer, RotatedError
+from trainingjob_console.logs.merged_follower import MergedFollower
+from trainingjob_console.logs.merged_log import MergedLog, parse_positions
 from trainingjob_console.logs.pods import PodLog, logs_of_job
-from trainingjob_console.logs.reading import LiveReader
-from trainingjob_console.logs.sources import Place, SourceId, of_body, of_pod, read_source
+from trainingjob_console.logs.sources import LogAccess, SourceId, of_body, of_pod, parse_source
 from trainingjob_console.sockets.log_ring import LogRing
 
 _REFUSED: Final = (401, 403)
@@ -26,7 +26,7 @@ _ROTATED: Final = "rotated"
 """The end for a reader whose place is one of an older file: it has to read the log's end again."""
 
 
-class LogRoom:
+class JobLogs:
     """All logs, for users with the right to read those of pods in the job's namespace."""
 
     def __init__(
@@ -62,11 +62,11 @@ class LogRoom:
         self._past: Final = past
         self.archives: Final = archives
         self.live: Final = live or LiveReader(kube)
-        self.followers: Final = Followers(kube)
+        self.followers: Final = FollowerPool(kube)
         self.errors: Final = FirstErrors()
-        self._one_log: Final = OneLog(kube, self.live, self.followers)
+        self._one_log: Final = LogTailer(kube, self.live, self.followers)
 
-    async def place(self, caller: Caller, uid: str) -> Place:
+    async def authorize(self, caller: Caller, uid: str) -> LogAccess:
         """Return the job whose logs a user may read.
 
         Args:
@@ -87,13 +87,13 @@ class LogRoom:
                 raise BusyError("not all jobs have been listed yet: try again", retry_after_s=1)
             raise NotFoundError("there is no such job, or you may not list it")
         await self._check(caller, where)
-        return Place(caller, uid, where)
+        return LogAccess(caller, uid, where)
 
     async def _check(self, caller: Caller, namespace: str) -> None:
         if not await self._access.is_allowed(caller, "get", "pods", namespace, subresource="log"):
             raise ForbiddenError(f"you may not read logs in {namespace} (get pods/log)")
 
-    async def sources(self, place: Place) -> list[dict[str, Any]]:
+    async def sources(self, place: LogAccess) -> list[dict[str, Any]]:
         """Return the logs that there are: live ones, then archived ones, the newest first."""
         pods = await self._pod_logs(place)
 
@@ -117,7 +117,7 @@ class LogRoom:
         live.sort(key=lambda log: -log.attempt)
         return [of_pod(log) for log in live] + archived
 
-    async def pod_log(self, place: Place, source: SourceId) -> PodLog:
+    async def pod_log(self, place: LogAccess, source: SourceId) -> PodLog:
         """Return the live log of a source. Raises NotFoundError."""
         for log in await self._pod_logs(place):
             called = SourceId("live", log.rank, log.called, log.attempt)
@@ -125,7 +125,7 @@ class LogRoom:
                 return log
         raise NotFoundError("the pod is gone: look whether its log was archived")
 
-    async def _pod_logs(self, place: Place) -> list[PodLog]:
+    async def _pod_logs(self, place: LogAccess) -> list[PodLog]:
         return await logs_of_job(self._kube, place.caller.token, place.namespace, place.uid)
 
     # --- following --------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class LogRoom:
         Raises:
             RequestError: there is no such log, the user may not read it, or too many are read.
         """
-        place, wanted = await self.place(caller, uid), read_source(source)
+        place, wanted = await self.authorize(caller, uid), parse_source(source)
         if wanted.kind == "archive":
             return "archived"
         if wanted.kind == "live":
@@ -164,10 +164,10 @@ class LogRoom:
                 caller, log, offset, ring, asyncio.Semaphore(), file=file
             )
         else:
-            following = AllRanks(
+            following = MergedFollower(
                 place,
-                Merged(ring, offset),
-                read_places(places),
+                MergedLog(ring, offset),
+                parse_positions(places),
                 index=self._index,
                 pod_logs=self._pod_logs,
                 one_log=self._one_log,
@@ -179,7 +179,7 @@ class LogRoom:
         except RotatedError:
             return _ROTATED
 
-    async def _while_allowed(self, place: Place, work: Coroutine[Any, Any, str]) -> str:
+    async def _while_allowed(self, place: LogAccess, work: Coroutine[Any, Any, str]) -> str:
         """Do this for as long as the user may read logs: a follower asks in another's name, too.
 
         Raises:

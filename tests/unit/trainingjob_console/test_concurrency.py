@@ -5,15 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from trainingjob_console.concurrency import ConcurrencyLimit, share_per_user
 from trainingjob_console.errors import BusyError
-from trainingjob_console.places import Places, share_of
 
 
 class Crowd:
     """Works that stay until they are let go."""
 
-    def __init__(self, places: Places) -> None:
-        self.places = places
+    def __init__(self, limit: ConcurrencyLimit) -> None:
+        self.limit = limit
         self.inside: list[str] = []
         self.over = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []
@@ -28,7 +28,7 @@ class Crowd:
             await asyncio.sleep(0)
 
     async def _work(self, user: str) -> None:
-        async with self.places.take(user, "too much"):
+        async with self.limit.slot(user, "too much"):
             self.inside.append(user)
             await self.over.wait()
 
@@ -43,20 +43,20 @@ def users() -> Iterator[str]:
 
 
 async def test_the_line_has_an_end() -> None:
-    crowd, names = Crowd(Places(4, 12)), users()
+    crowd, names = Crowd(ConcurrencyLimit(4, 12)), users()
     await crowd.come(*(next(names) for _ in range(400)))
-    assert (len(crowd.inside), len(crowd.places), crowd.refused) == (4, 16, 400 - 16)
+    assert (len(crowd.inside), len(crowd.limit), crowd.refused) == (4, 16, 400 - 16)
     crowd.over.set()
     await asyncio.gather(*crowd.tasks, return_exceptions=True)
     assert len(crowd.inside) == 16
-    assert len(crowd.places) == 0
+    assert len(crowd.limit) == 0
 
 
 async def test_one_user_takes_a_quarter_and_the_next_one_does_not_wait() -> None:
-    crowd = Crowd(Places(8, 56))
+    crowd = Crowd(ConcurrencyLimit(8, 56))
     await crowd.come(*["anna"] * 100)
     assert crowd.inside == ["anna"] * 2
-    assert (len(crowd.places), crowd.refused) == (16, 84)
+    assert (len(crowd.limit), crowd.refused) == (16, 84)
     await crowd.come("ben")
     assert crowd.inside == ["anna", "anna", "ben"]
     crowd.over.set()
@@ -65,23 +65,23 @@ async def test_one_user_takes_a_quarter_and_the_next_one_does_not_wait() -> None
 
 
 async def test_who_gives_up_leaves_nothing() -> None:
-    crowd = Crowd(Places(2, 6))
+    crowd = Crowd(ConcurrencyLimit(2, 6))
     await crowd.come("anna", "anna", "ben", "ben", "cleo")
     for each in crowd.tasks:
         each.cancel()
     await asyncio.gather(*crowd.tasks, return_exceptions=True)
-    assert len(crowd.places) == 0
-    assert not crowd.places._own
+    assert len(crowd.limit) == 0
+    assert not crowd.limit._own
     crowd.over.set()
     await crowd.come("anna", "ben")
     assert crowd.inside[-2:] == ["anna", "ben"]
 
 
 async def test_a_refusal_says_what_there_is_too_much_of_and_when_to_come_back() -> None:
-    crowd = Crowd(Places(1, 1))
+    crowd = Crowd(ConcurrencyLimit(1, 1))
     await crowd.come("anna", "ben")
     with pytest.raises(BusyError, match="too many logs are read: try again") as caught:
-        async with crowd.places.take("cleo", "too many logs are read"):
+        async with crowd.limit.slot("cleo", "too many logs are read"):
             pass
     assert (caught.value.status, caught.value.retry_after_s) == (503, 5)
     crowd.over.set()
@@ -90,4 +90,4 @@ async def test_a_refusal_says_what_there_is_too_much_of_and_when_to_come_back() 
 
 @pytest.mark.parametrize(("limit", "share"), [(1, 2), (8, 2), (9, 3), (64, 16), (256, 64)])
 def test_a_share_is_a_quarter_and_two_at_least(limit: int, share: int) -> None:
-    assert share_of(limit) == share
+    assert share_per_user(limit) == share

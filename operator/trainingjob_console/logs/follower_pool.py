@@ -5,16 +5,16 @@ from collections.abc import Callable
 from typing import Final
 
 from trainingjob_console.access.caller import Caller
+from trainingjob_console.concurrency import share_per_user
 from trainingjob_console.errors import BusyError, RequestError
 from trainingjob_console.kube.client import Kube
-from trainingjob_console.logs.follower import Follower, Seat
+from trainingjob_console.logs.follower import Follower, ReaderHandle
 from trainingjob_console.logs.pods import PodLog
-from trainingjob_console.places import share_of
 
 Key = tuple[str, str]
 
 
-class Followers:
+class FollowerPool:
     """The logs that are followed, one upstream each; at most `limit`, then none more is begun.
 
     One user may begin a quarter of them; a further reader of one that runs costs nothing. One goes
@@ -34,7 +34,7 @@ class Followers:
     def __len__(self) -> int:
         return len(self._running) + len(self._replaced)
 
-    def enter(self, log: PodLog, caller: Caller, busy: Callable[[], RequestError]) -> Seat:
+    def enter(self, log: PodLog, caller: Caller, busy: Callable[[], RequestError]) -> ReaderHandle:
         """Return a place at the follower of a log, which the caller gives back with `leave`.
 
         Raises:
@@ -55,7 +55,7 @@ class Followers:
     def _make_room(self, user: str, busy: Callable[[], RequestError]) -> None:
         """Return if there may be one more; at a limit, one without a reader ends for it."""
         own = sum(each.user == user for each in (*self._running.values(), *self._replaced))
-        if own >= share_of(self.limit):
+        if own >= share_per_user(self.limit):
             unread = [key for key in self._idle if self._running[key].user == user]
             if not unread:
                 raise BusyError("you follow too many logs: close some", retry_after_s=5)
@@ -65,7 +65,7 @@ class Followers:
                 raise busy()
             self._end(next(iter(self._idle)))
 
-    def leave(self, seat: Seat) -> None:
+    def leave(self, seat: ReaderHandle) -> None:
         """Give a place back."""
         follower = seat.follower
         follower.leave(seat)

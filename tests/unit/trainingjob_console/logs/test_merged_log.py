@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainingjob_console.logs.merged import Merged, RankLines, read_places
-from trainingjob_console.logs.pieces import pieces_of
+from trainingjob_console.logs.chunks import split_chunks
+from trainingjob_console.logs.merged_log import MergedLog, RankLines, parse_positions
 from trainingjob_console.logs.pods import PodLog
 from trainingjob_console.sockets.budget import Budget
-from trainingjob_console.sockets.log_ring import LogRing, Piece
+from trainingjob_console.sockets.log_ring import LogChunk, LogRing
 
 RANKS = 3
 UID = "5f0c2d7e-1b2a-4c3d-8e4f-000000000000"
@@ -32,16 +32,16 @@ def log_of(rank: int, uid: str = UID) -> PodLog:
     )
 
 
-def pieces_in(ring: LogRing) -> list[Piece]:
+def pieces_in(ring: LogRing) -> list[LogChunk]:
     """Take all that is there."""
     found = []
     while (piece := ring.take()) is not None:
-        assert isinstance(piece, Piece)
+        assert isinstance(piece, LogChunk)
         found.append(piece)
     return found
 
 
-def text_of(pieces: Iterable[Piece], start: int = 0) -> str:
+def text_of(pieces: Iterable[LogChunk], start: int = 0) -> str:
     """The text of pieces, which follow each other."""
     text, at = "", start
     for piece in pieces:
@@ -58,7 +58,7 @@ def lines_of(text: str, rank: int) -> list[str]:
 
 
 def write(mouth: RankLines, log: bytes, offset: int = 0) -> None:
-    for piece in pieces_of(offset, log[offset:]):
+    for piece in split_chunks(offset, log[offset:]):
         mouth.put(piece)
 
 
@@ -66,7 +66,7 @@ def write(mouth: RankLines, log: bytes, offset: int = 0) -> None:
 @settings(deadline=None, max_examples=300)
 def test_no_line_is_lost_or_mixed_with_another(parts: list[tuple[int, str]]) -> None:
     ring = LogRing(2**20, 10_000, Budget(2**20))
-    merged = Merged(ring)
+    merged = MergedLog(ring)
     mouths = [merged.of(log_of(rank)) for rank in range(RANKS)]
     logs = [b""] * RANKS
     for rank, text in parts:
@@ -95,7 +95,7 @@ def test_who_comes_back_with_the_places_of_the_ranks_gets_the_rest_and_nothing_t
     parts: list[tuple[int, list[bytes]]], taken: int
 ) -> None:
     ring = LogRing(2**24, 100_000, Budget(2**24))
-    merged = Merged(ring)
+    merged = MergedLog(ring)
     mouths = [merged.of(log_of(rank)) for rank in range(RANKS)]
     logs = [b""] * RANKS
     for rank, words in parts:
@@ -103,10 +103,10 @@ def test_who_comes_back_with_the_places_of_the_ranks_gets_the_rest_and_nothing_t
         logs[rank] += b"".join(words)
         write(mouths[rank], logs[rank], offset)
     seen = list(islice(pieces_in(ring), taken))
-    places = read_places(piece.place for piece in seen)
+    places = parse_positions(piece.place for piece in seen)
     first = text_of(seen)
 
-    again = Merged(ring, len(first.encode()))
+    again = MergedLog(ring, len(first.encode()))
     for rank, log in enumerate(logs):
         place = places.get(rank)
         assert place is None or place.is_in(log_of(rank))
@@ -141,11 +141,11 @@ def test_who_comes_back_with_the_places_of_the_ranks_gets_the_rest_and_nothing_t
     ],
 )
 def test_what_is_no_place_is_left_out(text: str) -> None:
-    assert read_places([text, "1:0:5f0c2d7e:7"]).keys() == {1}
+    assert parse_positions([text, "1:0:5f0c2d7e:7"]).keys() == {1}
 
 
 def test_a_place_is_of_one_pod() -> None:
-    place = read_places([f"1:0:{UID[:8]}:7"])[1]
+    place = parse_positions([f"1:0:{UID[:8]}:7"])[1]
     assert place.offset == 7
     assert place.is_in(log_of(1))
     assert not place.is_in(log_of(2))
@@ -154,7 +154,7 @@ def test_a_place_is_of_one_pod() -> None:
 
 def test_a_line_without_an_end_is_broken_and_not_kept_for_ever() -> None:
     ring = LogRing(2**20, 10_000, Budget(2**20))
-    mouth = Merged(ring).of(log_of(0))
+    mouth = MergedLog(ring).of(log_of(0))
     write(mouth, b"y" * 100_000)
     mouth.close()
     lines = text_of(pieces_in(ring)).split("\n")[:-1]
@@ -164,7 +164,7 @@ def test_a_line_without_an_end_is_broken_and_not_kept_for_ever() -> None:
 
 def test_there_is_room_for_all_ranks_or_for_none() -> None:
     ring = LogRing(1000, 10, Budget(2**20))
-    merged = Merged(ring)
+    merged = MergedLog(ring)
     one, other = merged.of(log_of(0)), merged.of(log_of(1))
     assert one.has_room
     assert other.has_room

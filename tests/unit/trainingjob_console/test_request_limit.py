@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
-from trainingjob_console.running import Running
+from trainingjob_console.request_limit import RequestLimit
 from trainingjob_web.connections import Connections
 from trainingjob_web.uvicorn_server import make_server
 
@@ -78,7 +78,7 @@ async def ask_and_hang_up(port: int, book: Connections, number: int, *, of: str)
 
 async def test_requests_of_clients_that_hung_up_are_bounded() -> None:
     app = Slow()
-    running = Running(app, limit=12, of_address=8)
+    running = RequestLimit(app, limit=12, of_address=8)
     async with serving(running) as (port, book):
         await ask_and_hang_up(port, book, 3 * LIMIT, of="127.0.0.2")
         assert (len(book), app.handlers, len(running)) == (0, 8, 8)

@@ -5,14 +5,14 @@ from starlette.routing import WebSocketRoute
 from trainingjob_console.api.housekeeping import HousekeepingApi
 from trainingjob_console.api.logs import LogsApi
 from trainingjob_console.clock import utc_now
+from trainingjob_console.components import Components, Feature
 from trainingjob_console.jobs.summary import as_text
 from trainingjob_console.logs.archive_reader import ArchiveReader
-from trainingjob_console.logs.room import LogRoom
-from trainingjob_console.parts import Parts, Room
+from trainingjob_console.logs.job_logs import JobLogs
 from trainingjob_console.samples.addresses import Addresses
-from trainingjob_console.samples.introduction import Introduction
+from trainingjob_console.samples.pinned_auth import PinnedAuth
+from trainingjob_console.samples.retention_runs import MAX_RUNS
 from trainingjob_console.samples.sampler import Sampler
-from trainingjob_console.samples.sweeps import MAX_RUNS
 from trainingjob_console.sockets.admission import REFUSALS
 from trainingjob_console.sockets.connection import REASONS
 from trainingjob_console.sockets.hub import Hub
@@ -20,55 +20,57 @@ from trainingjob_console.sockets.job_topics import JobTopics
 from trainingjob_console.sockets.log_ring import LOST_BY
 
 
-def streams_room(parts: Parts) -> Room:
+def live_updates_feature(components: Components) -> Feature:
     """Return the routes of what is sent live."""
 
     async def past(uid: str, user: str) -> str:
-        record = await parts.history.record(uid, user)
+        record = await components.history.record(uid, user)
         return as_text((record or {}).get("namespace"))
 
-    archives = ArchiveReader(parts.settings.log_volume)
-    logs = LogRoom(
-        parts.kube,
-        parts.access,
-        parts.index,
+    archives = ArchiveReader(components.settings.log_volume)
+    logs = JobLogs(
+        components.kube,
+        components.access,
+        components.index,
         archives,
         past,
-        recheck_s=parts.limits.recheck,
-        unsure_s=parts.limits.unsure,
+        recheck_s=components.limits.recheck,
+        unsure_s=components.limits.unsure,
     )
-    settings = parts.settings
+    settings = components.settings
     certificate = settings.operator_metrics_certificate
     sampler = Sampler(
         Addresses(settings.operator_metrics),
         utc_now,
-        None if certificate is None else Introduction(certificate, parts.kube.token),
+        None if certificate is None else PinnedAuth(certificate, components.kube.token),
     )
-    about = HousekeepingApi(parts.access, parts.informer, sampler, parts.metrics.registry, utc_now)
+    about = HousekeepingApi(
+        components.access, components.informer, sampler, components.metrics.registry, utc_now
+    )
     hub = Hub(
-        access=parts.access,
-        topics=JobTopics(parts.index),
+        access=components.access,
+        topics=JobTopics(components.index),
         logs=logs,
         housekeeping=sampler,
-        scheduler=parts.scheduler,
-        limits=parts.limits,
+        scheduler=components.scheduler,
+        limits=components.limits,
     )
-    watch = parts.metrics.watch_bound
+    watch = components.metrics.watch_bound
     watch("sockets", lambda: hub.admission.used, lambda: hub.limits.sockets)
     watch("queued_bytes", lambda: hub.budget.used, lambda: hub.budget.limit)
-    parts.metrics.watch_reasons(
+    components.metrics.watch_reasons(
         "sockets_refused", "Sockets refused before the upgrade.", REFUSALS, hub.admission.refused
     )
-    parts.metrics.watch_reasons("sockets_closed", "Sockets that ended.", REASONS, hub.closed)
-    parts.metrics.watch_count(
+    components.metrics.watch_reasons("sockets_closed", "Sockets that ended.", REASONS, hub.closed)
+    components.metrics.watch_count(
         "queues_cut",
         "Queues of sockets that were cut, because all together were too large.",
         lambda: hub.budget.cuts,
     )
-    parts.metrics.watch_reasons(
+    components.metrics.watch_reasons(
         "log_gaps", "Gaps in the live logs that pages were sent.", LOST_BY, hub.losses.gaps
     )
-    parts.metrics.watch_reasons(
+    components.metrics.watch_reasons(
         "log_lines_dropped",
         "Lines of live logs that waited for a page and were dropped.",
         LOST_BY,
@@ -81,10 +83,10 @@ def streams_room(parts: Parts) -> Room:
     watch("first_errors", lambda: len(logs.errors), lambda: logs.errors.limit)
     watch("archive_reads", lambda: len(archives), lambda: archives.limit)
 
-    return Room(
+    return Feature(
         routes=[
             WebSocketRoute("/ws", hub),
-            *LogsApi(parts.access, logs).routes(),
+            *LogsApi(components.access, logs).routes(),
             *about.routes(),
         ],
         tasks=[("samples", sampler.run)],

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 
 from trainingjob_console.clock import utc_now
 from trainingjob_console.samples.addresses import Addresses
-from trainingjob_console.samples.introduction import Introduction
+from trainingjob_console.samples.pinned_auth import PinnedAuth
 from trainingjob_console.samples.sampler import Sampler
 
 PAGE = 'trainingjob_operator_build_info{version="1.2"} 1\n'
@@ -77,7 +77,7 @@ async def test_who_has_the_certificate_is_shown_the_token_whatever_its_name(file
     operator, certificate = Operator(), made()
     write(file, certificate)
     async with operator.serving(certificate) as url:
-        assert await is_up(Sampler(Addresses([url]), utc_now, Introduction(file, lambda: "t")))
+        assert await is_up(Sampler(Addresses([url]), utc_now, PinnedAuth(file, lambda: "t")))
     assert operator.tokens == ["Bearer t"]
 
 
@@ -96,14 +96,14 @@ async def test_who_has_another_is_shown_nothing(
     operator = Operator()
     prepare(file)
     async with operator.serving(made()) as url:
-        assert not await is_up(Sampler(Addresses([url]), utc_now, Introduction(file, lambda: "t")))
+        assert not await is_up(Sampler(Addresses([url]), utc_now, PinnedAuth(file, lambda: "t")))
     assert operator.tokens == []
 
 
 async def test_a_certificate_that_is_replaced_is_read_anew(file: Path) -> None:
     operator, renewed = Operator(), made()
     write(file, made())
-    introduction = Introduction(file, lambda: "t")
+    introduction = PinnedAuth(file, lambda: "t")
     async with operator.serving(renewed) as url:
         assert not await is_up(Sampler(Addresses([url]), utc_now, introduction))
         write(file, renewed)
@@ -114,5 +114,5 @@ async def test_without_a_token_none_is_shown(file: Path) -> None:
     operator, certificate = Operator(), made()
     write(file, certificate)
     async with operator.serving(certificate) as url:
-        await is_up(Sampler(Addresses([url]), utc_now, Introduction(file, lambda: "")))
+        await is_up(Sampler(Addresses([url]), utc_now, PinnedAuth(file, lambda: "")))
     assert operator.tokens == [""]

@@ -12,7 +12,7 @@ EVERY_S: Final = 15
 MAX_SAMPLES: Final = 24 * 3600 // EVERY_S
 
 
-class Ring:
+class SampleRing:
     """At most 5,760 samples of twelve numbers, in half a megabyte."""
 
     def __init__(self, limit: int = MAX_SAMPLES) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.support.console.log_page import Page
 from tests.support.console.log_server import LogServer, log_server, user
 from trainingjob_console.logs.follower import WINDOW
-from trainingjob_console.logs.sources import read_source
+from trainingjob_console.logs.sources import parse_source
 
 OLD = "".join(f"old {number:08}\n" for number in range(2 * WINDOW // 13))
 NEW = "new\n"
@@ -63,7 +63,7 @@ async def test_a_later_page_is_sent_what_follows_its_place_in_the_new_file(
 async def test_what_follows_the_old_file_ends_with_its_last_reader(
     server: LogServer, early: Page
 ) -> None:
-    followers = server.room.followers
+    followers = server.job_logs.followers
     late = Page(server, user("berta"))
     await late.has(NEW)
     assert len(followers) == 2
@@ -139,12 +139,12 @@ async def test_a_page_of_the_old_file_that_comes_back_soon_misses_nothing(
 
 
 async def test_a_window_names_its_file(server: LogServer) -> None:
-    place = await server.room.place(user("anna"), server.uid)
-    log = await server.room.pod_log(place, read_source("live:0:0:main"))
-    windows = [await server.room.live.window(log, user("anna"), -10, 100)]
+    place = await server.job_logs.authorize(user("anna"), server.uid)
+    log = await server.job_logs.pod_log(place, parse_source("live:0:0:main"))
+    windows = [await server.job_logs.live.window(log, user("anna"), -10, 100)]
     server.rotate()
-    assert (await server.room.live.window(log, user("anna"), 0, 100))[2] == ""
+    assert (await server.job_logs.live.window(log, user("anna"), 0, 100))[2] == ""
     await server.write(NEW)
-    windows.append(await server.room.live.window(log, user("anna"), -10, 100))
+    windows.append(await server.job_logs.live.window(log, user("anna"), -10, 100))
     assert [window[2] for window in windows] == [FIRST, server.file()]
     assert windows[0][2] < windows[1][2]

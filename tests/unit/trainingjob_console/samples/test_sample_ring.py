@@ -1,9 +1,9 @@
-from trainingjob_console.samples.ring import Ring
+from trainingjob_console.samples.sample_ring import SampleRing
 from trainingjob_console.samples.series import LIMITS, SERIES
 
 
 def test_a_day_is_kept_and_thinned() -> None:
-    ring = Ring(limit=4)
+    ring = SampleRing(limit=4)
     for n in range(6):
         ring.add(n * 15.0, {"pods": n, "memoryBytes": None})
     assert len(ring) == 4

@@ -18,7 +18,7 @@ class Batch:
     gone: list[str]
 
 
-class StatusQueue:
+class CoalescingQueue:
     """At most `limit` jobs. At the limit, or when it is cut, one `resync` replaces all of them.
 
     After that nothing more comes in: the client loads its page again and subscribes anew.

@@ -13,7 +13,7 @@ async def test_a_job_that_may_not_be_listed_yet_is_not_said_to_be_gone(tmp_path:
     async with log_server(tmp_path) as server:
         server.index.is_complete = False
         with pytest.raises(BusyError):
-            await server.room.place(user("anna"), str(uuid4()))
+            await server.job_logs.authorize(user("anna"), str(uuid4()))
         server.index.is_complete = True
         with pytest.raises(NotFoundError):
-            await server.room.place(user("anna"), str(uuid4()))
+            await server.job_logs.authorize(user("anna"), str(uuid4()))

@@ -130,7 +130,7 @@ async def test_a_page_that_comes_back_is_not_sent_a_pod_before_the_one_it_has(
     page = Page(server, user("anna"), "merged")
     await has(page, line(0, 1), line(1, 1))
     await page.close()
-    await server.room.followers.close()
+    await server.job_logs.followers.close()
     again = back(server, page)
     await server.write("more\n", 1)
     await has(again, "[rank 0] more")
@@ -305,7 +305,7 @@ async def test_a_page_is_told_of_a_gap_where_the_archive_does_not_answer(
     async def does_not_answer(*_: object, **__: object) -> None:
         raise BusyError("the volume does not answer")
 
-    monkeypatch.setattr(server.room.archives, "with_archive", does_not_answer)
+    monkeypatch.setattr(server.job_logs.archives, "with_archive", does_not_answer)
     again = back(server, page)
     async with asyncio.timeout(20):
         while (found := again.ring.take()) is None:

@@ -9,15 +9,14 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from trainingjob_console.answers import refuse
-from trainingjob_console.errors import BusyError
-from trainingjob_console.places import give_back
+from trainingjob_console.concurrency import decrement
+from trainingjob_console.errors import BusyError, error_response
 
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
 """They wait for nothing, and are to be answered when all else is busy."""
 
 
-class Running:
+class RequestLimit:
     """Answers so many requests at once, and the next one with a 503; sockets have limits of their own.
 
     Bound: `limit` requests, of one address `of_address`. Each counts until its handler has ended,
@@ -41,10 +40,10 @@ class Running:
         address = scope["client"][0] if scope.get("client") else ""
         if len(self) >= self.limit or self._addresses.get(address, 0) >= self._of_address:
             error = BusyError("too many requests are being answered: try again", retry_after_s=1)
-            await refuse(error)(scope, receive, send)
+            await error_response(error)(scope, receive, send)
             return
         self._addresses[address] += 1
         try:
             await self._app(scope, receive, send)
         finally:
-            give_back(self._addresses, address)
+            decrement(self._addresses, address)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from trainingjob_console.samples.retention_runs import MAX_RUNS, RetentionRuns
 from trainingjob_console.samples.series import Scrape, parse
-from trainingjob_console.samples.sweeps import MAX_RUNS, Sweeps
 
 
 def a_scrape(*, runs: int, jobs: int = 0, **kept: int) -> Scrape:
@@ -22,7 +22,7 @@ def a_scrape(*, runs: int, jobs: int = 0, **kept: int) -> Scrape:
     return parse("\n".join([*lines, ""]))
 
 
-def of(sweeps: Sweeps) -> list[tuple[Any, ...]]:
+def of(sweeps: RetentionRuns) -> list[tuple[Any, ...]]:
     """Each run: how many, jobs removed, what was kept and why."""
     return [
         (each["runs"], each["jobs"], each["kept"], each["why"]) for each in sweeps.newest_first
@@ -30,7 +30,7 @@ def of(sweeps: Sweeps) -> list[tuple[Any, ...]]:
 
 
 def test_each_run_has_what_was_removed_and_kept_since_the_one_before() -> None:
-    sweeps = Sweeps()
+    sweeps = RetentionRuns()
     sweeps.take(1.0, a_scrape(runs=3, jobs=5, annotated=7))
     assert of(sweeps) == []
     sweeps.take(2.0, a_scrape(runs=3, jobs=6, annotated=7))  # on time, between two runs
@@ -44,7 +44,7 @@ def test_each_run_has_what_was_removed_and_kept_since_the_one_before() -> None:
 
 
 def test_an_operator_that_begins_anew_takes_nothing_back() -> None:
-    sweeps = Sweeps()
+    sweeps = RetentionRuns()
     sweeps.take(1.0, a_scrape(runs=9, jobs=90))
     sweeps.take(2.0, {})
     sweeps.take(3.0, a_scrape(runs=1, jobs=2))
@@ -53,7 +53,7 @@ def test_an_operator_that_begins_anew_takes_nothing_back() -> None:
 
 
 def test_the_oldest_runs_fall_out() -> None:
-    sweeps = Sweeps()
+    sweeps = RetentionRuns()
     for runs in range(MAX_RUNS + 5):
         sweeps.take(float(runs), a_scrape(runs=runs))
     assert len(sweeps.newest_first) == MAX_RUNS

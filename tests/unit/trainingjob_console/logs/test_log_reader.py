@@ -16,10 +16,10 @@ from tests.support.console.log_server import LogServer, log_server, user
 from tests.support.console.standstill import Standstill, unread_answer
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import BusyError, NotFoundError
-from trainingjob_console.logs import reading
+from trainingjob_console.logs import log_reader
 from trainingjob_console.logs.archive import Archive
+from trainingjob_console.logs.log_reader import LiveReader, search_of
 from trainingjob_console.logs.pods import PodLog, logs_of_job
-from trainingjob_console.logs.reading import LiveReader, search_of
 from trainingjob_console.logs.search import Search
 
 ANNA = user("anna")
@@ -36,7 +36,7 @@ async def test_a_slow_client_has_its_own_time(tmp_path: Path) -> None:
         await server.write(text)
         reader = LiveReader(server.kube, deadline_s=0.2)
         found, begun = b"", asyncio.get_running_loop().time()
-        async with reader.passed_on(await log_of(server), ANNA) as parts:
+        async with reader.stream(await log_of(server), ANNA) as parts:
             async for part in parts:
                 found += part
                 await asyncio.sleep(0.05)
@@ -111,7 +111,7 @@ async def test_a_log_waits_for_a_free_slot_while_the_process_is_stalled(
 
 
 async def _hold(reader: LiveReader, released: asyncio.Event) -> None:
-    async with reader.place_to_pass(ANNA):
+    async with reader.streaming_slot(ANNA):
         await released.wait()
 
 
@@ -120,12 +120,12 @@ async def test_clients_that_stand_still_keep_no_window_waiting(tmp_path: Path) -
         await server.write("one\n")
         reader = LiveReader(server.kube, reads=1, passing=1, deadline_s=5)
         log = await log_of(server)
-        async with reader.passed_on(log, ANNA):
+        async with reader.stream(log, ANNA):
             window, size, _ = await reader.window(log, ANNA, 0, 100)
             assert (window.text, size) == ("one\n", 4)
             impatient = LiveReader(server.kube, passing=0, deadline_s=0.05)
             with pytest.raises(BusyError, match="too many logs"):
-                await impatient.passed_on(log, ANNA).__aenter__()
+                await impatient.stream(log, ANNA).__aenter__()
 
 
 async def test_a_container_that_has_not_begun_has_no_log(tmp_path: Path) -> None:
@@ -208,13 +208,13 @@ async def test_one_user_passes_on_a_quarter_and_the_next_one_does_not_wait(tmp_p
     async with log_server(tmp_path) as server:
         await server.write("one\n")
         reader, log = LiveReader(server.kube, passing=8, deadline_s=0.2), await log_of(server)
-        async with reader.passed_on(log, ANNA), reader.passed_on(log, ANNA):
+        async with reader.stream(log, ANNA), reader.stream(log, ANNA):
             with pytest.raises(BusyError, match="too many logs"):
-                await reader.passed_on(log, ANNA).__aenter__()
-            async with reader.passed_on(log, user("ben")) as parts:
+                await reader.stream(log, ANNA).__aenter__()
+            async with reader.stream(log, user("ben")) as parts:
                 assert b"".join([part async for part in parts]) == b"one\n"
             assert len(reader.passing) == 2
-        async with reader.passed_on(log, ANNA) as parts:
+        async with reader.stream(log, ANNA) as parts:
             assert b"".join([part async for part in parts]) == b"one\n"
         assert len(reader.passing) == 0
 
@@ -222,7 +222,7 @@ async def test_one_user_passes_on_a_quarter_and_the_next_one_does_not_wait(tmp_p
 def test_a_million_lines_are_searched_on_from_where_each_deadline_ended_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "SEARCH_S", 0.0)  # over after the first block
+    monkeypatch.setattr(log_reader, "SEARCH_S", 0.0)  # over after the first block
     log = b"".join(b"step %07d of a million\n" % number for number in range(1_000_000))
     archive = Archive.open(tmp_path, write_archive(tmp_path, section_of(log)))
     assert archive is not None

@@ -7,18 +7,17 @@ from typing import Final, Protocol
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import BusyError
 from trainingjob_console.kube.client import Kube
-from trainingjob_console.logs.files import file_of
-from trainingjob_console.logs.follower import Follower, Reader, Seat
-from trainingjob_console.logs.followers import Followers
-from trainingjob_console.logs.pieces import incomplete, pieces_of
-from trainingjob_console.logs.pods import PodLog
-from trainingjob_console.logs.reading import LiveReader
+from trainingjob_console.logs.chunks import incomplete_utf8, split_chunks
+from trainingjob_console.logs.follower import Follower, Reader, ReaderHandle
+from trainingjob_console.logs.follower_pool import FollowerPool
+from trainingjob_console.logs.log_reader import LiveReader
+from trainingjob_console.logs.pods import PodLog, current_log_file
 
 _ROOM_S: Final = 0.05
 _MAX_CATCH_UPS: Final = 3
 
 
-class Behind(Reader, Protocol):
+class GapReader(Reader, Protocol):
     """A reader that may have to be told of a part that is not there to be sent."""
 
     def skip(self, start: int, end: int, /) -> None:
@@ -38,10 +37,10 @@ class RotatedError(Exception):
         self.file = file
 
 
-class OneLog:
+class LogTailer:
     """Brings logs to readers, one at a time for each; all who follow one share a follower."""
 
-    def __init__(self, kube: Kube, live: LiveReader, followers: Followers) -> None:
+    def __init__(self, kube: Kube, live: LiveReader, followers: FollowerPool) -> None:
         """Read nothing yet.
 
         Args:
@@ -58,7 +57,7 @@ class OneLog:
         caller: Caller,
         log: PodLog,
         offset: int,
-        reader: Behind,
+        reader: GapReader,
         turns: asyncio.Semaphore,
         *,
         file: str = "",
@@ -106,13 +105,13 @@ class OneLog:
         finally:
             self._followers.leave(seat)
 
-    def _enter(self, log: PodLog, caller: Caller) -> Seat:
+    def _enter(self, log: PodLog, caller: Caller) -> ReaderHandle:
         return self._followers.enter(
             log, caller, lambda: BusyError("too many logs are followed: try again later")
         )
 
     async def _catch_up(
-        self, seat: Seat, log: PodLog, offset: int, ring: Behind, file: str
+        self, seat: ReaderHandle, log: PodLog, offset: int, ring: GapReader, file: str
     ) -> int | None:
         """Bring a reader to where the follower is, as fast as it reads and no faster.
 
@@ -166,12 +165,12 @@ class OneLog:
                     is_sure = True
                 yield part
 
-        async with self._live.passed_on(log, caller) as parts:
+        async with self._live.stream(log, caller) as parts:
             return await pass_on(sure(parts), offset, ring)
 
     async def _check_file(self, log: PodLog, caller: Caller, file: str) -> None:
         """Return if the node still has this file. Raises RotatedError."""
-        now = await file_of(self._kube, caller.token, log)
+        now = await current_log_file(self._kube, caller.token, log)
         if now != file:
             raise RotatedError(now)
 
@@ -196,9 +195,9 @@ async def pass_on(
         if position <= offset:
             continue
         data = rest + part[max(offset - start, 0) :]
-        kept = incomplete(data)
+        kept = incomplete_utf8(data)
         data, rest = data[: len(data) - kept], data[len(data) - kept :]
-        for piece in pieces_of(offset, data):
+        for piece in split_chunks(offset, data):
             while not reader.has_room:  # noqa: ASYNC110 - the queue wakes its writer only
                 await asyncio.sleep(_ROOM_S)
             reader.put(piece)

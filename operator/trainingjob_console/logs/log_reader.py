@@ -9,16 +9,15 @@ from time import perf_counter
 from typing import Any, Final
 
 from trainingjob_console.access.caller import Caller
+from trainingjob_console.concurrency import ConcurrencyLimit
 from trainingjob_console.deadlines import StallTolerantTimeout
 from trainingjob_console.errors import BusyError, NotFoundError
 from trainingjob_console.kube.client import Kube
 from trainingjob_console.logs.archive import Archive, Body, PlainLines
 from trainingjob_console.logs.archive_reader import ArchiveReader
-from trainingjob_console.logs.files import file_of
-from trainingjob_console.logs.pods import PodLog, open_log
+from trainingjob_console.logs.pods import PodLog, current_log_file, open_log
 from trainingjob_console.logs.search import Search
 from trainingjob_console.logs.window import Window, WindowReader
-from trainingjob_console.places import Places
 
 SEARCH_S: Final = 5.0
 _CALL_S: Final = 20.0
@@ -152,8 +151,8 @@ class LiveReader:
             deadline_s: seconds.
         """
         self._kube: Final = kube
-        self.reads: Final = Places(reads, waiting)
-        self.passing: Final = Places(passing, _PASSING_WAITING)
+        self.reads: Final = ConcurrencyLimit(reads, waiting)
+        self.passing: Final = ConcurrencyLimit(passing, _PASSING_WAITING)
         self._deadline_s: Final = deadline_s
 
     async def window(
@@ -166,7 +165,7 @@ class LiveReader:
         """
         async with self._in_time(caller):
             # First: what is read then is of this file, or of one after it, which is seen next time.
-            file = await file_of(self._kube, caller.token, log) if log.begun else ""
+            file = await current_log_file(self._kube, caller.token, log) if log.begun else ""
             if offset < 0:
                 size = 0
                 async with self._open(log, caller.token) as parts:
@@ -196,36 +195,36 @@ class LiveReader:
             return await asyncio.to_thread(scan.result, complete=True)
 
     @asynccontextmanager
-    async def passed_on(self, log: PodLog, caller: Caller) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream(self, log: PodLog, caller: Caller) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a live log from its beginning, for one who takes it at a speed of its own.
 
         Raises:
             RequestError: the log cannot be read; or too many are.
         """
-        async with self.place_to_pass(caller), self._open(log, caller.token) as parts:
+        async with self.streaming_slot(caller), self._open(log, caller.token) as parts:
             yield parts
 
     @asynccontextmanager
-    async def place_to_pass(self, caller: Caller) -> AsyncIterator[None]:
+    async def streaming_slot(self, caller: Caller) -> AsyncIterator[None]:
         """Wait for a place of one who takes a log at a speed of its own, live or archived.
 
         Raises:
             BusyError: too many do.
         """
         async with AsyncExitStack() as stack:
-            place = self.passing.take(caller.user, _TOO_MANY)
+            slot = self.passing.slot(caller.user, _TOO_MANY)
             try:
                 async with StallTolerantTimeout(self._deadline_s):
-                    await stack.enter_async_context(place)
+                    await stack.enter_async_context(slot)
             except TimeoutError as error:
                 raise BusyError(f"{_TOO_MANY}: try again", retry_after_s=5) from error
             yield
 
     @asynccontextmanager
     async def _in_time(self, caller: Caller) -> AsyncIterator[None]:
-        place = self.reads.take(caller.user, _TOO_MANY)
+        slot = self.reads.slot(caller.user, _TOO_MANY)
         try:
-            async with StallTolerantTimeout(self._deadline_s), place:
+            async with StallTolerantTimeout(self._deadline_s), slot:
                 yield
         except TimeoutError as error:
             raise BusyError(

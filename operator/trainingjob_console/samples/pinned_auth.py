@@ -16,7 +16,7 @@ _END: Final = "-----END CERTIFICATE-----"
 _MAX_BYTES: Final = 64 * 1024
 
 
-class Introduction:
+class PinnedAuth:
     """The console's token, for servers with one certificate."""
 
     def __init__(self, certificate: Path, token: Callable[[], str]) -> None:

@@ -18,7 +18,7 @@ from trainingjob_console.sockets.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Components:
     """The parts that are there once in a process."""
 
     settings: Settings
@@ -33,7 +33,7 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Feature:
     """The routes and tasks that a room adds.
 
     Attributes:

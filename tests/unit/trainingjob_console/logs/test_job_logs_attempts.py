@@ -8,7 +8,7 @@ import pytest
 from tests.support.console.log_page import Page
 from tests.support.console.log_server import PlayedLog, log_server, user
 from trainingjob_console.errors import NotFoundError
-from trainingjob_console.logs.sources import read_source
+from trainingjob_console.logs.sources import parse_source
 
 
 async def test_the_logs_of_both_are_named_and_followed(tmp_path: Path) -> None:
@@ -16,8 +16,8 @@ async def test_the_logs_of_both_are_named_and_followed(tmp_path: Path) -> None:
         server.logs.append(PlayedLog(rank=0, attempt=1))
         await server.write("old\n", 0)
         await server.write("new\n", 1)
-        place = await server.room.place(user("anna"), server.uid)
-        names = [each["id"] for each in await server.room.sources(place)]
+        place = await server.job_logs.authorize(user("anna"), server.uid)
+        names = [each["id"] for each in await server.job_logs.sources(place)]
         assert names == ["live:1:0:main", "live:0:0:main"]
         pages = [Page(server, user("anna"), name) for name in names]
         await asyncio.gather(pages[0].has("new\n"), pages[1].has("old\n"))
@@ -30,10 +30,10 @@ async def test_a_page_of_the_old_one_is_not_sent_the_new_one_once_it_has_gone(
 ) -> None:
     async with log_server(tmp_path) as server:
         await server.write("old\n", 0)
-        place = await server.room.place(user("anna"), server.uid)
+        place = await server.job_logs.authorize(user("anna"), server.uid)
         server.logs[0].gone = True
         server.logs.append(PlayedLog(rank=0, attempt=1, begun=False))
         with pytest.raises(NotFoundError):
-            await server.room.pod_log(place, read_source("live:0:0:main"))
+            await server.job_logs.pod_log(place, parse_source("live:0:0:main"))
         error = await Page(server, user("anna"), "live:0:0:main", offset=4).error()
         assert error.status == 404

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from trainingjob_api.log_sections import prefix_of
 from trainingjob_console.sockets.frames import encode
-from trainingjob_console.sockets.log_ring import LogRing, Piece
+from trainingjob_console.sockets.log_ring import LogChunk, LogRing
 
 _MAX_LINE: Final = 16_384
 _POD: Final = 8
@@ -41,7 +41,7 @@ class RankLog(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RankPlace:
+class RankPosition:
     """A place in the log of a rank.
 
     Attributes:
@@ -56,27 +56,27 @@ class RankPlace:
     offset: int
 
     @classmethod
-    def in_log(cls, log: RankLog, offset: int) -> "RankPlace":
+    def in_log(cls, log: RankLog, offset: int) -> "RankPosition":
         """Return the place at an offset of a log."""
         return cls(log.rank, log.attempt, log.uid[:_POD], offset)
 
     def is_in(self, log: RankLog) -> bool:
         """Return True if it is in this log, and not in that of another pod of the rank."""
-        return self == RankPlace.in_log(log, self.offset)
+        return self == RankPosition.in_log(log, self.offset)
 
     def __str__(self) -> str:
         """Return it as a page hands it in."""
         return f"{self.rank}:{self.attempt}:{self.pod}:{self.offset}"
 
 
-def read_places(texts: Iterable[str]) -> dict[int, RankPlace]:
+def parse_positions(texts: Iterable[str]) -> dict[int, RankPosition]:
     """Return the places that a page hands in, by rank; what is none is left out."""
     matches = (_PLACE.fullmatch(text) for text in texts)
-    found = (RankPlace(int(m[1]), int(m[2]), m[3], int(m[4])) for m in matches if m is not None)
+    found = (RankPosition(int(m[1]), int(m[2]), m[3], int(m[4])) for m in matches if m is not None)
     return {place.rank: place for place in found}
 
 
-class Merged:
+class MergedLog:
     """Puts the lines of all ranks into one ring. Places there go on from what the page has."""
 
     def __init__(self, ring: LogRing, offset: int = 0) -> None:
@@ -96,7 +96,7 @@ class Merged:
         """Add whole lines of a rank, which end at this place of its log."""
         start, self._position = self._position, self._position + len(lines)
         text = encode(lines.decode("utf-8", "replace"))
-        self._ring.put(Piece(start, self._position, lines.count(b"\n"), text, place))
+        self._ring.put(LogChunk(start, self._position, lines.count(b"\n"), text, place))
 
     def skip(self) -> None:
         """Say that a part is not there to be sent."""
@@ -106,7 +106,7 @@ class Merged:
 class RankLines:
     """Makes whole lines of the pieces of one log; one that is longer than 16 KiB is broken."""
 
-    def __init__(self, merged: Merged, log: RankLog) -> None:
+    def __init__(self, merged: MergedLog, log: RankLog) -> None:
         self._merged: Final = merged
         self._prefix: Final = prefix_of(log.rank)
         self._log: Final = log
@@ -123,7 +123,7 @@ class RankLines:
         """True if the ring of all has."""
         return self._merged.has_room
 
-    def put(self, piece: Piece) -> None:
+    def put(self, piece: LogChunk) -> None:
         """Take what follows: whole lines, or a part of one."""
         self._rest += str(json.loads(piece.text)).encode()
         self._following = piece.following
@@ -146,4 +146,4 @@ class RankLines:
     def _pass_on(self, lines: bytes) -> None:
         self._rest = b""
         marked = b"".join(self._prefix + line + b"\n" for line in lines[:-1].split(b"\n"))
-        self._merged.put(marked, str(RankPlace.in_log(self._log, self._following)))
+        self._merged.put(marked, str(RankPosition.in_log(self._log, self._following)))
