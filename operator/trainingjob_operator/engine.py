@@ -15,7 +15,7 @@ from trainingjob_operator.clock import Clock, SteadyTime
 from trainingjob_operator.core.bounded import Bound, Bounded
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.core.rawread import SHARED_TEXTS, texts_shared
+from trainingjob_operator.core.untyped_json import MAX_INTERNED_TEXTS, interned_texts
 from trainingjob_operator.jobs import work_queue
 from trainingjob_operator.jobs.index_aging import IndexAging
 from trainingjob_operator.jobs.job_index import JobIndex
@@ -347,7 +347,7 @@ class Engine:
             self.archiver.queue if self.archiver is not None else None,
             *((volume.store, volume.sweep) if volume is not None else ()),
         )
-        texts = Bound("shared_texts", texts_shared(), SHARED_TEXTS)
+        texts = Bound("shared_texts", interned_texts(), MAX_INTERNED_TEXTS)
         return (
             texts,
             *(one for each in parts if isinstance(each, Bounded) for one in each.bounds),

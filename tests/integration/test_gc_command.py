@@ -15,7 +15,7 @@ from tests.support.apiserver.retention import home_of, policy_of, policy_path
 from tests.support.builders import make_job
 from tests.support.processes.commands import run_trainingjob
 from tests.support.volume.volume import new_uid
-from trainingjob_operator.core.rawread import time_text
+from trainingjob_operator.core.untyped_json import time_text
 from trainingjob_operator.volume.ownership import Owner
 from trainingjob_operator.volume.root import Root
 from trainingjob_sandbox.apiserver import ApiServerThread

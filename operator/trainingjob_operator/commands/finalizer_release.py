@@ -25,14 +25,14 @@ from trainingjob_api.errors import (
     RecordRejectedError,
 )
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.backoff import Backoff, batches
 from trainingjob_operator.core.decision import DecisionSettings, Observation
 from trainingjob_operator.core.job import JobView, RecordState
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.core.pacing import Backoff, batches
 from trainingjob_operator.core.plan import plan
-from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.core.record import build_record
-from trainingjob_operator.core.recording import release_deadline
+from trainingjob_operator.core.record_lifecycle import release_deadline
+from trainingjob_operator.core.untyped_json import as_dict
 from trainingjob_operator.kube.cluster import Cluster, Object, Page
 from trainingjob_operator.records.outbox import Writer
 
@@ -219,7 +219,7 @@ class FinalizerRelease:
                 if record["revision"] > 1:
                     return "Rejected"
                 # Stored before the terminal write, and then the process died. The object is the
-                # truth, and a higher revision wins; see `core.recording`.
+                # truth, and a higher revision wins; see `core.record_lifecycle`.
                 record, wait = record | {"revision": 2}, 0.0
             except RecordRejectedError:
                 return "Rejected"

@@ -25,8 +25,8 @@ from trainingjob_api.errors import (
 )
 from trainingjob_operator.clock import Clock, SystemClock
 from trainingjob_operator.core.job import JobKey, JobStatus, RecordState
-from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.core.status_wire import status_view
+from trainingjob_operator.core.untyped_json import as_dict
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.job_submission import JobSubmissionGateway
 from trainingjob_operator.records.endpoint import RecordWriter, writer_from

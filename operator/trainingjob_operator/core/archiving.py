@@ -12,7 +12,7 @@ What a job should have logs of are the ranks that it had, and not the pods that 
 go while the operator is away, or be deleted by force. Of a rank whose pod went unread the archive
 is asked at the job's end (a `Survey`); at an attempt's end, which does not wait, memory alone is.
 Pods that are there when their attempt ends are noted in status until their logs are archived
-(`core.unread`): of those that go while the operator is away, the archive is asked as well.
+(`core.unread_logs`): of those that go while the operator is away, the archive is asked as well.
 """
 
 import re
@@ -27,7 +27,6 @@ from trainingjob_api.constants import (
     REASON_LOGS_TRUNCATED,
     REASON_LOGS_UNAVAILABLE,
 )
-from trainingjob_operator.core.copies import having
 from trainingjob_operator.core.decision import (
     DecisionSettings,
     LogOutcome,
@@ -35,13 +34,14 @@ from trainingjob_operator.core.decision import (
     Plan,
     Survey,
 )
+from trainingjob_operator.core.fast_replace import replace_fields
 from trainingjob_operator.core.job import JobStatus, JobView, UnreadLogs
 from trainingjob_operator.core.job_stage import Stage, stage_of
+from trainingjob_operator.core.message_text import cut
 from trainingjob_operator.core.naming import format_indexes, job_directory, parse_indexes
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.status_draft import StatusDraft
-from trainingjob_operator.core.text import cut
-from trainingjob_operator.core.unread import (
+from trainingjob_operator.core.unread_logs import (
     is_noted,
     still_unread,
     survey_of_noted,
@@ -70,7 +70,7 @@ def archive_first(
     """Return the plan without the deletions of pods whose logs are not archived yet."""
     job, draft = seen.job, StatusDraft.of(seen.job, status=decided.status, now=now)
     if not settings.archiving:
-        return having(decided, status=_give_up(draft, job).status)
+        return replace_fields(decided, status=_give_up(draft, job).status)
     if stage_of(job) > Stage.LOGS:
         return decided  # it was settled before; what is left of its pods may go
     doomed = {victim.uid for victim in decided.delete}
@@ -97,19 +97,19 @@ def archive_first(
     held = {pod.uid for pod in wanted}
     as_seen = {pod.uid: pod.resource_version for pod in seen.pods if _may_begin(pod)}
     delete = tuple(
-        having(victim, version=as_seen.get(victim.uid))
+        replace_fields(victim, version=as_seen.get(victim.uid))
         for victim in decided.delete
         if victim.uid not in held
     )
-    status = having(status, unbegun_indexes=unbegun_ranks(status, seen, doomed))
+    status = replace_fields(status, unbegun_indexes=unbegun_ranks(status, seen, doomed))
     # When nothing is unread any more, that is written in any case: nothing else might be. And when
     # a pod has begun after the end of its attempt: it may go before the next process finds it.
     is_resolved = bool(job.status.unread_logs) and not still
     late = (pod for pod in wanted if pod.uid in doomed and is_noted(pod, still))
     has_begun_late = any(not is_noted(pod, job.status.unread_logs) for pod in late)
     if delete or is_resolved or has_begun_late or status != job.status:
-        status = having(_with_place(status, seen), unread_logs=still)
-    return having(decided, status=status, delete=delete, archive=wanted, survey=survey)
+        status = replace_fields(_with_place(status, seen), unread_logs=still)
+    return replace_fields(decided, status=status, delete=delete, archive=wanted, survey=survey)
 
 
 def _is_over(old: JobStatus, new: JobStatus) -> bool:
@@ -238,7 +238,7 @@ def _give_up(draft: StatusDraft, job: JobView) -> StatusDraft:
         draft = _say(draft, REASON_LOGS_UNAVAILABLE, _NOT_CONFIGURED)
     elif not job.status.is_finished:
         draft = _miss(draft, draft.status.unread_logs, _NOT_CONFIGURED)
-    return draft.having(unread_logs=())
+    return draft.with_fields(unread_logs=())
 
 
 def _miss(draft: StatusDraft, unread: Sequence[UnreadLogs], why: str) -> StatusDraft:
@@ -257,7 +257,7 @@ def _with_place(status: JobStatus, seen: Observation) -> JobStatus:
     """
     sizes = (outcome.size for outcome in seen.logs.values())
     size = max([status.log_bytes or 0, *sizes])
-    return having(status, log_path=job_directory(seen.job.uid), log_bytes=size)
+    return replace_fields(status, log_path=job_directory(seen.job.uid), log_bytes=size)
 
 
 def _first(outcomes: Iterable[LogOutcome]) -> LogOutcome | None:

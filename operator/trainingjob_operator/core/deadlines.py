@@ -6,7 +6,7 @@ from trainingjob_api.constants import REASON_QUEUED
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.ranks import Ranks
-from trainingjob_operator.core.restart import pending_return
+from trainingjob_operator.core.restart import pending_gang_retry
 
 
 def active_deadline(job: JobView, status: JobStatus) -> datetime | None:
@@ -29,7 +29,7 @@ def pre_running_deadline(job: JobView, status: JobStatus, ranks: Ranks) -> datet
     """
     if job.spec.pre_running_deadline_s is None or ranks.all_started or ranks.gated:
         return None
-    if status.attempt_start_time is None or pending_return(status) is not None:
+    if status.attempt_start_time is None or pending_gang_retry(status) is not None:
         return None
     return status.attempt_start_time + timedelta(seconds=job.spec.pre_running_deadline_s)
 

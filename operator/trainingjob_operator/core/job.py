@@ -16,7 +16,7 @@ from trainingjob_api.constants import (
     REASON_LOGS_PENDING,
     TERMINAL_CONDITIONS,
 )
-from trainingjob_operator.core.copies import differing
+from trainingjob_operator.core.fast_replace import differing_fields
 
 
 class JobKey(NamedTuple):
@@ -61,7 +61,7 @@ class Shutdown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadLogs:
-    """Ranks of one attempt whose logs were not known to be archived; see `core.unread`.
+    """Ranks of one attempt whose logs were not known to be archived; see `core.unread_logs`.
 
     Attributes:
         attempt: whose ranks they are.
@@ -265,7 +265,7 @@ class JobView:
 
 def changed_fields(old: JobStatus, new: JobStatus) -> frozenset[str]:
     """Return the names of the fields in which two statuses differ."""
-    return differing(old, new)
+    return differing_fields(old, new)
 
 
 def has_gone_back(known: str, live: str, *, at: str) -> bool:
@@ -283,7 +283,7 @@ def has_gone_back(known: str, live: str, *, at: str) -> bool:
     return are_numbers and is_newer(known, live) and not is_newer(known, at)
 
 
-def rewind_of(known: JobView, live: JobView) -> str:
+def describe_rewind(known: JobView, live: JobView) -> str:
     """Say in which job it was seen that the cluster has gone back."""
     return (
         f"job {known.key} has gone back from version {known.resource_version} to "

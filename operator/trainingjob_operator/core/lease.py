@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from trainingjob_api.constants import ANNOTATION_NAMESPACES
-from trainingjob_operator.core.rawread import as_dict, as_int, as_str
+from trainingjob_operator.core.untyped_json import as_dict, as_int, as_str
 
 MICRO_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 """The format of a Lease's times, in UTC."""

@@ -25,7 +25,6 @@ from trainingjob_api.training_job import TrainingJobSpec
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.naming import owner_prefix, pod_name
 from trainingjob_operator.core.rank_env import LARGE_VARIABLES, Rank, rank_variables
-from trainingjob_operator.core.rawread import as_dict, as_dicts, as_str
 from trainingjob_operator.core.rendezvous import (
     first_host,
     has_port_for_each_rank,
@@ -33,6 +32,7 @@ from trainingjob_operator.core.rendezvous import (
     rendezvous_port,
     set_names,
 )
+from trainingjob_operator.core.untyped_json import as_dict, as_dicts, as_str
 
 _JOB_DIR_VOLUME = "trainingjob-dir"
 

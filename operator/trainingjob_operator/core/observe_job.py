@@ -20,17 +20,17 @@ from trainingjob_operator.core.job import (
     JobSpec,
     JobView,
 )
-from trainingjob_operator.core.rawread import (
+from trainingjob_operator.core.status_wire import status_view
+from trainingjob_operator.core.untyped_json import (
     as_dict,
     as_dicts,
     as_int,
     as_str,
     as_strs,
     as_time,
-    one_of_equals,
-    shared_text,
+    intern_text,
+    intern_value,
 )
-from trainingjob_operator.core.status_wire import status_view
 
 _FINALIZERS: Final = (FINALIZER_RECORD, ORPHAN_FINALIZER)
 """The finalizers that mean something to us."""
@@ -49,7 +49,7 @@ def job_view(raw: dict[str, Any]) -> JobView:
     finalizers = as_strs(metadata.get("finalizers"))
     spec, invalid = JobSpec(), None
     try:
-        spec = one_of_equals(_spec_view(parse_spec(raw.get("spec"))))
+        spec = intern_value(_spec_view(parse_spec(raw.get("spec"))))
     except InvalidSpecError as error:
         invalid = str(error)
         # Whose job it is does not depend on whether we understand the rest.
@@ -60,8 +60,8 @@ def job_view(raw: dict[str, Any]) -> JobView:
             "create the job again under a shorter name"
         )
     return JobView(
-        key=JobKey(shared_text(metadata.get("namespace")), shared_text(metadata.get("name"))),
-        uid=shared_text(metadata.get("uid")),
+        key=JobKey(intern_text(metadata.get("namespace")), intern_text(metadata.get("name"))),
+        uid=intern_text(metadata.get("uid")),
         resource_version=as_str(metadata.get("resourceVersion")),
         generation=as_int(metadata.get("generation")),
         created_at=as_time(metadata.get("creationTimestamp")) or _EPOCH,
@@ -73,7 +73,7 @@ def job_view(raw: dict[str, Any]) -> JobView:
         discard_record=annotations.get(ANNOTATION_DISCARD_RECORD) == "true",
         keep=annotations.get(ANNOTATION_KEEP, "false") != "false",
         gitops_owner=gitops_owner(as_dict(metadata.get("labels")), annotations),
-        finalizers=one_of_equals(tuple(name for name in _FINALIZERS if name in finalizers)),
+        finalizers=intern_value(tuple(name for name in _FINALIZERS if name in finalizers)),
         finalizer_count=len(finalizers),
         record_finalizer_at=finalizers.index(FINALIZER_RECORD)
         if FINALIZER_RECORD in finalizers

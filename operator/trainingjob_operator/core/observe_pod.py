@@ -14,6 +14,7 @@ from trainingjob_api.constants import (
     REASON_SCHEDULING_GATED,
     REASON_UNSCHEDULABLE,
 )
+from trainingjob_operator.core.message_text import one_line
 from trainingjob_operator.core.pod import LONG_TEXT, TERMINAL, ContainerExit, PodPhase, PodView
 from trainingjob_operator.core.pod_end import (
     Containers,
@@ -27,17 +28,16 @@ from trainingjob_operator.core.pod_end import (
     side_containers,
     terminated,
 )
-from trainingjob_operator.core.rawread import (
+from trainingjob_operator.core.untyped_json import (
     as_dict,
     as_dicts,
     as_int,
     as_str,
     as_strs,
     as_time,
-    one_of_equals,
-    shared_text,
+    intern_text,
+    intern_value,
 )
-from trainingjob_operator.core.text import one_line
 
 _DISRUPTED = "DisruptionTarget"
 _MAX_CONDITIONS = 32
@@ -80,18 +80,18 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         else _waiting(containers.initial + containers.regular)
     )
     return PodView(
-        namespace=shared_text(metadata.get("namespace")),
+        namespace=intern_text(metadata.get("namespace")),
         name=as_str(metadata.get("name")),
         uid=as_str(metadata.get("uid")),
         resource_version=as_str(metadata.get("resourceVersion")),
-        job_name=shared_text(labels.get(LABEL_JOB_NAME)),
+        job_name=intern_text(labels.get(LABEL_JOB_NAME)),
         owner_uid=owner_uid,
         attempt=attempt,
         index=index,
         phase=phase,
         ready=_condition(conditions, "Ready").get("status") == "True",
         deleting="deletionTimestamp" in metadata,
-        node=shared_text(one_line(as_str(spec.get("nodeName")), _MAX_NODE)),
+        node=intern_text(one_line(as_str(spec.get("nodeName")), _MAX_NODE)),
         held_by=_held_by(phase, metadata, spec, status),
         grace_s=_grace(metadata),
         stop_requested_at=_stop_requested_at(metadata, conditions),
@@ -101,7 +101,7 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
         waiting_message=waiting_message,
         unschedulable=_unschedulable(conditions),
         gated=gated,
-        template_hash=shared_text(annotations.get(ANNOTATION_TEMPLATE_HASH)),
+        template_hash=intern_text(annotations.get(ANNOTATION_TEMPLATE_HASH)),
         container=main,
         has_begun=not rejected and _has_begun(phase, containers.regular, main),
         **(_end_fields(phase, end, containers, conditions) if end is not None else {}),
@@ -114,16 +114,16 @@ def _end_fields(
     """Return the fields of a view that speak of its rank's end."""
     fields: dict[str, Any] = {"finished_at": end.finished_at, "exit_code": end.exit_code}
     if phase not in TERMINAL:
-        fields["side_containers"] = one_of_equals(side_containers(containers))
+        fields["side_containers"] = intern_value(side_containers(containers))
     if _condition(conditions, _DISRUPTED).get("status") == "True" or end.exit_code != 0:
-        fields["conditions"] = one_of_equals(_pairs(conditions))
+        fields["conditions"] = intern_value(_pairs(conditions))
     if phase is PodPhase.SUCCEEDED:
         return fields
     if end.exit_code != 0:
         fields |= {"reason": end.reason, "message": end.message, "failed_in": end.container}
-        fields["exits"] = one_of_equals(_exits(containers.all))
+        fields["exits"] = intern_value(_exits(containers.all))
     if phase is PodPhase.FAILED or end.exit_code != 0:
-        fields["failed_beside"] = one_of_equals(failed_beside(containers))
+        fields["failed_beside"] = intern_value(failed_beside(containers))
     return fields
 
 
@@ -134,8 +134,8 @@ def _main_container(spec: dict[str, Any], annotations: dict[str, Any]) -> str:
     wherever it likes. A pod that remembers none, or one that it does not have, has the container
     called `trainer`, or else the first one.
     """
-    names = [shared_text(container.get("name")) for container in as_dicts(spec.get("containers"))]
-    for name in (shared_text(annotations.get(ANNOTATION_MAIN_CONTAINER)), MAIN_CONTAINER):
+    names = [intern_text(container.get("name")) for container in as_dicts(spec.get("containers"))]
+    for name in (intern_text(annotations.get(ANNOTATION_MAIN_CONTAINER)), MAIN_CONTAINER):
         if name in names:
             return name
     return next(iter(names), "")
@@ -144,7 +144,7 @@ def _main_container(spec: dict[str, Any], annotations: dict[str, Any]) -> str:
 def _controller_uid(metadata: dict[str, Any]) -> str:
     for reference in as_dicts(metadata.get("ownerReferences")):
         if reference.get("controller") is True and reference.get("kind") == KIND_TRAINING_JOB:
-            return shared_text(reference.get("uid"))
+            return intern_text(reference.get("uid"))
     return ""
 
 
@@ -166,7 +166,7 @@ def _held_by(
         return ""
     if spec.get("nodeName") and phase not in TERMINAL and not _all_ended(spec, status):
         return ""
-    return shared_text(one_line(finalizers, LONG_TEXT))
+    return intern_text(one_line(finalizers, LONG_TEXT))
 
 
 def _all_ended(spec: dict[str, Any], status: dict[str, Any]) -> bool:
@@ -221,9 +221,9 @@ def _has_begun(phase: PodPhase, containers: list[dict[str, Any]], main: str) -> 
 
 def _exits(containers: list[dict[str, Any]]) -> tuple[ContainerExit, ...]:
     return tuple(
-        one_of_equals(
+        intern_value(
             ContainerExit(
-                container=shared_text(c.get("name"))[:_MAX_NAME],
+                container=intern_text(c.get("name"))[:_MAX_NAME],
                 exit_code=as_int(ended.get("exitCode")),
             )
         )
@@ -234,8 +234,8 @@ def _exits(containers: list[dict[str, Any]]) -> tuple[ContainerExit, ...]:
 
 def _pairs(conditions: list[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
     return tuple(
-        one_of_equals(
-            (shared_text(c.get("type"))[:_MAX_TYPE], shared_text(c.get("status"))[:_MAX_NAME])
+        intern_value(
+            (intern_text(c.get("type"))[:_MAX_TYPE], intern_text(c.get("status"))[:_MAX_NAME])
         )
         for c in conditions
     )

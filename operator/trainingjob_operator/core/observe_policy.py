@@ -6,8 +6,8 @@ from typing import Any
 from trainingjob_api.errors import InvalidSpecError
 from trainingjob_api.retention_policy import RetentionByOutcome, RetentionPolicySpec
 from trainingjob_api.validation import parse_policy
-from trainingjob_operator.core.rawread import as_dict, as_int, as_str, shared_text
 from trainingjob_operator.core.retention import NO_RULES, Rules
+from trainingjob_operator.core.untyped_json import as_dict, as_int, as_str, intern_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ def policy_view(raw: dict[str, Any]) -> PolicyView:
     except InvalidSpecError as error:
         invalid = str(error)
     return PolicyView(
-        namespace=shared_text(metadata.get("namespace")),
+        namespace=intern_text(metadata.get("namespace")),
         uid=as_str(metadata.get("uid")),
         resource_version=as_str(metadata.get("resourceVersion")),
         generation=as_int(metadata.get("generation")),

@@ -21,80 +21,82 @@ from trainingjob_api.constants import (
     REASON_POD_REJECTED,
     REASON_PRE_RUNNING_DEADLINE_EXCEEDED,
 )
-from trainingjob_operator.core.cleanup import and_lingering, next_lingers_at
+from trainingjob_operator.core.attempt import with_launch
 from trainingjob_operator.core.deadlines import active_deadline, pre_running_deadline
 from trainingjob_operator.core.decision import Plan
 from trainingjob_operator.core.failure_policy import Verdict, judge
 from trainingjob_operator.core.naming import format_indexes
+from trainingjob_operator.core.plan_context import PlanContext
 from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.pod_deletion import append_stuck_pods, next_stuck_at
 from trainingjob_operator.core.readiness import obstacle, running_beside
 from trainingjob_operator.core.restart import PROGRESS, is_disruption_limit_reached
-from trainingjob_operator.core.situation import Situation
-from trainingjob_operator.core.start import with_launch
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _NODE_LOST_REASONS: Final = frozenset({"DeletionByTaintManager", "NodeLost"})
 
 
-def when_invalid(s: Situation) -> Plan | None:
+def when_invalid(ctx: PlanContext) -> Plan | None:
     """A spec that cannot be understood fails its own job, and no other."""
-    if s.job.invalid is None:
+    if ctx.job.invalid is None:
         return None
-    return s.finish(CONDITION_FAILED, reason=REASON_INVALID_SPEC, message=s.job.invalid)
+    return ctx.finish(CONDITION_FAILED, reason=REASON_INVALID_SPEC, message=ctx.job.invalid)
 
 
-def when_refused(s: Situation) -> Plan | None:
+def when_refused(ctx: PlanContext) -> Plan | None:
     """The API server says that the pod itself is wrong: waiting does not help."""
-    refusal = s.seen.refusal
+    refusal = ctx.seen.refusal
     if refusal is None or not refusal.fatal:
         return None
-    return s.finish(CONDITION_FAILED, reason=REASON_INVALID_POD_TEMPLATE, message=refusal.message)
+    return ctx.finish(
+        CONDITION_FAILED, reason=REASON_INVALID_POD_TEMPLATE, message=refusal.message
+    )
 
 
-def when_complete(s: Situation) -> Plan | None:
+def when_complete(ctx: PlanContext) -> Plan | None:
     """Every rank is done."""
-    if not s.ranks.is_complete:
+    if not ctx.ranks.is_complete:
         return None
-    nodes = s.ranks.nodes
+    nodes = ctx.ranks.nodes
     message = "the rank completed" if nodes == 1 else f"all {nodes} ranks completed"
-    return s.finish(
+    return ctx.finish(
         CONDITION_COMPLETE,
         reason=REASON_COMPLETIONS_REACHED,
-        message=message + running_beside(s.ranks),
+        message=message + running_beside(ctx.ranks),
         exit_code=0,
     )
 
 
-def when_failed(s: Situation) -> Plan | None:
+def when_failed(ctx: PlanContext) -> Plan | None:
     """A rank failed: all ranks restart as one, until `backoffLimit` is spent.
 
     A disruption outweighs the failures beside it: when one rank is drained, the others lose their
     peer and fail of that, even if we look only when its pod is gone. Only a rule that fails the
     job comes before it.
     """
-    rules = s.spec.failure_rules
-    ending = {pod.index for pod in s.ranks.ending} if rules else set()
-    judged = [(pod, *judge(pod, rules)) for pod in s.ranks.over if pod.index not in ending]
+    rules = ctx.spec.failure_rules
+    ending = {pod.index for pod in ctx.ranks.ending} if rules else set()
+    judged = [(pod, *judge(pod, rules)) for pod in ctx.ranks.over if pod.index not in ending]
     for pod, verdict, rule in judged:
         if verdict is Verdict.FAIL_JOB:
-            return s.finish(
+            return ctx.finish(
                 CONDITION_FAILED,
                 reason=REASON_POD_FAILURE_POLICY,
                 message=f"{_describe(pod)}; rule {rule} of podFailurePolicy fails the job",
                 exit_code=pod.exit_code,
             )
-    taken_away = any(not pod.has_ended for pod in s.ranks.disrupted)
+    taken_away = any(not pod.has_ended for pod in ctx.ranks.disrupted)
     if (
         not judged
         or taken_away
-        or _are_still_ending(s)
-        or s.ranks.lost
+        or _are_still_ending(ctx)
+        or ctx.ranks.lost
         or any(verdict is Verdict.IGNORE for _, verdict, _ in judged)
     ):
         return None
     culprit = _first([pod for pod, _, _ in judged])
-    return _spend_a_try(
-        s,
+    return _restart_or_fail(
+        ctx,
         reason=REASON_POD_FAILED,
         out_of_tries=REASON_BACKOFF_LIMIT_EXCEEDED,
         message=_describe(culprit),
@@ -102,62 +104,66 @@ def when_failed(s: Situation) -> Plan | None:
     )
 
 
-def when_disrupted(s: Situation) -> Plan | None:
+def when_disrupted(ctx: PlanContext) -> Plan | None:
     """A rank was taken away: all ranks restart as one, and no try is spent.
 
     That a pod is absent is believed only of a fresh look: a watch can lag or have a gap.
     """
-    if _are_still_ending(s):
+    if _are_still_ending(ctx):
         return None
-    gone = s.ranks.disrupted
-    if not gone and not s.ranks.lost:
-        gone = s.ranks.over  # which podFailurePolicy ignores
+    gone = ctx.ranks.disrupted
+    if not gone and not ctx.ranks.lost:
+        gone = ctx.ranks.over  # which podFailurePolicy ignores
     if gone:
         pod = _first(gone)
         message = _describe(pod, taken_away=True)
-        return _bear(s, reason=_disruption_reason(pod), message=message, exit_code=pod.exit_code)
-    if not s.ranks.lost:
+        return _restart_for_disruption(
+            ctx, reason=_disruption_reason(pod), message=message, exit_code=pod.exit_code
+        )
+    if not ctx.ranks.lost:
         return None
-    if not s.seen.pods_are_live:
-        return Plan(status=s.seen.job.status, needs_live_pods=True)
-    ranks = format_indexes(s.ranks.lost)
-    return _bear(s, reason=REASON_POD_LOST, message=f"the pod of rank {ranks} is gone")
+    if not ctx.seen.pods_are_live:
+        return Plan(status=ctx.seen.job.status, needs_live_pods=True)
+    ranks = format_indexes(ctx.ranks.lost)
+    return _restart_for_disruption(
+        ctx, reason=REASON_POD_LOST, message=f"the pod of rank {ranks} is gone"
+    )
 
 
-def while_ending(s: Situation) -> Plan | None:
+def while_ending(ctx: PlanContext) -> Plan | None:
     """A pod is being taken away, and podFailurePolicy is asked when it has ended.
 
     A node that is dead ends no pod; but it holds up every restart, until its pods are gone.
     """
-    if not _are_still_ending(s):
+    if not _are_still_ending(ctx):
         return None
-    ending = s.ranks.ending
+    ending = ctx.ranks.ending
     what = _describe(ending[0], taken_away=True)
     message = f"{what}; podFailurePolicy is asked when the pod has ended"
-    waiting = with_launch(s).not_ready(and_lingering(message, ending, now=s.now))
-    return Plan(status=waiting.status, look_again_at=next_lingers_at(ending, now=s.now))
+    waiting = with_launch(ctx).not_ready(append_stuck_pods(message, ending, now=ctx.now))
+    return Plan(status=waiting.status, look_again_at=next_stuck_at(ending, now=ctx.now))
 
 
-def _are_still_ending(s: Situation) -> bool:
-    return bool(s.spec.failure_rules and s.ranks.ending)
+def _are_still_ending(ctx: PlanContext) -> bool:
+    return bool(ctx.spec.failure_rules and ctx.ranks.ending)
 
 
-def when_overdue(s: Situation) -> Plan | None:
+def when_overdue(ctx: PlanContext) -> Plan | None:
     """One of the job's deadlines is over."""
-    if _is_over(active_deadline(s.job, s.status), s.now):
-        return s.finish(
+    if _is_over(active_deadline(ctx.job, ctx.status), ctx.now):
+        return ctx.finish(
             CONDITION_FAILED,
             reason=REASON_DEADLINE_EXCEEDED,
-            message=f"the job was active for longer than {s.spec.active_deadline_s} s "
-            f"(spec.activeDeadlineSeconds){obstacle(s)}",
+            message=f"the job was active for longer than {ctx.spec.active_deadline_s} s "
+            f"(spec.activeDeadlineSeconds){obstacle(ctx)}",
         )
-    if _is_over(pre_running_deadline(s.job, s.status, s.ranks), s.now):
-        return _spend_a_try(
-            s,
+    if _is_over(pre_running_deadline(ctx.job, ctx.status, ctx.ranks), ctx.now):
+        return _restart_or_fail(
+            ctx,
             reason=REASON_PRE_RUNNING_DEADLINE_EXCEEDED,
             out_of_tries=REASON_PRE_RUNNING_DEADLINE_EXCEEDED,
-            message=f"not every rank ran within {s.spec.pre_running_deadline_s} s "
-            f"(spec.preRunningDeadlineSeconds){obstacle(s)}",
+            message=f"not every rank ran within {ctx.spec.pre_running_deadline_s} s "
+            f"(spec.preRunningDeadlineSeconds){obstacle(ctx)}",
         )
     return None
 
@@ -166,13 +172,13 @@ def _is_over(deadline: datetime | None, now: datetime) -> bool:
     return deadline is not None and now >= deadline
 
 
-def _spend_a_try(
-    s: Situation, *, reason: str, out_of_tries: str, message: str, exit_code: int | None = None
+def _restart_or_fail(
+    ctx: PlanContext, *, reason: str, out_of_tries: str, message: str, exit_code: int | None = None
 ) -> Plan:
-    spent, limit = s.status.restarts, s.spec.backoff_limit
+    spent, limit = ctx.status.restarts, ctx.spec.backoff_limit
     if spent < limit:
-        return s.restart(counted=True, reason=reason, message=message)
-    return s.finish(
+        return ctx.restart(counted=True, reason=reason, message=message)
+    return ctx.finish(
         CONDITION_FAILED,
         reason=out_of_tries,
         message=f"{message}; no restart left of backoffLimit {limit}",
@@ -180,12 +186,14 @@ def _spend_a_try(
     )
 
 
-def _bear(s: Situation, *, reason: str, message: str, exit_code: int | None = None) -> Plan:
+def _restart_for_disruption(
+    ctx: PlanContext, *, reason: str, message: str, exit_code: int | None = None
+) -> Plan:
     """Restart without spending a try, unless that was too often in a row."""
-    limit = s.spec.disruption_limit
-    if not is_disruption_limit_reached(s.status, limit):
-        return s.restart(counted=False, reason=reason, message=message)
-    return s.finish(
+    limit = ctx.spec.disruption_limit
+    if not is_disruption_limit_reached(ctx.status, limit):
+        return ctx.restart(counted=False, reason=reason, message=message)
+    return ctx.finish(
         CONDITION_FAILED,
         reason=REASON_DISRUPTION_LIMIT_EXCEEDED,
         message=f"{message}; more than {limit} disruptions in a row (spec.disruptionLimit), "

@@ -19,11 +19,11 @@ from typing import Final
 
 from trainingjob_api.constants import GROUP
 from trainingjob_operator.core.archiving import archive_first
-from trainingjob_operator.core.cleanup import pods_to_clean
-from trainingjob_operator.core.copies import having
+from trainingjob_operator.core.attempt import run_attempt
+from trainingjob_operator.core.cancellation import when_deleted, when_shut_down
 from trainingjob_operator.core.deadlines import active_deadline, pre_running_deadline
 from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
-from trainingjob_operator.core.giving_back import when_partly_refused
+from trainingjob_operator.core.fast_replace import replace_fields
 from trainingjob_operator.core.job import JobStatus, JobView, RecordState
 from trainingjob_operator.core.naming import format_indexes
 from trainingjob_operator.core.outcome import (
@@ -35,9 +35,12 @@ from trainingjob_operator.core.outcome import (
     when_refused,
     while_ending,
 )
+from trainingjob_operator.core.partial_gang import when_partly_refused
+from trainingjob_operator.core.plan_context import PlanContext
+from trainingjob_operator.core.pod_deletion import pods_to_clean
 from trainingjob_operator.core.progress import derive_phase
 from trainingjob_operator.core.ranks import sort_ranks
-from trainingjob_operator.core.recording import (
+from trainingjob_operator.core.record_lifecycle import (
     may_release,
     must_claim,
     must_reclaim,
@@ -46,9 +49,6 @@ from trainingjob_operator.core.recording import (
 )
 from trainingjob_operator.core.refusals import standing
 from trainingjob_operator.core.restart import forgive_disruptions
-from trainingjob_operator.core.situation import Situation
-from trainingjob_operator.core.start import run_attempt
-from trainingjob_operator.core.stopping import when_deleted, when_shut_down
 from trainingjob_operator.core.suspension import when_suspended
 from trainingjob_operator.core.transitions import events_between
 
@@ -65,27 +65,27 @@ def plan(seen: Observation, settings: DecisionSettings, *, now: datetime) -> Pla
     job = seen.job
     if not is_ours(job):
         return Plan(status=job.status)
-    seen = having(
+    seen = replace_fields(
         seen,
         pods=tuple(pod for pod in seen.pods if pod.owner_uid == job.uid),
         refusal=standing(seen.refusal, job, now=now),
     )
     ranks = sort_ranks(seen)
-    done = having(job.status, completed_indexes=format_indexes(ranks.completed))
+    done = replace_fields(job.status, completed_indexes=format_indexes(ranks.completed))
     done = forgive_disruptions(done, now=now)
-    situation = Situation(seen=seen, ranks=ranks, status=done, settings=settings, now=now)
+    situation = PlanContext(seen=seen, ranks=ranks, status=done, settings=settings, now=now)
     decided = next(
         (answer for step in _STEPS if (answer := step(situation)) is not None), None
     ) or run_attempt(situation)
     if decided.needs_live_pods:
         return decided
-    decided = having(decided, status=_summarise(decided.status, situation))
+    decided = replace_fields(decided, status=_summarise(decided.status, situation))
     decided = archive_first(decided, seen, settings, now=now)
     if decided.needs_live_pods:
         return decided
     status = decided.status
     release = may_release(status, job, settings, now=now)
-    return having(
+    return replace_fields(
         decided,
         claim=must_claim(job, settings) or must_reclaim(job, status),
         release=release,
@@ -100,16 +100,18 @@ def is_ours(job: JobView) -> bool:
     return job.spec.managed_by in {None, MANAGER}
 
 
-def _when_finished(s: Situation) -> Plan | None:
-    if not s.status.is_finished:
+def _when_finished(ctx: PlanContext) -> Plan | None:
+    if not ctx.status.is_finished:
         return None
     # Whatever becomes of its pods now, what was decided stays.
-    status = having(s.status, completed_indexes=s.job.status.completed_indexes)
-    status = settle_record(s.having(status).draft, s.seen).status
-    return Plan(status=status, delete=pods_to_clean(status, s.spec.clean_pod_policy, s.seen.pods))
+    status = replace_fields(ctx.status, completed_indexes=ctx.job.status.completed_indexes)
+    status = settle_record(ctx.with_status(status).draft, ctx.seen).status
+    return Plan(
+        status=status, delete=pods_to_clean(status, ctx.spec.clean_pod_policy, ctx.seen.pods)
+    )
 
 
-_STEPS: Final[tuple[Callable[[Situation], Plan | None], ...]] = (
+_STEPS: Final[tuple[Callable[[PlanContext], Plan | None], ...]] = (
     _when_finished,
     when_invalid,
     when_complete,
@@ -125,25 +127,25 @@ _STEPS: Final[tuple[Callable[[Situation], Plan | None], ...]] = (
 )
 
 
-def _summarise(status: JobStatus, s: Situation) -> JobStatus:
+def _summarise(status: JobStatus, ctx: PlanContext) -> JobStatus:
     """Count the pods and derive the phase.
 
     What a finished job counted as succeeded and failed is history: it stays when its pods go.
     """
-    running = [pod for pod in s.seen.pods if not pod.is_over]
-    ready, succeeded, failed = len(s.ranks.ready), status.succeeded, status.failed
-    if not s.job.status.is_finished:
-        completed = s.ranks.completed
+    running = [pod for pod in ctx.seen.pods if not pod.is_over]
+    ready, succeeded, failed = len(ctx.ranks.ready), status.succeeded, status.failed
+    if not ctx.job.status.is_finished:
+        completed = ctx.ranks.completed
         succeeded = len(completed)
-        failed = sum(p.has_failed and p.index not in completed for p in s.ranks.current)
-    started = s.ranks.all_started
-    if status.attempt != s.job.status.attempt:  # the next attempt has no pods yet
+        failed = sum(p.has_failed and p.index not in completed for p in ctx.ranks.current)
+    started = ctx.ranks.all_started
+    if status.attempt != ctx.job.status.attempt:  # the next attempt has no pods yet
         ready, succeeded, failed, started = 0, 0, 0, False
-    stopping = status.shutdown is not None or s.job.deleting
-    return having(
+    stopping = status.shutdown is not None or ctx.job.deleting
+    return replace_fields(
         status,
         phase=derive_phase(status, stopping=stopping, all_started=started),
-        observed_generation=s.job.generation,
+        observed_generation=ctx.job.generation,
         active=sum(not pod.deleting for pod in running),
         terminating=sum(pod.deleting for pod in running),
         ready=ready,
@@ -152,18 +154,18 @@ def _summarise(status: JobStatus, s: Situation) -> JobStatus:
     )
 
 
-def _look_again_at(decided: Plan, status: JobStatus, s: Situation) -> datetime | None:
+def _look_again_at(decided: Plan, status: JobStatus, ctx: PlanContext) -> datetime | None:
     """Return the next moment at which the answer changes without any event."""
     if status.is_finished:
         is_pending = status.record_state == RecordState.PENDING
-        held = s.job.deleting and s.job.owes_record and is_pending
-        return release_deadline(s.job, s.settings) if held else None
+        held = ctx.job.deleting and ctx.job.owes_record and is_pending
+        return release_deadline(ctx.job, ctx.settings) if held else None
     due = [decided.look_again_at]
-    if status.attempt != s.job.status.attempt and all(pod.held_by for pod in s.seen.pods):
-        due.append(s.now)  # nothing of the old attempt is left whose end would start a pass
+    if status.attempt != ctx.job.status.attempt and all(pod.held_by for pod in ctx.seen.pods):
+        due.append(ctx.now)  # nothing of the old attempt is left whose end would start a pass
     # A suspension, a stop and a deletion come before the deadlines: one that is over, and has no say
     # any more, would make us look again without end.
-    if not (s.spec.suspend or s.job.is_to_end):
-        due.append(active_deadline(s.job, status))
-        due.append(pre_running_deadline(s.job, status, s.ranks))
+    if not (ctx.spec.suspend or ctx.job.is_to_end):
+        due.append(active_deadline(ctx.job, status))
+        due.append(pre_running_deadline(ctx.job, status, ctx.ranks))
     return min((moment for moment in due if moment is not None), default=None)

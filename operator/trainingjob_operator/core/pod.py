@@ -5,8 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Self
 
-from trainingjob_operator.core.copies import copied, differing
-from trainingjob_operator.core.text import cut
+from trainingjob_operator.core.fast_replace import copy_with, differing_fields
+from trainingjob_operator.core.message_text import cut
 
 LONG_TEXT: Final = 128
 """Bytes of a text about a pod from which on it counts as long."""
@@ -100,26 +100,26 @@ class PodView:
     side_containers: tuple[str, ...] = ()
 
     @property
-    def says_much(self) -> bool:
+    def has_long_text(self) -> bool:
         """True if one of the texts about it is long. How long they are, its trainer decides."""
         return max(map(len, (self.message, self.waiting_message, self.unschedulable))) > LONG_TEXT
 
-    def in_short(self) -> Self:
+    def with_short_texts(self) -> Self:
         """Return the pod with the beginnings of what is said about it."""
-        return copied(
+        return copy_with(
             self,
             message=cut(self.message, LONG_TEXT),
             waiting_message=cut(self.waiting_message, LONG_TEXT),
             unschedulable=cut(self.unschedulable, LONG_TEXT),
         )
 
-    def named_as(self, known: "PodView") -> Self:
+    def sharing_names_of(self, known: "PodView") -> Self:
         """Return the pod with the very texts of an earlier view that name it."""
-        return copied(self, name=known.name, uid=known.uid)
+        return copy_with(self, name=known.name, uid=known.uid)
 
-    def says_the_same_as(self, known: "PodView") -> bool:
+    def equals_except_version(self, known: "PodView") -> bool:
         """True if nothing but the version of the pod is another one."""
-        return differing(self, known) <= {"resource_version"}
+        return differing_fields(self, known) <= {"resource_version"}
 
     @property
     def is_terminal(self) -> bool:

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from trainingjob_operator.core.message_text import one_line
 from trainingjob_operator.core.pod import TERMINAL, PodPhase
-from trainingjob_operator.core.rawread import (
+from trainingjob_operator.core.untyped_json import (
     as_dict,
     as_dicts,
     as_int,
     as_str,
     as_time,
-    shared_text,
+    intern_text,
 )
-from trainingjob_operator.core.text import one_line
 
 Status = dict[str, Any]
 
@@ -152,7 +152,7 @@ def side_containers(containers: Containers) -> tuple[str, ...]:
     Native sidecars are none of them: the kubelet stops those when all others have ended.
     """
     return tuple(
-        shared_text(c.get("name"))
+        intern_text(c.get("name"))
         for c in containers.regular
         if c.get("name") != containers.main and not terminated(c)
     )
@@ -161,7 +161,7 @@ def side_containers(containers: Containers) -> tuple[str, ...]:
 def failed_beside(containers: Containers) -> tuple[str, ...]:
     """Return the names of the containers that failed, but for the main one."""
     failed = (c for c in containers.all if as_int(terminated(c).get("exitCode")))
-    return tuple(name for c in failed if (name := shared_text(c.get("name"))) != containers.main)
+    return tuple(name for c in failed if (name := intern_text(c.get("name"))) != containers.main)
 
 
 def terminated(container: Status) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def terminated(container: Status) -> dict[str, Any]:
 
 def reason_of(raw: dict[str, Any]) -> str:
     """Return a reason. Nothing checks that of a container; it goes into our messages all the same."""
-    return shared_text(one_line(as_str(raw.get("reason")), _MAX_REASON_BYTES))
+    return intern_text(one_line(as_str(raw.get("reason")), _MAX_REASON_BYTES))
 
 
 def _main_end(phase: PodPhase, containers: Containers) -> dict[str, Any] | None:
@@ -189,7 +189,7 @@ def _decider(containers: Containers) -> tuple[Status | None, str]:
     for these, kind in ((containers.initial, "init container"), (containers.regular, "container")):
         for container in these:
             if as_int(terminated(container).get("exitCode")):
-                return container, shared_text(f"{kind} {as_str(container.get('name'))}")
+                return container, intern_text(f"{kind} {as_str(container.get('name'))}")
     return None, ""
 
 

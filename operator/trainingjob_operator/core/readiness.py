@@ -18,11 +18,11 @@ from trainingjob_api.constants import (
 )
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobStatus, JobView
+from trainingjob_operator.core.message_text import cut
+from trainingjob_operator.core.plan_context import PlanContext
 from trainingjob_operator.core.pod import PodPhase, PodView
 from trainingjob_operator.core.ranks import Ranks
-from trainingjob_operator.core.situation import Situation
 from trainingjob_operator.core.status_draft import StatusDraft
-from trainingjob_operator.core.text import cut
 
 _IMAGE_REASONS: Final = frozenset(
     {
@@ -130,7 +130,7 @@ def set_readiness(draft: StatusDraft, readiness: Readiness) -> StatusDraft:
 
 def blocked_status(job: JobView, reason: str, message: str, *, now: datetime) -> JobStatus:
     """Return the status of a job that is not started yet, with what is in the way."""
-    draft = StatusDraft.of(job, now=now).having(phase=job.status.phase or "Pending")
+    draft = StatusDraft.of(job, now=now).with_fields(phase=job.status.phase or "Pending")
     return set_readiness(draft, Readiness(ready=False, reason=reason, message=message)).status
 
 
@@ -144,24 +144,24 @@ _LONGEST_OBSTACLE: Final = 768
 """Bytes of it, so that it leaves room in a condition's message for what stands around it."""
 
 
-def obstacle(s: Situation) -> str:
+def obstacle(ctx: PlanContext) -> str:
     """Return what keeps ranks from running, as words to follow another statement; "" if nothing.
 
     It is what the pods, or a refusal that is remembered, say now. Where neither says anything (no
     pod is there, and the operator has just started), it is what the status has said last.
     """
-    if s.ranks.missing and s.seen.refusal is None:
-        said = s.status.condition(CONDITION_PODS_READY)
+    if ctx.ranks.missing and ctx.seen.refusal is None:
+        said = ctx.status.condition(CONDITION_PODS_READY)
         return _words(said.reason, said.message) if said is not None and not said.status else ""
-    found = judge_readiness(s.ranks, s.seen.refusal if s.ranks.missing else None)
-    return "" if found.ready else _words(found.reason, found.message + _who(s, found.message))
+    found = judge_readiness(ctx.ranks, ctx.seen.refusal if ctx.ranks.missing else None)
+    return "" if found.ready else _words(found.reason, found.message + _who(ctx, found.message))
 
 
 def _words(reason: str, message: str) -> str:
     return cut(f"; {reason}: {message}", _LONGEST_OBSTACLE)
 
 
-def _who(s: Situation, message: str) -> str:
+def _who(ctx: PlanContext, message: str) -> str:
     """Return the first rank that does not run, if the message names none."""
-    who = laggard(s.ranks)
+    who = laggard(ctx.ranks)
     return f": {who}" if who and who not in message and not message.startswith("rank ") else ""

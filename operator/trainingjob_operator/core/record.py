@@ -14,7 +14,7 @@ from typing import Any, Final
 from trainingjob_api.constants import MAIN_CONTAINER
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.masking import MASKED, mask_object, mask_text
-from trainingjob_operator.core.rawread import as_dict, as_dicts, as_str, time_text
+from trainingjob_operator.core.untyped_json import as_dict, as_dicts, as_str, time_text
 
 SCHEMA_VERSION: Final = 1
 MAX_LINE_BYTES: Final = 256 * 1024

@@ -10,9 +10,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from trainingjob_operator.core.backoff import Backoff
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobView
-from trainingjob_operator.core.pacing import Backoff
 from trainingjob_operator.core.pod import PodView
 
 _FIRST_CHANGED_WAIT_S: Final = 1.0
@@ -29,7 +29,9 @@ def standing(refusal: Refusal | None, job: JobView, *, now: datetime) -> Refusal
     return replace(refusal, fatal=False, retry_at=refusal.changed_retry_at)
 
 
-def with_part(refusal: Refusal, before: Refusal | None, pods: Iterable[PodView]) -> Refusal:
+def with_partial_since(
+    refusal: Refusal, before: Refusal | None, pods: Iterable[PodView]
+) -> Refusal:
     """Return the refusal with since when the attempt has had a part of its pods, if it has any."""
     if not any(pod.attempt == refusal.attempt for pod in pods):
         return refusal

@@ -17,7 +17,7 @@ from trainingjob_api.constants import RENDEZVOUS_PORT
 from trainingjob_api.training_job import TrainingJobSpec
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.naming import owner_prefix, pod_name
-from trainingjob_operator.core.rawread import as_dict, as_str
+from trainingjob_operator.core.untyped_json import as_dict, as_str
 
 LOOPBACK: Final = "127.0.0.1"
 

@@ -18,9 +18,9 @@ from trainingjob_api.constants import (
     REASON_PARTLY_REFUSED,
     REASON_RESTARTED,
 )
+from trainingjob_operator.core.backoff import Backoff
 from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.job import Condition, JobStatus
-from trainingjob_operator.core.pacing import Backoff
 from trainingjob_operator.core.status_draft import StatusDraft
 
 
@@ -57,7 +57,7 @@ def announce_restart(draft: StatusDraft, *, reason: str, message: str) -> Status
     the new attempt counts from now.
     """
     others = tuple(c for c in draft.status.conditions if c.type != CONDITION_RESTARTING)
-    return draft.having(conditions=others).with_condition(
+    return draft.with_fields(conditions=others).with_condition(
         CONDITION_RESTARTING, to=True, reason=reason, message=message
     )
 
@@ -77,7 +77,7 @@ def pending_restart(status: JobStatus) -> Condition | None:
     return found if found is not None and found.status else None
 
 
-def pending_return(status: JobStatus) -> Condition | None:
+def pending_gang_retry(status: JobStatus) -> Condition | None:
     """Return it while a gang that gave back what it had is away; else None."""
     pending = pending_restart(status)
     return pending if pending and pending.reason == REASON_PARTLY_REFUSED else None

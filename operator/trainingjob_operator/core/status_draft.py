@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from trainingjob_operator.core.copies import having
+from trainingjob_operator.core.fast_replace import replace_fields
 from trainingjob_operator.core.job import Condition, JobStatus, JobView
-from trainingjob_operator.core.text import cut
+from trainingjob_operator.core.message_text import cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +26,9 @@ class StatusDraft:
         status = job.status if status is None else status
         return cls(status=status, now=now, generation=job.generation)
 
-    def having(self, **fields: Any) -> Self:
+    def with_fields(self, **fields: Any) -> Self:
         """Return the draft with these fields of the status."""
-        return having(self, status=having(self.status, **fields))
+        return replace_fields(self, status=replace_fields(self.status, **fields))
 
     def with_condition(self, kind: str, *, to: bool, reason: str, message: str) -> Self:
         """Return the draft with this condition set.
@@ -49,7 +49,7 @@ class StatusDraft:
             observed_generation=self.generation,
         )
         if old is None:
-            return self.having(conditions=(*conditions, new))
-        if having(old, observed_generation=self.generation) == new:
+            return self.with_fields(conditions=(*conditions, new))
+        if replace_fields(old, observed_generation=self.generation) == new:
             return self
-        return self.having(conditions=tuple(new if c is old else c for c in conditions))
+        return self.with_fields(conditions=tuple(new if c is old else c for c in conditions))

@@ -6,17 +6,17 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from trainingjob_api.constants import JOB_CONDITIONS, MAX_CONDITIONS, MAX_UNREAD_ATTEMPTS
-from trainingjob_operator.core.copies import differing
+from trainingjob_operator.core.fast_replace import differing_fields
 from trainingjob_operator.core.job import Condition, JobStatus, JobView, Shutdown, UnreadLogs
-from trainingjob_operator.core.rawread import (
+from trainingjob_operator.core.untyped_json import (
     as_dict,
     as_dicts,
     as_int,
     as_int_or_none,
     as_str,
     as_time,
-    one_of_equals,
-    shared_text,
+    intern_text,
+    intern_value,
     time_text,
 )
 
@@ -63,7 +63,7 @@ def status_patch(old: JobStatus, new: JobStatus) -> Object:
     if not old.phase:
         # The first write writes everything: a zero in a column says more than a gap.
         return status_document(new)
-    changed = differing(old, new)
+    changed = differing_fields(old, new)
     before, after = _part(changed, old), _part(changed, new)
     patch = {name: value for name, value in after.items() if before.get(name) != value}
     patch.update({name: None for name in before if name not in after})
@@ -103,7 +103,7 @@ def _count(raw: object) -> int:
 
 
 def _text_or_none(raw: object) -> str | None:
-    return shared_text(raw) or None
+    return intern_text(raw) or None
 
 
 def _time(value: datetime | None) -> str | None:
@@ -122,11 +122,11 @@ def _condition(raw: Object) -> Condition | None:
     changed = as_time(raw.get("lastTransitionTime"))
     if changed is None:
         return None
-    return one_of_equals(
+    return intern_value(
         Condition(
-            type=shared_text(raw.get("type")),
+            type=intern_text(raw.get("type")),
             status=raw.get("status") == "True",
-            reason=shared_text(raw.get("reason")),
+            reason=intern_text(raw.get("reason")),
             message=as_str(raw.get("message")),
             last_transition_time=changed,
             observed_generation=as_int(raw.get("observedGeneration")),
@@ -142,7 +142,7 @@ def _foreign_condition(raw: Object) -> Condition:
     many there are and how long each is.
     """
     condition = Condition(
-        type=shared_text(raw.get("type")),
+        type=intern_text(raw.get("type")),
         status=False,
         reason="",
         message="",
@@ -150,7 +150,7 @@ def _foreign_condition(raw: Object) -> Condition:
         foreign=json.dumps(raw, separators=(",", ":")),
     )
     is_short = len(condition.foreign) <= _LONGEST_SHARED_CONDITION
-    return one_of_equals(condition) if is_short else condition
+    return intern_value(condition) if is_short else condition
 
 
 def _condition_documents(conditions: tuple[Condition, ...]) -> list[Object]:
@@ -203,7 +203,7 @@ def _unread_documents(unread: tuple[UnreadLogs, ...]) -> list[Object] | None:
 
 
 FIELDS: Final = (
-    Field("phase", "phase", shared_text),
+    Field("phase", "phase", intern_text),
     Field("conditions", "conditions", _conditions, _condition_documents),
     Field("start_time", "startTime", as_time, _time),
     Field("attempt_start_time", "attemptStartTime", as_time, _time),
@@ -219,7 +219,7 @@ FIELDS: Final = (
     Field("succeeded", "succeeded", as_int),
     Field("failed", "failed", as_int),
     Field("terminating", "terminating", as_int),
-    Field("completed_indexes", "completedIndexes", shared_text),
+    Field("completed_indexes", "completedIndexes", intern_text),
     Field("shutdown", "shutdown", _shutdown, _shutdown_document),
     Field("exit_code", "exitCode", as_int_or_none),
     Field("record_state", "recordState", _text_or_none),

@@ -12,49 +12,49 @@ from trainingjob_api.constants import (
     REASON_RESUMED,
     REASON_SUSPENDED,
 )
-from trainingjob_operator.core.cleanup import and_lingering, deletions, next_lingers_at
 from trainingjob_operator.core.decision import DecisionSettings, Plan
 from trainingjob_operator.core.job import JobView
-from trainingjob_operator.core.recording import must_claim
+from trainingjob_operator.core.plan_context import PlanContext
+from trainingjob_operator.core.pod_deletion import append_stuck_pods, deletions, next_stuck_at
+from trainingjob_operator.core.record_lifecycle import must_claim
 from trainingjob_operator.core.restart import new_attempt
-from trainingjob_operator.core.situation import Situation
 
 
-def when_suspended(s: Situation) -> Plan | None:
+def when_suspended(ctx: PlanContext) -> Plan | None:
     """A suspended job has no pods, its clock does not run, and what happened to its pods is forgiven.
 
     The attempt's number goes up before its pods go, so that a crash in between never starts an
     attempt a second time. A pod of the current attempt can also turn up later, when the operator
     died after its creation and before it wrote that down: then the number goes up once more.
     """
-    if not s.spec.suspend:
+    if not ctx.spec.suspend:
         return None
-    status = s.status
+    status = ctx.status
     launched = status.launched_attempt == status.attempt
-    if launched or s.ranks.current or s.ranks.completed or s.seen.vanished:
+    if launched or ctx.ranks.current or ctx.ranks.completed or ctx.seen.vanished:
         status = new_attempt(status)
     held = (
-        s.having(
+        ctx.with_status(
             replace(status, start_time=None, attempt_start_time=None, disruptions_since_progress=0)
         )
         .no_restart_pending("the job is suspended")
-        .not_ready(and_lingering("the job is suspended", s.seen.pods, now=s.now))
+        .not_ready(append_stuck_pods("the job is suspended", ctx.seen.pods, now=ctx.now))
         .condition(
             CONDITION_SUSPENDED, to=True, reason=REASON_SUSPENDED, message="spec.suspend is true"
         )
     )
     return Plan(
         status=held.status,
-        delete=deletions(s.seen.pods),
-        look_again_at=next_lingers_at(s.seen.pods, now=s.now),
+        delete=deletions(ctx.seen.pods),
+        look_again_at=next_stuck_at(ctx.seen.pods, now=ctx.now),
     )
 
 
-def resumed(s: Situation) -> Situation:
+def resumed(ctx: PlanContext) -> PlanContext:
     """Return the same situation with `Suspended` false, if it was true."""
-    if not s.status.is_true(CONDITION_SUSPENDED):
-        return s
-    return s.condition(
+    if not ctx.status.is_true(CONDITION_SUSPENDED):
+        return ctx
+    return ctx.condition(
         CONDITION_SUSPENDED, to=False, reason=REASON_RESUMED, message="spec.suspend is false"
     )
 

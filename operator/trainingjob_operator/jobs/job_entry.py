@@ -10,7 +10,7 @@ from trainingjob_operator.core.pod import PodView
 
 _STRAYS: Final = 16
 """Pods of a job that are followed beside four for each rank: the attempt's own, and those of earlier
-attempts that finalizers keep, of which `core.start` lets there be two. Only forged pods are more."""
+attempts that finalizers keep, of which `core.attempt` lets there be two. Only forged pods are more."""
 
 _MORE_GONE: Final = 16
 """Pods of a job that are remembered to have gone, beside those of its last two attempts."""
@@ -99,12 +99,12 @@ class JobEntry:
         """Note how a pod of the current attempt went, unless the job is over."""
         is_done = pod.index in self.done or self.job.status.is_finished
         if pod.has_ended and not is_done:
-            self.ended = (self.ended or {}) | {pod.index: pod.in_short()}
+            self.ended = (self.ended or {}) | {pod.index: pod.with_short_texts()}
 
     def says_enough_without(self, pod: PodView) -> bool:
         """True if long texts about `_LONG_TEXTS` other pods of the job are remembered already."""
         others = (other for other in self.pods.values() if other.name != pod.name)
-        return sum(other.says_much for other in others) >= _LONG_TEXTS
+        return sum(other.has_long_text for other in others) >= _LONG_TEXTS
 
     def drop_pod(self, name: str) -> bool:
         """Drop a pod, if it is there, and the room for it with the last one.

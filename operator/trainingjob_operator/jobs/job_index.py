@@ -18,12 +18,12 @@ from datetime import datetime
 from typing import Final
 
 from trainingjob_api.constants import REASON_QUEUED
+from trainingjob_operator.core.attempt import has_begun, is_to_run
 from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer
 from trainingjob_operator.core.job_stage import Stage, stage_of
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.retention import finished_at
-from trainingjob_operator.core.start import has_begun, is_to_run
 from trainingjob_operator.jobs.finish_order import FinishOrder
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.pod_room import PodRoom
@@ -214,15 +214,15 @@ class JobIndex:
         if known is None and (entry.is_crowded or entry.has_seen_go(pod)):
             return False
         if known is not None and known.uid == pod.uid:
-            pod = pod.named_as(known)
-        if pod.says_much and entry.says_enough_without(pod):
-            pod = pod.in_short()
+            pod = pod.sharing_names_of(known)
+        if pod.has_long_text and entry.says_enough_without(pod):
+            pod = pod.with_short_texts()
         entry.pods[pod.name] = pod
         if not entry.job.status.is_finished:
             self._keep(entry.job.key)
         if known is None:
             self._count_pod(entry, pod)
-        return known is None or not pod.says_the_same_as(known)
+        return known is None or not pod.equals_except_version(known)
 
     def is_done_with(self, pod: PodView) -> bool:
         """True if nothing can be decided about a pod any more: its job is here, and is over."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from trainingjob_api.errors import UnavailableError
-from trainingjob_operator.core.job import JobView, has_gone_back, rewind_of
+from trainingjob_operator.core.job import JobView, describe_rewind, has_gone_back
 from trainingjob_operator.core.naming import pod_selector
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.observe_pod import pod_view
@@ -41,8 +41,8 @@ class LiveReader:
         known = job.resource_version
         if has_gone_back(known, live.resource_version, at=known):
             # The store itself answers such a read, and what we knew was there before it.
-            self._on_rewind(rewind_of(job, live))
-            raise UnavailableError(rewind_of(job, live), reason="Rewound")
+            self._on_rewind(describe_rewind(job, live))
+            raise UnavailableError(describe_rewind(job, live), reason="Rewound")
         if job.key in self._index:
             self._index.observe_job(live)
         return raw if live.uid == job.uid else None

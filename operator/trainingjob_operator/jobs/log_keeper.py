@@ -3,10 +3,10 @@
 from typing import Final
 
 from trainingjob_operator.core.archiving import can_be_read_early, lacks_volume
+from trainingjob_operator.core.attempt import is_to_run
 from trainingjob_operator.core.decision import Plan
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.job_stage import Stage, stage_of
-from trainingjob_operator.core.start import is_to_run
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.ports import Logs
 

@@ -17,14 +17,14 @@ from trainingjob_api.errors import (
 )
 from trainingjob_api.training_job import TrainingJobSpec
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.backoff import batches
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.manifests import pod_manifest, service_manifest
 from trainingjob_operator.core.observe_pod import pod_view
-from trainingjob_operator.core.pacing import batches
 from trainingjob_operator.core.pod import PodView
-from trainingjob_operator.core.rawread import as_dict, as_dicts, weight_of_document
-from trainingjob_operator.core.refusals import with_part
+from trainingjob_operator.core.refusals import with_partial_since
+from trainingjob_operator.core.untyped_json import as_dict, as_dicts, weight_of_document
 from trainingjob_operator.jobs.byte_budget import ByteBudget
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
@@ -109,7 +109,7 @@ class PodCreator:
                     raise result
                 entry.refusal = entry.refusal or result
             if entry.refusal is not None:
-                entry.refusal = with_part(entry.refusal, before, entry.pods.values())
+                entry.refusal = with_partial_since(entry.refusal, before, entry.pods.values())
                 return
 
     async def _create_service(

@@ -4,9 +4,9 @@ import asyncio
 from typing import Final
 
 from trainingjob_api.errors import ConflictError, KubernetesError
+from trainingjob_operator.core.backoff import batches
 from trainingjob_operator.core.decision import DeletePod
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.core.pacing import batches
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.kube.cluster import Cluster
 

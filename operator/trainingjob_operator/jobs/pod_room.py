@@ -20,9 +20,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from trainingjob_operator.core.attempt import is_to_run
 from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.job import JobKey, JobView
-from trainingjob_operator.core.start import is_to_run
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.waiting_line import WaitingLine
 

@@ -22,6 +22,7 @@ from trainingjob_api.errors import (
     InvalidError,
 )
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.attempt import is_to_run
 from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
 from trainingjob_operator.core.job import JobKey, JobView, changed_fields
 from trainingjob_operator.core.job_stage import Stage, stage_of
@@ -30,7 +31,6 @@ from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.plan import is_ours, plan
 from trainingjob_operator.core.progress import progress_between
 from trainingjob_operator.core.readiness import blocked_status
-from trainingjob_operator.core.start import is_to_run
 from trainingjob_operator.core.status_wire import status_patch, status_write
 from trainingjob_operator.core.suspension import is_settled, suspended_at
 from trainingjob_operator.core.transitions import events_between

@@ -16,17 +16,17 @@ from trainingjob_api.constants import (
 )
 from trainingjob_api.errors import ConflictError, KubernetesError
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.copies import having
 from trainingjob_operator.core.decision import DecisionSettings, Event, Plan
+from trainingjob_operator.core.fast_replace import replace_fields
 from trainingjob_operator.core.job import JobStatus, JobView, RecordState
 from trainingjob_operator.core.job_stage import Stage, stage_of
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.core.rawread import as_dict, as_strs
 from trainingjob_operator.core.readiness import blocked_status
 from trainingjob_operator.core.record import build_record, record_line
-from trainingjob_operator.core.recording import may_release, stored
+from trainingjob_operator.core.record_lifecycle import may_release, stored
 from trainingjob_operator.core.status_draft import StatusDraft
 from trainingjob_operator.core.suspension import is_settled
+from trainingjob_operator.core.untyped_json import as_dict, as_strs
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
 from trainingjob_operator.jobs.ports import Recorder, Records
@@ -150,7 +150,7 @@ class RecordKeeper:
         now = self._clock.now()
         status = stored(StatusDraft.of(job, status=status, now=now)).status
         release = may_release(status, job, self._settings, now=now)
-        return having(decided, status=status, release=release, abandon=False)
+        return replace_fields(decided, status=status, release=release, abandon=False)
 
     def follow_up(self, job: JobView) -> None:
         """Hand a record that waits to the outbox, now that status says so; forget one that is over."""

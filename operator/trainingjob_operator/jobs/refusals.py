@@ -21,10 +21,10 @@ from trainingjob_api.errors import (
     RightMissingError,
 )
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.backoff import Backoff
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.manifests import template_of
-from trainingjob_operator.core.pacing import Backoff
 from trainingjob_operator.core.refusals import changed_wait_s
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.kube.cluster import Cluster

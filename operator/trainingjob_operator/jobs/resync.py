@@ -21,15 +21,15 @@ from typing import Final
 
 from trainingjob_api.errors import ForbiddenError, KubernetesError
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.attempt import is_to_run
+from trainingjob_operator.core.backoff import Backoff
 from trainingjob_operator.core.decision import DecisionSettings
-from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer, rewind_of
+from trainingjob_operator.core.job import JobKey, JobView, describe_rewind, has_gone_back, is_newer
 from trainingjob_operator.core.job_stage import awaits_release
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.core.pacing import Backoff
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.readiness import says_queued
 from trainingjob_operator.core.retention import finished_at, finishes_ahead
-from trainingjob_operator.core.start import is_to_run
 from trainingjob_operator.core.suspension import is_settled
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
@@ -287,7 +287,7 @@ class Resync:
                 known = self._index.get(job.key)
                 if known is not None:
                     if has_gone_back(known.job.resource_version, job.resource_version, at=version):
-                        self._on_rewind(rewind_of(known.job, job))
+                        self._on_rewind(describe_rewind(known.job, job))
                     self._index.observe_job(job)
                 elif is_settled(job, self._settings) and is_ours(job):
                     settled.add(job.uid)

@@ -8,13 +8,13 @@ from trainingjob_api.constants import REASON_QUEUED
 from trainingjob_api.errors import KubernetesError
 from trainingjob_api.validation import parse_spec
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.attempt import has_begun
 from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.decision import Plan, Refusal
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.core.rawread import weight_of_document
-from trainingjob_operator.core.refusals import with_part
-from trainingjob_operator.core.start import has_begun
+from trainingjob_operator.core.refusals import with_partial_since
+from trainingjob_operator.core.untyped_json import weight_of_document
 from trainingjob_operator.jobs.byte_budget import ByteBudget
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
@@ -76,7 +76,7 @@ class Starter:
         """
         if not self._index.ask_for_room(entry):
             queued = self._queued(entry.job)
-            entry.refusal = with_part(queued, entry.refusal, entry.pods.values())
+            entry.refusal = with_partial_since(queued, entry.refusal, entry.pods.values())
             return True
         try:
             return await self._create(entry, decided)

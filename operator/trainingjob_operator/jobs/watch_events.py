@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from trainingjob_api.constants import LABEL_JOB_NAME
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.attempt import is_to_run
 from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.job import JobKey, JobView, is_newer
 from trainingjob_operator.core.job_stage import awaits_release
@@ -11,10 +12,9 @@ from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.pod import PodView
-from trainingjob_operator.core.rawread import as_dict, as_str
 from trainingjob_operator.core.readiness import says_queued
-from trainingjob_operator.core.start import is_to_run
 from trainingjob_operator.core.suspension import is_settled
+from trainingjob_operator.core.untyped_json import as_dict, as_str
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
 from trainingjob_operator.jobs.work_queue import WorkQueue

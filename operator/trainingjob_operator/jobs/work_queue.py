@@ -18,8 +18,8 @@ import random
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
+from trainingjob_operator.core.backoff import Backoff
 from trainingjob_operator.core.bounded import Bound
-from trainingjob_operator.core.pacing import Backoff
 
 LIMIT: Final = 20_000
 

@@ -13,7 +13,7 @@ from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
 from trainingjob_api.errors import SettingsError, UnavailableError
-from trainingjob_operator.core.text import cut
+from trainingjob_operator.core.message_text import cut
 from trainingjob_operator.kube.write_fencing import FencedConnector, MayWrite
 
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from trainingjob_api.errors import UnavailableError
-from trainingjob_operator.core.rawread import as_dict
+from trainingjob_operator.core.untyped_json import as_dict
 from trainingjob_operator.kube.gateway import MERGE_PATCH, Gateway
 
 _LOOK_S: Final = 0.5

@@ -20,7 +20,7 @@ from trainingjob_api.errors import (
     ThrottledError,
     UnavailableError,
 )
-from trainingjob_operator.core.text import one_line
+from trainingjob_operator.core.message_text import one_line
 
 ERRORS: Final = 400
 """Where HTTP's refusals and failures begin."""

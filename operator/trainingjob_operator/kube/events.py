@@ -26,9 +26,9 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.message_text import cut
 from trainingjob_operator.core.observe_policy import PolicyView
-from trainingjob_operator.core.rawread import time_text
-from trainingjob_operator.core.text import cut
+from trainingjob_operator.core.untyped_json import time_text
 from trainingjob_operator.kube.cluster import Cluster
 
 QUEUE_SIZE: Final = 1000

@@ -26,7 +26,7 @@ from trainingjob_api.constants import (
 )
 from trainingjob_api.errors import NotServedError, UnavailableError
 from trainingjob_operator.core.job import JobKey, JobView
-from trainingjob_operator.core.rawread import as_dict, as_str
+from trainingjob_operator.core.untyped_json import as_dict, as_str
 from trainingjob_operator.kube.cluster import Cluster, Object, Page, ServedState
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.errors import (

@@ -31,8 +31,8 @@ from trainingjob_api.errors import (
     UnavailableError,
 )
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.pacing import Backoff
-from trainingjob_operator.core.rawread import as_dict, as_str
+from trainingjob_operator.core.backoff import Backoff
+from trainingjob_operator.core.untyped_json import as_dict, as_str
 from trainingjob_operator.kube.forbidden_lists import ForbiddenLists
 from trainingjob_operator.kube.gateway import jobs_path, pods_path
 from trainingjob_operator.kube.watch_client import WatchClient

@@ -3,7 +3,7 @@
 from typing import Final
 
 from trainingjob_api.errors import KubernetesError
-from trainingjob_operator.core.rawread import as_dict
+from trainingjob_operator.core.untyped_json import as_dict
 from trainingjob_operator.kube.cluster import Object
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.gateway import Gateway

@@ -5,7 +5,7 @@ import binascii
 from typing import Any, Final
 
 from trainingjob_api.errors import ConflictError, InvalidError
-from trainingjob_operator.core.rawread import as_dict
+from trainingjob_operator.core.untyped_json import as_dict
 from trainingjob_operator.kube.gateway import MERGE_PATCH, Gateway
 
 _TRIES: Final = 5

@@ -35,10 +35,10 @@ from trainingjob_api.errors import (
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.decision import LogOutcome, Survey
 from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.message_text import cut as cut_text
+from trainingjob_operator.core.message_text import one_line
 from trainingjob_operator.core.naming import format_indexes
 from trainingjob_operator.core.pod import PodView
-from trainingjob_operator.core.text import cut as cut_text
-from trainingjob_operator.core.text import one_line
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.log_archive.log_copy import copy_logs
 from trainingjob_operator.log_archive.log_queue import LogQueue, LogTask

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from trainingjob_api.errors import KubernetesError, VolumeError
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.rawread import as_dict, as_str
+from trainingjob_operator.core.untyped_json import as_dict, as_str
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.log_archive import ports
 from trainingjob_operator.log_archive.archiver import CONCURRENCY, MAX_WAITING

@@ -21,8 +21,8 @@ from trainingjob_api.errors import (
     RecordTooLargeError,
     SettingsError,
 )
+from trainingjob_operator.core.message_text import one_line
 from trainingjob_operator.core.record import encode_record, idempotency_key, without_spec
-from trainingjob_operator.core.text import one_line
 from trainingjob_operator.settings import PersistSettings
 
 MAX_ANSWER_BYTES: Final = 64 * 1024

@@ -29,14 +29,14 @@ from trainingjob_api.errors import (
     RecordRejectedError,
 )
 from trainingjob_operator.clock import Clock
+from trainingjob_operator.core.backoff import Backoff
 from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.decision import Delivery
 from trainingjob_operator.core.job import JobKey, JobStatus, JobView, is_newer
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.core.pacing import Backoff
 from trainingjob_operator.core.plan import is_ours
-from trainingjob_operator.core.rawread import as_dict
 from trainingjob_operator.core.record import build_record
+from trainingjob_operator.core.untyped_json import as_dict
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import Manifest, ManifestCache
 from trainingjob_operator.kube.cluster import Cluster, Object

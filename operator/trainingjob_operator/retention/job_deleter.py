@@ -26,6 +26,7 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey, JobView
+from trainingjob_operator.core.message_text import age
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.retention import (
     FINISHED_AHEAD,
@@ -36,7 +37,6 @@ from trainingjob_operator.core.retention import (
     finished_at,
     judge,
 )
-from trainingjob_operator.core.text import age
 from trainingjob_operator.jobs.ports import Recorder
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.retention.clock_guard import ClockGuard

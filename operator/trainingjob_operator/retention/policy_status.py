@@ -13,10 +13,10 @@ from trainingjob_api.constants import (
     REASON_INVALID_SPEC,
     REASON_VALID,
 )
+from trainingjob_operator.core.message_text import cut
 from trainingjob_operator.core.observe_policy import PolicyView, policy_view
-from trainingjob_operator.core.rawread import as_dict, as_dicts, as_int, as_str, time_text
 from trainingjob_operator.core.retention import Inherited
-from trainingjob_operator.core.text import cut
+from trainingjob_operator.core.untyped_json import as_dict, as_dicts, as_int, as_str, time_text
 from trainingjob_operator.volume.sweep.rules import VolumeReport
 
 Object = dict[str, Any]

@@ -18,7 +18,7 @@ from trainingjob_api.constants import POLICY_NAME
 from trainingjob_api.errors import AlreadyExistsError, ForbiddenError, KubernetesError
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.observe_policy import PolicyView, policy_view
-from trainingjob_operator.core.rawread import as_dict
+from trainingjob_operator.core.untyped_json import as_dict
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.kube.forbidden_lists import ForbiddenLists

@@ -7,7 +7,7 @@ from typing import Final
 
 from trainingjob_api.constants import REASON_IDENTITY_UNKNOWN
 from trainingjob_api.errors import KubernetesError, VolumeError
-from trainingjob_operator.core.rawread import as_dict, as_str
+from trainingjob_operator.core.untyped_json import as_dict, as_str
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.volume.identity import Identity
 

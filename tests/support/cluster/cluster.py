@@ -39,7 +39,7 @@ from trainingjob_api.retention_policy import RetentionPolicyStatus
 from trainingjob_api.training_job_status import TrainingJobStatus
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.job import JobKey, JobView
-from trainingjob_operator.core.rawread import time_text
+from trainingjob_operator.core.untyped_json import time_text
 from trainingjob_operator.kube.cluster import Cluster, Page, ServedState
 from trainingjob_operator.kube.finalizers import (
     with_record_finalizer,

@@ -26,7 +26,7 @@ from trainingjob_api.errors import (
 )
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.core.rawread import time_text
+from trainingjob_operator.core.untyped_json import time_text
 from trainingjob_operator.kube.cluster import Page
 from trainingjob_sandbox.apiserver.resources import copy_json
 

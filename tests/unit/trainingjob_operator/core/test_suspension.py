@@ -28,10 +28,10 @@ from trainingjob_api.constants import (
     REASON_RESUMED,
     REASON_SUSPENDED,
 )
+from trainingjob_operator.core.attempt import is_to_run
 from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
 from trainingjob_operator.core.job import JobSpec, Shutdown, UnreadLogs
 from trainingjob_operator.core.plan import plan
-from trainingjob_operator.core.start import is_to_run
 from trainingjob_operator.core.suspension import is_settled, suspended_at
 
 LAUNCHED = make_status(launched_attempt=0, start_time=at(-100))

@@ -16,7 +16,7 @@ from trainingjob_api.constants import (
     LABEL_INDEX,
     LABEL_JOB_NAME,
 )
-from trainingjob_operator.core import rawread
+from trainingjob_operator.core import untyped_json
 from trainingjob_operator.core.naming import pod_name
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.observe_pod import pod_view
@@ -126,7 +126,7 @@ def bytes_of_a_pod(*generations: Iterable[Object]) -> float:
 @pytest.fixture(autouse=True)
 def new_caches() -> None:
     """As in a new process: what makes room in a full cache is not counted against what comes in."""
-    for cache in (rawread._shared, rawread._first_equal, rawread._parsed_time):
+    for cache in (untyped_json._shared, untyped_json._first_equal, untyped_json._parsed_time):
         cache.cache_clear()
 
 

@@ -16,7 +16,7 @@ from tests.support.cluster.operator_life import OperatorLife
 from trainingjob_api.constants import ANNOTATION_KEEP, FINALIZER_RECORD
 from trainingjob_api.errors import ForbiddenError, GoneError, UnavailableError
 from trainingjob_operator.core.job import JobKey, JobView
-from trainingjob_operator.core.rawread import time_text
+from trainingjob_operator.core.untyped_json import time_text
 from trainingjob_operator.kube.cluster import Page
 from trainingjob_operator.retention.job_sweep import AT_ONCE, JobsReport, JobSweep
 

@@ -57,7 +57,7 @@ def open_record(draft: StatusDraft, seen: Observation) -> StatusDraft:
         return _not_required(draft, REASON_RECORD_NOT_REQUIRED, "no record was asked for")
     if job.deleting and not _has_had_pods(seen):
         return _not_required(draft, REASON_RECORD_NOT_REQUIRED, "deleted before its first pod")
-    draft = draft.having(record_state=RecordState.PENDING, record_revision=_FIRST_REVISION)
+    draft = draft.with_fields(record_state=RecordState.PENDING, record_revision=_FIRST_REVISION)
     if seen.endpoint_is_down:
         message = "the record endpoint does not answer; the record waits for it"
         return _persisted(draft, REASON_RECORD_UNAVAILABLE, message)
@@ -79,7 +79,7 @@ def settle_record(draft: StatusDraft, seen: Observation) -> StatusDraft:
 
 def stored(draft: StatusDraft) -> StatusDraft:
     """Return the draft with the record stored."""
-    draft = draft.having(record_state=RecordState.STORED)
+    draft = draft.with_fields(record_state=RecordState.STORED)
     return _persisted(draft, REASON_RECORD_STORED, "the record is stored")
 
 
@@ -116,10 +116,10 @@ def _delivered(draft: StatusDraft, delivery: Delivery) -> StatusDraft:
         # terminal write, and then the process died, or a label was changed before the next try.
         # The object is the truth; a higher revision wins. Once: else two wrong sides would go on.
         revision = delivery.revision + 1
-        draft = draft.having(record_state=RecordState.PENDING, record_revision=revision)
+        draft = draft.with_fields(record_state=RecordState.PENDING, record_revision=revision)
         message = "the receiver has another first revision; the next one is to be stored"
         return _persisted(draft, REASON_RECORD_PENDING, message)
-    draft = draft.having(record_state=RecordState.REJECTED)
+    draft = draft.with_fields(record_state=RecordState.REJECTED)
     return _persisted(draft, REASON_RECORD_REJECTED, delivery.message)
 
 
@@ -129,7 +129,7 @@ def _has_had_pods(seen: Observation) -> bool:
 
 
 def _not_required(draft: StatusDraft, reason: str, message: str) -> StatusDraft:
-    draft = draft.having(record_state=RecordState.NOT_REQUIRED, record_revision=None)
+    draft = draft.with_fields(record_state=RecordState.NOT_REQUIRED, record_revision=None)
     return _persisted(draft, reason, message)
 
 

@@ -8,12 +8,17 @@ from datetime import datetime
 from typing import Final
 
 from trainingjob_api.constants import CONDITION_RESTARTING
-from trainingjob_operator.core.cleanup import and_lingering, deletions, next_lingers_at
-from trainingjob_operator.core.copies import having
 from trainingjob_operator.core.deadlines import attempt_start
 from trainingjob_operator.core.decision import DeletePod, Plan, Refusal
-from trainingjob_operator.core.giving_back import come_back, holds_until, may_return_at
+from trainingjob_operator.core.fast_replace import replace_fields
 from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.partial_gang import (
+    begin_gang_retry,
+    gang_retry_at,
+    partial_hold_deadline,
+)
+from trainingjob_operator.core.plan_context import PlanContext
+from trainingjob_operator.core.pod_deletion import append_stuck_pods, deletions, next_stuck_at
 from trainingjob_operator.core.ranks import Ranks
 from trainingjob_operator.core.readiness import (
     judge_readiness,
@@ -22,7 +27,6 @@ from trainingjob_operator.core.readiness import (
     set_readiness,
 )
 from trainingjob_operator.core.restart import may_start_at
-from trainingjob_operator.core.situation import Situation
 from trainingjob_operator.core.suspension import resumed
 
 _NOT_GONE: Final = "pods of an earlier attempt have not gone yet"
@@ -38,10 +42,10 @@ def _are_in_the_way(ranks: Ranks) -> bool:
     return kept < len(ranks.stale) or kept > 2 * ranks.nodes + _HELD_BESIDE
 
 
-def run_attempt(s: Situation) -> Plan:
+def run_attempt(ctx: PlanContext) -> Plan:
     """Create what is missing of the current attempt, stop what is done, and say how it does."""
-    decided = _follow(resumed(s))
-    return having(decided, delete=decided.delete + _beside_the_done(s.ranks))
+    decided = _follow(resumed(ctx))
+    return replace_fields(decided, delete=decided.delete + _beside_the_done(ctx.ranks))
 
 
 def _beside_the_done(ranks: Ranks) -> tuple[DeletePod, ...]:
@@ -52,43 +56,47 @@ def _beside_the_done(ranks: Ranks) -> tuple[DeletePod, ...]:
     return deletions(p for p in ranks.current if p.side_containers and p.index in ranks.completed)
 
 
-def _follow(s: Situation) -> Plan:
-    if _are_in_the_way(s.ranks):
-        kept = kept_pods(s.ranks.stale)
-        message = and_lingering(_NOT_GONE, s.ranks.stale, now=s.now)
-        waiting = s.not_ready("; ".join(filter(None, [message, kept])))
+def _follow(ctx: PlanContext) -> Plan:
+    if _are_in_the_way(ctx.ranks):
+        kept = kept_pods(ctx.ranks.stale)
+        message = append_stuck_pods(_NOT_GONE, ctx.ranks.stale, now=ctx.now)
+        waiting = ctx.not_ready("; ".join(filter(None, [message, kept])))
         return Plan(
             status=waiting.status,
-            delete=deletions(s.ranks.stale),
-            look_again_at=next_lingers_at(s.ranks.stale, now=s.now),
+            delete=deletions(ctx.ranks.stale),
+            look_again_at=next_stuck_at(ctx.ranks.stale, now=ctx.now),
         )
-    due = may_return_at(s.job, s.status, s.settings) or may_start_at(s.status, s.settings)
-    if due is not None and s.now < due:
-        return Plan(status=s.status, look_again_at=due)
-    s = come_back(s)
-    start = attempt_start(s.status, s.ranks, s.seen.refusal, now=s.now)
-    s = with_launch(s.having(having(s.status, attempt_start_time=start)))
-    refusal = s.seen.refusal if s.ranks.missing else None
-    readiness = mention_kept(judge_readiness(s.ranks, refusal), s.ranks)
-    status = set_readiness(s.draft, readiness).status
-    if refusal is not None and s.now < (due := _ask_again_at(refusal, s)):
+    due = gang_retry_at(ctx.job, ctx.status, ctx.settings) or may_start_at(
+        ctx.status, ctx.settings
+    )
+    if due is not None and ctx.now < due:
+        return Plan(status=ctx.status, look_again_at=due)
+    ctx = begin_gang_retry(ctx)
+    start = attempt_start(ctx.status, ctx.ranks, ctx.seen.refusal, now=ctx.now)
+    ctx = with_launch(ctx.with_status(replace_fields(ctx.status, attempt_start_time=start)))
+    refusal = ctx.seen.refusal if ctx.ranks.missing else None
+    readiness = mention_kept(judge_readiness(ctx.ranks, refusal), ctx.ranks)
+    status = set_readiness(ctx.draft, readiness).status
+    if refusal is not None and ctx.now < (due := _ask_again_at(refusal, ctx)):
         return Plan(status=status, look_again_at=due)
-    return Plan(status=status, create=tuple(sorted(s.ranks.missing)))
+    return Plan(status=status, create=tuple(sorted(ctx.ranks.missing)))
 
 
-def with_launch(s: Situation) -> Situation:
+def with_launch(ctx: PlanContext) -> PlanContext:
     """Return the situation with what status is to say of an attempt whose pods have been created."""
-    if s.ranks.current:
-        s = s.no_restart_pending(f"attempt {s.status.attempt} has started")
-        s = s.having(having(s.status, start_time=s.status.start_time or s.now))
-    if not s.ranks.missing:
-        s = s.having(having(s.status, launched_attempt=s.status.attempt))
-    return s
+    if ctx.ranks.current:
+        ctx = ctx.no_restart_pending(f"attempt {ctx.status.attempt} has started")
+        ctx = ctx.with_status(
+            replace_fields(ctx.status, start_time=ctx.status.start_time or ctx.now)
+        )
+    if not ctx.ranks.missing:
+        ctx = ctx.with_status(replace_fields(ctx.status, launched_attempt=ctx.status.attempt))
+    return ctx
 
 
-def _ask_again_at(refusal: Refusal, s: Situation) -> datetime:
+def _ask_again_at(refusal: Refusal, ctx: PlanContext) -> datetime:
     """Return when to ask again: a last time, too, before what the attempt has is given back."""
-    ends = holds_until(refusal, s.job, s.settings)
+    ends = partial_hold_deadline(refusal, ctx.job, ctx.settings)
     if ends is None or refusal.refused_at >= ends:
         return refusal.retry_at
     return min(refusal.retry_at, ends)

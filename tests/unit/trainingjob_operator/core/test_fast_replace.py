@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError, dataclass, field, replace
 
 import pytest
 
-from trainingjob_operator.core.copies import copied, differing, having
+from trainingjob_operator.core.fast_replace import copy_with, differing_fields, replace_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,26 +15,26 @@ class Thing:
 
 def test_what_has_these_fields_already_is_not_copied() -> None:
     thing = Thing(count=2, names=("a",))
-    assert having(thing, count=2, names=(*thing.names,)) is thing
-    assert having(thing) is thing
+    assert replace_fields(thing, count=2, names=(*thing.names,)) is thing
+    assert replace_fields(thing) is thing
 
 
 def test_what_differs_in_any_of_them_is_a_copy_with_all_of_them() -> None:
     thing = Thing(count=2, names=("a",))
-    assert having(thing, count=2, names=()) == Thing(count=2)
+    assert replace_fields(thing, count=2, names=()) == Thing(count=2)
     assert thing == Thing(count=2, names=("a",))
 
 
 def test_a_field_that_there_is_not_is_a_mistake() -> None:
     with pytest.raises(AttributeError):
-        having(Thing(), colour="red")
+        replace_fields(Thing(), colour="red")
 
 
 def test_a_copy_is_what_the_constructor_would_make() -> None:
     thing = Thing(count=2, names=("a",))
-    copy = copied(thing, names=("b",))
+    copy = copy_with(thing, names=("b",))
     assert copy == replace(thing, names=("b",))
-    assert copy is not copied(copy)
+    assert copy is not copy_with(copy)
     assert hash(copy) == hash(Thing(count=2, names=("b",)))
     with pytest.raises(FrozenInstanceError):
         copy.count = 3  # type: ignore[misc]
@@ -42,13 +42,13 @@ def test_a_copy_is_what_the_constructor_would_make() -> None:
 
 def test_a_copy_has_no_field_that_its_kind_has_not() -> None:
     with pytest.raises(KeyError):
-        copied(Thing(), colour="red")
+        copy_with(Thing(), colour="red")
 
 
 def test_the_fields_in_which_two_differ_are_named() -> None:
     thing = Thing(count=2, names=("a",))
-    assert differing(thing, Thing(count=2, names=("a",))) == frozenset()
-    assert differing(thing, Thing(count=3, names=())) == {"count", "names"}
+    assert differing_fields(thing, Thing(count=2, names=("a",))) == frozenset()
+    assert differing_fields(thing, Thing(count=3, names=())) == {"count", "names"}
 
 
 @dataclass(frozen=True)
@@ -69,4 +69,4 @@ class Judging:
 @pytest.mark.parametrize("thing", [Open(), Judging()])
 def test_what_is_more_than_its_slots_is_not_copied(thing: Open | Judging) -> None:
     with pytest.raises(TypeError, match="cannot be copied"):
-        copied(thing, count=1)
+        copy_with(thing, count=1)

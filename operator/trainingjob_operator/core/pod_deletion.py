@@ -16,7 +16,7 @@ from trainingjob_api.constants import (
 from trainingjob_operator.core.decision import DeletePod
 from trainingjob_operator.core.job import JobStatus
 from trainingjob_operator.core.pod import PodView
-from trainingjob_operator.core.rawread import time_text
+from trainingjob_operator.core.untyped_json import time_text
 
 _OUT_OF_TIME: Final = frozenset({REASON_DEADLINE_EXCEEDED, REASON_PRE_RUNNING_DEADLINE_EXCEEDED})
 
@@ -50,7 +50,7 @@ def pods_to_clean(
             return deletions(p for p in pods if p.needs_a_stop or p.attempt != status.attempt)
 
 
-LINGERS_AFTER_S: Final = 60
+STUCK_AFTER_S: Final = 60
 """Seconds after the end of its grace period from which on a pod lingers; a kubelet that lives
 needs a few to clean up."""
 
@@ -74,12 +74,12 @@ def lingering(pods: Iterable[PodView], *, now: datetime) -> str:
     )
 
 
-def and_lingering(message: str, pods: Iterable[PodView], *, now: datetime) -> str:
+def append_stuck_pods(message: str, pods: Iterable[PodView], *, now: datetime) -> str:
     """Return the message, and which pods linger, if there are any."""
     return "; ".join(filter(None, [message, lingering(pods, now=now)]))
 
 
-def next_lingers_at(pods: Iterable[PodView], *, now: datetime) -> datetime | None:
+def next_stuck_at(pods: Iterable[PodView], *, now: datetime) -> datetime | None:
     """Return when the next pod begins to linger if it does not go before; None without one."""
     moments = (_lingers_at(pod) for pod in pods if _is_going(pod))
     return min((moment for moment in moments if moment > now), default=None)
@@ -98,7 +98,7 @@ def _gone_by(pod: PodView) -> datetime:
 
 
 def _lingers_at(pod: PodView) -> datetime:
-    return _gone_by(pod) + timedelta(seconds=LINGERS_AFTER_S)
+    return _gone_by(pod) + timedelta(seconds=STUCK_AFTER_S)
 
 
 def _lingers(pod: PodView, now: datetime) -> bool:

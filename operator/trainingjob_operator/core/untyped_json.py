@@ -15,7 +15,7 @@ from trainingjob_web.json_size import decoded_size
 _FIRST_YEAR: Final = 1970
 _END_OF_YEARS: Final = 9000
 _LONGEST_TIME: Final = 40
-SHARED_TEXTS: Final = 2048
+MAX_INTERNED_TEXTS: Final = 2048
 """Texts that are kept to be shared at most."""
 _LONGEST_SHARED: Final = 253
 """Characters of the longest name that Kubernetes has."""
@@ -38,14 +38,14 @@ def as_str(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def shared_text(value: object) -> str:
+def intern_text(value: object) -> str:
     """Read as `as_str`, and equal texts are one object, as a rule.
 
     Names, uids and reasons recur in jobs, pods and conditions, and there are thousands of those.
     `sys.intern` would keep each of them for ever: early releases of CPython 3.12, like 3.12.1,
     never free one.
 
-    Bound: the `SHARED_TEXTS` texts that were seen last, of `_LONGEST_SHARED` ASCII characters each,
+    Bound: the `MAX_INTERNED_TEXTS` texts that were seen last, of `_LONGEST_SHARED` ASCII characters each,
     so 1 MiB at most. A text that was forgotten, or is longer, is a copy of its
     own in whatever is built next from it.
     """
@@ -54,17 +54,17 @@ def shared_text(value: object) -> str:
     return _shared(value) if len(value) <= _LONGEST_SHARED and value.isascii() else value
 
 
-@lru_cache(maxsize=SHARED_TEXTS)
+@lru_cache(maxsize=MAX_INTERNED_TEXTS)
 def _shared(value: str) -> str:
     return value
 
 
-def texts_shared() -> int:
+def interned_texts() -> int:
     """Return how many texts are kept to be shared."""
     return _shared.cache_info().currsize
 
 
-def one_of_equals(value: Shared) -> Shared:
+def intern_value(value: Shared) -> Shared:
     """Return the value, or an equal one that was seen before: what many say alike is one object.
 
     Bound: the 2,048 values that were seen last. The caller sees to it that each is small.

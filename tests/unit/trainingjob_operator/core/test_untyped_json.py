@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from tests.support.builders import make_job
-from trainingjob_operator.core import rawread
+from trainingjob_operator.core import untyped_json
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.core.rawread import SHARED_TEXTS, shared_text, texts_shared
+from trainingjob_operator.core.untyped_json import MAX_INTERNED_TEXTS, intern_text, interned_texts
 
 
 def fresh(value: str) -> str:
@@ -17,35 +17,35 @@ def fresh(value: str) -> str:
 
 
 def test_equal_texts_are_one_object() -> None:
-    first = shared_text(fresh("team-a"))
-    assert shared_text(fresh("team-a")) is first
+    first = intern_text(fresh("team-a"))
+    assert intern_text(fresh("team-a")) is first
 
 
 @pytest.mark.parametrize("value", [None, 7, ["a"], {"a": 1}])
 def test_what_is_no_text_is_empty(value: object) -> None:
-    assert shared_text(value) == ""
+    assert intern_text(value) == ""
 
 
 def test_so_many_texts_are_kept_and_no_more() -> None:
-    for number in range(SHARED_TEXTS + 1000):
-        shared_text(f"job-{number}")
-    assert texts_shared() == SHARED_TEXTS
+    for number in range(MAX_INTERNED_TEXTS + 1000):
+        intern_text(f"job-{number}")
+    assert interned_texts() == MAX_INTERNED_TEXTS
 
 
 @pytest.mark.parametrize("value", ["x" * 100_000, "ж" * 200], ids=["long", "four bytes a letter"])
 def test_a_text_that_would_cost_more_than_a_name_is_not_kept(value: str) -> None:
-    rawread._shared.cache_clear()
-    assert shared_text(value) == value
-    assert texts_shared() == 0
+    untyped_json._shared.cache_clear()
+    assert intern_text(value) == value
+    assert interned_texts() == 0
 
 
 def test_a_text_is_freed_when_nobody_has_it_any_more() -> None:
-    rawread._shared.cache_clear()
+    untyped_json._shared.cache_clear()
     before = sys.getallocatedblocks()
-    for number in range(SHARED_TEXTS * 4):
-        shared_text(f"a-uid-that-never-comes-back-{number}")
-    rawread._shared.cache_clear()
-    assert sys.getallocatedblocks() - before < SHARED_TEXTS // 4
+    for number in range(MAX_INTERNED_TEXTS * 4):
+        intern_text(f"a-uid-that-never-comes-back-{number}")
+    untyped_json._shared.cache_clear()
+    assert sys.getallocatedblocks() - before < MAX_INTERNED_TEXTS // 4
 
 
 def test_looking_at_jobs_interns_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

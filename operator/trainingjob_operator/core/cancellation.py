@@ -10,10 +10,10 @@ from trainingjob_api.constants import (
     REASON_STOPPED,
     REASON_TERMINATED,
 )
-from trainingjob_operator.core.cleanup import and_lingering, deletions, next_lingers_at
 from trainingjob_operator.core.decision import Plan
 from trainingjob_operator.core.job import Shutdown
-from trainingjob_operator.core.situation import Situation
+from trainingjob_operator.core.plan_context import PlanContext
+from trainingjob_operator.core.pod_deletion import append_stuck_pods, deletions, next_stuck_at
 
 STOP: Final = "Stop"
 TERMINATE: Final = "Terminate"
@@ -23,57 +23,57 @@ _AT_ONCE_S: Final = 1
 may still run, and then two pods of one job could run side by side."""
 
 
-def when_deleted(s: Situation) -> Plan | None:
+def when_deleted(ctx: PlanContext) -> Plan | None:
     """A job that is being deleted starts nothing; its pods end gracefully; then it is cancelled.
 
     With `--cascade=orphan` its user asked for the pods to stay: they are left alone.
     """
-    if not s.job.deleting:
+    if not ctx.job.deleting:
         return None
-    if ORPHAN_FINALIZER in s.job.finalizers:
-        return Plan(status=s.status)
-    return _stop(s, reason=REASON_DELETED, message="the job was deleted", grace_s=None)
+    if ORPHAN_FINALIZER in ctx.job.finalizers:
+        return Plan(status=ctx.status)
+    return _stop(ctx, reason=REASON_DELETED, message="the job was deleted", grace_s=None)
 
 
-def when_shut_down(s: Situation) -> Plan | None:
+def when_shut_down(ctx: PlanContext) -> Plan | None:
     """A shutdown is latched when it is first seen; from then on the job can only end.
 
     Removing the field later changes nothing, so a GitOps tool that reverts it does no harm.
     """
-    latched = _latch(s)
+    latched = _latch(ctx)
     if latched is None:
         return None
     terminate = latched.mode == TERMINATE
     return _stop(
-        s.having(replace(s.status, shutdown=latched)),
+        ctx.with_status(replace(ctx.status, shutdown=latched)),
         reason=REASON_TERMINATED if terminate else REASON_STOPPED,
         message=f"spec.shutdown was set to {latched.mode}",
         grace_s=_AT_ONCE_S if terminate else None,
     )
 
 
-def _latch(s: Situation) -> Shutdown | None:
-    asked, latched = s.spec.shutdown, s.status.shutdown
+def _latch(ctx: PlanContext) -> Shutdown | None:
+    asked, latched = ctx.spec.shutdown, ctx.status.shutdown
     if latched is None and asked is not None:
-        return Shutdown(mode=asked, requested_at=s.now, requested_by=s.job.shutdown_by)
+        return Shutdown(mode=asked, requested_at=ctx.now, requested_by=ctx.job.shutdown_by)
     if latched is not None and asked == TERMINATE and latched.mode == STOP:
         return replace(latched, mode=TERMINATE)
     return latched
 
 
-def _stop(s: Situation, *, reason: str, message: str, grace_s: int | None) -> Plan:
+def _stop(ctx: PlanContext, *, reason: str, message: str, grace_s: int | None) -> Plan:
     """Take down what runs; when nothing does any more, the job is cancelled."""
-    running = [pod for pod in s.seen.pods if not pod.is_over]
+    running = [pod for pod in ctx.seen.pods if not pod.is_over]
     if running:
-        waiting = s.no_restart_pending("the job is stopping").not_ready(
-            and_lingering("the job is stopping", running, now=s.now)
+        waiting = ctx.no_restart_pending("the job is stopping").not_ready(
+            append_stuck_pods("the job is stopping", running, now=ctx.now)
         )
         return Plan(
             status=waiting.status,
             delete=deletions(running, grace_s=grace_s),
-            look_again_at=next_lingers_at(running, now=s.now),
+            look_again_at=next_stuck_at(running, now=ctx.now),
         )
-    codes = (pod.exit_code for pod in s.ranks.current if pod.exit_code is not None)
-    return s.finish(
+    codes = (pod.exit_code for pod in ctx.ranks.current if pod.exit_code is not None)
+    return ctx.finish(
         CONDITION_CANCELLED, reason=reason, message=message, exit_code=next(codes, None)
     )

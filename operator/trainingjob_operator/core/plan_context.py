@@ -9,18 +9,18 @@ from trainingjob_api.constants import (
     CONDITION_PODS_READY,
     REASON_PODS_NOT_READY,
 )
-from trainingjob_operator.core.cleanup import deletions, pods_to_clean
-from trainingjob_operator.core.copies import having
 from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
+from trainingjob_operator.core.fast_replace import replace_fields
 from trainingjob_operator.core.job import JobSpec, JobStatus, JobView
+from trainingjob_operator.core.pod_deletion import deletions, pods_to_clean
 from trainingjob_operator.core.ranks import Ranks
-from trainingjob_operator.core.recording import open_record
+from trainingjob_operator.core.record_lifecycle import open_record
 from trainingjob_operator.core.restart import begin_restart, end_restart
 from trainingjob_operator.core.status_draft import StatusDraft
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class PlanContext:
     """One observation with its pods sorted, and the status as decided so far."""
 
     seen: Observation
@@ -44,14 +44,14 @@ class Situation:
         """The status as a draft."""
         return StatusDraft.of(self.job, status=self.status, now=self.now)
 
-    def having(self, status: JobStatus) -> Self:
+    def with_status(self, status: JobStatus) -> Self:
         """Return the same situation under another status."""
-        return having(self, status=status)
+        return replace_fields(self, status=status)
 
     def condition(self, kind: str, *, to: bool, reason: str, message: str) -> Self:
         """Return the same situation with a condition set."""
         draft = self.draft.with_condition(kind, to=to, reason=reason, message=message)
-        return self.having(draft.status)
+        return self.with_status(draft.status)
 
     def not_ready(self, message: str) -> Self:
         """Return the same situation with `PodsReady` false."""
@@ -61,7 +61,7 @@ class Situation:
 
     def no_restart_pending(self, message: str) -> Self:
         """Return the same situation with `Restarting` false, if it was true."""
-        return self.having(end_restart(self.draft, message).status)
+        return self.with_status(end_restart(self.draft, message).status)
 
     def finish(
         self, kind: str, *, reason: str, message: str, exit_code: int | None = None
@@ -73,10 +73,10 @@ class Situation:
             .condition(kind, to=True, reason=reason, message=message)
             .condition(CONDITION_FINISHED, to=True, reason=reason, message=message)
         )
-        status = having(
+        status = replace_fields(
             ended.status, attempt_start_time=None, completion_time=self.now, exit_code=exit_code
         )
-        status = open_record(self.having(status).draft, self.seen).status
+        status = open_record(self.with_status(status).draft, self.seen).status
         return Plan(
             status=status,
             delete=pods_to_clean(status, self.spec.clean_pod_policy, self.seen.pods),
@@ -85,5 +85,5 @@ class Situation:
     def restart(self, *, counted: bool, reason: str, message: str) -> Plan:
         """Take this attempt down and let the next one follow."""
         begun = begin_restart(self.draft, counted=counted, reason=reason, message=message)
-        down = self.having(begun.status).not_ready("the next attempt has not started")
+        down = self.with_status(begun.status).not_ready("the next attempt has not started")
         return Plan(status=down.status, delete=deletions(self.seen.pods))

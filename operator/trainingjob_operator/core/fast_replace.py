@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 Frozen = TypeVar("Frozen", bound="DataclassInstance")
 
 
-def having(thing: Frozen, **changes: Any) -> Frozen:
+def replace_fields(thing: Frozen, **changes: Any) -> Frozen:
     """Return a frozen dataclass with these fields: itself if it has them already."""
     for name, value in changes.items():
         current = getattr(thing, name)
         if current is not value and current != value:
-            return copied(thing, **changes)
+            return copy_with(thing, **changes)
     return thing
 
 
-def copied(thing: Frozen, **changes: Any) -> Frozen:
+def copy_with(thing: Frozen, **changes: Any) -> Frozen:
     """Return a copy of a dataclass with slots, with these fields."""
     shape = _shape_of(type(thing))
     copy = object.__new__(type(thing))
@@ -37,7 +37,7 @@ def copied(thing: Frozen, **changes: Any) -> Frozen:
     return copy
 
 
-def differing(old: Frozen, new: Frozen) -> frozenset[str]:
+def differing_fields(old: Frozen, new: Frozen) -> frozenset[str]:
     """Return the names of the fields in which two of a kind differ."""
     shape = _shape_of(type(new))
     pairs = zip(shape.put, shape.values(old), shape.values(new), strict=True)

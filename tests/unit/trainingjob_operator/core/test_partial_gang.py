@@ -26,8 +26,8 @@ from trainingjob_api.constants import (
     REASON_QUOTA_EXCEEDED,
 )
 from trainingjob_operator.core.decision import DecisionSettings, Refusal
-from trainingjob_operator.core.giving_back import holds_until, may_return_at
 from trainingjob_operator.core.job import JobView
+from trainingjob_operator.core.partial_gang import gang_retry_at, partial_hold_deadline
 from trainingjob_operator.core.pod import PodView
 
 POLICY = DecisionSettings(partial_hold_s=60)
@@ -54,7 +54,7 @@ def job(uid: str = UID, created_s: float = OLD) -> JobView:
 
 
 def holds_s(uid: str, created_s: float) -> float:
-    ends = holds_until(refused(since_s=0), job(uid, created_s), POLICY)
+    ends = partial_hold_deadline(refused(since_s=0), job(uid, created_s), POLICY)
     assert ends is not None
     return (ends - NOW).total_seconds()
 
@@ -64,7 +64,7 @@ def stays_away_s(uid: str, created_s: float, *, times: int = 1) -> float:
         make_condition(CONDITION_RESTARTING, reason=REASON_PARTLY_REFUSED, since_s=0),
         attempt=times,
     )
-    due = may_return_at(job(uid, created_s), status, POLICY)
+    due = gang_retry_at(job(uid, created_s), status, POLICY)
     assert due is not None
     return (due - NOW).total_seconds()
 
@@ -106,12 +106,12 @@ def test_a_gang_gives_back_what_it_has_without_spending_a_try_or_counting_a_disr
     away = replace(job(), status=status)
     again = decide(away, refusal=refused(), policy=POLICY)
     assert again.create == ()
-    assert again.look_again_at == may_return_at(away, status, POLICY)
+    assert again.look_again_at == gang_retry_at(away, status, POLICY)
     assert decide(away, now=at(600), policy=POLICY).create == (0, 1, 2)
 
 
 def test_a_gang_asks_a_last_time_before_it_gives_anything_back() -> None:
-    ends = holds_until(refused(since_s=-100), job(), POLICY)
+    ends = partial_hold_deadline(refused(since_s=-100), job(), POLICY)
     assert ends is not None
     earlier = refused(-1, since_s=-100)
     seen = (make_pod(0), pending(1))

@@ -15,13 +15,13 @@ from tests.support.views import (
     pending,
 )
 from trainingjob_api.constants import CONDITION_PODS_READY
-from trainingjob_operator.core.cleanup import LINGERS_AFTER_S
 from trainingjob_operator.core.decision import Plan
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.pod import PodView
+from trainingjob_operator.core.pod_deletion import STUCK_AFTER_S
 
 GRACE_S = 30
-LATE = at(GRACE_S + LINGERS_AFTER_S)
+LATE = at(GRACE_S + STUCK_AFTER_S)
 
 RESTARTED = make_view(make_status(attempt=1, launched_attempt=0, phase="Restarting"))
 SUSPENDED = make_view(make_status(attempt=1, launched_attempt=0), suspend=True)

@@ -11,7 +11,7 @@ from trainingjob_operator.core.decision import DecisionSettings, Delivery, Obser
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.job_stage import awaits_release
 from trainingjob_operator.core.plan import plan
-from trainingjob_operator.core.recording import (
+from trainingjob_operator.core.record_lifecycle import (
     may_release,
     must_claim,
     must_reclaim,

@@ -16,13 +16,13 @@ from trainingjob_api.constants import (
     CONDITION_PODS_READY,
     REASON_PARTLY_REFUSED,
 )
-from trainingjob_operator.core.cleanup import deletions
+from trainingjob_operator.core.backoff import Backoff
 from trainingjob_operator.core.decision import DecisionSettings, Plan, Refusal
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.naming import format_indexes
-from trainingjob_operator.core.pacing import Backoff
-from trainingjob_operator.core.restart import announce_restart, new_attempt, pending_return
-from trainingjob_operator.core.situation import Situation
+from trainingjob_operator.core.plan_context import PlanContext
+from trainingjob_operator.core.pod_deletion import deletions
+from trainingjob_operator.core.restart import announce_restart, new_attempt, pending_gang_retry
 
 _LONGEST: Final = 4
 """So many times the first wait is the longest, but for age and chance."""
@@ -30,27 +30,29 @@ _LONGEST: Final = 4
 _SHORTEST: Final = 0.25
 
 
-def when_partly_refused(s: Situation) -> Plan | None:
+def when_partly_refused(ctx: PlanContext) -> Plan | None:
     """Give back what the attempt has, if it was refused the rest when it had held on long enough.
 
     A rank that is done has used what it had, and others may do so as well: then it is kept.
     """
-    refusal = s.seen.refusal
-    if refusal is None or not s.ranks.missing or s.ranks.completed:
+    refusal = ctx.seen.refusal
+    if refusal is None or not ctx.ranks.missing or ctx.ranks.completed:
         return None
-    ends = holds_until(refusal, s.job, s.settings)
+    ends = partial_hold_deadline(refusal, ctx.job, ctx.settings)
     if ends is None or refusal.refused_at < ends:
         return None
-    holding = format_indexes(pod.index for pod in s.ranks.current)
+    holding = format_indexes(pod.index for pod in ctx.ranks.current)
     why = f"{refusal.message}; ranks {holding} gave back what they had, and all start again later"
-    status = _begin_return(s, why)
-    given = s.having(status).condition(
+    status = _begin_return(ctx, why)
+    given = ctx.with_status(status).condition(
         CONDITION_PODS_READY, to=False, reason=refusal.reason, message=why
     )
-    return Plan(status=given.status, delete=deletions(s.seen.pods))
+    return Plan(status=given.status, delete=deletions(ctx.seen.pods))
 
 
-def holds_until(refusal: Refusal, job: JobView, settings: DecisionSettings) -> datetime | None:
+def partial_hold_deadline(
+    refusal: Refusal, job: JobView, settings: DecisionSettings
+) -> datetime | None:
     """Return when a gang that was refused in part asks a last time; None if it keeps what it has."""
     since = refusal.partly_since
     if since is None or settings.partial_hold_s <= 0:
@@ -59,9 +61,9 @@ def holds_until(refusal: Refusal, job: JobView, settings: DecisionSettings) -> d
     return since + timedelta(seconds=settings.partial_hold_s * share)
 
 
-def may_return_at(job: JobView, status: JobStatus, settings: DecisionSettings) -> datetime | None:
+def gang_retry_at(job: JobView, status: JobStatus, settings: DecisionSettings) -> datetime | None:
     """Return when a gang that gave back what it had may start again; None if it did not."""
-    pending = pending_return(status)
+    pending = pending_gang_retry(status)
     if pending is None:
         return None
     return pending.last_transition_time + timedelta(
@@ -69,33 +71,33 @@ def may_return_at(job: JobView, status: JobStatus, settings: DecisionSettings) -
     )
 
 
-def come_back(s: Situation) -> Situation:
+def begin_gang_retry(ctx: PlanContext) -> PlanContext:
     """Return the situation in which a gang may start again that gave back what it had, if one did.
 
     Its clock stood still until now: however long its old pods took to go, and the operator to look,
     is no time in which it could start. That nothing is pending any more says that this is done.
     """
-    due = may_return_at(s.job, s.status, s.settings)
+    due = gang_retry_at(ctx.job, ctx.status, ctx.settings)
     if due is None:
-        return s
-    start = s.status.attempt_start_time
+        return ctx
+    start = ctx.status.attempt_start_time
     if start is not None:
-        s = s.having(replace(s.status, attempt_start_time=start + (s.now - due)))
-    return s.no_restart_pending(f"attempt {s.status.attempt} may start")
+        ctx = ctx.with_status(replace(ctx.status, attempt_start_time=start + (ctx.now - due)))
+    return ctx.no_restart_pending(f"attempt {ctx.status.attempt} may start")
 
 
-def _begin_return(s: Situation, why: str) -> JobStatus:
+def _begin_return(ctx: PlanContext, why: str) -> JobStatus:
     """Record that this attempt is over, which counts as nothing, and that the next one is due.
 
     What the attempt has used of its pre-running deadline stays used: the wait is put in between, and
     what it has to wait beyond that when it comes back.
     """
-    draft = s.having(new_attempt(s.status)).draft
+    draft = ctx.with_status(new_attempt(ctx.status)).draft
     given = announce_restart(draft, reason=REASON_PARTLY_REFUSED, message=why).status
-    start = s.status.attempt_start_time
+    start = ctx.status.attempt_start_time
     if start is None:
         return given
-    wait = timedelta(seconds=_wait_s(s.job, given, s.now, s.settings))
+    wait = timedelta(seconds=_wait_s(ctx.job, given, ctx.now, ctx.settings))
     return replace(given, attempt_start_time=start + wait)
 
 

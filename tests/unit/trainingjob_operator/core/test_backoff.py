@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainingjob_operator.core.pacing import Backoff, batches
+from trainingjob_operator.core.backoff import Backoff, batches
 
 BACKOFF = Backoff(1.0, 60.0)
 
