@@ -27,7 +27,7 @@ STORES = {
     "kube": ("forbidden_lists",),
     "log_archive": ("log_queue",),
     "records": ("ready_jobs", "retry_cache"),
-    "retention": ("policy_book",),
+    "retention": ("policy_index",),
     "volume": ("identity",),
 }
 """By room: what is only kept in memory."""

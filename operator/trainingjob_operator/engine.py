@@ -35,13 +35,13 @@ from trainingjob_operator.log_archive.log_volume import LogVolume, VolumeClaim
 from trainingjob_operator.records.outbox import Writer
 from trainingjob_operator.records.record_delivery import NoRecords, RecordDelivery
 from trainingjob_operator.retention.clock_guard import ClockGuard
-from trainingjob_operator.retention.first_look import FirstLook
 from trainingjob_operator.retention.housekeeper import Counts, Housekeeper, Memory
 from trainingjob_operator.retention.job_deleter import Remover
 from trainingjob_operator.retention.job_sweep import JobSweep
-from trainingjob_operator.retention.policy_book import PolicyBook
+from trainingjob_operator.retention.policy_index import PolicyIndex
 from trainingjob_operator.retention.policy_watch import PolicyWatch
-from trainingjob_operator.retention.unreported import Unreported
+from trainingjob_operator.retention.startup_list import StartupList
+from trainingjob_operator.retention.unreported_totals import UnreportedTotals
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.volume.identity_reader import IdentityReader
 
@@ -118,9 +118,9 @@ class Engine:
         )
         self.manifests: Final = ManifestCache()
         self.events: Final = EventRecorder(cluster, clock)
-        self.policies: Final = PolicyBook(namespace, settings_ttl_s=settings.gc.ttl)
+        self.policies: Final = PolicyIndex(namespace, settings_ttl_s=settings.gc.ttl)
         self.guard: Final = ClockGuard(clock, hold_s=settings.gc.interval)
-        self.unreported: Final = Unreported()
+        self.unreported: Final = UnreportedTotals()
         self.remover: Final = Remover(
             cluster,
             self.policies,
@@ -134,7 +134,7 @@ class Engine:
         self.job_sweep: Final = JobSweep(
             cluster, self.policies, self.remover, enqueue=self.queue.add
         )
-        self.first_look: Final = FirstLook(
+        self.startup_list: Final = StartupList(
             self.job_sweep, self.policies, clock, remember=volume is not None
         )
         self.forbidden_lists: Final = ForbiddenLists(clock.monotonic)
@@ -235,7 +235,7 @@ class Engine:
             policies=self.policies,
             watch=self.policy_watch,
             sweep=self.job_sweep,
-            first_look=self.first_look,
+            startup_list=self.startup_list,
             unreported=self.unreported,
             guard=self.guard,
             clock=clock,
@@ -277,7 +277,7 @@ class Engine:
         """Fill the index, then start deciding: nothing may be concluded from half a picture."""
         await self._read_policies()
         refill = [self.delivery.refill] if self.delivery is not None else []
-        await self.resync.resync_until_done([self.first_look, *refill])
+        await self.resync.resync_until_done([self.startup_list, *refill])
         _logger.info("following %d jobs; watching for more", len(self.index))
         await self._start_archiving()
         self.workers.start()
@@ -302,7 +302,7 @@ class Engine:
     async def stop(self) -> None:
         """Stop everything, in the middle of a pass if need be: the API server has the truth."""
         self.is_stopping = True
-        self.first_look.forget()
+        self.startup_list.forget()
         await self.housekeeper.stop()
         await self.workers.stop()
         for task in self._tasks:
@@ -342,7 +342,7 @@ class Engine:
         volume = self.volume
         parts = (
             *(self.index, self.queue, self.manifests, self.reconciler.starter),
-            *(self.policies, self.remover, self.events, self.first_look),
+            *(self.policies, self.remover, self.events, self.startup_list),
             self.delivery.outbox if self.delivery is not None else None,
             self.archiver.queue if self.archiver is not None else None,
             *((volume.store, volume.sweep) if volume is not None else ()),

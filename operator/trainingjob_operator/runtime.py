@@ -17,14 +17,13 @@ from trainingjob_operator.clock import Clock, ClockSinceBoot, SystemClock
 from trainingjob_operator.core.gitops import instance_label
 from trainingjob_operator.core.lease import ALL_NAMESPACES
 from trainingjob_operator.engine import Engine, policy_namespaces
+from trainingjob_operator.handlers.kopf_runner import CountedMemories, KopfRunner
 from trainingjob_operator.handlers.lifecycle import (
     operator_settings,
     register_lifecycle,
     register_login,
 )
-from trainingjob_operator.handlers.memories import CountedMemories
 from trainingjob_operator.handlers.retention import register_policies
-from trainingjob_operator.handlers.shell import Shell
 from trainingjob_operator.jobs.continuity import Continuity
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.gateway import Gateway
@@ -159,11 +158,11 @@ class Operator:
                 is_ready=lambda: self.readiness_problem() is None,
             )
         )
-        self.shell: Final = Shell()
+        self.kopf_runner: Final = KopfRunner()
         self.begins_anew = False
 
     async def run(self, *, handle_signals: bool = False) -> None:
-        """Run until `shell.told` is set, by SIGTERM or SIGINT if signals are handled.
+        """Run until `kopf_runner.stop_requested` is set, by SIGTERM or SIGINT if signals are handled.
 
         Raises:
             SettingsError: the web address cannot be taken.
@@ -180,7 +179,7 @@ class Operator:
             interval_s=self.settings.gc.interval,
         )
         if handle_signals:
-            self.shell.listen()
+            self.kopf_runner.handle_signals()
         try:
             settings = self.settings
             address = await _serve(self.web, "WEB__ADDRESS", settings.web.address)
@@ -194,8 +193,8 @@ class Operator:
                 )
                 _logger.info("metrics are served on %s", address)
             # kopf looks for our kinds when it starts, and of some namespaces never again.
-            if await self.shell.wait_for(self._until_it_may_begin()):
-                await self.shell.run(self._kopf(registry))
+            if await self.kopf_runner.wait_unless_stopped(self._until_it_may_begin()):
+                await self.kopf_runner.run(self._kopf(registry))
         finally:
             await self.web.stop()
             if self.secure_metrics is not None:
@@ -217,10 +216,10 @@ class Operator:
 
     def begin_anew(self, why: str) -> None:
         """Stop in order, because what is remembered is void; then another Operator takes over."""
-        if not self.shell.told.is_set():
+        if not self.kopf_runner.stop_requested.is_set():
             _logger.warning("beginning anew: %s", why)
             self.begins_anew = True
-            self.shell.told.set()
+            self.kopf_runner.stop_requested.set()
 
     def _begin_without(self, path: str) -> None:
         self.begin_anew(f"404 on GET {path}: its definition is gone")
@@ -238,7 +237,7 @@ class Operator:
             namespaces=[
                 each for each in policy_namespaces(self.settings, self._namespace) if each
             ],
-            stop_flag=self.shell.told,
+            stop_flag=self.kopf_runner.stop_requested,
         )
 
     async def _may_get_metrics(self, token: str) -> bool | None:
@@ -271,7 +270,7 @@ class Operator:
         try:
             await self.engine.start()
         except asyncio.CancelledError:
-            self.shell.leave()  # kopf does not call `_stop` then: there is nothing to stop
+            self.kopf_runner.engine_stopped()  # kopf does not call `_stop` then: there is nothing to stop
             raise
         self.engine.add_task(self.job_watch.run(), "job-watch")
         self.engine.add_task(self.pod_watch.run(), "pod-watch")
@@ -279,7 +278,7 @@ class Operator:
 
     async def _stop(self) -> None:
         await self.engine.stop()
-        self.shell.leave()
+        self.kopf_runner.engine_stopped()
 
 
 async def _serve(
@@ -319,10 +318,10 @@ async def run(settings: Settings, *, kubeconfig: str | None, context: str | None
         leadership.start()
     operator: Operator | None = None
     try:
-        while operator is None or (operator.begins_anew and not operator.shell.is_signalled):
+        while operator is None or (operator.begins_anew and not operator.kopf_runner.is_signalled):
             if operator is not None:
                 connection = await connect(kubeconfig, context)
-                if operator.shell.is_signalled:
+                if operator.kopf_runner.is_signalled:
                     return
             _logger.info("the API server is %s", connection.server)
             operator = Operator(settings, connection, leadership=leadership)

@@ -79,7 +79,7 @@ print(answer.tally, answer.error, os.listdir("/trash"), deleter.process.returnco
 """
     code, printed = run_command(image, "-c", program, entrypoint=PYTHON, scratch="/trash")
     assert code == 0, printed
-    assert printed.strip() == "Tally(files=1, directories=1) None [] 0"
+    assert printed.strip() == "RemovalCounts(files=1, directories=1) None [] 0"
 
 
 @pytest.mark.parametrize("command", [["run", "job.yaml"], ["sandbox", "up"]])

@@ -12,7 +12,7 @@ from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
 from trainingjob_api.constants import FINALIZER_RECORD
 from trainingjob_operator.clock import ClockSinceBoot
-from trainingjob_operator.commands import handover
+from trainingjob_operator.commands import namespace_handover
 from trainingjob_operator.commands.command_lease import holding_lease
 from trainingjob_operator.commands.gc import collect
 from trainingjob_operator.commands.release_finalizers import release
@@ -186,7 +186,7 @@ async def test_namespaces_are_left_only_when_the_operator_that_stays_serves_them
     async with leader(own_api, "ml,other"):
         assert await released(own_api, only=["third"])
         with monkeypatch.context() as impatient:
-            impatient.setattr(handover, "HANDOVER_PATIENCE_S", 0.0)
+            impatient.setattr(namespace_handover, "HANDOVER_TIMEOUT_S", 0.0)
             for options in ({"only": ["ml", "third"]}, {"spared": ["ml"]}):
                 assert not await released(own_api, **options)
                 assert "still serves ml,other, and would hold again" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from trainingjob_operator.log_archive.log_volume import LogVolume, log_volume_fr
 from trainingjob_operator.observability.metrics import Metrics
 from trainingjob_operator.retention.job_sweep import JobsReport
 from trainingjob_operator.settings import Settings
-from trainingjob_operator.volume.sweep.report_text import Listing, print_summary, report_document
+from trainingjob_operator.volume.sweep.report_format import Listing, print_summary, report_document
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 from trainingjob_operator.volume.sweep.sweep import LogSweep
 

@@ -25,7 +25,7 @@ from trainingjob_operator.volume.layout import is_uid
 from trainingjob_operator.volume.ownership import UNKNOWN, Owner
 from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep.budget import Limits
-from trainingjob_operator.volume.sweep.report_text import Listing, print_json, print_summary
+from trainingjob_operator.volume.sweep.report_format import Listing, print_json, print_summary
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 from trainingjob_operator.volume.sweep.sweep import LogSweep
 from trainingjob_web.env_settings import parse_duration

@@ -14,7 +14,7 @@ from trainingjob_api.errors import KubernetesError, NotServedError, SettingsErro
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.commands.command_lease import LeaseHeldError, holding_lease
 from trainingjob_operator.commands.finalizer_release import Account, FinalizerRelease
-from trainingjob_operator.commands.handover import wait_for_handover
+from trainingjob_operator.commands.namespace_handover import wait_for_handover
 from trainingjob_operator.core.record import record_line
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.deployments import DeploymentGateway

@@ -46,7 +46,7 @@ from trainingjob_api.log_sections import (
     prefix_of,
     read_trailer,
 )
-from trainingjob_operator.volume.opening import lock
+from trainingjob_operator.volume.safe_open import lock
 
 LIMIT: Final = 10 * 2**20
 """Bytes of a section at most, the newest."""

@@ -16,10 +16,14 @@ from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.log_archive.archive_file import ArchiveFile
 from trainingjob_operator.log_archive.threads import FileThread, FileThreads
-from trainingjob_operator.volume.faults import explain, explain_entry, is_of_volume
+from trainingjob_operator.volume.errors import (
+    affects_whole_volume,
+    to_entry_error,
+    to_volume_error,
+)
 from trainingjob_operator.volume.layout import directory_name, log_name
+from trainingjob_operator.volume.mark_registry import register_mark
 from trainingjob_operator.volume.ownership import Mark, Owner
-from trainingjob_operator.volume.register import register
 from trainingjob_operator.volume.root import Root
 
 T = TypeVar("T")
@@ -113,7 +117,7 @@ class LogStore:
         try:
             yield
         except OSError as error:
-            raise explain(error, self._path) from error
+            raise to_volume_error(error, self._path) from error
 
     def _about(self, name: str, call: Callable[[], T]) -> T:
         """Run a call about one job's entry, in the thread, and find out whether an error is the entry's or the volume's.
@@ -126,11 +130,11 @@ class LogStore:
         except EntryChangedError as error:
             raise EntryError(f"{name}: {error}") from error
         except OSError as error:
-            if is_of_volume(error):
+            if affects_whole_volume(error):
                 raise
             with self._root() as root:
                 root.check_writable()
-            raise explain_entry(error, name) from error
+            raise to_entry_error(error, name) from error
 
     def _mark(self, key: JobKey, uid: str) -> Mark:
         owner = self._owner()
@@ -175,7 +179,7 @@ def _make_directory(root: Root, mark: Mark) -> None:
     """
     # First, and whatever becomes of it: the job may have closed its directory, or ruined its mark.
     with suppress(OSError, EntryChangedError):
-        register(mark, at=root.fd, device=root.device)
+        register_mark(mark, at=root.fd, device=root.device)
     mode = stat.S_IMODE(os.fstat(root.fd).st_mode) & ~stat.S_ISVTX
     os.close(root.make_job_directory(mark, mode=mode))
 

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from trainingjob_api.training_job_status import Phase
 from trainingjob_operator import __version__
 from trainingjob_operator.engine import Engine
-from trainingjob_operator.handlers.memories import CountedMemories
+from trainingjob_operator.handlers.kopf_runner import CountedMemories
 from trainingjob_operator.kube.request_counts import RequestCounts
 from trainingjob_operator.observability.metrics import PREFIX
 from trainingjob_operator.observability.probes import WebServer

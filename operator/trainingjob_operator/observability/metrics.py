@@ -21,7 +21,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from trainingjob_operator.volume.sweep.rules import Room, VolumeReport
+from trainingjob_operator.volume.sweep.rules import DiskSpace, VolumeReport
 
 PREFIX: Final = "trainingjob_operator_"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -131,7 +131,7 @@ class GcMetrics:
             at=at if report.healthy else None,
         )
 
-    def _show(self, room: Room) -> None:
+    def _show(self, room: DiskSpace) -> None:
         if self._room is None:  # no 0 before it is known: that would be a full volume
             self._room = (
                 Gauge(

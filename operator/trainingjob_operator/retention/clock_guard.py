@@ -51,11 +51,11 @@ class ClockGuard:
     async def run(self) -> None:
         """Beat, until cancelled. Before the first beat no standstill is noticed."""
         while True:
-            self.distrusts()
+            self.deletions_are_paused()
             self._beat_at = self._clock.monotonic()
             await asyncio.sleep(BEAT_S)
 
-    def distrusts(self) -> bool:
+    def deletions_are_paused(self) -> bool:
         """True if nothing may be deleted now."""
         wall, monotonic = self._clock.now(), self._clock.monotonic()
         leap = (wall - self._wall).total_seconds() - (monotonic - self._monotonic)

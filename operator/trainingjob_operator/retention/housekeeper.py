@@ -30,12 +30,12 @@ from trainingjob_operator.jobs.index_aging import IndexAging
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.log_archive.log_volume import Sweep
 from trainingjob_operator.retention.clock_guard import ClockGuard
-from trainingjob_operator.retention.first_look import FirstLook
-from trainingjob_operator.retention.job_sweep import JobsReport, JobSweep, Seen
-from trainingjob_operator.retention.policy_book import PolicyBook
+from trainingjob_operator.retention.job_sweep import JobsReport, JobSweep, ListedJobs
+from trainingjob_operator.retention.policy_index import PolicyIndex
 from trainingjob_operator.retention.policy_status import Run, status_patch
 from trainingjob_operator.retention.policy_watch import PolicyWatch
-from trainingjob_operator.retention.unreported import Unreported
+from trainingjob_operator.retention.startup_list import StartupList
+from trainingjob_operator.retention.unreported_totals import UnreportedTotals
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 
@@ -104,11 +104,11 @@ class Housekeeper:
         settings: Settings,
         *,
         cluster: Cluster,
-        policies: PolicyBook,
+        policies: PolicyIndex,
         watch: PolicyWatch,
         sweep: JobSweep,
-        first_look: FirstLook,
-        unreported: Unreported,
+        startup_list: StartupList,
+        unreported: UnreportedTotals,
         guard: ClockGuard,
         clock: Clock,
         counts: Counts,
@@ -126,7 +126,7 @@ class Housekeeper:
             policies: the policies that are known.
             watch: lists them.
             sweep: deletes jobs.
-            first_look: what a list at the start has shown, for the first sweep of each policy.
+            startup_list: what a list at the start has shown, for the first sweep of each policy.
             unreported: what no status says yet.
             guard: knows when nothing may be deleted.
             clock: the time.
@@ -144,7 +144,7 @@ class Housekeeper:
         self._policies: Final = policies
         self._watch: Final = watch
         self._sweep: Final = sweep
-        self._first_look: Final = first_look
+        self._startup_list: Final = startup_list
         self._unreported: Final = unreported
         self._guard: Final = guard
         self._clock: Final = clock
@@ -185,7 +185,7 @@ class Housekeeper:
         _logger.info("Cleanup: run started%s", self._of(namespace))
         try:
             async with self._turn:
-                if not self._guard.distrusts():
+                if not self._guard.deletions_are_paused():
                     await self._run(namespace, started_at, begun)
         except Exception:
             _logger.exception("Cleanup: the run failed; this is a bug")
@@ -275,7 +275,7 @@ class Housekeeper:
 
     async def _sweep_by_list(self, ruler: str, namespaces: Sequence[str | None]) -> JobsReport:
         """Sweep by the list that was read at the start, or else by one of these namespaces."""
-        if (first := self._first_look.take(ruler)) is not None:
+        if (first := self._startup_list.take(ruler)) is not None:
             return await self._sweep.delete_listed(*first)
         remember = self._volume is not None and self._is_default(ruler)
         return await self._sweep.run(namespaces, ruler=ruler, remember=remember)
@@ -300,7 +300,9 @@ class Housekeeper:
             self._counts.volume_left_alone(REASON_JOBS_UNKNOWN)
             why = "not all jobs could be listed"
             return Swept(jobs=jobs, volume=_jobs_unknown(jobs), left_alone=why)
-        if self._guard.distrusts():  # since the list was begun: it is not of now any more
+        if (
+            self._guard.deletions_are_paused()
+        ):  # since the list was begun: it is not of now any more
             _logger.warning("Cleanup: the volume is left alone, because the list of jobs is old")
             self._counts.volume_left_alone(REASON_CLOCK_STEPPED)
             return Swept(jobs=jobs, left_alone="the clock was set by more than an hour meanwhile")
@@ -383,7 +385,7 @@ def _jobs_unknown(jobs: JobsReport) -> VolumeReport:
     return VolumeReport(healthy=False, reason=REASON_JOBS_UNKNOWN, message=message)
 
 
-def _live(seen: Seen, listed_at: datetime, volume_id: str | None) -> LiveJobs:
+def _live(seen: ListedJobs, listed_at: datetime, volume_id: str | None) -> LiveJobs:
     return LiveJobs(
         uids=frozenset(seen.uids),
         finished=seen.finished,

@@ -40,8 +40,8 @@ from trainingjob_operator.core.retention import (
 from trainingjob_operator.jobs.ports import Recorder
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.retention.clock_guard import ClockGuard
-from trainingjob_operator.retention.policy_book import PolicyBook
-from trainingjob_operator.retention.unreported import Unreported
+from trainingjob_operator.retention.policy_index import PolicyIndex
+from trainingjob_operator.retention.unreported_totals import UnreportedTotals
 
 LONGEST_WAIT_S: Final = 3600.0
 """The longest appointment in memory; later ones belong to the sweep."""
@@ -89,12 +89,12 @@ class Remover:
     def __init__(
         self,
         jobs: Cluster,
-        policies: PolicyBook,
+        policies: PolicyIndex,
         events: Recorder,
         clock: Clock,
         guard: ClockGuard,
         *,
-        unreported: Unreported,
+        unreported: UnreportedTotals,
         on_deleted: Callable[[JobKey, str], object] = lambda key, reason: None,
         dry_run: bool = False,
     ) -> None:
@@ -147,7 +147,7 @@ class Remover:
         """
         verdict = self.judge(job)
         if verdict.expired:
-            if self._guard.distrusts():
+            if self._guard.deletions_are_paused():
                 return self._guard.hold_s + _LOOK_AGAIN_S  # once it is surely over
             try:
                 removal = await self.remove(job)
@@ -211,7 +211,9 @@ class Remover:
         verdict = self.judge(job)
         if not verdict.expired and not self._is_surplus(job, surplus_by):
             return Removal(kept_by=verdict.held_by or CHANGED, verdict=verdict)
-        if self._guard.distrusts():  # asked after the judgement: a sweep takes time, too
+        if (
+            self._guard.deletions_are_paused()
+        ):  # asked after the judgement: a sweep takes time, too
             return Removal(kept_by=REASON_CLOCK_STEPPED, verdict=verdict)
         return await self._delete(job, verdict)
 

@@ -32,7 +32,7 @@ from trainingjob_operator.core.retention import (
 )
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.retention.job_deleter import Remover
-from trainingjob_operator.retention.policy_book import PolicyBook
+from trainingjob_operator.retention.policy_index import PolicyIndex
 
 AT_ONCE: Final = 16
 """Deletions in flight at most: the list waits for those of its page."""
@@ -41,7 +41,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Seen:
+class ListedJobs:
     """The result of a complete list of jobs, for the sweep of the volume.
 
     It grows with the jobs of the cluster, some 200 bytes each, and is gone when that sweep ends.
@@ -86,7 +86,7 @@ class JobsReport:
     not_understood: int = 0
     not_listed: list[str] = field(default_factory=list)
     is_complete: bool = False
-    seen: Seen | None = None
+    seen: ListedJobs | None = None
     listed_at: datetime | None = None
 
 
@@ -99,7 +99,7 @@ class Surplus:
     by: Inherited
 
 
-Due = JobView | Surplus
+DueJob = JobView | Surplus
 
 
 class JobSweep:
@@ -108,7 +108,7 @@ class JobSweep:
     def __init__(
         self,
         jobs: Cluster,
-        policies: PolicyBook,
+        policies: PolicyIndex,
         remover: Remover,
         *,
         enqueue: Callable[[JobKey], None] = lambda key: None,
@@ -136,7 +136,7 @@ class JobSweep:
             ruler: the namespace of the policy.
             remember: keep what the volume's sweep needs, of all jobs, under any policy.
         """
-        report = JobsReport(seen=Seen() if remember else None)
+        report = JobsReport(seen=ListedJobs() if remember else None)
         try:
             for namespace in namespaces:
                 await self._sweep_if_allowed(namespace, ruler, report)
@@ -161,7 +161,7 @@ class JobSweep:
     async def _sweep(self, namespace: str | None, ruler: str, report: JobsReport) -> None:
         histories = Histories(self._policies)
         async for page in self._jobs.list_jobs(namespace):
-            due: list[Due] = []
+            due: list[DueJob] = []
             for raw in page.items:
                 try:
                     due += self.look(job_view(raw), ruler, histories, report)
@@ -172,14 +172,14 @@ class JobSweep:
                     _logger.exception("Cleanup: a job could not be looked at; this is a bug")
             await self._delete(due, report)
 
-    async def delete_listed(self, due: list[Due], report: JobsReport) -> JobsReport:
+    async def delete_listed(self, due: list[DueJob], report: JobsReport) -> JobsReport:
         """Delete what a list has shown to be due, each if it still is, and count it in the report."""
         await self._delete(due, report)
         return report
 
     def look(
         self, job: JobView, ruler: str, histories: "Histories", report: JobsReport
-    ) -> list[Due]:
+    ) -> list[DueJob]:
         """Look at a job that was listed, for the policy of this namespace; return what is due."""
         report.examined += 1
         if report.seen is not None:
@@ -190,7 +190,7 @@ class JobSweep:
             return []
         return self._judge(job, histories.of(namespace), report)
 
-    def _judge(self, job: JobView, history: History | None, report: JobsReport) -> list[Due]:
+    def _judge(self, job: JobView, history: History | None, report: JobsReport) -> list[DueJob]:
         verdict = self._remover.judge(job)
         if verdict.expired:
             return [job]
@@ -207,7 +207,7 @@ class JobSweep:
             return []
         return [Surplus(surplus.key, surplus.uid, history.inherited)]
 
-    async def _delete(self, due: list[Due], report: JobsReport) -> None:
+    async def _delete(self, due: list[DueJob], report: JobsReport) -> None:
         """Delete all of these, the next one as soon as one is through."""
         waiting = iter(due)
 
@@ -217,7 +217,7 @@ class JobSweep:
 
         await asyncio.gather(*(delete_in_turn() for _ in due[:AT_ONCE]))
 
-    async def _delete_one(self, due: Due, report: JobsReport) -> None:
+    async def _delete_one(self, due: DueJob, report: JobsReport) -> None:
         """Delete a job. One that cannot be deleted is counted, and holds no other."""
         try:
             if isinstance(due, JobView):
@@ -240,7 +240,7 @@ class JobSweep:
 class Histories:
     """The history of the namespace that the list is at: lists are in the order of namespaces."""
 
-    def __init__(self, policies: PolicyBook) -> None:
+    def __init__(self, policies: PolicyIndex) -> None:
         self._policies: Final = policies
         self._namespace = ""
         self._history: History | None = None

@@ -22,8 +22,8 @@ from trainingjob_operator.core.untyped_json import as_dict
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.kube.forbidden_lists import ForbiddenLists
-from trainingjob_operator.retention.policy_book import PolicyBook
-from trainingjob_operator.retention.unreported import Unreported
+from trainingjob_operator.retention.policy_index import PolicyIndex
+from trainingjob_operator.retention.unreported_totals import UnreportedTotals
 
 DELETED: Final = "DELETED"
 
@@ -39,12 +39,12 @@ class PolicyWatch:
     def __init__(
         self,
         api: Cluster,
-        book: PolicyBook,
+        book: PolicyIndex,
         index: JobIndex,
         *,
         namespaces: Sequence[str | None],
         forbidden_lists: ForbiddenLists,
-        unreported: Unreported,
+        unreported: UnreportedTotals,
         enqueue: Callable[[JobKey], None],
         creates_default: bool = True,
     ) -> None:

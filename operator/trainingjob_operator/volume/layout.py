@@ -97,7 +97,7 @@ def entries_of(at: int, *, below: str = "") -> Iterator[Entry]:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class EntryDirectories:
     """The directories that entries are in: the root, and `datasets` if it is there."""
 
     root: int

@@ -9,7 +9,7 @@ program's data. So nothing is ever removed where this file is not.
 `job_<uid>/.trainingjob`, the mark, says whose a job's directory is. It is written before the job's
 first pod. The job can write there as well: a mark can keep a directory on the volume, and can never
 make anything go that would not have gone without it. It keeps nothing where the register
-(`volume.register`), which the job cannot reach, says whose the directory is.
+(`volume.mark_registry`), which the job cannot reach, says whose the directory is.
 """
 
 import errno
@@ -24,8 +24,8 @@ from uuid import uuid4
 from trainingjob_api.constants import REASON_SENTINEL_MISSING
 from trainingjob_api.errors import VolumeError
 from trainingjob_operator.volume.layout import MARK, SENTINEL
-from trainingjob_operator.volume.opening import open_file
 from trainingjob_operator.volume.ownership import Mark, Owner
+from trainingjob_operator.volume.safe_open import open_file
 
 MAX_BYTES: Final = 65_536
 _VERSION: Final = 2

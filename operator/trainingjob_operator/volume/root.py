@@ -14,7 +14,8 @@ from trainingjob_api.constants import (
     REASON_VOLUME_LOCKED,
 )
 from trainingjob_api.errors import VolumeError
-from trainingjob_operator.volume.faults import NO_ROOM, explain
+from trainingjob_operator.volume.errors import DISK_FULL, to_volume_error
+from trainingjob_operator.volume.forbidden_roots import check_directory, check_path
 from trainingjob_operator.volume.layout import (
     LOST_AND_FOUND,
     SENTINEL,
@@ -22,7 +23,6 @@ from trainingjob_operator.volume.layout import (
     directory_name,
     job_id_of,
 )
-from trainingjob_operator.volume.opening import lock, open_directory, open_root
 from trainingjob_operator.volume.owner_files import (
     Sentinel,
     create_sentinel,
@@ -40,7 +40,7 @@ from trainingjob_operator.volume.ownership import (
     not_ours,
     other_volume,
 )
-from trainingjob_operator.volume.safety import check_directory, check_path
+from trainingjob_operator.volume.safe_open import lock, open_directory, open_root
 
 
 class Root:
@@ -68,7 +68,7 @@ class Root:
         try:
             fd = open_root(plain)
         except OSError as error:
-            raise explain(error, plain) from error
+            raise to_volume_error(error, plain) from error
         try:
             check_directory(plain, fd)
             return cls(plain, fd)
@@ -202,7 +202,7 @@ class Root:
         try:
             return self._write(Sentinel(sentinel.volume_id, owner))
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            if error.errno not in DISK_FULL:
                 raise
             return sentinel
 
@@ -242,7 +242,7 @@ class Root:
                 reason=REASON_PERMISSION_DENIED,
             ) from error
         except OSError as error:
-            raise explain(error, self.path) from error
+            raise to_volume_error(error, self.path) from error
 
     # --- the jobs' directories ----------------------------------------------------------------
 
@@ -352,7 +352,7 @@ class Root:
         try:
             yield
         except OSError as error:
-            raise explain(error, self.path) from error
+            raise to_volume_error(error, self.path) from error
 
 
 def _is_directory_of(known: Container[str], entry: "os.DirEntry[str]") -> bool:

@@ -18,7 +18,7 @@ from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep.budget import Limits
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 from trainingjob_operator.volume.sweep.sweep import LogSweep
-from trainingjob_operator.volume.sweep.volume_pass import Seen
+from trainingjob_operator.volume.sweep.volume_pass import OnVerdict
 
 WEEK_S = 7 * 86_400.0
 OURS = Owner("test", (), identity="5d1b5f0e-6f43-4c5b-9f3e-0123456789ab")
@@ -94,7 +94,7 @@ class Volume:
     def sweep(self, live: LiveJobs = NOBODY, *, max_age_s: float = WEEK_S) -> VolumeReport:
         return self.new_sweep(max_age_s=max_age_s).sweep(live, max_age_s=max_age_s)
 
-    def look(self, seen: Seen, live: LiveJobs = NOBODY) -> VolumeReport:
+    def look(self, seen: OnVerdict, live: LiveJobs = NOBODY) -> VolumeReport:
         return self.new_sweep().look(live, max_age_s=WEEK_S, seen=seen)
 
     def names(self) -> set[str]:

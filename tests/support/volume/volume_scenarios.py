@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support.volume.mounting import Outcome, mount, print_scenario, tmpfs
 from tests.support.volume.volume import EVERYTHING, NOBODY, WEEK_S, Volume, new_uid
-from trainingjob_operator.volume import opening
+from trainingjob_operator.volume import safe_open
 from trainingjob_operator.volume.sweep.rules import VolumeReport
 
 NOBODYS_UID = 65534
@@ -63,7 +63,7 @@ def bind_mount_inside(folder: Path) -> Outcome:
     mount("--bind", outside, inside)
     volume.age()
     report = volume.sweep()
-    return outcome_of(report, alive=(outside / "canary").exists(), openat2=opening.has_openat2())
+    return outcome_of(report, alive=(outside / "canary").exists(), openat2=safe_open.has_openat2())
 
 
 def bind_mount_on_a_log(folder: Path) -> Outcome:

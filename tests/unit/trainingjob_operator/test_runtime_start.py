@@ -85,7 +85,7 @@ async def started(
         await until(lambda: operator.readiness_problem() is None)
         yield operator
     finally:
-        operator.shell.told.set()
+        operator.kopf_runner.stop_requested.set()
         await asyncio.wait_for(running, PATIENCE_S)
 
 

@@ -95,7 +95,7 @@ class Budget:
         self._bytes -= bytes_
 
 
-def be_idle() -> None:
+def set_idle_io_class() -> None:
     """Give this thread the idle I/O class, where the machine has one.
 
     The class of its own I/O alone: its share of the processor stays, because a thread that holds

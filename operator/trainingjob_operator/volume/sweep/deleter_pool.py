@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from trainingjob_operator.volume.sweep.deleter_process import PACKET
-from trainingjob_operator.volume.sweep.trash import Tally, Trash
+from trainingjob_operator.volume.sweep.trash import RemovalCounts, Trash
 
 WORTH_STARTING: Final = 4096
 """Files that a sweep removes by itself before it starts a process."""
@@ -54,7 +54,7 @@ class Deletion:
     name: str
     origin: str
     bytes: int = 0
-    tally: Tally = field(default_factory=Tally)
+    tally: RemovalCounts = field(default_factory=RemovalCounts)
     error: OSError | None = None
     done: bool = False
 
@@ -111,7 +111,7 @@ class Deleter:
             raise ConnectionResetError
         deletion = self.waiting.popleft()
         files, directories, fault, deletion.done = json.loads(packet)
-        deletion.tally = Tally(files, directories)
+        deletion.tally = RemovalCounts(files, directories)
         deletion.error = OSError(*fault, deletion.name) if fault else None
         return deletion
 

@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import Final
 
 from trainingjob_api.errors import OperatorError
-from trainingjob_operator.volume.sweep.budget import be_idle
-from trainingjob_operator.volume.sweep.trash import Tally, Trash
+from trainingjob_operator.volume.sweep.budget import set_idle_io_class
+from trainingjob_operator.volume.sweep.trash import RemovalCounts, Trash
 
 PACKET: Final = 16_384
 """Bytes of a packet at most: two names of 255 bytes, each of which JSON may write as six."""
@@ -36,7 +36,7 @@ def _serve(trash: Trash) -> None:
     """Answer one question after the other."""
     while request := os.read(_SOCKET, PACKET):
         name, origin = json.loads(request)
-        tally, fault = Tally(), None
+        tally, fault = RemovalCounts(), None
         try:
             _tick()
             trash.delete(name, origin, tally)
@@ -48,14 +48,14 @@ def _serve(trash: Trash) -> None:
         _say(tally, fault, done=True)
 
 
-def _say(tally: Tally, fault: list[int | str | None] | None, *, done: bool) -> None:
+def _say(tally: RemovalCounts, fault: list[int | str | None] | None, *, done: bool) -> None:
     os.write(_SOCKET, json.dumps([tally.files, tally.directories, fault, done]).encode())
 
 
 def main() -> int:
     """Answer until the sweep hangs up. Arguments: the trash's descriptor, its device, the names' prefix."""
     _HUNG_UP.register(_SOCKET, select.POLLRDHUP)
-    be_idle()
+    set_idle_io_class()
     os.nice(_NICENESS)  # no other thread waits for a lock of this process
     trash = Trash(int(sys.argv[1]), int(sys.argv[2]), _tick, prefix=sys.argv[3])
     with suppress(BrokenPipeError, ConnectionResetError):  # the parent has gone

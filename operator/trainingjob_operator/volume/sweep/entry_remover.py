@@ -5,12 +5,12 @@ from typing import Final
 
 from trainingjob_api.constants import REASON_VOLUME_UNAVAILABLE
 from trainingjob_api.errors import VolumeError
-from trainingjob_operator.volume.layout import TRASH, Entry, Places, printable
+from trainingjob_operator.volume.layout import TRASH, Entry, EntryDirectories, printable
 from trainingjob_operator.volume.sweep.budget import Budget, BudgetError
+from trainingjob_operator.volume.sweep.counters import SweepCounters
 from trainingjob_operator.volume.sweep.deleter_pool import WORTH_STARTING, DeleterPool, Deletion
 from trainingjob_operator.volume.sweep.entry_verdict import Question, judge_again, refusal
 from trainingjob_operator.volume.sweep.rules import Reason, judge_job
-from trainingjob_operator.volume.sweep.tally import SweepTally
 from trainingjob_operator.volume.sweep.trash import Leftover, Trash
 from trainingjob_operator.volume.sweep.tree_age import Tree, look_at
 
@@ -23,8 +23,8 @@ class Remover:
     def __init__(
         self,
         trash: Trash,
-        places: Places,
-        sweep_tally: SweepTally,
+        places: EntryDirectories,
+        sweep_tally: SweepCounters,
         budget: Budget,
         *,
         processes: int,

@@ -9,11 +9,11 @@ from typing import Final
 
 from trainingjob_api.errors import EntryChangedError
 from trainingjob_operator.volume.layout import KEEP, Entry, directory_name
-from trainingjob_operator.volume.opening import open_directory
+from trainingjob_operator.volume.mark_registry import registered_mark
 from trainingjob_operator.volume.owner_files import read_mark
 from trainingjob_operator.volume.ownership import Mark, Owner
-from trainingjob_operator.volume.register import registered
 from trainingjob_operator.volume.root import Root
+from trainingjob_operator.volume.safe_open import open_directory
 from trainingjob_operator.volume.sweep.rules import LiveJobs, Reason, judge_job, judge_mark
 from trainingjob_operator.volume.sweep.tree_age import Tree, measure
 from trainingjob_operator.volume.sweep.young_entries import YoungEntries
@@ -157,7 +157,7 @@ def _held(question: Question, name: str, job_id: str, at: int) -> Reason | None:
     What the register says goes before what a job may have made of its mark.
     """
     root = question.root
-    noted = registered(job_id, at=root.fd, device=root.device)
+    noted = registered_mark(job_id, at=root.fd, device=root.device)
     places = [(name, at)]
     if (name, at) != (directory_name(job_id), root.fd):
         places.append((directory_name(job_id), root.fd))

@@ -56,7 +56,7 @@ class LiveJobs:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class DiskSpace:
     """The room of a file system.
 
     Attributes:
@@ -94,7 +94,7 @@ class VolumeReport:
     reason: str = ""
     message: str = ""
     volume_id: str | None = None
-    room: Room | None = None
+    room: DiskSpace | None = None
 
 
 class Reason(StrEnum):

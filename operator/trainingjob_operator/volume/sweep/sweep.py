@@ -12,23 +12,23 @@ from trainingjob_api.errors import VolumeError
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.settings import Settings
-from trainingjob_operator.volume.faults import explain
+from trainingjob_operator.volume.errors import to_volume_error
 from trainingjob_operator.volume.ownership import Owner
 from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep.budget import Budget, Limits
+from trainingjob_operator.volume.sweep.counters import SweepCounters
 from trainingjob_operator.volume.sweep.entry_verdict import Question
 from trainingjob_operator.volume.sweep.quota import QuotaSchedule
 from trainingjob_operator.volume.sweep.rules import (
     NS,
     PRESSURE_AGE_S,
+    DiskSpace,
     LiveJobs,
-    Room,
     VolumeReport,
     cutoff,
     has_stepped,
 )
-from trainingjob_operator.volume.sweep.tally import SweepTally
-from trainingjob_operator.volume.sweep.volume_pass import Seen, VolumePass
+from trainingjob_operator.volume.sweep.volume_pass import OnVerdict, VolumePass
 from trainingjob_operator.volume.sweep.young_entries import YoungEntries
 
 CLOCK_LIMIT_S: Final = 3600.0
@@ -177,7 +177,7 @@ class LogSweep:
         """Remove what is due. What the volume refuses is in the report, and never raised."""
         return self._guarded(live, max_age_s, None)
 
-    def look(self, live: LiveJobs, *, max_age_s: float, seen: Seen) -> VolumeReport:
+    def look(self, live: LiveJobs, *, max_age_s: float, seen: OnVerdict) -> VolumeReport:
         """Judge every entry, write nothing, remove nothing.
 
         Args:
@@ -187,10 +187,10 @@ class LogSweep:
         """
         return self._guarded(live, max_age_s, seen)
 
-    def _guarded(self, live: LiveJobs, max_age_s: float, seen: Seen | None) -> VolumeReport:
+    def _guarded(self, live: LiveJobs, max_age_s: float, seen: OnVerdict | None) -> VolumeReport:
         if not self._running.acquire(blocking=False):
             return _locked(f"a sweep of {self._path} is running already")
-        sweep_tally = SweepTally(self._path)
+        sweep_tally = SweepCounters(self._path)
         volume_id: str | None = None
         try:
             with Root.open(self._path) as root:
@@ -207,7 +207,7 @@ class LogSweep:
             sweep_tally.fault(error)
             return sweep_tally.report(volume_id)
         except OSError as error:  # of the root itself, and not of an entry
-            sweep_tally.fault(explain(error, self._path), errors=1)
+            sweep_tally.fault(to_volume_error(error, self._path), errors=1)
             return sweep_tally.report(volume_id)
         finally:
             self._budget = None
@@ -229,14 +229,21 @@ class LogSweep:
         return sentinel.volume_id
 
     def _look(
-        self, root: Root, live: LiveJobs, max_age_s: float, seen: Seen, sweep_tally: SweepTally
+        self,
+        root: Root,
+        live: LiveJobs,
+        max_age_s: float,
+        seen: OnVerdict,
+        sweep_tally: SweepCounters,
     ) -> None:
         now_ns = int(self._clock.now().timestamp() * NS)
         budget = self._new_budget(float("inf"))
         question = self._question(root, live, now_ns, max_age_s, budget)
         VolumePass(question, self.limits, budget, sweep_tally, self._quota_schedule).look(seen)
 
-    def _sweep(self, root: Root, live: LiveJobs, max_age_s: float, sweep_tally: SweepTally) -> str:
+    def _sweep(
+        self, root: Root, live: LiveJobs, max_age_s: float, sweep_tally: SweepCounters
+    ) -> str:
         """Sweep, or return why not, if a clock was set."""
         times = _Times(
             self._clock.monotonic(),
@@ -308,12 +315,12 @@ class LogSweep:
         )
 
 
-def _room_of(root: Root) -> Room | None:
+def _room_of(root: Root) -> DiskSpace | None:
     """Return the room of the file system; None: it has no figures, as some of FUSE have none."""
     found = os.fstatvfs(root.fd)
     if found.f_blocks <= 0:
         return None
-    return Room(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+    return DiskSpace(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
 
 
 def _locked(message: str) -> VolumeReport:

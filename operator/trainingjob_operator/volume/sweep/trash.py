@@ -22,9 +22,9 @@ from typing import Final, Self
 
 from trainingjob_api.constants import REASON_UNSAFE_LAYOUT
 from trainingjob_api.errors import EntryChangedError, VolumeError
-from trainingjob_operator.volume.faults import NO_ROOM
+from trainingjob_operator.volume.errors import DISK_FULL
 from trainingjob_operator.volume.layout import DATASETS, TRASH, Entry, job_id_of
-from trainingjob_operator.volume.opening import open_directory
+from trainingjob_operator.volume.safe_open import open_directory
 
 MAX_OPEN: Final = 16
 """Directories of one tree that are open at once. Deeper ones are moved up into the trash."""
@@ -41,7 +41,7 @@ _LETTERS: Final = {place: letter for letter, place in _PLACES.items()}
 
 
 @dataclass(slots=True)
-class Tally:
+class RemovalCounts:
     """Files and directories that were removed."""
 
     files: int = 0
@@ -123,7 +123,7 @@ class Trash:
         except FileExistsError:
             pass
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            if error.errno not in DISK_FULL:
                 raise
             return cls(os.dup(root), device, tick, prefix=_IN_ROOT)
         try:
@@ -152,7 +152,7 @@ class Trash:
             try:
                 os.rename(stray, name, src_dir_fd=root, dst_dir_fd=self.fd)
             except OSError as error:
-                if error.errno not in NO_ROOM:
+                if error.errno not in DISK_FULL:
                     raise
                 return  # the next sweep goes on, when these have gone
 
@@ -187,7 +187,7 @@ class Trash:
             os.link(name, origin, src_dir_fd=self.fd, dst_dir_fd=at, follow_symlinks=False)
         except OSError as error:
             # A second name takes room, on tmpfs an inode; a rename takes none.
-            if error.errno not in NO_ROOM | {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}:
+            if error.errno not in DISK_FULL | {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}:
                 raise
             self._put_back_without_links(name, origin, at)
             return
@@ -221,7 +221,7 @@ class Trash:
 
     # --- for good -----------------------------------------------------------------------------
 
-    def delete(self, name: str, origin: str, tally: Tally) -> None:
+    def delete(self, name: str, origin: str, tally: RemovalCounts) -> None:
         """Remove what is in the trash under this name.
 
         Raises:
@@ -250,7 +250,7 @@ class Trash:
         os.rename(name, condemned, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         return condemned
 
-    def _delete_trees(self, name: str, origin: str, tally: Tally) -> None:
+    def _delete_trees(self, name: str, origin: str, tally: RemovalCounts) -> None:
         """Remove a tree, and those that were moved up out of it, the youngest first."""
         work = [name]
         while work:
@@ -264,7 +264,7 @@ class Trash:
                 work.append(name)
             work.extend(moved)
 
-    def _empty(self, name: str, origin: str, moved: list[str], tally: Tally) -> bool:
+    def _empty(self, name: str, origin: str, moved: list[str], tally: RemovalCounts) -> bool:
         """Remove a tree; False: see first to the directories that were moved up."""
         levels = [_Level(name, open_directory(name, at=self.fd, device=self.device)[0])]
         try:
@@ -283,7 +283,7 @@ class Trash:
                 level.close()
         return True
 
-    def _remove_files(self, level: _Level, tally: Tally) -> str | None:
+    def _remove_files(self, level: _Level, tally: RemovalCounts) -> str | None:
         """Unlink up to the next sub-directory; the hot loop."""
         fd, unlink, removed = level.fd, os.unlink, 0
         below = None
@@ -304,7 +304,7 @@ class Trash:
             tally.files += removed
         return below
 
-    def _enter(self, levels: list[_Level], below: str, tally: Tally) -> None:
+    def _enter(self, levels: list[_Level], below: str, tally: RemovalCounts) -> None:
         parent = levels[-1]
         try:
             fd, _ = open_directory(below, at=parent.fd, device=self.device)
@@ -322,14 +322,14 @@ class Trash:
         try:
             os.rename(below, name, src_dir_fd=level.fd, dst_dir_fd=self.fd)
         except OSError as error:
-            if error.errno not in NO_ROOM or not moved:
+            if error.errno not in DISK_FULL or not moved:
                 raise
             return False
         level.removed = True
         moved.append(name)
         return True
 
-    def _leave(self, levels: list[_Level], tally: Tally) -> None:
+    def _leave(self, levels: list[_Level], tally: RemovalCounts) -> None:
         """Remove the lowest directory, which should be empty."""
         self._tick()  # here as well: a tree may have a file in each directory
         level = levels[-1]

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Final
 
 from trainingjob_api.errors import EntryChangedError
-from trainingjob_operator.volume.opening import open_directory, open_parent
+from trainingjob_operator.volume.safe_open import open_directory, open_parent
 from trainingjob_operator.volume.sweep.rules import FUTURE_NS, last_change
 
 MAX_OPEN: Final = 16

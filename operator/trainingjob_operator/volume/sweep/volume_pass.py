@@ -9,21 +9,21 @@ from typing import Final
 
 from trainingjob_api.constants import REASON_UNSAFE_LAYOUT
 from trainingjob_api.errors import EntryChangedError, VolumeError
-from trainingjob_operator.volume.layout import DATASETS, Entry, Places
-from trainingjob_operator.volume.opening import open_directory
-from trainingjob_operator.volume.register import Register
-from trainingjob_operator.volume.sweep.budget import Budget, BudgetError, Limits, be_idle
+from trainingjob_operator.volume.layout import DATASETS, Entry, EntryDirectories
+from trainingjob_operator.volume.mark_registry import MarkRegistry
+from trainingjob_operator.volume.safe_open import open_directory
+from trainingjob_operator.volume.sweep.budget import Budget, BudgetError, Limits, set_idle_io_class
+from trainingjob_operator.volume.sweep.counters import SweepCounters
 from trainingjob_operator.volume.sweep.entry_remover import Remover
 from trainingjob_operator.volume.sweep.entry_verdict import Question, Verdict, judge
 from trainingjob_operator.volume.sweep.quota import Candidates, QuotaSchedule
 from trainingjob_operator.volume.sweep.rules import Reason, judge_job, share
-from trainingjob_operator.volume.sweep.tally import SweepTally
 from trainingjob_operator.volume.sweep.trash import Trash
 from trainingjob_operator.volume.sweep.tree_age import Tree
 
 _logger = logging.getLogger(__name__)
 
-Seen = Callable[[Entry, Verdict], None]
+OnVerdict = Callable[[Entry, Verdict], None]
 """Called with every entry that was judged."""
 
 
@@ -43,7 +43,7 @@ class VolumePass:
         question: Question,
         limits: Limits,
         budget: Budget,
-        sweep_tally: SweepTally,
+        sweep_tally: SweepCounters,
         quota_schedule: QuotaSchedule,
         *,
         after: str = "",
@@ -75,7 +75,7 @@ class VolumePass:
         """Processes that delete just now."""
         return self._remover.processes if self._remover is not None else 0
 
-    def look(self, seen: Seen) -> None:
+    def look(self, seen: OnVerdict) -> None:
         """Judge every entry, and remove nothing.
 
         Raises:
@@ -92,7 +92,7 @@ class VolumePass:
         Raises:
             VolumeError: the volume cannot be used, or takes no changes.
         """
-        be_idle()
+        set_idle_io_class()
         with ExitStack() as stack:
             places = self._open_places(stack)
             trash = Trash.open(self._question.root.fd, self._question.root.device, self._tick)
@@ -124,7 +124,7 @@ class VolumePass:
             self.is_stuck = True
             raise
 
-    def _open_places(self, stack: ExitStack) -> Places:
+    def _open_places(self, stack: ExitStack) -> EntryDirectories:
         root = self._question.root
         datasets = None
         try:
@@ -141,15 +141,15 @@ class VolumePass:
                 ),
                 errors=1,
             )
-        return Places(root.fd, datasets)
+        return EntryDirectories(root.fd, datasets)
 
-    def _share_of(self, places: Places) -> int:
+    def _share_of(self, places: EntryDirectories) -> int:
         entries = sum(1 for _ in places.entries())
         return share(entries, percent=self._limits.share_percent, at_least=self._limits.at_least)
 
     # --- what is due --------------------------------------------------------------------------
 
-    def _remove_due(self, places: Places, remover: Remover) -> None:
+    def _remove_due(self, places: EntryDirectories, remover: Remover) -> None:
         with closing(self._due(self._in_turn(places), self._count)) as found:
             for due in found:
                 remover.remove(self._question, due.entry, due.tree)
@@ -158,7 +158,7 @@ class VolumePass:
     def _count(self, entry: Entry, verdict: Verdict) -> None:
         self._sweep_tally.kept(verdict)
 
-    def _due(self, entries: Iterator[Entry], kept: Seen) -> Generator[Due, None, None]:
+    def _due(self, entries: Iterator[Entry], kept: OnVerdict) -> Generator[Due, None, None]:
         """Yield the entries that go; call `kept` with the others."""
         for entry in entries:
             try:
@@ -174,7 +174,7 @@ class VolumePass:
             else:
                 kept(entry, verdict)
 
-    def _in_turn(self, places: Places) -> Iterator[Entry]:
+    def _in_turn(self, places: EntryDirectories) -> Iterator[Entry]:
         """Yield all entries, beginning where the last sweep ran out of time.
 
         Else one entry that takes longer than a sweep would keep all behind it for ever.
@@ -190,22 +190,22 @@ class VolumePass:
                     return
                 yield entry
 
-    def _forget_marks(self, places: Places) -> None:
+    def _forget_marks(self, places: EntryDirectories) -> None:
         """Forget whose files a job's were when there have been none for the maximum age."""
         question = self._question
-        register = Register.open(at=question.root.fd, device=question.root.device)
-        if register is None:
+        registry = MarkRegistry.open(at=question.root.fd, device=question.root.device)
+        if registry is None:
             return
-        with closing(register):
-            for name, uid, changed_ns in register.notes():
+        with closing(registry):
+            for name, uid, changed_ns in registry.entries():
                 self._tick()
                 is_old = changed_ns <= question.cutoff_ns
                 if is_old and judge_job(uid, question.live) is None and not places.has_any_of(uid):
-                    register.forget(name)
+                    registry.forget(name)
 
     # --- when what no job owns takes too much -------------------------------------------------
 
-    def _relieve(self, places: Places, remover: Remover) -> None:
+    def _relieve(self, places: EntryDirectories, remover: Remover) -> None:
         """Remove before its time what no job owns, as far as it takes more than its quota.
 
         Nothing goes before all sizes are known: without the time for that, the next sweep has more.
@@ -234,7 +234,7 @@ class VolumePass:
             remover.remove(question, entry, tree)
         remover.finish()
 
-    def _candidates(self, places: Places) -> Candidates:
+    def _candidates(self, places: EntryDirectories) -> Candidates:
         candidates = Candidates()
         cutoff_ns = self._question.pressure_cutoff_ns
         question = replace(self._question, cutoff_ns=cutoff_ns, legacy=False)

@@ -14,7 +14,7 @@ from trainingjob_operator.commands.gc import Account, _sweep
 from trainingjob_operator.engine import Engine
 from trainingjob_operator.kube.cluster import Page
 from trainingjob_operator.observability.metrics import Metrics
-from trainingjob_operator.volume.sweep.report_text import Listing
+from trainingjob_operator.volume.sweep.report_format import Listing
 
 NAMESPACES = ("web", "ml", "ops")
 POLICIES_OF_WEB = (

@@ -30,7 +30,7 @@ from trainingjob_operator.settings import (
     VolumeSettings,
     WebSettings,
 )
-from trainingjob_operator.volume.sweep.rules import Room, VolumeReport
+from trainingjob_operator.volume.sweep.rules import DiskSpace, VolumeReport
 
 PAGE = ROOT / "docs" / "metrics.md"
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -58,7 +58,9 @@ async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
     operator = Operator(settings, Connection(Configuration(), "default"))
     operator.metrics.gc.jobs_swept(skipped={"Pending": 1}, errors=0, seconds=0.1, at=NOW)
     operator.metrics.gc.volume_swept(
-        VolumeReport(skipped={"Foreign": 1}, healthy=True, room=Room(100, 40)), seconds=0.1, at=NOW
+        VolumeReport(skipped={"Foreign": 1}, healthy=True, room=DiskSpace(100, 40)),
+        seconds=0.1,
+        at=NOW,
     )
     operator.engine.pressure.look()
     operator.gateway.requests.note("GET", {"limit"}, 200)
@@ -174,10 +176,10 @@ async def test_it_is_counted_why_nothing_is_removed_for_a_while() -> None:
     await asyncio.sleep(0)  # the first beat
     assert holds() == [0, 0]
     clock.wall_ns += 86_400 * 10**9
-    assert operator.engine.guard.distrusts()
+    assert operator.engine.guard.deletions_are_paused()
     assert holds() == [1, 0]
     clock.wall_ns, clock.monotonic_s = clock.wall_ns + 120 * 10**9, clock.monotonic_s + 120
-    assert operator.engine.guard.distrusts()
+    assert operator.engine.guard.deletions_are_paused()
     assert holds() == [1, 1]
     beating.cancel()
     await operator.gateway.close()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from trainingjob_operator.observability.metrics import Metrics
-from trainingjob_operator.volume.sweep.rules import Room, VolumeReport
+from trainingjob_operator.volume.sweep.rules import DiskSpace, VolumeReport
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -79,7 +79,7 @@ def test_the_room_of_the_volume_is_shown_once_it_is_known_and_the_last_one_stays
     names = ("volume_size_bytes", "volume_free_bytes")
     metrics.gc.volume_swept(VolumeReport(), seconds=0, at=NOW)
     assert [value(metrics, name) for name in names] == [None, None]
-    for room in (Room(100, 90), Room(200, 0), None):
+    for room in (DiskSpace(100, 90), DiskSpace(200, 0), None):
         metrics.gc.volume_swept(VolumeReport(room=room), seconds=0, at=NOW)
     assert [value(metrics, name) for name in names] == [200, 0]
 

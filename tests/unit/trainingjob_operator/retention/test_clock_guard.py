@@ -76,21 +76,21 @@ async def test_what_is_due_goes_after_all_when_the_operator_has_had_its_time_to_
 async def test_a_standstill_is_noticed_once_by_whoever_comes_first(asked_first: bool) -> None:
     guard = ClockGuard(LoopClock(), hold_s=5)
     async with beating(guard):
-        assert not guard.distrusts()
+        assert not guard.deletions_are_paused()
         suspend(59)
         await asyncio.sleep(0)
-        assert not guard.distrusts(), "the watches outlive that"
+        assert not guard.deletions_are_paused(), "the watches outlive that"
         await asyncio.sleep(10)
         suspend(61)
         if not asked_first:
             await asyncio.sleep(1)
-        assert guard.distrusts()
+        assert guard.deletions_are_paused()
         await asyncio.sleep(50)
-        assert guard.distrusts(), "a minute at least"
+        assert guard.deletions_are_paused(), "a minute at least"
         await asyncio.sleep(12)
-        assert not guard.distrusts()
+        assert not guard.deletions_are_paused()
         await asyncio.sleep(HOURS)
-        assert not guard.distrusts(), (
+        assert not guard.deletions_are_paused(), (
             "a process that has nothing to do is not one that stands still"
         )
         assert guard.standstills_total == 1

@@ -10,7 +10,7 @@ from tests.support.volume.volume import (
     Volume,
     everything_below,
 )
-from trainingjob_operator.volume import opening
+from trainingjob_operator.volume import safe_open
 from trainingjob_operator.volume.sweep import deleter_pool as deleters
 
 LARGE = frozenset({"test_entry_remover_swaps", "test_sweep_sick_volumes", "test_tree_age_shapes"})
@@ -41,11 +41,11 @@ def volume(
     With and without openat2, and with processes that do all the deleting.
     """
     if request.param == "openat":
-        monkeypatch.setattr(opening, "has_openat2", lambda: False)
+        monkeypatch.setattr(safe_open, "has_openat2", lambda: False)
     elif request.param == "processes":
         monkeypatch.setattr(deleters, "WORTH_STARTING", 0)
         monkeypatch.setattr(deleters, "WORTH_ASKING", 0)
-    elif not opening.has_openat2():
+    elif not safe_open.has_openat2():
         pytest.skip("this kernel, or its container, has no openat2")
     outside = tmp_path / "outside"
     (outside / "below").mkdir(parents=True)

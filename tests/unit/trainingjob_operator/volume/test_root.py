@@ -13,8 +13,8 @@ import pytest
 
 from tests.support.tree import ROOT
 from trainingjob_api.errors import VolumeError
-from trainingjob_operator.volume import safety
-from trainingjob_operator.volume.faults import explain
+from trainingjob_operator.volume import forbidden_roots
+from trainingjob_operator.volume.errors import to_volume_error
 from trainingjob_operator.volume.owner_files import read_mark
 from trainingjob_operator.volume.ownership import Mark, Owner
 from trainingjob_operator.volume.root import Root
@@ -62,7 +62,7 @@ def test_a_directory_beside_homes_is_one_whoever_is_in_the_table_of_users(
 ) -> None:
     """Users of a directory service are not listed, and a container does not know its node's."""
     (tmp_path / "alice" / "volume").mkdir(parents=True)
-    monkeypatch.setattr(safety, "_HOLDS_HOMES", (str(tmp_path),))
+    monkeypatch.setattr(forbidden_roots, "_HOLDS_HOMES", (str(tmp_path),))
     assert "is a home directory" in str(refusal(str(tmp_path / "alice")))
     with Root.open(str(tmp_path / "alice" / "volume")) as root:
         assert root.path.endswith("volume")
@@ -240,6 +240,6 @@ def test_a_link_in_place_of_a_jobs_directory_is_not_written_through(
     ],
 )
 def test_an_error_of_the_volume_names_what_mends_it(code: int, reason: str, mends: str) -> None:
-    error = explain(OSError(code, os.strerror(code)), "/volume")
+    error = to_volume_error(OSError(code, os.strerror(code)), "/volume")
     assert error.reason == reason
     assert mends in str(error)

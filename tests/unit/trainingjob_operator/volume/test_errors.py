@@ -24,9 +24,9 @@ from trainingjob_operator.log_archive.log_store import LogStore
 from trainingjob_operator.log_archive.threads import FileThreads
 from trainingjob_operator.volume.ownership import Owner
 from trainingjob_operator.volume.root import Root
+from trainingjob_operator.volume.sweep.counters import SweepCounters
 from trainingjob_operator.volume.sweep.entry_verdict import refusal
 from trainingjob_operator.volume.sweep.rules import Reason
-from trainingjob_operator.volume.sweep.tally import SweepTally
 
 KEY: Final = JobKey("ml", "mnist")
 UID: Final = "0a1b2c3d-0000-4000-8000-000000000000"
@@ -189,7 +189,7 @@ async def test_a_bad_block_of_one_file_is_an_error_of_that_job_alone(
 
 @pytest.mark.parametrize("code", [errno.ELOOP, errno.ENOTDIR, errno.EIO])
 def test_the_sweep_does_not_call_the_root_wrong_for_an_error_at_an_entry(code: int) -> None:
-    sweep_tally = SweepTally("/volume")
+    sweep_tally = SweepCounters("/volume")
     sweep_tally.kept(refusal(OSError(code, os.strerror(code))))
     report = sweep_tally.report(None)
     assert report.reason == REASON_VOLUME_UNAVAILABLE

@@ -16,14 +16,14 @@ from trainingjob_api.constants import (
 )
 from trainingjob_api.errors import EntryError, VolumeError
 
-NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Errors of a full volume, or of one that has no inodes left."""
 
-_OF_VOLUME: Final = NO_ROOM | {errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+_OF_VOLUME: Final = DISK_FULL | {errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE}
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
-def is_of_volume(error: OSError) -> bool:
+def affects_whole_volume(error: OSError) -> bool:
     """True if an error at one entry concerns the whole volume, or the process.
 
     Any other error may be the entry's alone; whether it is, the volume has to be asked.
@@ -31,7 +31,7 @@ def is_of_volume(error: OSError) -> bool:
     return error.errno in _OF_VOLUME
 
 
-def explain(error: OSError, path: str) -> VolumeError:
+def to_volume_error(error: OSError, path: str) -> VolumeError:
     """Return what an error of the file system means for the volume, and what mends it."""
     if error.errno in {errno.EACCES, errno.EPERM}:
         return VolumeError(
@@ -46,7 +46,7 @@ def explain(error: OSError, path: str) -> VolumeError:
             "if its file system turned read-only after an error",
             reason=REASON_READ_ONLY,
         )
-    if error.errno in NO_ROOM:
+    if error.errno in DISK_FULL:
         return VolumeError(
             f"{path} is full ({error.strerror}): remove what is not needed any more, or make the "
             "volume larger; `trainingjob prune` removes on a full volume, too",
@@ -63,7 +63,7 @@ def explain(error: OSError, path: str) -> VolumeError:
     )
 
 
-def explain_entry(error: OSError, name: str) -> EntryError:
+def to_entry_error(error: OSError, name: str) -> EntryError:
     """Return what an error at one entry means for its job, and what mends it.
 
     Args:
@@ -82,15 +82,15 @@ def explain_entry(error: OSError, name: str) -> EntryError:
     )
 
 
-def explain_refusal(error: OSError, path: str) -> VolumeError:
+def to_sweep_error(error: OSError, path: str) -> VolumeError:
     """Return what the sweep says of the volume after an error at one of its entries.
 
     Args:
         error: of the file system.
         path: the volume's root.
     """
-    if error.errno in _DENIED or is_of_volume(error):
-        return explain(error, path)
+    if error.errno in _DENIED or affects_whole_volume(error):
+        return to_volume_error(error, path)
     said = error.strerror or os.strerror(error.errno or 0)
     return VolumeError(
         f"an entry of {path} cannot be read or removed ({said}): it stays, and the others are "

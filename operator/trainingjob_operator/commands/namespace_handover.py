@@ -17,7 +17,7 @@ from trainingjob_operator.core.lease import (
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.settings import Settings
 
-HANDOVER_PATIENCE_S: Final = 120.0
+HANDOVER_TIMEOUT_S: Final = 120.0
 """For an operator with the old list of namespaces to be replaced by one with the new one."""
 
 _LOOK_S: Final = 0.5
@@ -43,7 +43,7 @@ async def wait_for_handover(
         say: prints a line.
 
     Raises:
-        LeaseHeldError: they are still served after `HANDOVER_PATIENCE_S`.
+        LeaseHeldError: they are still served after `HANDOVER_TIMEOUT_S`.
     """
     gateway = CommandLeaseGateway(settings, connection)
     try:
@@ -72,7 +72,7 @@ async def _until_left(
     say: Callable[[str], None],
 ) -> bool:
     """Wait as `wait_for_handover` does; return True if there is a Lease."""
-    until, waits = clock.monotonic() + HANDOVER_PATIENCE_S, False
+    until, waits = clock.monotonic() + HANDOVER_TIMEOUT_S, False
     while (seen := await read()) is not None and is_served(seen):
         now = clock.monotonic()
         state.read(seen, now)

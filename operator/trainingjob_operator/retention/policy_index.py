@@ -19,7 +19,7 @@ from trainingjob_operator.core.retention import NO_RULES, Inherited
 LIMIT: Final = 10_000
 
 
-class PolicyBook:
+class PolicyIndex:
     """The policy of each namespace. Synchronous; filled from lists and from the watch.
 
     Attributes:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 
-class Unreported:
+class UnreportedTotals:
     """Counts by the namespace of the policy. Synchronous."""
 
     def __init__(self) -> None:

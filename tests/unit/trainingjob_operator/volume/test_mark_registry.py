@@ -12,8 +12,8 @@ from tests.support.volume.volume import NOBODY, Volume, new_uid
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.log_archive.log_store import LogStore
 from trainingjob_operator.log_archive.threads import FileThreads
+from trainingjob_operator.volume.mark_registry import MarkRegistry, register_mark
 from trainingjob_operator.volume.ownership import Mark
-from trainingjob_operator.volume.register import Register, register
 from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep.rules import LiveJobs
 
@@ -96,7 +96,7 @@ async def test_what_another_owner_has_noted_stays_whatever_the_directory_says(
     mark = await start_job(volume, uid)
     theirs = Mark(uid=uid, namespace="ml", name="mnist", cluster="theirs")
     with Root.open(str(volume.path)) as root:
-        register(theirs, at=root.fd, device=root.device)
+        register_mark(theirs, at=root.fd, device=root.device)
     volume.age()
     assert volume.sweep().skipped == {"foreign": 1}
     assert mark.exists()
@@ -136,9 +136,9 @@ def test_a_register_that_is_a_link_is_not_used(volume: Volume, tmp_path: Path) -
     volume.sweep(NOBODY)
     assert len(list(victim.iterdir())) == 1
     with Root.open(str(volume.path)) as root:
-        assert Register.open(at=root.fd, device=root.device) is None
+        assert MarkRegistry.open(at=root.fd, device=root.device) is None
         with pytest.raises(OSError, match="trainingjob-marks"):
-            register(
+            register_mark(
                 Mark(uid=new_uid(), namespace="n", name="n", cluster="test"),
                 at=root.fd,
                 device=root.device,

@@ -21,14 +21,14 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.retention.job_sweep import (
-    Due,
+    DueJob,
     Histories,
     JobsReport,
     JobSweep,
-    Seen,
+    ListedJobs,
     Surplus,
 )
-from trainingjob_operator.retention.policy_book import PolicyBook
+from trainingjob_operator.retention.policy_index import PolicyIndex
 
 MOST_DUE: Final = 1_000
 FRESH_S: Final = 120.0
@@ -37,11 +37,11 @@ FRESH_S: Final = 120.0
 _logger = logging.getLogger(__name__)
 
 
-class FirstLook:
+class StartupList:
     """Takes in one complete list; a `jobs.ports.ListReader`."""
 
     def __init__(
-        self, sweep: JobSweep, policies: PolicyBook, clock: Clock, *, remember: bool
+        self, sweep: JobSweep, policies: PolicyIndex, clock: Clock, *, remember: bool
     ) -> None:
         """Prepare.
 
@@ -64,7 +64,7 @@ class FirstLook:
         self._begun_at, self._begun = self._clock.now(), self._clock.monotonic()
         self._rules = self._policies.changes_total
         self._reports: defaultdict[str, JobsReport] = defaultdict(self._report)
-        self._due: defaultdict[str, list[Due]] = defaultdict(list)
+        self._due: defaultdict[str, list[DueJob]] = defaultdict(list)
         self._due_total = 0
         self._taken: set[str] = set()
         self._histories = Histories(self._policies)
@@ -78,7 +78,7 @@ class FirstLook:
         """Begin with a list, and forget one that was not read to its end."""
         self._reset()
         default = self._policies.default_namespace
-        self._reports[default].seen = Seen() if self._remember else None
+        self._reports[default].seen = ListedJobs() if self._remember else None
 
     def look(self, job: JobView) -> None:
         """Take in a job of the list; those of one namespace come together."""
@@ -102,7 +102,7 @@ class FirstLook:
         self._is_complete = is_complete and not self._is_void
         self._timer = asyncio.get_running_loop().call_later(FRESH_S, self.forget)
 
-    def take(self, ruler: str) -> tuple[list[Due], JobsReport] | None:
+    def take(self, ruler: str) -> tuple[list[DueJob], JobsReport] | None:
         """Return what the list says for the policy of this namespace, once; None: not enough.
 
         Args:

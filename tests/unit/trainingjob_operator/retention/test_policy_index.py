@@ -3,7 +3,7 @@
 from tests.support.specs import make_policy
 from trainingjob_operator.core.observe_policy import PolicyView, policy_view
 from trainingjob_operator.core.retention import Inherited, Rules
-from trainingjob_operator.retention.policy_book import PolicyBook
+from trainingjob_operator.retention.policy_index import PolicyIndex
 
 
 def policy(namespace: str, *, version: int = 1, uid: str = "", ttl_s: int = 60) -> PolicyView:
@@ -15,8 +15,8 @@ def policy(namespace: str, *, version: int = 1, uid: str = "", ttl_s: int = 60) 
     )
 
 
-def book(*policies: PolicyView, limit: int = 10) -> PolicyBook:
-    found = PolicyBook("ops", settings_ttl_s=3600, limit=limit)
+def book(*policies: PolicyView, limit: int = 10) -> PolicyIndex:
+    found = PolicyIndex("ops", settings_ttl_s=3600, limit=limit)
     found.replace(policies, "100")
     return found
 
@@ -31,7 +31,7 @@ def test_a_namespace_has_its_own_policy_then_the_default_one_then_the_settings()
 
 
 def test_before_the_first_list_nothing_is_known() -> None:
-    known = PolicyBook("ops", settings_ttl_s=3600)
+    known = PolicyIndex("ops", settings_ttl_s=3600)
     assert known.inherited_by("ml") is None
     known.put(policy("ops"))
     assert known.inherited_by("ml") is None

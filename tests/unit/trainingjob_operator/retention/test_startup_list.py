@@ -15,8 +15,8 @@ from trainingjob_api.constants import ANNOTATION_KEEP
 from trainingjob_api.errors import ForbiddenError, GoneError
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.kube.cluster import Page
-from trainingjob_operator.retention import first_look
-from trainingjob_operator.retention.first_look import FRESH_S
+from trainingjob_operator.retention import startup_list
+from trainingjob_operator.retention.startup_list import FRESH_S
 
 
 class Listed(FakeCluster):
@@ -35,7 +35,7 @@ async def started(cluster: FakeCluster, **wanted: Any) -> OperatorLife:
     """An operator that has filled its index, and neither watches nor decides."""
     life = OperatorLife(cluster, ttl_s=3600, **wanted)
     await life.policy_watch.refresh()
-    await life.resync.resync_until_done([life.first_look])
+    await life.resync.resync_until_done([life.startup_list])
     return life
 
 
@@ -153,7 +153,7 @@ async def test_an_old_list_is_of_no_use_and_is_not_kept() -> None:
     ended(cluster, "old")
     life = await started(cluster, sweep=Volume())
     await asyncio.sleep(FRESH_S + 1)
-    assert not life.first_look._reports, "whether a sweep comes or not"
+    assert not life.startup_list._reports, "whether a sweep comes or not"
     await life.housekeeper.tick("ops")
     assert cluster.lists == [None, None]
     assert names(cluster) == []
@@ -165,12 +165,12 @@ async def test_an_operator_that_stops_leaves_nothing_of_the_list_behind() -> Non
     ended(cluster, "old")
     life = OperatorLife(cluster, ttl_s=3600)
     await life.start()
-    timer = life.first_look._timer
+    timer = life.startup_list._timer
     assert timer is not None
     assert not timer.cancelled()
     await life.stop()
     assert timer.cancelled(), "it would hold all that this operator remembers"
-    assert not life.first_look._reports
+    assert not life.startup_list._reports
 
 
 @leaping_time
@@ -180,7 +180,7 @@ async def test_a_list_that_is_begun_anew_counts_once() -> None:
     cluster.fail_next("list_pods", GoneError("the list took too long"))
     life = await started(cluster)
     assert cluster.lists == [None, None]
-    found = life.first_look.take("ops")
+    found = life.startup_list.take("ops")
     assert found is not None
     assert (found[1].examined, found[1].skipped) == (1, {"Kept": 1})
 
@@ -190,17 +190,17 @@ async def test_a_list_that_lacks_a_namespace_is_of_no_use() -> None:
     cluster = Listed()
     cluster.fail_next("list_pods", ForbiddenError("its role is missing"))
     life = await started(cluster, namespaces=("ml", "ops"))
-    assert life.first_look.take("ops") is None
+    assert life.startup_list.take("ops") is None
 
 
 @leaping_time
 async def test_more_than_the_limit_is_left_to_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(first_look, "MOST_DUE", 2)
+    monkeypatch.setattr(startup_list, "MOST_DUE", 2)
     cluster = Listed()
     for number in range(3):
         ended(cluster, f"old-{number}")
     life = await started(cluster)
-    assert not life.first_look._due
+    assert not life.startup_list._due
     await life.housekeeper.tick("ops")
     assert cluster.lists == [None, None]
     assert names(cluster) == []
@@ -219,7 +219,7 @@ async def test_where_a_job_is_not_understood_the_sweep_lists_and_counts_it(
         raise ZeroDivisionError
 
     monkeypatch.setattr(life.remover, "judge", fail)
-    await life.resync.resync_until_done([life.first_look])
+    await life.resync.resync_until_done([life.startup_list])
     assert JobKey("ml", "strange") not in life.index
     await life.housekeeper.tick("ops")
     assert cluster.policy("ops")["status"]["errors"] == 1

@@ -6,15 +6,15 @@ from typing import Final
 
 from trainingjob_api.constants import REASON_READ_ONLY, REASON_VOLUME_HEALTHY
 from trainingjob_api.errors import VolumeError
-from trainingjob_operator.volume.faults import explain_refusal
+from trainingjob_operator.volume.errors import to_sweep_error
 from trainingjob_operator.volume.sweep.entry_verdict import Verdict
-from trainingjob_operator.volume.sweep.rules import Reason, Room, VolumeReport
-from trainingjob_operator.volume.sweep.trash import Tally
+from trainingjob_operator.volume.sweep.rules import DiskSpace, Reason, VolumeReport
+from trainingjob_operator.volume.sweep.trash import RemovalCounts
 
 _ERRORS: Final = frozenset({Reason.DENIED, Reason.UNREADABLE, Reason.BUSY, Reason.MOUNT})
 
 
-class SweepTally:
+class SweepCounters:
     """The counts of one sweep."""
 
     def __init__(self, path: str) -> None:
@@ -30,7 +30,7 @@ class SweepTally:
         self._bytes = 0
         self._errors = 0
         self._fault: VolumeError | None = None
-        self._room: Room | None = None
+        self._room: DiskSpace | None = None
 
     @property
     def removed(self) -> int:
@@ -42,7 +42,7 @@ class SweepTally:
         """Bytes freed so far."""
         return self._bytes
 
-    def removed_entry(self, tally: Tally, bytes_: int) -> None:
+    def removed_entry(self, tally: RemovalCounts, bytes_: int) -> None:
         """Count what was removed."""
         self._files += tally.files
         self._directories += tally.directories
@@ -57,7 +57,7 @@ class SweepTally:
         self._skipped[verdict.reason] += 1
         self._errors += verdict.reason in _ERRORS
         if verdict.error is not None:
-            fault = explain_refusal(verdict.error, self._path)
+            fault = to_sweep_error(verdict.error, self._path)
             if verdict.error.errno == errno.EROFS:
                 raise fault
             if verdict.reason is not Reason.BUSY:
@@ -72,7 +72,7 @@ class SweepTally:
         self._errors += errors
         self._fault = self._fault or fault
 
-    def measured(self, room: Room | None) -> None:
+    def measured(self, room: DiskSpace | None) -> None:
         """Note what room the volume has now."""
         self._room = room
 

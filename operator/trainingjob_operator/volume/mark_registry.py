@@ -12,14 +12,14 @@ from typing import Final
 
 from trainingjob_api.errors import EntryChangedError
 from trainingjob_operator.volume.layout import MARKS, is_uid
-from trainingjob_operator.volume.opening import open_directory
 from trainingjob_operator.volume.owner_files import read_mark, write_mark
 from trainingjob_operator.volume.ownership import Mark
+from trainingjob_operator.volume.safe_open import open_directory
 
 _MODE: Final = 0o755
 
 
-def register(mark: Mark, *, at: int, device: int) -> None:
+def register_mark(mark: Mark, *, at: int, device: int) -> None:
     """Note whose files a job's are, unless that is noted already.
 
     Args:
@@ -43,7 +43,7 @@ def register(mark: Mark, *, at: int, device: int) -> None:
         os.close(fd)
 
 
-def registered(uid: str, *, at: int, device: int) -> Mark | None:
+def registered_mark(uid: str, *, at: int, device: int) -> Mark | None:
     """Return whose files a job's are; None: that is not noted, or cannot be read.
 
     Args:
@@ -64,7 +64,7 @@ def registered(uid: str, *, at: int, device: int) -> Mark | None:
     return mark if mark is not None and mark.uid == uid else None
 
 
-class Register:
+class MarkRegistry:
     """Every note, for the sweep. `close` it."""
 
     def __init__(self, fd: int) -> None:
@@ -72,7 +72,7 @@ class Register:
         self._fd: Final = fd
 
     @classmethod
-    def open(cls, *, at: int, device: int) -> "Register | None":
+    def open(cls, *, at: int, device: int) -> "MarkRegistry | None":
         """Open it; None: there is none, or none that can be used.
 
         Args:
@@ -88,7 +88,7 @@ class Register:
         """Close the descriptor."""
         os.close(self._fd)
 
-    def notes(self) -> Iterator[tuple[str, str, int]]:
+    def entries(self) -> Iterator[tuple[str, str, int]]:
         """Yield each file's name, the job's uid, and when it changed last, in nanoseconds."""
         with os.scandir(self._fd) as entries:
             for entry in entries:
