@@ -17,16 +17,16 @@ from trainingjob_records import settings as record_settings
 
 STORES = {
     "jobs": (
-        "finish_order",
+        "eviction_order",
         "job_entry",
         "job_index",
         "manifest_cache",
-        "pod_room",
-        "waiting_line",
+        "pod_limit",
+        "fair_queue",
     ),
     "kube": ("forbidden_lists",),
     "log_archive": ("log_queue",),
-    "records": ("ready_jobs", "retry_cache"),
+    "records": ("listed_jobs", "retry_cache"),
     "retention": ("policy_index",),
     "volume": ("identity",),
 }

@@ -12,7 +12,7 @@
     - QuotaExceededError  403 from a quota: ask again at most once a minute
     - NotYetReadyError    403 until a controller has caught up: ask again soon, then less often
     - InvalidError        400/405/413/415/422 from the server itself: this request cannot pass; for a pod,
-                          `jobs.refusals` tells if that is the template's fault
+                          `jobs.create_errors` tells if that is the template's fault
     - ThrottledError      429: ask again after `retry_after_s`
     - UnavailableError    5xx, time-outs, broken connections: ask again with back-off
     - NotServedError      404 that names no object, or of a list: the kind is not served here, so

@@ -17,7 +17,7 @@ from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.untyped_json import MAX_INTERNED_TEXTS, interned_texts
 from trainingjob_operator.jobs import work_queue
-from trainingjob_operator.jobs.index_aging import IndexAging
+from trainingjob_operator.jobs.index_expiry import IndexExpiry
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
 from trainingjob_operator.jobs.memory_pressure import MemoryPressure
@@ -66,7 +66,7 @@ class Engine:
         endpoint: Writer | None = None,
         volume: LogVolume | None = None,
         read_memory: Callable[[], MemoryUse | None] | None = None,
-        begin_anew: Callable[[str], object] = lambda why: None,
+        request_restart: Callable[[str], object] = lambda why: None,
         on_deleted: Callable[[JobKey, str], object] = lambda key, reason: None,
         creates_default: bool = True,
         dry_run: bool = False,
@@ -83,7 +83,7 @@ class Engine:
             endpoint: writes one record; None: finished jobs leave no record.
             volume: where logs are archived; None: they are not.
             read_memory: reads how much memory is used; None: of this process's cgroup.
-            begin_anew: takes the reason for which everything that is remembered is void.
+            request_restart: takes the reason for which everything that is remembered is void.
             on_deleted: takes the key of a finished job that was deleted, and why.
             creates_default: creates the default policy where it is missing.
             dry_run: deletes no job, and calls `on_deleted` all the same.
@@ -113,7 +113,7 @@ class Engine:
             read=read_memory or MemoryMeter().read,
             announce=self._announce,
         )
-        self.aging: Final = IndexAging(
+        self.aging: Final = IndexExpiry(
             self.index, self.steady, retention_s=self.pressure.retention_s
         )
         self.manifests: Final = ManifestCache()
@@ -169,7 +169,7 @@ class Engine:
             accelerators=settings.reconciler.accelerators,
             cluster_name=settings.cluster_name,
             is_busy=lambda: self.queue.depth > 0,
-            on_rewind=begin_anew,
+            on_rewind=request_restart,
         )
         self.workers: Final = Workers(
             self.queue,
@@ -187,7 +187,7 @@ class Engine:
             interval_s=settings.reconciler.resync_interval,
             settings=settings.decision_settings,
             forbidden_lists=self.forbidden_lists,
-            on_rewind=begin_anew,
+            on_rewind=request_restart,
         )
         self.housekeeper: Final = self._housekeeper(cluster, clock, counts)
         self.intake: Final = Intake(

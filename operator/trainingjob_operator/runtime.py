@@ -24,7 +24,7 @@ from trainingjob_operator.handlers.lifecycle import (
     register_login,
 )
 from trainingjob_operator.handlers.retention import register_policies
-from trainingjob_operator.jobs.continuity import Continuity
+from trainingjob_operator.jobs.reset_detector import ResetDetector
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.gateway import Gateway
 from trainingjob_operator.kube.kopf_trace import KopfRequestTrace
@@ -94,7 +94,7 @@ class Operator:
             counts=self.metrics.gc,
             endpoint=self.writer,
             volume=log_volume_from(settings, clock),
-            begin_anew=self.begin_anew,
+            request_restart=self.request_restart,
         )
         self.kopf_requests: Final = KopfRequestTrace(self._begin_without)
         self.watch_client: Final = WatchClient(connection, self.gateway.requests)
@@ -118,12 +118,12 @@ class Operator:
             listed_version=lambda namespace: self.engine.resync.pods_versions.get(namespace, ""),
             on_event=self.engine.intake.pod_event,
         )
-        self.continuity: Final = Continuity(
+        self.reset_detector: Final = ResetDetector(
             self.gateway,
             namespace=next(iter(settings.namespaces), None),
             newest_version=lambda: self.engine.index.newest_version,
             compare=self.engine.resync.request,
-            begin_anew=self.begin_anew,
+            restart=self.request_restart,
             is_watching=lambda: self.kopf_requests.has_asked,
             monotonic=clock.monotonic,
         )
@@ -159,7 +159,7 @@ class Operator:
             )
         )
         self.kopf_runner: Final = KopfRunner()
-        self.begins_anew = False
+        self.restart_requested = False
 
     async def run(self, *, handle_signals: bool = False) -> None:
         """Run until `kopf_runner.stop_requested` is set, by SIGTERM or SIGINT if signals are handled.
@@ -209,20 +209,20 @@ class Operator:
         """Wait for the Lease, then for our kinds. A standby watches nothing and writes nothing."""
         if self.leadership is not None:
             await self.leadership.wait_until_acquired()
-        await self.continuity.until_served()
+        await self.reset_detector.until_served()
 
     def _leads(self) -> bool:
         return self.leadership is None or self.leadership.leads
 
-    def begin_anew(self, why: str) -> None:
+    def request_restart(self, why: str) -> None:
         """Stop in order, because what is remembered is void; then another Operator takes over."""
         if not self.kopf_runner.stop_requested.is_set():
-            _logger.warning("beginning anew: %s", why)
-            self.begins_anew = True
+            _logger.warning("restarting: %s", why)
+            self.restart_requested = True
             self.kopf_runner.stop_requested.set()
 
     def _begin_without(self, path: str) -> None:
-        self.begin_anew(f"404 on GET {path}: its definition is gone")
+        self.request_restart(f"404 on GET {path}: its definition is gone")
 
     def _kopf(self, registry: kopf.OperatorRegistry) -> Coroutine[Any, Any, None]:
         clusterwide = not self.settings.namespaces
@@ -258,8 +258,8 @@ class Operator:
         leadership = self.leadership
         if leadership is not None and not leadership.leads and not self.engine.is_stopping:
             return leadership.standby_problem()
-        if self.continuity.missing is not None and not self.engine.is_stopping:
-            return self.continuity.missing
+        if self.reset_detector.missing is not None and not self.engine.is_stopping:
+            return self.reset_detector.missing
         if (problem := self.engine.readiness_problem()) is not None:
             return problem
         if not self.job_watch.has_begun:
@@ -274,7 +274,7 @@ class Operator:
             raise
         self.engine.add_task(self.job_watch.run(), "job-watch")
         self.engine.add_task(self.pod_watch.run(), "pod-watch")
-        self.engine.add_task(self.continuity.watch_cluster(), "continuity")
+        self.engine.add_task(self.reset_detector.watch_cluster(), "reset-detector")
 
     async def _stop(self) -> None:
         await self.engine.stop()
@@ -318,7 +318,9 @@ async def run(settings: Settings, *, kubeconfig: str | None, context: str | None
         leadership.start()
     operator: Operator | None = None
     try:
-        while operator is None or (operator.begins_anew and not operator.kopf_runner.is_signalled):
+        while operator is None or (
+            operator.restart_requested and not operator.kopf_runner.is_signalled
+        ):
             if operator is not None:
                 connection = await connect(kubeconfig, context)
                 if operator.kopf_runner.is_signalled:

@@ -33,4 +33,4 @@ async def test_a_job_that_was_running_is_followed_to_its_end_after_the_restore_o
         status = await own_api.wait_for_phase("mnist", "Failed")
         assert status["exitCode"] == 3
         operator.wait_until_ready()
-        assert "beginning anew: " in operator.log()
+        assert "restarting: " in operator.log()

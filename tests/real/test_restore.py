@@ -64,4 +64,4 @@ async def test_a_job_that_was_running_is_followed_to_its_end_after_a_restore_of_
         await api.finish_pod(pod, 3)
         status = await api.wait_for_phase("mnist", "Failed", patience_s=60)
         assert status["exitCode"] == 3
-        assert "beginning anew: " in operator.log()
+        assert "restarting: " in operator.log()

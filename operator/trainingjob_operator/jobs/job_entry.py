@@ -1,4 +1,4 @@
-"""An entry of the index: a job, its pods, and what is remembered of those that have gone."""
+"""An entry of the index: a job, its pods, and notes about its deleted pods."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -9,44 +9,46 @@ from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.pod import PodView
 
 _STRAYS: Final = 16
-"""Pods of a job that are followed beside four for each rank: the attempt's own, and those of earlier
-attempts that finalizers keep, of which `core.attempt` lets there be two. Only forged pods are more."""
+"""Pods of a job that are followed in addition to four for each rank: the attempt's own, and those of
+earlier attempts that finalizers keep (`core.attempt` allows two). Only forged pods can be more."""
 
 _MORE_GONE: Final = 16
-"""Pods of a job that are remembered to have gone, beside those of its last two attempts."""
+"""Uids of deleted pods that are kept, in addition to those of the last two attempts."""
 
 _LONG_TEXTS: Final = 16
-"""Pods of a job of which all is remembered that is said about them; a trainer's last words are its
-own to choose, and a job has a thousand. Of the others the beginning is."""
+"""Pods of a job whose messages are kept in full. A trainer chooses its termination message, and a
+job can have a thousand ranks; of the other pods only the beginning is kept."""
 
 
 @dataclass(slots=True)
 class JobEntry:
-    """All that is known of one job. Belongs to the index; others read it, and set the notes below.
+    """Everything that memory holds about one job.
+
+    Belongs to the index. Others read it, and set only the fields that are marked as theirs.
 
     Attributes:
-        vanished: ranks of the current attempt whose pods were seen to go unfinished.
-        done: ranks of the current attempt that had completed when their pods were seen to go.
-        ended: of ranks of the current attempt whose pods had ended otherwise when they were seen to
-            go, these pods, which are to be judged; at most one for each, whose room is reserved
-            until the attempt is over. None: there is none.
-        unbegun: ranks of the current attempt whose pods were seen to go before they had begun.
-        begun: ranks of the current attempt whose pods were seen to go after they had begun.
-        gone: uids of the last pods that were seen to go. A late report of one (our POST answered after
-            its end, a list read before it) must not bring it back. None: no pod was.
+        vanished: ranks of the current attempt whose pods were deleted before they had finished.
+        done: ranks of the current attempt that had completed when their pods were deleted.
+        ended: pods of the current attempt that had ended without completing their rank when they
+            were deleted, and are still to be judged; at most one for each rank, whose reservation
+            lasts until the attempt is over. None: there is none.
+        unbegun: ranks of the current attempt whose pods were deleted before they had begun.
+        begun: ranks of the current attempt whose pods were deleted after they had begun.
+        gone: uids of the pods deleted last. A late report of one (the response to our POST, or a
+            list read before its deletion) must not bring it back. None: none was deleted.
         pods_known: the pods were listed, or there can be none yet; otherwise they must be read
-            from the API before anything is concluded from their absence.
-        refusal: note of the reconciler: the API's last refusal to create something.
-        has_service: note of the reconciler: the headless Service is there.
-        has_directory: note of the reconciler: the job's directory on the log volume is there.
-        has_room: there is room for the pods of all of its ranks, whether they are there or not.
-        room: how many pods of it are counted.
-        granted: how many of the ranks that room was last given for have had no pod yet.
-        returned_at: how many ranks of all jobs had been given room when it gave back what it had,
-            without having used any; None: it has not. These four belong to `pod_room`.
-        written_at: note of the reconciler: monotonic time of the last status write.
-        progress_at: note of the reconciler: monotonic time at which progress was first seen that is
-            to be written yet. None: there is none.
+            from the API server before anything is concluded from their absence.
+        refusal: set by the reconciler: the API server's last refusal to create something.
+        has_service: set by the reconciler: the headless Service exists.
+        has_directory: set by the reconciler: the job's directory on the log volume exists.
+        has_reservation: set by `pod_limit`: pods of all ranks are reserved, existing or not.
+        reserved_pods: set by `pod_limit`: the number of its pods that count towards the limit.
+        unused_grant: set by `pod_limit`: granted ranks that have had no pod since.
+        returned_at: set by `pod_limit`: ranks of all jobs that had been granted when this job
+            released its whole reservation unused; None: it has not.
+        written_at: set by the reconciler: monotonic time of the last status write.
+        progress_at: set by the reconciler: monotonic time at which progress was first seen that is
+            not written yet. None: there is none.
     """
 
     job: JobView
@@ -61,9 +63,9 @@ class JobEntry:
     refusal: Refusal | None = None
     has_service: bool = False
     has_directory: bool = False
-    has_room: bool = False
-    room: int = 0
-    granted: int = 0
+    has_reservation: bool = False
+    reserved_pods: int = 0
+    unused_grant: int = 0
     returned_at: int | None = None
     written_at: float = float("-inf")
     progress_at: float | None = None
@@ -72,23 +74,23 @@ class JobEntry:
     def is_crowded(self) -> bool:
         """True if the job has more pods than it can have without forged ones.
 
-        A spec that is not understood does not say how many that are.
+        For an invalid spec, the largest allowed number of nodes counts.
         """
         nodes = self.job.spec.num_nodes if self.job.invalid is None else MAX_NODES
         return len(self.pods) >= 4 * nodes + _STRAYS
 
     @property
     def kept(self) -> int:
-        """The number of pods of earlier attempts that finalizers keep, beside those of the next attempt."""
+        """The number of pods of earlier attempts that finalizers keep from being deleted."""
         attempt = self.job.status.attempt
         return sum(bool(pod.held_by) and pod.attempt != attempt for pod in self.pods.values())
 
     def has_seen_go(self, pod: PodView) -> bool:
-        """True if this very pod is one of the last that were seen to go."""
+        """True if this pod (by uid) is one of those that were deleted last."""
         return self.gone is not None and pod.uid in self.gone
 
     def note_gone(self, pod: PodView) -> None:
-        """Note that this very pod was seen to go; forget the oldest one of too many."""
+        """Note that this pod was deleted; forget the oldest note beyond the limit."""
         if self.gone is None:
             self.gone = {}
         self.gone[pod.uid] = None
@@ -96,20 +98,20 @@ class JobEntry:
             del self.gone[next(iter(self.gone))]
 
     def note_end(self, pod: PodView) -> None:
-        """Note how a pod of the current attempt went, unless the job is over."""
+        """Keep the end of a deleted pod of the current attempt, unless the job has finished."""
         is_done = pod.index in self.done or self.job.status.is_finished
         if pod.has_ended and not is_done:
             self.ended = (self.ended or {}) | {pod.index: pod.with_short_texts()}
 
     def says_enough_without(self, pod: PodView) -> bool:
-        """True if long texts about `_LONG_TEXTS` other pods of the job are remembered already."""
+        """True if the long messages of `_LONG_TEXTS` other pods of the job are kept already."""
         others = (other for other in self.pods.values() if other.name != pod.name)
         return sum(other.has_long_text for other in others) >= _LONG_TEXTS
 
     def drop_pod(self, name: str) -> bool:
-        """Drop a pod, if it is there, and the room for it with the last one.
+        """Drop a pod, if it is here; after the last one, replace the dict by a new one.
 
-        A dict keeps its room when its entries go, and there are thousands of finished jobs.
+        An emptied dict keeps its memory, and there are thousands of finished jobs.
         """
         if self.pods.pop(name, None) is None:
             return False

@@ -24,10 +24,10 @@ from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_new
 from trainingjob_operator.core.job_stage import Stage, stage_of
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.retention import finished_at
-from trainingjob_operator.jobs.finish_order import FinishOrder
+from trainingjob_operator.jobs.eviction_order import EvictionOrder
+from trainingjob_operator.jobs.fair_queue import FairQueue
 from trainingjob_operator.jobs.job_entry import JobEntry
-from trainingjob_operator.jobs.pod_room import PodRoom
-from trainingjob_operator.jobs.waiting_line import WaitingLine
+from trainingjob_operator.jobs.pod_limit import PodLimit
 
 
 class JobIndex:
@@ -62,15 +62,15 @@ class JobIndex:
             raise ValueError("max_jobs must be at least 1")
         self.max_jobs: Final = max_jobs
         self._live: Final[Counter[str]] = Counter()
-        self.waiting: Final = WaitingLine(live_in=self._live.__getitem__)
+        self.waiting: Final = FairQueue(live_in=self._live.__getitem__)
         self._moment: Final = moment
         self._on_turn: Final = on_turn
         self._on_forgotten: Final = on_forgotten
-        self.room: Final = PodRoom(
-            max_pods, places=max_jobs, monotonic=monotonic, on_turn=self._let_ask_again
+        self.pod_limit: Final = PodLimit(
+            max_pods, max_waiting=max_jobs, monotonic=monotonic, on_turn=self._let_ask_again
         )
         self._entries: dict[JobKey, JobEntry] = {}
-        self._leaving: Final = FinishOrder()
+        self._evictable: Final = EvictionOrder()
         self.newest_version = "0"  # of all jobs that were ever observed
         self.evicted_total = 0
         self.refused_total = 0
@@ -92,7 +92,7 @@ class JobIndex:
         return (
             Bound("index", len(self), self.max_jobs),
             Bound("waiting_line", len(self.waiting), self.waiting.limit),
-            *self.room.bounds,
+            *self.pod_limit.bounds,
         )
 
     def get(self, key: JobKey) -> JobEntry | None:
@@ -122,7 +122,7 @@ class JobIndex:
                 entry.ended = None
                 entry.has_service = False  # it may have been deleted since
             if not entry.job.status.is_finished:
-                self._keep(job.key)  # if it was settled, it has changed since
+                self._make_unevictable(job.key)  # if it was settled, it has changed since
             entry.job = job
             if job.status.is_finished:
                 entry.ended = None
@@ -130,7 +130,7 @@ class JobIndex:
                     name: pod for name, pod in entry.pods.items() if _is_of_use(pod, job)
                 }
             self._note_finished(job)
-            self.room.count(entry)
+            self.pod_limit.recount(entry)
         return True
 
     def settle(self, key: JobKey, since: datetime) -> None:
@@ -145,16 +145,16 @@ class JobIndex:
         """
         entry = self._entries.get(key)
         if entry is not None and entry.pods_known and not entry.pods:
-            self._let_leave(key, since)
+            self._make_evictable(key, since)
 
-    def ask_for_room(self, entry: JobEntry) -> bool:
+    def reserve_pods(self, entry: JobEntry) -> bool:
         """Ask for room for the pods of all ranks of a job. False: it waits; see `pod_room`."""
-        return self._entries.get(entry.job.key) is entry and self.room.ask(entry)
+        return self._entries.get(entry.job.key) is entry and self.pod_limit.reserve(entry)
 
-    def give_room_back(self, entry: JobEntry) -> None:
+    def release_pods(self, entry: JobEntry) -> None:
         """Give back the room for pods that the API server has refused."""
         if self._entries.get(entry.job.key) is entry:
-            self.room.give_back(entry)
+            self.pod_limit.release_unused(entry)
 
     def forget_job(self, key: JobKey, uid: str) -> bool:
         """Remove a job that is gone, if it is this very one, from the index or from the line.
@@ -170,7 +170,7 @@ class JobIndex:
 
     def stop_waiting(self, key: JobKey, uid: str | None = None) -> bool:
         """Take a job (of this uid) out of the line: it is gone, or wants no room any more."""
-        was_waiting = self.waiting.leave(key, uid)
+        was_waiting = self.waiting.remove(key, uid)
         if was_waiting:
             self._call_next()
         return was_waiting
@@ -187,7 +187,7 @@ class JobIndex:
             How many were forgotten. Takes time for these, and for those that stay, alone.
         """
         forgotten = 0
-        for key in self._leaving.before(when):
+        for key in self._evictable.before(when):
             entry = self._entries[key]
             if not any(_is_of_use(pod, entry.job) for pod in entry.pods.values()):
                 self._forget(key)
@@ -219,7 +219,7 @@ class JobIndex:
             pod = pod.with_short_texts()
         entry.pods[pod.name] = pod
         if not entry.job.status.is_finished:
-            self._keep(entry.job.key)
+            self._make_unevictable(entry.job.key)
         if known is None:
             self._count_pod(entry, pod)
         return known is None or not pod.equals_except_version(known)
@@ -297,13 +297,13 @@ class JobIndex:
 
     def _count_pod(self, entry: JobEntry, pod: PodView) -> None:
         if pod.attempt == entry.job.status.attempt and is_to_run(entry.job):
-            self.room.keep(entry)
+            self.pod_limit.restore(entry)
         else:
-            self.room.count(entry)
+            self.pod_limit.recount(entry)
 
     def _drop_pod(self, entry: JobEntry, name: str) -> bool:
         was_there = entry.drop_pod(name)
-        self.room.count(entry)
+        self.pod_limit.recount(entry)
         return was_there
 
     def _let_ask_again(self, key: JobKey) -> None:
@@ -328,28 +328,28 @@ class JobIndex:
         if not self._may_enter(job):
             self.refused_total += 1
             if not job.status.is_finished:
-                self.waiting.join(job)
+                self.waiting.add(job)
             self._call_next()
             return False
         if len(self._entries) >= self.max_jobs:
-            self._forget(self._leaving.first)
+            self._forget(self._evictable.first)
             self.evicted_total += 1
         never_started = job.status.never_started
         entry = self._entries[job.key] = JobEntry(job=job, pods_known=never_started)
         if has_begun(job) and is_to_run(job) and not never_started:
-            self.room.keep(entry)
+            self.pod_limit.restore(entry)
         self._count_live(job.key.namespace, +1)
-        self.waiting.leave(job.key)
+        self.waiting.remove(job.key)
         self._note_finished(job)
         self._call_next()
         return True
 
     def _may_enter(self, job: JobView) -> bool:
-        return self._has_room and not self.waiting.has_before(job)
+        return self._has_room and not self.waiting.has_job_before(job)
 
     @property
     def _has_room(self) -> bool:
-        return len(self._entries) < self.max_jobs or bool(self._leaving)
+        return len(self._entries) < self.max_jobs or bool(self._evictable)
 
     def _call_next(self) -> None:
         """Announce whose turn it is. No other job is let in before."""
@@ -362,8 +362,8 @@ class JobIndex:
         self._on_forgotten(key)
 
     def _remove(self, key: JobKey) -> None:
-        self.room.forget(self._entries.pop(key))
-        if not self._leaving.discard(key):
+        self.pod_limit.forget(self._entries.pop(key))
+        if not self._evictable.discard(key):
             self._count_live(key.namespace, -1)
 
     def _count_live(self, namespace: str, change: int) -> None:
@@ -373,18 +373,18 @@ class JobIndex:
 
     def _note_finished(self, job: JobView) -> None:
         if job.status.is_finished:
-            self._let_leave(job.key, finished_at(job.status) or job.created_at)
+            self._make_evictable(job.key, finished_at(job.status) or job.created_at)
         else:
-            self._keep(job.key)  # its status was edited: it lives
+            self._make_unevictable(job.key)  # its status was edited: it lives
 
-    def _let_leave(self, key: JobKey, since: datetime) -> None:
-        if key not in self._leaving:
+    def _make_evictable(self, key: JobKey, since: datetime) -> None:
+        if key not in self._evictable:
             self._count_live(key.namespace, -1)
-            self._leaving.add(key, self._moment(since))
+            self._evictable.add(key, self._moment(since))
             self._call_next()
 
-    def _keep(self, key: JobKey) -> None:
-        if self._leaving.discard(key):
+    def _make_unevictable(self, key: JobKey) -> None:
+        if self._evictable.discard(key):
             self._count_live(key.namespace, +1)
 
 

@@ -25,11 +25,11 @@ from trainingjob_operator.core.observe_pod import pod_view
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.refusals import with_partial_since
 from trainingjob_operator.core.untyped_json import as_dict, as_dicts, weight_of_document
-from trainingjob_operator.jobs.byte_budget import ByteBudget
+from trainingjob_operator.jobs.byte_semaphore import ByteSemaphore
+from trainingjob_operator.jobs.create_errors import CreateErrorClassifier
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import LARGEST
-from trainingjob_operator.jobs.refusals import RefusalReader
 from trainingjob_operator.kube.cluster import Cluster
 
 _MAX_BATCH: Final = 16
@@ -68,9 +68,9 @@ class PodCreator:
     ) -> None:
         self._cluster: Final = cluster
         self._index: Final = index
-        self._refusals: Final = RefusalReader(cluster, clock)
+        self._refusals: Final = CreateErrorClassifier(cluster, clock)
         self._accelerators: Final = frozenset(accelerators)
-        self.in_flight: Final = ByteBudget(IN_FLIGHT_BYTES)
+        self.in_flight: Final = ByteSemaphore(IN_FLIGHT_BYTES)
 
     async def launch(
         self, entry: JobEntry, job: JobView, spec: TrainingJobSpec, ranks: tuple[int, ...]
@@ -136,7 +136,7 @@ class PodCreator:
 
     async def _create_in_turn(self, launch: _Launch, rank: int, weight: int) -> Refusal | None:
         """Create a pod when there is memory for it: a template can be a megabyte."""
-        async with self.in_flight.hold(weight):
+        async with self.in_flight.acquire(weight):
             return await self._create_pod(launch, rank)
 
     async def _create_pod(self, launch: _Launch, rank: int) -> Refusal | None:

@@ -1,4 +1,4 @@
-"""Deleting pods, as a consequence of what a job's status says by then."""
+"""Deletes pods, after the job's status that says why was written."""
 
 import asyncio
 from typing import Final
@@ -14,19 +14,19 @@ _MAX_AT_ONCE: Final = 16
 
 
 class PodDeleter:
-    """Deletes pods, and lets the index know that it was asked for."""
+    """Deletes pods, and marks them in the index as being deleted."""
 
     def __init__(self, cluster: Cluster, index: JobIndex) -> None:
         self._cluster: Final = cluster
         self._index: Final = index
 
     async def delete(self, key: JobKey, victims: tuple[DeletePod, ...]) -> None:
-        """Delete these pods. One that may not be deleted does not keep the others alive.
+        """Delete these pods. A refused deletion does not stop the deletion of the others.
 
         Raises:
-            ConflictError: one was to go as it was seen, and has changed since: the pods have to be
-                read, and decided about again.
-            KubernetesError: the last refusal for good, or the first fault that passes.
+            ConflictError: a pod with a version precondition has changed: read the pods and decide
+                again.
+            KubernetesError: the last permanent error, or the first temporary one.
         """
         refused: KubernetesError | None = None
         changed: ConflictError | None = None
@@ -41,7 +41,7 @@ class PodDeleter:
                 if not isinstance(error, KubernetesError) or not error.permanent:
                     raise error
                 refused = error
-        # A refusal comes up again with the next look at the pods, and would park the job before it.
+        # A conflict comes first: a refusal would park the job, and the next pass meets it again.
         if (last := changed or refused) is not None:
             raise last
 
@@ -56,7 +56,7 @@ class PodDeleter:
             )
         except ConflictError as error:
             if victim.version is None:
-                return  # the name belongs to another pod by now, and this one is gone
+                return  # the name belongs to another pod by now: this one was deleted
             raise ConflictError(
                 f"pod {victim.name} has changed since it was seen: {error}"
             ) from error

@@ -41,7 +41,7 @@ from trainingjob_operator.jobs.log_keeper import ASK_FOR_ROOM_S, LogKeeper
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
 from trainingjob_operator.jobs.pod_creator import PodCreator
 from trainingjob_operator.jobs.pod_deleter import PodDeleter
-from trainingjob_operator.jobs.ports import Logs, Recorder, Records
+from trainingjob_operator.jobs.protocols import Logs, Recorder, Records
 from trainingjob_operator.jobs.record_keeper import RecordKeeper
 from trainingjob_operator.jobs.starter import PassSteps, Starter
 from trainingjob_operator.jobs.status_throttle import StatusThrottle

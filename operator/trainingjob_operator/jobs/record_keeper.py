@@ -29,7 +29,7 @@ from trainingjob_operator.core.suspension import is_settled
 from trainingjob_operator.core.untyped_json import as_dict, as_strs
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
-from trainingjob_operator.jobs.ports import Recorder, Records
+from trainingjob_operator.jobs.protocols import Recorder, Records
 from trainingjob_operator.kube.cluster import Cluster
 
 _ABANDONED: Final = "RecordAbandoned"

@@ -31,11 +31,11 @@ from trainingjob_operator.core.plan import is_ours
 from trainingjob_operator.core.readiness import says_queued
 from trainingjob_operator.core.retention import finished_at, finishes_ahead
 from trainingjob_operator.core.suspension import is_settled
+from trainingjob_operator.jobs.fair_queue import in_fair_order
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.pod_comparison import PodComparison
-from trainingjob_operator.jobs.ports import ListReader
-from trainingjob_operator.jobs.waiting_line import in_fair_order
+from trainingjob_operator.jobs.protocols import ListReader
 from trainingjob_operator.jobs.work_queue import WorkQueue
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.kube.forbidden_lists import ForbiddenLists

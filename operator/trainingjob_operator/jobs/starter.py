@@ -15,7 +15,7 @@ from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.refusals import with_partial_since
 from trainingjob_operator.core.untyped_json import weight_of_document
-from trainingjob_operator.jobs.byte_budget import ByteBudget
+from trainingjob_operator.jobs.byte_semaphore import ByteSemaphore
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import LARGEST, ManifestCache
@@ -56,7 +56,7 @@ class Starter:
         launcher: PodCreator,
         pass_: PassSteps,
     ) -> None:
-        self.starting: Final = ByteBudget(STARTING_BYTES)
+        self.starting: Final = ByteSemaphore(STARTING_BYTES)
         self.launcher: Final = launcher
         self._index: Final = index
         self._manifests: Final = manifests
@@ -74,7 +74,7 @@ class Starter:
         Raises:
             KubernetesError: a fault that passes by itself.
         """
-        if not self._index.ask_for_room(entry):
+        if not self._index.reserve_pods(entry):
             queued = self._queued(entry.job)
             entry.refusal = with_partial_since(queued, entry.refusal, entry.pods.values())
             return True
@@ -83,7 +83,7 @@ class Starter:
         except KubernetesError:
             # It is tried again. What has pods needs the rest, too; others may be more lucky.
             if not entry.pods and not has_begun(entry.job):
-                self._index.give_room_back(entry)
+                self._index.release_pods(entry)
             raise
 
     async def _create(self, entry: JobEntry, decided: Plan) -> bool:
@@ -95,7 +95,7 @@ class Starter:
         if weight <= LARGEST:
             return await self._launch_as_read(entry, raw)
         del raw
-        async with self.starting.hold(weight):
+        async with self.starting.acquire(weight):
             return await self._launch_as_read(entry, await self._read(entry))
 
     async def _read(self, entry: JobEntry) -> dict[str, Any] | None:
@@ -119,7 +119,7 @@ class Starter:
             await self._pass.make_directory(entry)
             await self.launcher.launch(entry, job, parse_spec(spec), decided.create)
             if entry.refusal is not None:
-                self._index.give_room_back(entry)
+                self._index.release_pods(entry)
         return True
 
     @property
@@ -133,7 +133,7 @@ class Starter:
     def _queued(self, job: JobView) -> Refusal:
         """Say that the job waits. When it is its turn, the index takes that back."""
         message = (
-            f"the operator follows {self._index.room.limit} pods, which is its limit; the job starts "
+            f"the operator follows {self._index.pod_limit.limit} pods, which is its limit; the job starts "
             f"when there is room for its {job.spec.num_nodes}, and for those of the jobs before it"
         )
         now = self._clock.now()

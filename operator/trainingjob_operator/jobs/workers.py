@@ -7,7 +7,7 @@ from typing import Final
 
 from trainingjob_api.errors import KubernetesError, RightMissingError, ThrottledError
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.jobs.refusals import ASK_AGAIN_S, ASK_SOON_S
+from trainingjob_operator.jobs.create_errors import FIRST_RETRY_S, LONGEST_RETRY_S
 from trainingjob_operator.jobs.work_queue import WorkQueue
 
 _logger = logging.getLogger(__name__)
@@ -80,11 +80,11 @@ class Workers:
                 # Mostly a server that has just started; else it has to be granted, which no
                 # event of the job does.
                 self._failed(key, error)
-                self._queue.park_with_backoff(key, at_least_s=ASK_SOON_S)
+                self._queue.park_with_backoff(key, at_least_s=FIRST_RETRY_S)
             except KubernetesError as error:
                 self._failed(key, error)
                 if error.permanent:
-                    self._queue.park(key, ASK_AGAIN_S)
+                    self._queue.park(key, LONGEST_RETRY_S)
                 else:
                     self._queue.retry(key)
             except Exception:

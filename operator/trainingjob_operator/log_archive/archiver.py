@@ -40,9 +40,9 @@ from trainingjob_operator.core.message_text import one_line
 from trainingjob_operator.core.naming import format_indexes
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.kube.cluster import Cluster
-from trainingjob_operator.log_archive.log_copy import copy_logs
 from trainingjob_operator.log_archive.log_queue import LogQueue, LogTask
-from trainingjob_operator.log_archive.ports import LogStore
+from trainingjob_operator.log_archive.pod_log_copy import copy_logs
+from trainingjob_operator.log_archive.protocols import LogStore
 
 DEADLINE_S: Final = 60.0
 """Seconds for which a log is read and written, from its turn on, all tries together."""

@@ -15,7 +15,7 @@ from trainingjob_api.log_sections import Prefixer, Section, Written
 from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.log_archive.archive_file import ArchiveFile
-from trainingjob_operator.log_archive.threads import FileThread, FileThreads
+from trainingjob_operator.log_archive.file_threads import FileThread, FileThreads
 from trainingjob_operator.volume.errors import (
     affects_whole_volume,
     to_entry_error,

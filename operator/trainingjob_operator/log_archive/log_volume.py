@@ -13,10 +13,10 @@ from trainingjob_api.errors import KubernetesError, VolumeError
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.untyped_json import as_dict, as_str
 from trainingjob_operator.kube.cluster import Cluster
-from trainingjob_operator.log_archive import ports
+from trainingjob_operator.log_archive import protocols
 from trainingjob_operator.log_archive.archiver import CONCURRENCY, MAX_WAITING
+from trainingjob_operator.log_archive.file_threads import FileThreads
 from trainingjob_operator.log_archive.log_store import LogStore
-from trainingjob_operator.log_archive.threads import FileThreads
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.volume.identity import Identity
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
@@ -53,7 +53,7 @@ class LogVolume:
     """
 
     identity: Identity
-    store: ports.LogStore
+    store: protocols.LogStore
     sweep: Sweep
     max_waiting: int = MAX_WAITING
 
@@ -73,7 +73,7 @@ class VolumeClaim:
 
     def __init__(
         self,
-        store: ports.LogStore,
+        store: protocols.LogStore,
         policies: Cluster,
         *,
         policy_namespace: str,

@@ -42,7 +42,7 @@ from trainingjob_operator.jobs.manifest_cache import Manifest, ManifestCache
 from trainingjob_operator.kube.cluster import Cluster, Object
 from trainingjob_operator.records.circuit_breaker import PROBE_EVERY_S, CircuitBreaker
 from trainingjob_operator.records.deliveries import Deliveries
-from trainingjob_operator.records.ready_jobs import ReadyJobs
+from trainingjob_operator.records.listed_jobs import ListedJobs
 from trainingjob_operator.records.retry_cache import RetryCache
 
 AT_ONCE_S: Final = 0.25
@@ -112,7 +112,7 @@ class Outbox:
         self._deliveries: Final = Deliveries(cache.max_keys, clock, on_delivery=on_delivery)
         self._on_room: Final = on_room
         self._on_missed: Final = on_missed
-        self.ready: Final = ReadyJobs()
+        self.ready: Final = ListedJobs()
         self._breaker: Final = CircuitBreaker()
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._wake: Final = asyncio.Event()

@@ -79,7 +79,7 @@ class Refill:
         self.runs_total = 0
 
     def begin(self) -> None:
-        """Begin with the list that fills the index, as a `jobs.ports.ListReader`."""
+        """Begin with the list that fills the index, as a `jobs.protocols.ListReader`."""
         self._has_seen_some = False
 
     def look(self, job: JobView) -> None:

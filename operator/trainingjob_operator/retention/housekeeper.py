@@ -26,7 +26,7 @@ from trainingjob_api.constants import (
 from trainingjob_api.errors import ConflictError, KubernetesError, VolumeError
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.untyped_json import as_dict, as_str
-from trainingjob_operator.jobs.index_aging import IndexAging
+from trainingjob_operator.jobs.index_expiry import IndexExpiry
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.log_archive.log_volume import Sweep
 from trainingjob_operator.retention.clock_guard import ClockGuard
@@ -112,7 +112,7 @@ class Housekeeper:
         guard: ClockGuard,
         clock: Clock,
         counts: Counts,
-        aging: IndexAging,
+        aging: IndexExpiry,
         memory: Callable[[], Memory],
         volume: Sweep | None,
         identify: Callable[[], Awaitable[None]],

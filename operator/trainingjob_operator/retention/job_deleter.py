@@ -37,7 +37,7 @@ from trainingjob_operator.core.retention import (
     finished_at,
     judge,
 )
-from trainingjob_operator.jobs.ports import Recorder
+from trainingjob_operator.jobs.protocols import Recorder
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.retention.clock_guard import ClockGuard
 from trainingjob_operator.retention.policy_index import PolicyIndex

@@ -38,7 +38,7 @@ _logger = logging.getLogger(__name__)
 
 
 class StartupList:
-    """Takes in one complete list; a `jobs.ports.ListReader`."""
+    """Takes in one complete list; a `jobs.protocols.ListReader`."""
 
     def __init__(
         self, sweep: JobSweep, policies: PolicyIndex, clock: Clock, *, remember: bool

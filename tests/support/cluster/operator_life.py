@@ -8,7 +8,7 @@ from tests.support.cluster.memory_log_store import MemoryLogStore
 from trainingjob_operator.engine import Engine
 from trainingjob_operator.jobs.memory_use import MemoryUse
 from trainingjob_operator.log_archive.log_volume import LogVolume, Sweep
-from trainingjob_operator.log_archive.ports import LogStore
+from trainingjob_operator.log_archive.protocols import LogStore
 from trainingjob_operator.observability.metrics import Metrics
 from trainingjob_operator.records.outbox import Writer
 from trainingjob_operator.settings import (

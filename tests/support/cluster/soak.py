@@ -29,7 +29,7 @@ from tests.support.processes.processes import children, state
 from trainingjob_api.constants import LABEL_JOB_NAME
 from trainingjob_api.errors import EndpointUnavailableError
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.jobs import index_aging, memory_pressure
+from trainingjob_operator.jobs import index_expiry, memory_pressure
 from trainingjob_operator.retention import clock_guard
 
 HOUR_S: Final = 3600.0
@@ -43,7 +43,7 @@ TTL_S: Final = HOUR_S
 
 def look_seldom() -> None:
     """Let ten million looks a year at clocks and memory, which find nothing, be a million."""
-    memory_pressure.EVERY_S = index_aging.EVERY_S = 300.0  # type: ignore[misc]
+    memory_pressure.EVERY_S = index_expiry.EVERY_S = 300.0  # type: ignore[misc]
     clock_guard.BEAT_S = 50.0  # type: ignore[misc]
 
 

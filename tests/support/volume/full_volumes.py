@@ -28,9 +28,9 @@ from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.log_archive import archiver as archiving
 from trainingjob_operator.log_archive.archive_file import ArchiveFile
 from trainingjob_operator.log_archive.archiver import Archiver
+from trainingjob_operator.log_archive.file_threads import FileThreads
 from trainingjob_operator.log_archive.log_queue import LogTask
 from trainingjob_operator.log_archive.log_store import LogStore
-from trainingjob_operator.log_archive.threads import FileThreads
 from trainingjob_operator.volume.layout import Entry
 from trainingjob_operator.volume.sweep import entry_remover as removing
 from trainingjob_operator.volume.sweep import entry_verdict as judging

@@ -26,10 +26,10 @@ from trainingjob_api.errors import (
 from trainingjob_api.validation import parse_spec
 from trainingjob_operator.core.naming import owner_prefix
 from trainingjob_operator.core.observe_job import job_view
+from trainingjob_operator.jobs.create_errors import LONGEST_RETRY_S
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.pod_creator import PodCreator
-from trainingjob_operator.jobs.refusals import ASK_AGAIN_S
 
 
 class Launch:
@@ -154,7 +154,7 @@ def test_a_refusal_is_noted_with_its_reason_and_when_to_ask_again(
         assert refusal is not None
         assert (refusal.reason, refusal.message, refusal.fatal) == (reason, error.message, False)
         wait = refusal.retry_at - launch.cluster.clock.now()
-        assert wait.total_seconds() == pytest.approx(ASK_AGAIN_S)
+        assert wait.total_seconds() == pytest.approx(LONGEST_RETRY_S)
         assert launch.cluster.pods() == []
 
     play()
@@ -183,7 +183,9 @@ async def test_what_a_young_namespace_lacks_is_asked_about_soon_and_then_less_an
         assert refusal.reason == REASON_FORBIDDEN
         waits.append((refusal.retry_at - clock.now()).total_seconds())
         await asyncio.sleep(waits[-1])
-    assert waits == pytest.approx([1, 1, 2, 4, 8, 16, 32, ASK_AGAIN_S, ASK_AGAIN_S], abs=0.01)
+    assert waits == pytest.approx(
+        [1, 1, 2, 4, 8, 16, 32, LONGEST_RETRY_S, LONGEST_RETRY_S], abs=0.01
+    )
 
 
 @leaping_time
@@ -201,7 +203,7 @@ async def test_a_right_that_is_missing_is_asked_about_soon_however_old_the_job_i
         return (refusal.retry_at - clock.now()).total_seconds()
 
     waits = [await refused("cannot create pods") for _ in range(8)]
-    assert waits == [1, 2, 4, 8, 16, 32, ASK_AGAIN_S, ASK_AGAIN_S]
+    assert waits == [1, 2, 4, 8, 16, 32, LONGEST_RETRY_S, LONGEST_RETRY_S]
     assert await refused("cannot create services") == 1
     launch.cluster.fail_next("create_pod", QuotaExceededError("exceeded quota", status=403))
     await launch.launch()

@@ -16,7 +16,7 @@ from tests.support.cluster.operator_life import OperatorLife
 from tests.unit.trainingjob_operator.retention.test_housekeeper import Volume, house
 from tests.unit.trainingjob_operator.retention.test_job_deleter import finish, until
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended, names
-from trainingjob_operator.jobs.index_aging import IndexAging
+from trainingjob_operator.jobs.index_expiry import IndexExpiry
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.retention.clock_guard import ClockGuard
 
@@ -102,7 +102,7 @@ async def test_nothing_that_is_done_again_and_again_is_done_in_a_burst_afterward
     cluster.create_job(make_job(suspend=True))
     async with OperatorLife(cluster, ttl_s=3600, interval_s=300) as life:
         forgets: list[float] = []
-        aging = IndexAging(_Index(forgets), life.steady, retention_s=lambda: 3600)
+        aging = IndexExpiry(_Index(forgets), life.steady, retention_s=lambda: 3600)
         ticking = asyncio.create_task(aging.keep_aging())
         await asyncio.sleep(30)
         resyncs, lists, before = life.resync.runs_total, len(cluster.calls), len(forgets)

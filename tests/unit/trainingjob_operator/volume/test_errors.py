@@ -20,8 +20,8 @@ from trainingjob_api.errors import EntryError, VolumeError
 from trainingjob_api.log_sections import Section
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.log_archive.archive_file import ArchiveFile
+from trainingjob_operator.log_archive.file_threads import FileThreads
 from trainingjob_operator.log_archive.log_store import LogStore
-from trainingjob_operator.log_archive.threads import FileThreads
 from trainingjob_operator.volume.ownership import Owner
 from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep.counters import SweepCounters

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.volume.volume import NOBODY, Volume, new_uid
 from trainingjob_operator.core.job import JobKey
+from trainingjob_operator.log_archive.file_threads import FileThreads
 from trainingjob_operator.log_archive.log_store import LogStore
-from trainingjob_operator.log_archive.threads import FileThreads
 from trainingjob_operator.volume.mark_registry import MarkRegistry, register_mark
 from trainingjob_operator.volume.ownership import Mark
 from trainingjob_operator.volume.root import Root

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tests.support.views import at, make_condition
 from trainingjob_operator.core.job import JobKey, JobStatus, JobView
-from trainingjob_operator.jobs.waiting_line import in_fair_order
+from trainingjob_operator.jobs.fair_queue import in_fair_order
 
 FINISHED = JobStatus(conditions=(make_condition("Complete"),), launched_attempt=0)
 

@@ -1,4 +1,7 @@
-"""Reading what the API server refuses: what it means for the job, and when to ask again."""
+"""Classifies errors of pod and Service creation: quota, admission, RBAC, invalid template.
+
+The result is a `Refusal`: the reason for the job's status, and the time of the next try.
+"""
 
 import re
 from datetime import timedelta
@@ -29,28 +32,32 @@ from trainingjob_operator.core.refusals import changed_wait_s
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.kube.cluster import Cluster
 
-ASK_AGAIN_S: Final = 60.0
-"""A permanent fault (quota, admission, a taken name) is not asked about more often than this."""
+LONGEST_RETRY_S: Final = 60.0
+"""Seconds between two tries after a permanent error (quota, admission, a name that is in use)."""
 
-ASK_SOON_S: Final = 1.0
-"""The first wait for what mostly passes by itself; then it is asked less and less often."""
+FIRST_RETRY_S: Final = 1.0
+"""First wait in seconds after an error that mostly passes by itself; the wait doubles each time."""
 
 _TOO_LARGE: Final = 413
 _TEMPLATE_ITSELF: Final = re.compile(
     r"is invalid: .*\btemplate\.|cannot be handled as a PodTemplate"
 )
-"""The API server's words for a wrong PodTemplate (and not its name, or its dry run)."""
+"""Matches the API server's message about an invalid PodTemplate, but not about its name or dry run."""
 
-_ACCEPTED_BEFORE: Final = "the API server took a pod of this job before, and calls it invalid now"
-_ALTERED: Final = (
-    "the job's own template is valid, and the pod that comes of it is not (a webhook or a "
-    "LimitRange changes it on its way)"
+_ACCEPTED_BEFORE: Final = (
+    "the API server rejects the pod as invalid, although it accepted a pod of this job before"
 )
-_UNDECIDED: Final = "the API server calls the pod invalid, and does not say if the template is"
+_ALTERED: Final = (
+    "the job's template is valid, but the resulting pod is not (a webhook or a LimitRange changes "
+    "it during admission)"
+)
+_UNDECIDED: Final = (
+    "the API server rejects the pod as invalid, and does not say whether the template is invalid"
+)
 
 
-class RefusalReader:
-    """Turns an error into a note on the job. Asks the API server only about an invalid pod."""
+class CreateErrorClassifier:
+    """Turns an error into a `Refusal`. Sends a request only to check an invalid pod's template."""
 
     def __init__(self, cluster: Cluster, clock: Clock) -> None:
         self._cluster: Final = cluster
@@ -64,14 +71,14 @@ class RefusalReader:
         error: KubernetesError,
         before: Refusal | None,
     ) -> Refusal:
-        """Read the refusal of a pod.
+        """Classify the error of creating a pod.
 
-        What admission has made of a pod can be invalid though what we sent is not, and whoever
-        changes it can be mended. So an invalid pod is fatal only if the API server calls the
-        template itself invalid, and never once it has taken a pod of the job.
+        Admission can turn a valid pod into an invalid one, and a webhook or LimitRange that does so
+        can be corrected. So an invalid pod is fatal only if the API server also rejects the template
+        itself (a dry run of a PodTemplate), and never once it has accepted a pod of the job.
 
         Raises:
-            KubernetesError: it does not answer when it is asked about the template.
+            KubernetesError: the template could not be checked.
         """
         if not isinstance(error, InvalidError):
             return self.of(job, error, before)
@@ -89,16 +96,16 @@ class RefusalReader:
         return self._invalid(job, error, before, why=_ALTERED)
 
     def of(self, job: JobView, error: KubernetesError, before: Refusal | None) -> Refusal:
-        """Read a refusal that can pass, as that of a Service always can: it is all our own."""
+        """Classify an error that can pass. A Service's always can: no part of it is the user's."""
         message = error.message
         if isinstance(error, RightMissingError):
-            # From anew when it is another right: a server that has just started knows none.
+            # The back-off restarts for another missing right: a starting API server denies them all.
             wait_s = _longer_wait_s(message, before)
             return self.note(job, REASON_FORBIDDEN, message, before, wait_s=wait_s)
         if isinstance(error, NotYetReadyError):
-            # As long again as the job has waited: soon at first, and then less and less often.
+            # The wait equals the age of the job, so that tries become less and less frequent.
             age_s = (self._clock.now() - job.created_at).total_seconds()
-            wait_s = min(max(age_s, ASK_SOON_S), ASK_AGAIN_S)
+            wait_s = min(max(age_s, FIRST_RETRY_S), LONGEST_RETRY_S)
             return self.note(job, REASON_FORBIDDEN, message, before, wait_s=wait_s)
         if isinstance(error, QuotaExceededError):
             return self.note(job, REASON_QUOTA_EXCEEDED, message, before)
@@ -112,9 +119,9 @@ class RefusalReader:
         before: Refusal | None,
         *,
         fatal: bool = False,
-        wait_s: float = ASK_AGAIN_S,
+        wait_s: float = LONGEST_RETRY_S,
     ) -> Refusal:
-        """Make the note; `before` is the last refusal of the job, if it is still there."""
+        """Build the `Refusal`; `before` is the job's previous one, if it still applies."""
         now, attempt = self._clock.now(), job.status.attempt
         changed_s = changed_wait_s(before, attempt, now=now)
         return Refusal(
@@ -133,15 +140,17 @@ class RefusalReader:
     def _invalid(
         self, job: JobView, error: KubernetesError, before: Refusal | None, *, why: str
     ) -> Refusal:
-        message = f"{why}; it is asked again: {error.message}"
+        message = f"{why}; it is tried again: {error.message}"
         wait_s = _longer_wait_s(message, before)
         return self.note(job, REASON_INVALID_POD, message, before, wait_s=wait_s)
 
 
 def _longer_wait_s(message: str, before: Refusal | None) -> float:
-    """Return twice the last wait if the same was refused again, else the shortest one."""
+    """Return twice the previous wait for the same message, else the shortest wait."""
     again = before is not None and before.message == message
-    return Backoff(ASK_SOON_S, ASK_AGAIN_S).next_s(before.wait_s if before and again else 0.0)
+    return Backoff(FIRST_RETRY_S, LONGEST_RETRY_S).next_s(
+        before.wait_s if before and again else 0.0
+    )
 
 
 def _was_accepted_before(entry: JobEntry, job: JobView) -> bool:

@@ -9,7 +9,7 @@ from trainingjob_api.log_sections import Section
 from trainingjob_operator.core.decision import LogOutcome
 from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.log_archive.log_queue import LogTask
-from trainingjob_operator.log_archive.ports import LogArchive, LogStore
+from trainingjob_operator.log_archive.protocols import LogArchive, LogStore
 
 _GONE: Final = "the pod was gone before its log was known to be archived"
 

@@ -3,7 +3,7 @@
 from tests.support.builders import make_job
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.observe_job import job_view
-from trainingjob_operator.records.ready_jobs import ReadyJobs
+from trainingjob_operator.records.listed_jobs import ListedJobs
 
 
 def job(name: str) -> JobView:
@@ -13,7 +13,7 @@ def job(name: str) -> JobView:
 
 
 def test_jobs_leave_in_the_order_in_which_they_came() -> None:
-    ready = ReadyJobs()
+    ready = ListedJobs()
     assert all(ready.put(job(name)) for name in ("b", "a"))
     assert ready.put(job("b")), "listed once more, it keeps its place"
     taken = [ready.take(), ready.take(), ready.take()]
@@ -21,7 +21,7 @@ def test_jobs_leave_in_the_order_in_which_they_came() -> None:
 
 
 def test_what_there_is_no_room_for_is_turned_away() -> None:
-    ready = ReadyJobs(max_jobs=1)
+    ready = ListedJobs(max_jobs=1)
     assert ready.put(job("a"))
     assert not ready.put(job("b"))
     assert (len(ready), ready.room) == (1, 0)

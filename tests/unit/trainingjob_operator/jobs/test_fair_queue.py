@@ -1,4 +1,4 @@
-"""The line of jobs that wait for room: the oldest first, bounded, one place a job."""
+"""The fair queue of waiting jobs: oldest first, bounded, one item for each job."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainingjob_operator.core.job import JobKey, JobView
-from trainingjob_operator.jobs.waiting_line import WaitingLine
+from trainingjob_operator.jobs.fair_queue import FairQueue
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -22,49 +22,49 @@ def job(name: str, created_s: int = 0, uid: str = "u1", *, namespace: str = "ml"
 
 
 def test_the_oldest_is_first_and_of_the_same_age_the_first_by_name() -> None:
-    line = WaitingLine()
+    queue = FairQueue()
     for one in (job("a", 5), job("c", 1), job("b", 1)):
-        line.join(one)
+        queue.add(one)
     order = []
-    while line.first is not None:
-        order.append(line.first.name)
-        line.leave(line.first)
+    while queue.first is not None:
+        order.append(queue.first.name)
+        queue.remove(queue.first)
     assert order == ["b", "c", "a"]
 
 
 def test_a_job_that_comes_again_keeps_its_one_place() -> None:
-    line = WaitingLine()
+    queue = FairQueue()
     for _ in range(3):
-        line.join(job("a"))
-    assert len(line) == 1
+        queue.add(job("a"))
+    assert len(queue) == 1
 
 
 def test_a_namesake_loses_the_place_of_the_one_before() -> None:
-    line = WaitingLine()
+    queue = FairQueue()
     for one in (job("a", 1, "old"), job("b", 2), job("a", 3, "new")):
-        line.join(one)
-    assert line.first == JobKey("ml", "b")
-    assert not line.leave(JobKey("ml", "a"), "old")
-    assert line.leave(JobKey("ml", "a"), "new")
+        queue.add(one)
+    assert queue.first == JobKey("ml", "b")
+    assert not queue.remove(JobKey("ml", "a"), "old")
+    assert queue.remove(JobKey("ml", "a"), "new")
 
 
 def test_who_waits_is_before_whoever_is_younger_and_before_nobody_else() -> None:
-    line = WaitingLine()
-    line.join(job("waiting", 5))
-    assert line.has_before(job("younger", 6))
-    assert not line.has_before(job("older", 4))
-    assert not line.has_before(job("waiting", 5)), "nobody is before himself"
-    assert not line.has_before(job("waiting", 9, "namesake")), "whose predecessor is gone"
+    queue = FairQueue()
+    queue.add(job("waiting", 5))
+    assert queue.has_job_before(job("younger", 6))
+    assert not queue.has_job_before(job("older", 4))
+    assert not queue.has_job_before(job("waiting", 5)), "nobody is before himself"
+    assert not queue.has_job_before(job("waiting", 9, "namesake")), "whose predecessor is gone"
 
 
 def test_at_the_limit_the_youngest_goes() -> None:
-    line = WaitingLine(limit=2)
+    queue = FairQueue(limit=2)
     for one in (job("old", 1), job("young", 9), job("middle", 5), job("youngest", 10)):
-        line.join(one)
-    assert len(line) == 2
-    assert line.has_before(job("x", 6))
-    assert not line.leave(JobKey("ml", "young"))
-    assert not line.leave(JobKey("ml", "youngest"))
+        queue.add(one)
+    assert len(queue) == 2
+    assert queue.has_job_before(job("x", 6))
+    assert not queue.remove(JobKey("ml", "young"))
+    assert not queue.remove(JobKey("ml", "youngest"))
 
 
 @given(
@@ -77,46 +77,46 @@ def test_at_the_limit_the_youngest_goes() -> None:
 def test_whatever_comes_and_goes_the_first_is_the_oldest(
     steps: list[tuple[str, int, str, bool]],
 ) -> None:
-    line, there = WaitingLine(limit=4), dict[JobKey, JobView]()
+    queue, there = FairQueue(limit=4), dict[JobKey, JobView]()
     for name, created_s, uid, joins in steps:
         one = job(name, created_s, uid)
         if joins:
-            line.join(one)
+            queue.add(one)
             there[one.key] = one
             if len(there) > 4:
                 del there[max(there.values(), key=lambda j: (j.created_at, j.key, j.uid)).key]
         else:
-            line.leave(one.key)
+            queue.remove(one.key)
             there.pop(one.key, None)
         oldest = min(there.values(), key=lambda j: (j.created_at, j.key), default=None)
-        assert line.first == (oldest.key if oldest else None)
-        assert len(line) == len(there)
+        assert queue.first == (oldest.key if oldest else None)
+        assert len(queue) == len(there)
 
 
 def test_the_namespace_with_the_fewest_live_jobs_is_first_however_young_its_jobs_are() -> None:
     live = {"many": 3, "few": 1}
-    line = WaitingLine(live_in=lambda namespace: live.get(namespace, 0))
+    queue = FairQueue(live_in=lambda namespace: live.get(namespace, 0))
     for one in (
         job("a", 1, namespace="many"),
         job("b", 7, namespace="few"),
         job("c", 8, namespace="few"),
         job("d", 9, namespace="none"),
     ):
-        line.join(one)
-    assert line.first == JobKey("none", "d")
-    line.leave(JobKey("none", "d"))
-    assert line.first == JobKey("few", "b")
-    assert line.has_before(job("older", 0, namespace="many"))
-    assert not line.has_before(job("new", 99, namespace="none"))
+        queue.add(one)
+    assert queue.first == JobKey("none", "d")
+    queue.remove(JobKey("none", "d"))
+    assert queue.first == JobKey("few", "b")
+    assert queue.has_job_before(job("older", 0, namespace="many"))
+    assert not queue.has_job_before(job("new", 99, namespace="none"))
     live["few"] = 4
-    assert line.first == JobKey("many", "a")
+    assert queue.first == JobKey("many", "a")
 
 
 def test_at_the_limit_the_youngest_of_the_largest_namespace_goes() -> None:
-    line = WaitingLine(limit=3)
+    queue = FairQueue(limit=3)
     for number in range(3):
-        line.join(job(f"job-{number}", number, namespace="large"))
-    line.join(job("late", 99, namespace="small"))
-    assert len(line) == 3
-    assert not line.leave(JobKey("large", "job-2"))
-    assert line.leave(JobKey("small", "late"))
+        queue.add(job(f"job-{number}", number, namespace="large"))
+    queue.add(job("late", 99, namespace="small"))
+    assert len(queue) == 3
+    assert not queue.remove(JobKey("large", "job-2"))
+    assert queue.remove(JobKey("small", "late"))

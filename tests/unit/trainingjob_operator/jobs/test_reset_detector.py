@@ -1,10 +1,10 @@
-"""Definitions that go and come back, and a cluster that was restored, make the operator begin anew."""
+"""CRDs that are deleted or recreated, and a restored cluster, make the operator restart."""
 
 import pytest
 
 from tests.support.cluster.cluster import FakeCluster
 from trainingjob_api.errors import KubernetesError, UnavailableError
-from trainingjob_operator.jobs.continuity import Continuity
+from trainingjob_operator.jobs.reset_detector import ResetDetector
 from trainingjob_operator.kube.cluster import ServedState
 
 Answer = ServedState | KubernetesError
@@ -36,29 +36,29 @@ async def looks(
     standings: list[Answer],
     versions: list[str | KubernetesError] | None = None,
     newest: str = "0",
-) -> tuple[list[str], int, Continuity]:
+) -> tuple[list[str], int, ResetDetector]:
     """The reasons to begin anew, the comparisons asked for, and who looked."""
     reasons: list[str] = []
     compared: list[None] = []
     count = len(standings)
-    continuity = Continuity(
+    detector = ResetDetector(
         Cluster(standings, versions if versions is not None else ["1"] * count),
         namespace=None,
         newest_version=lambda: newest,
         compare=lambda: compared.append(None),
-        begin_anew=reasons.append,
+        restart=reasons.append,
         is_watching=lambda: True,
         monotonic=lambda: 0.0,
     )
     for _ in range(count):
-        await continuity.look()
-    return reasons, len(compared), continuity
+        await detector.look()
+    return reasons, len(compared), detector
 
 
 async def test_a_version_that_goes_back_is_a_restore() -> None:
     reasons, _, _ = await looks([SERVED] * 3, ["90", "100", "95"])
     assert reasons == [
-        "the API server has gone back from version 100 to 95, as after the restore of a backup"
+        "the API server has gone back from resourceVersion 100 to 95, as it does when a backup is restored"
     ]
 
 
@@ -83,9 +83,9 @@ async def test_a_restore_is_noticed_behind_an_outage() -> None:
 
 
 async def test_while_a_definition_is_deleted_jobs_are_compared_to_be_let_go() -> None:
-    reasons, compared, continuity = await looks([SERVED, PARTLY, PARTLY])
+    reasons, compared, detector = await looks([SERVED, PARTLY, PARTLY])
     assert (reasons, compared) == ([], 2)
-    assert continuity.missing is not None
+    assert detector.missing is not None
 
 
 async def test_a_definition_that_is_gone_and_one_that_is_back_begin_anew() -> None:
@@ -94,17 +94,17 @@ async def test_a_definition_that_is_gone_and_one_that_is_back_begin_anew() -> No
 
 
 async def test_an_answer_that_is_not_had_is_no_absence() -> None:
-    reasons, compared, continuity = await looks([SERVED, NO_ANSWER, SERVED])
-    assert (reasons, compared, continuity.missing) == ([], 0, None)
+    reasons, compared, detector = await looks([SERVED, NO_ANSWER, SERVED])
+    assert (reasons, compared, detector.missing) == ([], 0, None)
 
 
 @pytest.mark.parametrize("last", [SERVED, PARTLY, NO_ANSWER])
 async def test_a_start_waits_only_while_there_can_be_no_jobs(
     last: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainingjob_operator.jobs.continuity._ABSENT_LOOK_S", 0.0)
+    monkeypatch.setattr("trainingjob_operator.jobs.reset_detector._ABSENT_LOOK_S", 0.0)
     standings: list[Answer] = [ABSENT, ABSENT, last]
-    _, _, continuity = await looks([])
-    continuity._cluster.standings = standings  # type: ignore[attr-defined]
-    await continuity.until_served()
-    assert (standings, continuity.missing) == ([], None)
+    _, _, detector = await looks([])
+    detector._cluster.standings = standings  # type: ignore[attr-defined]
+    await detector.until_served()
+    assert (standings, detector.missing) == ([], None)

@@ -48,7 +48,7 @@ async def test_a_job_whose_ranks_would_exceed_the_limit_waits_and_says_so() -> N
         said = next(c for c in cluster.status("second")["conditions"] if c["type"] == "PodsReady")
         assert "follows 5 pods" in said["message"]
         assert cluster.status("second")["phase"] == "Pending"
-        assert (life.index.room.used, len(life.index.room.waiting)) == (3, 1)
+        assert (life.index.pod_limit.used, len(life.index.pod_limit.waiting)) == (3, 1)
 
 
 @leaping_time
@@ -152,7 +152,7 @@ async def test_a_job_whose_pods_are_refused_keeps_no_room() -> None:
     async with runs(cluster, max_pods=5) as life:
         await apply(cluster, ("refused", 5))
         assert conditions(cluster, "refused")["PodsReady"] == ("False", "QuotaExceeded")
-        assert life.index.room.used == 1
+        assert life.index.pod_limit.used == 1
         cluster.pod_quota = 100
         await apply(cluster, ("small", 4))
         assert started(cluster) == {"refused": 1, "small": 4}
@@ -194,7 +194,7 @@ async def test_after_a_restart_with_more_pods_than_the_limit_all_are_followed_an
         await asyncio.sleep(400)
         assert started(cluster) == {"a": 3, "mnist": 3}
         assert conditions(cluster, "new")["PodsReady"] == QUEUED
-        assert life.index.room.used == sum(len(entry.pods) for entry in life.index) == 6
+        assert life.index.pod_limit.used == sum(len(entry.pods) for entry in life.index) == 6
         for index in range(3):
             cluster.finish_pod(cluster.pod(0, index))
         await asyncio.sleep(10)
@@ -214,7 +214,7 @@ async def test_a_start_that_a_crash_interrupts_keeps_its_room() -> None:
     life = OperatorLife(cluster, max_pods=4)
     cluster.create_job(make_job("another", nodes=1))
     await life.resync.resync_until_done()
-    assert life.index.room.used == 4
+    assert life.index.pod_limit.used == 4
     assert await life.reconciler.reconcile(JobKey("ml", "another")) is not None
     assert started(cluster) == {"mnist": 2}
     await life.reconciler.reconcile(JobKey("ml", "mnist"))
@@ -245,6 +245,6 @@ async def test_an_outage_in_the_middle_of_a_start_does_not_give_its_room_to_anot
         await asyncio.sleep(0.5)
         cluster.create_job(make_job("another", nodes=1))
         await asyncio.sleep(0.5)
-        assert life.index.room.used == 4
+        assert life.index.pod_limit.used == 4
         await asyncio.sleep(600)
         assert started(cluster) == {"mnist": 4}

@@ -1,4 +1,4 @@
-"""The interfaces of the reconciler's neighbours, declared where they are used."""
+"""The interfaces (Protocols) that the reconciler and the resync use of other rooms."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
@@ -9,7 +9,7 @@ from trainingjob_operator.core.pod import PodView
 
 
 class Records(Protocol):
-    """The way of a record to its endpoint; see `records.outbox` for the meaning."""
+    """Delivers records to the endpoint; `records.outbox` documents the methods."""
 
     @property
     def endpoint_is_down(self) -> bool: ...
@@ -20,7 +20,7 @@ class Records(Protocol):
 
 
 class Logs(Protocol):
-    """The archive of the pods' logs; see `archiver` for the meaning."""
+    """Archives the logs of pods; `log_archive.archiver` documents the methods."""
 
     @property
     def volume_error(self) -> str: ...
@@ -34,24 +34,24 @@ class Logs(Protocol):
 
 
 class Recorder(Protocol):
-    """The recorder of Events."""
+    """Records Events."""
 
     def record(self, job: JobView, event: Event) -> None:
-        """Say something about a job; never waits, never fails."""
+        """Record an Event of a job; never waits, never fails."""
         ...
 
 
 class ListReader(Protocol):
-    """Takes in the complete list of jobs that fills the index at a start."""
+    """Receives every job of the complete list with which the index is filled at the start."""
 
     def begin(self) -> None:
-        """Begin with a list; one that was begun before has failed."""
+        """Begin a list; one that was begun before has failed."""
         ...
 
     def look(self, job: JobView) -> None:
-        """Take in a job, in the order of the list: by namespace and name. Never fails."""
+        """Receive a job, in the order of the list: by namespace and name. Never fails."""
         ...
 
     def end(self, *, is_complete: bool) -> None:
-        """Take note of the end; not complete: there are namespaces that could not be listed."""
+        """End the list; not complete: some namespaces could not be listed."""
         ...

@@ -10,11 +10,11 @@ from tests.support.cluster.kubelet import Kubelet
 from tests.support.cluster.leaping import LoopClock, SetClock, leaping_time
 from tests.support.cluster.operator_life import OperatorLife
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended
-from trainingjob_operator.jobs.index_aging import IndexAging
+from trainingjob_operator.jobs.index_expiry import IndexExpiry
 
 
-def aged(life: OperatorLife, retention_s: float) -> IndexAging:
-    return IndexAging(life.index, life.steady, retention_s=lambda: retention_s)
+def aged(life: OperatorLife, retention_s: float) -> IndexExpiry:
+    return IndexExpiry(life.index, life.steady, retention_s=lambda: retention_s)
 
 
 def second_stays(attempt: int, rank: int) -> int | None:

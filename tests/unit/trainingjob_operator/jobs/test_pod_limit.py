@@ -8,7 +8,7 @@ from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.jobs.job_entry import JobEntry
 from trainingjob_operator.jobs.job_index import JobIndex
-from trainingjob_operator.jobs.pod_room import ANSWER_S
+from trainingjob_operator.jobs.pod_limit import TURN_S
 
 
 class Cluster:
@@ -48,24 +48,24 @@ def pod_of(job: JobView, index: int, version: int = 200) -> PodView:
 def test_who_is_called_and_does_not_start_loses_his_turn_after_a_while() -> None:
     cluster = Cluster(max_pods=5)
     first, broken, last = (cluster.add(name, 4, age_s=9 - n) for n, name in enumerate("abc"))
-    assert cluster.index.ask_for_room(first)
-    assert not cluster.index.ask_for_room(broken)
-    assert not cluster.index.ask_for_room(last)
+    assert cluster.index.reserve_pods(first)
+    assert not cluster.index.reserve_pods(broken)
+    assert not cluster.index.reserve_pods(last)
     cluster.index.forget_job(first.job.key, first.job.uid)
     assert cluster.called == ["b"]
 
-    cluster.now += ANSWER_S
-    assert not cluster.index.ask_for_room(last), "it is not over yet"
+    cluster.now += TURN_S
+    assert not cluster.index.reserve_pods(last), "it is not over yet"
     cluster.now += 1
-    assert cluster.index.ask_for_room(last)
-    assert not cluster.index.ask_for_room(broken), "it waits anew"
+    assert cluster.index.reserve_pods(last)
+    assert not cluster.index.reserve_pods(broken), "it waits anew"
 
 
 def test_who_is_called_is_called_once() -> None:
     cluster = Cluster(max_pods=5)
     first, second = cluster.add("a", 5, age_s=2), cluster.add("b", 2, age_s=1)
-    assert cluster.index.ask_for_room(first)
-    assert not cluster.index.ask_for_room(second)
+    assert cluster.index.reserve_pods(first)
+    assert not cluster.index.reserve_pods(second)
     for index in range(5):
         cluster.index.observe_pod(pod_of(first.job, index))
     assert not cluster.called
@@ -86,50 +86,50 @@ def test_who_is_called_is_called_once() -> None:
 def test_nobody_waits_again_for_a_job_whose_pods_were_all_refused() -> None:
     cluster = Cluster(max_pods=10)
     refused, runs = cluster.add("refused", 8, age_s=9), cluster.add("runs", 6, age_s=8)
-    assert cluster.index.ask_for_room(refused)
-    cluster.index.give_room_back(refused)
-    assert cluster.index.ask_for_room(runs)
-    assert not cluster.index.ask_for_room(refused)
-    assert cluster.index.ask_for_room(cluster.add("small", 2)), "it waits for nobody"
+    assert cluster.index.reserve_pods(refused)
+    cluster.index.release_pods(refused)
+    assert cluster.index.reserve_pods(runs)
+    assert not cluster.index.reserve_pods(refused)
+    assert cluster.index.reserve_pods(cluster.add("small", 2)), "it waits for nobody"
 
     cluster.index.forget_job(runs.job.key, runs.job.uid)
-    assert cluster.index.ask_for_room(refused), "there happens to be room"
+    assert cluster.index.reserve_pods(refused), "there happens to be room"
 
 
 def test_a_job_that_was_refused_waits_in_the_line_again_when_enough_have_started() -> None:
     cluster = Cluster(max_pods=4)
     refused = cluster.add("refused", 4, age_s=9)
-    assert cluster.index.ask_for_room(refused)
-    cluster.index.give_room_back(refused)
+    assert cluster.index.reserve_pods(refused)
+    cluster.index.release_pods(refused)
     for number in range(4):
         runs = cluster.add(f"runs-{number}", 1)
-        assert cluster.index.ask_for_room(runs)
-        assert not cluster.index.ask_for_room(refused)
+        assert cluster.index.reserve_pods(runs)
+        assert not cluster.index.reserve_pods(refused)
         if number < 3:
-            assert not cluster.index.room.waiting
+            assert not cluster.index.pod_limit.waiting
             cluster.index.forget_job(runs.job.key, runs.job.uid)
-    assert list(cluster.index.room._wishes) == [refused.job.key]
-    assert not cluster.index.ask_for_room(cluster.add("late", 1))
+    assert list(cluster.index.pod_limit._requests) == [refused.job.key]
+    assert not cluster.index.reserve_pods(cluster.add("late", 1))
 
 
 def test_room_that_was_not_used_is_not_counted_as_started() -> None:
     cluster = Cluster(max_pods=4)
     partly = cluster.add("partly", 4)
-    assert cluster.index.ask_for_room(partly)
+    assert cluster.index.reserve_pods(partly)
     cluster.index.observe_pod(pod_of(partly.job, 0))
-    cluster.index.give_room_back(partly)
-    assert cluster.index.room._started == 1
+    cluster.index.release_pods(partly)
+    assert cluster.index.pod_limit._granted_total == 1
 
 
 def test_pods_that_somebody_forges_give_a_job_no_room_that_others_wait_for() -> None:
     cluster = Cluster(max_pods=5)
     first, second = cluster.add("a", 4, age_s=2), cluster.add("b", 4, age_s=1)
-    assert cluster.index.ask_for_room(first)
-    assert not cluster.index.ask_for_room(second)
+    assert cluster.index.reserve_pods(first)
+    assert not cluster.index.reserve_pods(second)
     cluster.index.observe_pod(pod_of(second.job, 0))
-    assert not second.has_room
-    assert cluster.index.room.used == 5
-    assert not cluster.index.ask_for_room(second)
+    assert not second.has_reservation
+    assert cluster.index.pod_limit.used == 5
+    assert not cluster.index.reserve_pods(second)
 
 
 def test_what_is_counted_is_the_sum_whatever_happens() -> None:
@@ -138,11 +138,11 @@ def test_what_is_counted_is_the_sum_whatever_happens() -> None:
         cluster = Cluster(max_pods=12)
         for step in range(200):
             _something_happens(cluster, chance, version=1000 + step)
-            room, entries = cluster.index.room, list(cluster.index)
-            assert room.used == sum(entry.room for entry in entries)
-            assert all(entry.room >= len(entry.pods) for entry in entries)
-            assert len(room.waiting) == len(room._wishes)
-            assert all(key in cluster.index for key in room._wishes)
+            room, entries = cluster.index.pod_limit, list(cluster.index)
+            assert room.used == sum(entry.reserved_pods for entry in entries)
+            assert all(entry.reserved_pods >= len(entry.pods) for entry in entries)
+            assert len(room.waiting) == len(room._requests)
+            assert all(key in cluster.index for key in room._requests)
 
 
 def _something_happens(cluster: Cluster, chance: random.Random, *, version: int) -> None:
@@ -154,13 +154,13 @@ def _something_happens(cluster: Cluster, chance: random.Random, *, version: int)
     job, rank = entry.job, chance.randrange(8)
     match chance.randrange(7):
         case 0:
-            index.ask_for_room(entry)
+            index.reserve_pods(entry)
         case 1:
             index.observe_pod(pod_of(job, rank, version))
         case 2:
             index.forget_pod(pod_of(job, rank, version))
         case 3:
-            index.give_room_back(entry)
+            index.release_pods(entry)
         case 4:
             spec = replace(job.spec, suspend=not job.spec.suspend)
             index.observe_job(replace(job, spec=spec, resource_version=str(version)))

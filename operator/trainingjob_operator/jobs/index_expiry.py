@@ -1,8 +1,7 @@
-"""The index forgets finished jobs when they are old, their records stored or not.
+"""Evicts finished jobs, and suspended ones without pods, from the index after a time (TTL).
 
-So it does suspended jobs that are settled.
-
-Their objects are the truth. What has pods that run stays, because they have to be taken down.
+It does so whether their records are stored or not: the objects in the cluster are the truth. Jobs
+with running pods stay, because these pods have to be deleted.
 """
 
 import asyncio
@@ -15,16 +14,16 @@ from trainingjob_operator.clock import SteadyTime
 from trainingjob_operator.jobs.job_index import JobIndex
 
 EVERY_S: Final = 10.0
-"""Seconds between two looks. One that finds nothing costs nothing."""
+"""Seconds between two runs. One that finds nothing costs nothing."""
 
 _SLACK_S: Final = 5.0
-"""An index that forgets at the age at which jobs are deleted lets those appointments come first."""
+"""Seconds added to the TTL: if jobs are deleted at the same age, the deletion comes first."""
 
 _logger = logging.getLogger(__name__)
 
 
-class IndexAging:
-    """Ages the index."""
+class IndexExpiry:
+    """Evicts from the index the jobs whose retention is over."""
 
     def __init__(
         self, index: JobIndex, steady: SteadyTime, *, retention_s: Callable[[], float]
@@ -33,8 +32,8 @@ class IndexAging:
 
         Args:
             index: the jobs in memory.
-            steady: the time that the index goes by.
-            retention_s: for how many seconds finished jobs are remembered now.
+            steady: the clock of the index.
+            retention_s: returns for how many seconds finished jobs stay in the index at the moment.
         """
         self._index: Final = index
         self._steady: Final = steady
@@ -42,22 +41,22 @@ class IndexAging:
         self._counted = index.forgotten_total
 
     def forget(self) -> None:
-        """Forget what is old by now."""
+        """Evict the jobs whose retention is over."""
         age = timedelta(seconds=self._retention_s() + _SLACK_S)
         self._index.forget_finished_before(self._steady.now() - age)
 
     def take_forgotten(self) -> int:
-        """Forget what is old; how many jobs were forgotten, by anybody, since this was called."""
+        """Evict as `forget` does; return how many jobs were evicted, also by others, since the last call."""
         self.forget()
         before, self._counted = self._counted, self._index.forgotten_total
         return self._counted - before
 
     async def keep_aging(self) -> None:
-        """Forget what is old every few seconds, until cancelled."""
+        """Evict every few seconds, until cancelled."""
         while True:
             try:
                 self.forget()
             except Exception:
-                # Memory that grows is bad; a process that ends because of it would be worse.
-                _logger.exception("the index could not be aged; this is a bug")
+                # Growing memory is bad; ending the process because of it would be worse.
+                _logger.exception("old jobs could not be evicted from the index; this is a bug")
             await asyncio.sleep(EVERY_S)

@@ -1,4 +1,4 @@
-"""A budget of memory for work whose size is a user's to choose; work that exceeds it waits."""
+"""A weighted semaphore: limits the bytes of concurrent work, and queues what exceeds the limit."""
 
 import asyncio
 from collections import deque
@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 
-class ByteBudget:
-    """Hands out bytes in the order in which they are asked for.
+class ByteSemaphore:
+    """Grants bytes to tasks, first come, first served.
 
-    Bound: `limit` bytes in all; what is larger by itself waits until it has all of it. The
-    tasks that wait are as many as workers and their requests.
+    Bound: `limit` bytes in all. A task that asks for more waits until it has the whole limit. At
+    most as many tasks wait as there are workers and requests of theirs.
     """
 
     def __init__(self, limit: int) -> None:
@@ -20,42 +20,42 @@ class ByteBudget:
         self._waiting: Final[deque[tuple[asyncio.Future[None], int]]] = deque()
 
     @asynccontextmanager
-    async def hold(self, weight: int) -> AsyncIterator[None]:
-        """Hold so many bytes, as soon as they are there."""
+    async def acquire(self, weight: int) -> AsyncIterator[None]:
+        """Wait until so many bytes are free, and hold them until the context ends."""
         wanted = min(weight, self.limit)
-        await self._take(wanted)
+        await self._wait_for(wanted)
         try:
             yield
         finally:
-            self._give_back(wanted)
+            self._release(wanted)
 
-    async def _take(self, wanted: int) -> None:
+    async def _wait_for(self, wanted: int) -> None:
         if not self._waiting and self.used + wanted <= self.limit:
             self.used += wanted
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        place = (turn, wanted)
-        self._waiting.append(place)
+        waiter = (turn, wanted)
+        self._waiting.append(waiter)
         try:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self._give_back(wanted)  # it was its turn already
-            elif place in self._waiting:
-                self._waiting.remove(place)
-                self._let_in()
+                self._release(wanted)  # the bytes were granted already
+            elif waiter in self._waiting:
+                self._waiting.remove(waiter)
+                self._grant()
             raise
 
-    def _give_back(self, wanted: int) -> None:
+    def _release(self, wanted: int) -> None:
         self.used -= wanted
-        self._let_in()
+        self._grant()
 
-    def _let_in(self) -> None:
+    def _grant(self) -> None:
         while self._waiting:
             turn, wanted = self._waiting[0]
             if not turn.done() and self.used + wanted > self.limit:
                 return
             self._waiting.popleft()
-            if not turn.done():  # else its task is being cancelled
+            if not turn.done():  # a done future belongs to a task that is being cancelled
                 self.used += wanted
                 turn.set_result(None)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.volume.volume import until
 from trainingjob_api.errors import VolumeError
-from trainingjob_operator.log_archive.threads import FileThread, FileThreads
+from trainingjob_operator.log_archive.file_threads import FileThread, FileThreads
 
 
 async def test_what_a_call_returns_and_raises_comes_back() -> None:

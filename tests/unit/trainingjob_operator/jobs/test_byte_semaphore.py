@@ -1,4 +1,4 @@
-"""The budget of bytes: never more than its limit, in the order of asking, nothing lost on the way."""
+"""The byte semaphore: never above its limit, first come, first served, nothing lost on cancellation."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.cluster.leaping import leaping_time
-from trainingjob_operator.jobs.byte_budget import ByteBudget
+from trainingjob_operator.jobs.byte_semaphore import ByteSemaphore
 
 LIMIT = 100
 
@@ -15,11 +15,11 @@ LIMIT = 100
 def test_never_more_is_held_than_the_limit_and_in_the_end_nothing(
     asked: list[tuple[int, int, bool]],
 ) -> None:
-    budget = ByteBudget(LIMIT)
+    semaphore = ByteSemaphore(LIMIT)
 
     async def hold(weight: int, turns: int) -> None:
-        async with budget.hold(weight):
-            assert budget.used <= LIMIT
+        async with semaphore.acquire(weight):
+            assert semaphore.used <= LIMIT
             for _ in range(turns):
                 await asyncio.sleep(0)
 
@@ -32,16 +32,16 @@ def test_never_more_is_held_than_the_limit_and_in_the_end_nothing(
         await asyncio.gather(*tasks, return_exceptions=True)
 
     asyncio.run(run())
-    assert budget.used == 0
+    assert semaphore.used == 0
 
 
 @leaping_time
 async def test_a_large_one_is_not_overtaken_for_ever_by_small_ones() -> None:
-    budget = ByteBudget(LIMIT)
+    semaphore = ByteSemaphore(LIMIT)
     order: list[str] = []
 
     async def hold(name: str, weight: int) -> None:
-        async with budget.hold(weight):
+        async with semaphore.acquire(weight):
             order.append(name)
             await asyncio.sleep(1)
 

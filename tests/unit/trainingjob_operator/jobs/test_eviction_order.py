@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.jobs.finish_order import FinishOrder
+from trainingjob_operator.jobs.eviction_order import EvictionOrder
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEYS = [JobKey("ml", f"job-{number:03}") for number in range(100)]
@@ -17,33 +17,33 @@ def at(number: int) -> datetime:
 
 
 @pytest.fixture
-def order() -> FinishOrder:
+def order() -> EvictionOrder:
     """All keys, each finished at the second of its number, told of in any order."""
-    order = FinishOrder()
+    order = EvictionOrder()
     for number in random.Random(7).sample(range(len(KEYS)), len(KEYS)):
         order.add(KEYS[number], at(number))
     return order
 
 
-def test_whoever_finished_first_is_first(order: FinishOrder) -> None:
+def test_whoever_finished_first_is_first(order: EvictionOrder) -> None:
     assert order.first == KEYS[0]
     order.discard(KEYS[0])
     assert order.first == KEYS[1]
 
 
-def test_those_before_a_moment_are_told_in_order(order: FinishOrder) -> None:
+def test_those_before_a_moment_are_told_in_order(order: EvictionOrder) -> None:
     assert order.before(at(3)) == KEYS[:3]
     assert order.before(NOW) == []
     assert order.before(at(1000)) == KEYS
 
 
-def test_who_is_told_of_twice_keeps_the_first_time(order: FinishOrder) -> None:
+def test_who_is_told_of_twice_keeps_the_first_time(order: EvictionOrder) -> None:
     order.add(KEYS[0], at(1000))
     assert order.first == KEYS[0]
     assert len(order) == len(KEYS)
 
 
-def test_nothing_is_left_of_who_is_gone(order: FinishOrder) -> None:
+def test_nothing_is_left_of_who_is_gone(order: EvictionOrder) -> None:
     for key in KEYS:
         order.discard(key)
         order.discard(key)

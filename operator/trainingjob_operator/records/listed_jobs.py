@@ -13,7 +13,7 @@ MAX_JOBS: Final = 200
 """Two pages: one to send from while the next one is on its way."""
 
 
-class ReadyJobs:
+class ListedJobs:
     """Jobs in the order of the list, each once."""
 
     def __init__(self, max_jobs: int = MAX_JOBS) -> None:
