@@ -119,7 +119,7 @@ def test_nothing_is_lost_or_doubled_when_each_part_was_away(
         laptop.records.kill()
         Path(f"{flag}3").touch()
         page.reload()
-        expect(page.get_by_text("the record service cannot be asked")).to_be_visible()
+        expect(page.get_by_text("the record service cannot be queried")).to_be_visible()
         laptop.records.start()
         laptop.delete(other)
         page.reload()

@@ -156,9 +156,9 @@ class SubjectReviews:
         # Unknown tokens have a queue of their own, so that a flood of invalid ones does not delay users
         # whose cached entry has expired.
         known = key in self.owners.answers
-        place = self._at_once if known else self.unknown.slot(key, _TOO_MANY)
+        slot = self._at_once if known else self.unknown.slot(key, _TOO_MANY)
         try:
-            status = await self._review(_WHO, token, place)
+            status = await self._review(_WHO, token, slot)
         except UnauthorizedError:
             return None
         user = status.get("userInfo")
@@ -177,13 +177,13 @@ class SubjectReviews:
         self,
         what: tuple[str, str, str],
         token: str,
-        place: AbstractAsyncContextManager[None],
+        slot: AbstractAsyncContextManager[None],
         spec: Object | None = None,
     ) -> Object:
         version, kind, path = what
         body = {"apiVersion": version, "kind": kind} | ({"spec": spec} if spec else {})
         try:
-            async with asyncio.timeout(10), place:
+            async with asyncio.timeout(10), slot:
                 answer = await self._kube.call("POST", path, token=token, body=body)
         except TimeoutError as error:
             raise BusyError(_TOO_MANY, retry_after_s=5) from error

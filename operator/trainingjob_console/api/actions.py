@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from trainingjob_console.access.caller import Caller
-from trainingjob_console.api.requests import answer, read_json
+from trainingjob_console.api.requests import json_response, read_json
 from trainingjob_console.components import Components, Feature
 from trainingjob_console.errors import ApiServerError, BadRequestError
 from trainingjob_console.jobs.actions import (
@@ -52,7 +52,7 @@ class ActionsApi:
         results = await asyncio.gather(
             *(self._act_on(caller, action, target, dry_run=dry_run) for target in targets)
         )
-        return answer({"results": results})
+        return json_response({"results": results})
 
     async def _act_on(
         self, caller: Caller, action: str, target: Target, *, dry_run: bool

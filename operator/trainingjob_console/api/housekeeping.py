@@ -1,4 +1,4 @@
-"""`/api/housekeeping` and `/api/about`: what the operators hold, what is wrong, versions and limits."""
+"""`/api/housekeeping` and `/api/about`: metrics, alerts and sweeps of the operators; versions and limits."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from trainingjob_console.access.access_control import AccessControl
-from trainingjob_console.api.requests import answer, check_names, number
+from trainingjob_console.api.requests import (
+    int_parameter,
+    json_response,
+    reject_unknown_parameters,
+)
 from trainingjob_console.errors import BadRequestError
 from trainingjob_console.jobs.informer import JobInformer
 from trainingjob_console.jobs.summary import as_seconds
@@ -22,14 +26,14 @@ from trainingjob_console.version import version
 
 _DAY_S: Final = 24 * 3600
 MAX_POINTS: Final = 400
-"""Of a series in one answer: the step is widened until they are no more."""
+"""Points per series in one answer: a request for more gets a wider step."""
 
 _PREFIX: Final = "trainingjob_console_"
 _LIMIT: Final = "_limit"
 
 
 class HousekeepingApi:
-    """Answers figures of all jobs together, which not every user may see; no job is named in them."""
+    """Serves totals over all jobs, which require a right of their own; they name no job."""
 
     def __init__(
         self,
@@ -54,16 +58,16 @@ class HousekeepingApi:
 
     async def housekeeping(self, request: Request) -> Response:
         """Return the series, their limits, and the alerts."""
-        check_names(request, ("since", "step"))
+        reject_unknown_parameters(request, ("since", "step"))
         await self._access.check_may_see_metrics(await self._access.authenticate(request))
         now = self._clock().timestamp()
         text = request.query_params.get("since", "")
         since = as_seconds(text) if text else int(now) - 3600
         if since is None:
             raise BadRequestError("since: must be a time like 2026-01-31T12:00:00Z")
-        step = number(request, "step", default=EVERY_S, least=EVERY_S, most=_DAY_S)
+        step = int_parameter(request, "step", default=EVERY_S, least=EVERY_S, most=_DAY_S)
         points = self._sampler.ring.points(since, widened(step, since, now))
-        return answer(
+        return json_response(
             {
                 "series": {
                     name: {"unit": unit, "points": points[name]}
@@ -78,10 +82,10 @@ class HousekeepingApi:
         )
 
     async def about(self, request: Request) -> Response:
-        """Return versions, how full what is limited is, and what is wrong."""
-        check_names(request, ())
+        """Return versions, the usage of each limit, and current problems."""
+        reject_unknown_parameters(request, ())
         sees_all = await self._access.may_see_metrics(await self._access.authenticate(request))
-        return answer(
+        return json_response(
             {
                 "version": version(),
                 "operators": self._sampler.operators if sees_all else [],
@@ -106,7 +110,12 @@ class HousekeepingApi:
     def _delays(self) -> list[dict[str, str]]:
         if not self._informer.error:
             return []
-        return [{"message": "Jobs are not up to date.", "todo": "Tell whoever runs the console."}]
+        return [
+            {
+                "message": "Jobs are not up to date.",
+                "todo": "Tell the administrator of the console.",
+            }
+        ]
 
     def _problems(self) -> list[dict[str, str]]:
         found = []
@@ -114,13 +123,13 @@ class HousekeepingApi:
             found.append(
                 {
                     "message": f"Jobs are not up to date: {self._informer.error}",
-                    "todo": "Look whether the API server answers, and at the console's rights.",
+                    "todo": "Check whether the API server answers, and the console's RBAC rights.",
                 }
             )
         found += [
             {
                 "message": f"The operator at {each['pod']} does not answer.",
-                "todo": "Look at its pod, and at TRAININGJOB_CONSOLE_OPERATOR_METRICS.",
+                "todo": "Check its pod, and TRAININGJOB_CONSOLE_OPERATOR_METRICS.",
             }
             for each in self._sampler.operators
             if not each["up"]
@@ -129,12 +138,14 @@ class HousekeepingApi:
 
 
 def widened(step: int, since: float, now: float) -> int:
-    """Return the step, or a wider one with which there are `MAX_POINTS` in the past day, not many more.
+    """Return the step, widened if the period would otherwise have more than about `MAX_POINTS` points.
+
+    Only the past day counts, because samples are kept that long.
 
     Args:
         step: seconds between two points.
-        since: of the first point, in seconds since 1970.
-        now: likewise.
+        since: the time of the first point, in seconds since 1970.
+        now: the current time, in seconds since 1970.
     """
     span = min(now - since, float(_DAY_S))
     return max(step, math.ceil(span / MAX_POINTS))

@@ -1,4 +1,4 @@
-"""`/api/jobs/{uid}`: one job in full, with the user's own rights, or what its record has of it."""
+"""`/api/jobs/{uid}`: one job in full, read with the user's token, or from its record if it was deleted."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from trainingjob_api import constants
 from trainingjob_console.access.caller import Caller
-from trainingjob_console.api.requests import answer
+from trainingjob_console.api.requests import json_response
 from trainingjob_console.components import Components, Feature
 from trainingjob_console.concurrency import ConcurrencyLimit
 from trainingjob_console.errors import ApiServerError, BusyError, NotFoundError
@@ -24,18 +24,19 @@ from trainingjob_console.kube.pages import pages
 
 _MAX_UID: Final = 64
 _MAX_ITEMS: Final = 4096
-"""Pods of a job, and events, that are looked at: the pods of an attempt are a quarter of it at most."""
+"""The maximum number of a job's pods, and of its events, that are read. An attempt has at most a quarter
+as many pods."""
 
 _AT_ONCE: Final = 4
 _MAX_WAITING: Final = 60
 _CALL_S: Final = 20.0
 _REFUSED: Final = frozenset({403, 404})
-_NOT_LISTED: Final = "the console has just begun, and has not listed all jobs yet: try again"
-_ABSENT: Final = "there is no such job, neither in the cluster nor among the records you may see"
+_NOT_LISTED: Final = "the console has just started and has not listed all jobs yet: try again"
+_ABSENT: Final = "no such job, neither in the cluster nor among the records that you may see"
 
 
 class JobApi:
-    """Answers for one job."""
+    """Serves one job."""
 
     def __init__(self, components: Components) -> None:
         self._components: Final = components
@@ -47,24 +48,23 @@ class JobApi:
         components.metrics.watch_bound("large_answers", lambda: len(large), lambda: large.limit)
 
     def feature(self) -> Feature:
-        """Return its routes."""
+        """Return the routes."""
         return Feature(routes=[Route("/api/jobs/{uid}", self.get, methods=["GET"])])
 
     async def get(self, request: Request) -> Response:
-        """Return the job, live if it lives, else from its record."""
+        """Return the job from the cluster; if it no longer exists there, from its record."""
         caller = await self._components.access.authenticate(request)
         uid = request.path_params["uid"]
         if len(uid) > _MAX_UID or not all(c.isascii() and (c.isalnum() or c == "-") for c in uid):
             raise NotFoundError(_ABSENT)
-        position = (
-            self._components.index.position
-        )  # of before: what changes meanwhile is sent again
+        # Taken before reading: the socket sends changes that happen meanwhile again.
+        position = self._components.index.position
         job = self._components.index.get(uid)
         found = await self._live(caller, job) if job is not None else None
-        return answer((found or await self._past(caller, uid)) | {"position": position})
+        return json_response((found or await self._past(caller, uid)) | {"position": position})
 
     async def _live(self, caller: Caller, job: Summary) -> Object | None:
-        """Return the job of the cluster; None: the user may not see it, or it has gone."""
+        """Return the job from the cluster; None: the user may not see it, or it was deleted."""
         if not (await self._components.access.visible(caller, job.namespace))(job.namespace):
             return None
         try:
@@ -93,7 +93,7 @@ class JobApi:
         }
 
     async def _read(self, caller: Caller, job: Summary) -> Object:
-        """Read the job's object, its pods and its events; of each what is shown is kept."""
+        """Read the job, its pods and its events; keep of each only what the page shows."""
         max_age_s = self._components.settings.log_max_age
         found, _ = await self._components.kube.read(
             jobs_path(job.namespace, job.name),
@@ -139,7 +139,7 @@ class JobApi:
         *,
         keep: Callable[[list[Object]], list[Object]] = list,
     ) -> list[Object]:
-        """Return a list, empty if the user may not see it: the rest of the page is worth showing."""
+        """Return a list of objects; it is empty if the user may not read it: the page shows the rest."""
         path = f"/api/v1/namespaces/{quote(job.namespace)}/{resource}"
         found: list[Object] = []
         seen = 0

@@ -1,4 +1,4 @@
-"""`/api/jobs`: a page of jobs, with what is counted and the place from which a socket goes on."""
+"""`/api/jobs`: a page of the job list, with counts and the position from which a socket continues."""
 
 from functools import partial
 from typing import Final
@@ -8,7 +8,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from trainingjob_console.access.caller import Caller
-from trainingjob_console.api.requests import answer, check_names, number
+from trainingjob_console.api.requests import (
+    int_parameter,
+    json_response,
+    reject_unknown_parameters,
+)
 from trainingjob_console.clock import utc_now
 from trainingjob_console.components import Components, Feature
 from trainingjob_console.errors import BadRequestError
@@ -23,20 +27,20 @@ _PARAMETERS: Final = frozenset(
 
 
 class JobsApi:
-    """Answers lists of jobs."""
+    """Serves the list of jobs."""
 
     def __init__(self, components: Components) -> None:
         self._components: Final = components
 
     def feature(self) -> Feature:
-        """Return its routes."""
+        """Return the routes."""
         return Feature(routes=[Route("/api/jobs", self.list, methods=["GET"])])
 
     async def list(self, request: Request) -> Response:
-        """Return a page: live jobs first, then those of the past, each job once."""
-        check_names(request, _PARAMETERS)
+        """Return a page: live jobs first, then deleted ones from the history, each job once."""
+        reject_unknown_parameters(request, _PARAMETERS)
         wanted = filter_of(request)
-        limit = number(request, "limit", default=100, least=1, most=MAX_PAGE)
+        limit = int_parameter(request, "limit", default=100, least=1, most=MAX_PAGE)
         cursor = _cursor_of(request)
         components = self._components
         caller = await components.access.authenticate(request)
@@ -62,7 +66,7 @@ class JobsApi:
             items += past.rows
             namespaces |= {row["namespace"] for row in past.rows}
             message = past.message
-        return answer(
+        return json_response(
             {
                 "items": items,
                 "total": page.total,
@@ -82,7 +86,7 @@ class JobsApi:
     async def _past(
         self, caller: Caller, wanted: Filter, cursor: Cursor, room: int
     ) -> tuple[HistoryPage, Cursor | None]:
-        """Return as much of the history as there is room for, and where the next page begins."""
+        """Return at most `room` rows of the history, and the cursor of the next page."""
         if not room:
             return HistoryPage([]), cursor.go_through("")
         index = self._components.index
@@ -92,16 +96,16 @@ class JobsApi:
             lambda uid: index.get(uid) is not None,
             user=caller.user,
             limit=room,
-            place=cursor.history,
+            cursor=cursor.history,
         )
         return past, cursor.go_through(past.next) if past.next else None
 
 
 def filter_of(request: Request) -> Filter:
-    """Read the filter of a query.
+    """Parse the filter of a query.
 
     Raises:
-        BadRequestError: a parameter cannot be understood.
+        BadRequestError: a parameter is invalid.
     """
     query = request.query_params
     return read_filter(
@@ -123,5 +127,5 @@ def _cursor_of(request: Request) -> Cursor:
         return Cursor(sort, int(utc_now().timestamp()), None)
     cursor = Cursor.decode(word)
     if cursor.sort != sort:
-        raise BadRequestError("cursor: is of another order")
+        raise BadRequestError("cursor: belongs to another sort order")
     return cursor

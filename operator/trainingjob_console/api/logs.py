@@ -1,4 +1,4 @@
-"""`/api/jobs/{uid}/logs`: which logs there are, windows of them by bytes, search, and download."""
+"""`/api/jobs/{uid}/logs`: the list of a job's logs, byte windows of them, search, and download."""
 
 import re
 from collections import Counter
@@ -14,7 +14,11 @@ from starlette.types import Receive, Scope, Send
 
 from trainingjob_console.access.access_control import AccessControl
 from trainingjob_console.access.caller import Caller
-from trainingjob_console.api.requests import answer, check_names, number
+from trainingjob_console.api.requests import (
+    int_parameter,
+    json_response,
+    reject_unknown_parameters,
+)
 from trainingjob_console.concurrency import share_per_user
 from trainingjob_console.errors import BadRequestError, BusyError, NotFoundError
 from trainingjob_console.logs.archive import Archive, Body
@@ -33,7 +37,7 @@ _NO_LOG: Final = "no log has been written or archived"
 
 
 class LogsApi:
-    """Answers about the logs of one job."""
+    """Serves the logs of one job."""
 
     def __init__(self, access: AccessControl, logs: JobLogs) -> None:
         self._access: Final = access
@@ -52,39 +56,39 @@ class LogsApi:
         ]
 
     async def sources(self, request: Request) -> Response:
-        """Return which logs there are."""
-        check_names(request, ())
+        """Return the list of logs."""
+        reject_unknown_parameters(request, ())
         found = await self._logs.sources((await self._authorize(request))[1])
-        return answer({"sources": found, "message": None if found else _NO_LOG})
+        return json_response({"sources": found, "message": None if found else _NO_LOG})
 
     async def window(self, request: Request) -> Response:
         """Return a window of one log."""
-        check_names(request, ("offset", "limit"))
-        offset = number(request, "offset", default=0, least=-_FAR, most=_FAR)
-        limit = number(request, "limit", default=MAX_WINDOW, least=1, most=MAX_WINDOW)
+        reject_unknown_parameters(request, ("offset", "limit"))
+        offset = int_parameter(request, "offset", default=0, least=-_FAR, most=_FAR)
+        limit = int_parameter(request, "limit", default=MAX_WINDOW, least=1, most=MAX_WINDOW)
         caller, log_access, source = await self._opened(request)
         if source.kind == "live":
             log = await self._logs.pod_log(log_access, source)
             window, size, file = await self._logs.live.window(log, caller, offset, limit)
-            return answer(_as_json(window, size, growing=not log.ended, file=file))
+            return json_response(_as_json(window, size, growing=not log.ended, file=file))
         found = await self._archived(
             log_access, source, lambda a, b: window_of(a, b, offset, limit)
         )
-        if found is None:  # merged, and nothing is archived yet
-            return answer(_as_json(Window(0, 0, "", 0), 0, growing=True))
-        return answer(_as_json(*found, growing=False))
+        if found is None:  # the merged log, and nothing is archived yet
+            return json_response(_as_json(Window(0, 0, "", 0), 0, growing=True))
+        return json_response(_as_json(*found, growing=False))
 
     async def search(self, request: Request) -> Response:
-        """Return the lines of one log that have a text; one search at a time for a user."""
-        check_names(request, ("text", "from", "limit"))
+        """Return the lines of one log that contain a text; a user may run one search at a time."""
+        reject_unknown_parameters(request, ("text", "from", "limit"))
         text = request.query_params.get("text", "")
         if not 0 < len(text) <= _MAX_TEXT:
             raise BadRequestError(f"text: must have 1 to {_MAX_TEXT} characters")
-        start = number(request, "from", default=0, least=0, most=_FAR)
-        limit = number(request, "limit", default=MAX_HITS, least=1, most=MAX_HITS)
+        start = int_parameter(request, "from", default=0, least=0, most=_FAR)
+        limit = int_parameter(request, "limit", default=MAX_HITS, least=1, most=MAX_HITS)
         caller, log_access, source = await self._opened(request)
         if caller.user in self._searching:
-            raise BusyError("you have a search that still runs", retry_after_s=1)
+            raise BusyError("your previous search is still running", retry_after_s=1)
         pattern = re.compile(re.escape(text.encode()), re.IGNORECASE)
         self._searching.add(caller.user)
         try:
@@ -101,18 +105,20 @@ class LogsApi:
                 )
         finally:
             self._searching.discard(caller.user)
-        return answer(found)
+        return json_response(found)
 
     async def download(self, request: Request) -> Response:
-        """Return one log whole, as it was written; it may take as long as its reader needs."""
-        check_names(request, ())
+        """Return one whole log as it was written, without a deadline: the client sets the pace."""
+        reject_unknown_parameters(request, ())
         caller, log_access, source = await self._opened(request)
         user = caller.user
         if self._downloads[user] >= share_per_user(_MAX_DOWNLOADS):
-            raise BusyError("you download too many logs: wait for one", retry_after_s=5)
+            raise BusyError(
+                "you are downloading too many logs: wait until one is finished", retry_after_s=5
+            )
         if self._downloads.total() >= _MAX_DOWNLOADS:
-            raise BusyError("too many logs are downloaded: try again", retry_after_s=5)
-        # Its place is taken before anything is waited for: many can come together.
+            raise BusyError("too many logs are being downloaded: try again", retry_after_s=5)
+        # Counted before the first await: concurrent requests must not all pass the check.
         self._downloads[user] += 1
         try:
             parts = await self._parts_of(caller, log_access, source)
@@ -131,11 +137,11 @@ class LogsApi:
     async def _parts_of(
         self, caller: Caller, log_access: LogAccess, source: SourceId
     ) -> AsyncGenerator[bytes]:
-        """Return a log's parts. Whatever can be refused is refused before the answer begins."""
+        """Return a log's content in parts. Errors are raised here, before the response begins."""
         if source.kind == "live":
             log = await self._logs.pod_log(log_access, source)
             if not log.begun:
-                raise NotFoundError("the container has not begun: it has no log yet")
+                raise NotFoundError("the container has not started: it has no log yet")
             return self._live_parts(log, caller)
         found = await self._archived(
             log_access, source, lambda archive, body: (archive.size, body)
@@ -155,7 +161,7 @@ class LogsApi:
         return caller, log_access, source
 
     async def _archived(self, log_access: LogAccess, source: SourceId, work: Any) -> Any:
-        """Return what is made of an archived log; None: `merged`, and nothing is archived."""
+        """Return the result of `work` on an archived log; None: `merged`, and nothing is archived."""
 
         def look(archive: Archive) -> Any:
             body: Body | None = None
@@ -170,7 +176,7 @@ class LogsApi:
             log_access.uid, look, user=log_access.caller.user
         )
         if found is None and source.kind == "archive":
-            raise NotFoundError("this log is not archived: load the page again")
+            raise NotFoundError("this log is not archived: reload the page")
         return found
 
     async def _live_parts(self, log: PodLog, caller: Caller) -> AsyncGenerator[bytes]:
@@ -180,9 +186,10 @@ class LogsApi:
 
 
 class _Download(StreamingResponse):
-    """A log that is sent, and what is to be done in the end, however that comes.
+    """A streaming response that calls `on_end` when it ends, fails or is cancelled.
 
-    The end of the parts is not enough: where the client has gone before the first, they never begin.
+    A `finally` in the generator of the parts is not enough: if the client disconnects before the first
+    part, the generator never starts.
     """
 
     def __init__(
@@ -200,7 +207,7 @@ class _Download(StreamingResponse):
         self._on_end: Final = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the response."""
         try:
             async with aclosing(self._parts):
                 await super().__call__(scope, receive, send)

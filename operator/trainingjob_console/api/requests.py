@@ -1,4 +1,4 @@
-"""Reading requests: parameters and bodies, each within its limits."""
+"""Parses query parameters and JSON bodies within limits, and makes JSON responses."""
 
 import json
 from collections.abc import Collection
@@ -12,22 +12,22 @@ from trainingjob_console.errors import BadRequestError, MediaTypeError, TooLarge
 MAX_BODY_BYTES: Final = 64 * 1024
 
 
-def check_names(request: Request, known: Collection[str]) -> None:
-    """Refuse a parameter that is not understood: it would narrow nothing.
+def reject_unknown_parameters(request: Request, known: Collection[str]) -> None:
+    """Reject unknown query parameters: ignoring one, e.g. a misspelt filter, would return too much.
 
     Raises:
-        BadRequestError: the message names it.
+        BadRequestError: a parameter is unknown; the message names it.
     """
     for name in request.query_params:
         if name not in known:
-            raise BadRequestError(f"{name[:64]}: there is no such parameter")
+            raise BadRequestError(f"{name[:64]}: unknown parameter")
 
 
-def number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
-    """Read a whole number.
+def int_parameter(request: Request, name: str, *, default: int, least: int, most: int) -> int:
+    """Parse a query parameter that is a whole number.
 
     Raises:
-        BadRequestError: it is none, or outside its limits.
+        BadRequestError: it is not a whole number, or out of range.
     """
     text = request.query_params.get(name)
     if text is None or text == "":
@@ -40,12 +40,12 @@ def number(request: Request, name: str, *, default: int, least: int, most: int) 
 
 
 async def read_json(request: Request) -> dict[str, Any]:
-    """Read the body of a write.
+    """Read and parse the JSON body of a request.
 
     Raises:
-        MediaTypeError: it is not `application/json`; a form of another page cannot send that.
-        TooLargeError: it has more than `MAX_BODY_BYTES`.
-        BadRequestError: it is no object.
+        MediaTypeError: the type is not `application/json`, which a form of another page cannot send.
+        TooLargeError: the body has more than `MAX_BODY_BYTES`.
+        BadRequestError: the body is not a JSON object.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
@@ -57,18 +57,18 @@ async def read_json(request: Request) -> dict[str, Any]:
             if len(body) > MAX_BODY_BYTES:
                 raise TooLargeError(f"the body is larger than {MAX_BODY_BYTES} bytes")
     except ClientDisconnect as error:
-        raise BadRequestError("the body broke off") from error
+        raise BadRequestError("the body is incomplete") from error
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise BadRequestError("the body is no JSON") from error
+        raise BadRequestError("the body is not JSON") from error
     if not isinstance(value, dict):
-        raise BadRequestError("the body must be an object")
+        raise BadRequestError("the body must be a JSON object")
     return value
 
 
-def answer(value: object, status: int = 200) -> Response:
-    """Return JSON, which no cache may keep."""
+def json_response(value: object, status: int = 200) -> Response:
+    """Return a JSON response."""
     body = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return Response(
         body.encode("utf-8", "replace"), status_code=status, media_type="application/json"

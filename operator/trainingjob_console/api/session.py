@@ -1,4 +1,4 @@
-"""`/api/session`, `/api/login`, `/api/logout`: who is logged in, and what that user may see."""
+"""`/api/session`, `/api/login`, `/api/logout`: the logged-in user, log-in with a token, and log-out."""
 
 import base64
 import binascii
@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from trainingjob_console.api.requests import answer, read_json
+from trainingjob_console.api.requests import json_response, read_json
 from trainingjob_console.components import Components, Feature
 from trainingjob_console.errors import BadRequestError, UnauthorizedError
 from trainingjob_console.jobs.summary import time_text
@@ -21,13 +21,13 @@ _LATEST: Final = 253_402_300_799
 
 
 class SessionApi:
-    """Answers who asks, and lets users in and out."""
+    """Serves the session, and logs users in and out."""
 
     def __init__(self, components: Components) -> None:
         self._components: Final = components
 
     def feature(self) -> Feature:
-        """Return its routes."""
+        """Return the routes."""
         return Feature(
             routes=[
                 Route("/api/session", self.session, methods=["GET"]),
@@ -37,7 +37,7 @@ class SessionApi:
         )
 
     async def session(self, request: Request) -> Response:
-        """Return who is logged in; without a log-in, that one is needed."""
+        """Return the logged-in user and the visible namespaces, or that a log-in is needed."""
         access, mode = self._components.access, self._components.settings.auth
         found: dict[str, Any] = {
             "mode": mode,
@@ -50,18 +50,18 @@ class SessionApi:
         try:
             caller = await access.authenticate(request)
         except UnauthorizedError:
-            return answer(found | {"loginNeeded": True, "namespaces": []})
+            return json_response(found | {"loginNeeded": True, "namespaces": []})
         if caller.token is None:
-            return answer(found)
+            return json_response(found)
         allowed = await access.listable_namespaces(caller, access.namespaces_to_check())
         shown = None if allowed is None else sorted(allowed)[:_MAX_SHOWN]
         user = {"name": caller.name, "groups": list(caller.groups)}
-        return answer(
+        return json_response(
             found | {"user": user, "namespaces": shown, "expires": expiry_of(caller.token)}
         )
 
     async def log_in(self, request: Request) -> Response:
-        """Set the cookie if the API server knows the token."""
+        """Set the session cookie if the API server accepts the token."""
         access = self._components.access
         access.check_origin(request)
         access.check_log_in(request)
@@ -77,7 +77,7 @@ class SessionApi:
         return response
 
     async def log_out(self, request: Request) -> Response:
-        """Take the cookie away, and end what is open with it: other tabs have the same cookie."""
+        """Delete the session cookie, and close the sockets of all tabs that share it."""
         access = self._components.access
         access.check_origin(request)
         if token := access.token_of(request):
@@ -88,9 +88,9 @@ class SessionApi:
 
 
 def expiry_of(token: str) -> str | None:
-    """Return when a token says that it ends, for the user to see; None: it does not say.
+    """Return the expiry time (`exp`) of a JWT, for display only; None: it has none.
 
-    Its signature is the API server's matter, which refuses it from then on.
+    The signature is not verified here: the API server rejects an expired token itself.
     """
     pieces = token.split(".")
     if len(pieces) != _PARTS_OF_JWT:

@@ -1,1 +1,1 @@
-"""Jobs, live and of the past: the bounded index, filters, pages, one job, and what can be done to it."""
+"""Jobs, live and deleted: the informer, the bounded index, filters, lists, job details, history and actions."""

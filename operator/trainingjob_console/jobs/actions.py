@@ -1,7 +1,6 @@
-"""The actions on jobs: which request each of them is, and what it does in words. Pure.
+"""Builds the API requests of the actions on jobs, and the sentences that describe their effects. Pure.
 
-Every request names the job's uid as its precondition: a job of the same name that has taken its
-place is never touched.
+Every request has the job's uid as precondition: a later job of the same name is never touched.
 """
 
 import secrets
@@ -17,7 +16,7 @@ PATCHES: Final[dict[str, tuple[str, object]]] = {
     "stop": ("shutdown", "Stop"),
     "terminate": ("shutdown", "Terminate"),
 }
-"""Each action that changes a field of the spec: which one, and to what."""
+"""The actions that set a field of the spec: the field and its new value."""
 
 ACTIONS: Final = (*PATCHES, "delete", "run-again")
 _SUFFIX_BYTES: Final = 3
@@ -27,7 +26,7 @@ _OURS: Final = "trainingjob.dev/"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A job that something is to be done to."""
+    """The job that an action is for."""
 
     namespace: str
     name: str
@@ -44,7 +43,7 @@ def patch_of(action: str, uid: str) -> list[Object]:
 
 
 def deletion_of(uid: str, *, dry_run: bool) -> Object:
-    """Return the options of a deletion. Beside them the API server reads no query."""
+    """Return the DeleteOptions. With a body the API server ignores query parameters such as `dryRun`."""
     options: Object = {
         "kind": "DeleteOptions",
         "apiVersion": "v1",
@@ -55,9 +54,9 @@ def deletion_of(uid: str, *, dry_run: bool) -> Object:
 
 
 def copy_of(job: Object) -> Object:
-    """Return a new job of the same kind: its spec and labels, under a name that is free.
+    """Return a new job with the same spec, labels and annotations, and a random suffix in its name.
 
-    What stopped or held the old one is not copied, nor are marks of the tools that made it.
+    `shutdown` and `suspend` are not copied, nor are labels and annotations of kubectl and of the operator.
     """
     metadata = as_dict(job.get("metadata"))
     spec = {k: v for k, v in as_dict(job.get("spec")).items() if k not in ("shutdown", "suspend")}
@@ -84,21 +83,25 @@ def copy_of(job: Object) -> Object:
 
 
 def consequence(action: str, job: Summary) -> str:
-    """Return in one sentence what the action does to this job."""
+    """Return a sentence or two that describe what the action does to this job."""
     active = job.ranks[1]
     pods = "Its pod is" if active == 1 else f"Its {active} pods are"
     if action == "delete":
         left = "Its record stays." if job.record == "Stored" else "Its record is stored first."
-        gone = "It goes, with its pods." if job.is_finished else f"{pods} stopped, and it goes."
-        return f"{gone} {left}"
+        deleted = (
+            "It is deleted, with its pods."
+            if job.is_finished
+            else f"{pods} stopped, and it is deleted."
+        )
+        return f"{deleted} {left}"
     if action == "run-again":
         return "A new job with the same spec is created."
     if job.is_finished:
-        return "It is over already: nothing changes."
+        return "It has already ended: nothing changes."
     held = f"{pods} deleted; it can be resumed." if active else "It starts no pods until resumed."
     return {
         "suspend": held,
         "resume": "All its ranks start again, as a new attempt.",
-        "stop": f"{pods} asked to stop and given their time; it ends for good.",
-        "terminate": f"{pods} killed at once; it ends for good.",
+        "stop": f"{pods} asked to stop within the grace period; the job cannot be resumed.",
+        "terminate": f"{pods} killed at once; the job cannot be resumed.",
     }[action]

@@ -1,6 +1,6 @@
-"""Makes a text a word that only this console can read and make: a browser keeps it, and learns nothing.
+"""Authenticated encryption of cursors: a browser can neither read nor forge them.
 
-The key comes from a secret. Consoles that share the secret read each other's words.
+The keys are derived from a secret. Consoles that share the secret can decrypt each other's cursors.
 """
 
 import base64
@@ -14,28 +14,28 @@ _TAG: Final = 16
 
 
 def encrypt(secret: bytes, text: str) -> str:
-    """Return the text as a word that fits into a query, another one each time."""
-    hiding, proving = _keys(secret)
+    """Return the encrypted text as URL-safe base64; it differs each time because of a random nonce."""
+    encryption_key, mac_key = _keys(secret)
     nonce = secrets.token_bytes(_NONCE)
-    hidden = nonce + _with_stream(hiding, nonce, text.encode())
-    return base64.urlsafe_b64encode(hidden + _tag(proving, hidden)).decode().rstrip("=")
+    ciphertext = nonce + _xor_with_key_stream(encryption_key, nonce, text.encode())
+    return base64.urlsafe_b64encode(ciphertext + _tag(mac_key, ciphertext)).decode().rstrip("=")
 
 
-def decrypt(secret: bytes, word: str) -> str:
-    """Return the text of a word.
+def decrypt(secret: bytes, token: str) -> str:
+    """Return the decrypted text.
 
     Raises:
-        ValueError: it was not made with this secret.
+        ValueError: it was not encrypted with this secret.
     """
-    hiding, proving = _keys(secret)
+    encryption_key, mac_key = _keys(secret)
     try:
-        data = base64.b64decode(word + "=" * (-len(word) % 4), altchars=b"-_", validate=True)
+        data = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except ValueError as error:
-        raise ValueError("no sealed word") from error
-    hidden, tag = data[:-_TAG], data[-_TAG:]
-    if not hmac.compare_digest(tag, _tag(proving, hidden)):
-        raise ValueError("no sealed word")
-    return _with_stream(hiding, hidden[:_NONCE], hidden[_NONCE:]).decode()
+        raise ValueError("not an encrypted cursor") from error
+    ciphertext, tag = data[:-_TAG], data[-_TAG:]
+    if not hmac.compare_digest(tag, _tag(mac_key, ciphertext)):
+        raise ValueError("not an encrypted cursor")
+    return _xor_with_key_stream(encryption_key, ciphertext[:_NONCE], ciphertext[_NONCE:]).decode()
 
 
 def _keys(secret: bytes) -> tuple[bytes, bytes]:
@@ -45,11 +45,11 @@ def _keys(secret: bytes) -> tuple[bytes, bytes]:
     )
 
 
-def _with_stream(key: bytes, nonce: bytes, data: bytes) -> bytes:
-    """Hide the data, or show it again: it is combined with bytes that only the key's owner knows."""
+def _xor_with_key_stream(key: bytes, nonce: bytes, data: bytes) -> bytes:
+    """Encrypt or decrypt data: XOR with a SHAKE-256 key stream."""
     stream = hashlib.shake_256(key + nonce).digest(len(data))
     return bytes(a ^ b for a, b in zip(data, stream, strict=True))
 
 
-def _tag(key: bytes, hidden: bytes) -> bytes:
-    return hmac.digest(key, hidden, "sha256")[:_TAG]
+def _tag(key: bytes, ciphertext: bytes) -> bytes:
+    return hmac.digest(key, ciphertext, "sha256")[:_TAG]

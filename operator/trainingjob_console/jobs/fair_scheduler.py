@@ -1,7 +1,7 @@
-"""The event loop's time for long work: in short slices, one at a time, and from user to user.
+"""Fair, cooperative scheduler: runs CPU-bound work on the event loop in short slices, round-robin by user.
 
-A list of 20,000 jobs takes a tenth of a second. Done at once it would hold up every socket and probe, and
-one user who asks for hundreds of them would have the process for itself.
+A list of 20,000 jobs takes a tenth of a second. Run in one piece it would block every socket and probe, and one
+user who requests hundreds of lists would starve all others.
 """
 
 import asyncio
@@ -14,28 +14,28 @@ from trainingjob_console.concurrency import decrement
 from trainingjob_console.errors import BusyError
 
 SLICE_S: Final = 0.004
-"""Of a slice; it ends with the step that reaches this."""
+"""Seconds per slice; a slice ends with the step that reaches this."""
 
 STEP: Final = 100
-"""Jobs that are looked at in one step of a work: less than a millisecond."""
+"""Jobs that a work item processes per step, which takes less than a millisecond."""
 
 MAX_WORKS: Final = 32
-"""Of a user, with those that wait: as many tabs as a user may have come back at once, each with a list and
-what follows it."""
+"""Work items per user, running or waiting. All tabs that a user may open can reconnect at once, each with a
+list and its subscription."""
 
 MAX_ALL: Final = 512
-"""Of all users."""
+"""Work items of all users together."""
 
 T = TypeVar("T")
 Work = Generator[None, None, T]
-"""Long work: it yields after each step, in a state in which anything may happen before the next."""
+"""A work item: a generator that yields after each step. Any other code may run before its next step."""
 
 
 class FairScheduler:
-    """Does works, one slice at a time: next is whose slice is longest ago, one work of each user.
+    """Runs work items one slice at a time, round-robin by user; each user has one running item at a time.
 
-    After a slice the loop has as much time for all else: long work takes half of it at most.
-    Bound: `MAX_WORKS` of a user and `MAX_ALL` in all; further ones are refused.
+    After each slice it sleeps for as long as the slice took: work items use at most half of the event loop's time.
+    Bound: `MAX_WORKS` work items per user and `MAX_ALL` in all; further ones are refused.
     """
 
     def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
@@ -49,19 +49,17 @@ class FairScheduler:
         return self._works.total()
 
     async def execute(self, user: str, work: Work[T]) -> T:
-        """Return what the work returns.
+        """Run a work item to its end, and return its result.
 
         Args:
-            user: whose work it is: `Caller.user`.
-            work: not begun; it is closed if this is cancelled.
+            user: the user: `Caller.user`.
+            work: a generator that has not been started; it is closed if this is cancelled.
 
         Raises:
-            BusyError: there are too many already.
+            BusyError: the user, or all users together, have too many work items.
         """
         if self._works[user] >= MAX_WORKS or len(self) >= self.limit:
-            raise BusyError(
-                "more lists are asked for than can be made at once: try again", retry_after_s=1
-            )
+            raise BusyError("too many lists are being computed: try again", retry_after_s=1)
         self._works[user] += 1
         try:
             async with self._users.setdefault(user, asyncio.Lock()):
@@ -83,7 +81,7 @@ class FairScheduler:
                 return result
 
     def _slice(self, work: Work[T], begun: float) -> StopIteration | None:
-        """Return the end of the work, if it comes to it."""
+        """Run one slice; return the StopIteration if the work item has ended."""
         try:
             while self._clock() - begun < SLICE_S:
                 next(work)

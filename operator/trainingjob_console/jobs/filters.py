@@ -1,4 +1,4 @@
-"""The filter of a list: one meaning for pages, counts and what a socket is sent."""
+"""The filter of the job list, shared by pages, counts and the subscriptions of sockets."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ _MAX_NAME: Final = 253
 _MAX_LABEL: Final = 381
 
 Visible = Callable[[str], bool]
-"""True for a namespace whose jobs the user may list."""
+"""A predicate that is True for a namespace whose jobs the user may list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """The filter of a list; empty and None narrow nothing.
+    """The conditions that a listed job meets; empty and None match every job.
 
     Attributes:
-        namespace: exactly.
-        phase: exactly.
-        labels: `key=value`, of which a job must have all.
-        since: seconds since 1970: the job is not over, or ended then or later.
-        until: the job ended before then, or was created before then if it is not over.
-        text: is part of the name, the namespace, the reason or the message, in any case.
+        namespace: the job's namespace.
+        phase: the job's phase.
+        labels: `key=value` pairs, all of which the job has.
+        since: seconds since 1970; the job ended at that time or later, or has not ended.
+        until: seconds since 1970; the job ended before that time or, if it has not ended, was created before.
+        text: a substring of the name, namespace, reason, message or reason for waiting; case-insensitive.
     """
 
     namespace: str = ""
@@ -37,11 +37,11 @@ class Filter:
     text: str = ""
 
     def matches(self, job: Summary, *, any_phase: bool = False) -> bool:
-        """Return True if the job is in the list.
+        """Return True if the job matches.
 
         Args:
-            job: any job.
-            any_phase: whatever its phase: so phases are counted, from which the user chooses one.
+            job: the job.
+            any_phase: ignore the filter's phase: for the counts by phase.
         """
         if self.namespace and job.namespace != self.namespace:
             return False
@@ -78,10 +78,10 @@ def read_filter(
     until: str = "",
     text: str = "",
 ) -> Filter:
-    """Read the words of a query or of a subscription.
+    """Parse the filter of a query or of a subscription.
 
     Raises:
-        BadRequestError: one cannot be understood; the message names it.
+        BadRequestError: a parameter is invalid; the message names it.
     """
     if max(len(namespace), len(phase)) > _MAX_NAME:
         raise BadRequestError("namespace, phase: longer than a name can be")

@@ -1,4 +1,4 @@
-"""The jobs of the past: pages of the record service, and single records."""
+"""The history: client of the record service for pages of records and single records of deleted jobs."""
 
 import asyncio
 import json
@@ -34,17 +34,17 @@ _WAITING: Final = 48
 _MAX_ANSWER: Final = 4 * 1024 * 1024
 _MAX_TOKEN: Final = 4096
 _FETCHED: Final = 200
-"""Records of a page of the service, which gives no more."""
+"""Records per page of the service after the first; the service's maximum."""
 
 _PAGE_S: Final = 2.0
-"""After so long no further page of the service is read for one of ours: records of other users, of
-other clusters and of jobs that live are passed over, and there may be any number of them."""
+"""The time after which no further page of the service is read for one page of the console. Records of other
+users, other clusters and live jobs are skipped, and there may be any number of them."""
 
 _NOT_FOUND: Final = 404
 _OK: Final = 200
 
 Allowed = Callable[[Collection[str]], Awaitable[Collection[str]]]
-"""Returns those of some namespaces whose jobs the user may list."""
+"""Returns those of the given namespaces whose jobs the user may list."""
 
 _logger = logging.getLogger(__name__)
 FINAL_PHASES: Final = frozenset({"Succeeded", "Failed", "Cancelled"})
@@ -52,12 +52,12 @@ FINAL_PHASES: Final = frozenset({"Succeeded", "Failed", "Cancelled"})
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """Rows of the past.
+    """A page of the history.
 
     Attributes:
-        rows: the newest first. There may be few, or none, and a next page.
-        next: where the next page begins; empty: there are no more.
-        message: why there are none; empty: the service has answered.
+        rows: the newest first. There may be few or none even if there is a next page.
+        next: the cursor of the next page; empty: this is the last one.
+        message: the reason why rows are missing; empty: the service has answered.
     """
 
     rows: list[Object]
@@ -66,21 +66,21 @@ class HistoryPage:
 
 
 class History:
-    """Asks the record service, with a deadline and a limit of bytes on each call.
+    """Reads from the record service, with a deadline and a size limit on each call.
 
-    At most 16 calls go on and 48 wait, of one user a quarter of both; further ones are refused.
+    At most 16 calls run at once and 48 wait, a quarter of both per user; further ones are refused.
 
-    Clusters may share a service. The users' rights are those of one cluster, so the records of all
-    others, and of none, are passed over.
+    Clusters may share a service. The users' rights apply to one cluster only, so records of other
+    clusters, and those without a cluster name, are skipped.
     """
 
     def __init__(self, url: str | None, token_file: Path | None, cluster: str) -> None:
-        """Prepare to ask.
+        """Create the client; nothing is opened yet.
 
         Args:
-            url: of its list; None: there is none.
-            token_file: whose first line is the token, read anew at each call.
-            cluster: what the records call the cluster whose jobs are shown.
+            url: the URL of the service's list; None: no service is configured.
+            token_file: the file whose first line is the token; read at each call.
+            cluster: the name of this cluster in the records.
         """
         self._url: Final = url
         self._token_file: Final = token_file
@@ -109,21 +109,21 @@ class History:
         *,
         user: str,
         limit: int,
-        place: str,
+        cursor: str,
     ) -> HistoryPage:
-        """Return a page; a service that does not answer makes an empty one that says so.
+        """Return a page; if the service does not answer, the page has a message instead of further rows.
 
         Args:
             wanted: the filter.
-            allowed: asks which namespaces the user may list, of those that a page names.
+            allowed: returns which of a page's namespaces the user may list.
             live: returns True for the uid of a job that is listed among the live ones.
-            user: who asks: `Caller.user`.
-            limit: rows at most.
-            place: the `next` of the page before; empty: the beginning.
+            user: the user: `Caller.user`.
+            limit: the maximum number of rows.
+            cursor: the `next` of the previous page; empty: the beginning.
 
         Raises:
-            BadRequestError: the place is none.
-            UnauthorizedError: the token is nobody's any more.
+            BadRequestError: the cursor is invalid.
+            UnauthorizedError: the token is no longer valid.
             ApiServerError: the API server does not answer.
         """
         if self._url is None:
@@ -131,17 +131,19 @@ class History:
         if wanted.phase and wanted.phase not in FINAL_PHASES:
             return HistoryPage([])
         secret = self._secret()
-        at, until = HistoryCursor.decode(secret, place), perf_counter() + _PAGE_S
+        at, until = HistoryCursor.decode(secret, cursor), perf_counter() + _PAGE_S
         rows: list[Object] = []
         fetched = limit
         try:
             while True:
-                answer = await self._get(self._url, _query(wanted, fetched, at.cursor), user)
+                answer = await self._get(
+                    self._url, _query(wanted, fetched, at.service_cursor), user
+                )
                 for item in await self._shown(answer or {}, at, allowed, live):
                     if len(rows) == limit:
                         return HistoryPage(rows, at.encode(secret))
                     rows.append(row_of(item))
-                    at = HistoryCursor(at.cursor, key_of(item))
+                    at = HistoryCursor(at.service_cursor, key_of(item))
                 following = as_text((answer or {}).get("next"), 512)
                 if not following:
                     return HistoryPage(rows)
@@ -154,7 +156,7 @@ class History:
     async def _shown(
         self, answer: Object, at: HistoryCursor, allowed: Allowed, live: Callable[[str], bool]
     ) -> list[Object]:
-        """Return what a user sees of the service's answer, after a place."""
+        """Return the records of the service's answer that the user may see, after the given position."""
         items = as_dicts(answer.get("items"))
         self._check_name(items)
         ours = [
@@ -166,13 +168,13 @@ class History:
         return [item for item in ours if as_text(item.get("namespace")) in seen]
 
     def _check_name(self, items: list[Object]) -> None:
-        """Say once, in the log alone, that the name of this cluster may be wrong: no page can tell."""
+        """Log once that the name of this cluster may be wrong, if only other clusters' records were seen."""
         self._has_seen_ours = self._has_seen_ours or any(map(self._is_ours, items))
         if items and not self._has_seen_ours and not self._has_warned:
             self._has_warned = True
             _logger.warning(
-                "the record service has records of the cluster %s and none yet of %s: if that is not "
-                "what the operator calls this cluster, set TRAININGJOB_CONSOLE_CLUSTER_NAME",
+                "the record service has returned records of the cluster %s and none yet of %s: if the "
+                "operator uses another name for this cluster, set TRAININGJOB_CONSOLE_CLUSTER_NAME",
                 as_text(items[0].get("cluster")) or "without a name",
                 self._cluster,
             )
@@ -184,11 +186,11 @@ class History:
         """Return the record of a job of this cluster; None: there is none.
 
         Args:
-            uid: of the job.
-            user: who asks: `Caller.user`.
+            uid: the job's uid.
+            user: the user: `Caller.user`.
 
         Raises:
-            BusyError: the service does not answer, or too much is asked of it.
+            BusyError: the service does not answer, or too many calls of it are running.
         """
         if self._url is None:
             return None
@@ -199,7 +201,7 @@ class History:
         try:
             async with (
                 asyncio.timeout(_CALL_S),
-                self.calls.slot(user, "the history is asked for too often"),
+                self.calls.slot(user, "too many requests for the history are running"),
                 self._open().get(
                     url, params=query, headers=self._headers(), allow_redirects=False
                 ) as response,
@@ -215,12 +217,12 @@ class History:
                     raise BusyError(f"the record service answers {response.status}")
                 found = as_dict(json.loads(body))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            # It names an address, or the file of a token: for the log, and for no user.
+            # The error may contain an address or the path of the token file: it is logged, not shown to users.
             if not self._is_away:
                 words = str(error) or "no answer in time"
-                _logger.warning("the record service cannot be asked: %s", words[:MAX_TEXT])
+                _logger.warning("the record service cannot be queried: %s", words[:MAX_TEXT])
             self._is_away = True
-            raise BusyError("the record service cannot be asked") from error
+            raise BusyError("the record service cannot be queried") from error
         else:
             self._is_away = False
             return found
@@ -236,7 +238,7 @@ class History:
             return file.readline(_MAX_TOKEN).strip()
 
     def _secret(self) -> bytes:
-        """Return the secret of the places: all consoles that share the service's token have it."""
+        """Return the secret that encrypts cursors: the service's token, which all its consoles share."""
         try:
             return self._token().encode() or self._own_secret
         except OSError:
@@ -252,14 +254,14 @@ class History:
         return self._session
 
 
-def _query(wanted: Filter, limit: int, place: str) -> list[tuple[str, str]]:
+def _query(wanted: Filter, limit: int, cursor: str) -> list[tuple[str, str]]:
     given = {
         "namespace": wanted.namespace,
         "phase": wanted.phase,
         "since": time_text(wanted.since) or "",
         "until": time_text(wanted.until) or "",
         "text": wanted.text,
-        "cursor": place,
+        "cursor": cursor,
         "limit": str(limit),
     }
     found = [(name, value) for name, value in given.items() if value]
@@ -267,7 +269,7 @@ def _query(wanted: Filter, limit: int, place: str) -> list[tuple[str, str]]:
 
 
 def row_of(record: Object) -> Object:
-    """Return the row of a record, or of a summary of one: they have the same names."""
+    """Return the list row of a record, or of a record's summary, which has the same field names."""
     total = as_count(record.get("numNodes"), 1)
     phase = as_text(record.get("phase"), 64)
     done = total if phase == "Succeeded" else 0

@@ -1,4 +1,4 @@
-"""The place where the next page of the history begins, sealed: it may name a job of another user."""
+"""The cursor of the history, encrypted: it may contain the uid of a job that the user may not see."""
 
 import json
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 Key = tuple[int, str]
-"""The place of a record in the service's list: microseconds since 1970 and uid, both falling."""
+"""The sort key of the record service's list: microseconds since 1970 and uid, both descending."""
 
 
 def key_of(record: Object) -> Key:
-    """Return the place of a record: by its end, else by its creation, as the service has it."""
+    """Return the sort key of a record: its end time, else its creation time, as the service sorts."""
     for name in ("completedAt", "createdAt"):
         try:
             time = datetime.fromisoformat(as_text(record.get(name)))
@@ -30,36 +30,38 @@ def key_of(record: Object) -> Key:
 
 @dataclass(frozen=True, slots=True)
 class HistoryCursor:
-    """A place in the history.
+    """A position in the history.
 
     Attributes:
-        cursor: the record service's own, of the page to read; empty: the first one.
-        after: the row that was shown last, on that page or before it; None: there is none. It may
-            be on a later page, too, when the service's pages were larger then.
+        service_cursor: the record service's own cursor of the page to read; empty: the first page.
+        after: the sort key of the last row that was returned; None: there is none. That row is usually on
+            this page of the service or an earlier one. If the earlier pages were larger, it may also be
+            on a later one.
     """
 
-    cursor: str = ""
+    service_cursor: str = ""
     after: Key | None = None
 
     def is_before(self, record: Object) -> bool:
-        """Return True if a record of the page has not been looked at."""
+        """Return True if the record comes after the last returned row."""
         return self.after is None or key_of(record) < self.after
 
     def encode(self, secret: bytes) -> str:
-        """Return it as a sealed word."""
-        return encrypt(secret, json.dumps([self.cursor, self.after], separators=(",", ":")))
+        """Return the cursor as an encrypted string."""
+        state = json.dumps([self.service_cursor, self.after], separators=(",", ":"))
+        return encrypt(secret, state)
 
     @classmethod
     def decode(cls, secret: bytes, word: str) -> "HistoryCursor":
-        """Read such a word; an empty one is the beginning.
+        """Decrypt a cursor; an empty one is the beginning.
 
         Raises:
-            BadRequestError: no console with this secret has made it.
+            BadRequestError: it was not made by a console with this secret.
         """
         if not word:
             return cls()
         try:
             cursor, after = json.loads(decrypt(secret, word))
         except ValueError as error:
-            raise BadRequestError("cursor: is not known any more: go to the first page") from error
+            raise BadRequestError("cursor: no longer valid: go to the first page") from error
         return cls(cursor, tuple(after) if after is not None else None)

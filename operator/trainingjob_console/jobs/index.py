@@ -1,4 +1,4 @@
-"""The bounded index of the jobs that live in the cluster, and what has changed in it lately."""
+"""The bounded in-memory index of the cluster's jobs, with a log of recent changes and change listeners."""
 
 import heapq
 import itertools
@@ -10,10 +10,10 @@ from typing import Final
 from trainingjob_console.jobs.summary import Summary
 
 MAX_CHANGES: Final = 4096
-"""Changes that are remembered, so that a page that was away gets what it missed."""
+"""Changes that are kept, so that a page that reconnects receives the ones it missed."""
 
 BYTES_A_JOB: Final = 2400
-"""Room for each job of the limit: 20,000 jobs fill 46 MiB."""
+"""The average size that the byte limit allows per job: 20,000 jobs take at most 46 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class Change:
     """One change of the index.
 
     Attributes:
-        number: counts changes since the process began.
-        before: the job as it was; None: it was not there.
-        after: the job as it is; None: it is gone.
+        number: the sequence number, counted since the process started.
+        before: the job before the change; None: it was not in the index.
+        after: the job after the change; None: it was removed.
     """
 
     number: int
@@ -32,7 +32,7 @@ class Change:
 
     @property
     def uid(self) -> str:
-        """The job's."""
+        """The job's uid."""
         job = self.after if self.after is not None else self.before
         assert job is not None
         return job.uid
@@ -44,14 +44,14 @@ Listener = Callable[[Change], None]
 class JobIndex:
     """Summaries by uid.
 
-    Bound: `max_jobs`, and `BYTES_A_JOB` bytes for each of them together. At the limit the job that
-    finished longest ago leaves for one that comes: it is found in the history. If none is finished,
-    or the new one finished before all others, the new one is left out and counted. The last
-    `MAX_CHANGES` changes are kept, each with two summaries that are in the index as a rule.
+    Bound: `max_jobs` jobs, and `max_jobs * BYTES_A_JOB` bytes. At the limit a new job evicts the one that
+    finished longest ago, which the history still has. If none has finished, or the new job finished before all
+    others, the new job is not added but counted. The last `MAX_CHANGES` changes are kept, each with two
+    summaries, most of which the index holds anyway.
 
     Attributes:
-        left_out: jobs that found no room since the last complete list.
-        is_complete: True once a complete list was read.
+        left_out: the number of jobs that were not added since the last complete list.
+        is_complete: True once a complete list has been read.
     """
 
     def __init__(self, *, max_jobs: int, epoch: str, max_changes: int = MAX_CHANGES) -> None:
@@ -74,11 +74,11 @@ class JobIndex:
         return len(self._jobs)
 
     def get(self, uid: str) -> Summary | None:
-        """Return the job of this uid; None: it is not in the index."""
+        """Return the job with this uid; None: it is not in the index."""
         return self._jobs.get(uid)
 
     def jobs(self) -> Collection[Summary]:
-        """Return all jobs, in no order. Nothing may be awaited while they are looked through."""
+        """Return a live view of all jobs, unordered. The caller must not await while iterating over it."""
         return self._jobs.values()
 
     def namespaces(self) -> Iterable[str]:
@@ -89,11 +89,11 @@ class JobIndex:
 
     @property
     def position(self) -> str:
-        """The place after the last change, as `epoch:number`."""
+        """The position after the last change, as `epoch:number`."""
         return f"{self._epoch}:{self._last}"
 
     def changes_since(self, position: str) -> list[Change] | None:
-        """Return the changes after a place, the oldest first; None: the place is not known (any more)."""
+        """Return the changes after a position, the oldest first; None: the position is too old or unknown."""
         epoch, _, text = position.rpartition(":")
         if epoch != self._epoch or not text.isdecimal() or len(text) > 18:  # noqa: PLR2004 - digits
             return None
@@ -105,7 +105,7 @@ class JobIndex:
         )
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call the listener at every change, at once and in order; returns how to end that."""
+        """Call the listener synchronously at every change; return a function that removes it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
@@ -116,7 +116,7 @@ class JobIndex:
     # --- writing ----------------------------------------------------------------------------------
 
     def put(self, job: Summary) -> None:
-        """Take a job as it is now."""
+        """Add a job, or replace its summary."""
         before = self._jobs.get(job.uid)
         if before == job:
             return
@@ -126,17 +126,17 @@ class JobIndex:
         self._store(before, job)
 
     def remove(self, uid: str) -> None:
-        """Forget a job, which is gone."""
+        """Remove a job that was deleted."""
         before = self._jobs.get(uid)
         if before is not None:
             self._store(before, None)
 
     def keep_only(self, uids: Collection[str], *, complete: bool = True) -> None:
-        """Forget every other job: a complete list has these.
+        """Remove all jobs that a complete list lacks.
 
         Args:
-            uids: of the jobs that are there.
-            complete: every namespace has been listed by now.
+            uids: the uids in the list.
+            complete: True if every namespace has been listed by now.
         """
         for uid in [uid for uid in self._jobs if uid not in uids]:
             self.remove(uid)

@@ -1,4 +1,4 @@
-"""Fills the index from the watch of TrainingJobs, for ever."""
+"""Informer of TrainingJobs: lists and watches them, and keeps the index up to date."""
 
 import asyncio
 import logging
@@ -14,14 +14,14 @@ from trainingjob_console.kube.watch import Broken, Changed, Page, list_and_watch
 
 _AT_ONCE: Final = 20
 _HAS_NO_JOBS: Final = (403, 404)
-"""Answers for one namespace that count as an empty list. A Role goes with its namespace, and the console
-would wait for ever for a namespace that somebody has deleted."""
+"""Statuses of a namespace's list that count as an empty list. When a namespace is deleted, its Role is
+deleted too, and the console would otherwise wait for that namespace for ever."""
 
 _logger = logging.getLogger(__name__)
 
 
 def jobs_path(namespace: str = "", name: str = "") -> str:
-    """Return the path of a job, of a namespace's jobs, or of all."""
+    """Return the API path of one job, of a namespace's jobs, or of all jobs."""
     parts = [f"/apis/{API_VERSION}"]
     if namespace:
         parts += ["namespaces", namespace]
@@ -29,7 +29,7 @@ def jobs_path(namespace: str = "", name: str = "") -> str:
 
 
 class JobInformer:
-    """Keeps the index up to date, from all namespaces or from some."""
+    """Keeps the index up to date with the jobs of all namespaces, or of the given ones."""
 
     def __init__(self, kube: Kube, index: JobIndex, namespaces: Sequence[str]) -> None:
         self._kube: Final = kube
@@ -40,11 +40,11 @@ class JobInformer:
 
     @property
     def error(self) -> str | None:
-        """The reason why the index is not up to date; None: it is, as far as is known."""
+        """The reason why the index is not up to date; None: no error is known."""
         return next((_words(error) for error in self._errors.values()), None)
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """List and watch until cancelled."""
         async with asyncio.TaskGroup() as group:
             for namespace in self._namespaces:
                 group.create_task(self._follow(namespace), name=f"jobs {namespace or 'all'}")
@@ -54,13 +54,13 @@ class JobInformer:
         async for event in list_and_watch(self._kube, jobs_path(namespace), summarize):
             if isinstance(event, Broken):
                 if namespace not in self._errors:
-                    _logger.warning("jobs cannot be followed: %s", _words(event.error))
+                    _logger.warning("jobs cannot be watched: %s", _words(event.error))
                 self._errors[namespace] = event.error
                 if namespace and event.error.status in _HAS_NO_JOBS:
                     self._keep_only(namespace, set())
                 continue
             if self._errors.pop(namespace, None) is not None:
-                _logger.info("jobs are followed again")
+                _logger.info("jobs are being watched again")
             if isinstance(event, Page):
                 listed = set() if event.first else listed
                 listed |= await self._take_page(event)
@@ -76,7 +76,9 @@ class JobInformer:
             if job is not None:
                 self._index.put(job)
                 found.add(job.uid)
-            if not number % _AT_ONCE:  # each change is held against the filters of all pages
+            if (
+                not number % _AT_ONCE
+            ):  # each change is matched against the filters of all subscriptions
                 await asyncio.sleep(0)
         return found
 
@@ -95,7 +97,10 @@ class JobInformer:
         self._index.left_out = left_out
 
     def _keep_only(self, namespace: str, listed: set[str]) -> None:
-        """Forget what a complete list lacks; with some namespaces, once each was listed."""
+        """Remove the namespace's jobs that its complete list lacks.
+
+        The index counts as complete once every namespace has been listed.
+        """
         others = {
             job.uid for job in self._index.jobs() if namespace and job.namespace != namespace
         }

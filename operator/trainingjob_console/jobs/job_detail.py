@@ -1,4 +1,4 @@
-"""One job in full, put together from what the API server and the record service have of it."""
+"""Builds the detail view of one job from the objects of the API server, or from its record."""
 
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ _WORDS: Final = {"Running": "Running", "Pending": "Waiting", "Unknown": "Waiting
 
 
 def manifest(job: Object) -> str:
-    """Return the object as YAML, without what only machines read. Slow for large ones."""
+    """Return the object as YAML, without `managedFields` and last-applied. Slow for large objects."""
     metadata = {k: v for k, v in as_dict(job.get("metadata")).items() if k not in _NOT_SHOWN}
     annotations = as_dict(metadata.get("annotations"))
     if _LAST_APPLIED in annotations:
@@ -39,7 +39,7 @@ def manifest(job: Object) -> str:
 
 
 def conditions(job: Object) -> list[Object]:
-    """Return the conditions, the one that changed first first."""
+    """Return the conditions, sorted by the time of their last transition."""
     found = as_dicts(as_dict(job.get("status")).get("conditions"))[: constants.MAX_CONDITIONS]
     names = ("type", "status", "reason", "message", "lastTransitionTime")
     return sorted(
@@ -49,7 +49,9 @@ def conditions(job: Object) -> list[Object]:
 
 
 def of_job(job: Object, max_age_s: float) -> Object:
-    """Return what a page shows of the object alone, and what `attempts` needs. Slow for large ones.
+    """Return the parts of the detail view that the job object alone determines. Slow for large objects.
+
+    `current` is the input of `attempts`.
 
     Args:
         job: the object.
@@ -68,15 +70,15 @@ def of_job(job: Object, max_age_s: float) -> Object:
 
 
 def of_pod(pod: Object) -> Object:
-    """Return what is kept of a pod: the row of its rank, and its attempt."""
+    """Return the row of a pod's rank, and its attempt."""
     return {"attempt": _label(pod, constants.LABEL_ATTEMPT), "row": _rank(pod)}
 
 
 def ranks(pods: list[Object]) -> list[Object]:
-    """Return the ranks of the newest attempt of which there are pods, in order.
+    """Return the rows of the newest attempt that has pods, sorted by rank.
 
     Args:
-        pods: as `of_pod` returns them.
+        pods: the results of `of_pod`.
     """
     newest = max((pod["attempt"] for pod in pods), default=0)
     of_attempt = [pod["row"] for pod in pods if pod["attempt"] == newest]
@@ -84,11 +86,11 @@ def ranks(pods: list[Object]) -> list[Object]:
 
 
 def attempts(current: Object | None, pods: list[Object]) -> list[Object]:
-    """Return the attempts that are known: those with pods, and the one that status speaks of.
+    """Return the known attempts: those that have pods, and the current one of the job's status.
 
     Args:
-        current: as `of_job` returns it.
-        pods: as `of_pod` returns them.
+        current: the `current` of `of_job`.
+        pods: the results of `of_pod`.
     """
     found: dict[int, Object] = {}
     for pod in pods:
@@ -114,7 +116,7 @@ def attempts(current: Object | None, pods: list[Object]) -> list[Object]:
 
 
 def _current(status: Object) -> Object | None:
-    """Return what the status says of the newest attempt; None: nothing yet."""
+    """Return the newest attempt according to the status; None: there is no status yet."""
     if not status:
         return None
     return {
@@ -127,7 +129,7 @@ def _current(status: Object) -> Object | None:
 
 
 def of_event(event: Object) -> Object:
-    """Return what is shown of an event."""
+    """Return the fields of an event that the page shows."""
     about = as_dict(event.get("involvedObject"))
     return {
         "time": as_text(event.get("lastTimestamp"))
@@ -142,16 +144,16 @@ def of_event(event: Object) -> Object:
 
 
 def events(items: list[Object]) -> list[Object]:
-    """Return the newest events, the oldest of them first.
+    """Return the newest `MAX_EVENTS` events, sorted by time.
 
     Args:
-        items: as `of_event` returns them.
+        items: the results of `of_event`.
     """
     return sorted(items, key=lambda each: str(each["time"]))[-MAX_EVENTS:]
 
 
 def files(job: Object, max_age_s: float) -> Object | None:
-    """Return where the job's files are on the log volume; None: it has none.
+    """Return the path, size and removal time of the job's files on the log volume; None: it has none.
 
     Args:
         job: the object.
@@ -160,24 +162,29 @@ def files(job: Object, max_age_s: float) -> Object | None:
     status = as_dict(job.get("status"))
     annotations = as_dict(as_dict(job.get("metadata")).get("annotations"))
     kept = annotations.get(constants.ANNOTATION_KEEP, "false") != "false"
-    goes = None if kept else _goes_at(status.get("completionTime"), max_age_s)
-    return _files(as_dict(status.get("logs")), goes, kept=kept)
+    removed_at = None if kept else _earliest_removal(status.get("completionTime"), max_age_s)
+    return _files(as_dict(status.get("logs")), removed_at, kept=kept)
 
 
-def _goes_at(ended: object, max_age_s: float) -> str | None:
-    """Return the first moment at which files can go by their age; None: the job is not over.
+def _earliest_removal(ended: object, max_age_s: float) -> str | None:
+    """Return the earliest time at which the files can be removed for their age; None: the job has not ended.
 
-    They change last when it ends, or when its logs are archived, a little later; they stay for as
+    They last change when the job ends, or a little later, when its logs are archived. They are kept for as
     long as the job itself is in the cluster.
     """
     seconds = as_seconds(ended)
     return time_text(int(seconds + max_age_s)) if seconds is not None else None
 
 
-def _files(logs: Object, goes: str | None, *, kept: bool) -> Object | None:
+def _files(logs: Object, removed_at: str | None, *, kept: bool) -> Object | None:
     if not (path := as_text(logs.get("path"))):
         return None
-    return {"path": path, "bytes": as_number(logs.get("bytes")), "goesAt": goes, "kept": kept}
+    return {
+        "path": path,
+        "bytes": as_number(logs.get("bytes")),
+        "goesAt": removed_at,
+        "kept": kept,
+    }
 
 
 def _label(pod: Object, name: str) -> int:
@@ -233,10 +240,10 @@ def _condition_reason(status: Object) -> str:
 
 
 def of_record(record: Object, max_age_s: float) -> dict[str, Any]:
-    """Return the parts of a job of which nothing but its record is left.
+    """Return the parts of the detail view of a deleted job, from its record.
 
     Args:
-        record: of the record service.
+        record: the record.
         max_age_s: seconds without a change after which the operator removes files.
     """
     spec: str = yaml.dump(
@@ -257,7 +264,7 @@ def of_record(record: Object, max_age_s: float) -> dict[str, Any]:
         "manifest": spec,
         "files": _files(
             as_dict(record.get("logs")),
-            _goes_at(record.get("completedAt"), max_age_s),
+            _earliest_removal(record.get("completedAt"), max_age_s),
             kept=False,
         ),
         "record": {

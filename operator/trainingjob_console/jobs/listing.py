@@ -1,7 +1,7 @@
-"""A page of the live jobs: filtered, counted, sorted and cut here, so that a browser holds one page.
+"""Pages of the live jobs: filters, counts, sorts and pages them on the server.
 
-The cursor names the last row by its place in the order, not by counting: rows that come and go in
-between neither double nor hide another row.
+The cursor holds the sort key of the last row, not an offset: rows that are added or removed between two pages
+neither repeat nor hide another row.
 """
 
 import base64
@@ -27,14 +27,15 @@ Key = tuple[int | str, str]
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The place where the next page begins.
+    """The position where the next page begins: first in the live jobs, then in the history.
 
     Attributes:
-        sort: the order that it is a place of.
-        now: seconds since 1970, when the first page was made: what runs on has a duration of then.
-        after: the key of the last row, and its uid; None: the beginning.
-        history: the record service's own cursor; empty: the beginning of the history.
-        through: the live jobs are through.
+        sort: the sort order, a key of `SORTS`.
+        now: the time of the first page in seconds since 1970. All pages compute the durations of running jobs
+            with it, so that the order is stable.
+        after: the sort key and the uid of the last row; None: the beginning.
+        history: the cursor of the history; empty: the beginning of the history.
+        through: True if all live jobs have been returned.
     """
 
     sort: str
@@ -44,29 +45,29 @@ class Cursor:
     through: bool = False
 
     def go_on(self, after: Key) -> "Cursor":
-        """Return the place after a live job."""
+        """Return the position after a live job."""
         return Cursor(self.sort, self.now, after)
 
     def go_through(self, history: str) -> "Cursor":
-        """Return a place in the history."""
+        """Return a position in the history."""
         return Cursor(self.sort, self.now, None, history, through=True)
 
     def encode(self) -> str:
-        """Return it as a word that fits into a query."""
+        """Return the cursor as URL-safe base64."""
         after = list(self.after) if self.after else None
         place = [self.sort, self.now, after, self.history, self.through]
         return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
 
     @classmethod
     def decode(cls, word: str) -> "Cursor":
-        """Read such a word.
+        """Parse an encoded cursor.
 
         Raises:
             BadRequestError: it was not made by `encode`.
         """
         try:
             if len(word) > _MAX_CURSOR:
-                raise ValueError(word)  # noqa: TRY301 - one answer for all that is no cursor
+                raise ValueError(word)  # noqa: TRY301 - one error for every invalid cursor
             padded = word + "=" * (-len(word) % 4)
             place = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
             sort, now, after, history, through = place
@@ -94,21 +95,21 @@ SORTS: Final[dict[str, Callable[[Summary, int], int | str]]] = {
     "phase": lambda job, _: job.phase,
     "duration": lambda job, now: -job.duration(now),
 }
-"""Each order by name; the uid decides between equals. `duration`: the longest first."""
+"""The sort orders by name, with their key functions. The uid breaks ties. `duration`: the longest first."""
 
 _BY_TEXT: Final = frozenset({"name", "phase"})
 
 
 @dataclass(frozen=True, slots=True)
 class LivePage:
-    """Rows of live jobs.
+    """A page of live jobs.
 
     Attributes:
-        jobs: in order.
-        total: how many match the filter.
-        counts: how many match it by phase, whatever the filter's own phase.
-        namespaces: those with jobs that the user may list, at most `MAX_NAMESPACES`, sorted.
-        after: the key of the last row if there are more.
+        jobs: the jobs of the page, sorted.
+        total: the number of jobs that match the filter.
+        counts: the number of matching jobs by phase, ignoring the filter's own phase.
+        namespaces: at most `MAX_NAMESPACES` namespaces with jobs that the user may list, sorted.
+        after: the sort key of the last row if there are more rows; None: this is the last page.
     """
 
     jobs: list[Summary]
@@ -129,17 +130,17 @@ def live_page(
     limit: int,
     through: bool = False,
 ) -> Work[LivePage]:
-    """Make a page, of the jobs as they are at the first step.
+    """Compute a page in steps, from a snapshot of the jobs taken at the first step.
 
     Args:
         jobs: all live jobs.
         wanted: the filter.
-        visible: the namespaces that the user may list.
+        visible: returns True for namespaces whose jobs the user may list.
         sort: one of `SORTS`.
         now: seconds since 1970.
-        after: the key of the last row before; None: the beginning.
-        limit: rows at most.
-        through: the live jobs are through: only count them.
+        after: the sort key of the previous page's last row; None: the beginning.
+        limit: the maximum number of rows.
+        through: all live jobs have been returned: only count them.
     """
     counts: Counter[str] = Counter()
     namespaces: dict[str, bool] = {}
@@ -147,7 +148,7 @@ def live_page(
     found: list[tuple[Key, Summary]] = []
     for number, job in enumerate(list(jobs), start=1):
         if not number % STEP:
-            # No more than the page is kept, and one row that says whether there are more.
+            # Keep only the page, and one more row that tells whether there are more.
             found = heapq.nsmallest(limit + 1, found, key=_key)
             yield
         seen = namespaces.get(job.namespace)

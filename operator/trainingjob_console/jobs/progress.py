@@ -1,23 +1,23 @@
-"""The progress of a job, as its trainer says it in an annotation: steps that are done, and steps in all.
+"""Parses a job's progress annotation, which its trainer writes: `done/total` steps.
 
-Whoever may patch the job writes it, so it is not trusted: what is not two numbers is no progress.
+Anyone who may patch the job can write it, so it is not trusted: invalid values are ignored.
 """
 
 import re
 from typing import Final
 
 _PROGRESS: Final = re.compile(r"(0|[1-9][0-9]{0,14})/([1-9][0-9]{0,14})")
-"""Numbers that JavaScript reads exactly; the text has 31 characters at most."""
+"""Only numbers that JavaScript represents exactly; the text has at most 31 characters."""
 
 
 def read_progress(value: object) -> str:
-    """Return the progress as `done/total`; empty: there is none, or none that can be understood."""
+    """Return the progress as `done/total`; empty: there is none, or it is invalid."""
     match = _PROGRESS.fullmatch(value) if isinstance(value, str) else None
     return match[0] if match is not None and int(match[1]) <= int(match[2]) else ""
 
 
 def progress_row(progress: str) -> dict[str, int] | None:
-    """Return what a page gets of a progress that was read; None: there is none."""
+    """Return the JSON form of the result of `read_progress`; None: there is none."""
     if not progress:
         return None
     done, _, total = progress.partition("/")

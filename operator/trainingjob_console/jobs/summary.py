@@ -1,6 +1,6 @@
-"""A TrainingJob as the console keeps it: the few facts of a row, small and of bounded size.
+"""The summary of a TrainingJob that the index keeps: the fields of a list row, of bounded size.
 
-Raw objects are not trusted: a wrong type is an absent value.
+Raw objects are not trusted: a value of the wrong type is treated as absent.
 """
 
 import sys
@@ -18,7 +18,7 @@ MAX_TEXT: Final = 300
 """Characters kept of a message or a reason."""
 
 MAX_LABEL_BYTES: Final = 1024
-"""Of the labels of a job; those beyond it are not kept, so that no filter finds them."""
+"""Bytes kept of a job's labels. Further labels are dropped, so no filter matches them."""
 
 _SHARED: Final = 8192
 _FIRST_YEAR: Final = 1970
@@ -29,14 +29,16 @@ _UNSEEN: Final = "Pending"
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The facts of a job that lists show. Times are whole seconds since 1970.
+    """The fields of a job that lists show. Times are whole seconds since 1970.
 
     Attributes:
-        shown: phase, reason and message in the words of the status.
-        ranks: ready, active, succeeded, failed, and how many there are to be.
-        waiting: why it does not run yet; empty: it does not wait.
-        progress: `done/total` in steps; empty: its trainer says none, or the job is over.
-        labels: `key=value`, sorted.
+        reason: the reason of the condition that best explains the job's state; `message` is of the same one.
+        ranks: the numbers of ready, active, succeeded and failed ranks, and `numNodes`.
+        waiting: the reason why it does not run yet; empty: it does not wait.
+        record: `recordState` of the status.
+        progress: `done/total` in steps; empty: its trainer reports none, or the job has ended.
+        labels: `key=value` pairs, sorted.
+        version: the object's `resourceVersion`.
     """
 
     uid: str
@@ -62,22 +64,22 @@ class Summary:
 
     @property
     def is_finished(self) -> bool:
-        """True if the job is over."""
+        """True if the job has ended."""
         return self.completed is not None
 
     def weight(self) -> int:
-        """Return the bytes that it takes in memory at most, nothing shared."""
+        """Return the maximum number of bytes it takes in memory, as if no string were shared."""
         texts = [getattr(self, name) for name in _TEXTS]
         return _FIXED + sum(map(sys.getsizeof, (*texts, *self.labels, self.labels)))
 
     def duration(self, now: int) -> int:
-        """Return the seconds that it has run, until its end or until now; 0: it has not begun."""
+        """Return the seconds from the start to the end, or to now; 0: it has not started."""
         if self.started is None:
             return 0
         return max((self.completed if self.completed is not None else now) - self.started, 0)
 
     def row(self) -> Object:
-        """Return the row that the page gets."""
+        """Return the JSON row for the page."""
         ready, active, succeeded, failed, total = self.ranks
         return {
             "uid": self.uid,
@@ -112,11 +114,11 @@ class Summary:
 
 _TEXTS: Final = tuple(field.name for field in fields(Summary) if field.type in (str, "str"))
 _FIXED: Final = 600
-"""The object itself, its numbers, the tuple of ranks, and its places in the index."""
+"""Bytes of the object itself, its numbers, the tuple of ranks, and its entries in the index."""
 
 
 def summarize(raw: Object) -> Summary | None:
-    """Return the summary of an object as the API server sends it; None: it has no uid or no name."""
+    """Return the summary of a raw object; None: it has no uid, name or creation time."""
     metadata, spec, status = (as_dict(raw.get(part)) for part in ("metadata", "spec", "status"))
     uid, name = as_text(metadata.get("uid")), as_text(metadata.get("name"))
     created = as_seconds(metadata.get("creationTimestamp"))
@@ -129,14 +131,14 @@ def summarize(raw: Object) -> Summary | None:
     completed = as_seconds(status.get("completionTime"))
     annotations = as_dict(metadata.get("annotations"))
     phase = shared(as_text(status.get("phase"), 64) or _UNSEEN)
-    spoken = _spoken(conditions)
+    explanation = _explanation(conditions)
     return Summary(
         uid=uid,
         namespace=shared(as_text(metadata.get("namespace"))),
         name=name,
         phase=phase,
-        reason=shared(as_text(spoken.get("reason"), MAX_TEXT)),
-        message=shared(as_text(spoken.get("message"), MAX_TEXT)),
+        reason=shared(as_text(explanation.get("reason"), MAX_TEXT)),
+        message=shared(as_text(explanation.get("message"), MAX_TEXT)),
         ranks=_ranks(spec, status),
         restarts=as_count(status.get("restarts")),
         attempt=as_count(status.get("attempt")),
@@ -156,10 +158,10 @@ def summarize(raw: Object) -> Summary | None:
     )
 
 
-def _spoken(conditions: dict[str, Object]) -> Object:
-    """Return the condition that says most: how the job ended, else what holds it up."""
-    telling = (*constants.TERMINAL_CONDITIONS, constants.CONDITION_RESTARTING)
-    for kind in (*telling, constants.CONDITION_SUSPENDED):
+def _explanation(conditions: dict[str, Object]) -> Object:
+    """Return the condition that best explains the state: how the job ended, or why it does not run."""
+    candidates = (*constants.TERMINAL_CONDITIONS, constants.CONDITION_RESTARTING)
+    for kind in (*candidates, constants.CONDITION_SUSPENDED):
         if as_dict(conditions.get(kind)).get("status") == "True":
             return conditions[kind]
     return as_dict(conditions.get(constants.CONDITION_PODS_READY))
@@ -181,10 +183,10 @@ def _shutdown(spec: Object, status: Object) -> str:
 
 
 def _waiting(phase: str, spec: Object, status: Object, conditions: dict[str, Object]) -> str:
-    """Return in words why the job does not run; empty: it runs, is over, or was told to wait."""
+    """Return the reason why the job does not run; empty: it runs, has ended, or is suspended."""
     managed_by = as_text(spec.get("managedBy"))
     if not status:
-        return f"{managed_by} looks after it" if managed_by else "the operator has not seen it yet"
+        return f"managed by {managed_by}" if managed_by else "the operator has not seen it yet"
     if phase not in (_UNSEEN, "Running", "Restarting"):
         return ""
     ready = as_dict(conditions.get(constants.CONDITION_PODS_READY))
@@ -196,7 +198,7 @@ def _waiting(phase: str, spec: Object, status: Object, conditions: dict[str, Obj
 
 
 def labels_within(labels: Object) -> tuple[str, ...]:
-    """Return the labels as `key=value`, sorted, as far as they fit `MAX_LABEL_BYTES`."""
+    """Return the labels as `key=value`, sorted, up to `MAX_LABEL_BYTES`."""
     kept: list[str] = []
     room = MAX_LABEL_BYTES
     for key in sorted(key for key, value in labels.items() if isinstance(value, str)):
@@ -227,7 +229,7 @@ def as_dicts(value: object) -> list[Object]:
 
 
 def as_text(value: object, longest: int = 253) -> str:
-    """Return the value if it is a string, cut to so many characters, else the empty string."""
+    """Return the value, truncated, if it is a string, else the empty string."""
     return value[:longest] if isinstance(value, str) else ""
 
 
@@ -243,7 +245,7 @@ def as_count(value: object, default: int = 0) -> int:
 
 
 def as_seconds(value: object) -> int | None:
-    """Read an RFC 3339 time as whole seconds since 1970; None: it is none."""
+    """Parse an RFC 3339 time to whole seconds since 1970; None: it is invalid."""
     return _seconds(value) if isinstance(value, str) and len(value) <= _LONGEST_TIME else None
 
 
@@ -258,7 +260,7 @@ def _seconds(text: str) -> int | None:
 
 
 def time_text(seconds: int | None) -> str | None:
-    """Write seconds since 1970 as RFC 3339 in UTC."""
+    """Format seconds since 1970 as RFC 3339 in UTC."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -266,8 +268,8 @@ def time_text(seconds: int | None) -> str | None:
 
 @lru_cache(maxsize=_SHARED)
 def shared(text: str) -> str:
-    """Return an equal text that is kept already: words recur in thousands of jobs.
+    """Return a shared copy of the text (interning): the same texts occur in thousands of jobs.
 
-    Bound: the 8,192 texts that were seen last, of 400 characters as a rule.
+    Bound: an LRU cache of 8,192 texts, usually of at most 400 characters each.
     """
     return text

@@ -1,1 +1,1 @@
-"""The calls of the API server: with a user's token, or with the console's own account."""
+"""The API server client: calls with a user's token, or with the console's own account."""

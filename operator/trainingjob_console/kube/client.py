@@ -1,4 +1,4 @@
-"""Calls of the API server: a deadline and a limit of bytes on each, and every failure in one form."""
+"""HTTP client of the API server: a deadline and a size limit on each call, uniform errors, log and watch streams."""
 
 import json
 import socket
@@ -15,11 +15,11 @@ from trainingjob_console.kube.response_reader import Object, ResponseReader
 T = TypeVar("T")
 
 CALLS: Final = 64
-"""Calls at once in the names of users, and likewise in the console's own; a further one waits, within
-its deadline."""
+"""Concurrent calls with users' tokens; as many again with the console's own account. Further calls wait, within
+their deadline."""
 
 MAX_LOGS: Final = 320
-"""Answers that are logs, open at once."""
+"""Log streams that may be open at once."""
 
 _CALL_S: Final = 10.0
 _CONNECT_S: Final = 5.0
@@ -27,28 +27,28 @@ _MAX_REFUSAL: Final = 64 * 1024
 _MAX_MESSAGE: Final = 1000
 
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-"""A connection that is silent for 30 s is asked for a sign of life, three times in 30 s. A log may be
-silent for an hour; without this its reader would not learn that the way to it has gone."""
+"""TCP keep-alive: after 30 s of silence, three probes in 30 s. A log may be silent for an hour; without
+keep-alive its reader would not notice that the connection is dead."""
 
 _Use = Literal["own", "user", "own logs", "user logs", "watch"]
 
 
 class Kube:
-    """The API server, asked as a user or as the console itself. Open and close it in one event loop.
+    """Calls the API server as a user or as the console itself. Open and close it in the same event loop.
 
-    `token=None` is the console's own account everywhere here; any text is a user's token, which
-    goes on connections that show no certificate of the console's.
+    Everywhere here `token=None` means the console's own account. Any string is a user's token, which is
+    sent on connections without the console's client certificate.
 
     Attributes:
-        bodies: reads the answers, but for logs and watches.
+        response_reader: reads all responses except logs and watches.
     """
 
     def __init__(self, account: Account, *, max_logs: int = MAX_LOGS) -> None:
-        """Prepare to connect.
+        """Create the client; nothing is opened yet.
 
         Args:
-            account: where to, and the console's own credentials.
-            max_logs: answers that are logs, open at once; watches do not count.
+            account: the API server's URL, and the console's own credentials.
+            max_logs: the maximum number of open log streams; watches do not count.
         """
         self._account: Final = account
         self._sessions: dict[_Use, aiohttp.ClientSession] = {}
@@ -60,7 +60,7 @@ class Kube:
         """Return the token of the console's own account; empty: it has none.
 
         Raises:
-            OSError: it cannot be read, and never could.
+            OSError: its file cannot be read, and no earlier token is known.
         """
         return self._account.token()
 
@@ -80,11 +80,11 @@ class Kube:
         body: object = None,
         content_type: str = "application/json",
     ) -> Object:
-        """Return the answer to one call, which is one object.
+        """Send one request, and return the object of its response.
 
         Raises:
-            ApiServerError: it was refused, or not answered in ten seconds.
-            BusyError: too many large answers are being read.
+            ApiServerError: the request was refused, or not answered within ten seconds.
+            BusyError: too many large responses are being read.
         """
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": content_type} if data else {}
@@ -102,19 +102,19 @@ class Kube:
         query: Mapping[str, str] | None = None,
         most: int | None = None,
     ) -> tuple[T, int]:
-        """Return what is made of the answer to a GET, and what that weighed.
+        """Send a GET; return the result of `make` on its response, and the response's weight.
 
         Args:
-            path: of the GET.
-            make: makes of the answer what is kept of it; it may be called in a thread.
-            token: the user's; None: the console's own account.
-            query: its parameters.
-            most: what the answer may weigh; None: it is one object.
+            path: the URL path.
+            make: converts the response to what is kept of it; it may be called in a thread.
+            token: the user's token; None: the console's own account.
+            query: the query parameters.
+            most: the maximum weight of the response; None: it is a single object.
 
         Raises:
-            AnswerTooLargeError: it weighs more.
-            ApiServerError: it was refused, or not answered in ten seconds.
-            BusyError: too many large answers are being read.
+            AnswerTooLargeError: the response weighs more.
+            ApiServerError: the request was refused, or not answered within ten seconds.
+            BusyError: too many large responses are being read.
         """
         return await self._ask("GET", path, make, token=token, query=query, most=most)
 
@@ -148,15 +148,15 @@ class Kube:
     def watch(
         self, path: str, *, query: Mapping[str, str], idle_s: float
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """Open a watch, as the console itself, on a connection that nothing else waits for.
+        """Open a watch with the console's own account, on a connection that does not count towards `CALLS`.
 
         Args:
-            path: of the GET.
-            query: its parameters.
-            idle_s: seconds without a byte after which it is broken off.
+            path: the URL path.
+            query: the query parameters.
+            idle_s: seconds without data after which the watch is aborted.
 
         Raises:
-            ApiServerError: it was refused; within the context too, when it breaks off.
+            ApiServerError: the watch was refused or, within the context, the stream broke.
         """
         return self._stream("watch", path, token=None, query=query, idle_s=idle_s)
 
@@ -164,17 +164,17 @@ class Kube:
     async def log(
         self, path: str, *, token: str | None, query: Mapping[str, str], idle_s: float
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Open a log, which has no end yet if it is followed.
+        """Open a log stream; with `follow` it ends when the container does.
 
         Args:
-            path: of the GET.
-            token: the user's; None: the console's own account.
-            query: its parameters.
-            idle_s: seconds without a byte after which it is broken off.
+            path: the URL path.
+            token: the user's token; None: the console's own account.
+            query: the query parameters.
+            idle_s: seconds without data after which the stream is aborted.
 
         Raises:
-            ApiServerError: it was refused; within the context too, when it breaks off.
-            BusyError: `max_logs` are open.
+            ApiServerError: the request was refused or, within the context, the stream broke.
+            BusyError: `max_logs` streams are open.
         """
         if self.open_logs >= self.max_logs:
             raise BusyError(
@@ -210,14 +210,14 @@ class Kube:
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
-                if response.status != 200:  # noqa: PLR2004 - anything else is no stream
+                if response.status != 200:  # noqa: PLR2004 - anything else is not a stream
                     if response.ok:
-                        raise ApiServerError("the API server sends no stream")
+                        raise ApiServerError("the API server does not send a stream")
                     raise await _refusal(response)
                 try:
                     yield response
                 finally:
-                    # TLS's own good-bye would wait for a server that still sends.
+                    # A TLS shutdown would wait for a server that is still sending.
                     if response.connection is not None and response.connection.transport:
                         response.connection.transport.abort()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -233,15 +233,15 @@ class Kube:
             self._sessions[use] = aiohttp.ClientSession(
                 headers={
                     "Accept": "application/json",
-                    # A few bytes of a compressed body can be many MiB, before anything counts them.
+                    # A small compressed body can expand to many MiB before its size is checked.
                     "Accept-Encoding": "identity",
                     "User-Agent": "trainingjob-console",
                 },
                 connector=aiohttp.TCPConnector(
                     socket_factory=_socket,
                     ssl=self._account.tls(with_certificate=not of_user) or True,
-                    # Logs are counted as they are opened. Watches: one for each namespace of the
-                    # settings, and never one less.
+                    # Logs have a limit of their own (`max_logs`). Watches must not wait for one another:
+                    # there is one for each configured namespace.
                     limit=CALLS if use in ("own", "user") else 0,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -251,12 +251,12 @@ class Kube:
 
 
 def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """Return a socket that breaks off within a minute where the other side is not there any more."""
+    """Return a socket with TCP keep-alive: a dead connection fails within a minute."""
     family, kind, protocol, _, _ = address
     made = socket.socket(family=family, type=kind, proto=protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE:
-        if hasattr(socket, name):  # not on every system that a laptop has
+        if hasattr(socket, name):  # not every operating system has each option
             made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     return made
 

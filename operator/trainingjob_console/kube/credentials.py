@@ -1,4 +1,4 @@
-"""The console's own account: of the pod that it runs in, or of a kubeconfig."""
+"""The console's own credentials: the pod's service account, or a kubeconfig."""
 
 import ssl
 from pathlib import Path
@@ -13,17 +13,17 @@ _MAX_TOKEN_BYTES: Final = 64 * 1024
 
 
 class Account:
-    """The place of the API server, and how the console is let in.
+    """The API server's URL, and the console's own credentials.
 
     Attributes:
         server: its URL, without a trailing slash.
     """
 
     def __init__(self, kubeconfig: Path | None, *, mounted: Path = _MOUNTED) -> None:
-        """Read the kubeconfig, or without one what Kubernetes mounts into the pod.
+        """Read the kubeconfig, or without one the service account files that Kubernetes mounts into the pod.
 
         Raises:
-            SettingsError: neither can be used; the message says why.
+            SettingsError: the credentials cannot be used; the message says why.
         """
         self._token_file: Path | None = None
         try:
@@ -40,15 +40,15 @@ class Account:
             raise SettingsError(f"TRAININGJOB_CONSOLE_KUBECONFIG: {error}") from error
         except OSError as error:
             raise SettingsError(
-                f"cannot read {error.filename}: {error.strerror}; outside a pod name a kubeconfig "
-                "in TRAININGJOB_CONSOLE_KUBECONFIG"
+                f"cannot read {error.filename}: {error.strerror}; outside a pod set "
+                "TRAININGJOB_CONSOLE_KUBECONFIG to the path of a kubeconfig"
             ) from error
 
     def token(self) -> str:
-        """Return the token of this moment: the kubelet renews the pod's; empty: there is none.
+        """Return the current token, which the kubelet renews in a pod; empty: there is none.
 
         Raises:
-            OSError: it cannot be read, and never could.
+            OSError: its file cannot be read, and no earlier token is known.
         """
         if self._token_file is None:
             return self._token
@@ -56,7 +56,7 @@ class Account:
             with self._token_file.open("rb") as file:
                 self._token = file.read(_MAX_TOKEN_BYTES).decode("ascii", "ignore").strip()
         except OSError:
-            # While the kubelet replaces it, the one that was read last is good for minutes yet.
+            # The kubelet may be replacing the file; the last token is valid for some more minutes.
             if not self._token:
                 raise
         return self._token
@@ -65,8 +65,8 @@ class Account:
         """Return the TLS context; None: plain HTTP.
 
         Args:
-            with_certificate: show the account's client certificate, if it has one. With it the API
-                server would take a user's call for the console's own, whatever its token.
+            with_certificate: present the account's client certificate, if it has one. Calls with a user's
+                token must not: the API server would authenticate them as the console itself.
         """
         credentials = self._credentials
         if not with_certificate:

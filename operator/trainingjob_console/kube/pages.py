@@ -1,4 +1,4 @@
-"""Lists in pages of bounded weight: of each page what is used is kept before the next one is asked for."""
+"""Paginated lists with pages of bounded weight: reduces each page to what is kept before it requests the next."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from trainingjob_console.kube.response_reader import PAGE_WEIGHT, Object
 T = TypeVar("T")
 
 MAX_PAGE: Final = 250
-"""Objects that are asked for at once at most."""
+"""The maximum `limit` of a page."""
 
 _FIRST: Final = 125
 _LESS: Final = 4
@@ -20,12 +20,12 @@ _MORE: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Generic[T]):
-    """A page, by what was made of each of its objects.
+    """A page of a list, with its objects converted by `make`.
 
     Attributes:
-        items: in the order of the list.
-        version: of the list, from which on its changes can be followed.
-        following: the place of the next page; empty: this ends the list.
+        items: the converted objects, in the order of the list.
+        version: the list's `resourceVersion`, from which a watch can start.
+        following: the `continue` token of the next page; empty: this is the last page.
     """
 
     items: list[T]
@@ -34,7 +34,7 @@ class ListPage(Generic[T]):
 
     @property
     def last(self) -> bool:
-        """Return True if this ends the list."""
+        """Return True if this is the last page."""
         return not self.following
 
 
@@ -46,22 +46,24 @@ async def pages(
     token: str | None,
     query: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[ListPage[T]]:
-    """Yield a list in pages: of fewer objects where they are large, and of one if need be.
+    """Yield the pages of a list. The larger the objects, the fewer are in a page, down to one.
 
     Args:
         kube: the API server.
-        path: of the collection.
-        make: makes of an object what is kept of it; it may be called in a thread.
-        token: the user's; None: the console's own account.
-        query: selectors.
+        path: the URL path of the collection.
+        make: converts an object to what is kept of it; it may be called in a thread.
+        token: the user's token; None: the console's own account.
+        query: the selectors.
 
     Raises:
-        ApiServerError: it was refused, or a page was not answered.
-        BusyError: too many large answers are being read.
+        ApiServerError: a request was refused or not answered.
+        BusyError: too many large responses are being read.
     """
-    size, place = _FIRST, ""
+    size, following = _FIRST, ""
     while True:
-        asked = {**(query or {}), "limit": str(size)} | ({"continue": place} if place else {})
+        asked = {**(query or {}), "limit": str(size)}
+        if following:
+            asked["continue"] = following
         most = PAGE_WEIGHT if size > 1 else None
         try:
             page, weight = await kube.read(
@@ -76,13 +78,13 @@ async def pages(
             fitting = max(PAGE_WEIGHT * 3 // 4 * len(page.items) // max(weight, 1), 1)
             size = min(fitting, _MORE * size, MAX_PAGE)
         yield page
-        place = page.following
-        if not place:
+        following = page.following
+        if not following:
             return
 
 
 def _page(answer: Object, make: Callable[[Object], T]) -> ListPage[T]:
-    """Read a page. Of what is no list it is not known what it leaves out."""
+    """Convert the response to a page; a response without `items` is an error, not an empty list."""
     if "items" not in answer:
         raise ApiServerError("the API server does not answer with a list")
     metadata = answer.get("metadata")

@@ -1,7 +1,7 @@
-"""Reads the bodies of answers, such that their sum stays small however large each may be.
+"""Reads and decodes response bodies of the API server within a memory limit for all of them together.
 
-How large an object is, its user decides. Small answers are read as they come. Of those that turn out
-to be large a few are read at once; some wait for their turn, and the others are refused.
+Users determine how large their objects are. Small responses are read without a limit on their number. Of large ones
+a few are read at once and some wait; further ones are refused.
 """
 
 import asyncio
@@ -19,39 +19,39 @@ T = TypeVar("T")
 Object = dict[str, Any]
 
 LARGE: Final = 256 * 1024
-"""Weight from which on an answer is large; see `trainingjob_web.json_size`."""
+"""The weight above which a response is large; see `trainingjob_web.weight`."""
 
 _QUICK: Final = 16 * 1024
-"""Weight up to which no thread is worth while."""
+"""The weight up to which a response is decoded without a thread."""
 
 LARGE_AT_ONCE: Final = 4
 MAX_WAITING: Final = 24
-"""Large answers that wait: each holds a connection, and more than half of those are for small ones."""
+"""Large responses that wait. Each holds a connection; more than half of the connections remain for small ones."""
 
 PAGE_WEIGHT: Final = 4 * 1024 * 1024
-"""The most that a page of a list may weigh, unless it is a single object."""
+"""The maximum weight of a page of a list, unless it is a single object."""
 
 MAX_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of a single object; what etcd takes is a tenth of it."""
+"""The maximum bytes of a single object; etcd accepts a tenth of that."""
 
 _WAIT_S: Final = 5.0
 
 
 class ResponseReader:
-    """Reads bodies, and makes of each what is kept of it before another has its turn.
+    """Reads response bodies, and reduces each to what is kept of it before it reads the next large one.
 
-    Bound: `LARGE_AT_ONCE` large answers, of `PAGE_WEIGHT` each; one of them may be a single object that
-    weighs more. Of each there are its text twice and what is decoded of it.
+    Bound: `LARGE_AT_ONCE` large responses of `PAGE_WEIGHT` each; one of them may be a single object that
+    weighs more. Each takes twice the memory of its text, and that of the decoded object.
 
     Attributes:
-        limit: large answers that are read, or wait, at most.
+        limit: the maximum number of large responses that are read or wait.
     """
 
     def __init__(self, *, wait_s: float = _WAIT_S) -> None:
-        """Read nothing yet.
+        """Create an idle reader.
 
         Args:
-            wait_s: seconds for which a large answer waits at most.
+            wait_s: seconds that a large response waits at most.
         """
         self.limit: Final = LARGE_AT_ONCE + MAX_WAITING
         self._wait_s: Final = wait_s
@@ -60,23 +60,23 @@ class ResponseReader:
         self._large = 0
 
     def __len__(self) -> int:
-        """Return how many large answers are read, or wait."""
+        """Return the number of large responses that are read or wait."""
         return self._large
 
     async def read(
         self, response: aiohttp.ClientResponse, make: Callable[[Object], T], most: int | None
     ) -> tuple[T, int]:
-        """Read a body to its end; return what is made of the object in it, and what the body weighs.
+        """Read a body to its end; return the result of `make` on its object, and the body's weight.
 
         Args:
-            response: its headers are there.
-            make: makes of the object what is kept; it is called in a thread, unless the body is small.
-            most: what the body may weigh; None: it is one object, of `MAX_BYTES` at most.
+            response: a response whose headers have been received.
+            make: converts the object to what is kept of it; called in a thread unless the body is small.
+            most: the maximum weight of the body; None: it is a single object of at most `MAX_BYTES`.
 
         Raises:
-            AnswerTooLargeError: it is larger.
-            BusyError: too many large ones are being read.
-            ApiServerError: it is no JSON.
+            AnswerTooLargeError: the body is larger.
+            BusyError: too many large responses are being read.
+            ApiServerError: the body is not JSON.
         """
         body = _Body(response)
         if await body.read_until(LARGE):
@@ -115,7 +115,7 @@ class _Body:
     """A body that is being read.
 
     Attributes:
-        weight: of what has come.
+        weight: the weight of the data received so far.
     """
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
@@ -124,10 +124,10 @@ class _Body:
         self.weight = 0
 
     async def read_until(self, most: int | None) -> bool:
-        """Read on. True: this was the end; False: it weighs more than `most`.
+        """Continue reading; return True at the end of the body, False once it weighs more than `most`.
 
         Raises:
-            AnswerTooLargeError: it has more than `MAX_BYTES`.
+            AnswerTooLargeError: the body has more than `MAX_BYTES`.
         """
         while most is None or self.weight <= most:
             piece = await self._response.content.readany()
@@ -140,10 +140,10 @@ class _Body:
         return False
 
     def decoded(self) -> Object:
-        """Return the object in it.
+        """Return the JSON object in the body.
 
         Raises:
-            ApiServerError: there is none.
+            ApiServerError: the body is not a JSON object.
         """
         try:
             found = json.loads(self._data)
@@ -156,12 +156,12 @@ class _Body:
 
 def _busy() -> BusyError:
     return BusyError(
-        "too many large answers of the API server are being read: try again", retry_after_s=2
+        "too many large responses of the API server are being read: try again", retry_after_s=2
     )
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """Return what the work returns. A cancellation waits for its end: until then it holds memory."""
+    """Run the work in a thread. A cancellation waits for the thread, which holds memory until it ends."""
     running = asyncio.ensure_future(asyncio.to_thread(work))
     given_up: asyncio.CancelledError | None = None
     while not running.done():

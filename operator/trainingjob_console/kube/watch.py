@@ -1,4 +1,4 @@
-"""Follows a collection for ever: complete lists in pages, and every change between them."""
+"""Lists and watches a collection for ever, as a client-go reflector does: pages of a list, then every change."""
 
 import asyncio
 import json
@@ -22,18 +22,18 @@ T = TypeVar("T")
 _WATCH_S: Final = 300
 _IDLE_S: Final = 330.0
 _LASTING_S: Final = 5.0
-"""A watch that was open for so long, and ended in order, is opened again without a longer wait."""
+"""A watch that was open for at least this long and ended without an error resets the back-off."""
 
 _BACKOFF_S: Final = (0.2, 20.0)
 
 _GONE: Final = 410
 _LIST_ANEW: Final = (403, 404, _GONE)
-"""After these a list comes first: whoever follows may have let go of all objects at a refusal."""
+"""Statuses after which the collection is listed anew: the consumer may have dropped all objects at a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """A part of a complete list: what was made of each object; `first` and `last` say where in it."""
+    """A page of a complete list, with converted objects; `first` and `last` mark the list's ends."""
 
     items: list[T]
     first: bool
@@ -42,7 +42,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """One change after the list."""
+    """A watch event after the list."""
 
     kind: Literal["ADDED", "MODIFIED", "DELETED"]
     object: Object
@@ -50,7 +50,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The source does not answer; it is asked again by itself."""
+    """The list or the watch failed; it is retried."""
 
     error: ApiServerError
 
@@ -58,12 +58,12 @@ class Broken:
 async def list_and_watch(
     kube: Kube, path: str, make: Callable[[Object], T]
 ) -> AsyncGenerator[Page[T] | Changed | Broken]:
-    """Yield pages of a list, then changes; a list again when the server has forgotten the place.
+    """Yield the pages of a list, then changes; list again when the server no longer has the version.
 
     Args:
-        kube: asked with the console's own account.
-        path: of the collection.
-        make: makes of each listed object what is kept of it; it may be called in a thread.
+        kube: the API server, called with the console's own account.
+        path: the URL path of the collection.
+        make: converts each listed object to what is kept of it; it may be called in a thread.
     """
     version, delay = "", _BACKOFF_S[0]
     while True:
@@ -72,7 +72,8 @@ async def list_and_watch(
                 async with aclosing(_list(kube, path, make)) as listed:
                     async for page, at in listed:
                         yield page
-                        # Of a whole list only: what is beyond a page would be missed, or kept, for ever.
+                        # Only after the last page: a watch from a partial list would miss the remaining
+                        # objects for ever, or keep deleted ones.
                         version = at if page.last else ""
             opened = perf_counter()
             async with aclosing(_changes(kube, path, version)) as changes:
@@ -81,7 +82,7 @@ async def list_and_watch(
                     delay = _BACKOFF_S[0]
                     if event.get("type") in ("ADDED", "MODIFIED", "DELETED"):
                         yield Changed(event["type"], event.get("object") or {})
-            # Where nothing happens for hours each watch ends without an event, and none has failed.
+            # In a quiet cluster every watch ends without an event, and that is not a failure.
             if perf_counter() - opened >= _LASTING_S:
                 delay = _BACKOFF_S[0]
         except ApiServerError as error:
@@ -89,7 +90,7 @@ async def list_and_watch(
                 version = ""
             if error.status != _GONE:
                 yield Broken(error)
-        # With jitter: all consoles lose the server in the same moment.
+        # With jitter: all consoles lose the connection to the server at the same time.
         await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
         delay = min(delay * 2, _BACKOFF_S[1])
 
@@ -120,7 +121,7 @@ async def _changes(kube: Kube, path: str, version: str) -> AsyncGenerator[Object
     ):
         async for event in events:
             if not isinstance(event, dict):
-                raise ApiServerError("the watch sends no events")
+                raise ApiServerError("the watch does not send events")
             if event.get("type") == "ERROR":
                 raise _refusal(event.get("object") or {})
             yield event
@@ -134,7 +135,7 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncGenerator[Any]:
         except LineTooLongError as error:
             raise ApiServerError(str(error)) from error
         except ValueError as error:
-            raise ApiServerError("the watch sends no JSON") from error
+            raise ApiServerError("the watch does not send JSON") from error
 
 
 def _version(event: Object) -> str:

@@ -88,5 +88,5 @@ async def test_who_may_see_nothing_learns_no_address_when_the_api_server_does_no
         )
         status, answer = await get(console, "/api/session", "any-token")
         assert (status, answer["error"]["message"]) == (503, "the API server does not answer")
-    assert "jobs cannot be followed: the API server does not answer: " in caplog.text
+    assert "jobs cannot be watched: the API server does not answer: " in caplog.text
     assert "127.0.0.1:1 " in caplog.text

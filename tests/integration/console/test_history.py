@@ -100,11 +100,11 @@ async def test_without_the_record_service_what_lives_is_listed_all_the_same(
         )
         assert [row["name"] for row in found["items"]] == ["alive"]
         assert found["history"]["available"] is False
-        assert found["history"]["message"] == "the record service cannot be asked"
+        assert found["history"]["message"] == "the record service cannot be queried"
         for _ in range(3):
             assert (await console.get("/api/jobs")).status == 200
     # The address is for the log, once in an outage.
-    [line] = [each for each in caplog.messages if "the record service cannot be asked" in each]
+    [line] = [each for each in caplog.messages if "the record service cannot be queried" in each]
     assert "127.0.0.1" in line
 
 

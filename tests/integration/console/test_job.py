@@ -117,7 +117,7 @@ async def test_actions_say_what_they_would_do_then_do_it_to_that_very_job(
     for action in ("suspend", "stop", "delete", "run-again"):
         replaced, stopped = await act(console, action, other, rows["stopped"], dry_run=True)
         assert not replaced["ok"], action
-        assert "another job of this name" in replaced["message"], (action, replaced)
+        assert "another job now has this name" in replaced["message"], (action, replaced)
         assert stopped["ok"], (action, stopped)
     assert (await api.job("held"))["spec"]["suspend"] is False
     await act(console, "terminate", rows["stopped"])

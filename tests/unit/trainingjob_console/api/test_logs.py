@@ -120,7 +120,7 @@ async def test_of_downloads_that_come_together_those_above_the_limit_are_refused
     refused = [each for each in clients if each.task.done()]
     assert len(refused) == 4
     for each in refused:
-        with pytest.raises(BusyError, match="too many logs are downloaded"):
+        with pytest.raises(BusyError, match="too many logs are being downloaded"):
             await each.task
     for each in clients:
         each.takes.set()
@@ -137,7 +137,7 @@ async def test_a_user_with_two_tokens_downloads_two_logs_at_once_and_others_the_
     refused = [each for each in clients if each.task.done()]
     assert len(refused) == 10
     for each in refused:
-        with pytest.raises(BusyError, match="you download too many logs"):
+        with pytest.raises(BusyError, match="you are downloading too many logs"):
             await each.task
     other = start(LIVE, "ben")
     await until_each_has_begun_or_failed([other])

@@ -50,7 +50,7 @@ async def test_one_user_asks_four_things_at_once_and_others_do_not_wait(service:
     async with asyncio.timeout(20):
         while sum(each.done() for each in calls) < 24:
             await asyncio.sleep(0.005)
-        with pytest.raises(BusyError, match="asked for too often"):
+        with pytest.raises(BusyError, match="too many requests for the history"):
             await service.history.record("of-anna", "anna")
         calls.append(asyncio.create_task(service.history.record("of-ben", "ben")))
         while "of-ben" not in service.asked or len(service.asked) < 5:

@@ -115,7 +115,7 @@ async def test_beyond_the_line_of_large_answers_one_more_is_refused(tmp_path: Pa
         async with asyncio.timeout(20):
             while len(kube.response_reader) < limit:
                 await asyncio.sleep(0.001)
-        with pytest.raises(BusyError, match="large answers") as caught:
+        with pytest.raises(BusyError, match="large responses") as caught:
             await names(kube)
         assert (caught.value.status, caught.value.retry_after_s) == (503, 2)
         events, _ = await kube.read(PODS.replace("pods", "events"), dict, token="anna")
