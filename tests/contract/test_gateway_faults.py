@@ -23,7 +23,7 @@ from trainingjob_api.errors import (
     UnavailableError,
 )
 from trainingjob_operator.core.job import JobKey
-from trainingjob_operator.kube import response_bodies
+from trainingjob_operator.kube import response_reader
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
 
@@ -141,7 +141,7 @@ async def test_a_server_that_is_down_is_told_at_once(proxy: FaultProxy, gateway:
 async def test_a_list_whose_next_page_has_expired_is_not_taken_for_complete(
     api: Api, proxy: FaultProxy, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(response_bodies, "MAX_ITEMS", 2)
+    monkeypatch.setattr(response_reader, "MAX_ITEMS", 2)
     for number in range(3):
         await gateway.create_pod(pod(api, f"pod-{number}"))
     expired = Fault(lambda seen: str(seen) == "list pods", skip=1, status=410, reason="Expired")

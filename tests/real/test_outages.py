@@ -24,7 +24,7 @@ from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.resync import Resync
 from trainingjob_operator.jobs.work_queue import WorkQueue
-from trainingjob_operator.kube import response_bodies
+from trainingjob_operator.kube import response_reader
 from trainingjob_operator.kube.cluster import Page
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
@@ -194,7 +194,7 @@ class Interrupted:
 async def test_a_list_whose_next_page_has_expired_is_made_again_and_complete(
     plane: ControlPlane, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(response_bodies, "MAX_ITEMS", 2)
+    monkeypatch.setattr(response_reader, "MAX_ITEMS", 2)
     for number in range(5):
         await api.apply(make_job(f"job-{number}"))
 

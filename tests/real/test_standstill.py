@@ -49,7 +49,7 @@ async def test_a_deployment_stands_still_when_its_pod_has_gone_and_not_before(ap
     connection = await connect(str(api.server.kubeconfig))
 
     async with DeploymentGateway(connection, timeout_s=15) as gateway:
-        with pytest.raises(UnavailableError, match=f"the pod {pod} is still there after 1 s"):
+        with pytest.raises(UnavailableError, match=f"the pod {pod} still exists after 1 s"):
             await gateway.scale_to_zero(api.namespace, NAME, timeout_s=1)
         found = await api.client.get(f"{path}/{NAME}")
         assert found["spec"]["replicas"] == 0

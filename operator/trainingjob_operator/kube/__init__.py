@@ -1,1 +1,1 @@
-"""The only package that talks to Kubernetes, and the only importer of its client."""
+"""Calls the Kubernetes API; the only package that does, and the only importer of its client."""

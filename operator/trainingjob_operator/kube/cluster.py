@@ -1,7 +1,7 @@
-"""The calls of the Kubernetes API that the operator makes, and what each means: the interface.
+"""Defines the interface (Protocol) of the Kubernetes API calls that the operator makes.
 
-What is not found is `None`; every other refusal is one of our errors. An answer that says nothing of an
-object, because its kind is not served, is a `NotServedError`.
+An object that is not found is `None`; every other error response raises one of our errors. A 404
+because the kind itself is not served raises `NotServedError`: it does not tell whether objects exist.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -17,13 +17,13 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list.
+    """A page of a list.
 
     Attributes:
-        items: the objects, until the next page is asked for: then they are dropped, so that there
-            is one page in memory at a time.
-        resource_version: of the list as a whole, the same for all of its pages.
-        next_token: the token of the next page; "" after the last one.
+        items: the objects. They are dropped when the next page is requested, so that only one page
+            is in memory at a time.
+        resource_version: resourceVersion of the whole list, the same for all of its pages.
+        next_token: continue token of the next page; "" on the last one.
     """
 
     items: list[Object]
@@ -32,11 +32,11 @@ class Page:
 
 
 class ServedState(StrEnum):
-    """The API server's state of our kinds.
+    """State of our kinds in the API server's discovery.
 
-    SERVED: everything. PARTLY: there can be jobs, but a CustomResourceDefinition is being deleted,
-    and waits for its objects to go, or that of RetentionPolicies is not there. ABSENT: there can be
-    no jobs.
+    SERVED: both kinds are served. PARTLY: jobs can exist, but a CustomResourceDefinition is being
+    deleted and waits until its objects are deleted, or that of RetentionPolicies is missing.
+    ABSENT: no jobs can exist.
     """
 
     SERVED = "Served"
@@ -45,10 +45,11 @@ class ServedState(StrEnum):
 
 
 class Cluster(Protocol):
-    """The calls; `kube.gateway` makes them.
+    """The calls; `kube.gateway` implements them.
 
-    A list comes live and in pages, of one namespace or of all (None). It raises GoneError if it takes so
-    long that its next page has expired: start again.
+    "Live" means read from the API server, not from our index. Lists are live and paginated, of one
+    namespace or of all (None). A list raises GoneError if it takes so long that its continue token
+    expires; start it again.
     """
 
     # --- jobs ---------------------------------------------------------------------------------
@@ -62,55 +63,55 @@ class Cluster(Protocol):
         ...
 
     async def jobs_version(self, namespace: str | None) -> str:
-        """Return the resourceVersion at which the jobs of a namespace are now; "" if none is said.
+        """Return the current resourceVersion of the job list of a namespace; "" if there is none.
 
-        It is the API server's own, and so grows with every change of anything.
+        The version is that of the whole store: it grows with every change of any object.
         """
         ...
 
     async def patch_job_status(self, key: JobKey, patch: Object) -> Object | None:
-        """Merge-patch the status of a TrainingJob; preconditions stand in the patch's metadata.
+        """Merge-patch the status of a TrainingJob; preconditions are in the patch's metadata.
 
         Raises:
-            ConflictError: the job has changed since, or is another one.
+            ConflictError: the job has changed since, or was replaced by another one.
         """
         ...
 
     async def set_record_finalizer(self, job: JobView, *, present: bool) -> Object | None:
-        """Put our finalizer on a job or take it off, if it is still the version that was seen.
+        """Add our finalizer to a job or remove it, if the job still has the version that was seen.
 
-        The others are not sent: there can be many, and their names are not remembered.
+        Other finalizers are not sent: there can be many, and the index does not keep their names.
 
         Raises:
             ConflictError: the job has changed since.
-            InvalidError: it is another one, or its finalizers have changed since.
+            InvalidError: the job was replaced by another one, or its finalizers have changed since.
         """
         ...
 
     async def jobs_by_record_state(
         self, namespace: str | None, state: str, *, limit: int, token: str
     ) -> Page:
-        """Return one page of the jobs whose `status.recordState` is this.
+        """Return one page of the jobs with this `status.recordState`.
 
         Args:
-            namespace: None: all.
-            state: the state.
-            limit: jobs at most; fewer come where jobs are large.
-            token: of the page before; "" for the first one.
+            namespace: the namespace; None: all.
+            state: the state to select.
+            limit: maximum number of jobs; fewer are returned where jobs are large.
+            token: `next_token` of the previous page; "" for the first one.
 
         Raises:
-            GoneError: the token has expired; begin anew.
+            GoneError: the token has expired; start with the first page.
         """
         ...
 
     async def delete_finished_job(self, job: JobView) -> bool:
-        """Delete a job if it is still the version that was seen; its pods follow by themselves.
+        """Delete a job if it still has the version that was seen; Kubernetes then deletes its pods.
 
         Returns:
-            True if it was there.
+            True if the job existed.
 
         Raises:
-            ConflictError: the job has changed since, or is another one.
+            ConflictError: the job has changed since, or was replaced by another one.
         """
         ...
 
@@ -128,23 +129,23 @@ class Cluster(Protocol):
         """Create a RetentionPolicy with an empty spec.
 
         Raises:
-            AlreadyExistsError: there is one.
+            AlreadyExistsError: the namespace has one already.
         """
         ...
 
     async def patch_policy_status(self, namespace: str, patch: Object) -> Object | None:
-        """Merge-patch a RetentionPolicy's status; preconditions stand in the patch's metadata.
+        """Merge-patch a RetentionPolicy's status; preconditions are in the patch's metadata.
 
         Raises:
-            ConflictError: the policy has changed since, or is another one.
+            ConflictError: the policy has changed since, or was replaced by another one.
         """
         ...
 
     async def remove_finalizer(self, raw: Object, finalizer: str) -> None:
-        """Take a finalizer off a job or a policy, if it is still the version that was seen.
+        """Remove a finalizer from a job or a policy, if it still has the version that was seen.
 
         Raises:
-            ConflictError: it has changed since, or is another one.
+            ConflictError: the object has changed since, or was replaced by another one.
         """
         ...
 
@@ -157,27 +158,27 @@ class Cluster(Protocol):
     def list_pods(
         self, namespace: str | None, *, selector: str = LABEL_JOB_NAME
     ) -> AsyncIterator[Page]:
-        """List the pods with these labels."""
+        """List the pods that match a label selector."""
         ...
 
     async def pods_version(self, namespace: str | None) -> str:
-        """Return the resourceVersion at which the pods of a namespace are now; "" if none is said."""
+        """Return the current resourceVersion of the pod list of a namespace; "" if there is none."""
         ...
 
     async def create_pod(self, manifest: Object) -> Object:
         """Create a pod.
 
         Raises:
-            AlreadyExistsError: the name is taken; look whose it is.
-            QuotaExceededError, ForbiddenError, InvalidError: refused, each in its way.
+            AlreadyExistsError: a pod of this name exists; check who owns it.
+            QuotaExceededError, ForbiddenError, InvalidError: the pod was refused.
         """
         ...
 
     async def try_pod_template(self, manifest: Object) -> None:
-        """Have the API server judge a PodTemplate by a dry run, which creates nothing.
+        """Validate a PodTemplate by a server-side dry run, which creates nothing.
 
         Raises:
-            InvalidError, ForbiddenError: refused, each in its way.
+            InvalidError, ForbiddenError: the template was refused.
         """
         ...
 
@@ -190,22 +191,22 @@ class Cluster(Protocol):
         version: str | None = None,
         grace_s: int | None = None,
     ) -> None:
-        """Delete this very pod; one that is gone already is fine.
+        """Delete the pod with this uid; do nothing if it is deleted already.
 
         Args:
             namespace: the pod's namespace.
-            name: its name.
-            uid: its uid.
-            version: the only resourceVersion of it that may be deleted; None: any.
+            name: the pod's name.
+            uid: the pod's uid.
+            version: the resourceVersion that the pod must have; None: any.
             grace_s: grace period in seconds; None: the pod's own.
 
         Raises:
-            ConflictError: the name belongs to another pod by now, or the pod has changed.
+            ConflictError: another pod has this name now, or the pod has changed.
         """
         ...
 
     def pod_log(self, namespace: str, name: str, *, container: str) -> AsyncGenerator[bytes, None]:
-        """Read what a container has written so far; see `kube.pod_logs`."""
+        """Read the log of a container up to now; see `kube.pod_logs`."""
         ...
 
     # --- namespaces, services and events ------------------------------------------------------
@@ -222,7 +223,7 @@ class Cluster(Protocol):
         """Create a Service.
 
         Raises:
-            AlreadyExistsError: the name is taken; look whose it is.
+            AlreadyExistsError: a Service of this name exists; check who owns it.
         """
         ...
 
@@ -233,9 +234,9 @@ class Cluster(Protocol):
     # --- the API server itself ----------------------------------------------------------------
 
     async def served_state(self) -> ServedState:
-        """Return what discovery says of both kinds.
+        """Read from discovery which of our two kinds are served.
 
-        Every user may read discovery, so this needs no right to read CustomResourceDefinitions,
-        which an operator of some namespaces does not have.
+        Every user may read discovery. So this does not need the right to read
+        CustomResourceDefinitions, which an operator of only some namespaces does not have.
         """
         ...

@@ -1,4 +1,4 @@
-"""How to reach the API server: the kubeconfig, or the service account of the pod we run in."""
+"""Finds the API server and the credentials: from a kubeconfig, or the pod's service account."""
 
 import ssl
 import urllib.request
@@ -22,10 +22,11 @@ _MAX_ERROR_BYTES: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A configured client and what it was configured from.
+    """The address of the API server and our credentials.
 
     Attributes:
-        namespace: of the service account, else of the kubeconfig's context, else `default`.
+        configuration: the official client's configuration.
+        namespace: the service account's, else that of the kubeconfig's context, else `default`.
     """
 
     configuration: Configuration
@@ -39,12 +40,13 @@ class Connection:
     async def open_session(
         self, *traces: aiohttp.TraceConfig, may_write: MayWrite | None = None
     ) -> aiohttp.ClientSession:
-        """A session of our own for a library that speaks HTTP itself; the caller closes it.
+        """Open an HTTP session for a library that sends its own requests; the caller closes it.
 
-        It is good for as long as the token is: when that is refused, open another one.
+        The session keeps the current token. When the API server rejects that token, open another
+        session.
 
         Args:
-            traces: called with what is requested.
+            traces: aiohttp traces that observe the requests.
             may_write: see `kube.write_fencing`; None: every write is sent.
         """
         return self.new_session(
@@ -56,11 +58,11 @@ class Connection:
 
     @property
     def tls_server_name(self) -> str | None:
-        """The name that the server's certificate is for, if that is not the address."""
+        """The host name in the server's certificate, if it differs from the address."""
         return self.configuration.tls_server_name or None
 
     def new_ssl_context(self) -> ssl.SSLContext:
-        """Read the certificates, which takes a while."""
+        """Build the TLS context. Reading the CA certificates takes a while."""
         context: ssl.SSLContext = RESTClientObject(self.configuration).ssl_context
         return context
 
@@ -72,13 +74,13 @@ class Connection:
         may_write: MayWrite | None = None,
         **options: Any,
     ) -> aiohttp.ClientSession:
-        """Return a session without a token; the caller closes it.
+        """Return an HTTP session without a token; the caller closes it.
 
         Args:
-            ssl_context: the certificates.
-            connections: how many are open at once at most; 0: any number.
+            ssl_context: the TLS context.
+            connections: limit of open connections; 0: no limit.
             may_write: see `kube.write_fencing`; None: every write is sent.
-            options: more of the session's.
+            options: further arguments of `aiohttp.ClientSession`.
         """
         connector = (
             aiohttp.TCPConnector(limit=connections, ssl=ssl_context)
@@ -92,11 +94,11 @@ class Connection:
         )
 
     async def authorization(self) -> dict[str, str]:
-        """Return the header with the token, re-read from its file when that is due; {}: no token.
+        """Return the Authorization header, with the token file re-read when due; {}: no token.
 
         Raises:
-            UnavailableError: the file is empty, or no text: it is being replaced, or broken.
-            OSError: it cannot be read.
+            UnavailableError: the file is empty or not text: it is being replaced, or is broken.
+            OSError: the file cannot be read.
         """
         try:
             header = await self.configuration.get_api_key_with_prefix("BearerToken")
@@ -108,10 +110,10 @@ class Connection:
 
 
 async def connect(kubeconfig_path: str | None = None, context: str | None = None) -> Connection:
-    """Find the API server as kubectl does: the file named, the usual file, the service account.
+    """Find the API server as kubectl does: named kubeconfig, default kubeconfig, service account.
 
     Raises:
-        SettingsError: there is neither, or what there is cannot be read.
+        SettingsError: none of them exists, or the one found cannot be read.
     """
     configuration = Configuration()
     path = Path(kubeconfig_path) if kubeconfig_path else Path.home() / ".kube" / "config"
@@ -131,7 +133,7 @@ async def connect(kubeconfig_path: str | None = None, context: str | None = None
             "--kubeconfig or KUBECONFIG, or run in a pod with a service account"
         ) from error
     except Exception as error:
-        # The client's loader trusts the file: what is wrong with it comes out as anything.
+        # The client's loader does not validate the file: a fault in it can raise any exception.
         raise SettingsError(
             f"{path} cannot be understood ({_brief(error)}); try `kubectl --kubeconfig {path} "
             "version`, and name another one with --kubeconfig or KUBECONFIG"
@@ -141,7 +143,7 @@ async def connect(kubeconfig_path: str | None = None, context: str | None = None
 
 
 def _proxy_from_environment(server: str) -> str | None:
-    """The proxy for this server by HTTPS_PROXY, NO_PROXY and the like, as kubectl finds it."""
+    """Return the proxy for this server by HTTPS_PROXY, NO_PROXY and the like, as kubectl does."""
     url = urlsplit(server)
     if not url.hostname or urllib.request.proxy_bypass(url.hostname):
         return None

@@ -1,4 +1,4 @@
-"""The operator's own Deployment, seen from outside: what brings it to a standstill."""
+"""Scales the operator's Deployment to zero and waits until its pods have ended."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,31 +8,30 @@ from trainingjob_api.errors import UnavailableError
 from trainingjob_operator.core.untyped_json import as_dict
 from trainingjob_operator.kube.gateway import MERGE_PATCH, Gateway
 
-_LOOK_S: Final = 0.5
-_ENDED: Final = frozenset({"Succeeded", "Failed"})
+_POLL_S: Final = 0.5
+_ENDED_PHASES: Final = frozenset({"Succeeded", "Failed"})
 
 Object = dict[str, Any]
 
 
 class DeploymentGateway(Gateway):
-    """The calls of whoever takes the operator down. The operator itself has no right to them."""
+    """The calls of `release-finalizers --stop`. The operator itself has no right to them."""
 
     async def scale_to_zero(self, namespace: str, name: str, *, timeout_s: float) -> bool:
-        """Scale a Deployment to 0 and wait until none of its pods runs any more.
+        """Scale a Deployment to 0 and wait until none of its pods is running.
 
-        One that is not there stands still already. A pod whose node does not answer counts as
-        running, for that is what it may do.
+        A pod on a node that does not respond counts as running, because it may still be running.
 
         Args:
-            namespace: where it is.
-            name: its name.
-            timeout_s: how long to wait.
+            namespace: the Deployment's namespace.
+            name: the Deployment's name.
+            timeout_s: how long to wait, in seconds.
 
         Returns:
-            Whether it was there.
+            True if the Deployment exists.
 
         Raises:
-            UnavailableError: a pod is still there after that time.
+            UnavailableError: a pod still exists after that time.
             KubernetesError: the API server refused, or did not answer.
         """
         path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
@@ -51,17 +50,17 @@ class DeploymentGateway(Gateway):
             str(pod["metadata"]["name"])
             async for page in self.list_pods(namespace, selector=selector)
             for pod in page.items
-            if as_dict(pod.get("status")).get("phase") not in _ENDED
+            if as_dict(pod.get("status")).get("phase") not in _ENDED_PHASES
         ]
 
 
-async def _until_none(look: Callable[[], Any], timeout_s: float) -> None:
+async def _until_none(list_names: Callable[[], Any], timeout_s: float) -> None:
     loop = asyncio.get_running_loop()
     until = loop.time() + timeout_s
-    while left := await look():
+    while left := await list_names():
         if loop.time() > until:
             raise UnavailableError(
-                f"the pod {left[0]} is still there after {timeout_s:g} s; if its node is gone, "
-                "delete the node or force the pod's deletion"
+                f"the pod {left[0]} still exists after {timeout_s:g} s; if its node is lost, "
+                "delete the Node object, or force-delete the pod"
             )
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_POLL_S)

@@ -1,10 +1,11 @@
-"""A bounded recorder of Kubernetes Events: said once, in the background, and never in the way.
+"""Records Kubernetes Events in the background: a bounded queue, with deduplication, never blocking.
 
-kopf's own posting neither merges nor limits, and works only inside its handlers.
+kopf's own event posting neither merges nor limits events, and works only inside its handlers.
 
-Bounds: `QUEUE_SIZE` events wait to be sent, and what does not fit is dropped and counted (an event
-is a courtesy; the truth is in status). The same thing said again of the same job within
-`REPEAT_AFTER_S` is not sent; `MEMORY_SIZE` such memories are kept, the oldest goes first.
+Bounds: `QUEUE_SIZE` events wait to be sent. Further ones are dropped and counted: an Event is only
+a hint, the facts are in status. An Event with the same reason and message for the same job is not
+sent again within `REPEAT_AFTER_S`; the cache for this has `MEMORY_SIZE` entries and evicts the
+oldest.
 """
 
 import asyncio
@@ -40,7 +41,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Subject(NamedTuple):
-    """The object that an event is about."""
+    """The object that an event is about (`involvedObject`)."""
 
     kind: str
     namespace: str
@@ -50,7 +51,7 @@ class Subject(NamedTuple):
 
 
 class EventRecorder:
-    """Takes events in at once and sends them one after the other."""
+    """Queues events without waiting, and sends them one after the other."""
 
     def __init__(self, cluster: Cluster, clock: Clock) -> None:
         self._cluster: Final = cluster
@@ -69,17 +70,17 @@ class EventRecorder:
         )
 
     def record(self, job: JobView, event: Event) -> None:
-        """Say something about a job, unless it was just said. Never waits, never fails."""
+        """Queue an event about a job, unless it is a repeat. Never waits, never fails."""
         what = (job.uid, event.reason, event.message)
         if self._was_just_said(what):
             return
         key = job.key
         about = Subject(KIND_TRAINING_JOB, *key, job.uid, job.resource_version)
-        if not self._put(about, event):
-            del self._said[what]  # it was not said
+        if not self._enqueue(about, event):
+            del self._said[what]  # dropped, so the next one is no repeat
 
     def record_of_policy(self, policy: PolicyView, event: Event) -> None:
-        """Say something about a RetentionPolicy, each time anew. Never waits, never fails."""
+        """Queue an event about a RetentionPolicy, repeats included. Never waits, never fails."""
         about = Subject(
             KIND_RETENTION_POLICY,
             policy.namespace,
@@ -87,18 +88,18 @@ class EventRecorder:
             policy.uid,
             policy.resource_version,
         )
-        self._put(about, event)
+        self._enqueue(about, event)
 
     async def run(self) -> None:
-        """Send what was recorded, until cancelled. An event that is refused is dropped.
+        """Send queued events until cancelled. An event that the API server refuses is dropped.
 
-        A server that asks for patience gets it: the next event waits for as long.
+        After a 429 the next event waits for the server's `Retry-After`.
         """
         while True:
             await self._send(await self._queue.get())
 
     async def flush(self, timeout_s: float) -> None:
-        """Send what is left, for so many seconds at most. Call it after `run` has ended."""
+        """Send the rest of the queue, with this time limit. Call it after `run` has ended."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not self._queue.empty():
@@ -109,14 +110,14 @@ class EventRecorder:
             await self._cluster.create_event(manifest)
         except KubernetesError as error:
             self.dropped_total += 1
-            _logger.debug("event %s was not taken: %s", manifest["reason"], error)
+            _logger.debug("event %s was refused: %s", manifest["reason"], error)
             if isinstance(error, ThrottledError):
                 await asyncio.sleep(error.retry_after_s)
         except Exception:
             self.dropped_total += 1
             _logger.exception("event %s was not sent; this is a bug", manifest["reason"])
 
-    def _put(self, about: Subject, event: Event) -> bool:
+    def _enqueue(self, about: Subject, event: Event) -> bool:
         try:
             self._queue.put_nowait(event_manifest(about, event, self._clock.now()))
         except asyncio.QueueFull:
@@ -138,7 +139,7 @@ class EventRecorder:
 
 
 def event_manifest(about: Subject, event: Event, now: datetime) -> dict[str, Any]:
-    """The core/v1 Event about an object of ours, which `kubectl describe` shows."""
+    """Return a core/v1 Event about one of our objects; `kubectl describe` shows it."""
     at = time_text(now)
     return {
         "apiVersion": "v1",

@@ -1,4 +1,4 @@
-"""Changes of finalizers, as operations of a JSON patch."""
+"""Builds JSON patch operations that add and remove finalizers."""
 
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ _PATH: Final = "/metadata/finalizers"
 
 
 def with_record_finalizer(job: JobView) -> list[dict[str, Any]]:
-    """Return the change that puts our finalizer behind those that the job has."""
+    """Return the operations that append our finalizer to those of the job."""
     if job.record_finalizer_at is not None:
         return []
     if not job.finalizer_count:
@@ -18,17 +18,17 @@ def with_record_finalizer(job: JobView) -> list[dict[str, Any]]:
 
 
 def without_record_finalizer(job: JobView) -> list[dict[str, Any]]:
-    """Return the change that takes our finalizer off, and no other that has come to its place."""
+    """Return the operations that remove our finalizer, and fail if another one has its index now."""
     if job.record_finalizer_at is None:
         return []
-    place = f"{_PATH}/{job.record_finalizer_at}"
+    path = f"{_PATH}/{job.record_finalizer_at}"
     return [
-        {"op": "test", "path": place, "value": FINALIZER_RECORD},
-        {"op": "remove", "path": place},
+        {"op": "test", "path": path, "value": FINALIZER_RECORD},
+        {"op": "remove", "path": path},
     ]
 
 
 def without_finalizer(metadata: dict[str, Any], finalizer: str) -> list[dict[str, Any]]:
-    """Return the change that leaves all finalizers of an object but this one, as they were read."""
+    """Return the operation that sets an object's finalizers to those it was read with, minus this one."""
     left = [each for each in metadata.get("finalizers", []) if each != finalizer]
     return [{"op": "add", "path": _PATH, "value": left}]

@@ -1,11 +1,11 @@
-"""The calls of the Kubernetes API over HTTP: deadlines, 404s and errors; dicts in and out.
+"""Calls the Kubernetes API over HTTP: deadlines, pagination, 404s and errors; raw dicts in and out.
 
-`kube.cluster` says what each call means. Raw dicts rather than the client's models: those cost ten times
-the CPU, and refuse on our side pod templates that the API server takes.
+`kube.cluster` documents each call. The gateway uses raw dicts because the official client's models
+cost ten times the CPU, and reject pod templates that the API server accepts.
 
-A 404 that names an object is `None`, everything else from 400 up is one of our errors. Each call has a total deadline,
-from the connection to the last byte of the body: the client's own default is none, and one silent
-server would hold a worker for ever.
+A 404 that names an object becomes `None`; every other status from 400 up becomes one of our errors.
+Each call has a total deadline, from connecting to the last byte of the body. The client has no
+deadline by default, so one silent server would block a worker for ever.
 """
 
 import asyncio
@@ -43,10 +43,10 @@ from trainingjob_operator.kube.finalizers import (
 )
 from trainingjob_operator.kube.pod_logs import read_log
 from trainingjob_operator.kube.request_counts import RequestCounts
-from trainingjob_operator.kube.response_bodies import (
-    BodyReader,
+from trainingjob_operator.kube.response_reader import (
     PageSize,
     PageTooLargeError,
+    ResponseReader,
     decode_object,
     require_created,
     require_list,
@@ -56,16 +56,16 @@ from trainingjob_operator.kube.write_fencing import MayWrite
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 _CONNECTIONS: Final = 64
-"""Connections to the API server; more workers than this would wait for one another."""
+"""Connection limit. With more workers than connections, workers would wait for one another."""
 
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
-"""Each call has a deadline of its own around it."""
+"""Off in aiohttp, because `_call` sets a deadline around each call."""
 
 _JSON_PATCH: Final = "application/json-patch+json"
 _OURS: Final = f"/apis/{API_VERSION}"
 _ONLY_THE_VERSION: Final = {"fieldSelector": "metadata.name=none", "limit": "1"}
-"""A list that is empty: one name that no object of ours has. It names no version: the store itself
-must answer that, never the cache of one API server among several."""
+"""Query of a list that is always empty, because no object of ours has this name. It sets no
+`resourceVersion`, so etcd answers it and not the watch cache of one of several API servers."""
 _PLURALS: Final = {
     KIND_TRAINING_JOB: PLURAL_TRAINING_JOBS,
     KIND_RETENTION_POLICY: PLURAL_RETENTION_POLICIES,
@@ -73,7 +73,7 @@ _PLURALS: Final = {
 
 
 class Gateway(Cluster):
-    """The operator's calls."""
+    """The operator's implementation of `Cluster`."""
 
     def __init__(
         self,
@@ -86,17 +86,17 @@ class Gateway(Cluster):
         """Prepare the calls; nothing is sent yet.
 
         Args:
-            connection: where to and as whom.
+            connection: the API server and our credentials.
             timeout_s: total deadline of each call, in seconds.
-            user_agent: how the API server's logs name us.
-            may_write: asked right before each write is sent, which fails if it is false; None: all
-                are sent.
+            user_agent: the User-Agent header, which the API server's audit log shows.
+            may_write: checked right before each write is sent; if it returns False, the write fails.
+                None: all writes are sent.
         """
         self._transport: Final = Transport(
             connection, connections=_CONNECTIONS, user_agent=user_agent, may_write=may_write
         )
         self._timeout_s: Final = timeout_s
-        self.bodies: Final = BodyReader()
+        self.bodies: Final = ResponseReader()
         self._sizes: Final[defaultdict[str, PageSize]] = defaultdict(PageSize)  # one for each kind
         self.requests: Final = RequestCounts()
 
@@ -176,7 +176,7 @@ class Gateway(Cluster):
     ) -> Object | None:
         patch: list[Object] = [
             {"op": "test", "path": "/metadata/uid", "value": uid},
-            # Not `test`: its failure is a 422 like any other, this is a 409 of its own.
+            # Not `test`: a failed test is a 422 like many other errors, a stale version is a 409.
             {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
             *change,
         ]
@@ -248,7 +248,7 @@ class Gateway(Cluster):
         }
         if PLURAL_TRAINING_JOBS not in verbs:
             return ServedState.ABSENT
-        # What is being deleted can be listed and deleted, and not created any more.
+        # While a CRD is being deleted, its objects can be listed and deleted, but not created.
         is_whole = all("create" in verbs.get(plural, ()) for plural in _PLURALS.values())
         return ServedState.SERVED if is_whole else ServedState.PARTLY
 
@@ -263,11 +263,11 @@ class Gateway(Cluster):
         return as_str(as_dict(document.get("metadata")).get("resourceVersion"))
 
     async def _pages(self, path: str, query: dict[str, str]) -> AsyncIterator[Page]:
-        """All pages of a list, of one moment in time.
+        """Yield all pages of a list, which together are a consistent snapshot.
 
         Raises:
-            GoneError: the list took so long that its next page has expired; start again.
-            NotServedError: there is no such kind here, which says nothing of its objects.
+            GoneError: the list took so long that its continue token has expired; start again.
+            NotServedError: the API server does not serve the kind; whether objects exist is unknown.
         """
         token = ""
         while True:
@@ -282,7 +282,7 @@ class Gateway(Cluster):
     async def _page(
         self, path: str, query: dict[str, str], token: str, *, limit: int | None = None
     ) -> Object:
-        """One page of a list, of as many objects as have a bounded weight together."""
+        """Return one page of a list, with fewer objects where a full page would weigh too much."""
         size = self._sizes[path.rpartition("/")[2]]
         while True:
             asked = size.limit if limit is None else min(size.limit, limit)
@@ -290,7 +290,7 @@ class Gateway(Cluster):
             try:
                 found = await self._call("GET", path, query=query | paging, size=size)
             except PageTooLargeError:
-                size.was_too_large(asked)
+                size.shrink(asked)
             else:
                 return require_list(found, path)
 
@@ -315,7 +315,7 @@ class Gateway(Cluster):
                     limits=_NO_TIMEOUT,
                 )
                 data, weight = await self.bodies.read(
-                    response, most=size.most if size is not None else None
+                    response, max_weight=size.max_weight if size is not None else None
                 )
         except TimeoutError as error:
             self.requests.note(method, query or {}, None)
@@ -334,7 +334,7 @@ class Gateway(Cluster):
             raise error_from(response.status, response.headers, data)
         document = decode_object(data, f"{method} {path}")
         if size is not None:
-            size.was(len(document.get("items") or ()), weight)
+            size.adapt(len(document.get("items") or ()), weight)
         return document
 
 
@@ -348,12 +348,12 @@ def _page_of(document: Object) -> Page:
 
 
 def delete_options(uid: str, version: str | None = None, **more: Any) -> Object:
-    """Return the body that deletes this very object alone.
+    """Return a DeleteOptions body with preconditions, so that only this very object is deleted.
 
     Args:
-        uid: the object's.
-        version: the only resourceVersion of it that may be deleted; None: any.
-        more: further fields.
+        uid: the object's uid.
+        version: the resourceVersion that the object must have; None: any.
+        more: further fields of DeleteOptions.
     """
     preconditions = {"uid": uid} | ({} if version is None else {"resourceVersion": version})
     options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
@@ -365,12 +365,12 @@ def _policies_path(namespace: str | None, name: str = "") -> str:
 
 
 def jobs_path(namespace: str | None, name: str = "") -> str:
-    """Return the path of TrainingJobs: all, those of a namespace, or one."""
+    """Return the URL path of all TrainingJobs, of those in a namespace, or of one."""
     return _path(_OURS, namespace, PLURAL_TRAINING_JOBS, name)
 
 
 def pods_path(namespace: str | None) -> str:
-    """Return the path of pods: all, or those of a namespace."""
+    """Return the URL path of all pods, or of those in a namespace."""
     return _core_path(namespace, "pods")
 
 

@@ -1,12 +1,12 @@
-"""The calls for one TrainingJob of one's own: what a user does with a job."""
+"""Creates and deletes a TrainingJob, as a user does; `trainingjob smoke` uses it."""
 
 from trainingjob_operator.kube.cluster import Object
 from trainingjob_operator.kube.gateway import Gateway, delete_options, jobs_path
-from trainingjob_operator.kube.response_bodies import require_created
+from trainingjob_operator.kube.response_reader import require_created
 
 
 class JobSubmissionGateway(Gateway):
-    """The calls of whoever submits a job. The operator itself has no right to create one."""
+    """The calls of `trainingjob smoke`. The operator itself has no right to create a job."""
 
     async def create_job(self, manifest: Object) -> Object:
         """Create a TrainingJob.
@@ -18,10 +18,10 @@ class JobSubmissionGateway(Gateway):
         return require_created(await self._call("POST", path, body=manifest), path)
 
     async def delete_job(self, created: Object) -> None:
-        """Delete this very job; one that is gone already is no error.
+        """Delete the job with this uid; do nothing if it is deleted already.
 
         Args:
-            created: as the creation was answered.
+            created: the object that `create_job` returned.
 
         Raises:
             KubernetesError: the API server refused, or did not answer.

@@ -1,8 +1,8 @@
-"""Noticing what kopf asks for, and what it is answered: it has no hook for that.
+"""Traces kopf's requests for RetentionPolicies, because kopf has no hook that reports them.
 
-kopf watches RetentionPolicies. It looks for that kind when it starts, and of some namespaces never
-again; and when the kind is not served any more it fails, for good. Its requests go through a
-session of ours.
+kopf watches RetentionPolicies. It discovers that kind when it starts; an operator of only some
+namespaces never discovers it again. When the kind is no longer served, kopf fails and does not
+recover. Its requests go through a session of ours, where a trace can see them.
 """
 
 from collections.abc import Callable
@@ -16,17 +16,18 @@ from trainingjob_operator.kube.errors import NOT_FOUND
 
 
 class KopfRequestTrace:
-    """Sees the answers to kopf's requests for policies.
+    """Observes the responses to kopf's requests for policies.
 
     Attributes:
-        has_asked: kopf has asked for policies, and was answered: it knows of the kind.
+        has_asked: kopf has requested policies and got a response, so it has discovered the kind.
+        config: the trace; it goes into the session that kopf uses.
     """
 
     def __init__(self, on_missing: Callable[[str], object]) -> None:
-        """Prepare; `config` goes into the session that kopf uses.
+        """Begin with no request seen.
 
         Args:
-            on_missing: takes the path of policies that are not served any more. kopf fails right
+            on_missing: called with the path of policies that are no longer served. kopf fails right
                 after that call.
         """
         self._on_missing: Final = on_missing

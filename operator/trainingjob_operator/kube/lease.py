@@ -1,4 +1,4 @@
-"""The calls for the Lease of the leader election."""
+"""Reads, creates and replaces the Lease of the leader election."""
 
 from typing import Final
 
@@ -8,15 +8,15 @@ from trainingjob_operator.core.lease import LeaseView
 from trainingjob_operator.kube.cluster import Object
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.gateway import Gateway
-from trainingjob_operator.kube.response_bodies import require_created
+from trainingjob_operator.kube.response_reader import require_created
 
 API_VERSION: Final = "coordination.k8s.io/v1"
 _LONGEST_S: Final = 60.0
-"""Deadline of a call of its own; the caller sets a shorter one."""
+"""Deadline of a call; the leader election sets a shorter one around it."""
 
 
 class LeaseGateway(Gateway):
-    """The calls for one Lease, on connections of their own: they never queue behind other calls."""
+    """The calls for one Lease, on separate connections: they never queue behind other calls."""
 
     def __init__(
         self, connection: Connection, *, namespace: str, name: str, serves: str | None = None
@@ -24,10 +24,11 @@ class LeaseGateway(Gateway):
         """Prepare the calls; nothing is sent yet.
 
         Args:
-            connection: where to and as whom.
-            namespace: the Lease's.
-            name: its name.
-            serves: what its next holder says of itself, see `LeaseView`; None: nothing.
+            connection: the API server and our credentials.
+            namespace: the Lease's namespace.
+            name: the Lease's name.
+            serves: value of the annotation that lists the namespaces its holder serves, see
+                `LeaseView`; None: no annotation.
         """
         super().__init__(
             connection, timeout_s=_LONGEST_S, user_agent="trainingjob-operator/leader-election"
@@ -38,7 +39,7 @@ class LeaseGateway(Gateway):
         self._path: Final = f"/apis/{API_VERSION}/namespaces/{namespace}/leases"
 
     async def read_lease(self) -> LeaseView | None:
-        """Read the Lease, live; None: there is none.
+        """Read the Lease, live; None: it does not exist.
 
         Raises:
             KubernetesError: the API server refused, or did not answer.
@@ -50,7 +51,7 @@ class LeaseGateway(Gateway):
         """Create the Lease.
 
         Raises:
-            AlreadyExistsError: another candidate was faster.
+            AlreadyExistsError: another candidate created it first.
             KubernetesError: the API server refused, or did not answer.
         """
         body = self._object({"name": self.name, "namespace": self.namespace}, spec)
@@ -59,17 +60,17 @@ class LeaseGateway(Gateway):
         )
 
     async def replace_lease(self, seen: LeaseView, spec: Object) -> LeaseView:
-        """Replace the `spec` of the Lease in exactly the version that was seen.
+        """Update the `spec` of the Lease, if it still has the version that was seen.
 
         Raises:
-            ConflictError: it has another version, or is gone.
+            ConflictError: the Lease has another version, or was deleted.
             KubernetesError: the API server refused, or did not answer.
         """
-        # What the election does not know, as labels or a field of a later version, stays.
+        # Keep what the election does not know: labels, or fields of a later version.
         body = self._object(seen.raw["metadata"], {**(seen.raw.get("spec") or {}), **spec})
         raw = await self._call("PUT", f"{self._path}/{self.name}", body=body)
         if raw is None:
-            raise ConflictError(f"the Lease {self.namespace}/{self.name} is gone")
+            raise ConflictError(f"the Lease {self.namespace}/{self.name} was deleted")
         return LeaseView.of(raw)
 
     def _object(self, metadata: Object, spec: Object) -> Object:

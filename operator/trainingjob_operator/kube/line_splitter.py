@@ -1,33 +1,33 @@
-"""Cuts a watch's answer into lines, one event each, however the network has cut it before.
+"""Splits the body of a watch response, received in arbitrary chunks, into lines of one event each.
 
-Bound: `MAX_LINE` bytes of a line that is not complete. What a longer one has beyond that is dropped
-as it comes, and the line is said to have been too long.
+Bound: `MAX_LINE` bytes of an incomplete line. The bytes of a longer line are dropped as they
+arrive, and the line is reported as too long.
 """
 
 from collections.abc import Iterator
 from typing import Final
 
 MAX_LINE: Final = 8 * 1024 * 1024
-"""Bytes of an event: several times what the API server takes of an object."""
+"""Bytes of an event: several times the largest object that the API server accepts."""
 
 
 class LineSplitter:
-    """The lines of one answer, in order."""
+    """Splits the body of one response."""
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
-        """Begin an answer.
+        """Begin a response.
 
         Args:
-            max_line: bytes of a line at most.
+            max_line: maximum bytes of a line.
         """
         self._max_line: Final = max_line
-        self._parts: Final[list[bytes]] = []  # of the line that is not complete
+        self._parts: Final[list[bytes]] = []  # of the incomplete line
         self._size = 0
 
     def feed(self, data: bytes) -> Iterator[bytes | None]:
-        """Yield the lines that this part of the answer completes; None for one that was too long.
+        """Yield the lines that this chunk completes; None for a line that was too long.
 
-        Lines without content are left out.
+        Empty lines are skipped.
         """
         *ends, rest = data.split(b"\n")
         for end in ends:

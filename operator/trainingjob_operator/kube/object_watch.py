@@ -1,16 +1,15 @@
-"""The watch of one kind: every change of its objects goes to the intake, for as long as we run.
+"""Watches one kind of objects like an informer: delivers every event, resumes, re-lists after a 410.
 
-kopf could watch jobs and pods, but spends a task, a queue, causes and handlers on each event, and
-these two have most of them. What is needed here is less: an event is decoded, handed on and
-forgotten.
+kopf could watch jobs and pods, but it spends a task, a queue, causes and handlers on each event, and
+these two kinds have most of the events. Here an event is only decoded, delivered and forgotten.
 
-A watch goes on from the version at which it broke, and then misses nothing. One that has no such
-place begins at the version of a list: at the start that of the complete list that the index was
-filled from, and after HTTP 410 that of a new one, of which only the version is read. What vanished
-before that is never reported, so a comparison with complete lists is asked for once such a watch is
-open: what that reads, and the watch, leave no gap.
+A watch that broke resumes from its last resourceVersion and misses nothing. A watch without one
+begins at the version of a list: at the start, that of the complete list that filled the index; after
+HTTP 410, that of a new list, of which only the version is read. Such a watch never reports objects
+that were deleted before that version. So a resync (a comparison with complete lists) is requested
+as soon as the watch is open; the resync and the watch together leave no gap.
 
-Nothing ends this but its cancellation. What breaks is opened again, soon at first, then less often.
+Only cancellation ends this. A broken watch is opened again, with exponential back-off.
 """
 
 import asyncio
@@ -40,25 +39,25 @@ from trainingjob_operator.kube.watch_client import WatchClient
 _GONE: Final = 410
 _SERVER_TIMEOUT_S: Final = 600
 _LASTED_S: Final = 5.0
-"""Seconds after which a watch has worked, though no event came."""
+"""Seconds after which a watch counts as successful, even without an event: the back-off is reset."""
 
 _RETRY: Final = Backoff(0.2, 5.0)
 _KINDS: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
 
 OnEvent = Callable[[str | None, dict[str, Any]], object]
-"""Takes an object that was ADDED, MODIFIED or DELETED."""
+"""Receives the event type (ADDED, MODIFIED or DELETED) and the object."""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedKind:
-    """A kind of objects.
+    """A kind of objects that can be watched.
 
     Attributes:
-        what: its name in log lines.
-        path: returns the path of the objects of a namespace, or of all (None).
-        selector: the label that its objects have to have; "": none.
+        what: the name of the kind in log lines.
+        path: returns the URL path of the objects of a namespace, or of all namespaces (None).
+        selector: label selector of the watched objects; "": all objects.
     """
 
     what: str
@@ -73,8 +72,8 @@ PODS: Final = WatchedKind("pods", pods_path, LABEL_JOB_NAME)
 class ObjectWatch:
     """The watches of a kind, one for each namespace that is served, or one for all.
 
-    Bound: the namespaces that the settings name, for each the version where its watch goes on. Of
-    the objects nothing is kept.
+    Bound: the namespaces that the settings name, each with the resourceVersion at which its watch
+    resumes. No object is kept.
     """
 
     def __init__(
@@ -94,18 +93,19 @@ class ObjectWatch:
         """Prepare; nothing is sent yet.
 
         Args:
-            kind: what is watched.
+            kind: the kind to watch.
             client: opens watches.
-            current_version: asks at which resourceVersion the objects of a namespace are now.
-            namespaces: the namespaces to watch; None alone stands for all of them.
-            listed_version: returns the version of the complete list of a namespace's objects that
-                the index was filled from; "" if there was none.
-            on_event: takes each event.
-            on_relist: called when a watch was opened behind what has not been compared yet.
-            clock: the time.
-            on_missing: takes the path of a kind that is not served (any more); it is asked for again
-                all the same.
-            jitter: a number from 0 to 1 that parts the tries of many.
+            current_version: reads the current resourceVersion of a namespace's objects.
+            namespaces: the namespaces to watch; `[None]` for all namespaces.
+            listed_version: returns the resourceVersion of the complete list of a namespace's objects
+                that filled the index; "" if there was none.
+            on_event: called with each event.
+            on_relist: called when a resync is needed: a watch began at a list that no resync has
+                compared with the index, or an event was too long to read.
+            clock: the clock.
+            on_missing: called with the path of a kind that is not, or no longer, served; the watch
+                is retried all the same.
+            jitter: returns a number from 0 to 1 that spreads the retries of many watches.
         """
         self._kind: Final = kind
         self._client: Final = client
@@ -117,20 +117,20 @@ class ObjectWatch:
         self._clock: Final = clock
         self._on_missing: Final = on_missing
         self._jitter: Final = jitter
-        self._places: Final[dict[str | None, str]] = {}  # versions; none: begin behind a list
-        self._uncompared: Final[set[str | None]] = set()
+        self._versions: Final[dict[str | None, str]] = {}  # to resume from; "": begin at a list
+        self._needs_resync: Final[set[str | None]] = set()
         self._opened: Final[set[str | None]] = set()
         self._forbidden_lists: Final = ForbiddenLists(clock.monotonic)
 
     @property
     def has_begun(self) -> bool:
-        """True if the objects of all namespaces have been watched."""
+        """True once a watch of every namespace has been opened."""
         return all(namespace in self._opened for namespace in self._namespaces)
 
     async def run(self) -> None:
         """Watch until cancelled."""
         for namespace in self._namespaces:
-            self._places[namespace] = self._listed_version(namespace)
+            self._versions[namespace] = self._listed_version(namespace)
         async with asyncio.TaskGroup() as watches:
             for namespace in self._namespaces:
                 name = f"{self._kind.what}-watch {namespace}"
@@ -144,14 +144,14 @@ class ObjectWatch:
                 await self._watch(namespace)
             except KubernetesError as failure:
                 error = failure
-                self._say(namespace, error, is_first=failures == 0)
+                self._log_failure(namespace, error, is_first=failures == 0)
                 if isinstance(error, GoneError):
-                    self._places[namespace] = ""
+                    self._versions[namespace] = ""
                 if isinstance(error, NotServedError):
                     self._on_missing(self._kind.path(namespace))
             lasted = self._clock.monotonic() - begun > _LASTED_S
             failures = 0 if lasted else failures + 1
-            # The server ends each watch in the end. What ends it at once, again and again, is broken.
+            # The server ends every watch some time. One that always ends at once is broken.
             if error is not None or failures:
                 await asyncio.sleep(self._wait_s(failures, error))
 
@@ -163,16 +163,16 @@ class ObjectWatch:
         """Watch once, until the server ends it.
 
         Raises:
-            GoneError: the server does not know any more what happened since.
-            NotServedError: it does not know the kind.
-            KubernetesError: it broke, or cannot be opened.
+            GoneError: the version is too old: the server no longer has the events since then.
+            NotServedError: the server does not serve the kind.
+            KubernetesError: the watch broke, or cannot be opened.
         """
-        if not self._places[namespace]:
-            self._uncompared.add(namespace)
-            self._places[namespace] = await self._current_version(namespace)
+        if not self._versions[namespace]:
+            self._needs_resync.add(namespace)
+            self._versions[namespace] = await self._current_version(namespace)
         query = {
             "allowWatchBookmarks": "true",
-            "resourceVersion": self._places[namespace],
+            "resourceVersion": self._versions[namespace],
             "timeoutSeconds": str(int(_SERVER_TIMEOUT_S * (1 - self._jitter() / 2))),
         }
         if self._kind.selector:
@@ -180,56 +180,62 @@ class ObjectWatch:
         async with self._client.watch(self._kind.path(namespace), query) as lines:
             self._note_open(namespace)
             async for line in lines:
-                if line is None:  # the complete lists have it, in a page of its own
+                if (
+                    line is None
+                ):  # too long to read; a resync reads the object in a page of its own
                     self._on_relist()
                 else:
-                    self._take_in(namespace, line)
+                    self._handle_line(namespace, line)
 
     def _note_open(self, namespace: str | None) -> None:
         what = self._kind.what
         if self._forbidden_lists.note_allowed(what, namespace):
             _logger.info("the %s of %s can be watched now", what, _words(namespace))
         self._opened.add(namespace)
-        if namespace in self._uncompared:
-            self._uncompared.discard(namespace)
+        if namespace in self._needs_resync:
+            self._needs_resync.discard(namespace)
             self._on_relist()
 
-    def _take_in(self, namespace: str | None, line: bytes) -> None:
-        """Hand one event on, and remember its place.
+    def _handle_line(self, namespace: str | None, line: bytes) -> None:
+        """Deliver one event, and store its resourceVersion.
 
         Raises:
-            GoneError, UnavailableError: it says that the watch is over, or makes no sense. What
-                came before it is known, and nothing of what comes behind.
+            GoneError, UnavailableError: the event is an error that ends the watch, or is not valid.
+                All events before it were delivered, none after it will be.
         """
         what = self._kind.what
         try:
             event = json.loads(line)
             kind, raw = event["type"], as_dict(event["object"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            self._places[namespace] = ""
-            raise UnavailableError(f"a watch of {what} brought what is no event") from error
+            self._versions[namespace] = ""
+            raise UnavailableError(
+                f"a watch of {what} sent a line that is not an event"
+            ) from error
         if kind in _KINDS:
-            self._hand_on(kind, raw)
+            self._deliver(kind, raw)
         elif kind == "ERROR":
-            self._places[namespace] = ""
+            self._versions[namespace] = ""
             message = as_str(raw.get("message")) or as_str(raw.get("reason"))
             failure = GoneError if raw.get("code") == _GONE else UnavailableError
             raise failure(f"a watch of {what} ended with an error: {message}")
         if version := as_str(as_dict(raw.get("metadata")).get("resourceVersion")):
-            self._places[namespace] = version
+            self._versions[namespace] = version
 
-    def _hand_on(self, kind: str, raw: dict[str, Any]) -> None:
-        """Hand an object on. One that cannot be understood keeps none of the others away."""
+    def _deliver(self, kind: str, raw: dict[str, Any]) -> None:
+        """Deliver an object. One that the handler fails on does not stop the others."""
         try:
             self._on_event(kind, raw)
         except Exception:
             name = as_str(as_dict(raw.get("metadata")).get("name"))
             _logger.exception(
-                "cannot take in %s of the %s, which was %s", name, self._kind.what, kind
+                "cannot process %s of the %s, which was %s", name, self._kind.what, kind
             )
 
-    def _say(self, namespace: str | None, error: KubernetesError, *, is_first: bool) -> None:
-        """Log why a watch broke: what is forbidden stays so, and is said now and then."""
+    def _log_failure(
+        self, namespace: str | None, error: KubernetesError, *, is_first: bool
+    ) -> None:
+        """Log why a watch broke. A 403 is likely to stay, so its log lines are rate-limited."""
         what, where = self._kind.what, _words(namespace)
         if isinstance(error, ForbiddenError):
             if self._forbidden_lists.note_forbidden(what, namespace):

@@ -1,8 +1,8 @@
-"""The log of a container, read in parts, whatever its length.
+"""Streams the log of a container in chunks, whatever its length.
 
-The API can cut a log at its end by bytes, and at its beginning by lines only; so all of it is read
-that the node has kept, which is one file of the container runtime (10 MiB, unless the kubelet's
-`containerLogMaxSize` says otherwise).
+The API can limit a log at its end by bytes (`limitBytes`), but at its beginning only by lines
+(`tailLines`). So the whole log that the node has kept is read: one file of the container runtime,
+10 MiB unless the kubelet's `containerLogMaxSize` sets another size.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=300.0)
 async def read_log(
     transport: Transport, requests: RequestCounts, path: str, *, container: str, timeout_s: float
 ) -> AsyncGenerator[bytes, None]:
-    """Yield what a container has written so far, in parts of 64 KiB at most.
+    """Yield the log of a container up to now, in chunks of at most 64 KiB.
 
     Args:
-        transport: the connection.
-        requests: where the request is counted.
-        path: of the pod's log.
-        container: which of the pod's containers.
-        timeout_s: deadline of the answer and of each part, in seconds.
+        transport: sends the request.
+        requests: counts the request.
+        path: URL path of the pod's log.
+        container: name of the container.
+        timeout_s: deadline of the response headers and of each chunk, in seconds.
 
     Raises:
-        GoneError: there is no such pod any more.
+        GoneError: the pod no longer exists.
         UnavailableError: the node does not answer, or does not have the log.
         KubernetesError: the log cannot be read.
     """
@@ -65,14 +65,14 @@ async def read_log(
 
 
 def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> KubernetesError:
-    """Return the error that a refusal means.
+    """Return the exception for an error response.
 
-    The API server answers 404 when it has no such pod; the node does, through it, when it has no
-    such log, or has not heard of the pod yet.
+    The API server answers 404 if the pod does not exist. The node answers 404, through the API
+    server, if it has no such log or does not know the pod yet.
     """
     error = error_from(status, headers, body)
     if status == NOT_FOUND and is_about(body, "pods"):
-        return GoneError("the pod is gone", status=status, reason="NotFound")
+        return GoneError("the pod no longer exists", status=status, reason="NotFound")
     if status == NOT_FOUND:
         return UnavailableError(
             f"the node has no such log: {error.message}", status=status, reason="NotFound"

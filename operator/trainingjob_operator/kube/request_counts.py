@@ -1,6 +1,6 @@
-"""How many requests were made of the API server, and what kind of answer they got.
+"""Counts the requests to the API server by verb and by class of status code.
 
-Bound: one number for each verb and class of answer, of which there are a few.
+Bound: one number for each pair of a verb and a class of status; there are few of each.
 """
 
 from collections import Counter
@@ -16,24 +16,24 @@ _VERBS: Final = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": 
 
 
 class RequestCounts:
-    """Counts by verb, in Kubernetes' words, and by class of status: `2xx`, `4xx`, ... or `none`."""
+    """Counts by Kubernetes verb (`get`, `list`, ...) and class of status: `2xx`, `4xx`, ... or `none`."""
 
     def __init__(self) -> None:
         self.by_verb_and_code: Final[Counter[tuple[str, ...]]] = Counter()
 
     def note(self, method: str, parameters: Container[str], status: int | None) -> None:
-        """Count a request that has come to its end.
+        """Count a request that has ended.
 
         Args:
-            method: of HTTP.
-            parameters: the names in its query, by which Kubernetes tells `list` from `get`.
-            status: of HTTP; None: no answer came.
+            method: the HTTP method.
+            parameters: the names of its query parameters, which tell `list` from `get`.
+            status: the HTTP status; None: there was no response.
         """
         code = f"{status // 100}xx" if status is not None else NO_ANSWER
         self.by_verb_and_code[_verb(method, parameters), code] += 1
 
     def trace(self) -> aiohttp.TraceConfig:
-        """Return a trace that counts the requests of another component's session."""
+        """Return an aiohttp trace that counts the requests of another component's session."""
         config = aiohttp.TraceConfig()
         config.on_request_end.append(self._answered)
         config.on_request_exception.append(self._unanswered)
@@ -61,5 +61,5 @@ def _verb(method: str, parameters: Container[str]) -> str:
         return _VERBS.get(method, "other")
     if "watch" in parameters:
         return "watch"
-    # Every list of ours is asked for in pages; kopf's are as well (`chunk_size`).
+    # Every list of ours is paginated; kopf's are as well (`chunk_size`).
     return "list" if "limit" in parameters else "get"

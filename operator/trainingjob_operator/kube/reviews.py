@@ -1,4 +1,4 @@
-"""The question who a caller is and what it may read, which the API server answers."""
+"""Authenticates a token with a TokenReview and authorizes it with a SubjectAccessReview."""
 
 from typing import Final
 
@@ -7,18 +7,18 @@ from trainingjob_operator.core.untyped_json import as_dict
 from trainingjob_operator.kube.cluster import Object
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.gateway import Gateway
-from trainingjob_operator.kube.response_bodies import require_created
+from trainingjob_operator.kube.response_reader import require_created
 
 _TOKENS: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 _ACCESS: Final = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 _TIMEOUT_S: Final = 5.0
-"""Deadline of a call: whoever scrapes waits ten seconds."""
+"""Deadline of a call: a Prometheus scrape times out after ten seconds."""
 
 
 class ReviewGateway(Gateway):
-    """The reviews, on connections of their own: they never queue behind other calls.
+    """The reviews, on separate connections: they never queue behind other calls.
 
-    Nothing is stored by them, so a standby makes them, too.
+    A review stores nothing, so a standby may create reviews, too.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -28,9 +28,9 @@ class ReviewGateway(Gateway):
         )
 
     async def may_get(self, token: str, path: str) -> bool | None:
-        """Return True if the owner of this token may get a path that is no resource.
+        """Return True if the token's user may `get` a non-resource path; False: it may not.
 
-        None: it is nobody's token.
+        None: the token is not valid.
 
         Raises:
             KubernetesError: the API server refused, or did not answer.
@@ -59,4 +59,4 @@ class ReviewGateway(Gateway):
                 require_created(await self._call("POST", path, body=body), path)["status"]
             )
         except KeyError as error:
-            raise KubernetesError(f"POST {path}: the answer has no status") from error
+            raise KubernetesError(f"POST {path}: the response has no status") from error

@@ -1,4 +1,4 @@
-"""One Secret that somebody else has made, and a value that is put into it once."""
+"""Reads a value of an existing Secret, or stores a proposed value if it has none."""
 
 import base64
 import binascii
@@ -14,17 +14,17 @@ Object = dict[str, Any]
 
 
 class SecretGateway(Gateway):
-    """The calls of whoever makes a secret. The operator itself has no right to any Secret."""
+    """The calls of `trainingjob record-token`. The operator itself has no right to any Secret."""
 
     async def get_or_set_value(self, namespace: str, name: str, key: str, *, proposal: str) -> str:
-        """Return what a Secret has under a key; the proposal, stored there now, if it has nothing.
+        """Return the value of a Secret's key; store the proposal and return it if there is none.
 
-        Two that do this at once agree: the patch carries the version that was read, so the second
-        one meets a conflict and reads what the first has put there.
+        Two concurrent callers get the same value: the patch carries the resourceVersion that was
+        read, so the second caller gets a conflict and reads the value that the first one stored.
 
         Raises:
-            InvalidError: there is no such Secret, or its value is no text.
-            ConflictError: somebody writes to it all the time.
+            InvalidError: the Secret does not exist, or its value is not text.
+            ConflictError: other writers change the Secret faster than this retries.
             KubernetesError: the API server refused, or did not answer.
         """
         path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
@@ -52,4 +52,4 @@ def _text(encoded: str) -> str:
     try:
         return base64.b64decode(encoded).decode().strip()
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise InvalidError("the Secret's value is no text") from error
+        raise InvalidError("the Secret's value is not text") from error

@@ -1,8 +1,8 @@
-"""Sends requests to the API server: one pool of connections, and with each request the token of now.
+"""Sends HTTP requests to the API server: one connection pool, and the current token on each request.
 
-aiohttp's own session, without the official client around it, which copies each body and all of a
-request's parts before it does the same. Where the server is and how to be let in is
-still read by the official client's configuration (`kube.connection`).
+It uses aiohttp's session directly. The official client does the same, but first copies each body
+and every other part of a request. The server's address and the credentials still come from the
+official client's configuration (`kube.connection`).
 """
 
 import json
@@ -19,7 +19,7 @@ USER_AGENT: Final = "trainingjob-operator"
 
 
 class Transport:
-    """One session, opened with its first request."""
+    """An aiohttp session that is opened with the first request."""
 
     def __init__(
         self,
@@ -32,14 +32,14 @@ class Transport:
         """Prepare; nothing is sent yet.
 
         Args:
-            connection: where to and as whom.
-            connections: how many are open at once at most; 0: any number.
-            user_agent: how the API server's logs name us.
+            connection: the API server and our credentials.
+            connections: limit of open connections; 0: no limit.
+            user_agent: the User-Agent header, which the API server's audit log shows.
             may_write: see `kube.write_fencing`; None: every write is sent.
         """
         self._may_write: Final = may_write
         self._connection: Final = connection
-        self._ssl_context: Final = connection.new_ssl_context()  # not in a call's time
+        self._ssl_context: Final = connection.new_ssl_context()  # slow, so not within a deadline
         self._connections: Final = connections
         self._user_agent: Final = user_agent
         self._session: aiohttp.ClientSession | None = None
@@ -61,19 +61,19 @@ class Transport:
         accept: str = JSON,
         limits: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
-        """Send a request; the answer's headers are there, its body is still to be read.
+        """Send a request and return the response with its headers; the caller reads the body.
 
         Args:
-            method: of HTTP.
-            path: below the server's address.
-            query: of the URL.
-            body: what is sent as JSON; None: nothing.
-            content_type: of the body.
-            accept: what the answer may be.
-            limits: how long which part of the exchange may take.
+            method: the HTTP method.
+            path: URL path below the server's address.
+            query: query parameters.
+            body: content to send as JSON; None: no body.
+            content_type: media type of the body.
+            accept: the Accept header.
+            limits: aiohttp's timeouts for this request.
 
         Raises:
-            aiohttp.ClientError, OSError, TimeoutError: no answer came.
+            aiohttp.ClientError, OSError, TimeoutError: there was no response.
         """
         if self._session is None:
             self._session = self._connection.new_session(
@@ -98,7 +98,7 @@ class Transport:
 
 
 def connection_failed(error: Exception, method: str, path: str) -> UnavailableError:
-    """Return the error that a connection which failed means."""
+    """Return the exception for a failed connection."""
     return UnavailableError(
         f"{type(error).__name__} on {method} {path}: {error}", reason="ConnectionFailed"
     )

@@ -1,4 +1,4 @@
-"""Opens watches, each on a connection of its own: short calls do not wait for a place beside them."""
+"""Opens watches in a pool without a limit, so that short calls never wait for a connection."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -15,33 +15,33 @@ from trainingjob_operator.kube.request_counts import RequestCounts
 from trainingjob_operator.kube.transport import Transport, connection_failed
 
 SILENCE_S: Final = 70.0
-"""Seconds without a byte after which a watch is dead: the API server sends a bookmark each minute."""
+"""Seconds without a byte after which a watch is dead: the API server sends a bookmark every minute."""
 
-_ANSWER_S: Final = 30.0
+_RESPONSE_S: Final = 30.0
 
 
 class WatchClient:
-    """The long requests. It sends the token that is good now with each of them."""
+    """Opens watch requests, each with the current token."""
 
     def __init__(
         self,
         connection: Connection,
         requests: RequestCounts,
         *,
-        answer_s: float = _ANSWER_S,
+        response_s: float = _RESPONSE_S,
         silence_s: float = SILENCE_S,
     ) -> None:
         """Prepare; nothing is sent yet.
 
         Args:
-            connection: where to and as whom.
-            requests: where each request is counted.
-            answer_s: deadline of the beginning of an answer, in seconds.
-            silence_s: seconds without a byte after which the connection is held for broken.
+            connection: the API server and our credentials.
+            requests: counts each request.
+            response_s: deadline of the response headers, in seconds.
+            silence_s: seconds without a byte after which the connection counts as broken.
         """
         self._transport: Final = Transport(connection, connections=0)
         self._requests: Final = requests
-        self._answer_s: Final = answer_s
+        self._response_s: Final = response_s
         self._limits: Final = aiohttp.ClientTimeout(total=None, sock_read=silence_s)
 
     async def close(self) -> None:
@@ -52,26 +52,26 @@ class WatchClient:
     async def watch(
         self, path: str, query: dict[str, str]
     ) -> AsyncIterator[AsyncIterator[bytes | None]]:
-        """Open a watch; entered, it is open, and every later change will come.
+        """Open a watch. Once the context is entered, every later change will be delivered.
 
         Args:
-            path: of the kind, below the server's address.
-            query: more of the query than that it is a watch.
+            path: URL path of the kind, below the server's address.
+            query: query parameters other than `watch`.
 
         Yields:
-            The lines of the answer, one event each, until the server ends it; None for a line that
-            is too long to be read.
+            The lines of the response, one event each, until the server ends it; None for a line
+            that is longer than the limit.
 
         Raises:
-            UnavailableError: no connection, or one that broke or was silent for too long.
-            NotServedError: there is no such kind here.
+            UnavailableError: the connection failed, broke, or was silent for too long.
+            NotServedError: the API server does not serve the kind.
             KubernetesError: the request was refused.
         """
         response: aiohttp.ClientResponse | None = None
         try:
             response = await self._open(path, query | {"watch": "true"})
             yield _lines(response)
-        except TimeoutError as error:  # aiohttp's own are of this kind, too
+        except TimeoutError as error:  # aiohttp's own timeouts are a subclass
             raise UnavailableError(f"no answer to GET {path}", reason="Timeout") from error
         except (aiohttp.ClientError, OSError) as error:
             raise connection_failed(error, "GET", path) from error
@@ -82,7 +82,7 @@ class WatchClient:
     async def _open(self, path: str, query: dict[str, str]) -> aiohttp.ClientResponse:
         status: int | None = None
         try:
-            async with asyncio.timeout(self._answer_s):
+            async with asyncio.timeout(self._response_s):
                 response = await self._transport.send(
                     "GET", path, query=query, limits=self._limits
                 )

@@ -1,4 +1,4 @@
-"""Stops the writes of a process that does not hold the Lease any more, at the last moment."""
+"""Fences writes: a process that no longer holds the Lease cannot send a write to the API server."""
 
 import ssl
 from collections.abc import Callable
@@ -11,15 +11,15 @@ MayWrite = Callable[[], bool]
 
 
 class NotLeadingError(aiohttp.ClientConnectionError):
-    """A write was not sent, because this process does not hold the Lease any more."""
+    """A write was not sent, because this process no longer holds the Lease."""
 
 
 class FencedConnector(aiohttp.TCPConnector):
-    """Connections of which a write gets one only while `may_write` is true.
+    """A connection pool that gives a write a connection only while `may_write` returns True.
 
-    It asks when the connection is there, which is the last moment before a request is written to
-    it. Any earlier answer can be old by then: a write may wait for a connection, and a process that
-    was frozen in between goes on where it stood.
+    It checks after it has obtained the connection, the last moment before the request is written.
+    An earlier check can be stale by then: a write may wait for a connection, and a process that was
+    frozen in between continues where it stopped.
     """
 
     def __init__(self, may_write: MayWrite, *, limit: int, ssl_context: ssl.SSLContext) -> None:
@@ -27,8 +27,8 @@ class FencedConnector(aiohttp.TCPConnector):
 
         Args:
             may_write: see `MayWrite`.
-            limit: connections that are open at once at most; 0: any number.
-            ssl_context: the certificates.
+            limit: limit of open connections; 0: no limit.
+            ssl_context: the TLS context.
         """
         super().__init__(limit=limit, ssl=ssl_context)
         self._may_write: Final = may_write
@@ -37,7 +37,7 @@ class FencedConnector(aiohttp.TCPConnector):
         """Return a connection for a request.
 
         Raises:
-            NotLeadingError: the request writes, and may not.
+            NotLeadingError: the request is a write, and this process may not write.
         """
         connection = await super().connect(req, *arguments, **options)
         if req.method != "GET" and not self._may_write():

@@ -183,7 +183,7 @@ async def test_a_pod_that_cannot_be_understood_keeps_no_other_away(
         seen.poison = "bad"
         await pods.until(lambda: len(seen.events) == 2)
     assert pods.watched_from() == ["7"]
-    assert "cannot take in bad of the pods, which was ADDED" in caplog.text
+    assert "cannot process bad of the pods, which was ADDED" in caplog.text
 
 
 async def test_a_pod_too_large_to_be_read_is_left_to_the_comparison(pods: ScriptedPods) -> None:

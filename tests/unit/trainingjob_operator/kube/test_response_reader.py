@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import Configuration
 
-from trainingjob_operator.kube import response_bodies
+from trainingjob_operator.kube import response_reader
 from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.kube.gateway import Gateway
 
@@ -51,7 +51,7 @@ async def test_no_page_weighs_more_than_its_most_and_no_object_is_left_out(
     _, gateway = jobs
     names: list[str] = []
     async for page in gateway.list_jobs(None):
-        assert sum(len(each["spec"]) for each in page.items) <= response_bodies.PAGE_WEIGHT
+        assert sum(len(each["spec"]) for each in page.items) <= response_reader.PAGE_WEIGHT
         names += [each["metadata"]["name"] for each in page.items]
     assert names == [str(number) for number in range(len(SIZES))]
 
@@ -62,7 +62,7 @@ async def test_small_objects_come_in_large_pages_again_after_large_ones(
     server, gateway = jobs
     async for _ in gateway.list_jobs(None):
         pass
-    assert server.limits[0] == server.limits[-1] == response_bodies.MAX_ITEMS
+    assert server.limits[0] == server.limits[-1] == response_reader.MAX_ITEMS
     assert min(server.limits) < 40
     assert len(server.limits) < 20
 
@@ -73,7 +73,7 @@ async def test_a_page_of_jobs_whose_records_wait_is_bounded_as_well(
     server, gateway = jobs
     server.sizes = [400_000] * 100
     page = await gateway.jobs_by_record_state(None, "Pending", limit=100, token="")
-    assert 0 < sum(len(each["spec"]) for each in page.items) <= response_bodies.PAGE_WEIGHT
+    assert 0 < sum(len(each["spec"]) for each in page.items) <= response_reader.PAGE_WEIGHT
     assert page.next_token == str(len(page.items))
 
 
@@ -81,8 +81,8 @@ async def test_an_object_that_is_larger_than_a_page_comes_alone(
     jobs: tuple[Jobs, Gateway], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, gateway = jobs
-    monkeypatch.setattr(response_bodies, "LARGE", 100)
-    monkeypatch.setattr(response_bodies, "PAGE_WEIGHT", 1000)
+    monkeypatch.setattr(response_reader, "LARGE", 100)
+    monkeypatch.setattr(response_reader, "PAGE_WEIGHT", 1000)
     server.sizes = [5000, 5000, 5000]
     lengths = [len(page.items) async for page in gateway.list_jobs(None)]
     assert lengths == [1, 1, 1]

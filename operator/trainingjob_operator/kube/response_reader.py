@@ -1,7 +1,8 @@
-"""Reading the bodies of answers, such that their sum stays small however large each may be.
+"""Reads response bodies with bounded memory: a semaphore limits how many large ones are read at once.
 
-How large an object is, its user decides. Small answers are read as they come. Of those that turn
-out to be large a few are read at once, and the others wait with what the connection holds of them.
+Users decide how large objects are. Small responses are read immediately. Of the responses that turn
+out to be large, a few are read at once; the others wait, and the rest of each stays in its
+connection.
 """
 
 import asyncio
@@ -15,11 +16,11 @@ from trainingjob_operator.kube.errors import NOT_FOUND
 from trainingjob_web.json_size import decoded_size
 
 LARGE: Final = 128 * 1024
-"""Weight from which on an answer is large; see `trainingjob_web.json_size`."""
+"""Responses above this weight (estimated decoded bytes, see `trainingjob_web.json_size`) are large."""
 
 LARGE_AT_ONCE: Final = 4
 PAGE_WEIGHT: Final = 16 * 1024 * 1024
-"""The most that a page of a list may weigh, unless it is a single object."""
+"""Limit of the weight of a list page; a page of a single object may exceed it."""
 
 MAX_ITEMS: Final = 250
 _LESS: Final = 8
@@ -27,63 +28,65 @@ _MORE: Final = 4
 
 
 class PageTooLargeError(Exception):
-    """A page weighs too much; ask for fewer objects. Never leaves the gateway."""
+    """A page weighs too much; ask for fewer objects. The gateway handles it and never raises it."""
 
 
 class PageSize:
-    """Number of objects of a kind to ask for at once: as many as weigh half a page's most.
+    """Adapts the `limit` of list requests for one kind, aiming at half of `PAGE_WEIGHT` for a page.
 
     Attributes:
-        limit: objects to ask for.
+        limit: number of objects to ask for.
     """
 
     def __init__(self) -> None:
         self.limit = MAX_ITEMS
 
     @property
-    def most(self) -> int | None:
-        """Most that the answer may weigh; None: no limit, as it is one object."""
+    def max_weight(self) -> int | None:
+        """Weight limit of the next page; None: no limit, because it is a single object."""
         return PAGE_WEIGHT if self.limit > 1 else None
 
-    def was_too_large(self, asked: int) -> None:
-        """A page of so many objects weighs too much."""
+    def shrink(self, asked: int) -> None:
+        """Reduce the limit: a page of `asked` objects weighed too much."""
         self.limit = max(asked // _LESS, 1)
 
-    def was(self, objects: int, weight: int) -> None:
-        """A page came with so many objects, of so much weight."""
+    def adapt(self, objects: int, weight: int) -> None:
+        """Adapt the limit to a page that was received, with this many objects of this weight."""
         if objects:
             fitting = max(PAGE_WEIGHT // 2 * objects // max(weight, 1), 1)
             self.limit = min(fitting, _MORE * self.limit, MAX_ITEMS)
 
 
-class BodyReader:
-    """Reads bodies. Bound: `LARGE_AT_ONCE` large ones at once; whoever is further on waits."""
+class ResponseReader:
+    """Reads response bodies. Bound: `LARGE_AT_ONCE` large ones at once; the others wait."""
 
     def __init__(self) -> None:
         self._large: Final = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def read(
-        self, response: aiohttp.ClientResponse, *, most: int | None = None
+        self, response: aiohttp.ClientResponse, *, max_weight: int | None = None
     ) -> tuple[bytes, int]:
         """Read a body to its end.
 
         Args:
-            response: its headers are there.
-            most: what it may weigh; None: anything.
+            response: a response whose headers were received.
+            max_weight: limit of the body's weight; None: no limit.
 
         Returns:
             The body, and its weight.
 
         Raises:
-            PageTooLargeError: it weighs more; the connection is closed.
+            PageTooLargeError: the body weighs more; the connection is closed.
         """
         try:
-            return await self._read(response, most)
+            return await self._read(response, max_weight)
         except BaseException:
-            response.close()  # it may not be used again with half a body on its way
+            response.close()  # a connection with an unread rest of a body must not be reused
             raise
 
-    async def _read(self, response: aiohttp.ClientResponse, most: int | None) -> tuple[bytes, int]:
+    async def _read(
+        self, response: aiohttp.ClientResponse, max_weight: int | None
+    ) -> tuple[bytes, int]:
         parts: list[bytes] = []
         weight = 0
         async for part in response.content.iter_any():
@@ -91,13 +94,17 @@ class BodyReader:
             weight += decoded_size(part)
             if weight > LARGE:
                 async with self._large:
-                    return await self._read_on(response, parts, weight, most)
+                    return await self._read_rest(response, parts, weight, max_weight)
         return b"".join(parts), weight
 
-    async def _read_on(
-        self, response: aiohttp.ClientResponse, parts: list[bytes], weight: int, most: int | None
+    async def _read_rest(
+        self,
+        response: aiohttp.ClientResponse,
+        parts: list[bytes],
+        weight: int,
+        max_weight: int | None,
     ) -> tuple[bytes, int]:
-        while most is None or weight <= most:
+        while max_weight is None or weight <= max_weight:
             part = await response.content.readany()
             if not part:
                 return b"".join(parts), weight
@@ -107,10 +114,10 @@ class BodyReader:
 
 
 def decode_object(data: bytes, request: str) -> dict[str, Any]:
-    """The object that a body holds.
+    """Decode a body that is a JSON object.
 
     Raises:
-        UnavailableError: it holds none; the message names the request.
+        UnavailableError: the body is not a JSON object; the message names the request.
     """
     try:
         document = json.loads(data)
@@ -122,7 +129,12 @@ def decode_object(data: bytes, request: str) -> dict[str, Any]:
 
 
 def require_list(document: dict[str, Any] | None, path: str) -> dict[str, Any]:
-    """Return an answer that is a list. Of anything else it is not known what it leaves out."""
+    """Return a response that is a list.
+
+    Raises:
+        NotServedError: the response was 404: the kind is not served.
+        UnavailableError: the response is not a list. Taken for an empty one, it would hide objects.
+    """
     if document is None:
         raise NotServedError(f"404 on GET {path}", status=NOT_FOUND, reason="NotServed")
     if "items" not in document:
@@ -131,10 +143,10 @@ def require_list(document: dict[str, Any] | None, path: str) -> dict[str, Any]:
 
 
 def require_created(created: dict[str, Any] | None, path: str) -> dict[str, Any]:
-    """Return what a creation was answered with.
+    """Return the object that a POST created.
 
     Raises:
-        UnavailableError: nothing: the namespace, or the kind, is not there.
+        UnavailableError: the response was 404: the namespace or the kind does not exist.
     """
     if created is None:
         raise UnavailableError(f"404 on POST {path}", status=NOT_FOUND, reason="NotFound")
