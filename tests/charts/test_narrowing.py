@@ -144,10 +144,10 @@ def test_what_an_upgrade_could_not_free_the_next_one_frees(
 
     hooks, notes = planned(cluster, narrow)
     assert arguments(hooks) == ["release-finalizers", "--only", cluster.team]
-    assert f"The jobs of {cluster.team} are not served any more." in notes
+    assert f"The jobs of {cluster.team} are no longer served." in notes
     assert f"kubectl -n {cluster.namespace} logs job/{NARROWED}" in notes
     hooks, notes = planned(cluster, narrow | {"uninstall": {"releaseFinalizers": False}})
-    assert (hooks, "no hook has freed their jobs" in notes) == ([], True)
+    assert (hooks, "no hook has released their jobs" in notes) == ([], True)
     # Served again, there is nothing to free, nor when it has gone.
     assert would_free(cluster, {"watchNamespaces": both}) == []
     cluster.kubectl("delete", "namespace", cluster.team, "--timeout=60s")

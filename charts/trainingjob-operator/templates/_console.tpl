@@ -2,17 +2,17 @@
 {{ include "trainingjob-operator.fullname" . }}-console
 {{- end }}
 
-{{/* The headless Service by whose name all operators are found. */}}
+{{/* Name of the headless Service that resolves to all operator pods. */}}
 {{- define "trainingjob-operator.metricsName" -}}
 {{ include "trainingjob-operator.fullname" . }}-metrics
 {{- end }}
 
-{{/* The operator's port with the metrics, by its name. */}}
+{{/* Name of the operator's port with the metrics. */}}
 {{- define "trainingjob-operator.metricsPort" -}}
 {{ ternary "https-metrics" "http" .Values.metrics.secure.enabled }}
 {{- end }}
 
-{{/* Whether the console has the log volume: "true", or nothing. */}}
+{{/* "true" if the console mounts the log volume, else empty. */}}
 {{- define "trainingjob-operator.consoleHasLogs" -}}
 {{- if and .Values.console.enabled (include "trainingjob-operator.logClaim" .) }}
 {{- $isShared := eq .Values.logVolume.accessMode "ReadWriteMany" }}
@@ -21,16 +21,17 @@
 {{- end }}
 
 {{/*
-"true" if it has a volume that one node alone can have; else nothing. Beside an old one that holds the
-volume on its node, the operator and the new one would wait for each other on another.
+"true" if the console mounts a log volume that only one node can mount, else empty. Then an upgrade must stop
+the old console first: while its pod holds the volume on its node, the operator's pod and the new console's
+would wait for each other on another node.
 */}}
 {{- define "trainingjob-operator.consoleIsAlone" -}}
 {{- if and (include "trainingjob-operator.consoleHasLogs" .) (ne .Values.logVolume.accessMode "ReadWriteMany") }}true{{ end }}
 {{- end }}
 
 {{/*
-Where the console reads history, as {url, secret, key}: secret and key of the token that it shows. An
-empty dict: nowhere.
+Endpoint from which the console reads history, as {url, secret, key}: secret and key of the token that it
+sends. An empty dict if there is none.
 */}}
 {{- define "trainingjob-operator.consoleRecords" -}}
 {{- $found := dict }}
@@ -47,7 +48,7 @@ empty dict: nowhere.
 {{- toYaml $found }}
 {{- end }}
 
-{{/* Origins that browsers see of the console: what an Ingress or a route shows, and what the values add. */}}
+{{/* Origins of the console as browsers see them: of the Ingress, the HTTPRoute, and from the values. */}}
 {{- define "trainingjob-operator.consoleOrigins" -}}
 {{- $console := .Values.console }}
 {{- $origins := $console.origins }}
@@ -62,7 +63,7 @@ empty dict: nowhere.
 {{- uniq $origins | join "," }}
 {{- end }}
 
-{{/* The console's settings by the names of their variables. */}}
+{{/* The console's settings, keyed by environment variable. */}}
 {{- define "trainingjob-operator.consoleSettings" -}}
 {{- $console := .Values.console }}
 {{- $values := dict
@@ -125,7 +126,7 @@ empty dict: nowhere.
 {{- $volumes := list }}
 {{- $records := include "trainingjob-operator.consoleRecords" . | fromYaml }}
 {{- if $records.secret }}
-{{- /* The one token and no other; optional, for until it is made there is a page without history. */}}
+{{- /* Only this token. Optional: until it has been created, the console runs without history. */}}
 {{- $items := list (dict "key" $records.key "path" "token") }}
 {{- $secret := dict "secretName" $records.secret "items" $items "optional" true }}
 {{- $volumes = append $volumes (dict "name" "record-token" "secret" $secret) }}
@@ -134,7 +135,7 @@ empty dict: nowhere.
 {{- $volumes = append $volumes (dict "name" "certificate" "secret" (dict "secretName" .)) }}
 {{- end }}
 {{- if .Values.metrics.secure.enabled }}
-{{- /* By it the console knows the operators. Of the Secret nothing else: the key is theirs. */}}
+{{- /* The console verifies the operators by this certificate. It must not get their private key. */}}
 {{- $items := list (dict "key" "tls.crt" "path" "tls.crt") }}
 {{- $secret := dict "secretName" .Values.metrics.secure.certificateSecret "items" $items "optional" true }}
 {{- $volumes = append $volumes (dict "name" "metrics-certificate" "secret" $secret) }}
@@ -147,8 +148,8 @@ empty dict: nowhere.
 {{- end }}
 
 {{/*
-Where its pods rather run: apart from each other. A log volume that one node alone can have is on the
-operator's.
+Default affinity of the console's pods: on different nodes; or on the operator's node, if only one node can
+mount the log volume.
 */}}
 {{- define "trainingjob-operator.consoleAffinity" -}}
 {{- $same := dict "labelSelector" (dict "matchLabels" (include "trainingjob-operator.partSelectorLabels" (list . "console") | fromYaml)) "topologyKey" "kubernetes.io/hostname" }}

@@ -1,4 +1,4 @@
-{{/* The release's objects are called this, 53 characters at most: suffixes have to fit. */}}
+{{/* Full name of the release, the prefix of its objects' names: at most 53 characters, so that suffixes fit. */}}
 {{- define "trainingjob-operator.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
 {{- if .Values.fullnameOverride }}
@@ -10,7 +10,7 @@
 {{- end }}
 {{- end }}
 
-{{/* What a Deployment selects by can never change: these two and nothing else. */}}
+{{/* Selector labels: only these two, because a Deployment's selector is immutable. */}}
 {{- define "trainingjob-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -28,7 +28,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- toYaml (mergeOverwrite (dict) $ours .Values.commonLabels $selector) }}
 {{- end }}
 
-{{/* The same for an object of another component: (list . "record-service"). */}}
+{{/* Labels for an object of another component: (list . "record-service"). */}}
 {{- define "trainingjob-operator.partLabels" -}}
 {{- $root := index . 0 }}
 {{- $labels := include "trainingjob-operator.labels" $root | fromYaml }}
@@ -36,8 +36,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{/*
-What tells the pods of another component from the operator's: (list . "records"). They must not be
-found by the operator's selector, which has no component in it, so they have another name.
+Selector labels for the pods of another component: (list . "records"). They have another name label, because
+the operator's selector has no component label and must not match them.
 */}}
 {{- define "trainingjob-operator.partSelectorLabels" -}}
 {{- $root := index . 0 }}
@@ -45,7 +45,7 @@ app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride | 
 app.kubernetes.io/instance: {{ $root.Release.Name }}
 {{- end }}
 
-{{/* Without the chart's own version, too: (list . "records" "record-service"). */}}
+{{/* Pod labels of another component, without the chart's version: (list . "records" "record-service"). */}}
 {{- define "trainingjob-operator.partPodLabels" -}}
 {{- $root := index . 0 }}
 {{- $ours := dict
@@ -57,7 +57,7 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 {{- toYaml (mergeOverwrite (dict) $ours $root.Values.commonLabels $selector) }}
 {{- end }}
 
-{{/* Without the chart's own version: a pod that carried it would restart for nothing. */}}
+{{/* Pod labels, without the chart's version: with it, pods would restart at every change of the chart. */}}
 {{- define "trainingjob-operator.podLabels" -}}
 {{- $ours := dict
   "app.kubernetes.io/component" "operator"
@@ -82,12 +82,12 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 {{- with .Values.image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
-{{/* A value as text. Numbers from a values file are floats here: 1000000 would be 1e+06. */}}
+{{/* A value as a string. Numbers from a values file are floats here: 1000000 would be 1e+06. */}}
 {{- define "trainingjob-operator.text" -}}
 {{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%.0f" . }}{{ else }}{{ toString . }}{{ end }}
 {{- end }}
 
-{{/* Whether this release has the record service: "true", or nothing. */}}
+{{/* "true" if this release has the record service, else empty. */}}
 {{- define "trainingjob-operator.hasRecordService" -}}
 {{- if and .Values.recordService.enabled (not .Values.persist.url) }}true{{ end }}
 {{- end }}
@@ -96,13 +96,13 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 {{ include "trainingjob-operator.fullname" . }}-records
 {{- end }}
 
-{{/* The key of the token for readers in the record service's Secret; nothing: there is none. */}}
+{{/* Key of the read-only token in the record service's Secret; empty if there is none. */}}
 {{- define "trainingjob-operator.readKey" -}}
 {{- $secret := .Values.recordService.tokenSecret }}
 {{- default (empty $secret.name | ternary "read-token" "") $secret.readKey }}
 {{- end }}
 
-{{/* The claim of the log volume; nothing: there is no such volume. */}}
+{{/* Claim of the log volume; empty if there is no log volume. */}}
 {{- define "trainingjob-operator.logClaim" -}}
 {{- if .Values.logVolume.existingClaim }}
 {{- .Values.logVolume.existingClaim }}
@@ -111,7 +111,7 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 {{- end }}
 {{- end }}
 
-{{/* Where the operator's records go; nothing: nowhere. */}}
+{{/* URL of the record endpoint; empty if there is none. */}}
 {{- define "trainingjob-operator.recordUrl" -}}
 {{- if .Values.persist.url }}
 {{- .Values.persist.url }}
@@ -120,7 +120,7 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 {{- end }}
 {{- end }}
 
-{{/* The Secret that the operator's token is in, and its key there; an empty dict: it sends none. */}}
+{{/* Name and key of the Secret with the operator's token; an empty dict if it sends none. */}}
 {{- define "trainingjob-operator.recordToken" -}}
 {{- $secret := dict }}
 {{- if include "trainingjob-operator.hasRecordService" . }}
@@ -133,8 +133,8 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 {{- end }}
 
 {{/*
-The operator's settings by the names of their variables. The empty host means every address, of
-either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
+The operator's settings, keyed by environment variable. The empty host means all addresses, IPv4 and IPv6;
+0.0.0.0 would not listen in an IPv6-only cluster.
 */}}
 {{- define "trainingjob-operator.settings" -}}
 {{- $values := dict
@@ -206,8 +206,8 @@ either family; 0.0.0.0 would be deaf in a cluster of IPv6 alone.
 {{- end }}
 
 {{/*
-Settings, as YAML, and variables beside them: (list SETTINGS VARIABLES). One list in which no name
-stands twice: server-side apply, and so Helm 4, refuses doubles.
+Merge settings, as YAML, and further variables into one env list: (list SETTINGS VARIABLES). No name may occur
+twice: server-side apply, and so Helm 4, rejects duplicates.
 */}}
 {{- define "trainingjob-operator.envOf" -}}
 {{- $entries := dict }}
@@ -224,7 +224,7 @@ stands twice: server-side apply, and so Helm 4, refuses doubles.
 {{- $_ := set $entries .name . }}
 {{- end }}
 {{- end }}
-{{- /* The rest in the order given: one may refer to an earlier one as $(NAME). */}}
+{{- /* The further variables keep their order, because one may refer to an earlier one as $(NAME). */}}
 {{- $env := list }}
 {{- range $name := keys $entries | sortAlpha }}
 {{- if not (has $name $further) }}
@@ -237,7 +237,7 @@ stands twice: server-side apply, and so Helm 4, refuses doubles.
 {{- toYaml $env }}
 {{- end }}
 
-{{/* Folders and not single files: only so what is rotated arrives. */}}
+{{/* Directories, not subPath files: only these receive a rotated Secret or ConfigMap. */}}
 {{- define "trainingjob-operator.endpointMounts" -}}
 {{- $mounts := list }}
 {{- if include "trainingjob-operator.recordToken" . | fromYaml }}
@@ -261,8 +261,8 @@ stands twice: server-side apply, and so Helm 4, refuses doubles.
 {{- end }}
 
 {{/*
-The operator's: these, and the log volume. The pod of an uninstall has to do without: while the
-operator runs, its node may be the only one that can have the claim.
+The operator's volume mounts: those of the endpoint, and the log volume. The uninstall Job's pod does not mount
+the log volume: while the operator runs, its node may be the only one that can mount the claim.
 */}}
 {{- define "trainingjob-operator.volumeMounts" -}}
 {{- $mounts := include "trainingjob-operator.endpointMounts" . | fromYamlArray }}
@@ -286,7 +286,7 @@ operator runs, its node may be the only one that can have the claim.
 {{- toYaml $volumes }}
 {{- end }}
 
-{{/* The operator's group owns the log volume, which is root's when it is new; root needs none. */}}
+{{/* Pod security context, with an fsGroup for the log volume, which belongs to root when it is new; root needs none. */}}
 {{- define "trainingjob-operator.podSecurityContext" -}}
 {{- $ours := dict }}
 {{- if and (include "trainingjob-operator.logClaim" .) .Values.logVolume.fsGroup (not .Values.logVolume.asRoot) }}
@@ -295,7 +295,7 @@ operator runs, its node may be the only one that can have the claim.
 {{- toYaml (mergeOverwrite $ours .Values.podSecurityContext) }}
 {{- end }}
 
-{{/* Root, for a volume of files of any user: it may read and remove them, and nothing else. */}}
+{{/* Security context of the operator; with `asRoot`, root that may only read and remove files of any user. */}}
 {{- define "trainingjob-operator.securityContext" -}}
 {{- $ours := dict }}
 {{- if and (include "trainingjob-operator.logClaim" .) .Values.logVolume.asRoot }}
@@ -305,7 +305,7 @@ operator runs, its node may be the only one that can have the claim.
 {{- toYaml (mergeOverwrite (dict) .Values.securityContext $ours) }}
 {{- end }}
 
-{{/* What each pod of the release has in common. */}}
+{{/* Pod settings that all pods of the release share. */}}
 {{- define "trainingjob-operator.placement" -}}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:

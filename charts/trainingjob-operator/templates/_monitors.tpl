@@ -1,4 +1,4 @@
-{{/* How the endpoint of a monitor is scraped: (list INTERVAL TIMEOUT RELABELINGS METRIC-RELABELINGS). */}}
+{{/* Scrape settings of a monitor's endpoint: (list INTERVAL TIMEOUT RELABELINGS METRIC-RELABELINGS). */}}
 {{- define "trainingjob-operator.scrape" -}}
 path: /metrics
 interval: {{ index . 0 }}

@@ -1,6 +1,6 @@
 {{- /*
-A pod that runs one command, with the operator's settings and endpoint: (list . ACCOUNT ARGUMENTS). It
-frees what our finalizers hold, at an uninstall and when namespaces are served no longer, or tries the
+Pod that runs one command with the operator's settings and record endpoint: (list . ACCOUNT ARGUMENTS). It
+removes the operator's finalizers, at an uninstall and when namespaces are no longer served, or tests the
 install.
 */}}
 {{- define "trainingjob-operator.commandPod" -}}
@@ -23,7 +23,7 @@ containers:
     imagePullPolicy: {{ .Values.image.pullPolicy }}
     args:
       {{- toYaml $args | nindent 6 }}
-    # The operator's: the records that wait are stored where it would have stored them.
+    # The operator's settings, so that waiting records are stored where the operator would have stored them.
     env:
       {{- include "trainingjob-operator.env" . | nindent 6 }}
     resources:
@@ -48,10 +48,10 @@ volumes:
 {{- end }}
 
 {{/*
-The namespaces that this upgrade takes from the operator, as {all, alive, going}: what the Deployment
-in the cluster serves and `watchNamespaces` does not name, and what an earlier Job has not managed.
-`all`: it served all, so it may have left something in any. One that is `going` takes no new Role.
-Nothing is known, and the lists are empty, where the chart is rendered without a cluster.
+Namespaces that are no longer served after this upgrade, as {all, alive, going}: those that the Deployment in the
+cluster serves and `watchNamespaces` does not name, and those that an earlier Job could not release. `all` is true
+if it served all namespaces, so that any may have finalizers. `going` are Terminating and accept no new Role. The
+lists are empty if the chart is rendered without a cluster.
 */}}
 {{- define "trainingjob-operator.dropped" -}}
 {{- $names := list }}

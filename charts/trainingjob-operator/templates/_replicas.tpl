@@ -1,4 +1,4 @@
-{{/* To take and to renew the Lease. No name can be given to the right to create. */}}
+{{/* Rules to acquire and renew the Lease. The verb create cannot be restricted to a name. */}}
 {{- define "trainingjob-operator.leaseRules" -}}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
@@ -9,7 +9,7 @@
   verbs: [get, update]
 {{- end }}
 
-{{/* Each constraint counts the pods of these labels, unless it says which it counts: (list . CONSTRAINTS LABELS). */}}
+{{/* Topology spread constraints, with these labels as the default labelSelector: (list . CONSTRAINTS LABELS). */}}
 {{- define "trainingjob-operator.topologySpread" -}}
 {{- $selector := dict "labelSelector" (dict "matchLabels" (index . 2 | fromYaml)) }}
 {{- $constraints := list }}
@@ -19,14 +19,14 @@
 {{- toYaml $constraints }}
 {{- end }}
 
-{{/* "true" if two operators can have everything that they share; else nothing. */}}
+{{/* "true" if two operators can run, with a Lease and a log volume that both can mount, else empty. */}}
 {{- define "trainingjob-operator.canShare" -}}
 {{- if .Values.leaderElection.enabled }}
 {{- if or (not (include "trainingjob-operator.logClaim" .)) (eq .Values.logVolume.accessMode "ReadWriteMany") }}true{{ end }}
 {{- end }}
 {{- end }}
 
-{{/* The Deployment that is in the cluster: how many it has, and if these ask for the Lease. */}}
+{{/* Replicas of the Deployment in the cluster, and whether these use leader election. */}}
 {{- define "trainingjob-operator.live" -}}
 {{- with lookup "apps/v1" "Deployment" .Release.Namespace (include "trainingjob-operator.fullname" .) }}
 replicas: {{ .spec.replicas }}
@@ -41,8 +41,8 @@ elects: true
 {{- end }}
 
 {{/*
-Operators that run: what the values say; else what is in the cluster, where `kubectl scale` may
-have said it, 0 for quiet; else two where two can share everything.
+Number of operator pods: from the values; else that of the Deployment in the cluster, which `kubectl scale` may
+have changed (0 pauses the operator); else two if two can run, else one.
 */}}
 {{- define "trainingjob-operator.replicas" -}}
 {{- $live := include "trainingjob-operator.live" . | fromYaml }}
@@ -56,8 +56,8 @@ have said it, 0 for quiet; else two where two can share everything.
 {{- end }}
 
 {{/*
-"true" if the old operator has to be gone before the new one starts; else nothing. One that does
-not ask for the Lease would work on beside the first one that does.
+"true" if the old operator must be gone before the new one starts, else empty. An operator without leader
+election would keep working beside the first one with it.
 */}}
 {{- define "trainingjob-operator.isAlone" -}}
 {{- $live := include "trainingjob-operator.live" . | fromYaml }}
