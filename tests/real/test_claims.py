@@ -84,7 +84,7 @@ async def test_a_job_that_may_not_be_claimed_says_why_and_starts_when_its_record
             "refused", lambda s: condition(s, "PodsReady").get("reason") == "Forbidden"
         )
         said = condition(status, "PodsReady")["message"]
-        assert said.startswith(f"the finalizer {FINALIZER} may not be put on the job")
+        assert said.startswith(f"the finalizer {FINALIZER} cannot be added to the job")
         assert said.endswith("denied request: no finalizers here")
         assert status["phase"] == "Pending"
         async with asyncio.timeout(20):

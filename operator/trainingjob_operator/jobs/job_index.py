@@ -1,14 +1,13 @@
-"""The bounded index of jobs and their pods: the operator's picture of the cluster.
+"""The bounded in-memory index of jobs and their pods, like an informer's cache.
 
-Every method is synchronous, so that it is never seen half changed: between two awaits the picture
-is consistent, and no locking is needed.
+Every method is synchronous: between two awaits the index is consistent, and no lock is needed.
 
-Bound: `max_jobs` entries. At the limit a job that has finished goes first, or one that is suspended
-and settled (its object in the cluster still is the truth); a live one is never forgotten to make
-room; a new job is turned away and has to wait in line (`waiting_line`), where the namespace with the
-fewest live jobs comes first. A job has at most a few pods a rank; more can only be forged, and
-are ignored. All pods are followed, and all together are bounded by what may
-start (`pod_room`).
+Bound: `max_jobs` entries. At the limit the index evicts a job that has finished, or a suspended one
+that has settled; their objects in the cluster remain the truth. It never evicts a live job. If there
+is nothing to evict, a new job is turned away and waits in a `fair_queue`, in which the namespace
+with the fewest live jobs comes first. A job has at most a few pods for each rank; more can only be
+forged, and are ignored. All pods are followed; `pod_limit` bounds their number through what may
+start.
 """
 
 from collections import Counter
@@ -31,7 +30,7 @@ from trainingjob_operator.jobs.pod_limit import PodLimit
 
 
 class JobIndex:
-    """Jobs by key. A key is taken by one uid at a time; a namesake replaces its predecessor."""
+    """Jobs by key. A key belongs to one uid at a time; a recreated job replaces the old one."""
 
     def __init__(
         self,
@@ -43,20 +42,19 @@ class JobIndex:
         on_turn: Callable[[JobKey], None] = lambda key: None,
         on_forgotten: Callable[[JobKey], None] = lambda key: None,
     ) -> None:
-        """Make an empty index.
+        """Create an empty index.
 
         Args:
             max_jobs: the most entries it holds.
-            max_pods: what may start keeps the pods of all jobs to that; see `pod_room`.
-            monotonic: the time in seconds, for that.
-            moment: when a job finished or settled, by the clock that `forget_finished_before` goes
-                by.
-            on_turn: called with the key of the job that is next in the line when there is room for
-                it: read it and offer it again. Called again for as long as it waits. Called as well
-                with that of a job of which it is the turn to start its pods.
-            on_forgotten: called with the key of a finished or settled job that still exists and is
-                not remembered any more: others have to forget it, too, but for the time at which
-                it goes.
+            max_pods: limit of the pods of all jobs for new starts; see `pod_limit`.
+            monotonic: the time in seconds, for `pod_limit`.
+            moment: converts the time at which a job finished or settled into the clock that
+                `forget_finished_before` uses.
+            on_turn: called with the key of the next waiting job when the index has room for it:
+                read that job and call `observe_job` again. Called repeatedly while the job waits.
+                Also called with the key of a job whose turn it is to start its pods.
+            on_forgotten: called with the key of an evicted job, which still exists in the cluster.
+                The caller forgets it, too, except the time at which it is to be deleted.
         """
         if max_jobs < 1:
             raise ValueError("max_jobs must be at least 1")
@@ -67,7 +65,7 @@ class JobIndex:
         self._on_turn: Final = on_turn
         self._on_forgotten: Final = on_forgotten
         self.pod_limit: Final = PodLimit(
-            max_pods, max_waiting=max_jobs, monotonic=monotonic, on_turn=self._let_ask_again
+            max_pods, max_waiting=max_jobs, monotonic=monotonic, on_turn=self._let_retry
         )
         self._entries: dict[JobKey, JobEntry] = {}
         self._evictable: Final = EvictionOrder()
@@ -88,7 +86,7 @@ class JobIndex:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """Use and limit, of its lines of waiting jobs, too."""
+        """Use and limit, also of the queues of waiting jobs."""
         return (
             Bound("index", len(self), self.max_jobs),
             Bound("waiting_line", len(self.waiting), self.waiting.limit),
@@ -100,11 +98,11 @@ class JobIndex:
         return self._entries.get(key)
 
     def observe_job(self, job: JobView) -> bool:
-        """Take in a job as it was just seen; what is older than what the index has is ignored.
+        """Add or update a job as it was just seen; a version older than the index's is ignored.
 
         Returns:
-            True if the job is in the index now. False: the index is full of live jobs, or the room
-            that there is belongs to another job that waits.
+            True if the job is in the index now. False: the index is full of live jobs, or the free
+            entry belongs to another waiting job.
         """
         if is_newer(job.resource_version, self.newest_version):
             self.newest_version = job.resource_version
@@ -122,7 +120,7 @@ class JobIndex:
                 entry.ended = None
                 entry.has_service = False  # it may have been deleted since
             if not entry.job.status.is_finished:
-                self._make_unevictable(job.key)  # if it was settled, it has changed since
+                self._make_unevictable(job.key)  # if it had settled, it has changed since
             entry.job = job
             if job.status.is_finished:
                 entry.ended = None
@@ -134,32 +132,32 @@ class JobIndex:
         return True
 
     def settle(self, key: JobKey, since: datetime) -> None:
-        """Let a job that waits for its user alone leave as finished ones do, until it changes.
+        """Make a suspended job without pods evictable, as finished ones are, until it changes.
 
-        A pod of it that turns up is such a change. One whose pods are not known, or not gone, is
-        left as it is.
+        A new pod of the job is such a change. Does nothing if it still has pods, or if its pods are
+        not known.
 
         Args:
-            key: the job's.
-            since: since when it waits.
+            key: the job's key.
+            since: when it was suspended.
         """
         entry = self._entries.get(key)
         if entry is not None and entry.pods_known and not entry.pods:
             self._make_evictable(key, since)
 
     def reserve_pods(self, entry: JobEntry) -> bool:
-        """Ask for room for the pods of all ranks of a job. False: it waits; see `pod_room`."""
+        """Reserve the pods of all ranks of a job. False: it is queued; see `pod_limit`."""
         return self._entries.get(entry.job.key) is entry and self.pod_limit.reserve(entry)
 
     def release_pods(self, entry: JobEntry) -> None:
-        """Give back the room for pods that the API server has refused."""
+        """Release the reserved pods that the API server has refused."""
         if self._entries.get(entry.job.key) is entry:
             self.pod_limit.release_unused(entry)
 
     def forget_job(self, key: JobKey, uid: str) -> bool:
-        """Remove a job that is gone, if it is this very one, from the index or from the line.
+        """Remove a deleted job from the index or the queue, if its uid matches.
 
-        The uid decides: the end of the old can be reported after the birth of its namesake.
+        A deletion can be reported after a new job of the same name was created.
         """
         entry = self._entries.get(key)
         if entry is None or entry.job.uid != uid:
@@ -169,22 +167,20 @@ class JobIndex:
         return True
 
     def stop_waiting(self, key: JobKey, uid: str | None = None) -> bool:
-        """Take a job (of this uid) out of the line: it is gone, or wants no room any more."""
+        """Remove a job (of this uid) from the queue: it was deleted, or no longer needs an entry."""
         was_waiting = self.waiting.remove(key, uid)
         if was_waiting:
             self._call_next()
         return was_waiting
 
     def forget_finished_before(self, when: datetime) -> int:
-        """Forget the jobs that finished or settled before then by `moment`.
+        """Evict the jobs that finished or settled before a time by `moment`.
 
-        The records of finished ones may be stored or not.
-
-        Their objects in the cluster are the truth; memory only would have spared a read. One of
-        which pods are left that run, or are to go, stays: they have to be taken down.
+        Their records may be stored or not: the objects in the cluster are the truth, and the index
+        only saves reads. A job with pods that still run or have to be deleted stays.
 
         Returns:
-            How many were forgotten. Takes time for these, and for those that stay, alone.
+            The number of evicted jobs. Takes time only for these and for those that stay.
         """
         forgotten = 0
         for key in self._evictable.before(when):
@@ -198,7 +194,7 @@ class JobIndex:
         return forgotten
 
     def observe_pod(self, pod: PodView) -> bool:
-        """Take in a pod as it was just seen.
+        """Add or update a pod as it was just seen.
 
         Returns:
             True if anything changed that a decision could depend on.
@@ -225,16 +221,16 @@ class JobIndex:
         return known is None or not pod.equals_except_version(known)
 
     def is_done_with(self, pod: PodView) -> bool:
-        """True if nothing can be decided about a pod any more: its job is here, and is over."""
+        """True if a pod no longer matters for any decision, since its job has finished."""
         entry = self._owner_of(pod)
         return entry is not None and not _is_of_use(pod, entry.job)
 
     def forget_pod(self, pod: PodView, *, as_it_went: bool = False) -> bool:
-        """Remove a pod that is gone, if it is this very one, and remember that it was there.
+        """Remove a deleted pod, if its uid matches, and note in the entry how it ended.
 
         Args:
-            pod: as it was seen last.
-            as_it_went: that is how it was at its end, and not only when it was last read.
+            pod: the pod as it was seen last.
+            as_it_went: this is the pod's final state (a DELETED event), not only the last one read.
         """
         entry = self._owner_of(pod)
         if entry is None:
@@ -246,7 +242,7 @@ class JobIndex:
         entry.note_gone(pod)
         nodes = entry.job.spec.num_nodes
         if pod.attempt == entry.job.status.attempt and 0 <= pod.index < nodes:
-            # The last report of a pod, which comes with its end, can be that it had completed.
+            # The DELETED event can be the first one to say that the pod had completed.
             completed = pod.has_completed or (known is not None and known.has_completed)
             if completed:
                 entry.done |= {pod.index}
@@ -260,11 +256,11 @@ class JobIndex:
         return True
 
     def observe_listed(self, pod: PodView, version: str) -> bool:
-        """Take in a pod from a list that was read at this resourceVersion.
+        """Add or update a pod from a list that was read at this resourceVersion.
 
-        What the list has of it holds, even if it is older than what was known: then the cluster
-        was restored. A namesake that the list does not have, or else it would not have this one,
-        is gone, unless it is newer than the list.
+        The list's version holds even if it is older than the index's: then the cluster was
+        restored. A pod of the same name with another uid was deleted, since names are unique,
+        unless it is newer than the list.
 
         Returns:
             True if anything changed that a decision could depend on.
@@ -279,9 +275,9 @@ class JobIndex:
         return self.observe_pod(pod)
 
     def forget_unlisted(self, entry: JobEntry, listed: Collection[str], version: str) -> None:
-        """Forget the pods whose uids a complete list of this resourceVersion lacks.
+        """Remove the pods whose uids are missing in a complete list of this resourceVersion.
 
-        They are gone, unless they are newer than the list.
+        They were deleted, unless they are newer than the list.
         """
         for known in tuple(entry.pods.values()):
             if known.uid not in listed and not is_newer(known.resource_version, version):
@@ -289,7 +285,7 @@ class JobIndex:
         entry.pods_known = True
 
     def mark_deleting(self, key: JobKey, uid: str, name: str) -> None:
-        """Note that we asked for a pod's deletion, so that it is not asked for again meanwhile."""
+        """Mark a pod whose deletion we requested, so that it is not requested again meanwhile."""
         entry = self._entries.get(key)
         pod = entry.pods.get(name) if entry is not None else None
         if entry is not None and pod is not None and pod.uid == uid:
@@ -306,8 +302,8 @@ class JobIndex:
         self.pod_limit.recount(entry)
         return was_there
 
-    def _let_ask_again(self, key: JobKey) -> None:
-        """Let a job whose turn it is to start its pods do so before it would ask by itself."""
+    def _let_retry(self, key: JobKey) -> None:
+        """Let a job whose turn it is start its pods at once, before its own next try is due."""
         entry = self._entries.get(key)
         refusal = entry.refusal if entry is not None else None
         if entry is not None and refusal is not None and refusal.reason == REASON_QUEUED:
@@ -315,7 +311,7 @@ class JobIndex:
         self._on_turn(key)
 
     def _release_orphan(self, pod: PodView) -> bool:
-        """Leave a pod alone that was a job's and has no owner now (`--cascade=orphan`)."""
+        """Stop following a pod that has lost its owner reference (`--cascade=orphan`)."""
         entry = self._entries.get(JobKey(pod.namespace, pod.job_name))
         known = entry.pods.get(pod.name) if entry is not None else None
         return known is not None and known.uid == pod.uid and self.forget_pod(known)
@@ -352,7 +348,7 @@ class JobIndex:
         return len(self._entries) < self.max_jobs or bool(self._evictable)
 
     def _call_next(self) -> None:
-        """Announce whose turn it is. No other job is let in before."""
+        """Call `on_turn` for the head of the queue. No other job is admitted before it."""
         first = self.waiting.first
         if first is not None and self._has_room:
             self._on_turn(first)
@@ -375,7 +371,7 @@ class JobIndex:
         if job.status.is_finished:
             self._make_evictable(job.key, finished_at(job.status) or job.created_at)
         else:
-            self._make_unevictable(job.key)  # its status was edited: it lives
+            self._make_unevictable(job.key)  # its status was edited: it is live again
 
     def _make_evictable(self, key: JobKey, since: datetime) -> None:
         if key not in self._evictable:
@@ -389,10 +385,10 @@ class JobIndex:
 
 
 def _is_of_use(pod: PodView, job: JobView) -> bool:
-    """True if anything can still be decided about a pod.
+    """True if a pod still matters for a decision.
 
-    Of a job that has finished, a pod that has ended and is to stay is of no more interest, and
-    there can be thousands of those.
+    Pods that have ended and are to stay do not, once their job has finished. There can be thousands
+    of them.
     """
     stays = job.spec.clean_pod_policy != "All" and pod.attempt == job.status.attempt
     return not (stage_of(job) > Stage.LOGS and pod.is_terminal and stays)

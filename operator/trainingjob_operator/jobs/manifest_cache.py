@@ -1,11 +1,11 @@
-"""The parts of jobs that are too large for the index: specs and labels, as they were last seen.
+"""A cache of job specs and labels, which are too large for the index.
 
-A job's start needs its template, its record the whole spec. Without this cache each would read the
-job once more, to get what the watch or the answer to a write brought a moment ago. Nothing depends
-on an entry being here: without one the job is read live.
+Starting a job needs its template, and its record the whole spec. The cache saves a read of the job,
+whose manifest a watch event or the response to a write contained a moment ago. Nothing depends on
+an entry: without one the job is read live.
 
-Bound: `limit_bytes` in all, as compact JSON; at the limit the oldest entry goes first. What is
-larger than `LARGEST` is not kept: it is read when it is its turn, within a budget.
+Bound: `limit_bytes` in all, as compact JSON; at the limit the oldest entry is evicted. Manifests
+larger than `LARGEST` are not cached; they are read when needed, within a limit of memory.
 """
 
 import json
@@ -23,7 +23,7 @@ LARGEST: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The parts of a job that its user wrote, and when they were seen.
+    """The labels and the spec of a job, as its user wrote them.
 
     Attributes:
         seen_at: monotonic time in seconds.
@@ -43,7 +43,7 @@ class _Entry:
 
 
 class ManifestCache:
-    """Manifests by job; each is handed out for the very version that it was seen in."""
+    """Manifests by job; each is returned only for the resourceVersion in which it was seen."""
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
         self.limit_bytes: Final = limit_bytes
@@ -59,7 +59,7 @@ class ManifestCache:
         return len(self._entries)
 
     def remember(self, job: JobView, raw: dict[str, Any], *, now: float) -> None:
-        """Keep what the user wrote of a job as it was just seen.
+        """Cache the manifest of a job as it was just seen.
 
         Args:
             job: the job; its spec is a valid one.
@@ -68,8 +68,8 @@ class ManifestCache:
         """
         self.drop(job.key)
         manifest = [raw["metadata"].get("labels") or {}, raw["spec"]]
-        # As the API server sends it: escapes would make three bytes of one, and JSON can hold
-        # text that is no Unicode.
+        # Not escaped, as the API server sends it: escapes would triple the size. `surrogatepass`,
+        # because JSON can contain lone surrogates.
         text = json.dumps(manifest, ensure_ascii=False, separators=(",", ":"))
         packed = text.encode("utf-8", "surrogatepass")
         if len(packed) > min(self.limit_bytes, LARGEST):
@@ -80,7 +80,7 @@ class ManifestCache:
             self.drop(next(iter(self._entries)))
 
     def get(self, job: JobView) -> Manifest | None:
-        """Return the manifest of exactly this version of the job, if it is here."""
+        """Return the manifest of exactly this version of the job, if it is cached."""
         entry = self._entries.get(job.key)
         if entry is None or (entry.uid, entry.version) != (job.uid, job.resource_version):
             return None
@@ -88,7 +88,7 @@ class ManifestCache:
         return Manifest(labels, spec, entry.seen_at)
 
     def take_spec(self, job: JobView, *, not_before: float) -> dict[str, Any] | None:
-        """Return the spec of exactly this version, if it was seen since then; it is good for one use."""
+        """Remove and return the spec of exactly this version, if it was seen at `not_before` or later."""
         manifest = self.get(job)
         self.drop(job.key)
         return manifest.spec if manifest is not None and manifest.seen_at >= not_before else None

@@ -1,9 +1,9 @@
-"""Memory pressure: when memory runs out, the index forgets finished and suspended jobs sooner.
+"""Memory pressure: when memory runs short, the index evicts finished and suspended jobs sooner.
 
-Nothing else changes. Live jobs stay, objects stay, files stay, and a record that waits says so in
-the cluster. Pressure begins above one mark and ends below a lower one, so that it does not come
-and go with every job. Each change is said once: by the log, and by an Event of the default
-RetentionPolicy, where people look who wonder what becomes of their finished jobs.
+Nothing else changes: live jobs, objects and files stay, and a waiting record is noted in the
+cluster. Pressure begins above a high watermark and ends below a low one (hysteresis). Each change
+is reported once, in the log and as an Event of the default RetentionPolicy, where people look for
+the fate of finished jobs.
 """
 
 import asyncio
@@ -21,25 +21,25 @@ from trainingjob_operator.jobs.memory_use import MemoryUse
 from trainingjob_operator.settings import MemorySettings
 
 EVERY_S: Final = 5.0
-"""Seconds between two looks: what is to happen within ten seconds is seen within five."""
+"""Seconds between two checks: half of the ten seconds within which pressure must be noticed."""
 
 _logger = logging.getLogger(__name__)
 
 
 def trim_heap() -> bool:
-    """Give free memory back to the kernel, where the C library is glibc; whether any was."""
+    """Return free heap memory to the kernel, if the C library is glibc; True if there was any."""
     try:
         return bool(ctypes.CDLL(None).malloc_trim(0))
     except (AttributeError, OSError):
-        return False  # another C library, which has no such function
+        return False  # another C library, without `malloc_trim`
 
 
 class MemoryPressure:
-    """Knows whether there is pressure, and for how long finished jobs are remembered.
+    """Detects memory pressure, and sets the index's retention accordingly.
 
     Attributes:
-        use: what the last look saw.
-        is_on: whether there is pressure.
+        use: memory use at the last check.
+        is_on: True under pressure.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class MemoryPressure:
         """Start without pressure.
 
         Args:
-            settings: the marks, and the retention under pressure.
+            settings: the watermarks, and the retention under pressure.
             index: the jobs in memory.
-            steady: the time that the index goes by.
-            retention_s: for how long finished jobs are remembered without pressure.
-            read: returns how much memory is used; None: it is not known.
-            trim: gives free memory back to the kernel.
-            announce: reports a change to people. False: that is not possible yet.
+            steady: the clock of the index.
+            retention_s: seconds for which finished jobs stay in the index without pressure.
+            read: returns the memory use; None: it is unknown.
+            trim: returns free memory to the kernel.
+            announce: records an Event about a change. False: that is not possible yet.
         """
         self._settings: Final = settings
         self._index: Final = index
@@ -72,7 +72,7 @@ class MemoryPressure:
         self._announce: Final = announce
         self._normal_s: Final = retention_s
         self._still_said = False
-        self._unreported: Event | None = None  # the last change alone: what it says holds
+        self._unreported: Event | None = None  # only the last change, which is the current state
         self.use: MemoryUse | None = None
         self.is_on = False
         self.begun_total = 0
@@ -80,21 +80,21 @@ class MemoryPressure:
         self.forgotten_total = 0
 
     def retention_s(self) -> float:
-        """For how many seconds finished jobs are remembered now."""
+        """Seconds for which finished jobs stay in the index at the moment."""
         return min(self._settings.retention, self._normal_s) if self.is_on else self._normal_s
 
     async def watch_memory(self) -> None:
-        """Look every few seconds, until cancelled."""
+        """Check every few seconds, until cancelled."""
         while True:
             try:
                 self.look()
             except Exception:
-                # A fault of ours in the watch over memory is no reason to end the process.
-                _logger.exception("the look at memory failed; this is a bug")
+                # A bug in this check is no reason to end the process.
+                _logger.exception("the check of memory use failed; this is a bug")
             await asyncio.sleep(EVERY_S)
 
     def look(self) -> None:
-        """Look at memory once, and do what follows."""
+        """Check memory use once; begin or end pressure, and evict jobs under pressure."""
         self._report_change()
         use = self.use = self._read()
         if use is None:
@@ -111,7 +111,7 @@ class MemoryPressure:
         self.begun_total += 1
         what = (
             f"memory pressure: {_said(use)}; finished and suspended jobs leave the operator's memory "
-            f"after {self.retention_s():.0f} s now instead of {self._normal_s:.0f} s (objects, "
+            f"after {self.retention_s():.0f} s instead of {self._normal_s:.0f} s (objects, "
             "records and files stay)"
         )
         _logger.warning("%s", what)
@@ -130,12 +130,12 @@ class MemoryPressure:
         self._report_change()
 
     def _report_change(self) -> None:
-        """Report the last change, now or at a later look."""
+        """Record the Event of the last change, now or at a later check."""
         if self._unreported is not None and self._announce(self._unreported):
             self._unreported = None
 
     def _forget(self, before: MemoryUse) -> None:
-        """Forget what is old enough, hand the memory back, and say so if that was not enough."""
+        """Evict old jobs, return memory to the kernel, and warn if nothing could be evicted."""
         oldest = self._steady.now() - timedelta(seconds=self.retention_s())
         forgotten = self._index.forget_finished_before(oldest)
         self.forgotten_total += forgotten

@@ -1,9 +1,9 @@
-"""Memory used, of how much: by the cgroup's accounts, or the machine's.
+"""Reads memory use and its limit from the cgroup (v1 or v2), else from the node's `/proc/meminfo`.
 
-The kernel kills by the cgroup's limit, so that is what counts. Page cache that it would give up
-first is no use of memory: pruning a volume fills it, and must not look like pressure.
+The kernel's OOM killer goes by the cgroup's limit, so that counts. Reclaimable page cache does not
+count as used: the sweep of a volume fills it, and must not look like pressure.
 
-A limit beyond the machine's memory is none: cgroup v1 writes "no limit" as a number near 2^63.
+A limit beyond the node's memory is no limit: cgroup v1 writes "no limit" as a number near 2^63.
 """
 
 import os
@@ -22,7 +22,7 @@ _KIB: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """Bytes used, of how many.
+    """Used bytes, and their limit.
 
     Attributes:
         source: `cgroup` or `node`.
@@ -39,7 +39,7 @@ class MemoryUse:
 
 
 class MemoryMeter:
-    """Reads the accounts of this process's cgroup, and of those it is in, else the machine's."""
+    """Reads the use of this process's cgroup and of its parents, else that of the node."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         """Prepare to read.
@@ -65,7 +65,7 @@ class MemoryMeter:
             limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
             if limit is not None and used is not None:
                 stat = _table(folder / "memory.stat")
-                # Directory entries that were looked at count as slab, and go as easily.
+                # Cached directory entries count as slab, and are reclaimed as easily.
                 idle = stat.get("inactive_file", 0) + stat.get("slab_reclaimable", 0)
                 yield MemoryUse(max(used - idle, 0), limit, "cgroup")
 
@@ -78,10 +78,10 @@ class MemoryMeter:
                 yield MemoryUse(max(used - idle, 0), limit, "cgroup")
 
     def _folders(self, mount: Path, *, controller: str) -> Iterator[Path]:
-        """Yield the folder of this process's cgroup, and those above: a limit can be on any of them.
+        """Yield the folders of this process's cgroup and its parents; each can have a limit.
 
-        In a container the path can be that of the host, which is not there; the container's own
-        is then at the top.
+        In a container the path can be that of the host, which does not exist there; the container's
+        own cgroup is then at the top.
         """
         top = self._root / mount
         own = top / self._own_path(controller).lstrip("/")
@@ -106,7 +106,7 @@ class MemoryMeter:
 
 
 def resident_bytes(root: Path = Path("/")) -> int:
-    """Memory of this process that is resident; 0 where it is not known."""
+    """Resident memory of this process (RSS) in bytes; 0 where it is unknown."""
     fields = _text(root / _RESIDENT).split()
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0
 
@@ -119,12 +119,12 @@ def _text(path: Path) -> str:
 
 
 def _number(path: Path) -> int | None:
-    """Return the number that a file holds; None without one, as for `max`."""
+    """Return the number in a file; None if it holds none, as for `max`."""
     text = _text(path).strip()
     return int(text) if text.isdigit() else None
 
 
 def _table(path: Path) -> dict[str, int]:
-    """Read a file of lines of a name and a number."""
+    """Parse a file whose lines are a name and a number."""
     rows = (line.split() for line in _text(path).splitlines())
     return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}

@@ -1,8 +1,7 @@
-"""Compares jobs in the index with a complete list of their pods, page by page.
+"""Compares the index's pods with a complete list of pods, page by page.
 
-What a page says of a pod goes into the index at once. What the whole list lacks is known only at
-its end, and is forgotten then. A list that breaks off has repaired what it came to, and forgets
-nothing.
+Each page updates the index at once. Pods that the whole list lacks are removed at its end. A list
+that breaks off leaves its updates in the index, and removes nothing.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -16,10 +15,10 @@ from trainingjob_operator.kube.cluster import Page
 
 
 class PodComparison:
-    """One comparison, with one list.
+    """One comparison with one list.
 
-    Bound: the uids of those pods that the index holds while they are listed, which are the texts
-    that the index has. Of the others, of which there can be any number, nothing is kept.
+    Bound: the uids of listed pods that are in the index, which are the index's own strings. Nothing
+    is kept of other pods, of which there can be any number.
 
     Attributes:
         version: resourceVersion of the list.
@@ -33,38 +32,38 @@ class PodComparison:
         unplaced: Collection[str] = (),
         on_change: Callable[[JobKey], object] = lambda key: None,
     ) -> None:
-        """Begin the comparison, before the first page is asked for.
+        """Begin the comparison, before the first page is requested.
 
         Args:
-            index: what is compared.
-            entries: those of its jobs of which all pods will be listed.
-            unplaced: uids of jobs that are not in the index and should have no pods: each of
-                those is a change.
-            on_change: called with the key of a job of which a pod was not known as it is. The watch
-                may tell of the same change afterwards, and then it is nothing new.
+            index: the index to compare and update.
+            entries: its jobs whose pods the list will contain completely.
+            unplaced: uids of jobs outside the index that should have no pods; any pod of theirs
+                counts as a change.
+            on_change: called with the key of a job whose pod differs from the index. A watch event
+                that reports the same change later is then no change.
         """
         self._index: Final = index
         self._unplaced: Final = unplaced
         self._on_change: Final = on_change
-        # A job that comes into the index later has pods in pages that were passed by then.
-        # Of one that is over, pods were passed over that count again if it is revived.
+        # A job that enters the index later may have pods in earlier pages. Of a finished job, pods
+        # were skipped that matter again if its status is edited so that it is live.
         self._entries: Final = tuple((entry, entry.job.status.is_finished) for entry in entries)
         self._listed: Final[set[str]] = set()
         self.version = "0"
 
     @property
     def entries(self) -> list[JobEntry]:
-        """Those of the jobs that still are in the index."""
+        """The compared jobs that are still in the index."""
         return [entry for entry, _ in self._entries if self._is_here(entry)]
 
     def compare_page(self, page: Page) -> None:
-        """Take in a page."""
+        """Update the index from a page."""
         self.version = page.resource_version
         for raw in page.items:
             self._compare_one(raw)
 
     def forget_unlisted(self) -> None:
-        """Forget the pods that the complete list lacks."""
+        """Remove the pods that the complete list lacks."""
         for entry, was_over in self._entries:
             if self._is_here(entry) and (entry.job.status.is_finished or not was_over):
                 self._index.forget_unlisted(entry, self._listed, self.version)

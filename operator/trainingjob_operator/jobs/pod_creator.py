@@ -1,4 +1,4 @@
-"""Creating what an attempt needs: the Service, then the pods."""
+"""Creates the Service and the pods of an attempt."""
 
 import asyncio
 from collections.abc import Collection
@@ -35,18 +35,18 @@ from trainingjob_operator.kube.cluster import Cluster
 _MAX_BATCH: Final = 16
 
 IN_FLIGHT_BYTES: Final = 48 * 1024 * 1024
-"""Memory that all pods together may take that are being created."""
+"""Limit of the memory of all pods that are being created at once."""
 
 _COPIES: Final = 4
-"""A pod that is being created is there as objects, as what the client makes of them, and as JSON."""
+"""Estimated copies of a pod during its creation: our dicts, the client's, and the JSON."""
 
 
 class _Launch(NamedTuple):
     """Arguments of the creation of every rank.
 
     Attributes:
-        before: the last refusal of the job.
-        made: the manifest of the first rank, if it is small; it is handed out once.
+        before: the job's previous refusal.
+        made: the manifest of the first rank, if it is small; used once.
     """
 
     entry: JobEntry
@@ -57,9 +57,9 @@ class _Launch(NamedTuple):
 
 
 class PodCreator:
-    """Creates Services and pods, and puts what it created into the index at once.
+    """Creates Services and pods, and adds them to the index at once.
 
-    The index must know our own writes before the watch echoes them: a pass in between would
+    The index must contain our own writes before the watch reports them: a pass in between would
     create everything again.
     """
 
@@ -75,16 +75,16 @@ class PodCreator:
     async def launch(
         self, entry: JobEntry, job: JobView, spec: TrainingJobSpec, ranks: tuple[int, ...]
     ) -> None:
-        """Create the pods of these ranks; the entry notes a refusal, or that there is none.
+        """Create the pods of these ranks, and set the entry's refusal (None if all were accepted).
 
         Args:
-            entry: where notes go.
+            entry: the index's entry of the job.
             job: the job, read live.
-            spec: its spec, of the same read.
-            ranks: which ranks to create.
+            spec: its spec, from the same read.
+            ranks: the ranks to create.
 
         Raises:
-            KubernetesError: a fault that passes by itself; what was created is in the index.
+            KubernetesError: a temporary error; the pods created before are in the index.
         """
         before, entry.refusal = entry.refusal, None
         if spec.num_nodes > 1 and not entry.has_service:
@@ -98,7 +98,7 @@ class PodCreator:
         if weight <= _COPIES * LARGEST:
             this.made[ranks[0]] = first
         del first
-        # Slow start, as batch/v1 does: what is refused is refused once, not a thousand times.
+        # Slow start, as in the Job controller: a refusal costs one request, not a thousand.
         for batch in batches(ranks, _MAX_BATCH, first=1):
             results = await asyncio.gather(
                 *(self._create_in_turn(this, rank, weight) for rank in batch),
@@ -122,12 +122,13 @@ class PodCreator:
         except AlreadyExistsError as error:
             found = await self._cluster.get_service(namespace, name)
             if found is None:
-                raise ConflictError(f"Service {name} came and went") from error
+                raise ConflictError(f"Service {name} existed and was then deleted") from error
             if not _is_owned_by(found, job.uid):
                 return self._refusals.note(
                     job,
                     REASON_SERVICE_NAME_CONFLICT,
-                    f"Service {name} is there already and is not this job's; delete or rename it",
+                    f"Service {name} exists already and does not belong to this job; delete or "
+                    "rename it",
                     before,
                 )
         except (ForbiddenError, InvalidError) as error:
@@ -135,7 +136,7 @@ class PodCreator:
         return None
 
     async def _create_in_turn(self, launch: _Launch, rank: int, weight: int) -> Refusal | None:
-        """Create a pod when there is memory for it: a template can be a megabyte."""
+        """Create a pod as soon as memory is free for it: a template can be a megabyte."""
         async with self.in_flight.acquire(weight):
             return await self._create_pod(launch, rank)
 
@@ -157,27 +158,28 @@ class PodCreator:
     async def _adopt(
         self, job: JobView, manifest: dict[str, Any], before: Refusal | None
     ) -> Refusal | None:
-        """Adopt our own pod, whose creation was not reported to us; the name can be another's as well.
+        """Adopt an existing pod of this name, if our job controls it and the template is the same.
 
-        A pod of ours that is terminating goes into the index as it is: it was disrupted.
+        Its creation had succeeded, but the response was lost. A terminating pod is adopted as well:
+        it counts as disrupted.
         """
         metadata = manifest["metadata"]
         found = await self._cluster.get_pod(metadata["namespace"], metadata["name"])
         if found is None:
-            raise ConflictError(f"pod {metadata['name']} came and went")
+            raise ConflictError(f"pod {metadata['name']} existed and was then deleted")
         pod = pod_view(found)
         if pod is None or pod.owner_uid != job.uid:
             return self._refusals.note(
                 job,
                 REASON_POD_NAME_CONFLICT,
-                f"pod {metadata['name']} is there already and is not this job's; delete it",
+                f"pod {metadata['name']} exists already and does not belong to this job; delete it",
                 before,
             )
         if not _is_same(pod, metadata):
             return self._refusals.note(
                 job,
                 REASON_POD_NAME_CONFLICT,
-                f"pod {pod.name} was made from another template; delete it",
+                f"pod {pod.name} was created from another template; delete it",
                 before,
             )
         self._index.observe_pod(pod)

@@ -1,14 +1,14 @@
-"""One pass over one job: observe, decide, record, act.
+"""Reconciles one job: observe, decide, write status, act.
 
-1. Observe what the index knows of the job and its pods.
-2. Decide with one pure function.
-3. If pods are missing: read the job live, create them, and decide again with what came of it.
-   Only creation may come before its status write, because the names of pods are deterministic.
-4. Record the decision in one status write, only if it differs.
-5. Act, that is delete pods, only as a consequence of what status says by then.
+1. Observe: take the job and its pods from the index.
+2. Decide with one pure function (`core.plan`).
+3. If pods are missing, read the job live, create them, and decide again with the result. Only
+   creation may come before the status write, because the names of pods are deterministic.
+4. Write the decision into status, in one write, only if status differs.
+5. Act: delete pods, only because the written status says so.
 
-A key is worked on by one worker at a time; the index can change at every await, so that every
-decision is made and its status write prepared between two of them.
+One worker at a time works on a key. The index can change at every await, so each decision and its
+status write are prepared between two awaits.
 """
 
 import logging
@@ -48,18 +48,18 @@ from trainingjob_operator.jobs.status_throttle import StatusThrottle
 from trainingjob_operator.kube.cluster import Cluster
 
 AT_ONCE: Final = 0.0
-ASK_UNPLACED_S: Final = 5.0
-"""Interval at which a job is looked at whose pods go while it waits for a place."""
+UNPLACED_RETRY_S: Final = 5.0
+"""Seconds between two passes over a job whose pods are being deleted while it waits for an entry."""
 
 LONGEST_WAIT_S: Final = 3600.0
-"""The longest appointment of the queue; later ones belong to the sweep."""
+"""The longest delay of a pass in the queue; what is due later is left to the sweep."""
 
 _REFUSALS: Final = (ConflictError, ForbiddenError, InvalidError)
 _logger = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """Moves one job at a time towards its spec. Knows nothing of kopf and of queues."""
+    """Moves one job at a time towards its spec. Independent of kopf and of the queue."""
 
     def __init__(
         self,
@@ -78,8 +78,9 @@ class Reconciler:
         is_busy: Callable[[], bool] = lambda: False,
         on_rewind: Callable[[str], object] = lambda why: None,
     ) -> None:
-        # `when_finished`: deletes a job if its time is over; else returns the seconds until then, None:
-        # not soon. `is_busy`: whether other jobs wait to be worked on; mere progress lets them pass.
+        # `when_finished`: deletes a job if its retention is over; else returns the seconds until then
+        # (None: not soon). `is_busy`: True if other jobs wait for a worker; then writes of mere
+        # progress are postponed.
         self._cluster: Final = cluster
         self._index: Final = index
         self._manifests: Final = manifests
@@ -113,17 +114,17 @@ class Reconciler:
 
     @property
     def abandoned_total(self) -> int:
-        """Jobs that were released without a stored record."""
+        """Number of jobs released without a stored record."""
         return self._record_keeper.abandoned_total
 
     async def reconcile(self, key: JobKey) -> float | None:
-        """Make one pass.
+        """Make one pass over a job.
 
         Returns:
-            In how many seconds the next one is due if nothing happens before; None: no need.
+            Seconds until the next pass if nothing changes before; None: no further pass is needed.
 
         Raises:
-            KubernetesError: the pass could not be finished; make another one later.
+            KubernetesError: the pass could not be finished; retry it later.
         """
         entry = self._index.get(key)
         if entry is None:
@@ -141,13 +142,14 @@ class Reconciler:
                 return AT_ONCE
             decided = self._decide(entry)
         if self._index.get(key) is not entry:
-            return AT_ONCE  # replaced by a namesake meanwhile
+            return AT_ONCE  # recreated under the same name meanwhile
         if decided.needs_live_pods:
-            return AT_ONCE  # a pod went while others were created
+            return AT_ONCE  # a pod was deleted while others were created
         if decided.create and entry.refusal is None:
-            # Created, and not there: another program alters our pods. At once would be for ever.
+            # Created, but missing: another program alters our pods. The error makes the queue back
+            # off; an immediate retry would loop for ever.
             ranks = format_indexes(decided.create)
-            raise ConflictError(f"ranks {ranks} were created and are not there")
+            raise ConflictError(f"pods of ranks {ranks} were created, but are missing")
         return await self._write_and_act(entry, decided)
 
     def _decide(self, entry: JobEntry, *, pods_are_live: bool = False) -> Plan:
@@ -181,8 +183,8 @@ class Reconciler:
         try:
             await self._pod_deleter.delete(job.key, written.delete)
         except ConflictError:
-            # One has begun, mostly: its log is to be archived first. It is looked at again with a
-            # growing wait: a pod that another program goes on changing would be read for ever.
+            # Mostly, a pod has begun since: its log must be archived first. The retry backs off,
+            # since a pod that another program keeps changing would be read for ever.
             entry.pods_known = False
             raise
         self._log_keeper.forget(entry)
@@ -191,7 +193,7 @@ class Reconciler:
         return await self._next_pass(entry, written, has_room=has_room)
 
     def _progress_wait_s(self, entry: JobEntry, decided: Plan) -> float:
-        """Return for how many seconds the write is put off because it says mere progress."""
+        """Return for how many seconds to postpone a status write that reports mere progress."""
         old, new = entry.job.status, decided.status
         if old == new:
             entry.progress_at = None
@@ -209,10 +211,10 @@ class Reconciler:
         )
 
     async def _write(self, entry: JobEntry, decided: Plan) -> Plan | None:
-        """Write the status, if it differs, and hand its record to the outbox.
+        """Write the status, if it differs, and offer the job's record to the outbox.
 
         Returns:
-            The plan, with the record stored if it is by now; None: the job has changed.
+            The plan, updated if the record was stored at once; None: the job has changed.
         """
         job = entry.job
         if job.status == decided.status:
@@ -225,7 +227,7 @@ class Reconciler:
         return decided
 
     async def _next_pass(self, entry: JobEntry, decided: Plan, *, has_room: bool) -> float | None:
-        """Return in how many seconds the next pass is due; None: no need."""
+        """Return the seconds until the next pass; None: no further pass is needed."""
         again = await self._log_keeper.ask_again_s(entry) if has_room else ASK_FOR_ROOM_S
         longest = LONGEST_WAIT_S if again is None else again
         if decided.look_again_at is not None:
@@ -233,23 +235,25 @@ class Reconciler:
         return await self._when_done(entry) if again is None else longest
 
     def _due_s(self, decided: Plan, otherwise_s: float) -> float:
-        """Return in how many seconds the decision changes by itself; else what is given."""
+        """Return the seconds until the decision changes with time, else `otherwise_s`."""
         if decided.look_again_at is None:
             return otherwise_s
         return max((decided.look_again_at - self._clock.now()).total_seconds(), AT_ONCE)
 
     async def _when_done(self, entry: JobEntry) -> float | None:
-        """Let a job leave memory after a pass that has left nothing to be done, if it may."""
+        """Make a settled job evictable, or delete a finished one, after a pass that completed all work."""
         job = entry.job
         if is_settled(job, self._settings) and self._index.get(job.key) is entry:
             self._index.settle(job.key, suspended_at(job))
         return await self._when_finished(job)
 
     async def _when_finished(self, job: JobView) -> float | None:
-        """Delete a finished job that nothing holds when its time is over.
+        """Delete a finished job if its retention is over and nothing holds it.
 
-        One that the index does not hold gets no new appointment: there may be any number of them,
-        and the sweep finds them. It keeps the one that it had when the index forgot it.
+        Returns:
+            Seconds until its retention is over. None if the job is not in the index: there may be
+            any number of these, and the sweep finds them. A delay that was queued before the index
+            evicted the job remains.
         """
         if self._ask_retention is None or not job.status.is_finished:
             return None
@@ -257,7 +261,7 @@ class Reconciler:
         return wait if job.key in self._index else None
 
     async def _claim(self, entry: JobEntry) -> float:
-        """Put our finalizer on a job. If that is refused, say what the job waits for."""
+        """Add our finalizer to a job. If that is refused, report it in the job's status."""
         job = entry.job
         try:
             await self._write_finalizers(job, self._record_keeper.claim(job))
@@ -270,7 +274,7 @@ class Reconciler:
         return AT_ONCE
 
     async def _release(self, job: JobView, *, abandon: bool) -> float | None:
-        """Release our finalizer on a job. If that is refused, say so."""
+        """Release our finalizer on a job. If that is refused, record an Event."""
         try:
             return await self._write_finalizers(
                 job, self._record_keeper.release(job, abandon=abandon)
@@ -280,14 +284,15 @@ class Reconciler:
             raise
 
     async def _write_finalizers(self, job: JobView, write: Awaitable[None]) -> float | None:
-        """Write finalizers. That changes the job, so look again in any case, unless it is over.
+        """Write finalizers, and return when the next pass is due: at once, unless the job finished.
 
-        The echo of our own write is ignored, so the retention is asked here.
+        The watch event of our own write is ignored, so the retention of a finished job is checked
+        here.
         """
         try:
             await write
         except (ConflictError, InvalidError):
-            # A failed `test` of a JSON patch is a 422, as is a refusal for good.
+            # A failed `test` of a JSON patch is a 422, as is a permanent refusal.
             if not await self.live.is_unchanged(job):
                 return AT_ONCE
             raise
@@ -297,7 +302,7 @@ class Reconciler:
         return await self._when_finished(entry.job) if entry.job.status.is_finished else AT_ONCE
 
     async def _write_status(self, entry: JobEntry, job: JobView, decided: Plan) -> bool:
-        """Write the status that was decided. False: the job changed meanwhile; look again."""
+        """Write the decided status. False: the job changed meanwhile; make another pass."""
         begun = self._clock.monotonic()
         try:
             answer = await self._cluster.patch_job_status(
@@ -305,7 +310,7 @@ class Reconciler:
             )
         except ConflictError:
             if await self.live.is_unchanged(job):
-                raise  # nothing has changed: looking again at once would go on for ever
+                raise  # nothing has changed: an immediate retry would loop for ever
             return False
         self._record_keeper.observe(job, answer)
         if answer is None:
@@ -320,10 +325,10 @@ class Reconciler:
         return True
 
     async def _admit(self, key: JobKey) -> float | None:
-        """Take in a job that is not in the index if it is its turn, or serve it without a place.
+        """Admit a job to the index if it is its turn, or make a pass over it without an entry.
 
-        Otherwise it waits, visibly, until the index says that there is room. One that may not be
-        read waits out of the line: its Role can have gone with its namespace, for good.
+        Otherwise it waits until the index has room, and its status says so. A job that we may not
+        read is removed from the queue: its Role may have been deleted with its namespace.
         """
         try:
             return await self._admit_in_turn(key)
@@ -338,40 +343,42 @@ class Reconciler:
             self._records.forget_delivery(key)
             return None
         job = job_view(raw)
-        del raw  # it can be a megabyte, and what follows waits
+        del raw  # it can be a megabyte, and the calls below take time
         if not is_ours(job):
             self._index.stop_waiting(key)
             return None
-        entry = JobEntry(job=job, pods_known=True)  # for this one pass, if it needs no other
+        entry = JobEntry(
+            job=job, pods_known=True
+        )  # for this pass alone, if the index does not admit it
         if not is_to_run(job) and stage_of(job) <= Stage.LOGS:
             await self.live.read_remaining_pods(entry)
-        if self._needs_no_place(entry):
+        if self._needs_no_entry(entry):
             self._index.stop_waiting(key)
-            return await self._pass_without_place(entry)
+            return await self._pass_without_entry(entry)
         if self._index.observe_job(job):
             if entry.pods and (placed := self._index.get(key)) is not None:
                 placed.pods_known = False
             return AT_ONCE
         if not is_to_run(job):
-            due = await self._pass_without_place(entry)  # its pods have to go meanwhile
-            return ASK_UNPLACED_S if due is None else min(due, ASK_UNPLACED_S)
+            due = await self._pass_without_entry(entry)  # its pods have to be deleted meanwhile
+            return UNPLACED_RETRY_S if due is None else min(due, UNPLACED_RETRY_S)
         full = f"the operator follows {self._index.max_jobs} live jobs, which is its limit"
         status = blocked_status(job, REASON_QUEUED, full, now=self._clock.now())
         if patch := status_patch(job.status, status):
             await self._cluster.patch_job_status(key, status_write(job, patch))
         return None
 
-    async def _pass_without_place(self, entry: JobEntry) -> float | None:
+    async def _pass_without_entry(self, entry: JobEntry) -> float | None:
         decided = self._decide(entry, pods_are_live=True)
         if decided.claim:
             return await self._claim(entry)
         return await self._write_and_act(entry, decided)
 
-    def _needs_no_place(self, entry: JobEntry) -> bool:
-        """True if a job that the index does not hold, its pods just read, is served without that.
+    def _needs_no_entry(self, entry: JobEntry) -> bool:
+        """True if a job outside the index, whose pods were just read, needs no entry for its pass.
 
-        One that is over is out of memory, and not to come back: but the fate of its
-        record may have to be written. One that is suspended, or to end, has no pods to follow.
+        A finished job was evicted and must not come back, but the result of its record may have to
+        be written. A suspended or stopped one has no pods to follow.
         """
         job = entry.job
         if job.status.is_finished:

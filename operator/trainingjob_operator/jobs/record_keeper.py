@@ -1,7 +1,7 @@
-"""The part of a pass that concerns records: claiming, storing at once, releasing the job.
+"""The record steps of a pass: claims the job with a finalizer, stores its record, releases it.
 
-Claim: the finalizer is on a job before its first pod exists. Release: it goes last of all, when
-status says that the record is stored or given up.
+Claim: the finalizer is added before the job's first pod exists. Release: it is removed last of all,
+once status says that the record is stored or given up.
 """
 
 import logging
@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 
 
 class RecordKeeper:
-    """Ensures that no job goes without its record, and that no record holds a job for ever."""
+    """Ensures that no job is deleted without its record, and that no record holds a job for ever."""
 
     def __init__(
         self,
@@ -62,26 +62,28 @@ class RecordKeeper:
         self.abandoned_total = 0
 
     async def claim(self, job: JobView) -> None:
-        """Put the finalizer on a job, as the first thing that is done about it.
+        """Add the finalizer to a job, before anything else is done for it.
 
         Raises:
-            ConflictError: the job has changed since; look again.
+            ConflictError: the job has changed since; make another pass.
         """
         answer = await self._cluster.set_record_finalizer(job, present=True)
         self.observe(job, answer)
         if answer is not None and FINALIZER_RECORD not in _finalizers(answer):
-            # An admission webhook takes it off again. To claim at once would be for ever.
-            raise ConflictError(f"the finalizer {FINALIZER_RECORD} was put on and is not there")
+            # An admission webhook removes it. An immediate retry would loop for ever.
+            raise ConflictError(
+                f"the finalizer {FINALIZER_RECORD} was added, but is missing in the response"
+            )
 
     def unclaimed(self, job: JobView, error: KubernetesError) -> JobStatus:
-        """Return the status of a job that admission does not let us claim.
+        """Return the status of a job whose claim is refused by admission.
 
-        One that runs gets an Event: its ranks are what they are. One that waits to start
-        says in its status what it waits for.
+        A job that never started gets the reason in its status. One that runs gets an Event, since
+        its status describes its ranks.
         """
         why = (
-            f"the finalizer {FINALIZER_RECORD} may not be put on the job, and nothing is done for "
-            "it before that; have it allowed, or give the job's record up (annotation "
+            f"the finalizer {FINALIZER_RECORD} cannot be added to the job, and the operator does "
+            "nothing for the job before that; allow it, or give the job's record up (annotation "
             f'{ANNOTATION_DISCARD_RECORD}: "true"): {error}'
         )
         if job.status.never_started:
@@ -91,26 +93,26 @@ class RecordKeeper:
         return job.status
 
     def say_unreleased(self, job: JobView, error: KubernetesError) -> None:
-        """Report a job that admission does not let us release."""
+        """Record an Event about a job whose release is refused by admission."""
         why = (
-            f"the finalizer {FINALIZER_RECORD} may not be taken off the job, which cannot be "
-            f"deleted before that; have it allowed: {error}"
+            f"the finalizer {FINALIZER_RECORD} cannot be removed from the job, which cannot be "
+            f"deleted before that; allow it: {error}"
         )
         event = Event(reason=REASON_FINALIZER_REFUSED, message=why, warning=True)
         self._events.record(job, event)
 
     async def release(self, job: JobView, *, abandon: bool) -> None:
-        """Take the finalizer off a job; if its user has deleted it, that is its end.
+        """Remove the finalizer from a job; a job that its user has deleted then disappears.
 
         Raises:
-            ConflictError: the job has changed since; look again.
+            ConflictError: the job has changed since; make another pass.
         """
         if abandon:
             await self._say_what_is_lost(job)
         self.observe(job, await self._cluster.set_record_finalizer(job, present=False))
 
     def observe(self, job: JobView, answer: dict[str, Any] | None) -> None:
-        """Take in the answer to a write: the index and the manifests know it before its echo."""
+        """Update the index and the manifest cache from the response to a write, before its watch event."""
         if answer is None:
             self._index.forget_job(job.key, job.uid)
             self._manifests.drop(job.key)
@@ -124,7 +126,7 @@ class RecordKeeper:
             self._manifests.drop(job.key)
 
     def _known(self, job: JobView, answer: dict[str, Any]) -> JobView | None:
-        """Return the job as the index has it if that is the answer: the echo came first."""
+        """Return the index's job if it has the response's version: the watch event came first."""
         metadata, entry = as_dict(answer.get("metadata")), self._index.get(job.key)
         names = metadata.get("uid"), metadata.get("resourceVersion")
         if entry is None or names != (entry.job.uid, entry.job.resource_version):
@@ -132,12 +134,12 @@ class RecordKeeper:
         return entry.job
 
     async def try_at_once(self, job: JobView, decided: Plan) -> Plan:
-        """Store the record of a job before its end is written, if that takes but a moment.
+        """Store the record of a job before its terminal status is written, if that takes a moment.
 
-        Only if every rank has completed: that verdict stands whatever the user does meanwhile. If
-        the process dies in between, the next one finds the ranks complete again and stores the
-        record again; where the two differ, the second revision wins. The end that is written
-        already, and has waited for the logs, stands as well.
+        Only if every rank has completed: nothing that the user does meanwhile changes that outcome.
+        If the process dies in between, the next one finds the ranks complete again and stores the
+        record again; where the two differ, the second revision wins. A terminal status that is
+        already written and has waited for logs does not change either.
         """
         status = decided.status
         ends_now = job.status.record_state is None and status.is_true(CONDITION_COMPLETE)
@@ -153,23 +155,23 @@ class RecordKeeper:
         return replace_fields(decided, status=status, release=release, abandon=False)
 
     def follow_up(self, job: JobView) -> None:
-        """Hand a record that waits to the outbox, now that status says so; forget one that is over."""
+        """Offer a pending record to the outbox after the status write, or forget a written delivery."""
         if not job.status.is_finished:
             return
         delivery = self._records.delivery_of(job)
         if delivery is not None and delivery.revision != job.status.record_revision:
             self._records.forget_delivery(job.key)
         if job.status.logs_wait:
-            return  # the record names the logs: it waits for them
+            return  # the record contains the result of the logs
         if job.status.record_state == RecordState.PENDING:
             self._records.offer(job.key)
         else:
             self._records.forget_delivery(job.key)
 
     def forget_old_delivery(self, job: JobView) -> None:
-        """Forget what became of a record, after a pass that has changed nothing: its status says it.
+        """Forget a delivery after a pass without a status write: the status contains it already.
 
-        That does not hold for a revision that the index has not seen yet.
+        A delivery of a revision that the index has not seen yet is kept.
         """
         delivery, revision = self._records.delivery_of(job), job.status.record_revision
         if delivery is None or not job.status.is_finished:
@@ -178,9 +180,9 @@ class RecordKeeper:
             self._records.forget_delivery(job.key)
 
     def _waits(self, job: JobView) -> bool:
-        """True if its record is to come, or goes out right now.
+        """True if the manifest should stay cached: the record is still to come, or is being sent.
 
-        In an outage memory is not for it, nor is it for jobs that wait for their users.
+        It is not cached while the endpoint is down, nor for settled (suspended) jobs.
         """
         going_out = (
             job.status.record_state == RecordState.PENDING and not self._records.endpoint_is_down
@@ -188,7 +190,10 @@ class RecordKeeper:
         return not (job.status.is_finished or is_settled(job, self._settings)) or going_out
 
     async def _say_what_is_lost(self, job: JobView) -> None:
-        """Report that a job goes without its record: an Event, a count, the record itself in the log."""
+        """Report a job that is released without a stored record: an Event, a counter, the log.
+
+        The log line contains the record itself.
+        """
         manifest = self._manifests.get(job)
         labels, spec = (manifest.labels, manifest.spec) if manifest is not None else ({}, {})
         if manifest is None and (raw := await self._cluster.get_job(job.key)) is not None:
@@ -200,7 +205,7 @@ class RecordKeeper:
         )
         self.abandoned_total += 1
         _logger.error("job %s goes without a stored record: %s", job.key, record_line(record))
-        why = "its record is not stored; the operator's log has it"
+        why = "its record is not stored; the operator's log contains it"
         self._events.record(job, Event(reason=_ABANDONED, message=why, warning=True))
 
 

@@ -1,15 +1,15 @@
-"""The anti-entropy pass: list everything, compare by uid, repair the index.
+"""Resync: lists all jobs and pods, compares them with the index by uid, and repairs the index.
 
-A watch that had to list anew (at its start, or because it lost its place: HTTP 410) never reports
-what vanished before, and events can be lost in more ways than one. The index is therefore compared
-with complete lists: at the start, before anything is decided; soon after a watch was opened behind
-a list that it was not compared with; and every few minutes.
+A watch that had to relist (at its start, or after HTTP 410) never reports what was deleted before,
+and events can be lost in other ways. So the index is compared with complete lists at the start,
+before anything is decided; soon after a watch was opened behind a list that the index was not
+compared with; and every few minutes.
 
-Jobs are listed before pods. A launched attempt whose pods are absent means lost ranks, and pods
-that were created before the job said "launched" are in a list that is read after it.
+Jobs are listed before pods. A launched attempt without pods means lost ranks; pods that were created
+before the status said "launched" are in a list that is read after the job.
 
-A namespace whose lists are forbidden to us (its Role is missing) is left out, and asked about
-again soon, then less often, until it can be read. The others are compared meanwhile.
+A namespace that we may not list (its Role is missing) is skipped and retried with back-off. The
+others are compared meanwhile.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ from trainingjob_operator.kube.forbidden_lists import ForbiddenLists
 _DEBOUNCE_S: Final = 0.5
 _RETRY_S: Final = 2.0
 _RETRY_FORBIDDEN: Final = Backoff(_RETRY_S, 60.0)
-"""The wait before what is forbidden is asked about again."""
+"""The wait before a namespace that may not be listed is retried."""
 
 _WHAT: Final = "jobs and pods"
 _logger = logging.getLogger(__name__)
@@ -51,10 +51,13 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Jobs:
-    """The result of a list of jobs: their uids, those that the index lacks, the list's version.
+    """The result of listing the jobs of a namespace.
 
     Attributes:
-        settled: uids of those that the index lacks and need not have, as long as they have no pods.
+        uids: uids of all jobs.
+        settled: uids of settled jobs outside the index, which need no entry while without pods.
+        newcomers: jobs that the index lacks and should have.
+        version: the list's resourceVersion.
     """
 
     uids: set[str]
@@ -68,9 +71,9 @@ class Resync:
 
     Attributes:
         forbidden_lists: the lists that are forbidden to us.
-        jobs_versions: resourceVersion of the last complete list of jobs, of each namespace, all of
-            which the index has taken in, with their pods.
-        pods_versions: resourceVersion of the last complete list of pods, of each namespace.
+        jobs_versions: by namespace, resourceVersion of the last complete list of jobs that the
+            index was compared with, together with their pods.
+        pods_versions: by namespace, resourceVersion of the last complete list of pods.
     """
 
     def __init__(
@@ -90,14 +93,14 @@ class Resync:
         """Prepare; nothing is sent yet.
 
         Args:
-            cluster: where to list.
+            cluster: the API server.
             index: the jobs in memory.
-            queue: takes the keys of jobs that differ.
+            queue: receives the keys of jobs that differ.
             clock: the time.
             namespaces: the namespaces to list; None alone stands for all of them.
-            retention_s: returns how many seconds ago a job can have finished to come back into the
-                index; one that left pods that run always does. It is less while memory is short.
-                One that says that it finished in the future does not.
+            retention_s: returns the age in seconds up to which a finished job is put back into the
+                index; it is less under memory pressure. A job with running pods always comes back;
+                one that finished in the future, by its status, does not.
             interval_s: seconds between two passes.
             settings: the settings of decisions.
             forbidden_lists: the lists that are forbidden to us; None: one of its own.
@@ -125,19 +128,19 @@ class Resync:
         self.phantoms_total = 0
 
     def request(self) -> None:
-        """Ask for a pass soon: a watch was opened, and what vanished before goes unreported."""
+        """Request a pass soon: a watch was opened, which reports no earlier deletions."""
         self._requested.set()
 
     @property
     def is_requested(self) -> bool:
-        """True if a pass was asked for that has not begun."""
+        """True if a pass was requested and has not begun."""
         return self._requested.is_set()
 
     async def resync_until_done(self, readers: Sequence[ListReader] = ()) -> None:
-        """Make one pass, again and again until it succeeds: nothing may be decided before.
+        """Make one pass, and retry until it succeeds: nothing may be decided before.
 
         Args:
-            readers: take in every job that is listed, too.
+            readers: also receive every listed job.
         """
         self._readers = tuple(readers)
         while not await self._try():  # noqa: ASYNC110 - nothing else can say that it is done
@@ -147,7 +150,7 @@ class Resync:
         self._readers = ()
 
     async def keep_in_sync(self) -> None:
-        """Make a pass every interval and whenever one is asked for, until cancelled."""
+        """Make a pass every interval and on request, until cancelled."""
         due = self._clock.monotonic() + self._interval_s
         while True:
             namespaces = await self._wait_until(due)
@@ -157,9 +160,9 @@ class Resync:
             try:
                 is_done = await self._try(namespaces)
             except Exception:
-                # One object that we do not understand must not end the repair of all the others,
-                # and what fails for good must not list everything every two seconds.
-                _logger.exception("the resync failed; this is a bug; the next one is as usual")
+                # One object that we cannot handle must not end the repair of all others, and a
+                # permanent failure must not list everything every two seconds.
+                _logger.exception("the resync failed; this is a bug; it runs again as scheduled")
                 self._left_out = frozenset()
                 continue
             if not is_done:
@@ -167,13 +170,13 @@ class Resync:
                 await asyncio.sleep(_RETRY_S)
 
     async def _wait_until(self, due: float) -> Sequence[str | None]:
-        """Wait for the next pass; which namespaces it is for. Those left out get one in between."""
+        """Wait for the next pass; return its namespaces. Skipped ones are retried in between."""
         left = max(due - self._clock.monotonic(), 0.0)
         wait = min(left, self._ask_again_s) if self._left_out else left
         try:
             async with asyncio.timeout(wait):
                 await self._requested.wait()
-            # Watches of several resources are opened together: one pass for all of them.
+            # Watches of several resources are opened together: one pass serves all of them.
             await asyncio.sleep(_DEBOUNCE_S)
         except TimeoutError:
             if wait < left:
@@ -184,7 +187,7 @@ class Resync:
         try:
             await self._compare(self._namespaces if namespaces is None else namespaces)
         except KubernetesError as error:
-            _logger.warning("cannot list jobs and pods: %s; trying again", error)
+            _logger.warning("cannot list jobs and pods: %s; retrying", error)
             return False
         self.runs_total += 1
         return True
@@ -199,8 +202,8 @@ class Resync:
                 listed[namespace] = await self._list_jobs(namespace)
             except ForbiddenError as error:
                 refused[namespace] = error
-        # Lists are in the order of names; the room that there is belongs neither to the
-        # first in the alphabet, nor to those who have the most.
+        # Lists are sorted by name; free entries must go neither to the first names, nor to the
+        # namespaces with the most jobs.
         newcomers = [job for jobs in listed.values() for job in jobs.newcomers]
         for job in in_fair_order(newcomers):
             self._take_in(job)
@@ -215,10 +218,10 @@ class Resync:
     def _note(
         self, namespaces: Sequence[str | None], refused: dict[str | None, ForbiddenError]
     ) -> None:
-        """Remember what could not be read.
+        """Note the namespaces that could not be listed.
 
         Raises:
-            ForbiddenError: it was everything. A server that has just started forbids that.
+            ForbiddenError: it was all of them, as with an API server that has just started.
         """
         if len(refused) == len(self._namespaces):
             raise next(iter(refused.values()))
@@ -239,22 +242,22 @@ class Resync:
         self._left_out = left_out
 
     def _take_in(self, job: JobView) -> None:
-        """Put a job into the index. One that is over gets a free place, or none.
+        """Add a job to the index. A finished one gets only a free entry.
 
-        If it took another's place, jobs that are over would evict each other at every pass.
+        If it evicted another one, finished jobs would evict each other at every pass.
         """
         if job.status.is_finished:
             if len(self._index) < self._index.max_jobs or _has_pods_left(job):
                 self._index.observe_job(job)
         elif not self._index.observe_job(job) and not (says_queued(job.status) and is_to_run(job)):
-            self._queue.add(job.key)  # turned away: it says so, or needs no place
+            self._queue.add(job.key)  # turned away: its status must say so, or it needs no entry
 
     async def _compare_pods(
         self, namespace: str | None, jobs: _Jobs, over: Collection[JobKey]
     ) -> None:
-        """Compare the pods, and look at what can have changed.
+        """Compare the pods of a namespace, and enqueue the jobs that can have changed.
 
-        Those that are over and have just come in, too: each has an appointment with its deletion.
+        Finished jobs that were just added are enqueued, too: the pass schedules their deletion.
         """
         here = (e for e in self._index if namespace in {None, e.job.key.namespace})
         pods = PodComparison(self._index, here, unplaced=jobs.settled, on_change=self._queue.add)
@@ -272,7 +275,7 @@ class Resync:
         self.jobs_versions[namespace] = jobs.version
 
     async def _list_jobs(self, namespace: str | None) -> _Jobs:
-        """List all jobs, and take in what is new about those that the index has."""
+        """List all jobs of a namespace, and update those that the index has."""
         uids: set[str] = set()
         settled: set[str] = set()
         newcomers: list[JobView] = []
@@ -294,7 +297,7 @@ class Resync:
                 elif self._is_wanted(job):
                     newcomers.append(job)
                 elif awaits_release(job):
-                    self._queue.add(job.key)  # from before our time, and still to be released
+                    self._queue.add(job.key)  # finished long ago, and still to be released
         return _Jobs(uids=uids, settled=settled, newcomers=newcomers, version=version)
 
     def _is_wanted(self, job: JobView) -> bool:
@@ -305,7 +308,7 @@ class Resync:
         ended, now = finished_at(job.status), self._clock.now()
         if ended is None:
             return True
-        # One that finished in the future would come back until that moment: the sweep finds it.
+        # One that finished in the future would come back until then; the sweep deletes it.
         return not finishes_ahead(ended, now=now) and now - ended < timedelta(
             seconds=self._retention_s()
         )
@@ -317,9 +320,9 @@ class Resync:
         if self._index.forget_job(entry.job.key, entry.job.uid):
             self._queue.drop(entry.job.key)
             self.phantoms_total += 1
-            _logger.info("job %s vanished while the watch was not looking", entry.job.key)
+            _logger.info("job %s was deleted, which no watch event reported", entry.job.key)
 
 
 def _has_pods_left(job: JobView) -> bool:
-    """True if pods of it ran when its status was written last: they may have to be taken down."""
+    """True if it had running pods at its last status write: they may have to be deleted."""
     return job.status.active + job.status.terminating > 0

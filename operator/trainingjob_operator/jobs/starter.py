@@ -1,4 +1,4 @@
-"""The start of an attempt: when there is room for its pods, and what they are made from."""
+"""Starts attempts: reserves the pods, obtains a fresh spec, and creates what is missing."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -22,17 +22,18 @@ from trainingjob_operator.jobs.manifest_cache import LARGEST, ManifestCache
 from trainingjob_operator.jobs.pod_creator import PodCreator
 
 FRESH_S: Final = 60.0
-"""A watch can be dead for a minute before it is noticed; an older picture starts nothing."""
+"""Age in seconds up to which a spec from the watch may start a job: a dead watch can go unnoticed
+for a minute."""
 
 ASK_FOR_ROOM_S: Final = 300.0
-"""Interval at which a job asks for room for its pods by itself; it is called when it has it."""
+"""Seconds after which a queued job tries to reserve its pods again; it is called when it can."""
 
 STARTING_BYTES: Final = 16 * 1024 * 1024
-"""Memory that the specs of large jobs may take together whose pods are being created."""
+"""Limit of the memory of all large specs whose pods are being created."""
 
 
 class PassSteps(NamedTuple):
-    """The steps of a pass that a start makes use of; see `Reconciler`."""
+    """Callbacks into the pass that a start needs; see `Reconciler`."""
 
     read: Callable[[JobView], Awaitable[dict[str, Any] | None]]
     decide: Callable[[JobEntry], Plan]
@@ -40,7 +41,7 @@ class PassSteps(NamedTuple):
 
 
 class Starter:
-    """Creates what is missing of an attempt.
+    """Creates the missing pods of an attempt.
 
     Attributes:
         starting: bytes of the specs of large jobs that are being started.
@@ -64,15 +65,15 @@ class Starter:
         self._pass: Final = pass_
 
     async def create(self, entry: JobEntry, decided: Plan) -> bool:
-        """Create what is missing. False: the job has changed; look again.
+        """Create what is missing. False: the job has changed; make another pass.
 
-        A job that the watch has just announced starts from what the watch brought, or from the
-        answer to our claim. Every other start reads the job live, which keeps a stale picture from
-        starting anything: a job that was suspended, stopped or deleted a moment ago is seen as
-        that. One that turns out to be large is dropped and waits for its turn, to be read again.
+        A new job starts from the spec of its watch event, or of the response to our claim. Every
+        other start reads the job live, so that stale data starts nothing: a job that was suspended,
+        stopped or deleted a moment ago is seen as such. A large spec is dropped after the read, and
+        read again once memory is free for it.
 
         Raises:
-            KubernetesError: a fault that passes by itself.
+            KubernetesError: a temporary error.
         """
         if not self._index.reserve_pods(entry):
             queued = self._queued(entry.job)
@@ -81,7 +82,8 @@ class Starter:
         try:
             return await self._create(entry, decided)
         except KubernetesError:
-            # It is tried again. What has pods needs the rest, too; others may be more lucky.
+            # It is retried. A job that has pods keeps its reservation, since it needs the rest of
+            # them; one without pods lets others start first.
             if not entry.pods and not has_begun(entry.job):
                 self._index.release_pods(entry)
             raise
@@ -99,7 +101,7 @@ class Starter:
             return await self._launch_as_read(entry, await self._read(entry))
 
     async def _read(self, entry: JobEntry) -> dict[str, Any] | None:
-        """Return the job, live, if it is as the index has it; None: look again."""
+        """Read the job live; None if it differs from the index: make another pass."""
         raw = await self._pass.read(entry.job)
         if raw is None or self._index.get(entry.job.key) is not entry:
             return None
@@ -124,14 +126,14 @@ class Starter:
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """Use and limit of what is started and created at once, in bytes."""
+        """Use and limit of the bytes of specs being started and of pods being created."""
         return (
             Bound("starting_bytes", self.starting.used, self.starting.limit),
             Bound("creating_bytes", self.launcher.in_flight.used, self.launcher.in_flight.limit),
         )
 
     def _queued(self, job: JobView) -> Refusal:
-        """Say that the job waits. When it is its turn, the index takes that back."""
+        """Return the refusal of a queued job. When its turn comes, the index lets it retry."""
         message = (
             f"the operator follows {self._index.pod_limit.limit} pods, which is its limit; the job starts "
             f"when there is room for its {job.spec.num_nodes}, and for those of the jobs before it"
@@ -149,7 +151,7 @@ class Starter:
         )
 
     def _fresh_spec(self, job: JobView) -> dict[str, Any] | None:
-        """Return the spec of a job that never started, as it was seen a moment ago."""
+        """Return the cached spec of a job that never started, if it was seen a moment ago."""
         if not job.status.never_started:
             return None
         return self._manifests.take_spec(job, not_before=self._clock.monotonic() - FRESH_S)

@@ -1,4 +1,4 @@
-"""Intake of watch events: into the index, and their job's key onto the queue. Nothing else."""
+"""Handles watch events: updates the index, and adds the job's key to the queue. Nothing else."""
 
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ DELETED: Final = "DELETED"
 
 
 class Intake:
-    """Takes in what the watch delivers, in whatever order it comes."""
+    """Handles the events of jobs and pods, in whatever order they arrive."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Intake:
         self._settings: Final = settings
 
     def job_event(self, kind: str | None, raw: dict[str, Any]) -> None:
-        """Take in a TrainingJob that was listed (None), ADDED, MODIFIED or DELETED."""
+        """Handle a TrainingJob that was listed (None), ADDED, MODIFIED or DELETED."""
         if kind == DELETED:
             self._job_gone(job_view(raw))
         elif not self._has_job(raw):
@@ -51,7 +51,7 @@ class Intake:
                 self._job_changed(kind, job, raw)
 
     def _job_gone(self, job: JobView) -> None:
-        # One that the index has forgotten before may have left an appointment.
+        # A job that the index evicted before may still have a delayed key in the queue.
         if self._index.forget_job(job.key, job.uid) or job.key not in self._index:
             self._queue.drop(job.key)
             self._manifests.drop(job.key)
@@ -59,12 +59,12 @@ class Intake:
     def _job_changed(self, kind: str | None, job: JobView, raw: dict[str, Any]) -> None:
         known = self._index.get(job.key)
         if known is None and job.status.is_finished:
-            # The index has forgotten it, or never had it; the resync knows what is still of use.
+            # The index evicted it, or never had it; the resync adds it again if it is needed.
             if awaits_release(job):
                 self._queue.add(job.key)
             return
         if known is None and is_settled(job, self._settings):
-            return  # it waits for its user, and there can be any number of those
+            return  # suspended, nothing to do; there can be any number of these
         is_in = self._index.observe_job(job)
         if is_in and kind == ADDED and _will_start(job):
             self._manifests.remember(job, raw, now=self._clock.monotonic())
@@ -72,7 +72,7 @@ class Intake:
             self._queue.add(job.key)
 
     def pod_event(self, kind: str | None, raw: dict[str, Any]) -> None:
-        """Take in a pod with our label that was listed (None), ADDED, MODIFIED or DELETED."""
+        """Handle a pod with our label that was listed (None), ADDED, MODIFIED or DELETED."""
         if kind != DELETED and self._has_pod(raw):
             return
         pod = pod_view(raw)
@@ -86,9 +86,10 @@ class Intake:
             self._queue.add(JobKey(pod.namespace, pod.job_name))
 
     def _has_job(self, raw: dict[str, Any]) -> bool:
-        """True if the index has a job as it is, or newer: mostly this is the echo of a write of ours.
+        """True if the index has this version of a job, or a newer one.
 
-        Nothing else of an echo is read. Those are two of three events of a job.
+        Mostly the event reports our own write, as two of three events of a job do. Nothing else of
+        such an event is parsed.
         """
         metadata = as_dict(raw.get("metadata"))
         entry = self._index.get(
@@ -97,7 +98,7 @@ class Intake:
         return entry is not None and not is_newer(_version(metadata), entry.job.resource_version)
 
     def _has_pod(self, raw: dict[str, Any]) -> bool:
-        """True if the index has a pod as it is, or newer, as `_has_job` says."""
+        """True if the index has this version of a pod, or a newer one; see `_has_job`."""
         metadata = as_dict(raw.get("metadata"))
         job_name = as_str(as_dict(metadata.get("labels")).get(LABEL_JOB_NAME))
         entry = self._index.get(JobKey(as_str(metadata.get("namespace")), job_name))
@@ -105,7 +106,7 @@ class Intake:
         return known is not None and not is_newer(_version(metadata), known.resource_version)
 
     def _is_not_followed(self, pod: PodView) -> bool:
-        """True if a pod runs whose job is not followed: it may have to be taken down."""
+        """True if a pod runs whose job is not followed: it may have to be deleted."""
         key = JobKey(pod.namespace, pod.job_name)
         is_followed = key in self._index or key in self._index.waiting
         return not (is_followed or pod.is_terminal)

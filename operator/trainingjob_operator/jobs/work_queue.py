@@ -1,15 +1,15 @@
-"""A work queue of keys, in the manner of client-go's.
+"""A rate-limited, deduplicating work queue of keys, like client-go's workqueue.
 
-* A key that waits is not queued twice: ten events are one pass.
-* A key is never worked on twice at once; what comes meanwhile is one more pass afterwards.
-* A key that fails comes back after a wait that doubles; success forgets the failures.
-* A key that is parked is not worked on before its time, whatever comes in: the answer to a
-  permanent fault, about which a stream of events must not ask again and again.
+* A waiting key is not queued twice: ten events are one pass.
+* A key is never processed twice at once; events meanwhile cause one more pass afterwards.
+* A key that fails is retried with exponential back-off; success resets it.
+* A parked key is not processed before its time, whatever events arrive. Keys are parked after
+  permanent errors, so that a stream of events does not repeat the failing request.
 
-Bound: one entry for each distinct key. Keys are dropped with their jobs (`drop`), and at `limit`
-further ones are turned away, but for those that are followed anyway (the jobs in the index, which
-have a bound of their own). One that is turned away comes again with the next resync. A key that is
-followed no longer keeps its appointment, but only below the limit (`unfollow`).
+Bound: one entry for each distinct key. Keys are dropped with their jobs (`drop`). At `limit`
+further keys are turned away, except followed ones (the jobs in the index, which has its own limit).
+A key that was turned away comes again with the next resync. A key that is no longer followed keeps
+its delayed pass, but only below the limit (`unfollow`).
 """
 
 import asyncio
@@ -27,7 +27,7 @@ K = TypeVar("K")
 
 
 class WorkQueue(Generic[K]):
-    """Keys to work on, each once at a time. To be used from one event loop."""
+    """Keys to process, each by one worker at a time. Used from one event loop."""
 
     def __init__(
         self,
@@ -38,12 +38,12 @@ class WorkQueue(Generic[K]):
         base_s: float = 0.1,
         cap_s: float = 60.0,
     ) -> None:
-        """Make an empty queue.
+        """Create an empty queue.
 
         Args:
-            limit: keys at most, beside those that are followed.
-            follows: whether a key is one of a bounded number that must always find its place.
-            followed: how many those are at most.
+            limit: the most keys, not counting followed ones.
+            follows: returns True for the keys, bounded in number, that are never turned away.
+            followed: the most keys that are followed.
             base_s: seconds to wait after the first failure of a key.
             cap_s: the longest wait after a failure, in seconds, without the jitter.
         """
@@ -58,15 +58,15 @@ class WorkQueue(Generic[K]):
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._parked: set[K] = set()
-        # One for all appointments, of which each finished job has one: the loop would copy the
-        # context for each, and Python make a bound method.
+        # Shared by all timers, to save memory: each finished job has one, and the loop would copy
+        # the context for each, and Python create a bound method.
         self._context: Final = contextvars.copy_context()
         self._on_due: Final = self._fire
         self.adds_total = 0
         self.refused_total = 0
 
     def __len__(self) -> int:
-        """Keys that are waiting, in work, or due later."""
+        """Keys that are waiting, being processed, or due later."""
         return len(self._queued | self._running | self._timers.keys())
 
     @property
@@ -76,14 +76,14 @@ class WorkQueue(Generic[K]):
 
     @property
     def depth(self) -> int:
-        """Keys that are due now and not yet in work."""
+        """Keys that are due now and not yet being processed."""
         return len(self._queued)
 
     def add(self, key: K) -> None:
-        """Work on this key as soon as possible."""
+        """Queue this key for processing as soon as possible."""
         self.adds_total += 1
         if key in self._parked:
-            return  # its appointment stands
+            return  # its timer decides
         if key in self._running:
             self._dirty.add(key)
         elif key not in self._queued and self._takes(key):
@@ -91,7 +91,7 @@ class WorkQueue(Generic[K]):
             self._ready.put_nowait(key)
 
     def add_after(self, key: K, delay_s: float) -> None:
-        """Work on this key in so many seconds; an earlier appointment stands, and a parked key waits."""
+        """Queue this key after a delay; an earlier timer and a parked key remain unchanged."""
         if key in self._parked or not self._takes(key):
             return
         loop = asyncio.get_running_loop()
@@ -104,17 +104,17 @@ class WorkQueue(Generic[K]):
         self._timers[key] = loop.call_at(due, self._on_due, key, context=self._context)
 
     def retry(self, key: K, *, at_least_s: float = 0.0) -> float:
-        """Work on a key that failed again, later with every failure in a row.
+        """Retry a failed key with exponential back-off.
 
         Returns:
-            The wait in seconds, with some jitter so that keys that failed together part.
+            The wait in seconds, with jitter so that keys that failed together are spread.
         """
         wait = self._wait_after_failure(key, at_least_s)
         self.add_after(key, wait)
         return wait
 
     def park_with_backoff(self, key: K, *, at_least_s: float = 0.0) -> None:
-        """As `retry`, but not before, whatever comes in; call it while working on the key."""
+        """Retry as `retry` does, but park the key until then; call it while processing the key."""
         self.park(key, self._wait_after_failure(key, at_least_s))
 
     def _wait_after_failure(self, key: K, at_least_s: float) -> float:
@@ -123,7 +123,7 @@ class WorkQueue(Generic[K]):
         return max(at_least_s, wait) * random.uniform(1.0, 1.25)  # noqa: S311 - not a secret
 
     def park(self, key: K, delay_s: float) -> None:
-        """Work on this key in so many seconds and not before; call it while working on it."""
+        """Queue this key after a delay, and not before; call it while processing the key."""
         if (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
         self._parked.add(key)
@@ -132,21 +132,21 @@ class WorkQueue(Generic[K]):
         self._timers[key] = loop.call_later(delay_s, self._on_due, key, context=self._context)
 
     def forget_failures(self, key: K) -> None:
-        """Note that the key was worked on with success: the next failure is a first one."""
+        """Reset the key's back-off after a success."""
         self._failures.pop(key, None)
 
     def drop(self, key: K) -> None:
-        """Forget a key whose object is gone, but for a pass that waits already."""
+        """Forget a key whose object was deleted, except a pass that is already queued."""
         self._failures.pop(key, None)
         self._parked.discard(key)
         if (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
 
     def unfollow(self, key: K) -> None:
-        """Keep of a key that is not followed any more its appointment alone, given room.
+        """Keep only the timer of a key that is no longer followed, if the limit allows it.
 
-        An appointment is a quarter of what the index remembers of a finished job, and without it
-        the job would not be deleted on time.
+        Without the timer the finished job would not be deleted on time. A timer takes a quarter of
+        the memory of a finished job's index entry.
         """
         if key not in self._timers or self._used > self.limit:
             self.drop(key)
@@ -159,25 +159,25 @@ class WorkQueue(Generic[K]):
         return key
 
     def done(self, key: K) -> None:
-        """Note that the work on this key is over, with success or without."""
+        """Mark a key as processed, with success or not."""
         self._running.discard(key)
         if key in self._dirty:
             self._dirty.discard(key)
             self.add(key)
 
     def close(self) -> None:
-        """Cancel all appointments."""
+        """Cancel all timers."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
     @property
     def _used(self) -> int:
-        """Keys; one that is in work and due again counts twice: the union would cost a pass."""
+        """The number of keys; one being processed and due again counts twice, which saves the union."""
         return len(self._queued) + len(self._running) + len(self._timers)
 
     def _takes(self, key: K) -> bool:
-        """True if there is a place for the key."""
+        """True if the key may be queued."""
         is_here = key in self._running or key in self._timers or key in self._queued
         if is_here or self._used < self.limit or self._follows(key):
             return True

@@ -1,4 +1,4 @@
-"""The workers: take keys from the queue, make a pass, and know what to do about each failure."""
+"""The workers: take keys from the queue, reconcile them, and choose the retry for each error."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ Reconcile = Callable[[JobKey], Awaitable[float | None]]
 
 
 class Workers:
-    """A fixed number of workers on one queue. One job's failure never delays another's pass."""
+    """A fixed number of workers on one queue. One job's failure never delays other jobs."""
 
     def __init__(
         self,
@@ -26,13 +26,13 @@ class Workers:
         count: int,
         on_pass: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        """Make the workers; none works yet.
+        """Prepare the workers; none runs yet.
 
         Args:
-            queue: where the keys come from.
-            reconcile: makes one pass.
-            count: passes at once.
-            on_pass: called after every pass with how many seconds it took.
+            queue: the queue of keys.
+            reconcile: makes one pass over a job.
+            count: number of workers.
+            on_pass: called after every pass with its duration in seconds.
         """
         self._queue: Final = queue
         self._reconcile: Final = reconcile
@@ -43,17 +43,17 @@ class Workers:
         self.failures_total = 0
 
     def start(self) -> None:
-        """Start working."""
+        """Start the workers."""
         self._tasks = [
             asyncio.create_task(self._work(), name=f"worker-{number}")
             for number in range(self._count)
         ]
 
     async def stop(self) -> None:
-        """Stop at once, in the middle of a pass if need be.
+        """Stop at once, if need be in the middle of a pass.
 
-        A pass can stop anywhere, as it does in a crash: the next process takes up from what the
-        API server holds.
+        A pass may stop anywhere, as in a crash: the next process continues from the objects in the
+        API server.
         """
         for task in self._tasks:
             task.cancel()
@@ -63,7 +63,7 @@ class Workers:
 
     @property
     def are_alive(self) -> bool:
-        """True if all of them are there."""
+        """True if all workers run."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
     async def _work(self) -> None:
@@ -77,8 +77,8 @@ class Workers:
                 self._failed(key, error)
                 self._queue.park(key, max(error.retry_after_s, 0.1))
             except RightMissingError as error:
-                # Mostly a server that has just started; else it has to be granted, which no
-                # event of the job does.
+                # Mostly an API server that has just started. Otherwise RBAC must be changed, which
+                # causes no event of the job; so it is parked.
                 self._failed(key, error)
                 self._queue.park_with_backoff(key, at_least_s=FIRST_RETRY_S)
             except KubernetesError as error:
@@ -88,7 +88,7 @@ class Workers:
                 else:
                     self._queue.retry(key)
             except Exception:
-                # A fault of ours in one job's pass must not take the other jobs along.
+                # A bug in one job's pass must not affect other jobs.
                 self.failures_total += 1
                 _logger.exception("job %s: the pass failed; this is a bug", key)
                 self._queue.retry(key, at_least_s=1.0)
@@ -103,4 +103,4 @@ class Workers:
 
     def _failed(self, key: JobKey, error: KubernetesError) -> None:
         self.failures_total += 1
-        _logger.warning("job %s: %s; trying again later", key, error)
+        _logger.warning("job %s: %s; retrying later", key, error)

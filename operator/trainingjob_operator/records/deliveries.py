@@ -1,15 +1,14 @@
-"""Deliveries: the result for each record, until the reconciler has written it into the job's status.
+"""Deliveries: the result of each sent record, until the reconciler has written it into job status.
 
-The data come first, the bookkeeping after: while records go out as fast as they can, deliveries of those
-that have wait their turn. Two writes to the API server for each job would cost more than its record
-does, and until the record is out it is in one place only. That an answer is not written down yet
-loses nothing: a process that dies before it is sends the record again, and is answered the same.
+Sending records has priority over writing results. A job's two writes to the API server cost more
+than its record does, and until the record is sent only the cluster holds it. An unwritten result
+loses nothing: a process that dies before the write sends the record again, with the same response.
 
-However many there are, only so many are with the reconciler at once that a job of which the watch
-reports a change never queues behind those of an outage.
+Only a few deliveries are passed to the reconciler at once, so that a job with a watch event never
+queues behind the results that follow an outage.
 
-Bound: `limit` deliveries. The outbox sends nothing while there is no room for the answer; see
-`is_stuck` for when the reconciler takes none. At the limit the oldest one makes room.
+Bound: `limit` deliveries. The outbox sends nothing while there is no room for the result, unless
+the reconciler processes none (`is_stuck`). At the limit the oldest delivery is evicted.
 """
 
 from collections import OrderedDict
@@ -21,14 +20,14 @@ from trainingjob_operator.core.decision import Delivery
 from trainingjob_operator.core.job import JobKey, JobView
 
 YIELD_S: Final = 30.0
-"""For so long deliveries let records pass, however many there are."""
+"""Seconds for which a delivery waits while records are being sent at full concurrency."""
 
 MAX_NOTIFIED: Final = 32
-"""Deliveries that are with the reconciler at once: enough for each of its workers by default."""
+"""Deliveries passed to the reconciler at once: one for each of its workers by default."""
 
 _STUCK_S: Final = 10.0
-"""Deliveries that are not in status after so long (the write is refused, or waits to be tried
-again) hold up no others."""
+"""Seconds after which a delivery that is not in status yet (the write is refused, or waits for a
+retry) no longer counts towards `MAX_NOTIFIED`."""
 
 
 class Deliveries:
@@ -40,7 +39,7 @@ class Deliveries:
         Args:
             limit: the most that are kept.
             clock: the time.
-            on_delivery: called with a key whose record was delivered, for the reconciler.
+            on_delivery: called with the key of a delivery, to enqueue it for the reconciler.
         """
         self.limit: Final = limit
         self._clock: Final = clock
@@ -55,23 +54,23 @@ class Deliveries:
 
     @property
     def waits(self) -> bool:
-        """True if there are deliveries of which the reconciler does not know yet."""
+        """True if there are deliveries that were not passed to the reconciler yet."""
         return bool(self._unnotified)
 
     @property
     def is_stuck(self) -> bool:
-        """True if the reconciler takes none: jobs whose status cannot be written, say."""
+        """True if the reconciler has processed none lately, as when status writes fail."""
         return self._clock.monotonic() - self._last_forgotten_at > _STUCK_S
 
     def of(self, job: JobView) -> Delivery | None:
-        """Return the delivery of this very job's record, until `forget_delivery` is called."""
+        """Return the delivery of the record of this job (by uid), until `forget_delivery`."""
         delivery = self._deliveries.get(job.key)
         return delivery if delivery is not None and delivery.uid == job.uid else None
 
     def add(self, key: JobKey, delivery: Delivery) -> None:
-        """Add a delivery. At the limit the oldest one makes room.
+        """Add a delivery. At the limit the oldest one is evicted.
 
-        Those are found again one day: the record is sent again, and answered as it was before.
+        An evicted one is found again later: its record is sent again, with the same response.
         """
         self._forget(key)
         self._deliveries[key] = delivery
@@ -80,7 +79,7 @@ class Deliveries:
             self._forget(next(iter(self._deliveries)))
 
     def forget_delivery(self, key: JobKey) -> bool:
-        """Forget a delivery that the job's status says, or whose job is gone.
+        """Forget a delivery that is in the job's status, or whose job was deleted.
 
         Returns:
             True if there was one.
@@ -92,10 +91,10 @@ class Deliveries:
         return True
 
     def notify(self, *, sending: bool) -> None:
-        """Let the reconciler know of what it can take.
+        """Pass deliveries to the reconciler, up to `MAX_NOTIFIED` at once.
 
         Args:
-            sending: records go out as fast as they can.
+            sending: records are being sent at full concurrency.
         """
         now = self._clock.monotonic()
         while self._notified and now - next(iter(self._notified.values())) > _STUCK_S:

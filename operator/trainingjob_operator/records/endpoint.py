@@ -1,7 +1,7 @@
-"""One write of one record: a PUT, its deadline, and what the answer means. No retries here.
+"""Sends one record to the endpoint: a PUT with a timeout, whose response is classified. No retries.
 
-It follows no redirect and no proxy variable, verifies TLS, and reads no more of an answer than it
-has to: a receiver that is mistaken for ours must neither get our token nor fill our memory.
+It follows no redirects and no proxy variables, verifies TLS, and limits the bytes read of a
+response: a wrong receiver must neither get our token nor fill our memory.
 """
 
 import asyncio
@@ -54,11 +54,11 @@ class RecordWriter:
 
         Args:
             url: the endpoint; the job's uid is appended as the last part of its path.
-            timeout_s: total deadline of a write, from the connection to the end of the answer.
-            token_file: holds the bearer token, or while it is rotated several, one a line; read
-                anew for every write.
-            ca_file: certificates to trust instead of the machine's own.
-            connections: kept open at most.
+            timeout_s: total timeout of a write, from connecting to the end of the response.
+            token_file: holds the bearer token, or several during a rotation, one on each line; it
+                is read again for every write.
+            ca_file: certificates to trust instead of the system's.
+            connections: the most open connections.
 
         Raises:
             SettingsError: `ca_file` cannot be read.
@@ -73,10 +73,10 @@ class RecordWriter:
         self._tls: Final = _tls(url, ca_file)
 
     def _open(self) -> aiohttp.ClientSession:
-        """The session, which belongs to the running loop."""
+        """Return the session, created in the running event loop."""
         self._session = self._session or aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._tls),
-            # Cookies would be state without a bound, and a packed answer can be any size.
+            # Cookies would be unbounded state, and a compressed response can expand to any size.
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity", "User-Agent": "trainingjob-operator"},
             auto_decompress=False,
@@ -92,47 +92,47 @@ class RecordWriter:
     async def write(self, record: Object) -> None:
         """Store a record; it is stored when this returns.
 
-        One that is too large for the receiver is stored without its spec. Where the token's file
-        has several lines, each is a token: the next one is tried when one is not accepted, and the
-        one that was accepted last is tried first. So either side can have the new token first.
+        A record that is too large for the receiver is sent again without its spec. If the token
+        file contains several tokens, they are tried in turn, the one that was accepted last first.
+        During a rotation either side can therefore have the new token first.
 
         Raises:
-            RecordRejectedError: the receiver will not take this record.
+            RecordRejectedError: the receiver rejects this record.
             RecordConflictError: it has other content under this revision.
             EndpointUnauthorizedError: it does not accept our token.
-            EndpointUnavailableError: anything else.
+            EndpointUnavailableError: any other failure.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
                 try:
-                    await self._as_known(record["uid"], record)
+                    await self._send_with_tokens(record["uid"], record)
                 except RecordTooLargeError:
                     if record.get("specOmitted"):
                         raise
-                    await self._as_known(record["uid"], without_spec(record))
+                    await self._send_with_tokens(record["uid"], without_spec(record))
         except TimeoutError as error:
             raise EndpointUnavailableError(f"no answer within {self._timeout_s:g} s") from error
 
     async def read(self, uid: str) -> None:
-        """Ask for the record of a job; the endpoint has it when this returns.
+        """Check with a GET that the endpoint has the record of a job.
 
         Raises:
             EndpointUnauthorizedError: it does not accept our token.
-            EndpointUnavailableError: it does not have it, or anything else.
+            EndpointUnavailableError: it does not have it, or any other failure.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._as_known(uid, None)
+                await self._send_with_tokens(uid, None)
         except TimeoutError as error:
             raise EndpointUnavailableError(f"no answer within {self._timeout_s:g} s") from error
 
-    async def _as_known(self, uid: str, record: Object | None) -> None:
-        """Send a record, or ask for it, with each of our tokens, until one is accepted."""
+    async def _send_with_tokens(self, uid: str, record: Object | None) -> None:
+        """PUT a record, or GET it if None, with each of our tokens until one is accepted."""
         if self._token_file is None:
             await self._send(uid, record, {})
             return
         tokens = _tokens(self._token_file)
-        tokens.sort(key=lambda token: token != self._accepted)  # stable: else as in the file
+        tokens.sort(key=lambda token: token != self._accepted)  # stable: else in the file's order
         for number, token in enumerate(tokens, 1):
             try:
                 await self._send(uid, record, {"Authorization": f"Bearer {token}"})
@@ -161,17 +161,17 @@ class RecordWriter:
             ) as answer:
                 said = await _read(answer.content)
         except TimeoutError:
-            raise  # the deadline of the whole
+            raise  # the total timeout of the write
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # The name of the fault only: a client's message can hold the URL and what is in it.
+            # Only the error's class: a client's message can contain the URL and secrets in it.
             raise EndpointUnavailableError(
                 f"cannot be reached ({type(error).__name__})"
             ) from error
-        _judge(answer.status, answer.headers.get("Retry-After"), said, uid)
+        _check_response(answer.status, answer.headers.get("Retry-After"), said, uid)
 
 
 def writer_from(settings: PersistSettings, *, more_connections: int = 0) -> RecordWriter:
-    """The writer that these settings ask for; `settings.url` is set.
+    """Return the writer for these settings, in which `url` is set.
 
     Raises:
         SettingsError: the file of certificates cannot be read.
@@ -186,10 +186,10 @@ def writer_from(settings: PersistSettings, *, more_connections: int = 0) -> Reco
 
 
 def _tokens(path: Path) -> list[str]:
-    """The tokens of a file, one a line, the first few of them.
+    """Return the first few tokens of a file with one token on each line.
 
     Raises:
-        EndpointUnauthorizedError: it cannot be read, or holds none.
+        EndpointUnauthorizedError: it cannot be read, or contains none.
     """
     try:
         with path.open("rb") as file:
@@ -198,7 +198,7 @@ def _tokens(path: Path) -> list[str]:
         raise EndpointUnauthorizedError(f"cannot read the token from {path}") from error
     tokens = [line.strip() for line in lines if line.strip()]
     if not tokens or not all(token.isprintable() for token in tokens):
-        raise EndpointUnauthorizedError(f"{path} holds no token: one a line is expected")
+        raise EndpointUnauthorizedError(f"{path} contains no token; expected one on each line")
     return tokens[:_MAX_TOKENS]
 
 
@@ -209,21 +209,21 @@ def _tls(url: str, ca_file: Path | None) -> ssl.SSLContext | bool:
         return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(
-            f"TRAININGJOB_PERSIST__CA_FILE: {ca_file} holds no certificates that can be read"
+            f"TRAININGJOB_PERSIST__CA_FILE: no certificates can be read from {ca_file}"
         ) from error
 
 
 async def _read(content: aiohttp.StreamReader) -> bytes:
-    """The answer, of which one byte too many is proof enough."""
+    """Return the response's body, cut off as soon as it is longer than the limit."""
     said = b""
     while len(said) <= MAX_ANSWER_BYTES and (chunk := await content.read(MAX_ANSWER_BYTES + 1)):
         said += chunk
     return said
 
 
-def _judge(status: int, retry_after: str | None, said: bytes, uid: str) -> None:
-    """Return if the answer means that the record is stored; else raise what it means."""
-    # An error's body is the receiver's own words, made safe to print.
+def _check_response(status: int, retry_after: str | None, said: bytes, uid: str) -> None:
+    """Return if the response means that the record is stored, else raise the matching error."""
+    # The message contains the beginning of the response's body, made safe to print.
     what = f"HTTP {status}: {one_line(said[:_MAX_ECHO].decode('utf-8', 'replace'), _MAX_ECHO)}"
     if status in _UNAUTHORIZED:
         raise EndpointUnauthorizedError(f"HTTP {status}: the endpoint does not accept the token")

@@ -1,7 +1,7 @@
-"""Jobs that a list has just brought, whose records can be made without reading them once more.
+"""A queue of jobs that a list has just returned, whose records need no further read.
 
-Bound: `max_jobs`. A list is asked for only while there is room. What is too large for the index, the specs,
-is in the manifest cache, with its own bound; a job whose manifest has gone from there is read.
+Bound: `max_jobs`; a list is requested only while there is room. Specs are in the manifest cache,
+which has its own bound; a job whose manifest was evicted there is read.
 """
 
 from collections import OrderedDict
@@ -10,7 +10,7 @@ from typing import Final
 from trainingjob_operator.core.job import JobKey, JobView
 
 MAX_JOBS: Final = 200
-"""Two pages: one to send from while the next one is on its way."""
+"""Two pages: one that is being sent while the next one is requested."""
 
 
 class ListedJobs:
@@ -25,22 +25,22 @@ class ListedJobs:
 
     @property
     def room(self) -> int:
-        """The number of jobs that can still come."""
+        """The number of jobs that can still be added."""
         return self.max_jobs - len(self._jobs)
 
     def put(self, job: JobView) -> bool:
-        """Take a job in, as it was listed last. False: there is no room."""
+        """Add or update a listed job. False: there is no room."""
         if job.key not in self._jobs and not self.room:
             return False
         self._jobs[job.key] = job
         return True
 
     def take(self) -> JobView | None:
-        """The first one, which is not here any more from now on."""
+        """Remove and return the first job; None: there is none."""
         return self._jobs.popitem(last=False)[1] if self._jobs else None
 
     def clear(self) -> list[JobKey]:
-        """Forget all; whose they were."""
+        """Remove all jobs, and return their keys."""
         keys = list(self._jobs)
         self._jobs.clear()
         return keys

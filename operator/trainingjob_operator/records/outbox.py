@@ -1,17 +1,17 @@
-"""The outbox: carries the records of finished jobs to the endpoint, and reports the results.
+"""The outbox: sends the records of finished jobs to the endpoint, and reports the results.
 
-Nothing here is the truth. What waits says so in the cluster (`status.recordState`), and only the
-reconciler writes that; memory holds keys, in flight or waiting, and forgets any of them without
-loss.
+The truth is in the cluster: `status.recordState`, which only the reconciler writes. Memory holds
+keys, in flight or waiting, any of which can be forgotten without loss.
 
-Bounds: `concurrency` writes in flight; the retry cache's limit of keys that wait; as many deliveries
-that the reconciler has not taken yet. At that limit the outbox waits for it; if it takes none for a
-while (jobs whose status cannot be written), the oldest make room. Their records are found and
-stored again one day, which the endpoint answers as it did the first time.
+Bounds: `concurrency` writes in flight; the retry cache's limit of waiting keys; as many deliveries
+that the reconciler has not processed yet. At that limit the outbox waits for the reconciler. If it
+processes none for a while (jobs whose status cannot be written), the oldest deliveries are evicted.
+Their records are found and sent again later; the endpoint then responds as it did the first time.
 
-What a list brings goes first: a page of a hundred costs the API server less than three reads. The
-keys that wait are among it, for a list brings all whose records wait; they are read one by one
-while there is no page. In an outage a list brings keys alone, and only into free places.
+Listed jobs are sent first: a page of a hundred costs the API server less than three reads. A list
+contains all jobs whose records wait, the waiting keys included; these are read one by one only
+while there is no page. During an outage of the endpoint only the keys of listed jobs are kept, as
+far as the cache has free entries.
 """
 
 import asyncio
@@ -46,13 +46,14 @@ from trainingjob_operator.records.listed_jobs import ListedJobs
 from trainingjob_operator.records.retry_cache import RetryCache
 
 AT_ONCE_S: Final = 0.25
-"""A job's terminal write waits for its record for so long, so that one write can say both."""
+"""Timeout in seconds of storing a record before the terminal status write, so that one write can
+say both."""
 
 _SLOW_S: Final = 30.0
-"""After a try at once that came to nothing, no other job is made to wait for so long."""
+"""Seconds without further tries of this kind after one that failed."""
 
 _LOOK_S: Final = 1.0
-"""Interval at which deliveries that wait are notified, and at which it is seen if they are taken."""
+"""Seconds between two checks for deliveries to notify, and for processed ones."""
 
 _SHORTEST_SLEEP_S: Final = 0.01
 _BACKOFF: Final = Backoff(1.0, 300.0)
@@ -60,7 +61,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Writer(Protocol):
-    """The writer of one record; see `RecordWriter`."""
+    """Writes one record; see `RecordWriter`."""
 
     async def write(self, record: Object) -> None:
         """Store a record."""
@@ -68,7 +69,7 @@ class Writer(Protocol):
 
 
 class Outbox:
-    """Delivers records, the oldest first."""
+    """Sends records, the oldest first."""
 
     def __init__(
         self,
@@ -89,17 +90,16 @@ class Outbox:
 
         Args:
             writer: writes one record.
-            jobs: where a job is read whose manifest is not in memory.
-            index: what is in memory of jobs.
-            manifests: what of jobs is too large for the index.
-            cache: the keys that wait.
+            jobs: the API server, for jobs whose manifest is not in memory.
+            index: the jobs in memory.
+            manifests: the cached specs of jobs.
+            cache: the waiting keys.
             clock: the time.
             cluster: the name of this cluster, for the record.
-            concurrency: writes in flight at most.
-            on_delivery: called with a key whose record was delivered, for the reconciler.
-            on_room: called whenever a try has ended, be it that its key has left the cache because
-                nothing waits for it any more.
-            on_missed: called when something waits that is neither here nor in the cache.
+            concurrency: the most writes in flight.
+            on_delivery: called with the key of a delivered record, to enqueue it for the reconciler.
+            on_room: called whenever a try has ended, also if its job no longer waited for a record.
+            on_missed: called when a record waits whose key is neither here nor in the cache.
         """
         self._writer: Final = writer
         self._jobs: Final = jobs
@@ -122,11 +122,11 @@ class Outbox:
         self.rejected_total = 0
         self.failures_total = 0
 
-    # --- what the reconciler does with it -------------------------------------------------------
+    # --- for the reconciler ---------------------------------------------------------------------
 
     @property
     def endpoint_is_down(self) -> bool:
-        """True if the endpoint is taken to be down."""
+        """True while the circuit breaker is open."""
         return self._breaker.is_open
 
     @property
@@ -140,7 +140,7 @@ class Outbox:
         )
 
     def offer(self, key: JobKey) -> None:
-        """Take a job whose record is to be stored. Never waits."""
+        """Queue a job whose record is to be stored. Never waits."""
         evicted = self._cache.put(key, now=self._clock.monotonic())
         if evicted is not None:
             _logger.warning(
@@ -150,13 +150,13 @@ class Outbox:
 
     @property
     def wants_more(self) -> bool:
-        """True if there is a place for what a list brings; in an outage only that of a key."""
+        """True if there may be room for listed jobs; during an outage only their keys are kept."""
         return not self._breaker.is_open or self._cache.room > 0
 
     def take_in(self, job: JobView, raw: Object) -> None:
-        """Take in a job whose record waits, as a list has just brought it. Never waits.
+        """Queue a job of a list, whose record waits. Never waits.
 
-        The list can be older than what the index knows: its pages are of one moment.
+        The index can be newer than the list, all pages of which show the same moment.
         """
         key, now, delivery = job.key, self._clock.monotonic(), self._deliveries.of(job)
         revision = job.status.record_revision
@@ -178,29 +178,29 @@ class Outbox:
             self._on_missed()
 
     def _keep(self, key: JobKey) -> None:
-        """Keep a key if there is a place for it."""
+        """Keep a key if the cache has a free entry."""
         if key in self._cache or self._cache.room:
             self.offer(key)
         else:
             self._on_missed()
 
     def delivery_of(self, job: JobView) -> Delivery | None:
-        """Return the delivery of this very job's record, until `forget_delivery` is called."""
+        """Return the delivery of the record of this job (by uid), until `forget_delivery`."""
         return self._deliveries.of(job)
 
     def forget_delivery(self, key: JobKey) -> None:
-        """Forget a delivery that the job's status says, or whose job is gone."""
+        """Forget a delivery that is in the job's status, or whose job was deleted."""
         if self._deliveries.forget_delivery(key):
             self._wake.set()
 
     async def store_at_once(self, job: JobView, status: JobStatus) -> bool:
-        """Try to store the record of a job that is about to be finished, in a moment or not at all.
+        """Try to store a job's record before its terminal status write, within `AT_ONCE_S`.
 
-        It is tried only while the endpoint is known to be quick, so that a slow one costs the
-        reconciler a moment now and then, and not one for every job.
+        This is tried only while the endpoint is fast, so that a slow one delays the reconciler
+        only once in a while, and not for every job.
 
         Returns:
-            Whether it is stored. If not, nothing is lost: finish the job and `offer` its key.
+            Whether it is stored. If not, nothing is lost: write the status and `offer` the key.
         """
         now = self._clock.monotonic()
         manifest = self._manifests.get(job)
@@ -219,7 +219,7 @@ class Outbox:
     # --- the deliveries -------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Deliver what waits, until cancelled."""
+        """Send what waits, until cancelled."""
         try:
             while True:
                 self._wake.clear()
@@ -243,8 +243,8 @@ class Outbox:
             task.add_done_callback(self._ended)
 
     def _next(self, now: float) -> tuple[JobKey, JobView | None] | None:
-        """Return what to send next, as a list has just brought it or by its key alone."""
-        # A probe asks about the endpoint, not the record: it waits for no record's back-off.
+        """Return the key to send next, with its listed job if there is one."""
+        # A probe checks the endpoint, not the record, so it ignores the back-off of records.
         is_probe = self._breaker.is_open
         if is_probe and (key := self._cache.take_probe()) is not None:
             return key, None
@@ -260,11 +260,11 @@ class Outbox:
         return not self._tasks and self._deliveries.is_stuck
 
     def _wait_s(self, now: float) -> float:
-        """Return for how long the endpoint is to be left alone."""
+        """Return the seconds during which nothing may be sent to the endpoint."""
         return max(self._breaker.wait_s(now=now), self._held_until - now, 0.0)
 
     async def _sleep(self) -> None:
-        """Sleep until something is due, or happens."""
+        """Sleep until a try is due, or until woken."""
         now = self._clock.monotonic()
         due = now if len(self.ready) else self._cache.next_due(now=now)
         wait: float | None = None
@@ -299,7 +299,7 @@ class Outbox:
             _logger.warning("job %s: cannot be read for its record: %s", key, error)
             self._again_later(key)
         except Exception:
-            # A fault of ours with one record must not take the others along.
+            # A bug with one record must not affect the others.
             _logger.exception("job %s: its record was not stored; this is a bug", key)
             self._again_later(key)
 
@@ -314,7 +314,7 @@ class Outbox:
             self._note_answer(key, record, "Stored", "")
 
     async def _find(self, key: JobKey, listed: JobView | None) -> Object | None:
-        """Return the record of a job that waits for it; None: there is no such job any more."""
+        """Return the record of a job that waits for it; None: no such job exists any more."""
         entry = self._index.get(key)
         job = entry.job if entry is not None else listed
         if listed and job and is_newer(listed.resource_version, job.resource_version):
@@ -345,16 +345,16 @@ class Outbox:
         result: Literal["Stored", "Conflict", "Rejected"],
         message: str,
     ) -> None:
-        """Note the endpoint's answer about this record, for the reconciler."""
+        """Add a delivery with the endpoint's response, for the reconciler."""
         if self._breaker.succeeded():
             _logger.info("the record endpoint answers again; %d keys wait", len(self._cache))
             self._cache.hasten(now=self._clock.monotonic())
-            self._on_missed()  # a list brings all that waits, and what its records need
+            self._on_missed()  # a list finds all waiting jobs, with their specs
         if result == "Stored":
             self.stored_total += 1
         else:
             self.rejected_total += 1
-            _logger.warning("job %s: its record is not taken: %s", key, message)
+            _logger.warning("job %s: the endpoint rejected its record: %s", key, message)
         self._cache.remove(key)
         uid, revision = record["uid"], record["revision"]
         self._deliveries.add(
@@ -369,22 +369,22 @@ class Outbox:
         if self._breaker.failed(now=now, at_once=isinstance(error, EndpointUnauthorizedError)):
             self._put_back()
             _logger.warning(
-                "the record endpoint is down (%s); records wait in the cluster, and it is asked "
-                "again every %g s",
+                "the record endpoint is down (%s); records wait in the cluster, and it is probed "
+                "every %g s",
                 error,
                 PROBE_EVERY_S,
             )
 
     def _put_back(self) -> None:
-        """An outage begins: of what a list has brought the keys stay, as far as there is room."""
+        """Replace listed jobs by their keys at the start of an outage, as far as the cache has room."""
         for key in self.ready.clear():
             self._manifests.drop(key)
             self._keep(key)
 
     def _again_later(self, key: JobKey) -> None:
-        """Exponential back-off with full jitter: what failed together does not come together."""
+        """Schedule the next try: exponential back-off with full jitter, which spreads the tries."""
         ceiling = _BACKOFF.wait_s(self._cache.failures(key) + 1)
         wait = random.uniform(0.0, ceiling)  # noqa: S311 - not a secret
         self._cache.failed(key, due=self._clock.monotonic() + wait)
-        if key not in self._cache:  # it has been evicted, or there was no room for it
+        if key not in self._cache:  # it was evicted, or there was no room for it
             self._on_missed()

@@ -1,4 +1,4 @@
-"""The parts that deliver records to the endpoint, wired together."""
+"""Wires the retry cache, the outbox and the refill together; `NoRecords` replaces them all."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ class RecordDelivery:
 
     Attributes:
         outbox: the part that the reconciler uses.
-        cache: the keys that wait.
+        cache: the waiting keys.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class RecordDelivery:
         Args:
             settings: all bounds.
             writer: writes one record.
-            jobs: where jobs are read and listed.
-            index: what is in memory of jobs.
-            manifests: what of jobs is too large for the index.
+            jobs: the API server, where jobs are read and listed.
+            index: the jobs in memory.
+            manifests: the cached specs of jobs.
             clock: the time.
             cluster: the name of this cluster, for the record.
-            namespaces: where to look for jobs; None alone stands for everywhere.
-            on_delivery: called with a key whose record was delivered, for the reconciler.
+            namespaces: the namespaces of the jobs; None alone stands for all.
+            on_delivery: called with the key of a delivered record, to enqueue it for the reconciler.
         """
         self.cache: Final = RetryCache(settings.retry_cache_size)
         self.outbox: Final = Outbox(
@@ -79,7 +79,7 @@ class RecordDelivery:
         self.refill.look_again()
 
     def start(self) -> list[asyncio.Task[Any]]:
-        """Start to deliver; cancel the tasks to stop. What was under way waits in the cluster."""
+        """Start the tasks; cancel them to stop. Unfinished records still wait in the cluster."""
         return [
             asyncio.create_task(self.outbox.run(), name="outbox"),
             asyncio.create_task(self.refill.run(), name="refill"),
@@ -87,9 +87,9 @@ class RecordDelivery:
 
 
 class NoRecords:
-    """The outbox while no endpoint is set. Nothing is lost of what is owed.
+    """The outbox if no endpoint is set: stores nothing, and loses nothing.
 
-    A job that owes a record from before keeps its finalizer, and waits for an endpoint.
+    A job that was claimed before, while an endpoint was set, keeps its finalizer and waits for one.
     """
 
     endpoint_is_down: Final = False

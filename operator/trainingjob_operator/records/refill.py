@@ -1,12 +1,12 @@
-"""The refill: finds jobs whose records wait, in the cluster, with all that their records need.
+"""The refill: lists jobs whose records wait, page by page, and passes them to the outbox.
 
-It is why the cache may forget a key, and the process may die, without a record being lost; and why
-hundreds of records go out without hundreds of reads. It never evicts: pages of
-`status.recordState=Pending` go only into free places, with a cursor that moves on, so that the
-first thousand do not hide the others.
+It makes up for evicted keys and for restarts of the process, so that no record is lost. It also
+saves hundreds of reads, since a page contains everything that the records need. It evicts nothing:
+pages of `status.recordState=Pending` are listed only while there is room. A cursor (the list's
+continue token) moves on, so that the first thousand jobs do not hide the others.
 
-A process that saw no such job in the list that filled its index begins with the walk after that: what
-comes to wait later is offered to the outbox.
+If the list that filled the index at the start contained no such job, the first walk is skipped:
+jobs that finish later are offered to the outbox.
 """
 
 import asyncio
@@ -26,7 +26,8 @@ from trainingjob_operator.records.retry_cache import RetryCache
 
 EVERY_S: Final = 300.0
 REJECTED_EVERY_S: Final = 86_400.0
-"""What was rejected is offered again once a day, and by every new process: the receiver may be corrected."""
+"""Rejected records are offered again once a day, and by every new process: the receiver may have been
+corrected."""
 
 _WAITING: Final = frozenset({RecordState.PENDING, RecordState.REJECTED})
 _PAGE: Final = 100
@@ -36,14 +37,14 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Cursor:
-    """The position of a walk over the namespaces."""
+    """The position of a walk: the index of the namespace, and the list's continue token."""
 
     namespace: int = 0
     token: str = ""
 
 
 class Refill:
-    """Keeps the outbox from running dry while something waits."""
+    """Keeps the outbox supplied while records wait in the cluster."""
 
     def __init__(
         self,
@@ -57,11 +58,11 @@ class Refill:
         """Prepare; nothing runs yet.
 
         Args:
-            jobs: where to list.
-            cache: what is known of anyway, and whether it has forgotten some of that.
+            jobs: the API server.
+            cache: the waiting keys, and the number of evicted ones.
             clock: the time.
-            namespaces: which to list; None alone stands for all.
-            found: takes in jobs whose records wait.
+            namespaces: the namespaces to list; None alone stands for all.
+            found: receives the jobs whose records wait.
         """
         self._jobs: Final = jobs
         self._cache: Final = cache
@@ -75,29 +76,29 @@ class Refill:
         self._rejected_due = float("-inf")
         self._wake: Final = asyncio.Event()
         self._has_seen_some = False
-        self._is_spared = False  # the first pass: there is nothing to be found
+        self._is_spared = False  # the first pass: nothing waits
         self.runs_total = 0
 
     def begin(self) -> None:
-        """Begin with the list that fills the index, as a `jobs.protocols.ListReader`."""
+        """Begin the list that fills the index; a method of `jobs.protocols.ListReader`."""
         self._has_seen_some = False
 
     def look(self, job: JobView) -> None:
-        """Take in a job of that list, whether the index has room for it or not."""
+        """Receive a job of that list, whether the index has room for it or not."""
         self._has_seen_some |= job.status.record_state in _WAITING
 
     def end(self, *, is_complete: bool) -> None:
-        """Spare the first pass, if that list is complete and there is nothing to be found."""
+        """Skip the first pass, if that list is complete and contained no waiting record."""
         if is_complete and not self._has_seen_some:
             self._is_spared, self._cursor = True, None
             self._rejected_due = self._clock.monotonic() + REJECTED_EVERY_S
 
     def look_again(self) -> None:
-        """Something waits that is nowhere in memory, or whose key alone is."""
+        """Request another walk: a record waits that is not in memory, or only its key is."""
         self._has_missed = True
 
     def poke(self) -> None:
-        """Something has gone out: go on if there is room for a page, and more may wait."""
+        """Wake the refill after a send, if there is room for a page and more records may wait."""
         if self._has_more and self._has_room:
             self._wake.set()
 
@@ -107,23 +108,23 @@ class Refill:
 
     @property
     def _has_more(self) -> bool:
-        """True if something may wait that no walk has come by, or that was forgotten since.
+        """True if a record may wait that no walk has reached yet, or that was evicted since.
 
-        What was forgotten since the walk began counts, and not since it was gone on with: it can be
-        behind the cursor. A new walk waits for a free place in the cache: without one, what fails
-        is forgotten at once, and would be listed and tried again without a pause.
+        Evictions count since the walk began, not since it was continued: an evicted key can be
+        behind the cursor. A new walk waits for a free entry in the cache. Without one, a failing
+        key would be evicted at once, and listed and tried again without a pause.
         """
         unfinished = self._cursor is not None or self._rejected is not None
         forgotten = self._has_missed or self._cache.evicted_total > self._evicted_before
         return unfinished or (forgotten and self._cache.room > 0)
 
     def _begin(self) -> _Cursor:
-        """A walk from the beginning, which comes by everything that waits now."""
+        """Return the cursor of a new walk, which reaches everything that waits now."""
         self._evicted_before, self._has_missed = self._cache.evicted_total, False
         return _Cursor()
 
     async def run(self) -> None:
-        """List now, every few minutes, and whenever the outbox runs low, until cancelled."""
+        """List at once, every few minutes, and whenever the outbox runs low, until cancelled."""
         if self._is_spared:
             await self._wait(EVERY_S)
         while True:
@@ -132,7 +133,7 @@ class Refill:
             try:
                 await self._pass()
             except GoneError:
-                wait = _RETRY_S  # the list is too old by now: begin anew
+                wait = _RETRY_S  # the continue token has expired: begin a new walk
                 if self._cursor is not None:
                     self._cursor = self._begin()
                 else:
@@ -141,8 +142,8 @@ class Refill:
                 _logger.warning("cannot list the jobs whose records wait: %s", error)
                 wait = _RETRY_S
             else:
-                self._wake.clear()  # who poked meanwhile was heard: that would list all once more
-                self.poke()  # all can have gone out meanwhile, and nothing be left to say so
+                self._wake.clear()  # this pass served earlier pokes; else all is listed once more
+                self.poke()  # everything may be sent by now, and then nothing else pokes
             await self._wait(wait)
 
     async def _wait(self, seconds: float) -> None:
@@ -151,10 +152,10 @@ class Refill:
                 await self._wake.wait()
 
     async def _pass(self) -> None:
-        """Go on where the last pass stood; what was rejected takes places that nothing else needs.
+        """Continue the walk of the last pass, then that of rejected records if there is still room.
 
-        It stays rejected, so that a walk which began anew whenever it found no room would offer
-        the first ones for ever, and never come to the end.
+        Rejected records stay rejected. A walk over them that restarted whenever there was no room
+        would offer the first ones for ever and never reach the end.
         """
         self._cursor = await self._walk(self._cursor or self._begin(), RecordState.PENDING)
         now = self._clock.monotonic()
@@ -165,7 +166,7 @@ class Refill:
         self.runs_total += 1
 
     async def _walk(self, cursor: _Cursor, state: str) -> _Cursor | None:
-        """Take in what there is room for; where to go on, or None at the end."""
+        """Pass pages to the outbox while there is room; return the new cursor, or None at the end."""
         while cursor.namespace < len(self._namespaces):
             if not self._has_room:
                 return cursor
@@ -177,7 +178,7 @@ class Refill:
             except ForbiddenError as error:
                 if len(self._namespaces) == 1:
                     raise
-                # Its Role is missing: the next walk asks again, and the others go on.
+                # Its Role is missing: skip it, and try it again with the next walk.
                 _logger.warning(
                     "cannot list the jobs of namespace %s whose records wait: %s", namespace, error
                 )

@@ -1,7 +1,7 @@
-"""The retry cache: keys of jobs whose records wait to be stored, first in, first out.
+"""The retry cache: keys of jobs whose records wait to be stored (FIFO), with their back-off.
 
-Keys only; the jobs themselves are the outbox (`status.recordState`). Bound: `max_keys`. At the
-limit the oldest key makes room. That loses nothing: the refill finds it again in the cluster.
+It holds keys only; the truth is `status.recordState` of the jobs. Bound: `max_keys`. At the limit
+the oldest key is evicted, which loses nothing: the refill finds it again in the cluster.
 """
 
 from collections import OrderedDict
@@ -14,7 +14,7 @@ from trainingjob_operator.core.job import JobKey
 
 @dataclass(slots=True)
 class _Try:
-    """The time of the next try of a key, in monotonic seconds, and how many have failed."""
+    """The time of the next try of a key, in monotonic seconds, and the number of failed ones."""
 
     due: float
     failures: int = 0
@@ -22,7 +22,7 @@ class _Try:
 
 
 class RetryCache:
-    """Keys in the order in which they came. Synchronous; all times are monotonic seconds."""
+    """Keys in the order in which they were added. Synchronous; all times are monotonic seconds."""
 
     def __init__(self, max_keys: int) -> None:
         if max_keys < 1:
@@ -44,14 +44,14 @@ class RetryCache:
 
     @property
     def room(self) -> int:
-        """The number of keys that can come without an eviction."""
+        """The number of keys that can be added without an eviction."""
         return self.max_keys - len(self._tries)
 
     def put(self, key: JobKey, *, now: float) -> JobKey | None:
-        """Remember a key, due at once. One that is there keeps its place and its back-off.
+        """Add a key, due at once. One that is here already keeps its position and its back-off.
 
         Returns:
-            The oldest key, if it had to make room.
+            The oldest key, if it was evicted.
         """
         if key in self._tries:
             return None
@@ -63,7 +63,7 @@ class RetryCache:
         return evicted
 
     def take(self, *, now: float) -> JobKey | None:
-        """The oldest key that is due and not being tried; from now on it is being tried."""
+        """Return the oldest key that is due and not in flight, and mark it as in flight."""
         for key, each in self._tries.items():
             if not each.in_flight and each.due <= now:
                 each.in_flight = True
@@ -71,20 +71,20 @@ class RetryCache:
         return None
 
     def take_this(self, key: JobKey, *, now: float) -> None:
-        """This key is being tried from now on; it takes a free place if it has none, and no other."""
+        """Mark a key as in flight; add it if there is a free entry. Evicts nothing."""
         if key in self._tries or self.room:
             self._tries.setdefault(key, _Try(due=now)).in_flight = True
 
     def is_left_alone(self, key: JobKey, *, now: float) -> bool:
-        """True if a key is being tried, or has failed and its next try is not due yet."""
+        """True if a key is in flight, or has failed and its next try is not due yet."""
         each = self._tries.get(key)
         return each is not None and (each.in_flight or each.due > now)
 
     def take_probe(self) -> JobKey | None:
-        """A key to ask with whether the endpoint is there, due or not.
+        """Return a key, due or not, whose record is to be sent as a probe of the endpoint.
 
-        The one that has failed least often, the oldest of these: a record at which the endpoint
-        fails for a reason of its own must not be asked with for ever.
+        It is the key with the fewest failures, and the oldest of these: a record that makes the
+        endpoint fail must not be the probe for ever.
         """
         waiting = [key for key, each in self._tries.items() if not each.in_flight]
         key = min(waiting, key=self.failures, default=None)
@@ -93,22 +93,22 @@ class RetryCache:
         return key
 
     def failed(self, key: JobKey, *, due: float) -> None:
-        """A try has failed; the next one is due then. A key that was evicted meanwhile stays so."""
+        """Note a failed try, and when the next one is due. Does nothing if the key was evicted."""
         if (each := self._tries.get(key)) is not None:
             each.in_flight, each.due = False, due
             each.failures += 1
 
     def failures(self, key: JobKey) -> int:
-        """Return how many tries of a key have failed."""
+        """Return the number of failed tries of a key."""
         each = self._tries.get(key)
         return each.failures if each is not None else 0
 
     def remove(self, key: JobKey) -> None:
-        """Forget a key: its record is stored, or there is none any more."""
+        """Remove a key: its record is stored, or its job no longer needs one."""
         self._tries.pop(key, None)
 
     def hasten(self, *, now: float) -> None:
-        """Everything is due now: the endpoint answers again."""
+        """Make all keys due now: the endpoint answers again."""
         for each in self._tries.values():
             each.due = min(each.due, now)
 
@@ -119,6 +119,6 @@ class RetryCache:
             if each.in_flight:
                 continue
             if each.due <= now:
-                return now  # the usual case, and the first one says it
+                return now  # the usual case, mostly at the first key
             first = each.due if first is None else min(first, each.due)
         return first

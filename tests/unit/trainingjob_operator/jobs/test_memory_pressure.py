@@ -136,7 +136,7 @@ def test_each_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     assert (begun.reason, begun.warning) == ("MemoryPressure", True)
     assert begun.message == (
         "memory pressure: 95 % of the limit (0 of 0 MiB); finished and suspended jobs leave the "
-        "operator's memory after 900 s now instead of 3600 s (objects, records and files stay)"
+        "operator's memory after 900 s instead of 3600 s (objects, records and files stay)"
     )
     assert (over.reason, over.warning) == ("MemoryPressureOver", False)
     assert over.message == (

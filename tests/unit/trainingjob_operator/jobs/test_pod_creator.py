@@ -240,7 +240,7 @@ async def test_a_pod_in_the_way_that_went_meanwhile_is_tried_again_later() -> No
     with pytest.raises(UnavailableError):
         await launch.launch()
     cluster.before["get_pod"] = lambda: cluster.lose_pod(cluster.pod())
-    with pytest.raises(ConflictError, match="came and went"):
+    with pytest.raises(ConflictError, match="existed and was then deleted"):
         await launch.launch()
 
 
@@ -252,6 +252,6 @@ async def test_a_service_in_the_way_that_went_meanwhile_is_tried_again_later() -
     with pytest.raises(UnavailableError):
         await launch.launch()
     cluster.before["get_service"] = cluster.delete_job  # and the Service goes with it
-    with pytest.raises(ConflictError, match="came and went"):
+    with pytest.raises(ConflictError, match="existed and was then deleted"):
         await launch.launch()
     assert not launch.entry.has_service

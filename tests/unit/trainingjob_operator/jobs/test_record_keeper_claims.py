@@ -78,7 +78,7 @@ async def test_a_claim_that_somebodys_admission_takes_off_again_is_not_made_at_o
     assert cluster.pods() == []
     [said] = cluster.status()["conditions"]
     assert said["reason"] == "Forbidden"
-    assert said["message"].endswith("was put on and is not there")
+    assert said["message"].endswith("was added, but is missing in the response")
 
 
 def refuse_finalizers(cluster: FakeCluster, times: float = math.inf) -> None:
@@ -101,7 +101,7 @@ async def test_a_job_that_may_not_be_claimed_says_what_it_waits_for_and_starts_w
             "False",
             "Forbidden",
         )
-        assert said["message"].startswith("the finalizer trainingjob.dev/record may not be put")
+        assert said["message"].startswith("the finalizer trainingjob.dev/record cannot be added")
         assert said["message"].endswith('"no.finalizers" denied the request: none here')
         assert cluster.status()["phase"] == "Pending"
         assert cluster.pods() == []
@@ -151,6 +151,6 @@ async def test_a_job_that_may_not_be_let_go_is_told_so_by_an_event() -> None:
         await asyncio.sleep(30)
         assert persisted(cluster) == ("True", "Stored")
         assert cluster.reasons(warnings=True) == ["FinalizerRefused"]
-        assert "may not be taken off" in cluster.events[-1]["message"]
+        assert "cannot be removed" in cluster.events[-1]["message"]
         await asyncio.sleep(60)
         assert finalizers(cluster) == []
