@@ -25,8 +25,8 @@ from trainingjob_api.crd import retention_policy_crd, training_job_crd
 from trainingjob_sandbox.apiserver import ApiServerThread
 from trainingjob_sandbox.client import ApiClient, ApiError
 from trainingjob_sandbox.folders import claim, lock, remove_tree
-from trainingjob_sandbox.node.mark import plant
-from trainingjob_sandbox.node.names import NONCE_VARIABLE
+from trainingjob_sandbox.node.cluster_nonce import write_nonce
+from trainingjob_sandbox.node.constants import NONCE_VARIABLE
 
 _LOG: Final = logging.getLogger(__name__)
 _READY_S: Final = 30.0
@@ -81,7 +81,7 @@ class Sandbox:
             draft.unlink(missing_ok=True)
             draft.touch(mode=0o600)
             api.write_kubeconfig(draft)
-            nonce = _in_a_loop_of_its_own(_plant(draft))
+            nonce = _in_a_loop_of_its_own(_write_nonce(draft))
             stack.callback(self._stop_node)
             self._start_node(draft, nonce)
             draft.replace(self.kubeconfig)
@@ -182,9 +182,9 @@ def _in_a_loop_of_its_own(work: Coroutine[None, None, str]) -> str:
         return pool.submit(asyncio.run, work).result()
 
 
-async def _plant(kubeconfig: Path) -> str:
+async def _write_nonce(kubeconfig: Path) -> str:
     async with ApiClient.from_kubeconfig(kubeconfig) as client:
-        return await plant(client)
+        return await write_nonce(client)
 
 
 def _first_words(node: "subprocess.Popen[bytes]") -> str:

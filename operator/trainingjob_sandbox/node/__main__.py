@@ -1,6 +1,6 @@
-"""`python -m trainingjob_sandbox.node`: the node as a program; started by `trainingjob sandbox up`.
+"""The program `python -m trainingjob_sandbox.node`, which `trainingjob sandbox up` starts: runs the node.
 
-Exit status: 0 after an orderly stop, 1 when it may not or cannot run, 2 for wrong use.
+Exit status: 0 after an orderly stop, 1 if it cannot or may not run, 2 for wrong use.
 """
 
 import argparse
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from trainingjob_sandbox.client import ApiClient, ApiError
-from trainingjob_sandbox.node.mark import MarkError
-from trainingjob_sandbox.node.names import NONCE_VARIABLE
+from trainingjob_sandbox.node.cluster_nonce import NonceError
+from trainingjob_sandbox.node.constants import NONCE_VARIABLE
 from trainingjob_sandbox.node.node import Node
 from trainingjob_sandbox.node.registration import RegistrationError, default_name
 from trainingjob_web.kubeconfig import KubeconfigError
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     _set_up_logging(arguments.log_file)
     try:
         return asyncio.run(_run(arguments))
-    except (KubeconfigError, MarkError, RegistrationError, ApiError, OSError) as error:
+    except (KubeconfigError, NonceError, RegistrationError, ApiError, OSError) as error:
         sys.stderr.write(f"trainingjob sandbox node: {error}\n")
         return 1
 
@@ -42,19 +42,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m trainingjob_sandbox.node",
         description="Run the pods of TrainingJobs as processes of this machine.",
-        epilog=f"The cluster must carry the nonce in {NONCE_VARIABLE}; its starter planted it.",
+        epilog=f"The cluster must have the nonce of {NONCE_VARIABLE}; `sandbox up` writes both.",
     )
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--root", type=Path, required=True, help="folder for logs and volumes")
     parser.add_argument("--name", default=default_name(), help="name of the Node object")
-    parser.add_argument("--bind", action="store_true", help="bind pods too: there is no scheduler")
+    parser.add_argument("--bind", action="store_true", help="bind pods (without a scheduler)")
     parser.add_argument("--port", type=int, default=0, help="port for logs; 0: any free one")
     parser.add_argument("--tls-cert", type=Path, help="certificate for the log endpoint")
     parser.add_argument("--tls-key", type=Path, help="its key")
-    parser.add_argument("--grace", type=float, default=_GRACE_S, help="seconds pods get at a stop")
-    parser.add_argument("--log-file", type=Path, help="where to log; else standard error")
     parser.add_argument(
-        "--lifeline", action="store_true", help="stop at once when standard input ends"
+        "--grace", type=float, default=_GRACE_S, help="grace period of the pods at a stop, seconds"
+    )
+    parser.add_argument("--log-file", type=Path, help="log file; default: standard error")
+    parser.add_argument(
+        "--lifeline", action="store_true", help="stop at once at the end of standard input"
     )
     return parser
 
@@ -87,22 +89,22 @@ async def _run(arguments: argparse.Namespace) -> int:
         running = asyncio.create_task(node.run())
         asked = asyncio.create_task(stops.get())
         await asyncio.wait([running, asked], return_when=asyncio.FIRST_COMPLETED)
-        # A node that no longer follows its pods must not look alive.
+        # A node that no longer watches its pods must not appear alive: exit.
         broken = running.done()
         grace_s = arguments.grace if broken else asked.result()
         running.cancel()
         asked.cancel()
         [error] = await asyncio.gather(running, return_exceptions=True)
         if broken:
-            _LOG.error("the node cannot go on", exc_info=error)
+            _LOG.error("the node failed and stops", exc_info=error)
         stopping = asyncio.create_task(node.stop(grace_s))
-        # A second stop is an order to hurry; the first one's grace no longer counts.
-        hurry = asyncio.create_task(stops.get())
-        await asyncio.wait([stopping, hurry], return_when=asyncio.FIRST_COMPLETED)
+        # A second stop request kills the pods without waiting for the first one's grace period.
+        second = asyncio.create_task(stops.get())
+        await asyncio.wait([stopping, second], return_when=asyncio.FIRST_COMPLETED)
         if not stopping.done():
             node.kill()
         await stopping
-        hurry.cancel()
+        second.cancel()
     return 1 if broken else 0
 
 
@@ -115,7 +117,7 @@ def _listen_for_stops(stops: "asyncio.Queue[float]", grace_s: float, *, lifeline
 
 
 def _read_lifeline(stops: "asyncio.Queue[float]") -> None:
-    """Standard input ends when the starter has died, and with it the API server."""
+    """Request a stop at the end of standard input: the starter, which runs the API server, has ended."""
     if not os.read(sys.stdin.fileno(), 4096):
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
         stops.put_nowait(0.0)

@@ -1,11 +1,11 @@
-"""An address for every rank: pods share this machine's network, so each gets a loopback address.
+"""Allocates a loopback address for each pod, because pods share this machine's network.
 
-Linux answers on all of 127.0.0.0/8; the node hands out 127.64.0.1 onwards, the lowest free one
-first. Ranks speak of each other by host name before all of them run, so an address belongs to a
-pod's name, from the first time anybody mentions it, until no pod of that attempt is left.
+Linux accepts connections on all of 127.0.0.0/8. The node allocates from 127.64.0.1 up, the lowest
+free address first. Ranks resolve each other's host names before all of them run, so an address is
+allocated to a pod's name when it is first used, and freed with the last pod of that attempt.
 
 Two jobs can both listen on port 29500 if each binds to its own address. A program that binds to
-all addresses takes the port on the whole machine; only a network of its own would change that.
+all addresses takes the port on the whole machine; only a network namespace would change that.
 """
 
 import heapq
@@ -21,7 +21,7 @@ _SHARED: Final = "127.0.0.1"
 
 
 class AddressBook:
-    """Addresses by pod name. Bounded by the gangs that have a pod on this node."""
+    """Addresses by pod name. The size is bounded by the gangs that have a pod on this node."""
 
     def __init__(self, *, own_addresses: bool = sys.platform == "linux") -> None:
         self._own_addresses = own_addresses
@@ -29,7 +29,7 @@ class AddressBook:
         """(namespace, gang) -> pod name -> address."""
 
         self._pods: dict[tuple[str, str], set[str]] = {}
-        """(namespace, gang) -> uids of the pods that hold it."""
+        """(namespace, gang) -> uids of its pods on this node."""
 
         self._free: list[int] = []
         self._next = _FIRST
@@ -37,13 +37,13 @@ class AddressBook:
     def __len__(self) -> int:
         return sum(map(len, self._names.values()))
 
-    def hold(self, namespace: str, name: str, uid: str) -> str:
-        """The address of a pod that starts here; it is kept until `release`."""
+    def acquire(self, namespace: str, name: str, uid: str) -> str:
+        """Return the address of a pod that starts on this node, and keep it allocated until `release`."""
         self._pods.setdefault((namespace, _gang(name)), set()).add(uid)
         return self.address(namespace, name)
 
     def release(self, namespace: str, name: str, uid: str) -> None:
-        """The pod is gone; with the last of its gang all the gang's addresses are free again."""
+        """Forget a deleted pod; after the last pod of its gang, free all addresses of the gang."""
         key = (namespace, _gang(name))
         holders = self._pods.get(key, set())
         holders.discard(uid)
@@ -54,15 +54,15 @@ class AddressBook:
             heapq.heappush(self._free, address)
 
     def address(self, namespace: str, name: str) -> str:
-        """The address of a pod of this name, whether it runs already or not."""
+        """Return the address of a pod name, allocating it if necessary; the pod need not run yet."""
         if not self._own_addresses:
             return _SHARED
         names = self._names.setdefault((namespace, _gang(name)), {})
         if name not in names:
-            names[name] = self._take()
+            names[name] = self._allocate()
         return str(ipaddress.IPv4Address(names[name]))
 
-    def _take(self) -> int:
+    def _allocate(self) -> int:
         if self._free:
             return heapq.heappop(self._free)
         if self._next > _LAST:
@@ -72,7 +72,7 @@ class AddressBook:
 
 
 def gang_of(name: str) -> str:
-    """Return the common beginning of the names of an attempt's pods; "" if it is no rank's name."""
+    """Return the common prefix of the pod names of an attempt; "" if `name` is not a rank's pod name."""
     match = _RANK.fullmatch(name)
     return match["gang"] if match else ""
 

@@ -1,7 +1,7 @@
-"""The scheduler of a cluster that has none and one node: bind a pod, or say why it cannot be.
+"""Binds pending pods to the sandbox's one node, in place of a scheduler, or marks them unschedulable.
 
-Not a scheduler: pods are not added up. A laptop runs four ranks that ask for a processor each on
-two processors; only what could never fit is held back, in a scheduler's words.
+It does not sum the requests of pods: a laptop with two processors runs four ranks that request one
+each. Only a pod that could never fit is not bound, with the message of the real scheduler.
 """
 
 import asyncio
@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from trainingjob_api.constants import GROUP, KIND_TRAINING_JOB, LABEL_JOB_UID
 from trainingjob_sandbox.client import ApiClient, ApiError
+from trainingjob_sandbox.node.constants import Object
 from trainingjob_sandbox.node.containers import TERMINAL, timestamp
-from trainingjob_sandbox.node.names import Object, refusal
 from trainingjob_sandbox.node.quantities import parse, pod_requests
 from trainingjob_sandbox.node.reporter import pod_path
 from trainingjob_sandbox.node.volumes import claims
@@ -21,14 +22,33 @@ from trainingjob_sandbox.node.volumes import claims
 _LOG: Final = logging.getLogger(__name__)
 _RETRY_S: Final = 2.0
 
-Tell = Callable[[Object, str, str], Awaitable[None]]
-"""Writes an Event: pod, reason, message."""
+CreateEvent = Callable[[Object, str, str], Awaitable[None]]
+"""Creates a Kubernetes Event; the arguments are pod, reason and message."""
 
 
-def unfit(
+def rejection_reason(pod: Object) -> str:
+    """Return why this node may not run the pod; "" if it may.
+
+    The node runs the commands of pod templates with the rights of its user. So it accepts only pods
+    of TrainingJobs: labelled with the job's uid, and controlled by the job with that uid.
+    """
+    metadata = pod.get("metadata") or {}
+    uid = (metadata.get("labels") or {}).get(LABEL_JOB_UID)
+    if not uid:
+        return f"this node runs pods of TrainingJobs only: the label {LABEL_JOB_UID} is missing"
+    for owner in metadata.get("ownerReferences") or []:
+        is_job = owner.get("kind") == KIND_TRAINING_JOB and str(
+            owner.get("apiVersion")
+        ).startswith(f"{GROUP}/")
+        if owner.get("controller") and is_job and owner.get("uid") == uid:
+            return ""
+    return f"this node runs pods of TrainingJobs only: no TrainingJob {uid} controls this one"
+
+
+def unschedulable_reason(
     spec: Mapping[str, object], capacity: Mapping[str, str], labels: Mapping[str, str]
 ) -> str:
-    """Return why the one node can never run such a pod, as a scheduler says it; "" if it can."""
+    """Return why the node can never run such a pod, in the scheduler's wording; "" if it can."""
     selector = spec.get("nodeSelector") or {}
     assert isinstance(selector, Mapping)
     if any(labels.get(key) != value for key, value in selector.items()):
@@ -46,7 +66,7 @@ def unfit(
 
 
 class Binder:
-    """Binds pending pods of TrainingJobs to one node. Holds only those that have to wait."""
+    """Binds pending pods of TrainingJobs to one node. Keeps only the pods that are not bound yet."""
 
     def __init__(
         self,
@@ -54,18 +74,18 @@ class Binder:
         node: str,
         capacity: Mapping[str, str],
         labels: Mapping[str, str],
-        tell: Tell,
+        create_event: CreateEvent,
     ) -> None:
-        self._tell = tell
+        self._create_event = create_event
         self._client = client
         self._node = node
         self._capacity = capacity
         self._labels = labels
         self._waiting: dict[str, Object] = {}
-        self._deliveries = asyncio.Event()
+        self._changed = asyncio.Event()
 
-    def offer(self, pod: Object) -> None:
-        """Look at a pod; whatever needs no binding by us is forgotten."""
+    def observe(self, pod: Object) -> None:
+        """Queue a pod that has to be bound; forget any other."""
         uid = pod["metadata"]["uid"]
         spec, status = pod["spec"], pod.get("status") or {}
         wanted = not (
@@ -76,43 +96,45 @@ class Binder:
         )
         if wanted:
             self._waiting[uid] = pod
-            self._deliveries.set()
+            self._changed.set()
         else:
             self._waiting.pop(uid, None)
 
     def forget(self, uid: str) -> None:
-        """The pod is not there any more."""
+        """Forget a deleted pod."""
         self._waiting.pop(uid, None)
 
     async def run(self) -> None:
-        """Bind until cancelled; what could not be bound is tried again every two seconds."""
+        """Bind pods until cancelled; retry those that could not be bound every two seconds."""
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(
-                    self._deliveries.wait(), timeout=_RETRY_S if self._waiting else None
+                    self._changed.wait(), timeout=_RETRY_S if self._waiting else None
                 )
-            self._deliveries.clear()
+            self._changed.clear()
             for uid, pod in list(self._waiting.items()):
                 try:
-                    if await self._try(pod):
+                    if await self._try_to_bind(pod):
                         self._waiting.pop(uid, None)
                 except ApiError as error:
-                    if error.permanent:  # bound, changed or deleted meanwhile: the watch knows
+                    if (
+                        error.permanent
+                    ):  # bound, changed or deleted meanwhile: the watch reports it
                         self._waiting.pop(uid, None)
                     else:
                         _LOG.warning("bind %s: %s", pod["metadata"]["name"], error)
-                except Exception:  # noqa: BLE001 - one pod's nonsense must not hold up all others
+                except Exception:  # noqa: BLE001 - one malformed pod must not block all others
                     _LOG.exception("bind %s", pod["metadata"]["name"])
                     self._waiting.pop(uid, None)
 
-    async def _try(self, pod: Object) -> bool:
-        why = (
-            refusal(pod)
-            or unfit(pod["spec"], self._capacity, self._labels)
+    async def _try_to_bind(self, pod: Object) -> bool:
+        reason = (
+            rejection_reason(pod)
+            or unschedulable_reason(pod["spec"], self._capacity, self._labels)
             or await self._missing_claim(pod)
         )
-        if why:
-            await self._say_unschedulable(pod, why)
+        if reason:
+            await self._mark_unschedulable(pod, reason)
             return False
         metadata = pod["metadata"]
         binding = {
@@ -137,10 +159,10 @@ class Binder:
                 return f'0/1 nodes are available: persistentvolumeclaim "{claim}" not found.'
         return ""
 
-    async def _say_unschedulable(self, pod: Object, message: str) -> None:
+    async def _mark_unschedulable(self, pod: Object, message: str) -> None:
         conditions = (pod.get("status") or {}).get("conditions") or []
-        said: Object = next((c for c in conditions if c.get("type") == "PodScheduled"), {})
-        if said.get("message") == message:
+        current: Object = next((c for c in conditions if c.get("type") == "PodScheduled"), {})
+        if current.get("message") == message:
             return
         condition = {
             "type": "PodScheduled",
@@ -160,5 +182,5 @@ class Binder:
         )
         if metadata["uid"] in self._waiting:
             self._waiting[metadata["uid"]] = changed
-        # `kubectl describe` shows events, and no messages of conditions.
-        await self._tell(pod, "FailedScheduling", message)
+        # `kubectl describe` shows events, but not the messages of conditions.
+        await self._create_event(pod, "FailedScheduling", message)

@@ -1,6 +1,6 @@
-"""Runs one container of a pod until it need not run again: configuration, runs, back-off, end.
+"""Runs one container of a pod and restarts it by the restart policy, with back-off.
 
-Nothing is cancelled to stop a container: a stop is announced, its process ends, the loop sees it.
+A stop cancels no task: the stop request ends the process, and the loop then ends by itself.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from trainingjob_sandbox.client import ApiError
+from trainingjob_sandbox.node.constants import Object
 from trainingjob_sandbox.node.containers import Container, Ended, RestartPolicy
-from trainingjob_sandbox.node.environment import ConfigError, Place
-from trainingjob_sandbox.node.host import Host
+from trainingjob_sandbox.node.environment import ConfigError, PodPlacement
 from trainingjob_sandbox.node.launch import LaunchError, Workspace, base_variables, build_launch
 from trainingjob_sandbox.node.log_file import LogFile, termination_message
-from trainingjob_sandbox.node.names import Object
+from trainingjob_sandbox.node.node_context import NodeContext
 from trainingjob_sandbox.node.process import ContainerProcess, Exit
 from trainingjob_sandbox.node.supervisor import START_ERROR_CODE, Launch
 from trainingjob_sandbox.node.volumes import VolumeError, Volumes
@@ -26,51 +26,51 @@ from trainingjob_sandbox.node.volumes import VolumeError, Volumes
 _CONFIG_RETRY_S: Final = (0.5, 10.0)
 _CRASH_BACKOFF_S: Final = (10.0, 300.0)
 _HEALTHY_RUN_S: Final = 600.0
-"""A container that ran this long starts its back-off anew, as a kubelet's does."""
+"""A run of this length resets the restart back-off, as in the kubelet."""
 
 
 @dataclass(slots=True)
-class Stop:
-    """The request to stop a pod, and the time that it has."""
+class StopRequest:
+    """A request to stop a pod, with the deadline after which it is killed."""
 
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    requested: asyncio.Event = field(default_factory=asyncio.Event)
     _at: float = float("inf")
 
-    def ask(self, grace_s: float) -> None:
-        """Stop within so many seconds; of several orders the shortest counts."""
+    def request(self, grace_s: float) -> None:
+        """Request a stop within so many seconds; of several requests the earliest deadline applies."""
         self._at = min(self._at, time.monotonic() + grace_s)
-        self.asked.set()
+        self.requested.set()
 
-    def left_s(self) -> float:
-        """Seconds until everything is killed; infinite before anybody asked."""
+    def remaining_s(self) -> float:
+        """Return the seconds until the kill; infinite if no stop was requested."""
         return max(self._at - time.monotonic(), 0)
 
-    async def pause(self, seconds: float) -> None:
-        """Sleep, but not through a stop."""
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, or return early when a stop is requested."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.asked.wait(), seconds)
+            await asyncio.wait_for(self.requested.wait(), seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodContext:
-    """The things that the containers of one pod share.
+    """The state that the containers of one pod share.
 
     Attributes:
-        pod: the pod as it was when the node took it on.
-        host: the node's.
+        pod: the pod as it was when the node started it.
+        node: the state that all pods of the node share.
         folder: the pod's own folder under the node's root.
-        place: what the downward API says.
-        volumes: the pod's.
-        stop: whether the pod is to stop.
-        changed: to be called after every change of a container's state.
+        placement: node facts for the downward API.
+        volumes: the pod's volumes.
+        stop: the stop request of the pod.
+        changed: called after every change of a container's state.
     """
 
     pod: Object
-    host: Host
+    node: NodeContext
     folder: Path
-    place: Place
+    placement: PodPlacement
     volumes: Volumes
-    stop: Stop
+    stop: StopRequest
     changed: Callable[[], None]
 
     @property
@@ -81,7 +81,7 @@ class PodContext:
 
 
 class ContainerRunner:
-    """Runs one container; `container` holds what is known of it."""
+    """Runs one container, and keeps its state in `container`."""
 
     def __init__(self, context: PodContext, raw: Object, container: Container) -> None:
         self._context = context
@@ -92,16 +92,16 @@ class ContainerRunner:
         self._log_key = (str(metadata["namespace"]), str(metadata["name"]), container.name)
         self._log = LogFile(context.folder / "logs" / container.name)
         self.began: Final = asyncio.Event()
-        """Set when its first run is under way, or it is over without one."""
+        """Set when its first run has started, or when it ends without one."""
 
     async def run(self) -> None:
-        """Run it, again and again if the restart policy says so, until it is over or stopped."""
+        """Run the container, and restart it by the restart policy, until it has finished or is stopped."""
         container, stop = self._container, self._context.stop
-        self._context.host.logs[self._log_key] = self._log
+        self._context.node.logs[self._log_key] = self._log
         delay_s = _CRASH_BACKOFF_S[0]
         container.live = container.sidecar
         try:
-            while not stop.asked.is_set():
+            while not stop.requested.is_set():
                 began = time.monotonic()
                 await self._run_once()
                 if not self._is_to_restart():
@@ -112,40 +112,42 @@ class ContainerRunner:
                     f"back-off {delay_s:.0f}s restarting failed container={container.name}"
                 )
                 self._context.changed()
-                await stop.pause(delay_s)
+                await stop.sleep(delay_s)
                 delay_s = min(delay_s * 2, _CRASH_BACKOFF_S[1])
         finally:
             container.live = False
             if container.sidecar:
-                container.over()
+                container.cancel_restart()
             self.began.set()
             self._context.changed()
-            # Whoever follows the log has seen all of it now.
-            self._log.close()
+            self._log.close()  # ends `kubectl logs --follow`
 
     def stop(self, grace_s: float) -> None:
-        """Pass the pod's stop on to what runs now."""
+        """Stop the current run, if there is one."""
         if self._process is not None:
             self._process.stop(grace_s)
 
     async def forget(self) -> None:
-        """Kill what is left and drop the log from the node's list."""
+        """Kill the current run and remove the log from the node's list."""
         if self._process is not None:
             self._process.stop(0)
             await self._process.wait()
-        # A namesake may have taken the place in the list; its log is not ours to drop.
-        if self._context.host.logs.get(self._log_key) is self._log:
-            del self._context.host.logs[self._log_key]
+        # A newer pod of the same name may have replaced the entry: keep its log.
+        if self._context.node.logs.get(self._log_key) is self._log:
+            del self._context.node.logs[self._log_key]
 
     async def _run_once(self) -> None:
-        """One run, from its configuration to its end; no run at all if a stop comes first."""
+        """Run the container once: wait for its configuration, start it, wait for its end.
+
+        A stop request before the start skips the run.
+        """
         container = self._container
         termination = self._context.folder / "termination" / container.name
         workspace = Workspace(
             scratch=self._context.folder / "home" / container.name,
             termination=termination,
-            path=self._context.host.path,
-            isolated=self._context.host.isolated,
+            path=self._context.node.path,
+            isolated=self._context.node.isolated,
         )
         try:
             launch = await self._wait_for_launch(workspace)
@@ -160,29 +162,29 @@ class ContainerRunner:
             container.started(self._process.started_at)
             self.began.set()
             self._context.changed()
-        if self._context.stop.asked.is_set():
-            # The stop came while it was being started, and had no process to go to.
-            self._process.stop(self._context.stop.left_s())
+        if self._context.stop.requested.is_set():
+            # The stop was requested during the start, when there was no process to stop.
+            self._process.stop(self._context.stop.remaining_s())
         end = await self._process.wait()
         self._process = None
         message = termination_message(self._raw, end.code, termination, self._log)
         self._ended(end, message)
 
     async def _wait_for_launch(self, workspace: Workspace) -> Launch | None:
-        """Return what to run, once everything it refers to is there; None if a stop comes first."""
+        """Return the launch specification once all ConfigMaps and Secrets exist; None if stopped first."""
         delay_s = _CONFIG_RETRY_S[0]
-        while not self._context.stop.asked.is_set():
+        while not self._context.stop.requested.is_set():
             try:
-                sources = await self._context.host.sources(self._context.pod)
+                sources = await self._context.node.read_sources(self._context.pod)
                 self._context.volumes.make(sources)
                 workspace.prepare()
                 return build_launch(
                     self._context.pod,
                     self._raw,
                     sources=sources,
-                    place=self._context.place,
+                    placement=self._context.placement,
                     volumes=self._context.volumes,
-                    addresses=self._context.host.addresses,
+                    addresses=self._context.node.addresses,
                     workspace=workspace,
                 )
             except VolumeError as error:
@@ -192,7 +194,7 @@ class ContainerRunner:
             except ApiError as error:
                 self._container.waiting = ("CreateContainerError", str(error))
             self._context.changed()
-            await self._context.stop.pause(delay_s)
+            await self._context.stop.sleep(delay_s)
             delay_s = min(delay_s * 2, _CONFIG_RETRY_S[1])
         return None
 
@@ -214,7 +216,7 @@ class ContainerRunner:
 
     def _is_to_restart(self) -> bool:
         container, policy = self._container, self._context.policy
-        if container.ended is None or self._context.stop.asked.is_set():
+        if container.ended is None or self._context.stop.requested.is_set():
             return False
         if container.sidecar:
             return True

@@ -1,11 +1,11 @@
-"""The state of each container, and the pod status that follows from it. Pure: no IO."""
+"""Computes a pod's status (phase, conditions, container statuses) from its containers' states. No IO."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from trainingjob_sandbox.node.names import LOOPBACK, Object
+from trainingjob_sandbox.node.constants import LOOPBACK, Object
 
 RestartPolicy = Literal["Never", "OnFailure", "Always"]
 Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
@@ -15,7 +15,7 @@ TERMINAL: Final = frozenset({"Succeeded", "Failed"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """The end of one run of a container."""
+    """The termination of one run of a container."""
 
     exit_code: int
     reason: str
@@ -27,18 +27,19 @@ class Ended:
 
 @dataclass(slots=True, kw_only=True)
 class Container:
-    """One container's state, past runs included as far as its status shows them.
+    """The state of one container: its current or last run, and the termination of the run before.
 
     Attributes:
-        name, image: as the pod has them.
-        init: it is one of the init containers.
-        sidecar: it is an init container that restarts always: it runs beside all that come later.
-        live: of a sidecar, it runs, or may yet be started.
-        waiting: reason and message, while it does not run.
-        started_at, ended: of its last run.
-        last: how the run before ended.
-        restarts: how often it was started again.
-        container_id: of its last run.
+        name, image: from the pod's spec.
+        init: True for an init container.
+        sidecar: True for an init container with `restartPolicy: Always`, which keeps running beside
+            all later containers.
+        live: for a sidecar, True while it runs or may still be started.
+        waiting: reason and message while it does not run; else None.
+        started_at, ended: start and termination of the last run.
+        last: termination of the run before (`lastState`).
+        restarts: the restart count.
+        container_id: ID of the last run.
     """
 
     name: str
@@ -55,36 +56,36 @@ class Container:
 
     @property
     def running(self) -> bool:
-        """True while a run is under way."""
+        """True while it runs."""
         return self.waiting is None and self.ended is None
 
     @property
     def succeeded(self) -> bool:
-        """True if the last run ended with 0."""
+        """True if the last run ended with exit code 0."""
         return self.ended is not None and self.ended.exit_code == 0
 
     @property
     def initialized(self) -> bool:
-        """True if what comes after this init container may begin."""
+        """True if the containers after this init container may start."""
         return self.started_at is not None if self.sidecar else self.succeeded
 
     def started(self, at: datetime) -> None:
-        """A run is under way."""
+        """Record the start of a run."""
         self.restarts += 1 if self.last else 0
         self.waiting, self.started_at = None, at
 
     def crashed(self, back_off: str) -> None:
-        """The last run is to be followed by another one, later."""
+        """Record that the last run ended and the next one waits for the back-off."""
         self.last, self.ended = self.ended, None
         self.waiting = ("CrashLoopBackOff", back_off)
 
-    def over(self) -> None:
-        """No run follows, though one was to."""
+    def cancel_restart(self) -> None:
+        """Make the previous termination the last one again, because no restart follows."""
         if self.last is not None and self.ended is None:
             self.ended, self.last, self.waiting = self.last, None, None
 
     def status(self) -> Object:
-        """Its entry in `containerStatuses`."""
+        """Return its entry in `containerStatuses`."""
         ready = self.succeeded if self.init and not self.sidecar else self.running
         status: Object = {
             "name": self.name,
@@ -111,16 +112,16 @@ class Container:
 
 @dataclass(slots=True, kw_only=True)
 class PodState:
-    """A pod as this node knows it.
+    """The state of a pod on this node.
 
     Attributes:
-        containers: the ordinary ones.
+        containers: the regular containers.
         init: the init containers.
         policy: the pod's restart policy.
-        started_at: when the node took the pod on.
+        started_at: when the node started to run the pod.
         ip: its address; "" before it has one.
-        reason: why the node ended the pod, e.g. `DeadlineExceeded`; "" if it did not.
-        message: the same for people.
+        reason: why the node terminated the pod, e.g. `DeadlineExceeded`; "" if it did not.
+        message: message for `reason`.
         disruption: reason and message of the condition `DisruptionTarget`, if the node sets it.
     """
 
@@ -136,11 +137,11 @@ class PodState:
 
     @property
     def initialized(self) -> bool:
-        """True if every init container has done its work, and every sidecar was started."""
+        """True if every init container has succeeded, and every sidecar was started."""
         return all(container.initialized for container in self.init)
 
     def phase(self) -> Phase:
-        """The pod's phase, by a kubelet's rules: it is not over before its sidecars are."""
+        """Return the pod's phase by the kubelet's rules: terminal only when its sidecars have ended."""
         phase = self._phase()
         if phase not in TERMINAL or not any(c.live for c in self.init):
             return phase
@@ -167,12 +168,12 @@ class PodState:
         return "Failed" if self.policy == "Never" or self.stopping else "Running"
 
     def status(self, now: datetime, before: Object) -> Object:
-        """The whole status.
+        """Return the complete pod status.
 
         Args:
-            now: time of conditions that have changed.
-            before: the status as the API server has it: conditions that are others' stay, and
-                transition times change only with what they are about.
+            now: the transition time of conditions that have changed.
+            before: the status on the API server. Conditions of other writers are kept, and so are
+                the transition times of unchanged conditions.
         """
         phase = self.phase()
         status: Object = {
@@ -216,7 +217,7 @@ class PodState:
 
 def _condition(kind: str, *, status: bool, reason: str = "", message: str = "") -> Object:
     condition = {"type": kind, "status": "True" if status else "False"}
-    # Ready needs no reason to be; being unready does. A disruption always has one.
+    # A true condition has no reason, except DisruptionTarget.
     if reason and (not status or kind == "DisruptionTarget"):
         condition |= {"reason": reason} | ({"message": message} if message else {})
     return condition
@@ -233,7 +234,7 @@ def _merged(before: Iterable[Object], wanted: Sequence[Object], now: datetime) -
 
 
 def timestamp(moment: datetime | None) -> str | None:
-    """RFC 3339 in UTC, whole seconds, as Kubernetes writes it."""
+    """Format a time as Kubernetes does: RFC 3339 in UTC, whole seconds."""
     if moment is None:
         return None
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

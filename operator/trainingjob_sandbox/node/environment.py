@@ -1,7 +1,7 @@
-"""A container's environment and command line, as Kubernetes defines them. Pure: values in and out.
+"""Computes a container's environment variables (`env`, `envFrom`, downward API) and expands `$(NAME)`. No IO.
 
-The processes get a small environment of their own, never the node's: what the operator or the
-user's shell knows is no business of a training job.
+Processes never inherit the node's environment: a training job must not see the variables of the
+operator or of the user's shell.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from trainingjob_sandbox.node.names import Object
+from trainingjob_sandbox.node.constants import Object
 from trainingjob_sandbox.node.quantities import parse
 
 _REFERENCE: Final = re.compile(r"\$(?:\$|\(([^()]*)\))")
@@ -17,47 +17,47 @@ _SUBSCRIPT: Final = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 
 
 class ConfigError(Exception):
-    """A container's configuration is not there (yet). The message is worded as a kubelet's."""
+    """A ConfigMap, Secret or key is missing, perhaps temporarily. The message is the kubelet's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The ConfigMaps and Secrets that a pod refers to, by name; those that exist.
+    """The existing ConfigMaps and Secrets that a pod refers to.
 
     Attributes:
-        configmaps: name to key to content.
-        secrets: the same, decoded.
+        configmaps: name -> key -> content.
+        secrets: name -> key -> decoded content.
     """
 
     configmaps: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     secrets: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
 
     def configmap(self, name: str, *, optional: bool) -> Mapping[str, bytes] | None:
-        """Its data; None if it is missing and may be.
+        """Return the data of a ConfigMap; None if it is optional and missing.
 
         Raises:
-            ConfigError: it is missing.
+            ConfigError: it is missing and not optional.
         """
         return _require(self.configmaps, name, optional=optional, kind="configmap")
 
     def secret(self, name: str, *, optional: bool) -> Mapping[str, bytes] | None:
-        """Its data; None if it is missing and may be.
+        """Return the data of a Secret; None if it is optional and missing.
 
         Raises:
-            ConfigError: it is missing.
+            ConfigError: it is missing and not optional.
         """
         return _require(self.secrets, name, optional=optional, kind="secret")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """The place where the pod runs, for the downward API.
+class PodPlacement:
+    """Facts about the pod's node and address, for the downward API.
 
     Attributes:
         node: the node's name.
         pod_ip: the pod's address.
-        host_ip: the node's.
-        capacity: the node's resources: the limits of a container that has none.
+        host_ip: the node's address.
+        capacity: the node's resources, used for containers without limits.
     """
 
     node: str
@@ -67,7 +67,7 @@ class Place:
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
-    """Replace `$(NAME)`; `$$` is a dollar sign, and an unknown name stays as it is written."""
+    """Replace `$(NAME)` by its value, and `$$` by a dollar sign; keep references to unknown names."""
 
     def one(match: "re.Match[str]") -> str:
         if match[0] == "$$":
@@ -81,28 +81,28 @@ def container_variables(
     pod: Object,
     container: Object,
     sources: Sources,
-    place: Place,
+    placement: PodPlacement,
     resolve: Callable[[str], str] = str,
 ) -> dict[str, str]:
-    """`envFrom`, then `env` in its order, where later values may refer to earlier ones.
+    """Return the variables of `envFrom` and then `env`, in order; later values may refer to earlier ones.
 
     Args:
         pod: the pod.
         container: one of its containers.
-        sources: what exists of the ConfigMaps and Secrets it names.
-        place: what the downward API says.
-        resolve: replaces host names of ranks by addresses; applied to literal values only, so
-            that a pod still learns its own name as it is.
+        sources: the existing ConfigMaps and Secrets it refers to.
+        placement: node facts for the downward API.
+        resolve: replaces host names of ranks by addresses. It is applied to literal values only, so
+            that the downward API still returns the pod's own name.
 
     Raises:
-        ConfigError: something that is not optional is missing.
+        ConfigError: a source that is not optional is missing.
     """
     variables: dict[str, str] = {}
     for entry in container.get("envFrom") or []:
         variables |= _env_from(entry, sources)
     for entry in container.get("env") or []:
         if origin := entry.get("valueFrom"):
-            value = _value_from(origin, pod, container, sources, place)
+            value = _value_from(origin, pod, container, sources, placement)
         else:
             value = resolve(expand(str(entry.get("value") or ""), variables))
         if value is not None:
@@ -110,11 +110,11 @@ def container_variables(
     return variables
 
 
-def field_value(path: str, pod: Object, place: Place) -> str:
-    """One field of the downward API.
+def field_value(path: str, pod: Object, placement: PodPlacement) -> str:
+    """Return one field of the downward API.
 
     Raises:
-        ConfigError: the downward API has no such field.
+        ConfigError: the field is not supported.
     """
     metadata, spec = pod["metadata"], pod["spec"]
     if match := _SUBSCRIPT.fullmatch(path):
@@ -123,12 +123,12 @@ def field_value(path: str, pod: Object, place: Place) -> str:
         "metadata.name": metadata.get("name", ""),
         "metadata.namespace": metadata.get("namespace", ""),
         "metadata.uid": metadata.get("uid", ""),
-        "spec.nodeName": place.node,
+        "spec.nodeName": placement.node,
         "spec.serviceAccountName": spec.get("serviceAccountName") or "default",
-        "status.podIP": place.pod_ip,
-        "status.podIPs": place.pod_ip,
-        "status.hostIP": place.host_ip,
-        "status.hostIPs": place.host_ip,
+        "status.podIP": placement.pod_ip,
+        "status.podIPs": placement.pod_ip,
+        "status.hostIP": placement.host_ip,
+        "status.hostIPs": placement.host_ip,
     }
     if path in known:
         return str(known[path])
@@ -138,17 +138,21 @@ def field_value(path: str, pod: Object, place: Place) -> str:
     raise ConfigError(f"fieldPath {path!r} is not supported")
 
 
-def resource_value(reference: Object, pod: Object, container: Object, place: Place) -> str:
-    """A limit or request of a container in units of its divisor, rounded up; else the node's.
+def resource_value(
+    reference: Object, pod: Object, container: Object, placement: PodPlacement
+) -> str:
+    """Return a container's limit or request in units of the divisor, rounded up.
+
+    Without a limit or request it is the node's capacity.
 
     Raises:
-        ConfigError: it names a container or quantity that is not there.
+        ConfigError: an unknown container, or an invalid quantity.
     """
     name = reference.get("containerName")
     if name:
         found = [c for c in pod["spec"].get("containers") or [] if c.get("name") == name]
         if not found:
-            raise ConfigError(f"resourceFieldRef names no container of this pod: {name!r}")
+            raise ConfigError(f"resourceFieldRef: this pod has no container {name!r}")
         container = found[0]
     kind, _, resource = str(reference.get("resource", "")).partition(".")
     resources = container.get("resources") or {}
@@ -156,7 +160,7 @@ def resource_value(reference: Object, pod: Object, container: Object, place: Pla
     if amount is None and kind == "requests":
         amount = (resources.get("limits") or {}).get(resource)
     if amount is None:
-        amount = place.capacity.get(resource, 0)
+        amount = placement.capacity.get(resource, 0)
     divisor = str(reference.get("divisor") or "0")
     try:
         unit = parse(divisor) or parse(1)
@@ -187,12 +191,12 @@ def _env_from(entry: Object, sources: Sources) -> dict[str, str]:
 
 
 def _value_from(
-    origin: Object, pod: Object, container: Object, sources: Sources, place: Place
+    origin: Object, pod: Object, container: Object, sources: Sources, placement: PodPlacement
 ) -> str | None:
     if reference := origin.get("fieldRef"):
-        return field_value(str(reference.get("fieldPath", "")), pod, place)
+        return field_value(str(reference.get("fieldPath", "")), pod, placement)
     if reference := origin.get("resourceFieldRef"):
-        return resource_value(reference, pod, container, place)
+        return resource_value(reference, pod, container, placement)
     if reference := origin.get("configMapKeyRef"):
         return _key(reference, sources.configmap, "ConfigMap", pod)
     if reference := origin.get("secretKeyRef"):

@@ -1,9 +1,9 @@
-"""The host name of a pod, and the names that its programs can resolve, as on a cluster.
+"""Replaces host names of ranks by loopback addresses, for the names that a cluster would resolve.
 
-There are two sources, as there: the pod's own /etc/hosts, which has its host name unless it is on
-the host's network, and the cluster's DNS, which has each rank below the name of the job's Service
-and is asked under the DNS policies that say so. A name that a cluster would not resolve stays as
-it is, so that a job that cannot find its ranks there does not find them here.
+A cluster has two sources of names. The pod's /etc/hosts has its own host name, unless the pod uses
+the host's network. The cluster's DNS has each rank as a subdomain of the job's headless Service, and
+is used only under some DNS policies. A name that a cluster would not resolve is not replaced, so
+that a job whose ranks would not find each other on a cluster does not work here either.
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from trainingjob_sandbox.node.addresses import AddressBook, gang_of
-from trainingjob_sandbox.node.names import LOOPBACK, Object
+from trainingjob_sandbox.node.constants import LOOPBACK, Object
 
 _NOT_BEFORE: Final = r"(?<![\w.-])"
 _NOT_AFTER: Final = r"\.?(?![\w.-])"
@@ -38,7 +38,7 @@ def host_name(pod: Object, node: str) -> str:
 
 
 def resolver(pod: Object, addresses: AddressBook) -> Callable[[str], str]:
-    """Return what replaces the host names in a text that this pod can resolve by addresses."""
+    """Return a function that replaces, in a text, the host names this pod can resolve by addresses."""
     namespace, name = str(pod["metadata"]["namespace"]), str(pod["metadata"]["name"])
     shared = is_on_host_network(pod)
     own, peers = _own_names(pod, namespace), _peers(pod, namespace)
@@ -57,7 +57,7 @@ def resolver(pod: Object, addresses: AddressBook) -> Callable[[str], str]:
 
 
 def _own_names(pod: Object, namespace: str) -> "re.Pattern[str] | None":
-    """Match what /etc/hosts has of the pod itself: its host name, and with a subdomain in full."""
+    """Match the pod's own names in /etc/hosts: its host name, and its FQDN if it has a subdomain."""
     if is_on_host_network(pod):
         return None
     name, subdomain = host_name(pod, ""), pod["spec"].get("subdomain")
@@ -66,7 +66,7 @@ def _own_names(pod: Object, namespace: str) -> "re.Pattern[str] | None":
 
 
 def _peers(pod: Object, namespace: str) -> "re.Pattern[str] | None":
-    """Match what the cluster's DNS has of the ranks of this pod's attempt, its own included."""
+    """Match the DNS names of all ranks of this pod's attempt, the pod included; None without DNS."""
     spec = pod["spec"]
     gang = gang_of(str(spec.get("hostname") or ""))
     policy = spec.get("dnsPolicy") or "ClusterFirst"

@@ -1,4 +1,4 @@
-"""Turns a container of a pod into the command that its supervisor runs."""
+"""Builds the `Launch` (command, variables, mounts) of a container for its supervisor."""
 
 import shutil
 import sys
@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Final
 
 from trainingjob_sandbox.node.addresses import AddressBook
+from trainingjob_sandbox.node.constants import Object
 from trainingjob_sandbox.node.environment import (
-    Place,
+    PodPlacement,
     Sources,
     container_variables,
     expand,
 )
 from trainingjob_sandbox.node.host_names import host_name, resolver
 from trainingjob_sandbox.node.mounts import Mount
-from trainingjob_sandbox.node.names import Object
-from trainingjob_sandbox.node.stand_ins import StandInError, StandIns
+from trainingjob_sandbox.node.path_substitution import PathSubstitution, SubstitutionError
 from trainingjob_sandbox.node.supervisor import Launch
 from trainingjob_sandbox.node.volumes import VolumeError, Volumes
 
@@ -26,18 +26,18 @@ _TERMINATION_PATH: Final = "/dev/termination-log"
 
 
 class LaunchError(Exception):
-    """The container can never be started as it is described. The message says what to change."""
+    """The container cannot be started as it is specified. The message says what to change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """The things that the node lends to a container.
+    """The node's files and settings for one container.
 
     Attributes:
         scratch: its home, temporary folder and default working directory.
-        termination: the file that appears at its terminationMessagePath.
+        termination: the file that is mounted at its terminationMessagePath.
         path: the machine's PATH.
-        isolated: whether mount paths can be made real.
+        isolated: True if it gets a private mount namespace.
     """
 
     scratch: Path
@@ -46,7 +46,7 @@ class Workspace:
     isolated: bool
 
     def prepare(self) -> None:
-        """Make the folder, and an empty termination message."""
+        """Create the folder and an empty termination message."""
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.termination.parent.mkdir(parents=True, exist_ok=True)
         self.termination.write_bytes(b"")
@@ -57,21 +57,21 @@ def build_launch(
     container: Object,
     *,
     sources: Sources,
-    place: Place,
+    placement: PodPlacement,
     volumes: Volumes,
     addresses: AddressBook,
     workspace: Workspace,
 ) -> Launch:
-    """Everything the supervisor needs to know.
+    """Return the launch specification of a container.
 
     Raises:
-        ConfigError: a ConfigMap, a Secret or a key is missing; it may come.
-        LaunchError: it can never be started as it is.
+        ConfigError: a ConfigMap, a Secret or a key is missing; it may be created later.
+        LaunchError: the container cannot be started as it is specified.
     """
     variables = base_variables(workspace) | container_variables(
-        pod, container, sources, place, resolver(pod, addresses)
+        pod, container, sources, placement, resolver(pod, addresses)
     )
-    variables["HOSTNAME"] = host_name(pod, place.node)
+    variables["HOSTNAME"] = host_name(pod, placement.node)
     try:
         mounts = volumes.mounts(container, variables)
     except VolumeError as error:
@@ -82,7 +82,7 @@ def build_launch(
         target = str(container.get("terminationMessagePath") or _TERMINATION_PATH)
         mounts.append(Mount(str(workspace.termination), target))
     elif mounts:
-        replace = _without_namespace(mounts, argv, variables, directory, workspace)
+        replace = _path_replacer(mounts, argv, variables, directory, workspace)
         argv, directory = [replace(word) for word in argv], replace(directory)
         ours = base_variables(workspace)
         variables = {n: v if n in ours else replace(v) for n, v in variables.items()}
@@ -98,7 +98,7 @@ def build_launch(
 
 
 def base_variables(workspace: Workspace) -> dict[str, str]:
-    """Return the variables of every container: enough for a shell and a Python, and nothing of the node's."""
+    """Return the variables of every container: the minimum for a shell and Python, none of the node's own."""
     return {
         "PATH": workspace.path,
         "HOME": str(workspace.scratch),
@@ -111,8 +111,8 @@ def _argv(container: Object, variables: Mapping[str, str]) -> list[str]:
     command = container.get("command") or []
     if not command:
         raise LaunchError(
-            f"container {container.get('name')!r} has no command: images are not pulled here, so "
-            "their entrypoint is unknown; write `command` in the pod template"
+            f"container {container.get('name')!r} has no command: the sandbox pulls no images, so "
+            "their entrypoint is unknown; set `command` in the pod template"
         )
     words = [*command, *(container.get("args") or [])]
     argv = [expand(str(word), variables) for word in words]
@@ -121,18 +121,18 @@ def _argv(container: Object, variables: Mapping[str, str]) -> list[str]:
     return argv
 
 
-def _without_namespace(
+def _path_replacer(
     mounts: list[Mount],
     argv: list[str],
     variables: Mapping[str, str],
     directory: str,
     workspace: Workspace,
 ) -> Callable[[str], str]:
-    """Return what replaces each word for a process that sees no mounts."""
+    """Return the function that replaces mount paths in each word, for a process without mounts."""
     ours = base_variables(workspace)
     words = [*argv, directory, *(value for name, value in variables.items() if name not in ours)]
     pod_folder = workspace.scratch.parents[1]  # the container's own is home/<container> in it
     try:
-        return StandIns(mounts, words, own=pod_folder).replace
-    except StandInError as error:
+        return PathSubstitution(mounts, words, own=pod_folder).replace
+    except SubstitutionError as error:
         raise LaunchError(str(error)) from error

@@ -1,17 +1,17 @@
-"""The output of one container on disk, bounded: the last bytes stay, older ones go.
+"""Stores the log of one container on disk, bounded by rotation.
 
-Two files: the current one, and the one before it, renamed when the current one is full. Positions
-are counted from the first byte ever written, so that a reader survives a rotation.
+There are two files: the current one, and the previous one, renamed when the current one is full.
+Positions count from the first byte ever written, so they stay valid after a rotation.
 """
 
 import asyncio
 from pathlib import Path
 from typing import Final
 
-from trainingjob_sandbox.node.names import Object
+from trainingjob_sandbox.node.constants import Object
 
 MAX_BYTES: Final = 10 * 1024 * 1024
-"""Bytes of one container's output: at least half of it is kept, and at most all."""
+"""Maximum bytes of one container's log on disk; rotation keeps at least half of them."""
 
 _BLOCK: Final = 64 * 1024
 _MAX_MESSAGE: Final = 4096
@@ -20,7 +20,7 @@ _MAX_LOG_LINES: Final = 80
 
 
 class LogFile:
-    """Written by one task, read by any number. All its methods belong to the event loop."""
+    """A rotated log with one writer and any number of readers. All methods must run on the event loop."""
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self._path = path
@@ -36,7 +36,7 @@ class LogFile:
 
     @property
     def start(self) -> int:
-        """Position of the oldest byte that is kept."""
+        """Position of the oldest byte on disk."""
         return self._older_start
 
     @property
@@ -45,10 +45,10 @@ class LogFile:
         return self._end
 
     def write(self, data: bytes) -> None:
-        """Append; may drop the oldest half.
+        """Append data; rotate first if the current file would get too large.
 
         Raises:
-            OSError: the disk is full; the rest of the data is not in the log.
+            OSError: the disk is full; the rest of the data is lost.
         """
         for offset in range(0, len(data), self._half):
             part = data[offset : offset + self._half]
@@ -58,9 +58,9 @@ class LogFile:
         self._wake()
 
     def read(self, position: int, limit: int = _BLOCK) -> tuple[bytes, int]:
-        """Bytes from a position on, and the position after them; b"" at the end.
+        """Return bytes from a position on, and the position after them; b"" at the end.
 
-        A position that has been dropped is moved on to the oldest byte that is kept.
+        A position before the oldest byte on disk is moved to that byte.
         """
         position = max(position, self._older_start)
         path, base = self._path, self._start
@@ -73,7 +73,7 @@ class LogFile:
         return data, position + len(data)
 
     def tail(self, lines: int) -> int:
-        """The position where the last so many lines begin."""
+        """Return the position at which the last `lines` lines begin."""
         if lines <= 0:
             return self._end
         position, wanted, last = self._end, lines, True
@@ -82,7 +82,7 @@ class LogFile:
             block = self._between(block_start, position)
             at = len(block)
             if last and block.endswith(b"\n"):
-                at -= 1  # the newline that ends the last line begins none
+                at -= 1  # the newline at the end of the last line does not start another one
             last = False
             while (at := block.rfind(b"\n", 0, at)) >= 0:
                 wanted -= 1
@@ -91,12 +91,12 @@ class LogFile:
             position = block_start
         return self._older_start
 
-    async def grown(self) -> None:
-        """Wait until there is more to read, or nothing more will come."""
+    async def wait_for_data(self) -> None:
+        """Wait until there is more to read, or the log is closed."""
         await self._grown.wait()
 
     def close(self) -> None:
-        """Nothing more will come; what is there can still be read."""
+        """Close the log for writing; it can still be read."""
         if not self.closed:
             self.closed = True
             self._out.close()
@@ -112,7 +112,7 @@ class LogFile:
         return bytes(parts)
 
     def _rotate(self) -> None:
-        # Opened before anything is given up: it may fail, and the next write tries again.
+        # Open the new file first: if that fails, nothing has changed and the next write retries.
         new = self._path.with_name(self._path.name + ".new")
         out = new.open("wb", buffering=0)
         self._out.close()
@@ -122,13 +122,16 @@ class LogFile:
         self._older_start, self._start = self._start, self._end
 
     def _wake(self) -> None:
-        """Wake everybody who waits now; whoever waits later waits for the next write."""
+        """Wake all current waiters; later waiters wait for the next write."""
         self._grown.set()
         self._grown = asyncio.Event()
 
 
 def termination_message(container: Object, exit_code: int, file: Path | None, log: LogFile) -> str:
-    """Return at most 4096 bytes of the file; with `FallbackToLogsOnError` the last 2048 of the log."""
+    """Return the termination message: up to 4096 bytes of the file, else the last 2048 bytes of the log.
+
+    The log is used only after a failure, under `FallbackToLogsOnError`.
+    """
     message = b""
     if file is not None and file.is_file():
         with file.open("rb") as written:

@@ -1,9 +1,8 @@
-"""The kubelet's endpoint for logs: `GET /containerLogs/{namespace}/{pod}/{container}`.
+"""Serves the kubelet's log endpoint: `GET /containerLogs/{namespace}/{pod}/{container}`.
 
-On the loopback address only. `kubectl logs` reaches it through the API server. Only `follow`,
-`tailLines` and `limitBytes` are understood; anything else that was asked for is refused rather
-than left out in silence, but for `stream=All`, `insecureSkipTLSVerifyBackend` and `timestamps`: what
-processes write has no times, so that lines come without, as those of a node about its own troubles do.
+It listens on loopback only; `kubectl logs` reaches it through the API server. It supports `follow`,
+`tailLines` and `limitBytes`. `stream=All` and `timestamps` are accepted without effect: the log
+stores no times, so lines are sent without them. Other parameters are rejected instead of ignored.
 """
 
 import asyncio
@@ -14,21 +13,21 @@ from typing import Final
 
 from aiohttp import web
 
+from trainingjob_sandbox.node.constants import LOOPBACK
 from trainingjob_sandbox.node.log_file import LogFile
-from trainingjob_sandbox.node.names import LOOPBACK
 
-_UNDERSTOOD: Final = frozenset({"follow", "tailLines", "limitBytes", "container", "pretty"})
-_HARMLESS: Final = frozenset(
+_SUPPORTED: Final = frozenset({"follow", "tailLines", "limitBytes", "container", "pretty"})
+_WITHOUT_EFFECT: Final = frozenset(
     {("stream", "All"), ("previous", "false"), ("timestamps", "false"), ("timestamps", "true")}
 )
 _SHUTDOWN_S: Final = 0.5
 
 FindLog = Callable[[str, str, str], LogFile | None]
-"""(namespace, pod, container) to its log."""
+"""Finds a log by (namespace, pod, container)."""
 
 
 class LogServer:
-    """Serves logs over HTTP, or HTTPS when given a context."""
+    """Serves logs over HTTP, or over HTTPS with a TLS context."""
 
     def __init__(self, find: FindLog, tls: ssl.SSLContext | None = None) -> None:
         self._find = find
@@ -41,7 +40,7 @@ class LogServer:
         return "https" if self._tls else "http"
 
     async def start(self, port: int = 0) -> int:
-        """Listen; the port that was taken."""
+        """Listen, and return the port."""
         app = web.Application()
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
         self._runner = web.AppRunner(
@@ -52,7 +51,7 @@ class LogServer:
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Stop listening and end what is being followed."""
+        """Stop listening and close the open streams."""
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -64,8 +63,8 @@ class LogServer:
                 text=f"container {where['container']!r} in pod {where['pod']!r} has not started\n"
             )
         for key, value in request.query.items():
-            if key not in _UNDERSTOOD and (key, value) not in _HARMLESS:
-                raise web.HTTPBadRequest(text=f"the sandbox does not keep logs for {key!r}\n")
+            if key not in _SUPPORTED and (key, value) not in _WITHOUT_EFFECT:
+                raise web.HTTPBadRequest(text=f"the sandbox does not support {key!r} for logs\n")
         follow = request.query.get("follow") in {"true", "1"}
         position = log.start
         if "tailLines" in request.query:
@@ -73,7 +72,7 @@ class LogServer:
         left = _count(request, "limitBytes") if "limitBytes" in request.query else None
         response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
         await response.prepare(request)
-        # The reader going away is its own business, and no news.
+        # The client may disconnect at any time.
         with contextlib.suppress(ConnectionError):
             await _send(response, log, position, left, follow=follow)
         return response
@@ -82,7 +81,7 @@ class LogServer:
 async def _send(
     response: web.StreamResponse, log: LogFile, position: int, left: int | None, *, follow: bool
 ) -> None:
-    """Write what there is from a position on; with `follow` until the container's log is closed."""
+    """Write the log from a position on; with `follow` until the container's log is closed."""
     stop_at = None if follow else log.end
     while left is None or left > 0:
         data, position = log.read(position)
@@ -95,7 +94,7 @@ async def _send(
         elif not follow or log.closed:
             return
         else:
-            await log.grown()
+            await log.wait_for_data()
         await asyncio.sleep(0)
 
 
@@ -105,5 +104,5 @@ def _count(request: web.Request, name: str) -> int:
     except ValueError:
         count = -1
     if count < 0:
-        raise web.HTTPBadRequest(text=f"{name} must be a whole number of at least 0\n")
+        raise web.HTTPBadRequest(text=f"{name} must be a non-negative integer\n")
     return count

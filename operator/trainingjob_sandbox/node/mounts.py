@@ -1,12 +1,12 @@
-"""Real mount paths without littering the machine: a private mount namespace and bind mounts.
+"""Mounts a container's volumes at their mount paths, with bind mounts in a private mount namespace.
 
-Runs in the process that becomes a container, never in the node's own. As root it needs nothing
-else; as a user it takes a user namespace of its own, where the machine allows one.
+It runs in the process that becomes the container, never in the node's process. As root it needs
+only the mount namespace; as another user it also needs a user namespace, if the machine allows it.
 
-A mount path that does not exist needs a place to be made. Its nearest existing folder is shadowed:
-a small tmpfs is mounted over it, every entry of the folder is bound back into the tmpfs, and the
-mount path is made there. The processes see the folder they know plus one entry; the machine's own
-folder is never written to. What they create directly in a shadowed folder goes with them.
+A mount path that does not exist is created without writing to the machine's folders. Its nearest
+existing parent folder is shadowed: a small tmpfs is mounted over it, every entry of the folder is
+bind-mounted into the tmpfs, and the mount path is created there. The container sees the same folder
+with one more entry. Files that it creates directly in a shadowed folder are lost when it ends.
 """
 
 # Descriptors, /proc paths and a start that must be fast: os, not pathlib.
@@ -33,12 +33,12 @@ _UNREADABLE: Final = frozenset({errno.ENOENT, errno.EACCES, errno.ENOTCONN})
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One path of the container.
+    """One mount of a container.
 
     Attributes:
-        source: the folder or file that appears there.
-        target: where, absolute.
-        read_only: whether the processes may not write to it.
+        source: the folder or file to mount.
+        target: the absolute mount path.
+        read_only: True for a read-only mount.
     """
 
     source: str
@@ -47,10 +47,9 @@ class Mount:
 
 
 def enter_namespace() -> None:
-    """Leave the machine's mount namespace; what is mounted from now on is ours alone.
+    """Enter a new mount namespace, and as an unprivileged user also a new user namespace.
 
-    The user keeps its own id: a process that is not root has no more rights than before once it
-    has executed its program.
+    The user id stays the same: a process that is not root has no additional rights after `exec`.
 
     Raises:
         OSError: this machine does not allow it.
@@ -66,28 +65,28 @@ def enter_namespace() -> None:
         ):
             with open(f"/proc/self/{file}", "w", encoding="ascii") as out:
                 out.write(text)
-    # Slave, not private: a disk that is mounted later still shows, and ours stay here.
+    # Slave, not private: later mounts of the machine still appear here, and ours do not appear there.
     _mount(None, "/", None, _MS_SLAVE | _MS_REC)
 
 
 @dataclass(slots=True)
 class Mounter:
-    """Makes mounts in a namespace of our own (see `enter_namespace`)."""
+    """Mounts volumes in the namespace of `enter_namespace`."""
 
     _writable: list[str] = field(default_factory=list)
-    """Volumes that are mounted read-write: a mount path inside them is simply made there."""
+    """Mount paths of read-write volumes: missing mount paths below them are created in the volume."""
 
     _made: set[str] = field(default_factory=set)
-    """Shadows and what was made in them."""
+    """Shadowed folders, and the folders created in them."""
 
     def apply(self, mounts: Iterable[Mount]) -> None:
-        """Mount all of them, parents before what lies below them.
+        """Mount all of them, parent folders first.
 
         Raises:
-            OSError: one of them cannot be made real; `filename` is its mount path.
+            OSError: a mount failed; `filename` is its mount path.
         """
         ordered = sorted(mounts, key=lambda mount: mount.target.rstrip("/").count("/"))
-        # Opened first: a mount may hide the folder where another's source lies.
+        # Open all sources first: a mount may hide the source of another one.
         opened = [(mount, os.open(mount.source, os.O_PATH | os.O_CLOEXEC)) for mount in ordered]
         for mount, source in opened:
             try:
@@ -136,18 +135,18 @@ class Mounter:
 
 
 def _shadow(directory: str) -> None:
-    """Replace a folder by a tmpfs with the same entries, to which more can be added."""
+    """Mount a tmpfs over a folder, with the same entries, so that entries can be added."""
     old = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     with os.scandir(directory) as scan:
         entries = list(scan)
     _mount("tmpfs", directory, "tmpfs", 0, _SHADOW_OPTIONS)
-    # "/" names the root that this process has; only ".." looks for what was mounted over it.
+    # "/" is this process's old root; only ".." resolves to the tmpfs that was mounted over it.
     new = os.open("/.." if directory == "/" else directory, os.O_PATH | os.O_CLOEXEC)
     for entry in entries:
         try:
             _show(entry, old, new)
         except OSError as error:
-            # Gone meanwhile, or another user's FUSE mount: not ours to see, so left out.
+            # Deleted meanwhile, or another user's FUSE mount, which we cannot read: leave it out.
             if error.errno not in _UNREADABLE:
                 raise
     if directory == "/":
@@ -170,7 +169,7 @@ def _show(entry: "os.DirEntry[str]", old: int, new: int) -> None:
 
 
 def _flags(path: str) -> int:
-    """Mount flags that a remount must repeat: a user namespace may not take them off."""
+    """Return the mount flags that a remount must repeat: a user namespace may not clear them."""
     flags = os.statvfs(path).f_flag
     return flags & (os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC)
 
@@ -199,7 +198,7 @@ def _check(result: int, what: str) -> None:
 
 
 def main() -> int:
-    """Try once whether this machine allows it: exit 0, or 1 and say why on standard error."""
+    """Test whether mounting works on this machine: return 0, or print the error and return 1."""
     try:
         enter_namespace()
         Mounter().apply([Mount("/dev/null", "/.trainingjob-mount-probe/file")])

@@ -1,4 +1,4 @@
-"""Resource quantities as numbers: `500m`, `2`, `1.5Gi`, `1e3`."""
+"""Parses Kubernetes resource quantities (`500m`, `2`, `1.5Gi`, `1e3`), and sums a pod's requests."""
 
 import re
 from collections.abc import Mapping
@@ -15,23 +15,23 @@ _FACTORS: Final[Mapping[str, Decimal]] = {
 
 
 def parse(quantity: Any) -> Decimal:
-    """Return the number that a quantity stands for.
+    """Return a quantity as a number.
 
     Raises:
-        ValueError: it is none.
+        ValueError: not a valid quantity.
     """
     match = _PATTERN.fullmatch(str(quantity))
     try:
         assert match is not None
         return Decimal(match[1]) * _FACTORS[match[2]]
     except (AssertionError, ArithmeticError) as error:
-        raise ValueError(f"{quantity!r} is no quantity") from error
+        raise ValueError(f"{quantity!r} is not a valid quantity") from error
 
 
 def pod_requests(spec: Mapping[str, Any]) -> dict[str, Decimal]:
-    """Return a pod's requests, by resource: containers together, or the largest init container.
+    """Return a pod's requests by resource: the sum of its containers, or the largest init container.
 
-    A limit without a request is a request, as the API server's defaults have it.
+    A limit without a request counts as the request, as the API server defaults it.
     """
     together: dict[str, Decimal] = {}
     for container in spec.get("containers") or []:

@@ -1,4 +1,4 @@
-"""The Node object and its Lease: how a cluster knows that this node is there and alive."""
+"""Registers the Node object, and keeps it ready with heartbeats: its Lease and its status."""
 
 import asyncio
 import logging
@@ -9,27 +9,26 @@ from datetime import UTC, datetime
 from typing import Final
 
 from trainingjob_sandbox.client import ApiClient, ApiError
+from trainingjob_sandbox.node.cluster_nonce import ensure_namespace
+from trainingjob_sandbox.node.constants import ANNOTATION_KUBELET_SCHEME, LOOPBACK, TAINT, Object
 from trainingjob_sandbox.node.containers import timestamp
-from trainingjob_sandbox.node.mark import ensure_namespace
-from trainingjob_sandbox.node.names import ANNOTATION_KUBELET_SCHEME, LOOPBACK, TAINT, Object
 
 _LOG: Final = logging.getLogger(__name__)
 _LEASES: Final = "kube-node-lease"
 _LEASE_S: Final = 40
 _RENEW_S: Final = 10.0
-_RETRY_S: Final = 2.0
 _STATUS_EVERY: Final = 6
-"""Node status is written with every so many renewals; in between, the Lease is the heartbeat."""
+"""Lease renewals per write of the node's status."""
 
 _ARCHITECTURES: Final[Mapping[str, str]] = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class RegistrationError(Exception):
-    """A node of this name is there, and it is no sandbox's."""
+    """A node of this name exists, and it is not a sandbox's."""
 
 
 class Registration:
-    """Puts one Node object into the cluster and keeps it alive."""
+    """Creates one Node object and sends its heartbeats."""
 
     def __init__(
         self, client: ApiClient, name: str, capacity: Mapping[str, str], port: int, scheme: str
@@ -42,10 +41,10 @@ class Registration:
         self._ready_since: dict[str, str | None] = {}
 
     async def register(self) -> None:
-        """Make the Node and its Lease, and report ready.
+        """Create the Node and its Lease, and report ready.
 
         Raises:
-            RegistrationError: the name is another node's.
+            RegistrationError: the name belongs to another node.
             ApiError: the API server refused, or did not answer.
         """
         node = self._node()
@@ -56,7 +55,7 @@ class Registration:
                 raise
             there = await self._client.get(self._path)
             if TAINT not in (there["metadata"].get("labels") or {}):
-                raise RegistrationError(f"there is a node {self._name} already") from error
+                raise RegistrationError(f"a node {self._name} already exists") from error
             await self._client.patch(
                 self._path, {"metadata": node["metadata"], "spec": node["spec"]}
             )
@@ -65,7 +64,7 @@ class Registration:
         await self.report(ready=True)
 
     async def keep_alive(self) -> None:
-        """Renew until cancelled. A refusal is tried again; the cluster decides when it is late."""
+        """Send heartbeats until cancelled. A failed one is only logged: the next one follows soon."""
         beats = 0
         while True:
             await asyncio.sleep(_RENEW_S)
@@ -171,7 +170,7 @@ class Registration:
 
 
 def default_name() -> str:
-    """A node name that is a DNS label, from the machine's host name."""
+    """Return a node name that is a valid DNS label, derived from the machine's host name."""
     host = socket.gethostname().partition(".")[0].lower()
     kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in host).strip("-")
     return f"sandbox-{kept[:40]}".rstrip("-")

@@ -1,4 +1,4 @@
-"""Writes one pod's status to the API server: the newest state, when it changes, until it is in."""
+"""Writes one pod's status to the API server: coalesces changes, and retries with back-off."""
 
 import asyncio
 import copy
@@ -7,22 +7,22 @@ from datetime import UTC, datetime
 from typing import Final
 
 from trainingjob_sandbox.client import ApiClient, ApiError
-from trainingjob_sandbox.node.names import Object
+from trainingjob_sandbox.node.constants import Object
 
 _BACKOFF_S: Final = (0.2, 10.0)
 
 BuildStatus = Callable[[datetime, Object], Object]
-"""(now, the status as the API server has it) to the status it should have."""
+"""Takes the current time and the status on the API server; returns the new status."""
 
 
 def pod_path(pod: Object) -> str:
-    """The API path of a pod."""
+    """Return the API path of a pod."""
     metadata = pod["metadata"]
     return f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
 
 
 class StatusReporter:
-    """Coalesces: ten changes while a write is under way are one more write."""
+    """Writes the latest state of a pod: many changes during a write lead to one further write."""
 
     def __init__(self, client: ApiClient, pod: Object, build: BuildStatus) -> None:
         self._client = client
@@ -32,20 +32,20 @@ class StatusReporter:
         self._dirty = asyncio.Event()
         self._clean = asyncio.Event()
         self._clean.set()
-        self.gone = asyncio.Event()
-        """Set when the pod is not there any more, or is another one of the same name."""
+        self.deleted = asyncio.Event()
+        """Set when the pod no longer exists, or another pod has its name."""
 
-    def mark(self) -> None:
-        """The state has changed."""
+    def mark_changed(self) -> None:
+        """Schedule a write, because the state has changed."""
         self._clean.clear()
         self._dirty.set()
 
     async def flush(self) -> None:
-        """Wait until the API server has the newest state, or the pod is gone."""
+        """Wait until the API server has the latest state, or the pod is deleted."""
         await self._clean.wait()
 
     async def run(self) -> None:
-        """Write until cancelled."""
+        """Write changes until cancelled."""
         delay_s = _BACKOFF_S[0]
         while True:
             await self._dirty.wait()
@@ -55,7 +55,7 @@ class StatusReporter:
                 delay_s = _BACKOFF_S[0]
             except ApiError as error:
                 if error.not_found:
-                    self.gone.set()
+                    self.deleted.set()
                 else:
                     self._dirty.set()
                     await asyncio.sleep(delay_s)
@@ -64,14 +64,14 @@ class StatusReporter:
                 self._clean.set()
 
     async def _write(self) -> None:
-        while not self.gone.is_set():
+        while not self.deleted.is_set():
             before = self._seen.get("status") or {}
             status = self._build(datetime.now(UTC), copy.deepcopy(before))
             if all(before.get(key) == value for key, value in status.items()):
                 return
             metadata = self._seen["metadata"]
-            # Lists are replaced as a whole by a merge patch. The version keeps a condition that
-            # another client has added meanwhile (DisruptionTarget) from being lost.
+            # A merge patch replaces lists as a whole. The resourceVersion prevents the loss of a
+            # condition that another client has added meanwhile (DisruptionTarget).
             precondition = {"uid": self._uid, "resourceVersion": metadata["resourceVersion"]}
             try:
                 self._seen = await self._client.patch(
@@ -80,13 +80,13 @@ class StatusReporter:
             except ApiError as error:
                 if not error.conflict:
                     raise
-                await self._look_again()
+                await self._reread()
             else:
                 return
 
-    async def _look_again(self) -> None:
-        now = await self._client.get(pod_path(self._seen))
-        if now["metadata"]["uid"] != self._uid:
-            self.gone.set()
+    async def _reread(self) -> None:
+        pod = await self._client.get(pod_path(self._seen))
+        if pod["metadata"]["uid"] != self._uid:
+            self.deleted.set()
         else:
-            self._seen = now
+            self._seen = pod

@@ -1,15 +1,15 @@
-"""The process above one container: it starts it, asks it to stop, and leaves nothing of it behind.
+"""The supervisor program of one container run: starts it, stops it, and kills all its descendants.
 
-A program of its own, one per run of a container. Orphans of the container become its children
-(`PR_SET_CHILD_SUBREAPER`), so that even a process that forked twice and took a session of its own
-is found and killed. That needs no right, no cgroup and no pid namespace: it works inside a
-container and as a user, and `ps` shows the same pids inside and outside. When the node dies,
-however it dies, the control pipe ends and everything is killed. Only a SIGKILL of the supervisor
-itself can leave grandchildren behind; nothing but a person sends that.
+It is the parent process of the container. Orphans of the container become its children
+(`PR_SET_CHILD_SUBREAPER`), so it finds and kills even a process that forked twice and started its
+own session. That needs no privilege, no cgroup and no pid namespace: it works inside a container
+and as an ordinary user, and `ps` shows the same pids inside and outside. When the node ends, in
+whatever way, the control pipe reaches end of file and everything is killed. Only a SIGKILL of the
+supervisor itself can leave grandchildren behind.
 
-Protocol: on standard input a first line of JSON (a `Launch`), then any number of lines
-`stop <seconds>`; end of file kills at once. On the descriptor given as the argument, lines of
-JSON: `started`, then `exited`, or `failed` alone. Standard output and error are the container's.
+Protocol: standard input has a first line of JSON (a `Launch`), then any number of lines
+`stop <seconds>`; end of file kills at once. The descriptor given as the argument receives lines of
+JSON: `started`, then `exited`; or only `failed`. Standard output and error are the container's.
 """
 
 # Descriptors, /proc paths and a start that must be fast: os, not pathlib.
@@ -42,15 +42,15 @@ START_ERROR_CODE: Final = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """The program to run.
+    """The specification of the program to run.
 
     Attributes:
         argv: program and arguments.
-        env: the whole environment.
-        directory: the working directory; made if it is missing and the namespace allows it.
-        scratch: a folder that is the process's own, and stays reachable whatever is mounted.
-        isolated: whether to take a mount namespace; without one `mounts` must be empty.
-        mounts: what appears where.
+        env: the complete environment.
+        directory: the working directory; with a mount namespace it is created if missing.
+        scratch: the container's own folder, which stays reachable whatever is mounted.
+        isolated: True to create a mount namespace; without one `mounts` must be empty.
+        mounts: the mounts.
     """
 
     argv: list[str]
@@ -61,23 +61,23 @@ class Launch:
     mounts: list[Mount] = field(default_factory=list)
 
     def to_json(self) -> bytes:
-        """One line of JSON with its newline."""
+        """Return one line of JSON with its newline."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
     @classmethod
     def from_json(cls, line: bytes) -> "Launch":
-        """The opposite of `to_json`."""
+        """Parse the output of `to_json`."""
         raw: dict[str, Any] = json.loads(line)
         raw["mounts"] = [Mount(**mount) for mount in raw["mounts"]]
         return cls(**raw)
 
 
 class StartError(Exception):
-    """The container could not be started. The message says why and what helps."""
+    """The container could not be started. The message says why, and what to change."""
 
 
 class Control:
-    """The node's end of the line: commands as they come, and its death."""
+    """Reads the node's commands from the control pipe, and detects its end of file."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -85,20 +85,20 @@ class Control:
         self._buffer = bytearray()
 
     def first_line(self) -> bytes:
-        """Wait for one whole line."""
+        """Wait for one complete line."""
         while b"\n" not in self._buffer:
             if not self._read() or len(self._buffer) > _MAX_LAUNCH:
-                raise StartError("the node went away before it said what to run")
+                raise StartError("the node ended before it sent the launch specification")
         return self._take_line()
 
     def commands(self) -> Iterator[str]:
-        """Read what is there now, and give every whole line of it."""
+        """Read the available input, and yield its complete lines."""
         self._read()
         while b"\n" in self._buffer:
             yield self._take_line().decode("ascii", "replace")
 
     def close(self) -> None:
-        """Act as if the node had gone: a signal to the supervisor must not orphan anything."""
+        """Behave as after end of file: a signal to the supervisor must not leave orphans."""
         self.closed = True
 
     def _read(self) -> bool:
@@ -114,7 +114,7 @@ class Control:
 
 
 class Supervisor:
-    """Runs one container until nothing of it is left."""
+    """Runs one container until all its processes have ended."""
 
     def __init__(self, control: Control, wake: int) -> None:
         self._control = control
@@ -122,13 +122,13 @@ class Supervisor:
         self._main = 0
         self._status: int | None = None
         self._deadline: float | None = None
-        """Monotonic seconds at which everything is killed; None: it was not asked to stop."""
+        """Monotonic time at which everything is killed; None if no stop was requested."""
 
     def start(self, launch: Launch) -> int:
-        """Prepare what the container sees and start its main process; its pid.
+        """Set up the mounts, start the main process, and return its pid.
 
         Raises:
-            StartError: a mount or the program cannot be had.
+            StartError: a mount or the start of the program failed.
         """
         directory = _prepare(launch)
         try:
@@ -142,34 +142,34 @@ class Supervisor:
             )
         except OSError as error:
             raise StartError(_exec_message(launch, error)) from error
-        except ValueError as error:  # no system call takes a NUL, or a variable called `a=b`
+        except ValueError as error:  # a NUL character, or a variable named `a=b`
             raise StartError(f"exec: command, directory or variables: {error}") from error
-        process.returncode = 0  # reaped here, with everything else; Popen must not try to
+        process.returncode = 0  # this module reaps it with all others; Popen must not try to
         self._main = process.pid
         return self._main
 
     def wait(self) -> int:
-        """Serve commands until the container has ended; its exit code, 128 + n for signal n."""
+        """Handle commands until the container has ended; return its exit code, 128 + n for signal n."""
         poll = select.poll()
         poll.register(self._control.descriptor, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
-        while not self._over():
+        while not self._is_finished():
             ready = dict(poll.poll(_milliseconds(self._deadline)))
             if self._wake in ready:
                 os.read(self._wake, 4096)
             if self._control.descriptor in ready:
-                self._obey()
-            _reap_into(self._note)
+                self._handle_commands()
+            _reap_into(self._record_exit)
         self._kill_everything()
         assert self._status is not None
         return _exit_code(self._status)
 
-    def _over(self) -> bool:
-        """True if it is time to kill what is left.
+    def _is_finished(self) -> bool:
+        """Return True if the remaining processes have to be killed now.
 
-        A container ends with its main process. One exception: a shell that died of our SIGTERM
-        instead of passing it on; what it ran has been asked meanwhile, and has the rest of the
-        grace period to go in peace.
+        A container ends with its main process. One exception is a shell that was terminated by our
+        SIGTERM instead of passing it on: its descendants have received a SIGTERM since then, and
+        have the rest of the grace period to exit.
         """
         if self._control.closed:
             return True
@@ -177,24 +177,24 @@ class Supervisor:
             return True
         if self._status is None:
             return False
-        asked = self._deadline is not None and os.WIFSIGNALED(self._status)
-        return not (asked and any(_descendants()))
+        stopped = self._deadline is not None and os.WIFSIGNALED(self._status)
+        return not (stopped and any(_descendants()))
 
-    def _obey(self) -> None:
+    def _handle_commands(self) -> None:
         for command in self._control.commands():
             word, _, seconds = command.partition(" ")
             if word == "stop":
                 self._stop(float(seconds))
 
     def _stop(self, grace_s: float) -> None:
-        """SIGTERM to the main process, as a kubelet does; a later, shorter grace wins."""
+        """Send SIGTERM to the main process, as the kubelet does; the earliest deadline applies."""
         first = self._deadline is None
         wanted = time.monotonic() + grace_s
         self._deadline = wanted if self._deadline is None else min(self._deadline, wanted)
         if first and self._status is None:
             _signal(self._main, signal.SIGTERM)
 
-    def _note(self, pid: int, status: int) -> None:
+    def _record_exit(self, pid: int, status: int) -> None:
         if pid != self._main:
             return
         self._status = status
@@ -203,17 +203,17 @@ class Supervisor:
                 _signal(descendant, signal.SIGTERM)
 
     def _kill_everything(self) -> None:
-        """SIGKILL until no child is left: whoever forked meanwhile is found in the next round."""
+        """Send SIGKILL until no child is left: the next round finds processes forked meanwhile."""
         while True:
             for pid in [*_descendants(), *([] if self._status is not None else [self._main])]:
                 _signal(pid, signal.SIGKILL)
-            if not _reap_into(self._note):
+            if not _reap_into(self._record_exit):
                 return
             time.sleep(_SWEEP_S)
 
 
 def _prepare(launch: Launch) -> str:
-    """Make the container's view of the files; the folder to start in."""
+    """Create the container's mounts; return its working directory."""
     if not launch.isolated:
         if not os.path.isdir(launch.directory):
             raise StartError(f"the working directory {launch.directory} does not exist")
@@ -235,12 +235,12 @@ def _prepare(launch: Launch) -> str:
 def _exec_message(launch: Launch, error: OSError) -> str:
     program = launch.argv[0]
     if error.errno == errno.ENOENT and error.filename == program:
-        return f"exec: {program!r}: not found on this machine; images are not pulled here"
+        return f"exec: {program!r}: not found on this machine; the sandbox pulls no images"
     return f"exec: {program!r}: {error.strerror}"
 
 
 def _die_with_parent() -> None:
-    """In the container's main process: SIGKILL when the supervisor is killed."""
+    """Make the kernel kill the container's main process when the supervisor is killed."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -249,8 +249,8 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), 0, 0, 0)
 
 
-def _reap_into(note: Any) -> bool:
-    """Collect every child that has ended; False when there is no child at all."""
+def _reap_into(record: Any) -> bool:
+    """Reap every child that has ended, passing it to `record`; return False if there is no child."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -258,11 +258,11 @@ def _reap_into(note: Any) -> bool:
             return False
         if pid == 0:
             return True
-        note(pid, status)
+        record(pid, status)
 
 
 def _descendants() -> list[int]:
-    """Every living process below this one, by one look at /proc."""
+    """Return the pids of all living descendants of this process, from one scan of /proc."""
     children: dict[int, list[int]] = {}
     with contextlib.suppress(FileNotFoundError), os.scandir("/proc") as processes:
         for entry in processes:
@@ -278,10 +278,10 @@ def _descendants() -> list[int]:
 
 
 def _parent(pid: str) -> int:
-    """The parent's pid; 0 if the process has ended."""
+    """Return the parent's pid; 0 if the process has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
-            # The name, in parentheses, may hold anything; the fields after it may not.
+            # The name, in parentheses, may contain any character: parse the fields after it.
             state, parent, *_ = stat.read().rpartition(b")")[2].split()
     except (OSError, ValueError):
         return 0
@@ -294,7 +294,7 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _milliseconds(deadline: float | None) -> float | None:
-    """Return the longest time to sleep: until the deadline, and not long when others are to go."""
+    """Return the poll timeout: None without a stop, else until the deadline, at most `_POLL_S`."""
     if deadline is None:
         return None
     return max(min(deadline - time.monotonic(), _POLL_S), 0) * 1000
@@ -318,7 +318,7 @@ def main(argv: list[str]) -> int:
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
-    def tell(**event: Any) -> None:
+    def send(**event: Any) -> None:
         with contextlib.suppress(BrokenPipeError):
             os.write(report, json.dumps(event).encode() + b"\n")
 
@@ -326,11 +326,11 @@ def main(argv: list[str]) -> int:
     try:
         pid = supervisor.start(Launch.from_json(control.first_line()))
     except StartError as error:
-        tell(event="failed", code=START_ERROR_CODE, message=str(error))
+        send(event="failed", code=START_ERROR_CODE, message=str(error))
         return 1
-    tell(event="started", pid=pid, at=time.time())
+    send(event="started", pid=pid, at=time.time())
     code = supervisor.wait()
-    tell(event="exited", code=code, at=time.time())
+    send(event="exited", code=code, at=time.time())
     return 0
 
 

@@ -1,7 +1,8 @@
-"""A pod's volumes as folders of this machine, and its mounts as pairs of paths.
+"""Creates a pod's volumes as folders of this machine, and resolves `volumeMounts` to them.
 
-Under the node's root: `pods/<uid>/volumes/<name>` goes with the pod, `claims/<namespace>/<claim>`
-stays. Content of ConfigMaps and Secrets is what it was when the pod started; it is not refreshed.
+Under the node's root, `pods/<uid>/volumes/<name>` is removed with the pod, and
+`claims/<namespace>/<claim>` is kept. ConfigMaps and Secrets are read when the pod starts, and not
+refreshed.
 """
 
 import stat
@@ -9,16 +10,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from trainingjob_sandbox.node.constants import Object
 from trainingjob_sandbox.node.environment import (
     ConfigError,
-    Place,
+    PodPlacement,
     Sources,
     expand,
     field_value,
     resource_value,
 )
 from trainingjob_sandbox.node.mounts import Mount
-from trainingjob_sandbox.node.names import Object
 
 _DEFAULT_MODE: Final = 0o644
 _WITH_CONTENT: Final = frozenset({"configMap", "secret", "projected", "downwardAPI"})
@@ -34,16 +35,16 @@ _HOST_PATH_TYPES: Final[Mapping[str, Callable[[int], bool]]] = {
 
 
 class VolumeError(Exception):
-    """A volume can never be had as the pod describes it."""
+    """A volume cannot be created as the pod specifies it."""
 
 
 def claim_directory(root: Path, namespace: str, claim: str) -> Path:
-    """The folder behind a PersistentVolumeClaim: the same for every pod that names it."""
+    """Return the folder of a PersistentVolumeClaim, shared by all pods that use it."""
     return root / "claims" / namespace / claim
 
 
 def references(pod: Object) -> tuple[set[str], set[str]]:
-    """Names of the ConfigMaps and of the Secrets that volumes and variables mention."""
+    """Return the names of the ConfigMaps and of the Secrets that volumes and variables refer to."""
     found: dict[str, set[str]] = {"configmap": set(), "secret": set()}
     for value in _walk(pod.get("spec") or {}):
         for key, name_field, kind in (
@@ -62,29 +63,29 @@ def references(pod: Object) -> tuple[set[str], set[str]]:
 
 
 def claims(pod: Object) -> list[str]:
-    """Names of the claims that the pod's volumes mention."""
+    """Return the names of the PersistentVolumeClaims that the pod's volumes refer to."""
     volumes = (pod.get("spec") or {}).get("volumes") or []
     named = (volume.get("persistentVolumeClaim") for volume in volumes)
     return [str(claim["claimName"]) for claim in named if claim and claim.get("claimName")]
 
 
 class Volumes:
-    """The volumes of one pod, made once before its first container starts."""
+    """The volumes of one pod, created before its first container starts."""
 
-    def __init__(self, pod: Object, root: Path, scratch: Path, place: Place) -> None:
+    def __init__(self, pod: Object, root: Path, scratch: Path, placement: PodPlacement) -> None:
         self._pod = pod
         self._root = root
         self._scratch = scratch
-        self._place = place
+        self._placement = placement
         self._paths: dict[str, Path] = {}
         self._read_only: set[str] = set()
 
     def make(self, sources: Sources) -> None:
-        """Make every volume.
+        """Create every volume.
 
         Raises:
-            ConfigError: a ConfigMap or Secret is missing; it may come.
-            VolumeError: a volume is of a kind, or names something, that cannot be had here.
+            ConfigError: a ConfigMap or Secret is missing; it may be created later.
+            VolumeError: a volume's kind is not supported, or it cannot be created.
         """
         for volume in self._pod["spec"].get("volumes") or []:
             try:
@@ -96,7 +97,7 @@ class Volumes:
         """Resolve the container's `volumeMounts`.
 
         Raises:
-            VolumeError: a mount names no volume, or a subPath that leaves its volume.
+            VolumeError: a mount names an unknown volume, or a subPath outside of its volume.
         """
         found = []
         for mount in container.get("volumeMounts") or []:
@@ -123,7 +124,7 @@ class Volumes:
         elif unknown := set(volume) - {"name", "emptyDir"} - _WITH_CONTENT:
             raise VolumeError(
                 f"volume {volume['name']!r} is of kind {min(unknown)}, which the sandbox does not "
-                "have; use emptyDir, hostPath, persistentVolumeClaim, configMap or secret"
+                "support; use emptyDir, hostPath, persistentVolumeClaim, configMap or secret"
             )
         if not (_within(self._scratch, path) or _within(self._root / "claims", path)):
             raise VolumeError(f"volume {volume['name']!r}: its name leaves the node's folder")
@@ -134,7 +135,7 @@ class Volumes:
         return path
 
     def _files(self, volume: Object, sources: Sources) -> "dict[str, tuple[bytes, int]]":
-        """File name to content and mode, for volumes that have content."""
+        """Return file name -> (content, mode), for volumes with content."""
         projected = volume.get("projected")
         if projected is None:
             return self._source_files(volume, sources, _mode_of(volume))
@@ -164,10 +165,10 @@ class Volumes:
         files = {}
         for item in reference.get("items") or []:
             if wanted := item.get("fieldRef"):
-                text = field_value(str(wanted.get("fieldPath", "")), self._pod, self._place)
+                text = field_value(str(wanted.get("fieldPath", "")), self._pod, self._placement)
             else:
                 text = resource_value(
-                    item.get("resourceFieldRef") or {}, self._pod, {}, self._place
+                    item.get("resourceFieldRef") or {}, self._pod, {}, self._placement
                 )
             files[str(item["path"])] = (text.encode(), int(item.get("mode") or mode))
         return files
@@ -193,7 +194,7 @@ def _mode_of(volume: Object) -> int:
 def _chosen(
     reference: Object, data: Mapping[str, bytes] | None, mode: int
 ) -> "dict[str, tuple[bytes, int]]":
-    """All keys, or those in `items` under the paths given there."""
+    """Return the files of all keys, or of the keys in `items`, under the paths given there."""
     if data is None:
         return {}
     items = reference.get("items")
@@ -230,7 +231,7 @@ def _sub_path(volume: Path, inside: str) -> Path:
 
 
 def _within(folder: Path, path: Path) -> bool:
-    """True if the path stays inside, links followed."""
+    """True if the path is inside the folder after resolving symbolic links."""
     return path.resolve().is_relative_to(folder.resolve())
 
 

@@ -23,8 +23,8 @@ from hack.cluster.control_plane import ControlPlane
 from tests.support.apiserver.api import ApiServerUnderTest
 from trainingjob_api.constants import LABEL_JOB_UID
 from trainingjob_sandbox.client import ApiClient
-from trainingjob_sandbox.node.mark import plant
-from trainingjob_sandbox.node.names import NONCE_VARIABLE, TAINT
+from trainingjob_sandbox.node.cluster_nonce import write_nonce
+from trainingjob_sandbox.node.constants import NONCE_VARIABLE, TAINT
 from trainingjob_sandbox.starter import Sandbox
 
 _POLICY: Final = "training-jobs-tolerate-the-node-of-processes"
@@ -110,7 +110,7 @@ def _serving(plane: ControlPlane) -> tuple[str, ...]:
 def _mark(plane: ControlPlane) -> str:
     async def mark() -> str:
         async with ApiClient.from_kubeconfig(plane.kubeconfig) as client:
-            return await plant(client)
+            return await write_nonce(client)
 
     with ThreadPoolExecutor(1) as pool:  # a loop may be running in this thread
         return pool.submit(asyncio.run, mark()).result()

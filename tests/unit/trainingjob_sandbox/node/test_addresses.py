@@ -12,24 +12,24 @@ def book() -> AddressBook:
 def test_the_first_addresses_are_the_lowest() -> None:
     addresses = book()
 
-    assert addresses.hold("ns", f"{GANG}-0", "u0") == "127.64.0.1"
-    assert addresses.hold("ns", f"{GANG}-1", "u1") == "127.64.0.2"
-    assert addresses.hold("ns", f"{GANG}-0", "u0") == "127.64.0.1"
+    assert addresses.acquire("ns", f"{GANG}-0", "u0") == "127.64.0.1"
+    assert addresses.acquire("ns", f"{GANG}-1", "u1") == "127.64.0.2"
+    assert addresses.acquire("ns", f"{GANG}-0", "u0") == "127.64.0.1"
 
 
 def test_a_rank_that_is_mentioned_before_it_runs_keeps_that_address() -> None:
     addresses = book()
-    addresses.hold("ns", f"{GANG}-1", "u1")
+    addresses.acquire("ns", f"{GANG}-1", "u1")
 
     mentioned = addresses.address("ns", f"{GANG}-0")
 
-    assert mentioned == addresses.hold("ns", f"{GANG}-0", "u0")
+    assert mentioned == addresses.acquire("ns", f"{GANG}-0", "u0")
 
 
 def test_addresses_are_free_again_when_the_last_pod_of_the_attempt_is_gone() -> None:
     addresses = book()
-    addresses.hold("ns", f"{GANG}-0", "u0")
-    addresses.hold("ns", f"{GANG}-1", "u1")
+    addresses.acquire("ns", f"{GANG}-0", "u0")
+    addresses.acquire("ns", f"{GANG}-1", "u1")
     addresses.address("ns", f"{GANG}-2")
 
     addresses.release("ns", f"{GANG}-0", "u0")
@@ -37,18 +37,18 @@ def test_addresses_are_free_again_when_the_last_pod_of_the_attempt_is_gone() -> 
 
     addresses.release("ns", f"{GANG}-1", "u1")
     assert len(addresses) == 0
-    assert addresses.hold("ns", "other-00000000-0-0", "u9") == "127.64.0.1"
+    assert addresses.acquire("ns", "other-00000000-0-0", "u9") == "127.64.0.1"
 
 
 def test_two_namespaces_do_not_share_addresses() -> None:
     addresses = book()
 
-    assert addresses.hold("a", f"{GANG}-0", "u0") != addresses.hold("b", f"{GANG}-0", "u1")
+    assert addresses.acquire("a", f"{GANG}-0", "u0") != addresses.acquire("b", f"{GANG}-0", "u1")
 
 
 def test_a_machine_without_a_loopback_network_shares_the_one_address() -> None:
     addresses = AddressBook(own_addresses=False)
 
-    assert addresses.hold("ns", f"{GANG}-0", "u0") == "127.0.0.1"
+    assert addresses.acquire("ns", f"{GANG}-0", "u0") == "127.0.0.1"
     assert addresses.address("ns", f"{GANG}-1") == "127.0.0.1"
     assert len(addresses) == 0

@@ -162,7 +162,7 @@ def test_a_pod_is_ready_only_while_its_sidecars_run() -> None:
 
 def test_a_sidecar_that_is_not_started_again_shows_how_it_ended() -> None:
     crashed = container("crashed+", init=True)
-    crashed.over()
+    crashed.cancel_restart()
     assert crashed.status()["state"]["terminated"]["exitCode"] == 1
 
 

@@ -6,13 +6,13 @@ import pytest
 
 from trainingjob_sandbox.node.environment import (
     ConfigError,
-    Place,
+    PodPlacement,
     Sources,
     container_variables,
     expand,
 )
 
-PLACE = Place(
+PLACEMENT = PodPlacement(
     node="n", pod_ip="127.64.0.1", host_ip="127.0.0.1", capacity={"cpu": "4", "memory": "8Gi"}
 )
 POD: dict[str, Any] = {
@@ -25,7 +25,7 @@ SOURCES = Sources(
 
 
 def variables(container: dict[str, Any], sources: Sources = SOURCES) -> dict[str, str]:
-    return container_variables(POD, container, sources, PLACE)
+    return container_variables(POD, container, sources, PLACEMENT)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,8 @@ def test_names_of_ranks_are_resolved_in_literal_values_only() -> None:
         ]
     }
 
-    found = container_variables(POD, container, SOURCES, PLACE, {"p": "127.64.0.1"}.__getitem__)
+    found = container_variables(
+        POD, container, SOURCES, PLACEMENT, {"p": "127.64.0.1"}.__getitem__
+    )
 
     assert found == {"ADDR": "127.64.0.1", "ME": "p"}

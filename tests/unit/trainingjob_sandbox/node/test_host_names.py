@@ -27,7 +27,7 @@ def resolved(made: Object, text: str) -> str:
     """The text as a program of this pod gets it; rank 0 has 127.64.0.1 and rank 1 127.64.0.2."""
     addresses = AddressBook(own_addresses=True)
     for rank in (0, 1):
-        addresses.hold("ns", f"{GANG}-{rank}", f"u{rank}")
+        addresses.acquire("ns", f"{GANG}-{rank}", f"u{rank}")
     return resolver(made, addresses)(text)
 
 

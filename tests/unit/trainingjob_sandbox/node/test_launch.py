@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from trainingjob_sandbox.node.addresses import AddressBook
-from trainingjob_sandbox.node.environment import Place, Sources
+from trainingjob_sandbox.node.environment import PodPlacement, Sources
 from trainingjob_sandbox.node.launch import LaunchError, Workspace, build_launch
 from trainingjob_sandbox.node.mounts import Mount
 from trainingjob_sandbox.node.supervisor import Launch
 from trainingjob_sandbox.node.volumes import Volumes
 
-PLACE = Place(node="n", pod_ip="127.64.0.1", host_ip="127.0.0.1", capacity={})
+PLACEMENT = PodPlacement(node="n", pod_ip="127.64.0.1", host_ip="127.0.0.1", capacity={})
 NAME = "digits-0a1b2c3d-0-1"
 
 
@@ -29,13 +29,13 @@ def launch(
         "metadata": {"name": NAME, "namespace": "ns", "uid": "u"},
         "spec": {"volumes": volumes, "hostname": NAME, "subdomain": "digits-0a1b2c3d"},
     }
-    made = Volumes(pod, root, root / "pods/u", PLACE)
+    made = Volumes(pod, root, root / "pods/u", PLACEMENT)
     made.make(Sources())
     return build_launch(
         pod,
         {"name": "trainer", **container},
         sources=Sources(),
-        place=PLACE,
+        placement=PLACEMENT,
         volumes=made,
         addresses=AddressBook(own_addresses=True),
         workspace=Workspace(
@@ -81,7 +81,7 @@ def test_another_program_is_left_as_it_is_written(tmp_path: Path) -> None:
 def test_a_container_without_a_command_cannot_be_started(
     tmp_path: Path, container: dict[str, Any]
 ) -> None:
-    with pytest.raises(LaunchError, match="write `command` in the pod template"):
+    with pytest.raises(LaunchError, match="set `command` in the pod template"):
         launch(tmp_path, **container)
 
 

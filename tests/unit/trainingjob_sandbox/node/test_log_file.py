@@ -81,13 +81,13 @@ def test_the_tail_is_the_last_so_many_lines(
 
 async def test_a_reader_is_woken_by_a_write_and_by_the_end(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "log")
-    waiting = asyncio.create_task(log.grown())
+    waiting = asyncio.create_task(log.wait_for_data())
     await asyncio.sleep(0)
 
     log.write(b"x")
     await asyncio.wait_for(waiting, 1)
 
-    waiting = asyncio.create_task(log.grown())
+    waiting = asyncio.create_task(log.wait_for_data())
     await asyncio.sleep(0)
     log.close()
     await asyncio.wait_for(waiting, 1)

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes.processes import eventually, processes_mentioning
-from trainingjob_sandbox.node.host import can_mount
 from trainingjob_sandbox.node.log_file import LogFile
+from trainingjob_sandbox.node.module_command import module_command
 from trainingjob_sandbox.node.mounts import Mount
+from trainingjob_sandbox.node.node_context import can_mount
 from trainingjob_sandbox.node.process import ContainerProcess
-from trainingjob_sandbox.node.programs import own_program
 from trainingjob_sandbox.node.supervisor import Launch
 
 DAEMON = (
@@ -111,7 +111,7 @@ async def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
         assert process.started_at is None
         assert end.code == 128
         assert end.start_error == (
-            "exec: 'no-such-program': not found on this machine; images are not pulled here"
+            "exec: 'no-such-program': not found on this machine; the sandbox pulls no images"
         )
 
 
@@ -234,7 +234,7 @@ async def test_nothing_survives_the_node(tmp_path: Path) -> None:
     line = launch(tmp_path, python(DAEMON + "time.sleep(600)", str(pid_file))).to_json()
     read, write = os.pipe()
     node = subprocess.Popen(
-        own_program("trainingjob_sandbox.node.supervisor", str(write)),
+        module_command("trainingjob_sandbox.node.supervisor", str(write)),
         stdin=subprocess.PIPE,
         pass_fds=(write,),
         env={"HOME": str(tmp_path)},

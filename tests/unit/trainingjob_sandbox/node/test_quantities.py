@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from trainingjob_sandbox.node.binder import unfit
+from trainingjob_sandbox.node.binder import unschedulable_reason
 from trainingjob_sandbox.node.quantities import parse, pod_requests
 
 CAPACITY = {"cpu": "2", "memory": "4Gi", "pods": "110"}
@@ -31,7 +31,7 @@ def test_a_quantity_is_a_number(text: object, expected: object) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "1 Gi", "1Zi", "1.2.3", None])
 def test_what_is_no_quantity_is_refused(text: object) -> None:
-    with pytest.raises(ValueError, match="is no quantity"):
+    with pytest.raises(ValueError, match="is not a valid quantity"):
         parse(text)
 
 
@@ -69,4 +69,4 @@ def test_a_pod_asks_for_its_containers_together_or_its_largest_init_container() 
 def test_what_can_never_fit_is_said_in_a_schedulers_words(
     spec: dict[str, Any], message: str
 ) -> None:
-    assert unfit(spec, CAPACITY, LABELS) == message
+    assert unschedulable_reason(spec, CAPACITY, LABELS) == message

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from trainingjob_sandbox.node.environment import ConfigError, Place, Sources
+from trainingjob_sandbox.node.environment import ConfigError, PodPlacement, Sources
 from trainingjob_sandbox.node.mounts import Mount
 from trainingjob_sandbox.node.volumes import (
     VolumeError,
@@ -15,7 +15,7 @@ from trainingjob_sandbox.node.volumes import (
     references,
 )
 
-PLACE = Place(node="n", pod_ip="127.64.0.1", host_ip="127.0.0.1", capacity={"cpu": "4"})
+PLACEMENT = PodPlacement(node="n", pod_ip="127.64.0.1", host_ip="127.0.0.1", capacity={"cpu": "4"})
 SOURCES = Sources(
     configmaps={"code": {"train.py": b"pass", "util.py": b"1"}},
     secrets={"keys": {"token": b"s3"}},
@@ -27,7 +27,7 @@ def made(root: Path, *volumes: dict[str, Any], sources: Sources = SOURCES) -> Vo
         "metadata": {"name": "p", "namespace": "ns", "uid": "u", "labels": {"b": "2", "a": "1"}},
         "spec": {"volumes": list(volumes)},
     }
-    found = Volumes(pod, root, root / "pods" / "u", PLACE)
+    found = Volumes(pod, root, root / "pods" / "u", PLACEMENT)
     found.make(sources)
     return found
 

@@ -1,8 +1,8 @@
-"""The mark of a sandbox: what a cluster must carry before a node of processes dares to start.
+"""Writes and verifies the nonce in a ConfigMap that proves that a cluster is the node's own sandbox.
 
-The node runs what pod templates name, with the rights of whoever started it. A kubeconfig is
-easily the wrong one, and a loopback address proves nothing: tunnels end there. So the starter
-plants a random nonce in the cluster and hands the same nonce to the node.
+The node runs the commands of pod templates with the rights of its user. The kubeconfig may be the
+wrong one, and a loopback address proves nothing, because it may be the end of a tunnel. So the
+starter writes a random nonce into the cluster and passes the same nonce to the node.
 """
 
 import hmac
@@ -17,52 +17,52 @@ _KEY: Final = "nonce"
 _PATH: Final = f"/api/v1/namespaces/{_NAMESPACE}/configmaps/{_NAME}"
 
 
-class MarkError(Exception):
-    """The cluster is not marked as the sandbox that this node belongs to."""
+class NonceError(Exception):
+    """The cluster does not have this node's nonce."""
 
 
-async def plant(client: ApiClient) -> str:
-    """Mark the cluster as a sandbox of the caller's; the nonce to hand to its node.
+async def write_nonce(client: ApiClient) -> str:
+    """Write a new nonce into the cluster, and return it for the node.
 
     Raises:
         ApiError: the API server refused, or did not answer.
     """
     nonce = secrets.token_hex(16)
     await ensure_namespace(client, _NAMESPACE)
-    mark = {
+    configmap = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": _NAME, "namespace": _NAMESPACE},
         "data": {_KEY: nonce},
     }
     try:
-        await client.create(f"/api/v1/namespaces/{_NAMESPACE}/configmaps", mark)
+        await client.create(f"/api/v1/namespaces/{_NAMESPACE}/configmaps", configmap)
     except ApiError as error:
         if not error.conflict:
             raise
-        await client.patch(_PATH, {"data": mark["data"]})
+        await client.patch(_PATH, {"data": configmap["data"]})
     return nonce
 
 
-async def verify(client: ApiClient, nonce: str) -> None:
-    """Make sure that the cluster carries this very nonce.
+async def verify_nonce(client: ApiClient, nonce: str) -> None:
+    """Verify that the cluster has this nonce.
 
     Raises:
-        MarkError: it does not; nothing may be run.
+        NonceError: it does not; no pod may be run.
         ApiError: the API server did not answer.
     """
     server = client.credentials.server
     try:
-        mark = await client.get(_PATH)
+        configmap = await client.get(_PATH)
     except ApiError as error:
         if not error.not_found:
             raise
-        mark = {}
-    found = str((mark.get("data") or {}).get(_KEY, ""))
+        configmap = {}
+    found = str((configmap.get("data") or {}).get(_KEY, ""))
     if not nonce or not hmac.compare_digest(found.encode(), nonce.encode()):
-        raise MarkError(
+        raise NonceError(
             f"{server} is not the sandbox this node was started for (ConfigMap "
-            f"{_NAMESPACE}/{_NAME} does not hold its nonce): no pod will be run on this machine; "
+            f"{_NAMESPACE}/{_NAME} does not have its nonce): no pod will run on this machine; "
             "start both with `trainingjob sandbox up`"
         )
 

@@ -1,4 +1,4 @@
-"""The things that all pods of the node share: its name, its folder, its client, its addresses, its logs."""
+"""The state that all pods of the node share: API client, addresses, logs; reads sources, creates Events."""
 
 import asyncio
 import base64
@@ -13,11 +13,11 @@ from typing import Final
 
 from trainingjob_sandbox.client import ApiClient, ApiError
 from trainingjob_sandbox.node.addresses import AddressBook
+from trainingjob_sandbox.node.constants import Object
 from trainingjob_sandbox.node.containers import timestamp
 from trainingjob_sandbox.node.environment import Sources
 from trainingjob_sandbox.node.log_file import LogFile
-from trainingjob_sandbox.node.names import Object
-from trainingjob_sandbox.node.programs import own_program
+from trainingjob_sandbox.node.module_command import module_command
 from trainingjob_sandbox.node.volumes import references
 
 _MAX_PODS: Final = 110
@@ -26,8 +26,17 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
-class Host:
-    """Shared by the pods of one node; every method belongs to the event loop."""
+class NodeContext:
+    """Shared by the pods of one node. All methods must run on the event loop.
+
+    Attributes:
+        name: the node's name.
+        root: the node's folder.
+        client: client of the API server.
+        isolated: True if pods can have private mount namespaces here.
+        path: `PATH` of the containers.
+        capacity: the node's resources.
+    """
 
     name: str
     root: Path
@@ -37,14 +46,14 @@ class Host:
     capacity: Mapping[str, str]
     addresses: AddressBook = field(default_factory=AddressBook)
     logs: dict[tuple[str, str, str], LogFile] = field(default_factory=dict)
-    """(namespace, pod, container) to its log; emptied as pods go."""
+    """(namespace, pod, container) -> its log; removed with the pod."""
 
-    def log(self, namespace: str, pod: str, container: str) -> LogFile | None:
-        """The log of a container that has started here."""
+    def find_log(self, namespace: str, pod: str, container: str) -> LogFile | None:
+        """Return the log of a container; None if it has not started here."""
         return self.logs.get((namespace, pod, container))
 
-    async def sources(self, pod: Object) -> Sources:
-        """Every ConfigMap and Secret that the pod mentions and that exists.
+    async def read_sources(self, pod: Object) -> Sources:
+        """Read all existing ConfigMaps and Secrets that the pod refers to.
 
         Raises:
             ApiError: the API server refused, or did not answer.
@@ -62,8 +71,8 @@ class Host:
                     raise
         return Sources(configmaps=found["configmaps"], secrets=found["secrets"])
 
-    async def event(self, pod: Object, reason: str, message: str) -> None:
-        """Write one Event about a pod. Events are courtesy: a refusal is logged, not raised."""
+    async def create_event(self, pod: Object, reason: str, message: str) -> None:
+        """Create an Event about a pod. Best effort: an error is logged, not raised."""
         metadata, now = pod["metadata"], timestamp(datetime.now(UTC))
         event = {
             "apiVersion": "v1",
@@ -96,7 +105,7 @@ class Host:
 
 
 def machine_capacity() -> dict[str, str]:
-    """This machine's processors and memory, and how many pods the node takes."""
+    """Return this machine's processors and memory, and the node's maximum number of pods."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpu": str(os.cpu_count() or 1),
@@ -106,25 +115,25 @@ def machine_capacity() -> dict[str, str]:
 
 
 async def can_mount() -> bool:
-    """Try once, in a process of its own, whether mount paths can be made real here."""
+    """Return True if private mount namespaces work on this machine; tried in a separate process."""
     process = await asyncio.create_subprocess_exec(
-        *own_program("trainingjob_sandbox.node.mounts"),
+        *module_command("trainingjob_sandbox.node.mounts"),
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        _, why = await asyncio.wait_for(process.communicate(), _PROBE_TIMEOUT_S)
+        _, stderr = await asyncio.wait_for(process.communicate(), _PROBE_TIMEOUT_S)
     except TimeoutError:
         process.kill()
         await process.wait()
         return False
     if process.returncode:
-        _LOG.warning("mount paths cannot be made real on this machine: %s", why.decode().strip())
+        _LOG.warning("mount namespaces do not work on this machine: %s", stderr.decode().strip())
     return process.returncode == 0
 
 
 def _data(source: Object) -> dict[str, bytes]:
-    """The content of a ConfigMap or Secret: `data` of a Secret is base64, as is `binaryData`."""
+    """Return the decoded content of a ConfigMap or Secret; a Secret's `data` and `binaryData` are base64."""
     encoded = dict(source.get("binaryData") or {})
     plain = source.get("data") or {}
     if source.get("kind") == "Secret":
@@ -134,5 +143,5 @@ def _data(source: Object) -> dict[str, bytes]:
         try:
             data[key] = base64.b64decode(value)
         except (binascii.Error, ValueError):
-            _LOG.warning("%s is not base64: key left out", key)
+            _LOG.warning("the value of key %s is not base64; the key is left out", key)
     return data

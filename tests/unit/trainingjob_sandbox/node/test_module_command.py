@@ -10,8 +10,8 @@ import trainingjob_sandbox
 
 RUN = (
     "import subprocess, sys\n"
-    "from trainingjob_sandbox.node.programs import own_program\n"
-    "command = own_program('trainingjob_sandbox.node.supervisor', 'no descriptor')\n"
+    "from trainingjob_sandbox.node.module_command import module_command\n"
+    "command = module_command('trainingjob_sandbox.node.supervisor', 'no descriptor')\n"
     "print(subprocess.run(command, stderr=subprocess.PIPE, text=True).stderr)\n"
 )
 
