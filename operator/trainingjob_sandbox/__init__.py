@@ -1,1 +1,1 @@
-"""The laptop mode: a loopback API server and a node that runs pods as processes; never in the image."""
+"""The laptop mode: an API server on loopback, and a node that runs pods as processes; not in the image."""

@@ -1,7 +1,7 @@
-"""A small asynchronous Kubernetes API client: what the node, the starter and the laptop UI need.
+"""A small asynchronous Kubernetes API client for the node, the starter and `trainingjob run`.
 
-It speaks plain HTTP verbs on plain paths and plain dicts, keeps one connection pool, and puts a
-time limit on every call. It is not a general client: no exec, no discovery, no auth plugins.
+It takes API paths and plain dicts, keeps one connection pool, and has a timeout on every call. It
+is not a general client: no exec, no discovery, no auth plugins.
 """
 
 import asyncio
@@ -45,9 +45,9 @@ class ApiError(Exception):
     """The API server refused a request, or did not answer it.
 
     Attributes:
-        status: the HTTP status; 0 when no usable answer came.
-        reason: the machine-readable reason of the Status object, e.g. `AlreadyExists`.
-        message: the server's sentence, for people.
+        status: the HTTP status; 0 if there was no valid response.
+        reason: the reason of the Status object, e.g. `AlreadyExists`.
+        message: the message of the Status object.
     """
 
     def __init__(self, status: int, reason: str, message: str) -> None:
@@ -58,23 +58,23 @@ class ApiError(Exception):
 
     @property
     def not_found(self) -> bool:
-        """True if the object is not there."""
+        """True if the object does not exist."""
         return self.status == 404  # noqa: PLR2004 - an HTTP status is its own name
 
     @property
     def conflict(self) -> bool:
-        """True if a precondition did not hold, or the name is taken."""
+        """True if a precondition failed, or the name is taken."""
         return self.status == 409  # noqa: PLR2004 - an HTTP status is its own name
 
     @property
     def permanent(self) -> bool:
-        """True if the same request would be refused again for as long as nothing else changes."""
+        """True if a retry of the same request would fail again."""
         return self.status in {400, 403, 404, 405, 409, 413, 415, 422}
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Everything there is right now: what was seen before and is not in here is gone."""
+    """The complete collection: an object seen before that is not in it has been deleted."""
 
     items: list[Object]
 
@@ -91,11 +91,11 @@ class ApiClient:
     """A connection pool to one API server. Use it as an async context manager."""
 
     def __init__(self, credentials: Credentials, *, connections: int = _CONNECTIONS) -> None:
-        """Prepare to connect.
+        """Create the client; it connects when the context is entered.
 
         Args:
-            credentials: where to and as whom.
-            connections: at most; 0: no limit. A log that is followed holds one for as long as it runs.
+            credentials: the server, and the user's token or certificate.
+            connections: maximum connections; 0: no limit. Each followed log keeps one open.
         """
         self.credentials = credentials
         self._connections = connections
@@ -106,10 +106,10 @@ class ApiClient:
     def from_kubeconfig(
         cls, path: Path, context: str | None = None, *, connections: int = _CONNECTIONS
     ) -> Self:
-        """A client for the kubeconfig's current (or the named) context.
+        """Create a client for the kubeconfig's current context, or for the named one.
 
         Raises:
-            KubeconfigError: the file cannot be used.
+            KubeconfigError: the file cannot be read, or is not valid.
         """
         return cls(load_kubeconfig(path, context), connections=connections)
 
@@ -141,7 +141,7 @@ class ApiClient:
     async def list(
         self, path: str, *, label_selector: str = "", field_selector: str = ""
     ) -> tuple[list[Object], str]:
-        """Read a collection page by page: its objects, and the version to watch from."""
+        """Read a collection page by page; return its objects and the resourceVersion to watch from."""
         items: list[Object] = []
         query = _selectors(label_selector, field_selector) | {"limit": str(_PAGE)}
         while True:
@@ -159,13 +159,13 @@ class ApiClient:
     async def patch(
         self, path: str, body: Object | Sequence[Object], *, patch_type: PatchType = "merge"
     ) -> Object:
-        """Change an object or its subresource."""
+        """Patch an object or its subresource."""
         return await self._call("PATCH", path, body=body, content_type=_PATCH_TYPES[patch_type])
 
     async def delete(
         self, path: str, *, uid: str = "", grace_period_s: int | None = None
     ) -> Object:
-        """Delete an object; with `uid` only if it is still that very object."""
+        """Delete an object; with `uid`, only if the object still has that uid."""
         options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
         if uid:
             options["preconditions"] = {"uid": uid}
@@ -176,10 +176,10 @@ class ApiClient:
     async def watch(
         self, path: str, *, label_selector: str = "", field_selector: str = ""
     ) -> AsyncIterator[Listed | Changed]:
-        """Follow a collection for ever: first a `Listed`, then every change as it comes.
+        """List and watch a collection forever: yield a `Listed`, then each change.
 
-        A broken connection is taken up again where it broke, with back-off; when the server has
-        forgotten that place (410), another `Listed` follows.
+        After a broken connection it resumes from the last resourceVersion, with back-off. If the
+        server no longer has that version (410), it yields another `Listed`.
         """
         selectors = _selectors(label_selector, field_selector)
         version = ""
@@ -201,15 +201,15 @@ class ApiClient:
                 if error.status == _GONE:
                     version = ""
                     continue
-            # Jitter, because the node's watches all break together when the server goes.
+            # Jitter, because all watches of the node break together when the server stops.
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
             delay_s = min(delay_s * 2, _BACKOFF_S[1])
 
     async def pod_log(self, namespace: str, pod: str, container: str) -> AsyncIterator[bytes]:
-        """Read what a container has written and writes, from its start to its end.
+        """Read and follow a container's log, from its start to its end.
 
         Raises:
-            ApiError: before the end: the stream broke, or there is nothing to read (yet or any more).
+            ApiError: the stream broke, or there is no log (yet, or any more).
         """
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         query = {"follow": "true", "container": container}
@@ -225,7 +225,7 @@ class ApiClient:
     async def _stream(
         self, path: str, selectors: Mapping[str, str], version: str
     ) -> AsyncIterator[Object]:
-        """The events of one watch request, bookmarks too. An ERROR event raises `ApiError`."""
+        """Yield the events of one watch request, including bookmarks. An ERROR event raises `ApiError`."""
         query = {
             **selectors,
             "watch": "true",
@@ -233,7 +233,7 @@ class ApiClient:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(_WATCH_S),
         }
-        # The server ends the watch; the client's own limit is for a server that fell silent.
+        # The server ends the watch; the client's timeout is for a server that no longer responds.
         timeout = aiohttp.ClientTimeout(total=_WATCH_S + _CALL_TIMEOUT_S, sock_connect=10)
         try:
             async with self._http.get(self._url(path), params=query, timeout=timeout) as response:
@@ -245,7 +245,7 @@ class ApiClient:
                             raise _error(event.get("object") or {}, default_status=500)
                         yield event
                 finally:
-                    _cut_off(response)
+                    _abort(response)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ApiError(0, "Unavailable", f"watch {path}: {_sentence(error)}") from error
 
@@ -285,10 +285,10 @@ def _selectors(label_selector: str, field_selector: str) -> dict[str, str]:
     return {key: value for key, value in given.items() if value}
 
 
-def _cut_off(response: aiohttp.ClientResponse) -> None:
-    """Leave a watch without TLS's last words.
+def _abort(response: aiohttp.ClientResponse) -> None:
+    """Close the connection of a watch at once, without the TLS shutdown.
 
-    A server that still sends is late with its own, and whoever has left does not wait for them.
+    A server that is still sending answers the shutdown late, and the client must not wait for it.
     """
     if response.connection is not None and response.connection.transport is not None:
         response.connection.transport.abort()
@@ -317,5 +317,5 @@ def _error(status: Object, *, default_status: int) -> ApiError:
 
 
 def _sentence(error: Exception) -> str:
-    """Return what went wrong; time-outs have no words of their own."""
+    """Return the message of an error; its type if it has none, as timeouts do."""
     return str(error) or type(error).__name__

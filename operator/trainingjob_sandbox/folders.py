@@ -1,8 +1,8 @@
-"""The sandbox's folder, of one sandbox at a time, and the removal of folders in which programs worked.
+"""Claims and locks the sandbox's folder (`--root`), and removes folder trees with read-only parts.
 
-What an earlier sandbox left in its folder is deleted at the start, so a folder that holds something
-else must never be taken for one: `--root .` in a directory with a `pods/` of the user's own, say.
-Standard library only: see `run/folder_cleanup`.
+At the start a sandbox deletes files of an earlier sandbox from its folder. So a folder with other
+contents must never be claimed: for example `--root .` in a directory with the user's own `pods/`.
+It imports only the standard library, because `run/folder_cleanup` runs without site-packages.
 """
 
 import fcntl
@@ -16,28 +16,30 @@ _MARK: Final = ".trainingjob-sandbox"
 
 
 class RootError(OSError):
-    """The folder is not ours to use. The message says why."""
+    """The folder cannot be used as a sandbox's folder. The message says why."""
 
 
 def claim(root: Path) -> None:
-    """Make the folder a sandbox's, readable by its owner only, if it is new or empty.
+    """Claim a new, an empty or an earlier sandbox's folder; a new one is readable by its owner only.
 
     Raises:
-        RootError: it holds something, and no sandbox has ever been in it.
-        OSError: it cannot be made.
+        RootError: it is not empty, and has never been a sandbox's folder.
+        OSError: it cannot be created.
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     mark = root / _MARK
     if not mark.exists() and any(root.iterdir()):
-        raise RootError(f"{root} is not empty and no sandbox's folder: choose a new or empty one")
+        raise RootError(
+            f"{root} is not empty and not a sandbox's folder: choose a new or empty one"
+        )
     mark.touch(mode=0o600)
 
 
 def lock(root: Path) -> int:
-    """Keep other sandboxes out of a claimed folder until the descriptor returned is closed.
+    """Lock a claimed folder against other sandboxes, until the returned descriptor is closed.
 
     Raises:
-        RootError: a sandbox runs in it.
+        RootError: another sandbox runs in it.
     """
     descriptor = os.open(root / _MARK, os.O_RDWR)
     try:
@@ -49,16 +51,16 @@ def lock(root: Path) -> int:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder and everything in it, as far as it lets itself be removed.
+    """Remove a folder and everything in it, as far as permissions allow.
 
-    Programs leave folders behind that are not writable (caches of modules do it on purpose);
-    what is in them can only be removed by whoever is root, or has changed that before.
+    Programs leave folders behind that are not writable (module caches do so on purpose). Their
+    contents can only be removed by root, or after making the folders writable.
     """
     shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir():
         return
     _make_writable(folder)
-    for path, names, _ in os.walk(folder):  # a folder is changed before it is walked into
+    for path, names, _ in os.walk(folder):  # makes a folder writable before walking into it
         for name in names:
             _make_writable(Path(path, name))
     shutil.rmtree(folder, ignore_errors=True)
@@ -67,7 +69,7 @@ def remove_tree(folder: Path) -> None:
 def _make_writable(folder: Path) -> None:
     try:
         mode = folder.lstat().st_mode
-        if stat.S_ISDIR(mode):  # a link may lead out of here
+        if stat.S_ISDIR(mode):  # not a symbolic link, which may lead out of the tree
             folder.chmod(stat.S_IMODE(mode) | stat.S_IRWXU)
     except OSError:
-        return  # another user's
+        return  # it belongs to another user

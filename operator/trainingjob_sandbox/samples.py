@@ -1,7 +1,6 @@
-"""Finds the sample manifests: in an installed wheel, and in a checkout.
+"""Finds the sample manifests, in an installed wheel or in a checkout.
 
-The wheel carries `manifests/samples` as `trainingjob_sandbox/_samples`; a checkout has them where
-they are written.
+The wheel contains `manifests/samples` as `trainingjob_sandbox/_samples`.
 """
 
 from pathlib import Path
@@ -12,15 +11,15 @@ _FOLDERS: Final = (_HERE / "_samples", _HERE.parents[1] / "manifests" / "samples
 
 
 def sample_names() -> list[str]:
-    """The samples there are, by name."""
+    """Return the names of the samples."""
     return sorted(path.stem for path in _folder().glob("*.yaml"))
 
 
 def sample_path(name: str) -> Path:
-    """The file of one sample.
+    """Return the path of a sample.
 
     Raises:
-        KeyError: there is no sample of that name; `sample_names` says which there are.
+        KeyError: no sample has this name; see `sample_names`.
     """
     if name not in sample_names():
         raise KeyError(name)

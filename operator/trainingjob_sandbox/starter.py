@@ -1,7 +1,7 @@
-"""Starts and stops a whole sandbox: the API server, its mark, the node, the kubeconfig.
+"""Implements `trainingjob sandbox up`: starts and stops the API server and the node, writes the kubeconfig.
 
-The API server runs in this process, in a thread with a loop of its own; the node is a child
-process, which dies with this one however this one ends (its standard input is the lifeline).
+The API server runs in a thread of this process, with its own event loop. The node is a child
+process. It ends with this process, however this process ends: at the end of its standard input.
 """
 
 import asyncio
@@ -36,30 +36,33 @@ _LOG_LINES: Final = 10
 _PR_SET_PDEATHSIG: Final = 1
 _KUBECONFIG: Final = "kubeconfig"
 _NODE_VARIABLES: Final = ("PATH", "LANG", "HOME", "PYTHONPATH", "PYTHONUSERBASE", "SYSTEMROOT")
-"""The variables that the node inherits; some of them may be where our package is found. Its pods get its PATH and nothing else of it."""
+"""Environment variables that the node inherits; it may need some to import this package.
+
+Of these its pods get only PATH.
+"""
 
 
 class SandboxError(Exception):
-    """The sandbox did not come up. The message says which part, and where to read more."""
+    """The sandbox did not start, or failed. The message says which part, and where its log is."""
 
 
 class Sandbox:
-    """A running sandbox, as a context manager.
+    """A sandbox, as a context manager that starts and stops it.
 
     Attributes:
-        root: its folder: `kubeconfig`, `node.log`, `claims/`, and the pods' scratch while it runs.
-        kubeconfig: what every client needs; readable by its owner only.
+        root: its folder, with `kubeconfig`, `node.log`, `claims/`, and `pods/` while it runs.
+        kubeconfig: path of the kubeconfig for clients; readable by its owner only.
     """
 
     def __init__(
         self, *, port: int = 0, root: Path | None = None, grace_s: float = _GRACE_S
     ) -> None:
-        """Prepare a sandbox; nothing is started before it is entered.
+        """Create a sandbox; nothing is started before the context is entered.
 
         Args:
-            port: of the API server on the loopback address; 0: any free one.
-            root: its folder, kept afterwards; None: a fresh temporary one, removed afterwards.
-            grace_s: seconds that pods get, at most, when it is left.
+            port: port of the API server on loopback; 0: any free one.
+            root: its folder, kept afterwards; None: a new temporary one, removed afterwards.
+            grace_s: maximum grace period of the pods at the end, in seconds.
         """
         self._port = port
         self._given_root = root
@@ -72,16 +75,16 @@ class Sandbox:
             self.root = self._make_root(stack)
             self.kubeconfig = self.root / _KUBECONFIG
             crds = [training_job_crd(), retention_policy_crd()]
-            # Clients may outlive a sandbox, to find the next one at the same address. They take
-            # lower versions than they have seen for old news, so versions grow with the time.
+            # A client may outlive a sandbox and find the next one at the same address. It ignores
+            # resourceVersions lower than it has seen, so they start from the current time.
             first = time.time_ns() // 1000
             api = stack.enter_context(ApiServerThread(crds, port=self._port, first_revision=first))
-            # Named apart until the node is up: whoever finds the file may rely on everything.
+            # Under another name until the node is ready: the final file means all is ready.
             draft = self.root / f".{_KUBECONFIG}"
             draft.unlink(missing_ok=True)
             draft.touch(mode=0o600)
             api.write_kubeconfig(draft)
-            nonce = _in_a_loop_of_its_own(_write_nonce(draft))
+            nonce = _run_in_thread(_write_nonce(draft))
             stack.callback(self._stop_node)
             self._start_node(draft, nonce)
             draft.replace(self.kubeconfig)
@@ -98,10 +101,10 @@ class Sandbox:
         self._stack.close()
 
     def wait(self, stop: int) -> None:
-        """Wait until there is something to read from a descriptor.
+        """Wait until the descriptor `stop` is readable.
 
         Raises:
-            SandboxError: the node ended before that. Without it every pod would stay pending.
+            SandboxError: the node ended first. Without it every pod would stay pending.
         """
         node = self._node
         assert node is not None
@@ -110,20 +113,22 @@ class Sandbox:
             selector.register(stop, selectors.EVENT_READ)
             selector.register(node.stdout, selectors.EVENT_READ)
             while stop not in {key.fd for key, _ in selector.select()}:
-                # Its output is of no interest; its end is the node's. None: nothing there yet.
+                # End of file (b"") means that the node has ended; None means no output yet.
                 if node.stdout.read(4096) == b"":
                     code = node.wait()
-                    raise SandboxError(f"the node ended by itself, exit code {code}{self._tail()}")
+                    raise SandboxError(
+                        f"the node ended unexpectedly, exit code {code}{self._log_tail()}"
+                    )
 
-    def _tail(self) -> str:
-        """The end of the node's log, to be put after a sentence."""
+    def _log_tail(self) -> str:
+        """Return the last lines of the node's log, as a suffix of an error message."""
         with contextlib.suppress(OSError):
             lines = (self.root / "node.log").read_text("utf-8", "replace").splitlines()
-            return "; the end of its log:\n  " + "\n  ".join(lines[-_LOG_LINES:])
+            return "; its last log lines:\n  " + "\n  ".join(lines[-_LOG_LINES:])
         return ""
 
-    def hurry(self) -> None:
-        """While it is being left: kill the pods at once instead of waiting for their grace."""
+    def kill_pods(self) -> None:
+        """Kill the pods at once while the sandbox stops, without their grace period."""
         if self._node is not None:
             self._node.terminate()
 
@@ -150,12 +155,12 @@ class Sandbox:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            # A Ctrl-C at the terminal reaches every process of its group; the order is ours.
+            # A Ctrl-C at the terminal must not reach the node: this process stops it in order.
             start_new_session=True,
         )
-        words = _first_words(self._node)
-        if words != "ready":
-            raise SandboxError(f"the node did not start: {words or 'no word'} (see {log})")
+        line = _first_line(self._node)
+        if line != "ready":
+            raise SandboxError(f"the node did not start: {line or 'no output'} (see {log})")
 
     def _stop_node(self) -> None:
         node = self._node
@@ -167,8 +172,8 @@ class Sandbox:
         try:
             node.wait(self._grace_s + _STOP_MARGIN_S)
         except subprocess.TimeoutExpired:
-            # Its supervisors kill what is left of the pods once the node is gone.
-            _LOG.warning("the node did not stop in time and is killed")
+            # Its supervisors kill the pods' processes when the node has ended.
+            _LOG.warning("the node did not stop in time; killing it")
             node.kill()
             node.wait()
         node.stdin.close()
@@ -176,8 +181,8 @@ class Sandbox:
         remove_tree(self.root / "pods")
 
 
-def _in_a_loop_of_its_own(work: Coroutine[None, None, str]) -> str:
-    """Run it to its end in a thread: the caller's own may be running a loop."""
+def _run_in_thread(work: Coroutine[None, None, str]) -> str:
+    """Run a coroutine in a new thread and event loop: the caller's thread may already run a loop."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
 
@@ -187,32 +192,32 @@ async def _write_nonce(kubeconfig: Path) -> str:
         return await write_nonce(client)
 
 
-def _first_words(node: "subprocess.Popen[bytes]") -> str:
-    """The node's first line, or what it said instead; "" if it said nothing in time."""
+def _first_line(node: "subprocess.Popen[bytes]") -> str:
+    """Return the node's first line of output, or an incomplete one; "" if there is none in time."""
     assert node.stdout is not None
     os.set_blocking(node.stdout.fileno(), False)
-    said, end = b"", time.monotonic() + _READY_S
+    output, end = b"", time.monotonic() + _READY_S
     with selectors.DefaultSelector() as selector:
         selector.register(node.stdout, selectors.EVENT_READ)
-        while b"\n" not in said and selector.select(max(end - time.monotonic(), 0)):
+        while b"\n" not in output and selector.select(max(end - time.monotonic(), 0)):
             chunk = node.stdout.read(4096)
             if not chunk:
                 break
-            said += chunk
-    return said.decode("utf-8", "replace").strip()
+            output += chunk
+    return output.decode("utf-8", "replace").strip()
 
 
 def run_sandbox(*, port: int, root: Path | None, grace_s: float, die_with_parent: bool) -> int:
     """Run a sandbox until Ctrl-C or SIGTERM, and return the exit code.
 
-    Prints the kubeconfig's path alone on the first line once everything is ready. A second
-    Ctrl-C ends the pods at once.
+    It prints one line, the path of the kubeconfig, when everything is ready. A second Ctrl-C kills
+    the pods at once.
     """
     if die_with_parent and not _die_with_parent():
         return 0
     sandbox = Sandbox(port=port, root=root, grace_s=grace_s)
     try:
-        with _stop_signals(sandbox) as stop, sandbox:
+        with _handle_signals(sandbox) as stop, sandbox:
             sys.stdout.write(f"{sandbox.kubeconfig}\n")
             sys.stdout.flush()
             sandbox.wait(stop.descriptor)
@@ -222,35 +227,35 @@ def run_sandbox(*, port: int, root: Path | None, grace_s: float, die_with_parent
     return 0
 
 
-class _Stop:
-    """The first signal ends the wait; every later one hurries the end.
+class _StopSignal:
+    """Signal handler: the first signal stops the sandbox, every later one kills its pods.
 
     Attributes:
-        descriptor: can be read from once a signal has come.
+        descriptor: readable after the first signal.
     """
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
-        self._asked = False
+        self._received = False
         self.descriptor, self._write = os.pipe()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Be a signal handler."""
-        if self._asked:
-            self._sandbox.hurry()
+        """Handle a signal."""
+        if self._received:
+            self._sandbox.kill_pods()
         else:
-            self._asked = True
+            self._received = True
             os.write(self._write, b"x")
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Close the descriptors."""
         os.close(self.descriptor)
         os.close(self._write)
 
 
 @contextlib.contextmanager
-def _stop_signals(sandbox: Sandbox) -> Iterator[_Stop]:
-    stop = _Stop(sandbox)
+def _handle_signals(sandbox: Sandbox) -> Iterator[_StopSignal]:
+    stop = _StopSignal(sandbox)
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
@@ -261,9 +266,9 @@ def _stop_signals(sandbox: Sandbox) -> Iterator[_Stop]:
 
 
 def _die_with_parent() -> bool:
-    """Get SIGTERM when the thread that started this process ends; False if it has ended."""
+    """Ask the kernel for SIGTERM when the parent thread ends; return False if it has already ended."""
     parent = os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGTERM), 0, 0, 0)
-    # It may have ended between our start and the call.
+    # The parent may have ended between our start and the call.
     return os.getppid() == parent and parent != 1

@@ -248,7 +248,7 @@ async def test_a_container_without_a_command_says_what_to_write(client: ApiClien
     found = await finish(client, what)
 
     assert terminated(found)["reason"] == "StartError"
-    assert "write `command` in the pod template" in terminated(found)["message"]
+    assert "set `command` in the pod template" in terminated(found)["message"]
 
 
 async def test_a_deadline_ends_the_pod(client: ApiClient) -> None:
@@ -689,7 +689,7 @@ def test_a_node_refuses_a_cluster_that_does_not_carry_its_nonce(
     assert node.returncode == 1
     assert output == ""
     [line] = errors.splitlines()
-    assert "no pod will be run on this machine" in line
+    assert "no pod will run on this machine" in line
     assert not (tmp_path / "root").exists()
 
 

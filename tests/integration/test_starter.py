@@ -161,7 +161,7 @@ async def test_it_ends_when_its_node_does() -> None:
         _, said = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 1
-    assert "the node ended by itself, exit code -9; the end of its log:" in said
+    assert "the node ended unexpectedly, exit code -9; its last log lines:" in said
     await eventually(lambda: not processes_mentioning(root))
 
 
@@ -198,7 +198,7 @@ def test_a_folder_of_the_users_own_is_refused_and_left_alone(tmp_path: Path) -> 
     manifest.parent.mkdir()
     manifest.touch()
 
-    assert f"{tmp_path} is not empty and no sandbox's folder" in refused(tmp_path)
+    assert f"{tmp_path} is not empty and not a sandbox's folder" in refused(tmp_path)
 
     assert manifest.exists()
 
