@@ -1,5 +1,5 @@
-"""The log volume: opened once, walked by directory descriptors, never by paths.
+"""Access to the log volume: opened once, then traversed by directory descriptors, never by paths.
 
-Everything here treats the volume as hostile: trainers write to it with any rights, names are any
-bytes, and anything can be swapped for a link at any moment.
+All code here treats the volume as hostile. Trainers write to it with any rights, file names are
+arbitrary bytes, and any entry can be replaced by a symbolic link at any moment.
 """

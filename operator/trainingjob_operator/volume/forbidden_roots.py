@@ -1,4 +1,7 @@
-"""Roots that no setting may name: a typing error must not make a machine's files our own."""
+"""Refuses volume roots that cannot be right: system directories, homes, and the program's own.
+
+A typing error in a setting must not make the sweep delete a machine's files.
+"""
 
 import os
 import pwd
@@ -17,12 +20,12 @@ _SYSTEM: Final = (
 )
 
 _HOLDS_HOMES: Final = ("/home", "/var/home", "/export/home", "/Users")
-"""Directories that hold home directories. The table of users lists none of a directory service,
-and that of a container none of its node."""
+"""Parents of home directories. /etc/passwd lacks the users of a directory service (LDAP), and in a
+container those of its node."""
 
 
 def check_path(path: str) -> str:
-    """Return a root's path as it is opened: absolute, without a slash at its end.
+    """Return the normalised path of a root: absolute, without a trailing slash.
 
     Raises:
         VolumeError: it is not absolute, or is `/`.
@@ -32,14 +35,14 @@ def check_path(path: str) -> str:
         raise _refuse(path, "is not absolute")
     plain = "/" + "/".join(parts[1:])
     if plain == "/":
-        raise _refuse(path, "is the whole machine")
+        raise _refuse(path, "is the root of the machine")
     return plain
 
 
 def check_directory(path: str, fd: int) -> None:
-    """Refuse a directory of the system, a home, or one that holds this very program.
+    """Refuse a system directory, a home directory, or one that contains this program.
 
-    By device and inode, so that no link or bind mount gives it another name.
+    Compares device and inode, so a link or a bind mount under another name is found, too.
 
     Raises:
         VolumeError: it is one of those.
@@ -55,19 +58,19 @@ def check_directory(path: str, fd: int) -> None:
 
 
 def _forbidden() -> Iterator[tuple[str, str]]:
-    yield "is the whole machine", "/"
+    yield "is the root of the machine", "/"
     for directory in _SYSTEM:
-        yield "is a directory of the system", directory
+        yield "is a system directory", directory
     for home in _homes():
-        yield "is or holds a home directory", home
-        yield from (("is or holds a home directory", str(p)) for p in Path(home).parents)
-    for place in (Path(__file__).resolve().parent, Path(sys.prefix), Path(sys.executable).parent):
-        yield "holds this program", str(place)
-        yield from (("holds this program", str(parent)) for parent in place.parents)
+        yield "is or contains a home directory", home
+        yield from (("is or contains a home directory", str(p)) for p in Path(home).parents)
+    for each in (Path(__file__).resolve().parent, Path(sys.prefix), Path(sys.executable).parent):
+        yield "contains this program", str(each)
+        yield from (("contains this program", str(parent)) for parent in each.parents)
 
 
 def _homes() -> Iterator[str]:
-    """Return the homes of all users: as root, the operator could remove them all."""
+    """Yield the home directories of all users: as root, the operator could remove any of them."""
     yield from {entry.pw_dir for entry in pwd.getpwall()}
 
 
@@ -81,7 +84,7 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 def _refuse(path: str, why: str) -> VolumeError:
     return VolumeError(
-        f"{path!r} {why}: the volume's root must be a directory of its own, given by its whole "
+        f"{path!r} {why}: the volume's root must be a dedicated directory, given as an absolute "
         "path (TRAININGJOB_VOLUME__ROOT, --root)",
         reason=REASON_UNSAFE_ROOT,
     )

@@ -1,7 +1,8 @@
-"""The identity of this install: a name for people, and an identity by which a volume is known to be ours.
+"""Holds the identity of this install: a volume belongs to us if it carries the same identity.
 
-The identity is the uid of the operator's own namespace. A name is `default` everywhere; a uid is
-given once in all clusters, and a namespace that was deleted and made again has another one.
+The identity is the uid of the operator's own namespace. A name would not do, since it is `default`
+in every cluster. A uid is unique over all clusters, and a namespace that is deleted and created
+again gets a new one. The cluster's name is kept beside it for messages.
 
 Bound: one identity.
 """
@@ -14,14 +15,14 @@ from trainingjob_operator.volume.ownership import Owner
 
 
 class Identity:
-    """The identity as far as it is known. May be asked by any thread."""
+    """The identity, once it has been read. May be used from any thread."""
 
     def __init__(self, cluster: str, namespaces: tuple[str, ...]) -> None:
-        """Begin without knowing it.
+        """Start with an unknown identity.
 
         Args:
-            cluster: the cluster's name, for people.
-            namespaces: those whose jobs are served; empty: all.
+            cluster: the cluster's name, for messages.
+            namespaces: the namespaces whose jobs are served; empty: all.
         """
         self._cluster: Final = cluster
         self._namespaces: Final = namespaces
@@ -30,14 +31,14 @@ class Identity:
 
     @property
     def why_unknown(self) -> str:
-        """The reason why the identity is not known; "" when it is."""
+        """The reason why the identity is unknown; "" if it is known."""
         return "" if self._owner is not None else self._why_unknown
 
     def owner(self) -> Owner:
-        """Return the owner that this install is.
+        """Return this install as the owner of a volume.
 
         Raises:
-            VolumeError: that is not known. Nothing may be claimed, written or removed.
+            VolumeError: the identity is unknown; nothing may be claimed, written or removed.
         """
         owner = self._owner
         if owner is None:
@@ -45,13 +46,13 @@ class Identity:
         return owner
 
     def learn(self, uid: str) -> None:
-        """Remember the uid of the operator's own namespace, as it was just read."""
+        """Store the uid of the operator's own namespace, as just read."""
         self._owner = Owner(self._cluster, self._namespaces, uid)
 
     def doubt(self, why: str) -> None:
-        """Remember why it could not be read just now; what was read before is still believed."""
+        """Store why the last read failed; an identity that was read before stays valid."""
         self._why_unknown = why
 
     def forget(self, why: str) -> None:
-        """Forget what was read before: there is no such namespace (any more)."""
+        """Drop the identity: the namespace does not exist (any more)."""
         self._owner, self._why_unknown = None, why

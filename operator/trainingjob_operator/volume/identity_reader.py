@@ -17,14 +17,14 @@ _logger = logging.getLogger(__name__)
 
 
 class IdentityReader:
-    """Reads it at the start, until that succeeds, and before each sweep of the volume."""
+    """Reads the identity at the start, until that succeeds, and again before each sweep."""
 
     def __init__(self, cluster: Cluster, identity: Identity, namespace: str) -> None:
         """Prepare; nothing is sent yet.
 
         Args:
-            cluster: reads the namespace.
-            identity: where its uid is remembered.
+            cluster: the client that reads the namespace.
+            identity: stores the uid.
             namespace: the name of the operator's own namespace.
         """
         self._cluster: Final = cluster
@@ -32,10 +32,10 @@ class IdentityReader:
         self._namespace: Final = namespace
 
     async def read(self) -> None:
-        """Read it anew: a namespace can be deleted and made again while this process lives.
+        """Read the uid again: the namespace can be recreated while this process runs.
 
         Raises:
-            VolumeError: it cannot be read, which says nothing about whose a volume is.
+            VolumeError: the uid cannot be read, so the owner of a volume cannot be checked.
         """
         try:
             raw = await self._cluster.get_namespace(self._namespace)
@@ -51,10 +51,10 @@ class IdentityReader:
         self._identity.learn(uid)
 
     async def keep_reading(self, on_known: Callable[[], Awaitable[object]]) -> None:
-        """Read it every few minutes, and every few seconds while it is unknown, until cancelled.
+        """Read the uid every few minutes, or every few seconds while unknown, until cancelled.
 
         Args:
-            on_known: called when it was unknown and is known now.
+            on_known: called when an unknown identity becomes known.
         """
         said = ""
         while True:
@@ -73,9 +73,9 @@ class IdentityReader:
 
     def _explain(self, fault: str) -> str:
         return (
-            f"the uid of namespace {self._namespace}, by which a log volume is known to be this "
-            f"operator's, cannot be read ({fault}): no volume is claimed, no log is written and "
-            "nothing is removed; the operator's account needs the right to get this namespace (the "
-            "chart grants it), and TRAININGJOB_OPERATOR_NAMESPACE must name it where the operator "
+            f"the uid of namespace {self._namespace}, which identifies this operator's log "
+            f"volume, cannot be read ({fault}): no volume is claimed, no log is written and "
+            "nothing is removed; the operator's service account needs `get` on this namespace (the "
+            "chart grants it), and TRAININGJOB_OPERATOR_NAMESPACE must name it if the operator "
             "does not run in it"
         )

@@ -1,11 +1,11 @@
-"""The names that the volume's root holds, and the only ones that are ever touched.
+"""Defines the file names in the volume's root; the operator touches no others.
 
     job_<uid>.log           the archived output of all ranks
     job_<uid>/              the job's own directory
     datasets/job_<uid>/     its data sets
 
-Names are `str` as Python's file functions give them: bytes that are no UTF-8 are surrogates. What a
-root holds is streamed, one name at a time.
+Names are `str` as Python's file functions return them: bytes that are not UTF-8 are surrogates. The
+entries of a directory are streamed, one name at a time.
 """
 
 import os
@@ -29,24 +29,24 @@ _UID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a
 
 
 def job_id_of(name: str) -> str | None:
-    """Return the id in an entry's name, a uid or not; None: no entry of ours."""
+    """Return the id in an entry's name, which need not be a uid; None: not an entry of ours."""
     if not name.startswith(_PREFIX):
         return None
     return name.removeprefix(_PREFIX).removesuffix(_LOG_SUFFIX) or None
 
 
 def is_uid(text: str) -> bool:
-    """True if this is written as Kubernetes writes uids."""
+    """True if the text has the form of a Kubernetes uid."""
     return _UID.fullmatch(text) is not None
 
 
 def uids_in(text: str) -> list[str]:
-    """Return what is written like a uid anywhere in a text."""
+    """Return all substrings that have the form of a Kubernetes uid."""
     return _UID.findall(text)
 
 
 def directory_name(uid: str) -> str:
-    """Return the name of a job's directory, in the root and below `datasets`."""
+    """Return the name of a job's directory, in the root and in `datasets`."""
     return f"{_PREFIX}{uid}"
 
 
@@ -56,18 +56,18 @@ def log_name(uid: str) -> str:
 
 
 def printable(name: str) -> str:
-    """Return a name for people and logs: on one line, whatever bytes are in it."""
+    """Return a name as one line of printable characters, for messages and logs."""
     plain = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
 
 
 class Entry(NamedTuple):
-    """A log, a job's directory, or a job's data sets. A tuple: most are looked at and forgotten.
+    """A log, a job's directory, or a job's data sets. A tuple, because most are short-lived.
 
     Attributes:
-        name: in its directory.
-        job_id: what stands in the name: a uid, or something older.
-        at: the directory's descriptor.
+        name: its name in its directory.
+        job_id: the id in the name: a uid, or an id of an older naming scheme.
+        at: the descriptor of its directory.
         below: "" for the root, else `datasets`.
     """
 
@@ -83,12 +83,12 @@ class Entry(NamedTuple):
 
     @property
     def is_result(self) -> bool:
-        """True if it is a job's own directory, and neither a log nor data sets."""
+        """True if it is a job's own directory, not a log or data sets."""
         return not self.below and self.name == directory_name(self.job_id)
 
 
 def entries_of(at: int, *, below: str = "") -> Iterator[Entry]:
-    """Yield the entries of the root, or of `datasets`, and nothing else that is there."""
+    """Yield the job entries of the root or of `datasets`, and skip all other names."""
     with os.scandir(at) as found:
         for each in found:
             job_id = job_id_of(each.name)
@@ -98,17 +98,17 @@ def entries_of(at: int, *, below: str = "") -> Iterator[Entry]:
 
 @dataclass(frozen=True, slots=True)
 class EntryDirectories:
-    """The directories that entries are in: the root, and `datasets` if it is there."""
+    """The directories that contain entries: the root, and `datasets` if it exists."""
 
     root: int
     datasets: int | None
 
     def descriptor(self, below: str) -> int | None:
-        """Return the descriptor of the place with this name, if it is there."""
+        """Return the descriptor of "" (the root) or `datasets`, if it exists."""
         return {"": self.root, DATASETS: self.datasets}.get(below)
 
     def has_any_of(self, uid: str) -> bool:
-        """True if anything of this job is there, or may be."""
+        """True if any entry of this job exists."""
         names = [(directory_name(uid), self.root), (log_name(uid), self.root)]
         if self.datasets is not None:
             names.append((directory_name(uid), self.datasets))

@@ -1,8 +1,8 @@
-"""`.trainingjob-marks/<uid>`: whose files a job's are, where the job cannot change it.
+"""Keeps tamper-proof copies of the jobs' marks in `.trainingjob-marks/<uid>`.
 
-A job writes to its own directory, the mark in it included, and to nothing above it. So a copy of
-the mark lies below the root. Where there is one it decides, and whatever a job has made of the mark
-in its directory neither keeps its files for ever nor removes those of another job.
+A job can write to its own directory, including the mark in it, but not to the root. So a copy of
+the mark is stored in a directory of the root. If the copy exists, it decides: a job that changes
+the mark in its directory can neither keep its files for ever nor have another job's files removed.
 """
 
 import os
@@ -20,16 +20,16 @@ _MODE: Final = 0o755
 
 
 def register_mark(mark: Mark, *, at: int, device: int) -> None:
-    """Note whose files a job's are, unless that is noted already.
+    """Store a copy of a job's mark, unless the same one is stored already.
 
     Args:
-        mark: says it.
+        mark: the owner of the job's files.
         at: the root's descriptor.
-        device: the volume's.
+        device: the volume's device number.
 
     Raises:
-        OSError: the volume does not take it.
-        EntryChangedError: the directory was swapped just now.
+        OSError: it cannot be written.
+        EntryChangedError: the directory was replaced just now.
     """
     if not is_uid(mark.uid):
         return
@@ -44,12 +44,12 @@ def register_mark(mark: Mark, *, at: int, device: int) -> None:
 
 
 def registered_mark(uid: str, *, at: int, device: int) -> Mark | None:
-    """Return whose files a job's are; None: that is not noted, or cannot be read.
+    """Return the stored copy of a job's mark; None: there is none, or it cannot be read.
 
     Args:
-        uid: of the job.
+        uid: the job's uid.
         at: the root's descriptor.
-        device: the volume's.
+        device: the volume's device number.
     """
     if not is_uid(uid):
         return None
@@ -65,19 +65,19 @@ def registered_mark(uid: str, *, at: int, device: int) -> Mark | None:
 
 
 class MarkRegistry:
-    """Every note, for the sweep. `close` it."""
+    """Lists and removes the stored marks, for the sweep. Must be closed."""
 
     def __init__(self, fd: int) -> None:
-        """Take over the descriptor of the directory."""
+        """Take ownership of the directory's descriptor."""
         self._fd: Final = fd
 
     @classmethod
     def open(cls, *, at: int, device: int) -> "MarkRegistry | None":
-        """Open it; None: there is none, or none that can be used.
+        """Open the registry; None: it does not exist or cannot be opened.
 
         Args:
             at: the root's descriptor.
-            device: the volume's.
+            device: the volume's device number.
         """
         try:
             return cls(open_directory(MARKS, at=at, device=device)[0])
@@ -89,15 +89,15 @@ class MarkRegistry:
         os.close(self._fd)
 
     def entries(self) -> Iterator[tuple[str, str, int]]:
-        """Yield each file's name, the job's uid, and when it changed last, in nanoseconds."""
+        """Yield each file's name, the job's uid, and the file's ctime in nanoseconds."""
         with os.scandir(self._fd) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):
                     changed_ns = entry.stat(follow_symlinks=False).st_ctime_ns
-                    # What a process that died has left is called `<uid>.<random>`.
+                    # A process that died while writing leaves a file `<uid>.<random>`.
                     yield entry.name, entry.name.partition(".")[0], changed_ns
 
     def forget(self, name: str) -> None:
-        """Remove a note, if the volume lets us; else another time."""
+        """Remove a stored mark; on an error the next sweep tries again."""
         with suppress(OSError):
             os.unlink(name, dir_fd=self._fd)

@@ -1,15 +1,15 @@
-"""The files that say whose a volume and its directories are: written whole, read with suspicion.
+"""Reads and writes the owner files of a volume: the sentinel and the marks. Writes are atomic.
 
-`.trainingjob-volume`, the sentinel, says which volume this is, and whose. The owner is an identity
-(see `volume.identity`): a cluster's name is `default` everywhere. A file of version 1 has no
-identity: the owner is unknown until a person adopts the volume. An empty directory where a volume
-should be mounted looks like a volume whose jobs have all gone, and a mistyped root is another
-program's data. So nothing is ever removed where this file is not.
+`.trainingjob-volume`, the sentinel, holds the id of the volume and its owner. The owner is an
+identity (see `volume.identity`), since a cluster's name is `default` everywhere. A file of version
+1 has no identity: the owner is unknown until somebody runs `trainingjob prune --adopt`.
+Nothing is ever removed from a root without a sentinel: an unmounted volume is an empty directory,
+which looks like a volume whose jobs are all deleted, and a mistyped root is another program's data.
 
-`job_<uid>/.trainingjob`, the mark, says whose a job's directory is. It is written before the job's
-first pod. The job can write there as well: a mark can keep a directory on the volume, and can never
-make anything go that would not have gone without it. It keeps nothing where the register
-(`volume.mark_registry`), which the job cannot reach, says whose the directory is.
+`job_<uid>/.trainingjob`, the mark, holds the owner of a job's directory. It is written before the
+job's first pod is created. The job can write to it as well, so its contents are not trusted. A mark
+can only keep a directory on the volume, never cause a removal. Even that has no effect if the mark
+registry (`volume.mark_registry`), which the job cannot reach, names the owner.
 """
 
 import errno
@@ -33,42 +33,42 @@ _WITHOUT_IDENTITY: Final = 1
 _NO_LINKS_HERE: Final = frozenset(
     {errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV}
 )
-"""Errors of file systems that have no hard links."""
+"""Errors of file systems that do not support hard links."""
 
 _UNREADABLE: Final = Mark(uid="", namespace="", name="", cluster="")
-"""A mark that cannot be understood: no job has it."""
+"""Stands for a mark that cannot be parsed; it matches no job."""
 
 # --- the sentinel -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Sentinel:
-    """The contents of the file: which volume it is, and its owner."""
+    """The contents of the sentinel: the id of the volume, and its owner."""
 
     volume_id: str
     owner: Owner
 
 
 def new_sentinel(owner: Owner) -> Sentinel:
-    """Return a sentinel for a volume that has none."""
+    """Return a sentinel with a new volume id."""
     return Sentinel(volume_id=str(uuid4()), owner=owner)
 
 
 def write_sentinel(sentinel: Sentinel, *, at: int) -> None:
-    """Write whose this volume is, in place of what is there.
+    """Write the sentinel, and replace an existing one.
 
     Raises:
-        OSError: the volume does not take it.
+        OSError: it cannot be written.
     """
     write_document(SENTINEL, _sentinel_document(sentinel), at=at)
 
 
 def create_sentinel(sentinel: Sentinel, *, at: int) -> None:
-    """Write whose this volume is, if it has no sentinel: of two that try, one succeeds.
+    """Write the sentinel of a volume that has none; of two concurrent callers one succeeds.
 
     Raises:
-        FileExistsError: it has one.
-        OSError: the volume does not take it.
+        FileExistsError: the volume has a sentinel.
+        OSError: it cannot be written.
     """
     create_document(SENTINEL, _sentinel_document(sentinel), at=at)
 
@@ -86,10 +86,10 @@ def _sentinel_document(sentinel: Sentinel) -> dict[str, Any]:
 
 
 def read_sentinel(*, at: int, path: str) -> Sentinel | None:
-    """Return what the file says; None: it is not there.
+    """Return the sentinel of the root; None: there is none.
 
     Raises:
-        VolumeError: it cannot be understood.
+        VolumeError: it cannot be parsed.
         OSError: it cannot be read.
     """
     try:
@@ -97,7 +97,7 @@ def read_sentinel(*, at: int, path: str) -> Sentinel | None:
         return None if document is None else _sentinel(document)
     except ValueError as error:
         raise VolumeError(
-            f"{path}/{SENTINEL} cannot be understood ({error}): look at it, remove it, and run "
+            f"{path}/{SENTINEL} cannot be parsed ({error}): inspect it, delete it, and run "
             f"`trainingjob prune --init --root {path}`",
             reason=REASON_SENTINEL_MISSING,
         ) from error
@@ -112,14 +112,14 @@ def _sentinel(document: dict[str, Any]) -> Sentinel:
     if not (isinstance(volume_id, str) and volume_id and isinstance(cluster, str) and cluster):
         raise ValueError("it has no volumeId or no cluster")
     if not isinstance(namespaces, list) or not all(isinstance(n, str) for n in namespaces):
-        raise ValueError("its namespaces are no list of names")
+        raise ValueError("its namespaces are not a list of names")
     if version == _WITHOUT_IDENTITY:
         return Sentinel(volume_id, Owner(cluster, tuple(namespaces)))
     identity, adopted = document.get("identity"), document.get("adopted")
     if not (isinstance(identity, str) and identity):
         raise ValueError("it has no identity")
     if not isinstance(adopted, list) or not all(isinstance(each, str) for each in adopted):
-        raise ValueError("the identities that it adopted are no list")
+        raise ValueError("its adopted identities are not a list of strings")
     return Sentinel(volume_id, Owner(cluster, tuple(namespaces), identity, tuple(adopted)))
 
 
@@ -127,10 +127,10 @@ def _sentinel(document: dict[str, Any]) -> Sentinel:
 
 
 def write_mark(mark: Mark, *, at: int, name: str = MARK) -> None:
-    """Write whose this directory is.
+    """Write the mark with the owner of a directory.
 
     Raises:
-        OSError: the volume does not take it.
+        OSError: it cannot be written.
     """
     document = {
         "uid": mark.uid,
@@ -146,7 +146,7 @@ def read_mark(*, at: int, name: str = MARK) -> Mark | None:
     """Return the mark of a directory; None: it has none.
 
     Raises:
-        OSError: the mark is there and cannot be read.
+        OSError: the mark exists and cannot be read.
     """
     try:
         document = read_document(name, at=at)
@@ -157,7 +157,7 @@ def read_mark(*, at: int, name: str = MARK) -> Mark | None:
 
 def _mark(document: dict[str, Any]) -> Mark:
     values = [document.get(key) for key in ("uid", "namespace", "name", "cluster")]
-    values.append(document.get("identity", ""))  # early marks have none, and then have no owner
+    values.append(document.get("identity", ""))  # missing in early marks: their owner is unknown
     texts = [value for value in values if isinstance(value, str)]
     return Mark(*texts) if len(texts) == len(values) else _UNREADABLE
 
@@ -166,10 +166,10 @@ def _mark(document: dict[str, Any]) -> Mark:
 
 
 def read_document(name: str, *, at: int) -> dict[str, Any] | None:
-    """Return the object in a file; None: it is not there.
+    """Return the JSON object in a file; None: the file does not exist.
 
     Raises:
-        ValueError: it is no plain file, too large, or holds no JSON object.
+        ValueError: it is not a regular file, is too large, or does not hold a JSON object.
         OSError: it cannot be read.
     """
     try:
@@ -180,11 +180,11 @@ def read_document(name: str, *, at: int) -> dict[str, Any] | None:
         with suppress(FileNotFoundError):
             found = os.stat(name, dir_fd=at, follow_symlinks=False)
             if not stat.S_ISREG(found.st_mode):  # a link, a socket
-                raise ValueError(f"{name} is no plain file") from error
+                raise ValueError(f"{name} is not a regular file") from error
         raise
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ValueError(f"{name} is no plain file")
+            raise ValueError(f"{name} is not a regular file")
         data = os.read(fd, MAX_BYTES + 1)
     finally:
         os.close(fd)
@@ -197,15 +197,15 @@ def _object(name: str, data: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError(f"{name} is nested too deeply") from error
     if not isinstance(document, dict):
-        raise ValueError(f"{name} holds no JSON object")  # noqa: TRY004 - as for text that is none
+        raise ValueError(f"{name} is not a JSON object")  # noqa: TRY004 - as for invalid JSON
     return document
 
 
 def write_document(name: str, document: dict[str, Any], *, at: int) -> None:
-    """Put an object into a file, in place of what is there. Whoever reads sees one or the other.
+    """Write a JSON object to a file, and replace the file atomically.
 
     Raises:
-        OSError: it cannot be written; nothing has changed.
+        OSError: it cannot be written; the old file is unchanged.
     """
     draft = f"{name}.{os.urandom(6).hex()}"
     try:
@@ -218,14 +218,14 @@ def write_document(name: str, document: dict[str, Any], *, at: int) -> None:
 
 
 def create_document(name: str, document: dict[str, Any], *, at: int) -> None:
-    """Put an object into a file that is not there: of two that try, on whatever node, one succeeds.
+    """Write a JSON object to a new file; of two concurrent callers, on any nodes, one succeeds.
 
-    By a hard link, so that the file is whole when it appears. Where there are none (SMB, some FUSE
-    file systems) it is made in its place, and a crash there can leave it half written: then it
-    cannot be understood, and a person has to look.
+    The file is linked into place, so it is complete when it appears. Where hard links are not
+    supported (SMB, some FUSE file systems) it is written in place. A crash can then leave a partial
+    file, which cannot be parsed and has to be deleted by hand.
 
     Raises:
-        FileExistsError: it is there.
+        FileExistsError: the file exists.
         OSError: it cannot be written.
     """
     draft = f"{name}.{os.urandom(6).hex()}"

@@ -1,4 +1,4 @@
-"""The volume's root: opened once, and checked before anything in it is believed."""
+"""Opens the volume's root, checks its owner, and claims, adopts and locks it."""
 
 import errno
 import os
@@ -44,12 +44,12 @@ from trainingjob_operator.volume.safe_open import lock, open_directory, open_roo
 
 
 class Root:
-    """An open root. Everything below it is reached from its descriptor.
+    """An open root. All access to the volume starts from its descriptor.
 
     Attributes:
-        path: for messages.
+        path: the path, for messages.
         fd: the root's descriptor.
-        device: the only file system that is ever entered.
+        device: the device number; no other file system is ever entered.
     """
 
     def __init__(self, path: str, fd: int) -> None:
@@ -62,7 +62,7 @@ class Root:
         """Open the root.
 
         Raises:
-            VolumeError: it is not there, is a link, or is none that may be looked after.
+            VolumeError: it does not exist, is a link, or is a forbidden directory.
         """
         plain = check_path(path)
         try:
@@ -86,22 +86,22 @@ class Root:
         """Close the descriptor."""
         os.close(self.fd)
 
-    # --- whose it is --------------------------------------------------------------------------
+    # --- the owner ----------------------------------------------------------------------------
 
     def check(self, owner: Owner | None, expected_id: str | None) -> Sentinel:
-        """Check that this is the volume that we look after.
+        """Check that the volume belongs to us, and is the expected one.
 
         Args:
-            owner: who we are. None: whoever the volume says.
-            expected_id: the volume's id as the default policy remembers it, if it does.
+            owner: this install. None: accept any owner.
+            expected_id: the id in the default policy's `status.volumeId`, if there is one.
 
         Raises:
-            VolumeError: it is not; nothing may be removed.
+            VolumeError: it is another volume, or another owner's; nothing may be removed.
         """
         with self._explained():
             sentinel = read_sentinel(at=self.fd, path=self.path)
         if sentinel is None:
-            if expected_id is None:  # else what is there is another directory than the volume
+            if expected_id is None:  # else this is another directory: the volume is not mounted
                 self._refuse_unwritable()
             raise no_sentinel(self.path)
         if expected_id is not None and sentinel.volume_id != expected_id:
@@ -113,36 +113,36 @@ class Root:
     def claim(
         self, owner: Owner, expected_id: str | None, *, known: Container[str] = ()
     ) -> Sentinel:
-        """As `check`, but take an empty root that has no owner.
+        """Check the volume as `check` does, but first claim an empty root that has no owner.
 
-        Where the policy remembers a volume, an empty root is a volume that is not mounted.
+        If the policy's status has a volume id, an empty root means that the volume is not mounted.
 
         Args:
-            owner: who we are.
+            owner: this install.
             expected_id: as for `check`.
-            known: uids of jobs that exist and are ours. A root is empty though it has their
-                directories: a kubelet makes them for pods that start before the root can be taken.
+            known: uids of existing jobs of ours. A root with only their directories counts as
+                empty: the kubelet creates them for pods that start before the root is claimed.
 
         Raises:
-            VolumeError: it is not ours and not empty, or does not let us write.
+            VolumeError: it is neither ours nor empty, or is not writable.
         """
         with self._explained(), self.locked():
             if expected_id is None and self.is_empty(known) and not self._has_sentinel():
                 self._refuse_unwritable()
-                self._take(owner)  # unless another operator was quicker, on another node
+                self._take(owner)  # has no effect if an operator on another node was faster
             sentinel = self.check(owner, expected_id)
-            # Whoever serves more namespaces by now says so: a later, smaller operator must not
-            # take the directories of the others for its own.
+            # If we serve more namespaces now, the sentinel must list them: a later operator that
+            # serves fewer must not treat the directories of the others as its own.
             owner = replace(owner, adopted=sentinel.owner.adopted)
             if owner != sentinel.owner:
                 return self._rewrite(sentinel, owner)
             return sentinel
 
     def initialise(self, owner: Owner) -> Sentinel:
-        """Take a root whatever is in it; one that has an owner stays its owner's.
+        """Claim a root without an owner, even if it is not empty.
 
         Raises:
-            VolumeError: another one owns it.
+            VolumeError: another install owns it.
         """
         with self._explained(), self.locked():
             if not self._has_sentinel():
@@ -150,13 +150,13 @@ class Root:
             return self.check(owner, None)
 
     def adopt(self, owner: Owner, earlier: str) -> Sentinel:
-        """Take a volume over, because a person says that its earlier owner is gone for good.
+        """Take over a volume whose earlier owner was removed permanently, as somebody confirmed.
 
-        What that one has marked, directories of jobs included, counts as ours from now on.
+        From now on marks of the earlier owner, in jobs' directories as well, count as ours.
 
         Args:
-            owner: who we are.
-            earlier: the earlier owner's identity; "": what names none.
+            owner: this install.
+            earlier: the earlier owner's identity; "": an owner without an identity.
 
         Raises:
             VolumeError: there is no sentinel, or it names a third owner.
@@ -169,8 +169,8 @@ class Root:
             adopted = tuple(dict.fromkeys((*theirs.adopted, earlier)))
             if len(adopted) > MOST_ADOPTED:
                 raise VolumeError(
-                    f"{self.path} has had {MOST_ADOPTED} owners already; move what is to be kept "
-                    "to a new volume",
+                    f"{self.path} has already been adopted from {MOST_ADOPTED} owners, which is "
+                    "the maximum; move the files to keep to a new volume",
                     reason=REASON_FOREIGN_VOLUME,
                 )
             return self._write(Sentinel(sentinel.volume_id, replace(owner, adopted=adopted)))
@@ -182,7 +182,7 @@ class Root:
         return False
 
     def _take(self, owner: Owner) -> None:
-        """Write a sentinel where there is none; if another one was quicker, theirs stays."""
+        """Write a sentinel if there is none; if another operator was faster, keep its sentinel."""
         self._make_trash()
         with suppress(FileExistsError):
             create_sentinel(new_sentinel(owner), at=self.fd)
@@ -193,12 +193,12 @@ class Root:
         return sentinel
 
     def _make_trash(self) -> None:
-        # Before the sentinel: later, on a full volume, there may be no room for it.
+        # Created before the sentinel: on a full volume there may be no space for it later.
         with suppress(FileExistsError):
             os.mkdir(TRASH, 0o700, dir_fd=self.fd)
 
     def _rewrite(self, sentinel: Sentinel, owner: Owner) -> Sentinel:
-        """Say who looks after it now; a full volume is swept first, and says so another time."""
+        """Update the owner in the sentinel; not on a full volume, until a sweep freed space."""
         try:
             return self._write(Sentinel(sentinel.volume_id, owner))
         except OSError as error:
@@ -207,10 +207,10 @@ class Root:
             return sentinel
 
     def is_empty(self, known: Container[str] = ()) -> bool:
-        """True if nothing is in it but what a new file system or a half-done claim leaves.
+        """True if it has only what a new file system or an interrupted claim leaves in it.
 
         Args:
-            known: uids of jobs whose directories count as nothing.
+            known: uids of jobs whose directories are ignored.
         """
         with os.scandir(self.fd) as entries:
             return all(
@@ -221,12 +221,12 @@ class Root:
             )
 
     def _refuse_unwritable(self) -> None:
-        """Refuse a root that cannot be written, before any other check.
+        """Refuse a root that is not writable, before any other check.
 
-        A new file system belongs to root, and only to root.
+        A new file system belongs to the user root, and only root may write to it.
 
         Raises:
-            VolumeError: we cannot make files there.
+            VolumeError: we cannot create files there.
         """
         try:
             self.check_writable()
@@ -235,10 +235,10 @@ class Root:
             raise VolumeError(
                 f"{self.path} cannot be written: it belongs to user {found.st_uid}, group "
                 f"{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}, and the operator is user "
-                f"{os.geteuid()}, group {os.getegid()}: is the volume mounted there? If so, let the kubelet give it to the operator's "
-                "group (`logVolume.fsGroup` in the chart), or, where the volume has no groups of "
-                "its own (NFS, hostPath), give it away on the server, or set "
-                "`logVolume.asRoot=true`; it is tried again within a minute",
+                f"{os.geteuid()}, group {os.getegid()}: is the volume mounted there? If so, let "
+                "the kubelet set the operator's group on it (`logVolume.fsGroup` in the chart), "
+                "or, for volumes without fsGroup support (NFS, hostPath), change the owner on the "
+                "server, or set `logVolume.asRoot=true`; the operator retries within a minute",
                 reason=REASON_PERMISSION_DENIED,
             ) from error
         except OSError as error:
@@ -250,20 +250,20 @@ class Root:
         """Return a descriptor of `job_<uid>/`; the caller closes it.
 
         Raises:
-            OSError: it is not there, or no directory of this volume.
-            EntryChangedError: it was swapped just now.
+            OSError: it does not exist, or is not a directory of this volume.
+            EntryChangedError: it was replaced just now.
         """
         return open_directory(directory_name(uid), at=self.fd, device=self.device)[0]
 
     def make_job_directory(self, mark: Mark, *, mode: int) -> int:
-        """Make `job_<uid>/` with its mark, if it is not there; the caller closes the descriptor.
+        """Create `job_<uid>/` with its mark, if missing; the caller closes the descriptor.
 
         Args:
-            mark: whose it is.
-            mode: of a new directory, whatever the umask is.
+            mark: the owner of the directory.
+            mode: the mode of a new directory, regardless of the umask.
 
         Raises:
-            OSError: the volume does not take it, or something else has that name.
+            OSError: it cannot be created, or the name is used by something else.
         """
         name = directory_name(mark.uid)
         made = False
@@ -274,20 +274,22 @@ class Root:
         try:
             if made or read_mark(at=fd) is None:
                 write_mark(mark, at=fd)
-            if made:  # last: from now on others may write there, the mark's name included
+            if made:  # last: from now on the job may write there, and may replace the mark
                 os.fchmod(fd, mode)
         except BaseException:
             os.close(fd)
             raise
         return fd
 
-    # --- time, room, and the others -----------------------------------------------------------
+    # --- time, access and locking -------------------------------------------------------------
 
     def touch(self) -> int:
-        """Return the volume's own time in nanoseconds: the sentinel is touched, which takes no room.
+        """Return the volume's own time in nanoseconds, by touching the sentinel.
+
+        This needs no free space.
 
         Raises:
-            VolumeError: the volume takes no writes.
+            VolumeError: the volume is not writable.
         """
         with self._explained():
             fd = os.open(SENTINEL, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
@@ -298,11 +300,11 @@ class Root:
                 os.close(fd)
 
     def check_writable(self) -> None:
-        """Refuse a root in which we have no right to make files.
+        """Refuse a root in which we may not create files.
 
         Raises:
-            OSError: EROFS: the file system is mounted for reading; EACCES: the root's permissions
-                keep us from writing; or what the volume says.
+            OSError: EROFS: the file system is mounted read-only; EACCES: the root's permissions
+                do not allow it; or any other error of the volume.
         """
         if os.fstatvfs(self.fd).f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), self.path)
@@ -311,19 +313,19 @@ class Root:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from sweeping at the same time.
+        """Hold a lock that keeps other processes from sweeping at the same time.
 
-        By a lock on the root itself; NFS locks only what is open for writing, so there on the
-        sentinel. Where nothing can be locked there is no lock: whatever has vanished is fine.
+        The lock is on the root itself, or on NFS, which locks only files open for writing, on the
+        sentinel. Without lock support there is none: a sweep tolerates entries that vanish.
 
         Raises:
-            VolumeError: another process sweeps it.
+            VolumeError: another process holds the lock.
         """
         try:
             held = self._lock()
         except BlockingIOError as error:
             raise VolumeError(
-                f"another process sweeps {self.path} at the moment", reason=REASON_VOLUME_LOCKED
+                f"another process is sweeping {self.path}", reason=REASON_VOLUME_LOCKED
             ) from error
         try:
             yield
@@ -333,7 +335,8 @@ class Root:
 
     def _lock(self) -> int | None:
         for name, flags in ((".", os.O_RDONLY | os.O_DIRECTORY), (SENTINEL, os.O_RDWR)):
-            # A new open file each time: a lock belongs to it, and so two threads exclude each other.
+            # Open the file anew each time: the lock belongs to the open file, so that two threads
+            # exclude each other as well.
             try:
                 fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
             except FileNotFoundError:
@@ -356,7 +359,7 @@ class Root:
 
 
 def _is_directory_of(known: Container[str], entry: "os.DirEntry[str]") -> bool:
-    """True if it is the own directory of one of these jobs."""
+    """True if the entry is the directory of one of these jobs."""
     uid = job_id_of(entry.name)
     if uid is None or uid not in known or entry.name != directory_name(uid):
         return False

@@ -1,4 +1,8 @@
-"""Opening directories such that no link, no mount and no race leads anywhere else; and locks."""
+"""Opens directories and files safely against symbolic links, mounts and races; and locks files.
+
+Uses openat2 with RESOLVE_BENEATH where the kernel has it. In any case it opens with O_NOFOLLOW, and
+compares the inode before and after.
+"""
 
 import ctypes
 import errno
@@ -12,7 +16,7 @@ from typing import Final
 from trainingjob_api.errors import EntryChangedError
 
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_OPENAT2: Final = 437  # on every architecture that Linux has had since 5.6, but Alpha
+_OPENAT2: Final = 437  # the number on all architectures but Alpha, since Linux 5.6
 _RESOLVE_NO_XDEV: Final = 0x01
 _RESOLVE_NO_MAGICLINKS: Final = 0x02
 _RESOLVE_NO_SYMLINKS: Final = 0x04
@@ -22,7 +26,7 @@ _STAY_HERE: Final = (
 )
 _TRIES: Final = 8
 NO_LOCKS_HERE: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP})
-"""Errors by which a file system says that it has no locks, or none of this kind."""
+"""Errors of a file system that does not support locks, or not this kind of lock."""
 
 
 class _How(ctypes.Structure):
@@ -34,17 +38,17 @@ class _How(ctypes.Structure):
 
 
 def open_root(path: str) -> int:
-    """Open the directory at an absolute path, itself no link."""
+    """Open the directory at an absolute path; fails if the last component is a symbolic link."""
     return os.open(path, _FLAGS)
 
 
 def open_directory(name: str, *, at: int, device: int) -> tuple[int, os.stat_result]:
-    """Open a directory in another one, and say what it is.
+    """Open a subdirectory; return its descriptor and its `os.stat_result`.
 
     Raises:
-        EntryChangedError: it was swapped for another one between two looks.
-        OSError: ENOTDIR or ELOOP: it is no directory; EXDEV: something is mounted on it; or what
-            the volume says.
+        EntryChangedError: it was replaced by another directory between stat and open.
+        OSError: ENOTDIR or ELOOP: it is not a directory; EXDEV: a file system is mounted on it; or
+            any other error of the volume.
     """
     before = os.stat(name, dir_fd=at, follow_symlinks=False)
     if not stat.S_ISDIR(before.st_mode):
@@ -67,29 +71,29 @@ def _compare(name: str, before: os.stat_result, after: os.stat_result, device: i
 
 
 def open_parent(fd: int) -> int:
-    """Open what a directory lies in; whether it still is the right one, the caller has to ask."""
+    """Open the parent of a directory; the caller has to check that it is still the expected one."""
     return os.open("..", _FLAGS, dir_fd=fd)
 
 
 def open_file(name: str, *, at: int) -> int:
-    """Open a file to read it; never a link, and never waiting for the other end of a pipe."""
+    """Open a file for reading; never follows a link and never blocks on a named pipe."""
     return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=at)
 
 
 def lock(fd: int) -> bool:
-    """Lock an open file without waiting: other processes, on other nodes as well, are excluded.
+    """Take an exclusive lock on an open file without waiting, across processes and nodes.
 
-    The lock ends when the file is closed, or its process.
+    The lock is released when the file is closed or the process ends.
 
     Args:
-        fd: opened for writing: NFS locks nothing else.
+        fd: must be open for writing on NFS, which locks no other descriptors.
 
     Returns:
-        False where the file system has no locks.
+        False if the file system does not support locks.
 
     Raises:
-        BlockingIOError: another one holds the lock.
-        OSError: as the file system raises it.
+        BlockingIOError: another process holds the lock.
+        OSError: any other error of the file system.
     """
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,12 +105,15 @@ def lock(fd: int) -> bool:
 
 
 def _open(name: str, at: int) -> int:
-    """By openat2, which alone sees a bind mount of the same file system; else as well as it goes."""
+    """Open with openat2, the only call that detects a bind mount of the same file system.
+
+    Without openat2 such a bind mount goes unnoticed.
+    """
     if not has_openat2():
         return os.open(name, _FLAGS, dir_fd=at)
     for _ in range(_TRIES):
         opened, code = _openat2(name, at, _STAY_HERE)
-        if code != errno.EAGAIN:  # something was renamed meanwhile, anywhere: ask again
+        if code != errno.EAGAIN:  # EAGAIN: a rename somewhere on the system interfered; try again
             break
     if opened < 0:
         raise OSError(code, os.strerror(code), name)
@@ -115,7 +122,7 @@ def _open(name: str, at: int) -> int:
 
 @cache
 def has_openat2() -> bool:
-    """True if the kernel, and the container's seccomp profile, know openat2."""
+    """True if the kernel has openat2 and the container's seccomp profile allows it."""
     opened, _ = _openat2("/", -1, 0)
     if opened >= 0:
         os.close(opened)

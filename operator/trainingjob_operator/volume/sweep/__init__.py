@@ -1,1 +1,1 @@
-"""Old files leave the log volume, and nothing else does."""
+"""The sweep of the log volume: removes expired files of jobs, and nothing else."""

@@ -1,4 +1,4 @@
-"""The budget of one sweep: seconds, entries and bytes, with idle I/O."""
+"""Limits one sweep: seconds, entries and bytes; and sets the idle I/O class for its thread."""
 
 import ctypes
 import platform
@@ -16,21 +16,21 @@ _IDLE: Final = 3 << 13
 
 
 class BudgetError(OperatorError):
-    """The sweep has had its share; the next one goes on."""
+    """The sweep has used up its time; the next one continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one sweep, and the quota above which it has to do more.
+    """Limits of one sweep, and the quota for files of deleted jobs.
 
     Attributes:
-        share_percent: of all entries, that one sweep may remove.
-        at_least: entries that it may remove in any case.
-        seconds: how long it may take.
-        bytes: that it may free.
-        quota: bytes that files may take which no job owns; above it the first of them go before
-            their time. 0: never.
-        processes: that delete beside the sweep, at most.
+        share_percent: percentage of all entries that one sweep may remove.
+        at_least: number of entries that it may remove in any case.
+        seconds: maximum duration.
+        bytes: maximum number of bytes to free.
+        quota: maximum bytes of files that no job owns; above it some are removed before they
+            expire. 0: no quota.
+        processes: maximum number of deleter processes.
     """
 
     share_percent: float = 20.0
@@ -42,7 +42,7 @@ class Limits:
 
 
 class Budget:
-    """Asked now and then by everything that takes long. For one thread; any may set `stop`."""
+    """The remaining budget; long operations call `tick`. Not thread-safe, except for `stop`."""
 
     def __init__(
         self, *, seconds: float, entries: int, bytes_: int, monotonic: Callable[[], float]
@@ -50,9 +50,9 @@ class Budget:
         """Start the clock.
 
         Args:
-            seconds: from now on.
-            entries: to remove at most.
-            bytes_: to free at most.
+            seconds: maximum duration, from now on.
+            entries: maximum number of entries to remove.
+            bytes_: maximum number of bytes to free.
             monotonic: the clock.
         """
         self._monotonic: Final = monotonic
@@ -62,44 +62,44 @@ class Budget:
         self.stop: Final = threading.Event()
 
     def tick(self) -> None:
-        """Go on, if there is time left.
+        """Check the deadline and the stop flag.
 
         Raises:
-            BudgetError: there is none, or the process ends.
+            BudgetError: the time is used up, or the process is stopping.
         """
         if self.stop.is_set() or self._monotonic() > self._deadline:
-            raise BudgetError("the sweep has had its time")
+            raise BudgetError("the sweep has used up its time")
 
     def rest(self, seconds: float) -> None:
-        """Wait so long, and no longer than the process lives.
+        """Sleep, but return at once when the process is stopping.
 
         Raises:
-            BudgetError: there is no time left.
+            BudgetError: the time is used up, or the process is stopping.
         """
         self.stop.wait(seconds)
         self.tick()
 
     def allow(self, entries: int) -> None:
-        """Set how many entries may be removed, once they are counted."""
+        """Set how many entries may be removed, after all entries were counted."""
         self._entries = entries
 
     def spend(self) -> bool:
-        """True if one more entry may be removed; it counts as removed."""
+        """Take one entry from the budget; False: none is left."""
         if self._entries <= 0 or self._bytes <= 0:
             return False
         self._entries -= 1
         return True
 
     def freed(self, bytes_: int) -> None:
-        """Count bytes."""
+        """Take freed bytes from the budget."""
         self._bytes -= bytes_
 
 
 def set_idle_io_class() -> None:
-    """Give this thread the idle I/O class, where the machine has one.
+    """Give this thread the idle I/O scheduling class, if the platform supports it.
 
-    The class of its own I/O alone: its share of the processor stays, because a thread that holds
-    Python's lock and is not given a processor would hold up the event loop.
+    Its CPU priority is not lowered: a thread that holds the GIL and gets no CPU would block the
+    event loop.
     """
     number = _IOPRIO_SET.get(platform.machine())
     if number is not None:

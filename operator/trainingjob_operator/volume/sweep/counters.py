@@ -1,4 +1,4 @@
-"""The counts of a sweep: counted on the way, read once at the end."""
+"""Counts what a sweep removes and keeps, and builds its report at the end."""
 
 import errno
 from collections import Counter
@@ -15,13 +15,13 @@ _ERRORS: Final = frozenset({Reason.DENIED, Reason.UNREADABLE, Reason.BUSY, Reaso
 
 
 class SweepCounters:
-    """The counts of one sweep."""
+    """The counters and the first error of one sweep."""
 
     def __init__(self, path: str) -> None:
-        """Start at nothing.
+        """Start at zero.
 
         Args:
-            path: the volume's, for messages.
+            path: the volume's root, for messages.
         """
         self._path: Final = path
         self._skipped: Final[Counter[str]] = Counter()
@@ -43,16 +43,16 @@ class SweepCounters:
         return self._bytes
 
     def removed_entry(self, tally: RemovalCounts, bytes_: int) -> None:
-        """Count what was removed."""
+        """Count a removed entry."""
         self._files += tally.files
         self._directories += tally.directories
         self._bytes += bytes_
 
     def kept(self, verdict: Verdict) -> None:
-        """Count what stays, and why.
+        """Count a kept entry by its reason.
 
         Raises:
-            VolumeError: the whole volume takes no changes, so there is no point in going on.
+            VolumeError: the whole volume is read-only, so the sweep cannot continue.
         """
         self._skipped[verdict.reason] += 1
         self._errors += verdict.reason in _ERRORS
@@ -64,20 +64,20 @@ class SweepCounters:
                 self.fault(fault)
 
     def skip(self, reason: Reason) -> None:
-        """Count something that stays."""
+        """Count a kept entry by this reason."""
         self._skipped[reason] += 1
 
     def fault(self, fault: VolumeError, *, errors: int = 0) -> None:
-        """Note what is wrong with the volume; the first fault is reported."""
+        """Record an error of the volume; only the first one is reported."""
         self._errors += errors
         self._fault = self._fault or fault
 
     def measured(self, room: DiskSpace | None) -> None:
-        """Note what room the volume has now."""
+        """Record the disk space of the volume after the sweep."""
         self._room = room
 
     def report(self, volume_id: str | None) -> VolumeReport:
-        """Return the counts so far."""
+        """Return the report with the counts so far."""
         fault = self._fault
         read_only = fault is not None and fault.reason == REASON_READ_ONLY
         return VolumeReport(

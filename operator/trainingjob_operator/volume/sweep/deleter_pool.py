@@ -1,13 +1,13 @@
-"""Deleting beside the sweep, in other processes.
+"""Runs a pool of processes that delete condemned entries of the trash in parallel with the sweep.
 
-To delete takes several times as long as to judge, and Python lets only one thread of a process at
-its files: two threads hand its lock to and fro at each of them, and are hardly faster than one. So
-the sweep judges, and processes with locks of their own delete what it has condemned; idle in their
-I/O, nice to the operator, and left behind if the volume hangs. To start one takes as long as to
-remove a few thousand files: a sweep that removes fewer deletes them itself.
+Deleting takes several times as long as judging. Threads would not help: they contend for the GIL at
+each file, and two are hardly faster than one. So the sweep judges, and separate processes delete.
+They run with the idle I/O class and a raised nice value, and are abandoned if the volume hangs.
+Starting one takes as long as deleting a few thousand files, so a sweep that removes fewer deletes
+them itself.
 
-Bound: `limit` processes, each with `_AHEAD` entries that it has not answered for. They end with the
-sweep, or with the process that started them, however that ends.
+Bound: `limit` processes, each with `_AHEAD` unanswered requests. They end with the sweep, and also
+if the process that started them dies.
 """
 
 import json
@@ -26,10 +26,10 @@ from trainingjob_operator.volume.sweep.deleter_process import PACKET
 from trainingjob_operator.volume.sweep.trash import RemovalCounts, Trash
 
 WORTH_STARTING: Final = 4096
-"""Files that a sweep removes by itself before it starts a process."""
+"""Number of files that a sweep deletes itself before it starts a process."""
 
 WORTH_ASKING: Final = 64
-"""Files of a tree that is worth a question to a process."""
+"""Minimum number of files of a tree that is sent to a process."""
 
 _MODULE: Final = "trainingjob_operator.volume.sweep.deleter_process"
 _GRACE_S: Final = 1.0
@@ -40,15 +40,16 @@ _GRACE_MS: Final = 1000
 
 @dataclass(slots=True)
 class Deletion:
-    """An entry of the trash that is to be deleted, and the result.
+    """An entry of the trash to delete, and the result.
 
     Attributes:
-        name: in the trash.
-        origin: its own name.
-        bytes: that it frees.
-        tally: what was removed.
-        error: of something that cannot be removed; what is left stays condemned.
-        done: False, and no error: it was not finished, and the next sweep goes on.
+        name: its name in the trash.
+        origin: its original name.
+        bytes: the bytes that it frees.
+        tally: the number of removed files and directories.
+        error: the error of a file that cannot be removed; the rest stays condemned.
+        done: whether the deletion came to its end. If False without an error, the next sweep
+            continues it.
     """
 
     name: str
@@ -60,17 +61,17 @@ class Deletion:
 
 
 class Deleter:
-    """One process that deletes what is in the trash, seen from the sweep."""
+    """The sweep's handle of one process that deletes entries of the trash."""
 
     def __init__(self, trash: Trash) -> None:
-        """Start it.
+        """Start the process.
 
         Raises:
-            OSError: the system lets none be started.
+            OSError: it cannot be started.
         """
         self.waiting: Final[deque[Deletion]] = deque()
         self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # -P: no module comes from the working directory, which any user may own.
+        # -P: import no module from the working directory, which any user may own.
         command = [sys.executable, "-P", "-m", _MODULE]
         arguments = [str(trash.fd), str(trash.device), trash.prefix]
         try:
@@ -79,7 +80,7 @@ class Deleter:
                 stdin=other.fileno(),
                 stdout=subprocess.DEVNULL,
                 pass_fds=(trash.fd,),
-                process_group=0,  # Ctrl-C is for the parent, which hangs up
+                process_group=0,  # Ctrl-C goes to the parent only, which then hangs up
             )
         except BaseException:
             self._socket.close()
@@ -88,11 +89,11 @@ class Deleter:
             other.close()
 
     def fileno(self) -> int:
-        """Return the descriptor for `poll`: readable on an answer, or when the process has died."""
+        """Return the descriptor for `poll`: readable on a response, or if the process died."""
         return self._socket.fileno()
 
     def ask(self, deletion: Deletion) -> None:
-        """Have something deleted that is condemned.
+        """Send a request to delete a condemned entry.
 
         Raises:
             OSError: the process has died.
@@ -101,7 +102,7 @@ class Deleter:
         self.waiting.append(deletion)
 
     def answer(self) -> Deletion:
-        """Return the next deletion that is done; its answer has to be there.
+        """Receive the response to the oldest request; call only when one is readable.
 
         Raises:
             OSError: the process has died.
@@ -116,21 +117,21 @@ class Deleter:
         return deletion
 
     def is_ready(self, wait_ms: int) -> bool:
-        """True if `answer` need not wait, after so long at most."""
+        """True if a response is readable; waits up to `wait_ms` for one."""
         watch = select.poll()
         watch.register(self, select.POLLIN)
         return bool(watch.poll(wait_ms))
 
     def hang_up(self) -> None:
-        """Have it stop in mid-work; an answer may still come."""
+        """Tell the process to stop at once; it may still send a response."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
     def end(self, *, held: bool = False) -> None:
-        """End it.
+        """Wait for the process to exit, or kill it.
 
         Args:
-            held: the volume holds it: it is left behind, and ends when the volume lets it.
+            held: it hangs in a call to the volume: do not wait, it exits when the call returns.
         """
         self._socket.close()
         if not held:
@@ -138,13 +139,13 @@ class Deleter:
                 self.process.wait(_GRACE_S)
                 return
         self.process.kill()
-        # It has to be waited for. Without a thread, the next start of a process does that.
+        # Reap it, else it stays a zombie. If no thread can be started, the next Popen reaps it.
         with suppress(RuntimeError):
             threading.Thread(target=self.process.wait, name="volume-held", daemon=True).start()
 
 
 class DeleterPool:
-    """The processes of one sweep. For one thread."""
+    """The deleter processes of one sweep. Not thread-safe."""
 
     def __init__(
         self,
@@ -154,14 +155,14 @@ class DeleterPool:
         tick: Callable[[], None],
         settle: Callable[[Deletion], None],
     ) -> None:
-        """Start none yet.
+        """Prepare; no process is started yet.
 
         Args:
-            trash: what they empty.
-            limit: processes at most.
-            tick: called now and then; what it raises ends the work.
-            settle: called once with each deletion and its result. What is not done then is still
-                in the trash, where the next sweep finds it.
+            trash: the trash that they empty.
+            limit: maximum number of processes.
+            tick: called regularly; an exception from it ends the work.
+            settle: called once with each deletion and its result. An entry that is not done is
+                still in the trash, where the next sweep finds it.
         """
         self._trash: Final = trash
         self._limit = limit if sys.executable else 0
@@ -172,20 +173,20 @@ class DeleterPool:
 
     @property
     def running(self) -> int:
-        """Processes that there are."""
+        """Number of running processes."""
         return len(self._running)
 
     # --- for the sweep ------------------------------------------------------------------------
 
     def delete(self, deletion: Deletion, *, files: int) -> None:
-        """Delete something: at once, or soon and in a process.
+        """Delete an entry: immediately, or by a request to a process if it is large.
 
         Args:
-            deletion: what.
-            files: about how many there are in it.
+            deletion: the entry.
+            files: the approximate number of files in it.
 
         Raises:
-            Exception: what `tick` raises; the deletion is settled all the same.
+            Exception: as raised by `tick`; `settle` is called all the same.
         """
         self._files += files
         deleter: Deleter | None = None
@@ -199,21 +200,21 @@ class DeleterPool:
             self._delete_here(deletion)
 
     def finish(self) -> None:
-        """Wait until everything is settled.
+        """Wait for all responses.
 
         Raises:
-            Exception: what `tick` raises.
+            Exception: as raised by `tick`.
         """
         while any(each.waiting for each in self._running):
             self._collect(_TICK_MS)
 
     def close(self) -> None:
-        """End the processes in mid-work. All that the volume holds are given one second."""
+        """Stop the processes, even with work unfinished; hung ones get one second in total."""
         running, grace_ms = self._running.copy(), _GRACE_MS
         self._running.clear()
         for deleter in running:
             deleter.hang_up()
-        with ExitStack() as settling:  # each of them, whatever another one raises
+        with ExitStack() as settling:  # settle all of them, even if `settle` raises for one
             for deleter in running:
                 is_held = not self._collect_last(deleter, grace_ms, settling)
                 grace_ms = 0 if is_held else grace_ms
@@ -233,7 +234,7 @@ class DeleterPool:
             self._settle(deletion)
 
     def _ask(self, deleter: Deleter, deletion: Deletion) -> bool:
-        """Hand it over; False: it has to be done here, where the error shows as well."""
+        """Send the request; False: delete it here instead, where the error shows as well."""
         try:
             deletion.name = self._trash.condemn(deletion.name, deletion.origin)
             deleter.ask(deletion)
@@ -244,7 +245,7 @@ class DeleterPool:
     # --- the processes ------------------------------------------------------------------------
 
     def _next(self) -> Deleter | None:
-        """Return one that may be asked; None: there is none, and none can be started."""
+        """Return a process with a free slot; None: there is none, and none can be started."""
         self._collect(0)
         while True:
             for deleter in self._running:
@@ -264,7 +265,7 @@ class DeleterPool:
             self._collect(_TICK_MS)
 
     def _collect(self, wait_ms: int) -> None:
-        """Collect the answers that are there, and wait so long for the first of them."""
+        """Collect the readable responses; wait up to `wait_ms` for the first one."""
         watch = select.poll()
         for deleter in self._running:
             watch.register(deleter, select.POLLIN)
@@ -279,9 +280,9 @@ class DeleterPool:
         self._tick()
 
     def _take_over(self, deleter: Deleter) -> None:
-        """Delete here what one that has died was asked for, and start no other.
+        """Delete here the entries of a process that died, and start no further processes.
 
-        What it had removed of the first is not counted.
+        Files that it had removed of its current entry are not counted.
         """
         self._running.remove(deleter)
         self._limit = len(self._running)
@@ -295,7 +296,7 @@ class DeleterPool:
                 self._settle(deletion)
 
     def _collect_last(self, deleter: Deleter, grace_ms: int, settling: ExitStack) -> bool:
-        """Collect what one still answers after the hang-up; False: it does not come to an end."""
+        """Collect the responses after the hang-up; False: the process does not stop."""
         try:
             while deleter.is_ready(grace_ms):
                 settling.callback(self._settle, deleter.answer())

@@ -1,7 +1,7 @@
-"""`python -m trainingjob_operator.volume.sweep.deleter_process`: the process at the other end of a `Deleter`.
+"""Deletes in a process of its own: `python -m trainingjob_operator.volume.sweep.deleter_process`.
 
-A packet of JSON in says what to delete, one out says what became of it. Whatever it deletes was
-condemned before, so it may die at any moment.
+A `Deleter` starts it, sends requests and gets responses as packets of JSON. It deletes only condemned
+entries, so it may be killed at any moment.
 """
 
 import json
@@ -16,7 +16,7 @@ from trainingjob_operator.volume.sweep.budget import set_idle_io_class
 from trainingjob_operator.volume.sweep.trash import RemovalCounts, Trash
 
 PACKET: Final = 16_384
-"""Bytes of a packet at most: two names of 255 bytes, each of which JSON may write as six."""
+"""Maximum bytes of a packet: two names of 255 bytes, each of which JSON may escape as six."""
 
 _SOCKET: Final = 0
 _NICENESS: Final = 10
@@ -24,7 +24,7 @@ _HUNG_UP: Final = select.poll()
 
 
 class _HungUpError(OperatorError):
-    """The other end has gone, or waits no longer."""
+    """The sweep has closed its end of the socket."""
 
 
 def _tick() -> None:
@@ -33,7 +33,7 @@ def _tick() -> None:
 
 
 def _serve(trash: Trash) -> None:
-    """Answer one question after the other."""
+    """Handle requests until the socket is closed."""
     while request := os.read(_SOCKET, PACKET):
         name, origin = json.loads(request)
         tally, fault = RemovalCounts(), None
@@ -43,22 +43,25 @@ def _serve(trash: Trash) -> None:
         except OSError as error:
             fault = [error.errno, error.strerror]
         except _HungUpError:
-            _say(tally, None, done=False)
+            _respond(tally, None, done=False)
             return
-        _say(tally, fault, done=True)
+        _respond(tally, fault, done=True)
 
 
-def _say(tally: RemovalCounts, fault: list[int | str | None] | None, *, done: bool) -> None:
+def _respond(tally: RemovalCounts, fault: list[int | str | None] | None, *, done: bool) -> None:
     os.write(_SOCKET, json.dumps([tally.files, tally.directories, fault, done]).encode())
 
 
 def main() -> int:
-    """Answer until the sweep hangs up. Arguments: the trash's descriptor, its device, the names' prefix."""
+    """Handle requests until the sweep hangs up.
+
+    The arguments are the trash's descriptor, its device number, and the prefix of its names.
+    """
     _HUNG_UP.register(_SOCKET, select.POLLRDHUP)
     set_idle_io_class()
-    os.nice(_NICENESS)  # no other thread waits for a lock of this process
+    os.nice(_NICENESS)  # safe here: the event loop does not wait for the GIL of this process
     trash = Trash(int(sys.argv[1]), int(sys.argv[2]), _tick, prefix=sys.argv[3])
-    with suppress(BrokenPipeError, ConnectionResetError):  # the parent has gone
+    with suppress(BrokenPipeError, ConnectionResetError):  # the parent has exited
         _serve(trash)
     return 0
 

@@ -75,7 +75,7 @@ async def test_the_log_of_a_job_that_has_closed_its_directory_is_archived(
     (volume / f"job_{UID}").chmod(0)
     with without_roots_rights():
         await put(store, UID)
-        with pytest.raises(EntryError, match="does not let the operator in"):
+        with pytest.raises(EntryError, match="the operator has no access"):
             await store.ensure_job_directory(KEY, UID)
         await store.ensure_job_directory(KEY, OTHER)
     assert "[rank 0] hello" in (volume / f"job_{UID}.log").read_text()

@@ -48,7 +48,7 @@ async def test_what_cannot_be_read_is_unknown_and_says_what_mends_it(
         identity.owner()
     assert read.value.reason == asked.value.reason == "IdentityUnknown"
     assert identity.why_unknown == str(read.value)
-    assert "the right to get this namespace" in identity.why_unknown
+    assert "needs `get` on this namespace" in identity.why_unknown
 
 
 async def test_a_namespace_that_was_made_again_is_another_install(

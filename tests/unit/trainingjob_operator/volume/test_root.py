@@ -234,7 +234,7 @@ def test_a_link_in_place_of_a_jobs_directory_is_not_written_through(
         (errno.EPERM, "PermissionDenied", "logVolume.asRoot"),
         (errno.EROFS, "ReadOnly", "mount it writable"),
         (errno.ENOSPC, "Unavailable", "make the volume larger"),
-        (errno.EDQUOT, "Unavailable", "remove what is not needed"),
+        (errno.EDQUOT, "Unavailable", "delete files that are no longer needed"),
         (errno.EIO, "Unavailable", "is the volume mounted there?"),
         (errno.ESTALE, "Unavailable", "is the volume mounted there?"),
     ],
