@@ -253,7 +253,7 @@ def _look(sweep: LogSweep, live: LiveJobs) -> int:
         nonlocal goes
         goes += bool(getattr(verdict, "goes", False))
 
-    sweep.look(live, max_age_s=_WEEK_S, seen=seen)
+    sweep.dry_run(live, max_age_s=_WEEK_S, on_verdict=seen)
     return goes
 
 

@@ -60,7 +60,7 @@ class _DryRun:
 
     async def sweep_in_thread(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
         """List what would go."""
-        return self._sweep.look(live, max_age_s=max_age_s, seen=self._listing.add)
+        return self._sweep.dry_run(live, max_age_s=max_age_s, on_verdict=self._listing.add)
 
 
 async def collect(

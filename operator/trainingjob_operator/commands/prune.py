@@ -75,7 +75,7 @@ def prune(order: Order) -> bool:
     )
     listing = Listing()
     if order.dry_run:
-        report = sweep.look(live, max_age_s=max_age_s, seen=listing.add)
+        report = sweep.dry_run(live, max_age_s=max_age_s, on_verdict=listing.add)
     else:
         report = sweep.sweep(live, max_age_s=max_age_s)
     if report.reason == REASON_UNSAFE_ROOT:

@@ -35,7 +35,7 @@ from trainingjob_operator.volume.layout import Entry
 from trainingjob_operator.volume.sweep import entry_remover as removing
 from trainingjob_operator.volume.sweep import entry_verdict as judging
 from trainingjob_operator.volume.sweep import trash
-from trainingjob_operator.volume.sweep.entry_verdict import Question
+from trainingjob_operator.volume.sweep.entry_verdict import SweepContext
 from trainingjob_operator.volume.sweep.rules import LiveJobs, Reason
 
 FEW_INODES = "size=1m,nr_inodes=40"
@@ -172,8 +172,8 @@ def no_inode_to_go_back(folder: Path) -> Outcome:
     volume.age()
     really = judging.judge_again
 
-    def judge_again(question: Question, entry: Entry, **how: object) -> judging.Verdict:
-        really(question, entry, **how)  # type: ignore[arg-type]
+    def judge_again(context: SweepContext, entry: Entry, **how: object) -> judging.Verdict:
+        really(context, entry, **how)  # type: ignore[arg-type]
         return judging.Verdict(Reason.CHANGED)
 
     with patch.object(removing, "judge_again", judge_again):

@@ -95,7 +95,7 @@ class Volume:
         return self.new_sweep(max_age_s=max_age_s).sweep(live, max_age_s=max_age_s)
 
     def look(self, seen: OnVerdict, live: LiveJobs = NOBODY) -> VolumeReport:
-        return self.new_sweep().look(live, max_age_s=WEEK_S, seen=seen)
+        return self.new_sweep().dry_run(live, max_age_s=WEEK_S, on_verdict=seen)
 
     def names(self) -> set[str]:
         """What is in the root, without what belongs to the volume itself."""

@@ -1,7 +1,7 @@
 """Deletes in a process of its own: `python -m trainingjob_operator.volume.sweep.deleter_process`.
 
-A `Deleter` starts it, sends requests and gets responses as packets of JSON. It deletes only condemned
-entries, so it may be killed at any moment.
+A `Deleter` starts it, sends requests and gets responses as packets of JSON. It deletes only
+condemned entries, so it may be killed at any moment.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The verdict about one entry: goes or stays. The cheapest question is asked first."""
+"""Judges one entry: remove it or keep it. The cheapest checks come first."""
 
 import errno
 import os
@@ -23,19 +23,19 @@ _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """All that is the same for the entries of a sweep.
+class SweepContext:
+    """The inputs of a sweep that are the same for all entries.
 
     Attributes:
         root: the volume.
-        owner: whose it is.
-        live: what the cluster knows.
+        owner: the volume's owner.
+        live: the jobs of the cluster.
         now_ns: the volume's time.
-        cutoff_ns: what changed after this stays.
-        pressure_cutoff_ns: what changed after this stays however full the volume is.
-        legacy: whether ids that are no uid may go.
-        tick: called now and then.
-        young_entries: what is known to be young.
+        cutoff_ns: an entry with a change after this time is kept.
+        pressure_cutoff_ns: the same for removals over the quota.
+        legacy: whether entries whose id is not a uid may be removed.
+        tick: called regularly, to check the budget.
+        young_entries: the cache of entries known to be young.
     """
 
     root: Root
@@ -54,9 +54,9 @@ class Verdict:
     """The verdict about an entry.
 
     Attributes:
-        reason: why it goes or stays.
-        tree: what it is, as far as it was looked at.
-        error: what the volume said, if that is why.
+        reason: why it is removed or kept.
+        tree: the result of measuring it, if it was measured.
+        error: the error of the volume, if that is the reason.
     """
 
     reason: Reason
@@ -70,24 +70,24 @@ class Verdict:
 
 
 _STAYS: Final = {reason: Verdict(reason) for reason in Reason}
-"""Made once: of most entries nothing else is ever said."""
+"""Verdicts with a reason only, created once, since most entries get one of these."""
 
 
-def judge(question: Question, entry: Entry) -> Verdict | None:
-    """Return whether an entry goes; None: it has gone already."""
-    reason = judge_job(entry.job_id, question.live, legacy=question.legacy)
-    if reason is None and question.young_entries.is_young(entry.path, question.cutoff_ns):
+def judge(context: SweepContext, entry: Entry) -> Verdict | None:
+    """Return the verdict about an entry; None: it no longer exists."""
+    reason = judge_job(entry.job_id, context.live, legacy=context.legacy)
+    if reason is None and context.young_entries.is_young(entry.path, context.cutoff_ns):
         reason = Reason.YOUNG
     if reason is not None:
         return _STAYS[reason]
-    question.tick()  # the walk asks now and then, and never in a tree of a few files
+    context.tick()  # `measure` does not call it in a tree of few files
     try:
-        tree = _measure(question, entry.name, entry.at, moved=False)
+        tree = _measure(context, entry.name, entry.at, moved=False)
         if tree.young:
-            question.young_entries.note(entry.path, tree.newest_ns)
+            context.young_entries.note(entry.path, tree.newest_ns)
             return Verdict(Reason.YOUNG, tree)
-        held = _held(question, entry.name, entry.job_id, entry.at)
-        return Verdict(held or Reason.EXPIRED, tree)
+        kept = _kept_reason(context, entry.name, entry.job_id, entry.at)
+        return Verdict(kept or Reason.EXPIRED, tree)
     except FileNotFoundError:
         return None
     except EntryChangedError:
@@ -97,30 +97,31 @@ def judge(question: Question, entry: Entry) -> Verdict | None:
 
 
 def judge_again(
-    question: Question, entry: Entry, *, name: str, trash: int, before: Tree | None
+    context: SweepContext, entry: Entry, *, name: str, trash: int, before: Tree | None
 ) -> Verdict:
-    """Return whether an entry goes that is in the trash already, where no job finds it any more.
+    """Return the verdict about an entry after its rename into the trash, where no job can reach it.
 
-    It may have been written to, or swapped, between the first verdict and the rename.
+    It may have been written to, or replaced, between the first verdict and the rename.
 
     Args:
-        question: as for the first verdict; of what was younger then, the cut-off is its age.
-        entry: what it was.
+        context: as for the first verdict; for an entry that is removed early, the cut-off is its
+            own last change.
+        entry: the entry as it was before.
         name: its name in the trash.
-        trash: the trash.
-        before: what it was at the first verdict; None: that is unknown.
+        trash: the trash's descriptor.
+        before: the tree at the first verdict; None: unknown.
     """
-    reason = judge_job(entry.job_id, question.live, legacy=question.legacy)
+    reason = judge_job(entry.job_id, context.live, legacy=context.legacy)
     if reason is not None:
         return Verdict(reason)
     try:
-        tree = _measure(question, name, trash, moved=True)
+        tree = _measure(context, name, trash, moved=True)
         if before is not None and tree.top != before.top:
             return Verdict(Reason.CHANGED, tree)
         if tree.young:
             return Verdict(Reason.YOUNG if before is None else Reason.CHANGED, tree)
-        held = _held(question, name, entry.job_id, trash)
-        return Verdict(held or Reason.EXPIRED, tree)
+        kept = _kept_reason(context, name, entry.job_id, trash)
+        return Verdict(kept or Reason.EXPIRED, tree)
     except (EntryChangedError, FileNotFoundError):
         return Verdict(Reason.CHANGED)
     except OSError as error:
@@ -128,7 +129,7 @@ def judge_again(
 
 
 def refusal(error: OSError) -> Verdict:
-    """Return the verdict after an error. An entry that cannot be read is neither old nor empty."""
+    """Return the verdict after an error: an entry that cannot be read is always kept."""
     if error.errno == errno.EXDEV:
         return Verdict(Reason.MOUNT, error=error)
     if error.errno in _DENIED:
@@ -138,26 +139,27 @@ def refusal(error: OSError) -> Verdict:
     return Verdict(Reason.UNREADABLE, error=error)
 
 
-def _measure(question: Question, name: str, at: int, *, moved: bool) -> Tree:
+def _measure(context: SweepContext, name: str, at: int, *, moved: bool) -> Tree:
     return measure(
         name,
         at=at,
-        device=question.root.device,
-        now_ns=question.now_ns,
-        cutoff_ns=question.cutoff_ns,
+        device=context.root.device,
+        now_ns=context.now_ns,
+        cutoff_ns=context.cutoff_ns,
         moved=moved,
-        tick=question.tick,
+        tick=context.tick,
     )
 
 
-def _held(question: Question, name: str, job_id: str, at: int) -> Reason | None:
-    """Return why a file `.keep` or a mark keeps it: its own, or that of the job's directory.
+def _kept_reason(context: SweepContext, name: str, job_id: str, at: int) -> Reason | None:
+    """Return the reason if a file `.keep` or a mark keeps the entry, else None.
 
-    A log and data sets have no mark themselves: they belong to the owner of the job's directory.
-    What the register says goes before what a job may have made of its mark.
+    Both are looked for in the entry and in the job's directory: a log and data sets have no mark of
+    their own, and belong to the owner of the job's directory. The mark registry takes precedence
+    over the mark in the directory, which the job may have changed.
     """
-    root = question.root
-    noted = registered_mark(job_id, at=root.fd, device=root.device)
+    root = context.root
+    registered = registered_mark(job_id, at=root.fd, device=root.device)
     places = [(name, at)]
     if (name, at) != (directory_name(job_id), root.fd):
         places.append((directory_name(job_id), root.fd))
@@ -165,7 +167,7 @@ def _held(question: Question, name: str, job_id: str, at: int) -> Reason | None:
         kept, mark = _look_into(directory, place, root.device)
         if kept:
             return Reason.KEPT
-        foreign = judge_mark(job_id, noted or mark, question.owner)
+        foreign = judge_mark(job_id, registered or mark, context.owner)
         if foreign is not None:
             return foreign
     return None

@@ -1,8 +1,9 @@
-"""The quota of files that no job owns: above it, the first of them go before their time.
+"""Enforces the quota of files that no job owns: above it, some are removed before they expire.
 
-Off unless a quota is set. It counts only what the sweep may remove: no file of a job that exists,
-nothing that is kept, foreign or changed within the hour, and nothing of anybody else on the same
-file system. However full that is, nothing goes but what these files exceed their own quota by.
+Off unless a quota is set. It counts only files that the sweep may remove: no files of existing
+jobs, no kept or foreign files, none that changed within the hour, and none of other users of the
+same file system. Only the excess of these files over their own quota is removed, however full the
+file system is.
 """
 
 import heapq
@@ -14,18 +15,18 @@ from trainingjob_operator.volume.sweep.rules import excess
 from trainingjob_operator.volume.sweep.tree_age import Tree
 
 MAX_CANDIDATES: Final = 10_000
-"""Entries that one sweep may give up; of further ones only the bytes are known."""
+"""Maximum number of entries that one sweep remembers; of further ones it counts only the bytes."""
 
 _REST: Final = 9
-"""A look at all sizes is followed by a rest of so many times what it took: it takes a tenth of the
-time at most, however many files there are."""
+"""The pause after measuring all sizes, as a multiple of the time that it took. So measuring takes
+at most a tenth of the time, however many files there are."""
 
 
 class QuotaSchedule:
-    """Remembers from one sweep to the next when the sizes are looked at again."""
+    """Stores across sweeps when the sizes are to be measured again."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
-        """Look at once.
+        """Start with a measurement that is due at once.
 
         Args:
             monotonic: the clock, in seconds.
@@ -35,63 +36,64 @@ class QuotaSchedule:
         self._next_at_s = float("-inf")
 
     def is_due(self) -> bool:
-        """True if the sizes are to be looked at."""
+        """True if the sizes are to be measured."""
         return self._monotonic() >= self._next_at_s
 
     def begin(self) -> None:
-        """Note when a look begins."""
+        """Record the start of a measurement."""
         self._begun_s = self._monotonic()
 
     def rest(self) -> None:
-        """Rest after a look that came to its end."""
+        """Start the pause after a complete measurement."""
         now = self._monotonic()
         self._next_at_s = now + _REST * (now - self._begun_s)
 
     def reset(self) -> None:
-        """Look at once: it is another volume."""
+        """Make a measurement due at once: the volume is another one."""
         self._next_at_s = float("-inf")
 
 
 class Candidates:
-    """The entries that may go before their time: their bytes, and the first ones in order.
+    """A bounded heap of the entries that may be removed before they expire, and their total bytes.
 
-    Archived logs and data sets go before results, and of each the oldest first.
+    Archived logs and data sets are removed before results, and among each the oldest first.
 
-    Bound: `limit` entries. Beyond it those that would go last are forgotten, but for their bytes.
+    Bound: `limit` entries. Beyond it those that would be removed last are dropped, and only their
+    bytes are counted.
     """
 
     def __init__(self, limit: int = MAX_CANDIDATES) -> None:
         """Begin with none.
 
         Args:
-            limit: entries that are remembered at most.
+            limit: maximum number of entries in the heap.
         """
         self._limit: Final = limit
         self._heap: list[tuple[bool, int, int, Entry, Tree]] = []
         self._count = 0
         self.bytes = 0
-        """Bytes of all of them, as far as removing them frees any."""
+        """Total bytes that removing all of them would free."""
 
     def add(self, entry: Entry, tree: Tree) -> None:
-        """Count an entry that may go."""
+        """Add an entry that may be removed."""
         self.bytes += tree.bytes
         self._count += 1
         if 2 * tree.linked > tree.files:
-            return  # other names keep what is in it
-        # The root of the heap is what would go last.
+            return  # most of its files have other hard links: removing it frees little
+        # The root of the heap is the entry that would be removed last.
         item = (not entry.is_result, -tree.newest_ns, self._count, entry, tree)
         if len(self._heap) < self._limit:
             heapq.heappush(self._heap, item)
         else:
             heapq.heappushpop(self._heap, item)
 
-    def to_go(self, quota: int) -> list[tuple[Entry, Tree]]:
-        """Return those that go, the first one first; none up to the quota.
+    def victims(self, quota: int) -> list[tuple[Entry, Tree]]:
+        """Return the entries to remove, in order; none if the total is within the quota.
 
-        They are as many as it takes. What cannot be removed is not made up for by others.
+        If one of them cannot be removed, no other is removed in its place.
 
         Args:
-            quota: bytes.
+            quota: maximum bytes.
         """
         left = excess(self.bytes, quota)
         chosen: list[tuple[Entry, Tree]] = []

@@ -1,4 +1,4 @@
-"""A sweep, for people and for programs."""
+"""Formats the report of a sweep or of a dry run, as text or as JSON."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from trainingjob_operator.volume.sweep.entry_verdict import Verdict
 from trainingjob_operator.volume.sweep.rules import VolumeReport
 
 MAX_LINES: Final = 10_000
-"""Entries that are listed one by one; of further ones there are only the sums."""
+"""Maximum number of entries that are listed; further ones are only in the totals."""
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _STEP: Final = 1024
@@ -18,7 +18,7 @@ _STEP: Final = 1024
 
 @dataclass(slots=True)
 class Listing:
-    """The entries that would go: the first by name, all in sums; and how many would stay."""
+    """The result of a dry run: entries to remove, their totals, and the number of kept ones."""
 
     lines: list[dict[str, Any]] = field(default_factory=list)
     entries: int = 0
@@ -28,7 +28,7 @@ class Listing:
     kept: dict[str, int] = field(default_factory=dict)
 
     def add(self, entry: Entry, verdict: Verdict) -> None:
-        """Count a verdict."""
+        """Add a verdict."""
         if not verdict.goes or verdict.tree is None:
             self.kept[verdict.reason] = self.kept.get(verdict.reason, 0) + 1
             return
@@ -50,12 +50,12 @@ class Listing:
 
 
 def print_json(report: VolumeReport, listing: Listing | None) -> None:
-    """Print the report as one object, and with a listing what would go."""
+    """Print the report as a JSON object; in a dry run, with the listing."""
     sys.stdout.write(json.dumps(report_document(report, listing), indent=2) + "\n")
 
 
 def report_document(report: VolumeReport, listing: Listing | None) -> dict[str, Any]:
-    """Return the report as an object, and with a listing what would go."""
+    """Return the report as a JSON object; in a dry run, with the listing."""
     document: dict[str, Any] = {
         "volumeId": report.volume_id,
         "healthy": report.healthy,
@@ -81,7 +81,7 @@ def report_document(report: VolumeReport, listing: Listing | None) -> dict[str, 
 
 
 def print_summary(report: VolumeReport, listing: Listing | None) -> None:
-    """Print lines for people."""
+    """Print the report as text; in a dry run, with a table of the entries to remove."""
     if listing is None:
         sys.stdout.write(
             f"removed {_many(report.files_removed, 'file')} and "
@@ -118,7 +118,7 @@ def _many(count: int, word: str) -> str:
 
 
 def size(bytes_: int) -> str:
-    """Return bytes for people."""
+    """Return a number of bytes with a binary unit, as `1.5 GiB`."""
     value = float(bytes_)
     for unit in _UNITS[:-1]:
         if value < _STEP:

@@ -1,8 +1,8 @@
-"""The decision what may leave the log volume, from facts that others have gathered.
+"""Decides which entries of the log volume may be removed; pure functions without I/O.
 
-A job's files go when nothing of it has changed for the volume's maximum age, and the cluster no
-longer knows the job. Everything that is not known for certain to be such a file is kept, and
-counted with the reason.
+A job's files are removed when none of them has changed for the volume's maximum age and the job no
+longer exists in the cluster. Otherwise, and in case of doubt, they are kept, and counted by the
+reason.
 """
 
 from collections.abc import Mapping
@@ -15,37 +15,36 @@ from trainingjob_operator.volume.layout import is_uid, uids_in
 from trainingjob_operator.volume.ownership import Mark, Owner
 
 NS: Final = 1_000_000_000
-"""Nanoseconds in a second: file times are whole nanoseconds, and stay so."""
+"""Nanoseconds in a second: file times are compared as whole nanoseconds."""
 
 FUTURE_NS: Final = 86_400 * NS
-"""A modification time further ahead of the volume's clock than this was set by hand. It is not
-believed: it would hold its file for ever. The time of the change of the inode speaks instead."""
+"""An mtime further ahead of the volume's clock than this was set by hand. It is ignored, since it
+would keep its file for ever; the ctime is used instead."""
 
 LIST_MARGIN_NS: Final = 5 * NS
-"""A change this little before the list was begun counts as one after it: clocks differ."""
+"""Changes up to this long before the start of the list count as later ones, for clock skew."""
 
 PRESSURE_AGE_S: Final = 3_600.0
-"""Nothing that has changed within the hour goes for a quota: it may be being read."""
+"""Entries that changed within this time are not removed for the quota: they may be in use."""
 
 _SEPARATORS: Final = "._-~ "
 
 
 @dataclass(frozen=True, slots=True)
 class LiveJobs:
-    """The jobs of the cluster, from one fresh and complete list of all namespaces served.
+    """The jobs of the cluster, from one fresh and complete list of all served namespaces.
 
-    A job's uid is given once and never again: what is not in here was never made, is gone for
-    good, or was made after the list.
+    Uids are never reused: a job that is not in here never existed, was deleted permanently, or was
+    created after the list.
 
     Attributes:
-        uids: of every TrainingJob that exists at all, finished or not. Their files stay.
-        finished: uid -> completion time, of those in `uids` that are finished and stored.
-        kept: uids whose jobs carry the annotation `trainingjob.dev/keep`.
-        listed_at: when the list was begun, wall clock, aware; what has changed since then is
-            kept, because it may belong to a job that the list could not know. None: when the sweep
-            begins.
-        volume_id: what the default policy's `status.volumeId` says. None: no volume was ever
-            looked after, and an empty one may be taken.
+        uids: the uids of all existing TrainingJobs, finished or not; their files are kept.
+        finished: uid -> completion time, of the jobs in `uids` that are finished and recorded.
+        kept: the uids of jobs with the annotation `trainingjob.dev/keep`.
+        listed_at: the start of the list, wall clock, aware; entries that changed since then are
+            kept, since they may belong to a job created after it. None: the start of the sweep.
+        volume_id: the default policy's `status.volumeId`. None: no volume was claimed yet, and an
+            empty one may be claimed.
     """
 
     uids: frozenset[str]
@@ -57,11 +56,11 @@ class LiveJobs:
 
 @dataclass(frozen=True, slots=True)
 class DiskSpace:
-    """The room of a file system.
+    """The size and the free space of a file system.
 
     Attributes:
-        size_bytes: of the whole, above 0.
-        free_bytes: what those who are not root may still write.
+        size_bytes: the total size, above 0.
+        free_bytes: the free space for users other than root.
     """
 
     size_bytes: int
@@ -73,16 +72,16 @@ class VolumeReport:
     """The result of one sweep of the volume.
 
     Attributes:
-        files_removed: files, links and the like.
-        directories_removed: directories.
-        bytes_freed: what they took on the disk; a file that has another name elsewhere frees none.
-        errors: operations that the volume refused.
-        skipped: entries that stayed: how many, by reason.
-        healthy: whether the volume could be swept; None: there is none, or it was not looked at.
-        reason: for the condition `VolumeHealthy`.
-        message: for people; names what mends it.
-        volume_id: of the volume that was looked at; belongs into the policy's `status.volumeId`.
-        room: of its file system, after the sweep; None: it was not measured.
+        files_removed: number of removed files, links and the like.
+        directories_removed: number of removed directories.
+        bytes_freed: freed disk space; a file with another hard link frees none.
+        errors: number of failed operations.
+        skipped: number of kept entries by reason.
+        healthy: whether the volume could be swept; None: there is none, or it was not checked.
+        reason: the reason of the condition `VolumeHealthy`.
+        message: the message of the condition; says how to fix the problem.
+        volume_id: the id of the volume, for the policy's `status.volumeId`.
+        room: the disk space after the sweep; None: not measured.
     """
 
     files_removed: int = 0
@@ -98,46 +97,46 @@ class VolumeReport:
 
 
 class Reason(StrEnum):
-    """The reason why an entry of the volume goes, or stays; the words of `skipped` and of `--dry-run`."""
+    """The reason why an entry is removed or kept; also the keys of `skipped` and of `--dry-run`."""
 
     EXPIRED = "expired"
-    """Nothing in it has changed for the maximum age, and no job owns it: it goes."""
+    """Removed: nothing in it changed for the maximum age, and its job does not exist."""
     PRESSURE = "pressure"
-    """Files that no job owns take more than their quota, and this is among the first: it goes."""
+    """Removed: files without a job exceed their quota, and this one is among the first in order."""
 
     LIVE = "live"
     """Its job exists, and is not finished, or its record is not stored."""
     FINISHED = "finished"
     """Its job is finished, and still exists."""
     KEPT = "kept"
-    """Its job has the annotation, or the directory a file `.keep`."""
+    """Its job has the annotation `trainingjob.dev/keep`, or the directory has a file `.keep`."""
     YOUNG = "young"
-    """Something in it has changed within the maximum age."""
+    """Something in it changed within the maximum age."""
     UNOWNED = "unowned"
-    """Its id is no uid: its owner is unknown."""
+    """Its id is not a uid, so its owner is unknown."""
     FOREIGN = "foreign"
-    """It says that it belongs to another cluster, another namespace or another job."""
+    """Its mark names another cluster, another namespace or another job."""
     CHANGED = "changed"
-    """It changed while it was looked at."""
+    """It changed while it was being judged."""
     CAPPED = "capped"
-    """Due, and left to the next sweep: this one has done its share."""
+    """Expired, but left to the next sweep: this one has used up its budget."""
     MOUNT = "mount"
     """Another file system is mounted in it."""
     DENIED = "denied"
-    """The volume does not let us read or remove it."""
+    """The operator has no permission to read or remove it."""
     UNREADABLE = "unreadable"
-    """The volume gave an error of another kind."""
+    """Another error occurred when it was read or removed."""
     BUSY = "busy"
-    """Something in it could not be removed yet: it is open on NFS, or mounted."""
+    """Something in it cannot be removed yet: it is open on NFS, or a mount point."""
 
 
 def judge_job(job_id: str, live: LiveJobs, *, legacy: bool = False) -> Reason | None:
-    """Return why an entry stays, from its name alone; None: its name is no reason.
+    """Return the reason to keep an entry, judged by its name alone; None: there is none.
 
     Args:
-        job_id: what stands behind `job_` in its name.
-        live: what the cluster knows.
-        legacy: whether ids that are no uid may go at all.
+        job_id: the id in its name, after `job_`.
+        live: the jobs of the cluster.
+        legacy: whether entries whose id is not a uid may be removed at all.
     """
     if not is_uid(job_id):
         if not legacy:
@@ -151,7 +150,10 @@ def judge_job(job_id: str, live: LiveJobs, *, legacy: bool = False) -> Reason | 
 
 
 def _names_a_live_job(job_id: str, live: LiveJobs) -> bool:
-    """Names of old are free: `job_7.ckpt` and `job_<uid>.log.1` belong to a live 7 and <uid>."""
+    """True if an id of an older, free naming scheme contains the id of an existing job.
+
+    `job_7.ckpt` belongs to job 7, and `job_<uid>.log.1` to job <uid>.
+    """
     known = live.uids | live.kept | live.finished.keys()
     heads = (job_id[:at] for at, character in enumerate(job_id) if character in _SEPARATORS)
     inside = uids_in(job_id.lower())
@@ -159,7 +161,7 @@ def _names_a_live_job(job_id: str, live: LiveJobs) -> bool:
 
 
 def judge_mark(job_id: str, mark: Mark | None, owner: Owner) -> Reason | None:
-    """Return why an entry stays, from the mark of its job. Without a mark it is the volume owner's."""
+    """Return the reason to keep an entry, judged by its job's mark; without a mark it is ours."""
     if mark is None:
         return None
     ours = owner.recognises(mark.identity) and owner.serves(mark.namespace) and mark.uid == job_id
@@ -167,22 +169,23 @@ def judge_mark(job_id: str, mark: Mark | None, owner: Owner) -> Reason | None:
 
 
 def last_change(mtime_ns: int, ctime_ns: int, *, now_ns: int) -> int:
-    """Return when a file changed last: a copy can bring an old mtime, but no old ctime.
+    """Return the time of a file's last change: the later one of mtime and ctime.
 
-    A mtime that is far in the future was set by hand, which ctime recorded.
+    A copy may preserve an old mtime, but not the ctime. An mtime far in the future was set by hand
+    and is ignored; the ctime has the time at which it was set.
     """
     believed = mtime_ns if mtime_ns <= now_ns + FUTURE_NS else ctime_ns
     return max(believed, ctime_ns)
 
 
 def cutoff(now_ns: int, *, max_age_s: float, since_list_s: float | None) -> int:
-    """Return the time after which a change keeps an entry, in nanoseconds of the volume's clock.
+    """Return the time in nanoseconds of the volume's clock after which a change keeps an entry.
 
     Args:
-        now_ns: the volume's time, at most the wall clock's.
-        max_age_s: seconds without a change after which an entry is due.
-        since_list_s: seconds since the list of jobs was begun. A job that the list does not know
-            made its directory after that.
+        now_ns: the volume's time, or the wall clock's if that is earlier.
+        max_age_s: seconds without a change after which an entry is expired.
+        since_list_s: seconds since the start of the list of jobs. A job that is not in the list
+            created its directory after that.
     """
     age_ns = int(max_age_s * NS)
     if since_list_s is not None:
@@ -191,20 +194,20 @@ def cutoff(now_ns: int, *, max_age_s: float, since_list_s: float | None) -> int:
 
 
 def share(entries: int, *, percent: float, at_least: int) -> int:
-    """Return how many of these entries one sweep may remove: a wrong list must not cost them all."""
+    """Return how many of these entries one sweep may remove: it limits the harm of a wrong list."""
     return max(at_least, int(entries * percent / 100))
 
 
 def excess(used: int, quota: int) -> int:
-    """Return bytes to free: none up to the quota, then as many as it takes to get a tenth below.
+    """Return the bytes to free: 0 within the quota, else down to a tenth below it.
 
     Args:
-        used: bytes that files take which may go.
-        quota: bytes that they may take; 0: any number.
+        used: bytes of the files that may be removed.
+        quota: maximum bytes of them; 0: unlimited.
     """
     return used - (quota - quota // 10) if quota and used > quota else 0
 
 
 def has_stepped(elapsed_s: float, wall_s: float, volume_s: float, *, limit_s: float) -> bool:
-    """True if a clock was set between two sweeps: it did not run like the monotonic one."""
+    """True if a clock was set between two sweeps: it deviates from the monotonic clock."""
     return max(abs(wall_s - elapsed_s), abs(volume_s - elapsed_s)) > limit_s

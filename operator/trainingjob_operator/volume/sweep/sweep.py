@@ -1,4 +1,4 @@
-"""The sweep of the log volume, as the housekeeper calls it: in a thread, one at a time."""
+"""Runs sweeps of the log volume for the housekeeper: in a thread, one at a time."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from trainingjob_operator.volume.ownership import Owner
 from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep.budget import Budget, Limits
 from trainingjob_operator.volume.sweep.counters import SweepCounters
-from trainingjob_operator.volume.sweep.entry_verdict import Question
+from trainingjob_operator.volume.sweep.entry_verdict import SweepContext
 from trainingjob_operator.volume.sweep.quota import QuotaSchedule
 from trainingjob_operator.volume.sweep.rules import (
     NS,
@@ -32,16 +32,16 @@ from trainingjob_operator.volume.sweep.volume_pass import OnVerdict, VolumePass
 from trainingjob_operator.volume.sweep.young_entries import YoungEntries
 
 CLOCK_LIMIT_S: Final = 3600.0
-"""A clock that was set by more than this costs one sweep: files must not age by an hour at once."""
+"""If a clock was set by more than this, one sweep is skipped: files must not age in one jump."""
 
-MOST_PATIENCE: Final = 64
-"""A sweep that did not come to an end with what it began with has twice the time of the one before,
-and this much more than usual at most: what takes hours to look through has to go as well."""
+MAX_TIME_FACTOR: Final = 64
+"""Maximum factor on the time limit of a sweep. The factor doubles after each sweep that ran out of
+time in the step it started with, so a tree that takes hours to measure is removed in the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """The three clocks, read together, in seconds."""
+    """The readings of the three clocks at one moment, in seconds."""
 
     monotonic: float
     wall: float
@@ -51,12 +51,12 @@ class _Times:
 def log_sweep_from(
     settings: Settings, clock: Clock, owner: Callable[[], Owner]
 ) -> "LogSweep | None":
-    """Return the sweep that the settings ask for; None: there is no log volume.
+    """Build the sweep from the settings; None: there is no log volume.
 
     Args:
-        settings: where the volume is, and what a sweep may do.
+        settings: the root of the volume and the limits of a sweep.
         clock: the process's clocks.
-        owner: returns who we are, or raises VolumeError while that is unknown.
+        owner: returns this install, or raises VolumeError while its identity is unknown.
     """
     volume = settings.volume
     if not volume.root:
@@ -72,7 +72,7 @@ def log_sweep_from(
 
 
 class LogSweep:
-    """Sweeps one volume, again and again."""
+    """Sweeps one volume repeatedly, and keeps state from one sweep to the next."""
 
     def __init__(
         self,
@@ -84,16 +84,16 @@ class LogSweep:
         volume_time_ns: Callable[[Root], int] = Root.touch,
         legacy: bool = False,
     ) -> None:
-        """Prepare; the volume is opened anew by each sweep.
+        """Prepare; each sweep opens the volume anew.
 
         Args:
             path: the volume's root.
-            owner: returns who we are, and so whose volume it must be, or raises VolumeError while
-                that is unknown. None: whoever the volume says.
-            limits: what one sweep may do.
+            owner: returns this install, which must own the volume, or raises VolumeError while its
+                identity is unknown. None: accept any owner.
+            limits: the limits of one sweep.
             clock: the process's clocks.
-            volume_time_ns: asks the volume for its time.
-            legacy: whether entries whose id is no uid may go.
+            volume_time_ns: returns the volume's own time.
+            legacy: whether entries whose id is not a uid may be removed.
         """
         self._path: Final = path
         self._owner: Final = owner
@@ -104,7 +104,7 @@ class LogSweep:
         self._known_id: str | None = None
         self._last: _Times | None = None
         self._stopped_at = ""
-        self._patience = 1
+        self._time_factor = 1
         self.young_entries: Final = YoungEntries()
         self._quota_schedule: Final = QuotaSchedule(clock.monotonic)
         self._budget: Budget | None = None
@@ -121,21 +121,21 @@ class LogSweep:
 
     @property
     def processes(self) -> int:
-        """Processes that delete just now. May be asked by any thread."""
+        """Number of running deleter processes. May be called from any thread."""
         one = self._pass
         return one.processes if one is not None else 0
 
     # --- for the event loop -------------------------------------------------------------------
 
     async def sweep_in_thread(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
-        """Sweep in a thread of its own. Cancelled, it ends as soon as the volume lets it.
+        """Sweep in a new thread. After a cancellation, the thread ends at its next call of `tick`.
 
-        The thread does not hold up the end of the process: a volume that has gone away can hold a
-        call for ever, and what a sweep leaves half done, the next one finishes.
+        It is a daemon thread, which does not delay the exit of the process: a call to a volume that
+        is gone can hang for ever. The next sweep finishes what this one leaves half done.
 
         Args:
-            live: what the cluster knows.
-            max_age_s: seconds without a change after which what no job owns goes.
+            live: the jobs of the cluster.
+            max_age_s: seconds without a change after which files without a job are expired.
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[VolumeReport] = loop.create_future()
@@ -166,7 +166,7 @@ class LogSweep:
             raise
 
     def stop(self) -> None:
-        """End a running sweep as soon as the volume lets it."""
+        """Stop a running sweep at its next call of `tick`."""
         budget = self._budget
         if budget is not None:
             budget.stop.set()
@@ -174,49 +174,51 @@ class LogSweep:
     # --- in the thread ------------------------------------------------------------------------
 
     def sweep(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
-        """Remove what is due. What the volume refuses is in the report, and never raised."""
-        return self._guarded(live, max_age_s, None)
+        """Remove expired entries. Errors of the volume are in the report, and never raised."""
+        return self._run_exclusively(live, max_age_s, None)
 
-    def look(self, live: LiveJobs, *, max_age_s: float, seen: OnVerdict) -> VolumeReport:
-        """Judge every entry, write nothing, remove nothing.
+    def dry_run(self, live: LiveJobs, *, max_age_s: float, on_verdict: OnVerdict) -> VolumeReport:
+        """Judge every entry, without writing or removing anything.
 
         Args:
-            live: what the cluster knows.
+            live: the jobs of the cluster.
             max_age_s: as for `sweep`.
-            seen: called with every entry and its verdict.
+            on_verdict: called with every entry and its verdict.
         """
-        return self._guarded(live, max_age_s, seen)
+        return self._run_exclusively(live, max_age_s, on_verdict)
 
-    def _guarded(self, live: LiveJobs, max_age_s: float, seen: OnVerdict | None) -> VolumeReport:
+    def _run_exclusively(
+        self, live: LiveJobs, max_age_s: float, on_verdict: OnVerdict | None
+    ) -> VolumeReport:
         if not self._running.acquire(blocking=False):
-            return _locked(f"a sweep of {self._path} is running already")
-        sweep_tally = SweepCounters(self._path)
+            return _locked(f"a sweep of {self._path} is already running")
+        counters = SweepCounters(self._path)
         volume_id: str | None = None
         try:
             with Root.open(self._path) as root:
-                volume_id = self._identify(root, live, claim=seen is None)
-                if seen is not None:
-                    self._look(root, live, max_age_s, seen, sweep_tally)
-                    return sweep_tally.report(volume_id)
+                volume_id = self._identify(root, live, claim=on_verdict is None)
+                if on_verdict is not None:
+                    self._dry_run(root, live, max_age_s, on_verdict, counters)
+                    return counters.report(volume_id)
                 with root.locked():
-                    stepped = self._sweep(root, live, max_age_s, sweep_tally)
-                    sweep_tally.measured(_room_of(root))
+                    stepped = self._sweep(root, live, max_age_s, counters)
+                    counters.measured(_room_of(root))
         except VolumeError as error:
             if error.reason == REASON_VOLUME_LOCKED:
                 return _locked(str(error))
-            sweep_tally.fault(error)
-            return sweep_tally.report(volume_id)
+            counters.fault(error)
+            return counters.report(volume_id)
         except OSError as error:  # of the root itself, and not of an entry
-            sweep_tally.fault(to_volume_error(error, self._path), errors=1)
-            return sweep_tally.report(volume_id)
+            counters.fault(to_volume_error(error, self._path), errors=1)
+            return counters.report(volume_id)
         finally:
             self._budget = None
             self._running.release()
-        report = sweep_tally.report(volume_id)
+        report = counters.report(volume_id)
         return replace(report, reason=REASON_CLOCK_STEPPED, message=stepped) if stepped else report
 
     def _identify(self, root: Root, live: LiveJobs, *, claim: bool) -> str:
-        """Return the volume's id. An id seen once is expected from then on."""
+        """Check or claim the volume, and return its id; later sweeps expect the same id."""
         expected = live.volume_id or self._known_id
         if claim and self._owner is not None:
             sentinel = root.claim(self._owner(), expected, known=live.uids)
@@ -228,23 +230,23 @@ class LogSweep:
         self._known_id = sentinel.volume_id
         return sentinel.volume_id
 
-    def _look(
+    def _dry_run(
         self,
         root: Root,
         live: LiveJobs,
         max_age_s: float,
-        seen: OnVerdict,
-        sweep_tally: SweepCounters,
+        on_verdict: OnVerdict,
+        counters: SweepCounters,
     ) -> None:
         now_ns = int(self._clock.now().timestamp() * NS)
         budget = self._new_budget(float("inf"))
-        question = self._question(root, live, now_ns, max_age_s, budget)
-        VolumePass(question, self.limits, budget, sweep_tally, self._quota_schedule).look(seen)
+        context = self._context(root, live, now_ns, max_age_s, budget)
+        VolumePass(context, self.limits, budget, counters, self._quota_schedule).dry_run(
+            on_verdict
+        )
 
-    def _sweep(
-        self, root: Root, live: LiveJobs, max_age_s: float, sweep_tally: SweepCounters
-    ) -> str:
-        """Sweep, or return why not, if a clock was set."""
+    def _sweep(self, root: Root, live: LiveJobs, max_age_s: float, counters: SweepCounters) -> str:
+        """Sweep; if a clock was set, skip the sweep and return the reason."""
         times = _Times(
             self._clock.monotonic(),
             self._clock.now().timestamp(),
@@ -259,15 +261,15 @@ class LogSweep:
         ):
             self.young_entries.clear()
             return "a clock was set since the last sweep: nothing is removed before the next one"
-        # The earlier of the two clocks: whichever is wrong, nothing goes too soon.
+        # The earlier of the two clocks: whichever is wrong, nothing is removed too early.
         now_ns = int(min(times.wall, times.volume) * NS)
-        budget = self._new_budget(self.limits.seconds * self._patience)
-        question = self._question(root, live, now_ns, max_age_s, budget)
+        budget = self._new_budget(self.limits.seconds * self._time_factor)
+        context = self._context(root, live, now_ns, max_age_s, budget)
         one = VolumePass(
-            question,
+            context,
             self.limits,
             budget,
-            sweep_tally,
+            counters,
             self._quota_schedule,
             after=self._stopped_at,
         )
@@ -278,7 +280,7 @@ class LogSweep:
             self._pass = None
             self._stopped_at = one.stopped_at
             is_stuck = one.is_stuck and not budget.stop.is_set()
-            self._patience = min(2 * self._patience, MOST_PATIENCE) if is_stuck else 1
+            self._time_factor = min(2 * self._time_factor, MAX_TIME_FACTOR) if is_stuck else 1
         return ""
 
     def _new_budget(self, seconds: float) -> Budget:
@@ -291,9 +293,9 @@ class LogSweep:
         self._budget = budget
         return budget
 
-    def _question(
+    def _context(
         self, root: Root, live: LiveJobs, now_ns: int, max_age_s: float, budget: Budget
-    ) -> Question:
+    ) -> SweepContext:
         since = None
         if live.listed_at is not None:
             since = max(0.0, (self._clock.now() - live.listed_at).total_seconds())
@@ -302,7 +304,7 @@ class LogSweep:
         adopted = sentinel.owner.adopted
         cutoff_ns = cutoff(now_ns, max_age_s=max_age_s, since_list_s=since)
         self.young_entries.forget_before(cutoff_ns)
-        return Question(
+        return SweepContext(
             root=root,
             owner=replace(ours, adopted=adopted) if ours is not None else sentinel.owner,
             live=live,
@@ -316,7 +318,7 @@ class LogSweep:
 
 
 def _room_of(root: Root) -> DiskSpace | None:
-    """Return the room of the file system; None: it has no figures, as some of FUSE have none."""
+    """Return the disk space of the file system; None: it reports none, as with some FUSE ones."""
     found = os.fstatvfs(root.fd)
     if found.f_blocks <= 0:
         return None

@@ -1,15 +1,15 @@
-"""`.trash/`: where an entry goes before it goes for good.
+"""Moves entries into `.trash/` before they are deleted, and deletes them from there.
 
-A rename is one step, so a directory never stands half removed under its own name, and what was
-renamed can be judged again while no job finds it. The names say everything, so that a process that
-dies leaves nothing that the next one cannot finish:
+A rename is atomic, so a directory never exists half deleted under its own name. A renamed entry
+can be judged again, while no job can reach it. All state is in the names, so that another process
+can finish the work of one that died:
 
-    r.<token>.<name>    taken from the root, not judged again yet: it may go back
+    r.<token>.<name>    taken from the root, not judged again yet: it may be put back
     d.<token>.<name>    the same, from `datasets`
-    x.<token>.<name>    condemned: it may be half gone already
+    x.<token>.<name>    condemned: it may be partly deleted already
 
-On a volume that is so full that `.trash` cannot be made, the root itself is the trash for one sweep,
-and the names begin with `.trash.`; the next one moves what was left there into `.trash`.
+On a volume so full that `.trash` cannot be created, the root itself serves as the trash for one
+sweep, and the names start with `.trash.`. The next sweep moves the leftovers into `.trash`.
 """
 
 import errno
@@ -27,10 +27,10 @@ from trainingjob_operator.volume.layout import DATASETS, TRASH, Entry, job_id_of
 from trainingjob_operator.volume.safe_open import open_directory
 
 MAX_OPEN: Final = 16
-"""Directories of one tree that are open at once. Deeper ones are moved up into the trash."""
+"""Maximum number of open directories of one tree. Deeper ones are moved up into the trash."""
 
 MAX_MOVED: Final = 1024
-"""Directories that are moved up before they are emptied."""
+"""Maximum number of directories that are moved up before they are emptied."""
 
 _SLICE: Final = 64
 _IN_ROOT: Final = f"{TRASH}."
@@ -42,7 +42,7 @@ _LETTERS: Final = {place: letter for letter, place in _PLACES.items()}
 
 @dataclass(slots=True)
 class RemovalCounts:
-    """Files and directories that were removed."""
+    """The number of removed files and directories."""
 
     files: int = 0
     directories: int = 0
@@ -53,10 +53,10 @@ class Leftover:
     """An entry that an earlier process left in the trash.
 
     Attributes:
-        name: in the trash.
-        job_id: whose it is.
-        origin: its own name.
-        below: the place that it came from; None: it is condemned.
+        name: its name in the trash.
+        job_id: the id of its job.
+        origin: its original name.
+        below: the directory that it came from, as in `Entry`; None: it is condemned.
     """
 
     name: str
@@ -77,7 +77,7 @@ class _Level:
         self.stream = os.scandir(fd)
 
     def again(self) -> None:
-        """Stream it from the start: some file systems skip entries while others are removed."""
+        """List it again from the start: some file systems skip entries while others are removed."""
         self.stream.close()
         self.removed = False
         self.stream = os.scandir(self.fd)
@@ -93,14 +93,14 @@ class Trash:
     def __init__(
         self, fd: int, device: int, tick: Callable[[], None], *, prefix: str = ""
     ) -> None:
-        """Take an open trash; `open` is the way in.
+        """Wrap an open trash; use `open` to open it.
 
         Args:
             fd: its descriptor.
-            device: the volume's; nothing else is entered.
-            tick: called now and then; what it raises ends the work, which the next sweep goes on
-                with.
-            prefix: of all names in it.
+            device: the volume's device number; no other file system is entered.
+            tick: called regularly; an exception from it ends the work, and the next sweep
+                continues it.
+            prefix: the prefix of all names in it.
         """
         self.fd: Final = fd
         self.device: Final = device
@@ -109,14 +109,14 @@ class Trash:
 
     @classmethod
     def open(cls, root: int, device: int, tick: Callable[[], None]) -> Self:
-        """Open the trash, which is made if need be.
+        """Open the trash, and create it if it is missing.
 
-        Where there is no room to make it the root takes its place: a full volume is the one that has
-        to be swept most of all, and a rename within a directory takes no room.
+        If there is no space to create it, the root is used in its place: a full volume needs the
+        sweep most, and a rename within a directory needs no space.
 
         Raises:
-            VolumeError: something else has its name.
-            OSError: the volume does not let it be made.
+            VolumeError: something other than a directory has its name.
+            OSError: it cannot be created.
         """
         try:
             os.mkdir(TRASH, 0o700, dir_fd=root)
@@ -130,16 +130,16 @@ class Trash:
             fd, _ = open_directory(TRASH, at=root, device=device)
         except (NotADirectoryError, EntryChangedError) as error:
             raise VolumeError(
-                f"{TRASH} in the volume's root is no directory: look at it, and remove it",
+                f"{TRASH} in the volume's root is not a directory: inspect it, and delete it",
                 reason=REASON_UNSAFE_LAYOUT,
             ) from error
         return cls(fd, device, tick)
 
     def adopt(self, root: int) -> None:
-        """Move in what a sweep left in the root that had no room for a trash, as far as it fits.
+        """Move in the leftovers of a sweep that used the root as its trash, as far as space allows.
 
         Raises:
-            OSError: the volume does not let it be moved.
+            OSError: one cannot be moved.
         """
         if self.prefix:
             return
@@ -154,7 +154,7 @@ class Trash:
             except OSError as error:
                 if error.errno not in DISK_FULL:
                     raise
-                return  # the next sweep goes on, when these have gone
+                return  # the next sweep moves the rest, after these were deleted
 
     def close(self) -> None:
         """Close its descriptor."""
@@ -166,18 +166,18 @@ class Trash:
         """Rename an entry into the trash, and return its name there.
 
         Raises:
-            FileNotFoundError: it has gone.
-            OSError: the volume does not let it go.
+            FileNotFoundError: it no longer exists.
+            OSError: it cannot be renamed.
         """
         name = self._name(_LETTERS[entry.below], entry.name)
         os.rename(entry.name, name, src_dir_fd=entry.at, dst_dir_fd=self.fd)
         return name
 
     def put_back(self, name: str, origin: str, at: int) -> None:
-        """Give what was taken its place again.
+        """Move an entry back to its original name.
 
         Raises:
-            FileExistsError: the place is taken; it stays in the trash.
+            FileExistsError: the name is in use; the entry stays in the trash.
         """
         found = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         if stat.S_ISDIR(found.st_mode):
@@ -186,7 +186,7 @@ class Trash:
         try:  # unlike rename, link replaces nothing
             os.link(name, origin, src_dir_fd=self.fd, dst_dir_fd=at, follow_symlinks=False)
         except OSError as error:
-            # A second name takes room, on tmpfs an inode; a rename takes none.
+            # A hard link needs space, on tmpfs an inode; a rename needs none.
             if error.errno not in DISK_FULL | {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}:
                 raise
             self._put_back_without_links(name, origin, at)
@@ -198,17 +198,17 @@ class Trash:
             os.rename(name, origin, src_dir_fd=self.fd, dst_dir_fd=at)
         except OSError as error:
             if error.errno in {errno.ENOTEMPTY, errno.ENOTDIR}:
-                raise FileExistsError(errno.EEXIST, "the place is taken", origin) from error
+                raise FileExistsError(errno.EEXIST, "the name is in use", origin) from error
             raise
 
     def _put_back_without_links(self, name: str, origin: str, at: int) -> None:
         with suppress(FileNotFoundError):
             os.stat(origin, dir_fd=at, follow_symlinks=False)
-            raise FileExistsError(errno.EEXIST, "the place is taken", origin)
+            raise FileExistsError(errno.EEXIST, "the name is in use", origin)
         os.rename(name, origin, src_dir_fd=self.fd, dst_dir_fd=at)
 
     def leftovers(self) -> Iterator[Leftover]:
-        """Yield what is in it, by the names that we give; other names are ignored."""
+        """Yield the entries in it; names not given by us are ignored."""
         with os.scandir(self.fd) as found:
             for each in found:
                 if each.name.startswith(self.prefix):
@@ -219,13 +219,13 @@ class Trash:
     def _name(self, letter: str, origin: str) -> str:
         return f"{self.prefix}{letter}.{os.urandom(_TOKEN_BYTES).hex()}.{origin}"
 
-    # --- for good -----------------------------------------------------------------------------
+    # --- deletion -----------------------------------------------------------------------------
 
     def delete(self, name: str, origin: str, tally: RemovalCounts) -> None:
-        """Remove what is in the trash under this name.
+        """Delete the entry with this name in the trash, with everything in it.
 
         Raises:
-            OSError: something of it cannot be removed; what is left stays condemned.
+            OSError: something in it cannot be deleted; the rest stays condemned.
         """
         try:
             found = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
@@ -235,14 +235,17 @@ class Trash:
                 return
             name = self.condemn(name, origin)
         except FileNotFoundError:
-            return  # another process has been here
+            return  # another process has deleted it
         self._delete_trees(name, origin, tally)
 
     def condemn(self, name: str, origin: str) -> str:
-        """Mark it as never to go back, as it may soon be half gone. Return its new name.
+        """Rename an entry as condemned: it is never put back, as it may soon be half deleted.
+
+        Returns:
+            Its new name.
 
         Raises:
-            FileNotFoundError: another process has been here.
+            FileNotFoundError: another process has deleted it.
         """
         if name.startswith(f"{self.prefix}{_CONDEMNED}."):
             return name
@@ -251,7 +254,7 @@ class Trash:
         return condemned
 
     def _delete_trees(self, name: str, origin: str, tally: RemovalCounts) -> None:
-        """Remove a tree, and those that were moved up out of it, the youngest first."""
+        """Delete a tree, and the directories that were moved up out of it, the last one first."""
         work = [name]
         while work:
             name = work.pop()
@@ -259,13 +262,13 @@ class Trash:
             try:
                 done = self._empty(name, origin, moved, tally)
             except (FileNotFoundError, NotADirectoryError, EntryChangedError):
-                done = True  # another process has been here; what it left, the next sweep sees
+                done = True  # another process was faster; the next sweep finds what it left
             if not done:
                 work.append(name)
             work.extend(moved)
 
     def _empty(self, name: str, origin: str, moved: list[str], tally: RemovalCounts) -> bool:
-        """Remove a tree; False: see first to the directories that were moved up."""
+        """Delete a tree; False: the directories that were moved up have to be deleted first."""
         levels = [_Level(name, open_directory(name, at=self.fd, device=self.device)[0])]
         try:
             while levels:
@@ -310,14 +313,14 @@ class Trash:
             fd, _ = open_directory(below, at=parent.fd, device=self.device)
         except FileNotFoundError:
             return
-        except NotADirectoryError:  # swapped for a link: the link itself goes
+        except NotADirectoryError:  # replaced by a link: delete the link itself
             os.unlink(below, dir_fd=parent.fd)
             tally.files += 1
             return
         levels.append(_Level(below, fd))
 
     def _move_up(self, level: _Level, below: str, origin: str, moved: list[str]) -> bool:
-        """Move a directory up into the trash; False: no room there before others have gone."""
+        """Move a directory up into the trash; False: no space there until others are deleted."""
         name = self._name(_CONDEMNED, origin)
         try:
             os.rename(below, name, src_dir_fd=level.fd, dst_dir_fd=self.fd)
@@ -331,7 +334,7 @@ class Trash:
 
     def _leave(self, levels: list[_Level], tally: RemovalCounts) -> None:
         """Remove the lowest directory, which should be empty."""
-        self._tick()  # here as well: a tree may have a file in each directory
+        self._tick()  # here as well: a tree may have only one file in each directory
         level = levels[-1]
         at = levels[-2].fd if len(levels) > 1 else self.fd
         try:
@@ -351,7 +354,7 @@ class Trash:
 
 
 def _parse(name: str) -> Leftover | None:
-    """Return what a name in the trash says; None: we did not give it."""
+    """Parse a name in the trash; None: it is not one of ours."""
     kind, _, rest = name.partition(".")
     token, _, origin = rest.partition(".")
     job_id = job_id_of(origin)

@@ -1,9 +1,10 @@
-"""The age of a tree: the newest change of anything in it; the walk ends at the first young thing.
+"""Measures a tree: its newest change and its size. The walk stops at the first young file.
 
-A directory's own time does not change when a file below it is written, so everything in it has a
-say. Nothing is listed: a directory of ten million files is streamed. Descriptors stay few however
-deep the tree is: far up, directories are closed, found again through `..`, and only believed if
-they are the same ones, unchanged, so that the stream goes on where it was.
+A directory's own time does not change when a file below it is written, so every file is examined.
+Directories are streamed, never listed whole: one may have ten million files. The number of open
+descriptors is bounded however deep the tree is: directories far up are closed, and reopened through
+`..`. A reopened directory must be the same one, unchanged, so that its stream continues at the same
+position.
 """
 
 import errno
@@ -19,7 +20,7 @@ from trainingjob_operator.volume.safe_open import open_directory, open_parent
 from trainingjob_operator.volume.sweep.rules import FUTURE_NS, last_change
 
 MAX_OPEN: Final = 16
-"""Directories of one tree that are open at once; each takes two descriptors."""
+"""Maximum number of open directories of one tree; each takes two descriptors."""
 
 _SLICE: Final = 256
 _BLOCK: Final = 512
@@ -27,9 +28,9 @@ _BLOCK: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class Top:
-    """The identity of the top of a tree, to see that it is the same one, unchanged.
+    """The identity of the top of a tree, to check that it is the same one, unchanged.
 
-    The time of the inode's change is no part of what is compared: our own rename changes it.
+    The ctime is not compared: our own rename changes it.
     """
 
     device: int
@@ -39,8 +40,8 @@ class Top:
     ctime_ns: int = field(compare=False)
 
 
-def look_at(name: str, *, at: int) -> tuple[os.stat_result, Top]:
-    """Return what an entry is, without looking into it."""
+def stat_entry(name: str, *, at: int) -> tuple[os.stat_result, Top]:
+    """Return the stat result of an entry, and its identity."""
     found = os.stat(name, dir_fd=at, follow_symlinks=False)
     return found, Top(
         found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size, found.st_ctime_ns
@@ -52,13 +53,13 @@ class Tree:
     """The result of a walk. Complete only if the tree is not young.
 
     Attributes:
-        top: what the top was when it was looked at first.
+        top: the identity of the top at the start of the walk.
         newest_ns: the last change that was seen.
-        young: whether the walk ended at something that changed after the cut-off.
-        files: what is not a directory.
-        directories: the top included, if it is one.
-        bytes: on the disk, of what has no other name: what deleting it frees at least.
-        linked: files that have another name, here or elsewhere.
+        young: whether the walk stopped at something that changed after the cut-off.
+        files: number of entries that are not directories.
+        directories: number of directories, including the top.
+        bytes: disk space of everything without other hard links; deleting it frees at least this.
+        linked: number of files with other hard links, here or elsewhere.
     """
 
     top: "Top"
@@ -71,7 +72,7 @@ class Tree:
 
 
 class _Level:
-    """A directory on the way down."""
+    """A directory on the path from the top to the current one."""
 
     __slots__ = ("_stream", "changed_ns", "consumed", "entries", "fd", "identity")
 
@@ -100,9 +101,9 @@ class _Level:
         self.fd = -1
 
     def reopen(self, child: int) -> None:
-        """Come back from a child, and go on behind the entries that were seen.
+        """Reopen the directory from a child, and continue after the entries that were seen.
 
-        The order of an unchanged directory is the same; a changed one is young anyway.
+        An unchanged directory is listed in the same order; a changed one is young anyway.
         """
         self.fd = open_parent(child)
         found = os.fstat(self.fd)
@@ -135,8 +136,8 @@ class _Walk:
                 level.close()
 
     def _enter(self, name: str, at: int, *, is_top: bool = False) -> None:
-        """Go down into a directory. The top's own time has been judged already."""
-        self._tick()  # here as well: a tree may have a file in each directory
+        """Enter a directory. The top's own time has been judged already."""
+        self._tick()  # here as well: a tree may have only one file in each directory
         fd, found = open_directory(name, at=at, device=self._device)
         try:
             self._levels.append(_Level(fd, found))
@@ -148,7 +149,7 @@ class _Walk:
             self._levels[-MAX_OPEN - 1].close()
 
     def _go_on(self) -> None:
-        """Look at the rest of the lowest directory, up to its next sub-directory."""
+        """Continue in the lowest directory, up to its next sub-directory."""
         level = self._levels[-1]
         below = self._next_directory(level)
         if self._tree.young:
@@ -164,7 +165,7 @@ class _Walk:
             level.close()
 
     def _next_directory(self, level: _Level) -> str | None:
-        """Count files up to the next sub-directory, or to the first young one; the hot loop."""
+        """Count files up to the next sub-directory or the first young file; the hot loop."""
         tree, cutoff, horizon = self._tree, self._cutoff, self._now + FUTURE_NS
         newest, size, files = tree.newest_ns, 0, 0
         consumed = level.consumed
@@ -207,7 +208,7 @@ class _Walk:
 
 
 def _never() -> None:
-    """No budget."""
+    """Accept any duration."""
 
 
 def measure(
@@ -220,23 +221,23 @@ def measure(
     moved: bool = False,
     tick: Callable[[], None] = _never,
 ) -> Tree:
-    """Look at an entry and everything in it.
+    """Measure an entry and everything in it.
 
     Args:
-        name: the entry's.
-        at: the directory that it is in.
-        device: the volume's; nothing else is entered.
+        name: the entry's name.
+        at: the descriptor of its directory.
+        device: the volume's device number; no other file system is entered.
         now_ns: the volume's time.
-        cutoff_ns: end at the first thing that changed after this. None: look at everything.
-        moved: whether we have renamed it: then the change of its own inode was that.
-        tick: called now and then; what it raises ends the walk.
+        cutoff_ns: stop at the first file that changed after this time. None: measure everything.
+        moved: whether we have renamed it: then the ctime of the top is ignored.
+        tick: called regularly; an exception from it ends the walk.
 
     Raises:
-        EntryChangedError: it changed on the way, so that nothing can be said.
-        OSError: EXDEV: something is mounted in it; else what the volume says. What cannot be read
-            is neither old nor empty.
+        EntryChangedError: it changed during the walk, so there is no result.
+        OSError: EXDEV: a file system is mounted in it; or any other error of the volume. An entry
+            that cannot be read must be kept.
     """
-    top, identity = look_at(name, at=at)
+    top, identity = stat_entry(name, at=at)
     if top.st_dev != device:
         raise OSError(errno.EXDEV, "another file system is mounted on it", name)
     tree = Tree(identity)

@@ -1,4 +1,4 @@
-"""One sweep of the volume, from the first look at the root to the report."""
+"""Runs one sweep: leftovers of the trash, expired entries, stale marks, then the quota."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from trainingjob_operator.volume.safe_open import open_directory
 from trainingjob_operator.volume.sweep.budget import Budget, BudgetError, Limits, set_idle_io_class
 from trainingjob_operator.volume.sweep.counters import SweepCounters
 from trainingjob_operator.volume.sweep.entry_remover import Remover
-from trainingjob_operator.volume.sweep.entry_verdict import Question, Verdict, judge
+from trainingjob_operator.volume.sweep.entry_verdict import SweepContext, Verdict, judge
 from trainingjob_operator.volume.sweep.quota import Candidates, QuotaSchedule
 from trainingjob_operator.volume.sweep.rules import Reason, judge_job, share
 from trainingjob_operator.volume.sweep.trash import Trash
@@ -24,26 +24,26 @@ from trainingjob_operator.volume.sweep.tree_age import Tree
 _logger = logging.getLogger(__name__)
 
 OnVerdict = Callable[[Entry, Verdict], None]
-"""Called with every entry that was judged."""
+"""Called with each judged entry and its verdict."""
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An entry that goes, and what it was at its verdict."""
+    """An entry to remove, and its tree as measured for the verdict."""
 
     entry: Entry
     tree: Tree
 
 
 class VolumePass:
-    """One sweep."""
+    """One sweep, or one dry run."""
 
     def __init__(
         self,
-        question: Question,
+        context: SweepContext,
         limits: Limits,
         budget: Budget,
-        sweep_tally: SweepCounters,
+        counters: SweepCounters,
         quota_schedule: QuotaSchedule,
         *,
         after: str = "",
@@ -51,31 +51,31 @@ class VolumePass:
         """Prepare; nothing is done yet.
 
         Args:
-            question: what is the same for all entries.
-            limits: what may be done.
-            budget: what is left of that.
-            sweep_tally: counts what is done.
-            quota_schedule: knows when the quota is looked at again.
-            after: the entry at which the last sweep ran out of time; this one begins there.
+            context: the inputs that are the same for all entries.
+            limits: the limits of the sweep.
+            budget: the remaining budget.
+            counters: counts removed and kept entries.
+            quota_schedule: decides when the sizes are measured for the quota.
+            after: the entry at which the last sweep ran out of time; this one starts there.
         """
-        self._question: Final = question
+        self._context: Final = context
         self._limits: Final = limits
         self._budget: Final = budget
-        self._sweep_tally: Final = sweep_tally
+        self._counters: Final = counters
         self._quota_schedule: Final = quota_schedule
         self._after: Final = after
         self.stopped_at = ""
-        """The entry at which the time was over, for the next sweep to begin with."""
+        """The entry at which the time ran out; the next sweep starts with it."""
         self.is_stuck = False
-        """True if the time was over before the first question was answered."""
+        """True if the time ran out in the step that the sweep started with."""
         self._remover: Remover | None = None
 
     @property
     def processes(self) -> int:
-        """Processes that delete just now."""
+        """Number of running deleter processes."""
         return self._remover.processes if self._remover is not None else 0
 
-    def look(self, seen: OnVerdict) -> None:
+    def dry_run(self, on_verdict: OnVerdict) -> None:
         """Judge every entry, and remove nothing.
 
         Raises:
@@ -83,41 +83,41 @@ class VolumePass:
         """
         with ExitStack() as stack, suppress(BudgetError):
             places = self._open_places(stack)
-            for due in self._due(places.entries(), seen):
-                seen(due.entry, Verdict(Reason.EXPIRED, due.tree))
+            for due in self._due(places.entries(), on_verdict):
+                on_verdict(due.entry, Verdict(Reason.EXPIRED, due.tree))
 
     def sweep(self) -> None:
-        """Remove what is due, and more if what no job owns takes more than its quota.
+        """Remove expired entries, and further ones if files without a job exceed their quota.
 
         Raises:
-            VolumeError: the volume cannot be used, or takes no changes.
+            VolumeError: the volume cannot be used, or is read-only.
         """
         set_idle_io_class()
         with ExitStack() as stack:
             places = self._open_places(stack)
-            trash = Trash.open(self._question.root.fd, self._question.root.device, self._tick)
+            trash = Trash.open(self._context.root.fd, self._context.root.device, self._tick)
             stack.callback(trash.close)
             with suppress(FileNotFoundError):
-                trash.adopt(self._question.root.fd)
+                trash.adopt(self._context.root.fd)
             remover = Remover(
-                trash, places, self._sweep_tally, self._budget, processes=self._limits.processes
+                trash, places, self._counters, self._budget, processes=self._limits.processes
             )
             stack.callback(remover.close)
             self._remover = remover
             self._budget.allow(self._share_of(places))
             with suppress(BudgetError):
                 with self._stuck_without_time():
-                    remover.finish_leftovers(self._question)
+                    remover.finish_leftovers(self._context)
                 self._remove_due(places, remover)
                 self._forget_marks(places)
-                self._relieve(places, remover)
+                self._enforce_quota(places, remover)
 
     def _tick(self) -> None:
         self._budget.tick()
 
     @contextmanager
     def _stuck_without_time(self) -> Iterator[None]:
-        """Note that the next sweep needs more time, if this step does not come to its end."""
+        """Set `is_stuck` if the time runs out in this step, so that the next sweep gets more."""
         try:
             yield
         except BudgetError:
@@ -125,7 +125,7 @@ class VolumePass:
             raise
 
     def _open_places(self, stack: ExitStack) -> EntryDirectories:
-        root = self._question.root
+        root = self._context.root
         datasets = None
         try:
             datasets, _ = open_directory(DATASETS, at=root.fd, device=root.device)
@@ -133,10 +133,10 @@ class VolumePass:
         except FileNotFoundError:
             pass
         except (OSError, EntryChangedError) as error:
-            self._sweep_tally.fault(
+            self._counters.fault(
                 VolumeError(
-                    f"{root.path}/{DATASETS} is no directory of this volume ({error}): it is not "
-                    "entered; make it a plain directory, or set the root to where it is",
+                    f"{root.path}/{DATASETS} is not a directory of this volume ({error}): it is "
+                    "not swept; make it a plain directory, or set the root to where it is",
                     reason=REASON_UNSAFE_LAYOUT,
                 ),
                 errors=1,
@@ -147,22 +147,22 @@ class VolumePass:
         entries = sum(1 for _ in places.entries())
         return share(entries, percent=self._limits.share_percent, at_least=self._limits.at_least)
 
-    # --- what is due --------------------------------------------------------------------------
+    # --- expired entries ----------------------------------------------------------------------
 
     def _remove_due(self, places: EntryDirectories, remover: Remover) -> None:
-        with closing(self._due(self._in_turn(places), self._count)) as found:
+        with closing(self._due(self._entries_from_last_stop(places), self._count)) as found:
             for due in found:
-                remover.remove(self._question, due.entry, due.tree)
+                remover.remove(self._context, due.entry, due.tree)
         remover.finish()
 
     def _count(self, entry: Entry, verdict: Verdict) -> None:
-        self._sweep_tally.kept(verdict)
+        self._counters.kept(verdict)
 
     def _due(self, entries: Iterator[Entry], kept: OnVerdict) -> Generator[Due, None, None]:
-        """Yield the entries that go; call `kept` with the others."""
+        """Yield the entries to remove; call `kept` with the others."""
         for entry in entries:
             try:
-                verdict = judge(self._question, entry)
+                verdict = judge(self._context, entry)
             except BudgetError:
                 self.stopped_at = entry.path
                 self.is_stuck = entry.path == self._after
@@ -174,10 +174,10 @@ class VolumePass:
             else:
                 kept(entry, verdict)
 
-    def _in_turn(self, places: EntryDirectories) -> Iterator[Entry]:
-        """Yield all entries, beginning where the last sweep ran out of time.
+    def _entries_from_last_stop(self, places: EntryDirectories) -> Iterator[Entry]:
+        """Yield all entries, starting where the last sweep ran out of time.
 
-        Else one entry that takes longer than a sweep would keep all behind it for ever.
+        Otherwise one entry that takes longer than a sweep would block all later entries for ever.
         """
         met = not self._after
         for entry in places.entries():
@@ -191,24 +191,25 @@ class VolumePass:
                 yield entry
 
     def _forget_marks(self, places: EntryDirectories) -> None:
-        """Forget whose files a job's were when there have been none for the maximum age."""
-        question = self._question
-        registry = MarkRegistry.open(at=question.root.fd, device=question.root.device)
+        """Remove old registered marks of deleted jobs without files."""
+        context = self._context
+        registry = MarkRegistry.open(at=context.root.fd, device=context.root.device)
         if registry is None:
             return
         with closing(registry):
             for name, uid, changed_ns in registry.entries():
                 self._tick()
-                is_old = changed_ns <= question.cutoff_ns
-                if is_old and judge_job(uid, question.live) is None and not places.has_any_of(uid):
+                is_old = changed_ns <= context.cutoff_ns
+                if is_old and judge_job(uid, context.live) is None and not places.has_any_of(uid):
                     registry.forget(name)
 
-    # --- when what no job owns takes too much -------------------------------------------------
+    # --- the quota ----------------------------------------------------------------------------
 
-    def _relieve(self, places: EntryDirectories, remover: Remover) -> None:
-        """Remove before its time what no job owns, as far as it takes more than its quota.
+    def _enforce_quota(self, places: EntryDirectories, remover: Remover) -> None:
+        """Remove unexpired entries without a job until they are within their quota.
 
-        Nothing goes before all sizes are known: without the time for that, the next sweep has more.
+        Nothing is removed before all sizes are measured. If the time runs out before that, the next
+        sweep gets more.
         """
         quota = self._limits.quota
         if not quota or not self._quota_schedule.is_due():
@@ -217,31 +218,31 @@ class VolumePass:
         with self._stuck_without_time():
             candidates = self._candidates(places)
         self._quota_schedule.rest()
-        chosen = candidates.to_go(quota)
+        chosen = candidates.victims(quota)
         if not chosen:
             return
         _logger.warning(
             "%s: files that no job owns take %d bytes, more than the quota of %d: up to %d entries "
-            "go before their time",
-            self._question.root.path,
+            "are removed before they expire",
+            self._context.root.path,
             candidates.bytes,
             quota,
             len(chosen),
         )
         for entry, tree in chosen:
-            # What is younger than it was when it was chosen is not the first to go any more.
-            question = replace(self._question, cutoff_ns=tree.newest_ns)
-            remover.remove(question, entry, tree)
+            # An entry that changed since it was chosen is no longer among the oldest: keep it.
+            context = replace(self._context, cutoff_ns=tree.newest_ns)
+            remover.remove(context, entry, tree)
         remover.finish()
 
     def _candidates(self, places: EntryDirectories) -> Candidates:
         candidates = Candidates()
-        cutoff_ns = self._question.pressure_cutoff_ns
-        question = replace(self._question, cutoff_ns=cutoff_ns, legacy=False)
+        cutoff_ns = self._context.pressure_cutoff_ns
+        context = replace(self._context, cutoff_ns=cutoff_ns, legacy=False)
         for entry in places.entries():
-            if judge_job(entry.job_id, question.live) is not None:
+            if judge_job(entry.job_id, context.live) is not None:
                 continue
-            verdict = judge(question, entry)
+            verdict = judge(context, entry)
             if verdict is not None and verdict.goes and verdict.tree is not None:
                 candidates.add(entry, verdict.tree)
         return candidates

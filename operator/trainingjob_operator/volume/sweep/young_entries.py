@@ -1,10 +1,10 @@
-"""The entries that are known to be young, so that they are not looked at before their time.
+"""Caches the last change of young entries, so that sweeps skip them until they can have expired.
 
-An entry in which something changed at a moment stays young for the maximum age from then on,
-whatever happens: what is written later only makes it younger, and removing the young file is a
-change of its directory. So the last change that was seen is a bound that needs no second look.
+An entry stays young for the maximum age after any change in it, whatever happens later: further
+writes only make it younger, and deleting the young file changes its directory. So the last change
+that was seen is a lower bound which needs no second look.
 
-Bound: `limit` entries. At the limit further ones are looked at again by each sweep.
+Bound: `limit` entries. Further ones are measured again by each sweep.
 """
 
 from typing import Final
@@ -13,13 +13,13 @@ LIMIT: Final = 20_000
 
 
 class YoungEntries:
-    """The last change that was seen, by an entry's path. For one thread at a time."""
+    """Maps an entry's path to the last change that was seen. Not thread-safe."""
 
     def __init__(self, limit: int = LIMIT) -> None:
-        """Know nothing.
+        """Start empty.
 
         Args:
-            limit: entries that are remembered at most.
+            limit: maximum number of entries.
         """
         self.limit: Final = limit
         self._newest_ns: Final[dict[str, int]] = {}
@@ -28,20 +28,20 @@ class YoungEntries:
         return len(self._newest_ns)
 
     def is_young(self, path: str, cutoff_ns: int) -> bool:
-        """True if an entry is known to have changed after this."""
+        """True if an entry is known to have changed after this time."""
         newest_ns = self._newest_ns.get(path)
         return newest_ns is not None and newest_ns > cutoff_ns
 
     def note(self, path: str, newest_ns: int) -> None:
-        """Remember an entry that was found young."""
+        """Store an entry that was found young."""
         if path in self._newest_ns or len(self._newest_ns) < self.limit:
             self._newest_ns[path] = newest_ns
 
     def forget_before(self, cutoff_ns: int) -> None:
-        """Forget the entries that are not young any more."""
+        """Evict the entries that are no longer young."""
         for path in [p for p, newest_ns in self._newest_ns.items() if newest_ns <= cutoff_ns]:
             del self._newest_ns[path]
 
     def clear(self) -> None:
-        """Forget everything: another volume, or a clock that was set."""
+        """Evict all entries: the volume is another one, or a clock was set."""
         self._newest_ns.clear()

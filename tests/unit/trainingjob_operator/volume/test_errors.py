@@ -189,9 +189,9 @@ async def test_a_bad_block_of_one_file_is_an_error_of_that_job_alone(
 
 @pytest.mark.parametrize("code", [errno.ELOOP, errno.ENOTDIR, errno.EIO])
 def test_the_sweep_does_not_call_the_root_wrong_for_an_error_at_an_entry(code: int) -> None:
-    sweep_tally = SweepCounters("/volume")
-    sweep_tally.kept(refusal(OSError(code, os.strerror(code))))
-    report = sweep_tally.report(None)
+    counters = SweepCounters("/volume")
+    counters.kept(refusal(OSError(code, os.strerror(code))))
+    report = counters.report(None)
     assert report.reason == REASON_VOLUME_UNAVAILABLE
     assert report.message.startswith("an entry of /volume cannot be read or removed")
     assert report.skipped == {Reason.UNREADABLE: 1}

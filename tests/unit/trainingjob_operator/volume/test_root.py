@@ -233,7 +233,7 @@ def test_a_link_in_place_of_a_jobs_directory_is_not_written_through(
         (errno.EACCES, "PermissionDenied", "logVolume.asRoot"),
         (errno.EPERM, "PermissionDenied", "logVolume.asRoot"),
         (errno.EROFS, "ReadOnly", "mount it writable"),
-        (errno.ENOSPC, "Unavailable", "make the volume larger"),
+        (errno.ENOSPC, "Unavailable", "enlarge the volume"),
         (errno.EDQUOT, "Unavailable", "delete files that are no longer needed"),
         (errno.EIO, "Unavailable", "is the volume mounted there?"),
         (errno.ESTALE, "Unavailable", "is the volume mounted there?"),

@@ -15,7 +15,7 @@ from tests.support.volume.volume import (
     new_uid,
 )
 from trainingjob_operator.volume.sweep.rules import LiveJobs
-from trainingjob_operator.volume.sweep.sweep import MOST_PATIENCE, LogSweep
+from trainingjob_operator.volume.sweep.sweep import MAX_TIME_FACTOR, LogSweep
 
 SWEEP_S = 5.0
 
@@ -74,7 +74,7 @@ def test_a_tree_that_takes_longer_than_a_sweep_goes_in_the_end_and_others_go_too
     assert volume.names() == {kept.name}
     assert everything_below(kept) == before
     sweep.sweep(known, max_age_s=WEEK_S)
-    assert sweep._patience == 1
+    assert sweep._time_factor == 1
 
 
 def test_one_that_is_written_to_while_the_sweep_is_at_it_goes_back(volume: Volume) -> None:
@@ -123,6 +123,6 @@ def test_patience_has_an_end(volume: Volume) -> None:
     patience = []
     for _ in range(12):
         sweep.sweep(NOBODY, max_age_s=WEEK_S)
-        patience.append(sweep._patience)
+        patience.append(sweep._time_factor)
     assert patience[:4] == [1, 2, 4, 8]
-    assert patience[-2:] == [MOST_PATIENCE] * 2
+    assert patience[-2:] == [MAX_TIME_FACTOR] * 2

@@ -370,7 +370,7 @@ def end_in_the_middle_of(deletion: Deletion, total: int, bench: Bench) -> int:
     def tick() -> None:
         (folder,) = bench.path.iterdir()
         if entries(folder) < total:
-            raise BudgetError("the sweep has had its time")
+            raise BudgetError("the sweep has used up its time")
 
     with bench.deleters(tick=tick) as deleters:
         deleters.delete(deletion, files=total)

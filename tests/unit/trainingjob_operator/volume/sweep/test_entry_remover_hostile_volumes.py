@@ -11,7 +11,7 @@ from trainingjob_operator.volume.sweep import entry_remover as removing
 from trainingjob_operator.volume.sweep import entry_verdict as judging
 from trainingjob_operator.volume.sweep import trash
 from trainingjob_operator.volume.sweep.budget import Limits
-from trainingjob_operator.volume.sweep.entry_verdict import Question
+from trainingjob_operator.volume.sweep.entry_verdict import SweepContext
 from trainingjob_operator.volume.sweep.rules import LiveJobs, Reason
 
 
@@ -139,12 +139,12 @@ def test_what_cannot_go_back_because_its_place_is_taken_is_kept_and_said(
     volume.age()
     really = judging.judge_again
 
-    def judge_again(question: Question, entry: Entry, **kwargs: Any) -> judging.Verdict:
+    def judge_again(context: SweepContext, entry: Entry, **kwargs: Any) -> judging.Verdict:
         if entry.name == log.name:
             log.write_text("new")
         else:
             volume.tree(entry.name)
-        really(question, entry, **kwargs)
+        really(context, entry, **kwargs)
         return judging.Verdict(Reason.CHANGED)
 
     monkeypatch.setattr(removing, "judge_again", judge_again)
@@ -152,6 +152,6 @@ def test_what_cannot_go_back_because_its_place_is_taken_is_kept_and_said(
     report = volume.sweep()
 
     assert (report.files_removed, report.errors, report.healthy) == (0, 2, False)
-    assert "its place was taken" in report.message
+    assert "its name has been used again" in report.message
     assert len(volume.trash()) == 2
     assert log.read_text() == "new"

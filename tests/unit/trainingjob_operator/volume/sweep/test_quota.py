@@ -134,5 +134,5 @@ def test_of_more_than_it_remembers_it_knows_the_bytes_and_those_that_go_first() 
         tree = Tree(top, newest_ns=age, files=1, bytes=10)
         candidates.add(Entry(f"job_{age}", str(age), at=0), tree)
     assert candidates.bytes == 50
-    assert [tree.newest_ns for _, tree in candidates.to_go(35)] == [1, 2]
-    assert len(candidates.to_go(1)) == 3
+    assert [tree.newest_ns for _, tree in candidates.victims(35)] == [1, 2]
+    assert len(candidates.victims(1)) == 3
