@@ -1,15 +1,15 @@
-"""What an alert is, and the questions to Prometheus that alerts are made of."""
+"""The alert type, and PromQL expressions that several alerts use."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
 
 P: Final = "trainingjob_operator_"
 INSTALL: Final = "cluster, namespace, job"
-"""The labels by which the processes of one install are told from those of another. Where Prometheus
-sets none of them, all are one install."""
+"""The labels that identify one install. Where Prometheus sets none of them, all processes count as one
+install."""
 
 NAMESPACE: Final = "cluster, namespace"
-"""The labels that the operator of an install and its record service have in common."""
+"""The labels that the operator and the record service of one install share."""
 
 Severity = Literal["critical", "warning"]
 
@@ -19,13 +19,13 @@ class Alert:
     """One alert.
 
     Attributes:
-        name: of the alert, and of its page `docs/runbooks/<name>.md`.
-        severity: `critical`: something is being lost, or nothing works. `warning`: it will be, if
-            nothing is done for hours.
+        name: of the alert and of its runbook, `docs/runbooks/<name>.md`.
+        severity: `critical` if something is being lost or nothing works; `warning` if that will be so
+            unless somebody acts within hours.
         summary: one line.
         description: what it means, with the labels and the value that it fires with.
-        expr: PromQL; it fires for each series that is there.
-        lasting: how long it has to be so first, as in `10m`.
+        expr: PromQL; the alert fires for each series of the result.
+        lasting: how long `expr` must hold first, as in `10m`.
     """
 
     name: str
@@ -37,23 +37,23 @@ class Alert:
 
 
 def ratio(structures: str) -> str:
-    """Return how full these structures in memory are, as PromQL."""
+    """Return PromQL for the used share of the limit of these structures in memory."""
     chosen = f'{{structure=~"{structures}"}}'
     return f"{P}bounded_used{chosen} / {P}bounded_limit{chosen}"
 
 
 def counted(selector: str, window: str, *, until: str = "", known: str = "") -> str:
-    """Return what a counter has counted within a window, by series, as PromQL.
+    """Return PromQL for the increase of a counter within a window, by series.
 
-    `increase` does not see what a process counted before its first scrape: such a series begins
-    above 0. So all that it has counts, if it was not there in the window before. A reset of it
-    takes nothing away, and neither does its end.
+    `increase` misses what a process counted before its first scrape, because such a series starts
+    above 0. So the whole value of a series counts if the series did not exist in the window before.
+    Neither a reset nor the end of a series reduces the result.
 
     Args:
         selector: of the counter's series.
         window: as in `1h`.
         until: how long ago the window ended; empty: it ends now.
-        known: how long ago the window before it ended; empty: at the beginning of this one.
+        known: how long ago the window before it ended; empty: where this one begins.
     """
     ago = f" offset {until}" if until else ""
     first = f"max_over_time({selector}[{window}]{ago})"
@@ -62,16 +62,17 @@ def counted(selector: str, window: str, *, until: str = "", known: str = "") -> 
 
 
 def again_and_again(selector: str, by: str, window: str, longest_s: int) -> str:
-    """Return PromQL that is true while each run of the housekeeping counts, whatever its interval.
+    """Return PromQL that is true while every retention run increases a counter, whatever its interval.
 
-    A window of a Prometheus rule is fixed, and the interval may be a day. Where it is too long for
-    the window, there is something in each of the last two windows of 25 hours: in two runs.
+    The window of a Prometheus rule is fixed, but the interval may be a day. If the interval is too
+    long for the window, the counter must increase in each of the last two windows of 25 hours, which
+    means in two runs.
 
     Args:
         selector: of the counter's series.
         by: the labels to sum by.
-        window: for which an interval of `longest_s` is short, as in `1h`.
-        longest_s: the longest interval in seconds that the window is for.
+        window: as in `1h`; it is used for intervals of up to `longest_s`.
+        longest_s: the longest interval in seconds for which the window is used.
     """
     lately = f"sum by ({by}) ({counted(selector, window)}) > 0"
     today = f"sum by ({by}) ({counted(selector, '25h')}) > 0"

@@ -1,8 +1,8 @@
-"""The alerts of the operator, and all of them as the chart, their table and the runbooks have them.
+"""The operator's alerts, and the rule file and the table in docs/metrics.md that are generated from all alerts.
 
-`make generate` writes them to the chart as a rule file of Prometheus, which the chart makes a
-PrometheusRule of. Every metric named here is one of docs/metrics.md, or one that each target of
-Prometheus has (`process_...`).
+`make generate` writes all alerts to the chart as a Prometheus rule file, from which the chart
+creates a PrometheusRule. Every metric named here is documented in docs/metrics.md, or is one that
+every Prometheus target has (`process_...`).
 """
 
 import re
@@ -14,41 +14,41 @@ from hack.monitoring.alert import INSTALL, Alert, P, again_and_again, counted, r
 from hack.monitoring.record_alerts import RECORD_SERVICE
 
 MEMORY_SHARE: Final = 0.9
-"""Of the memory limit, above which an alert fires; the dashboard draws it, too."""
+"""Share of the memory limit above which an alert fires; the dashboard shows it, too."""
 
 _PROCESS: Final = (
     Alert(
         "TrainingJobOperatorAbsent",
         "critical",
-        "No operator of TrainingJobs is scraped",
-        "Prometheus has no metrics of any operator: none runs, or none can be reached. Without one "
-        "no job starts, restarts or ends, and finished jobs stay.",
+        "Prometheus has no metrics of the operator",
+        "Prometheus has no metrics of any operator: none runs, or Prometheus cannot reach it. Without an "
+        "operator no job starts, restarts or finishes, and finished jobs are not deleted.",
         f"absent({P}build_info)",
         "5m",
     ),
     Alert(
         "TrainingJobOperatorNoLeader",
         "critical",
-        "Operators run, and none of them works",
-        "Every operator waits for the Lease: no job starts, restarts or ends.",
+        "Operators run, and none of them is the leader",
+        "Every operator waits for the Lease: no job starts, restarts or finishes.",
         f"max by ({INSTALL}) ({P}leader) == 0",
         "2m",
     ),
     Alert(
         "TrainingJobOperatorManyLeaders",
         "critical",
-        "More than one operator works",
-        "{{ $value }} operators say that they hold the Lease. Each write carries the version that it "
-        "was decided on, so that no status is overwritten, but their decisions are not one.",
+        "More than one operator is the leader",
+        "{{ $value }} operators report that they are the leader. Each write has the resourceVersion as "
+        "precondition, so none overwrites the other's status, but their decisions may conflict.",
         f"sum by ({INSTALL}) ({P}leader) > 1",
         "2m",
     ),
     Alert(
         "TrainingJobOperatorLeaderFlapping",
         "warning",
-        "The operators take the Lease from each other again and again",
-        "The Lease was taken {{ $value }} times within an hour. Each change is a gap of seconds, and "
-        "a start that lists everything.",
+        "The leader changes again and again",
+        "The Lease was acquired {{ $value }} times within an hour. Each change is a gap of seconds, and "
+        "a start that lists all objects.",
         # A change from 0 to 1: `resets` counts those from 1 to 0.
         f"sum by ({INSTALL}) (changes({P}leader[1h]) - resets({P}leader[1h])) > 2",
         "5m",
@@ -56,9 +56,9 @@ _PROCESS: Final = (
     Alert(
         "TrainingJobOperatorRestarting",
         "warning",
-        "An operator starts again and again",
-        "The process has started {{ $value }} times within an hour. A container that was killed for "
-        "its memory looks like this.",
+        "An operator restarts again and again",
+        "The process has started {{ $value }} times within an hour. An OOMKilled container is a common "
+        "cause.",
         f"changes(process_start_time_seconds[1h]) > 3 and ignoring (version) {P}build_info",
         "5m",
     ),
@@ -66,8 +66,7 @@ _PROCESS: Final = (
         "TrainingJobOperatorNotReady",
         "critical",
         "An operator is not ready",
-        "It has no complete picture of the cluster, or its watches of jobs and pods are not open; "
-        "its /readyz says which.",
+        "It has not listed all jobs and pods, or its watches are not open; its /readyz says which.",
         f"{P}ready == 0",
         "10m",
     ),
@@ -75,8 +74,8 @@ _PROCESS: Final = (
         "TrainingJobOperatorWatchSilent",
         "critical",
         "The leader has opened no watch for an hour",
-        "A watch is opened anew every ten minutes at least. Without watches, changes are only seen "
-        "by the comparison with complete lists, every few minutes.",
+        "A watch is opened again every ten minutes at least. Without watches, only the resync sees "
+        "changes, every few minutes.",
         f"sum by ({INSTALL}) (increase({P}api_requests_total"
         f'{{verb="watch",code="2xx"}}[1h]) and ignoring (verb, code) {P}leader == 1) == 0',
         "15m",
@@ -85,8 +84,8 @@ _PROCESS: Final = (
         "TrainingJobOperatorMemoryHigh",
         "critical",
         "An operator is about to reach its memory limit",
-        "It uses {{ $value | humanizePercentage }} of the limit. Above it the kernel kills it; nothing "
-        "is lost by that, and it would be killed again.",
+        "It uses {{ $value | humanizePercentage }} of the limit. At the limit the kernel kills the "
+        "process. Nothing is lost by that, but the next process is likely to be killed, too.",
         f"{P}memory_used_bytes / {P}memory_limit_bytes > {MEMORY_SHARE}",
         "5m",
     ),
@@ -94,7 +93,8 @@ _PROCESS: Final = (
         "TrainingJobOperatorMemoryPressure",
         "warning",
         "Memory has been short for an hour",
-        "Finished jobs leave memory early. That is no loss, and there is no reserve for more jobs.",
+        "Finished jobs are evicted from memory early. Nothing is lost, but there is no reserve for more "
+        "jobs.",
         f"{P}memory_pressure == 1",
         "1h",
     ),
@@ -105,7 +105,7 @@ _WORK: Final = (
         "TrainingJobOperatorApiErrors",
         "warning",
         "The API server fails or does not answer",
-        "{{ $value | humanizePercentage }} of the operator's requests got an answer 5xx, or none.",
+        "{{ $value | humanizePercentage }} of the operator's requests failed with 5xx or got no response.",
         f'sum by ({INSTALL}) (rate({P}api_requests_total{{code=~"5xx|none"}}[5m])) '
         f"/ sum by ({INSTALL}) (rate({P}api_requests_total[5m])) > 0.05",
         "15m",
@@ -113,9 +113,9 @@ _WORK: Final = (
     Alert(
         "TrainingJobOperatorRightsMissing",
         "warning",
-        "A namespace cannot be read",
+        "The operator may not list a namespace",
         "{{ $value }} lists are forbidden to the operator's account. Jobs of such a namespace are "
-        "not worked on, and no file of the log volume is removed.",
+        "not reconciled, and no file of the log volume is removed.",
         f"{P}lists_forbidden > 0",
         "15m",
     ),
@@ -123,7 +123,7 @@ _WORK: Final = (
         "TrainingJobOperatorReconcileErrors",
         "warning",
         "Passes over jobs fail",
-        "{{ $value | humanizePercentage }} of the passes over jobs failed, and are made again later.",
+        "{{ $value | humanizePercentage }} of the passes over jobs failed, and are retried later.",
         f"sum by ({INSTALL}) (rate({P}reconcile_errors_total[5m])) "
         f"/ sum by ({INSTALL}) (rate({P}reconciles_total[5m])) > 0.1",
         "15m",
@@ -131,17 +131,17 @@ _WORK: Final = (
     Alert(
         "TrainingJobOperatorStuck",
         "critical",
-        "Jobs wait to be worked on, and none is",
-        "{{ $value }} jobs are due, and for ten minutes no pass over any job has ended.",
+        "Jobs are due, and no pass over a job ends",
+        "{{ $value }} jobs are due, but for ten minutes no pass over any job has ended.",
         f"min_over_time({P}work_queue_depth[10m]) > 0 and increase({P}reconciles_total[10m]) == 0",
         "5m",
     ),
     Alert(
         "TrainingJobOperatorIndexFull",
         "warning",
-        "The operator has almost as many live jobs or pods as it may hold",
-        "{{ $labels.structure }} is {{ $value | humanizePercentage }} full. At the limit new jobs wait, "
-        "as Queued; what runs is not touched.",
+        "The operator is close to its limit of live jobs or pods",
+        "{{ $labels.structure }} is {{ $value | humanizePercentage }} full. At the limit new jobs wait as "
+        "Queued; running ones are not affected.",
         f"{ratio('index|pods')} > 0.9",
         "15m",
     ),
@@ -149,8 +149,8 @@ _WORK: Final = (
         "TrainingJobOperatorQueueFull",
         "warning",
         "A queue of the operator is almost full",
-        "{{ $labels.structure }} is {{ $value | humanizePercentage }} full. What finds no room is found "
-        "again by a later comparison with complete lists, except for events, which are dropped.",
+        "{{ $labels.structure }} is {{ $value | humanizePercentage }} full. A later resync adds the entries "
+        "that do not fit, except for Events, which are dropped.",
         f"{ratio('work_queue|waiting_line|event_queue|log_queue|policies')} > 0.9",
         "10m",
     ),
@@ -161,43 +161,43 @@ _RECORDS: Final = (
         "TrainingJobRecordEndpointDown",
         "critical",
         "The record endpoint has not answered for 15 minutes",
-        "Records of finished jobs wait in the cluster, and these jobs stay. None is lost.",
+        "Records of finished jobs wait in the cluster, and these jobs are not deleted. None is lost.",
         f"{P}record_endpoint_down == 1",
         "15m",
     ),
     Alert(
         "TrainingJobRecordsWaiting",
         "warning",
-        "Almost as many records wait as the retry cache has keys for",
-        "The retry cache is {{ $value | humanizePercentage }} full. Beyond its limit records wait in the "
-        "cluster alone, and are found there by lists, which is slower. None is lost.",
+        "The retry cache of waiting records is almost full",
+        "The retry cache is {{ $value | humanizePercentage }} full. Beyond its limit, waiting records are "
+        "found again by lists of the cluster, which is slower. None is lost.",
         f"{ratio('retry_cache')} > 0.8",
         "15m",
     ),
     Alert(
         "TrainingJobRecordsRejected",
         "critical",
-        "The record endpoint refuses records",
-        "{{ $value | humanize }} records were refused within an hour. Their jobs stay, and a refused "
-        "record is not stored by trying again.",
+        "The record endpoint rejects records",
+        "{{ $value | humanize }} records were rejected within an hour. Their jobs are not deleted, and "
+        "retrying does not help until the cause is fixed.",
         f"sum by ({INSTALL}) ({counted(f'{P}records_rejected_total', '1h')}) > 0",
         "0m",
     ),
     Alert(
         "TrainingJobRecordsAbandoned",
         "critical",
-        "Jobs went without a stored record",
-        "{{ $value | humanize }} jobs were let go within an hour without a stored record: the log of "
-        "the operator is all that is left of them.",
+        "Jobs were released without a stored record",
+        "{{ $value | humanize }} jobs were released within an hour without a stored record: only the "
+        "operator's log still has their records.",
         f"sum by ({INSTALL}) ({counted(f'{P}records_abandoned_total', '1h')}) > 0",
         "0m",
     ),
     Alert(
         "TrainingJobFinishedJobsStuck",
         "warning",
-        "Finished jobs cannot go",
-        "Jobs whose time is over have stayed for two hours or more, with the reason {{ $labels.reason }}: their "
-        "logs are not archived, or their records not stored or not released.",
+        "Finished jobs stay because of their logs or records",
+        "Expired jobs have stayed for two hours or more, with the reason {{ $labels.reason }}: their logs "
+        "are not archived, their records not stored, or their finalizers not removed.",
         again_and_again(
             f'{P}gc_skipped_total{{sweep="jobs",'
             'reason=~"LogsPending|RecordHeld|RecordPending|RecordRejected"}',
@@ -213,9 +213,9 @@ _HOUSEKEEPING: Final = (
     Alert(
         "TrainingJobHousekeepingLate",
         "warning",
-        "The housekeeping does not get through",
+        "A retention sweep has not succeeded for a long time",
         "The last sweep of {{ $labels.sweep }} without an error ended {{ $value | humanizeDuration }} "
-        "ago: what should go stays.",
+        "ago: expired jobs or old files stay.",
         f"time() - {P}gc_last_success_timestamp_seconds > ignoring (sweep) group_left () "
         f"(900 + 4 * {P}gc_interval_seconds) and ignoring (sweep) {P}leader == 1",
         "15m",
@@ -223,9 +223,9 @@ _HOUSEKEEPING: Final = (
     Alert(
         "TrainingJobHousekeepingHeld",
         "warning",
-        "Nothing was removed for a while, because time went wrong",
+        "Retention paused because of a clock change or a stall",
         "{{ $labels.cause }}: the clock of the node was set by more than an hour, or the process stood "
-        "still for more than a minute. Nothing is removed for one interval of the housekeeping.",
+        "still for more than a minute. Nothing is removed for one retention interval.",
         f"sum by ({INSTALL}, cause) ({counted(f'{P}gc_holds_total', '1h')}) > 0",
         "0m",
     ),
@@ -233,8 +233,7 @@ _HOUSEKEEPING: Final = (
         "TrainingJobDeletionsRefused",
         "warning",
         "Finished jobs cannot be deleted",
-        "{{ $value | humanize }} tries to delete a finished job came to nothing, and they go on "
-        "doing so.",
+        "{{ $value | humanize }} attempts to delete a finished job failed, and they keep failing.",
         again_and_again(f"{P}gc_delete_errors_total", by=INSTALL, window="30m", longest_s=1200),
         "30m",
     ),
@@ -250,7 +249,7 @@ _HOUSEKEEPING: Final = (
         "TrainingJobLogVolumeFull",
         "critical",
         "The log volume is full",
-        "{{ $value | humanizePercentage }} of the log volume is free: logs are cut or missing, and "
+        "{{ $value | humanizePercentage }} of the log volume is free: logs are truncated or missing, and "
         "trainers cannot write their results.",
         f"{P}volume_free_bytes / {P}volume_size_bytes < 0.02",
         "0m",
@@ -259,8 +258,8 @@ _HOUSEKEEPING: Final = (
         "TrainingJobLogVolumeLeftAlone",
         "warning",
         "The log volume is not swept",
-        "For two hours or more no file could be removed, with the reason {{ $labels.reason }}: it is not known "
-        "which jobs live, or whose the volume is.",
+        "For two hours or more no file could be removed, with the reason {{ $labels.reason }}: the operator "
+        "does not know which jobs exist, or which install owns the volume.",
         again_and_again(
             f'{P}gc_skipped_total{{sweep="volume",'
             'reason=~"IdentityUnknown|JobsUnknown|PolicyUnknown"}',
@@ -279,13 +278,13 @@ GROUPS: Final[dict[str, tuple[Alert, ...]]] = {
     "trainingjob-operator-housekeeping": _HOUSEKEEPING,
     "trainingjob-record-service": RECORD_SERVICE,
 }
-"""By the name of their group."""
+"""The alerts by rule group."""
 
 ALERTS: Final = tuple(alert for group in GROUPS.values() for alert in group)
 
 
 def rule_file() -> str:
-    """Return the alerts as a rule file of Prometheus."""
+    """Return the alerts as a Prometheus rule file."""
     groups = [
         {"name": name, "rules": [_rule(alert) for alert in alerts]}
         for name, alerts in GROUPS.items()
@@ -308,7 +307,7 @@ _TABLE: Final = re.compile(r"(<!-- alerts: begin -->\n).*?(<!-- alerts: end -->)
 
 
 def page(text: str) -> str:
-    """Return docs/metrics.md with its table of alerts made anew."""
+    """Return docs/metrics.md with a new table of alerts."""
     rows = [
         f"| [{alert.name}](runbooks/{alert.name}.md) | {alert.severity} | {alert.summary} |\n"
         for alert in ALERTS

@@ -1,7 +1,7 @@
-"""The dashboard: jobs in memory against the limit, what leaves it and why, records, the volume.
+"""The Grafana dashboard: jobs in memory and their limit, evictions, retention, records, the log volume.
 
-`make generate` writes it to the chart as the JSON that Grafana imports. Every metric named here is
-one of docs/metrics.md; a test has a real Prometheus answer every expression.
+`make generate` writes it to the chart as JSON for Grafana. Every metric named here is documented in
+docs/metrics.md; a test evaluates every expression with a real Prometheus.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ from hack.monitoring.alerts import MEMORY_SHARE
 UID: Final = "trainingjob-operator"
 _DATASOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
 _OURS: Final = 'job=~"$job"'
-"""In every selector: the installs that are chosen at the top."""
+"""Part of every selector: the installs that the user has chosen."""
 _FINISHED: Final = "Succeeded|Failed|Cancelled"
 _WIDTH: Final = 24
 
@@ -40,13 +40,13 @@ class Graph:
     """One panel.
 
     Attributes:
-        title: above it.
-        description: what to make of it.
+        title: heading of the panel.
+        description: how to read it.
         queries: PromQL by legend.
-        unit: Grafana's name for it.
-        width: of 24.
-        is_stacked: True: the series add up.
-        is_number: True: only the last value, large.
+        unit: Grafana's name of the unit.
+        width: columns, of 24.
+        is_stacked: stack the series.
+        is_number: show only the last value, as a number.
     """
 
     title: str
@@ -67,7 +67,7 @@ def _sum(name: str, labels: str = "") -> str:
 
 
 def _gained(name: str, by: str = "", labels: str = "") -> str:
-    """Return how much a counter gained between two points of the graph, as PromQL."""
+    """Return PromQL for the increase of a counter between two points of the graph."""
     grouped = f" by ({by}) " if by else ""
     return f"sum{grouped}(increase({_metric(name, labels)}[$__rate_interval]))"
 
@@ -90,7 +90,7 @@ def _quantile(share: float, name: str, by: str) -> str:
 _NOW: Final = (
     Graph(
         "Leader",
-        "Operators that work. 1 is right.",
+        "Operators that are the leader. It should be 1.",
         {"": _sum("leader")},
         width=4,
         is_number=True,
@@ -104,14 +104,14 @@ _NOW: Final = (
     ),
     Graph(
         "Jobs in memory",
-        "Of the leader; finished ones leave after a while, settled suspended ones as well.",
+        "Of the leader. Finished and settled suspended jobs are evicted after a while.",
         {"": _bound("bounded_used", "index")},
         width=4,
         is_number=True,
     ),
     Graph(
         "Memory used",
-        "Of the limit, by the operator that uses the most.",
+        "Share of the limit, of the operator that uses the most.",
         {"": f"max({_metric('memory_used_bytes')} / {_metric('memory_limit_bytes')})"},
         unit="percentunit",
         width=4,
@@ -119,7 +119,7 @@ _NOW: Final = (
     ),
     Graph(
         "Records waiting",
-        "Jobs whose records are not stored yet, as far as memory has their keys.",
+        "Jobs whose records are not stored yet and whose keys are in memory.",
         {"": _bound("bounded_used", "retry_cache")},
         width=4,
         is_number=True,
@@ -137,7 +137,7 @@ _NOW: Final = (
 _MEMORY: Final = (
     Graph(
         "Jobs in memory",
-        "Never above the limit. At the limit finished jobs leave first, then new ones wait.",
+        "Never above the limit. At the limit finished jobs are evicted first; then new ones wait.",
         {
             "jobs": _bound("bounded_used", "index"),
             "limit": _bound("bounded_limit", "index"),
@@ -145,7 +145,7 @@ _MEMORY: Final = (
     ),
     Graph(
         "Active and finished jobs in memory",
-        "Finished jobs are a stock that is cleaned; active ones are the load.",
+        "Active jobs are the load; finished ones are evicted.",
         {
             "active": _sum("jobs", f'phase!~"{_FINISHED}"'),
             "finished": _sum("jobs", f'phase=~"{_FINISHED}"'),
@@ -178,8 +178,8 @@ _MEMORY: Final = (
         width=6,
     ),
     Graph(
-        "Jobs cleaned from memory",
-        "Of age, or sooner because of pressure; evicted: to make room for live ones.",
+        "Jobs removed from memory",
+        "By age, or sooner because of pressure; evicted: to make room for live ones.",
         {
             "{{reason}}": _gained("gc_memory_entries_freed_total", "reason"),
             "evicted": _gained("index_evicted_total"),
@@ -187,8 +187,8 @@ _MEMORY: Final = (
         is_stacked=True,
     ),
     Graph(
-        "How full each structure in memory is",
-        "1 is the limit of each. Caches are full for ever; docs/metrics.md says which those are.",
+        "Used share of each limit in memory",
+        "1 is the limit. Caches are always full once they have been; see docs/metrics.md.",
         {
             "{{structure}}": (
                 f"max by (structure) ({_metric('bounded_used')} / {_metric('bounded_limit')})"
@@ -201,10 +201,10 @@ _MEMORY: Final = (
 _HOUSEKEEPING: Final = (
     Graph(
         "Finished jobs deleted from the cluster",
-        "By reason, and the tries that came to nothing.",
+        "By reason, and the attempts that failed.",
         {
             "{{reason}}": _gained("gc_objects_deleted_total", "reason"),
-            "refused": _gained("gc_delete_errors_total"),
+            "failed": _gained("gc_delete_errors_total"),
         },
         is_stacked=True,
     ),
@@ -221,7 +221,7 @@ _HOUSEKEEPING: Final = (
     ),
     Graph(
         "Files and directories removed from the log volume",
-        "Old ones that no job owns.",
+        "Old files that no job owns.",
         {
             "files": _gained("gc_files_removed_total"),
             "directories": _gained("gc_directories_removed_total"),
@@ -235,11 +235,11 @@ _HOUSEKEEPING: Final = (
         unit="bytes",
     ),
     Graph(
-        "Duration of the cleanup",
-        "Of the sweeps of jobs and of the volume.",
+        "Duration of a sweep",
+        "Sweeps of jobs and of the volume.",
         {
-            "{{sweep}}, half": _quantile(0.5, "gc_duration_seconds", "sweep, le"),
-            "{{sweep}}, 95 of 100": _quantile(0.95, "gc_duration_seconds", "sweep, le"),
+            "{{sweep}}, median": _quantile(0.5, "gc_duration_seconds", "sweep, le"),
+            "{{sweep}}, p95": _quantile(0.95, "gc_duration_seconds", "sweep, le"),
         },
         unit="s",
     ),
@@ -253,8 +253,8 @@ _HOUSEKEEPING: Final = (
         unit="bytes",
     ),
     Graph(
-        "What the sweeps left alone",
-        "By reason; names with a small letter are of the volume.",
+        "Skipped by the sweeps",
+        "By reason; reasons that begin with a small letter are those of the volume.",
         {"{{sweep}} {{reason}}": _gained("gc_skipped_total", "sweep, reason")},
         width=_WIDTH,
     ),
@@ -263,7 +263,7 @@ _HOUSEKEEPING: Final = (
 _RECORDS: Final = (
     Graph(
         "Records waiting",
-        "Beyond the limit they wait in the cluster alone.",
+        "Beyond the limit they wait only in the cluster.",
         {
             "waiting": _bound("bounded_used", "retry_cache"),
             "limit": _bound("bounded_limit", "retry_cache"),
@@ -271,17 +271,17 @@ _RECORDS: Final = (
     ),
     Graph(
         "Records",
-        "Stored, tried in vain, refused, and given up.",
+        "Stored, failed attempts, rejected, and given up.",
         {
             "stored": _gained("records_stored_total"),
-            "tries that failed": _gained("record_failures_total"),
+            "failed attempts": _gained("record_failures_total"),
             "rejected": _gained("records_rejected_total"),
             "abandoned": _gained("records_abandoned_total"),
         },
     ),
     Graph(
         "Record endpoint down",
-        "1 while it is taken to be down.",
+        "1 while the operator considers it down.",
         {"down": f"max({_metric('record_endpoint_down')})"},
         width=_WIDTH,
     ),
@@ -290,12 +290,12 @@ _RECORDS: Final = (
 _WORK: Final = (
     Graph(
         "Leader",
-        "1: this one works. 0: it waits.",
+        "1: leader. 0: standby.",
         {"{{pod}} {{instance}}": _metric("leader")},
     ),
     Graph(
         "Jobs by phase, and pods",
-        "As far as they are in memory.",
+        "Jobs and pods in memory.",
         {
             "{{phase}}": f"sum by (phase) ({_metric('jobs')})",
             "pods": _sum("index_pods"),
@@ -303,22 +303,22 @@ _WORK: Final = (
     ),
     Graph(
         "Passes over jobs",
-        "A second.",
+        "Per second.",
         {"passes": _rate("reconciles_total"), "failed": _rate("reconcile_errors_total")},
         unit="ops",
     ),
     Graph(
         "Duration of a pass",
-        "The waiting for the API server included.",
+        "Including the wait for the API server.",
         {
-            "half": _quantile(0.5, "reconcile_duration_seconds", "le"),
-            "99 of 100": _quantile(0.99, "reconcile_duration_seconds", "le"),
+            "median": _quantile(0.5, "reconcile_duration_seconds", "le"),
+            "p99": _quantile(0.99, "reconcile_duration_seconds", "le"),
         },
         unit="s",
     ),
     Graph(
         "Requests of the API server",
-        "By verb and class of the answer; none: no answer.",
+        "By verb and class of the status code; none: no response.",
         {"{{verb}} {{code}}": _rate("api_requests_total", "verb, code")},
         unit="reqps",
     ),
@@ -352,7 +352,7 @@ def dashboard_file() -> str:
     made = (
         dashboard.Dashboard("TrainingJob operator")
         .uid(UID)
-        .description("What is in memory, what leaves it and why, records, the log volume.")
+        .description("Memory, evictions, retention, records, and the log volume.")
         .tags(["kubernetes", "trainingjob"])
         .editable()
         .refresh("30s")
