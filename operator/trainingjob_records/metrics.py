@@ -24,20 +24,20 @@ class Metrics:
         self._registry: Final = CollectorRegistry()
         self._requests: Final = Counter(
             "trainingjob_records_http_requests",
-            "Requests answered.",
+            "HTTP requests answered.",
             ["method", "route", "status"],
             registry=self._registry,
         )
         self._seconds: Final = Histogram(
             "trainingjob_records_http_request_seconds",
-            "Time from a request to its answer.",
+            "Time from a request to the end of its response.",
             ["route"],
             buckets=_SECONDS,
             registry=self._registry,
         )
         self._results: Final = Counter(
             "trainingjob_records_records",
-            "Records taken, by what became of them.",
+            "Records received, by result.",
             ["result"],
             registry=self._registry,
         )
@@ -45,13 +45,13 @@ class Metrics:
             self._results.labels(result.value)
         self._batches: Final = Histogram(
             "trainingjob_records_commit_records",
-            "Records that one commit took along.",
+            "Records in one commit.",
             buckets=_BATCH_SIZES,
             registry=self._registry,
         )
         self._commits: Final = Histogram(
             "trainingjob_records_commit_seconds",
-            "Time that a commit took.",
+            "Duration of a commit.",
             buckets=_SECONDS,
             registry=self._registry,
         )
@@ -65,11 +65,11 @@ class Metrics:
                 lambda: writer.waiting_bytes,
             ),
             "trainingjob_records_queue_limit_records": (
-                "Records that may wait.",
+                "Limit of records that wait for a commit.",
                 lambda: writer.max_records,
             ),
             "trainingjob_records_queue_limit_bytes": (
-                "Bytes that may wait.",
+                "Limit of bytes that wait for a commit.",
                 lambda: writer.max_bytes,
             ),
             "trainingjob_records_connections": (
@@ -77,27 +77,27 @@ class Metrics:
                 lambda: len(connections),
             ),
             "trainingjob_records_connections_limit": (
-                "HTTP connections that may be open; then one is closed for each that comes.",
+                "Limit of open HTTP connections; at the limit, one is closed for each new one.",
                 lambda: connections.limit,
             ),
             "trainingjob_records_database_up": (
-                "1 while the database answers; every /readyz asks it.",
+                "1 while the database answers; each request to /readyz checks it.",
                 lambda: int(usage.is_reachable),
             ),
             "trainingjob_records_database_used_bytes": (
-                "What the records take.",
+                "Bytes that the records use.",
                 lambda: _measured(usage, "used"),
             ),
             "trainingjob_records_database_free_bytes": (
-                "What the database can still take; not known of PostgreSQL.",
+                "Free bytes for records; not known for PostgreSQL.",
                 lambda: _measured(usage, "free"),
             ),
             "trainingjob_records_database_limit_bytes": (
-                "What the records may take before the oldest go; 0: no limit.",
+                "Limit of the records' size in bytes, above which the oldest are removed; 0: no limit.",
                 lambda: usage.limit or 0,
             ),
             "trainingjob_records_database_full": (
-                "1 while there is no room for more records.",
+                "1 while the database is full: no record is accepted.",
                 lambda: int(usage.is_full),
             ),
         }
@@ -106,13 +106,13 @@ class Metrics:
         for family, text, label, counts in (
             (
                 "trainingjob_records_connections_closed",
-                "HTTP connections that were closed by the service, by the reason.",
+                "HTTP connections that the service closed, by reason.",
                 "reason",
                 connections.closed,
             ),
             (
                 "trainingjob_records_records_removed",
-                "Records removed by retention, by the limit that they were over.",
+                "Records removed by retention, by the limit that was exceeded: age or size.",
                 "limit",
                 usage.removed,
             ),

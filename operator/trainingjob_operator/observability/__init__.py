@@ -1,1 +1,1 @@
-"""Metrics and probes, on a port that every pod of the cluster can reach."""
+"""Serves metrics and probes, on a port that every pod of the cluster can reach."""

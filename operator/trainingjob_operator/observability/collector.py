@@ -1,8 +1,7 @@
-"""What the operator's parts know of themselves, read when somebody asks for `/metrics`.
+"""Collects the counters and gauges of the operator's components when `/metrics` is scraped.
 
-The parts count for their own sake, and know nothing of metrics. Every structure that grows with
-use is here with how much of it is used and what its limit is: that is how the promise that memory
-stays bounded can be watched.
+The components keep their own numbers and do not know Prometheus. Every structure that grows with use
+is exported with its use and its limit, so that the promise of bounded memory can be monitored.
 """
 
 import asyncio
@@ -26,11 +25,11 @@ from trainingjob_operator.records.circuit_breaker import PROBE_EVERY_S
 
 _PHASES: Final[tuple[str, ...]] = get_args(Phase)
 _NEW: Final = "New"
-"""A job whose first pass is still to come has no phase yet."""
+"""Label of a job that has no phase yet, because its first pass is still to come."""
 
 
 class OperatorCollector(Collector):
-    """Reads them; to be registered with the registry of the metrics."""
+    """A Prometheus collector that reads the operator's components."""
 
     def __init__(
         self,
@@ -46,13 +45,13 @@ class OperatorCollector(Collector):
         """Prepare to read.
 
         Args:
-            engine: the parts of the operator.
-            requests: those of the API server, counted.
-            memories: what kopf remembers.
-            web: the server that answers.
-            leads: True while this process may work.
-            is_ready: True while `/readyz` says so.
-            secure: the server of these metrics over TLS; None: there is none.
+            engine: the components of the operator.
+            requests: the counts of requests to the API server.
+            memories: the objects that kopf keeps in memory.
+            web: the server of the probes and metrics.
+            leads: returns True while this process is the leader.
+            is_ready: returns True while `/readyz` returns ok.
+            secure: the server of the metrics over TLS; None: there is none.
         """
         self._leads: Final = leads
         self._is_ready: Final = is_ready
@@ -63,18 +62,18 @@ class OperatorCollector(Collector):
         self._web: Final = web
 
     def collect(self) -> Iterator[Metric]:
-        """Everything, as it is now. Called from the event loop, which nothing else runs on then."""
+        """Yield all metrics. Called on the event loop, so nothing changes meanwhile."""
         yield _gauge(
-            "build_info", "Always 1; the label has the version.", {(__version__,): 1}, "version"
+            "build_info", "Always 1; the label is the version.", {(__version__,): 1}, "version"
         )
         yield _gauge(
             "leader",
-            "1: this process works; 0: it is a standby. Always 1 without leader election.",
+            "1: this process is the leader; 0: it is a standby. Always 1 without leader election.",
             int(self._leads()),
         )
         yield _gauge(
             "ready",
-            "1 while /readyz says ok: the picture of the cluster is complete, or this is a standby.",
+            "1 while /readyz returns ok: the index is complete, or this process is a standby.",
             int(self._is_ready()),
         )
         yield from self._bounds()
@@ -89,24 +88,24 @@ class OperatorCollector(Collector):
         bounds = (*self._engine.bounded, *self._web.connections.bounds, *secure)
         yield _gauge(
             "bounded_used",
-            "How much of a structure in memory is used, by structure.",
+            "Entries (or bytes) used of a structure in memory, by structure.",
             {(each.name,): float(each.used) for each in bounds},
             "structure",
         )
         yield _gauge(
             "bounded_limit",
-            "The most that a structure in memory holds, by structure.",
+            "Limit of entries (or bytes) of a structure in memory, by structure.",
             {(each.name,): float(each.limit) for each in bounds},
             "structure",
         )
         yield _gauge(
             "kopf_memories",
-            "Objects that kopf remembers: RetentionPolicies, of which a namespace has one at most.",
+            "Objects that kopf keeps in memory: RetentionPolicies, at most one in each namespace.",
             len(self._memories),
         )
         yield _counter(
             "web_connections_closed",
-            "Connections to this port that were closed to make room for another one.",
+            "Connections to this port closed at the limit, to accept a new one.",
             self._web.connections.closed_total,
         )
         yield _gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
@@ -116,30 +115,30 @@ class OperatorCollector(Collector):
         if (use := pressure.use) is not None:
             yield _gauge(
                 "memory_used_bytes",
-                "Memory that is used, without what the kernel would give up first.",
+                "Memory in use, without what the kernel reclaims first: inactive page cache and reclaimable slab.",
                 use.used,
             )
             yield _gauge(
                 "memory_limit_bytes",
-                "The cgroup's limit; without one, the node's memory, which then is the one used.",
+                "Memory limit of the cgroup; without one, the node's memory, and then the used memory is the node's.",
                 use.limit,
             )
-        yield _gauge("memory_pressure", "1 while memory is short.", int(pressure.is_on))
+        yield _gauge("memory_pressure", "1 under memory pressure, else 0.", int(pressure.is_on))
         yield _counter(
             "memory_pressure_changes",
-            "Times that memory pressure began and ended.",
+            "Times that memory pressure began or ended.",
             {("begun",): pressure.begun_total, ("ended",): pressure.ended_total},
             "change",
         )
         yield _gauge(
             "index_retention_seconds",
-            "For how long a finished or settled suspended job stays in memory; less under pressure.",
+            "How long a finished or settled suspended job is kept in the index; shorter under memory pressure.",
             pressure.retention_s(),
         )
         yield _counter(
             "gc_memory_entries_freed",
-            "Finished and settled suspended jobs that left the index, by reason: of age, or sooner "
-            "because of pressure.",
+            "Finished and settled suspended jobs removed from the index, by reason: age, or memory "
+            "pressure before that.",
             {
                 ("age",): index.forgotten_total - pressure.forgotten_total,
                 ("pressure",): pressure.forgotten_total,
@@ -149,33 +148,33 @@ class OperatorCollector(Collector):
 
     def _housekeeping(self) -> Iterable[Metric]:
         keeper, guard, remover = self._engine.housekeeper, self._engine.guard, self._engine.remover
-        yield _counter("gc_runs", "Runs of the housekeeping, of all policies.", keeper.runs_total)
+        yield _counter("gc_runs", "Retention runs; each applies all policies.", keeper.runs_total)
         yield _counter(
             "gc_overruns",
-            "Runs that took longer than the interval; the next one was skipped.",
+            "Retention runs that took longer than the interval; the next one was skipped.",
             keeper.overruns_total,
         )
         yield _gauge(
             "gc_interval_seconds",
-            "Time between two runs of the housekeeping, as it is set.",
+            "Configured time between two retention runs.",
             keeper.interval_s,
         )
         yield _counter(
             "gc_holds",
-            "Times that nothing was removed for a while, by cause: the wall clock was set by more "
-            "than an hour, or the process stood still for more than a minute.",
+            "Times that retention paused, by cause: the wall clock jumped by more than an hour, or "
+            "the process was frozen for more than a minute.",
             {("ClockStepped",): guard.leaps_total, ("StoodStill",): guard.standstills_total},
             "cause",
         )
         yield _counter(
             "gc_objects_deleted",
-            "Finished jobs that were deleted from the cluster, on time or by a sweep, by reason.",
+            "Finished jobs deleted from the cluster, at their time or by a sweep, by reason.",
             {(reason,): count for reason, count in remover.removed_total.items()},
             "reason",
         )
         yield _counter(
             "gc_delete_errors",
-            "Tries to delete a finished job, on time or by a sweep, that came to nothing.",
+            "Failed attempts to delete a finished job, at its time or by a sweep.",
             remover.errors_total,
         )
 
@@ -189,24 +188,24 @@ class OperatorCollector(Collector):
             pods += len(entry.pods)
         yield _gauge(
             "jobs",
-            "Jobs in the index, by phase; suspended ones that are settled leave it, as finished ones do.",
+            "Jobs in the index, by phase. Finished jobs and settled suspended jobs are removed from it after a time.",
             {(p,): n for p, n in phases.items()},
             "phase",
         )
-        yield _gauge("index_pods", "Pods in the index, of all its jobs.", pods)
+        yield _gauge("index_pods", "Pods of all jobs in the index.", pods)
         yield _counter(
             "index_evicted",
-            "Finished and settled suspended jobs that left the index early, to make room for live ones.",
+            "Finished and settled suspended jobs evicted from the index early, because live jobs needed the entries.",
             index.evicted_total,
         )
         yield _counter(
             "index_refused",
-            "Times that a job found no room in the index and had to wait.",
+            "Times that a job had to wait because the index was full.",
             index.refused_total,
         )
         yield _counter(
             "index_phantoms",
-            "Jobs in the index that a complete list did not have: a watch had missed their end.",
+            "Jobs in the index that a complete list did not contain: a watch had missed their deletion.",
             self._engine.resync.phantoms_total,
         )
 
@@ -215,46 +214,54 @@ class OperatorCollector(Collector):
         yield _counter("reconciles", "Passes over jobs.", engine.workers.passes_total)
         yield _counter(
             "reconcile_errors",
-            "Passes that failed, and are made again later.",
+            "Passes that failed and are retried.",
             engine.workers.failures_total,
         )
-        yield _counter("resyncs", "Comparisons with complete lists.", engine.resync.runs_total)
+        yield _counter(
+            "resyncs",
+            "Resyncs: comparisons of the index with complete lists.",
+            engine.resync.runs_total,
+        )
         yield _gauge(
             "lists_forbidden",
-            "Lists of a namespace that our account may not read now: a Role is missing there.",
+            "Lists that the API server forbids us now, because a Role is missing in the namespace.",
             len(engine.resync.forbidden_lists),
         )
         yield _gauge(
-            "work_queue_depth", "Keys that are due and not yet in work.", engine.queue.depth
+            "work_queue_depth",
+            "Keys that are due and not yet being processed.",
+            engine.queue.depth,
         )
         yield _counter(
             "work_queue_adds",
-            "News for the work queue; many become one pass.",
+            "Keys added to the work queue; several additions of a key can result in one pass.",
             engine.queue.adds_total,
         )
         yield _counter(
             "work_queue_refused",
-            "Keys for which the work queue had no room; the resync brings them again.",
+            "Keys refused because the work queue was full; the resync adds them again.",
             engine.queue.refused_total,
         )
         yield _counter(
             "api_requests",
-            "Requests of the API server, by verb and class of the answer's code; none: no answer.",
+            "Requests to the API server, by verb and class of the status code; none: no response.",
             self._requests.by_verb_and_code,
             "verb",
             "code",
         )
-        yield _counter("events_recorded", "Events to be sent.", engine.events.recorded_total)
+        yield _counter(
+            "events_recorded", "Kubernetes Events queued.", engine.events.recorded_total
+        )
         yield _counter(
             "events_dropped",
-            "Events that found no room to wait, or that the API server did not take.",
+            "Kubernetes Events dropped: the queue was full, or the API server refused them.",
             engine.events.dropped_total,
         )
 
     def _records(self) -> Iterable[Metric]:
         yield _counter(
             "records_abandoned",
-            "Jobs that were let go without a stored record; the log has what is known of them.",
+            "Jobs released without a stored record; the operator's log has the record's content.",
             self._engine.reconciler.abandoned_total,
         )
         delivery = self._engine.delivery
@@ -263,22 +270,25 @@ class OperatorCollector(Collector):
         outbox = delivery.outbox
         yield _counter("records_stored", "Records stored.", outbox.stored_total)
         yield _counter(
-            "records_rejected", "Records that the endpoint did not take.", outbox.rejected_total
+            "records_rejected", "Records that the endpoint rejected.", outbox.rejected_total
         )
         yield _counter(
-            "record_failures", "Tries of a record that came to nothing.", outbox.failures_total
+            "record_failures", "Failed attempts to send a record.", outbox.failures_total
         )
         yield _counter(
             "retry_cache_evicted",
-            "Keys that made room for younger ones; the refill finds them again.",
+            "Keys evicted from the retry cache by newer ones; the refill finds them again.",
             delivery.cache.evicted_total,
         )
         yield _counter(
-            "refills", "Times that waiting records were looked for.", delivery.refill.runs_total
+            "refills",
+            "Searches of the cluster for jobs whose records wait and are not in memory.",
+            delivery.refill.runs_total,
         )
         yield _gauge(
             "record_endpoint_down",
-            f"1 while the record endpoint is taken to be down and asked once in {PROBE_EVERY_S:g} s.",
+            "1 while the circuit breaker is open: the record endpoint counts as down, with one try "
+            f"every {PROBE_EVERY_S:g} s.",
             int(outbox.endpoint_is_down),
         )
 

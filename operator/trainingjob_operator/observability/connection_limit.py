@@ -1,8 +1,9 @@
-"""Which connections to the operator's port are open, and which one closes to make room.
+"""Limits the open connections to the operator's port, and chooses which one to close at the limit.
 
-Bound: `limit` connections in all. A new one is always taken in; at the limit the oldest one of the
-address that has the most is closed for it. So one pod that opens thousands of connections closes
-its own, and the probes of the kubelet and the scrapes of Prometheus, with one or two, get through.
+Bound: `limit` connections in all. A new connection is always accepted. At the limit, the oldest
+connection of the address with the most connections is closed for it. So a pod that opens thousands
+of connections closes its own ones, and the kubelet's probes and Prometheus' scrapes, which have one
+or two, are not affected.
 """
 
 from collections import OrderedDict
@@ -12,15 +13,15 @@ from trainingjob_operator.core.bounded import Bound
 
 
 class Closable(Protocol):
-    """A connection, as far as this module is concerned."""
+    """A connection with an address that can be closed."""
 
     @property
     def address(self) -> str:
-        """The address of the other side, without its port."""
+        """The client's IP address, without the port."""
         ...
 
     def abort(self) -> None:
-        """Close it at once, whatever is under way."""
+        """Close the connection at once."""
         ...
 
 
@@ -31,11 +32,11 @@ class ConnectionLimit(Generic[_Connection]):
     """Open connections by address, oldest first."""
 
     def __init__(self, limit: int, bound: str = "web_connections") -> None:
-        """Start with none.
+        """Start without connections.
 
         Args:
-            limit: connections in all.
-            bound: the name of this limit.
+            limit: limit of open connections.
+            bound: name of this limit in `/metrics`.
         """
         self.limit: Final = limit
         self._bound: Final = bound
@@ -52,16 +53,16 @@ class ConnectionLimit(Generic[_Connection]):
         return self._used
 
     def add(self, connection: _Connection) -> None:
-        """Take in a connection, and close another one if there is no room."""
+        """Add a connection; at the limit, close another one first."""
         if self._used >= self.limit:
             self.evict_one()
         self._open.setdefault(connection.address, OrderedDict())[connection] = None
         self._used += 1
 
     def evict_one(self) -> bool:
-        """Close the oldest connection of the address that has the most; False: there is none.
+        """Close the oldest connection of the address with the most; return False if none is open.
 
-        Takes time in proportion to the addresses, which are `limit` at most.
+        The time is proportional to the number of addresses, which is at most `limit`.
         """
         if not self._open:
             return False
@@ -73,7 +74,7 @@ class ConnectionLimit(Generic[_Connection]):
         return True
 
     def remove(self, connection: _Connection) -> None:
-        """Forget a connection that is closed. Does nothing if that was done before."""
+        """Remove a closed connection; do nothing if it was removed before."""
         of_address = self._open.get(connection.address)
         if of_address is None or connection not in of_address:
             return

@@ -1,9 +1,9 @@
-"""One connection to the operator's port: one request, one answer, a few seconds in all.
+"""Handles one HTTP connection to the operator's port: one request, one response, a few seconds in all.
 
-An HTTP server for general use waits as long as a client likes for the rest of a request, keeps its
-connection for the next one, and buffers what it sends. Everybody can reach this port, so here a
-connection has one deadline for everything, `LIFE_S` after it was accepted, takes `MAX_HEAD` bytes
-of request and no body, and is closed after its answer.
+A general HTTP server waits without a limit for the rest of a request, keeps the connection open for
+the next one, and buffers what the client sends. Every pod can reach this port. So a connection here
+has one total deadline, `LIFE_S` after it was accepted. It accepts `MAX_HEAD` bytes of request head
+and no body, and is closed after its response.
 """
 
 import asyncio
@@ -14,17 +14,18 @@ from typing import Final
 from urllib.parse import urlsplit
 
 LIFE_S: Final = 10.0
-"""Seconds from the acceptance of a connection to its end. Answers take milliseconds."""
+"""Seconds from the accept of a connection to its close. A response takes milliseconds."""
 MAX_HEAD: Final = 8192
-"""Bytes that the head of a request may have. That of a probe or a scrape has a few hundred."""
+"""Maximum bytes of a request head. That of a probe or a scrape has a few hundred."""
 _MAX_IGNORED: Final = 8 * MAX_HEAD
-"""Bytes after the head that are read and thrown away, so that the answer is not lost to a reset."""
+"""Bytes after the head that are read and discarded: closing with unread data would send a reset, and
+the client could lose the response."""
 _PLAIN: Final = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The answer to a request."""
+    """An HTTP response."""
 
     body: bytes
     status: HTTPStatus = HTTPStatus.OK
@@ -33,11 +34,11 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The request of a client.
+    """An HTTP request.
 
     Attributes:
-        path: without its query.
-        authorization: the header of that name; "": there is none.
+        path: the path without the query.
+        authorization: the Authorization header; "": there is none.
     """
 
     path: str
@@ -45,20 +46,20 @@ class Request:
 
 
 PendingResponse = Coroutine[None, None, Response]
-"""An answer that takes some time; it is cancelled when the connection ends."""
+"""A response that takes some time; it is cancelled when the connection closes."""
 Handler = Callable[[Request], Response | PendingResponse | None]
-"""Returns the answer to a request; None: there is no such path."""
+"""Returns the response to a request; None: 404."""
 
 
 class HttpConnection(asyncio.Protocol):
     """Reads a request, answers it, and closes the connection."""
 
     def __init__(self, address: str, handler: Handler, on_closed: Callable[[], None]) -> None:
-        """Prepare for a connection that is about to be made.
+        """Prepare for a connection that is being established.
 
         Args:
-            address: that of the client, without its port.
-            handler: what answers.
+            address: the client's IP address, without the port.
+            handler: returns the response to a request.
             on_closed: called once, when the connection is closed.
         """
         self.address: Final = address
@@ -71,19 +72,19 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._work: asyncio.Task[None] | None = None
-        self.arrival: asyncio.Task[None] | None = None
-        """Makes the connection, which with TLS takes as long as the client likes."""
+        self.handshake: asyncio.Task[None] | None = None
+        """The task that establishes a TLS connection; the client decides how long that takes."""
 
     def abort(self) -> None:
-        """Close the connection at once; one that is still to be made closes then."""
+        """Close the connection at once; one that is being established is closed when it is."""
         self._is_aborted = True
-        if self._transport is None and self.arrival is not None:
-            self.arrival.cancel()
+        if self._transport is None and self.handshake is not None:
+            self.handshake.cancel()
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the time that the connection has."""
+        """Start the connection's deadline."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         if self._is_aborted:
@@ -92,7 +93,7 @@ class HttpConnection(asyncio.Protocol):
         self._deadline = asyncio.get_running_loop().call_later(LIFE_S, self.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Collect the head of the request, and answer as soon as it is complete."""
+        """Buffer the head of the request, and respond as soon as it is complete."""
         if self._is_answered:
             self._ignored += len(data)
             if self._ignored > _MAX_IGNORED:
@@ -105,11 +106,11 @@ class HttpConnection(asyncio.Protocol):
             self._send(status_response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
 
     def eof_received(self) -> bool:
-        """Close the connection once what was written has gone out."""
+        """Close the connection once the written data was sent."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Leave nothing behind, however the connection ended: in order, by a reset, by us."""
+        """Release everything, however the connection ended: normally, by a reset, or by `abort`."""
         if self._deadline is not None:
             self._deadline.cancel()
         if self._work is not None:
@@ -125,9 +126,9 @@ class HttpConnection(asyncio.Protocol):
         elif line[0] not in {"GET", "HEAD"}:
             self._send(status_response(HTTPStatus.METHOD_NOT_ALLOWED))
         else:
-            self._take(line[1], has_body=line[0] == "GET")
+            self._handle(line[1], has_body=line[0] == "GET")
 
-    def _take(self, target: str, *, has_body: bool) -> None:
+    def _handle(self, target: str, *, has_body: bool) -> None:
         try:
             request = Request(urlsplit(target).path, _authorization(self._head))
         except ValueError:
@@ -135,13 +136,15 @@ class HttpConnection(asyncio.Protocol):
             return
         try:
             answer = self._handler(request)
-        except Exception as error:  # noqa: BLE001 - the others' answers do not depend on it
+        except Exception as error:  # noqa: BLE001 - one failed request must not stop the server
             self._send(_failed(request, error), has_body=has_body)
             return
         if answer is None or isinstance(answer, Response):
             self._send(answer or status_response(HTTPStatus.NOT_FOUND), has_body=has_body)
             return
-        self._is_answered = True  # it will be: what comes now is no part of the request
+        self._is_answered = (
+            True  # a response is under way: further data is not part of the request
+        )
         self._head = b""
         work = self._send_later(request, answer, has_body=has_body)
         self._work = asyncio.get_running_loop().create_task(work)
@@ -173,10 +176,10 @@ class HttpConnection(asyncio.Protocol):
         self._transport.write("\r\n".join([*head, "", ""]).encode("latin-1"))
         if has_body:
             self._transport.write(answer.body)
-        # Half closed: the client reads the answer and closes, or the deadline does.
+        # Half-close: the client reads the response and closes, or the deadline does.
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        else:  # TLS has no such thing: what was written still goes out
+        else:  # asyncio's TLS cannot half-close; `close` still sends what was written
             self._transport.close()
 
 
@@ -189,7 +192,7 @@ def _authorization(head: bytes) -> str:
 
 
 def _failed(request: Request, error: Exception) -> Response:
-    # Through the loop, whose log lines are limited: anybody can ask again and again.
+    # Logged by the loop's exception handler, which is rate-limited: clients can repeat the request.
     asyncio.get_running_loop().call_exception_handler(
         {"message": f"cannot answer {request.path[:100]!r}", "exception": error}
     )
@@ -197,5 +200,5 @@ def _failed(request: Request, error: Exception) -> Response:
 
 
 def status_response(status: HTTPStatus) -> Response:
-    """Return the phrase of a status as its answer."""
+    """Return a response whose body is the reason phrase of this status."""
     return Response(f"{status.phrase}\n".encode(), status)

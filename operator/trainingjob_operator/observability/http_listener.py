@@ -1,8 +1,9 @@
-"""A listening port of the operator: it takes connections in, within limits, with or without TLS.
+"""Listens on a port of the operator and accepts connections within limits, with or without TLS.
 
-Bound: `connections` connections (`places`), one request on each, a few seconds and kilobytes for it
-(`exchange`). With TLS the time of a connection includes its handshake, and not more than a hundred
-connections a second are taken in: a handshake takes a part of a millisecond of the event loop.
+Bound: `connections` open connections (`connection_limit`), each with one request of a few kilobytes
+and a few seconds (`http_connection`). With TLS, the deadline of a connection includes its handshake,
+and at most a hundred connections a second are accepted: a handshake takes part of a millisecond of
+the event loop's time.
 """
 
 import asyncio
@@ -17,26 +18,26 @@ from trainingjob_operator.observability.connection_limit import ConnectionLimit
 from trainingjob_operator.observability.http_connection import Handler, HttpConnection
 
 _SHARE: Final = 4
-"""One in so many of the files that the process may open is for connections to this port."""
+"""Connections to this port may use one of this many file descriptors of the process."""
 _BACKLOG: Final = 1024
-"""Connections that the kernel holds for us; it may hold fewer (`net.core.somaxconn`)."""
+"""Listen backlog; the kernel may limit it further (`net.core.somaxconn`)."""
 _ACCEPTED_AT_ONCE: Final = 64
-"""Connections that are accepted before the loop does something else."""
+"""Connections accepted in one callback, before the event loop does something else."""
 _PAUSE_S: Final = 0.1
-"""After an accept that failed for want of descriptors or memory."""
+"""Pause after an accept that failed for lack of file descriptors or memory."""
 _HANDSHAKE_S: Final = 5.0
-"""Seconds that a client has for its handshake, and for the end of TLS."""
-_REST_S: Final = 0.01
-"""Seconds between two handshakes that are begun."""
+"""Timeout of the TLS handshake, and of the TLS shutdown, in seconds."""
+_HANDSHAKE_INTERVAL_S: Final = 0.01
+"""Seconds between the starts of two handshakes."""
 _NO_SUCH_FAMILY: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-"""What a node without IPv6, or without IPv4, says to a listener on every address."""
+"""Errors of binding to every address on a node without IPv6, or without IPv4."""
 
 NewContext = Callable[[], ssl.SSLContext]
-"""Returns the certificate to show, for each connection anew."""
+"""Returns the TLS context, called for each connection."""
 
 
 class HttpListener:
-    """Listens, and gives each connection an `HttpConnection`."""
+    """Listens, and creates an `HttpConnection` for each connection."""
 
     def __init__(
         self,
@@ -50,11 +51,11 @@ class HttpListener:
         """Prepare to listen.
 
         Args:
-            address: `host:port`; without a host, every address of either family.
-            handler: what answers.
-            connections: that are open at most; fewer where the process may open few files.
-            bound: the name of this limit.
-            tls: the certificate; None: without TLS.
+            address: `host:port`; without a host, every IPv4 and IPv6 address.
+            handler: returns the response to a request.
+            connections: limit of open connections; lower where the process may open few files.
+            bound: name of this limit in `/metrics`.
+            tls: returns the TLS context; None: no TLS.
         """
         host, _, port = address.rpartition(":")
         self._host: Final = host.strip("[]") or None
@@ -65,13 +66,13 @@ class HttpListener:
             min(connections, descriptor_limit() // _SHARE), bound
         )
         self._listeners: Final[list[socket.socket]] = []
-        self._arrivals: Final[set[asyncio.Task[None]]] = set()
+        self._connecting: Final[set[asyncio.Task[None]]] = set()
 
     async def start(self) -> str:
-        """Start serving; the address that was taken, as `host:port`.
+        """Start serving; return the bound address as `host:port`.
 
         Raises:
-            OSError: the address cannot be taken.
+            OSError: the address cannot be bound.
         """
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(
@@ -94,10 +95,10 @@ class HttpListener:
         return f"{host}:{port}"
 
     async def stop(self) -> None:
-        """Stop serving; what is not answered yet stays so."""
+        """Stop serving; requests without a response are dropped."""
         self._close_listeners()
         self.connections.close_all()
-        await asyncio.gather(*self._arrivals, return_exceptions=True)
+        await asyncio.gather(*self._connecting, return_exceptions=True)
 
     def _close_listeners(self) -> None:
         for listener in self._listeners:
@@ -106,10 +107,10 @@ class HttpListener:
         self._listeners.clear()
 
     def _accept(self, listener: socket.socket) -> None:
-        """Take in the connections that wait, within limits.
+        """Accept waiting connections, within limits.
 
-        asyncio's own server would log a traceback for each accept that fails, a hundred at a time
-        when there are no descriptors left, and has no limit of connections.
+        asyncio's own server has no connection limit. It logs a traceback for each failed accept: a
+        hundred at a time when no file descriptor is left.
         """
         for _ in range(_ACCEPTED_AT_ONCE if self._tls is None else 1):
             try:
@@ -117,41 +118,39 @@ class HttpListener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError:
-                # No descriptors or no memory: one of ours for the next one, after a pause.
+                # No file descriptor or no memory: close one connection, and retry after a pause.
                 self.connections.evict_one()
                 self._pause(listener, _PAUSE_S)
                 return
             connection.setblocking(False)
-            self._take_in(connection, str(peer[0]))
+            self._add(connection, str(peer[0]))
         if self._tls is not None:
-            self._pause(listener, _REST_S)
+            self._pause(listener, _HANDSHAKE_INTERVAL_S)
 
-    def _take_in(self, connection: socket.socket, address: str) -> None:
-        exchange = HttpConnection(
-            address, self._handler, lambda: self.connections.remove(exchange)
-        )
-        self.connections.add(exchange)
-        task = asyncio.get_running_loop().create_task(self._connect(connection, exchange))
+    def _add(self, connection: socket.socket, address: str) -> None:
+        http = HttpConnection(address, self._handler, lambda: self.connections.remove(http))
+        self.connections.add(http)
+        task = asyncio.get_running_loop().create_task(self._connect(connection, http))
         if self._tls is not None:
-            exchange.arrival = task
-        self._arrivals.add(task)
-        task.add_done_callback(self._arrivals.discard)
+            http.handshake = task
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
 
-    async def _connect(self, connection: socket.socket, exchange: HttpConnection) -> None:
+    async def _connect(self, connection: socket.socket, http: HttpConnection) -> None:
         try:
             loop = asyncio.get_running_loop()
             if self._tls is None:
-                await loop.connect_accepted_socket(lambda: exchange, connection)
+                await loop.connect_accepted_socket(lambda: http, connection)
             else:
                 await loop.connect_accepted_socket(
-                    lambda: exchange,
+                    lambda: http,
                     connection,
                     ssl=self._tls(),
                     ssl_handshake_timeout=_HANDSHAKE_S,
                     ssl_shutdown_timeout=_HANDSHAKE_S,
                 )
         except BaseException as error:
-            self.connections.remove(exchange)
+            self.connections.remove(http)
             connection.close()
             if not isinstance(error, OSError):
                 raise

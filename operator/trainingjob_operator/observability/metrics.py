@@ -1,10 +1,9 @@
-"""What the operator counts, for `/metrics`. Labels have few values, all of them ours.
+"""Defines the metrics that are updated when something happens: retention sweeps and reconciler passes.
 
-No name of a job, a namespace or a node is ever a label: what there is of them grows with use, and
-would make this the one structure in memory without a bound.
+Label values come from small fixed sets. No name of a job, a namespace or a node is ever a label:
+their number grows with use, and the registry would be the only structure in memory without a bound.
 
-Numbers that the operator's parts keep anyway are read from them when somebody asks (`collector`).
-Here is what has to be noted at the moment at which it happens.
+`collector` exports the numbers that components keep anyway, and reads them at each scrape.
 """
 
 import re
@@ -36,51 +35,51 @@ Sweep = Literal["jobs", "volume"]
 
 
 class GcMetrics:
-    """Counts of retention: call the method of a sweep once at its end, however it ended."""
+    """The metrics of retention: call the method of a sweep once at its end, successful or not."""
 
     def __init__(self, registry: CollectorRegistry, *, has_volume: bool) -> None:
         self._files: Final = Counter(
             f"{PREFIX}gc_files_removed",
-            "Files that the housekeeping removed from the volume.",
+            "Files that retention removed from the log volume.",
             registry=registry,
         )
         self._directories: Final = Counter(
             f"{PREFIX}gc_directories_removed",
-            "Directories that the housekeeping removed from the volume.",
+            "Directories that retention removed from the log volume.",
             registry=registry,
         )
         self._bytes: Final = Counter(
             f"{PREFIX}gc_freed_bytes",
-            "Bytes that the housekeeping freed on the volume.",
+            "Bytes that retention freed on the log volume.",
             registry=registry,
         )
         self._errors: Final = Counter(
             f"{PREFIX}gc_errors",
-            "What the housekeeping could not do, by sweep: jobs or volume.",
+            "Failed list, delete and file operations of retention, by sweep: jobs or volume.",
             ["sweep"],
             registry=registry,
         )
         self._skipped: Final = Counter(
             f"{PREFIX}gc_skipped",
-            "What the housekeeping left alone, by sweep and reason, counted anew by every sweep.",
+            "Objects or files that retention kept, by sweep and reason; every sweep counts them again.",
             ["sweep", "reason"],
             registry=registry,
         )
         self._seconds: Final = Histogram(
             f"{PREFIX}gc_duration_seconds",
-            "Time that a sweep took.",
+            "Duration of a sweep.",
             ["sweep"],
             buckets=_SWEEP_SECONDS,
             registry=registry,
         )
         self._last_success: Final = Gauge(
             f"{PREFIX}gc_last_success_timestamp_seconds",
-            "When a sweep last ended without an error, of a volume that is healthy; 0: not yet.",
+            "Unix time of the last sweep without an error (of the volume: and with a healthy volume); 0: none yet.",
             ["sweep"],
             registry=registry,
         )
         self._reasons: Final[set[str]] = set()
-        # From the start: an alert that waits for the first success has to see that there is none.
+        # Exported as 0 from the start: an alert on a missing first success needs the series.
         self._last_success.labels("jobs")
         if has_volume:
             self._last_success.labels("volume")
@@ -95,34 +94,34 @@ class GcMetrics:
         seconds: float,
         at: datetime,
     ) -> None:
-        """A sweep of jobs has ended.
+        """Count a finished sweep of jobs.
 
         Args:
-            skipped: objects that stay although their time is over, by reason: a word of ours, like
-                `Kept`.
-            errors: deletions and lists that failed.
-            seconds: how long it took.
-            at: the wall clock at its end.
+            skipped: number of objects that were kept although they have expired, by reason (one of
+                our words, like `Kept`).
+            errors: number of deletions and lists that failed.
+            seconds: duration of the sweep.
+            at: wall clock time at its end.
         """
         self._ended("jobs", skipped=skipped, errors=errors, seconds=seconds, at=at)
 
-    def volume_left_alone(self, reason: str) -> None:
-        """There was no sweep of the volume, because it is not known whose files those are."""
+    def volume_skipped(self, reason: str) -> None:
+        """Count a sweep of the volume that was skipped, because the owner of its files is unknown."""
         self._skipped.labels("volume", self._known(reason)).inc()
 
     def volume_swept(self, report: VolumeReport, *, seconds: float, at: datetime) -> None:
-        """A sweep of the volume has ended.
+        """Count a finished sweep of the volume.
 
         Args:
-            report: what it did.
-            seconds: how long it took.
-            at: the wall clock at its end.
+            report: result of the sweep.
+            seconds: duration of the sweep.
+            at: wall clock time at its end.
         """
         self._files.inc(report.files_removed)
         self._directories.inc(report.directories_removed)
         self._bytes.inc(report.bytes_freed)
         if report.room is not None:
-            self._show(report.room)
+            self._set_volume_size(report.room)
         self._ended(
             "volume",
             skipped=report.skipped,
@@ -131,17 +130,17 @@ class GcMetrics:
             at=at if report.healthy else None,
         )
 
-    def _show(self, room: DiskSpace) -> None:
-        if self._room is None:  # no 0 before it is known: that would be a full volume
+    def _set_volume_size(self, room: DiskSpace) -> None:
+        if self._room is None:  # not exported before it is known: a 0 would mean a full volume
             self._room = (
                 Gauge(
                     f"{PREFIX}volume_size_bytes",
-                    "Size of the log volume's file system, when it was last swept.",
+                    "Size of the log volume's file system at its last sweep.",
                     registry=self._registry,
                 ),
                 Gauge(
                     f"{PREFIX}volume_free_bytes",
-                    "What could still be written to the log volume, when it was last swept.",
+                    "Free bytes of the log volume at its last sweep.",
                     registry=self._registry,
                 ),
             )
@@ -158,7 +157,7 @@ class GcMetrics:
         seconds: float,
         at: datetime | None,
     ) -> None:
-        """Count what every sweep has; `at` is None if it cannot be called a success."""
+        """Update the metrics that both sweeps have; `at` is None if the sweep is no success."""
         for reason, count in skipped.items():
             self._skipped.labels(sweep, self._known(reason)).inc(count)
         self._errors.labels(sweep).inc(errors)
@@ -167,7 +166,7 @@ class GcMetrics:
             self._last_success.labels(sweep).set(at.timestamp())
 
     def _known(self, reason: str) -> str:
-        """The reason as a label: a word, and one of not too many; anything else is one label."""
+        """Return the reason as a label value: a valid word, and one of at most 32; else `Other`."""
         if reason not in self._reasons:
             if len(self._reasons) >= _MAX_REASONS or not _REASON.fullmatch(reason):
                 return _OTHER
@@ -176,12 +175,12 @@ class GcMetrics:
 
 
 class Metrics:
-    """A registry of its own, so that two operators in one process do not share numbers.
+    """The metrics of one operator, in a registry of its own: two in one process share no numbers.
 
     Attributes:
-        registry: where further collectors are registered.
-        gc: what the housekeeping did.
-        passes: how long the reconciler's passes took.
+        registry: the registry, to which further collectors can be added.
+        gc: metrics of retention.
+        passes: durations of the reconciler's passes.
     """
 
     def __init__(self, *, has_volume: bool = False) -> None:
@@ -189,13 +188,13 @@ class Metrics:
         self.gc: Final = GcMetrics(self.registry, has_volume=has_volume)
         self.passes: Final = Histogram(
             f"{PREFIX}reconcile_duration_seconds",
-            "Time that one pass over one job took, the waiting for the API server included.",
+            "Duration of one pass over one job, including the wait for the API server.",
             buckets=_PASS_SECONDS,
             registry=self.registry,
         )
-        # Memory, CPU and open files of this process, under the names that everybody knows.
+        # Memory, CPU and open files of this process, under Prometheus' standard names.
         ProcessCollector(registry=self.registry)
 
     def render(self) -> bytes:
-        """In the text format of Prometheus."""
+        """Return the metrics in the text format of Prometheus."""
         return generate_latest(self.registry)

@@ -1,10 +1,10 @@
-"""Who may read the metrics: by the reviews of the API server, remembered briefly.
+"""Authorizes callers of `/metrics` by their bearer token; caches and rate-limits the token reviews.
 
-Anybody who reaches the port can send tokens. Bound: `MAX_ALLOWED` callers that were let in and `MAX_REFUSED`
-that were not; beyond, the ones not reviewed for longest are forgotten. Tokens that are not known
-cost `NEW_TOKEN_BURST` reviews at once and then one a second, whoever sends them; further ones are told to
-come again. A caller that was let in is reviewed once a minute, beside that. Of a token only its
-digest is kept.
+Any client that reaches the port can send tokens. Bound: a cache of `MAX_ALLOWED` allowed and one of
+`MAX_REFUSED` refused callers; each evicts the caller whose review is oldest. Reviews of unknown
+tokens are limited by a token bucket for all clients together: `NEW_TOKEN_BURST` at once, then one a
+second; further ones get 429. An allowed caller is reviewed again once a minute, which does not count
+towards that limit. The cache holds a token's digest, never the token.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ from trainingjob_api.errors import KubernetesError
 from trainingjob_operator.core.bounded import Bound
 
 MAX_ALLOWED: Final = 64
-"""Callers that were let in: the Prometheus servers of a cluster are a few."""
+"""Allowed callers in the cache: a cluster has a few Prometheus servers."""
 MAX_REFUSED: Final = 256
-"""Callers that were not."""
+"""Refused callers in the cache."""
 NEW_TOKEN_BURST: Final = 8
-"""Reviews of tokens that are not known, at once; then one a second."""
+"""Reviews of unknown tokens in a burst; then one a second."""
 ALLOWED_S: Final = 60.0
-"""Seconds for which a caller is let in without another review."""
+"""TTL of an allowed caller in the cache, in seconds."""
 REFUSED_S: Final = 10.0
-"""Seconds for which it is refused without one."""
+"""TTL of a refused caller in the cache, in seconds."""
 STALE_ALLOWED_S: Final = 600.0
-"""Seconds for which a caller is let in while the API server does not answer: then it counts what
-the metrics say."""
+"""Seconds for which a caller stays allowed while the API server does not answer: that is when the
+metrics matter most."""
 
 Review = Callable[[str], Awaitable[bool | None]]
-"""True: this token's owner may read them; False: it may not; None: it is nobody's token.
-Raises KubernetesError."""
+"""Reviews a token. True: its user may read the metrics; False: it may not; None: the token is not
+valid. Raises KubernetesError."""
 
 
 @dataclass(slots=True)
@@ -44,14 +44,14 @@ class _Known:
 
 
 class MetricsAuthorizer:
-    """Tells by its token whether a caller may read the metrics."""
+    """Decides by its token if a caller may read the metrics."""
 
     def __init__(self, review: Review, *, monotonic: Callable[[], float]) -> None:
         """Start with no caller known.
 
         Args:
-            review: asks the API server.
-            monotonic: seconds.
+            review: reviews a token at the API server.
+            monotonic: returns seconds of a monotonic clock.
         """
         self._review: Final = review
         self._monotonic: Final = monotonic
@@ -68,7 +68,7 @@ class MetricsAuthorizer:
         return (Bound("metrics_callers", known, MAX_ALLOWED + MAX_REFUSED),)
 
     async def status_of(self, authorization: str) -> HTTPStatus:
-        """Return the status for a caller with this header: OK, or why it is refused."""
+        """Return the HTTP status for a caller with this Authorization header: 200, or an error."""
         scheme, _, token = authorization.partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
@@ -85,11 +85,11 @@ class MetricsAuthorizer:
             running = asyncio.create_task(self._ask(digest, token), name="metrics-review")
             self._running[digest] = running
             running.add_done_callback(lambda _: self._running.pop(digest, None))
-        # A caller that goes away ends its own waiting, and not that of others.
+        # Shielded: a caller that disconnects must not cancel the review for the others.
         return await asyncio.shield(running)
 
     async def stop(self) -> None:
-        """End the reviews that are under way."""
+        """Cancel the reviews that are running."""
         running = tuple(self._running.values())
         for each in running:
             each.cancel()
@@ -99,7 +99,7 @@ class MetricsAuthorizer:
         return self._monotonic() - known.reviewed_at
 
     def _has_room(self) -> bool:
-        """Take room for one review of a token that is not known, if there is some."""
+        """Take a permit for the review of an unknown token from the token bucket, if there is one."""
         now = self._monotonic()
         self._room = min(NEW_TOKEN_BURST, self._room + now - self._room_at)
         self._room_at = now

@@ -1,11 +1,11 @@
-"""Serves `/healthz`, `/readyz` and `/metrics` to whoever asks, and survives whoever does.
+"""Serves `/healthz`, `/readyz` and `/metrics` without authentication, at a bounded cost.
 
-`/healthz` judges our own loop and workers only: an API server that cannot be reached is no reason
-to restart us. `/readyz` says whether the picture of the cluster is complete; a standby is ready.
+`/healthz` checks only this process' event loop and workers: an unreachable API server is no reason
+to restart the operator. `/readyz` is ok when the index is complete; a standby is ready, too.
 
-Every pod of the cluster may be able to reach this port. What it can cost is bounded: `CONNECTIONS`
-connections (`places`), a few seconds and kilobytes for each (`exchange`), one rendering of the
-metrics in a second, and no line in the log.
+Every pod of the cluster may be able to reach this port. Bounds: `CONNECTIONS` connections
+(`connection_limit`), a few seconds and kilobytes for each (`http_connection`), one rendering of the
+metrics a second, and no log line for a request.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from trainingjob_operator.observability.http_listener import HttpListener
 from trainingjob_operator.observability.metrics import CONTENT_TYPE
 
 Check = Callable[[], str | None]
-"""Returns what is wrong, or None."""
+"""Returns a description of the problem; None: healthy."""
 
 CONNECTIONS: Final = 128
-"""Connections that are open at most; fewer where the process may open few files."""
-_PAGE_LASTS_S: Final = 1.0
-"""For so long `/metrics` shows what was rendered last: rendering goes through the whole index."""
+"""Limit of open connections; lower where the process may open few files."""
+_METRICS_TTL_S: Final = 1.0
+"""How long rendered metrics are cached, in seconds: rendering iterates over the whole index."""
 
 
 class WebServer:
-    """Serves the probes, whose answers are one line of text, and the metrics."""
+    """Serves the probes, each with a line of text, and the metrics."""
 
     def __init__(
         self,
@@ -44,12 +44,12 @@ class WebServer:
         """Prepare to serve.
 
         Args:
-            address: `host:port`; without a host, every address of either family.
-            healthy: for `/healthz`.
-            ready: for `/readyz`.
-            metrics: what `/metrics` shows, in the text format of Prometheus.
-            leads: False on a standby, whose `/readyz` says so.
-            metrics_for_all: False: `/metrics` is not served here; see `secure_metrics`.
+            address: `host:port`; without a host, every IPv4 and IPv6 address.
+            healthy: the check of `/healthz`.
+            ready: the check of `/readyz`.
+            metrics: renders `/metrics` in the text format of Prometheus.
+            leads: returns False on a standby; `/readyz` then reports that.
+            metrics_for_all: False: `/metrics` is not served here, but by `secure_metrics`.
         """
         self._port: Final = HttpListener(
             address, self._answer, connections=CONNECTIONS, bound="web_connections"
@@ -69,15 +69,15 @@ class WebServer:
         return self._port.connections
 
     async def start(self) -> str:
-        """Start serving; the address that was taken, as `host:port`.
+        """Start serving; return the bound address as `host:port`.
 
         Raises:
-            OSError: the address cannot be taken.
+            OSError: the address cannot be bound.
         """
         return await self._port.start()
 
     async def stop(self) -> None:
-        """Stop serving; what is not answered yet stays so."""
+        """Stop serving; requests without a response are dropped."""
         await self._port.stop()
 
     def _answer(self, request: Request) -> Response | None:
@@ -88,7 +88,7 @@ class WebServer:
         """Return the metrics, rendered at most once a second."""
         if self._page is None:
             self._page = self._metrics()
-            asyncio.get_running_loop().call_later(_PAGE_LASTS_S, self._forget_page)
+            asyncio.get_running_loop().call_later(_METRICS_TTL_S, self._forget_page)
         return Response(self._page, content_type=CONTENT_TYPE)
 
     def _forget_page(self) -> None:

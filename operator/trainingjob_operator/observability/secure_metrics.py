@@ -1,4 +1,4 @@
-"""Serves `/metrics` over TLS to callers that may read it; the probes stay on their own port."""
+"""Serves `/metrics` over TLS to callers whose bearer token is authorized; probes have their own port."""
 
 import ssl
 from collections.abc import Callable
@@ -20,13 +20,13 @@ from trainingjob_web.certificate import Certificate, CertificateError
 
 PATH: Final = "/metrics"
 CONNECTIONS: Final = 32
-"""Connections that are open at most. One with TLS takes a quarter of a megabyte."""
+"""Limit of open connections. One with TLS takes a quarter of a megabyte."""
 CERTIFICATE: Final = "tls.crt"
 KEY: Final = "tls.key"
 
 
 class SecureMetrics:
-    """The server of `/metrics` for callers that show a token."""
+    """The server of `/metrics` for callers with a bearer token."""
 
     def __init__(
         self, address: str, folder: Path, callers: MetricsAuthorizer, page: Callable[[], Response]
@@ -34,10 +34,10 @@ class SecureMetrics:
         """Prepare to serve; the certificate is read by `start`.
 
         Args:
-            address: `host:port`; without a host, every address of either family.
-            folder: of the certificate.
-            callers: says who may read.
-            page: returns the metrics.
+            address: `host:port`; without a host, every IPv4 and IPv6 address.
+            folder: directory with the certificate and its key.
+            callers: authorizes callers.
+            page: returns the rendered metrics.
         """
         self._folder: Final = folder
         self._callers: Final = callers
@@ -57,10 +57,10 @@ class SecureMetrics:
         return (*self._port.connections.bounds, *self._callers.bounds)
 
     async def start(self) -> str:
-        """Start serving; the address that was taken, as `host:port`.
+        """Start serving; return the bound address as `host:port`.
 
         Raises:
-            OSError: the address cannot be taken.
+            OSError: the address cannot be bound.
             SettingsError: the certificate cannot be read.
         """
         try:

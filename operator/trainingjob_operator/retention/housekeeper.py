@@ -55,7 +55,7 @@ class Counts(Protocol):
         """Count a sweep of jobs."""
         ...
 
-    def volume_left_alone(self, reason: str) -> None:
+    def volume_skipped(self, reason: str) -> None:
         """Count a sweep of the volume that did not begin."""
         ...
 
@@ -297,21 +297,21 @@ class Housekeeper:
         """Sweep the volume, if it is known which jobs there are: else nothing is concluded."""
         if not jobs.is_complete or jobs.seen is None:
             _logger.warning("Cleanup: the volume is left alone, because not all jobs were listed")
-            self._counts.volume_left_alone(REASON_JOBS_UNKNOWN)
+            self._counts.volume_skipped(REASON_JOBS_UNKNOWN)
             why = "not all jobs could be listed"
             return Swept(jobs=jobs, volume=_jobs_unknown(jobs), left_alone=why)
         if (
             self._guard.deletions_are_paused()
         ):  # since the list was begun: it is not of now any more
             _logger.warning("Cleanup: the volume is left alone, because the list of jobs is old")
-            self._counts.volume_left_alone(REASON_CLOCK_STEPPED)
+            self._counts.volume_skipped(REASON_CLOCK_STEPPED)
             return Swept(jobs=jobs, left_alone="the clock was set by more than an hour meanwhile")
         begun, namespace = self._clock.monotonic(), self._policies.default_namespace
         try:
             raw = await self._cluster.get_policy(namespace)
         except KubernetesError as error:
             _logger.warning("Cleanup: the volume is left alone: %s", error)
-            self._counts.volume_left_alone(_POLICY_UNKNOWN)
+            self._counts.volume_skipped(_POLICY_UNKNOWN)
             return Swept(jobs=jobs, left_alone=f"the default policy cannot be read: {error}")
         if raw is None:  # it is not known whose the volume is
             return Swept(jobs=jobs, left_alone="there is no default policy")
@@ -319,7 +319,7 @@ class Housekeeper:
             await self._identify()
         except VolumeError as error:
             _logger.warning("Cleanup: the volume is left alone: %s", error)
-            self._counts.volume_left_alone(REASON_IDENTITY_UNKNOWN)
+            self._counts.volume_skipped(REASON_IDENTITY_UNKNOWN)
             unknown = VolumeReport(healthy=False, reason=error.reason, message=str(error))
             return Swept(jobs=jobs, volume=unknown, left_alone=str(error))
         volume_id = as_str(as_dict(raw.get("status")).get("volumeId")) or None

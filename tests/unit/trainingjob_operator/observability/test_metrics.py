@@ -41,7 +41,7 @@ def test_a_sweep_of_the_volume_is_counted() -> None:
 
 def test_a_volume_that_is_left_alone_is_counted_by_reason_and_is_no_success() -> None:
     metrics = Metrics()
-    metrics.gc.volume_left_alone("JobsUnknown")
+    metrics.gc.volume_skipped("JobsUnknown")
     assert value(metrics, "gc_skipped_total", sweep="volume", reason="JobsUnknown") == 1
     assert not value(metrics, "gc_last_success_timestamp_seconds", sweep="volume")
 

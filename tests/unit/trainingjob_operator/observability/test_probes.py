@@ -182,14 +182,14 @@ async def test_connections_that_end_by_a_reset_leave_nothing_behind(site: Site) 
             each.send(b"GET /he")
             each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             each.close()
-    await eventually(lambda: len(site.web.connections) == 0 and not site.web._port._arrivals)
+    await eventually(lambda: len(site.web.connections) == 0 and not site.web._port._connecting)
     assert (await site.get("/healthz")).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_metrics_that_everybody_asks_for_are_rendered_once_in_a_while(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_PAGE_LASTS_S", 3600.0)
+    monkeypatch.setattr(server, "_METRICS_TTL_S", 3600.0)
     for _ in range(20):
         assert (await site.get("/metrics")).endswith(b"a 1\n")
     assert site.rendered == 1

@@ -142,11 +142,11 @@ async def test_connections_that_never_speak_tls_hold_no_more_than_their_places(
     await eventually(lambda: port.connections.closed_total >= 2 * CONNECTIONS)
     assert len(port.connections) <= CONNECTIONS
     # What was closed for others is gone at once, and not when its time is over.
-    await eventually(lambda: len(port._arrivals) <= CONNECTIONS)
+    await eventually(lambda: len(port._connecting) <= CONNECTIONS)
     assert await site.get("good") == (200, LARGE)
     for each in silent:
         each.close()
-    await eventually(lambda: len(port.connections) == 0 and not port._arrivals)
+    await eventually(lambda: len(port.connections) == 0 and not port._connecting)
     assert not caplog.records
 
 

@@ -64,7 +64,7 @@ class Counts:
     def jobs_swept(self, **counted: Any) -> None:
         self.jobs.append(counted)
 
-    def volume_left_alone(self, reason: str) -> None:
+    def volume_skipped(self, reason: str) -> None:
         self.left_alone.append(reason)
 
     def volume_swept(self, report: VolumeReport, *, seconds: float, at: datetime) -> None:
