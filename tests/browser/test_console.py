@@ -50,15 +50,17 @@ def test_a_list_of_jobs_is_used_with_the_keyboard_alone(tab: Tab, laptop: Laptop
     expect(page.get_by_role("link", name=names[1], exact=True)).to_be_focused()
     page.keyboard.press("k")
     page.keyboard.press("x")
-    expect(page.get_by_role("checkbox", name=f"Choose {names[0]}")).to_be_checked()
-    expect(page.get_by_role("region", name="Chosen jobs")).to_contain_text("1 job chosen")
+    expect(page.get_by_role("checkbox", name=f"Select {names[0]}")).to_be_checked()
+    expect(page.get_by_role("region", name="Selected jobs")).to_contain_text("1 job selected")
     page.keyboard.press("/")
     page.keyboard.type("beta")
     expect(row_of(page, names[0])).to_have_count(0)
     expect(page).to_have_url(f"{laptop.url}/jobs?sort=name&text=beta")
     page.keyboard.press("Escape")
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog", name="Keys")).to_contain_text("Go to Housekeeping")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_contain_text(
+        "Go to Housekeeping"
+    )
     page.keyboard.press("Escape")
     page.keyboard.press("j")
     page.keyboard.press("Enter")
@@ -168,7 +170,7 @@ def test_a_job_is_suspended_and_resumed_after_saying_what_that_does(
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_role("searchbox", name="Search in names")).to_be_visible()
     # Its row says that it is gone, or is that of its record: what can be chosen is not there any more.
-    expect(page.get_by_role("checkbox", name=f"Choose {name}", disabled=False)).to_have_count(0)
+    expect(page.get_by_role("checkbox", name=f"Select {name}", disabled=False)).to_have_count(0)
 
 
 def test_a_console_that_was_killed_is_missed_and_found_again_without_a_reload(

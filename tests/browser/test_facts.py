@@ -61,11 +61,11 @@ def test_the_about_page_names_the_namespaces_with_live_jobs_and_denies_no_other(
     page: Page, user: str, words: str
 ) -> None:
     open_as(page, user, "/about")
-    seen = page.locator("dl.facts > div").filter(has_text="You see")
+    seen = page.locator("dl.facts > div").filter(has_text="Visible namespaces")
     expect(seen.locator("dd")).to_have_text(words)
 
 
 def test_the_day_of_a_jobs_files_is_the_first_on_which_they_can_go(page: Page) -> None:
     open_as(page, "ada", "/jobs/team/ours")
     files = page.locator("section").filter(has=page.get_by_role("heading", name="Files"))
-    expect(files).to_contain_text("removed for their age not before 7 Feb 2026")
+    expect(files).to_contain_text("removed by age on or after 7 Feb 2026")

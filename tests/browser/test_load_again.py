@@ -139,11 +139,11 @@ def test_a_page_of_which_a_part_did_not_come_is_loaded_again(
 
     page.route("**/static/*/keyed.js", fail)
     open_page(page, "/jobs")
-    expect(page.get_by_text("A part of this page did not come.")).to_be_visible()
+    expect(page.get_by_text("A part of this page failed to load.")).to_be_visible()
     wait_in(page, lambda: len(failures) <= all_of_them - 2)
     failures.clear()
     shows(page, "Running")
-    expect(page.get_by_text("A part of this page did not come.")).to_have_count(0)
+    expect(page.get_by_text("A part of this page failed to load.")).to_have_count(0)
     assert page.evaluate("sessionStorage.length") == 0
 
 

@@ -179,9 +179,9 @@ def test_a_link_into_a_live_log_says_where_it_is_in_an_archive_that_lost_the_beg
     places = write_cut_archive(laptop.volume / f"job_{uid}.log")
     page = open_log(tab, job, f"source=live:0:0:main&at={places[LINES - 50_000]}")
     expect(page.locator(".target .text")).to_have_text(f"step {LINES - 50_000}")
-    expect(page.get_by_text("the beginning is not kept")).to_be_visible()
+    expect(page.get_by_text("the beginning was not kept")).to_be_visible()
     page = open_log(tab, job, f"source=live:0:0:main&at={places[10]}")
-    expect(page.get_by_text("which is not kept")).to_be_visible()
+    expect(page.get_by_text("which was not kept")).to_be_visible()
     expect(page.get_by_role("log")).to_contain_text(f"step {LINES - KEPT}")
 
 

@@ -96,7 +96,7 @@ def test_a_hundred_megabytes_of_log_are_read_in_little_memory(tab: Tab, laptop: 
     for _ in range(40):
         page.evaluate("document.querySelector('.log').scrollBy(0, 40000)")
         page.wait_for_function("new Promise((done) => requestAnimationFrame(() => done(true)))")
-    place = page.get_by_role("slider", name="Place in the log")
+    place = page.get_by_role("slider", name="Position in the log")
     place.evaluate("(each) => { each.value = 550; each.dispatchEvent(new Event('change')); }")
     expect(page.get_by_role("log")).to_contain_text("of section 5")
     heap = tab.heap_mib()

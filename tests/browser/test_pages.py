@@ -151,7 +151,7 @@ def pages_of(job: dict[str, Any]) -> dict[str, tuple[str, str | re.Pattern[str]]
         "manifest": (f"/jobs/default/{name}/manifest", "kind: TrainingJob"),
         "housekeeping": ("/housekeeping", "Operators"),
         "about": ("/about", "Versions"),
-        "nowhere": ("/no/such/page", "There is no such page"),
+        "nowhere": ("/no/such/page", "Page not found"),
     }
 
 
@@ -167,7 +167,7 @@ def test_the_housekeeping_shows_the_figures_of_the_operator_that_runs(
         "aria-label", re.compile(r"now \d+(\.\d)? [KMG]iB")
     )
     operators = page.get_by_role("table", name="Operators")
-    expect(operators.get_by_role("row").filter(has_text="leads")).to_have_count(1)
+    expect(operators.get_by_role("row").filter(has_text="leader")).to_have_count(1)
     expect(page.get_by_text("No operator has been seen yet.")).to_have_count(0)
 
 
@@ -181,13 +181,18 @@ def test_the_about_page_shows_versions_and_how_full_each_limit_is(
     names = limits.locator("tbody td:first-child").all_text_contents()
     assert [name for name in names if not name[0].isupper()] == []  # it has no words for these
     expect(page.get_by_role("main")).to_contain_text(re.compile(r"Console\s*\d+\.\d+\.\d+"))
-    expect(page.get_by_text("Nothing is known to be wrong.")).to_be_visible()
+    expect(page.get_by_text("No known problems.")).to_be_visible()
 
 
 FOCUSED = "() => (document.activeElement.ariaLabel || document.activeElement.textContent).trim()"
 FIRST_STOPS = [
-    *("Skip to the contents", "trainingjob", "Jobs", "Housekeeping", "About"),
-    *("Theme: system. Change to light.", "Help: keys", "Search in names", "Namespace"),
+    *("Skip to content", "trainingjob", "Jobs", "Housekeeping", "About"),
+    *(
+        "Theme: system. Change to light.",
+        "Help: keyboard shortcuts",
+        "Search in names",
+        "Namespace",
+    ),
 ]
 
 

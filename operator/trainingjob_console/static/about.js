@@ -1,4 +1,4 @@
-// Versions, limits and how much of them is used, and what is wrong now with what to do about it.
+// The About page: versions, the usage of each limit, and current problems with their remedies.
 
 import { get, isAbort } from "./api.js";
 import { el, fill } from "./el.js";
@@ -8,15 +8,15 @@ import { session } from "./store.js";
 import { plainTable } from "./table.js";
 
 const EVERY_MS = 15_000;
-// What the console calls its limits, in words; one that is not here is shown as it is called.
+// Display names of the limits; a limit without one is shown under its metric's name.
 const WORDS = {
-  jobs: "Jobs of the cluster", jobs_bytes: "Memory of these jobs", sockets: "Open pages", queued_bytes: "Memory of what waits for pages",
-  connections: "HTTP connections", log_streams: "Logs that are followed", archive_reads: "Archived logs that are read", live_reads: "Logs of pods that are read",
-  first_errors: "Logs whose first error is remembered",
-  samples: "Samples of the operators", sweeps: "Runs of the housekeeping", owners: "Log-ins that are remembered", rights: "Rights that are remembered",
-  unknown_tokens: "Refused log-ins that are remembered", refused_rights: "Refused rights that are remembered",
-  long_works: "Lists that are being made", token_checks: "Log-ins that are being checked", history_calls: "Calls of the record service", running_requests: "Requests that are being answered",
-  handshakes: "TLS handshakes", job_reads: "Jobs that are read for their page", large_answers: "Large answers of the API server that are read",
+  jobs: "Jobs in memory", jobs_bytes: "Memory of these jobs", sockets: "Open pages (WebSockets)", queued_bytes: "Memory of messages queued for pages",
+  connections: "HTTP connections", log_streams: "Followed logs", archive_reads: "Reads of archived logs", live_reads: "Reads of pod logs",
+  first_errors: "Cached first errors of logs",
+  samples: "Samples of operator metrics", sweeps: "Runs of the housekeeping", owners: "Cached log-ins", rights: "Cached rights",
+  unknown_tokens: "Cached refused log-ins", refused_rights: "Cached refused rights",
+  long_works: "Job lists being computed", token_checks: "Log-ins being checked", history_calls: "Calls of the record service", running_requests: "Requests in progress",
+  handshakes: "TLS handshakes", job_reads: "Job pages being read", large_answers: "Large responses of the API server being read",
 };
 
 export function aboutPage(view, route, scope) {
@@ -29,7 +29,7 @@ export function aboutPage(view, route, scope) {
       const { version, operators, limits, problems } = await get("/api/about", {}, scope.signal);
       fill(body, problemsList(problems ?? []), versions(version, operators ?? []), limitsTable(limits ?? []));
     } catch (error) {
-      if (error.status === 404) fill(body, versions(session.get()?.version ?? "–", [])); // this console knows no limits
+      if (error.status === 404) fill(body, versions(session.get()?.version ?? "–", [])); // an older console, without this path
       else if (!isAbort(error)) failure(error);
     }
   }
@@ -39,15 +39,15 @@ export function aboutPage(view, route, scope) {
 }
 
 function problemsList(problems) {
-  if (!problems.length) return el("p", { class: "alert alert-none" }, phaseMark("Succeeded").firstChild, "Nothing is known to be wrong.");
+  if (!problems.length) return el("p", { class: "alert alert-none" }, phaseMark("Succeeded").firstChild, "No known problems.");
   return el("ul", { class: "alerts" }, problems.map(({ message, todo }) => el("li", { class: "alert alert-warning" }, el("strong", {}, message), todo && el("span", {}, todo))));
 }
 
 function versions(version, operators) {
   const { user, mode, namespaces } = session.get() ?? {};
-  const facts = [["Console", version], ...operators.map(({ pod, version: its, leader, up }) => [`Operator ${pod}`, `${its ?? "–"}${leader ? ", leads" : ""}${up === false ? ", does not answer" : ""}`]),
-    ["You are", user && mode !== "none" ? user.name : "not asked for: the page is on this machine only"],
-    ["You see", namespaces ? namespaces.join(", ") || "none of the namespaces that have live jobs now" : "all namespaces"]];
+  const facts = [["Console", version], ...operators.map(({ pod, version: its, leader, up }) => [`Operator ${pod}`, `${its ?? "–"}${leader ? ", leader" : ""}${up === false ? ", does not answer" : ""}`]),
+    ["User", user && mode !== "none" ? user.name : "no log-in: the page is served on this machine only"],
+    ["Visible namespaces", namespaces ? namespaces.join(", ") || "none of the namespaces that have live jobs now" : "all"]];
   return el("section", {}, el("h2", {}, "Versions"), el("dl", { class: "facts" }, facts.map(([label, value]) => el("div", {}, el("dt", {}, label), el("dd", {}, value)))));
 }
 
@@ -59,10 +59,10 @@ function limitsTable(limits) {
     const meter = el("meter", { min: "0", max: "1", high: "0.8", optimum: "0", value: String(share), "aria-label": `${WORDS[name] ?? name}: ${Math.round(share * 100)} percent used` });
     return [WORDS[name] ?? name.replaceAll("_", " "), write(used), write(limit), meter];
   };
-  return el("section", {}, el("h2", {}, "Limits"), plainTable("Limits", ["What", "#Used", "#Limit", "Share"], [...limits].sort(byFullness).map(cells)));
+  return el("section", {}, el("h2", {}, "Limits"), plainTable("Limits", ["Resource", "#Used", "#Limit", "Share"], [...limits].sort(byFullness).map(cells)));
 }
 
-// What is fullest first; of what is as empty, in the order of the words above.
+// The fullest first; equally full ones in the order of WORDS.
 function byFullness(a, b) {
   const share = ({ used, limit }) => (limit ? Math.round((100 * (used ?? 0)) / limit) : 0);
   const place = ({ name }) => (Object.keys(WORDS).indexOf(name) + 1) || Infinity;

@@ -1,10 +1,10 @@
-// Colours of terminals. Of all escape sequences only SGR (`ESC [ ... m`) is read, and of that only
-// colours, bold, dim, italic, underline and inverse; everything else is dropped. Text stays text.
+// Renders ANSI escape sequences of a line. Only SGR (`ESC [ ... m`) is interpreted, and of that only
+// colours, bold, dim, italic, underline and inverse; all other sequences are dropped. Text is never parsed as HTML.
 //
 //   ansiNodes("\x1b[31mred\x1b[0m plain")   ->   [<span class="c1">red</span>, "plain"]
 //
-// Limits: a line makes at most 512 pieces; the rest of it is one piece. A line knows nothing of the
-// colours of the line before it: lines are drawn one by one, and not all of them.
+// Limits: a line becomes at most 512 pieces, the last of which is the rest of it. Colours do not carry over from the
+// previous line: lines are drawn one at a time, and most of them not at all.
 
 const PIECES = 512;
 // CSI, OSC and other two-byte sequences, then single control characters except tab.
@@ -45,7 +45,7 @@ function piece(text, style) {
 const ON = { 1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "inverse" };
 const OFF = { 22: ["bold", "dim"], 23: ["italic"], 24: ["underline"], 27: ["inverse"], 39: ["ink"], 49: ["paper"] };
 
-// The style after one SGR sequence. 0 to 15 are classes, so that they fit a dark and a light page.
+// Returns the style after one SGR sequence. Colours 0 to 15 are CSS classes, which suit dark and light themes.
 function changed(style, codes) {
   const next = { ...style };
   const list = codes.split(/[;:]/).map(Number);
@@ -66,7 +66,7 @@ function changed(style, codes) {
   return next;
 }
 
-// 5;n of 256 colours, or 2;r;g;b. Returns [number of a class | CSS colour | null, codes used].
+// Parses an extended colour: 5;n (256 colours) or 2;r;g;b. Returns [class number | CSS colour | null, codes consumed].
 function extended(list, at) {
   if (list[at] === 5) {
     const n = list[at + 1];

@@ -1,5 +1,5 @@
-// The console's HTTP API. Every answer is JSON; every failure is an ApiError with a sentence for people.
-// A request is given up after 30 s. A page gives its `signal`, so that leaving it ends what it asked for.
+// Client of the console's HTTP API. Responses are JSON; every failure is an ApiError with a message for the user.
+// A request times out after 30 s. A page passes its `signal`, so that its requests are aborted when it is left.
 
 const DEADLINE_MS = 30_000;
 
@@ -13,7 +13,7 @@ export class ApiError extends Error {
 
 let onLoginNeeded = () => {};
 
-// Has `callback` called when the server does not know the user (any more).
+// Sets the callback for status 401: the user is not logged in, or no longer.
 export function whenLoginNeeded(callback) {
   onLoginNeeded = callback;
 }
@@ -27,7 +27,7 @@ export async function post(path, body = {}, signal = null) {
   return request(path, { method: "POST", headers, body: JSON.stringify(body), signal });
 }
 
-// "?a=1&b=2" of what is set; lists become repeated parameters.
+// Returns a query string such as "?a=1&b=2". Empty values are omitted; arrays become repeated parameters.
 export function query(parameters) {
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) {
@@ -49,7 +49,7 @@ async function request(path, { signal, ...options }) {
   } catch (error) {
     if (signal?.aborted) throw error;
     if (deadline.aborted) throw new ApiError(0, "Timeout", "The console has not answered for 30 seconds. Try again.");
-    throw new ApiError(0, "Unreachable", "The console can not be reached. Is it running, and is the network up?");
+    throw new ApiError(0, "Unreachable", "The console cannot be reached. Is it running, and is the network up?");
   }
   const failure = await failureOf(response);
   if (failure.status === 401 && path !== "/api/login") onLoginNeeded();
@@ -65,12 +65,12 @@ async function failureOf(response) {
   }
 }
 
-// True if the same request may succeed later: the console or what is behind it is away, or too busy.
-export function mayPass({ status }) {
+// Returns true if the same request may succeed later: the console or its backend is unavailable or overloaded.
+export function isTransient({ status }) {
   return status === 0 || status === 429 || status >= 500;
 }
 
-// True if this is what a page gets for leaving: nothing to show.
+// Returns true if the request was aborted because its page was left: there is nothing to show.
 export function isAbort(error) {
   return error?.name === "AbortError";
 }

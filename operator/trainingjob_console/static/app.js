@@ -1,8 +1,8 @@
-// The shell around the pages: header, strips, keys, theme; and one page at a time.
+// The application shell: header, status strips, keyboard shortcuts and theme around one page at a time.
 //
-// A page is a function (view, route, scope) that fills the view. Its scope ends when another page is
-// shown: requests are aborted (`scope.signal`), and everything given to `scope.add` is called. A page
-// whose address changes within itself may return a function that takes the new route; else it is made anew.
+// A page is a function (view, route, scope) that fills the view. When another page is shown, its scope ends:
+// requests are aborted (`scope.signal`) and the functions passed to `scope.add` are called. A page may return a
+// function that handles changes of its own address; without one the page is built anew.
 
 import { get, isAbort, post, whenLoginNeeded } from "./api.js";
 import { backoff } from "./backoff.js";
@@ -21,10 +21,10 @@ import { connection, remember, remembered, session } from "./store.js";
 
 const view = el("main", { id: "main", tabindex: "-1" });
 const SECTIONS = [["/jobs", "Jobs", "g j"], ["/housekeeping", "Housekeeping", "g h"], ["/about", "About", "g a"]];
-const otherTabs = new BroadcastChannel("trainingjob"); // one browser's tabs have one log-in
+const otherTabs = new BroadcastChannel("trainingjob"); // all tabs of a browser share the log-in
 let scope = null;
 let atLogin = false;
-let shown = null; // {page, name, refresh}; `name` is what the page is of: a job, whichever of its tabs
+let shown = null; // {page, name, refresh}; `name` identifies the content, e.g. a job, whichever of its tabs is shown
 
 function newScope() {
   const aborting = new AbortController();
@@ -63,11 +63,11 @@ function show(found) {
 
 function notFoundPage(target) {
   document.title = "Not found";
-  fill(target, el("div", { class: "empty" }, el("h1", {}, "There is no such page"),
+  fill(target, el("div", { class: "empty" }, el("h1", {}, "Page not found"),
     el("p", {}, el("a", { href: "/jobs" }, "Show all jobs"))));
 }
 
-// Nothing of the user's stays: no socket, no row, no late answer.
+// Shows the log-in form. Closes the socket, aborts requests and removes all data of the previous user.
 function showLogin() {
   if (atLogin) return;
   atLogin = true;
@@ -96,19 +96,19 @@ async function logOut() {
   location.reload();
 }
 
-// What another tab has done to the log-in, this one follows.
-function heardOfLogin({ data }) {
+// Follows a log-in or log-out in another tab.
+function loginChanged({ data }) {
   if (data === "logged out" && session.get()?.user) showLogin();
   else if (data === "logged in") location.reload();
 }
 
-// A socket that is refused may be refused for the user: the strip would wait for ever.
+// The socket may be refused because the user is no longer logged in: without this check the strip would stay for ever.
 async function lostConnection({ state }) {
   if (state !== "lost" || atLogin) return;
   try {
     const known = await get("/api/session");
     if (known.loginNeeded) showLogin();
-  } catch { /* then the console is away, as the strip says */ }
+  } catch { /* the console is unavailable, and the strip says so */ }
 }
 
 function markSection(path) {
@@ -119,7 +119,7 @@ function markSection(path) {
   }
 }
 
-// Light, dark, or what the system says: one button goes round.
+// Returns the button that cycles through the themes: light, dark, the system's.
 function themeButton() {
   const node = el("button", { type: "button", class: "quiet", onclick: () => apply(next(document.documentElement.dataset.theme)) });
   const next = (theme) => ({ light: "dark", dark: "system" })[theme] ?? "light";
@@ -144,7 +144,7 @@ function userMenu() {
   return node;
 }
 
-// Says that the connection is gone, counts down, and goes when it is back.
+// Returns the strip that reports a lost connection, with a countdown to the next try. It is hidden while connected.
 function connectionStrip() {
   const text = el("span", { role: "status", "aria-live": "polite" });
   const seconds = el("span", { "aria-hidden": "true" });
@@ -156,7 +156,7 @@ function connectionStrip() {
     node.hidden = state === "open" || state === "connecting" || session.get()?.loginNeeded === true;
     if (state === "lost") {
       const left = Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
-      fill(text, "Connection lost. What you see may be old.");
+      fill(text, "Connection lost. This page may be out of date.");
       fill(seconds, left ? `Next try in ${left} s.` : "Trying …");
     } else if (state === "paused") {
       fill(text, "Paused while this tab was hidden.");
@@ -171,17 +171,17 @@ function connectionStrip() {
 
 function buildShell() {
   const links = SECTIONS.map(([address, name]) => el("a", { href: address }, name));
-  const help = el("button", { type: "button", class: "quiet", "aria-label": "Help: keys", title: "Keys (?)", onclick: showHelp }, "?");
+  const help = el("button", { type: "button", class: "quiet", "aria-label": "Help: keyboard shortcuts", title: "Keyboard shortcuts (?)", onclick: showHelp }, "?");
   const skip = el("a", { class: "skip", href: "#main", onclick: (event) => {
     event.preventDefault();
     view.focus();
-  } }, "Skip to the contents");
+  } }, "Skip to content");
   const brand = el("a", { class: "brand", href: "/jobs" }, "trainingjob");
   document.body.replaceChildren(skip,
     el("header", {}, brand, el("nav", { "aria-label": "Sections" }, links), el("span", { class: "space" }), userMenu(), themeButton(), help),
     connectionStrip(), ...notices.slice(0, 1), view, ...notices.slice(1));
   const jumps = SECTIONS.map(([address, name, keys]) => [keys, [() => go(address), `Go to ${name}`]]);
-  addKeys({ "?": [showHelp, "Show these keys"], ...Object.fromEntries(jumps) });
+  addKeys({ "?": [showHelp, "Show these shortcuts"], ...Object.fromEntries(jumps) });
 }
 
 async function loadSession() {
@@ -206,7 +206,7 @@ async function main() {
   buildShell();
   startKeys();
   whenLoginNeeded(showLogin);
-  otherTabs.onmessage = heardOfLogin;
+  otherTabs.onmessage = loginChanged;
   const waits = backoff();
   for (;;) {
     try {

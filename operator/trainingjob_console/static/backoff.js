@@ -1,12 +1,12 @@
-// The waits between tries of one thing that does not work: 1 s, doubled each time up to 30 s. Each is
-// shortened by chance, down to half, so that all tabs of a console do not come at once.
+// Exponential back-off with jitter: 1 s, doubled on each failure up to 30 s. Each delay is shortened randomly, at
+// most by half, so that not all tabs of a console retry at once.
 //
 //   const waits = backoff();
 //   setTimeout(tryAgain, waits.next());
 
 const FIRST_MS = 1_000;
 const LONGEST_MS = 30_000;
-const LONG_AGO_MS = 60_000; // since the last try: what fails then is another failure, and begins at 1 s
+const LONG_AGO_MS = 60_000; // a failure this long after the last try is a new one, and starts at 1 s again
 
 export function backoff() {
   let longest = FIRST_MS;

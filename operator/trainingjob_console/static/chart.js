@@ -1,8 +1,8 @@
-// One chart of time series: lines, an area under the first, a limit, axes, and a pointer that reads the
-// values (with the mouse, or with the arrow keys). Drawn as SVG, anew when its data or width change.
+// A time series chart: lines, an area under the first one, a limit line, axes, and a cursor that shows the values
+// (moved with the mouse or the arrow keys). Drawn as SVG, and redrawn when its data or width change.
 //
-// Limits: 600 points a series are drawn, of more than that the largest of each stretch, so that no
-// peak is lost; 6 series. A hole in the data is a hole in the line.
+// Limits: 6 series of 600 points each. Of longer series the maximum of each interval is drawn, so that no
+// peak is lost. A gap in the data is a gap in the line.
 
 import { el, fill, svg } from "./el.js";
 
@@ -10,7 +10,7 @@ const HEIGHT = 150;
 const MARGIN = { left: 56, right: 12, top: 10, bottom: 22 };
 const MOST_POINTS = 600;
 
-// `format(value)` writes a value with its unit. Returns {node, show({series: [{name, points}], limit, from, to})}.
+// `format(value)` formats a value with its unit. Returns {node, show({series: [{name, points}], limit, from, to})}.
 export function chart(title, format, { unit = "" } = {}) {
   const drawing = svg("svg", { class: "chart", role: "img", tabindex: "0", height: HEIGHT });
   const reading = el("div", { class: "reading", role: "status", "aria-live": "off" });
@@ -19,7 +19,7 @@ export function chart(title, format, { unit = "" } = {}) {
   const node = el("figure", { class: "figure" }, el("figcaption", {}, heading, reading), drawing, legend);
   let data = null;
   let scale = null;
-  let at = null; // index of the moment that is read
+  let at = null; // index of the time that the cursor is at
   let width = 0;
 
   new ResizeObserver(([entry]) => {
@@ -53,7 +53,7 @@ export function chart(title, format, { unit = "" } = {}) {
     const { series, limit, from, to } = data;
     const values = series.flatMap(({ points }) => points.map(([, value]) => value)).filter((value) => value !== null);
     const highest = Math.max(0, ...values);
-    // A limit far above all values would press them to the ground: then it is only named.
+    // A limit far above all values would flatten them: then it appears in the text only.
     const limitShown = limit && highest > limit / 8;
     const top = niceTop(limitShown ? Math.max(highest, limit) : highest, unit);
     scale = scaleOf({ width, from, to, top });
@@ -124,7 +124,7 @@ function axes(scale, top, format, { from, to }) {
   return lines;
 }
 
-// Round moments of the local day, some 90 pixels from each other.
+// Returns round local times for the axis, about 90 pixels apart.
 function moments(from, to, width) {
   const steps = [60, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, 86_400];
   const step = steps.find((each) => (to - from) / each <= Math.max(2, width / 90)) ?? 86_400;
@@ -160,8 +160,8 @@ function limitLine(scale, limit) {
   return svg("line", { class: "limit", x1: MARGIN.left, x2: scale.width - MARGIN.right, y1: y, y2: y });
 }
 
-// A round number above all values; of bytes one that is round in KiB, MiB or GiB, of what is counted
-// one whose half is whole, too.
+// Returns a round number above all values: for bytes one that is round in KiB, MiB or GiB, for counts one whose
+// half is a whole number, too.
 function niceTop(value, unit) {
   const parts = ["bytes", "seconds", "ratio"].includes(unit);
   if (value <= 0) return parts ? 1 : 2;

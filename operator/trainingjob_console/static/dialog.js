@@ -1,5 +1,5 @@
-// Dialogs, on the browser's own <dialog>: it keeps the focus inside and gives it back at the end.
-// One is open at a time. The list of jobs in one has at most 100 lines, which is what an action takes.
+// Dialogs, built on the browser's <dialog>, which traps the focus and restores it on close. One is open at a time.
+// A dialog lists at most 100 jobs, the maximum of one action.
 
 import { isAbort, post } from "./api.js";
 import { el, fill } from "./el.js";
@@ -35,13 +35,13 @@ function open(title, body, buttons, { wide = false } = {}) {
   return node;
 }
 
-// Says what an action would do to each job, by the server's own word, and does it when it is confirmed.
-// Resolves to the results, or null if it was left.
+// Shows the server's dry run of an action for each job, and executes the action when the user confirms it.
+// Resolves to the results, or to null if the dialog was cancelled.
 export function confirmAction(action, jobs) {
   const { verb, danger } = ACTIONS[action];
   const named = jobs.slice(0, MOST_AT_ONCE).map(({ namespace, name, uid }) => ({ namespace, name, uid }));
   const title = jobs.length === 1 ? `${verb} ${jobs[0].name}?` : `${verb} ${plural(named.length, "job")}?`;
-  const body = el("div", { class: "dialog-body" }, el("p", { class: "muted" }, "Asking what this would do …"));
+  const body = el("div", { class: "dialog-body" }, el("p", { class: "muted" }, "Checking what this would do …"));
   const confirm = el("button", { type: "button", class: danger ? "danger" : "primary", disabled: true }, verb);
   const cancel = el("button", { value: "cancel", autofocus: true }, "Cancel");
   const leaving = new AbortController();
@@ -72,7 +72,7 @@ export function confirmAction(action, jobs) {
   });
 }
 
-// Shows what would happen; returns the jobs for which it can.
+// Shows the dry run; returns the jobs on which the action is possible.
 async function preview(action, jobs, body, signal) {
   const { results } = await post("/api/actions", { action, jobs, dryRun: true }, signal);
   const byUid = new Map(results.map((result) => [result.uid, result]));
@@ -81,11 +81,11 @@ async function preview(action, jobs, body, signal) {
     const result = byUid.get(job.uid);
     return el("li", { class: result?.ok ? "" : "refused" },
       el("strong", {}, job.name), " ", el("span", { class: "muted" }, job.namespace),
-      el("span", { class: "effect" }, result?.message ?? "The server said nothing about it."));
+      el("span", { class: "effect" }, result?.message ?? "The server returned no result for it."));
   });
   const refused = jobs.length - possible.length;
   fill(body, el("ul", { class: "effects" }, lines),
-    refused > 0 && el("p", { class: "problem" }, `${plural(refused, "job")} will be left as ${refused === 1 ? "it is" : "they are"}.`));
+    refused > 0 && el("p", { class: "problem" }, `${plural(refused, "job")} will not be changed.`));
   return possible;
 }
 
@@ -104,6 +104,6 @@ export function showHelp() {
   const shown = { " ": "space", Enter: "↵", Escape: "esc", ArrowDown: "↓", ArrowUp: "↑" };
   const keys = allKeys().map(([key, text]) => [
     el("dt", {}, key.split(/(?<=.) /).map((each) => el("kbd", {}, shown[each] ?? each))), el("dd", {}, text)]);
-  open("Keys", el("dl", { class: "keys" }, keys), [el("button", { value: "close", autofocus: true }, "Close")]);
+  open("Keyboard shortcuts", el("dl", { class: "keys" }, keys), [el("button", { value: "close", autofocus: true }, "Close")]);
 }
 

@@ -1,9 +1,10 @@
-// Makes elements. Text is always text: nothing here, or anywhere in the page, reads markup.
+// Creates DOM elements. Strings become text nodes: neither this module nor any other parses HTML.
 //
 //   el("a", { class: "name", href: "/jobs" }, "Jobs")
 //
-// A property that begins with `on` is a listener, `true` an attribute without a value, and `false`,
-// null and undefined are left out. Children are nodes, strings, numbers, arrays of them, or nothing.
+// A property that begins with `on` is an event listener; `true` is an attribute without a value; `false`, null
+// and undefined are omitted. Children are nodes, strings, numbers, or arrays of these; `false`, null and
+// undefined are omitted, too.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -25,7 +26,7 @@ function filled(node, properties, children) {
   return node;
 }
 
-// Gives a node other children, but leaves it alone if its only child would be the same text.
+// Replaces the children of a node. If its only child is and stays a text node, only the text is changed.
 export function fill(node, ...children) {
   const wanted = nodes(children);
   const [only] = wanted;

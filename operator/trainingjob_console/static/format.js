@@ -1,5 +1,5 @@
-// Times, durations, sizes and phases as people read them. A time that is shown as an age carries the
-// exact one as its title, and is brought up to date every few seconds for as long as it is in the page.
+// Formats times, durations, sizes and phases for display. A time shown as an age has the exact time as its title,
+// and is updated every second while it is in the page.
 
 import { el, fill, svg } from "./el.js";
 
@@ -44,7 +44,7 @@ export function plural(count, one, many = `${one}s`) {
   return `${whole(count)} ${count === 1 ? one : many}`;
 }
 
-// A moment in the reader's own time zone, which it names.
+// Formats a time in the user's time zone, with the zone's name.
 export function exact(time) {
   const options = { dateStyle: "medium", timeStyle: "long" };
   return new Date(time).toLocaleString("en-GB", options);
@@ -56,7 +56,7 @@ export function ago(time) {
   return seconds < 0 ? `in ${duration(-seconds)}` : `${duration(seconds)} ago`;
 }
 
-// <time> that says how long ago it was, or how long something lasts that has not ended.
+// Returns a <time> element with an age ("5m ago"), or with the duration of something that has not ended.
 export function age(time, { until = null, suffix = true } = {}) {
   if (!time) return el("span", { class: "none" }, "–");
   const node = el("time", { datetime: time, title: exact(time) });
@@ -71,7 +71,7 @@ setInterval(() => {
   for (const node of document.getElementsByClassName("running-time")) node.refresh?.();
 }, 1_000);
 
-// Each phase has a shape of its own beside its colour and its word.
+// Each phase has an icon of its own besides its colour and its name.
 const SHAPES = {
   Pending: "M8 4.5V8l2.5 1.5M8 1.8a6.2 6.2 0 1 0 0 12.4A6.2 6.2 0 1 0 8 1.8z",
   Running: "M5.5 3.5v9l7-4.5z",
@@ -86,7 +86,7 @@ export const PHASES = Object.keys(SHAPES);
 
 const AS_PHASE = { Waiting: "Pending", Terminating: "Stopping", Gone: "Cancelled", True: "Succeeded", False: "Cancelled" };
 
-// A phase, or the state of a rank: word, colour and shape.
+// Returns the mark of a phase or of a rank's state: icon, name and colour.
 export function phaseMark(word) {
   const phase = SHAPES[word] ? word : AS_PHASE[word] ?? "Pending";
   const shape = svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: SHAPES[phase] }));
@@ -97,7 +97,7 @@ export function isOver(row) {
   return ["Succeeded", "Failed", "Cancelled"].includes(row.phase);
 }
 
-// The sentence that matters now: why it waits, else what its reason is. What goes well needs no words.
+// Returns the text that explains the job's state: why it waits, else its message or reason; empty if all is well.
 export function explanation(row) {
   if (row.phase === "Running" || row.phase === "Succeeded") return row.waiting ?? "";
   return row.waiting ?? row.message ?? row.reason ?? "";

@@ -1,8 +1,8 @@
-// The memory dashboard: what the operators hold against its limits over time, what each run removed and
-// what stayed and why, and what is wrong by the rules of the alerts.
+// The Housekeeping page: charts of the operators' usage and limits, firing alerts, the operators, and the runs of
+// the housekeeping with what each removed, kept and why.
 //
-// It asks every 15 s, which is how often the console samples, and sooner if it is told to. The server
-// keeps 24 h and thins what it sends; 100 runs are shown.
+// It reloads every 15 s, the console's sampling interval, and when the socket reports a change. The server
+// keeps 24 h of samples and thins them in its answers; 100 runs are shown.
 
 import { get, isAbort } from "./api.js";
 import { chart } from "./chart.js";
@@ -17,8 +17,8 @@ const EVERY_MS = 15_000;
 const SWEEPS = 100;
 const SPANS = [["1h", "1 hour", 3_600], ["6h", "6 hours", 21_600], ["24h", "24 hours", 86_400]];
 const POINTS = 360;
-const SHORTEST_S = 120; // that a chart shows
-// What is drawn together: title, and the series with the names of its lines.
+const SHORTEST_S = 120; // the shortest period of a chart
+// The charts: title, and the series with the names of their lines.
 const CHARTS = [
   ["Jobs in memory", { jobsInMemory: "in memory" }],
   ["Jobs by state", { jobsActive: "active", jobsFinished: "finished" }],
@@ -47,7 +47,7 @@ export function housekeepingPage(view, route, scope) {
     try {
       answer = await get("/api/housekeeping", { since, step: Math.max(15, Math.ceil(span[2] / POINTS / 15) * 15) }, scope.signal);
     } catch (error) {
-      if (error.status === 404) fill(charts, el("p", { class: "muted" }, "This console is given no operator's metrics to draw. The alerts and the dashboard of the chart have the same figures."));
+      if (error.status === 404) fill(charts, el("p", { class: "muted" }, "No operator metrics are configured for this console, so there is nothing to draw. The alerts and the dashboard of the Helm chart use the same metrics."));
       else if (!isAbort(error)) failure(error);
       return;
     }
@@ -57,7 +57,7 @@ export function housekeepingPage(view, route, scope) {
   }
 
   function showAlerts(found, operators) {
-    const quiet = operators.length ? "All is well: no alert fires." : "No operator has been seen yet.";
+    const quiet = operators.length ? "No alert is firing." : "No operator has been seen yet.";
     fill(alerts, found.length ? found.map(alert) : el("p", { class: operators.length ? "alert alert-none" : "alert" }, operators.length ? phaseMark("Succeeded") : null, quiet));
     alerts.querySelector(".alert-none .phase")?.replaceChildren(...alerts.querySelectorAll(".alert-none .phase svg"));
   }
@@ -79,11 +79,11 @@ export function housekeepingPage(view, route, scope) {
         limit: limits[names[0]] ?? null, from, to: now,
       });
     }
-    if (!drawn.size) fill(charts, el("p", { class: "muted" }, "The first sample is still to come: one is taken every 15 s."));
+    if (!drawn.size) fill(charts, el("p", { class: "muted" }, "There is no sample yet: one is taken every 15 s."));
     else charts.querySelector(":scope > p")?.remove();
   }
 
-  // A console that is younger than the period shows its own time, not an empty hour before it.
+  // Returns the begin of the charts: the first sample, if the console started within the period.
   function beginOf(series, now) {
     const firsts = Object.values(series).map(({ points }) => points.find(([, value]) => value !== null)?.[0] ?? now);
     return Math.max(now - span[2], Math.min(now - SHORTEST_S, ...firsts));
@@ -111,20 +111,20 @@ function alert({ name, severity, since, summary, runbook }) {
 
 function operatorsTable(operators) {
   if (!operators.length) return null;
-  const state = ({ up, leader }) => (up ? (leader ? "leads" : "stands by") : el("span", { class: "problem" }, "does not answer"));
+  const state = ({ up, leader }) => (up ? (leader ? "leader" : "standby") : el("span", { class: "problem" }, "does not answer"));
   const cells = (each) => [el("span", { class: "mono" }, each.pod), state(each), each.version ?? "–"];
   return el("section", {}, el("h2", {}, "Operators"), plainTable("Operators", ["Operator", "State", "Version"], operators.map(cells)));
 }
 
 function sweepsTable(sweeps) {
-  const heads = ["When", "#Jobs removed", "#Files removed", "#Freed", "#Kept", "Why it stayed"];
+  const heads = ["When", "#Jobs removed", "#Files removed", "#Freed", "#Kept", "Why kept"];
   const reasons = (why) => Object.entries(why ?? {}).sort((a, b) => b[1] - a[1]).slice(0, 6).map(([reason, count]) => `${whole(count)} ${words(reason).toLowerCase()}`).join(", ");
   const cells = (each) => [[age(each.time), each.runs > 1 && el("span", { class: "muted" }, ` (${each.runs} runs)`)],
     whole(each.jobs), whole(each.files + each.directories), bytes(each.bytes), whole(each.kept),
     [each.errors > 0 && el("span", { class: "problem" }, plural(each.errors, "error"), " "), el("span", { class: "muted" }, reasons(each.why))]];
   return el("section", {}, el("h2", {}, "Runs of the housekeeping"), sweeps.length
     ? [plainTable("Runs of the housekeeping", heads, sweeps.slice(0, SWEEPS).map(cells)), sweeps.length > SWEEPS && el("p", { class: "muted" }, `The last ${SWEEPS} of ${plural(sweeps.length, "run")}.`)]
-    : el("p", { class: "muted" }, "None since this console began to look."));
+    : el("p", { class: "muted" }, "None since this console started."));
 }
 
 // "logVolumeUsedBytes", "record_waits" -> "Log volume used bytes", "Record waits"

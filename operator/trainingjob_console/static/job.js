@@ -1,22 +1,21 @@
-// One job: its state in words, what happened when, its ranks, its files, its manifest and its logs.
+// The page of one job: state, timeline, ranks, files, manifest and logs.
 //
-// The head follows each change at once; the rest is asked for again, at most every 2 s, and after each
-// new connection: events and pods come with no message of their own. The server bounds what it sends
-// (events, ranks); of the ranks 200 are shown, those that need a look first. What can not be loaded or
-// followed is tried again, more and more seldom.
+// The head is updated at once on each change. The rest is reloaded at most every 2 s, and after each new
+// connection: events and pods have no messages of their own. The server limits events and ranks; 200 ranks are
+// shown, failed and waiting ones first. Failed loads and subscriptions are retried with back-off.
 
-import { get, isAbort, mayPass } from "./api.js";
+import { get, isAbort, isTransient } from "./api.js";
 import { backoff } from "./backoff.js";
 import { confirmAction } from "./dialog.js";
 import { el, fill } from "./el.js";
 import { age, bytes, exact, explanation, isOver, phaseMark, plural, whole } from "./format.js";
-import { lastedOf, rankBar } from "./jobrow.js";
+import { durationOf, rankBar } from "./jobrow.js";
 import { addKeys } from "./keys.js";
 import { logsView } from "./logs.js";
 import { announce, clearFailure, failure } from "./notice.js";
-import { paceOf } from "./progress.js";
+import { progressDisplay } from "./progress.js";
 import { go, jobAddress } from "./router.js";
-import { isForGood, subscribe } from "./socket.js";
+import { isPermanent, subscribe } from "./socket.js";
 import { connection } from "./store.js";
 import { plainTable } from "./table.js";
 import { timeline } from "./timeline.js";
@@ -31,12 +30,12 @@ export function jobPage(view, route, scope) {
   let uid = route.search.get("uid");
   let job = null;
   let dirty = null;
-  let told = false; // the user is shown that the job can not be followed
+  let isFailureShown = false; // the user is shown that the subscription failed
   const waits = backoff();
-  const pace = paceOf();
-  let leaving = false; // it is being deleted from here: then there is nothing to ask for again
-  let logs = null; // the viewer, for as long as its tab is shown
-  let position = null; // of the changes: what this page has seen
+  const pace = progressDisplay();
+  let leaving = false; // the user is deleting the job on this page: nothing is reloaded any more
+  let logs = null; // the log viewer, while its tab is shown
+  let position = null; // the last position in the server's changes that this page has received
   let leave = null;
   document.title = `${name} · Training jobs`;
 
@@ -53,21 +52,21 @@ export function jobPage(view, route, scope) {
       job = await get(`/api/jobs/${encodeURIComponent(uid)}`, {}, scope.signal);
     } catch (error) {
       if (isAbort(error)) return;
-      const isAway = mayPass(error);
+      const isRetried = isTransient(error);
       if (job === null) fill(body, notThere(error));
-      else if (error.status === 404) hasGone();
-      else if (!isAway) failure(error); // the strip says that the console is away
-      if (isAway) loadSoon(waits.next());
+      else if (error.status === 404) wasDeleted();
+      else if (!isRetried) failure(error); // while the console is unavailable, the strip says so
+      if (isRetried) loadSoon(waits.next());
       return;
     }
-    if (told) clearFailure();
-    told = false;
+    if (isFailureShown) clearFailure();
+    isFailureShown = false;
     showHead();
     showTab();
     if (!leave && !scope.signal.aborted) follow();
   }
 
-  // Goes on from where this page was loaded; where the server does not know that any more, anew.
+  // Subscribes from the position of the loaded page. If the server no longer has that position, the page is reloaded.
   function follow() {
     position = job.position;
     let connections = 0;
@@ -78,9 +77,9 @@ export function jobPage(view, route, scope) {
     }, received);
   }
 
-  // Deleted by someone else, and without a record: what was known of it stays until the page is left.
-  function hasGone() {
-    job = { ...job, rights: {}, row: { ...job.row, source: "gone", reason: null, waiting: "This job is no longer in the cluster, and there is no record of it." } };
+  // Handles a job that was deleted elsewhere and has no record: the page keeps showing the last known state.
+  function wasDeleted() {
+    job = { ...job, rights: {}, row: { ...job.row, source: "gone", reason: null, waiting: "This job is no longer in the cluster, and has no record." } };
     showHead();
   }
 
@@ -112,7 +111,7 @@ export function jobPage(view, route, scope) {
 
   function facts(row) {
     const pairs = [
-      ["Ranks", rankBar(row.ranks)], ["Progress", pace.show(row)], ["Duration", lastedOf(row)], ["Created", age(row.created)],
+      ["Ranks", rankBar(row.ranks)], ["Progress", pace.show(row)], ["Duration", durationOf(row)], ["Created", age(row.created)],
       ["Started", row.started && age(row.started)], ["Ended", row.completed && age(row.completed)],
       ["Attempt", row.attempt === null || row.attempt === undefined ? null : `${row.attempt + 1}`], ["Restarts", row.restarts ? String(row.restarts) : null],
       ["Exit code", row.exitCode ?? null], ["Record", row.record && row.record !== "NotRequired" ? row.record : null],
@@ -140,7 +139,7 @@ export function jobPage(view, route, scope) {
   function overview() {
     const { ranks, files } = job;
     return el("div", { class: "overview" },
-      el("div", {}, el("section", {}, el("h2", {}, "Ranks"), ranks?.length ? ranksTable(ranks) : el("p", { class: "muted" }, "No pod has been made yet.")),
+      el("div", {}, el("section", {}, el("h2", {}, "Ranks"), ranks?.length ? ranksTable(ranks) : el("p", { class: "muted" }, "No pod has been created yet.")),
         files && el("section", {}, el("h2", {}, "Files"), filesOf(files))),
       el("section", {}, el("h2", {}, "Timeline"), timeline(job)));
   }
@@ -153,7 +152,7 @@ export function jobPage(view, route, scope) {
       el("a", { href: `${jobAddress(job.row, "/logs")}&rank=${rank.rank}`, "aria-label": `Logs of rank ${rank.rank}` }, "Logs"),
       rank.exitCode ?? "–", mono(rank.pod), mono(rank.node), whole(rank.restarts), age(rank.started)];
     return [plainTable("Ranks", ["#Rank", "State", "Log", "#Exit", "Pod", "Node", "#Restarts", "Started"], sorted.slice(0, RANKS_SHOWN).map(cells)),
-    ranks.length > RANKS_SHOWN && el("p", { class: "muted" }, `${RANKS_SHOWN} of ${plural(ranks.length, "rank")}, those that need a look first.`)];
+    ranks.length > RANKS_SHOWN && el("p", { class: "muted" }, `${RANKS_SHOWN} of ${plural(ranks.length, "rank")}, failed and waiting ones first.`)];
   }
 
   function manifest() {
@@ -162,7 +161,7 @@ export function jobPage(view, route, scope) {
         await navigator.clipboard.writeText(job.manifest);
         announce("The manifest has been copied.");
       } catch {
-        failure(new Error("This browser lets the page copy only over HTTPS or on localhost. Mark the text instead."));
+        failure(new Error("The browser allows copying only over HTTPS or on localhost. Select the text instead."));
       }
     } }, "Copy");
     if (body.dataset.manifest === job.manifest && body.querySelector("pre.manifest")) return;
@@ -197,15 +196,15 @@ export function jobPage(view, route, scope) {
     dirty = null;
   }
 
-  // The last word of a subscription: loaded anew, the job is followed again.
+  // Handles the end of a subscription: the job is reloaded, which subscribes again.
   function hasEnded({ type, reason, message: words }) {
     leave?.();
     leave = null;
     if (type === "error") {
       failure(new Error(words));
-      told = true;
+      isFailureShown = true;
     }
-    if (isForGood(reason)) return;
+    if (isPermanent(reason)) return;
     stopWaiting();
     loadSoon(waits.next());
   }
@@ -239,28 +238,28 @@ export function jobPage(view, route, scope) {
   const to = (part) => () => go(jobAddress({ namespace, name, uid }, part));
   scope.add(stopWaiting, connection.watch(({ state }) => {
     if (state !== "open" || !dirty) return;
-    stopWaiting(); // the console is back: nobody waits for it any longer
+    stopWaiting(); // the console is available again: reload without the rest of the back-off
     loadSoon();
   }), () => leave?.(), () => logs?.end(), addKeys({
-    o: [to(""), "Overview"], l: [to("/logs"), "Logs"], m: [to("/manifest"), "Manifest"], u: [() => go("/jobs"), "Up to the list"],
+    o: [to(""), "Overview"], l: [to("/logs"), "Logs"], m: [to("/manifest"), "Manifest"], u: [() => go("/jobs"), "Back to the list"],
   }));
   return show;
 }
 
-// The newest job of this name: a link without a uid is a name that somebody typed.
+// Returns the uid of the newest job with this name, for addresses without a uid.
 async function uidOf(namespace, name, signal) {
   for (let tries = 0; ; tries += 1) {
     const { items } = await get("/api/jobs", { namespace, text: name, sort: "-created", limit: 200 }, signal);
     const found = items.find((row) => row.name === name && row.namespace === namespace);
     if (found) return found.uid;
-    // One that was just made may not have come by the watch yet.
+    // The console's watch may not have received a job that was just created.
     if (tries === 3) throw new Error(`There is no job ${name} in ${namespace}, and no record of one.`);
     await new Promise((resolve) => { setTimeout(resolve, 500); });
   }
 }
 
 function notThere(error) {
-  return el("div", { class: "empty", role: "alert" }, el("h2", {}, "This job can not be shown"), el("p", {}, error.message),
+  return el("div", { class: "empty", role: "alert" }, el("h2", {}, "This job cannot be shown"), el("p", {}, error.message),
     el("p", {}, el("a", { href: "/jobs" }, "Show all jobs")));
 }
 
@@ -270,7 +269,7 @@ function labelsOf(labels) {
 }
 
 function filesOf({ path, bytes: size, goesAt, kept }) {
-  return el("p", {}, el("code", {}, path), size ? ` · ${bytes(size)}` : " · nothing yet",
-    kept ? " · kept" : goesAt && [" · removed for their age not before ", el("time", { datetime: goesAt, title: exact(goesAt) }, new Date(goesAt).toLocaleDateString("en-GB", { dateStyle: "medium" }))]);
+  return el("p", {}, el("code", {}, path), size ? ` · ${bytes(size)}` : " · no files yet",
+    kept ? " · kept" : goesAt && [" · removed by age on or after ", el("time", { datetime: goesAt, title: exact(goesAt) }, new Date(goesAt).toLocaleDateString("en-GB", { dateStyle: "medium" }))]);
 }
 

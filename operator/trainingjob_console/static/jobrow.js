@@ -1,17 +1,17 @@
-// One row of the list of jobs: made once, then each cell is changed only where the job has changed.
+// A row of the job list. A cell is redrawn only if the values it shows have changed.
 
 import { el, fill } from "./el.js";
 import { age, duration, exact, explanation, isOver, phaseMark, secondsBetween } from "./format.js";
 import { progressBar } from "./progress.js";
 import { jobAddress } from "./router.js";
 
-// Returns {node, update(row)}. `isChosen(uid)` and `choose(uid, yes)` are the list's.
+// Returns {node, update(row)}. `isChosen(uid)` and `choose(uid, yes)` read and change the list's selection.
 export function jobRow({ uid, source }, { isChosen, choose }) {
   const box = el("input", { type: "checkbox", onchange: () => choose(uid, box.checked) });
   const phase = el("td", { class: "phase-cell" });
   const name = el("a", { class: "job-name" });
   const where = el("td", { class: "where" });
-  const past = el("span", { class: "tag", title: "The job has been deleted; its record is kept" }, "history");
+  const past = el("span", { class: "tag", title: "The job was deleted; this is its record" }, "history");
   const logs = el("a", { class: "to-logs", title: "Logs" }, "Logs");
   const ranks = el("td", { class: "ranks" });
   const restarts = el("td", { class: "number" });
@@ -22,7 +22,7 @@ export function jobRow({ uid, source }, { isChosen, choose }) {
     el("td", { class: "name" }, el("div", { class: "name-line" }, name, past, logs)), where, ranks, restarts, created, lasted, detail);
   const before = {};
 
-  // Calls `draw` only if what it draws from is new.
+  // Calls `draw` only if the values have changed.
   function cell(key, values, draw) {
     const now = JSON.stringify(values);
     if (before[key] === now) return;
@@ -36,7 +36,7 @@ export function jobRow({ uid, source }, { isChosen, choose }) {
     node.classList.toggle("chosen", box.checked);
     node.classList.toggle("gone", Boolean(row.gone));
     cell("name", [row.namespace, row.name, row.source], () => {
-      box.setAttribute("aria-label", `Choose ${row.name}`);
+      box.setAttribute("aria-label", `Select ${row.name}`);
       name.href = jobAddress(row);
       logs.href = jobAddress(row, "/logs");
       logs.setAttribute("aria-label", `Logs of ${row.name}`);
@@ -49,21 +49,21 @@ export function jobRow({ uid, source }, { isChosen, choose }) {
     cell("ranks", row.ranks, () => fill(ranks, rankBar(row.ranks)));
     cell("restarts", row.restarts, () => fill(restarts, row.restarts ? String(row.restarts) : el("span", { class: "none" }, "0")));
     cell("created", row.created, () => fill(created, age(row.created, { suffix: false })));
-    cell("lasted", [row.started, row.completed, row.phase], () => fill(lasted, lastedOf(row)));
+    cell("lasted", [row.started, row.completed, row.phase], () => fill(lasted, durationOf(row)));
     cell("detail", [explanation(row), row.exitCode, row.gone, row.progress], () => fill(detail, detailOf(row)));
   }
 
   return { node, update };
 }
 
-export function lastedOf(row) {
+export function durationOf(row) {
   if (!row.started) return el("span", { class: "none" }, "–");
   if (!row.completed) return isOver(row) ? "–" : age(row.started, { suffix: false });
   const title = `${exact(row.started)} to ${exact(row.completed)}`;
   return el("span", { title }, duration(secondsBetween(row.started, row.completed)));
 }
 
-// "3/4" and a bar of what succeeded, is ready, failed, and is not there yet.
+// Returns "3/4" (ready and succeeded ranks of all) and a bar of succeeded, ready, failed and missing ranks.
 export function rankBar(ranks) {
   const { ready = 0, succeeded = 0, failed = 0, total = 0 } = ranks ?? {};
   if (!total) return el("span", { class: "none" }, "–");

@@ -1,13 +1,13 @@
-// The list of jobs: what lives and what has ended, filtered, counted, sorted and paged by the server.
+// The list of live and deleted jobs, which the server filters, counts, sorts and pages.
 //
-// Rows change where they are. Their order stands still: a job that is new, or that a change would put
-// elsewhere, waits behind "3 new jobs" until it is asked for. Limits: 200 rows a page, of which the
-// page keeps nothing but what it shows; 2,000 uids of new jobs, above which it says "many".
+// Rows are updated in place, and their order does not change. A new job, or one that a change moves to this page,
+// is announced by "3 new jobs" until the user loads it. Limits: 200 rows per page, and nothing is kept of
+// other pages; 2,000 uids of new jobs, above which it says "many".
 //
-// What can not be loaded or followed is loaded again by itself, more and more seldom; so is a list that
-// comes from one console while the socket is at another, which knows no positions of the first.
+// Failed loads and subscriptions are retried with back-off. So is a list that one replica of the console has served
+// while the socket is connected to another, which does not know the positions of the first.
 
-import { get, isAbort, mayPass } from "./api.js";
+import { get, isAbort, isTransient } from "./api.js";
 import { backoff } from "./backoff.js";
 import { confirmAction, MOST_AT_ONCE } from "./dialog.js";
 import { el, fill } from "./el.js";
@@ -17,7 +17,7 @@ import { keyedList } from "./keyed.js";
 import { addKeys } from "./keys.js";
 import { announce, clearFailure, failure } from "./notice.js";
 import { go, jobAddress, refine } from "./router.js";
-import { isForGood, subscribe } from "./socket.js";
+import { isPermanent, subscribe } from "./socket.js";
 import { connection } from "./store.js";
 
 const PAGE = 100;
@@ -27,14 +27,14 @@ const COLUMNS = [
   ["Restarts", "number"], ["Created", "age", "created"], ["Duration", "age lasted", "duration"], ["Detail", "detail"],
 ];
 const LISTED_AGAIN_MS = 1_000;
-const NEWEST = "-created"; // the other orders go one way: names and phases from A, the longest duration first
+const NEWEST = "-created"; // the others have one direction: names and phases ascending, the longest duration first
 const PERIODS = [["", "Any time"], ["1h", "Last hour"], ["1d", "Last day"], ["7d", "Last 7 days"], ["30d", "Last 30 days"]];
 const PERIOD_MS = { "1h": 3_600_000, "1d": 86_400_000, "7d": 604_800_000, "30d": 2_592_000_000 };
 const BULK = ["suspend", "resume", "stop", "delete"];
 
 export function jobsPage(view, route, scope) {
   document.title = "Training jobs";
-  const rows = new Map(); // uid -> Row, of this page of the list
+  const rows = new Map(); // uid -> row, of this page of the list
   const selected = new Set();
   const fresh = new Set(); // uids of jobs that are not in this list yet
   let search = route.search;
@@ -42,9 +42,9 @@ export function jobsPage(view, route, scope) {
   let leave = null;
   let asked = null;
   let cursorAt = -1;
-  let since = null; // of the list that is shown: rows, counts and what the socket sends are of one filter
+  let since = null; // of the loaded list, so that rows, counts and the subscription have the same filter
   let again = null;
-  let told = false; // the user is shown that something failed
+  let isFailureShown = false;
   const waits = backoff();
 
   const text = el("input", { type: "search", placeholder: "Name …", "aria-label": "Search in names", class: "search", oninput: () => typed() });
@@ -56,8 +56,8 @@ export function jobsPage(view, route, scope) {
   const chips = el("div", { class: "chips", role: "group", "aria-label": "Phase" });
   const freshBar = el("button", { type: "button", class: "fresh", hidden: true, onclick: () => newest() });
   const freshLive = el("div", { role: "status", "aria-live": "polite" }, freshBar);
-  const bulk = el("div", { class: "bulk", role: "region", "aria-label": "Chosen jobs", hidden: true });
-  const all = el("input", { type: "checkbox", "aria-label": "Choose all jobs of this page", onchange: () => chooseAll(all.checked) });
+  const bulk = el("div", { class: "bulk", role: "region", "aria-label": "Selected jobs", hidden: true });
+  const all = el("input", { type: "checkbox", "aria-label": "Select all jobs of this page", onchange: () => chooseAll(all.checked) });
   const heads = COLUMNS.map(([name, kind, sort]) => head(name, kind, sort));
   const body = el("tbody");
   const table = el("table", { class: "jobs", "aria-label": "Jobs" }, el("thead", {}, el("tr", {}, heads)), body);
@@ -93,17 +93,17 @@ export function jobsPage(view, route, scope) {
       answer = await get("/api/jobs", { ...filter(), sort: search.get("sort"), cursor: search.get("cursor"), limit: PAGE }, signal);
     } catch (error) {
       if (isAbort(error)) return;
-      // Of what may pass, once is enough; and that the console is away the strip says.
-      const isAgain = mayPass(error);
-      if (!quiet || !isAgain || (!told && error.status !== 0)) tell(error);
-      if (isAgain) loadSoon();
+      // A transient error of automatic reloads is shown once; status 0 not at all, because the strip reports it.
+      const isRetried = isTransient(error);
+      if (!quiet || !isRetried || (!isFailureShown && error.status !== 0)) showFailure(error);
+      if (isRetried) loadSoon();
       return;
     } finally {
       table.removeAttribute("aria-busy");
     }
     stopWaiting();
-    if (told) clearFailure();
-    told = false;
+    if (isFailureShown) clearFailure();
+    isFailureShown = false;
     rows.clear();
     fresh.clear();
     for (const row of answer.items) rows.set(row.uid, row);
@@ -125,12 +125,12 @@ export function jobsPage(view, route, scope) {
     again = null;
   }
 
-  function tell(error) {
+  function showFailure(error) {
     failure(error);
-    told = true;
+    isFailureShown = true;
   }
 
-  // Subscribes from the position that this page of the list had, so that nothing between is missed.
+  // Subscribes from the position of the loaded list, so that no change in between is missed.
   function follow() {
     leave?.();
     leave = subscribe(() => ({ kind: "jobs", filter: filter(), position: answer.position }), (message) => {
@@ -144,12 +144,12 @@ export function jobsPage(view, route, scope) {
     });
   }
 
-  // The last word of a subscription: loaded anew, the list is followed again.
+  // Handles the end of a subscription: the list is reloaded, which subscribes again.
   function hasEnded({ type, reason, message: words }) {
     leave?.();
     leave = null;
-    if (type === "error") tell(new Error(words));
-    if (!isForGood(reason)) loadSoon();
+    if (type === "error") showFailure(new Error(words));
+    if (!isPermanent(reason)) loadSoon();
   }
 
   function changed({ rows: changes = [], gone = [], counts, total }) {
@@ -170,13 +170,13 @@ export function jobsPage(view, route, scope) {
       list.update(rows.get(uid));
     }
     if (counts) showCounts({ ...answer, counts, total: total ?? answer.total });
-    // The list that is empty has no order to keep.
+    // An empty list has no order to keep, so it is reloaded at once.
     if (fresh.size && rows.size === 0) load({ quiet: true });
     else showFresh();
     showBulk();
   }
 
-  // True for a row that the order would put onto this page; others change on the pages after or before it.
+  // Returns true if the row sorts into this page, and not into an earlier or later one.
   function belongsHere(row) {
     const shown = [...rows.values()];
     const order = ORDERS[search.get("sort") ?? NEWEST] ?? ORDERS[NEWEST];
@@ -217,7 +217,7 @@ export function jobsPage(view, route, scope) {
     const next = el("button", { type: "button", disabled: !now.next, onclick: () => refine({ cursor: now.next }) }, "Next page");
     const first = el("button", { type: "button", disabled: !search.get("cursor"), onclick: () => refine({ cursor: null }) }, "First page");
     const isAll = !now.next && !search.get("cursor");
-    const live = `${whole(total)} in the cluster${now.totalIsPartial ? ", and the history" : ""}`; // whose jobs nobody counts
+    const live = `${whole(total)} in the cluster${now.totalIsPartial ? ", and the history" : ""}`; // history is not counted
     fill(foot, el("span", {}, isAll ? plural(rows.size, "job") : `${whole(rows.size)} of ${live}`),
       now.history && !now.history.available && now.history.message && el("span", { class: "muted" }, now.history.message),
       el("span", { class: "space" }), (now.next || search.get("cursor")) && [first, next]);
@@ -232,13 +232,13 @@ export function jobsPage(view, route, scope) {
     foot.hidden = chips.hidden;
     if (!nothing) return;
     if (answer.live?.complete === false) {
-      fill(empty, el("h2", {}, "Reading the jobs of the cluster …"), el("p", { class: "muted" }, "The console has just begun, or the API server does not answer yet."));
+      fill(empty, el("h2", {}, "Reading the jobs of the cluster …"), el("p", { class: "muted" }, "The console has just started, or the API server does not answer yet."));
     } else if (filtered) {
       fill(empty, el("h2", {}, "No job matches"), el("p", {}, el("button", { type: "button", onclick: () => go("/jobs") }, "Clear all filters")));
     } else {
-      fill(empty, el("h2", {}, "No training jobs yet"), el("p", {}, "Submit the first one. This list shows it as soon as it is there:"),
+      fill(empty, el("h2", {}, "No training jobs yet"), el("p", {}, "Create the first one. It appears in this list at once:"),
         el("pre", { class: "command" }, "kubectl apply -f manifests/samples/digits.yaml"),
-        el("p", { class: "muted" }, "Two ranks learn to read digits, in about a minute on one node."));
+        el("p", { class: "muted" }, "Two ranks train a model on handwritten digits, in about a minute on one node."));
     }
   }
 
@@ -266,15 +266,15 @@ export function jobsPage(view, route, scope) {
     bulk.hidden = jobs.length === 0;
     if (bulk.dataset.chosen === [...selected].join()) return;
     bulk.dataset.chosen = [...selected].join();
-    fill(bulk, el("strong", {}, `${plural(jobs.length, "job")} chosen`),
+    fill(bulk, el("strong", {}, `${plural(jobs.length, "job")} selected`),
       BULK.map((action) => el("button", { type: "button", class: action === "delete" ? "danger" : "", onclick: () => act(action) },
         { suspend: "Suspend …", resume: "Resume …", stop: "Stop …", delete: "Delete …" }[action])),
-      el("span", { class: "space" }), el("button", { type: "button", class: "quiet", onclick: () => chooseAll(false) }, "Choose none"));
+      el("span", { class: "space" }), el("button", { type: "button", class: "quiet", onclick: () => chooseAll(false) }, "Clear selection"));
   }
 
   async function act(action) {
     const jobs = [...selected].map((uid) => rows.get(uid));
-    if (jobs.length > MOST_AT_ONCE) announce(`Only the first ${MOST_AT_ONCE} are taken at once.`);
+    if (jobs.length > MOST_AT_ONCE) announce(`Only the first ${MOST_AT_ONCE} jobs are included.`);
     const results = await confirmAction(action, jobs);
     for (const result of results ?? []) {
       selected.delete(result.uid);
@@ -323,25 +323,25 @@ export function jobsPage(view, route, scope) {
   }
 
   scope.add(() => leave?.(), () => asked?.abort(), () => clearTimeout(typing), stopWaiting, connection.watch(({ state }) => {
-    if (state === "open" && again) load({ quiet: true }); // the console is back: nobody waits for it any longer
+    if (state === "open" && again) load({ quiet: true }); // available again: reload without the rest of the back-off
   }), addKeys({
     "/": [() => text.focus(), "Search"],
     j: [() => move(1), "Next job"],
-    k: [() => move(-1), "Job before"],
+    k: [() => move(-1), "Previous job"],
     Enter: [() => withFocused((row) => go(jobAddress(row))), "Open the job"],
     l: [() => withFocused((row) => go(jobAddress(row, "/logs"))), "Open its logs"],
     x: [() => withFocused((row) => {
       if (canBeChosen(row)) choose(row.uid, !selected.has(row.uid));
       list.update(row);
-    }), "Choose the job, or not"],
-    r: [() => newest(), "Load the list again"],
+    }), "Select or deselect the job"],
+    r: [() => newest(), "Reload the list"],
     Escape: [() => document.activeElement.blur(), "Leave the field"],
   }));
   show(route);
   return show;
 }
 
-// The first moment of a period, in whole minutes: pages that were opened together share one filter.
+// Returns the begin of a period, rounded to a minute, so that pages opened within it have equal filters.
 function beginOf(name) {
   const length = PERIOD_MS[name];
   return length ? new Date(Math.floor((Date.now() - length) / 60_000) * 60_000).toISOString().replace(/\.\d+/, "") : null;
@@ -349,7 +349,7 @@ function beginOf(name) {
 
 const texts = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 const lasted = (row) => secondsBetween(row.started, row.completed) ?? 0;
-// Below zero: `a` stands before `b`, as in the server's list.
+// The comparators of the sort orders, equal to the server's.
 const ORDERS = {
   "-created": (a, b) => texts(b.created ?? "", a.created ?? ""),
   created: (a, b) => texts(a.created ?? "", b.created ?? ""),

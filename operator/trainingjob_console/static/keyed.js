@@ -1,11 +1,11 @@
-// A list whose rows are updated in place: a row keeps its node, and with it focus and selection, for
-// as long as its key is in the list. Nodes are made, moved and removed only where the list differs.
+// A keyed list: updates rows in place, so that a row keeps its node, and thereby focus and selection, while its key
+// is in the list. Nodes are created, moved and removed only where the list differs.
 //
 //   const list = keyedList(tbody, (row) => row.uid, makeRow);   // makeRow(item) -> { node, update(item) }
 //   list.show(items);
-//   list.update(item);      // one row, where it is
+//   list.update(item);      // updates one row in place
 //
-// It holds as many nodes as it is given items: its users give it pages of at most 200.
+// It has one node per item; callers pass pages of at most 200 items.
 
 export function keyedList(parent, keyOf, make) {
   const rows = new Map();

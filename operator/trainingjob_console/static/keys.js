@@ -1,18 +1,18 @@
-// Keys. A page adds its own for as long as it is shown; typing in a field is left alone, but for Escape.
-// Sequences have two keys at most ("g j"), the second within a second.
+// Keyboard shortcuts. A page adds its own while it is shown. In input fields only Escape is handled.
+// Sequences have at most two keys ("g j"), the second within a second of the first.
 
-const layers = []; // the newest first: {keys: {"j": [function, "what it does"]}}
+const layers = []; // the newest first: {keys: {"j": [function, "description"]}}
 let prefix = "";
 let forget = null;
 
-// Returns the function that takes the keys away again.
+// Adds shortcuts; returns the function that removes them.
 export function addKeys(keys) {
   const layer = { keys };
   layers.unshift(layer);
   return () => layers.splice(layers.indexOf(layer), 1);
 }
 
-// [[key, what it does], ...] of all that is in force.
+// Returns [[key, description], ...] of all active shortcuts.
 export function allKeys() {
   const known = new Map();
   for (const { keys } of layers) {

@@ -1,21 +1,21 @@
-// Follows a live log over the socket, from where it is here on.
+// Follows a live log over the socket, from the end of what the page has.
 //
-// Merged live logs have no places of their own: they go on after a break from the place that each rank's
-// log had then, and of what the socket left out a line says what is missing.
+// The merged live log has no byte offsets of its own: after a lost connection it resumes at the offset of each rank's
+// log. A line in the log marks what the socket skipped.
 
 import { isAbort } from "./api.js";
 import { backoff } from "./backoff.js";
 import { TAIL } from "./logpane.js";
 import { announce } from "./notice.js";
-import { isForGood, subscribe } from "./socket.js";
+import { isPermanent, subscribe } from "./socket.js";
 
-// `beginAnew()`: what is here of merged logs cannot be joined to what follows; `ended(source)`: this log will
-// not go on.
+// `beginAnew()`: called when the merged log must be cleared, because what follows cannot be joined to it;
+// `ended(source)`: called when nothing more will be written to the log.
 export function logFollower(uid, signal, pane, { beginAnew, ended }) {
   const waits = backoff();
   let leave = null;
   let again = null;
-  let places = new Map(); // of merged live logs: rank -> the place up to which its log is here
+  let places = new Map(); // of the merged live log: rank -> the position up to which its log was received
 
   function follow(source) {
     stop();
@@ -42,13 +42,13 @@ export function logFollower(uid, signal, pane, { beginAnew, ended }) {
     clearTimeout(again);
   }
 
-  // A reader who is elsewhere in the log is not disturbed: the log is only known to be longer.
+  // If the page shows another part of the log, only the log's known size changes.
   function takeLive(received) {
     const { log } = pane;
     waits.worked();
     if (received.place) places.set(received.place.split(":")[0], received.place);
     if (!log.append(received)) pane.refresh();
-    log.learnFile().catch(() => {}); // its pod may have gone: what is here stays
+    log.learnFile().catch(() => {}); // the pod may have been deleted: the page keeps what it has
   }
 
   function takeGap(gap) {
@@ -58,18 +58,18 @@ export function logFollower(uid, signal, pane, { beginAnew, ended }) {
     pane.refresh();
   }
 
-  // What can not be followed now is tried again, more and more seldom; what is gone may be archived.
+  // Retries with back-off. A log that no longer exists may have been archived: then it has ended.
   function hasFailed(source, { reason, message }) {
     if (reason === "NotFound") {
       ended(source);
       return;
     }
     pane.say(message, true);
-    if (isForGood(reason)) return;
+    if (isPermanent(reason)) return;
     again = setTimeout(() => follow(source), waits.next());
   }
 
-  // The place that was reached is one of an older file: goes on at the end of the new one.
+  // Handles log rotation: the offset is one of the older file, so the log is followed from the end of the new one.
   async function toNewFile(source) {
     if (pane.log.onlyLive) {
       places = new Map();
@@ -87,17 +87,17 @@ export function logFollower(uid, signal, pane, { beginAnew, ended }) {
 
   function followNewFile(source) {
     follow(source);
-    announce("The node has begun a new file of this log. What was written before it is not kept there.");
+    announce("The node has rotated this log. Earlier lines are no longer available there.");
   }
 
   return {
     follow,
-    // The log that was followed is shown no more.
+    // Stops following: another log is shown.
     leave() {
       stop();
       places = new Map();
     },
-    // A window of the log that is followed was found to be of a new file.
+    // Restarts following, because a response showed that the log was rotated.
     fileChanged: (source) => { if (leave) followNewFile(source); },
   };
 }

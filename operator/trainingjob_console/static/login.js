@@ -1,6 +1,6 @@
-// The form for the user's own Kubernetes token. The page does not keep the token: the server answers
-// with a cookie that no script can read. Over plain HTTP there is no form: the server would refuse the
-// token, but whoever listens in between would have it by then.
+// The log-in form for the user's Kubernetes token. The page does not keep the token: the server sets an HttpOnly
+// cookie. Over plain HTTP there is no form: the server would reject the token, but an eavesdropper would already
+// have it.
 
 import { post } from "./api.js";
 import { el, fill } from "./el.js";
@@ -9,7 +9,7 @@ export function loginPage(view, scope, onDone) {
   document.title = "Log in · Training jobs";
   if (location.protocol === "http:" && !isLoopback(location.hostname)) {
     fill(view, el("div", { class: "login" }, el("h1", {}, "Log in"), el("p", { class: "problem", role: "alert" },
-      "This page came over plain HTTP, where others can read your token on its way. "
+      "This page was loaded over plain HTTP, so others on the network could read your token. "
       + `Open https://${location.host} instead, or use kubectl port-forward and http://localhost.`)));
     return;
   }
@@ -21,7 +21,7 @@ export function loginPage(view, scope, onDone) {
     submit();
   } },
   el("h1", {}, "Log in"), el("label", { for: "token" }, "Your Kubernetes token"), token,
-  el("p", { id: "token-help", class: "muted" }, "You see here what this token may see in the cluster, and do what it may do. A token for a day:"),
+  el("p", { id: "token-help", class: "muted" }, "The page uses this token's rights in the cluster. To create a token that is valid for a day:"),
   el("pre", { class: "command" }, "kubectl create token SERVICEACCOUNT --duration 24h"), problem, button);
 
   async function submit() {
@@ -43,7 +43,7 @@ export function loginPage(view, scope, onDone) {
   token.focus();
 }
 
-// What never leaves this machine needs no TLS. The server judges the same names in the same way.
+// Returns true for loopback names, which need no TLS. The server applies the same rule.
 function isLoopback(host) {
   return host === "localhost" || host === "[::1]" || /^127(\.\d+){3}$/.test(host);
 }

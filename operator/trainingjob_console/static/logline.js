@@ -1,21 +1,21 @@
-// How one line of a log looks: rank, time, colours, and what was searched for. Text stays text.
-// Limits: some 16 KiB of a line are shown, and 200 places of a line marked.
+// Renders a line of a log: rank, time, colours and search hits. Text is never parsed as HTML.
+// Limits: about 16 KiB of a line are shown, and 200 hits in a line are marked.
 
 import { ansiNodes } from "./ansi.js";
 import { el } from "./el.js";
 import { bytes } from "./format.js";
 
-const LONGEST = 16_640; // the server cuts at 16 KiB, and says so behind that
+const LONGEST = 16_640; // the server truncates lines at 16 KiB, and appends a note
 const MOST_MARKS = 200;
 const RANK = /^\[rank (\d+)\] /;
-const SECTION = /^(?:==>|<==) attempt \d+ rank \d+ pod /; // what an archive has between logs
+const SECTION = /^(?:==>|<==) attempt \d+ rank \d+ pod /; // the headers and trailers of an archive's sections
 const TIME = /^(\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) /;
 
 export function hasTime(line) {
   return typeof line === "string" && TIME.test(line.replace(RANK, ""));
 }
 
-// The nodes of a line: with its time, with its rank; `needle` is lower case, or "".
+// Returns the nodes of a line. `times`, `ranks`: show its time, its rank; `needle`: text to mark, in lower case, or "".
 export function lineNodes(line, { times, needle, ranks }) {
   if (typeof line !== "string") return [el("span", { class: "gap" }, `⋯ ${line.gap} ⋯`)];
   if (SECTION.test(line)) return [el("span", { class: "section" }, line)];
@@ -39,7 +39,7 @@ export function lineNodes(line, { times, needle, ranks }) {
   return nodes;
 }
 
-// A progress bar writes over itself with `\r`: what stands at the end is what a terminal shows.
+// Returns what a terminal would show of a progress bar, which overwrites itself with `\r`.
 function lastState(text) {
   if (!text.includes("\r")) return text;
   return text.split("\r").filter(Boolean).at(-1) ?? "";

@@ -1,7 +1,7 @@
-// What is shown of a log: the lines around a place of it, or its end, which is stayed at while it grows.
+// The pane that shows a log: the lines around an offset, or the end, which it follows while the log grows.
 //
-// What it shows has no hole: what the socket left out is loaded over HTTP, at once where the end is
-// followed. It draws some 70 lines (`virtual.js`); what it has of the log is bounded in `logwindow.js`.
+// There is no gap in what it shows: parts that the socket skipped are loaded over HTTP, at once if the end is
+// followed. It draws about 70 lines (`virtual.js`); `logwindow.js` limits how much of the log is in memory.
 
 import { isAbort } from "./api.js";
 import { el, fill } from "./el.js";
@@ -10,25 +10,26 @@ import { hasTime, lineNodes } from "./logline.js";
 import { virtualList } from "./virtual.js";
 
 const LINE_PX = 18;
-const NEAR = 300; // lines from the edge of the window at which more is asked for
+const NEAR = 300; // lines from the edge of the window at which more is loaded
 export const TAIL = -262_144;
-const FAR = 1_048_576; // bytes behind the end, from which on following begins anew at the end
+const FAR = 1_048_576; // if more bytes than this are missing, following jumps to the end
 const BUSY_MS = 50;
-const BEFORE = 65_536; // bytes above a place that is jumped to
+const BEFORE = 65_536; // bytes that are loaded before the offset of a jump
 
-// `isLive()`: it may grow; `isCut()`: its beginning is not kept; `isMerged()`: of several ranks;
-// `linkTo(index)`: the link to a line is wanted; `changed()`: the log has; `followed(yes)`: the end is stayed at.
+// `isLive()`: true if the log may grow; `isCut()`: true if its beginning was not kept; `isMerged()`: true if it is of
+// several ranks; `linkTo(index)`: called for a link to a line; `changed()`: called when the log has changed;
+// `followed(yes)`: called when following starts or stops.
 export function logPane(log, { isLive, isCut, isMerged, linkTo, changed, followed }) {
   let follow = false;
   let times = false;
   let needle = "";
-  let target = null; // the line that the address points at
+  let target = null; // the index of the line that the page's address links to
   let catching = false;
   let lastTop = 0;
 
   const scroller = el("div", { class: "log", tabindex: "0", role: "log", "aria-live": "off", "aria-label": "Log" });
   const message = el("div", { class: "log-message", hidden: true });
-  const place = el("input", { type: "range", min: "0", max: "1000", value: "0", "aria-label": "Place in the log", onchange: () => toShare(place.value / 1000) });
+  const place = el("input", { type: "range", min: "0", max: "1000", value: "0", "aria-label": "Position in the log", onchange: () => toShare(place.value / 1000) });
   const where = el("span", { class: "log-where" });
   const lines = virtualList(scroller, { height: LINE_PX, count: () => log.count, keyAt: (i) => log.base + i, draw, onShown: shown });
   const resized = new ResizeObserver(() => {
@@ -49,7 +50,7 @@ export function logPane(log, { isLive, isCut, isMerged, linkTo, changed, followe
     node.key = log.base + index;
   }
 
-  // Asks for more where the edge of the window is near; says where in the log this is.
+  // Loads more if the edge of the window is near, and updates the position display.
   function shown(first, last) {
     if (follow) catchUp();
     else guarded(first < NEAR && log.start > log.floor ? log.moreAbove() : last > log.count - NEAR && !log.atEnd ? log.moreBelow() : null);
@@ -58,7 +59,7 @@ export function logPane(log, { isLive, isCut, isMerged, linkTo, changed, followe
     const share = follow || !log.size ? 1 : Math.min(1, at / log.size);
     if (document.activeElement !== place) place.value = Math.round(share * 1000);
     place.setAttribute("aria-valuetext", `${Math.round(share * 100)} percent`);
-    fill(where, log.size ? `${bytes(Math.round(share * log.size))} of ${bytes(log.size)}` : "", isCut() ? " · the beginning is not kept" : "");
+    fill(where, log.size ? `${bytes(Math.round(share * log.size))} of ${bytes(log.size)}` : "", isCut() ? " · the beginning was not kept" : "");
   }
 
   function scrolled() {
@@ -70,7 +71,7 @@ export function logPane(log, { isLive, isCut, isMerged, linkTo, changed, followe
     lines.refresh();
   }
 
-  // The log has changed: by so many lines above what was there.
+  // Handles a change of the log; `above` is the number of lines added above the shown ones (removed, if negative).
   function logChanged({ above, anew = false }) {
     if (anew) lines.redraw();
     if (target !== null) target += above;
@@ -91,7 +92,7 @@ export function logPane(log, { isLive, isCut, isMerged, linkTo, changed, followe
     if (yes) logChanged({ above: 0 });
   }
 
-  // Loads what is between the window and the end that is followed.
+  // Loads the part between the window and the end that is followed.
   async function catchUp() {
     if (catching || log.onlyLive || !log.chunks.length) return;
     catching = true;
@@ -100,7 +101,7 @@ export function logPane(log, { isLive, isCut, isMerged, linkTo, changed, followe
       while (follow && mine === log && !log.atEnd && !log.busy) {
         const before = log.end;
         await (log.size - log.end > FAR ? log.jump(TAIL) : log.moreBelow());
-        if (log.end === before) break; // what comes next has it look again
+        if (log.end === before) break; // the next change of the log calls this again
       }
     })());
     catching = false;
@@ -129,7 +130,7 @@ export function logPane(log, { isLive, isCut, isMerged, linkTo, changed, followe
 
   const toShare = (share) => (share >= 0.995 ? toEnd() : goTo(Math.floor(share * log.size), { pointed: false }));
 
-  // Where a load of lines above is under way, the next one below waits for it.
+  // Loads lines below until the offset is in the window; waits for a load of lines above that is in progress.
   async function loadTo(offset) {
     const mine = log;
     while (mine === log && log.indexAt(offset) === null && !log.atEnd && log.end <= offset) {
@@ -175,7 +176,7 @@ export function logPane(log, { isLive, isCut, isMerged, linkTo, changed, followe
     refresh: lines.refresh,
     focus: () => scroller.focus(),
     end: () => resized.disconnect(),
-    // The first line that can be seen, as a byte of the log; null: the reader is at the end, or it has no places.
+    // The byte offset of the first visible line; null: the end is followed, or the log has no offsets.
     place: () => (follow || log.onlyLive || !log.count ? null : log.offsetOf(lines.firstVisible())),
     point(index) {
       target = index;
@@ -189,7 +190,7 @@ export function logPane(log, { isLive, isCut, isMerged, linkTo, changed, followe
       needle = text.toLowerCase();
       lines.redraw();
     },
-    // Shows another window from now on.
+    // Replaces the shown window by another one.
     show(other, label) {
       log = other;
       target = null;

@@ -1,11 +1,11 @@
-// The log viewer: one for live and archived logs, of a rank or of all merged.
+// The log viewer, for live and archived logs of one rank or of all ranks merged.
 //
 // A live log is read to its end over HTTP and followed over the socket from that byte on (`logfollow.js`).
-// When its pod goes and the log has been archived, the viewer goes on in the archive, at the same place,
-// by itself; the log of the next attempt is offered. What is merged goes on with all that comes until the
-// job is over. What there is to choose from is in `logsources.js`, what is shown in `logpane.js`.
+// When its pod is deleted and the log archived, the viewer switches to the archive at the same position
+// and offers the log of the next attempt. The merged log continues with new attempts by itself until the
+// job has ended. `logsources.js` has the list of logs to choose from, `logpane.js` shows one.
 
-import { get, isAbort, mayPass } from "./api.js";
+import { get, isAbort, isTransient } from "./api.js";
 import { backoff } from "./backoff.js";
 import { el, fill } from "./el.js";
 import { isOver } from "./format.js";
@@ -29,12 +29,12 @@ export function logsView(parent, firstJob, pageScope) {
   const sources = new LogSources(() => get(base, {}, signal));
   let job = firstJob;
   let search = new URLSearchParams(location.search);
-  let source = null; // of `sources`, or the one that merges them
-  let opened = new AbortController(); // ends with the source that is shown
+  let source = null; // one of `sources`, or the merged one
+  let opened = new AbortController(); // aborted when another source is shown
   let times = remembered("timestamps", "no") === "yes";
-  let ended = false; // it was live, and nothing more is written
+  let ended = false; // the log was live, and nothing more is written to it
   let looking = null;
-  let looks = 0; // for what was archived of it
+  let looks = 0; // the number of checks for its archive
   let version = "";
   const waits = backoff();
 
@@ -75,7 +75,7 @@ export function logsView(parent, firstJob, pageScope) {
     const { log } = pane;
     if (!log.count) return;
     if (log.onlyLive) {
-      announce("A line of merged live logs has no place to link to. Choose a rank, and link to its line.");
+      announce("Lines of the merged live log cannot be linked to. Choose a rank, and link to a line of its log.");
       return;
     }
     pane.point(index);
@@ -104,7 +104,7 @@ export function logsView(parent, firstJob, pageScope) {
     if (!sources.list.length) pane.say(sources.message ?? (job.row.waiting ? `No log yet: ${job.row.waiting}` : "There is no log of this job."));
   }
 
-  // A window reads its own source, and is not listened to any more once another is shown.
+  // Returns a window that reads a source. Once another window is shown, this one's events are ignored.
   function windowOf(which) {
     const either = AbortSignal.any([signal, opened.signal]);
     const made = new LogWindow(
@@ -120,8 +120,8 @@ export function logsView(parent, firstJob, pageScope) {
     pane.show(windowOf(source), source ? `Log: ${choice.selectedOptions[0]?.textContent ?? source.id}` : "Log");
   }
 
-  // Shows a source: at the place of the address, else at its end. A place of the log while it lived is
-  // as much nearer to the beginning of the archive as was cut off there.
+  // Shows a source at the offset in the address, else at its end. If the offset is one of the live log (`wasLive`) and
+  // the archive lacks the beginning (`cut` bytes), the offset is reduced by that much.
   async function openSource(next, { at = null, wasLive = false } = {}) {
     follower.leave();
     clearTimeout(looking);
@@ -142,12 +142,12 @@ export function logsView(parent, firstJob, pageScope) {
     const place = at === null ? null : at - (wasLive ? source.cut ?? 0 : 0);
     if (place === null) await pane.toEnd();
     else await pane.goTo(Math.max(0, place), { pointed: place >= 0 });
-    if (mine !== pane.log) return; // another has been chosen meanwhile
-    if (place < 0) announce("The line of this link was in the beginning of the log, which is not kept.");
+    if (mine !== pane.log) return; // another one was chosen meanwhile
+    if (place < 0) announce("The line of this link was in the beginning of the log, which was not kept.");
     if (isLive() && !signal.aborted) follower.follow(source);
   }
 
-  // Nothing more is written: looks for what is archived of it, more and more seldom.
+  // Handles the end of a live log: checks for its archive, with growing delays.
   function hasEnded() {
     ended = true;
     looks = 0;
@@ -155,7 +155,7 @@ export function logsView(parent, firstJob, pageScope) {
     look();
   }
 
-  // Looks which logs there are by now, and goes on where that is due.
+  // Reloads the list of logs, and switches to the archive or the next attempt if there is one.
   async function look() {
     clearTimeout(looking);
     let failed = null;
@@ -172,7 +172,7 @@ export function logsView(parent, firstJob, pageScope) {
     if (ended && looks < LOOKS_MS.length) {
       looking = setTimeout(look, LOOKS_MS[looks]);
       looks += 1;
-    } else if (failed ? mayPass(failed) : isAwaited()) looking = setTimeout(look, waits.next());
+    } else if (failed ? isTransient(failed) : isAwaited()) looking = setTimeout(look, waits.next());
   }
 
   async function goOn() {
@@ -187,10 +187,10 @@ export function logsView(parent, firstJob, pageScope) {
     showNext();
   }
 
-  // A log may come of which no change of the job tells, as that of a rank that is not ready for long.
+  // Returns true if a new log may appear without a change of the job, e.g. that of a rank that is not ready for long.
   const isAwaited = () => job.row.source === "live" && !isOver(job.row) && !job.row.suspended && !sources.someLive && !pane.log.onlyLive;
 
-  // What goes on after the log that is shown: that of the rank's next attempt, or of merged logs those that live.
+  // Returns the source that continues the shown log: the rank's next attempt or, for the merged log, the live logs.
   function next() {
     if (!source || isLive()) return null;
     if (source.id === "merged") return sources.someLive && !ended ? source : null;
@@ -200,7 +200,7 @@ export function logsView(parent, firstJob, pageScope) {
   function showNext() {
     const found = next();
     nextButton.hidden = !found;
-    if (found) fill(nextButton, found.id === "merged" ? "Go on live" : `Attempt ${found.attempt + 1} is live`);
+    if (found) fill(nextButton, found.id === "merged" ? "Continue live" : `Attempt ${found.attempt + 1} is live`);
   }
 
   async function toNext({ replace = false } = {}) {
@@ -209,11 +209,10 @@ export function logsView(parent, firstJob, pageScope) {
     refine({ source: found.id, rank: null, at: null }, { replace, render: false });
     search = new URLSearchParams(location.search);
     await pane.guarded(openSource(found));
-    announce("What is shown from here on is live.");
+    announce("The log shown from here on is live.");
   }
 
-  // A live log and its archive are the same bytes, but for what is cut off in front: a reader stays
-  // where it was.
+  // Switches to the archive at the same position: it has the same bytes as the live log, except a beginning cut off.
   async function moveTo(next) {
     const was = pane.place();
     await openSource(next);
@@ -221,10 +220,10 @@ export function logsView(parent, firstJob, pageScope) {
     if (was !== null) await pane.goTo(Math.max(0, was - (next.cut ?? 0)), { pointed: false });
     refine({ source: next.id, rank: null }, { replace: true, render: false });
     search = new URLSearchParams(location.search);
-    announce("The log has been archived. It goes on here, from the archive.");
+    announce("The log has been archived. This is the archive.");
   }
 
-  // New ranks, attempts and archives come with changes of the job.
+  // Handles a change of the job, which may bring new ranks, attempts and archives.
   function jobChanged(now) {
     job = now;
     const seen = `${now.row.phase} ${now.row.attempt} ${now.row.ranks?.ready} ${now.row.ranks?.active} ${now.row.source}`;
@@ -252,10 +251,10 @@ export function logsView(parent, firstJob, pageScope) {
   }
 
   const takeKeys = addKeys({
-    "/": [() => finder.focus(), "Search in the log"], n: [() => finder.step(1), "Next hit"], N: [() => finder.step(-1), "Hit before"],
-    f: [() => follow(!pane.follow), "Follow, or not"], t: [() => setTimes(!times), "Times of lines, or not"],
+    "/": [() => finder.focus(), "Search in the log"], n: [() => finder.step(1), "Next hit"], N: [() => finder.step(-1), "Previous hit"],
+    f: [() => follow(!pane.follow), "Follow on or off"], t: [() => setTimes(!times), "Times on or off"],
     s: [() => pane.toStart(), "Start of the log"], e: [() => pane.toEnd(), "End of the log"], "!": [() => !errorButton.disabled && toError(), "First error"],
-    c: [() => linkTo(pane.target ?? Math.min(pane.log.count - 1, pane.firstVisible + 1)), "Copy a link to this place"],
+    c: [() => linkTo(pane.target ?? Math.min(pane.log.count - 1, pane.firstVisible + 1)), "Copy a link to this line"],
     Escape: [() => (document.activeElement === document.body ? finder.reset() : pane.focus()), "Leave the field; end the search"],
   });
   setTimes(times);

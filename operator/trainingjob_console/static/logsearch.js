@@ -1,5 +1,5 @@
-// Searching a log on the server: a field, and a panel with the hits, 1,000 at most. A search that ran
-// into its deadline says how far it came, and can be continued.
+// The log search, which the server executes: a search field, and a panel with at most 1,000 hits. A search that
+// reached its deadline shows how far it got, and can be continued.
 
 import { el, fill } from "./el.js";
 import { bytes, plural } from "./format.js";
@@ -17,8 +17,8 @@ export function logSearch({ search, goTo, mark }) {
   const input = el("input", { type: "search", placeholder: "Search …", "aria-label": "Search in the log", onkeydown: pressed });
   const field = el("span", { class: "log-search" }, input);
   const summary = el("span", { role: "status", "aria-live": "polite" });
-  const more = el("button", { type: "button", hidden: true }, "Search on");
-  const before = el("button", { type: "button", "aria-label": "Hit before", onclick: () => step(-1) }, "↑");
+  const more = el("button", { type: "button", hidden: true }, "Continue the search");
+  const before = el("button", { type: "button", "aria-label": "Previous hit", onclick: () => step(-1) }, "↑");
   const next = el("button", { type: "button", "aria-label": "Next hit", onclick: () => step(1) }, "↓");
   const close = el("button", { type: "button", class: "quiet", "aria-label": "End the search", onclick: () => reset() }, "✕");
   const list = el("ol", { class: "hits" });
@@ -60,7 +60,7 @@ export function logSearch({ search, goTo, mark }) {
     fill(list, hits.map(({ offset, line }, i) => el("li", {}, el("button", { type: "button", onclick: () => go(i) },
       el("span", { class: "hit-place" }, bytes(offset)), plainText(line).slice(0, SHOWN_OF_A_LINE)))));
     const full = found.length >= 1000;
-    fill(summary, hits.length ? `${plural(hits.length, "hit")}${full ? ", the first ones" : ""}` : complete ? "Not found" : "Nothing so far",
+    fill(summary, hits.length ? `${plural(hits.length, "hit")}${full ? ", the first ones" : ""}` : complete ? "Not found" : "No hit yet",
       !complete && !full ? ` in the first ${bytes(scanned)}` : "");
     more.hidden = complete && !full;
     const last = found.at(-1);

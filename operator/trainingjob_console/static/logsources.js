@@ -1,7 +1,7 @@
-// Which logs of a job there are, and which of them an address means.
+// The list of a job's logs, and the choice of the one that the page's address refers to.
 //
-// A log is that of one container of a rank in one attempt: live while its pod is there, archived from
-// then on. `merged` is all of them.
+// A log belongs to one container of a rank in one attempt. It is live while its pod exists, and archived
+// afterwards. The source `merged` combines the logs of all ranks.
 
 import { bytes } from "./format.js";
 
@@ -12,11 +12,11 @@ export class LogSources {
   constructor(read) {
     this.read = read;
     this.list = [];
-    this.message = null; // why there is none
+    this.message = null; // the reason why the list is empty
     this.asked = 0;
   }
 
-  // Of two answers that come in another order than they were asked for, the older one is left out.
+  // Loads the list. A response that arrives after the response to a later request is ignored.
   async load() {
     this.asked += 1;
     const mine = this.asked;
@@ -32,13 +32,13 @@ export class LogSources {
     return source?.state === "live" || (source?.id === "merged" && this.someLive);
   }
 
-  // What can be chosen: [{id, label}].
+  // The choices: [{id, label}].
   get options() {
     const named = this.list.map((each) => ({ id: each.id, label: labelOf(each, this.list) }));
     return named.length > 1 ? [{ id: "merged", label: "All ranks, merged" }, ...named] : named;
   }
 
-  // The one that an address means, or what is nearest to it; null: there is none.
+  // Returns the source that the address refers to, or the closest match; null: there are no logs.
   wanted(search) {
     const id = search.get("source");
     if (!this.list.length) return null;
@@ -54,18 +54,18 @@ export class LogSources {
     return newest.find((each) => each.container === "main" || each.container === newest[0].container) ?? newest[0];
   }
 
-  // The live log of the same container and rank in a later attempt.
+  // Returns the live log of the same container and rank in a later attempt.
   newerThan({ rank, attempt, container }) {
     return this.list.find((each) => each.state === "live" && each.rank === rank && each.container === container && each.attempt > attempt);
   }
 
-  // The archive of a log that was live.
+  // Returns the archive of a log that was live.
   archiveOf({ rank, attempt, container }) {
     return this.list.find((each) => each.state === "archived" && each.rank === rank && each.attempt === attempt && each.container === container);
   }
 }
 
-// The place that an address points at, and whether it is one of the log while it lived.
+// Returns the offset in the address, and whether it is an offset of the live log while the source is its archive.
 export function placeOf(search, source) {
   return { at: atOf(search), wasLive: source?.state === "archived" && Boolean(search.get("source")?.startsWith("live:")) };
 }

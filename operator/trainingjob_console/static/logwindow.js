@@ -1,42 +1,42 @@
-// The part of a log that the page has: chunks of at most 256 KiB, one after the other without a hole.
+// The window of a log that the page holds: contiguous chunks of at most 256 KiB.
 //
-// It keeps 16 chunks (4 MiB) and 500,000 lines at most. Where it grows beyond that, chunks fall out at
-// the other end, and are asked for again when they are scrolled to. Places are bytes of the log, so a
-// log of any size needs no index. A line is a string, or {gap: text} where the server left lines out.
+// It holds at most 16 chunks (4 MiB) and 500,000 lines. Beyond that, chunks at the other end are dropped, and
+// loaded again when the user scrolls there. Positions are byte offsets, so a log of any size needs no index.
+// A line is a string, or {gap: text} where the server skipped lines.
 //
-// A node begins a new file when a log becomes long, and has only that one then: places count from its
-// beginning, and what is here of the older one cannot be asked for any more. The server names the file
-// that an answer is of; where it cannot, a log that is much shorter than it was is of a new one.
+// A node rotates long logs and serves only the newest file. Offsets then count from the start of that file, and
+// the older file can no longer be loaded. The server names the file of each response. If it cannot, a log that is
+// much shorter than before is taken for a new file.
 
 const CHUNK = 262_144;
 const MOST_CHUNKS = 16;
 const MOST_LINES = 500_000;
 
-const SHORTER = 65_536; // bytes by which a log is shorter than it was if its file is a new one
+const SHORTER = 65_536; // a log that is shorter than before by this many bytes is a new file
 
-const LONG_LINE = 65_536; // of a line that comes in pieces no more is kept; the rest is only counted
-const MORE = / … (\d+) bytes more: download$/; // the server's words for the same
+const LONG_LINE = 65_536; // the length kept of a line that arrives in pieces; the rest is only counted
+const MORE = / … (\d+) bytes more: download$/; // the server's note at the end of a truncated line
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 export class LogWindow {
-  // `read(offset, limit)` resolves to {file, offset, next, size, growing, text}; `changed({above})` is called
-  // after each change with the number of lines that came (or, below zero, went) above what was there;
-  // `rotated()` once what is here is of a new file.
+  // `read(offset, limit)` resolves to {file, offset, next, size, growing, text}; `changed({above})` is called after each
+  // change with the number of lines added (negative: removed) above the present ones; `rotated()` is called when
+  // the window has switched to a new file.
   constructor(read, changed, rotated) {
     this.read = read;
     this.changed = changed;
     this.rotated = rotated;
     this.chunks = [];
     this.size = 0;
-    this.file = ""; // that places are of, as far as it is known
-    this.asked = false; // for it alone
+    this.file = ""; // the file that offsets refer to, if known
+    this.asked = false; // the file's name has been requested
     this.growing = false;
-    this.base = 0; // the key of the first line; it grows and shrinks with what goes and comes above
+    this.base = 0; // the key of the first line, adjusted when lines above are removed or added
     this.busy = false;
-    this.floor = 0; // the first byte that can be had
-    this.onlyLive = false; // it has no places that could be asked for: what has fallen out is gone
+    this.floor = 0; // the first byte that can be loaded
+    this.onlyLive = false; // a log without offsets, of which nothing can be loaded again
   }
 
   get start() { return this.chunks[0]?.offset ?? 0; }
@@ -44,7 +44,7 @@ export class LogWindow {
   get count() { return this.chunks.reduce((sum, chunk) => sum + chunk.lines.length, 0); }
   get atEnd() { return this.end >= this.size; }
 
-  // Forgets what it has, and loads the chunk at this place (below 0: so far before the end).
+  // Discards all chunks, and loads the one at this offset (negative: relative to the end).
   async jump(offset) {
     if (this.onlyLive) return;
     const { answer, isNew } = await this.ask(offset, CHUNK);
@@ -52,19 +52,19 @@ export class LogWindow {
     this.base = 0;
     this.floor = 0;
     if (isNew) this.forget();
-    this.told(answer);
+    this.update(answer);
     this.changed({ above: 0, anew: true });
     if (isNew) this.rotated();
     return true;
   }
 
-  // Forgets how long it was, and of which file: it is of a new one by now.
+  // Forgets the size and the file, because the log was rotated.
   forget() {
     this.size = 0;
     this.file = "";
   }
 
-  // Resolves to the answer, and whether it is of a new file.
+  // Resolves to the response, and whether it is of a new file.
   async ask(offset, limit) {
     const { size: before, file } = this;
     const answer = await this.read(offset, limit);
@@ -72,7 +72,7 @@ export class LogWindow {
     return { answer, isNew: isOther || Math.max(answer.size ?? before, answer.next) + SHORTER < before };
   }
 
-  // Asks once of which file it is: that is not known before the log has a line.
+  // Requests the name of the file once; it is not known before the log has a line.
   async learnFile() {
     if (this.file || this.asked || this.onlyLive) return;
     this.asked = true;
@@ -93,7 +93,7 @@ export class LogWindow {
         return;
       }
       this.chunks.push(chunkOf(answer));
-      this.told(answer);
+      this.update(answer);
       this.changed({ above: -this.trimAbove() });
     });
   }
@@ -104,7 +104,7 @@ export class LogWindow {
       const from = Math.max(0, this.start - CHUNK);
       const { answer, isNew } = await this.ask(from, this.start - from);
       if (isNew || answer.next !== this.start || answer.offset >= this.start) {
-        this.floor = this.start; // what is before it is not kept any more
+        this.floor = this.start; // earlier bytes are no longer available
         return;
       }
       const chunk = chunkOf(answer);
@@ -116,8 +116,8 @@ export class LogWindow {
     });
   }
 
-  // Takes what a live log has sent; what it has already is left out. False if what is between is not
-  // here: then the log is only known to be longer, and the rest is loaded when it is wanted.
+  // Appends text from the socket, without the part that is already here. Returns false if bytes in between are
+  // missing: then only the size is updated, and the text is loaded when it is needed.
   append({ offset, next, text }) {
     this.grown(next);
     if (next <= this.end && this.chunks.length) return true;
@@ -140,10 +140,10 @@ export class LogWindow {
     this.size = Math.max(this.size, size);
   }
 
-  // A line that says what is missing, in a log that cannot be asked for it.
+  // Appends a line that marks a gap, in a log whose missing part cannot be loaded.
   gap({ from, to, lines }) {
     const missing = lines ? `${lines} lines were` : "A part was";
-    this.chunks.push({ offset: from, next: to, lines: [{ gap: `${missing} left out: the ranks wrote faster than could be sent. Each rank's own log has them` }], open: false });
+    this.chunks.push({ offset: from, next: to, lines: [{ gap: `${missing} skipped: the ranks wrote faster than the console could send. Each rank's own log is complete` }], open: false });
     this.grown(to);
     this.changed({ above: -this.trimAbove() });
   }
@@ -156,7 +156,7 @@ export class LogWindow {
     return "";
   }
 
-  // The byte at which a line begins; in a chunk with cut lines it is a little before that.
+  // Returns the byte offset of a line; in a chunk with truncated lines it is slightly too low.
   offsetOf(index) {
     for (const chunk of this.chunks) {
       if (index < chunk.lines.length) {
@@ -167,7 +167,7 @@ export class LogWindow {
     return this.end;
   }
 
-  // The line that has this byte; null if it is not here.
+  // Returns the index of the line that contains this byte; null if it is not in the window.
   indexAt(offset) {
     let before = 0;
     for (const chunk of this.chunks) {
@@ -184,8 +184,8 @@ export class LogWindow {
     return null;
   }
 
-  // An answer may be older than what the socket has sent since it was asked for.
-  told({ file, size, growing, next }) {
+  // Updates size and file. The response may be older than what the socket has sent since the request.
+  update({ file, size, growing, next }) {
     this.file = file || this.file;
     this.size = Math.max(this.size, size ?? 0, next);
     this.growing = Boolean(growing);
@@ -214,7 +214,7 @@ export class LogWindow {
 
 function chunkOf({ offset, next, text }) {
   const lines = text.split("\n");
-  const open = lines.at(-1) !== ""; // the rest of its last line is still to come
+  const open = lines.at(-1) !== ""; // its last line is incomplete
   if (!open) lines.pop();
   return { offset, next, lines, open };
 }

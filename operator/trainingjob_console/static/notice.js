@@ -1,5 +1,5 @@
-// What the page says beside its contents: one sentence that passes, one that stays until it is closed.
-// Both are live regions, so that a screen reader speaks them. Each holds one sentence: the newest.
+// Notices: a toast that disappears after 5 s, and an error strip that stays until it is closed. Both are ARIA live
+// regions, so screen readers announce them. Each shows only the newest message.
 
 import { el, fill } from "./el.js";
 

@@ -1,16 +1,16 @@
-// How far a job is, as its trainer says it: a bar of its steps, and how long it will still take.
+// The progress that a job's trainer reports: a bar of its steps, the rate, and the estimated time left.
 //
-// How fast it goes is known from what this page has seen of it: the changes of the last minutes, 60 at
-// most. What it was when the page was loaded may be old, and is no measure. After a restart, when steps
-// are done again, it begins anew; and it says nothing of a job that has made no step for long.
+// The rate is computed from the changes that this page has received, at most 60 samples. The value at
+// loading time is not used, because it may be old. After a restart, when steps are repeated, the samples are
+// discarded. If the next step is overdue, the time of the last step is shown instead of an estimate.
 
 import { el } from "./el.js";
 import { duration, whole } from "./format.js";
 
 const KEPT = 60;
-const APART_MS = 5_000; // between two changes that are kept
-const LEAST_MS = 2_000; // of time over which a pace can be told
-const QUIET_MS = 10_000; // beside three times the longest pause: then the next step is overdue
+const APART_MS = 5_000; // the minimum time between two samples
+const LEAST_MS = 2_000; // the minimum time for which a rate is computed
+const QUIET_MS = 10_000; // the next step is overdue after this time plus three times the longest pause
 const UNITS = [[1, "s"], [60, "min"], [3_600, "h"], [86_400, "day"]];
 
 export function progressBar({ done, total }) {
@@ -25,9 +25,9 @@ function stepsOf({ done, total }) {
   return `${whole(done)} of ${whole(total)} steps`;
 }
 
-// The pace of one job, whose rows it is shown as they come.
-export function paceOf() {
-  let of = null; // the attempt and its steps in all
+// Returns the progress display of one job; pass it each new row.
+export function progressDisplay() {
+  let of = null; // the attempt and its total steps
   let done = null;
   let changedAt = 0;
   let longest = 0; // pause between two changes
@@ -51,7 +51,7 @@ export function paceOf() {
     if (samples.length > KEPT) samples.shift();
   }
 
-  // ["3.2 steps/s", "about 12m left"], or less where less is known.
+  // Returns ["3.2 steps/s", "about 12m left"], or fewer texts if less is known.
   function words(now = Date.now()) {
     const span = samples.length ? changedAt - samples[0].at : 0;
     if (span < LEAST_MS) return [];
@@ -61,7 +61,7 @@ export function paceOf() {
     return [rateText(rate), left > 0 && `about ${duration(rounded(left))} left`];
   }
 
-  // Says it, and goes on saying it as time passes.
+  // Returns the nodes of the display, which updates itself as time passes.
   function show(row) {
     saw(row);
     if (!row.progress) return null;
@@ -74,14 +74,14 @@ export function paceOf() {
   return { saw, words, show };
 }
 
-// In the shortest unit of time in which there is a step: 0.2 steps a second are 12 a minute.
+// Formats a rate in the shortest unit of time with at least one step: 0.2 steps/s become 12 steps/min.
 function rateText(rate) {
   const [seconds, unit] = UNITS.find(([length]) => rate * length >= 1) ?? UNITS.at(-1);
   const count = rate * seconds;
   return `${count < 10 ? count.toFixed(1) : whole(Math.round(count))} steps/${unit}`;
 }
 
-// An estimate that is not told to the second.
+// Rounds an estimate up to 5 s, 10 s or a minute, depending on its size.
 function rounded(seconds) {
   const step = seconds < 60 ? 5 : seconds < 600 ? 10 : 60;
   return Math.max(step, Math.ceil(seconds / step) * step);

@@ -1,7 +1,7 @@
-// The address is the only state of a page: a reload, a bookmark or a copied link shows the same.
+// Client-side router. All state of a page is in its URL: a reload, a bookmark or a copied link shows the same.
 //
-// A route is a path with parameters (`/jobs/:namespace/:name`); what follows `?` is the page's own.
-// `go` makes an entry of the history, `refine` replaces the one that is shown (typing in a filter).
+// A route is a path with parameters (`/jobs/:namespace/:name`); each page defines its own query parameters.
+// `go` navigates to an address; `refine` changes query parameters of the current one.
 
 const routes = [];
 let changed = () => {};
@@ -40,7 +40,7 @@ export function go(address) {
   changed();
 }
 
-// Changes single parameters of the address: null or "" takes one out.
+// Changes some query parameters of the address; null or "" removes one.
 export function refine(changes, { replace = false, render = true } = {}) {
   const search = new URLSearchParams(location.search);
   for (const [name, value] of Object.entries(changes)) {
@@ -68,7 +68,7 @@ function decoded(text) {
   }
 }
 
-// Links of ours are followed without loading the page anew; with a modifier they are the browser's.
+// Follows internal links without reloading the page; clicks with a modifier key are left to the browser.
 function followed(event) {
   const link = event.target.closest?.("a[href]");
   if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;

@@ -1,21 +1,21 @@
-// One WebSocket for this tab, and what it is subscribed to (8 subscriptions at most, by the server's rule).
+// The tab's WebSocket and its subscriptions (the server allows 8).
 //
-// Lost, it comes back by itself: after the waits of `backoff.js`, and at once when the network or the tab
-// comes back. Every subscription is made again with its own position (`seq` of jobs, `offset` of a log),
-// so nothing is lost or doubled. A tab that is hidden for 30 s closes its socket, and says "paused"
-// until it is looked at again.
+// A lost connection is restored after the delays of `backoff.js`, and at once when the network returns or the
+// tab is shown. Each subscription is renewed with its own position (`seq` of jobs, `offset` of a log), so
+// nothing is lost or repeated. A tab that is hidden for 30 s closes its socket and shows "paused" until it is
+// shown again.
 //
 //   const leave = subscribe(() => ({ kind: "jobs", filter, position }), (message) => ...);
 //
-// Nothing is queued here: a message goes to its subscriber at once, or is dropped if there is none.
+// There is no queue: a message is passed to its subscriber at once, or dropped if there is none.
 
 import { backoff } from "./backoff.js";
 import { connection } from "./store.js";
 
-const RESTARTS = 1012; // the code of a server that restarts: its tabs are not to come back as one
-const SPREAD_MS = 4_000; // at most, beside the wait, then
+const RESTARTS = 1012; // the close code of a restarting server
+const SPREAD_MS = 4_000; // the maximum random delay added then, so that not all tabs reconnect at once
 const HIDDEN_MS = 30_000;
-const SILENT_MS = 50_000; // the server pings every 20 s: then the way between is dead, whatever TCP says
+const SILENT_MS = 50_000; // the server pings every 20 s: after this silence the connection is dead, whatever TCP says
 
 const waits = backoff();
 const subscriptions = new Map(); // id -> {describe, receive}
@@ -27,7 +27,7 @@ let hiddenSince = null;
 let started = false;
 let looking = null;
 
-// `describe()` is asked anew at each connection; `receive(message)` gets what is for this subscription.
+// `describe()` is called at each connection and returns the subscription; `receive(message)` gets its messages.
 export function subscribe(describe, receive) {
   const id = nextId;
   nextId += 1;
@@ -39,8 +39,8 @@ export function subscribe(describe, receive) {
   };
 }
 
-// True if a subscription that ended with this reason would end so again: the user lacks a right.
-export function isForGood(reason) {
+// Returns true if retrying is useless after this reason: the user lacks a right.
+export function isPermanent(reason) {
   return reason === "Forbidden" || reason === "Unauthorized";
 }
 
@@ -51,7 +51,7 @@ export function startSocket() {
   connect();
 }
 
-// At the log-out: nothing more is sent to this tab, and it does not come back by itself.
+// Closes the socket for good, at the log-out.
 export function stopSocket() {
   started = false;
   clearTimeout(retry);
@@ -61,7 +61,7 @@ export function stopSocket() {
   ended?.close(1000);
 }
 
-// For the user who does not want to wait.
+// Reconnects without waiting for the rest of the delay.
 export function connectNow() {
   if (!started || socket || document.hidden) return;
   clearTimeout(retry);

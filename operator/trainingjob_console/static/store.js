@@ -1,5 +1,5 @@
-// What all pages share: a value that can be watched, and what this browser remembers of its user.
-// A value keeps its watchers until they leave; a page leaves with its scope (`app.js`).
+// State shared by all pages: observable values, and settings in local storage. A watcher stays until it is removed;
+// a page removes its own when its scope ends (`app.js`).
 
 export function observable(value) {
   const watchers = new Set();
@@ -10,7 +10,7 @@ export function observable(value) {
       value = next;
       for (const watcher of [...watchers]) watcher(value);
     },
-    // Calls `watcher` now and on each change; returns the function that ends it.
+    // Calls `watcher` now and on each change; returns the function that removes it.
     watch(watcher) {
       watchers.add(watcher);
       watcher(value);
@@ -19,13 +19,13 @@ export function observable(value) {
   };
 }
 
-// {mode, user, loginNeeded, namespaces, expires, version} of /api/session; null until it has been read.
+// {mode, user, loginNeeded, namespaces, expires, version} of /api/session; null until it has been loaded.
 export const session = observable(null);
 
 // {state: "connecting" | "open" | "lost" | "paused", retryAt: milliseconds | null} of the socket.
 export const connection = observable({ state: "connecting", retryAt: null });
 
-// Choices of this browser's user: a handful of short strings. Storage may be switched off.
+// Reads a setting from local storage, which may be disabled.
 export function remembered(name, fallback) {
   try {
     return localStorage.getItem(`trainingjob.${name}`) ?? fallback;
@@ -38,5 +38,5 @@ export function remember(name, value) {
   try {
     if (value === null) localStorage.removeItem(`trainingjob.${name}`);
     else localStorage.setItem(`trainingjob.${name}`, value);
-  } catch { /* then it holds for this visit */ }
+  } catch { /* storage is disabled: the setting applies to this visit only */ }
 }

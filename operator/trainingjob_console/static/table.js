@@ -1,9 +1,9 @@
-// A plain table that can be scrolled sideways where the window is narrow.
+// A plain table that scrolls horizontally in a narrow window.
 //
 //   plainTable("Ranks", ["#Rank", "State"], [[0, phaseMark("Running")], ...])
 //
-// A head that begins with `#` is of numbers; a cell is what `el` takes. Rows are as many as given:
-// users give at most 200.
+// A heading that begins with `#` marks a column of numbers; a cell is any child that `el` accepts. The number of rows is
+// not limited here: callers pass at most 200.
 
 import { el } from "./el.js";
 

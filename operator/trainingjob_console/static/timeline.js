@@ -1,5 +1,4 @@
-// What happened to a job, in one list: conditions, attempts and events, the newest first.
-// It shows 300 entries; the server sends fewer.
+// The timeline of a job: conditions, attempts and events in one list, the newest first. It shows at most 300 entries.
 
 import { el } from "./el.js";
 import { age, plural } from "./format.js";
@@ -9,11 +8,11 @@ const MOST = 300;
 export function timeline({ row, conditions = [], attempts = [], events = [] }) {
   const entries = [
     ...conditions.map(ofCondition), ...events.map(ofEvent), ...attempts.flatMap(ofAttempt),
-    { time: row.created, kind: "fact", title: "Created", text: "" }, // of one second it is the first, so the last here
+    { time: row.created, kind: "fact", title: "Created", text: "" }, // last in the array: the sort is stable, so of equal times it is the oldest
   ].filter((entry) => entry.time);
   entries.sort((a, b) => Date.parse(b.time) - Date.parse(a.time));
   const left = entries.length - MOST;
-  return [el("ol", { class: "timeline" }, entries.slice(0, MOST).map(line)), left > 0 && el("p", { class: "muted" }, `And ${plural(left, "older entry", "older entries")}.`)];
+  return [el("ol", { class: "timeline" }, entries.slice(0, MOST).map(line)), left > 0 && el("p", { class: "muted" }, `${plural(left, "older entry is", "older entries are")} not shown.`)];
 }
 
 function line({ time, kind, title, text }) {
@@ -31,8 +30,8 @@ function ofCondition({ type, status, reason, message, lastTransitionTime }) {
 }
 
 function ofAttempt({ attempt, from, to, outcome }) {
-  const begun = { time: from, kind: "attempt", title: `Attempt ${attempt + 1}`, text: "begins" };
-  return to ? [begun, { time: to, kind: "attempt", title: `Attempt ${attempt + 1}`, text: `ends: ${outcome ?? "unknown"}` }] : [begun];
+  const begun = { time: from, kind: "attempt", title: `Attempt ${attempt + 1}`, text: "started" };
+  return to ? [begun, { time: to, kind: "attempt", title: `Attempt ${attempt + 1}`, text: `ended: ${outcome ?? "unknown"}` }] : [begun];
 }
 
 function ofEvent({ time, type, reason, message, object, count }) {

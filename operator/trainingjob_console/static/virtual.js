@@ -1,11 +1,11 @@
-// Shows the rows of a long list that are in view, and 12 above and below: some 70 nodes, whatever its
-// length. All rows have one height, so that where a row stands is a multiplication.
+// A virtual list: draws only the rows of a long list that are in view, and 12 above and below: about 70 nodes.
+// All rows have the same height, so the position of a row is a multiplication.
 //
 //   const list = virtualList(scroller, { height: 18, count: () => n, keyAt: (i) => ..., draw: (i, node) => ... });
 //   list.refresh();
 //
-// A row keeps its node, and a selection in it, for as long as it is near. Limit: browsers end an
-// element at 16 million pixels, so at this height 900,000 rows; `logwindow.js` keeps at most 500,000.
+// A row keeps its node, and a text selection in it, while it is near the view. Limit: browsers limit the height of an
+// element to 16 million pixels, at this row height 900,000 rows; `logwindow.js` holds at most 500,000.
 
 import { el } from "./el.js";
 
@@ -55,7 +55,7 @@ export function virtualList(scroller, { height, count, keyAt, draw, onShown = ()
     return node;
   }
 
-  // Forgets what is drawn: the rows will look otherwise.
+  // Discards all nodes and draws the rows anew, because their look has changed.
   function redraw() {
     nodes.clear();
     block.replaceChildren();
@@ -66,7 +66,7 @@ export function virtualList(scroller, { height, count, keyAt, draw, onShown = ()
     refresh,
     redraw,
     setSize: () => sizer.style.setProperty("height", `${count() * height}px`),
-    // Moves what is seen by so many rows without moving it on the screen: rows came or went above.
+    // Corrects the scroll position after rows were added or removed above, so that the view does not move.
     shift: (rows) => {
       sizer.style.setProperty("height", `${count() * height}px`);
       scroller.scrollTop += rows * height;
