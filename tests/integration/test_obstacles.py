@@ -31,4 +31,4 @@ async def test_a_deadline_says_which_rank_did_not_run(operator: OperatorProcess,
 
     failed = condition(status, "Failed")
     assert failed["reason"] == "PreRunningDeadlineExceeded"
-    assert "rank 0 does not run (pod late-" in failed["message"]
+    assert "rank 0 is not running (pod late-" in failed["message"]

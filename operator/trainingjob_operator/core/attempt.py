@@ -1,7 +1,7 @@
-"""Starting and following an attempt: nothing of it starts while something of the last one runs.
+"""Runs the current attempt: waits for pods of earlier attempts, creates missing pods, sets readiness.
 
-A pod that has ended and is kept by finalizers runs no more, and holds nothing that the
-next attempt needs: the attempt is part of a pod's name.
+No pod is created while pods of an earlier attempt may still run. A pod that has ended and is only
+kept by finalizers does not block the next attempt: the attempt's number is part of a pod's name.
 """
 
 from datetime import datetime
@@ -21,45 +21,45 @@ from trainingjob_operator.core.plan_context import PlanContext
 from trainingjob_operator.core.pod_deletion import append_stuck_pods, deletions, next_stuck_at
 from trainingjob_operator.core.ranks import Ranks
 from trainingjob_operator.core.readiness import (
+    append_kept_pods,
     judge_readiness,
     kept_pods,
-    mention_kept,
     set_readiness,
 )
 from trainingjob_operator.core.restart import may_start_at
 from trainingjob_operator.core.suspension import resumed
 
-_NOT_GONE: Final = "pods of an earlier attempt have not gone yet"
-_HELD_BESIDE: Final = 16
+_NOT_REMOVED: Final = "pods of an earlier attempt have not been removed yet"
+_MAX_EXTRA_KEPT: Final = 16
 
 
-def _are_in_the_way(ranks: Ranks) -> bool:
-    """True if something of earlier attempts may run, or too many of their pods are kept.
+def _earlier_pods_block(ranks: Ranks) -> bool:
+    """True if pods of earlier attempts may run, or if finalizers keep too many of them.
 
-    Each attempt can leave as many pods as it has ranks, and all of them are remembered.
+    Each attempt can leave as many kept pods as it has ranks, and all of them are in the index.
     """
     kept = sum(bool(pod.held_by) for pod in ranks.stale)
-    return kept < len(ranks.stale) or kept > 2 * ranks.nodes + _HELD_BESIDE
+    return kept < len(ranks.stale) or kept > 2 * ranks.nodes + _MAX_EXTRA_KEPT
 
 
 def run_attempt(ctx: PlanContext) -> Plan:
-    """Create what is missing of the current attempt, stop what is done, and say how it does."""
+    """Create missing pods of the current attempt, stop completed ranks, and set `PodsReady`."""
     decided = _follow(resumed(ctx))
-    return replace_fields(decided, delete=decided.delete + _beside_the_done(ctx.ranks))
+    return replace_fields(decided, delete=decided.delete + _stop_completed(ctx.ranks))
 
 
-def _beside_the_done(ranks: Ranks) -> tuple[DeletePod, ...]:
-    """Stop the pods of ranks that are done, of which other containers run on.
+def _stop_completed(ranks: Ranks) -> tuple[DeletePod, ...]:
+    """Delete the pods of completed ranks in which other containers still run.
 
-    That takes deleting them. That their ranks are done is in status before.
+    Deletion is the only way to stop them. Status says before that their ranks have completed.
     """
     return deletions(p for p in ranks.current if p.side_containers and p.index in ranks.completed)
 
 
 def _follow(ctx: PlanContext) -> Plan:
-    if _are_in_the_way(ctx.ranks):
+    if _earlier_pods_block(ctx.ranks):
         kept = kept_pods(ctx.ranks.stale)
-        message = append_stuck_pods(_NOT_GONE, ctx.ranks.stale, now=ctx.now)
+        message = append_stuck_pods(_NOT_REMOVED, ctx.ranks.stale, now=ctx.now)
         waiting = ctx.not_ready("; ".join(filter(None, [message, kept])))
         return Plan(
             status=waiting.status,
@@ -75,15 +75,15 @@ def _follow(ctx: PlanContext) -> Plan:
     start = attempt_start(ctx.status, ctx.ranks, ctx.seen.refusal, now=ctx.now)
     ctx = with_launch(ctx.with_status(replace_fields(ctx.status, attempt_start_time=start)))
     refusal = ctx.seen.refusal if ctx.ranks.missing else None
-    readiness = mention_kept(judge_readiness(ctx.ranks, refusal), ctx.ranks)
+    readiness = append_kept_pods(judge_readiness(ctx.ranks, refusal), ctx.ranks)
     status = set_readiness(ctx.draft, readiness).status
-    if refusal is not None and ctx.now < (due := _ask_again_at(refusal, ctx)):
+    if refusal is not None and ctx.now < (due := _retry_at(refusal, ctx)):
         return Plan(status=status, look_again_at=due)
     return Plan(status=status, create=tuple(sorted(ctx.ranks.missing)))
 
 
 def with_launch(ctx: PlanContext) -> PlanContext:
-    """Return the situation with what status is to say of an attempt whose pods have been created."""
+    """Return the context with the status updated for the pods that have been created."""
     if ctx.ranks.current:
         ctx = ctx.no_restart_pending(f"attempt {ctx.status.attempt} has started")
         ctx = ctx.with_status(
@@ -94,8 +94,8 @@ def with_launch(ctx: PlanContext) -> PlanContext:
     return ctx
 
 
-def _ask_again_at(refusal: Refusal, ctx: PlanContext) -> datetime:
-    """Return when to ask again: a last time, too, before what the attempt has is given back."""
+def _retry_at(refusal: Refusal, ctx: PlanContext) -> datetime:
+    """Return the time of the next try, at the latest the end of a partly created gang's hold."""
     ends = partial_hold_deadline(refusal, ctx.job, ctx.settings)
     if ends is None or refusal.refused_at >= ends:
         return refusal.retry_at
@@ -103,12 +103,12 @@ def _ask_again_at(refusal: Refusal, ctx: PlanContext) -> datetime:
 
 
 def is_to_run(job: JobView) -> bool:
-    """True if pods of the job are wanted: it is not over, and nothing forbids it to run."""
+    """True if the job should have pods: it is valid, and not finished, suspended or ending."""
     is_over = job.status.is_finished or job.invalid is not None
     return not (job.spec.suspend or job.is_to_end or is_over)
 
 
 def has_begun(job: JobView) -> bool:
-    """True if status says that an attempt runs, or that the next one only has to be started."""
+    """True if status says that an attempt has been launched or that a restart is pending."""
     status = job.status
     return status.launched_attempt == status.attempt or status.is_true(CONDITION_RESTARTING)

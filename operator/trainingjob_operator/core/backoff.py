@@ -1,4 +1,4 @@
-"""Waits before the next try, and batches of tries at once."""
+"""Exponential back-off, and splitting of a list into (growing) batches."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ from typing import Final, TypeVar
 Item = TypeVar("Item")
 
 _DOUBLINGS: Final = 64
-"""After so many the wait is the longest one in any case, and a float does not overflow."""
+"""Limit of the exponent, so that a float does not overflow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """A wait that doubles with each failure in a row, in seconds."""
+    """A wait in seconds that doubles with each consecutive failure."""
 
     first_s: float
     longest_s: float
 
     def wait_s(self, failures: int) -> float:
-        """Return the wait after so many failures in a row."""
+        """Return the wait after this many consecutive failures."""
         return min(self.longest_s, self.first_s * 2.0 ** min(max(failures - 1, 0), _DOUBLINGS))
 
     def next_s(self, last_s: float) -> float:
-        """Return the wait that follows this one; 0: there was none yet."""
+        """Return the wait that follows `last_s`; 0: there was none before."""
         return min(self.longest_s, max(2.0 * last_s, self.first_s))
 
 
@@ -33,8 +33,8 @@ def batches(
 
     Args:
         items: all items.
-        size: how many at once at most.
-        first: how many come first, and then twice as many each time; None: `size`.
+        size: maximum size of a batch.
+        first: size of the first batch; each further one is twice as large. None: `size`.
     """
     start, count = 0, size if first is None else first
     while start < len(items):

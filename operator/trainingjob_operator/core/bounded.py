@@ -1,19 +1,19 @@
-"""How full a structure in memory is, said in one way by all of them.
+"""The interface by which in-memory structures report their current size and their limit.
 
-Every structure that grows with use has a limit. It reports its name, how much of it is used and
-the limit, so that the promise of bounded memory can be watched (`/metrics`), and tested.
+Every structure that grows with use has a limit. It reports its name, its size and the limit, so
+that bounded memory can be monitored (`/metrics`) and tested.
 """
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Bound(NamedTuple):
-    """Use and limit of one structure.
+    """Size and limit of one structure.
 
     Attributes:
-        name: of the structure, as `/metrics` has it.
-        used: how much of it is used now.
-        limit: the most that it holds.
+        name: the label of the structure in `/metrics`.
+        used: its current size.
+        limit: its maximum size.
     """
 
     name: str
@@ -23,9 +23,9 @@ class Bound(NamedTuple):
 
 @runtime_checkable
 class Bounded(Protocol):
-    """A structure in memory that has a limit, or an owner of several."""
+    """An in-memory structure that has a limit, or an object that owns several."""
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
-        """Use and limit, as they are now."""
+        """Current size and limit of each structure."""
         ...

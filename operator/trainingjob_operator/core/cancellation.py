@@ -1,4 +1,4 @@
-"""Stopping on purpose: `spec.shutdown`, and the deletion of a job that runs."""
+"""The plan's steps that cancel a job: its deletion and `spec.shutdown`."""
 
 from dataclasses import replace
 from typing import Final
@@ -24,9 +24,9 @@ may still run, and then two pods of one job could run side by side."""
 
 
 def when_deleted(ctx: PlanContext) -> Plan | None:
-    """A job that is being deleted starts nothing; its pods end gracefully; then it is cancelled.
+    """Stop the pods of a job that is being deleted, gracefully, and then cancel the job.
 
-    With `--cascade=orphan` its user asked for the pods to stay: they are left alone.
+    With `--cascade=orphan` its user wants the pods to stay: they are left alone.
     """
     if not ctx.job.deleting:
         return None
@@ -36,9 +36,10 @@ def when_deleted(ctx: PlanContext) -> Plan | None:
 
 
 def when_shut_down(ctx: PlanContext) -> Plan | None:
-    """A shutdown is latched when it is first seen; from then on the job can only end.
+    """Stop the pods of a job that is to shut down, and then cancel the job.
 
-    Removing the field later changes nothing, so a GitOps tool that reverts it does no harm.
+    The request is latched in status when it is first seen. Removing the field later changes nothing,
+    so a GitOps tool that reverts it does no harm.
     """
     latched = _latch(ctx)
     if latched is None:
@@ -62,7 +63,7 @@ def _latch(ctx: PlanContext) -> Shutdown | None:
 
 
 def _stop(ctx: PlanContext, *, reason: str, message: str, grace_s: int | None) -> Plan:
-    """Take down what runs; when nothing does any more, the job is cancelled."""
+    """Delete all running pods; when none runs any more, cancel the job."""
     running = [pod for pod in ctx.seen.pods if not pod.is_over]
     if running:
         waiting = ctx.no_restart_pending("the job is stopping").not_ready(

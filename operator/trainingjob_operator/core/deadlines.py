@@ -1,4 +1,4 @@
-"""The two deadlines of a job, computed from its status, so that no restart of ours forgets them."""
+"""Computes a job's two deadlines from its status, so that they survive an operator restart."""
 
 from datetime import datetime, timedelta
 
@@ -10,9 +10,10 @@ from trainingjob_operator.core.restart import pending_gang_retry
 
 
 def active_deadline(job: JobView, status: JobStatus) -> datetime | None:
-    """Return when `activeDeadlineSeconds` is over; None without one, or before the job started.
+    """Return the time at which `activeDeadlineSeconds` expires.
 
-    It counts from `startTime`, over all attempts, and anew after a resume, as in batch/v1.
+    None if it is not set or the job has not started. It counts from `startTime` over all attempts,
+    and starts again after a resume, as in batch/v1.
     """
     if job.spec.active_deadline_s is None or status.start_time is None:
         return None
@@ -20,12 +21,12 @@ def active_deadline(job: JobView, status: JobStatus) -> datetime | None:
 
 
 def pre_running_deadline(job: JobView, status: JobStatus, ranks: Ranks) -> datetime | None:
-    """Return when `preRunningDeadlineSeconds` is over; None without one, or once every rank has run.
+    """Return the time at which `preRunningDeadlineSeconds` expires.
 
-    It counts the time in which the attempt was free to start, and no other: it does not begin
-    before `attemptStartTime`, and scheduling gates, by which another controller holds the pods, stop
-    it; when they are gone it begins anew. While a gang that gave back what it had is away, it stands
-    still.
+    None if it is not set or every rank has run. It counts only the time in which the attempt was free
+    to start. It begins at `attemptStartTime`. Scheduling gates, with which another controller holds
+    the pods, stop it; when they are removed it starts again. It is paused while a partly created
+    gang waits for its retry (`core.partial_gang`).
     """
     if job.spec.pre_running_deadline_s is None or ranks.all_started or ranks.gated:
         return None
@@ -37,13 +38,13 @@ def pre_running_deadline(job: JobView, status: JobStatus, ranks: Ranks) -> datet
 def attempt_start(
     status: JobStatus, ranks: Ranks, refusal: Refusal | None, *, now: datetime
 ) -> datetime | None:
-    """Return the `attemptStartTime` of an attempt that is due; None while it is held back.
+    """Return the `attemptStartTime` of an attempt that may start; None while it is held back.
 
-    Scheduling gates hold it back, and so does the operator's own limit. A quota does not: to wait
-    for room in the cluster is what the deadline bounds.
+    Scheduling gates and the operator's own limit of pods hold it back. A quota does not: waiting for
+    capacity in the cluster is what the deadline limits.
 
-    It is in status, so that a restart of the operator neither shortens nor lengthens the deadline.
-    Once every rank has run nothing counts from it, and it stays as it is.
+    The time is kept in status, so that a restart of the operator neither shortens nor lengthens the
+    deadline. Once every rank has run, nothing depends on it and it no longer changes.
     """
     is_queued = refusal is not None and refusal.reason == REASON_QUEUED
     if ranks.gated or is_queued:

@@ -1,4 +1,4 @@
-"""The input of a decision and its result."""
+"""Data classes of the decision: its input (`Observation`) and its result (`Plan`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,11 +16,10 @@ class DecisionSettings:
     Attributes:
         restart_backoff_s: wait before the first restart; doubles with each further one.
         restart_backoff_cap_s: the longest wait before a restart.
-        recording: finished jobs leave a record: an endpoint is set.
-        record_deadline_s: how long a job that its user deleted is held for its record.
-        partial_hold_s: for how long, at least, a gang that is refused in part keeps what it has; 0:
-            for ever.
-        archiving: the logs of ranks are archived: there is a log volume.
+        recording: records of finished jobs are stored, because an endpoint is configured.
+        record_deadline_s: maximum time for which the deletion of a job waits for its record.
+        partial_hold_s: minimum time for which a partly created gang keeps its pods; 0: for ever.
+        archiving: logs of ranks are archived, because a log volume is configured.
     """
 
     restart_backoff_s: float = 1.0
@@ -33,19 +32,19 @@ class DecisionSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """The API server's last refusal to create something of a job; see `core.refusals`.
+    """The API server's last refusal to create a pod or Service of a job; see `core.refusals`.
 
     Attributes:
-        reason, message: what becomes of it in the condition `PodsReady`.
-        retry_at: when to ask again; a permanent fault is not asked about more than once a minute.
-        wait_s: how long that was, in seconds, when it was refused.
+        reason, message: for the condition `PodsReady`.
+        retry_at: time of the next try; a permanent fault is retried at most once a minute.
+        wait_s: the wait until `retry_at` when the refusal was received, in seconds.
         fatal: the request itself is wrong, and waiting does not help.
-        attempt, generation: of the job that was refused; a refusal says nothing of others.
-        refused_at: when that was.
-        partly_since: since when the attempt has had a part of its pods and was refused the rest, as
-            far as memory reaches; None if it has none.
-        changed_retry_at: when to ask for the same attempt of a job that has changed since.
-        changed_wait_s: how long that was, in seconds, when it was refused.
+        attempt, generation: of the refused job; the refusal does not apply to others.
+        refused_at: time of the refusal.
+        partly_since: time since which the attempt has had only a part of its pods, as far as memory
+            reaches; None if it has none.
+        changed_retry_at: time of the next try if the job's generation has changed since.
+        changed_wait_s: the wait until `changed_retry_at` when the refusal was received, in seconds.
     """
 
     reason: str
@@ -63,13 +62,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """The result of a try to store a job's record.
+    """The result of one try to store a job's record.
 
     Attributes:
-        uid, revision: of which job, and which revision of its record.
-        result: `Stored`; `Conflict`: the receiver has other content under this revision;
-            `Rejected`: it will not take it.
-        message: why, when it was not stored.
+        uid, revision: the job's uid, and the revision of its record.
+        result: `Stored`; `Conflict`: the receiver has different content for this revision;
+            `Rejected`: the receiver does not accept the record.
+        message: the cause, if the record was not stored.
     """
 
     uid: str
@@ -80,16 +79,16 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogOutcome:
-    """The result for the log of one pod: it is on the log volume, or it is given up.
+    """The result of archiving one pod's log: it is on the log volume, or it is given up.
 
     Attributes:
-        attempt, rank: whose log it is.
-        lost: why it is not on the volume; "" when it is.
-        ranks: all ranks whose logs are lost, if they are not this one alone.
-        looked_for: of the answer to a `Survey`, its ranks.
-        volume_fault: it is the volume that is to blame for that, and not the pod.
-        cut: bytes of its beginning that were left out, because it is too long.
-        size: bytes of the job's archive afterwards.
+        attempt, rank: the attempt and the rank that wrote the log.
+        lost: the reason why the log is not on the volume; "" if it is.
+        ranks: all ranks whose logs are lost, if there are others beside `rank`.
+        looked_for: the ranks of the `Survey` that this outcome answers.
+        volume_fault: the log is lost because of the volume, not because of the pod.
+        cut: bytes left out at the beginning of the log, because it is too long.
+        size: size of the job's archive afterwards, in bytes.
     """
 
     attempt: int
@@ -109,9 +108,9 @@ class LogOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """Ranks that had pods and have none any more, and of whose logs memory knows nothing.
+    """A search of the archive for the logs of ranks whose pods are gone.
 
-    The archive knows.
+    Memory does not have the outcome of these logs; the archive file does.
     """
 
     attempt: int
@@ -120,22 +119,24 @@ class Survey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """A job and its surroundings as they were seen at one moment.
+    """A job, its pods and everything else that a decision depends on, as of one moment.
 
     Attributes:
         pods: the pods that the job controls, of every attempt.
-        vanished: ranks of the current attempt whose pods are known to be gone unfinished.
-        done: ranks of the current attempt that had completed when their pods went.
-        ended: pods of the current attempt that had ended otherwise when they went, as last seen.
-        refusal: the last refusal while it stands.
-        pods_are_live: the pods were read from the API just now, so absence can be believed.
-        delivery: the result of the last try to store the record, until status says it.
+        vanished: ranks of the current attempt whose pods disappeared before they had ended.
+        done: ranks of the current attempt that had completed when their pods were removed.
+        ended: pods of the current attempt that had ended without completing when they were removed,
+            as last seen.
+        refusal: the last refusal, as long as it applies.
+        pods_are_live: the pods were just read from the API server, so a missing pod does not exist.
+        delivery: the result of the last try to store the record, until it is in status.
         endpoint_is_down: the record endpoint does not answer at the moment.
-        logs: what became of the logs of its pods, by the pods' uids, as far as memory reaches.
-        volume_error: why the log volume cannot be written at the moment; "" when it can.
-        unbegun: ranks of the current attempt whose pods went before they had begun, without a log.
-        begun: ranks of the current attempt whose pods went after they had begun, whatever was seen
-            of them before.
+        logs: outcomes of archiving the pods' logs, by pod uid, as far as memory reaches.
+        volume_error: the reason why the log volume cannot be written at the moment; "" if it can.
+        unbegun: ranks of the current attempt whose pods were removed before they started, so that
+            they have no log.
+        begun: ranks of the current attempt whose pods had started when they were removed, even if an
+            earlier view did not show it.
     """
 
     job: JobView
@@ -155,11 +156,11 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletePod:
-    """Delete this very pod.
+    """The deletion of one pod, identified by its uid.
 
     Attributes:
         grace_s: grace period in seconds; None: the pod's own.
-        version: the only resourceVersion of it that may be deleted; None: any.
+        version: precondition on the pod's resourceVersion; None: no precondition.
     """
 
     name: str
@@ -170,7 +171,7 @@ class DeletePod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to a job, for `kubectl describe`."""
+    """A Kubernetes Event about a job, as `kubectl describe` shows it."""
 
     reason: str
     message: str
@@ -179,24 +180,26 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The actions that are due for one job.
+    """The actions to take for one job.
 
-    The order is part of the contract: ranks in `create` are created first (their names are
-    deterministic, so a crash before the status is written creates nothing twice), then the
-    decision is made anew with what came of it; `status` is written; and only then, as a
-    consequence of what status says, the pods in `delete` are deleted.
+    Their order is part of the contract:
+
+    1. The ranks in `create` are created. Their names are deterministic, so a crash before the status
+       write creates nothing twice. Then the decision is made again with the result.
+    2. `status` is written.
+    3. Only then, as a consequence of what status says, the pods in `delete` are deleted.
 
     Attributes:
-        claim: put our finalizer on the job before anything else: a record will be owed.
-        release: take our finalizer off the job, last of all.
-        abandon: the record of a job that is released was not stored; say so loudly.
+        claim: add our finalizer to the job before anything else, because it will need a record.
+        release: remove our finalizer from the job, after everything else.
+        abandon: the released job's record was not stored; this is logged as a loss.
         create: ranks of `status.attempt` to create.
-        archive: pods whose logs are to be put on the log volume; of those that shall go none is in
-            `delete` before its log is archived or given up.
-        survey: ranks without a pod; the archive is asked if it has their logs.
-        look_again_at: when the next decision is due if nothing happens before.
-        needs_live_pods: the decision rests on the absence of pods; read them from the API and
-            decide again before anything is recorded.
+        archive: pods whose logs are to be copied to the log volume. A pod is not in `delete` before
+            its log is archived or given up.
+        survey: ranks without a pod whose logs are to be searched for in the archive.
+        look_again_at: time of the next decision if no event arrives before.
+        needs_live_pods: the decision depends on the absence of pods. Read them from the API server
+            and decide again before the status is written.
     """
 
     status: JobStatus

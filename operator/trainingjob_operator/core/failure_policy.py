@@ -1,9 +1,8 @@
-"""`spec.podFailurePolicy`: what the failure of one pod means for its job.
+"""Evaluates `spec.podFailurePolicy`: the consequence of one pod's failure for its job.
 
-Rules are read in order and the first that matches decides, as in batch/v1. Without a match a
-failure counts towards `backoffLimit`, and a disruption does not. What rules are about is a pod's
-end, so where there are any, a pod that is taken away is judged when it has ended, and not when
-that is announced.
+Rules are evaluated in order and the first match decides, as in batch/v1. Without a match a failure
+counts towards `backoffLimit`, and a disruption does not. Rules look at how a pod ended. So if there
+are any, a disrupted pod is judged after it has ended, and not when the disruption is announced.
 """
 
 from collections.abc import Sequence
@@ -22,9 +21,9 @@ class Verdict(Enum):
 
 
 def judge(pod: PodView, rules: Sequence[FailurePolicyRule]) -> tuple[Verdict, int | None]:
-    """Return the verdict on one pod, and the number of the rule that gave it (None: the default).
+    """Return the verdict on one pod, and the index of the matching rule (None: no rule matched).
 
-    A rank that ended with 0 after it was asked to stop did not complete, so rules see it as well.
+    A rank that exited with 0 after it was asked to stop did not complete, so rules apply to it, too.
     """
     if pod.has_ended and not pod.has_completed:
         for number, rule in enumerate(rules):

@@ -1,7 +1,7 @@
-"""The GitOps tool or Helm that owns a job, by the marks that it leaves on what it owns.
+"""Detects the GitOps tool (Argo CD, Flux) or Helm that owns a job, by its labels and annotations.
 
-Such a tool creates again what has vanished: a job that was deleted because its time was over would
-be trained again every hour.
+Such a tool recreates an object that was deleted. A job that is deleted when its time to live expires
+would be created and trained again every hour.
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 ARGO_CD_LABEL: Final = "app.kubernetes.io/instance"
-"""The label by which Argo CD knows what it owns, where its administrator has not chosen another."""
+"""The default label by which Argo CD tracks the objects that it owns."""
 
 instance_label: Final = ContextVar("instance_label", default=ARGO_CD_LABEL)
-"""The name of that label in this cluster; "": none. Set once, before the first job is read."""
+"""The tracking label of this cluster's Argo CD; "": none. Set once, before the first job is read."""
 
 _ARGO_CD_ANNOTATION: Final = "argocd.argoproj.io/tracking-id"
 _ARGO_CD_OWN_LABEL: Final = "argocd.argoproj.io/instance"
@@ -24,9 +24,9 @@ _MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 def gitops_owner(labels: Mapping[str, Any], annotations: Mapping[str, Any]) -> str:
     """Return the name of the tool that owns an object with these labels and annotations, or "".
 
-    Argo CD puts its default label where charts and people put theirs, who mean the same by it.
-    Helm's own marks say that it is Helm's; without any, it is Argo CD's, or a person's who will
-    find the job still there.
+    Argo CD's default label is also set by charts and by people. Helm's own label or annotation tells
+    that Helm set it. Otherwise Argo CD is assumed; if in fact a person set the label, the job is
+    merely kept.
     """
     if _ARGO_CD_ANNOTATION in annotations or _ARGO_CD_OWN_LABEL in labels:
         return "Argo CD"

@@ -1,7 +1,7 @@
-"""History limits: of the finished jobs of one namespace the newest are kept, the oldest go.
+"""Applies history limits: the newest finished jobs of a namespace are kept, older ones are deleted.
 
-Made for a list that is read as a stream: it holds no more than the limit, and names a job to be
-removed as soon as so many newer ones have been seen. That conclusion needs no complete list.
+It works on a stream of jobs and holds no more of them than the limit. A job is to be deleted as soon
+as that many newer ones have been seen, which does not require a complete list.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from trainingjob_operator.core.retention import (
 
 
 class Ended(NamedTuple):
-    """A finished job; sorts as jobs go, the oldest first."""
+    """A finished job; sorts by finish time, the oldest first."""
 
     finished_at: datetime
     key: JobKey
@@ -32,7 +32,7 @@ class History:
     """The newest finished jobs of one namespace. Bound: its limits, 100,000 at most each.
 
     Attributes:
-        inherited: what is said of the jobs of this namespace.
+        inherited: the retention rules that apply to this namespace.
     """
 
     inherited: Inherited
@@ -40,10 +40,10 @@ class History:
     _failed: list[Ended] = field(default_factory=list)
 
     def keep_newest(self, job: JobView) -> Ended | None:
-        """Take in a finished job that is not expired.
+        """Add a finished job that is not expired.
 
         Returns:
-            The one that is one too many now, if there is one.
+            The job that now exceeds the limit; None if none does.
         """
         outcome, ended_at = terminal_condition(job.status), finished_at(job.status)
         if outcome is None or ended_at is None or not counts_for_history(job):

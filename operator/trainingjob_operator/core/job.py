@@ -1,7 +1,7 @@
-"""The operator's memory of a TrainingJob: small frozen values, never the pod template.
+"""Data classes for a TrainingJob in the index: spec without the pod template, status and metadata.
 
-The template comes from a live read whenever pods are made from it, so that the index stays small
-and nothing is started from a stale copy.
+The template is read live from the API server whenever pods are created from it. So the index stays
+small, and nothing is started from a stale copy.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from trainingjob_operator.core.fast_replace import differing_fields
 
 
 class JobKey(NamedTuple):
-    """The address of a job. Two jobs can have one address, one after the other: compare uids."""
+    """The namespace and name of a job. A later job can have the same key: compare uids."""
 
     namespace: str
     name: str
@@ -35,9 +35,9 @@ class Condition:
 
     Attributes:
         last_transition_time: when `status` last flipped, whole seconds, UTC.
-        observed_generation: the generation of the spec that it speaks of.
-        foreign: of a type that is not ours, the condition as it was read, as JSON: it goes back
-            unchanged, and nothing else is known of it. "" for ours.
+        observed_generation: the generation of the spec that it describes.
+        foreign: for a type that another controller owns, the condition as JSON, as it was read. It is
+            written back unchanged, and its other fields are not parsed. "" for our own types.
     """
 
     type: str
@@ -51,7 +51,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shutdown:
-    """A request to stop, latched: once in status it holds whatever becomes of the spec."""
+    """A request to stop, latched: once in status it stays in force even if the spec changes."""
 
     mode: str
     requested_at: datetime
@@ -64,8 +64,8 @@ class UnreadLogs:
     """Ranks of one attempt whose logs were not known to be archived; see `core.unread_logs`.
 
     Attributes:
-        attempt: whose ranks they are.
-        ranks: the ranks, as `core.naming` writes them.
+        attempt: the attempt.
+        ranks: its ranks, in the format of `core.naming.format_indexes`.
     """
 
     attempt: int
@@ -73,7 +73,7 @@ class UnreadLogs:
 
 
 class RecordState(StrEnum):
-    """The state of a finished job's record; another version of the operator may know others."""
+    """The state of a finished job's record; other versions of the operator may have further ones."""
 
     PENDING = "Pending"
     STORED = "Stored"
@@ -87,17 +87,18 @@ class JobStatus:
 
     Attributes:
         launched_attempt: the last attempt of which every pod was created; None before the first.
-        disruptions_since_progress: those in a row between which not every rank ran for a while.
-        completed_indexes: ranks that are done in the current attempt, in batch/v1's format.
-        attempt_start_time: when the current attempt was first free to create its pods; None before,
-            while scheduling gates hold them, and when the job is finished.
-        exit_code: of the rank that decided the outcome.
+        disruptions_since_progress: disruptions in a row between which not every rank was ready for
+            ten minutes.
+        completed_indexes: completed ranks of the current attempt, in batch/v1's format.
+        attempt_start_time: time at which the current attempt was first free to create its pods; None
+            before, while scheduling gates hold them, and when the job is finished.
+        exit_code: exit code of the rank that decided the outcome.
         log_path: the job's directory on the log volume, relative to its root.
         log_bytes: size of its archived logs.
-        unread_logs: ranks of attempts that are over, whose logs are still to be archived or to be
-            looked for; by attempt, in ascending order.
-        unbegun_indexes: ranks of the current attempt whose pods were to go before they had begun:
-            no log of them is owed.
+        unread_logs: ranks of ended attempts whose logs are still to be archived or searched for, by
+            attempt in ascending order.
+        unbegun_indexes: ranks of the current attempt whose pods were deleted before they started, so
+            that no log of them is expected.
     """
 
     phase: str = ""
@@ -128,13 +129,13 @@ class JobStatus:
 
     def condition(self, kind: str) -> Condition | None:
         """Return the condition of this type, or None."""
-        for condition in self.conditions:  # asked fifty times in a pass: no generator
+        for condition in self.conditions:  # called fifty times in a pass: a generator is too slow
             if condition.type == kind:
                 return condition
         return None
 
     def is_true(self, kind: str) -> bool:
-        """True if the condition of this type is there and true."""
+        """True if the condition of this type exists and is true."""
         for condition in self.conditions:
             if condition.type == kind:
                 return condition.status
@@ -144,7 +145,7 @@ class JobStatus:
     def is_finished(self) -> bool:
         """True if one of the terminal conditions is true."""
         for condition in self.conditions:
-            # Of two of a type, which only a hand can have written, the first one counts.
+            # Two conditions of one type can only come from a manual edit; the first one counts.
             is_terminal = condition.status and condition.type in TERMINAL_CONDITIONS
             if is_terminal and self.is_true(condition.type):
                 return True
@@ -152,14 +153,14 @@ class JobStatus:
 
     @property
     def never_started(self) -> bool:
-        """True if no attempt has started, as far as status says."""
+        """True if no attempt has started, according to status."""
         return self.attempt == 0 and self.launched_attempt is None
 
     @property
     def logs_wait(self) -> bool:
         """True if logs are still to be archived.
 
-        False as well for logs that were given up, and for a job that has none.
+        Also false if the logs were given up or the job has none.
         """
         found = self.condition(CONDITION_LOGS_ARCHIVED)
         return found is not None and found.reason == REASON_LOGS_PENDING
@@ -174,7 +175,7 @@ class JobStatus:
 
     @property
     def outcome(self) -> Condition | None:
-        """The condition `Finished` while it is true; its reason is the terminal one's."""
+        """The condition `Finished` if it is true; it has the terminal condition's reason."""
         found = self.condition(CONDITION_FINISHED)
         return found if found is not None and found.status else None
 
@@ -185,7 +186,7 @@ class FailurePolicyRule:
 
     Attributes:
         action: `FailJob`, `Ignore` or `Count`.
-        container: name of the container whose exit code counts; None: any.
+        container: name of the container whose exit code is compared; None: any.
         operator: `In` or `NotIn`, for exit codes; None for a rule on conditions.
         values: the exit codes.
         conditions: pairs of (type, status) of pod conditions, any of which matches.
@@ -217,19 +218,20 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
-    """A job as it was last seen.
+    """A TrainingJob as it was last seen.
 
     Attributes:
-        invalid: why `spec` cannot be understood; None when it can. `spec` then has defaults.
-        deleted_at: when its deletion was requested; None: it was not.
-        discard_record: its user gave its record up.
-        keep: its user pinned it: no retention policy removes it or its files.
-        gitops_owner: the tool that would create it again, like `Helm`; "": none.
-        finalizers: those that mean something to us; how many others a job has, and how long they
-            are, is up to those who may write to it.
-        finalizer_count: how many it has in all.
-        record_finalizer_at: the place of the one that stands for its record among all of them;
-            None: it is not there.
+        invalid: the reason why `spec` is invalid, in which case `spec` has defaults; None if it is
+            valid.
+        deleted_at: time at which its deletion was requested; None if it was not.
+        discard_record: its user gave up its record by annotation.
+        keep: its user pinned it by annotation: no retention policy removes it or its files.
+        gitops_owner: the tool that would recreate it after a deletion, such as `Helm`; "": none.
+        finalizers: the finalizers that the operator handles. Others are not stored, because their
+            number and length are up to anybody who may write the job.
+        finalizer_count: number of all its finalizers.
+        record_finalizer_at: index of the record finalizer in the list of all finalizers; None: it is
+            not set.
         shutdown_by: the field manager that set `spec.shutdown`, as far as the API server says.
     """
 
@@ -253,12 +255,12 @@ class JobView:
 
     @property
     def owes_record(self) -> bool:
-        """True if the job carries the finalizer that stands for its record."""
+        """True if the job carries the finalizer that waits for its record."""
         return FINALIZER_RECORD in self.finalizers
 
     @property
     def is_to_end(self) -> bool:
-        """True if its user wants it to end: it is being deleted, or is to shut down."""
+        """True if its user ended it: it is being deleted, or a shutdown was requested."""
         is_shut_down = self.spec.shutdown is not None or self.status.shutdown is not None
         return self.deleting or is_shut_down
 
@@ -269,22 +271,22 @@ def changed_fields(old: JobStatus, new: JobStatus) -> frozenset[str]:
 
 
 def has_gone_back(known: str, live: str, *, at: str) -> bool:
-    """True if an object was older in an answer than what had been known at the answer's version.
+    """True if a list contains an older version of an object than was known at the list's version.
 
-    That contradicts itself, unless the cluster was restored from a backup since. What is known and
-    newer than the answer says nothing: it came after that.
+    This happens only if the cluster was restored from a backup. A known version that is newer than
+    the list proves nothing: the object changed after the list was made.
 
     Args:
         known: the object's resourceVersion as it was seen before.
-        live: its resourceVersion in the answer.
-        at: the resourceVersion of the answer as a whole, which the store itself gave.
+        live: its resourceVersion in the list.
+        at: the resourceVersion of the list itself, as returned by the API server.
     """
     are_numbers = known.isdigit() and live.isdigit() and at.isdigit()
     return are_numbers and is_newer(known, live) and not is_newer(known, at)
 
 
 def describe_rewind(known: JobView, live: JobView) -> str:
-    """Say in which job it was seen that the cluster has gone back."""
+    """Return a message that names the job in which the restore of a backup was detected."""
     return (
         f"job {known.key} has gone back from version {known.resource_version} to "
         f"{live.resource_version}, as after the restore of a backup"
@@ -292,11 +294,11 @@ def describe_rewind(known: JobView, live: JobView) -> str:
 
 
 def is_newer(version: str, than: str) -> bool:
-    """True if a resourceVersion comes after another one.
+    """True if a resourceVersion is newer than another one.
 
-    Resource versions of one kind are whole numbers that grow (Kubernetes documents them as
-    comparable since 1.35). One that is no number is taken as newer: better one pass too many
-    than an update that is never seen.
+    Resource versions of one kind are increasing integers (Kubernetes documents them as comparable
+    since 1.35). One that is not a number counts as newer: an unnecessary pass is better than an
+    update that is never seen.
     """
     try:
         return int(version) > int(than)

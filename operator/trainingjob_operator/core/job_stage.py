@@ -1,7 +1,7 @@
-"""The stages of a job after its end: its logs, its record, its release, and then it is free.
+"""The stages of a finished job: archive logs, store the record, release the finalizer, then free.
 
-Each stage waits for the one before: the record names the logs, and the finalizer stands for the
-record.
+Each stage waits for the one before: the record contains the location of the logs, and the finalizer
+is released when the record is stored or given up.
 """
 
 from enum import IntEnum
@@ -13,22 +13,22 @@ _NO_RECORD_WAITS = frozenset({RecordState.STORED, RecordState.NOT_REQUIRED, None
 
 
 class Stage(IntEnum):
-    """The next thing that a job waits for, in the order in which it happens."""
+    """The next step that a job waits for, in the order of the steps."""
 
     LIVE = 0
-    """Its end."""
+    """It has not finished yet."""
 
     LOGS = 1
-    """Its logs are to be archived, or given up, which takes a minute at most."""
+    """Its logs are to be archived or given up, which takes a minute at most."""
 
     RECORD = 2
     """Its record is to be stored, or was rejected and is not given up."""
 
     RELEASE = 3
-    """Our finalizer is still on it, and stands for nothing any more."""
+    """Its finalizer is to be removed: the record is stored, or none is required."""
 
     FREE = 4
-    """Nothing of ours holds it."""
+    """The operator no longer blocks its deletion."""
 
 
 def stage_of(job: JobView, status: JobStatus | None = None) -> Stage:
@@ -36,7 +36,7 @@ def stage_of(job: JobView, status: JobStatus | None = None) -> Stage:
 
     Args:
         job: the job.
-        status: the status that it is to have; None: the one that it has.
+        status: the status to judge by; None: the job's own.
     """
     status = job.status if status is None else status
     if not status.is_finished:
@@ -49,10 +49,10 @@ def stage_of(job: JobView, status: JobStatus | None = None) -> Stage:
 
 
 def awaits_release(job: JobView) -> bool:
-    """True if a finished job waits for the operator alone: it has to get a pass.
+    """True if a finished job waits for nothing but a pass of the operator.
 
-    A process can die between the write that says that the record is stored and the release, and
-    between the write that says that the logs are to be archived and the one that says they are.
+    The process can die after it wrote that the record is stored and before the release, or between
+    the status writes "logs pending" and "logs archived".
     """
     match stage_of(job):
         case Stage.LOGS | Stage.RELEASE:
@@ -66,8 +66,8 @@ def awaits_release(job: JobView) -> bool:
 
 
 def is_unclaimed(job: JobView, status: JobStatus) -> bool:
-    """True if a record waits in a job that lacks the finalizer, and that is not being deleted.
+    """True if a job's record is pending although the job lacks the finalizer and is not being deleted.
 
-    An uninstall leaves such jobs: it removes the finalizer, and the debt stays in status.
+    An uninstall leaves such jobs: it removes the finalizer, and `status.recordState` stays.
     """
     return status.record_waits and not job.owes_record and not job.deleting

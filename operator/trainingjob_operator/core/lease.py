@@ -1,7 +1,7 @@
-"""The Lease by which one of several operators works: who holds it, and what to do next.
+"""Leader election on a Lease: decides whether this process leads, and what to do next.
 
-The rules are those of client-go's `leaderelection`, and the names of the times are its own. Purely a
-decision: `kube.lease` talks to the API server, and `leadership` brings both together.
+The rules and the names of the durations are those of client-go's `leaderelection`. This module only
+decides: `kube.lease` calls the API server, and `leadership` combines both.
 """
 
 import math
@@ -18,7 +18,7 @@ MICRO_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 """The format of a Lease's times, in UTC."""
 
 ALL_NAMESPACES: Final = "*"
-"""In place of the list of the namespaces that a holder serves."""
+"""The value that means all namespaces, in place of a list."""
 
 _RELEASED_S: Final = 1
 """The duration of a Lease without a holder, as client-go writes it."""
@@ -26,12 +26,13 @@ _RELEASED_S: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class LeaseTimes:
-    """The times of an election, in seconds.
+    """The durations of the election, in seconds.
 
     Attributes:
-        duration_s: for so long others leave the Lease alone after its last renewal.
-        renew_deadline_s: for so long its holder works after its last renewal; less than the duration.
-        retry_s: between two tries to take or renew it; less than the deadline.
+        duration_s: time after the last renewal before others may take the Lease.
+        renew_deadline_s: time after the last renewal for which the holder may work; less than the
+            duration.
+        retry_s: interval between two tries to take or renew it; less than the deadline.
     """
 
     duration_s: float = 15.0
@@ -41,11 +42,11 @@ class LeaseTimes:
 
 @dataclass(frozen=True, slots=True)
 class LeaseView:
-    """A Lease as it was read. What another writer left out or spoilt is as if it were empty.
+    """A Lease as it was read. Fields that are missing or malformed count as empty.
 
     Attributes:
-        serves: the namespaces whose jobs its holder works on, as a comma list; `*`: all; empty: none;
-            None: it does not say so.
+        serves: the namespaces that its holder serves, as a comma-separated list; `*`: all; empty:
+            none; None: the annotation is missing.
     """
 
     holder: str = ""
@@ -54,13 +55,13 @@ class LeaseView:
     renew_time: str = ""
     transitions: int = 0
     serves: str | None = field(default=None, compare=False)
-    # A change of labels alone is no renewal: only `spec` is compared.
+    # Only `spec` is compared: a change of labels is not a renewal.
     resource_version: str = field(default="", compare=False)
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> "LeaseView":
-        """Read a Lease as the API server answered it."""
+        """Parse a Lease as returned by the API server."""
         spec, metadata = as_dict(raw.get("spec")), as_dict(raw.get("metadata"))
         serves = as_dict(metadata.get("annotations")).get(ANNOTATION_NAMESPACES)
         return cls(
@@ -76,12 +77,12 @@ class LeaseView:
 
 
 def is_served(lease: LeaseView, *, only: Collection[str], spared: Collection[str]) -> bool:
-    """True if the holder of a Lease says that it serves namespaces that are to be left.
+    """True if a Lease's holder serves at least one of the given namespaces.
 
     Args:
         lease: the Lease.
-        only: these namespaces are to be left; empty: all are.
-        spared: but for these.
+        only: the namespaces to check; empty: all.
+        spared: namespaces that do not count.
     """
     if not lease.holder or not lease.serves:
         return False
@@ -92,127 +93,127 @@ def is_served(lease: LeaseView, *, only: Collection[str], spared: Collection[str
 
 
 class LeaseStep(Enum):
-    """The next thing to do with the Lease."""
+    """The next action on the Lease."""
 
     CREATE = auto()
-    """There is none: create it, with us as its holder."""
+    """It does not exist: create it with this process as its holder."""
     TAKE = auto()
     """Its holder released it, or has not renewed it for its duration: replace the holder."""
     RENEW = auto()
-    """It is ours: write a new time of renewal."""
+    """This process holds it: write a new renewal time."""
     WAIT = auto()
-    """Another one holds it: read it again later."""
+    """Another process holds it: read it again later."""
 
 
 class LeaseState:
-    """One candidate's knowledge of the Lease.
+    """The state of the Lease as one candidate knows it.
 
-    Every `now` is monotonic seconds of this process. Times that others wrote are never compared with
-    a clock of ours: another holder's Lease has expired when it has not changed for its duration, as
-    seen from here.
+    Every `now` is in monotonic seconds of this process. Times written by others are never compared
+    with the local clock: another holder's Lease has expired when this process has not seen it change
+    for its duration.
 
     Attributes:
-        identity: our own name in the Lease; no other process ever has it.
-        observed: the Lease as it was last read or written; None: there is none, or it is not known.
+        identity: the name of this process in the Lease; unique to it.
+        observed: the Lease as it was last read or written; None if it does not exist or was not read.
     """
 
     def __init__(self, identity: str, times: LeaseTimes) -> None:
-        """Begin as a candidate that has not read the Lease."""
+        """Create a candidate that has not read the Lease yet."""
         self.identity: Final = identity
         self.times: Final = times
         self.observed: LeaseView | None = None
-        self._free_at = 0.0  # unless it changes before, or is ours
+        self._free_at = 0.0  # time at which it expires, unless it changes before or is ours
         self._renewed_at: float | None = None
         self._is_lost = False
 
-    # --- what is seen ---------------------------------------------------------------------------
+    # --- observations ---------------------------------------------------------------------------
 
     def read(self, lease: LeaseView | None, now: float) -> None:
-        """Take in what a read was answered with; None: there is no Lease.
+        """Record the result of a read.
 
         Args:
-            lease: the answer.
-            now: after the answer came.
+            lease: the Lease; None: it does not exist.
+            now: a time after the response arrived.
         """
         if lease != self.observed:
-            # Of one that was deleted by hand: whom we saw last works on until its next renewal fails.
+            # If it was deleted by hand, its last holder works on until its next renewal fails.
             self._free_at = now + self._lasts_s(lease or self.observed)
         self.observed = lease
         if self._renewed_at is not None and lease is not None and lease.holder != self.identity:
             self._is_lost = True
 
     def written(self, lease: LeaseView, sent_at: float) -> None:
-        """Take in that our own write was accepted: the Lease is ours.
+        """Record that the API server accepted this process's write: it holds the Lease.
 
         Args:
-            lease: the answer.
-            sent_at: the moment before the request was sent. The API server accepted it at that
-                moment or later, so that the others wait for longer than we work.
+            lease: the Lease in the response.
+            sent_at: a time before the request was sent. The API server accepted it at that time or
+                later, so the others wait longer than this process works.
         """
         self.observed = lease
         self._renewed_at = sent_at
 
     def release(self) -> None:
-        """Stop leading, before the Lease is given back."""
+        """Stop leading, before the Lease is released in the API server."""
         self._renewed_at = None
 
-    # --- what follows from it -------------------------------------------------------------------
+    # --- decisions -------------------------------------------------------------------
 
     @property
     def holds(self) -> bool:
-        """True from our first write that was accepted until the release."""
+        """True from the first accepted write until the release."""
         return self._renewed_at is not None
 
     @property
     def deadline(self) -> float | None:
-        """The moment until which we may work, if the Lease is not renewed; None: it is not ours."""
+        """The time until which this process may work without a renewal; None: it is not the holder."""
         if self._renewed_at is None:
             return None
         return self._renewed_at + self.times.renew_deadline_s
 
     def leads(self, now: float) -> bool:
-        """True if we may write. A process that was frozen has to ask before each write."""
+        """True if this process may write. Check before each write: the process may have been frozen."""
         deadline = self.deadline
         return deadline is not None and not self._is_lost and now < deadline
 
     def is_lost(self, now: float) -> bool:
-        """True if we led and may not any more: the process has to end at once."""
+        """True if this process led and may no longer: it has to exit at once."""
         return self.holds and not self.leads(now)
 
     def next_step(self, now: float) -> LeaseStep:
-        """Return what to do with the Lease as it was last seen."""
+        """Return the next action on the Lease as it was last seen."""
         lease = self.observed
         if lease is not None and lease.holder == self.identity:
-            return LeaseStep.RENEW  # perhaps of a write whose answer was lost
+            return LeaseStep.RENEW  # it may be ours by a write whose response was lost
         was_ours = lease is None and self.holds
         if now < self._free_at and not was_ours:
             return LeaseStep.WAIT
         return LeaseStep.CREATE if lease is None else LeaseStep.TAKE
 
     def free_in_s(self, now: float) -> float:
-        """Return for how long the Lease stays another one's, in seconds; infinite: until it changes."""
+        """Return the seconds until another holder's Lease expires; infinite if that is in the past."""
         return self._free_at - now if now < self._free_at else math.inf
 
     def _lasts_s(self, lease: LeaseView | None) -> float:
-        """Return for how long a Lease keeps others away; one that does not say so as long as ours."""
+        """Return the duration of a Lease in seconds: the configured one by default, 0 without a holder."""
         if lease is None or not lease.holder:
             return 0.0
         return float(lease.duration_s) if lease.duration_s > 0 else self.times.duration_s
 
     def try_lasts_s(self, now: float) -> float:
-        """Return the deadline of one request, in seconds: no answer may come after ours is due."""
+        """Return the timeout of one request, in seconds, so that it ends before the renew deadline."""
         if self.deadline is None:
             return 2 * self.times.retry_s
-        # So short that a connection which is dead leaves time for others before the deadline.
+        # Short enough that a dead connection leaves time for another try before the deadline.
         return max(min(self.times.retry_s, self.deadline - now), 0.0)
 
-    # --- what is written ------------------------------------------------------------------------
+    # --- documents to write ------------------------------------------------------------------------
 
     def held_spec(self, wall: datetime) -> dict[str, Any]:
-        """Return the `spec` of the Lease with us as its holder.
+        """Return the `spec` of the Lease with this process as its holder.
 
         Args:
-            wall: the time, for people and for other implementations.
+            wall: the wall-clock time, for people and for other implementations.
         """
         lease = self.observed
         moment = wall.strftime(MICRO_TIME)
@@ -227,5 +228,5 @@ class LeaseState:
         }
 
     def released_spec(self, wall: datetime) -> dict[str, Any]:
-        """Return the `spec` of the Lease without a holder: the next one takes it at once."""
+        """Return the `spec` of a released Lease: without a holder, so that another can take it at once."""
         return self.held_spec(wall) | {"holderIdentity": "", "leaseDurationSeconds": _RELEASED_S}

@@ -1,11 +1,10 @@
-"""Credentials in text that its author chose: found by what they look like, and replaced.
+"""Masks credentials in users' text: finds them by heuristics and replaces them with `***`.
 
-Users put credentials where they do not belong: in a URL, in an argument, in a command line for a
-shell. A record outlives the job and is read by more people than the job is. What is replaced here
-looks like a credential; one that looks like nothing cannot be found, and some text is replaced that
-was none. Each function is pure, and masking what is masked already changes nothing.
+Users put credentials into URLs, arguments and shell command lines. A record outlives the job and is
+read by more people than the job is. The heuristics miss credentials that do not look like one, and
+sometimes mask other text. All functions are pure and idempotent.
 
-All patterns are linear in the length of the text: its author may be an adversary.
+All patterns run in linear time: the text may come from an attacker.
 """
 
 import re
@@ -37,12 +36,14 @@ _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def mask_text(text: str) -> str:
-    """Return a text with what looks like a credential replaced by `***`.
+    """Return a text with everything that looks like a credential replaced by `***`.
 
-    In URLs the user and the password, and parameters named like a credential; in command lines and
-    configuration the values of arguments, variables and quoted keys named like one; and what
-    follows `Bearer`. References to variables, as in `--token=$(TOKEN)`, and numbers that count
-    something (`--max-tokens 512`) stay.
+    - In URLs: the user and the password, and parameters named like a credential.
+    - In command lines and configuration: the values of arguments, variables and quoted keys named
+      like a credential.
+    - The token after `Bearer` or `Basic`.
+
+    References to variables, as in `--token=$(TOKEN)`, and plain numbers (`--max-tokens 512`) stay.
     """
     text = _USER.sub(f"://{MASKED}@", text)
     text = _QUERY.sub(_masked_parameter, text)
@@ -51,7 +52,7 @@ def mask_text(text: str) -> str:
 
 
 def mask_arguments(arguments: list[Any]) -> list[Any]:
-    """Return a list, masked, in which a text is the value of the argument before it."""
+    """Return the masked argument list; an argument can be the value of the flag before it."""
     masked: list[Any] = []
     previous = ""
     for argument in arguments:
@@ -69,7 +70,7 @@ def mask_arguments(arguments: list[Any]) -> list[Any]:
 
 
 def mask_object(value: Any) -> Any:
-    """Return a value, as decoded from JSON, with each text in it masked. Keys stay."""
+    """Return a decoded JSON value with every string in it masked, except keys."""
     if isinstance(value, str):
         return mask_text(value)
     if isinstance(value, list):
@@ -91,7 +92,7 @@ def _masked_member(owner: dict[str, Any], key: str, member: Any) -> Any:
 def _masked_annotation(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return mask_object(value)
-    # A whole manifest as JSON text: the values of its variables are in it.
+    # It holds the whole manifest as JSON text, with the values of environment variables.
     if name == _LAST_APPLIED:
         return MASKED
     return _masked_value(name, value) if _is_secret(name) else mask_text(value)
@@ -129,7 +130,7 @@ def _mask_pairs(text: str) -> str:
 
 
 def _masked_value(name: str, value: str) -> str:
-    """Mask the value of what is named like a credential: a variable or a mere number stays."""
+    """Mask the value of a name like a credential, unless it is a variable reference or a plain number."""
     is_count = _NUMBER.fullmatch(value) and not _NEVER_A_NUMBER.search(name)
     return value if is_count or _VARIABLE.fullmatch(value) else MASKED
 

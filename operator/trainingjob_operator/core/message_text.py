@@ -1,4 +1,4 @@
-"""Text from outside, made safe to store and to print: bounded, and on one line."""
+"""Makes untrusted text safe for messages and logs: truncates it and escapes control characters."""
 
 from trainingjob_api.constants import MAX_MESSAGE_BYTES
 
@@ -6,7 +6,7 @@ _ELLIPSIS = "..."
 
 
 def cut(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
-    """Cut a text to `limit` bytes of UTF-8, never inside a character, and say that it was cut."""
+    """Truncate a text to `limit` bytes of UTF-8, at a character boundary, with `...` at the end."""
     raw = text.encode("utf-8", "backslashreplace")
     if len(raw) <= limit:
         return raw.decode("utf-8")
@@ -14,8 +14,8 @@ def cut(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
 
 
 def one_line(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
-    """Return the text with control characters made visible, so that it cannot forge a log line."""
-    # The slice bounds the work: the tail of a megabyte is of no use.
+    """Return the truncated text with control characters escaped, so that it cannot forge a log line."""
+    # The slice bounds the work on a very long text.
     safe = "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
         for c in text[: limit * 2]
@@ -24,7 +24,7 @@ def one_line(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
 
 
 def age(seconds: float) -> str:
-    """Write a time that has passed, as kubectl prints it: in the largest unit that still says enough."""
+    """Format a duration as kubectl does: in the largest unit of which there are at least two."""
     whole = max(int(seconds), 0)
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if whole >= 2 * size:

@@ -1,8 +1,8 @@
-"""Names of what a job owns, and of sets of its ranks.
+"""Builds the names of a job's pods, Service and log directory, and formats sets of ranks.
 
-Names are deterministic, so that the API server's uniqueness is the lock. A pod's name is made of
-the job's uid, the attempt and the rank. Whatever crashes in between, two pods for one rank of one
-attempt cannot exist, and the pods of a job's namesake have other names.
+Names are deterministic, so that the API server's uniqueness of names acts as a lock. A pod's name
+contains the job's uid, the attempt and the rank. So even after a crash there cannot be two pods for
+one rank of one attempt, and a later job of the same name has other pod names.
 
 Sets of ranks are written as `0,2-5`, the format of batch/v1's `completedIndexes`.
 """
@@ -16,21 +16,21 @@ _UID_PART = 8
 
 
 def owner_prefix(job_name: str, uid: str) -> str:
-    """`<first 40 of the job's name>-<first 8 of its uid>`; at most 49 characters.
+    """Return `<first 40 of the job's name>-<first 8 of its uid>`; at most 49 characters.
 
-    Also the name of the job's headless Service. A cut that ends in `-` loses the dash, because
-    the result is a DNS label's part.
+    It is also the name of the job's headless Service. A dash at the end of the truncated name is
+    removed.
     """
     return f"{job_name[:_NAME_PART].rstrip('-')}-{uid[:_UID_PART]}"
 
 
 def pod_name(job_name: str, uid: str, attempt: int, index: int) -> str:
-    """Return the name, and host name, of one rank in one attempt; at most 63 characters."""
+    """Return the name, and host name, of the pod of one rank in one attempt; at most 63 characters."""
     return f"{owner_prefix(job_name, uid)}-{attempt}-{index}"
 
 
 def job_directory(uid: str) -> str:
-    """Return the name of a job's directory on the log volume; with `.log` that of its logs."""
+    """Return the name of a job's directory on the log volume; with `.log` appended, its archive file."""
     return f"job_{uid}"
 
 
@@ -51,11 +51,10 @@ def format_indexes(indexes: Iterable[int]) -> str:
 
 
 def parse_indexes(text: str) -> frozenset[int]:
-    """Read what `format_indexes` wrote.
+    """Parse the format of `format_indexes`.
 
-    Status can be edited by all who may patch it: a part that is not understood is passed over
-    (a rank taken as not done runs again, which loses time and nothing else), and no text makes
-    the result larger than a job can be.
+    Anybody who may patch the status can edit it. So invalid parts are skipped (a completed rank that
+    is missing runs again, which costs only time), and the result never exceeds a job's maximum size.
     """
     found: set[int] = set()
     for part in text.split(","):

@@ -1,4 +1,4 @@
-"""A TrainingJob as the API server sends it, read into what the operator remembers of it."""
+"""Converts a raw TrainingJob from the API server into a `JobView`."""
 
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -33,16 +33,15 @@ from trainingjob_operator.core.untyped_json import (
 )
 
 _FINALIZERS: Final = (FINALIZER_RECORD, ORPHAN_FINALIZER)
-"""The finalizers that mean something to us."""
+"""The finalizers that the operator handles."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def job_view(raw: dict[str, Any]) -> JobView:
-    """Read a TrainingJob. Whatever its spec and status hold, a view comes back.
+    """Convert a TrainingJob; never fails, whatever its spec and status contain.
 
-    A spec that cannot be understood makes a view whose `invalid` says why, so that the fault
-    becomes a condition on that one job.
+    For an invalid spec the view's `invalid` holds the reason, which becomes a condition of that job.
     """
     metadata = as_dict(raw.get("metadata"))
     annotations = as_dict(metadata.get("annotations"))
@@ -52,7 +51,7 @@ def job_view(raw: dict[str, Any]) -> JobView:
         spec = intern_value(_spec_view(parse_spec(raw.get("spec"))))
     except InvalidSpecError as error:
         invalid = str(error)
-        # Whose job it is does not depend on whether we understand the rest.
+        # `managedBy` applies even if the rest of the spec is invalid.
         spec = JobSpec(managed_by=as_str(as_dict(raw.get("spec")).get("managedBy")) or None)
     if len(as_str(metadata.get("name"))) > MAX_NAME_LENGTH:
         invalid = (
@@ -109,7 +108,7 @@ def _spec_view(spec: TrainingJobSpec) -> JobSpec:
 
 
 def _field_manager_of_shutdown(metadata: dict[str, Any]) -> str:
-    """Return who set `spec.shutdown`: the API server records the manager of every field."""
+    """Return the field manager that set `spec.shutdown`, from `metadata.managedFields`; "" if unknown."""
     for entry in as_dicts(metadata.get("managedFields")):
         owned = as_dict(as_dict(entry.get("fieldsV1")).get("f:spec"))
         if "f:shutdown" in owned:

@@ -1,4 +1,4 @@
-"""From a pod as the API server sends it to the few facts that decisions are made of."""
+"""Converts a raw pod from the API server into a `PodView`, with the fields that decisions need."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -43,17 +43,17 @@ _DISRUPTED = "DisruptionTarget"
 _MAX_CONDITIONS = 32
 _MAX_GRACE_S = 2**31 - 1
 _MAX_NAME = 63
-"""Characters of a container's name, which is a DNS label."""
+"""Maximum length of a container's name, which is a DNS label."""
 _MAX_NODE = 253
-"""Characters of a node's name, which is a DNS subdomain."""
+"""Maximum length of a node's name, which is a DNS subdomain."""
 _MAX_TYPE = 317
-"""Characters of a condition's type, which is a qualified name."""
+"""Maximum length of a condition's type, which is a qualified name."""
 
 
 def pod_view(raw: dict[str, Any]) -> PodView | None:
-    """Read a pod; None if it is no rank of a TrainingJob (its labels or its owner are not ours).
+    """Convert a pod; None if it is not a rank of a TrainingJob, by its labels and its controller.
 
-    Labels can be set by anybody. Whose pod it is, its controller reference says.
+    Anybody can set labels. The controller reference tells which job owns the pod.
     """
     metadata = as_dict(raw.get("metadata"))
     labels = as_dict(metadata.get("labels"))
@@ -72,7 +72,7 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
     phase = _phase(status)
     end = rank_end(phase, status, containers)
     rejected = is_rejected(phase, status, containers)
-    # The condition is the scheduler's, and outlives the gates until it looks at the pod.
+    # Read from the spec: the scheduler updates its condition some time after the gates are removed.
     gated = bool(as_dicts(spec.get("schedulingGates")))
     waiting_reason, waiting_message = (
         (REASON_SCHEDULING_GATED, _gates(spec))
@@ -111,7 +111,7 @@ def pod_view(raw: dict[str, Any]) -> PodView | None:
 def _end_fields(
     phase: PodPhase, end: PodEnd, containers: Containers, conditions: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return the fields of a view that speak of its rank's end."""
+    """Return the fields of a view that describe the end of its rank."""
     fields: dict[str, Any] = {"finished_at": end.finished_at, "exit_code": end.exit_code}
     if phase not in TERMINAL:
         fields["side_containers"] = intern_value(side_containers(containers))
@@ -128,11 +128,10 @@ def _end_fields(
 
 
 def _main_container(spec: dict[str, Any], annotations: dict[str, Any]) -> str:
-    """Return the name of the container whose exit and log are the rank's.
+    """Return the name of the main container, whose exit code and log count for the rank.
 
-    The template says which one it is, and the pod remembers it: admission puts its own containers
-    wherever it likes. A pod that remembers none, or one that it does not have, has the container
-    called `trainer`, or else the first one.
+    An annotation holds its name, because admission webhooks may insert containers anywhere. Without
+    a valid annotation it is the container called `trainer`, or else the first one.
     """
     names = [intern_text(container.get("name")) for container in as_dicts(spec.get("containers"))]
     for name in (intern_text(annotations.get(ANNOTATION_MAIN_CONTAINER)), MAIN_CONTAINER):
@@ -157,9 +156,9 @@ def _grace(metadata: dict[str, Any]) -> int | None:
 def _held_by(
     phase: PodPhase, metadata: dict[str, Any], spec: dict[str, Any], status: dict[str, Any]
 ) -> str:
-    """Return the finalizers that alone keep a pod: its deletion was requested and nothing runs.
+    """Return the finalizers of a deleted pod in which nothing runs any more; "" for other pods.
 
-    Nothing binds such a pod to a node any more, and restarts none of its containers.
+    Such a pod is not scheduled to a node any more, and none of its containers is restarted.
     """
     finalizers = ", ".join(as_strs(metadata.get("finalizers")))
     if not finalizers or "deletionTimestamp" not in metadata:
@@ -170,7 +169,7 @@ def _held_by(
 
 
 def _all_ended(spec: dict[str, Any], status: dict[str, Any]) -> bool:
-    """True if every container has ended, and no init container runs on beside them."""
+    """True if every container has ended, and no init container (native sidecar) is still running."""
     containers = as_dicts(status.get("containerStatuses"))
     beside = as_dicts(status.get("initContainerStatuses"))
     return (
@@ -194,9 +193,9 @@ def _condition(conditions: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 def _stop_requested_at(
     metadata: dict[str, Any], conditions: list[dict[str, Any]]
 ) -> datetime | None:
-    """Return the earlier of the deletion's request and the disruption's announcement.
+    """Return when the pod's deletion was requested or its disruption announced, whichever is earlier.
 
-    `deletionTimestamp` is when the grace period ends, not when it began.
+    `deletionTimestamp` is the end of the grace period, not its beginning.
     """
     times = []
     if ends := as_time(metadata.get("deletionTimestamp")):
@@ -209,9 +208,10 @@ def _stop_requested_at(
 
 
 def _has_begun(phase: PodPhase, containers: list[dict[str, Any]], main: str) -> bool:
-    """True if the main container has run, so that it has a log; in doubt of one that may have.
+    """True if the main container has run, so that it has a log; also true if that is not certain.
 
-    A pod is Pending while a container beside it is still to come up, whatever the main one does.
+    The phase alone is not enough: a pod is Pending until all of its containers have started, even
+    while the main one runs.
     """
     found = next((c for c in containers if c.get("name") == main), None)
     if found is None:
@@ -242,10 +242,10 @@ def _pairs(conditions: list[dict[str, Any]]) -> tuple[tuple[str, str], ...]:
 
 
 def _disruption(conditions: list[dict[str, Any]]) -> str:
-    """Return why the cluster took the pod away, "" if it did not.
+    """Return the reason of the pod's disruption; "" if it was not disrupted.
 
-    Only the condition says so. A pod's own reason `Evicted` is that of a pod over its own storage
-    limit, too, which is no disruption.
+    Only the condition counts. `status.reason: Evicted` is also set for a pod that exceeded its own
+    storage limit, which is not a disruption.
     """
     target = _condition(conditions, _DISRUPTED)
     if target.get("status") == "True":
@@ -263,9 +263,9 @@ def _waiting(containers: list[dict[str, Any]]) -> tuple[str, str]:
 
 
 def _gates(spec: dict[str, Any]) -> str:
-    """Say which scheduling gates a pod has."""
+    """Return a message that names the pod's scheduling gates."""
     names = ", ".join(as_str(gate.get("name")) for gate in as_dicts(spec.get("schedulingGates")))
-    return one_line(f"gates {names}: no node is looked for before they are removed")
+    return one_line(f"gates {names}: the pod is not scheduled before they are removed")
 
 
 def _unschedulable(conditions: list[dict[str, Any]]) -> str:

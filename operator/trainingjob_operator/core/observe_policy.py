@@ -1,4 +1,4 @@
-"""From a RetentionPolicy as the API server sends it to what the operator remembers of it."""
+"""Converts a raw RetentionPolicy from the API server into a `PolicyView`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +15,8 @@ class PolicyView:
     """A RetentionPolicy called `default`, as it was last seen.
 
     Attributes:
-        rules: what it says; nothing, if it cannot be understood.
-        invalid: why it cannot be understood; None when it can.
+        rules: its retention rules; none if the spec is invalid.
+        invalid: the reason why the spec is invalid; None if it is valid.
     """
 
     namespace: str
@@ -28,7 +28,7 @@ class PolicyView:
 
 
 def policy_view(raw: dict[str, Any]) -> PolicyView:
-    """Read a RetentionPolicy. Whatever it holds, a view comes back."""
+    """Convert a RetentionPolicy; never fails, whatever it contains."""
     metadata = as_dict(raw.get("metadata"))
     rules, invalid = NO_RULES, None
     try:

@@ -1,4 +1,4 @@
-"""The end of an attempt: completed, failed, disrupted, or out of time."""
+"""The plan's steps that end an attempt or a job: completion, failure, disruption, deadlines."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -37,14 +37,14 @@ _NODE_LOST_REASONS: Final = frozenset({"DeletionByTaintManager", "NodeLost"})
 
 
 def when_invalid(ctx: PlanContext) -> Plan | None:
-    """A spec that cannot be understood fails its own job, and no other."""
+    """Fail a job whose spec is invalid."""
     if ctx.job.invalid is None:
         return None
     return ctx.finish(CONDITION_FAILED, reason=REASON_INVALID_SPEC, message=ctx.job.invalid)
 
 
 def when_refused(ctx: PlanContext) -> Plan | None:
-    """The API server says that the pod itself is wrong: waiting does not help."""
+    """Fail a job whose pod the API server rejects as invalid: waiting does not help."""
     refusal = ctx.seen.refusal
     if refusal is None or not refusal.fatal:
         return None
@@ -54,7 +54,7 @@ def when_refused(ctx: PlanContext) -> Plan | None:
 
 
 def when_complete(ctx: PlanContext) -> Plan | None:
-    """Every rank is done."""
+    """Complete a job whose ranks have all completed."""
     if not ctx.ranks.is_complete:
         return None
     nodes = ctx.ranks.nodes
@@ -68,11 +68,11 @@ def when_complete(ctx: PlanContext) -> Plan | None:
 
 
 def when_failed(ctx: PlanContext) -> Plan | None:
-    """A rank failed: all ranks restart as one, until `backoffLimit` is spent.
+    """Restart all ranks after a rank failed; fail the job if `backoffLimit` is exhausted.
 
-    A disruption outweighs the failures beside it: when one rank is drained, the others lose their
-    peer and fail of that, even if we look only when its pod is gone. Only a rule that fails the
-    job comes before it.
+    A disruption takes precedence over failures of other ranks: when one rank is drained, the others
+    fail because they lose their peer. This also holds if the drained pod is already gone. Only a
+    `FailJob` rule takes precedence over a disruption.
     """
     rules = ctx.spec.failure_rules
     ending = {pod.index for pod in ctx.ranks.ending} if rules else set()
@@ -89,33 +89,33 @@ def when_failed(ctx: PlanContext) -> Plan | None:
     if (
         not judged
         or taken_away
-        or _are_still_ending(ctx)
+        or _awaits_pod_end(ctx)
         or ctx.ranks.lost
         or any(verdict is Verdict.IGNORE for _, verdict, _ in judged)
     ):
         return None
-    culprit = _first([pod for pod, _, _ in judged])
+    culprit = _earliest([pod for pod, _, _ in judged])
     return _restart_or_fail(
         ctx,
         reason=REASON_POD_FAILED,
-        out_of_tries=REASON_BACKOFF_LIMIT_EXCEEDED,
+        exhausted_reason=REASON_BACKOFF_LIMIT_EXCEEDED,
         message=_describe(culprit),
         exit_code=culprit.exit_code,
     )
 
 
 def when_disrupted(ctx: PlanContext) -> Plan | None:
-    """A rank was taken away: all ranks restart as one, and no try is spent.
+    """Restart all ranks after a rank was disrupted, without counting towards `backoffLimit`.
 
-    That a pod is absent is believed only of a fresh look: a watch can lag or have a gap.
+    A missing pod counts as lost only after a live read: a watch can lag or miss events.
     """
-    if _are_still_ending(ctx):
+    if _awaits_pod_end(ctx):
         return None
     gone = ctx.ranks.disrupted
     if not gone and not ctx.ranks.lost:
-        gone = ctx.ranks.over  # which podFailurePolicy ignores
+        gone = ctx.ranks.over  # failures with the action Ignore
     if gone:
-        pod = _first(gone)
+        pod = _earliest(gone)
         message = _describe(pod, taken_away=True)
         return _restart_for_disruption(
             ctx, reason=_disruption_reason(pod), message=message, exit_code=pod.exit_code
@@ -131,25 +131,25 @@ def when_disrupted(ctx: PlanContext) -> Plan | None:
 
 
 def while_ending(ctx: PlanContext) -> Plan | None:
-    """A pod is being taken away, and podFailurePolicy is asked when it has ended.
+    """Wait for a disrupted pod to end, because podFailurePolicy looks at how it ended.
 
-    A node that is dead ends no pod; but it holds up every restart, until its pods are gone.
+    On a dead node the pod never ends. But there every restart has to wait until the pod is removed.
     """
-    if not _are_still_ending(ctx):
+    if not _awaits_pod_end(ctx):
         return None
     ending = ctx.ranks.ending
     what = _describe(ending[0], taken_away=True)
-    message = f"{what}; podFailurePolicy is asked when the pod has ended"
+    message = f"{what}; podFailurePolicy is evaluated when the pod has ended"
     waiting = with_launch(ctx).not_ready(append_stuck_pods(message, ending, now=ctx.now))
     return Plan(status=waiting.status, look_again_at=next_stuck_at(ending, now=ctx.now))
 
 
-def _are_still_ending(ctx: PlanContext) -> bool:
+def _awaits_pod_end(ctx: PlanContext) -> bool:
     return bool(ctx.spec.failure_rules and ctx.ranks.ending)
 
 
 def when_overdue(ctx: PlanContext) -> Plan | None:
-    """One of the job's deadlines is over."""
+    """Fail the job, or restart the attempt, when one of the deadlines has expired."""
     if _is_over(active_deadline(ctx.job, ctx.status), ctx.now):
         return ctx.finish(
             CONDITION_FAILED,
@@ -161,7 +161,7 @@ def when_overdue(ctx: PlanContext) -> Plan | None:
         return _restart_or_fail(
             ctx,
             reason=REASON_PRE_RUNNING_DEADLINE_EXCEEDED,
-            out_of_tries=REASON_PRE_RUNNING_DEADLINE_EXCEEDED,
+            exhausted_reason=REASON_PRE_RUNNING_DEADLINE_EXCEEDED,
             message=f"not every rank ran within {ctx.spec.pre_running_deadline_s} s "
             f"(spec.preRunningDeadlineSeconds){obstacle(ctx)}",
         )
@@ -173,14 +173,20 @@ def _is_over(deadline: datetime | None, now: datetime) -> bool:
 
 
 def _restart_or_fail(
-    ctx: PlanContext, *, reason: str, out_of_tries: str, message: str, exit_code: int | None = None
+    ctx: PlanContext,
+    *,
+    reason: str,
+    exhausted_reason: str,
+    message: str,
+    exit_code: int | None = None,
 ) -> Plan:
+    """Restart all ranks, counted towards `backoffLimit`; fail the job if that is exhausted."""
     spent, limit = ctx.status.restarts, ctx.spec.backoff_limit
     if spent < limit:
         return ctx.restart(counted=True, reason=reason, message=message)
     return ctx.finish(
         CONDITION_FAILED,
-        reason=out_of_tries,
+        reason=exhausted_reason,
         message=f"{message}; no restart left of backoffLimit {limit}",
         exit_code=exit_code,
     )
@@ -189,7 +195,7 @@ def _restart_or_fail(
 def _restart_for_disruption(
     ctx: PlanContext, *, reason: str, message: str, exit_code: int | None = None
 ) -> Plan:
-    """Restart without spending a try, unless that was too often in a row."""
+    """Restart all ranks, counted as a disruption; fail the job if `disruptionLimit` is exceeded."""
     limit = ctx.spec.disruption_limit
     if not is_disruption_limit_reached(ctx.status, limit):
         return ctx.restart(counted=False, reason=reason, message=message)
@@ -202,8 +208,8 @@ def _restart_for_disruption(
     )
 
 
-def _first(pods: Sequence[PodView]) -> PodView:
-    """Return the pod that went first, by the containers' times; then the lowest rank."""
+def _earliest(pods: Sequence[PodView]) -> PodView:
+    """Return the pod that ended first, by its finish time; then the lowest rank."""
     return min(pods, key=lambda p: (p.finished_at or _NEVER, p.index))
 
 

@@ -1,10 +1,12 @@
-"""A gang that is refused in part: what it got it gives back, and comes back for all of it.
+"""Deletes the pods of a gang that was only partly created, and retries the whole gang later.
 
-Two gangs that each hold a part of a quota would wait for each other for ever. So one that holds a
-part for a while asks a last time, and then deletes its pods, which spends no try. It comes back
-after a wait. How long either lasts is by age and chance: the older of two holds on longer and waits
-less, and two of one age part after a few times. Both follow from status and the job alone, so that
-a restart of the operator changes neither.
+Two gangs that each hold a part of a quota would block each other for ever. So a gang that was partly
+refused keeps its pods for a limited time (the hold), tries once more, and then deletes its pods. This
+does not count towards `backoffLimit`. It is retried after a wait.
+
+The hold and the wait depend on the job's age and on a pseudo-random number: of two gangs the older
+one holds longer and waits less, and two of the same age diverge after a few retries. Both are
+computed from the job and its status alone, so a restart of the operator changes neither.
 """
 
 import hashlib
@@ -24,16 +26,16 @@ from trainingjob_operator.core.plan_context import PlanContext
 from trainingjob_operator.core.pod_deletion import deletions
 from trainingjob_operator.core.restart import announce_restart, new_attempt, pending_gang_retry
 
-_LONGEST: Final = 4
-"""So many times the first wait is the longest, but for age and chance."""
+_LONGEST_WAIT: Final = 4
+"""The longest wait as a multiple of the first one, before age and the random share are added."""
 
-_SHORTEST: Final = 0.25
+_SHORTEST_WAIT: Final = 0.25
 
 
 def when_partly_refused(ctx: PlanContext) -> Plan | None:
-    """Give back what the attempt has, if it was refused the rest when it had held on long enough.
+    """Delete the pods of a partly created attempt if it was refused again after its hold.
 
-    A rank that is done has used what it had, and others may do so as well: then it is kept.
+    An attempt in which a rank has completed is kept: it makes progress, and others may complete, too.
     """
     refusal = ctx.seen.refusal
     if refusal is None or not ctx.ranks.missing or ctx.ranks.completed:
@@ -42,8 +44,8 @@ def when_partly_refused(ctx: PlanContext) -> Plan | None:
     if ends is None or refusal.refused_at < ends:
         return None
     holding = format_indexes(pod.index for pod in ctx.ranks.current)
-    why = f"{refusal.message}; ranks {holding} gave back what they had, and all start again later"
-    status = _begin_return(ctx, why)
+    why = f"{refusal.message}; the pods of ranks {holding} are deleted, and all are retried later"
+    status = _end_attempt(ctx, why)
     given = ctx.with_status(status).condition(
         CONDITION_PODS_READY, to=False, reason=refusal.reason, message=why
     )
@@ -53,16 +55,16 @@ def when_partly_refused(ctx: PlanContext) -> Plan | None:
 def partial_hold_deadline(
     refusal: Refusal, job: JobView, settings: DecisionSettings
 ) -> datetime | None:
-    """Return when a gang that was refused in part asks a last time; None if it keeps what it has."""
+    """Return the end of the hold, at which the gang tries once more; None if it keeps its pods."""
     since = refusal.partly_since
     if since is None or settings.partial_hold_s <= 0:
         return None
-    share = 2 - _youth(job, since, settings) + _chance(job, job.status.attempt)
+    share = 2 - _youth(job, since, settings) + _random_share(job, job.status.attempt)
     return since + timedelta(seconds=settings.partial_hold_s * share)
 
 
 def gang_retry_at(job: JobView, status: JobStatus, settings: DecisionSettings) -> datetime | None:
-    """Return when a gang that gave back what it had may start again; None if it did not."""
+    """Return the time at which a gang whose pods were deleted may be retried; None without one."""
     pending = pending_gang_retry(status)
     if pending is None:
         return None
@@ -72,10 +74,11 @@ def gang_retry_at(job: JobView, status: JobStatus, settings: DecisionSettings) -
 
 
 def begin_gang_retry(ctx: PlanContext) -> PlanContext:
-    """Return the situation in which a gang may start again that gave back what it had, if one did.
+    """Return the context in which a gang whose wait is over may start again; unchanged without one.
 
-    Its clock stood still until now: however long its old pods took to go, and the operator to look,
-    is no time in which it could start. That nothing is pending any more says that this is done.
+    The pre-running deadline was paused until now: the gang could not start while its old pods were
+    terminating, or before the operator made this pass. `Restarting` becomes false, so that the
+    deadline is shifted only once.
     """
     due = gang_retry_at(ctx.job, ctx.status, ctx.settings)
     if due is None:
@@ -86,11 +89,11 @@ def begin_gang_retry(ctx: PlanContext) -> PlanContext:
     return ctx.no_restart_pending(f"attempt {ctx.status.attempt} may start")
 
 
-def _begin_return(ctx: PlanContext, why: str) -> JobStatus:
-    """Record that this attempt is over, which counts as nothing, and that the next one is due.
+def _end_attempt(ctx: PlanContext, why: str) -> JobStatus:
+    """Return the status that ends this attempt, without counting it, and announces the next one.
 
-    What the attempt has used of its pre-running deadline stays used: the wait is put in between, and
-    what it has to wait beyond that when it comes back.
+    The time that the attempt has used of its pre-running deadline stays used. The wait is added to
+    `attemptStartTime` here, and any further delay is added by `begin_gang_retry`.
     """
     draft = ctx.with_status(new_attempt(ctx.status)).draft
     given = announce_restart(draft, reason=REASON_PARTLY_REFUSED, message=why).status
@@ -102,21 +105,23 @@ def _begin_return(ctx: PlanContext, why: str) -> JobStatus:
 
 
 def _wait_s(
-    job: JobView, status: JobStatus, given_back_at: datetime, settings: DecisionSettings
+    job: JobView, status: JobStatus, deleted_at: datetime, settings: DecisionSettings
 ) -> float:
-    """Return for how many seconds a gang stays away that gave back what it had at that moment."""
+    """Return the seconds from the deletion of a gang's pods to its retry."""
     times = max(status.attempt - status.restarts - status.disruptions, 1)
-    base = Backoff(settings.partial_hold_s, settings.partial_hold_s * _LONGEST).wait_s(times)
-    return base * (_SHORTEST + _youth(job, given_back_at, settings) + _chance(job, status.attempt))
+    base = Backoff(settings.partial_hold_s, settings.partial_hold_s * _LONGEST_WAIT).wait_s(times)
+    return base * (
+        _SHORTEST_WAIT + _youth(job, deleted_at, settings) + _random_share(job, status.attempt)
+    )
 
 
 def _youth(job: JobView, at: datetime, settings: DecisionSettings) -> float:
-    """Return 1 for a job that was just created, and less the older it is."""
+    """Return 1 for a job that was just created, and less for an older one."""
     age_s = max((at - job.created_at).total_seconds(), 0.0)
     return settings.partial_hold_s / (settings.partial_hold_s + age_s) if age_s else 1.0
 
 
-def _chance(job: JobView, attempt: int) -> float:
-    """Return a number from 0 to 1 that is another one for each job and attempt."""
+def _random_share(job: JobView, attempt: int) -> float:
+    """Return a pseudo-random number from 0 to 1, derived from the job and the attempt."""
     digest = hashlib.sha256(f"{job.uid}/{attempt}".encode()).digest()
     return int.from_bytes(digest[:4]) / 2**32

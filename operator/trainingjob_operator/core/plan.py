@@ -1,16 +1,16 @@
-"""The decision about one job: what its status becomes, which pods come and which go.
+"""The decision about one job: its new status, the pods to create and the pods to delete.
 
-A purely computational function. Each step below is one policy in a file of its own; they are
-asked in order, and the first that has an answer decides. The order is the meaning:
+A pure function. Each step is one policy in a file of its own. The steps run in order, and the first
+that returns a plan decides. The order matters:
 
-1. what is finished stays finished;
-2. success comes before all else, as it means: finished before it was asked to stop;
-3. a request to end the job (deletion, shutdown) comes before all that happens to its pods;
-4. a failure is counted before a suspension takes the failed pods away;
-5. a suspension comes before disruptions: the pods that it takes down are not lost;
+1. a finished job stays finished;
+2. success comes next, because it means: finished before it was asked to stop;
+3. a request to end the job (deletion, shutdown) comes before anything that happens to its pods;
+4. a failure is counted before a suspension deletes the failed pods;
+5. a suspension comes before disruptions: the pods that it deletes do not count as lost;
 6. a lost rank comes before the deadlines: it looks like one that has never run;
-7. the deadlines come before the wait for a pod's end that rules are to judge, and before giving
-   back what an attempt has, which would begin another one.
+7. the deadlines come before waiting for the end of a disrupted pod, and before deleting a partly
+   created gang, which begins another attempt.
 """
 
 from collections.abc import Callable
@@ -47,20 +47,20 @@ from trainingjob_operator.core.record_lifecycle import (
     release_deadline,
     settle_record,
 )
-from trainingjob_operator.core.refusals import standing
+from trainingjob_operator.core.refusals import applicable_refusal
 from trainingjob_operator.core.restart import forgive_disruptions
 from trainingjob_operator.core.suspension import when_suspended
 from trainingjob_operator.core.transitions import events_between
 
 MANAGER: Final = f"{GROUP}/trainingjob-operator"
-"""The value of `spec.managedBy` that means us, as its absence does."""
+"""The value of `spec.managedBy` that names this operator; an absent field means the same."""
 
 
 def plan(seen: Observation, settings: DecisionSettings, *, now: datetime) -> Plan:
     """Decide about one job.
 
-    Deterministic and without side effects. Applying a plan and planning again without any change
-    of the pods yields the same status, nothing to create and nothing to delete.
+    Deterministic and without side effects. If a plan is applied and the pods do not change, the next
+    plan has the same status, nothing to create and nothing to delete.
     """
     job = seen.job
     if not is_ours(job):
@@ -68,7 +68,7 @@ def plan(seen: Observation, settings: DecisionSettings, *, now: datetime) -> Pla
     seen = replace_fields(
         seen,
         pods=tuple(pod for pod in seen.pods if pod.owner_uid == job.uid),
-        refusal=standing(seen.refusal, job, now=now),
+        refusal=applicable_refusal(seen.refusal, job, now=now),
     )
     ranks = sort_ranks(seen)
     done = replace_fields(job.status, completed_indexes=format_indexes(ranks.completed))
@@ -96,14 +96,14 @@ def plan(seen: Observation, settings: DecisionSettings, *, now: datetime) -> Pla
 
 
 def is_ours(job: JobView) -> bool:
-    """True if this operator is the one that manages the job."""
+    """True if this operator manages the job, by `spec.managedBy`."""
     return job.spec.managed_by in {None, MANAGER}
 
 
 def _when_finished(ctx: PlanContext) -> Plan | None:
     if not ctx.status.is_finished:
         return None
-    # Whatever becomes of its pods now, what was decided stays.
+    # Later changes of its pods do not change the outcome.
     status = replace_fields(ctx.status, completed_indexes=ctx.job.status.completed_indexes)
     status = settle_record(ctx.with_status(status).draft, ctx.seen).status
     return Plan(
@@ -130,7 +130,7 @@ _STEPS: Final[tuple[Callable[[PlanContext], Plan | None], ...]] = (
 def _summarise(status: JobStatus, ctx: PlanContext) -> JobStatus:
     """Count the pods and derive the phase.
 
-    What a finished job counted as succeeded and failed is history: it stays when its pods go.
+    A finished job keeps its numbers of succeeded and failed ranks when its pods are deleted.
     """
     running = [pod for pod in ctx.seen.pods if not pod.is_over]
     ready, succeeded, failed = len(ctx.ranks.ready), status.succeeded, status.failed
@@ -155,16 +155,16 @@ def _summarise(status: JobStatus, ctx: PlanContext) -> JobStatus:
 
 
 def _look_again_at(decided: Plan, status: JobStatus, ctx: PlanContext) -> datetime | None:
-    """Return the next moment at which the answer changes without any event."""
+    """Return the next time at which the decision changes without any event."""
     if status.is_finished:
         is_pending = status.record_state == RecordState.PENDING
         held = ctx.job.deleting and ctx.job.owes_record and is_pending
         return release_deadline(ctx.job, ctx.settings) if held else None
     due = [decided.look_again_at]
     if status.attempt != ctx.job.status.attempt and all(pod.held_by for pod in ctx.seen.pods):
-        due.append(ctx.now)  # nothing of the old attempt is left whose end would start a pass
-    # A suspension, a stop and a deletion come before the deadlines: one that is over, and has no say
-    # any more, would make us look again without end.
+        due.append(ctx.now)  # no pod of the old attempt is left whose end would cause a pass
+    # Suspension, shutdown and deletion come before the deadlines. An expired deadline that no longer
+    # applies would cause passes without end.
     if not (ctx.spec.suspend or ctx.job.is_to_end):
         due.append(active_deadline(ctx.job, status))
         due.append(pre_running_deadline(ctx.job, status, ctx.ranks))

@@ -1,4 +1,4 @@
-"""The situation of a job, which every step of the plan looks at, and the two ways to end it."""
+"""The context that all steps of the plan share, with methods that finish a job or restart it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ from trainingjob_operator.core.status_draft import StatusDraft
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanContext:
-    """One observation with its pods sorted, and the status as decided so far."""
+    """One observation with its pods classified, and the status as decided so far."""
 
     seen: Observation
     ranks: Ranks
@@ -45,28 +45,28 @@ class PlanContext:
         return StatusDraft.of(self.job, status=self.status, now=self.now)
 
     def with_status(self, status: JobStatus) -> Self:
-        """Return the same situation under another status."""
+        """Return the context with another status."""
         return replace_fields(self, status=status)
 
     def condition(self, kind: str, *, to: bool, reason: str, message: str) -> Self:
-        """Return the same situation with a condition set."""
+        """Return the context with a condition set."""
         draft = self.draft.with_condition(kind, to=to, reason=reason, message=message)
         return self.with_status(draft.status)
 
     def not_ready(self, message: str) -> Self:
-        """Return the same situation with `PodsReady` false."""
+        """Return the context with `PodsReady` false."""
         return self.condition(
             CONDITION_PODS_READY, to=False, reason=REASON_PODS_NOT_READY, message=message
         )
 
     def no_restart_pending(self, message: str) -> Self:
-        """Return the same situation with `Restarting` false, if it was true."""
+        """Return the context with `Restarting` false, if it was true."""
         return self.with_status(end_restart(self.draft, message).status)
 
     def finish(
         self, kind: str, *, reason: str, message: str, exit_code: int | None = None
     ) -> Plan:
-        """End the job, for good: one terminal condition, and `Finished` with the same reason."""
+        """Finish the job: set a terminal condition, and `Finished` with the same reason."""
         ended = (
             self.no_restart_pending("the job has finished")
             .not_ready("the job has finished")
@@ -83,7 +83,7 @@ class PlanContext:
         )
 
     def restart(self, *, counted: bool, reason: str, message: str) -> Plan:
-        """Take this attempt down and let the next one follow."""
+        """Delete the pods of this attempt and announce the next one."""
         begun = begin_restart(self.draft, counted=counted, reason=reason, message=message)
         down = self.with_status(begun.status).not_ready("the next attempt has not started")
         return Plan(status=down.status, delete=deletions(self.seen.pods))

@@ -1,4 +1,4 @@
-"""The operator's memory of a pod: half a kilobyte, and little that a user can make grow."""
+"""Data classes for a pod in the index: about half a kilobyte each, with user-controlled texts bounded."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from trainingjob_operator.core.fast_replace import copy_with, differing_fields
 from trainingjob_operator.core.message_text import cut
 
 LONG_TEXT: Final = 128
-"""Bytes of a text about a pod from which on it counts as long."""
+"""Length from which a text about a pod counts as long, in bytes."""
 
 
 class PodPhase(StrEnum):
@@ -31,7 +31,7 @@ class ContainerExit:
 
 
 TERMINAL: Final = frozenset({PodPhase.SUCCEEDED, PodPhase.FAILED})
-"""Phases after which there is no other."""
+"""Phases that never change again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,30 +39,30 @@ class PodView:
     """A pod as it was last seen.
 
     Attributes:
-        owner_uid: uid of its controller; a pod without one, or with another's, is not ours.
-        held_by: names of the finalizers that keep a pod of which nothing runs, and nothing will,
-            after its deletion was requested; else "".
+        owner_uid: uid of its controller; a pod of another controller does not belong to the job.
+        held_by: finalizers that keep a deleted pod in which nothing runs or will run; else "".
         node: name of the node that it is bound to, else "".
-        grace_s: seconds that its deletion gives it; None while it is not being deleted.
-        stop_requested_at: when its deletion or disruption was requested; None: it was not.
-        finished_at: when its main container ended, or its last one if that never ran; None before.
+        grace_s: grace period of its deletion, in seconds; None while it is not being deleted.
+        stop_requested_at: time at which its deletion or disruption was requested; None if neither.
+        finished_at: time at which its main container ended, or the last container if the main one
+            never ran; None before.
         disruption: reason of its true `DisruptionTarget` condition, else "".
-        rejected: its node took it back before any container of it ran; `reason` says why.
-        exit_code: of the container that decides (the main one, if it has run), once its rank is
-            over; None where the pod ended as a whole.
-        exits: how its containers ended, for the failure policy; empty unless its rank failed.
-        reason, message: why its rank failed, of the same container, or of the pod as a whole.
-        waiting_reason: why a container waits (`ImagePullBackOff`, ...) or the pod itself does
-            (`SchedulingGated`), with `waiting_message`.
+        rejected: the kubelet rejected it before any of its containers ran; `reason` tells why.
+        exit_code: exit code of the container that decides (the main one, if it has run) once the rank
+            has ended; None if the node ended the pod as a whole.
+        exits: exit codes of its containers, for the failure policy; empty unless its rank failed.
+        reason, message: cause of the rank's failure, of the deciding container or of the whole pod.
+        waiting_reason: reason why a container waits (`ImagePullBackOff`, ...) or the pod itself does
+            (`SchedulingGated`); the text is in `waiting_message`.
         unschedulable: the scheduler's message while it finds no node, else "".
-        gated: scheduling gates keep the scheduler from looking for a node.
-        conditions: pairs of (type, status) of its conditions, for the failure policy; empty unless
-            its rank failed, or ended after it was disrupted.
+        gated: scheduling gates prevent the pod from being scheduled.
+        conditions: (type, status) pairs of its conditions, for the failure policy; empty unless its
+            rank failed, or ended after a disruption.
         container: name of the main container, whose log is the rank's.
         has_begun: the main container runs or has run, as far as is known.
-        failed_in: the container that `exit_code` is of, in words; "" if it is the main one.
-        failed_beside: names of the other containers that failed, of a pod that failed.
-        side_containers: names of those that have not ended, though the main container has.
+        failed_in: description of the container that `exit_code` is from; "" for the main one.
+        failed_beside: names of the other containers that failed, if the pod failed.
+        side_containers: names of the containers that run on after the main one has ended.
     """
 
     namespace: str
@@ -101,11 +101,11 @@ class PodView:
 
     @property
     def has_long_text(self) -> bool:
-        """True if one of the texts about it is long. How long they are, its trainer decides."""
+        """True if one of its texts, which users control, is longer than `LONG_TEXT`."""
         return max(map(len, (self.message, self.waiting_message, self.unschedulable))) > LONG_TEXT
 
     def with_short_texts(self) -> Self:
-        """Return the pod with the beginnings of what is said about it."""
+        """Return the pod with its texts truncated to `LONG_TEXT`."""
         return copy_with(
             self,
             message=cut(self.message, LONG_TEXT),
@@ -114,33 +114,33 @@ class PodView:
         )
 
     def sharing_names_of(self, known: "PodView") -> Self:
-        """Return the pod with the very texts of an earlier view that name it."""
+        """Return the pod with the name and uid objects of an earlier view, to share their memory."""
         return copy_with(self, name=known.name, uid=known.uid)
 
     def equals_except_version(self, known: "PodView") -> bool:
-        """True if nothing but the version of the pod is another one."""
+        """True if the pod differs from an earlier view in its resourceVersion at most."""
         return differing_fields(self, known) <= {"resource_version"}
 
     @property
     def is_terminal(self) -> bool:
-        """True if its phase is final: nothing of it runs, nothing will."""
+        """True if its phase is final: none of its containers runs or will run."""
         return self.phase in TERMINAL
 
     @property
     def has_ended(self) -> bool:
-        """True if its rank is over: its main container has ended, whatever else of it runs on."""
+        """True if its rank has ended: its main container has, even if other containers still run."""
         return self.is_terminal or self.exit_code is not None
 
     @property
     def has_failed(self) -> bool:
-        """True if its rank is over and did not succeed."""
+        """True if its rank has ended and did not succeed."""
         return self.has_ended and not self._has_succeeded
 
     @property
     def needs_a_stop(self) -> bool:
-        """True if something of it runs that does not end with its main container.
+        """True if the pod has to be deleted to end: not only native sidecars still run.
 
-        When all but native sidecars have ended, the kubelet stops those and ends the pod.
+        When all other containers have ended, the kubelet stops native sidecars and ends the pod.
         """
         return not self.is_terminal and (not self.has_ended or bool(self.side_containers))
 
@@ -150,26 +150,26 @@ class PodView:
 
     @property
     def is_over(self) -> bool:
-        """True if nothing of it runs and nothing will, though its phase may not say so yet."""
+        """True if none of its containers runs or will run, even if its phase is not final yet."""
         return self.is_terminal or bool(self.held_by)
 
     @property
     def is_ending(self) -> bool:
-        """True if it was taken away and something of it may run yet: how it ends is to be seen."""
+        """True if it was disrupted and may still be running, so that its exit is not known yet."""
         return self.is_disrupted and not self.is_over
 
     @property
     def has_log(self) -> bool:
-        """True if a container of it has run whose log is to be archived."""
+        """True if one of its containers has run whose log is to be archived."""
         return self.has_begun or bool(self.failed_beside)
 
     @property
     def has_completed(self) -> bool:
-        """True if its main container exited with 0 before anybody asked the pod to stop.
+        """True if its main container exited with 0 before the pod was asked to stop.
 
-        A trainer that traps SIGTERM and exits 0 did not complete its rank. The API's times are
-        whole seconds; within the same second the doubt goes against success, because a rank that
-        runs twice loses time, and one that is taken for done loses the training.
+        A trainer that traps SIGTERM and exits with 0 did not complete its rank. The API's times are
+        whole seconds; within the same second the rank counts as not completed. Running a rank twice
+        costs time, but taking an unfinished rank for complete loses the training.
         """
         if not self._has_succeeded:
             return False
@@ -179,6 +179,6 @@ class PodView:
 
     @property
     def is_disrupted(self) -> bool:
-        """True if it was taken away (deletion, eviction, preemption, a lost node) or rejected."""
+        """True if it was deleted, evicted, preempted, lost with its node, or rejected by the kubelet."""
         taken = self.deleting or bool(self.disruption) or self.rejected
         return taken and not self.has_completed

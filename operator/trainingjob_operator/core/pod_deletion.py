@@ -1,7 +1,7 @@
-"""Pods that go when a job is finished or an attempt is taken down, and those that linger.
+"""Selects the pods to delete, and detects pods that are stuck in Terminating.
 
-A dead node never removes its pods, and Kubernetes waits for it for ever: only the node could report
-that nothing of the pod runs any more. A job that waits for such a pod says so.
+When a node is dead, its pods stay in Terminating for ever: only the kubelet can confirm that their
+containers have stopped. A job that waits for such a pod says so in its condition.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,10 @@ _OUT_OF_TIME: Final = frozenset({REASON_DEADLINE_EXCEEDED, REASON_PRE_RUNNING_DE
 
 
 def deletions(pods: Iterable[PodView], *, grace_s: int | None = None) -> tuple[DeletePod, ...]:
-    """Delete these pods; one that is being deleted already only if it shall go faster."""
+    """Return the deletions of these pods.
+
+    A pod that is already terminating is deleted again only to shorten its grace period.
+    """
     return tuple(
         DeletePod(name=p.name, uid=p.uid, grace_s=grace_s)
         for p in pods
@@ -33,11 +36,11 @@ def deletions(pods: Iterable[PodView], *, grace_s: int | None = None) -> tuple[D
 def pods_to_clean(
     status: JobStatus, clean_pod_policy: str, pods: tuple[PodView, ...]
 ) -> tuple[DeletePod, ...]:
-    """Return the pods that go when the job is finished.
+    """Return the deletions that `spec.cleanPodPolicy` demands when the job has finished.
 
-    `All`: all of them; `Running`: those that have not ended; `None`: none, but pods of earlier
-    attempts never stay, a job whose deadline is over does not run on, and a rank that is over is
-    not kept running by the containers beside its main one.
+    `All` deletes every pod, `Running` those that have not ended, `None` none. Three kinds of pods are
+    deleted in any case: pods of earlier attempts, running pods of a job that exceeded a deadline, and
+    pods whose main container has ended while their side containers run on.
     """
     deadline = status.condition(CONDITION_FAILED)
     overdue = deadline is not None and deadline.reason in _OUT_OF_TIME
@@ -51,55 +54,55 @@ def pods_to_clean(
 
 
 STUCK_AFTER_S: Final = 60
-"""Seconds after the end of its grace period from which on a pod lingers; a kubelet that lives
-needs a few to clean up."""
+"""Seconds after the end of its grace period at which a pod counts as stuck. A healthy kubelet
+cleans up within a few."""
 
-_WHAT_ENDS_IT: Final = (
-    "It goes when the node answers again, is deleted, or has the taint "
+_HOW_TO_RESOLVE: Final = (
+    "The pod is removed when the node reports again, is deleted, or gets the taint "
     "node.kubernetes.io/out-of-service; if nothing runs there any more, "
-    "`kubectl delete pod --force` frees it, too"
+    "`kubectl delete pod --force` removes it, too"
 )
 
 
-def lingering(pods: Iterable[PodView], *, now: datetime) -> str:
-    """Name the pods that are there long after their time, on their nodes; "" if there is none."""
-    late = sorted((_gone_by(pod), pod.name, pod.node) for pod in pods if _lingers(pod, now))
+def describe_stuck_pods(pods: Iterable[PodView], *, now: datetime) -> str:
+    """Return a sentence on the pods that are stuck in Terminating and their nodes; "" if none is."""
+    late = sorted((_grace_ends_at(pod), pod.name, pod.node) for pod in pods if _is_stuck(pod, now))
     if not late:
         return ""
     due, name, node = late[0]
     who = f"pod {name} on node {node}" + (f" and {len(late) - 1} more" if len(late) > 1 else "")
     return (
-        f"{who} should have gone by {time_text(due)}, and the node has not said so: it may be "
-        f"down. {_WHAT_ENDS_IT}"
+        f"{who} should have terminated by {time_text(due)}, and the node has not confirmed it: it "
+        f"may be down. {_HOW_TO_RESOLVE}"
     )
 
 
 def append_stuck_pods(message: str, pods: Iterable[PodView], *, now: datetime) -> str:
-    """Return the message, and which pods linger, if there are any."""
-    return "; ".join(filter(None, [message, lingering(pods, now=now)]))
+    """Return the message, followed by the pods that are stuck in Terminating, if any."""
+    return "; ".join(filter(None, [message, describe_stuck_pods(pods, now=now)]))
 
 
 def next_stuck_at(pods: Iterable[PodView], *, now: datetime) -> datetime | None:
-    """Return when the next pod begins to linger if it does not go before; None without one."""
-    moments = (_lingers_at(pod) for pod in pods if _is_going(pod))
+    """Return the time at which the next terminating pod will count as stuck; None if none will."""
+    moments = (_stuck_at(pod) for pod in pods if _awaits_node(pod))
     return min((moment for moment in moments if moment > now), default=None)
 
 
-def _is_going(pod: PodView) -> bool:
-    """True if a node has to let the pod go."""
-    is_on_its_way = pod.deleting and pod.stop_requested_at is not None
-    return is_on_its_way and bool(pod.node) and not pod.held_by
+def _awaits_node(pod: PodView) -> bool:
+    """True if the pod is terminating and only its node can confirm its end."""
+    is_terminating = pod.deleting and pod.stop_requested_at is not None
+    return is_terminating and bool(pod.node) and not pod.held_by
 
 
-def _gone_by(pod: PodView) -> datetime:
-    """Return when the grace period of a pod that is going is over."""
+def _grace_ends_at(pod: PodView) -> datetime:
+    """Return the end of a terminating pod's grace period."""
     assert pod.stop_requested_at is not None
     return pod.stop_requested_at + timedelta(seconds=pod.grace_s or 0)
 
 
-def _lingers_at(pod: PodView) -> datetime:
-    return _gone_by(pod) + timedelta(seconds=STUCK_AFTER_S)
+def _stuck_at(pod: PodView) -> datetime:
+    return _grace_ends_at(pod) + timedelta(seconds=STUCK_AFTER_S)
 
 
-def _lingers(pod: PodView, now: datetime) -> bool:
-    return _is_going(pod) and now >= _lingers_at(pod)
+def _is_stuck(pod: PodView, now: datetime) -> bool:
+    return _awaits_node(pod) and now >= _stuck_at(pod)

@@ -1,9 +1,10 @@
-"""The end of a pod's rank: which container decides, and what it says of its end.
+"""Determines how a pod's rank ended: the deciding container, its exit code, reason and message.
 
-The main container decides, and nothing that the others return does. One that ends while its pod
-still runs has ended by itself: a kubelet that stops a pod reports the ends of all containers
-together, unless the API knows before (a deletion, an announced disruption). Where it never ran, what kept it from running decides: the pod's node, which says so
-in the pod's own reason, or an init container.
+The main container decides; the exit codes of other containers do not matter. If it ends while its
+pod still runs, it ended by itself. A kubelet that stops a pod reports the ends of all its containers
+together, unless the API shows the cause before (a deletion, an announced disruption). If the main
+container never ran, the cause decides: an init container, or the node, which sets the pod's
+`status.reason`.
 """
 
 from collections.abc import Iterable
@@ -34,11 +35,11 @@ class Containers:
 
     Attributes:
         main: the main container's name.
-        regular: the containers, the main one in front, so that no limit and no search misses it.
-        initial: the init containers; those that run beside the others (native sidecars) last,
-            because they are stopped when one before them fails, and explain nothing.
-        main_may_run_again: the pod restarts its main container, or all of them, so that its end
-            is not final before the pod's.
+        regular: the containers, the main one first, so that the limit never drops it.
+        initial: the init containers; native sidecars last, because they are stopped when another init
+            container fails, so that their exit does not explain the failure.
+        main_may_run_again: the kubelet may restart the main container, or all containers, so that its
+            end is not final before the pod's.
     """
 
     main: str
@@ -48,17 +49,17 @@ class Containers:
 
     @property
     def all(self) -> list[Status]:
-        """All of them, the init containers first, as they are begun."""
+        """All containers in the order of their start: the init containers first."""
         return self.initial + self.regular
 
 
 class PodEnd(NamedTuple):
-    """The end of a rank. Code, reason and message are all of the same container, or of the pod.
+    """The end of a rank. Exit code, reason and message are of one container, or of the whole pod.
 
     Attributes:
-        exit_code: of the container that decides; None where none does.
-        container: that container in words, as in `init container fetch`; "": the main one.
-        finished_at: when the main container ended; of a pod in which it never ran, the last one.
+        exit_code: exit code of the deciding container; None without one.
+        container: description of that container, such as `init container fetch`; "": the main one.
+        finished_at: time at which the main container ended, or the last one if that never ran.
     """
 
     exit_code: int | None = None
@@ -89,9 +90,8 @@ def read_containers(spec: dict[str, Any], status: dict[str, Any], main: str) -> 
 def rank_end(phase: PodPhase, status: dict[str, Any], containers: Containers) -> PodEnd | None:
     """Return how the rank of a pod ended; None while it has not.
 
-    A pod that its node ended as a whole (out of its deadline, over its storage limit, evicted)
-    says so in a reason of its own. What its containers did when they were stopped for that, be it
-    an exit with 0, says nothing then.
+    If the node ended the pod as a whole (deadline exceeded, storage limit exceeded, evicted), the
+    pod's `status.reason` is set. Then the exit codes of its stopped containers, even 0, do not count.
     """
     main = _main_end(phase, containers)
     if phase not in TERMINAL and (main is None or as_str(status.get("reason"))):
@@ -121,18 +121,18 @@ def _restarts_alone(container: dict[str, Any]) -> bool:
 
 
 def _restarts_all(spec: dict[str, Any]) -> bool:
-    """True if the end of some container can make the kubelet begin all of the pod's anew."""
+    """True if the end of a container can make the kubelet restart all containers of the pod."""
     every = as_dicts(spec.get("containers")) + as_dicts(spec.get("initContainers"))
     rules = (rule for c in every for rule in as_dicts(c.get("restartPolicyRules")))
     return any(rule.get("action") == "RestartAllContainers" for rule in rules)
 
 
 def is_rejected(phase: PodPhase, status: dict[str, Any], containers: Containers) -> bool:
-    """True if its node took the pod back before any container of it ran.
+    """True if the kubelet rejected the pod before any of its containers ran.
 
-    The kubelet asks once more what the scheduler has decided (`OutOfcpu`, `NodeAffinity`, pressure)
-    and what that knows nothing of (devices: `UnexpectedAdmissionError`). A pod that waited in vain
-    until its own deadline was not rejected.
+    The kubelet checks again what the scheduler decided (`OutOfcpu`, `NodeAffinity`, pressure), and
+    also what the scheduler does not know (devices: `UnexpectedAdmissionError`). A pod that exceeded
+    its own deadline while it waited was not rejected.
     """
     own = as_str(status.get("reason"))
     if phase is not PodPhase.FAILED or not own or own == "DeadlineExceeded":
@@ -147,9 +147,9 @@ def has_run(container: Status) -> bool:
 
 
 def side_containers(containers: Containers) -> tuple[str, ...]:
-    """Return the names of the containers beside the main one that have not ended.
+    """Return the names of the containers other than the main one that have not ended.
 
-    Native sidecars are none of them: the kubelet stops those when all others have ended.
+    Native sidecars are not included: the kubelet stops them when all others have ended.
     """
     return tuple(
         intern_text(c.get("name"))
@@ -159,18 +159,18 @@ def side_containers(containers: Containers) -> tuple[str, ...]:
 
 
 def failed_beside(containers: Containers) -> tuple[str, ...]:
-    """Return the names of the containers that failed, but for the main one."""
+    """Return the names of the failed containers other than the main one."""
     failed = (c for c in containers.all if as_int(terminated(c).get("exitCode")))
     return tuple(name for c in failed if (name := intern_text(c.get("name"))) != containers.main)
 
 
 def terminated(container: Status) -> dict[str, Any]:
-    """Return how a container ended; empty while it has not."""
+    """Return `state.terminated` of a container; empty while it has not ended."""
     return as_dict(as_dict(container.get("state")).get("terminated"))
 
 
 def reason_of(raw: dict[str, Any]) -> str:
-    """Return a reason. Nothing checks that of a container; it goes into our messages all the same."""
+    """Return a reason, made safe for messages: nothing validates the reason of a container."""
     return intern_text(one_line(as_str(raw.get("reason")), _MAX_REASON_BYTES))
 
 
@@ -182,7 +182,7 @@ def _main_end(phase: PodPhase, containers: Containers) -> dict[str, Any] | None:
 
 
 def _decider(containers: Containers) -> tuple[Status | None, str]:
-    """Return the container whose end is the pod's, and what to call it if it is not the main one."""
+    """Return the container that decides, and its description if it is not the main one."""
     for container in containers.regular:
         if container.get("name") == containers.main and terminated(container):
             return container, ""
@@ -194,7 +194,7 @@ def _decider(containers: Containers) -> tuple[Status | None, str]:
 
 
 def _last_end(containers: Containers) -> datetime | None:
-    """Return when the last container ended; of a pod that never came to them, the last before."""
+    """Return when the last container ended; if none did, when the last init container ended."""
     for these in (containers.regular, containers.initial):
         if (last := max(_ends(these), default=None)) is not None:
             return last

@@ -1,8 +1,8 @@
-"""The progress of a job: its phase, and the changes of its status that are mere progress.
+"""Derives a job's phase, and finds status changes that are mere progress and can be throttled.
 
-The phase is one word for people, derived from the conditions, and never a source of truth. Nothing
-is decided from mere progress, which can wait: a thousand ranks that become ready one by one are a
-few writes, not a thousand, and a pod that ends a moment after it began is one write, not two.
+The phase is one word for people, derived from the conditions, and never a source of truth. No
+decision depends on mere progress, so its write can be delayed. A thousand ranks that become ready one
+by one cause a few writes, not a thousand; a pod that ends just after its start causes one, not two.
 """
 
 from collections.abc import Iterable
@@ -24,10 +24,10 @@ from trainingjob_operator.core.pod import PodView
 
 
 def derive_phase(status: JobStatus, *, stopping: bool, all_started: bool) -> str:
-    """Return the phase that fits these conditions.
+    """Return the phase that follows from the conditions.
 
     Args:
-        status: the conditions.
+        status: the status with the conditions.
         stopping: a shutdown is latched or the job is being deleted.
         all_started: every rank of the current attempt has run.
     """
@@ -44,23 +44,23 @@ def derive_phase(status: JobStatus, *, stopping: bool, all_started: bool) -> str
 
 
 class Progress(Enum):
-    """Mere progress that a status says: the less it is, the longer it can wait."""
+    """Kinds of mere progress in a status change; less important ones can wait longer."""
 
     ALL_RUN = auto()
-    """Every rank has started, or is ready, which people and programs wait for."""
+    """Every rank has started or is ready, which people and programs wait for."""
 
     SOME_STARTED = auto()
-    """The number of ranks of a starting gang that have got somewhere. Mostly the others follow soon."""
+    """Counts of pods while a gang starts: mostly the other ranks follow soon."""
 
     COUNTS = auto()
     """Counts of pods."""
 
     DONE = auto()
-    """The ranks that are done, whatever else the status says: until then that rests on their pods."""
+    """Ranks have completed, perhaps beside other changes. Until the write only their pods show it."""
 
 
 _COUNTERS: Final = frozenset({"active", "ready", "succeeded", "failed", "terminating"})
-# Where a log stands is written with whatever else is: nothing is decided from its size.
+# The size of the logs is written together with other changes: no decision depends on it.
 _MAY_WAIT: Final = _COUNTERS | {"phase", "conditions", "completed_indexes", "log_bytes"}
 _PENDING: Final = "Pending"
 _GETS_GOING: Final = (_PENDING, "Running")
@@ -69,24 +69,24 @@ _GETS_GOING: Final = (_PENDING, "Running")
 def progress_between(
     old: JobStatus, new: JobStatus, pods: Iterable[PodView] = ()
 ) -> Progress | None:
-    """Return the progress that is all that is new in a status; None: there is more.
+    """Return the kind of progress if a status change is nothing else; None if it is more.
 
-    Progress is counters, that every rank runs by now, which is the first that does not, and
-    which ranks are done while their pods are there to say so, too. More than that is what is in the way of
-    a rank, and everything that a decision rests on and that no pod says (attempts, terminal conditions).
+    Mere progress is: counters, all ranks running, a different first rank that is not ready, and
+    completed ranks as long as their pods exist and show the same. Everything else is more: obstacles
+    of a rank, and whatever decisions depend on and no pod shows (attempts, terminal conditions).
 
     Args:
-        old: the status as it is.
-        new: the status as it is to be.
-        pods: those that the job has.
+        old: the current status.
+        new: the status to write.
+        pods: the job's pods.
     """
     changed = changed_fields(old, new)
     may_wait = (
         changed <= _MAY_WAIT
         and ("phase" not in changed or (old.phase, new.phase) == _GETS_GOING)
         and all(_can_wait(old.condition(c.type), c) for c in new.conditions)
-        and ("completed_indexes" not in changed or _are_kept(old, new, pods))
-        and not (changed & _COUNTERS and _may_be_edited(new))
+        and ("completed_indexes" not in changed or _pods_still_show(old, new, pods))
+        and not (changed & _COUNTERS and _can_be_edited(new))
     )
     if not may_wait:
         return None
@@ -97,10 +97,11 @@ def progress_between(
     return Progress.SOME_STARTED if new.phase == _PENDING else Progress.COUNTS
 
 
-def _are_kept(old: JobStatus, new: JobStatus, pods: Iterable[PodView]) -> bool:
-    """True if the pods of all ranks that have become done are there, and nothing removes them.
+def _pods_still_show(old: JobStatus, new: JobStatus, pods: Iterable[PodView]) -> bool:
+    """True if the pods of all newly completed ranks exist and are not being deleted.
 
-    They say that their ranks are done, to the next operator as well. When one goes, status has to.
+    As long as they exist, a restarted operator sees from them that the ranks have completed.
+    Before they are deleted, it must be in status.
     """
     before, after = parse_indexes(old.completed_indexes), parse_indexes(new.completed_indexes)
     kept = {
@@ -111,8 +112,8 @@ def _are_kept(old: JobStatus, new: JobStatus, pods: Iterable[PodView]) -> bool:
     return before <= after and after - before <= kept
 
 
-def _may_be_edited(new: JobStatus) -> bool:
-    """True if the last pod of a suspended job has gone: its template can be changed from now on."""
+def _can_be_edited(new: JobStatus) -> bool:
+    """True if a suspended job has no pods left, so that its template can be changed from now on."""
     return new.is_true(CONDITION_SUSPENDED) and new.active == new.terminating == 0
 
 
@@ -121,7 +122,7 @@ def _has_become_ready(old: JobStatus, new: JobStatus) -> bool:
 
 
 def _can_wait(old: Condition | None, new: Condition) -> bool:
-    """True if a condition is as it was, says that all ranks run, or only which rank is next."""
+    """True if a condition is unchanged, or only `PodsReady` became true or names another rank."""
     if new == old:
         return True
     if new.type != CONDITION_PODS_READY:

@@ -1,4 +1,4 @@
-"""The variables by which ranks know themselves and find each other, one function a framework.
+"""Builds the environment variables for the rendezvous of ranks, with one function per framework.
 
 Sources: torch.distributed's environment initialisation and torchrun's `PET_` prefix; JAX's
 distributed initialisation; TensorFlow's `TF_CONFIG`; XGBoost's tracker (DMLC) variables.
@@ -12,13 +12,13 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rank:
-    """One rank's place in its job.
+    """One rank and the addresses of the others.
 
     Attributes:
         first: the host name of rank 0.
         hosts: the host name of every rank, in rank order.
-        port: the port on which rank 0 is met.
-        port_step: what each further rank adds to it for the port that it listens on itself.
+        port: the rendezvous port, on which rank 0 listens.
+        port_step: difference between the ports of two successive ranks; 0: all use the same port.
         procs: processes that the user's launcher starts on each node.
     """
 
@@ -87,9 +87,9 @@ _BY_FRAMEWORK: Final[Mapping[str, Callable[[Rank], dict[str, str]]]] = {
 
 
 LARGE_VARIABLES: Final = frozenset({"TF_CONFIG"})
-"""Those that grow with the number of ranks: a pod has one copy, in its main container."""
+"""Variables whose size grows with the number of ranks; only the main container gets them."""
 
 
 def rank_variables(framework: str, rank: Rank) -> dict[str, str]:
-    """Return the variables of one rank under this framework, in the order in which they are set."""
+    """Return the framework's variables for one rank, in the order in which they are set."""
     return _BY_FRAMEWORK[framework](rank)

@@ -1,4 +1,4 @@
-"""The pods of a job in named buckets, so that decisions read as sentences."""
+"""Classifies the pods of a job by rank: current, stale, completed, ended, disrupted, lost, missing."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,18 @@ from trainingjob_operator.core.pod import PodPhase, PodView
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
-    """The ranks of the current attempt, and what is left of others.
+    """The ranks of the current attempt, and the remaining pods of others.
 
     Attributes:
         nodes: how many ranks the job has.
         current: pods of the current attempt, in rank order.
         stale: pods of every other attempt.
-        completed: ranks that are done.
-        over: pods of ranks that have ended and are not done, among them some that went since.
-        disrupted: pods that were taken away, among them such.
-        lost: ranks without a pod that had one: absent from a launched attempt, or seen to go.
-        missing: ranks without a pod that are not done.
+        completed: ranks that have completed.
+        over: pods of ranks that ended without completing, including pods that were removed since.
+        disrupted: pods that were disrupted, including pods that were removed since.
+        lost: ranks that had a pod and have none now: the attempt was fully launched, or the pod was
+            seen to disappear.
+        missing: ranks without a pod that have not completed.
     """
 
     nodes: int
@@ -33,28 +34,28 @@ class Ranks:
 
     @property
     def is_complete(self) -> bool:
-        """True if every rank is done."""
+        """True if every rank has completed."""
         return len(self.completed) == self.nodes
 
     @property
     def all_started(self) -> bool:
-        """True if every rank is done or its pod has left Pending (it never goes back)."""
+        """True if every rank has completed or its pod has left the phase Pending (which is final)."""
         started = {p.index for p in self.current if p.phase is not PodPhase.PENDING}
         return len(started | self.completed) == self.nodes
 
     @property
     def gated(self) -> bool:
-        """True if a rank's pod is held by scheduling gates."""
+        """True if scheduling gates hold the pod of a rank."""
         return any(pod.gated and not pod.is_terminal for pod in self.current)
 
     @property
     def ending(self) -> tuple[PodView, ...]:
-        """Pods that were taken away, of which something may run yet, of ranks that are not done."""
+        """Disrupted pods of ranks that have not completed, which may still be running."""
         return tuple(p for p in self.current if p.is_ending and p.index not in self.completed)
 
     @property
     def ready(self) -> frozenset[int]:
-        """Ranks whose pod runs and is ready."""
+        """Ranks whose pod is running and ready."""
         return frozenset(
             p.index
             for p in self.current
@@ -63,7 +64,7 @@ class Ranks:
 
 
 def sort_ranks(seen: Observation) -> Ranks:
-    """Sort the observed pods into their buckets. A pod of a rank the job has not is stale."""
+    """Classify the observed pods. A pod whose rank exceeds `numNodes` is stale."""
     status, nodes = seen.job.status, seen.job.spec.num_nodes
     current: list[PodView] = []
     stale: list[PodView] = []

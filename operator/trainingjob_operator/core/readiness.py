@@ -1,6 +1,6 @@
-"""The condition `PodsReady`: do all ranks run, and if not, what is in the way.
+"""Derives the condition `PodsReady`: whether all ranks are ready, and if not, the most likely cause.
 
-Where a job's time runs out, the same is said of its end.
+When a deadline expires, the same cause is added to the message of the job's end.
 """
 
 from collections.abc import Iterable
@@ -35,11 +35,11 @@ _IMAGE_REASONS: Final = frozenset(
         "SignatureValidationFailed",
     }
 )
-"""Waiting reasons of the kubelet that mean: this image does not come."""
+"""Waiting reasons of the kubelet that mean that the image cannot be pulled."""
 
 
 class Readiness(NamedTuple):
-    """True if the ranks are ready; else why not."""
+    """Status, reason and message of the condition `PodsReady`."""
 
     ready: bool
     reason: str
@@ -47,7 +47,7 @@ class Readiness(NamedTuple):
 
 
 def judge_readiness(ranks: Ranks, refusal: Refusal | None) -> Readiness:
-    """Return the most helpful thing to say about why ranks do not run, the first cause first."""
+    """Return the readiness of the ranks, with the most helpful cause if they are not ready."""
     if refusal is not None:
         return Readiness(ready=False, reason=refusal.reason, message=refusal.message)
     for pod in ranks.current:
@@ -61,11 +61,11 @@ def judge_readiness(ranks: Ranks, refusal: Refusal | None) -> Readiness:
     ready = len(ranks.ready)
     beside = running_beside(ranks)
     if ready and ready + len(ranks.completed) == ranks.nodes:
-        message = f"all {ranks.nodes} ranks run or have completed{beside}"
+        message = f"all {ranks.nodes} ranks are ready or have completed{beside}"
         return Readiness(True, REASON_PODS_READY, message)
-    # Not before all have started: until then it changes with every pod.
-    who = f": {found}" if ranks.all_started and (found := laggard(ranks)) else ""
-    message = f"not every rank runs and is ready{who}{beside}"
+    # A rank is named only after all have started: before that it would change with every pod.
+    who = f": {found}" if ranks.all_started and (found := first_unready_rank(ranks)) else ""
+    message = f"not every rank is running and ready{who}{beside}"
     return Readiness(False, REASON_PODS_NOT_READY, message)
 
 
@@ -75,51 +75,55 @@ def _reason_of(waiting_reason: str) -> str:
     return REASON_IMAGE_PULL if waiting_reason in _IMAGE_REASONS else REASON_PODS_NOT_READY
 
 
-def laggard(ranks: Ranks) -> str:
-    """Say which is the first rank that does not run or is not ready; "" if no pod is."""
+def first_unready_rank(ranks: Ranks) -> str:
+    """Return a description of the first rank whose pod is not running and ready; "" if there is none."""
     for pod in ranks.current:
         if pod.index not in ranks.completed | ranks.ready:
             where = f" on node {pod.node}" if pod.node else ""
-            what = "runs and is not ready" if pod.phase is PodPhase.RUNNING else "does not run"
+            what = (
+                "is running but not ready" if pod.phase is PodPhase.RUNNING else "is not running"
+            )
             return f"rank {pod.index} {what} (pod {pod.name}{where})"
     return ""
 
 
 def running_beside(ranks: Ranks) -> str:
-    """Return words on the first rank that is done while containers of its pod run; "" without one.
+    """Return a clause on the first completed rank whose pod still runs containers; "" without one.
 
-    They are to follow another statement.
+    It starts with a semicolon, to be appended to a message.
     """
     for pod in ranks.current:
         if pod.index in ranks.completed and pod.side_containers:
             several = len(pod.side_containers) > 1
             names = ", ".join(pod.side_containers)
             return (
-                f"; rank {pod.index} is done, and "
+                f"; rank {pod.index} has completed, and "
                 f"{'containers' if several else 'container'} {names} of its pod {pod.name} "
                 f"{'are' if several else 'is'} being stopped"
             )
     return ""
 
 
-def mention_kept(readiness: Readiness, ranks: Ranks) -> Readiness:
-    """Return the judgement with the pods of earlier attempts that finalizers keep."""
+def append_kept_pods(readiness: Readiness, ranks: Ranks) -> Readiness:
+    """Return the readiness with the pods of earlier attempts that finalizers keep."""
     kept = kept_pods(ranks.stale)
     return readiness._replace(message=f"{readiness.message}; {kept}") if kept else readiness
 
 
 def kept_pods(pods: Iterable[PodView]) -> str:
-    """Say which pods have ended and are kept by finalizers; "" if none is."""
+    """Return a clause on the ended pods that finalizers keep; "" if there are none."""
     kept = [pod for pod in pods if pod.held_by]
     if not kept:
         return ""
     who = f"pod {kept[0].name}" + (f" and {len(kept) - 1} more" if len(kept) > 1 else "")
     verb = "have" if len(kept) > 1 else "has"
-    return f"{who} {verb} ended and cannot go before its finalizers do ({kept[0].held_by})"
+    return (
+        f"{who} {verb} ended and cannot be removed before the finalizers are ({kept[0].held_by})"
+    )
 
 
 def set_readiness(draft: StatusDraft, readiness: Readiness) -> StatusDraft:
-    """Write the judgement into the condition."""
+    """Set the condition `PodsReady`."""
     return draft.with_condition(
         CONDITION_PODS_READY,
         to=readiness.ready,
@@ -129,26 +133,26 @@ def set_readiness(draft: StatusDraft, readiness: Readiness) -> StatusDraft:
 
 
 def blocked_status(job: JobView, reason: str, message: str, *, now: datetime) -> JobStatus:
-    """Return the status of a job that is not started yet, with what is in the way."""
+    """Return the status of a job that has not started, with the cause in `PodsReady`."""
     draft = StatusDraft.of(job, now=now).with_fields(phase=job.status.phase or "Pending")
     return set_readiness(draft, Readiness(ready=False, reason=reason, message=message)).status
 
 
 def says_queued(status: JobStatus) -> bool:
-    """True if the status says already that the job waits for room."""
+    """True if the status already says that the job is queued for the operator's limit of pods."""
     said = status.condition(CONDITION_PODS_READY)
     return said is not None and said.reason == REASON_QUEUED
 
 
 _LONGEST_OBSTACLE: Final = 768
-"""Bytes of it, so that it leaves room in a condition's message for what stands around it."""
+"""Maximum length in bytes, to leave room for the rest of a condition's message."""
 
 
 def obstacle(ctx: PlanContext) -> str:
-    """Return what keeps ranks from running, as words to follow another statement; "" if nothing.
+    """Return a clause on what keeps ranks from running, to be appended to a message; "" if nothing.
 
-    It is what the pods, or a refusal that is remembered, say now. Where neither says anything (no
-    pod is there, and the operator has just started), it is what the status has said last.
+    It comes from the pods or from a remembered refusal. If there is neither (no pod exists and the
+    operator has just started), it is the last `PodsReady` message in status.
     """
     if ctx.ranks.missing and ctx.seen.refusal is None:
         said = ctx.status.condition(CONDITION_PODS_READY)
@@ -162,6 +166,6 @@ def _words(reason: str, message: str) -> str:
 
 
 def _who(ctx: PlanContext, message: str) -> str:
-    """Return the first rank that does not run, if the message names none."""
-    who = laggard(ctx.ranks)
+    """Return a clause on the first rank that is not ready, unless the message names one already."""
+    who = first_unready_rank(ctx.ranks)
     return f": {who}" if who and who not in message and not message.startswith("rank ") else ""

@@ -1,7 +1,7 @@
-"""The content of a record: what is stored of a finished job outside the cluster.
+"""Builds and encodes the record of a finished job, which is stored outside the cluster.
 
-It is made from the job alone, never from a Secret, and holds no value of an environment variable,
-and nothing that looks like a credential (`core.masking`).
+It is built from the job alone, never from a Secret. Values of environment variables and everything
+that looks like a credential are masked (`core.masking`).
 """
 
 import hashlib
@@ -18,7 +18,8 @@ from trainingjob_operator.core.untyped_json import as_dict, as_dicts, as_str, ti
 
 SCHEMA_VERSION: Final = 1
 MAX_LINE_BYTES: Final = 256 * 1024
-"""Nodes keep some megabytes of a container's log: a few records must not push out all others."""
+"""Maximum size of a record in a log line. Nodes keep some megabytes of a container's log, and a few
+records must not push out everything else."""
 
 _CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
 
@@ -32,7 +33,7 @@ def build_record(
 
     Args:
         job: the job.
-        status: its terminal status, which need not be written yet.
+        status: its terminal status, which may not be written yet.
         labels: `metadata.labels`.
         spec: `spec`, as decoded from JSON.
         cluster: the name of this cluster, from the settings.
@@ -68,31 +69,30 @@ def build_record(
 
 
 def _logs(status: JobStatus) -> Object | None:
-    """Return where the job's files are on the log volume; None if it has none."""
+    """Return the path and size of the job's logs on the log volume; None if it has none."""
     if status.log_path is None:
         return None
     return {"path": status.log_path, "bytes": status.log_bytes or 0}
 
 
 def encode_record(record: Object) -> bytes:
-    """Encode the record as it is sent: equal records are equal bytes, and every receiver can read them.
+    """Encode the record for sending, as canonical JSON: equal records give equal bytes.
 
-    In UTF-8, as etcd has the job: escapes would make three bytes of one.
+    Non-ASCII text is encoded in UTF-8 and not escaped, because escapes would make it larger.
     """
     clean = _clean(record)
     return json.dumps(clean, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
 def without_spec(record: Object) -> Object:
-    """Return the record without what makes it large; it says so itself."""
+    """Return the record without its spec, the largest field, and with `specOmitted` set."""
     return record | {"spec": None, "specOmitted": True}
 
 
 def record_line(record: Object) -> str:
-    """Return the record as one line of JSON in ASCII, for a log.
+    """Return the record as one line of ASCII JSON, for a log.
 
-    One of more than `MAX_LINE_BYTES` is without its spec, and if need be without its labels and
-    images.
+    If it exceeds `MAX_LINE_BYTES`, the spec is omitted, and if necessary also labels and images.
     """
     smallest = without_spec(record) | {"labels": {}, "images": []}
     for candidate in (record, without_spec(record)):
@@ -103,7 +103,7 @@ def record_line(record: Object) -> str:
 
 
 def idempotency_key(record: Object, body: bytes) -> str:
-    """Names this content of this revision of this record."""
+    """Return the idempotency key of a record: its uid, its revision and the hash of its body."""
     return f"{record['uid']}:{record['revision']}:{hashlib.sha256(body).hexdigest()}"
 
 
@@ -112,14 +112,14 @@ def _containers(template: Object) -> Iterable[Object]:
 
 
 def _resources(template: Object) -> Object:
-    """Requests and limits of the main container."""
+    """Return requests and limits of the main container."""
     containers = as_dicts(template.get("containers"))
     named = [c for c in containers if c.get("name") == MAIN_CONTAINER] or containers
     return as_dict(named[0].get("resources")) if named else {}
 
 
 def _masked(spec: Object) -> Object:
-    """Return the spec without a single value of an environment variable."""
+    """Return the spec with the values of all environment variables masked."""
     template = as_dict(spec.get("template"))
     pod = dict(as_dict(template.get("spec")))
     for kind in _CONTAINERS:
@@ -138,7 +138,7 @@ def _masked_variable(variable: Object) -> Object:
 
 
 def _clean(value: Any) -> Any:
-    """Replace what JSON has no word for, and text that is no Unicode."""
+    """Replace values that JSON cannot represent, and text that is not valid Unicode."""
     if isinstance(value, dict):
         return {_clean(k): _clean(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -155,7 +155,7 @@ def _time_or_none(value: datetime | None) -> str | None:
 
 
 def _duration_s(status: JobStatus) -> int | None:
-    """Whole seconds, as the two times are."""
+    """Return the duration in whole seconds; None unless the job has started and finished."""
     if status.start_time is None or status.completion_time is None:
         return None
     return max(int((status.completion_time - status.start_time).total_seconds()), 0)

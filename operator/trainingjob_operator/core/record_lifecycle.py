@@ -1,9 +1,10 @@
-"""When a record is owed: from a job's first pod on, until it is stored or given up.
+"""Decides when a job needs a record, and tracks it until it is stored or given up.
 
-Owing is the job's, written down as a finalizer on the job itself: whatever the settings are by the
-time it finishes, a job that carries the finalizer is not released before its record is stored,
-rejected, or given up. `status.recordState` is the outbox: memory only holds keys that can be found
-again by it.
+The obligation is kept on the job itself, as a finalizer that is added before its first pod. Whatever
+the settings are when the job finishes, the finalizer is removed only when the record is stored or
+given up. A user's deletion also ends the wait, when the record is rejected or its deadline expires.
+
+`status.recordState` serves as the outbox: memory holds only keys, which can be found again by it.
 """
 
 from datetime import datetime, timedelta
@@ -27,45 +28,45 @@ _FIRST_REVISION: Final = 1
 
 
 def must_claim(job: JobView, settings: DecisionSettings) -> bool:
-    """True if the finalizer has to be put on the job before anything else is done.
+    """True if the finalizer has to be added to the job before anything else is done.
 
-    A job that runs already gets it as well: recording may have been switched on meanwhile.
+    Running jobs get it, too: recording may have been enabled after they started.
     """
     wanted = settings.recording and not job.discard_record and job.invalid is None
     return wanted and not job.owes_record and not job.deleting and not job.status.is_finished
 
 
 def must_reclaim(job: JobView, status: JobStatus) -> bool:
-    """True if the finalizer has to be put on a finished job again, because its record waits.
+    """True if the finalizer has to be added again to a finished job whose record is pending.
 
-    Whatever the settings are: the debt is the job's. Without the finalizer a deletion would not
-    wait for the record.
+    This does not depend on the settings. Without the finalizer a deletion would not wait for the
+    record.
 
     Args:
         job: the job as it was seen.
-        status: its status with what is known of the record by now.
+        status: its status, updated with the result of the last delivery.
     """
     return is_unclaimed(job, status) and not job.discard_record
 
 
 def open_record(draft: StatusDraft, seen: Observation) -> StatusDraft:
-    """Return the draft of a job that has just finished, with its record owed, or not."""
+    """Return the draft of a job that has just finished, with its record pending or not required."""
     job = seen.job
     if job.discard_record:
         return _not_required(draft, REASON_RECORD_DISCARDED, _GIVEN_UP)
     if not job.owes_record:
-        return _not_required(draft, REASON_RECORD_NOT_REQUIRED, "no record was asked for")
+        return _not_required(draft, REASON_RECORD_NOT_REQUIRED, "no record is required")
     if job.deleting and not _has_had_pods(seen):
         return _not_required(draft, REASON_RECORD_NOT_REQUIRED, "deleted before its first pod")
     draft = draft.with_fields(record_state=RecordState.PENDING, record_revision=_FIRST_REVISION)
     if seen.endpoint_is_down:
-        message = "the record endpoint does not answer; the record waits for it"
+        message = "the record endpoint does not answer; the record is stored when it does"
         return _persisted(draft, REASON_RECORD_UNAVAILABLE, message)
-    return _persisted(draft, REASON_RECORD_PENDING, "the record is to be stored")
+    return _persisted(draft, REASON_RECORD_PENDING, "the record is waiting to be stored")
 
 
 def settle_record(draft: StatusDraft, seen: Observation) -> StatusDraft:
-    """Return the draft of a finished job with what became of its record."""
+    """Return the draft of a finished job, updated with the result of its record's delivery."""
     job, delivery = seen.job, seen.delivery
     if not draft.status.record_waits:
         return draft
@@ -78,7 +79,7 @@ def settle_record(draft: StatusDraft, seen: Observation) -> StatusDraft:
 
 
 def stored(draft: StatusDraft) -> StatusDraft:
-    """Return the draft with the record stored."""
+    """Return the draft with the record marked as stored."""
     draft = draft.with_fields(record_state=RecordState.STORED)
     return _persisted(draft, REASON_RECORD_STORED, "the record is stored")
 
@@ -86,9 +87,10 @@ def stored(draft: StatusDraft) -> StatusDraft:
 def may_release(
     status: JobStatus, job: JobView, settings: DecisionSettings, *, now: datetime
 ) -> bool:
-    """True if the finalizer can go.
+    """True if the finalizer may be removed.
 
-    A user's deletion is honoured in finite time, stored or not; retention alone releases nothing.
+    A job that its user deleted is released after a deadline even if its record is not stored. Other
+    jobs are not released before the record is stored or given up.
     """
     stage = stage_of(job, status)
     if not job.owes_record or stage <= Stage.LOGS:
@@ -100,7 +102,7 @@ def may_release(
 
 
 def release_deadline(job: JobView, settings: DecisionSettings) -> datetime:
-    """Return when a job that its user deleted is released, its record stored or not."""
+    """Return when a job that its user deleted is released even if its record is not stored."""
     asked_at = job.deleted_at or job.created_at
     return asked_at + timedelta(seconds=settings.record_deadline_s)
 
@@ -112,12 +114,13 @@ def _delivered(draft: StatusDraft, delivery: Delivery) -> StatusDraft:
     if delivery.result == "Stored":
         return stored(draft)
     if delivery.result == "Conflict" and delivery.revision == _FIRST_REVISION:
-        # The receiver can have a first revision that we do not know of: it was stored before the
-        # terminal write, and then the process died, or a label was changed before the next try.
-        # The object is the truth; a higher revision wins. Once: else two wrong sides would go on.
+        # The receiver can have another revision 1: it was stored before the terminal write, and then
+        # the process died, or a label changed before the next try. The object is the source of
+        # truth, and a higher revision wins. Only once: otherwise two operators could outbid each
+        # other for ever.
         revision = delivery.revision + 1
         draft = draft.with_fields(record_state=RecordState.PENDING, record_revision=revision)
-        message = "the receiver has another first revision; the next one is to be stored"
+        message = "the receiver has a different revision 1; revision 2 is waiting to be stored"
         return _persisted(draft, REASON_RECORD_PENDING, message)
     draft = draft.with_fields(record_state=RecordState.REJECTED)
     return _persisted(draft, REASON_RECORD_REJECTED, delivery.message)

@@ -1,8 +1,8 @@
-"""The subject of a refusal: one attempt, of one generation of its job.
+"""Decides whether a refusal of the API server still applies to a job, and when to retry after a change.
 
-The next attempt asks from anew, because what refused the last one may have passed long since. A job
-that has changed asks from anew, too, because it may have been corrected; one that changes again and
-again, and is refused each time, does so less and less often.
+A refusal applies to one attempt of one generation of the job. The next attempt is tried at once,
+because the cause may be gone. A changed job is also tried again, because it may have been corrected;
+if it changes repeatedly and is refused each time, the wait doubles.
 """
 
 from collections.abc import Iterable
@@ -18,8 +18,8 @@ from trainingjob_operator.core.pod import PodView
 _FIRST_CHANGED_WAIT_S: Final = 1.0
 
 
-def standing(refusal: Refusal | None, job: JobView, *, now: datetime) -> Refusal | None:
-    """Return the refusal as far as it concerns the job as it is now; None if it does not."""
+def applicable_refusal(refusal: Refusal | None, job: JobView, *, now: datetime) -> Refusal | None:
+    """Return the refusal as it applies to the job's current attempt and generation; None if not."""
     if refusal is None or refusal.attempt != job.status.attempt:
         return None
     if refusal.generation == job.generation:
@@ -32,7 +32,7 @@ def standing(refusal: Refusal | None, job: JobView, *, now: datetime) -> Refusal
 def with_partial_since(
     refusal: Refusal, before: Refusal | None, pods: Iterable[PodView]
 ) -> Refusal:
-    """Return the refusal with since when the attempt has had a part of its pods, if it has any."""
+    """Return the refusal with `partly_since` set if the attempt has a part of its pods."""
     if not any(pod.attempt == refusal.attempt for pod in pods):
         return refusal
     known = before.partly_since if before and before.attempt == refusal.attempt else None
@@ -40,10 +40,10 @@ def with_partial_since(
 
 
 def changed_wait_s(before: Refusal | None, attempt: int, *, now: datetime) -> float:
-    """Return for how many seconds a change of the job does not make a new refusal void.
+    """Return for how many seconds a new refusal stays in force even if the job changes.
 
-    The first change is asked about at once. Each one that was asked about early, and refused,
-    doubles the wait for the next, so that not every edit asks the API server.
+    The first change is tried at once. Each early try that is refused doubles the wait for the next
+    one, so that not every edit causes a request.
     """
     if before is None or before.attempt != attempt:
         return 0.0

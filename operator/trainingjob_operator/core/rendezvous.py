@@ -1,13 +1,13 @@
-"""The place where ranks meet: the host names that they will really have, and the port.
+"""Determines the rendezvous address of a job: the ranks' host names and the port of rank 0.
 
-A name is of use only if the pod can resolve it. What Kubernetes makes of a pod's `hostname`,
-`subdomain`, `hostNetwork` and `dnsPolicy` decides that:
+Each pod must be able to resolve the names. That depends on its `hostname`, `subdomain`, `hostNetwork`
+and `dnsPolicy`:
 
-- With two ranks or more, `hostname` and `subdomain` are ours, and the headless Service gives each
-  rank a record in the cluster's DNS, on the host's network, too.
-- A job of one rank has no Service. Its pod finds its own host name in /etc/hosts, whatever name
-  the template gives it; on the host's network it has none there, and meets itself at 127.0.0.1.
-- On the host's network a pod asks the cluster's DNS only under `ClusterFirstWithHostNet`.
+- With two or more ranks, the operator sets `hostname` and `subdomain`, and the headless Service gives
+  each rank a record in the cluster DNS, also with `hostNetwork`.
+- A job with one rank has no Service. Its pod finds its own host name in /etc/hosts, whatever name the
+  template sets. With `hostNetwork` there is no such entry, so it uses 127.0.0.1.
+- With `hostNetwork` a pod uses the cluster DNS only under `ClusterFirstWithHostNet`.
 """
 
 import hashlib
@@ -23,20 +23,20 @@ LOOPBACK: Final = "127.0.0.1"
 
 FIRST_HOST_PORT: Final = 20_000
 HOST_PORTS: Final = 9_000
-"""Ports for jobs on the host's network, below NodePorts (from 30000) and the kernel's own choice
-(from 32768). Where each rank has its own, a thousand further ones follow the last."""
+"""Number of ports for jobs with `hostNetwork`, below NodePorts (from 30000) and the kernel's ephemeral
+ports (from 32768). If each rank has its own port, up to a thousand more follow."""
 
 _FOLLOWS_THE_CLUSTER: Final = ("", "ClusterFirst")
-"""DNS policies that are changed on the host's network: none, and the default of the API server,
-which means the node's resolver there."""
+"""DNS policies that are replaced with `hostNetwork`: an absent one, and the API server's default, which
+would use the node's resolver."""
 
 
 def rendezvous_port(spec: TrainingJobSpec, uid: str) -> int:
-    """Return the port on which rank 0 is met.
+    """Return the rendezvous port, on which rank 0 listens.
 
-    It is what the job says; else 29500, and on the host's network, where pods share the ports of
-    their node, one that is made from the job's uid. It never changes in the life of a job, so that
-    the Service and all attempts agree; two jobs get the same one in 1 of `HOST_PORTS` cases.
+    It is `spec.rendezvousPort`, by default 29500. With `hostNetwork`, where pods share the ports of
+    their node, the default is derived from the job's uid. It never changes in the life of a job, so
+    that the Service and all attempts agree. Two jobs get the same port in 1 of `HOST_PORTS` cases.
     """
     if spec.rendezvous_port is not None:
         return spec.rendezvous_port
@@ -47,9 +47,9 @@ def rendezvous_port(spec: TrainingJobSpec, uid: str) -> int:
 
 
 def has_port_for_each_rank(spec: TrainingJobSpec) -> bool:
-    """True if rank n listens on the n-th port after the job's own: ranks may share a node's ports.
+    """True if rank n listens on the n-th port after the job's port, because ranks may share a node.
 
-    Only where every rank listens (TensorFlow), and the port is not one that the user has chosen.
+    It matters only if every rank listens (TensorFlow), and is false if the user has set the port.
     """
     return on_host_network(spec) and spec.rendezvous_port is None
 
@@ -62,8 +62,8 @@ def on_host_network(spec: TrainingJobSpec) -> bool:
 def host_names(job: JobView, spec: TrainingJobSpec) -> tuple[str, ...]:
     """Return the host name of every rank, in rank order, relative to the job's namespace.
 
-    The search list of the pods completes `<pod>.<service>`. The form is short because TF_CONFIG
-    names all ranks in one variable, and Linux takes no string of 128 KiB or more.
+    The DNS search list of the pods completes `<pod>.<service>`. The names are short because TF_CONFIG
+    lists all ranks in one variable, and Linux limits a variable to less than 128 KiB.
     """
     key, attempt = job.key, job.status.attempt
     names = [pod_name(key.name, job.uid, attempt, i) for i in range(spec.num_nodes)]
@@ -74,7 +74,7 @@ def host_names(job: JobView, spec: TrainingJobSpec) -> tuple[str, ...]:
 
 
 def first_host(job: JobView, spec: TrainingJobSpec) -> str:
-    """Return the host name of rank 0, with namespace and `svc` where it is one of the cluster's."""
+    """Return the host name of rank 0; with namespace and `svc` if the job has a Service."""
     first = pod_name(job.key.name, job.uid, job.status.attempt, 0)
     if spec.num_nodes == 1:
         return _own_name(spec, first)
@@ -82,7 +82,7 @@ def first_host(job: JobView, spec: TrainingJobSpec) -> str:
 
 
 def _own_name(spec: TrainingJobSpec, name: str) -> str:
-    """Return what the only rank's pod calls itself, as its own /etc/hosts has it."""
+    """Return the host name of a single rank's pod, as it is in its own /etc/hosts."""
     pod_spec = as_dict(spec.template.get("spec"))
     if on_host_network(spec):
         return LOOPBACK
@@ -90,7 +90,7 @@ def _own_name(spec: TrainingJobSpec, name: str) -> str:
 
 
 def set_names(pod_spec: dict[str, Any], job: JobView, spec: TrainingJobSpec, name: str) -> None:
-    """Give a pod the names under which the others look for it, and a resolver that knows theirs.
+    """Set a pod's host name, subdomain and DNS policy, so that ranks can resolve each other.
 
     Args:
         pod_spec: the pod's spec, which is changed.

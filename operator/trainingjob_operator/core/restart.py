@@ -1,11 +1,12 @@
-"""Restarting: all ranks as one, each start a new attempt, with a growing wait in between.
+"""Restarts all ranks together as a new attempt, with exponential back-off and a limit of disruptions.
 
-A disruption spends no try, so it has a bound of its own, `spec.disruptionLimit`: so many in a row,
-without progress, a job survives. Else a job that is taken away whenever it starts would start for
-ever. What a trainer has achieved only it knows; what counts as progress is that every rank was
-ready, or done, for ten minutes without a break: time enough for a checkpoint. It is read from the
-condition `PodsReady` in status, and the count is in status too, so that no restart of the operator
-forgets either.
+A disruption does not count towards `backoffLimit`. It has a limit of its own, `spec.disruptionLimit`:
+the number of disruptions in a row, without progress, that a job survives. Otherwise a job that is
+disrupted whenever it starts would restart for ever.
+
+The operator cannot see what a trainer has achieved. Progress means that every rank was ready, or had
+completed, for ten minutes without interruption: enough for a checkpoint. It is derived from the
+condition `PodsReady`, and the count is in status, so both survive a restart of the operator.
 """
 
 from dataclasses import replace
@@ -25,7 +26,7 @@ from trainingjob_operator.core.status_draft import StatusDraft
 
 
 def new_attempt(status: JobStatus) -> JobStatus:
-    """Return the status under which the next attempt will start, no rank of it done."""
+    """Return the status for the next attempt, with no completed ranks."""
     return replace(
         status,
         attempt=status.attempt + 1,
@@ -36,9 +37,9 @@ def new_attempt(status: JobStatus) -> JobStatus:
 
 
 def begin_restart(draft: StatusDraft, *, counted: bool, reason: str, message: str) -> StatusDraft:
-    """Record that this attempt is over and the next one is due.
+    """Return the draft in which this attempt has ended and the next one is pending.
 
-    If it is `counted` it spends one of `backoffLimit`; otherwise it is a disruption.
+    If `counted`, it counts towards `backoffLimit`; otherwise it is a disruption.
     """
     status = draft.status
     status = replace(
@@ -51,9 +52,9 @@ def begin_restart(draft: StatusDraft, *, counted: bool, reason: str, message: st
 
 
 def announce_restart(draft: StatusDraft, *, reason: str, message: str) -> StatusDraft:
-    """Return the draft with `Restarting` true from now on.
+    """Return the draft with `Restarting` true, with the current time as its transition time.
 
-    A restart while the last one still waits is a flip to false and back in one write: the wait of
+    The transition time is reset even if another restart is still pending, so that the back-off of
     the new attempt counts from now.
     """
     others = tuple(c for c in draft.status.conditions if c.type != CONDITION_RESTARTING)
@@ -63,7 +64,7 @@ def announce_restart(draft: StatusDraft, *, reason: str, message: str) -> Status
 
 
 def end_restart(draft: StatusDraft, message: str) -> StatusDraft:
-    """Record that no restart is pending any more; no change if none was."""
+    """Return the draft with `Restarting` false; unchanged if no restart was pending."""
     if not draft.status.is_true(CONDITION_RESTARTING):
         return draft
     return draft.with_condition(
@@ -72,23 +73,23 @@ def end_restart(draft: StatusDraft, message: str) -> StatusDraft:
 
 
 def pending_restart(status: JobStatus) -> Condition | None:
-    """Return the condition `Restarting` while it is true; else None."""
+    """Return the condition `Restarting` if it is true; else None."""
     found = status.condition(CONDITION_RESTARTING)
     return found if found is not None and found.status else None
 
 
 def pending_gang_retry(status: JobStatus) -> Condition | None:
-    """Return it while a gang that gave back what it had is away; else None."""
+    """Return the condition `Restarting` while a partly created gang waits for its retry; else None."""
     pending = pending_restart(status)
     return pending if pending and pending.reason == REASON_PARTLY_REFUSED else None
 
 
 def may_start_at(status: JobStatus, settings: DecisionSettings) -> datetime | None:
-    """Return when a pending restart may start its pods; None if none is pending.
+    """Return when a pending restart may create its pods; None if none is pending.
 
-    The wait doubles with every restart and every disruption, so that a job whose pods are taken
-    away as fast as they come does not restart without a pause. It is computed from status alone: a restart of the
-    operator neither shortens nor lengthens it.
+    The back-off doubles with every restart and every disruption, so that a job whose pods are
+    repeatedly disrupted does not restart without a pause. It is computed from status alone, so a
+    restart of the operator neither shortens nor lengthens it.
     """
     pending = pending_restart(status)
     if pending is None:
@@ -99,14 +100,14 @@ def may_start_at(status: JobStatus, settings: DecisionSettings) -> datetime | No
 
 
 PROGRESS: Final = timedelta(minutes=10)
-"""Every rank has to be ready for so long for earlier disruptions to be forgiven."""
+"""Time for which every rank has to be ready before the count of disruptions is reset."""
 
 
 def forgive_disruptions(status: JobStatus, *, now: datetime) -> JobStatus:
-    """Return the status with the count at 0 if every rank was ready for long enough by now.
+    """Return the status with the count of disruptions reset if every rank was ready for long enough.
 
-    Asked of the status as it is before a decision: `PodsReady` becomes false, in status, no later
-    than the disruption that ends an attempt is counted.
+    It has to be applied to the status before a decision: the write that counts a disruption, or an
+    earlier one, sets `PodsReady` to false.
     """
     ready = status.condition(CONDITION_PODS_READY)
     if ready is None or not ready.status or now - ready.last_transition_time < PROGRESS:
@@ -115,5 +116,5 @@ def forgive_disruptions(status: JobStatus, *, now: datetime) -> JobStatus:
 
 
 def is_disruption_limit_reached(status: JobStatus, limit: int) -> bool:
-    """True if another disruption is one too many."""
+    """True if one more disruption exceeds the limit."""
     return status.disruptions_since_progress >= limit

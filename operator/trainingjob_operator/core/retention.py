@@ -1,12 +1,11 @@
-"""The finished jobs that leave the cluster, and when.
+"""Decides which finished jobs are deleted, and when, by their TTL.
 
-A job goes when it is finished, its record is stored (or none is owed), and its time to live is
-over. How it ended makes no difference, unless a policy says so. The time comes from the first of
-these that names one: the job's own `ttlSecondsAfterFinished`, its namespace's policy, the policy
-in the operator's namespace, the settings; within a policy, the time of the outcome comes first.
+A job is deleted when it has finished, its record is stored (or none is required), and its TTL has
+expired. Its outcome makes no difference unless a policy says so. The TTL comes from the first of
+these that sets one: the job's own `ttlSecondsAfterFinished`, the policy of its namespace, the policy
+in the operator's namespace, the settings. Within a policy, a TTL by outcome takes precedence.
 
-What is in the way of a job that is due has a name, which is counted in the policy's
-`status.skipped`.
+If an expired job cannot be deleted, the reason is counted in the policy's `status.skipped`.
 """
 
 from dataclasses import dataclass
@@ -32,22 +31,22 @@ RECORD_PENDING: Final = "RecordPending"
 """Its record is not stored yet."""
 
 RECORD_REJECTED: Final = "RecordRejected"
-"""Its record was rejected, and is not given up."""
+"""Its record was rejected and has not been given up."""
 
 RECORD_HELD: Final = "RecordHeld"
-"""Its record is stored, and our finalizer is still on it: it goes a moment later."""
+"""Its record is stored, but our finalizer has not been removed yet; that follows in a moment."""
 
 LOGS_PENDING: Final = "LogsPending"
-"""Its logs are not archived yet, nor given up, which takes a minute at most."""
+"""Its logs are neither archived nor given up yet, which takes a minute at most."""
 
 DELETING: Final = "Deleting"
 """It is being deleted already."""
 
 FINISHED_AHEAD: Final = "FinishedAhead"
-"""By our clock it has yet to finish: a clock was ahead, or ours is behind. Its time is to come."""
+"""Its finish time is in the future: another clock was ahead, or ours is behind."""
 
 POLICY_UNKNOWN: Final = "PolicyUnknown"
-"""Its namespace's policy is not known, so nothing is concluded."""
+"""The policy of its namespace is not known yet, so no TTL can be derived."""
 
 MOST_SKEW: Final = timedelta(minutes=1)
 """Finish times up to this far in the future are clock skew, and are not reported."""
@@ -62,14 +61,14 @@ BY_SETTINGS: Final = "the operator's settings"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The rules of one RetentionPolicy; None: it inherits. All durations in seconds.
+    """The rules of one RetentionPolicy. None means inherited; all durations in seconds.
 
     Attributes:
-        ttl_s: how long a finished job is kept.
-        complete_s, failed_s, cancelled_s: the same by outcome; they win over `ttl_s`.
-        successful_limit: how many Complete jobs of a namespace are kept at most.
-        failed_limit: how many Failed or Cancelled ones.
-        files_max_age_s: how long files stay on the log volume; the default policy's counts.
+        ttl_s: TTL of finished jobs.
+        complete_s, failed_s, cancelled_s: TTL by outcome, which takes precedence over `ttl_s`.
+        successful_limit: maximum number of Complete jobs kept in a namespace.
+        failed_limit: maximum number of Failed or Cancelled jobs kept in a namespace.
+        files_max_age_s: TTL of files on the log volume; only the default policy's is used.
     """
 
     ttl_s: int | None = None
@@ -81,7 +80,7 @@ class Rules:
     files_max_age_s: int | None = None
 
     def ttl_after(self, outcome: str) -> int | None:
-        """Return how long a job that ended like this is kept, as far as this policy says."""
+        """Return the TTL of a job with this outcome; None if this policy does not set one."""
         by_outcome = {
             CONDITION_COMPLETE: self.complete_s,
             CONDITION_FAILED: self.failed_s,
@@ -96,12 +95,12 @@ NO_RULES: Final = Rules()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inherited:
-    """All that is said of the jobs of one namespace, the nearest first.
+    """The retention rules that apply to one namespace, in order of precedence.
 
     Attributes:
-        own: the policy of the namespace; nothing, if it has none.
+        own: the namespace's own policy; without rules if it has none.
         default: the policy in the operator's namespace.
-        settings_ttl_s: what holds when neither says anything, in seconds.
+        settings_ttl_s: the TTL from the settings, if neither policy sets one, in seconds.
     """
 
     own: Rules = NO_RULES
@@ -109,7 +108,7 @@ class Inherited:
     settings_ttl_s: float = 3600.0
 
     def ttl_after(self, outcome: str) -> tuple[float, str]:
-        """Return how long a job that ended like this is kept, in seconds, and who says so."""
+        """Return the TTL of a job with this outcome, in seconds, and a description of its source."""
         if (ttl := self.own.ttl_after(outcome)) is not None:
             return ttl, BY_NAMESPACE
         if (ttl := self.default.ttl_after(outcome)) is not None:
@@ -117,7 +116,7 @@ class Inherited:
         return self.settings_ttl_s, BY_SETTINGS
 
     def history_limit(self, outcome: str) -> int | None:
-        """Return how many jobs that ended like this, or like its siblings, are kept; None: all."""
+        """Return the history limit of this outcome; None: no limit. Failed and Cancelled share one."""
         if outcome == CONDITION_COMPLETE:
             own, default = self.own.successful_limit, self.default.successful_limit
         else:
@@ -131,11 +130,10 @@ class Verdict:
 
     Attributes:
         expired: it is to be deleted now.
-        due_at: when its time is over, or was; None: never, as things are.
-        held_by: what keeps it all the same, one of the names above; "": nothing.
-        rule: who says how long it is kept, for people.
-        ahead: by how much it says to have finished in the future; zero: it does not, or by no more
-            than clocks differ.
+        due_at: time at which its TTL expires or expired; None: never, for now.
+        held_by: reason why it is kept nevertheless, one of the constants above; "": none.
+        rule: description of the source of its TTL, for people.
+        ahead: how far its finish time is in the future; zero if it is not, or within `MOST_SKEW`.
     """
 
     expired: bool = False
@@ -145,13 +143,13 @@ class Verdict:
     ahead: timedelta = timedelta()
 
     def is_held(self, *, now: datetime) -> bool:
-        """True if it is due and stays all the same."""
+        """True if its TTL has expired but it is kept."""
         due = self.due_at is None or self.due_at <= now
         return bool(self.held_by) and due
 
 
 LIVES: Final = Verdict()
-"""Not finished: whether it runs, waits or is suspended, retention has nothing to do with it."""
+"""The verdict on a job that has not finished: retention does not apply to it."""
 
 
 def judge(job: JobView, inherited: Inherited | None, *, now: datetime) -> Verdict:
@@ -159,8 +157,8 @@ def judge(job: JobView, inherited: Inherited | None, *, now: datetime) -> Verdic
 
     Args:
         job: the job.
-        inherited: what is said of the jobs of its namespace; None: that is not known.
-        now: the time.
+        inherited: the rules that apply to its namespace; None: not known yet.
+        now: the current time.
     """
     outcome = terminal_condition(job.status)
     if outcome is None:
@@ -174,7 +172,7 @@ def judge(job: JobView, inherited: Inherited | None, *, now: datetime) -> Verdic
     else:
         ttl, rule = inherited.ttl_after(outcome.type)
         held_by = held_by or (GITOPS if job.gitops_owner else "")
-    # A clock that was ahead when the job finished only defers it: that moment is to come.
+    # If the clock was ahead when the job finished, its deletion is only deferred.
     ended_at = _finished_at(job.status, outcome)
     due_at = ended_at + min(timedelta(seconds=ttl), _LAST - ended_at)
     return Verdict(
@@ -187,14 +185,14 @@ def judge(job: JobView, inherited: Inherited | None, *, now: datetime) -> Verdic
 
 
 def finishes_ahead(ended_at: datetime, *, now: datetime) -> bool:
-    """True if a job says that it finished in the future, by more than clocks differ."""
+    """True if a job's finish time is in the future by more than `MOST_SKEW`."""
     return ended_at - now > MOST_SKEW
 
 
 def counts_for_history(job: JobView) -> bool:
-    """True if a job is one of those whose number a history limit bounds.
+    """True if a job counts towards the history limits.
 
-    A job that something holds, or that names its own time to live, stays beside them.
+    Jobs that are held, owned by a GitOps tool, or have a TTL of their own do not count.
     """
     return (
         job.status.is_finished
@@ -205,16 +203,16 @@ def counts_for_history(job: JobView) -> bool:
 
 
 def finished_at(status: JobStatus) -> datetime | None:
-    """Return when a job finished; None if it has not.
+    """Return the time at which a job finished; None if it has not.
 
-    That is its completion time, else the moment at which its terminal condition became true.
+    It is the completion time, or else the transition time of the terminal condition.
     """
     outcome = terminal_condition(status)
     return None if outcome is None else _finished_at(status, outcome)
 
 
 def terminal_condition(status: JobStatus) -> Condition | None:
-    """Return the one of `Complete`, `Failed` and `Cancelled` that is true, if one is."""
+    """Return the terminal condition (`Complete`, `Failed` or `Cancelled`) that is true; else None."""
     return next((c for c in status.conditions if c.status and c.type in TERMINAL_CONDITIONS), None)
 
 
@@ -223,7 +221,7 @@ def _finished_at(status: JobStatus, outcome: Condition) -> datetime:
 
 
 def _in_the_way(job: JobView) -> str:
-    """Return what keeps a finished job in any case; "": nothing."""
+    """Return the reason to keep a finished job regardless of its TTL; "": none."""
     if job.deleting:
         return DELETING
     if job.keep:

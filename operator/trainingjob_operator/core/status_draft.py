@@ -1,4 +1,4 @@
-"""A status in the making, whose conditions are set as the API conventions want it."""
+"""An immutable draft of a job's status, with conditions set by the Kubernetes API conventions."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,9 +11,9 @@ from trainingjob_operator.core.message_text import cut
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusDraft:
-    """A status, with the moment and the generation that its new conditions name.
+    """A status, with the time and the generation for new conditions.
 
-    It never changes: each method returns the next draft.
+    It is immutable: each method returns a new draft.
     """
 
     status: JobStatus
@@ -22,20 +22,20 @@ class StatusDraft:
 
     @classmethod
     def of(cls, job: JobView, *, status: JobStatus | None = None, now: datetime) -> Self:
-        """Begin with a status of a job; None: the one that it has."""
+        """Create a draft from a status of the job; None: its current one."""
         status = job.status if status is None else status
         return cls(status=status, now=now, generation=job.generation)
 
     def with_fields(self, **fields: Any) -> Self:
-        """Return the draft with these fields of the status."""
+        """Return the draft with these fields of the status changed."""
         return replace_fields(self, status=replace_fields(self.status, **fields))
 
     def with_condition(self, kind: str, *, to: bool, reason: str, message: str) -> Self:
         """Return the draft with this condition set.
 
-        1. A condition of the type that says the same already is left as it is.
-        2. The transition time moves only when the condition's status flips.
-        3. A new condition goes to the end of the list, so that the order is stable.
+        1. An equal condition of the same type is left unchanged.
+        2. The transition time changes only when the condition's status changes.
+        3. A new condition is appended, so that the order is stable.
         """
         conditions, old = self.status.conditions, self.status.condition(kind)
         new = Condition(

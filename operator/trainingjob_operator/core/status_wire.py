@@ -1,4 +1,4 @@
-"""The status of a job as the API has it: one table of its fields for reading, writing and patching."""
+"""Parses, serializes and patches the status of a job, with one table of all its fields."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from trainingjob_operator.core.untyped_json import (
 Object = dict[str, Any]
 
 _LONGEST_SHARED_CONDITION: Final = 2048
-"""Characters of another controller's condition that is shared by jobs. Ours have fewer."""
+"""Maximum length of another controller's condition to be interned. Ours are shorter."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,9 +33,9 @@ class Field(NamedTuple):
 
     Attributes:
         attribute: its name in `JobStatus`.
-        key: its name on the wire.
-        read: makes the attribute of what is on the wire, which can be anything, or None.
-        write: makes what is on the wire of the attribute; None: the field is absent.
+        key: its name in the API.
+        read: converts the API value, which can be anything or None, into the attribute.
+        write: converts the attribute into the API value; None: the field is absent.
     """
 
     attribute: str
@@ -45,36 +45,36 @@ class Field(NamedTuple):
 
 
 def status_view(raw: Mapping[str, Any]) -> JobStatus:
-    """Read a status; what is not understood is as if it were absent."""
+    """Parse a status; invalid values count as absent."""
     return JobStatus(**_read(FIELDS, raw), **_read(LOG_FIELDS, as_dict(raw.get(_LOGS))))
 
 
 def status_document(status: JobStatus) -> Object:
-    """Write a status as the API has it. Fields that are not set are absent."""
+    """Serialize a status for the API. Fields that are not set are absent."""
     document = _document(FIELDS, status)
     return document | ({_LOGS: _document(LOG_FIELDS, status)} if status.log_path else {})
 
 
 def status_patch(old: JobStatus, new: JobStatus) -> Object:
-    """Return the merge patch of `status` from one to the other; empty when they are equal.
+    """Return the merge patch from one status to another; empty if they are equal.
 
-    Fields that only another version of the operator knows are not touched.
+    Fields that only another version of the operator knows are left alone.
     """
     if not old.phase:
-        # The first write writes everything: a zero in a column says more than a gap.
+        # The first write sets every field, so that `kubectl get` shows zeros instead of blanks.
         return status_document(new)
     changed = differing_fields(old, new)
     before, after = _part(changed, old), _part(changed, new)
     patch = {name: value for name, value in after.items() if before.get(name) != value}
     patch.update({name: None for name in before if name not in after})
     if patch.get(_LOGS):
-        # A merge patch keeps what it does not name, in a nested object as well.
+        # A merge patch keeps fields that it does not name, also in a nested object.
         patch[_LOGS] = dict.fromkeys(before.get(_LOGS, {})) | patch[_LOGS]
     return patch
 
 
 def _part(attributes: frozenset[str], status: JobStatus) -> Object:
-    """Return the fields of a document that these attributes are written to."""
+    """Serialize the fields of these attributes only."""
     part = _document(tuple(field for field in FIELDS if field.attribute in attributes), status)
     if attributes & _LOG_ATTRIBUTES and status.log_path:
         part[_LOGS] = _document(LOG_FIELDS, status)
@@ -82,7 +82,7 @@ def _part(attributes: frozenset[str], status: JobStatus) -> Object:
 
 
 def status_write(job: JobView, patch: Object) -> Object:
-    """Return a status patch that takes effect only on the very version it was decided on."""
+    """Return a status patch with uid and resourceVersion as preconditions."""
     return {
         "metadata": {"uid": job.uid, "resourceVersion": job.resource_version},
         "status": patch,
@@ -116,7 +116,7 @@ def _conditions(raw: object) -> tuple[Condition, ...]:
 
 
 def _condition(raw: Object) -> Condition | None:
-    """Read a condition. One of ours that is without a time is as if it were absent."""
+    """Parse a condition; None for one of our types without a valid time."""
     if raw.get("type") not in JOB_CONDITIONS:
         return _foreign_condition(raw)
     changed = as_time(raw.get("lastTransitionTime"))
@@ -135,11 +135,11 @@ def _condition(raw: Object) -> Condition | None:
 
 
 def _foreign_condition(raw: Object) -> Condition:
-    """Keep a condition that another controller wrote, whatever it holds.
+    """Keep a condition of another controller unchanged, whatever it contains.
 
-    A status write replaces the whole list of conditions, so what is not ours has to be in it as it
-    was: with a status `Unknown`, without a time, with fractions of a second. The schema bounds how
-    many there are and how long each is.
+    A status write replaces the whole list of conditions. So others' conditions must be written back
+    exactly as they were: with a status `Unknown`, without a time, with fractions of a second. The
+    schema limits their number and length.
     """
     condition = Condition(
         type=intern_text(raw.get("type")),
@@ -225,7 +225,7 @@ FIELDS: Final = (
     Field("record_state", "recordState", _text_or_none),
     Field("record_revision", "recordRevision", as_int_or_none),
 )
-"""All fields but those of `logs`."""
+"""All fields except those of `logs`."""
 
 _LOGS: Final = "logs"
 LOG_FIELDS: Final = (
@@ -234,5 +234,5 @@ LOG_FIELDS: Final = (
     Field("unread_logs", "unread", _unread_logs, _unread_documents),
     Field("unbegun_indexes", "unbegun", as_str, lambda ranks: ranks or None),
 )
-"""The fields of `logs`, which is there once there is a path."""
+"""The fields of `logs`, which is present once there is a path."""
 _LOG_ATTRIBUTES: Final = frozenset(field.attribute for field in LOG_FIELDS)

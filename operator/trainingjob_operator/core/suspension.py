@@ -1,7 +1,7 @@
-"""`spec.suspend`: take the pods down, keep the job; a resume is a new attempt.
+"""Handles `spec.suspend`: deletes the pods and keeps the job; a resume begins a new attempt.
 
-A suspended job whose pods are gone and whose status says all that there is to say is settled: it
-waits for its user alone. It need not be remembered until it changes.
+A suspended job is settled when its pods are gone and its status is up to date: it waits only for its
+user. It need not be in the index until it changes.
 """
 
 from dataclasses import replace
@@ -21,11 +21,11 @@ from trainingjob_operator.core.restart import new_attempt
 
 
 def when_suspended(ctx: PlanContext) -> Plan | None:
-    """A suspended job has no pods, its clock does not run, and what happened to its pods is forgiven.
+    """Delete the pods of a suspended job, and reset its start time and its disruptions in a row.
 
-    The attempt's number goes up before its pods go, so that a crash in between never starts an
-    attempt a second time. A pod of the current attempt can also turn up later, when the operator
-    died after its creation and before it wrote that down: then the number goes up once more.
+    The attempt is incremented before its pods are deleted, so that a crash in between never starts an
+    attempt twice. A pod of the current attempt can also appear later, if the operator died after
+    creating it and before writing the status. Then the attempt is incremented once more.
     """
     if not ctx.spec.suspend:
         return None
@@ -51,7 +51,7 @@ def when_suspended(ctx: PlanContext) -> Plan | None:
 
 
 def resumed(ctx: PlanContext) -> PlanContext:
-    """Return the same situation with `Suspended` false, if it was true."""
+    """Return the context with `Suspended` false, if it was true."""
     if not ctx.status.is_true(CONDITION_SUSPENDED):
         return ctx
     return ctx.condition(
@@ -60,9 +60,9 @@ def resumed(ctx: PlanContext) -> PlanContext:
 
 
 def is_settled(job: JobView, settings: DecisionSettings) -> bool:
-    """True if a suspended job has nothing left to be done, as far as the job itself says.
+    """True if nothing is left to be done for a suspended job, judged by the job alone.
 
-    What it cannot say is that a pod has turned up since its status was written.
+    A pod that appeared after its status was written is not noticed here.
     """
     status = job.status
     is_suspended = job.spec.suspend and status.is_true(CONDITION_SUSPENDED)
@@ -80,6 +80,6 @@ def is_settled(job: JobView, settings: DecisionSettings) -> bool:
 
 
 def suspended_at(job: JobView) -> datetime:
-    """Return when a suspended job's status began to say so."""
+    """Return the time since which a suspended job's status has said so."""
     said = job.status.condition(CONDITION_SUSPENDED)
     return said.last_transition_time if said is not None else job.created_at

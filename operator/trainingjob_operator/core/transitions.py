@@ -1,4 +1,4 @@
-"""The events that a change of status is worth: one for each condition that flipped or changed."""
+"""Derives Kubernetes Events from status changes: one for each relevant change of a condition."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -29,7 +29,7 @@ _STOPPING: Final = "Stopping"
 
 
 def events_between(old: JobStatus, new: JobStatus) -> tuple[Event, ...]:
-    """Return the Events for the step from one status of a job to the next."""
+    """Return the Events for the change from one status of a job to the next."""
     events = []
     if new.launched_attempt is not None and new.launched_attempt != old.launched_attempt:
         message = f"all pods of attempt {new.launched_attempt} are created"
@@ -45,19 +45,19 @@ def events_between(old: JobStatus, new: JobStatus) -> tuple[Event, ...]:
 
 
 def _is_worth_an_event(old: Condition | None, new: Condition) -> bool:
-    """True if a condition says something new that is worth an Event."""
+    """True if a change of a condition is worth an Event."""
     if new.type == CONDITION_FINISHED:
-        return False  # says what the terminal condition says
+        return False  # repeats the terminal condition
     if new.type == CONDITION_PODS_READY:
-        # Only what is in the way: `PodsNotReady` is how every job begins and ends.
+        # Only obstacles: every job begins and ends with `PodsNotReady`.
         obstacle = not new.status and new.reason != REASON_PODS_NOT_READY
         return obstacle and (old is None or old.reason != new.reason)
     if (losses := _LOSSES.get(new.type)) is not None:
-        # That a record waits and is stored, that logs are archived: it is how it should be, and
-        # one more event for each job.
+        # Only losses: records that are stored and logs that are archived are the normal case, and
+        # would add an Event to every job.
         return new.reason in losses and (old is None or old.reason != new.reason)
     if new.type == CONDITION_RESTARTING and not new.status:
-        return False  # `AttemptStarted` says it
+        return False  # the Event `AttemptStarted` covers it
     if old is None or old.status != new.status:
         return True
     return old.last_transition_time != new.last_transition_time

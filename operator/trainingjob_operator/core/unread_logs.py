@@ -1,17 +1,17 @@
-"""Ranks whose logs are not known to be archived, though their pods are gone or about to go.
+"""Tracks in status the ranks whose logs are still to be archived (`status.logs.unread`, `unbegun`).
 
-What a process knows of logs goes with it, and pods can go while no operator runs. So what is still
-to be archived when an attempt ends is noted in status, by the write that ends it. A note is removed
-when the logs are known to be archived, or are said to be missing; it costs a write of its own only if
-a pod begins after the end of its attempt.
+Memory of archived logs is lost with the process, and pods can disappear while no operator runs. So
+the status write that ends an attempt also lists the ranks whose logs are still to be archived. An
+entry is removed when the logs are archived or reported as missing. It needs a write of its own only
+if a pod starts after the end of its attempt.
 
-Of a pod that has not begun there is no log to miss. That is noted as well, by the write before its
-deletion, which the API server takes of the version only that was seen. A node can have begun it and
-not reported that yet; so what is seen of it later counts more than the note. One of which nothing
-is seen any more, while no operator runs or its watch is down, is taken for one that had not begun.
+A pod that never started has no log that could be missing. This is also written to status, before the
+pod is deleted with its resourceVersion as a precondition. Its node may have started it without having
+reported that yet, so later observations of the pod override the entry. If it is never seen again,
+because no operator ran or the watch was down, it counts as not started.
 
-Bound: `MAX_UNREAD_ATTEMPTS` attempts; the logs of older ones are said to be missing. There are more
-than two only if the archive is slower than the attempts, and finalizers keep their pods.
+Bound: `MAX_UNREAD_ATTEMPTS` attempts; the logs of older ones are reported as missing. There are more
+than two only if archiving is slower than the attempts and finalizers keep their pods.
 """
 
 from collections.abc import Collection
@@ -24,9 +24,10 @@ from trainingjob_operator.core.pod import PodView
 
 
 def unread_ranks(seen: Observation) -> frozenset[int]:
-    """Return the ranks of the current attempt that had a pod, of whose log nothing is known.
+    """Return the ranks of the current attempt whose pods are gone and whose log outcome is unknown.
 
-    Every rank had one if the attempt was launched; else those had one that were seen to go.
+    If the attempt was launched, every rank had a pod; else only those whose pods were seen to
+    disappear.
     """
     status = seen.job.status
     launched = status.launched_attempt == status.attempt
@@ -37,11 +38,11 @@ def unread_ranks(seen: Observation) -> frozenset[int]:
 
 
 def unbegun_ranks(status: JobStatus, seen: Observation, going: Collection[str]) -> str:
-    """Return what a status should say of ranks of its attempt that go before they have begun.
+    """Return the value of `unbegun_indexes`: ranks whose pods are deleted before they started.
 
     Args:
         status: the status to be written.
-        seen: what it was decided on.
+        seen: the observation that it was decided on.
         going: uids of pods that are to be deleted.
     """
     same_attempt = status.attempt == seen.job.status.attempt
@@ -54,19 +55,19 @@ def unbegun_ranks(status: JobStatus, seen: Observation, going: Collection[str]) 
     return format_indexes(((noted | gone) & ranks) - begun)
 
 
-def still_unread(status: JobStatus, seen: Observation) -> tuple[UnreadLogs, ...]:
-    """Return the note that a status should have: of all attempts, the oldest first.
+def remaining_unread(status: JobStatus, seen: Observation) -> tuple[UnreadLogs, ...]:
+    """Return the value of `unread_logs`, the oldest attempt first.
 
-    It has the ranks that were noted before, and the pods that are there, less what became known. A
-    pod that began only after its attempt had ended is among them, too.
+    It contains the ranks listed before and the existing pods of ended attempts, also those that
+    started after their attempt had ended. Ranks whose outcome is known are left out.
 
     Args:
         status: the status to be written.
-        seen: what it was decided on.
+        seen: the observation that it was decided on.
     """
-    owed = _noted(seen)
+    owed = _unread_by_attempt(seen)
     for pod in seen.pods:
-        if _is_to_be_noted(pod, status) and pod.uid not in seen.logs:
+        if _is_to_be_listed(pod, status) and pod.uid not in seen.logs:
             owed[pod.attempt] = owed.get(pod.attempt, frozenset()) | {pod.index}
     return tuple(
         UnreadLogs(attempt=attempt, ranks=format_indexes(owed[attempt]))
@@ -74,32 +75,32 @@ def still_unread(status: JobStatus, seen: Observation) -> tuple[UnreadLogs, ...]
     )
 
 
-def is_noted(pod: PodView, unread: tuple[UnreadLogs, ...]) -> bool:
-    """True if a note has the rank of a pod."""
+def is_listed(pod: PodView, unread: tuple[UnreadLogs, ...]) -> bool:
+    """True if the unread logs include the rank of a pod."""
     return any(e.attempt == pod.attempt and pod.index in parse_indexes(e.ranks) for e in unread)
 
 
-def within_limit(
+def split_at_limit(
     unread: tuple[UnreadLogs, ...],
 ) -> tuple[tuple[UnreadLogs, ...], tuple[UnreadLogs, ...]]:
-    """Split a note into what is given up, because it is of too many attempts, and the rest."""
+    """Split unread logs into those to give up, because there are too many attempts, and the rest."""
     return unread[:-MAX_UNREAD_ATTEMPTS], unread[-MAX_UNREAD_ATTEMPTS:]
 
 
-def survey_of_noted(seen: Observation) -> Survey | None:
-    """Return what to ask the archive about noted ranks without a readable pod; None: nothing.
+def survey_of_unread(seen: Observation) -> Survey | None:
+    """Return the search of the archive for unread ranks without a readable pod; None if there are none.
 
-    It is asked about one attempt at a time.
+    It covers one attempt at a time.
     """
-    for attempt, ranks in sorted(_noted(seen).items()):
+    for attempt, ranks in sorted(_unread_by_attempt(seen).items()):
         readable = {pod.index for pod in seen.pods if pod.attempt == attempt and pod.has_log}
         if gone := ranks - readable:
             return Survey(attempt=attempt, ranks=gone)
     return None
 
 
-def _noted(seen: Observation) -> dict[int, frozenset[int]]:
-    """Return the ranks that status notes, by attempt, of whose logs nothing is known yet."""
+def _unread_by_attempt(seen: Observation) -> dict[int, frozenset[int]]:
+    """Return the ranks in `status.logs.unread` whose outcome is not known yet, by attempt."""
     noted: dict[int, frozenset[int]] = {}
     for entry in seen.job.status.unread_logs:
         ranks = parse_indexes(entry.ranks) | noted.get(entry.attempt, frozenset())
@@ -108,7 +109,7 @@ def _noted(seen: Observation) -> dict[int, frozenset[int]]:
 
 
 def _known(seen: Observation, attempt: int) -> frozenset[int]:
-    """Return the ranks of an attempt whose logs are archived or given up, as memory has it."""
+    """Return the ranks of an attempt whose logs are archived or given up, according to memory."""
     known: set[int] = set()
     for outcome in seen.logs.values():
         if outcome.attempt == attempt:
@@ -116,10 +117,10 @@ def _known(seen: Observation, attempt: int) -> frozenset[int]:
     return frozenset(known)
 
 
-def _is_to_be_noted(pod: PodView, status: JobStatus) -> bool:
-    """True if the log of a pod is owed, and nothing else in status says that there is one.
+def _is_to_be_listed(pod: PodView, status: JobStatus) -> bool:
+    """True if a pod's log is to be archived and nothing else in status shows that there is one.
 
-    The ranks of a launched attempt are known by `launchedAttempt` when the job ends with it.
+    When a job ends with a launched attempt, `launchedAttempt` shows that each rank had a pod.
     """
     if not pod.has_log or not 0 <= pod.index < MAX_NODES or pod.attempt < 0:
         return False

@@ -1,8 +1,8 @@
-"""Reading untyped objects without trusting them: a wrong type is an absent value.
+"""Reads values of untyped JSON safely, treating a wrong type as absent, and interns repeated values.
 
-The API server checks the metadata and, while its CRD is ours, the rest. What reaches the operator
-past that (an older CRD, an edited status, an edit of the store) must neither crash it nor be
-believed.
+The API server validates metadata and, as long as our CRD is installed, the rest. Malformed objects
+can still arrive (an older CRD, an edited status, an edit in etcd). They must neither crash the
+operator nor be trusted.
 """
 
 import json
@@ -16,9 +16,9 @@ _FIRST_YEAR: Final = 1970
 _END_OF_YEARS: Final = 9000
 _LONGEST_TIME: Final = 40
 MAX_INTERNED_TEXTS: Final = 2048
-"""Texts that are kept to be shared at most."""
+"""Maximum number of interned strings."""
 _LONGEST_SHARED: Final = 253
-"""Characters of the longest name that Kubernetes has."""
+"""Length of the longest name in Kubernetes; longer strings are not interned."""
 
 Shared = TypeVar("Shared")
 
@@ -39,15 +39,13 @@ def as_str(value: object) -> str:
 
 
 def intern_text(value: object) -> str:
-    """Read as `as_str`, and equal texts are one object, as a rule.
+    """Return the value as `as_str` does, interned: equal strings are usually one object.
 
-    Names, uids and reasons recur in jobs, pods and conditions, and there are thousands of those.
-    `sys.intern` would keep each of them for ever: early releases of CPython 3.12, like 3.12.1,
-    never free one.
+    Names, uids and reasons recur in thousands of jobs, pods and conditions. `sys.intern` is not used
+    because early releases of CPython 3.12, such as 3.12.1, never free interned strings.
 
-    Bound: the `MAX_INTERNED_TEXTS` texts that were seen last, of `_LONGEST_SHARED` ASCII characters each,
-    so 1 MiB at most. A text that was forgotten, or is longer, is a copy of its
-    own in whatever is built next from it.
+    Bound: an LRU cache of `MAX_INTERNED_TEXTS` strings of at most `_LONGEST_SHARED` ASCII characters,
+    so 1 MiB at most. Longer and evicted strings are not shared.
     """
     if not isinstance(value, str):
         return ""
@@ -60,14 +58,14 @@ def _shared(value: str) -> str:
 
 
 def interned_texts() -> int:
-    """Return how many texts are kept to be shared."""
+    """Return the number of interned strings."""
     return _shared.cache_info().currsize
 
 
 def intern_value(value: Shared) -> Shared:
-    """Return the value, or an equal one that was seen before: what many say alike is one object.
+    """Return an equal value that was seen before, or the value itself, so that equal values are shared.
 
-    Bound: the 2,048 values that were seen last. The caller sees to it that each is small.
+    Bound: an LRU cache of 2,048 values. The caller must ensure that each is small.
     """
     return cast("Shared", _first_equal(value))
 
@@ -83,26 +81,26 @@ def as_strs(value: object) -> tuple[str, ...]:
 
 
 def as_int_or_none(value: object) -> int | None:
-    """Return the value if it is a whole number (and no bool), else None."""
+    """Return the value if it is an integer (not a bool), else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def as_int(value: object, default: int = 0) -> int:
-    """Return the value if it is a whole number (and no bool), else the default."""
+    """Return the value if it is an integer (not a bool), else the default."""
     found = as_int_or_none(value)
     return default if found is None else found
 
 
 def as_time(value: object) -> datetime | None:
-    """Read an RFC 3339 time as an aware UTC datetime, or None.
+    """Parse an RFC 3339 time into an aware UTC datetime; None if it is invalid.
 
-    None, too, outside the years that a cluster can have seen, so that a deadline can be added to
-    any time without leaving what a datetime can hold.
+    Years before 1970 and from 9000 are also None, so that a deadline can be added to any time without
+    overflowing a datetime.
     """
     return _parsed_time(value) if isinstance(value, str) and len(value) <= _LONGEST_TIME else None
 
 
-@lru_cache(maxsize=1024)  # thousands of jobs share the seconds in which they changed
+@lru_cache(maxsize=1024)  # thousands of jobs change in the same second
 def _parsed_time(value: str) -> datetime | None:
     try:
         parsed = datetime.fromisoformat(value)
@@ -113,7 +111,7 @@ def _parsed_time(value: str) -> datetime | None:
 
 
 def time_text(value: datetime) -> str:
-    """Write a time as metav1.Time does: RFC 3339, UTC, whole seconds."""
+    """Format a time as metav1.Time does: RFC 3339, UTC, whole seconds."""
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

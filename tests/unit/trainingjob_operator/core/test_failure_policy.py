@@ -42,7 +42,7 @@ def test_nothing_is_decided_on_the_announcement(pod: PodView) -> None:
     assert ready is not None
     assert not ready.status
     assert "rank 0" in ready.message
-    assert "podFailurePolicy is asked when the pod has ended" in ready.message
+    assert "podFailurePolicy is evaluated when the pod has ended" in ready.message
 
 
 def test_that_all_pods_were_created_is_recorded_while_one_of_them_is_ending() -> None:
@@ -62,7 +62,7 @@ def test_a_pod_whose_node_does_not_let_it_end_is_named_with_its_node() -> None:
     late = decide(job, pod, make_pod(1), now=in_time.look_again_at)
     ready = late.status.condition("PodsReady")
     assert ready is not None
-    assert f"pod {pod.name} on node gpu-7 should have gone by" in ready.message
+    assert f"pod {pod.name} on node gpu-7 should have terminated by" in ready.message
 
 
 @pytest.mark.parametrize("pod", ANNOUNCED)

@@ -126,7 +126,7 @@ def test_what_may_run_or_is_to_be_deleted_is_waited_for(pod: PodView) -> None:
     decided = decide(make_view(RESTARTED, nodes=2), pod, kept(1))
 
     assert decided.create == ()
-    assert "not gone" in said(decided)
+    assert "not been removed" in said(decided)
     assert kept(1).name in said(decided)
 
 

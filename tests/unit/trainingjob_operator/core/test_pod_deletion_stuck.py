@@ -49,7 +49,7 @@ def test_a_pod_that_its_node_does_not_let_go_is_named_with_its_node_and_what_end
 ) -> None:
     message = said(decide(job, going(), now=LATE))
 
-    assert f"pod {going().name} on node gpu-7 should have gone by" in message
+    assert f"pod {going().name} on node gpu-7 should have terminated by" in message
     assert "out-of-service" in message
     assert len(message.encode()) <= 1024
 
@@ -94,7 +94,7 @@ def test_the_first_rank_that_is_not_ready_is_named_with_its_node_once_all_have_s
     job = make_view(make_status(make_condition(CONDITION_PODS_READY)), nodes=3)
     ranks = [make_pod(0), make_pod(1, ready=False, node="gpu-7"), make_pod(2, ready=False)]
 
-    assert f"rank 1 runs and is not ready (pod {ranks[1].name} on node gpu-7)" in said(
+    assert f"rank 1 is running but not ready (pod {ranks[1].name} on node gpu-7)" in said(
         decide(job, *ranks)
     )
     ranks[2] = pending(2)  # while they start, each would be another message

@@ -209,7 +209,7 @@ def test_a_done_rank_is_recorded_and_stopped_while_others_run() -> None:
     ready = decided.status.condition("PodsReady")
     assert ready is not None
     assert ready.status
-    assert "rank 0 is done, and container proxy of its pod" in ready.message
+    assert "rank 0 has completed, and container proxy of its pod" in ready.message
     # From then on nothing that befalls its pod is news.
     job = make_view(decided.status, nodes=2)
     stopping = deleting(done(0), since_s=-10)

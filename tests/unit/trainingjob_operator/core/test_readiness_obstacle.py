@@ -70,7 +70,7 @@ def outcome(*pods: PodView, backoff_limit: int = 0, said: str = "", **fields: An
         ),
         (
             [make_pod(0), pending(1, node="gpu-7")],
-            f"rank 1 does not run (pod {pending(1).name} on node gpu-7)",
+            f"rank 1 is not running (pod {pending(1).name} on node gpu-7)",
         ),
     ],
     ids=["no node", "no image", "a rank that does not come"],

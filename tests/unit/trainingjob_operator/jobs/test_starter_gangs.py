@@ -117,7 +117,7 @@ async def test_a_gang_that_gives_back_says_why_and_is_asked_for_seldom() -> None
         assert conditions(cluster)["PodsReady"][0] == "False"
         restarting = next(c for c in status["conditions"] if c["type"] == "Restarting")
         assert "exceeded quota" in restarting["message"]
-        assert "ranks 0-1 gave back" in restarting["message"]
+        assert "the pods of ranks 0-1 are deleted" in restarting["message"]
         assert (status["attempt"], status["restarts"], status["disruptions"]) == (1, 0, 0)
         await asyncio.sleep(3600)
         attempts = cluster.status()["attempt"]
